@@ -94,14 +94,12 @@ def derive(
 
     """
     bindings = read_bindings(records)
-    problem = bring_up_problem(records)
     covering = {waiver.criterion: waiver for waiver in waivers}
     return tuple(
         _verdict(
             criterion,
             bindings.get(criterion.id),
             records,
-            problem,
             covering.get(criterion.id),
             today,
         )
@@ -126,30 +124,19 @@ def read_bindings(records: Iterable[Record]) -> Mapping[str, Binding]:
     return found
 
 
-def bring_up_problem(records: Iterable[Record]) -> str | None:
-    """Return why no environment came up, or None when one did or none was asked for."""
-    for record in records:
-        if isinstance(record, RunEvent) and record.event == "environment":
-            problem = record.data.get("problem")
-            return str(problem) if problem else None
-    return None
-
-
-def judge_check(records: Iterable[Record], *, item: str, problem: str | None) -> Judgement:
+def judge_check(records: Iterable[Record], *, item: str) -> Judgement:
     """Judge one check by the phases that pytest ran of it.
 
     Args:
         records: the journal; only this item's records of the part ``check`` are looked at.
         item: the node id.
-        problem: why no environment came up, or None.
-
     """
     own = [r for r in records if not isinstance(r, RunEvent) and r.item == item]
     phases = {r.when: r for r in own if isinstance(r, PhaseEvent) and r.part == CHECK}
     away = any(isinstance(r, StateEvent) and r.environment == "away" for r in own)
     observed = any(isinstance(r, Observation) and r.part == CHECK for r in own)
     if not phases:
-        return _not_run(problem)
+        return _not_run("the check did not run")
     for when in ("setup", "call", "teardown"):
         phase = phases.get(when)
         if phase is not None and phase.result == "raised":
@@ -240,11 +227,10 @@ def _verdict(
     criterion: Criterion,
     binding: Binding | None,
     records: Sequence[Record],
-    problem: str | None,
     waiver: Waiver | None,
     today: date,
 ) -> Verdict:
-    judgement = _judgement(binding, records, problem)
+    judgement = _judgement(binding, records)
     item = binding.item if binding else None
     seen = [
         r
@@ -268,23 +254,18 @@ def _verdict(
     )
 
 
-def _judgement(
-    binding: Binding | None, records: Sequence[Record], problem: str | None
-) -> Judgement:
+def _judgement(binding: Binding | None, records: Sequence[Record]) -> Judgement:
     if binding is None:
-        return _not_run(problem or "no check was collected")
+        return _not_run("no check was collected")
     if not binding.selected:
         return Judgement(
             outcome=Outcome.NOTSELECTED, cause=None, message="left out by the selection of this run"
         )
-    return judge_check(records, item=binding.item, problem=problem)
+    return judge_check(records, item=binding.item)
 
 
-def _not_run(problem: str | None) -> Judgement:
-    cause = Cause.ENVIRONMENT_PROBLEM if problem else Cause.TO_INVESTIGATE
-    return Judgement(
-        outcome=Outcome.NOTCHECKED, cause=cause, message=problem or "the check did not run"
-    )
+def _not_run(message: str) -> Judgement:
+    return Judgement(outcome=Outcome.NOTCHECKED, cause=Cause.TO_INVESTIGATE, message=message)
 
 
 def _judge_raised(phase: PhaseEvent, *, away: bool) -> Judgement:

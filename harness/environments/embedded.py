@@ -1,0 +1,127 @@
+"""The environment `embedded`: PostgreSQL from a wheel, the system as child processes."""
+
+from __future__ import annotations
+
+import platform
+import secrets
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from evidence.model import EnvironmentReport
+from harness.environments.interface import Server
+from harness.environments.postgres import (
+    INSTALLATIONS,
+    Installation,
+    PostgresServer,
+    find_installation,
+    free_port,
+    refuse_taken_port,
+)
+from harness.environments.process import LocalLauncher
+from harness.errors import EnvironmentProblemError
+
+DEFAULT_VERSION = "18"
+
+
+class Embedded:
+    """Servers and processes on this machine, as the present user.
+
+    Args:
+        reason: why this environment was chosen.
+        version: PostgreSQL's major version, ``16`` or ``18``.
+        port: where the first server listens; 0 takes a free one.
+        learn_secret: told every password that is made up here, before it is used.
+
+    """
+
+    def __init__(
+        self,
+        *,
+        reason: str,
+        version: str = DEFAULT_VERSION,
+        port: int = 0,
+        learn_secret: Callable[[str, str], None],
+    ) -> None:
+        self._reason = reason
+        self._version = version
+        self._port = port
+        self._learn_secret = learn_secret
+        self._folder = Path(tempfile.mkdtemp(prefix="gp-"))
+        self._folder.chmod(0o711)
+        (self._folder / "out").mkdir(mode=0o700)
+        self.launcher = LocalLauncher(self._folder / "out")
+        self._servers: list[PostgresServer] = []
+        self._installation: Installation | None = None
+
+    def new_server(self, name: str, *, durable: bool = False) -> Server:
+        """Start an empty server."""
+        server = self._server(name, durable=durable)
+        server.create()
+        server.start()
+        return server
+
+    def copy_server(self, template: Server, name: str) -> Server:
+        """Start a server with the data of a halted one."""
+        assert isinstance(template, PostgresServer)
+        server = self._server(name, password=template.superuser.password)
+        server.copy_data(template)
+        server.start()
+        return server
+
+    def report(self) -> EnvironmentReport:
+        """Return what the bundle says of this environment."""
+        return EnvironmentReport(
+            kind="embedded",
+            reason=self._reason,
+            postgres=self._exact_version(),
+            python=platform.python_version(),
+            platform=platform.platform(terse=True),
+        )
+
+    def dispose(self) -> None:
+        """End everything that was started here."""
+        self.launcher.dispose()
+        for server in self._servers:
+            server.stop()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _server(
+        self, name: str, *, password: str | None = None, durable: bool = False
+    ) -> PostgresServer:
+        port = self._port if not self._servers and self._port else 0
+        if port:
+            refuse_taken_port(port)
+        if password is None:
+            password = secrets.token_urlsafe(18)
+            self._learn_secret(f"superuser of {name}", password)
+        server = PostgresServer(
+            self._binaries(),
+            self._folder / f"s{len(self._servers)}",
+            password=password,
+            port=port or free_port(),
+            durable=durable,
+        )
+        self._servers.append(server)
+        return server
+
+    def _binaries(self) -> Installation:
+        if self._version not in INSTALLATIONS:
+            raise EnvironmentProblemError(
+                f"PostgreSQL version: got {self._version}, expected one of "
+                f"{', '.join(INSTALLATIONS)}; see --postgres-version"
+            )
+        if self._installation is None:
+            self._installation = find_installation(self._version, scratch=self._folder)
+        return self._installation
+
+    def _exact_version(self) -> str:
+        if self._installation is None:
+            return self._version
+        text = (self._installation.bin.parent / "include" / "pg_config.h")
+        if text.is_file():
+            for line in text.read_text(encoding="utf-8").splitlines():
+                if line.startswith("#define PG_VERSION "):
+                    return line.split('"')[1]
+        return self._version

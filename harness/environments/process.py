@@ -1,0 +1,214 @@
+"""Child processes of this machine: the launcher of the embedded environment."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+import psutil
+
+from harness.environments.interface import Completed, Process
+from harness.environments.postgres import LOOPBACK, free_port
+
+INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "VIRTUAL_ENV", "SSL_CERT_FILE")
+"""What a process gets of the harness's own environment; nothing that could steer the system."""
+
+STOP_DEADLINE_S = 10.0
+
+
+def base_environment() -> dict[str, str]:
+    """Return the part of the environment that every process gets."""
+    return {name: os.environ[name] for name in INHERITED if name in os.environ}
+
+
+class ChildProcess:
+    """A process that goes on, its output kept in a file."""
+
+    def __init__(
+        self, command: Sequence[str], *, env: Mapping[str, str], folder: Path, output: Path
+    ) -> None:
+        self._output = output
+        with output.open("ab") as stream:
+            self._child = subprocess.Popen(
+                command,
+                cwd=folder,
+                env={**base_environment(), **env},
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._child.pid
+
+    @property
+    def exit_status(self) -> int | None:
+        """None while it runs; negative for the signal that ended it."""
+        return self._child.poll()
+
+    def signal(self, name: str) -> None:
+        """Send a signal by name; to a process that has ended it is nothing."""
+        self._child.send_signal(signal.Signals[name])
+
+    def output(self) -> str:
+        """Return everything that it printed so far."""
+        return self._output.read_text(encoding="utf-8", errors="replace")
+
+    def environment(self) -> Mapping[str, str]:
+        """Return its environment variables as the kernel has them."""
+        return dict(psutil.Process(self.pid).environ())
+
+    def children(self) -> tuple[int, ...]:
+        """Return the ids of its direct children."""
+        return tuple(child.pid for child in psutil.Process(self.pid).children())
+
+    def remote_ports(self) -> tuple[tuple[str, int], ...]:
+        """Return the remote addresses of its and its children's TCP connections."""
+        found: list[tuple[str, int]] = []
+        for process in self._family():
+            for connection in process.net_connections(kind="tcp"):
+                if connection.raddr:
+                    found.append((str(connection.raddr[0]), int(connection.raddr[1])))
+        return tuple(found)
+
+    def kill(self) -> None:
+        """End it with SIGKILL."""
+        self._child.kill()
+        self._child.wait()
+
+    def pause(self) -> None:
+        """Freeze it and its children."""
+        for process in self._family():
+            process.suspend()
+
+    def resume(self) -> None:
+        """Let them go on."""
+        for process in self._family():
+            process.resume()
+
+    def dispose(self) -> None:
+        """Kill it and what it left behind."""
+        family = self._family()
+        for process in family:
+            try:
+                process.kill()
+            except psutil.NoSuchProcess:
+                continue
+        self._child.wait()
+        psutil.wait_procs(family[1:], timeout=STOP_DEADLINE_S)
+
+    def _family(self) -> list[psutil.Process]:
+        try:
+            parent = psutil.Process(self.pid)
+            return [parent, *parent.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return []
+
+
+class PipedProcess:
+    """A process that is spoken to over its standard streams."""
+
+    def __init__(
+        self, command: Sequence[str], *, env: Mapping[str, str], folder: Path, complaint: Path
+    ) -> None:
+        self._complaint = complaint
+        with complaint.open("ab") as stream:
+            self._child = subprocess.Popen(
+                command,
+                cwd=folder,
+                env={**base_environment(), **env},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stream,
+                text=True,
+                encoding="utf-8",
+                start_new_session=True,
+            )
+
+    @property
+    def stdin(self) -> IO[str]:
+        """Lines to it."""
+        assert self._child.stdin is not None
+        return self._child.stdin
+
+    @property
+    def stdout(self) -> IO[str]:
+        """Lines from it."""
+        assert self._child.stdout is not None
+        return self._child.stdout
+
+    def complaint(self) -> str:
+        """Return what it wrote to standard error so far."""
+        return self._complaint.read_text(encoding="utf-8", errors="replace")
+
+    def dispose(self) -> None:
+        """Kill it."""
+        self._child.kill()
+        self._child.wait()
+        self.stdin.close()
+        self.stdout.close()
+
+
+class LocalLauncher:
+    """Starts the system's commands as children of this process.
+
+    Args:
+        folder: where the processes' output is kept.
+
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._started: list[ChildProcess | PipedProcess] = []
+
+    def run(
+        self, command: Sequence[str], *, env: Mapping[str, str], folder: Path, deadline_s: float
+    ) -> Completed:
+        """Run a command to its end; past the deadline it is killed and its status is -9."""
+        child = self.start("command", command, env=env, folder=folder)
+        assert isinstance(child, ChildProcess)
+        try:
+            child._child.wait(timeout=deadline_s)
+        except subprocess.TimeoutExpired:
+            child.dispose()
+        status = child.exit_status
+        assert status is not None
+        return Completed(command=tuple(command), exit_status=status, output=child.output())
+
+    def start(
+        self, name: str, command: Sequence[str], *, env: Mapping[str, str], folder: Path
+    ) -> Process:
+        """Start a process that goes on."""
+        output = self._folder / f"{len(self._started):04d}-{name}.log"
+        child = ChildProcess(command, env=env, folder=folder, output=output)
+        self._started.append(child)
+        return child
+
+    def converse(
+        self, command: Sequence[str], *, env: Mapping[str, str], folder: Path
+    ) -> PipedProcess:
+        """Start a process that is spoken to over its standard streams."""
+        complaint = self._folder / f"{len(self._started):04d}-client.err"
+        child = PipedProcess(command, env=env, folder=folder, complaint=complaint)
+        self._started.append(child)
+        return child
+
+    def free_port(self) -> int:
+        """Return a loopback port that nothing listens on."""
+        return free_port()
+
+    def base_url(self, process: Process, port: int) -> str:  # noqa: ARG002 (one machine)
+        """Return the URL of a port of this machine."""
+        return f"http://{LOOPBACK}:{port}"
+
+    def dispose(self) -> None:
+        """Kill whatever still runs."""
+        for child in self._started:
+            child.dispose()

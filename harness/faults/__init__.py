@@ -1,0 +1,1 @@
+"""Faults: the changes that make a claim false, one kind a file."""

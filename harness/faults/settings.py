@@ -1,0 +1,49 @@
+"""The fault kind `settings`: another environment for the system's processes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from harness.faults.interface import Scope, checked_name
+
+if TYPE_CHECKING:
+    from harness.stack import Stack
+
+
+@dataclass(frozen=True, kw_only=True)
+class SettingsFault:
+    """Environment variables that break a claim, seen in the environment of a real process."""
+
+    name: str
+    variables: tuple[tuple[str, str], ...]
+    scope: Scope = "database"
+    kind: str = "settings"
+
+    def describe(self) -> str:
+        """Return the variables as a shell would set them."""
+        return " ".join(f"{name}={value}" for name, value in self.variables)
+
+    def fingerprint(self, stack: Stack) -> str:
+        """Return the variables as a process of the system, started now, has them."""
+        names = [name for name, _ in self.variables]
+        return stack.seen_environment(names)
+
+    def inject(self, stack: Stack) -> None:
+        """Have every process that the stack starts from now on see the variables.
+
+        Workers and the publisher that run already are stopped: they start again when asked for.
+        """
+        stack.change_settings(dict(self.variables))
+
+
+def settings(name: str, variables: Mapping[str, str]) -> SettingsFault:
+    """Break a claim by settings.
+
+    Args:
+        name: a plain slug.
+        variables: environment variables; ``{gates}`` in a value stands for the gates folder.
+
+    """
+    return SettingsFault(name=checked_name(name), variables=tuple(sorted(variables.items())))

@@ -1,0 +1,59 @@
+"""The fault kind `sql`: a change to the database, as the role that owns it or as superuser."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from harness.faults.interface import Scope, checked_name
+
+if TYPE_CHECKING:
+    from harness.stack import Stack
+
+
+@dataclass(frozen=True, kw_only=True)
+class SqlFault:
+    """Statements that break a claim, and the query that sees that they landed."""
+
+    name: str
+    statement: str
+    landing: str
+    role: str | None
+    scope: Scope
+    kind: str = "sql"
+
+    def describe(self) -> str:
+        """Return the statement and who runs it."""
+        return f"as {self.role or 'the migration role'}: {self.statement.strip()}"
+
+    def fingerprint(self, stack: Stack) -> str:
+        """Return what the landing query says, as superuser, so that no policy hides it."""
+        return str(stack.sql.query(self.landing).rows)
+
+    def inject(self, stack: Stack) -> None:
+        """Run the statement; it may hold several, separated by semicolons."""
+        role = self.role or stack.sut.roles.migration
+        stack.sql.execute(self.statement, role=None if role == "superuser" else role)
+
+
+def sql(
+    name: str,
+    statement: str,
+    *,
+    landing: str,
+    role: str | None = None,
+    scope: Scope = "database",
+) -> SqlFault:
+    """Break a claim in the database.
+
+    Args:
+        name: a plain slug.
+        statement: one or more SQL statements.
+        landing: a query over the very object that changes; its rows must differ afterwards.
+        role: who runs the statement: None for the migration role, ``superuser``, or a role name.
+        scope: ``server`` for what all databases of a server share (roles, settings).
+
+    """
+    return SqlFault(
+        name=checked_name(name), statement=statement, landing=landing, role=role, scope=scope
+    )

@@ -1,0 +1,308 @@
+"""The description of the system under test: ``sut.toml``, strictly parsed.
+
+All that the harness knows of a system comes from this file. Owns its shape and the values that a
+command line can name (``{python}`` and the like); leaves starting anything to `harness.stack`.
+
+Source: docs/reference/sut.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
+
+from evidence.errors import BadInputError
+
+
+class Section(BaseModel):
+    """A table of the file; unknown keys and other types are refused."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True
+    )
+
+
+Words = tuple[str, ...]
+Command = Annotated[Words, Field(min_length=1)]
+"""Words of a command; ``{python}`` and what its key's documentation names are filled in."""
+
+_DSN_FORMS = "postgresql|postgresql+asyncpg|postgresql+psycopg2|postgresql+psycopg"
+DsnForm = Annotated[str, Field(pattern=f"^({_DSN_FORMS})$".replace("+", r"\+"))]
+
+
+class Celery(Section):
+    """The Celery app."""
+
+    app: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
+    """``module:attribute`` of the app, importable from `Sut.root`."""
+    worker_module: str
+    """The module that a worker process runs; importing it must start nothing."""
+    task_prefix: str
+    """What the names of the system's own tasks begin with."""
+    tables: Words
+    """The tables of broker and result backend."""
+
+
+class Roles(Section):
+    """Database roles by what they are for."""
+
+    migration: str
+    worker: str
+    operator: str
+    """Reads and moves every dead letter."""
+    reader: str
+    """Reads every dead letter."""
+    aggregator: str
+    """Owns the materialized views; nobody logs in as it."""
+
+    def login(self) -> Words:
+        """Return the roles that get a password, each once."""
+        return tuple(dict.fromkeys((self.migration, self.worker, self.operator, self.reader)))
+
+
+class Provision(Section):
+    """SQL files to run as superuser before migrating."""
+
+    server: Words = ()
+    """Once a server: roles."""
+    database: Words = ()
+    """In every database, clones too: a clone drops database-level privileges."""
+
+
+class Migrations(Section):
+    """How to migrate."""
+
+    role: str
+    dsn: dict[str, DsnForm]
+    """Environment variable to DSN form."""
+    upgrade: Command
+    """``{revision}`` is filled in."""
+    downgrade: Command
+    all: str
+    """The revision that means everything."""
+    branches: Words
+    """Revisions that must work alone on an empty database."""
+    base: str
+
+
+class Report(Section):
+    """The log line in which a running worker says what it uses, and its fields."""
+
+    message: str
+    broker: str
+    result_backend: str
+    eager: str
+    queues: str
+
+
+class WorkerSection(Section):
+    """How to start a worker."""
+
+    command: Command
+    """``{queues}``, ``{pool}`` and ``{concurrency}`` are filled in."""
+    pool: str
+    concurrency: Annotated[int, Field(ge=1)]
+    stop_signal: Annotated[str, Field(pattern=r"^SIG[A-Z0-9]+$")]
+    role: str
+    dsn: dict[str, DsnForm]
+    broker: str
+    """Name of the variable that sets the broker URL."""
+    result_backend: str
+    port: str
+    """Name of the variable that sets the port of the endpoints."""
+    eager: str
+    """Name of the variable that would switch eager mode on."""
+    env: dict[str, str] = {}
+    """Further variables, as they are."""
+    report: Report
+
+
+class Ping(Section):
+    """The task that shows that a worker answers."""
+
+    task: str
+    arguments: dict[str, Any] = {}
+    expect: dict[str, Any]
+    """Part of its result."""
+    fail: dict[str, Any]
+    """Arguments with which it fails."""
+    fail_error: str
+    """Class name of the exception that it then raises."""
+
+
+class Tenancy(Section):
+    """How tenants are told apart."""
+
+    guc: str
+    key: str
+    """The column that names the tenant."""
+    tables: Words
+    exceptions: Words = ()
+    """Tables that have the key and need no policy."""
+
+
+class DeadLetters(Section):
+    """Where failed tasks end."""
+
+    table: str
+    former_table: str
+
+
+class Endpoints(Section):
+    """What every worker serves over HTTP."""
+
+    metrics: str
+    health: str
+    health_deadline_s: float
+    """Within which the health endpoint must answer, in seconds."""
+
+
+class Logs(Section):
+    """Names of the fields and messages of the log lines."""
+
+    message: str
+    task_name: str
+    task_id: str
+    tenant_id: str
+    correlation_id: str
+    error: str
+    success: str
+    failure: str
+    retry: str
+
+
+class Sut(Section):
+    """One system under test."""
+
+    name: str
+    root: str
+    sources: Words
+    celery: Celery
+    roles: Roles
+    provision: Provision
+    migrations: Migrations
+    worker: WorkerSection
+    ping: Ping
+    queues: dict[str, Words]
+    tenancy: Tenancy
+    dead_letters: DeadLetters
+    endpoints: Endpoints
+    logs: Logs
+
+    _path: Path = PrivateAttr()
+    _digest: str = PrivateAttr()
+
+    @property
+    def folder(self) -> Path:
+        """The working folder of every command, absolute."""
+        return (self._path.parent / self.root).resolve()
+
+    @property
+    def path(self) -> Path:
+        """The file that was read."""
+        return self._path
+
+    @property
+    def digest(self) -> str:
+        """Digest of the file's bytes."""
+        return self._digest
+
+    @property
+    def tasks(self) -> Words:
+        """Every task of the contract, in the order of the file."""
+        return tuple(task for tasks in self.queues.values() for task in tasks)
+
+    def queue_of(self, task: str) -> str:
+        """Return the queue that serves a task.
+
+        Raises:
+            KeyError: the contract has no such task.
+
+        """
+        for queue, tasks in self.queues.items():
+            if task in tasks:
+                return queue
+        raise KeyError(task)
+
+    def fill(self, command: Iterable[str], **values: object) -> list[str]:
+        """Return a command's words with its placeholders filled in."""
+        return [word.format(python=sys.executable, **values) for word in command]
+
+    def read_sql(self, names: Iterable[str]) -> list[str]:
+        """Return the texts of SQL files named relative to the system's folder.
+
+        Raises:
+            BadInputError: one cannot be read.
+
+        """
+        texts = []
+        for name in names:
+            path = self.folder / name
+            try:
+                texts.append(path.read_text(encoding="utf-8"))
+            except OSError as error:
+                raise BadInputError(
+                    f"{self._path}: provision: got {name}, expected a readable SQL file under "
+                    f"{self.folder} ({error.strerror}); mend the name or `root`"
+                ) from error
+        return texts
+
+    def sources_digest(self) -> str:
+        """Return the digest over names and contents of the system's files.
+
+        Compiled files and other droppings of a run are left out.
+        """
+        digest = hashlib.sha256()
+        for source in self.sources:
+            for path in sorted((self.folder / source).rglob("*")):
+                if path.is_file() and "__pycache__" not in path.parts:
+                    name = path.relative_to(self.folder).as_posix()
+                    content = hashlib.sha256(path.read_bytes()).hexdigest()
+                    digest.update(f"{content}  {name}\n".encode())
+        return f"sha256:{digest.hexdigest()}"
+
+
+def load_sut(path: Path) -> Sut:
+    """Read and check a ``sut.toml``.
+
+    Raises:
+        BadInputError: the file cannot be read, is no TOML, has an unknown key or a wrong type.
+
+    """
+    try:
+        content = path.read_bytes()
+        told = tomllib.loads(content.decode("utf-8"))
+    except OSError as error:
+        raise BadInputError(
+            f"{path}: sut file: cannot be read ({error.strerror}); name another with --sut"
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadInputError(f"{path}: sut file: is no TOML ({error})") from error
+    try:
+        sut = Sut.model_validate(_tuples(told))
+    except ValidationError as error:
+        raise BadInputError(f"{path}: {_first(error)}; see docs/reference/sut.md") from error
+    sut._path = path.resolve()  # noqa: SLF001 (the one constructor)
+    sut._digest = f"sha256:{hashlib.sha256(content).hexdigest()}"  # noqa: SLF001
+    return sut
+
+
+def _tuples(value: Any) -> Any:
+    """Turn TOML's arrays into tuples, as the strict model wants them."""
+    if isinstance(value, dict):
+        return {key: _tuples(inner) for key, inner in value.items()}
+    return tuple(_tuples(inner) for inner in value) if isinstance(value, list) else value
+
+
+def _first(error: ValidationError) -> str:
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return f"{place}: unknown key; remove it or mend its spelling"
+    return f"{place}: got {first['input']!r}, expected: {first['msg']}"
