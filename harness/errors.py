@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
+from _pytest.outcomes import Skipped
 
 
 class HarnessError(Exception):
@@ -28,5 +28,5 @@ class LimitError(HarnessError):
     """The check's overall limit passed."""
 
 
-class NotApplicableError(pytest.skip.Exception):
+class NotApplicableError(Skipped):
     """The environment lacks an ability that the check needs."""

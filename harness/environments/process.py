@@ -73,9 +73,8 @@ class ChildProcess:
         """Return the remote addresses of its and its children's TCP connections."""
         found: list[tuple[str, int]] = []
         for process in self._family():
-            for connection in process.net_connections(kind="tcp"):
-                if connection.raddr:
-                    found.append((str(connection.raddr[0]), int(connection.raddr[1])))
+            sockets = process.net_connections(kind="tcp")
+            found.extend((str(s.raddr[0]), int(s.raddr[1])) for s in sockets if s.raddr)
         return tuple(found)
 
     def kill(self) -> None:
@@ -92,6 +91,15 @@ class ChildProcess:
         """Let them go on."""
         for process in self._family():
             process.resume()
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait for its end.
+
+        Raises:
+            subprocess.TimeoutExpired: it still runs.
+
+        """
+        self._child.wait(timeout=timeout_s)
 
     def dispose(self) -> None:
         """Kill it and what it left behind."""
@@ -175,7 +183,7 @@ class LocalLauncher:
         child = self.start("command", command, env=env, folder=folder)
         assert isinstance(child, ChildProcess)
         try:
-            child._child.wait(timeout=deadline_s)
+            child.wait(deadline_s)
         except subprocess.TimeoutExpired:
             child.dispose()
         status = child.exit_status

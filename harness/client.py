@@ -1,0 +1,118 @@
+"""The publisher: a small program that runs beside the system, in its interpreter and image.
+
+A client inside the harness would miss the system's routes, eager mode and headers. This one is
+handed to the system's own interpreter as source text, imports the system's app, reads one JSON
+request a line and answers one JSON object a line. It imports nothing of the harness.
+
+Requests: ``describe``, ``publish``, ``result``. Values that JSON lacks travel as
+``{"__type__": "uuid" | "datetime" | "decimal" | "bytes", "value": text}``.
+"""
+
+import base64
+import datetime as dt
+import decimal
+import importlib
+import json
+import os
+import sys
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+FROM_TEXT: dict[str, Callable[[str], Any]] = {
+    "uuid": uuid.UUID,
+    "datetime": dt.datetime.fromisoformat,
+    "decimal": decimal.Decimal,
+    "bytes": base64.b64decode,
+}
+
+
+def revive(value: Any) -> Any:
+    """Turn tagged values back into what they were."""
+    if isinstance(value, list):
+        return [revive(inner) for inner in value]
+    if not isinstance(value, dict):
+        return value
+    if "__type__" in value:
+        return FROM_TEXT[value["__type__"]](value["value"])
+    return {key: revive(inner) for key, inner in value.items()}
+
+
+def describe(app: Any, request: dict[str, Any]) -> dict[str, Any]:
+    """Say what the app is configured to: URLs without userinfo, eager mode, tasks and routes."""
+    app.finalize()
+    app.loader.import_default_modules()
+    names = sorted(name for name in app.tasks if name.startswith(request["prefix"]))
+    routes = {}
+    for name in names:
+        route = app.amqp.router.route({}, name)
+        queue = route.get("queue")
+        routes[name] = {
+            "queue": getattr(queue, "name", queue),
+            "routing_key": route.get("routing_key") or getattr(queue, "routing_key", None),
+        }
+    return {
+        "broker": str(app.conf.broker_url).split("://")[0],
+        "result_backend": str(app.conf.result_backend).split("://")[0],
+        "eager": bool(app.conf.task_always_eager),
+        "tasks": names,
+        "routes": routes,
+        "queues": {
+            name: {"routing_key": queue.routing_key, "exchange": queue.exchange.name}
+            for name, queue in app.amqp.queues.items()
+        },
+    }
+
+
+def publish(app: Any, request: dict[str, Any]) -> dict[str, Any]:
+    """Send one task the way the system's own code would, and say whether it ran on the spot."""
+    name, options = request["task"], request.get("options", {})
+    args, kwargs = revive(request.get("args", [])), revive(request.get("kwargs", {}))
+    app.loader.import_default_modules()
+    task = app.tasks.get(name)
+    if task is None:
+        result = app.send_task(name, args, kwargs, **options)
+    else:
+        result = task.apply_async(args, kwargs, **options)
+    return {"task_id": result.id, "eager": type(result).__name__ == "EagerResult"}
+
+
+def fetch_result(app: Any, request: dict[str, Any]) -> dict[str, Any]:
+    """Wait for a task's result up to a deadline and say how it ended."""
+    result = app.AsyncResult(request["task_id"])
+    try:
+        value = result.get(timeout=request["timeout_s"], interval=0.02, propagate=False)
+    except Exception as error:
+        if type(error).__name__ == "TimeoutError":
+            return {"state": result.state, "timed_out": True}
+        raise
+    if isinstance(value, BaseException):
+        value = {"exception": type(value).__name__, "message": str(value)}
+    return {"state": result.state, "value": value, "timed_out": False}
+
+
+OPERATIONS = {"describe": describe, "publish": publish, "result": fetch_result}
+
+
+def answer(app: Any, line: str) -> dict[str, Any]:
+    """Carry out one request; what it raises is part of the answer."""
+    request = json.loads(line)
+    try:
+        return OPERATIONS[request["op"]](app, request)
+    except Exception as error:  # noqa: BLE001 (the answer says what was raised)
+        return {"error": {"type": type(error).__name__, "message": str(error)}}
+
+
+def main(target: str) -> None:
+    """Serve requests until standard input ends."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what the system prints on import must not look like an answer
+    module, _, attribute = target.partition(":")
+    app = getattr(importlib.import_module(module), attribute)
+    for line in sys.stdin:
+        answers.write(json.dumps(answer(app, line), default=str) + "\n")
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,163 @@
+"""The command-line options of the plugin, and what they say once they are checked."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from evidence.errors import BadInputError
+from harness.environments.postgres import INSTALLATIONS
+
+CATALOGUE = "criteria.toml"
+WAIVERS = "waivers.toml"
+DEFAULT_SUT = "system/sut.toml"
+DEFAULT_EVIDENCE = "reports"
+KEY_VARIABLE = "GATEPROOF_SIGNING_KEY"
+PASSPHRASE_VARIABLE = "GATEPROOF_SIGNING_KEY_PASSPHRASE"  # noqa: S105 (a variable's name)
+READY_DEADLINE_S = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What was asked for, checked."""
+
+    gates: Path
+    """The folder that holds the catalogue."""
+    sut: Path
+    evidence_out: Path
+    environment: str
+    postgres_version: str
+    postgres_port: int
+    ready_deadline_s: float
+    signing_key: Path | None
+    falsify: bool
+
+    @property
+    def catalogue(self) -> Path:
+        """The file of the criteria."""
+        return self.gates / CATALOGUE
+
+    @property
+    def waivers(self) -> Path:
+        """The file of the waivers; it need not exist."""
+        return self.gates / WAIVERS
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Declare the plugin's options."""
+    group = parser.getgroup("gateproof", "gateproof: judge a system and seal the evidence")
+    group.addoption(
+        "--evidence-out",
+        metavar="DIR",
+        default=None,
+        help=f"folder that receives the sealed bundle (default: {DEFAULT_EVIDENCE})",
+    )
+    group.addoption(
+        "--sut",
+        metavar="FILE",
+        default=None,
+        help=f"description of the system under test (default: {DEFAULT_SUT})",
+    )
+    group.addoption(
+        "--environment",
+        choices=("auto", "embedded"),
+        default="auto",
+        help="where the system runs; auto (default) takes embedded: PostgreSQL from a wheel and "
+        "workers as child processes, without root or Docker",
+    )
+    group.addoption(
+        "--postgres-version",
+        choices=tuple(INSTALLATIONS),
+        default="18",
+        help="PostgreSQL's major version, embedded (default: 18)",
+    )
+    group.addoption(
+        "--postgres-port",
+        type=int,
+        metavar="N",
+        default=0,
+        help="port of the run's first PostgreSQL (default: a free one)",
+    )
+    group.addoption(
+        "--ready-deadline",
+        type=float,
+        metavar="SECONDS",
+        default=READY_DEADLINE_S,
+        help="how long a worker may take until it answers a ping; raise it on a slow machine "
+        f"(default: {READY_DEADLINE_S:g})",
+    )
+    group.addoption(
+        "--signing-key",
+        metavar="FILE",
+        default=None,
+        help="Ed25519 private key that signs the bundle; also "
+        f"{KEY_VARIABLE}, with {PASSPHRASE_VARIABLE} (default: a key made for this run)",
+    )
+    group.addoption(
+        "--no-falsify",
+        action="store_true",
+        default=False,
+        help="run the checks without showing that they can fail; the result is then incomplete",
+    )
+
+
+def read_options(config: pytest.Config) -> Options | None:
+    """Return the checked options, or None in a project without a catalogue.
+
+    Raises:
+        BadInputError: the folder for evidence is a file or cannot be written.
+
+    """
+    gates = find_gates(config)
+    if gates is None:
+        return None
+    root = config.rootpath
+    key = config.getoption("--signing-key") or os.environ.get(KEY_VARIABLE)
+    out = Path(config.getoption("--evidence-out") or root / DEFAULT_EVIDENCE).absolute()
+    refuse_unwritable(out)
+    return Options(
+        gates=gates,
+        sut=Path(config.getoption("--sut") or root / DEFAULT_SUT).absolute(),
+        evidence_out=out,
+        environment=config.getoption("--environment"),
+        postgres_version=config.getoption("--postgres-version"),
+        postgres_port=config.getoption("--postgres-port"),
+        ready_deadline_s=config.getoption("--ready-deadline"),
+        signing_key=Path(key) if key else None,
+        falsify=not config.getoption("--no-falsify"),
+    )
+
+
+def find_gates(config: pytest.Config) -> Path | None:
+    """Return the folder of the catalogue: the nearest one above the first path that was named."""
+    for argument in config.args:
+        path = (config.invocation_params.dir / argument.split("::")[0]).resolve()
+        for folder in (path, *path.parents):
+            if (folder / CATALOGUE).is_file():
+                return folder
+            if folder == config.rootpath:
+                break
+    return None
+
+
+def refuse_unwritable(out: Path) -> None:
+    """Check that bundles can be written to a folder, making it where it is missing.
+
+    Raises:
+        BadInputError: it is a file, or cannot be made or written.
+
+    """
+    if out.exists() and not out.is_dir():
+        raise BadInputError(f"{out}: --evidence-out: got a file, expected a folder; name another")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        probe = out / f".writable-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise BadInputError(
+            f"{out}: --evidence-out: cannot be written ({error.strerror}); name a folder that can"
+        ) from error

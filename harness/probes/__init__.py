@@ -1,0 +1,1 @@
+"""How checks learn about the world: each call leaves one observation in the journal."""

@@ -1,0 +1,56 @@
+"""The process probe: runs a command to its end and keeps what it printed."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from evidence.model import Redaction
+from harness.environments.interface import Completed, Launcher
+from harness.probes.recorder import Recorder
+
+DEADLINE_S = 60.0
+
+
+class ProcessProbe:
+    """Runs commands where the system lives."""
+
+    def __init__(self, recorder: Recorder, launcher: Launcher) -> None:
+        self._recorder = recorder
+        self._launcher = launcher
+        self.last_redactions: tuple[Redaction, ...] = ()
+        """What had to be taken out of the capture of the last command."""
+
+    def run(
+        self,
+        command: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        folder: Path,
+        deadline_s: float = DEADLINE_S,
+    ) -> Completed:
+        """Run a command; its exit status is for the caller to judge.
+
+        Args:
+            command: its words; no shell reads them.
+            env: its environment, beside the few variables that every process gets.
+            folder: its working folder.
+            deadline_s: past it the command is killed and the status is -9.
+
+        """
+        done = self._launcher.run(command, env=env, folder=folder, deadline_s=deadline_s)
+        line = shlex.join(command)
+        shown = line if len(line) < 400 else line[:400] + " ..."
+        observation = self._recorder.observe(
+            "process",
+            f"{shown} -> exit {done.exit_status}",
+            data={
+                "command": list(command)[:20],
+                "exit_status": done.exit_status,
+                "variables": sorted(env),
+            },
+            text=f"$ {shown}\n{done.output}\n[exit {done.exit_status}]\n",
+        )
+        self.last_redactions = observation.redactions
+        return done

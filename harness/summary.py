@@ -1,0 +1,47 @@
+"""What a run prints at its end: the table of gates, what stands in the way, where the bundle is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from _pytest.terminal import TerminalReporter
+from evidence.reports.terminal import gate_lines, gate_table
+from rich.console import Console, RenderableType
+
+from evidence.model import Run
+from evidence.signing import RunKey
+
+
+def print_summary(
+    reporter: TerminalReporter,
+    run: Run,
+    bundle: Path,
+    *,
+    key: RunKey,
+    took_s: Mapping[str, float],
+    sealing_s: float,
+) -> None:
+    """Print the verdict, and where to read on."""
+    reporter.ensure_newline()
+    _print(reporter, gate_table(run))
+    for line in gate_lines(run):
+        reporter.write_line(line)
+    steps = ", ".join(f"{name} {seconds:.1f}" for name, seconds in took_s.items())
+    timing = run.timing
+    reporter.write_line(
+        f"time: start-up {timing.start_up_s:.1f} s ({steps or 'nothing was started'}), "
+        f"checks {timing.checks_s:.1f} s, proofs {timing.proofs_s:.1f} s, sealing {sealing_s:.1f} s"
+    )
+    if key.is_ephemeral:
+        reporter.write_line("signed by a key made for this run: integrity only, nobody vouches")
+    reporter.write_line(f"report: {bundle / 'data' / 'report.html'}")
+    reporter.write_line(f"verify: gateproof verify {bundle}")
+
+
+def _print(reporter: TerminalReporter, thing: RenderableType) -> None:
+    width = max(80, reporter._tw.fullwidth)  # noqa: SLF001 (pytest offers the width nowhere else)
+    console = Console(width=width, force_terminal=reporter.hasmarkup, highlight=False)
+    with console.capture() as capture:
+        console.print(thing)
+    reporter.write_line(capture.get())
