@@ -1,0 +1,47 @@
+# Each target sets up what it needs: a venv with pinned, hash-checked dependencies.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SETUP := $(VENV)/.gateproof-$(shell cat constraints.txt pyproject.toml | sha256sum | cut -c1-16)
+EVIDENCE ?= reports
+
+.PHONY: gates test check format docs clean help
+
+help:  ## say what there is
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+gates: $(SETUP)  ## judge the reference system and seal the evidence under reports/
+	$(BIN)/pytest gates/ --evidence-out $(EVIDENCE)
+
+test: $(SETUP)  ## run the tests of the project itself, tier by tier
+	$(BIN)/pytest tests/unit
+	$(BIN)/pytest tests/integration
+	$(BIN)/pytest tests/acceptance
+
+check: $(SETUP) docs  ## ruff, mypy strict, import contracts, docs
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+docs: $(SETUP)  ## check that the published schemas are those of the models
+	$(BIN)/python -m evidence.schema --check docs/reference
+
+format: $(SETUP)  ## format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:  ## remove what the targets made; bundles under reports/ stay
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamp's name holds the digest of what is installed: another pin, another set-up.
+$(SETUP):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or later is needed: name one with make PYTHON=python3.12 ..."; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) \
+		|| { echo "python3 -m venv failed: install the package python3-venv"; exit 1; }
+	@echo "installing the pinned dependencies into $(VENV) ..."
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index -e .
+	@rm -f $(VENV)/.gateproof-* && touch $@

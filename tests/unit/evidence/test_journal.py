@@ -1,0 +1,80 @@
+"""The journal: what is appended is on disk at once, and what is read back is whole."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+
+import pytest
+
+from evidence.errors import BadInputError, NotWritableError
+from evidence.journal import Journal, read_journal
+from evidence.model import RunEvent
+
+
+def ticking() -> dt.datetime:
+    return dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+
+
+def write(path: Path, count: int, writer: str = "main") -> Journal:
+    journal = Journal(path, writer=writer, clock=ticking)
+    for number in range(count):
+        journal.append(RunEvent, event="started", data={"number": number})
+    return journal
+
+
+def test_journal_is_readable_while_it_is_still_open(tmp_path: Path) -> None:
+    """Each record is flushed, so that a crash loses none that was appended."""
+    journal = write(tmp_path / "j.jsonl", 3)
+    assert len(read_journal([tmp_path / "j.jsonl"])) == 3
+    journal.close()
+
+
+def test_journal_cut_off_in_mid_line_loses_that_line_only(tmp_path: Path) -> None:
+    """A last line without its newline is what a crash leaves; the rest stays readable."""
+    path = tmp_path / "j.jsonl"
+    write(path, 3).close()
+    path.write_bytes(path.read_bytes()[:-10])
+    assert len(read_journal([path])) == 2
+
+
+def test_journal_with_a_missing_record_is_refused(tmp_path: Path) -> None:
+    """A gap in a writer's sequence is evidence that is missing."""
+    path = tmp_path / "j.jsonl"
+    write(path, 3).close()
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text(lines[0] + lines[2])
+    with pytest.raises(BadInputError, match=r"j.jsonl:2: journal sequence of main: got 2, exp"):
+        read_journal([path])
+
+
+def test_journal_with_an_unknown_field_is_refused(tmp_path: Path) -> None:
+    """A record holds what the model knows and nothing else."""
+    path = tmp_path / "j.jsonl"
+    write(path, 1).close()
+    path.write_text(path.read_text().replace('"data"', '"extra":1,"data"'))
+    with pytest.raises(BadInputError, match="journal record"):
+        read_journal([path])
+
+
+def test_journals_of_two_writers_are_merged_by_time_writer_and_sequence(tmp_path: Path) -> None:
+    """Records of several writers come out in one order, whatever order the files are in."""
+    write(tmp_path / "a.jsonl", 2, "a").close()
+    write(tmp_path / "b.jsonl", 2, "b").close()
+    paths = [tmp_path / "b.jsonl", tmp_path / "a.jsonl"]
+    merged = [(record.writer, record.seq) for record in read_journal(paths)]
+    assert merged == [("a", 0), ("a", 1), ("b", 0), ("b", 1)]
+
+
+def test_journal_that_cannot_be_opened_says_where_and_what_to_do(tmp_path: Path) -> None:
+    """Evidence that cannot be written is an error that names the file."""
+    with pytest.raises(NotWritableError, match=r"nowhere.*--evidence-out"):
+        Journal(tmp_path / "nowhere" / "j.jsonl", writer="main", clock=ticking)
+
+
+def test_journal_that_was_closed_refuses_records(tmp_path: Path) -> None:
+    """A record that would not reach the disk is refused, not dropped."""
+    journal = write(tmp_path / "j.jsonl", 1)
+    journal.close()
+    with pytest.raises(NotWritableError, match="cannot be written"):
+        journal.append(RunEvent, event="ended", data={})

@@ -1,0 +1,332 @@
+"""What a journal comes to: outcomes, causes, proofs and exit statuses."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import pytest
+
+from evidence.model import (
+    Cause,
+    Criterion,
+    Disposition,
+    Falsification,
+    Observation,
+    Outcome,
+    PhaseEvent,
+    ProofEvent,
+    Record,
+    Result,
+    RunEvent,
+    StateEvent,
+    Verdict,
+    Waiver,
+)
+from evidence.verdict import derive, judge_check, judge_proof, roll_up, worst_falsification
+
+AT = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+TODAY = AT.date()
+ITEM = "gates/x/test_x.py::test_x"
+CRITERION = Criterion(
+    id="XYZ-01", gate="x", phase="B0.1", statement="The claim holds.", source="a contract"
+)
+DIGEST = "sha256:" + "0" * 64
+
+
+def entry(**fields: Any) -> dict[str, Any]:
+    return {"writer": "main", "seq": 0, "at": AT, **fields}
+
+
+def phase(when: str, category: str = "none", message: str = "", part: str = "check") -> Record:
+    return PhaseEvent(
+        **entry(
+            item=ITEM,
+            criterion="XYZ-01",
+            part=part,
+            when=when,
+            result="passed" if category == "none" else "raised",
+            category=category,
+            message=message,
+            duration_s=0.5,
+        )
+    )
+
+
+def observation() -> Record:
+    return Observation(
+        **entry(
+            criterion="XYZ-01",
+            item=ITEM,
+            part="check",
+            probe="sql",
+            summary="asked",
+            data={},
+            capture="captures/x/XYZ-01/1.txt",
+            digest=DIGEST,
+        )
+    )
+
+
+def state(environment: str) -> Record:
+    return StateEvent(**entry(item=ITEM, part="check", environment=environment))
+
+
+def collected(*, selected: bool = True, falsifiers: tuple[str, ...] = ()) -> Record:
+    told = {"item": ITEM, "selected": selected, "falsifiers": list(falsifiers)}
+    return RunEvent(**entry(event="collected", data={"XYZ-01": told}))
+
+
+def proof(**fields: Any) -> ProofEvent:
+    told = {
+        "item": ITEM,
+        "criterion": "XYZ-01",
+        "falsifier": "drop-policy",
+        "fault_kind": "sql",
+        "fault": "DROP POLICY p",
+        "expected": "sees 5",
+        "fingerprint_before": "[('p',)]",
+        "fingerprint_after": "[]",
+        "baseline": "pass",
+        "faulted": "tenant A sees 5 rows",
+        "faulted_category": "assertion",
+    }
+    return ProofEvent(**entry(**{**told, **fields}))
+
+
+def verdict_of(*records: Record, waivers: tuple[Waiver, ...] = ()) -> Verdict:
+    return derive([CRITERION], records, waivers, today=TODAY)[0]
+
+
+GREEN = (collected(), phase("setup"), observation(), phase("call"), phase("teardown"))
+
+
+def test_check_that_passed_and_observed_is_a_pass() -> None:
+    """Three passed phases and an observation make a pass without a cause."""
+    verdict = verdict_of(*GREEN)
+    assert (verdict.outcome, verdict.cause) == (Outcome.PASS, None)
+    assert verdict.observations == (DIGEST,)
+    assert verdict.duration_s == 1.5
+
+
+def test_check_that_observed_nothing_is_inconclusive() -> None:
+    """A check that passes without an observation shows nothing."""
+    verdict = verdict_of(collected(), phase("setup"), phase("call"), phase("teardown"))
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert "without having observed anything" in verdict.message
+
+
+def test_observation_of_a_proof_does_not_count_for_the_check() -> None:
+    """What was seen on a proof's copy is no evidence for the check itself."""
+    seen = observation().model_copy(update={"part": "proof:drop-policy:baseline"})
+    verdict = verdict_of(collected(), phase("setup"), seen, phase("call"), phase("teardown"))
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+
+
+@pytest.mark.parametrize(
+    ("when", "category", "outcome", "cause"),
+    [
+        ("setup", "assertion", Outcome.ERROR, Cause.HARNESS_DEFECT),
+        ("setup", "other", Outcome.ERROR, Cause.HARNESS_DEFECT),
+        ("setup", "environment", Outcome.ERROR, Cause.ENVIRONMENT_PROBLEM),
+        ("setup", "notready", Outcome.ERROR, Cause.TO_INVESTIGATE),
+        ("setup", "notapplicable", Outcome.NOTAPPLICABLE, None),
+        ("call", "assertion", Outcome.FAIL, Cause.GATE_VIOLATION),
+        ("call", "other", Outcome.ERROR, Cause.HARNESS_DEFECT),
+        ("call", "harness", Outcome.ERROR, Cause.HARNESS_DEFECT),
+        ("call", "environment", Outcome.ERROR, Cause.ENVIRONMENT_PROBLEM),
+        ("call", "inconclusive", Outcome.INCONCLUSIVE, Cause.TO_INVESTIGATE),
+        ("call", "limit", Outcome.INCONCLUSIVE, Cause.TO_INVESTIGATE),
+        ("call", "notapplicable", Outcome.NOTAPPLICABLE, None),
+        ("teardown", "assertion", Outcome.ERROR, Cause.HARNESS_DEFECT),
+    ],
+)
+def test_exception_means_what_phase_and_category_say(
+    when: str, category: str, outcome: Outcome, cause: Cause | None
+) -> None:
+    """Only an assertion in the call is a fail; where it broke decides the rest."""
+    earlier = {"setup": (), "call": ("setup",), "teardown": ("setup", "call")}[when]
+    phases = [phase(name) for name in earlier] + [phase(when, category, "why")]
+    verdict = verdict_of(collected(), observation(), *phases)
+    assert (verdict.outcome, verdict.cause) == (outcome, cause)
+    assert "why" in verdict.message
+
+
+def test_red_while_the_environment_is_away_is_an_environment_problem() -> None:
+    """An assertion that failed while the server had gone says nothing about the system."""
+    verdict = verdict_of(
+        collected(), phase("setup"), phase("call", "assertion", "no rows"), state("away")
+    )
+    assert (verdict.outcome, verdict.cause) == (Outcome.ERROR, Cause.ENVIRONMENT_PROBLEM)
+
+
+def test_red_while_the_environment_answers_is_a_gate_violation() -> None:
+    """The same assertion with the server there is the system's."""
+    verdict = verdict_of(
+        collected(), phase("setup"), phase("call", "assertion", "no rows"), state("answers")
+    )
+    assert (verdict.outcome, verdict.cause) == (Outcome.FAIL, Cause.GATE_VIOLATION)
+
+
+def test_check_without_a_call_is_not_checked() -> None:
+    """A check that was set up and never called has not come to an end."""
+    assert judge_check([phase("setup")], item=ITEM).outcome is Outcome.NOTCHECKED
+    assert judge_check([], item=ITEM).outcome is Outcome.NOTCHECKED
+
+
+def test_check_left_out_by_selection_is_not_selected() -> None:
+    """A criterion that the selection left out is neither passed nor failed."""
+    assert verdict_of(collected(selected=False)).outcome is Outcome.NOTSELECTED
+
+
+def test_proof_is_proven_when_the_fault_brings_the_predicted_message() -> None:
+    """Green before, landed, red by assertion with the predicted part: proven."""
+    assert judge_proof(proof())[0] is Falsification.PROVEN
+
+
+@pytest.mark.parametrize(
+    ("fields", "result", "message"),
+    [
+        ({"baseline": "assertion: x"}, Falsification.VOID, "baseline was not green"),
+        ({"fingerprint_after": "[('p',)]"}, Falsification.VOID, "did not land"),
+        ({"fingerprint_after": None}, Falsification.VOID, "did not land"),
+        ({"faulted": "pass"}, Falsification.BLIND, "stayed green"),
+        ({"faulted_category": "other"}, Falsification.VOID, "red by other"),
+        ({"faulted_category": "limit"}, Falsification.VOID, "red by limit"),
+        ({"faulted": "another reason"}, Falsification.VOID, "red for another reason"),
+    ],
+)
+def test_proof_is_refused_when_any_step_is_missing(
+    fields: dict[str, Any], result: Falsification, message: str
+) -> None:
+    """Each step that did not happen as it must keeps the proof from counting."""
+    got, said = judge_proof(proof(**fields))
+    assert got is result
+    assert message in said
+
+
+def test_proof_that_never_ran_is_unproven_and_one_that_broke_is_void() -> None:
+    """Nothing ran is told apart from something broke."""
+    assert judge_proof(None)[0] is Falsification.UNPROVEN
+    assert judge_proof(None, broken="no copy")[0] is Falsification.VOID
+    broke = phase("setup", "environment", "no copy", part="proof:drop-policy")
+    verdict = verdict_of(collected(falsifiers=("drop-policy",)), *GREEN[1:], broke)
+    assert verdict.falsification is Falsification.VOID
+    assert "no copy" in verdict.proofs[0].message
+
+
+def test_falsification_of_a_criterion_is_its_worst_proof() -> None:
+    """One blind falsifier outweighs any number of proven ones."""
+    proven, blind, void = Falsification.PROVEN, Falsification.BLIND, Falsification.VOID
+    assert worst_falsification([proven, blind, void]) is blind
+    assert worst_falsification([proven, void]) is void
+    assert worst_falsification([]) is Falsification.UNPROVEN
+
+
+def waiver(expires: str) -> Waiver:
+    return Waiver(criterion="XYZ-01", reason="known and planned", owner="ops", expires=expires)
+
+
+FAILED = (collected(), phase("setup"), phase("call", "assertion", "broken"), phase("teardown"))
+
+
+def test_waiver_covers_a_fail_until_its_last_day() -> None:
+    """On its last day a waiver still covers; the day after it does not."""
+    covered = verdict_of(*FAILED, waivers=(waiver("2026-01-01"),))
+    assert covered.disposition is Disposition.WAIVED
+    assert roll_up([covered]).exit_status == 100  # a gate without a single pass
+    expired = verdict_of(*FAILED, waivers=(waiver("2025-12-31"),))
+    assert expired.disposition is Disposition.WAIVER_EXPIRED
+    assert roll_up([expired]).exit_status == 1
+
+
+def test_waiver_does_not_cover_an_error() -> None:
+    """Only a fail can be waived."""
+    records = (collected(), phase("setup", "other", "broken"))
+    verdict = verdict_of(*records, waivers=(waiver("2030-01-01"),))
+    assert verdict.disposition is Disposition.NONE
+    assert roll_up([verdict]).exit_status == 103
+
+
+def verdict(outcome: Outcome, cause: Cause | None = None, **fields: Any) -> Verdict:
+    told = {
+        "message": "m",
+        "duration_s": 0.0,
+        "observations": (),
+        "captures": (),
+        "falsifiers": 0,
+        "proofs": (),
+        **fields,
+    }
+    return Verdict(**CRITERION.model_dump(), outcome=outcome, cause=cause, **told)
+
+
+PASSED = verdict(Outcome.PASS)
+
+
+def test_run_in_which_all_passed_is_released() -> None:
+    """Everything passed: released, exit 0, nothing in the way."""
+    rolled = roll_up([PASSED])
+    assert (rolled.result, rolled.exit_status, rolled.reasons) == (Result.RELEASED, 0, ())
+
+
+@pytest.mark.parametrize(
+    ("other", "status"),
+    [
+        (verdict(Outcome.FAIL, Cause.GATE_VIOLATION), 1),
+        (verdict(Outcome.ERROR, Cause.HARNESS_DEFECT), 103),
+        (verdict(Outcome.ERROR, Cause.ENVIRONMENT_PROBLEM), 102),
+        (verdict(Outcome.ERROR, Cause.TO_INVESTIGATE), 100),
+        (verdict(Outcome.INCONCLUSIVE, Cause.TO_INVESTIGATE), 100),
+        (verdict(Outcome.NOTCHECKED, Cause.TO_INVESTIGATE), 100),
+        (verdict(Outcome.NOTSELECTED), 100),
+        (verdict(Outcome.PASS, falsification=Falsification.BLIND), 100),
+        (verdict(Outcome.PASS, falsification=Falsification.VOID), 100),
+        (verdict(Outcome.PASS, falsification=Falsification.UNPROVEN, falsifiers=1), 100),
+        (verdict(Outcome.NOTAPPLICABLE), 0),
+    ],
+)
+def test_one_obstacle_sets_the_exit_status(other: Verdict, status: int) -> None:
+    """Each obstacle has its exit status, and only obstacles have a reason."""
+    rolled = roll_up([PASSED, other])
+    assert rolled.exit_status == status
+    assert bool(rolled.reasons) == bool(status)
+
+
+def test_worst_obstacle_wins() -> None:
+    """A harness defect outweighs the environment, that a fail, that what is incomplete."""
+    fail = verdict(Outcome.FAIL, Cause.GATE_VIOLATION)
+    away = verdict(Outcome.ERROR, Cause.ENVIRONMENT_PROBLEM)
+    missing = verdict(Outcome.NOTCHECKED, Cause.TO_INVESTIGATE)
+    assert roll_up([PASSED, missing, fail]).exit_status == 1
+    assert roll_up([PASSED, fail, away]).exit_status == 102
+    assert roll_up([PASSED, fail, away], defects=["x"]).exit_status == 103
+    assert roll_up([PASSED, fail, away], defects=["x"], pytest_status=2).exit_status == 2
+
+
+def test_gate_without_a_single_pass_is_not_released() -> None:
+    """However many are not applicable, something must have passed."""
+    rolled = roll_up([verdict(Outcome.NOTAPPLICABLE)])
+    assert rolled.exit_status == 100
+    assert "not one criterion passed" in rolled.reasons[0]
+
+
+def test_empty_catalogue_is_not_released() -> None:
+    """Nothing expected is nothing shown."""
+    assert roll_up([]).exit_status == 100
+
+
+def test_run_without_falsification_is_partial_and_says_so() -> None:
+    """Passing checks alone do not release when no proof was asked for."""
+    rolled = roll_up([PASSED], falsify=False)
+    assert (rolled.result, rolled.exit_status) == (Result.PARTIAL, 100)
+    assert "shown able to fail" in rolled.reasons[0]
+
+
+def test_selection_is_partial_when_what_ran_is_clean_and_blocked_otherwise() -> None:
+    """A selection that is clean is partial; one with a fail is blocked."""
+    left_out = verdict(Outcome.NOTSELECTED)
+    assert roll_up([PASSED, left_out]).result is Result.PARTIAL
+    fail = verdict(Outcome.FAIL, Cause.GATE_VIOLATION)
+    assert roll_up([PASSED, fail, left_out]).result is Result.BLOCKED
+    assert roll_up([left_out]).result is Result.BLOCKED
