@@ -1,0 +1,19 @@
+-- Privileges of one database and its schema, in every new database and every clone (a clone drops
+-- the template's database-level privileges), as superuser. Idempotent.
+
+DO $$
+BEGIN
+    EXECUTE format('REVOKE ALL ON DATABASE %I FROM PUBLIC', current_database());
+    EXECUTE format(
+        'GRANT CONNECT ON DATABASE %I TO migrator, app_user, app_rw, app_ro', current_database()
+    );
+    EXECUTE format('GRANT CREATE ON DATABASE %I TO migrator', current_database());
+END
+$$;
+
+REVOKE ALL ON SCHEMA public FROM PUBLIC;
+GRANT USAGE ON SCHEMA public TO app_user, app_rw, app_ro, app_aggregator;
+
+-- With the grant option: whoever receives an object must hold CREATE on its schema at that moment,
+-- so a migration lends it to app_aggregator and takes it back in the same transaction.
+GRANT USAGE, CREATE ON SCHEMA public TO migrator WITH GRANT OPTION;

@@ -1,0 +1,93 @@
+"""The Celery app: queues, routes, tasks and where broker and results are.
+
+Owns the wiring. Importing it opens no connection and starts nothing, and works with nothing set:
+what is missing is said on first use. Logs, endpoints and the process itself are left to
+`system.worker`.
+"""
+
+from __future__ import annotations
+
+import os
+
+from celery import Celery, signals
+from kombu import Exchange, Queue
+
+from system import database, dead_letters, identity, settings, transport
+from system.errors import ConfigurationError
+from system.tasks import attribution, housekeeping, llm, maintenance
+from system.transport import broker, unconfigured
+
+TASK_MODULES = (housekeeping, maintenance, llm, attribution)
+EXCHANGE = "tasks"
+
+
+def queues() -> tuple[Queue, ...]:
+    """Return the four queues, each bound to its own part of one topic exchange."""
+    exchange = Exchange(EXCHANGE, type="topic")
+    return tuple(Queue(name, exchange, routing_key=f"{name}.#") for name in settings.QUEUES)
+
+
+def routes() -> dict[str, dict[str, str]]:
+    """Return where each family of tasks goes."""
+    return {
+        f"app.tasks.{name}.*": {"queue": name, "routing_key": f"{name}.task"}
+        for name in settings.QUEUES
+    }
+
+
+def make_app(environment: dict[str, str]) -> Celery:
+    """Return the app, with URLs from the environment or stand-ins that say what is missing."""
+    transport.install()
+    try:
+        connections = settings.connections_from(environment)
+        eager = settings.eager_from(environment)
+    except ConfigurationError:
+        connections, eager = None, False
+    made = Celery(
+        "system",
+        # Given here and as read and write URL: only these outrank the raw CELERY_* variables,
+        # which celery reads by itself, before any clean-up.
+        backend=connections.result_backend if connections else unconfigured.URL,
+        broker_read_url=connections.broker_url if connections else unconfigured.URL,
+        broker_write_url=connections.broker_url if connections else unconfigured.URL,
+    )
+    made.conf.update(_configuration(eager=eager))
+    return made
+
+
+def _configuration(*, eager: bool) -> dict[str, object]:
+    return {
+        "task_queues": queues(),
+        "task_routes": routes(),
+        "task_default_queue": settings.QUEUES[0],
+        "task_default_exchange": EXCHANGE,
+        "task_default_exchange_type": "topic",
+        "task_default_routing_key": f"{settings.QUEUES[0]}.task",
+        "task_create_missing_queues": False,
+        "task_always_eager": eager,
+        "task_serializer": "json",
+        "result_serializer": "json",
+        "accept_content": ["json"],
+        "timezone": "UTC",
+        "enable_utc": True,
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+        # What was claimed stays with the process that claimed it; losing the broker for a moment
+        # must not stop a task that does not need it.
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        "worker_redirect_stdouts": False,
+        "worker_hijack_root_logger": False,
+    }
+
+
+def after_fork(**_: object) -> None:
+    """Leave the parent's sockets alone: this child makes connections of its own."""
+    database.forget_engine()
+    broker.forget_engines()
+
+
+app = make_app(dict(os.environ))
+app.set_default()
+identity.connect()
+dead_letters.connect()
+signals.worker_process_init.connect(after_fork, weak=False, dispatch_uid="system.app.after_fork")

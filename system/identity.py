@@ -1,0 +1,107 @@
+"""Who a task is in logs and dead letters: its name, id, tenant and correlation id.
+
+Owns how these are found in a request, and the two message headers that carry them to processes
+that never see the arguments (the worker's parent). Leaves writing them to `system.logs` and
+`system.dead_letters`.
+
+The correlation id travels in the message header `correlation_id`. Celery overwrites that key of
+the request with the message *property* of the same name (which is the task id), so the header is
+kept under a key of its own when the message arrives; a retry sends that key on.
+"""
+
+from __future__ import annotations
+
+import inspect
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from celery import signals
+
+HEADER_CORRELATION_ID = "correlation_id"
+HEADER_TENANT_ID = "tenant_id"
+_KEPT_CORRELATION_ID = "system_correlation_id"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """What names one run of a task."""
+
+    task_name: str
+    task_id: str
+    tenant_id: str | None
+    """A canonical UUID, or None: for a global task, and for a value that is no UUID."""
+    correlation_id: str
+
+
+def identify(
+    task: Any,
+    request: Any,
+    *,
+    task_id: str | None = None,
+    args: Sequence[Any] | None = None,
+    kwargs: Mapping[str, Any] | None = None,
+) -> Identity:
+    """Return the identity of the task that a request runs.
+
+    Args:
+        task: the Celery task.
+        request: its `celery.app.task.Context`, possibly an empty one.
+        task_id: what a signal said, where the request may be gone.
+        args, kwargs: what a signal said; the request's own by default.
+
+    """
+    named = arguments_by_name(task, args or request.args, kwargs or request.kwargs)
+    headers = request.headers or {}
+    known_id = str(request.id or task_id or "")
+    return Identity(
+        task_name=str(task.name),
+        task_id=known_id,
+        tenant_id=canonical_uuid(named.get("tenant_id") or headers.get(HEADER_TENANT_ID)),
+        correlation_id=str(
+            named.get("correlation_id") or headers.get(_KEPT_CORRELATION_ID) or known_id
+        ),
+    )
+
+
+def arguments_by_name(
+    task: Any, args: Sequence[Any] | None, kwargs: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Return a task's arguments under their parameters' names, as far as they have one."""
+    positional = list(inspect.signature(task.run).parameters)
+    return dict(zip(positional, args or (), strict=False)) | dict(kwargs or {})
+
+
+def canonical_uuid(value: object) -> str | None:
+    """Return a UUID's canonical text, or None of anything else (braces and URNs included)."""
+    if isinstance(value, uuid.UUID):
+        return str(value)
+    try:
+        parsed = str(uuid.UUID(value)) if isinstance(value, str) else None
+    except ValueError:
+        return None
+    return parsed if isinstance(value, str) and parsed == value.lower() else None
+
+
+def connect() -> None:
+    """Connect the signals that carry identities with messages; a second call changes nothing."""
+    signals.before_task_publish.connect(_stamp, weak=False, dispatch_uid="system.identity.stamp")
+    signals.task_received.connect(_keep, weak=False, dispatch_uid="system.identity.keep")
+
+
+def _stamp(headers: dict[str, Any], body: Any, **_: object) -> None:
+    """Put tenant and correlation id of a message's keyword arguments into its headers."""
+    kwargs = body[1] if isinstance(body, tuple | list) and len(body) > 1 else {}
+    tenant_id = canonical_uuid(kwargs.get("tenant_id"))
+    if tenant_id:
+        headers.setdefault(HEADER_TENANT_ID, tenant_id)
+    if kwargs.get("correlation_id"):
+        headers.setdefault(HEADER_CORRELATION_ID, str(kwargs["correlation_id"]))
+
+
+def _keep(request: Any, **_: object) -> None:
+    """Keep the header where Celery leaves it alone until it reaches the process that runs it."""
+    sent = request.message.headers.get(HEADER_CORRELATION_ID)
+    if sent:
+        request.request_dict[_KEPT_CORRELATION_ID] = str(sent)

@@ -1,0 +1,200 @@
+"""Logs: one JSON object a line on standard output, from every process of a worker.
+
+Owns the shape of a line, the hiding of secrets in it, and the standard output itself: what
+libraries print (Celery's shut-down notices, warnings, a traceback on standard error) goes through
+a pipe whose reader turns each line into an object too. Leaves what is logged to its callers.
+
+A line is written with one `write()` of at most PIPE_BUF bytes, which POSIX keeps whole among
+several writers; a longer one is cut in its longest text. Source: OBS-07, OBS-09; write(2).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import secrets as random_tokens
+import select
+import sys
+import threading
+from collections.abc import Iterable
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote, quote_plus
+
+import structlog
+from structlog.typing import EventDict, WrappedLogger
+
+TASK_FIELDS = ("task_name", "task_id", "tenant_id", "correlation_id")
+LINE_LIMIT = select.PIPE_BUF
+HIDDEN = "[hidden]"
+DRAIN_DEADLINE_S = 2.0
+
+_FIRST = ("timestamp", "level", "logger", "message", *TASK_FIELDS)
+_POSTGRESQL = re.compile(r"((?:\w+\+)*postgres(?:ql)?(?:\+\w+)?)://[^\s'\"<>]+", re.IGNORECASE)
+_USERINFO = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://[^\s/'\"@]*@")
+# Shorter passwords occur in ordinary words; they are still hidden where they stand in a URL.
+_SHORTEST_SECRET = 4
+
+
+class Scrubber:
+    """Takes URLs with credentials and known secrets out of text."""
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        long = [word for word in secrets if len(word) >= _SHORTEST_SECRET]
+        forms = {form for word in long for form in (word, quote(word, safe=""), quote_plus(word))}
+        self._forms = sorted(forms, key=len, reverse=True)
+
+    def text(self, text: str) -> str:
+        """Return text without the address of any database, any userinfo or any known secret."""
+        text = _POSTGRESQL.sub(rf"\1://{HIDDEN}", text)
+        text = _USERINFO.sub(rf"\1://{HIDDEN}@", text)
+        for form in self._forms:
+            text = text.replace(form, HIDDEN)
+        return text
+
+    def value(self, value: Any) -> Any:
+        """Return a value of a log line with every text in it scrubbed."""
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, dict):
+            return {key: self.value(item) for key, item in value.items()}
+        if isinstance(value, list | tuple | set | frozenset):
+            return [self.value(item) for item in value]
+        return value if isinstance(value, int | float | None) else self.text(str(value))
+
+
+class LineHandler(logging.Handler):
+    """Writes each record as one line to a file descriptor."""
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__()
+        self._descriptor = descriptor
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record; where nobody reads any more there is nobody to tell either."""
+        with suppress(OSError):
+            os.write(self._descriptor, self.format(record).encode("ascii") + b"\n")
+
+
+class Output:
+    """The process's standard output, kept for JSON lines alone."""
+
+    def __init__(self) -> None:
+        self.descriptor = os.dup(1)
+        self._reader, writer = os.pipe()
+        os.dup2(writer, 1)
+        os.dup2(writer, 2)
+        os.close(writer)
+        self._marker = random_tokens.token_hex(16)
+        self._drained = threading.Event()
+        threading.Thread(target=self._relay, name="output-relay", daemon=True).start()
+
+    def drain(self) -> None:
+        """Wait until what was printed so far has been logged."""
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.write(1, f"\n{self._marker}\n".encode())
+        self._drained.wait(DRAIN_DEADLINE_S)
+
+    def forget_reader(self) -> None:
+        """Close a child's copy of the reading end, which is the parent's business."""
+        with suppress(OSError):
+            os.close(self._reader)
+
+    def _relay(self) -> None:
+        with os.fdopen(self._reader, encoding="utf-8", errors="backslashreplace") as lines:
+            for line in lines:
+                if line.strip() == self._marker:
+                    self._drained.set()
+                elif line.strip():
+                    logging.getLogger("output").warning("%s", line.rstrip())
+
+
+class _Hidden:
+    """The scrubber in use; it learns the passwords once the settings are read."""
+
+    scrubber = Scrubber()
+
+
+def take_over() -> Output:
+    """Take standard output for JSON lines, and send every logger of this process there.
+
+    Returns:
+        The output, to be drained before the process ends.
+
+    """
+    output = Output()
+    handler = LineHandler(output.descriptor)
+    handler.setFormatter(formatter())
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(logging.INFO)
+    logging.raiseExceptions = False
+    logging.captureWarnings(capture=True)
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )
+    return output
+
+
+def hide(secrets: Iterable[str]) -> None:
+    """Hide these values, and their URL-encoded forms, in every later line."""
+    _Hidden.scrubber = Scrubber(secrets)
+
+
+def formatter() -> structlog.stdlib.ProcessorFormatter:
+    """Return the formatter that makes a JSON line of a record, structlog's or another's."""
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[structlog.contextvars.merge_contextvars],
+        processors=[_shape, _render],
+    )
+
+
+def fit(fields: dict[str, Any], limit: int = LINE_LIMIT) -> str:
+    """Return a JSON line of at most so many bytes with its end, cut in its longest texts if needed.
+
+    Args:
+        fields: what the line says; texts among them are cut from their end.
+        limit: bytes, the line's end included.
+
+    """
+    line = json.dumps(fields)
+    while len(line) >= limit:
+        longest = max(fields, key=lambda key: len(json.dumps(fields[key])))
+        text = fields[longest] if isinstance(fields[longest], str) else str(fields[longest])
+        if len(text) <= 1:
+            break
+        # A character takes up to 12 bytes as an escape: halving gets there in a few rounds.
+        keep = max(0, min(len(text) // 2, len(text) - (len(line) - limit)))
+        fields = {**fields, longest: f"{text[:keep]}…"}
+        line = json.dumps(fields)
+    return line
+
+
+def _shape(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    record: logging.LogRecord = event.pop("_record")
+    event.pop("_from_structlog", None)
+    exc_info = event.pop("exc_info", None) or record.exc_info
+    if isinstance(exc_info, tuple) and exc_info[1] is not None:
+        event.setdefault("error", f"{type(exc_info[1]).__qualname__}: {exc_info[1]}")
+        event["traceback"] = logging.Formatter().formatException(exc_info)
+    known = {
+        "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+        "level": record.levelname.lower(),
+        "logger": record.name,
+        "message": event.pop("event", ""),
+        **{name: event.pop(name, None) for name in TASK_FIELDS},
+    }
+    return {**known, **event, "pid": record.process}
+
+
+def _render(_: WrappedLogger, __: str, event: EventDict) -> str:
+    return fit(_Hidden.scrubber.value(dict(event)))

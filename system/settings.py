@@ -1,0 +1,257 @@
+"""Settings from the environment, and the derivation of broker and result URLs from one DSN.
+
+Owns every environment variable of the system and the clean-up of PostgreSQL URLs: whatever driver
+a DSN names, the synchronous psycopg2 is put in its place (a bare `postgresql://` means psycopg 3 to
+SQLAlchemy 2.1), asyncpg's spelling of TLS becomes libpq's, and parameters that libpq does not know
+are left out. Pure: the environment is passed in. Messages never repeat a URL, since it holds a
+password.
+
+Source: spec, "Configuration"; PostgreSQL documentation, "Parameter Key Words" (libpq).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import unquote, urlsplit
+
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from system.errors import ConfigurationError
+
+DRIVER = "psycopg2"
+QUEUES = ("housekeeping", "maintenance", "llm", "attribution")
+
+_DIALECTS = frozenset({"postgresql", "postgres"})
+_DRIVERS = frozenset({"", "asyncpg", "psycopg", "psycopg2"})
+_TRANSPORTS = {"sqla": "sqla", "sqlalchemy": "sqla"}
+_BACKENDS = {"db": "db", "database": "db"}
+
+# application_name is ours to set: pg_stat_activity tells the connections apart by it.
+LIBPQ_PARAMETERS = frozenset(
+    (
+        "channel_binding",
+        "client_encoding",
+        "connect_timeout",
+        "gssdelegation",
+        "gssencmode",
+        "gsslib",
+        "host",
+        "hostaddr",
+        "keepalives",
+        "keepalives_count",
+        "keepalives_idle",
+        "keepalives_interval",
+        "krbsrvname",
+        "load_balance_hosts",
+        "options",
+        "passfile",
+        "port",
+        "replication",
+        "require_auth",
+        "requirepeer",
+        "service",
+        "ssl_max_protocol_version",
+        "ssl_min_protocol_version",
+        "sslcert",
+        "sslcertmode",
+        "sslcompression",
+        "sslcrl",
+        "sslcrldir",
+        "sslkey",
+        "sslmode",
+        "sslnegotiation",
+        "sslrootcert",
+        "sslsni",
+        "target_session_attrs",
+        "tcp_user_timeout",
+    )
+)
+# asyncpg takes the mode's name, or a truth value, under another key.
+_SSL_TRUTH = {"true": "require", "1": "require", "on": "require", "yes": "require"} | {
+    "false": "disable",
+    "0": "disable",
+    "off": "disable",
+    "no": "disable",
+}
+_TRUE = frozenset({"1", "true", "yes", "on"})
+_FALSE = frozenset({"", "0", "false", "no", "off"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Connections:
+    """Where the system connects to; the URLs hold passwords and stay out of `repr`."""
+
+    database_url: str = field(repr=False)
+    """SQLAlchemy URL, `postgresql+psycopg2://…`."""
+    broker_url: str = field(repr=False)
+    """kombu URL; `sqla+postgresql+psycopg2://…` unless the environment names another broker."""
+    result_backend: str = field(repr=False)
+    """celery URL; `db+postgresql+psycopg2://…` unless the environment names another backend."""
+
+    def passwords(self) -> tuple[str, ...]:
+        """Return every password in the three URLs, decoded, each once."""
+        urls = (self.database_url, self.broker_url, self.result_backend)
+        return tuple(dict.fromkeys(word for url in urls for word in _passwords(url)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Monitoring:
+    """Where `/metrics` and `/health` are served, and how long a health check may take."""
+
+    address: str
+    port: int
+    """TCP port, 1 to 65535."""
+    health_deadline_s: float
+
+
+def connections_from(environment: Mapping[str, str]) -> Connections:
+    """Return the three URLs that the environment gives.
+
+    Args:
+        environment: `DATABASE_URL` is demanded; `CELERY_BROKER_URL` and `CELERY_RESULT_BACKEND`
+            are derived from it where they are missing or empty.
+
+    Returns:
+        PostgreSQL URLs cleaned up; URLs of other brokers and backends as they are.
+
+    Raises:
+        ConfigurationError: `DATABASE_URL` is missing, or one of the three cannot be read.
+
+    Does not check that anything answers there.
+
+    """
+    database = sqlalchemy_url(environment.get("DATABASE_URL", ""), name="DATABASE_URL")
+    broker = environment.get("CELERY_BROKER_URL") or f"sqla+{database}"
+    results = environment.get("CELERY_RESULT_BACKEND") or f"db+{database}"
+    return Connections(
+        database_url=database,
+        broker_url=_clean(broker, _TRANSPORTS, name="CELERY_BROKER_URL"),
+        result_backend=_clean(results, _BACKENDS, name="CELERY_RESULT_BACKEND"),
+    )
+
+
+def monitoring_from(environment: Mapping[str, str]) -> Monitoring:
+    """Return where and how to serve the endpoints.
+
+    Args:
+        environment: `CELERY_METRICS_PORT` (9540), `CELERY_METRICS_ADDR` (127.0.0.1),
+            `SYSTEM_HEALTH_DEADLINE_S` (2).
+
+    Raises:
+        ConfigurationError: the port or the deadline is not a number in its range.
+
+    """
+    return Monitoring(
+        address=environment.get("CELERY_METRICS_ADDR") or "127.0.0.1",
+        port=_port(environment.get("CELERY_METRICS_PORT") or "9540"),
+        health_deadline_s=_deadline_s(environment.get("SYSTEM_HEALTH_DEADLINE_S") or "2"),
+    )
+
+
+def eager_from(environment: Mapping[str, str]) -> bool:
+    """Return whether `CELERY_TASK_ALWAYS_EAGER` asks for eager mode.
+
+    Raises:
+        ConfigurationError: the value is neither a yes nor a no.
+
+    """
+    text = environment.get("CELERY_TASK_ALWAYS_EAGER", "").strip().lower()
+    if text in _TRUE | _FALSE:
+        return text in _TRUE
+    raise ConfigurationError(
+        f"CELERY_TASK_ALWAYS_EAGER: got {text!r}, expected one of 1, true, 0, false; correct it"
+    )
+
+
+def sqlalchemy_url(url: str, *, name: str) -> str:
+    """Return a PostgreSQL DSN as SQLAlchemy's URL for psycopg2.
+
+    Args:
+        url: `postgresql://`, `postgresql+asyncpg://`, `+psycopg2`, `+psycopg` or `postgres://`,
+            with any query parameters.
+        name: the variable that the URL came from, for messages.
+
+    Raises:
+        ConfigurationError: the URL is empty, or of another scheme or driver.
+
+    """
+    if not url:
+        raise ConfigurationError(
+            f"{name}: got nothing, expected a PostgreSQL URL; set it to postgresql://user@host/name"
+        )
+    scheme = url.partition("://")[0] if "://" in url else ""
+    dialect, _, driver = scheme.partition("+")
+    if dialect not in _DIALECTS or driver not in _DRIVERS:
+        raise ConfigurationError(
+            f"{name}: got scheme {scheme!r}, expected postgresql, alone or with +asyncpg, "
+            "+psycopg2 or +psycopg; correct the URL"
+        )
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        # The cause repeats parts of the URL, so it is not chained.
+        raise ConfigurationError(
+            f"{name}: got a URL that cannot be read, expected postgresql://user@host:port/name; "
+            "correct it, and percent-encode special characters"
+        ) from None
+    cleaned = parsed.set(drivername=f"postgresql+{DRIVER}", query=_libpq_query(parsed.query))
+    return cleaned.render_as_string(hide_password=False)
+
+
+def scheme_of(url: str) -> str:
+    """Return a URL's scheme without its driver: `sqla+postgresql` of `sqla+postgresql+psycopg2`."""
+    words = urlsplit(url).scheme.split("+")
+    return "+".join(word for word in words if word not in _DRIVERS)
+
+
+def is_postgresql(url: str) -> bool:
+    """Return whether a broker, result or database URL leads to PostgreSQL."""
+    return not _DIALECTS.isdisjoint(urlsplit(url).scheme.split("+"))
+
+
+def _clean(url: str, prefixes: Mapping[str, str], *, name: str) -> str:
+    """Clean up a PostgreSQL URL, with kombu's or celery's prefix or without; leave others alone."""
+    if not is_postgresql(url):
+        return url
+    prefix, _, rest = url.partition("+")
+    if prefix in prefixes:
+        return f"{prefixes[prefix]}+{sqlalchemy_url(rest, name=name)}"
+    wanted = next(iter(prefixes.values()))
+    return f"{wanted}+{sqlalchemy_url(url, name=name)}"
+
+
+def _libpq_query(
+    query: Mapping[str, tuple[str, ...] | str],
+) -> dict[str, tuple[str, ...] | str]:
+    kept = {key: value for key, value in query.items() if key in LIBPQ_PARAMETERS}
+    ssl = query.get("ssl")
+    if isinstance(ssl, str):
+        kept["sslmode"] = _SSL_TRUTH.get(ssl.lower(), ssl)
+    return kept
+
+
+def _passwords(url: str) -> list[str]:
+    found = urlsplit(url).password
+    return [unquote(found)] if found else []
+
+
+def _port(text: str) -> int:
+    if text.isascii() and text.isdigit() and 0 < int(text) < 65536:
+        return int(text)
+    raise ConfigurationError(
+        f"CELERY_METRICS_PORT: got {text!r}, expected a port from 1 to 65535; correct it"
+    )
+
+
+def _deadline_s(text: str) -> float:
+    try:
+        deadline_s = float(text)
+    except ValueError:
+        deadline_s = 0.0
+    if 0.1 <= deadline_s <= 60:
+        return deadline_s
+    raise ConfigurationError(
+        f"SYSTEM_HEALTH_DEADLINE_S: got {text!r}, expected seconds from 0.1 to 60; correct it"
+    )

@@ -1,0 +1,54 @@
+"""The task that shows that a worker, its queue and its database answer."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from celery import current_task, shared_task
+from sqlalchemy import text
+
+from system import database
+from system.tenancy import required_tenant
+
+LONGEST_HOLD_S = 300.0
+
+
+@shared_task(name="app.tasks.housekeeping.ping")
+def ping(
+    fail: bool = False, tenant_id: object = None, retry: int = 0, hold_s: float = 0.0
+) -> dict[str, Any]:
+    """Ask the database, and say which processes answered.
+
+    Args:
+        fail: raise instead, after the database answered.
+        tenant_id: run as this tenant; a UUID.
+        retry: ask to be run again so many times first.
+        hold_s: let the database take so long (at most 300), as a task that runs for a while.
+
+    Returns:
+        `status`, `pid`, `parent_pid`, `backend_pid` and `tenant`: the tenant GUC as that
+        connection sees it, `None` if it was never set there and `""` if it was and is no more.
+
+    Raises:
+        ValueError: `fail` was asked for.
+        TenantError: `tenant_id` is given and no UUID.
+
+    """
+    tenant = None if tenant_id is None else required_tenant(tenant_id)
+    with database.transaction(tenant) as connection:
+        backend_pid, seen, _ = connection.execute(
+            text("SELECT pg_backend_pid(), current_setting(:guc, true), pg_sleep(:hold_s)"),
+            {"guc": database.TENANT_GUC, "hold_s": min(max(hold_s, 0.0), LONGEST_HOLD_S)},
+        ).one()
+        if current_task.request.retries < retry:
+            raise current_task.retry(countdown=0, max_retries=retry)
+        if fail:
+            raise ValueError("ping failure requested")
+    return {
+        "status": "ok",
+        "pid": os.getpid(),
+        "parent_pid": os.getppid(),
+        "backend_pid": backend_pid,
+        "tenant": seen,
+    }

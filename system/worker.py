@@ -1,0 +1,155 @@
+"""`python -m system.worker`: a Celery worker with JSON output and endpoints of its own.
+
+Takes the options of `celery worker` (`--queues a,b --pool prefork|solo --concurrency N …`). Owns
+the process: its output, its metrics folder, its server, its exit status. Importing this module
+starts nothing.
+
+1. Standard output is taken for JSON lines; nothing else reaches it from here on.
+2. Settings are read; what is wrong with them ends the process.
+3. The endpoints are bound; a port that is taken ends the process before anything is consumed.
+4. Celery's worker runs until it is told to stop.
+5. The server is closed, the metrics folder removed, the last line written.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+import structlog
+from celery import Celery, signals
+
+from system import logs, settings, task_log
+from system.errors import ReferenceSystemError
+from system.health import health_of
+from system.monitoring import Server, endpoints_of, serve
+
+EXIT_FAILURE = 1
+EXIT_USAGE = 2
+
+log = structlog.get_logger("system.worker")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run a worker, and return its exit status: 0, 1 for what stopped it, 2 for wrong options."""
+    output = logs.take_over()  # 1
+    status = EXIT_FAILURE
+    try:
+        status = _run(list(arguments), output)
+    except ReferenceSystemError as error:
+        log.error("worker not started", error=str(error))  # noqa: TRY400 (no traceback: it is said)
+    except click.ClickException as error:
+        status = EXIT_USAGE
+        log.error("worker not started", error=error.format_message())  # noqa: TRY400
+    except SystemExit as error:
+        status = error.code if isinstance(error.code, int) else EXIT_FAILURE
+    except Exception:
+        log.exception("worker broke")
+    finally:
+        log.info("worker stopped", exit_status=status)
+        output.drain()
+    return status
+
+
+def _run(arguments: list[str], output: logs.Output) -> int:
+    monitoring = settings.monitoring_from(os.environ)  # 2
+    connections = settings.connections_from(os.environ)
+    settings.eager_from(os.environ)
+    logs.hide(connections.passwords())
+    from system.app import app  # (after the settings: it is built from them)
+
+    with _metrics_folder() as folder, _server(app, folder, monitoring, connections) as server:  # 3
+        task_log.connect()
+        signals.setup_logging.connect(_keep_logging, weak=False)
+        signals.celeryd_after_setup.connect(_reporter(app, monitoring), weak=False)
+        signals.worker_ready.connect(_ready, weak=False)
+        signals.worker_process_init.connect(_child(server, output), weak=False)
+        return _celery(arguments)  # 4, then 5
+
+
+@contextmanager
+def _metrics_folder() -> Iterator[Path]:
+    """Give the folder that all processes of this worker count in, empty and its own."""
+    with tempfile.TemporaryDirectory(prefix="system-metrics-", ignore_cleanup_errors=True) as name:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = name
+        yield Path(name)
+
+
+@contextmanager
+def _server(
+    app: Celery, folder: Path, monitoring: settings.Monitoring, connections: settings.Connections
+) -> Iterator[Server]:
+    from system.metrics import TaskMetrics  # (only now: it needs the folder when it is imported)
+
+    metrics = TaskMetrics(folder, (name for name in app.tasks if name.startswith("app.tasks.")))
+    metrics.connect()
+    health = health_of(connections, monitoring.health_deadline_s)
+    server = serve(monitoring.address, monitoring.port, endpoints_of(metrics.render, health))
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def _celery(arguments: list[str]) -> int:
+    """Run Celery's own command, without its banner, and return its exit status."""
+    from celery.bin.celery import celery
+
+    words = ["--app", "system.app:app", "--quiet", "worker", "--loglevel", "INFO", *arguments]
+    status: Any = celery.main(args=words, prog_name="celery", standalone_mode=False)
+    return status if isinstance(status, int) else 0
+
+
+def _keep_logging(**_: object) -> None:
+    """Take Celery's place in setting up logs: being connected is what keeps it from doing so."""
+
+
+def _reporter(app: Celery, monitoring: settings.Monitoring) -> Any:
+    """Return what says, once the worker is set up, which configuration it really uses."""
+
+    def report(instance: Any, **_: object) -> None:
+        named = instance.pool_cls
+        pool = named if isinstance(named, str) else named.__module__
+        log.info(
+            "worker configuration",
+            broker=settings.scheme_of(app.connection_for_read().as_uri()),
+            result_backend=settings.scheme_of(app.backend_cls or app.conf.result_backend or ""),
+            eager=bool(app.conf.task_always_eager),
+            queues=sorted(app.amqp.queues.consume_from),
+            pool=pool.rpartition(".")[2],
+            concurrency=instance.concurrency,
+            metrics_address=monitoring.address,
+            metrics_port=monitoring.port,
+        )
+
+    return report
+
+
+def _ready(**_: object) -> None:
+    # Celery would exec itself anew on SIGHUP, and so lose the pipe that its output goes through.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    log.info("worker ready")
+
+
+def _child(server: Server, output: logs.Output) -> Any:
+    """Return what a pool's child does first: it lets go of what is its parent's."""
+
+    def begin(**_: object) -> None:
+        if os.getpid() != parent:
+            server.socket.close()
+            output.forget_reader()
+
+    parent = os.getpid()
+    return begin
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
