@@ -1,0 +1,237 @@
+"""Turns the folder of one run into a sealed bundle, or into nothing.
+
+Owns the order of sealing and the refusal of anything that could not be verified later. Leaves
+redaction and the merging of journals to whoever filled the folder.
+
+Source: design, "The bundle"; docs/reference/bundle.md.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+
+from evidence import consistency
+from evidence.attestation import AttestedKey, Predicate, attested, format_statement
+from evidence.bagfile import bag_files
+from evidence.canonical import digest_of
+from evidence.catalogue import Catalogue
+from evidence.envelope import Envelope, pae
+from evidence.errors import EvidenceError, NotWritableError
+from evidence.journal import Clock, read_journal
+from evidence.manifest import (
+    ATTESTATION,
+    PAYLOAD,
+    PAYLOAD_MANIFEST,
+    TAG_MANIFEST,
+    format_manifest,
+)
+from evidence.model import Observation, Record, Run
+from evidence.reports import html
+from evidence.signing import RunKey
+from evidence.tree import File, read_tree
+
+REPORT = "data/report.html"
+
+
+def seal(
+    staging: Path,
+    destination: Path,
+    *,
+    run: Run,
+    catalogue: Catalogue,
+    key: RunKey,
+    clock: Clock,
+) -> Path:
+    """Seal a run.
+
+    1. The destination is free, and the run judges exactly the catalogue.
+    2. Write run.json, the catalogue and the report into ``data/``.
+    3. Refuse what could not be verified: links, special files, empty folders, unsafe names,
+       captures that are not those that were observed.
+    4. Write the payload manifest, then the tag files, then the tag manifest.
+    5. Sign the attestation over both manifests and every file.
+    6. Bring it to the disk and rename it into place.
+
+    Args:
+        staging: a folder on the destination's file system that holds ``data/`` with journal.jsonl,
+            captures, proofs and tests, all redacted.
+        destination: the bundle's folder; its parent must exist.
+        run: what the evidence comes to.
+        catalogue: what was expected.
+        key: signs; an ephemeral one shows integrity only.
+        clock: gives the moment of sealing.
+
+    Returns:
+        The destination.
+
+    Raises:
+        NotWritableError: the destination exists, or the disk refuses.
+        EvidenceError: the folder or the run breaks a rule; the destination then does not exist.
+
+    """
+    try:
+        return _seal(staging, destination, run, catalogue, key, clock)
+    except OSError as error:
+        raise NotWritableError(
+            f"{error.filename or destination}: bundle: got {error.strerror}, expected to write it; "
+            "free the disk or name another folder with --evidence-out"
+        ) from error
+
+
+def _seal(
+    staging: Path,
+    destination: Path,
+    run: Run,
+    catalogue: Catalogue,
+    key: RunKey,
+    clock: Clock,
+) -> Path:
+    # 1
+    _refuse_taken(destination)
+    _refuse_other_catalogue(run, catalogue)
+    # 2
+    records = read_journal([staging / consistency.JOURNAL])
+    _write_reports(staging, run, catalogue, records, key)
+    # 3
+    payload = _payload(staging, records)
+    # 4
+    sealed = clock()
+    files = list(payload.values())
+    own = bag_files(run, files, public_pem=key.public_pem, sealed=sealed)
+    tags = _write_all(staging, {PAYLOAD_MANIFEST: format_manifest(files)})
+    tags += _write_all(staging, own)
+    tags += _write_all(staging, {TAG_MANIFEST: format_manifest(tags)})
+    # 5
+    predicate = _predicate(run, catalogue, key, sealed, files + tags)
+    _write_all(staging, {ATTESTATION: _sign(predicate, key)})
+    # 6
+    _settle(staging)
+    _refuse_taken(destination)
+    staging.rename(destination)
+    _sync(destination.parent)
+    return destination
+
+
+def _refuse_taken(destination: Path) -> None:
+    if os.path.lexists(destination):
+        raise NotWritableError(
+            f"{destination}: bundle: got something that is there already, expected a free name; "
+            "bundles are never overwritten"
+        )
+
+
+def _refuse_other_catalogue(run: Run, catalogue: Catalogue) -> None:
+    ids = tuple(verdict.id for verdict in run.criteria)
+    if ids != catalogue.ids or run.catalogue_digest != catalogue.digest:
+        missing = ", ".join(sorted(set(ids) ^ set(catalogue.ids))) or "the order or the digest"
+        raise EvidenceError(
+            f"run: criteria: got others than the catalogue's ({missing} differs), expected one "
+            "verdict on each, in its order; this is a defect of the harness"
+        )
+
+
+def _write_reports(
+    staging: Path,
+    run: Run,
+    catalogue: Catalogue,
+    records: tuple[Record, ...],
+    key: RunKey,
+) -> None:
+    report = html.render(
+        run,
+        records=records,
+        captures_root=staging / "data",
+        vouched_by=None if key.is_ephemeral else key.keyid,
+    )
+    run_json = run.model_dump_json(by_alias=True, indent=2) + "\n"
+    _write_all(
+        staging,
+        {
+            consistency.RUN: run_json.encode("utf-8"),
+            consistency.CATALOGUE: catalogue.content,
+            REPORT: report,
+        },
+    )
+
+
+def _payload(staging: Path, records: tuple[Record, ...]) -> Mapping[str, File]:
+    files = {file.path: file for file in _files(staging)}
+    for path in files:
+        if not path.startswith(PAYLOAD):
+            raise EvidenceError(f"{path}: bundle: got a file outside data/, expected none yet")
+    for record in records:
+        if isinstance(record, Observation):
+            for finding in consistency.compare_capture(record, files):
+                raise EvidenceError(f"{finding.path}: bundle: {finding.message}")
+    return files
+
+
+def _files(staging: Path) -> tuple[File, ...]:
+    tree = read_tree(staging, keep=lambda _: False)
+    for odd in tree.odd:
+        raise EvidenceError(
+            f"{odd.path}: bundle: got {odd.message}, expected regular files only; "
+            "nothing was sealed"
+        )
+    return tree.files
+
+
+def _predicate(
+    run: Run, catalogue: Catalogue, key: RunKey, sealed: datetime, files: list[File]
+) -> Predicate:
+    return Predicate(
+        result=run.result,
+        exit_status=run.exit_status,
+        commit=run.bindings.commit,
+        dirty=run.bindings.dirty,
+        nonce=run.bindings.nonce,
+        previous=run.bindings.previous,
+        started=run.started,
+        ended=run.ended,
+        sealed=sealed,
+        key=AttestedKey(keyid=key.keyid, ephemeral=key.is_ephemeral),
+        catalogue_digest=catalogue.digest,
+        criteria=catalogue.ids,
+        files=attested(files),
+    )
+
+
+def _sign(predicate: Predicate, key: RunKey) -> bytes:
+    payload = format_statement(predicate)
+    signature = key.sign(pae(payload))
+    return Envelope(payload=payload, keyid=key.keyid, signature=signature).to_bytes()
+
+
+def _write_all(staging: Path, contents: Mapping[str, bytes]) -> list[File]:
+    """Write new files; one that is there already was not ours to write."""
+    for path, content in contents.items():
+        try:
+            with (staging / path).open("xb") as file:
+                file.write(content)
+        except FileExistsError as error:
+            raise EvidenceError(
+                f"{path}: bundle: got a file of that name, expected sealing to write it"
+            ) from error
+    return [
+        File(path=path, size=len(content), digest=digest_of(content), content=None)
+        for path, content in contents.items()
+    ]
+
+
+def _settle(staging: Path) -> None:
+    """Bring files, then folders, to the disk, so that a bundle in place is a whole one."""
+    for top, _, names in os.walk(staging, topdown=False):
+        for name in names:
+            _sync(Path(top) / name)
+        _sync(Path(top))
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,120 @@
+#!/bin/sh
+# Verifies a bundle with a POSIX shell, openssl (1.1.1 or later) and sha256sum alone:
+# the signature over the attestation, both manifests, and that nothing else is there.
+#
+#   sh verify.sh [BUNDLE [PUBLIC-KEY.pem]]
+#
+# BUNDLE is the folder of this script by default. Without a public key from outside, the bundle's
+# own is used: that shows integrity, and nobody vouches for it.
+# Exit status: 0 whole, 1 not whole, 4 bad input.
+set -u
+LC_ALL=C
+export LC_ALL
+
+key=${2:-public-key.pem}
+if [ $# -ge 2 ]; then
+    case $key in
+        /*) ;;
+        *) key=$(pwd)/$key ;;
+    esac
+fi
+cd "${1:-$(dirname "$0")}" || exit 4
+[ -r "$key" ] || { echo "$key: public key: cannot be read" >&2; exit 4; }
+work=$(mktemp -d) || exit 4
+trap 'rm -rf "$work"' EXIT
+bad=0
+
+finding() {
+    bad=1
+    echo "$1" >&2
+}
+
+take() { # take PATTERN < one line: prints what the group holds, only where the whole line matches
+    sed -n "s|^$1\$|\\1|p"
+}
+
+# 1. Regular files only, no empty folder.
+find . ! -type f ! -type d > "$work/odd"
+find . -type d -exec sh -c 'for d do [ -n "$(ls -A "$d")" ] || echo "$d"; done' sh {} + >> "$work/odd"
+while IFS= read -r path; do
+    finding "ODD $path: a link, a special file or an empty folder"
+done < "$work/odd"
+
+# 2. The attestation is one envelope in its one spelling.
+b64='[A-Za-z0-9+/]*=*'
+type=application/vnd.in-toto+json
+head='{"payload":"'
+middle='","payloadType":"'$type'","signatures":\[{"keyid":"'
+for file in attestation.dsse.json manifest-sha256.txt tagmanifest-sha256.txt; do
+    [ -f "$file" ] && [ ! -h "$file" ] || { finding "FILE_MISSING $file: missing"; exit 1; }
+done
+payload=$(take "$head"'\('"$b64"'\)'"$middle"'sha256:[0-9a-f]*","sig":"'"$b64"'"}\]}' < attestation.dsse.json)
+keyid=$(take "$head$b64$middle"'\(sha256:[0-9a-f]*\)","sig":"'"$b64"'"}\]}' < attestation.dsse.json)
+sig=$(take "$head$b64$middle"'sha256:[0-9a-f]*","sig":"\('"$b64"'\)"}\]}' < attestation.dsse.json)
+printf '{"payload":"%s","payloadType":"%s","signatures":[{"keyid":"%s","sig":"%s"}]}' \
+    "$payload" "$type" "$keyid" "$sig" > "$work/envelope"
+cmp -s "$work/envelope" attestation.dsse.json ||
+    finding "ATTESTATION_MALFORMED attestation.dsse.json: not the one spelling of an envelope"
+for part in payload sig; do
+    eval "text=\$$part"
+    printf '%s' "$text" | openssl base64 -d -A > "$work/$part"
+    [ "$(openssl base64 -A -in "$work/$part")" = "$text" ] ||
+        finding "ATTESTATION_MALFORMED attestation.dsse.json: $part: not canonical base64"
+done
+
+# 3. The signature over its pre-authentication encoding (DSSE v1). openssl needs files, not a pipe.
+{
+    printf 'DSSEv1 %d %s %d ' "${#type}" "$type" "$(($(wc -c < "$work/payload")))"
+    cat "$work/payload"
+} > "$work/pae"
+openssl pkey -pubin -in "$key" -noout -text 2> "$work/error" | grep -qi ed25519 ||
+    finding "KEY_UNREADABLE $key: not an Ed25519 public key"
+openssl pkeyutl -verify -pubin -inkey "$key" -rawin -in "$work/pae" -sigfile "$work/sig" \
+    > "$work/openssl" 2>&1 ||
+    finding "SIGNATURE_INVALID attestation.dsse.json: the signature does not hold"
+
+# 4. The manifests are those that were signed.
+hex='[0-9a-f]\{64\}'
+subject() { # subject FIRST SECOND: the statement ends in both subjects
+    take '{.*"subject":\[{"digest":{"sha256":"'"$1"'"},"name":"manifest-sha256.txt"},{"digest":{"sha256":"'"$2"'"},"name":"tagmanifest-sha256.txt"}\]}' < "$work/payload"
+}
+same() { # same FILE DIGEST
+    [ "$(sha256sum < "$1" | cut -c 1-64)" = "$2" ] ||
+        finding "DIGEST_MISMATCH $1: not the file that was signed"
+}
+same manifest-sha256.txt "$(subject '\('"$hex"'\)' "$hex")"
+same tagmanifest-sha256.txt "$(subject "$hex" '\('"$hex"'\)')"
+
+# 5. Every listed file has its digest.
+for manifest in manifest-sha256.txt tagmanifest-sha256.txt; do
+    sha256sum -c "$manifest" > "$work/sums" 2> "$work/error" || {
+        grep -v ': OK$' "$work/sums" > "$work/failed"
+        while IFS= read -r line; do
+            finding "DIGEST_MISMATCH ${line%: FAILED*}: not the file that $manifest lists, or missing"
+        done < "$work/failed"
+        finding "MANIFEST_MISMATCH $manifest: does not hold"
+    }
+done
+
+# 6. Every file is listed, by its own spelling.
+{
+    echo ./attestation.dsse.json
+    echo ./tagmanifest-sha256.txt
+    sed 's|^[0-9a-f]*  |./|' manifest-sha256.txt tagmanifest-sha256.txt
+} | sort > "$work/listed"
+find . -type f | sort > "$work/found"
+comm -13 "$work/listed" "$work/found" > "$work/extra"
+while IFS= read -r path; do
+    finding "FILE_UNLISTED ${path#./}: there, but not listed"
+done < "$work/extra"
+cmp -s "$work/listed" "$work/found" || finding "MANIFEST_MISMATCH: the lists and the files differ"
+
+[ "$bad" = 0 ] || { echo "not whole" >&2; exit 1; }
+result=$(take '.*"result":"\(released\|partial\|blocked\)".*' < "$work/payload")
+echo "whole: every file is as it was sealed"
+if [ $# -ge 2 ]; then
+    echo "signed by the key in $2"
+else
+    echo "signer unknown: integrity only, nobody vouches for it"
+fi
+echo "the run says: ${result:-see data/report.html}"
