@@ -1,0 +1,55 @@
+"""What verification may find wrong, by name.
+
+Owns the codes, which scripts may rely on. Leaves finding them to `evidence.verification` and
+`evidence.consistency`. docs/reference/verification.md lists every code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Code(StrEnum):
+    """The name of a rule that a bundle breaks."""
+
+    LINK = "LINK"
+    SPECIAL_FILE = "SPECIAL_FILE"
+    EMPTY_FOLDER = "EMPTY_FOLDER"
+    BAD_NAME = "BAD_NAME"
+    LOOKALIKE = "LOOKALIKE"
+    UNREADABLE = "UNREADABLE"
+    ATTESTATION_MISSING = "ATTESTATION_MISSING"
+    ATTESTATION_MALFORMED = "ATTESTATION_MALFORMED"
+    KEY_UNREADABLE = "KEY_UNREADABLE"
+    KEY_MISMATCH = "KEY_MISMATCH"
+    SIGNATURE_INVALID = "SIGNATURE_INVALID"
+    WRONG_SIGNER = "WRONG_SIGNER"
+    FILE_MISSING = "FILE_MISSING"
+    FILE_UNLISTED = "FILE_UNLISTED"
+    SIZE_MISMATCH = "SIZE_MISMATCH"
+    DIGEST_MISMATCH = "DIGEST_MISMATCH"
+    MANIFEST_MALFORMED = "MANIFEST_MALFORMED"
+    MANIFEST_MISMATCH = "MANIFEST_MISMATCH"
+    BAG_MALFORMED = "BAG_MALFORMED"
+    JSON_DUPLICATE_KEY = "JSON_DUPLICATE_KEY"
+    JSON_MALFORMED = "JSON_MALFORMED"
+    RUN_MISMATCH = "RUN_MISMATCH"
+    CATALOGUE_MISMATCH = "CATALOGUE_MISMATCH"
+    CAPTURE_MISMATCH = "CAPTURE_MISMATCH"
+    NOT_RELEASED = "NOT_RELEASED"
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class Finding:
+    """One rule that is broken in one place."""
+
+    path: str
+    """Relative to the bundle; ``.`` for the bundle itself."""
+    code: Code
+    message: str
+
+    def __str__(self) -> str:
+        """Read as one line, whatever bytes the name holds."""
+        text = f"{self.code} {self.path}: {self.message}"
+        return text.encode("utf-8", "backslashreplace").decode("utf-8")
