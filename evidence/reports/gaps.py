@@ -1,0 +1,105 @@
+"""The run by gate: counts, proofs and what stands in the way, for every surface alike.
+
+Owns the arithmetic. Leaves how it looks to `evidence.reports.html` and
+`evidence.reports.terminal`, and the rules of a release to `evidence.verdict`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from evidence.model import Disposition, Falsification, Outcome, Result, Run, Verdict
+from evidence.verdict import roll_up
+
+ORDER = (
+    Outcome.PASS,
+    Outcome.FAIL,
+    Outcome.ERROR,
+    Outcome.INCONCLUSIVE,
+    Outcome.NOTAPPLICABLE,
+    Outcome.NOTCHECKED,
+    Outcome.NOTSELECTED,
+)
+"""The outcomes in the order of every table."""
+
+WORDS: Mapping[Outcome, str] = {
+    Outcome.PASS: "pass",
+    Outcome.FAIL: "fail",
+    Outcome.ERROR: "error",
+    Outcome.INCONCLUSIVE: "inconclusive",
+    Outcome.NOTAPPLICABLE: "not applicable",
+    Outcome.NOTCHECKED: "not checked",
+    Outcome.NOTSELECTED: "not selected",
+}
+"""The outcomes as people read them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateRow:
+    """One gate, or all of them together."""
+
+    gate: str
+    phases: tuple[str, ...]
+    criteria: int
+    counts: Mapping[Outcome, int]
+    waived: int
+    proven: int
+    """Falsifiers that turned their check red for the predicted reason."""
+    declared: int
+    """Falsifiers that the checks name."""
+    unproven: int
+    """Criteria that were judged and have no falsifier at all."""
+    result: Result
+
+
+def gate_rows(run: Run) -> tuple[GateRow, ...]:
+    """Return a row for each gate, in the order of the catalogue."""
+    falsify = _was_falsified(run.criteria)
+    gates = dict.fromkeys(verdict.gate for verdict in run.criteria)
+    return tuple(_row(gate, of_gate(run, gate), falsify=falsify) for gate in gates)
+
+
+def total_row(run: Run) -> GateRow:
+    """Return the row of the whole run, whose result is the run's own."""
+    row = _row("all", run.criteria, falsify=True)
+    return GateRow(**{**vars(row), "result": run.result})
+
+
+def of_gate(run: Run, gate: str) -> tuple[Verdict, ...]:
+    """Return the verdicts of one gate."""
+    return tuple(verdict for verdict in run.criteria if verdict.gate == gate)
+
+
+def open_verdicts(run: Run) -> tuple[Verdict, ...]:
+    """Return the verdicts that somebody has to look at: all but clean passes."""
+    return tuple(verdict for verdict in run.criteria if _is_open(verdict))
+
+
+def _is_open(verdict: Verdict) -> bool:
+    if verdict.outcome is Outcome.PASS:
+        return verdict.falsification is not Falsification.PROVEN
+    return verdict.outcome not in (Outcome.NOTAPPLICABLE, Outcome.NOTSELECTED)
+
+
+def _was_falsified(verdicts: Iterable[Verdict]) -> bool:
+    """Say whether proofs ran: a run that was asked for none is incomplete, its gates partial."""
+    proofs = [proof for verdict in verdicts for proof in verdict.proofs]
+    return not proofs or any(proof.result is not Falsification.UNPROVEN for proof in proofs)
+
+
+def _row(gate: str, verdicts: tuple[Verdict, ...], *, falsify: bool) -> GateRow:
+    counts = Counter(verdict.outcome for verdict in verdicts)
+    proofs = [proof for verdict in verdicts for proof in verdict.proofs]
+    return GateRow(
+        gate=gate,
+        phases=tuple(dict.fromkeys(verdict.phase for verdict in verdicts)),
+        criteria=len(verdicts),
+        counts={outcome: counts[outcome] for outcome in ORDER},
+        waived=sum(verdict.disposition is Disposition.WAIVED for verdict in verdicts),
+        proven=sum(proof.result is Falsification.PROVEN for proof in proofs),
+        declared=sum(verdict.falsifiers for verdict in verdicts),
+        unproven=sum(v.outcome is Outcome.PASS and v.falsifiers == 0 for v in verdicts),
+        result=roll_up(verdicts, falsify=falsify).result,
+    )
