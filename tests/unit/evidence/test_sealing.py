@@ -1,0 +1,166 @@
+"""Sealing: a bundle in place is whole, and what cannot be verified is not sealed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evidence.catalogue import Catalogue
+from evidence.errors import EvidenceError, NotWritableError
+from evidence.model import Run
+from evidence.sealing import seal
+from evidence.signing import RunKey
+from evidence.verification import verify
+
+
+@pytest.fixture
+def sealing(
+    staging: Path,
+    tmp_path: Path,
+    run: Run,
+    catalogue: Catalogue,
+    key: RunKey,
+    clock: Callable[[], datetime],
+) -> Callable[..., Path]:
+    """Give a function that seals the staged run, with changes."""
+
+    def do(**changes: Any) -> Path:
+        fields = {"run": run, "catalogue": catalogue, "key": key, "clock": clock, **changes}
+        return seal(staging, tmp_path / "bundle", **fields)
+
+    return do
+
+
+def test_seal_moves_a_whole_bundle_into_place(bundle: Path, staging: Path) -> None:
+    """What is sealed verifies, and no staging folder stays behind."""
+    assert verify(bundle).findings == ()
+    assert not staging.exists()
+
+
+def test_seal_writes_manifests_that_sha256sum_checks(bundle: Path) -> None:
+    """Both manifests hold for sha256sum, which knows nothing of ours."""
+    for manifest in ("manifest-sha256.txt", "tagmanifest-sha256.txt"):
+        done = subprocess.run(
+            ["sha256sum", "-c", manifest], cwd=bundle, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.stdout.count(": OK") >= 5
+
+
+def test_seal_writes_the_catalogue_that_was_digested(bundle: Path, catalogue: Catalogue) -> None:
+    """The digest of data/catalogue.json is the catalogue's digest."""
+    content = (bundle / "data/catalogue.json").read_bytes()
+    assert f"sha256:{hashlib.sha256(content).hexdigest()}" == catalogue.digest
+
+
+def test_seal_writes_run_json_with_its_schema_first(bundle: Path, run: Run) -> None:
+    """run.json reads back as the run that was sealed."""
+    content = (bundle / "data/run.json").read_bytes()
+    assert next(iter(json.loads(content))) == "schema"
+    assert Run.model_validate_json(content) == run
+
+
+def test_seal_refuses_a_destination_that_exists(
+    sealing: Callable[..., Path], tmp_path: Path, staging: Path
+) -> None:
+    """A bundle is never overwritten, not even an empty folder of its name."""
+    (tmp_path / "bundle").mkdir()
+    with pytest.raises(NotWritableError, match="bundle: got something that is there already"):
+        sealing()
+    assert sorted(path.name for path in staging.iterdir()) == ["data"]
+
+
+def _link(data: Path) -> None:
+    (data / "captures/link.txt").symlink_to("/etc/hostname")
+
+
+def _pipe(data: Path) -> None:
+    os.mkfifo(data / "captures/pipe")
+
+
+def _empty_folder(data: Path) -> None:
+    (data / "captures/none").mkdir()
+
+
+def _beside(data: Path) -> None:
+    (data.parent / "notes.txt").write_text("x")
+
+
+def _backslash(data: Path) -> None:
+    (data / "captures/a\\b.txt").write_text("x")
+
+
+def _lookalike(data: Path) -> None:
+    (data / "tests/JUNIT.xml").write_text("x")
+
+
+def _lost_capture(data: Path) -> None:
+    (data / "captures/rls/RLS-02/001-http.txt").unlink()
+    (data / "captures/rls/RLS-02/other.txt").write_text("x")
+
+
+def _changed_capture(data: Path) -> None:
+    (data / "captures/rls/RLS-02/001-http.txt").write_text("> GET /other\n")
+
+
+def _taken(data: Path) -> None:
+    (data / "run.json").write_text("{}")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        pytest.param(_link, r"captures/link\.txt: bundle: got a link", id="link"),
+        pytest.param(_pipe, "captures/pipe: bundle: got no regular file", id="pipe"),
+        pytest.param(_empty_folder, "captures/none: bundle: got an empty folder", id="empty"),
+        pytest.param(_beside, r"notes\.txt: bundle: got a file outside data/", id="beside"),
+        pytest.param(_backslash, "printable characters without", id="backslash"),
+        pytest.param(_lookalike, "only by case or Unicode form", id="lookalike"),
+        pytest.param(_lost_capture, "names a capture that is missing", id="lost-capture"),
+        pytest.param(_changed_capture, "observation main:2: got sha256:", id="changed-capture"),
+        pytest.param(_taken, r"data/run\.json: bundle: got a file of that name", id="taken"),
+    ],
+)
+def test_seal_refuses_what_could_not_be_verified(
+    sealing: Callable[..., Path],
+    staging: Path,
+    tmp_path: Path,
+    change: Callable[[Path], None],
+    message: str,
+) -> None:
+    """Anything unexpected in the folder leaves no bundle, and the message names it."""
+    change(staging / "data")
+    with pytest.raises(EvidenceError, match=message):
+        sealing()
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_seal_refuses_a_run_on_another_catalogue(
+    sealing: Callable[..., Path], run: Run, catalogue: Catalogue
+) -> None:
+    """A verdict that is missing from the run is said before anything is written."""
+    short = run.model_copy(update={"criteria": run.criteria[1:]})
+    with pytest.raises(EvidenceError, match=r"others than the catalogue's \(RLS-01 differs\)"):
+        sealing(run=short)
+
+
+def test_seal_says_which_file_cannot_be_written(
+    sealing: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that refuses is said with the path and what to do, and leaves no bundle."""
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(NotWritableError, match="No space left on device, expected to write it"):
+        sealing()
+    assert not (tmp_path / "bundle").exists()
