@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import TypeVar
 
+import psycopg
+
 from evidence.model import EnvironmentReport
 from harness.environments.interface import CanRestart, Environment, Login, Server, require
 from harness.errors import HarnessError, NotReadyError
@@ -82,6 +84,9 @@ class BringUp:
         except HarnessError as error:
             self._problem = error
             raise
+        except psycopg.Error as error:
+            self._problem = NotReadyError(f"provisioning SQL of {self.sut.path.name}: {error}")
+            raise self._problem from error
 
     def warm_up(self) -> None:
         """Have the shared stack's worker answer a ping, so that the first check need not wait.
@@ -171,5 +176,5 @@ class BringUp:
 
     def _new_login(self, role: str) -> Login:
         login = Login(role=role, password=secrets.token_urlsafe(18))
-        self.recorder.redactor.add_secret(f"password of {role}", login.password)
+        self.recorder.redactor.add_secret(f"password-{role}", login.password)
         return login

@@ -52,7 +52,7 @@ def describe(app: Any, request: dict[str, Any]) -> dict[str, Any]:
             "routing_key": route.get("routing_key") or getattr(queue, "routing_key", None),
         }
     return {
-        "broker": str(app.conf.broker_url).split("://")[0],
+        "broker": app.connection_for_write().as_uri().split("://")[0],
         "result_backend": str(app.conf.result_backend).split("://")[0],
         "eager": bool(app.conf.task_always_eager),
         "tasks": names,

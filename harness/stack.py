@@ -55,6 +55,7 @@ class Stack:
     """Variables that every process started here gets; a `settings` fault changes them."""
     _workers: list[Worker] = field(default_factory=list)
     _default_worker: Worker | None = None
+    _default_ready: bool = False
     _publishers: dict[tuple[tuple[str, str], ...], TaskProbe] = field(default_factory=dict)
     _databases: list[str] = field(default_factory=list)
 
@@ -119,8 +120,10 @@ class Stack:
     def worker(self) -> Worker:
         """The stack's default worker, ready: it has answered a ping through the queue."""
         if self._default_worker is None or not self._default_worker.alive:
-            self._default_worker = self.start_worker()
+            self._default_worker, self._default_ready = self.start_worker(), False
+        if not self._default_ready:
             self.wait_ready(self._default_worker)
+            self._default_ready = True
         return self._default_worker
 
     @property

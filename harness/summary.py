@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from _pytest.terminal import TerminalReporter
-from evidence.reports.terminal import gate_lines, gate_table
 from rich.console import Console, RenderableType
 
 from evidence.model import Run
+from evidence.reports.terminal import gate_lines, gate_table
 from evidence.signing import RunKey
 
 
@@ -26,7 +26,7 @@ def print_summary(
     reporter.ensure_newline()
     _print(reporter, gate_table(run))
     for line in gate_lines(run):
-        reporter.write_line(line)
+        _print(reporter, line)
     steps = ", ".join(f"{name} {seconds:.1f}" for name, seconds in took_s.items())
     timing = run.timing
     reporter.write_line(
@@ -44,4 +44,4 @@ def _print(reporter: TerminalReporter, thing: RenderableType) -> None:
     console = Console(width=width, force_terminal=reporter.hasmarkup, highlight=False)
     with console.capture() as capture:
         console.print(thing)
-    reporter.write_line(capture.get())
+    reporter.write(capture.get())

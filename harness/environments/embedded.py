@@ -95,7 +95,7 @@ class Embedded:
             refuse_taken_port(port)
         if password is None:
             password = secrets.token_urlsafe(18)
-            self._learn_secret(f"superuser of {name}", password)
+            self._learn_secret(f"superuser-{name}", password)
         server = PostgresServer(
             self._binaries(),
             self._folder / f"s{len(self._servers)}",

