@@ -153,6 +153,14 @@ def refuse_taken_port(port: int) -> None:
             ) from error
 
 
+def _runs(process: psutil.Process) -> bool:
+    """Tell whether a process still does anything; one that only waits to be reaped does not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 class PostgresServer:
     """One server on loopback: started, halted, paused, copied, thrown away.
 
@@ -270,18 +278,14 @@ class PostgresServer:
 
     def stop(self) -> None:
         """End it at once and throw its data away."""
-        if processes := self._processes():
-            self.resume()
-            processes[0].send_signal(signal.SIGQUIT)
-            wait_until(lambda: self._gone(processes), deadline_s=10)
-            for process in processes:
-                if process.is_running():
-                    process.kill()
+        processes = self._processes()
+        self.resume()
+        if processes:
+            processes[0].send_signal(signal.SIGQUIT)  # SIGKILL would leave shared memory behind
+        wait_until(lambda: not any(map(_runs, processes)), deadline_s=10, interval_s=0.01)
+        for process in filter(_runs, processes):
+            process.kill()
         shutil.rmtree(self._folder, ignore_errors=True)
-
-    @staticmethod
-    def _gone(processes: list[psutil.Process]) -> bool:
-        return not psutil.wait_procs(processes, timeout=0)[1]
 
     def _processes(self) -> list[psutil.Process]:
         """Return the postmaster first, then its children; empty when it does not run."""
