@@ -7,8 +7,10 @@ cloned from a migrated template) and thrown away whole; a proof breaks one and n
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import psycopg
 from psycopg import sql as pgsql
@@ -198,6 +200,15 @@ class Stack:
         )
         self._workers.append(worker)
         return worker
+
+    @contextmanager
+    def running_worker(self, **options: Any) -> Iterator[Worker]:
+        """Start a worker as `start_worker` does and end it with the block; do not wait for it."""
+        worker = self.start_worker(**options)
+        try:
+            yield worker
+        finally:
+            worker.dispose()
 
     def wait_ready(self, worker: Worker, *, env: Mapping[str, str] | None = None) -> None:
         """Wait until a ping published through the broker comes back, up to the run's deadline.

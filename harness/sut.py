@@ -134,6 +134,8 @@ class Ping(Section):
     """Arguments with which it fails."""
     fail_error: str
     """Class name of the exception that it then raises."""
+    retry: dict[str, Any] = {}
+    """Arguments with which it is retried once before it succeeds."""
 
 
 class Tenancy(Section):
@@ -166,6 +168,10 @@ class Endpoints(Section):
 class Logs(Section):
     """Names of the fields and messages of the log lines."""
 
+    timestamp: str = "timestamp"
+    """Aware, ISO 8601."""
+    level: str = "level"
+    logger: str = "logger"
     message: str
     task_name: str
     task_id: str

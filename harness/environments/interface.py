@@ -125,6 +125,17 @@ class CanInspect(Protocol):
     def remote_ports(self) -> tuple[tuple[str, int], ...]:
         """Return the remote addresses of its and its children's TCP connections."""
 
+    def local_ports(self) -> tuple[int, ...]:
+        """Return the local ports of the same connections, as a server sees its clients'."""
+
+
+@runtime_checkable
+class CanKillChild(Protocol):
+    """A process of whose children one can be killed outright."""
+
+    def kill_child(self, pid: int) -> None:
+        """End one of its children with SIGKILL."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Completed:

@@ -7,12 +7,13 @@ import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import psutil
 
 from harness.environments.interface import Completed, Process
 from harness.environments.postgres import LOOPBACK, free_port
+from harness.errors import HarnessError
 
 INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "VIRTUAL_ENV", "SSL_CERT_FILE")
 """What a process gets of the harness's own environment; nothing that could steer the system."""
@@ -71,11 +72,19 @@ class ChildProcess:
 
     def remote_ports(self) -> tuple[tuple[str, int], ...]:
         """Return the remote addresses of its and its children's TCP connections."""
-        found: list[tuple[str, int]] = []
-        for process in self._family():
-            sockets = process.net_connections(kind="tcp")
-            found.extend((str(s.raddr[0]), int(s.raddr[1])) for s in sockets if s.raddr)
-        return tuple(found)
+        return tuple((str(s.raddr[0]), int(s.raddr[1])) for s in self._connected())
+
+    def local_ports(self) -> tuple[int, ...]:
+        """Return the local ports of the same connections, as a server sees its clients'."""
+        return tuple(int(s.laddr[1]) for s in self._connected())
+
+    def kill_child(self, pid: int) -> None:
+        """End one of its children with SIGKILL."""
+        for child in psutil.Process(self.pid).children():
+            if child.pid == pid:
+                child.kill()
+                return
+        raise HarnessError(f"child of {self.pid}: got {pid}, expected one of {self.children()}")
 
     def kill(self) -> None:
         """End it with SIGKILL."""
@@ -112,12 +121,24 @@ class ChildProcess:
         self._child.wait()
         psutil.wait_procs(family[1:], timeout=STOP_DEADLINE_S)
 
+    def _connected(self) -> list[Any]:
+        sockets = [s for one in self._family() for s in _sockets(one)]
+        return [s for s in sockets if s.raddr]
+
     def _family(self) -> list[psutil.Process]:
         try:
             parent = psutil.Process(self.pid)
             return [parent, *parent.children(recursive=True)]
         except psutil.NoSuchProcess:
             return []
+
+
+def _sockets(process: psutil.Process) -> list[Any]:
+    """Return a process's TCP sockets; none when it ended a moment ago."""
+    try:
+        return list(process.net_connections(kind="tcp"))
+    except psutil.NoSuchProcess:
+        return []
 
 
 class PipedProcess:

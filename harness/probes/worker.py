@@ -10,7 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from harness.environments.interface import CanInspect, CanKill, CanPause, Process, require
+from harness.environments.interface import (
+    CanInspect,
+    CanKill,
+    CanKillChild,
+    CanPause,
+    Process,
+    require,
+)
 from harness.probes.logs import LogLines, parse_entry, read_log
 from harness.probes.recorder import Recorder
 from harness.sut import Sut
@@ -112,6 +119,12 @@ class Worker:
         self._record("sockets", {"remote": [f"{host}:{port}" for host, port in seen]})
         return seen
 
+    def local_ports(self) -> tuple[int, ...]:
+        """Return the local ports of the same connections, as a server sees its clients'."""
+        seen = require(self._process, CanInspect, "sockets of a worker").local_ports()
+        self._record("sockets", {"local ports": list(seen)})
+        return seen
+
     def signal(self, name: str | None = None) -> None:
         """Send a signal; the system's own stop signal by default."""
         name = name or self._sut.worker.stop_signal
@@ -133,6 +146,11 @@ class Worker:
         """End it with SIGKILL."""
         self._record("kill", {})
         require(self._process, CanKill, "killing a worker").kill()
+
+    def kill_child(self, pid: int) -> None:
+        """End one of its children with SIGKILL."""
+        self._record("kill child", {"child": pid})
+        require(self._process, CanKillChild, "killing a worker's child").kill_child(pid)
 
     def pause(self) -> None:
         """Freeze it."""
