@@ -130,12 +130,12 @@ class Session:
     ) -> None:
         said = (
             f"{rows.count} rows"
-            if rows
+            if rows is not None
             else f"{refused.sqlstate} {refused.message}"
             if refused
             else ""
         )
-        shown = _show(rows) if rows else f"ERROR:  {said}\n"
+        shown = _show(rows) if rows is not None else f"ERROR:  {said}\n"
         gucs = "".join(f"-- {name} = {value!r}\n" for name, value in self._gucs.items())
         asked = f"{statement.strip()};\n" + (f"-- parameters: {params!r}\n" if params else "")
         self._recorder.observe(
@@ -146,8 +146,8 @@ class Session:
                 "gucs": self._gucs,
                 "statement": statement,
                 "params": params,
-                "rows": rows.rows[:SHOWN_ROWS] if rows else [],
-                "count": rows.count if rows else None,
+                "rows": rows.rows[:SHOWN_ROWS] if rows is not None else [],
+                "count": rows.count if rows is not None else None,
                 "refused": vars(refused) if refused else None,
             },
             text=f"-- role {self._role}\n{gucs}{asked}\n{shown}",
