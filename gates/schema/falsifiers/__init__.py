@@ -1,0 +1,1 @@
+"""Changes to Alembic in the process that migrates: what a migration forgets."""

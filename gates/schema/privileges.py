@@ -1,0 +1,47 @@
+"""Which privileges roles really hold: granted to them, to PUBLIC, through a role, on a column."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.probes.sql import SqlProbe
+
+EVERY = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER")
+MAINTAIN = "MAINTAIN"
+MAINTAIN_SINCE = 170000
+"""PostgreSQL 17 made vacuum, analyze, reindex, cluster and refresh a privilege of their own."""
+
+# One column is enough to count: UPDATE of a single column is UPDATE all the same.
+_HELD = """
+    SELECT t.name, r.name, p.name || o.name
+    FROM unnest(%(tables)s::text[]) t(name), unnest(%(roles)s::text[]) r(name),
+         unnest(%(privileges)s::text[]) p(name),
+         (VALUES (''), (' WITH GRANT OPTION')) o(name)
+    WHERE CASE WHEN p.name IN ('SELECT', 'INSERT', 'UPDATE', 'REFERENCES')
+        THEN has_any_column_privilege(r.name, t.name, p.name || o.name)
+        ELSE has_table_privilege(r.name, t.name, p.name || o.name) END
+"""
+
+
+def held(
+    probe: SqlProbe, *, roles: Sequence[str], tables: Sequence[str]
+) -> dict[tuple[str, str], frozenset[str]]:
+    """Return what each role may do with each table, by table and role.
+
+    A privilege that may be granted on appears a second time, as ``SELECT WITH GRANT OPTION``.
+    """
+    version = int(probe.query("SHOW server_version_num").scalar())
+    privileges = [*EVERY, MAINTAIN] if version >= MAINTAIN_SINCE else [*EVERY]
+    rows = probe.query(
+        _HELD, {"tables": list(tables), "roles": list(roles), "privileges": privileges}
+    ).rows
+    return {
+        (table, role): frozenset(row[2] for row in rows if row[:2] == (table, role))
+        for table in tables
+        for role in roles
+    }
+
+
+def spelled(privileges: frozenset[str]) -> str:
+    """Return privileges in one fixed order, as a message shows them."""
+    return ", ".join(sorted(privileges)) or "none"

@@ -1,0 +1,252 @@
+"""Gate schema: who owns the tables, and what the application's roles may do."""
+
+from __future__ import annotations
+
+from gates.schema.privileges import held, spelled
+from harness import criterion, falsified_by, sql
+from harness.probes.sql import Refused
+from harness.stack import Stack
+from harness.sut import Sut
+
+SEQUENCES = ("queue_id_sequence", "message_id_sequence", "task_id_sequence", "taskset_id_sequence")
+"""The names are the libraries': kombu.transport.sqlalchemy.models, celery.backends.database.models.
+
+Both ask ``nextval`` of them by name, and nothing else: that takes USAGE.
+"""
+
+TABLE_PRIVILEGES = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE"})
+SEQUENCE_PRIVILEGES = frozenset({"USAGE"})
+REFUSED = "42501"
+"""insufficient_privilege, which PostgreSQL also says to whoever is not the owner."""
+
+OWNERS = """
+    SELECT c.relname, c.relkind::text, c.relowner::regrole::text
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relname = ANY(%s) AND n.nspname !~ '^pg_' AND c.relkind <> 'i'
+"""
+GRANTS = """
+    SELECT table_name, privilege_type FROM information_schema.role_table_grants
+    WHERE grantee = %s AND table_name = ANY(%s) ORDER BY 1, 2
+"""
+ON_SEQUENCES = """
+    SELECT s.name, p.name FROM unnest(%s::text[]) s(name),
+        (VALUES ('USAGE'), ('SELECT'), ('UPDATE')) p(name)
+    WHERE CASE WHEN to_regclass(s.name) IS NULL THEN false
+        ELSE has_sequence_privilege(%s, s.name, p.name) END
+"""
+MAY_CREATE = """
+    SELECT 'schema ' || n.nspname FROM pg_namespace n
+    WHERE has_schema_privilege(%(role)s, n.oid, 'CREATE')
+    UNION ALL SELECT 'database' WHERE has_database_privilege(%(role)s, current_database(), 'CREATE')
+    UNION ALL SELECT 'databases' FROM pg_roles WHERE rolname = %(role)s AND rolcreatedb
+    UNION ALL SELECT 'roles' FROM pg_roles WHERE rolname = %(role)s AND rolcreaterole
+"""
+REACHED = """
+    SELECT a.rolname, r.rolname, r.rolsuper, r.rolbypassrls,
+        ARRAY(SELECT c.relname::text FROM pg_class c
+              WHERE c.relowner = r.oid AND c.relkind IN ('r', 'p', 'f') ORDER BY 1)
+    FROM pg_roles a CROSS JOIN pg_roles r
+    WHERE a.rolname = ANY(%s) AND (a.oid = r.oid OR pg_has_role(a.oid, r.oid, 'MEMBER'))
+    ORDER BY a.rolname, a.oid <> r.oid, r.rolname
+"""
+
+
+@criterion("SCH-02")
+@falsified_by(
+    sql(
+        "owned-by-worker",
+        "ALTER TABLE celery_taskmeta OWNER TO app_user",
+        landing="SELECT relowner::regrole FROM pg_class WHERE relname = 'celery_taskmeta'",
+        role="superuser",
+    ),
+    expect="owner of celery_taskmeta: got app_user, expected migrator",
+)
+@falsified_by(
+    sql(
+        "table-renamed",
+        "ALTER TABLE celery_tasksetmeta RENAME TO celery_groupmeta",
+        landing="SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1",
+    ),
+    expect="celery_tasksetmeta: got no table, expected one",
+)
+def test_celery_tables_belong_to_the_migration_role(stack: Stack, sut: Sut) -> None:
+    """The four tables are there as ordinary tables, once each, and the migration role owns them."""
+    tables = list(sut.celery.tables)
+    assert len(tables) == 4, f"premise: tables in the sut file: got {tables}, expected four"
+    rows = stack.sql.query(OWNERS, (tables,)).rows
+    for table in tables:
+        kinds = [kind for name, kind, _ in rows if name == table]
+        assert kinds, f"{table}: got no table, expected one"
+        assert kinds == ["r"], f"{table}: got relations of kinds {kinds}, expected one table (r)"
+        owner = next(owner for name, _, owner in rows if name == table)
+        assert owner == sut.roles.migration, (
+            f"owner of {table}: got {owner}, expected {sut.roles.migration}"
+        )
+
+
+@criterion("SCH-03")
+@falsified_by(
+    sql(
+        "may-truncate",
+        "GRANT TRUNCATE ON kombu_message TO app_user",
+        landing="SELECT relacl FROM pg_class WHERE relname = 'kombu_message'",
+    ),
+    expect="app_user on kombu_message: got DELETE, INSERT, SELECT, TRUNCATE, UPDATE",
+)
+@falsified_by(
+    sql(
+        "may-not-delete",
+        "REVOKE DELETE ON celery_taskmeta FROM app_user",
+        landing="SELECT relacl FROM pg_class WHERE relname = 'celery_taskmeta'",
+    ),
+    expect="app_user on celery_taskmeta: got INSERT, SELECT, UPDATE, expected",
+)
+@falsified_by(
+    sql(
+        "may-set-sequence",
+        "GRANT UPDATE ON SEQUENCE message_id_sequence TO PUBLIC",
+        landing="SELECT relacl FROM pg_class WHERE relname = 'message_id_sequence'",
+    ),
+    expect="app_user on message_id_sequence: got UPDATE, USAGE",
+)
+@falsified_by(
+    sql(
+        "may-create",
+        "GRANT CREATE ON SCHEMA public TO app_user",
+        landing="SELECT nspacl FROM pg_namespace WHERE nspname = 'public'",
+    ),
+    expect="app_user may create in: got schema public, expected nothing",
+)
+@falsified_by(
+    sql(
+        "may-make-temporary",
+        "DO $$ BEGIN EXECUTE format('GRANT TEMPORARY ON DATABASE %I TO PUBLIC',"
+        " current_database()); END $$",
+        landing="SELECT datacl FROM pg_database WHERE datname = current_database()",
+        role="superuser",
+    ),
+    expect="CREATE TEMPORARY TABLE made_by_worker (id int) as app_user: got no refusal",
+)
+def test_worker_role_holds_exactly_what_it_needs(stack: Stack, sut: Sut) -> None:
+    """Four privileges on each of the four tables, USAGE of their sequences, and no DDL."""
+    role, tables = sut.roles.worker, list(sut.celery.tables)
+    for (table, _), privileges in held(stack.sql, roles=[role], tables=tables).items():
+        assert privileges == TABLE_PRIVILEGES, (
+            f"{role} on {table}: got {spelled(privileges)}, expected {spelled(TABLE_PRIVILEGES)}"
+        )
+    granted = stack.sql.query(GRANTS, (role, tables)).count
+    wanted = len(tables) * len(TABLE_PRIVILEGES)
+    assert granted == wanted, f"grants to {role}: got {granted} rows, expected {wanted}"
+    _assert_sequences(stack, role)
+    _assert_no_ddl(stack, role, tables)
+
+
+def _assert_sequences(stack: Stack, role: str) -> None:
+    rows = stack.sql.query(ON_SEQUENCES, (list(SEQUENCES), role)).rows
+    for sequence in SEQUENCES:
+        privileges = frozenset(privilege for name, privilege in rows if name == sequence)
+        assert privileges == SEQUENCE_PRIVILEGES, (
+            f"{role} on {sequence}: got {spelled(privileges)}, "
+            f"expected {spelled(SEQUENCE_PRIVILEGES)}"
+        )
+
+
+def _assert_no_ddl(stack: Stack, role: str, tables: list[str]) -> None:
+    """See every statement refused, in a transaction that is rolled back whatever happens."""
+    places = stack.sql.query(MAY_CREATE, {"role": role}).column()
+    assert not places, f"{role} may create in: got {', '.join(places)}, expected nothing"
+    with stack.sql.session(role) as session:
+        for statement in _ddl(tables[0]):
+            seen = session.attempt(statement)
+            code = seen.sqlstate if isinstance(seen, Refused) else "no refusal"
+            assert code == REFUSED, f"{statement} as {role}: got {code}, expected {REFUSED}"
+        session.rollback()
+
+
+def _ddl(table: str) -> tuple[str, ...]:
+    return (
+        "CREATE TABLE made_by_worker (id int)",
+        "CREATE TEMPORARY TABLE made_by_worker (id int)",
+        "CREATE SCHEMA made_by_worker",
+        "CREATE VIEW made_by_worker AS SELECT 1",
+        "CREATE SEQUENCE made_by_worker",
+        "CREATE TYPE made_by_worker AS ENUM ('a')",
+        "CREATE FUNCTION made_by_worker() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        f"CREATE INDEX made_by_worker ON {table} (id)",
+        f"ALTER TABLE {table} ADD COLUMN made_by_worker int",
+        f"ALTER TABLE {table} OWNER TO CURRENT_USER",
+        f"ALTER TABLE {table} DISABLE TRIGGER ALL",
+        f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY",
+        f"ALTER SEQUENCE {SEQUENCES[0]} RESTART",
+        f"TRUNCATE {table}",
+        f"DROP TABLE {table} CASCADE",
+        f"DROP SEQUENCE {SEQUENCES[0]} CASCADE",
+        "CREATE ROLE made_by_worker",
+    )
+
+
+@criterion("SCH-05")
+@falsified_by(
+    sql(
+        "bypass",
+        "ALTER ROLE app_user BYPASSRLS",
+        landing="SELECT rolbypassrls FROM pg_roles WHERE rolname = 'app_user'",
+        role="superuser",
+        scope="server",
+    ),
+    expect="app_user: got BYPASSRLS",
+)
+@falsified_by(
+    sql(
+        "superuser",
+        "ALTER ROLE app_ro SUPERUSER",
+        landing="SELECT rolsuper FROM pg_roles WHERE rolname = 'app_ro'",
+        role="superuser",
+        scope="server",
+    ),
+    expect="app_ro: got superuser",
+)
+@falsified_by(
+    sql(
+        "member-of-owner",
+        "GRANT migrator TO app_rw WITH INHERIT FALSE",
+        landing="SELECT pg_has_role('app_rw', 'migrator', 'MEMBER')",
+        role="superuser",
+        scope="server",
+    ),
+    expect="app_rw, through migrator: got owner of",
+)
+@falsified_by(
+    sql(
+        "owns-a-table",
+        "ALTER TABLE attribution_events OWNER TO app_aggregator",
+        landing="SELECT relowner::regrole FROM pg_class WHERE relname = 'attribution_events'",
+        role="superuser",
+    ),
+    expect="app_aggregator: got owner of attribution_events",
+)
+def test_application_roles_are_bound_by_policies(stack: Stack, sut: Sut) -> None:
+    """Neither an application role nor a role that it can become escapes row-level security."""
+    roles = [sut.roles.worker, sut.roles.operator, sut.roles.reader, sut.roles.aggregator]
+    rows = stack.sql.query(REACHED, (roles,)).rows
+    absent = set(roles) - {row[0] for row in rows}
+    assert not absent, f"premise: roles: got none named {', '.join(sorted(absent))}"
+    owners = stack.sql.query(OWNERS, (list(sut.tenancy.tables),)).column(2)
+    assert owners, f"premise: tables {', '.join(sut.tenancy.tables)}: got none, expected each"
+    for role, reached, superuser, bypasses, tables in rows:
+        who = role if role == reached else f"{role}, through {reached}"
+        assert not superuser, f"{who}: got superuser, expected an ordinary role"
+        assert not bypasses, f"{who}: got BYPASSRLS, expected NOBYPASSRLS"
+        assert not tables, f"{who}: got owner of {', '.join(tables)}, expected no table"
+    for role in (sut.roles.worker, sut.roles.operator, sut.roles.reader):
+        _assert_cannot_become(stack, role, (sut.roles.migration, sut.roles.aggregator))
+
+
+def _assert_cannot_become(stack: Stack, role: str, others: tuple[str, ...]) -> None:
+    with stack.sql.session(role) as session:
+        superuser = session.query("SHOW is_superuser").scalar()
+        assert superuser == "off", f"is_superuser of {role}: got {superuser}, expected off"
+        for other in others:
+            seen = session.attempt(f"SET LOCAL ROLE {other}")
+            code = seen.sqlstate if isinstance(seen, Refused) else "no refusal"
+            assert code == REFUSED, f"SET ROLE {other} as {role}: got {code}, expected {REFUSED}"
