@@ -201,6 +201,8 @@ class ProofEvent(Entry):
     fingerprint_before: str | None = None
     fingerprint_after: str | None = None
     """What the landing query saw; None where the proof did not get that far."""
+    refusal: str = ""
+    """Why the fault could not be injected or looked at; empty when it could."""
     baseline: str = "not run"
     """``pass``, or the outcome and message that the baseline had instead."""
     faulted: str = "not run"

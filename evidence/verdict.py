@@ -169,6 +169,8 @@ def judge_proof(event: ProofEvent | None, *, broken: str = "") -> tuple[Falsific
         return Falsification.UNPROVEN, "did not run"
     if event.baseline != "pass":
         return Falsification.VOID, f"baseline was not green: {event.baseline}"
+    if event.refusal:
+        return Falsification.VOID, f"the fault could not be injected: {event.refusal}"
     if not _landed(event):
         seen = event.fingerprint_after
         return Falsification.VOID, f"the fault did not land: the fingerprint stayed {seen!r}"

@@ -86,13 +86,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     run = config.stash.get(RUN, None)
     if run is not None:
         with _usage_errors():
-            run.declared = [pair for item in items for pair in _declared(item)]
+            run.declared = tuple(pair for item in items for pair in _declared(item))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Bind the checks to the catalogue."""
     run = session.config.stash.get(RUN, None)
-    if run is not None:
+    # pytest calls this also after the hook above has refused what was collected
+    if run is not None and run.declared is not None and not session.testsfailed:
         with _usage_errors():
             selected = {item.nodeid for item in session.items}
             run.bind_checks(selected, whole=_is_whole(session.config, run))
@@ -179,10 +180,14 @@ def _finish(session: pytest.Session, run: GateRun, status: int) -> int:
 
 
 def _with_proofs(item: pytest.Item) -> list[pytest.Item]:
-    declaration = read_declaration(item) if isinstance(item, pytest.Function) else None
+    if not isinstance(item, pytest.Function):
+        return [item]
+    try:
+        declaration = read_declaration(item)
+    except EvidenceError:  # said once collection is over, as bad input and not as a broken module
+        return [item]
     if declaration is None:
         return [item]
-    assert isinstance(item, pytest.Function)
     return [item, *(ProofItem.beside(item, one) for one in declaration.falsifiers)]
 
 

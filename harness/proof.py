@@ -25,6 +25,7 @@ from evidence.model import Falsification, ProofEvent
 from evidence.verdict import judge_proof
 from harness.declarations import Falsifier
 from harness.errors import LimitError
+from harness.faults.interface import Fault
 from harness.phases import categorise
 from harness.probes.recorder import Recorder, Scope
 from harness.stack import Stack
@@ -92,11 +93,10 @@ def prove(item: ProofItem, recorder: Recorder, copy: Stack) -> ProofEvent:
         # 2
         told["baseline"] = _run(item, recorder, base, "baseline")[1]
         if told["baseline"] == "pass":
+            # 3, 4, 5
             with recorder.on_behalf_of(_part(base, "landing")):
-                # 3, 4, 5
-                told["fingerprint_before"] = fault.fingerprint(copy)
-                fault.inject(copy)
-                told["fingerprint_after"] = fault.fingerprint(copy)
+                told.update(_inject(fault, copy))
+        if told.get("fingerprint_after") is not None:
             # 6
             told["faulted_category"], told["faulted"] = _run(item, recorder, base, "faulted")
     except LimitError as error:
@@ -114,6 +114,20 @@ def prove(item: ProofItem, recorder: Recorder, copy: Stack) -> ProofEvent:
             **{name: recorder.redactor.redact(value).text for name, value in told.items()},
         )
     return event
+
+
+def _inject(fault: Fault, copy: Stack) -> dict[str, str]:
+    """Look, change, look again; a change that was refused is told, never counted."""
+    told: dict[str, str] = {}
+    try:
+        told["fingerprint_before"] = fault.fingerprint(copy)
+        fault.inject(copy)
+        told["fingerprint_after"] = fault.fingerprint(copy)
+    except LimitError:
+        raise
+    except Exception as error:  # noqa: BLE001 (a denied fault is a void proof, whatever denied it)
+        told["refusal"] = f"{type(error).__name__}: {error}"
+    return told
 
 
 def _run(item: ProofItem, recorder: Recorder, base: Scope, step: str) -> tuple[str, str]:

@@ -54,8 +54,8 @@ class GateRun:
     started: dt.datetime
     defects: list[str] = field(default_factory=list)
     """Harness defects that belong to no criterion."""
-    declared: list[tuple[str, Declaration]] = field(default_factory=list)
-    """Node id and declaration of every check that was collected."""
+    declared: tuple[tuple[str, Declaration], ...] | None = None
+    """Node id and declaration of every check that was collected; None until all could be read."""
     bound: bool = False
     """Whether the checks fit the catalogue; before that there is nothing to judge."""
 
@@ -120,7 +120,7 @@ class GateRun:
         """
         bound: dict[str, tuple[str, Declaration]] = {}
         known = {criterion.id for criterion in self.catalogue.criteria}
-        for item, declaration in self.declared:
+        for item, declaration in self.declared or ():
             self._refuse_unbound(item, declaration, bound, known)
             bound[declaration.criterion] = (item, declaration)
         missing = sorted(known - set(bound))

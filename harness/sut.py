@@ -307,8 +307,11 @@ def _tuples(value: Any) -> Any:
 
 
 def _first(error: ValidationError) -> str:
-    first = error.errors()[0]
+    known = {"extra_forbidden": 0, "missing": 1}
+    first = min(error.errors(), key=lambda one: known.get(one["type"], 2))
     place = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         return f"{place}: unknown key; remove it or mend its spelling"
+    if first["type"] == "missing":
+        return f"{place}: missing key; add it"
     return f"{place}: got {first['input']!r}, expected: {first['msg']}"

@@ -41,6 +41,13 @@ def test_sound(commands, sut):
 """
 
 
+COMMAND = (
+    *(sys.executable, "-m", "pytest", "gates", "-p", "no:cacheprovider"),
+    *("--evidence-out", "reports", "--sut", "sut.toml"),
+)
+"""Runs the miniature in the working folder."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Miniature:
     """What a miniature run came to."""
@@ -87,21 +94,30 @@ def run_miniature(
         worker_env: further environment variables of the workers that it starts.
 
     """
+    write_miniature(sut, folder, checks=checks, ids=ids, worker_env=worker_env or {})
+    command = [*COMMAND, "--no-falsify", *arguments]
+    done = commands.run(command, env=env or {}, folder=folder)
+    return read_miniature(folder, exit_status=done.exit_status, output=done.output)
+
+
+def write_miniature(
+    sut: Sut, folder: Path, *, checks: str, ids: tuple[str, ...], worker_env: dict[str, str]
+) -> None:
+    """Write the gates, the catalogue and the description that `COMMAND` runs in a folder."""
     gates = folder / "gates"
     gates.mkdir()
     (folder / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
     catalogue = "".join(CRITERION.format(id=one) for one in ids)
     (gates / "criteria.toml").write_text(catalogue, encoding="utf-8")
     (gates / "test_miniature.py").write_text(HEADER + checks, encoding="utf-8")
-    described = folder / "sut.toml"
-    described.write_text(_describe(sut, worker_env or {}), encoding="utf-8")
-    out = folder / "reports"
-    command = [sys.executable, "-m", "pytest", "gates", "--no-falsify", "-p", "no:cacheprovider"]
-    command += ["--evidence-out", str(out), "--sut", str(described), *arguments]
-    done = commands.run(command, env=env or {}, folder=folder)
-    run = out / "latest" / "data" / "run.json"
+    (folder / "sut.toml").write_text(_describe(sut, worker_env), encoding="utf-8")
+
+
+def read_miniature(folder: Path, *, exit_status: int, output: str) -> Miniature:
+    """Read what a miniature run left in its folder."""
+    run = folder / "reports" / "latest" / "data" / "run.json"
     told = json.loads(run.read_text(encoding="utf-8")) if run.is_file() else {}
-    return Miniature(exit_status=done.exit_status, output=done.output, run=told)
+    return Miniature(exit_status=exit_status, output=output, run=told)
 
 
 def _describe(sut: Sut, worker_env: dict[str, str]) -> str:

@@ -190,6 +190,7 @@ def test_proof_is_proven_when_the_fault_brings_the_predicted_message() -> None:
         ({"baseline": "assertion: x"}, Falsification.VOID, "baseline was not green"),
         ({"fingerprint_after": "[('p',)]"}, Falsification.VOID, "did not land"),
         ({"fingerprint_after": None}, Falsification.VOID, "did not land"),
+        ({"refusal": "permission denied"}, Falsification.VOID, "could not be injected: perm"),
         ({"faulted": "pass"}, Falsification.BLIND, "stayed green"),
         ({"faulted_category": "other"}, Falsification.VOID, "red by other"),
         ({"faulted_category": "limit"}, Falsification.VOID, "red by limit"),

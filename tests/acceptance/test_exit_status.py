@@ -1,0 +1,186 @@
+"""What a run says at its end: exit status, result and bundle, for every kind of end."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gates.taxonomy.miniature import SOUND, Miniature
+from tests.acceptance.conftest import run_command
+
+Run = Callable[..., Miniature]
+GATEPROOF = Path(sys.executable).parent / "gateproof"
+
+SECOND = """
+@criterion("MIN-02")
+def test_second(commands, sut):
+    observe(commands, sut)
+    {}
+"""
+TWO = ("MIN-01", "MIN-02")
+
+PROVEN = """
+from harness import falsified_by, sql
+
+COUNT = "SELECT count(*) FROM attribution_events"
+MAKE = "INSERT INTO attribution_events (tenant_id, event_type) VALUES (gen_random_uuid(), 'x')"
+
+@criterion("MIN-01")
+{falsifiers}
+def test_no_events(own_stack):
+    seen = own_stack.sql.query(COUNT).scalar()
+    {claim}
+"""
+CLAIM = 'assert seen == 0, f"events: got {seen}, expected none"'
+
+
+def falsifier(*, statement: str = "MAKE", landing: str = "COUNT", expect: str = "got 1") -> str:
+    """Return the source of a falsifier that puts a row in."""
+    return (
+        f'@falsified_by(sql("put-one-in", {statement}, landing={landing}, role="superuser"), '
+        f'expect="{expect}")'
+    )
+
+
+def verify(bundle: Path) -> tuple[int, str]:
+    """Verify a bundle as an auditor would; return exit status and output."""
+    done = run_command([str(GATEPROOF), "verify", str(bundle)], folder=bundle.parent)
+    return done.returncode, done.stdout
+
+
+def test_run_with_a_proven_check_is_released(run_gates: Run, tmp_path: Path) -> None:
+    """A check that passes and was shown able to fail: exit 0, released, and the bundle verifies."""
+    ran = run_gates(PROVEN.format(falsifiers=falsifier(), claim=CLAIM))
+    assert ran.exit_status == 0, ran.output
+    assert ran.run["result"] == "released"
+    [verdict] = ran.run["criteria"]
+    assert verdict["falsification"] == "proven"
+    assert verdict["proofs"][0]["message"].startswith("events: got 1, expected none")
+    status, said = verify(tmp_path / "reports" / "latest")
+    assert status == 0, said
+    assert "signer unknown" in said
+
+
+@pytest.mark.parametrize(
+    ("falsifiers", "claim", "falsification", "said"),
+    [
+        (falsifier(), "pass", "blind", "stayed green"),
+        (falsifier(statement="'SELECT 1'"), CLAIM, "void", "did not land"),
+        (falsifier(expect="another message"), CLAIM, "void", "red for another reason"),
+        (falsifier(), "assert seen == 0 or 1 / 0", "void", "red by other"),
+        (
+            falsifier(statement="'SELECT nonsense'"),
+            CLAIM,
+            "void",
+            "could not be injected: UndefinedColumn",
+        ),
+    ],
+    ids=["blind", "not-landed", "other-message", "other-error", "fault-refused"],
+)
+def test_run_with_a_check_that_was_not_shown_able_to_fail_is_red(
+    run_gates: Run, falsifiers: str, claim: str, falsification: str, said: str
+) -> None:
+    """A blind check and a void proof both end in exit 100, by name."""
+    ran = run_gates(PROVEN.format(falsifiers=falsifiers, claim=claim))
+    assert ran.exit_status == 100, ran.output
+    [verdict] = ran.run["criteria"]
+    assert verdict["outcome"] == "pass"
+    assert verdict["falsification"] == falsification
+    assert said in verdict["proofs"][0]["message"]
+
+
+def test_run_without_proofs_is_partial(run_gates: Run) -> None:
+    """With --no-falsify everything may pass and the result is still incomplete."""
+    ran = run_gates(PROVEN.format(falsifiers=falsifier(), claim=CLAIM), ("MIN-01",), "--no-falsify")
+    assert (ran.exit_status, ran.run["result"]) == (100, "partial")
+
+
+def test_run_with_a_false_claim_is_red_and_its_bundle_says_so(
+    run_gates: Run, tmp_path: Path
+) -> None:
+    """A fail is exit 1; its bundle is whole, and refused where a release is demanded."""
+    ran = run_gates(SOUND + SECOND.format('assert False, "the claim is false"'), TWO)
+    assert ran.exit_status == 1, ran.output
+    assert ran.judged("MIN-02") == ("fail", "gate_violation")
+    bundle = tmp_path / "reports" / "latest"
+    assert verify(bundle)[0] == 0
+    command = [str(GATEPROOF), "verify", "--require-released", str(bundle)]
+    assert run_command(command, folder=tmp_path).returncode == 1
+
+
+WAIVER = (
+    '[[waiver]]\ncriterion = "MIN-02"\nreason = "planned work"\nowner = "ops"\nexpires = "{}"\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("expires", "status", "disposition"),
+    [("2999-01-01", 0, "waived"), ("2020-01-01", 1, "waiver_expired")],
+)
+def test_waiver_covers_a_fail_until_it_expires(
+    run_gates: Run, tmp_path: Path, expires: str, status: int, disposition: str
+) -> None:
+    """A valid waiver releases and is shown; an expired one covers nothing."""
+    checks = SOUND + SECOND.format('assert False, "the claim is false"')
+    run_gates(checks, TWO)
+    (tmp_path / "gates" / "waivers.toml").write_text(WAIVER.format(expires))
+    ran = run_gates(checks, TWO)
+    assert ran.exit_status == status, ran.output
+    assert ran.verdict("MIN-02")["disposition"] == disposition
+    assert ran.verdict("MIN-02")["outcome"] == "fail"
+
+
+def test_selection_names_what_was_not_selected(run_gates: Run) -> None:
+    """A selection is partial: exit 100, and the rest is notselected."""
+    ran = run_gates(SOUND + SECOND.format("pass"), TWO, "-k", "sound")
+    assert (ran.exit_status, ran.run["result"]) == (100, "partial")
+    assert ran.judged("MIN-01") == ("pass", None)
+    assert ran.judged("MIN-02") == ("notselected", None)
+
+
+def test_selection_by_node_id_is_no_bad_input(run_gates: Run, tmp_path: Path) -> None:
+    """A node id selects one check; criteria whose checks were not collected are notselected."""
+    run_gates(SOUND + SECOND.format("pass"), TWO)
+    command = [sys.executable, "-m", "pytest", "gates/test_miniature.py::test_second"]
+    command += ["--evidence-out", "reports", "--sut", "sut.toml", "--no-falsify"]
+    done = run_command(command, folder=tmp_path)
+    assert done.returncode == 100, done.stdout
+    run = json.loads((tmp_path / "reports" / "latest" / "data" / "run.json").read_text())
+    outcomes = {verdict["id"]: verdict["outcome"] for verdict in run["criteria"]}
+    assert outcomes == {"MIN-01": "notselected", "MIN-02": "pass"}
+
+
+def test_check_past_its_overall_limit_is_inconclusive(run_gates: Run) -> None:
+    """A check that does not end is ended, and says nothing of the claim."""
+    checks = """
+import threading
+@criterion("MIN-01", limit_s=0.3)
+def test_endless(commands, sut):
+    observe(commands, sut)
+    threading.Event().wait(60)
+"""
+    ran = run_gates(checks)
+    assert ran.exit_status == 100, ran.output
+    assert ran.judged("MIN-01") == ("inconclusive", "to_investigate")
+    assert "overall limit of 0.3 s" in ran.verdict("MIN-01")["message"]
+
+
+def test_broken_teardown_is_a_harness_defect(run_gates: Run) -> None:
+    """A check whose clean-up breaks is an error of the harness, though its claim held."""
+    checks = """
+@pytest.fixture
+def leaky():
+    yield
+    raise RuntimeError("clean-up broke")
+
+@criterion("MIN-01")
+def test_leaky(leaky, commands, sut):
+    observe(commands, sut)
+"""
+    ran = run_gates(checks)
+    assert ran.exit_status == 103, ran.output
+    assert ran.judged("MIN-01") == ("error", "harness_defect")
