@@ -139,6 +139,11 @@ def _parse(path: Path, content: bytes, passphrase: bytes | None) -> Ed25519Priva
 def _parse_problem(path: Path, error: Exception, passphrase: bytes | None) -> str:
     if passphrase is None and "password" in str(error).lower():
         return _passphrase_problem(path, passphrase)
+    if "bcrypt" in str(error):
+        return (
+            f"{path}: signing key: got an encrypted OpenSSH key, expected one that this Python can "
+            "unlock; install the package bcrypt, or name a key in PEM (PKCS #8)"
+        )
     hint = f"check {PASSPHRASE_VARIABLE}" if passphrase else "make one with gateproof keygen"
     return (
         f"{path}: signing key: got no private key that can be read, expected Ed25519 in PEM "

@@ -110,11 +110,11 @@ done < "$work/extra"
 cmp -s "$work/listed" "$work/found" || finding "MANIFEST_MISMATCH: the lists and the files differ"
 
 [ "$bad" = 0 ] || { echo "not whole" >&2; exit 1; }
-result=$(take '.*"result":"\(released\|partial\|blocked\)".*' < "$work/payload")
+result=$(take '.*,"result":"\([a-z]*\)","sealed":".*' < "$work/payload")
 echo "whole: every file is as it was sealed"
 if [ $# -ge 2 ]; then
     echo "signed by the key in $2"
 else
     echo "signer unknown: integrity only, nobody vouches for it"
 fi
-echo "the run says: ${result:-see data/report.html}"
+echo "attested: $result"
