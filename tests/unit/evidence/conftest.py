@@ -13,7 +13,7 @@ import pytest
 
 from evidence.canonical import digest_of
 from evidence.catalogue import Catalogue
-from evidence.journal import Journal
+from evidence.journal import Journal, read_journal
 from evidence.model import (
     Bindings,
     Cause,
@@ -58,14 +58,14 @@ def catalogue() -> Catalogue:
     return Catalogue(
         criteria=tuple(
             Criterion(
-                id=id,
+                id=name,
                 gate=gate,
                 phase="B0.5.1",
                 severity=Severity.HIGH,
-                statement=f"The claim of {id} holds for every tenant",
+                statement=f"The claim of {name} holds for every tenant",
                 source="specification, tenancy",
             )
-            for id, gate in (
+            for name, gate in (
                 ("RLS-01", "rls"),
                 ("RLS-02", "rls"),
                 ("DLQ-01", "dlq"),
@@ -189,8 +189,6 @@ def staging(tmp_path: Path, run: Run) -> Path:
 @pytest.fixture
 def records(staging: Path) -> tuple[Record, ...]:
     """Give the journal of the staged run."""
-    from evidence.journal import read_journal
-
     return read_journal([staging / "data/journal.jsonl"])
 
 
@@ -226,16 +224,16 @@ def copy_of(tmp_path: Path) -> Callable[[Path], Path]:
     return copy
 
 
-def _verdict(catalogue: Catalogue, id: str, *, seen: bool = True, **changes: Any) -> Verdict:
-    criterion = catalogue.by_id(id)
-    captures = tuple(name for name in CAPTURES if f"/{id}/" in name) if seen else ()
+def _verdict(catalogue: Catalogue, name: str, *, seen: bool = True, **changes: Any) -> Verdict:
+    criterion = catalogue.by_id(name)
+    captures = tuple(path for path in CAPTURES if f"/{name}/" in path) if seen else ()
     fields: dict[str, Any] = {
         **criterion.model_dump(),
         "outcome": Outcome.PASS,
         "cause": None,
         "message": "",
         "duration_s": 0.5,
-        "observations": tuple(digest_of(CAPTURES[name].encode()) for name in captures),
+        "observations": tuple(digest_of(CAPTURES[path].encode()) for path in captures),
         "captures": captures,
         "falsifiers": 0,
         "proofs": (),

@@ -143,9 +143,7 @@ def test_seal_refuses_what_could_not_be_verified(
     assert not (tmp_path / "bundle").exists()
 
 
-def test_seal_refuses_a_run_on_another_catalogue(
-    sealing: Callable[..., Path], run: Run, catalogue: Catalogue
-) -> None:
+def test_seal_refuses_a_run_on_another_catalogue(sealing: Callable[..., Path], run: Run) -> None:
     """A verdict that is missing from the run is said before anything is written."""
     short = run.model_copy(update={"criteria": run.criteria[1:]})
     with pytest.raises(EvidenceError, match=r"others than the catalogue's \(RLS-01 differs\)"):

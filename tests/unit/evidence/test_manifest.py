@@ -1,0 +1,100 @@
+"""Manifests and names: one list, one spelling, nothing outside."""
+
+from __future__ import annotations
+
+import pytest
+
+from evidence.canonical import digest_of
+from evidence.manifest import ManifestError, format_manifest, parse_manifest, payload_oxum
+from evidence.tree import File, look, name_problem
+
+HEX = "0" * 64
+
+
+def file(path: str, content: bytes = b"") -> File:
+    """Return a file as it would have been read."""
+    return File(path=path, size=len(content), digest=digest_of(content), content=None)
+
+
+def test_manifest_reads_back_what_was_written() -> None:
+    """Paths with blanks and accents survive, sorted by path."""
+    files = [file("data/b c.txt", b"1"), file("data/á.txt", b"22"), file("data/a.txt")]
+    parsed = parse_manifest(format_manifest(files))
+    assert parsed == {one.path: one.digest for one in files}
+    assert list(parsed) == sorted(parsed)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (f"{HEX}  data/a\n{HEX}  data/a\n", "line 2: got data/a twice"),
+        (f"{HEX}  ../a\n", r"line 1: path '\.\./a': got an empty part, '\.' or '\.\.'"),
+        (f"{HEX}  /etc/passwd\n", "line 1: path '/etc/passwd': got an empty part"),
+        (f"{HEX} *data/a\n", "line 1: got .*, expected '<sha256>  <path>'"),
+        (f"\\{HEX}  data/a\\nb\n", "line 1: got .*, expected '<sha256>  <path>'"),
+        (f"{'0' * 63}  data/a\n", "line 1: got .*, expected"),
+        (f"{'A' * 64}  data/a\n", "line 1: got .*, expected"),
+        (f"{HEX}  data/a", "a last line without its end"),
+        ("", "a last line without its end"),
+    ],
+)
+def test_manifest_refuses_any_other_form(content: str, message: str) -> None:
+    """A path twice, a path that leads outside and loose forms are refused by line."""
+    with pytest.raises(ManifestError, match=message):
+        parse_manifest(content.encode())
+
+
+def test_manifest_refuses_bytes_that_are_no_text() -> None:
+    """Names are UTF-8."""
+    with pytest.raises(ManifestError, match="not UTF-8"):
+        parse_manifest(b"\xff\n")
+
+
+def test_oxum_counts_the_payload_only() -> None:
+    """Bytes and files under data/, nothing else."""
+    assert payload_oxum([file("data/a", b"123"), file("data/b"), file("bagit.txt", b"9")]) == "3.2"
+
+
+@pytest.mark.parametrize("path", ["a", "data/a-b_c.1/é.txt", "data/.dot", "a b/c d"])
+def test_name_is_allowed(path: str) -> None:
+    """Plain relative paths in NFC are."""
+    assert name_problem(path) == ""
+
+
+@pytest.mark.parametrize(
+    ("path", "problem"),
+    [
+        ("", "got 0 characters"),
+        ("a" * 1025, "got 1025 characters"),
+        ("/a", "empty part"),
+        ("a//b", "empty part"),
+        ("a/", "empty part"),
+        ("./a", "empty part"),
+        ("a/../b", "empty part"),
+        ("a\\b", "printable characters"),
+        ("a%2Fb", "printable characters"),
+        ("a\nb", "printable characters"),
+        ("a\u202eb", "printable characters"),
+        ("a\u200bb", "printable characters"),
+        ("a ", "blanks at the end"),
+        ("a /b", "blanks at the end"),
+        ("cafe\u0301", "decomposed Unicode form"),
+    ],
+)
+def test_name_is_refused(path: str, problem: str) -> None:
+    """What could read as another path, here or elsewhere, is not allowed."""
+    assert problem in name_problem(path)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "alike"),
+    [
+        ("data/A", "data/a", True),
+        ("stra\u00dfe", "STRASSE", True),
+        ("\ufb01le", "file", True),
+        ("data/a", "data/b", False),
+    ],
+)
+def test_look_tells_names_apart_as_people_do(one: str, other: str, *, alike: bool) -> None:
+    """Case and Unicode forms make no difference, letters do."""
+    assert (look(one) == look(other)) is alike

@@ -1,0 +1,161 @@
+"""verify.sh, which needs a shell, openssl and sha256sum only, says what the verifier says."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from evidence.bagfile import TEMPLATES
+from evidence.signing import RunKey
+from evidence.verification import verify
+
+SCRIPT = TEMPLATES / "verify.sh"
+
+
+def script(bundle: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the script of this checkout on a bundle."""
+    return subprocess.run(
+        ["sh", str(SCRIPT), str(bundle), *arguments], capture_output=True, text=True, check=False
+    )
+
+
+def test_script_accepts_a_whole_bundle_from_anywhere(bundle: Path, tmp_path: Path) -> None:
+    """The bundle's own copy needs no argument, and knows no signer."""
+    done = subprocess.run(
+        ["sh", str(bundle / "verify.sh")], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "whole: every file is as it was sealed",
+        "signer unknown: integrity only, nobody vouches for it",
+        "attested: blocked",
+    ]
+    assert done.stderr == ""
+
+
+def test_script_wants_the_signer_whose_key_is_given(
+    bundle: Path, tmp_path: Path, key: RunKey
+) -> None:
+    """The signer's key passes, another key does not."""
+    (tmp_path / "signer.pem").write_bytes(key.public_pem)
+    (tmp_path / "other.pem").write_bytes(RunKey.ephemeral().public_pem)
+    good = script(bundle, str(tmp_path / "signer.pem"))
+    assert good.returncode == 0, good.stderr
+    assert "signed by the key in" in good.stdout
+    bad = script(bundle, str(tmp_path / "other.pem"))
+    assert bad.returncode == 1
+    assert "SIGNATURE_INVALID attestation.dsse.json" in bad.stderr
+
+
+def test_both_verifiers_name_the_file_with_a_changed_byte(bundle: Path) -> None:
+    """One changed byte in any file is found by both, under the same name."""
+    names = sorted(p.relative_to(bundle).as_posix() for p in bundle.rglob("*") if p.is_file())
+    for name in names:
+        path = bundle / name
+        original = path.read_bytes()
+        path.write_bytes(original[:10] + bytes([original[10] ^ 1]) + original[11:])
+        done = script(bundle)
+        assert done.returncode == 1, name
+        assert name in done.stderr, done.stderr
+        assert name in {finding.path for finding in verify(bundle).findings}
+        path.write_bytes(original)
+    assert script(bundle).returncode == 0
+
+
+def _added(bundle: Path) -> None:
+    (bundle / "data/extra.txt").write_text("x")
+
+
+def _dotfile(bundle: Path) -> None:
+    (bundle / ".hidden").write_text("x")
+
+
+def _newline(bundle: Path) -> None:
+    (bundle / "data/a\nb").write_text("x")
+
+
+def _removed(bundle: Path) -> None:
+    (bundle / "data/tests/junit.xml").unlink()
+
+
+def _no_attestation(bundle: Path) -> None:
+    (bundle / "attestation.dsse.json").unlink()
+
+
+def _no_key(bundle: Path) -> None:
+    (bundle / "public-key.pem").write_text("")
+
+
+def _empty_folder(bundle: Path) -> None:
+    (bundle / "data/none").mkdir()
+
+
+def _link(bundle: Path) -> None:
+    path = bundle / "data/tests/junit.xml"
+    path.rename(bundle.parent / "junit.xml")
+    path.symlink_to(bundle.parent / "junit.xml")
+
+
+def _pipe(bundle: Path) -> None:
+    os.mkfifo(bundle / "data/pipe")
+
+
+def _emptied_manifest(bundle: Path) -> None:
+    (bundle / "manifest-sha256.txt").write_text("")
+
+
+def _second_line(bundle: Path) -> None:
+    path = bundle / "attestation.dsse.json"
+    path.write_bytes(path.read_bytes() + b"\n{}")
+
+
+def _stripped(bundle: Path) -> None:
+    path = bundle / "attestation.dsse.json"
+    value = json.loads(path.read_bytes())
+    path.write_text(json.dumps({**value, "signatures": []}, separators=(",", ":")))
+
+
+def _spaced(bundle: Path) -> None:
+    path = bundle / "attestation.dsse.json"
+    path.write_bytes(path.read_bytes().replace(b":", b": ", 1))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        pytest.param(_added, "FILE_UNLISTED data/extra.txt", id="added"),
+        pytest.param(_dotfile, "FILE_UNLISTED .hidden", id="dotfile"),
+        pytest.param(_newline, "FILE_UNLISTED data/a", id="newline"),
+        pytest.param(_removed, "DIGEST_MISMATCH data/tests/junit.xml", id="removed"),
+        pytest.param(_no_attestation, "FILE_MISSING attestation.dsse.json", id="no-attestation"),
+        pytest.param(_no_key, "KEY_UNREADABLE public-key.pem", id="no-key"),
+        pytest.param(_empty_folder, "ODD ./data/none", id="empty-folder"),
+        pytest.param(_link, "ODD ./data/tests/junit.xml", id="link"),
+        pytest.param(_pipe, "ODD ./data/pipe", id="pipe"),
+        pytest.param(_emptied_manifest, "DIGEST_MISMATCH manifest-sha256.txt", id="manifest"),
+        pytest.param(_second_line, "ATTESTATION_MALFORMED", id="second-line"),
+        pytest.param(_stripped, "SIGNATURE_INVALID", id="stripped"),
+        pytest.param(_spaced, "ATTESTATION_MALFORMED", id="spaced"),
+    ],
+)
+def test_both_verifiers_refuse_the_same_alterations(
+    bundle: Path, change: Callable[[Path], None], message: str
+) -> None:
+    """What the verifier refuses the script refuses, with a line that says where."""
+    change(bundle)
+    done = script(bundle)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert not verify(bundle).ok
+
+
+def test_script_wants_a_readable_key(bundle: Path) -> None:
+    """A key that is not there is bad input."""
+    done = script(bundle, "no-such-key.pem")
+    assert done.returncode == 4
+    assert "no-such-key.pem: public key: cannot be read" in done.stderr
