@@ -1,0 +1,185 @@
+"""The catalogue and the waivers: strict files, and one line that says what is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from evidence.catalogue import Catalogue, load_catalogue
+from evidence.errors import BadInputError
+from evidence.waiver import load_waivers
+
+CRITERION = """
+[[criterion]]
+id = "{id}"
+gate = "{gate}"
+phase = "B0.5.1"
+severity = "high"
+statement = "A tenant sees its own rows only"
+source = "specification"
+"""
+WAIVER = """
+[[waiver]]
+criterion = "RLS-01"
+reason = "The index comes with the next migration"
+owner = "Ada"
+expires = "2026-04-01"
+"""
+
+
+def entry(name: str, gate: str = "rls") -> str:
+    """Return one criterion as TOML."""
+    return CRITERION.format(id=name, gate=gate)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Give the path of a file to write."""
+    return tmp_path / "criteria.toml"
+
+
+def test_catalogue_keeps_the_order_of_the_file(path: Path) -> None:
+    """Criteria, ids and gates come in file order, and are found by id."""
+    path.write_text(entry("RLS-02") + entry("DLQ-01", "dlq") + entry("RLS-01"))
+    catalogue = load_catalogue(path)
+    assert catalogue.ids == ("RLS-02", "DLQ-01", "RLS-01")
+    assert catalogue.gates == ("rls", "dlq")
+    assert catalogue.by_id("DLQ-01").gate == "dlq"
+
+
+def test_catalogue_digest_is_of_the_content(path: Path) -> None:
+    """Comments and layout leave the digest alone; a word of a statement does not."""
+    path.write_text(entry("RLS-01"))
+    digest = load_catalogue(path).digest
+    path.write_text("# a comment\n\n" + entry("RLS-01").replace(" = ", "="))
+    assert load_catalogue(path).digest == digest
+    path.write_text(entry("RLS-01").replace("only", "alone"))
+    assert load_catalogue(path).digest != digest
+
+
+def test_catalogue_refuses_an_id_that_it_does_not_hold(path: Path) -> None:
+    """Asking for an unknown id says which."""
+    path.write_text(entry("RLS-01"))
+    with pytest.raises(BadInputError, match="criterion id: got RLS-09, expected one of"):
+        load_catalogue(path).by_id("RLS-09")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        pytest.param(
+            entry("RLS-02") * 2,
+            "criterion id: got RLS-02 twice, expected each once",
+            id="duplicate",
+        ),
+        pytest.param(
+            entry("RLS-01") + entry("SQL-02"),
+            "criterion id of gate rls: got SQL-02, expected the letters RLS",
+            id="letters",
+        ),
+        pytest.param(
+            entry("RLS-01") + entry("RLS-02", "dlq"),
+            "criterion RLS-02: got gate dlq, expected rls, which has the letters RLS",
+            id="gate",
+        ),
+        pytest.param(
+            entry("rls-1"), "criterion rls-1: id: got 'rls-1', it should match", id="id-form"
+        ),
+        pytest.param(
+            entry("RLS-01") + 'note = "x"\n', "criterion RLS-01: note: got a key", id="unknown-key"
+        ),
+        pytest.param(
+            entry("RLS-01").replace('"high"', '"severe"'),
+            "criterion RLS-01: severity: got 'severe', it should be 'low', 'medium' or 'high'",
+            id="severity",
+        ),
+        pytest.param(
+            entry("RLS-01").replace('"specification"', "3"),
+            "criterion RLS-01: source: got 3, it should be a valid string",
+            id="type",
+        ),
+        pytest.param(
+            entry("RLS-01").replace('source = "specification"', ""),
+            "criterion RLS-01: source: got nothing, expected a value; add it",
+            id="missing",
+        ),
+        pytest.param("[[criterion]]\n", "criterion number 1: id: got nothing", id="without-an-id"),
+        pytest.param("title = 1", "top level: got the key 'title'", id="top-level"),
+        pytest.param("[criterion]\n", "criterion: got dict, expected [[criterion]]", id="table"),
+        pytest.param("", "criteria: got none, expected at least one", id="empty"),
+        pytest.param("[[criterion]", "TOML syntax: got", id="syntax"),
+    ],
+)
+def test_catalogue_refuses_bad_input_in_one_line(path: Path, content: str, message: str) -> None:
+    """Each rule is said in one line that names the file, what was found and what to do."""
+    path.write_text(content)
+    with pytest.raises(BadInputError) as error:
+        load_catalogue(path)
+    assert str(error.value).startswith(f"{path}: ")
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_catalogue_refuses_a_file_that_is_not_there(path: Path) -> None:
+    """A missing catalogue is bad input, never an empty one."""
+    with pytest.raises(BadInputError, match="file: got No such file or directory"):
+        load_catalogue(path)
+
+
+def test_catalogue_refuses_bytes_that_are_not_text(path: Path) -> None:
+    """A file that is not UTF-8 is said as such."""
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(BadInputError, match="TOML syntax: got 'utf-8' codec"):
+        load_catalogue(path)
+
+
+# --- waivers -----------------------------------------------------------------------------------
+
+
+def test_waivers_of_a_missing_file_are_none(path: Path, catalogue: Catalogue) -> None:
+    """No file means that nothing is waived."""
+    assert load_waivers(path, catalogue) == ()
+
+
+@pytest.mark.parametrize("expires", ['"2026-04-01"', "2026-04-01"])
+def test_waivers_are_read_with_text_or_date(path: Path, catalogue: Catalogue, expires: str) -> None:
+    """A day may be written as text or as TOML's own date."""
+    path.write_text(WAIVER.replace('"2026-04-01"', expires))
+    (waiver,) = load_waivers(path, catalogue)
+    assert (waiver.criterion, waiver.owner, waiver.expires) == ("RLS-01", "Ada", "2026-04-01")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('reason = "The index comes with the next migration"', "", "reason: got nothing"),
+        ("The index comes with the next migration", "", "reason: got '', it should have at least"),
+        ("The index comes with the next migration", " " * 20, "reason: got only blanks"),
+        ('owner = "Ada"', "", "owner: got nothing"),
+        ('"Ada"', '""', "owner: got ''"),
+        ('"Ada"', '"   "', "owner: got only blanks"),
+        ('expires = "2026-04-01"', "", "expires: got nothing"),
+        ("2026-04-01", "soon", "expires: got 'soon', it should match"),
+        ("2026-04-01", "2026-02-30", "expires: got '2026-02-30', expected a day"),
+        ("RLS-01", "RLS-99", "waiver criterion: got RLS-99, expected an id of the catalogue"),
+        ('owner = "Ada"', 'owner = "Ada"\nby = "x"', "by: got a key that is not known"),
+    ],
+)
+def test_waivers_refuse_bad_input_in_one_line(
+    path: Path, catalogue: Catalogue, old: str, new: str, message: str
+) -> None:
+    """A waiver without reason, owner or expiry, or for nobody, is said before anything starts."""
+    path.write_text(WAIVER.replace(old, new))
+    with pytest.raises(BadInputError) as error:
+        load_waivers(path, catalogue)
+    assert str(error.value).startswith(f"{path}: waiver ")
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_waivers_refuse_two_for_one_criterion(path: Path, catalogue: Catalogue) -> None:
+    """Two waivers of one criterion could disagree."""
+    path.write_text(WAIVER * 2)
+    with pytest.raises(BadInputError, match="waiver criterion: got RLS-01 twice"):
+        load_waivers(path, catalogue)
