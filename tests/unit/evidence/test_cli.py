@@ -1,0 +1,152 @@
+"""The command line: exit statuses, words and JSON."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from evidence.cli import main
+from evidence.signing import RunKey
+
+
+def gateproof(*arguments: object) -> Result:
+    """Run a command."""
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def test_verify_exits_0_on_a_whole_bundle_and_says_that_nobody_vouches(bundle: Path) -> None:
+    """Whole is about integrity; the signer stays unknown without a key from outside."""
+    done = gateproof("verify", bundle)
+    assert done.exit_code == 0, done.output
+    lines = done.output.splitlines()
+    assert lines[0] == f"{bundle}: whole"
+    assert lines[1] == "signer unknown: integrity only, nobody vouches for it"
+    assert lines[2].startswith("attested: blocked (exit status 1), 4 criteria, ")
+
+
+def test_verify_names_the_signer_of_the_key_that_was_given(
+    bundle: Path, tmp_path: Path, key: RunKey
+) -> None:
+    """With the signer's key, the summary names it."""
+    (tmp_path / "signer.pem").write_bytes(key.public_pem)
+    done = gateproof("verify", bundle, "--key", tmp_path / "signer.pem")
+    assert done.exit_code == 0
+    assert f"signed by {key.keyid}, the key that was given" in done.output
+
+
+def test_verify_exits_1_with_one_line_a_finding(bundle: Path) -> None:
+    """Each finding is code, path and message; the summary counts them."""
+    (bundle / "data/run.json").write_text("{}")
+    (bundle / "extra").write_text("x")
+    done = gateproof("verify", bundle)
+    assert done.exit_code == 1
+    lines = done.output.splitlines()
+    assert "FILE_UNLISTED extra: there, but not attested" in lines
+    assert any(line.startswith("DIGEST_MISMATCH data/run.json: got sha256:") for line in lines)
+    assert any(line.endswith(f"{bundle}: {len(lines) - 3} findings") for line in lines)
+
+
+def test_verify_exits_1_when_the_signature_does_not_hold(bundle: Path) -> None:
+    """A bundle whose signature is broken has no result and no signer."""
+    (bundle / "public-key.pem").write_bytes(RunKey.ephemeral().public_pem)
+    done = gateproof("verify", bundle)
+    assert done.exit_code == 1
+    assert "the signature does not hold, nothing here is vouched for" in done.output
+    assert "attested:" not in done.output
+
+
+def test_verify_exits_1_when_a_release_is_asked_of_a_blocked_run(bundle: Path) -> None:
+    """Integrity and verdict are two questions."""
+    done = gateproof("verify", bundle, "--require-released")
+    assert done.exit_code == 1
+    assert done.output.startswith("NOT_RELEASED data/run.json: got blocked (exit status 1)")
+
+
+def test_verify_prints_json(bundle: Path) -> None:
+    """The same for machines, with the same exit status."""
+    (bundle / "extra").write_text("x")
+    done = gateproof("verify", bundle, "--json")
+    told = json.loads(done.output)
+    assert done.exit_code == 1
+    assert (told["ok"], told["signer"], told["result"]) == (False, "unknown", "blocked")
+    assert {"code": "FILE_UNLISTED", "path": "extra"}.items() <= told["findings"][0].items()
+    assert told["attested"]["criteria"] == ["RLS-01", "RLS-02", "DLQ-01", "DLQ-02"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("verify", "no-such-bundle"), "no-such-bundle: bundle: got no folder"),
+        (("verify", "{bundle}/bagit.txt"), "bagit.txt: bundle: got no folder"),
+        (("verify", "{bundle}", "--key", "gone.pem"), "gone.pem: public key: got No such file"),
+        (
+            ("verify", "{bundle}", "--key", "{bundle}/bagit.txt"),
+            "--key: public key: got something else",
+        ),
+        (("show", "no-such-bundle"), "run.json: bundle: got No such file"),
+        (("keygen", "{bundle}/bagit.txt"), "bagit.txt: new key: got File exists"),
+        (("verify",), "Missing argument 'BUNDLE'"),
+        (("verify", "{bundle}", "--frobnicate"), "No such option"),
+        (("frobnicate",), "No such command"),
+    ],
+)
+def test_bad_input_exits_4_and_says_what(
+    bundle: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    """Bad input is told on standard error, apart from findings."""
+    done = gateproof(*(argument.format(bundle=bundle) for argument in arguments))
+    assert done.exit_code == 4
+    assert message in done.stderr
+    assert done.stdout == ""
+
+
+def test_show_prints_the_gates_and_what_is_open(bundle: Path) -> None:
+    """The table and the reasons, and that this was no verification."""
+    done = gateproof("show", bundle)
+    assert done.exit_code == 0, done.output
+    lines = [" ".join(line.split()) for line in done.output.splitlines()]
+    assert "rls 2 1 1 · · · · · 1/1 blocked" in lines
+    assert "RLS-02 fail (gate_violation): tenant A: got 5 rows, expected 3" in lines
+    assert lines[-1] == "blocked (exit status 1); not verified by this command"
+
+
+def test_show_prints_json(bundle: Path) -> None:
+    """The same rows for machines."""
+    told = json.loads(gateproof("show", bundle, "--json").output)
+    assert told["result"] == "blocked"
+    assert [row["gate"] for row in told["gates"]] == ["rls", "dlq", "all"]
+    assert told["gates"][0]["counts"]["fail"] == 1
+
+
+def test_show_refuses_a_run_that_is_none(bundle: Path) -> None:
+    """A run.json with duplicate keys is not shown."""
+    (bundle / "data/run.json").write_text('{"result":"blocked","result":"released"}')
+    done = gateproof("show", bundle)
+    assert done.exit_code == 4
+    assert "data/run.json: run: got JSON object: got the key 'result' twice" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_keygen_makes_a_key_that_loads(tmp_path: Path) -> None:
+    """The private key loads, and the printed id is its own."""
+    done = gateproof("keygen", tmp_path / "key")
+    assert done.exit_code == 0
+    assert RunKey.load(tmp_path / "key", None).keyid in done.output
+
+
+def test_module_runs_as_a_program(bundle: Path) -> None:
+    """The module run by its name is the same command line, and its status reaches the shell."""
+    (bundle / ".hidden").write_text("x")
+    done = subprocess.run(
+        [sys.executable, "-m", "evidence", "verify", str(bundle)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stdout.startswith("FILE_UNLISTED .hidden: ")

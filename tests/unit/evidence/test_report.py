@@ -1,0 +1,291 @@
+"""The page and the table: all that was judged is there, and nothing runs."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from html.parser import HTMLParser
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from evidence.model import (
+    Falsification,
+    Observation,
+    Outcome,
+    Proof,
+    Record,
+    Result,
+    Run,
+    Verdict,
+)
+from evidence.reports.gaps import gate_rows, total_row
+from evidence.reports.html import ALL_EXCERPTS, EXCERPT, render
+from evidence.reports.terminal import gate_lines, gate_table
+
+MARKUP = "<img src=x onerror=alert(1)><script>alert(1)</script>&amp;\"'"
+
+
+class Page(HTMLParser):
+    """What a browser would see of a page."""
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.words: list[str] = []
+        self.attributes: set[str] = set()
+        self.feed(content.decode())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Keep the tag with what matters of its attributes."""
+        found = dict(attrs)
+        if tag in ("td", "th", "dt", "dd", "p", "pre"):
+            self.words.append(" ")
+        self.tags.append(tag)
+        self.attributes.update(found)
+        self.ids.append(found.get("id") or "")
+        self.links.append(found.get("href") or "")
+
+    def handle_data(self, data: str) -> None:
+        """Keep the text."""
+        self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        """All text, with single blanks."""
+        return " ".join("".join(self.words).split())
+
+
+def changed(run: Run, name: str, **changes: Any) -> Run:
+    """Return a run with one verdict changed."""
+    verdicts = (v.model_copy(update=changes) if v.id == name else v for v in run.criteria)
+    return run.model_copy(update={"criteria": tuple(verdicts)})
+
+
+@pytest.fixture
+def data(staging: Path) -> Path:
+    """Give the folder that capture paths are relative to."""
+    return staging / "data"
+
+
+def test_page_shows_every_criterion(run: Run, records: tuple[Record, ...], data: Path) -> None:
+    """Each criterion has its anchor, claim, outcome, message and captures."""
+    page = Page(render(run, records=records, captures_root=data))
+    for verdict in run.criteria:
+        assert verdict.id in page.ids
+        assert verdict.statement in page.text
+        assert verdict.message in page.text
+        for path, digest in zip(verdict.captures, verdict.observations, strict=True):
+            assert f"./{path}" in page.links
+            assert digest in page.text
+            assert (data / path).read_text().split("\n")[0] in page.text
+    assert "what RLS-01 saw" in page.text
+
+
+def test_page_shows_the_proof(run: Run, records: tuple[Record, ...], data: Path) -> None:
+    """A falsifier is shown with its fault, what was expected and what was seen."""
+    page = Page(render(run, records=records, captures_root=data))
+    for text in ("drop-policy", "DROP POLICY tenant ON t", "sees rows of B", "proven"):
+        assert text in page.text
+    assert "./proofs/RLS-01/drop-policy.json" in page.links
+
+
+def test_page_shows_waivers_and_redactions(
+    run: Run, records: tuple[Record, ...], data: Path
+) -> None:
+    """Who waived what until when, and what was taken out how often, stand in the page."""
+    page = Page(render(run, records=records, captures_root=data))
+    assert "Ada accepts it until 2026-04-01: The index comes with the next migration" in page.text
+    assert "dsn-userinfo 6 3" in page.text
+
+
+def test_page_says_what_it_covers(run: Run, records: tuple[Record, ...], data: Path) -> None:
+    """Verdict, commit, state of the tree, environment and why, times and digests."""
+    text = Page(render(run, records=records, captures_root=data)).text
+    assert text.index("Blocked") < text.index("What this covers") < text.index("Gates Gate")
+    for words in (
+        "c" * 40,
+        "clean, tree",
+        "embedded: no Docker engine answers",
+        "2026-03-01 12:00:20 UTC, after 20.0 s",
+        run.catalogue_digest,
+        "RLS-02 fail, gate_violation: tenant A: got 5 rows, expected 3",
+    ):
+        assert words in text
+
+
+@pytest.mark.parametrize(
+    ("vouched_by", "present", "absent"),
+    [
+        (None, "Integrity only: nobody vouches for it.", "Signed with a key"),
+        ("sha256:abc", "Signed with a key that was given to the run: sha256:abc", "nobody"),
+    ],
+)
+def test_page_says_who_vouches(
+    run: Run,
+    records: tuple[Record, ...],
+    data: Path,
+    vouched_by: str | None,
+    present: str,
+    absent: str,
+) -> None:
+    """An ephemeral key and a given one read differently."""
+    content = render(run, records=records, captures_root=data, vouched_by=vouched_by)
+    assert present in Page(content).text
+    assert absent not in Page(content).text
+
+
+def test_page_is_the_same_for_the_same_run(
+    run: Run, records: tuple[Record, ...], data: Path
+) -> None:
+    """Rendering twice gives the same bytes; another run gives others."""
+    first = render(run, records=records, captures_root=data)
+    assert render(run, records=records, captures_root=data) == first
+    other = changed(run, "RLS-01", message="other")
+    assert render(other, records=records, captures_root=data) != first
+
+
+def test_page_keeps_injected_markup_text(run: Run, records: tuple[Record, ...], data: Path) -> None:
+    """Markup in a message, a proof, a summary, a version or a capture is shown, never run."""
+    (data / run.criteria[1].captures[0]).write_text(MARKUP)
+    proof = Proof(
+        falsifier=MARKUP,
+        kind=MARKUP,
+        fault=MARKUP,
+        result=Falsification.BLIND,
+        expected=MARKUP,
+        message=MARKUP,
+        landed=True,
+        record="javascript:alert(1)",
+    )
+    hostile = changed(run, "RLS-02", message=MARKUP, statement=MARKUP, proofs=(proof,))
+    bindings = run.bindings.model_copy(update={"versions": {MARKUP: MARKUP}, "nonce": MARKUP})
+    hostile = hostile.model_copy(update={"bindings": bindings, "reasons": (MARKUP,)})
+    summaries = tuple(
+        r.model_copy(update={"summary": MARKUP}) if isinstance(r, Observation) else r
+        for r in records
+    )
+    content = render(hostile, records=summaries, captures_root=data, vouched_by=MARKUP)
+    page = Page(content)
+    assert b"<script" not in content.lower()
+    assert not {"script", "img"} & set(page.tags)
+    assert not {name for name in page.attributes if name.startswith("on")}
+    assert page.text.count("onerror=alert(1)") >= 14
+    links = [link for link in page.links if link]
+    assert all(link.startswith(("#", "./")) for link in links)
+
+
+def test_page_allows_its_own_style_and_nothing_else(
+    run: Run, records: tuple[Record, ...], data: Path
+) -> None:
+    """The policy forbids everything but the one style element, by its hash."""
+    content = render(run, records=records, captures_root=data).decode()
+    policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', content)
+    style = re.search(r"<style>(.*?)</style>", content, re.DOTALL)
+    assert policy is not None
+    assert style is not None
+    digest = base64.b64encode(hashlib.sha256(style[1].encode()).digest()).decode()
+    assert policy[1].startswith(f"default-src 'none'; style-src 'sha256-{digest}';")
+    assert " style=" not in content
+    assert not re.search(r"https?://", content)
+
+
+def test_page_cuts_long_captures(run: Run, records: tuple[Record, ...], data: Path) -> None:
+    """A capture longer than an excerpt is cut, and links to the whole."""
+    (data / run.criteria[0].captures[0]).write_text("y" * (EXCERPT + 1))
+    page = Page(render(run, records=records, captures_root=data))
+    assert "y" * EXCERPT in page.text
+    assert "y" * (EXCERPT + 1) not in page.text
+    assert "Cut here: the whole capture." in page.text
+    assert ALL_EXCERPTS < 15_000_000
+
+
+def test_page_says_when_a_capture_is_missing(
+    run: Run, records: tuple[Record, ...], data: Path
+) -> None:
+    """A capture that is not there is said, not left blank."""
+    (data / run.criteria[0].captures[0]).unlink()
+    text = Page(render(run, records=records, captures_root=data)).text
+    assert "(this capture is missing)" in text
+
+
+# --- by gate -----------------------------------------------------------------------------------
+
+
+def test_gate_rows_count_each_outcome(run: Run) -> None:
+    """Rows come in the catalogue's order with counts, proofs and a result of their own."""
+    rls, dlq = gate_rows(run)
+    assert (rls.gate, rls.criteria, rls.proven, rls.declared) == ("rls", 2, 1, 1)
+    assert rls.counts[Outcome.PASS] == rls.counts[Outcome.FAIL] == 1
+    assert rls.result is Result.BLOCKED
+    assert (dlq.waived, dlq.counts[Outcome.NOTSELECTED]) == (1, 1)
+    assert dlq.result is not Result.RELEASED
+    assert total_row(run).result is run.result
+
+
+def test_gate_without_proofs_in_a_run_without_any_is_partial(run: Run) -> None:
+    """Where no proof ran at all, a clean gate is incomplete, not blocked."""
+    unproven = _unproven(run.criteria[0])
+    lazy = run.model_copy(update={"criteria": (unproven,)})
+    assert gate_rows(lazy)[0].result is Result.PARTIAL
+    mixed = run.model_copy(update={"criteria": (run.criteria[0],)})
+    assert gate_rows(mixed)[0].result is Result.RELEASED
+
+
+def _unproven(verdict: Verdict) -> Verdict:
+    proofs = tuple(
+        p.model_copy(update={"result": Falsification.UNPROVEN, "message": "did not run"})
+        for p in verdict.proofs
+    )
+    return verdict.model_copy(update={"proofs": proofs, "falsification": Falsification.UNPROVEN})
+
+
+def printed(run: Run) -> str:
+    """Return the table as plain text."""
+    console = Console(width=120, record=True, file=StringIO())
+    console.print(gate_table(run))
+    return console.export_text()
+
+
+def test_table_has_a_row_for_each_gate_and_the_run(run: Run) -> None:
+    """Counts, proofs and verdict stand in one line a gate."""
+    lines = [" ".join(line.split()) for line in printed(run).splitlines()]
+    assert "rls 2 1 1 · · · · · 1/1 blocked" in lines
+    assert "dlq 2 · 1 · · · · 1 – partial (1 waived)" in lines
+    assert "all 4 1 2 · · · · 1 1/1 blocked (1 waived)" in lines
+
+
+def test_lines_say_what_stands_in_the_way(run: Run) -> None:
+    """A failure, a waived one and a blind proof each give a line; clean passes give none."""
+    blind = (
+        run.criteria[0]
+        .proofs[0]
+        .model_copy(
+            update={
+                "result": Falsification.BLIND,
+                "message": "the check stayed green under the fault",
+            }
+        )
+    )
+    run = changed(run, "RLS-01", falsification=Falsification.BLIND, proofs=(blind,))
+    run = run.model_copy(update={"reasons": (*run.reasons, "gate dlq: not one criterion passed")})
+    index = "index ix_status: got none, expected one"
+    assert [line.plain for line in gate_lines(run)] == [
+        "RLS-01 pass, blind: drop-policy: the check stayed green under the fault",
+        "RLS-02 fail (gate_violation): tenant A: got 5 rows, expected 3",
+        f"DLQ-01 fail (gate_violation): {index} [waived by Ada until 2026-04-01]",
+        "gate dlq: not one criterion passed",
+    ]
+
+
+def test_lines_count_passes_without_a_falsifier(run: Run) -> None:
+    """Passing criteria that nothing was shown to turn red are counted in one line."""
+    bare = changed(run, "RLS-01", falsification=Falsification.UNPROVEN, proofs=(), falsifiers=0)
+    assert gate_lines(bare)[-1].plain == "1 passing criteria have no falsifier yet: unproven"
+    assert "unproven" not in "".join(line.plain for line in gate_lines(run))
