@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from evidence.sealing import seal
 
 from evidence.catalogue import Catalogue, load_catalogue
 from evidence.errors import BadInputError
 from evidence.journal import Journal
 from evidence.model import PhaseEvent, ProofEvent, Run, RunEvent, Timing, Waiver
 from evidence.redaction import Redactor
+from evidence.sealing import seal
 from evidence.signing import RunKey
 from evidence.verdict import CHECK, derive, roll_up
 from evidence.waiver import load_waivers

@@ -53,7 +53,9 @@ class Roles(Section):
     """Database roles by what they are for."""
 
     migration: str
+    """Owns the schema; runs the migrations."""
     worker: str
+    """What workers and publishers connect as."""
     operator: str
     """Reads and moves every dead letter."""
     reader: str
@@ -79,26 +81,34 @@ class Migrations(Section):
     """How to migrate."""
 
     role: str
+    """Who runs the migrations."""
     dsn: dict[str, DsnForm]
     """Environment variable to DSN form."""
     upgrade: Command
     """``{revision}`` is filled in."""
     downgrade: Command
+    """``{revision}`` is filled in."""
     all: str
     """The revision that means everything."""
     branches: Words
     """Revisions that must work alone on an empty database."""
     base: str
+    """The revision that means nothing at all."""
 
 
 class Report(Section):
     """The log line in which a running worker says what it uses, and its fields."""
 
     message: str
+    """The message of that line."""
     broker: str
+    """Field that holds the broker URL's scheme."""
     result_backend: str
+    """Field that holds the result backend URL's scheme."""
     eager: str
+    """Field that holds whether tasks run on the spot."""
     queues: str
+    """Field that holds the names of the consumed queues."""
 
 
 class WorkerSection(Section):
@@ -107,13 +117,19 @@ class WorkerSection(Section):
     command: Command
     """``{queues}``, ``{pool}`` and ``{concurrency}`` are filled in."""
     pool: str
+    """Pool that a worker runs unless a check asks for another."""
     concurrency: Annotated[int, Field(ge=1)]
+    """Children or threads unless a check asks for another number."""
     stop_signal: Annotated[str, Field(pattern=r"^SIG[A-Z0-9]+$")]
+    """The signal of a warm shutdown."""
     role: str
+    """The database role of its DSNs."""
     dsn: dict[str, DsnForm]
+    """Environment variable to DSN form."""
     broker: str
     """Name of the variable that sets the broker URL."""
     result_backend: str
+    """Name of the variable that sets the result backend URL."""
     port: str
     """Name of the variable that sets the port of the endpoints."""
     eager: str
@@ -127,7 +143,9 @@ class Ping(Section):
     """The task that shows that a worker answers."""
 
     task: str
+    """Name of the task."""
     arguments: dict[str, Any] = {}
+    """Keyword arguments of the ping."""
     expect: dict[str, Any]
     """Part of its result."""
     fail: dict[str, Any]
@@ -142,9 +160,11 @@ class Tenancy(Section):
     """How tenants are told apart."""
 
     guc: str
+    """The setting that names the current tenant."""
     key: str
     """The column that names the tenant."""
     tables: Words
+    """Tables that hold rows of tenants."""
     exceptions: Words = ()
     """Tables that have the key and need no policy."""
 
@@ -153,14 +173,18 @@ class DeadLetters(Section):
     """Where failed tasks end."""
 
     table: str
+    """The table of dead letters."""
     former_table: str
+    """Its name before the rename migration."""
 
 
 class Endpoints(Section):
     """What every worker serves over HTTP."""
 
     metrics: str
+    """Path of the metrics in Prometheus text format."""
     health: str
+    """Path of the health in JSON."""
     health_deadline_s: float
     """Within which the health endpoint must answer, in seconds."""
 
@@ -171,24 +195,38 @@ class Logs(Section):
     timestamp: str = "timestamp"
     """Aware, ISO 8601."""
     level: str = "level"
+    """Field of the severity."""
     logger: str = "logger"
+    """Field of the logger's name."""
     message: str
+    """Field of the message."""
     task_name: str
+    """Field of the task's name."""
     task_id: str
+    """Field of the task's id."""
     tenant_id: str
+    """Field of the tenant."""
     correlation_id: str
+    """Field of the correlation id."""
     error: str
+    """Field of the error, on failure."""
     success: str
+    """Message of the line that a finished task leaves."""
     failure: str
+    """Message of the line that a failed task leaves."""
     retry: str
+    """Message of the line that a retry leaves."""
 
 
 class Sut(Section):
     """One system under test."""
 
     name: str
+    """What reports call the system."""
     root: str
+    """Working folder of every command, relative to this file or absolute."""
     sources: Words
+    """Folders and files whose digest binds a bundle to the code."""
     celery: Celery
     roles: Roles
     provision: Provision
@@ -196,6 +234,7 @@ class Sut(Section):
     worker: WorkerSection
     ping: Ping
     queues: dict[str, Words]
+    """Queue to the names of the tasks that it serves: all tasks of the contract."""
     tenancy: Tenancy
     dead_letters: DeadLetters
     endpoints: Endpoints

@@ -1,0 +1,53 @@
+"""What kind of exception ended a phase."""
+
+from __future__ import annotations
+
+import pytest
+
+from evidence.errors import NotWritableError
+from harness.errors import (
+    EnvironmentProblemError,
+    HarnessError,
+    InconclusiveError,
+    LimitError,
+    NotApplicableError,
+    NotReadyError,
+)
+from harness.phases import categorise, first_line
+from harness.probes.tasks import EagerModeError
+
+
+@pytest.mark.parametrize(
+    ("error", "category"),
+    [
+        (AssertionError("x"), "assertion"),
+        (EagerModeError("eager mode: x"), "assertion"),
+        (pytest.fail.Exception("x"), "assertion"),
+        (EnvironmentProblemError("x"), "environment"),
+        (NotReadyError("x"), "notready"),
+        (InconclusiveError("x"), "inconclusive"),
+        (LimitError("x"), "limit"),
+        (NotApplicableError("x"), "notapplicable"),
+        (pytest.skip.Exception("x"), "inconclusive"),
+        (HarnessError("x"), "harness"),
+        (NotWritableError("x"), "harness"),
+        (ZeroDivisionError("x"), "other"),
+    ],
+)
+def test_exception_has_its_category(error: BaseException, category: str) -> None:
+    """Each kind is told apart; only an assertion speaks of the system."""
+    assert categorise(error)[0] == category
+
+
+def test_message_is_never_empty_and_names_an_unexpected_exception() -> None:
+    """An exception without a text is named by its class, and so is one that nobody foresaw."""
+    assert categorise(AssertionError()) == ("assertion", "AssertionError")
+    assert categorise(ZeroDivisionError("by zero"))[1] == "ZeroDivisionError: by zero"
+    assert categorise(pytest.skip.Exception("not today"))[1] == "skipped: not today"
+
+
+def test_message_is_cut_to_a_length_and_a_table_shows_its_first_line() -> None:
+    """A megabyte of assertion does not reach the journal."""
+    assert len(categorise(AssertionError("x" * 100_000))[1]) == 4000
+    assert first_line("one\ntwo") == "one"
+    assert first_line("") == ""

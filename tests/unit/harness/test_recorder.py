@@ -1,0 +1,84 @@
+"""The recorder: what touches the disk is redacted, filed under its criterion and digested."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from evidence.errors import NotWritableError
+from evidence.journal import Journal, read_journal
+from evidence.model import Observation
+from evidence.redaction import Redactor
+from harness.probes.recorder import Recorder, Scope
+
+SECRET = "correct-horse-battery"
+
+
+@pytest.fixture
+def recorder(tmp_path: Path) -> Iterator[Recorder]:
+    """A recorder that knows one secret."""
+    redactor = Redactor()
+    redactor.add_secret("password-app", SECRET)
+    journal = Journal(
+        tmp_path / "journal.jsonl", writer="main", clock=lambda: dt.datetime.now(dt.UTC)
+    )
+    yield Recorder(journal, redactor, tmp_path)
+    journal.close()
+
+
+SCOPE = Scope(part="check", item="t.py::test", criterion="RLS-02", gate="rls")
+
+
+def test_observation_is_redacted_before_it_is_written(recorder: Recorder, tmp_path: Path) -> None:
+    """A secret is in neither the capture nor the journal, and the record says what was hit."""
+    with recorder.on_behalf_of(SCOPE):
+        seen = recorder.observe(
+            "sql", f"said {SECRET}", data={"row": [SECRET]}, text=f"password {SECRET}\n"
+        )
+    written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert SECRET.encode() not in written
+    assert b"[redacted:" in written
+    assert [redaction.count for redaction in seen.redactions] == [1]
+
+
+def test_observation_carries_the_digest_of_its_capture(recorder: Recorder, tmp_path: Path) -> None:
+    """The journal's digest is that of the bytes on disk, under the criterion's folder."""
+    with recorder.on_behalf_of(SCOPE):
+        recorder.observe("http", "GET / -> 200", data={}, text="< 200\n")
+    [record] = read_journal([tmp_path / "journal.jsonl"])
+    assert isinstance(record, Observation)
+    assert record.capture.startswith("captures/rls/RLS-02/")
+    digest = hashlib.sha256((tmp_path / record.capture).read_bytes()).hexdigest()
+    assert record.digest == f"sha256:{digest}"
+    assert (record.criterion, record.part) == ("RLS-02", "check")
+
+
+def test_scope_ends_with_its_block(recorder: Recorder, tmp_path: Path) -> None:
+    """What is seen outside of any item belongs to the bring-up; a proof has folders of its own."""
+    with recorder.on_behalf_of(SCOPE):
+        pass
+    recorder.observe("worker", "start", data={}, text="start\n")
+    [record] = read_journal([tmp_path / "journal.jsonl"])
+    assert isinstance(record, Observation)
+    assert record.capture.startswith("captures/bring-up/")
+    assert record.criterion is None
+    proof = Scope(part="proof:drop:faulted", item="i", criterion="RLS-02", gate="rls")
+    assert proof.folder() == "rls/RLS-02/proof/drop/faulted"
+
+
+def test_values_without_a_json_form_become_their_text(recorder: Recorder) -> None:
+    """A row of dates and bytes is recorded as people would read it."""
+    day = dt.date(2026, 1, 2)
+    seen = recorder.observe("sql", "rows", data={"rows": ((day, 1, None),)}, text="")
+    assert seen.data == {"rows": [["2026-01-02", 1, None]]}
+
+
+def test_capture_that_cannot_be_written_is_an_error(recorder: Recorder, tmp_path: Path) -> None:
+    """Evidence that cannot be written is never passed over."""
+    (tmp_path / "captures").write_text("a file in the way")
+    with pytest.raises(NotWritableError, match="the capture cannot be written"):
+        recorder.observe("sql", "x", data={}, text="x")

@@ -1,0 +1,99 @@
+"""The description of a system: read strictly, documented wholly."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from evidence.errors import BadInputError
+from harness.reference import sut_reference
+from harness.sut import load_sut
+
+ROOT = Path(__file__).parents[3]
+SUT = ROOT / "system" / "sut.toml"
+
+
+def altered(tmp_path: Path, before: str, after: str) -> Path:
+    """Write the shipped description with one change."""
+    text = SUT.read_text(encoding="utf-8")
+    assert before in text
+    path = tmp_path / "sut.toml"
+    path.write_text(text.replace(before, after, 1), encoding="utf-8")
+    return path
+
+
+def test_sut_of_the_reference_system_is_read() -> None:
+    """The shipped description is read, and its folder holds what it names."""
+    sut = load_sut(SUT)
+    assert sut.folder == ROOT
+    assert sut.queue_of("app.tasks.llm.route") == "llm"
+    assert len(sut.tasks) == len(set(sut.tasks)) == 9
+    assert all(text.strip() for text in sut.read_sql(sut.provision.server))
+
+
+def test_sut_digest_follows_the_files_content(tmp_path: Path) -> None:
+    """Another byte in the file is another digest."""
+    assert load_sut(altered(tmp_path, "# The", "# the")).digest != load_sut(SUT).digest
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ("sources =", "source =", "source: unknown key"),
+        ("sources = ", "# sources = ", "sources: missing key; add it"),
+        ("concurrency = 2", "concurrency = 0", "worker.concurrency: got 0"),
+        ('stop_signal = "SIGTERM"', 'stop_signal = "TERM"', "worker.stop_signal: got 'TERM'"),
+        ('app = "system.app:app"', 'app = "system.app"', "celery.app: got 'system.app'"),
+        ("[roles]", "[roles", "is no TOML"),
+    ],
+)
+def test_sut_that_breaks_a_rule_is_refused(
+    tmp_path: Path, before: str, after: str, said: str
+) -> None:
+    """The message names the file, the key and what was expected."""
+    path = altered(tmp_path, before, after)
+    with pytest.raises(BadInputError, match=f"{path}: .*") as refused:
+        load_sut(path)
+    assert said in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_sut_that_is_missing_is_refused(tmp_path: Path) -> None:
+    """A file that is not there is named, with the option that names another."""
+    with pytest.raises(BadInputError, match=r"none\.toml: .*--sut"):
+        load_sut(tmp_path / "none.toml")
+
+
+def test_sut_with_a_missing_sql_file_is_refused(tmp_path: Path) -> None:
+    """A provisioning file that cannot be read is named."""
+    path = altered(tmp_path, "provision/server.sql", "provision/none.sql")
+    sut = load_sut(path)
+    with pytest.raises(BadInputError, match=r"provision: got .*none\.sql, expected a readable"):
+        sut.read_sql(sut.provision.server)
+
+
+def test_sut_sources_digest_follows_names_and_contents(tmp_path: Path) -> None:
+    """A changed byte and a renamed file both change the digest; compiled files do not."""
+    (tmp_path / "system").mkdir()
+    (tmp_path / "migrations").mkdir()
+    source = tmp_path / "system" / "a.py"
+    source.write_text("a = 1")
+    sut = load_sut(altered(tmp_path, 'root = ".."', 'root = "."'))
+    first = sut.sources_digest()
+    (tmp_path / "system" / "__pycache__").mkdir()
+    (tmp_path / "system" / "__pycache__" / "a.pyc").write_text("x")
+    assert sut.sources_digest() == first
+    source.write_text("a = 2")
+    second = sut.sources_digest()
+    source.rename(tmp_path / "system" / "b.py")
+    assert len({first, second, sut.sources_digest()}) == 3
+
+
+def test_sut_reference_is_the_published_one_and_explains_every_key() -> None:
+    """The page under docs/ is generated from the model, and no key lacks its meaning."""
+    page = ROOT / "docs" / "reference" / "sut.md"
+    assert page.read_text(encoding="utf-8") == sut_reference(), (
+        "docs/reference/sut.md is stale: run python -m harness.reference docs/reference/sut.md"
+    )
+    assert "|  |" not in sut_reference()
