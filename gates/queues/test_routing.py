@@ -1,0 +1,143 @@
+"""Gate queues: every task goes where it belongs, and is taken only there."""
+
+from __future__ import annotations
+
+from gates.patching import patch
+from gates.queues.messages import messages_of, task_queues
+from harness import criterion, falsified_by, sql
+from harness.probes.tasks import TaskProbe
+from harness.stack import Stack
+from harness.sut import Sut
+
+# An insert that a trigger turns to another queue: the message is where its route did not send it.
+MISROUTED = """
+    CREATE FUNCTION misroute() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        NEW.queue_id := (SELECT id FROM kombu_queue WHERE name = 'housekeeping');
+        RETURN NEW;
+    END $$;
+    CREATE TRIGGER misroute BEFORE INSERT ON kombu_message
+        FOR EACH ROW EXECUTE FUNCTION misroute();
+"""
+TRIGGERS = "SELECT tgname FROM pg_trigger WHERE tgrelid = 'kombu_message'::regclass ORDER BY 1"
+
+
+@criterion("QUE-01")
+@falsified_by(
+    sql(
+        "fifth-queue",
+        "INSERT INTO kombu_queue (name) VALUES ('celery')",
+        landing="SELECT name FROM kombu_queue ORDER BY name",
+    ),
+    expect="declared queues: got attribution, celery, housekeeping",
+)
+@falsified_by(
+    patch("deaf-worker", "queues/falsifiers/deaf_worker.py"),
+    expect="consumed queues: got attribution, housekeeping, maintenance, expected",
+)
+def test_queues_are_the_four_of_the_contract(own_stack: Stack, sut: Sut) -> None:
+    """The table holds the four queues, the worker says that it consumes them, and does."""
+    wanted = tuple(sorted(sut.queues))
+    assert len(wanted) == 4, f"premise: queues in the sut file: got {wanted}, expected four"
+    worker = own_stack.worker
+    consumed = tuple(sorted(worker.report().queues))
+    assert consumed == wanted, (
+        f"consumed queues: got {', '.join(consumed)}, expected {', '.join(wanted)}"
+    )
+    sent = {queue: _send_ping(own_stack.tasks, sut, queue) for queue in wanted}
+    for queue, task_id in sent.items():
+        result = own_stack.tasks.result(task_id)
+        assert result.state == "SUCCESS", (
+            f"ping through queue {queue}: got {result.state}, expected SUCCESS"
+        )
+    declared = task_queues(own_stack.sql)
+    assert declared == wanted, (
+        f"declared queues: got {', '.join(declared)}, expected {', '.join(wanted)}"
+    )
+    known = tuple(sorted(own_stack.tasks.describe().queues))
+    assert known == wanted, (
+        f"queues of the app: got {', '.join(known)}, expected {', '.join(wanted)}"
+    )
+
+
+@criterion("QUE-02")
+@falsified_by(
+    patch("route-lost", "queues/falsifiers/route_lost.py"),
+    expect="queue of app.tasks.llm.explanation: got housekeeping, expected llm",
+)
+@falsified_by(
+    patch("wrong-key", "queues/falsifiers/wrong_key.py"),
+    expect="routing key of app.tasks.attribution.recompute_window: got attribution.other",
+)
+@falsified_by(
+    sql("misrouted", MISROUTED, landing=TRIGGERS),
+    expect="got housekeeping, expected maintenance",
+)
+def test_every_task_is_stored_in_its_own_queue(own_stack: Stack, sut: Sut) -> None:
+    """With no worker to take it, each task's one row shows its queue and `<queue>.task`."""
+    sent = {own_stack.tasks.publish(task): task for task in sut.tasks}
+    stored = messages_of(own_stack.sql, sent)
+    for task_id, task in sent.items():
+        mine = [message for message in stored if message.task_id == task_id]
+        assert len(mine) == 1, f"messages of {task}: got {len(mine)}, expected one"
+        assert mine[0].task == task, f"message of {task}: got {mine[0].task}, expected {task}"
+        queue = sut.queue_of(task)
+        assert mine[0].queue == queue, f"queue of {task}: got {mine[0].queue}, expected {queue}"
+        key = mine[0].routing_key
+        assert key == f"{queue}.task", f"routing key of {task}: got {key}, expected {queue}.task"
+
+
+@criterion("QUE-03")
+@falsified_by(
+    patch("greedy-worker", "queues/falsifiers/greedy_worker.py"),
+    expect="unclaimed False, expected PENDING and unclaimed",
+)
+@falsified_by(
+    sql("misrouted", MISROUTED, landing=TRIGGERS),
+    expect="message for queue maintenance: got stored in housekeeping",
+)
+def test_worker_of_one_queue_leaves_the_others_alone(own_stack: Stack, sut: Sut) -> None:
+    """Tasks of the other queues wait while it does its own, until a worker of theirs comes."""
+    own = sut.queue_of(sut.ping.task)
+    others = tuple(queue for queue in sut.queues if queue != own)
+    workers = [own_stack.start_worker(queues=[own])]
+    try:
+        own_stack.wait_ready(workers[0])
+        sent = {_send_ping(own_stack.tasks, sut, queue): queue for queue in others}
+        for _ in range(3):
+            result = own_stack.tasks.run(sut.ping.task, sut.ping.arguments)
+            assert result.state == "SUCCESS", (
+                f"premise: ping through its own queue {own}: got {result.state}, expected SUCCESS"
+            )
+        _assert_waiting(own_stack, sent, own)
+        workers.append(own_stack.start_worker(queues=others))
+        for task_id, queue in sent.items():
+            state = own_stack.tasks.result(task_id, deadline_s=15.0).state
+            assert state == "SUCCESS", (
+                f"premise: task in queue {queue} with its own worker: got {state}, expected SUCCESS"
+            )
+    finally:
+        for worker in workers:
+            worker.dispose()
+
+
+def _assert_waiting(stack: Stack, sent: dict[str, str], own: str) -> None:
+    """See each message in its queue, with no claim on it and no result."""
+    stored = {message.task_id: message for message in messages_of(stack.sql, sent)}
+    for task_id, queue in sent.items():
+        assert task_id in stored, f"message for queue {queue}: got none, expected it to wait"
+        message = stored[task_id]
+        assert message.queue == queue, (
+            f"message for queue {queue}: got stored in {message.queue}, expected {queue}"
+        )
+        state = stack.tasks.result(task_id, deadline_s=0.1).state
+        assert (state, message.visible) == ("PENDING", True), (
+            f"task in queue {queue} beside a worker of {own} alone: got {state}, "
+            f"unclaimed {message.visible}, expected PENDING and unclaimed"
+        )
+
+
+def _send_ping(tasks: TaskProbe, sut: Sut, queue: str) -> str:
+    return tasks.publish(
+        sut.ping.task, (), sut.ping.arguments, queue=queue, routing_key=f"{queue}.task"
+    )
