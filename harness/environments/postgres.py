@@ -153,7 +153,7 @@ def refuse_taken_port(port: int) -> None:
             ) from error
 
 
-def _runs(process: psutil.Process) -> bool:
+def runs(process: psutil.Process) -> bool:
     """Tell whether a process still does anything; one that only waits to be reaped does not."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
@@ -282,8 +282,8 @@ class PostgresServer:
         self.resume()
         if processes:
             processes[0].send_signal(signal.SIGQUIT)  # SIGKILL would leave shared memory behind
-        wait_until(lambda: not any(map(_runs, processes)), deadline_s=10, interval_s=0.01)
-        for process in filter(_runs, processes):
+        wait_until(lambda: not any(map(runs, processes)), deadline_s=10, interval_s=0.01)
+        for process in filter(runs, processes):
             process.kill()
         shutil.rmtree(self._folder, ignore_errors=True)
 

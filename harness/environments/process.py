@@ -12,8 +12,9 @@ from typing import IO, Any
 import psutil
 
 from harness.environments.interface import Completed, Process
-from harness.environments.postgres import LOOPBACK, free_port
+from harness.environments.postgres import LOOPBACK, free_port, runs
 from harness.errors import HarnessError
+from harness.wait import wait_until
 
 INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "VIRTUAL_ENV", "SSL_CERT_FILE")
 """What a process gets of the harness's own environment; nothing that could steer the system."""
@@ -119,7 +120,12 @@ class ChildProcess:
             except psutil.NoSuchProcess:
                 continue
         self._child.wait()
-        psutil.wait_procs(family[1:], timeout=STOP_DEADLINE_S)
+        # Whoever adopts the orphans may take seconds to reap them; they do nothing by then.
+        wait_until(
+            lambda: not any(runs(process) for process in family[1:]),
+            deadline_s=STOP_DEADLINE_S,
+            interval_s=0.005,
+        )
 
     def _connected(self) -> list[Any]:
         sockets = [s for one in self._family() for s in _sockets(one)]
