@@ -4,7 +4,7 @@ Owns the shapes of ``journal.jsonl`` (one `Record` a line) and ``run.json`` (one
 unknown fields are refused where a file is read. Leaves the rules that derive one from the other
 to `evidence.verdict`, and reading and writing to `evidence.journal` and `evidence.bundle`.
 
-Source: docs/reference/run.md; outcomes are XCCDF 1.2's, with TTCN-3's inconclusive.
+Source: docs/reference/run.schema.json; outcomes are XCCDF 1.2's, with TTCN-3's inconclusive.
 """
 
 from __future__ import annotations

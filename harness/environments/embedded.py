@@ -48,10 +48,11 @@ class Embedded:
         self._version = version
         self._port = port
         self._learn_secret = learn_secret
-        self._folder = Path(tempfile.mkdtemp(prefix="gp-"))
-        self._folder.chmod(0o711)
-        (self._folder / "out").mkdir(mode=0o700)
-        self.launcher = LocalLauncher(self._folder / "out")
+        self.folder = Path(tempfile.mkdtemp(prefix="gp-"))
+        """Everything that this environment writes; short, since a socket's path is."""
+        self.folder.chmod(0o711)
+        (self.folder / "out").mkdir(mode=0o700)
+        self.launcher = LocalLauncher(self.folder / "out")
         self._servers: list[PostgresServer] = []
         self._installation: Installation | None = None
 
@@ -85,7 +86,7 @@ class Embedded:
         self.launcher.dispose()
         for server in self._servers:
             server.stop()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _server(
         self, name: str, *, password: str | None = None, durable: bool = False
@@ -98,7 +99,7 @@ class Embedded:
             self._learn_secret(f"superuser-{name}", password)
         server = PostgresServer(
             self._binaries(),
-            self._folder / f"s{len(self._servers)}",
+            self.folder / f"s{len(self._servers)}",
             password=password,
             port=port or free_port(),
             durable=durable,
@@ -113,7 +114,7 @@ class Embedded:
                 f"{', '.join(INSTALLATIONS)}; see --postgres-version"
             )
         if self._installation is None:
-            self._installation = find_installation(self._version, scratch=self._folder)
+            self._installation = find_installation(self._version, scratch=self.folder)
         return self._installation
 
     def _exact_version(self) -> str:

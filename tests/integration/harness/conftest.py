@@ -1,0 +1,46 @@
+"""One bring-up for the tests of the harness against a real server and real workers."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from evidence.journal import Journal
+from evidence.redaction import Redactor
+from harness.bringup import BringUp
+from harness.environments.embedded import Embedded
+from harness.probes.recorder import Recorder
+from harness.stack import Stack
+from harness.sut import load_sut
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="session")
+def brought_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BringUp]:
+    """The reference system on an embedded server."""
+    data = tmp_path_factory.mktemp("data")
+    redactor = Redactor()
+    journal = Journal(data / "journal.jsonl", writer="main", clock=lambda: dt.datetime.now(dt.UTC))
+    made = BringUp(
+        environment=Embedded(reason="a test", learn_secret=redactor.add_secret),
+        sut=load_sut(ROOT / "system" / "sut.toml"),
+        recorder=Recorder(journal, redactor, data),
+        ready_deadline_s=60,
+        gates=str(ROOT / "gates"),
+        progress=lambda _: None,
+    )
+    yield made
+    made.dispose()
+    journal.close()
+
+
+@pytest.fixture
+def own(brought_up: BringUp) -> Iterator[Stack]:
+    """A stack for one test."""
+    stack = brought_up.own_stack()
+    yield stack
+    stack.dispose()

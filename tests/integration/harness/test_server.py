@@ -1,0 +1,117 @@
+"""The embedded server: both versions, halted, paused, copied, gone."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from harness.environments.embedded import Embedded
+from harness.environments.interface import CanKill, CanPause, CanRestart, require
+from harness.environments.postgres import INSTALLATIONS, free_port
+from harness.errors import EnvironmentProblemError, NotApplicableError
+
+
+@pytest.fixture
+def environment() -> Iterator[Embedded]:
+    """An environment that is thrown away."""
+    made = Embedded(reason="a test", learn_secret=lambda _name, _value: None)
+    yield made
+    made.dispose()
+
+
+def ask(server: object, statement: str) -> object:
+    """Ask a server one thing as superuser."""
+    dsn = server.superuser.dsn(server.outside, "postgres")  # type: ignore[attr-defined]
+    with psycopg.connect(dsn, autocommit=True, connect_timeout=5) as connection:
+        cursor = connection.execute(statement)
+        return cursor.fetchone()[0] if cursor.description else None  # type: ignore[index]
+
+
+@pytest.mark.parametrize("version", sorted(INSTALLATIONS))
+def test_server_of_each_version_answers_as_that_version(version: str) -> None:
+    """What was asked for is what runs."""
+    environment = Embedded(reason="a test", version=version, learn_secret=lambda _n, _v: None)
+    try:
+        server = environment.new_server("main")
+        assert str(ask(server, "SHOW server_version")).split(".")[0] == version
+        assert environment.report().postgres.split(".")[0] == version
+    finally:
+        environment.dispose()
+
+
+def test_server_that_is_halted_comes_back_with_its_data(environment: Embedded) -> None:
+    """A restart keeps what was written, on the same port."""
+    server = environment.new_server("main", durable=True)
+    ask(server, "CREATE TABLE kept AS SELECT 7 AS n")
+    restartable = require(server, CanRestart, "a test")
+    restartable.halt()
+    assert not server.answers()
+    restartable.resume_service()
+    assert ask(server, "SELECT n FROM kept") == 7
+
+
+def test_server_that_is_paused_hangs_and_goes_on(environment: Embedded) -> None:
+    """A paused server refuses nothing and answers nothing."""
+    server = environment.new_server("main")
+    pausable = require(server, CanPause, "a test")
+    pausable.pause()
+    try:
+        assert not server.answers()
+    finally:
+        pausable.resume()
+    assert server.answers()
+
+
+def test_server_that_was_copied_goes_its_own_way(environment: Embedded) -> None:
+    """A copy has the data and shares nothing afterwards."""
+    first = environment.new_server("first")
+    ask(first, "CREATE TABLE t AS SELECT 1 AS n")
+    require(first, CanRestart, "a test").halt()
+    copy = environment.copy_server(first, "copy")
+    require(first, CanRestart, "a test").resume_service()
+    ask(copy, "UPDATE t SET n = 2")
+    assert (ask(first, "SELECT n FROM t"), ask(copy, "SELECT n FROM t")) == (1, 2)
+
+
+def test_server_needs_its_password(environment: Embedded) -> None:
+    """Loopback is no reason to let anybody in."""
+    server = environment.new_server("main")
+    wrong = type(server.superuser)(role="postgres", password=secrets.token_hex(4))
+    dsn = wrong.dsn(server.outside, "postgres")
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        psycopg.connect(dsn, connect_timeout=5)
+
+
+def test_environment_leaves_nothing_behind() -> None:
+    """Servers, processes and folders are gone after disposal."""
+    environment = Embedded(reason="a test", learn_secret=lambda _n, _v: None)
+    server = environment.new_server("main")
+    process = environment.launcher.start("sleeper", ["sleep", "600"], env={}, folder=Path("/"))
+    environment.dispose()
+    assert not server.answers()
+    assert process.exit_status is not None
+    assert not environment.folder.exists()
+
+
+def test_port_that_is_taken_is_an_environment_problem(environment: Embedded) -> None:
+    """The message names the port and what to do."""
+    server = environment.new_server("main")
+    taken = server.outside.port
+    other = Embedded(reason="a test", port=taken, learn_secret=lambda _n, _v: None)
+    try:
+        with pytest.raises(EnvironmentProblemError, match=f"port {taken} .*--postgres-port"):
+            other.new_server("main")
+    finally:
+        other.dispose()
+    assert free_port() != taken
+
+
+def test_ability_that_is_missing_makes_a_check_not_applicable(environment: Embedded) -> None:
+    """A server cannot be killed here: who asks for it is told why."""
+    server = environment.new_server("main")
+    with pytest.raises(NotApplicableError, match="killing it: this environment offers no CanKill"):
+        require(server, CanKill, "killing it")

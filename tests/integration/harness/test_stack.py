@@ -1,0 +1,150 @@
+"""Stacks: real databases and workers, each apart from every other."""
+
+from __future__ import annotations
+
+import sys
+
+import psycopg
+import pytest
+
+from harness.bringup import BringUp
+from harness.errors import EnvironmentProblemError, HarnessError, NotReadyError
+from harness.faults.settings import settings
+from harness.faults.sql import sql
+from harness.probes.sql import Refused
+from harness.probes.tasks import EagerModeError
+from harness.stack import Stack
+
+EVENTS = "SELECT count(*) FROM attribution_events"
+INSERT = "INSERT INTO attribution_events (tenant_id, event_type) VALUES (gen_random_uuid(), 'view')"
+
+
+def test_stack_has_a_database_of_its_own(brought_up: BringUp, own: Stack) -> None:
+    """What one stack writes no other sees."""
+    other = brought_up.own_stack()
+    own.sql.execute(INSERT)
+    assert own.sql.query(EVENTS).scalar() == 1
+    assert other.sql.query(EVENTS).scalar() == 0
+    other.dispose()
+
+
+def test_stack_leaves_no_database_behind(brought_up: BringUp) -> None:
+    """Disposing of a stack drops every database that it made."""
+    stack = brought_up.own_stack()
+    names = [stack.database, stack.empty_database(), stack.cloned_database()]
+    probe = brought_up.shared().sql
+    listed = "SELECT count(*) FROM pg_database WHERE datname = ANY(%s)"
+    assert probe.query(listed, (names,)).scalar() == 3
+    stack.dispose()
+    assert probe.query(listed, (names,)).scalar() == 0
+
+
+def test_stack_with_a_server_of_its_own_keeps_roles_apart(brought_up: BringUp) -> None:
+    """A role that is changed on one server is unchanged on the other."""
+    stack = brought_up.own_stack(own_server=True)
+    bypass = "SELECT rolbypassrls FROM pg_roles WHERE rolname = 'app_user'"
+    stack.sql.execute("ALTER ROLE app_user BYPASSRLS")
+    assert stack.sql.query(bypass).scalar() is True
+    assert brought_up.shared().sql.query(bypass).scalar() is False
+    assert stack.worker.alive, "the copied server must carry a whole system"
+    stack.dispose()
+    stack.server.stop()
+    assert not stack.server.answers()
+
+
+def test_worker_answers_through_the_queue_and_stops_warmly(own: Stack) -> None:
+    """A ping comes back from another process, and a stop ends it with status 0."""
+    worker = own.worker
+    result = own.tasks.run(own.sut.ping.task)
+    assert result.state == "SUCCESS"
+    assert result.value["pid"] != worker.pid
+    assert worker.stop() == 0
+
+
+def test_result_that_never_comes_is_told_apart(own: Stack) -> None:
+    """Without a worker a result times out, and nothing is raised."""
+    result = own.tasks.run(own.sut.ping.task, deadline_s=0.3)
+    assert result.timed_out
+    assert result.state == "PENDING"
+
+
+def test_worker_that_exits_while_it_starts_is_not_ready(own: Stack) -> None:
+    """A worker that dies is told with its last words, and waited for no longer."""
+    worker = own.start_worker(pool="nonsense")
+    with pytest.raises(NotReadyError, match=f"{worker.name} exited while it started"):
+        own.wait_ready(worker)
+
+
+def test_eager_mode_is_refused(own: Stack) -> None:
+    """A task that ran inside the publisher is no evidence."""
+    eager = own.publisher({own.sut.worker.eager: "true"})
+    with pytest.raises(EagerModeError, match="evidence obtained in eager mode is refused"):
+        eager.publish(own.sut.ping.task)
+
+
+def test_migration_that_fails_tells_its_exit_status(own: Stack) -> None:
+    """An unknown revision is refused by the system's own command."""
+    assert own.migrate("no_such_revision").exit_status != 0
+    assert own.migrate(own.sut.migrations.all).exit_status == 0
+
+
+def test_sql_is_asked_as_the_role_that_was_named(own: Stack) -> None:
+    """Each role sees its own name, and one without a password is refused."""
+    for role in own.sut.roles.login():
+        assert own.sql.query("SELECT current_user", role=role).scalar() == role
+    with pytest.raises(HarnessError, match="role: got nobody_known, expected one of"):
+        own.sql.query("SELECT 1", role="nobody_known")
+
+
+def test_sql_refusal_is_a_value_where_it_was_expected(own: Stack) -> None:
+    """`attempt` returns what PostgreSQL said; the session goes on."""
+    with own.sql.session(own.sut.roles.worker) as session:
+        refused = session.attempt("DROP TABLE kombu_message")
+        assert isinstance(refused, Refused)
+        assert refused.sqlstate == "42501"
+        assert session.query("SELECT 1").scalar() == 1
+    with pytest.raises(psycopg.Error):
+        own.sql.query("SELECT nonsense")
+
+
+def test_sql_on_a_database_that_is_gone_is_an_environment_problem(own: Stack) -> None:
+    """A connection that cannot be made is not the system's fault."""
+    with pytest.raises(EnvironmentProblemError, match="PostgreSQL, as superuser"):
+        own.sql_on("no_such_database").query("SELECT 1")
+
+
+def test_sql_fault_is_seen_to_land(own: Stack) -> None:
+    """The fingerprint of the changed object differs afterwards; without a change it does not."""
+    fault = sql(
+        "no-force", "ALTER TABLE attribution_events NO FORCE ROW LEVEL SECURITY",
+        landing="SELECT relforcerowsecurity FROM pg_class WHERE relname = 'attribution_events'",
+    )  # fmt: skip
+    before = fault.fingerprint(own)
+    assert fault.fingerprint(own) == before
+    fault.inject(own)
+    assert fault.fingerprint(own) != before
+
+
+def test_settings_fault_reaches_a_worker_that_starts_afterwards(own: Stack) -> None:
+    """The variable is in the environment of the real process, and was not before."""
+    fault = settings("answer", {"GATEPROOF_TEST": "{gates}/x"})
+    before = fault.fingerprint(own)
+    assert own.start_worker().environment("GATEPROOF_TEST") is None
+    fault.inject(own)
+    assert fault.fingerprint(own) != before
+    assert own.start_worker().environment("GATEPROOF_TEST") == f"{own.around.gates}/x"
+
+
+def test_passwords_of_the_run_never_reach_a_capture(own: Stack, brought_up: BringUp) -> None:
+    """A command that prints its DSN is recorded without the password."""
+    code = "import os; print(os.environ['DATABASE_URL'])"
+    done = own.process.run(
+        [sys.executable, "-c", code], env=own.worker_environment(), folder=own.sut.folder
+    )
+    password = brought_up.logins[own.sut.roles.worker].password
+    assert password in done.output, "premise: the command printed it"
+    assert own.process.last_redactions
+    data = brought_up.recorder.journal.path.parent
+    written = [path for path in data.rglob("*") if path.is_file()]
+    assert written
+    assert not [path for path in written if password.encode() in path.read_bytes()]
