@@ -1,0 +1,1 @@
+"""What falsifiers of this gate bring: each folder goes first on a process's module path."""

@@ -1,0 +1,1 @@
+"""A change to the system's processes; see sitecustomize.py."""

@@ -1,0 +1,141 @@
+"""Gate rls: the premises, without which nothing else that this gate sees would mean anything."""
+
+from __future__ import annotations
+
+from gates.rls.tenants import bound_tables
+from harness import criterion, falsified_by, sql
+from harness.stack import Stack
+from harness.sut import Sut
+
+ATTRIBUTES = "SELECT rolname, rolsuper, rolbypassrls FROM pg_roles WHERE rolname = ANY(%s)"
+
+# A member inherits, or can take on with SET ROLE, whatever the other role is and may.
+MEMBERSHIPS = """
+    SELECT member.rolname AS member, granted.rolname AS granted
+    FROM pg_roles member
+    JOIN pg_roles granted ON granted.oid <> member.oid
+        AND pg_has_role(member.oid, granted.oid, 'MEMBER')
+    WHERE member.rolname = ANY(%(roles)s) AND NOT member.rolsuper
+        AND (granted.rolsuper OR granted.rolbypassrls OR granted.rolname = ANY(%(known)s)
+             OR granted.oid IN (SELECT relowner FROM pg_class WHERE oid = ANY(%(tables)s)))
+    ORDER BY 1, 2
+"""
+
+TENANT_TABLES = """
+    SELECT c.oid, c.relname AS name, c.relrowsecurity AS enabled, c.relforcerowsecurity AS forced,
+        pg_get_userbyid(c.relowner) AS owner
+    FROM pg_class c
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = %s AND NOT a.attisdropped
+    WHERE c.relkind IN ('r', 'p') AND n.nspname NOT LIKE 'pg\\_%%'
+        AND n.nspname <> 'information_schema'
+    ORDER BY c.relname
+"""
+
+POLICIES = """
+    SELECT count(*) FROM pg_policy
+    WHERE polrelid = %s AND polpermissive AND (0 = ANY(polroles) OR %s::regrole = ANY(polroles))
+"""
+
+
+@criterion("RLS-01")
+@falsified_by(
+    sql(
+        "no-force",
+        "ALTER TABLE attribution_events NO FORCE ROW LEVEL SECURITY",
+        landing="SELECT relforcerowsecurity FROM pg_class WHERE relname = 'attribution_events'",
+    ),
+    expect="attribution_events: row-level security forced: got False",
+)
+@falsified_by(
+    sql(
+        "forgotten-table",
+        "CREATE TABLE attribution_exports (id int PRIMARY KEY, tenant_id uuid NOT NULL)",
+        landing="SELECT relrowsecurity FROM pg_class WHERE relname = 'attribution_exports'",
+    ),
+    expect="attribution_exports: row-level security enabled: got False",
+)
+@falsified_by(
+    sql(
+        "no-policy",
+        "DROP POLICY tenant_read ON worker_failed_jobs;"
+        " DROP POLICY tenant_write ON worker_failed_jobs",
+        landing="SELECT polname FROM pg_policy WHERE polrelid = 'worker_failed_jobs'::regclass",
+    ),
+    expect="worker_failed_jobs: policies that apply to app_user: got 0",
+)
+@falsified_by(
+    sql(
+        "bypassrls",
+        "ALTER ROLE app_user BYPASSRLS",
+        landing="SELECT rolbypassrls FROM pg_roles WHERE rolname = 'app_user'",
+        role="superuser",
+        scope="server",
+    ),
+    expect="role app_user: BYPASSRLS: got True",
+)
+@falsified_by(
+    sql(
+        "member-of-the-aggregator",
+        "GRANT app_aggregator TO app_user",
+        landing="SELECT pg_has_role('app_user', 'app_aggregator', 'MEMBER')",
+        role="superuser",
+        scope="server",
+    ),
+    expect="role app_user: memberships that see more: got app_aggregator",
+)
+def test_premises_hold(stack: Stack, sut: Sut) -> None:
+    """Policies bind the roles, and every table with a tenant is enabled, forced and under one."""
+    tables = stack.sql.query(TENANT_TABLES, (sut.tenancy.key,)).dicts()
+    _assert_roles_are_bound(stack, sut, [table["oid"] for table in tables])
+    names = [table["name"] for table in tables]
+    missing = sorted(set(sut.tenancy.tables) - set(names))
+    assert not missing, f"tables with {sut.tenancy.key}: got none named {missing}, expected each"
+    for table in tables:
+        if table["name"] not in sut.tenancy.exceptions:
+            _assert_table_is_closed(stack, sut, table)
+    for role, bound in bound_tables(sut).items():
+        _assert_policies_bind(stack, role, bound)
+
+
+def _assert_roles_are_bound(stack: Stack, sut: Sut, tables: list[int]) -> None:
+    """No application role is exempt from policies, by itself or by a role that it is in."""
+    roles = [sut.roles.worker, sut.roles.operator, sut.roles.reader, sut.roles.aggregator]
+    found = {row["rolname"]: row for row in stack.sql.query(ATTRIBUTES, (roles,)).dicts()}
+    for role in roles:
+        assert role in found, f"role {role}: got none, expected it to exist"
+        for attribute, spoken in (("rolsuper", "SUPERUSER"), ("rolbypassrls", "BYPASSRLS")):
+            got = found[role][attribute]
+            assert got is False, f"role {role}: {spoken}: got {got}, expected False"
+    asked = {"roles": roles, "known": [*roles, sut.roles.migration], "tables": tables}
+    memberships = stack.sql.query(MEMBERSHIPS, asked).dicts()
+    for role in roles:
+        wider = ", ".join(row["granted"] for row in memberships if row["member"] == role)
+        assert not wider, f"role {role}: memberships that see more: got {wider}, expected none"
+
+
+def _assert_table_is_closed(stack: Stack, sut: Sut, table: dict[str, object]) -> None:
+    name = table["name"]
+    for attribute in ("enabled", "forced"):
+        got = table[attribute]
+        assert got is True, f"{name}: row-level security {attribute}: got {got}, expected True"
+    owner = table["owner"]
+    assert owner == sut.roles.migration, (
+        f"{name}: owner: got {owner}, expected {sut.roles.migration}, whom no worker logs in as"
+    )
+    count = stack.sql.query(POLICIES, (table["oid"], sut.roles.worker)).scalar()
+    assert count > 0, (
+        f"{name}: policies that apply to {sut.roles.worker}: got {count}, expected one or more"
+    )
+
+
+def _assert_policies_bind(stack: Stack, role: str, tables: tuple[str, ...]) -> None:
+    """Ask PostgreSQL itself, as the role, whether policies hold for it on each table."""
+    with stack.sql.session(role) as session:
+        who = session.query("SELECT current_user, session_user").rows[0]
+        assert who == (role, role), f"login of {role}: got {who}, expected {role} itself"
+        for table in tables:
+            active = session.query("SELECT row_security_active(%s)", (table,)).scalar()
+            assert active is True, (
+                f"{role} on {table}: row_security_active: got {active}, expected True"
+            )

@@ -1,0 +1,148 @@
+"""Gate rls: a tenant task without a usable tenant is refused, and the refusal is not lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gates.rls.tenants import policies_of
+from harness import criterion, falsified_by, settings, sql
+from harness.fixtures import Ids
+from harness.stack import Stack
+from harness.sut import Sut
+from harness.wait import wait_until
+
+RECOMPUTE = "app.tasks.attribution.recompute_window"
+JOBS = "attribution_recompute_jobs"
+LETTER_DEADLINE_S = 5.0
+
+WINDOW = {"window_start": "2025-03-01T00:00:00Z", "window_end": "2025-03-02T00:00:00Z"}
+TENANT_TASKS: Mapping[str, Mapping[str, Any]] = {
+    RECOMPUTE: WINDOW,
+    "app.tasks.maintenance.scan_for_pii_contamination": {},
+    "app.tasks.maintenance.enforce_data_retention": {"retention_days": 30},
+    "app.tasks.llm.route": {"payload": {"n": 1}},
+    "app.tasks.llm.explanation": {"payload": {"n": 1}},
+    "app.tasks.llm.investigation": {"payload": {"n": 1}},
+    "app.tasks.llm.budget_optimization": {"payload": {"n": 1}},
+}
+"""The contract's tenant tasks, and what they need beside their tenant."""
+
+NO_TENANTS: Mapping[str, Any] = {
+    "with None as tenant": None,
+    "with an empty tenant": "",
+    "with a number as tenant": 7,
+    "with most of a UUID as tenant": "3f2b8c1e-5d4a-4e6f-9a7b-1c2d3e4f5a6",
+    "with a list as tenant": ["3f2b8c1e-5d4a-4e6f-9a7b-1c2d3e4f5a6b"],
+}
+"""Further values that are no UUID; tried on one task, since one decorator serves them all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sent:
+    """A task that was published, and how to speak of it."""
+
+    what: str
+    task: str
+    id: str
+
+
+@criterion("RLS-07")
+@falsified_by(
+    settings("default-tenant", {"PYTHONPATH": "{gates}/rls/falsifiers/default_tenant"}),
+    expect="app.tasks.attribution.recompute_window without a tenant: got SUCCESS",
+)
+@falsified_by(
+    sql(
+        "no-letter-without-tenant",
+        "ALTER POLICY tenant_write ON worker_failed_jobs WITH CHECK (tenant_id ="
+        " nullif(current_setting('app.current_tenant_id', true), '')::uuid)",
+        landing=policies_of("worker_failed_jobs"),
+    ),
+    expect="dead letters of app.tasks.attribution.recompute_window without a tenant: got 0",
+)
+@falsified_by(
+    sql(
+        "letter-under-a-made-up-tenant",
+        "CREATE FUNCTION adopt() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " NEW.tenant_id := gen_random_uuid(); PERFORM set_config('app.current_tenant_id',"
+        " NEW.tenant_id::text, true); RETURN NEW; END $$;"
+        " CREATE TRIGGER adopt BEFORE INSERT ON worker_failed_jobs"
+        " FOR EACH ROW WHEN (NEW.tenant_id IS NULL) EXECUTE FUNCTION adopt()",
+        landing="SELECT tgname FROM pg_trigger WHERE tgrelid = 'worker_failed_jobs'::regclass",
+    ),
+    expect="tenant of the dead letter of app.tasks.attribution.recompute_window without a tenant",
+)
+def test_a_tenant_task_needs_a_tenant(stack: Stack, sut: Sut, ids: Ids) -> None:
+    """Every tenant task is refused without a UUID as its tenant, and ends as a dead letter."""
+    assert stack.worker.alive, "worker: got one that ended, expected one that runs"
+    model = ids.slug("refused")
+    sent = list(_publish_without_tenant(stack, sut, model))
+    for one in sent:
+        ended = stack.tasks.result(one.id)
+        got = f"{ended.state} {ended.value}"
+        assert ended.state == "FAILURE", f"{one.what}: got {got}, expected a refusal"
+        reason = str(ended.value["message"])
+        assert sut.tenancy.key in reason, (
+            f"reason against {one.what}: got {reason!r}, expected it to name {sut.tenancy.key}"
+        )
+    _assert_dead_letters(stack, sut, sent)
+    jobs = stack.sql.query(f"SELECT * FROM {JOBS} WHERE model_version = %s", (model,)).count
+    assert jobs == 0, f"rows of {JOBS} that refused tasks left: got {jobs}, expected 0"
+    _assert_accepted_with_a_tenant(stack, sut, ids)
+
+
+def _publish_without_tenant(stack: Stack, sut: Sut, model: str) -> Iterator[Sent]:
+    key = sut.tenancy.key
+    for task, arguments in TENANT_TASKS.items():
+        assert task in sut.tasks, f"tenant task {task}: got none, expected it in the contract"
+        tenants: dict[str, dict[str, Any]] = {
+            "without a tenant": {},
+            "with a word as tenant": {key: "not-a-uuid"},
+        }
+        if task == RECOMPUTE:
+            arguments = {**arguments, "model_version": model}
+            tenants |= {how: {key: value} for how, value in NO_TENANTS.items()}
+        for how, tenant in tenants.items():
+            task_id = stack.tasks.publish(task, (), {**arguments, **tenant})
+            yield Sent(what=f"{task} {how}", task=task, id=task_id)
+
+
+def _assert_dead_letters(stack: Stack, sut: Sut, sent: list[Sent]) -> None:
+    """Each refusal is one row, of no tenant: the value that was sent is none to file it under."""
+    query = (
+        f"SELECT task_id, task_name, {sut.tenancy.key}, status FROM {sut.dead_letters.table}"
+        " WHERE task_id = ANY(%s)"
+    )
+    ids = [one.id for one in sent]
+    rows = wait_until(
+        lambda: stack.sql.query(query, (ids,)).dicts(),
+        lambda seen: len(seen) >= len(sent),
+        deadline_s=LETTER_DEADLINE_S,
+    )
+    for one in sent:
+        letters = [row for row in rows if row["task_id"] == one.id]
+        where = f"dead letters of {one.what}"
+        assert len(letters) == 1, f"{where}: got {len(letters)}, expected 1"
+        (letter,) = letters
+        tenant = letter[sut.tenancy.key]
+        assert tenant is None, (
+            f"tenant of the dead letter of {one.what}: got {tenant}, expected none"
+        )
+        got = (letter["task_name"], letter["status"])
+        assert got == (one.task, "pending"), f"{where}: got {got}, expected {one.task}, pending"
+
+
+def _assert_accepted_with_a_tenant(stack: Stack, sut: Sut, ids: Ids) -> None:
+    """With a UUID the same calls succeed, so it was the tenant that was refused."""
+    tenant = ids.uuid()
+    sent = {
+        task: stack.tasks.publish(task, (), {**arguments, sut.tenancy.key: tenant})
+        for task, arguments in TENANT_TASKS.items()
+    }
+    for task, task_id in sent.items():
+        ended = stack.tasks.result(task_id)
+        assert ended.state == "SUCCESS", (
+            f"{task} with a tenant: got {ended.state} {ended.value}, expected SUCCESS"
+        )

@@ -1,0 +1,238 @@
+"""Gate rls: nothing that is derived from tenants' rows leads past the policies.
+
+Judged by what changes: whatever a tenant can read or call must be the same before and after
+other tenants get rows. That sees totals too, which name no tenant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gates.rls.tenants import Tenant, bound_tables, give_rows, outcome, two_tenants
+from harness import criterion, falsified_by, sql
+from harness.fixtures import Ids
+from harness.probes.sql import Refused, Rows
+from harness.stack import Stack
+from harness.sut import Sut
+
+REFRESH = "refresh_all_materialized_views()"
+REVIEWED = (REFRESH,)
+"""SECURITY DEFINER functions that were read and found to tell a tenant nothing."""
+
+TENANT_VIEW = "attribution_daily_current"
+BEHIND_IT = "attribution_daily"
+
+DERIVED = """
+    SELECT c.oid::regclass::text AS name
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('v', 'm', 'f') AND n.nspname NOT LIKE 'pg\\_%%'
+        AND n.nspname <> 'information_schema' AND has_schema_privilege(n.oid, 'USAGE')
+        AND (has_table_privilege(c.oid, 'SELECT') OR has_any_column_privilege(c.oid, 'SELECT'))
+    ORDER BY 1
+"""
+
+DEFINERS = """
+    SELECT p.oid::regprocedure::text AS name, owner.rolname AS owner,
+        owner.rolsuper OR owner.rolbypassrls AS unbound,
+        coalesce((SELECT setting FROM unnest(p.proconfig) AS setting
+                  WHERE setting LIKE 'search\\_path=%%'), '') AS search_path
+    FROM pg_proc p JOIN pg_roles owner ON owner.oid = p.proowner
+        JOIN pg_namespace n ON n.oid = p.pronamespace
+    WHERE p.prosecdef AND n.nspname NOT LIKE 'pg\\_%%' AND n.nspname <> 'information_schema'
+        AND has_function_privilege(p.oid, 'EXECUTE')
+    ORDER BY 1
+"""
+
+VIEW_OPTIONS = f"SELECT reloptions FROM pg_class WHERE relname = '{TENANT_VIEW}'"
+VIEW_TEXT = f"SELECT pg_get_viewdef('{TENANT_VIEW}'::regclass)"
+
+
+@criterion("RLS-08")
+@falsified_by(
+    sql(
+        "owners-view",
+        "CREATE VIEW event_totals AS SELECT count(*) FROM attribution_events;"
+        " GRANT SELECT ON event_totals TO app_user",
+        landing="SELECT relacl FROM pg_class WHERE relname = 'event_totals'",
+        role="superuser",
+    ),
+    expect="app_user as tenant A reads event_totals: got another answer",
+)
+@falsified_by(
+    sql(
+        "readable-materialized-view",
+        "GRANT SELECT ON attribution_daily TO app_user",
+        landing="SELECT relacl FROM pg_class WHERE relname = 'attribution_daily'",
+    ),
+    expect="app_user as tenant A reads attribution_daily: got another answer",
+)
+@falsified_by(
+    sql(
+        "unfiltered-view",
+        "CREATE OR REPLACE VIEW attribution_daily_current WITH (security_barrier = true) AS"
+        " SELECT tenant_id, day, event_type, events FROM attribution_daily",
+        landing=VIEW_TEXT,
+        role="superuser",
+    ),
+    expect="app_user as tenant A reads attribution_daily_current: got 3 of A and 2 of B",
+)
+@falsified_by(
+    sql(
+        "no-barrier",
+        "ALTER VIEW attribution_daily_current RESET (security_barrier)",
+        landing=VIEW_OPTIONS,
+    ),
+    expect="app_user as tenant A probes attribution_daily_current for tenant B: got 22012",
+)
+@falsified_by(
+    sql(
+        "definer-function",
+        "CREATE FUNCTION events_of(uuid) RETURNS bigint LANGUAGE sql SECURITY DEFINER"
+        " SET search_path = pg_catalog, pg_temp"
+        " AS 'SELECT count(*) FROM public.attribution_events WHERE tenant_id = $1'",
+        landing="SELECT prosecdef FROM pg_proc WHERE proname = 'events_of'",
+        role="superuser",
+    ),
+    expect="SECURITY DEFINER functions that app_user may call: got events_of(uuid)",
+)
+@falsified_by(
+    sql(
+        "open-search-path",
+        "ALTER FUNCTION refresh_all_materialized_views() RESET search_path",
+        landing="SELECT proconfig FROM pg_proc WHERE proname = 'refresh_all_materialized_views'",
+    ),
+    expect="search_path of refresh_all_materialized_views(): got ''",
+)
+@falsified_by(
+    sql(
+        "telling-function",
+        "CREATE OR REPLACE FUNCTION refresh_all_materialized_views() RETURNS text[]"
+        " LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$ BEGIN"
+        " REFRESH MATERIALIZED VIEW public.attribution_daily;"
+        " RETURN (SELECT array_agg(DISTINCT tenant_id::text) FROM public.attribution_daily);"
+        " END $$",
+        landing="SELECT md5(prosrc) FROM pg_proc WHERE proname = 'refresh_all_materialized_views'",
+    ),
+    expect="app_user as tenant A calls refresh_all_materialized_views(): got another answer",
+)
+def test_nothing_derived_leads_past_the_policies(own_stack: Stack, sut: Sut, ids: Ids) -> None:
+    """What tenant A can read and call stays the same, to the row, when other tenants get rows."""
+    a, b = two_tenants(own_stack.sql, sut, ids, tables=sut.tenancy.tables)
+    for role in bound_tables(sut):
+        _assert_definers_are_reviewed(own_stack, role)
+    own_stack.sql.query(f"SELECT {REFRESH}", role=sut.roles.worker)
+    _assert_the_view_shows_its_tenant(own_stack, sut, a, b)
+    _assert_the_view_tells_nothing_by_errors(own_stack, sut, a, b)
+    newcomer = Tenant(letter="C", id=ids.uuid(), rows=0)
+    _assert_nothing_interferes(own_stack, sut, a, others=(b, newcomer))
+
+
+def _assert_definers_are_reviewed(stack: Stack, role: str) -> None:
+    """A function that runs as its owner may do what the caller may not: each was read by people."""
+    found = stack.sql.query(DEFINERS, role=role).dicts()
+    unknown = ", ".join(row["name"] for row in found if row["name"] not in REVIEWED)
+    assert not unknown, (
+        f"SECURITY DEFINER functions that {role} may call: got {unknown}, expected none but"
+        f" {', '.join(REVIEWED)}; review it, then list it in gates/rls"
+    )
+    for row in found:
+        got, owner = row["search_path"], row["owner"]
+        assert got, f"search_path of {row['name']}: got {got!r}, expected a fixed one"
+        assert not row["unbound"], (
+            f"owner of {row['name']}: got {owner}, whom no policy binds, expected another"
+        )
+
+
+def _assert_the_view_shows_its_tenant(stack: Stack, sut: Sut, a: Tenant, b: Tenant) -> None:
+    """The premise and the claim on the one view that is meant for tenants."""
+    totals = "SELECT tenant_id, sum(events)::int FROM {} GROUP BY 1"
+    behind = {row[0]: row[1] for row in stack.sql.query(totals.format(BEHIND_IT)).rows}
+    there = [behind.get(tenant.id) for tenant in (a, b)]
+    assert there == [a.rows, b.rows], (
+        f"superuser sees in {BEHIND_IT}: got {there} events of A and B, expected {[a.rows, b.rows]}"
+    )
+    for role in bound_tables(sut):
+        for tenant in (a, b):
+            rows = _as_tenant(stack, sut, role, tenant, totals.format(TENANT_VIEW))
+            assert isinstance(rows, Rows), f"{role} reads {TENANT_VIEW}: got {outcome(rows)}"
+            seen = {row[0]: row[1] for row in rows.rows}
+            got = f"{seen.get(a.id, 0)} of A and {seen.get(b.id, 0)} of B"
+            expected = f"{a.rows} of A and 0 of B" if tenant is a else f"0 of A and {b.rows} of B"
+            where = f"{role} as tenant {tenant.letter} reads {TENANT_VIEW}"
+            assert got == expected, f"{where}: got {got}, expected {expected}"
+            others = len(set(seen) - {tenant.id})
+            assert others == 0, f"{where}: got {others} further tenants, expected none"
+        nobody = stack.sql.query(f"SELECT * FROM {TENANT_VIEW}", role=role).count
+        assert nobody == 0, (
+            f"{role} without a tenant reads {TENANT_VIEW}: got {nobody} rows, expected 0"
+        )
+
+
+def _assert_the_view_tells_nothing_by_errors(stack: Stack, sut: Sut, a: Tenant, b: Tenant) -> None:
+    """A condition that fails on B's rows must not be asked of them before the filter is.
+
+    The attacker may choose the plan: without indexes the cheaper condition is asked first.
+    """
+    probe = f"SELECT count(*) FROM {TENANT_VIEW} WHERE 1 / (tenant_id <> %s)::int = 1"
+    for role in bound_tables(sut):
+        with stack.sql.session(role) as session:
+            session.set_local(sut.tenancy.guc, str(a.id))
+            for plan in ("enable_indexscan", "enable_bitmapscan", "enable_indexonlyscan"):
+                session.query(f"SET LOCAL {plan} = off")
+            seen = session.attempt(probe, (b.id,))
+            assert not isinstance(seen, Refused), (
+                f"{role} as tenant A probes {TENANT_VIEW} for tenant B: got {outcome(seen)},"
+                " expected an answer that does not depend on B's rows"
+            )
+
+
+def _assert_nothing_interferes(
+    stack: Stack, sut: Sut, a: Tenant, *, others: tuple[Tenant, ...]
+) -> None:
+    """Give others rows, in the domain's tables and as dead letters, and compare what A can see.
+
+    The operators' roles read every dead letter by contract: those rows are not held against them.
+    """
+    bound = bound_tables(sut)
+    letters = sut.dead_letters.table
+    domain = [table for table in sut.tenancy.tables if table != letters]
+    for grown, roles in ((domain, list(bound)), ([letters], [sut.roles.worker])):
+        before = {role: _answers(stack, sut, role, a) for role in roles}
+        for table in grown:
+            for other in others:
+                give_rows(stack.sql, table, other, rows=1)
+        stack.sql.query(f"SELECT {REFRESH}", role=sut.roles.worker)
+        for role in roles:
+            after = _answers(stack, sut, role, a)
+            assert TENANT_VIEW in " ".join(after), (
+                f"what {role} can read: got {sorted(after)}, expected {TENANT_VIEW} among it"
+            )
+            changed = sorted(name for name in after if after[name] != before[role].get(name))
+            assert not changed, (
+                f"{role} as tenant A {changed[0]}: got another answer after others got rows in"
+                f" {', '.join(grown)}, expected the same"
+            )
+
+
+def _answers(stack: Stack, sut: Sut, role: str, tenant: Tenant) -> Mapping[str, Any]:
+    """Return what a role reads, as a tenant, in everything derived, and what functions tell it."""
+    names = stack.sql.query(DERIVED, role=role).column()
+    asked = {f"reads {name}": f"SELECT * FROM {name} AS t ORDER BY t::text" for name in names}
+    may = "SELECT has_function_privilege(%s, 'EXECUTE')"
+    for function in REVIEWED:
+        if stack.sql.query(may, (function,), role=role).scalar():
+            asked[f"calls {function}"] = f"SELECT {function}"
+    answers = {}
+    for what, statement in asked.items():
+        seen = _as_tenant(stack, sut, role, tenant, statement)
+        answers[what] = seen.rows if isinstance(seen, Rows) else seen
+    return answers
+
+
+def _as_tenant(stack: Stack, sut: Sut, role: str, tenant: Tenant, statement: str) -> Rows | Refused:
+    with stack.sql.session(role) as session:
+        session.set_local(sut.tenancy.guc, str(tenant.id))
+        seen = session.attempt(statement)
+        session.commit()
+        return seen

@@ -1,0 +1,204 @@
+"""Gate rls: a tenant writes its own rows only.
+
+Statements with a WHERE or RETURNING are bound by the SELECT policies too, which would hide a hole
+in the others: so the attacks on whole tables name no row at all.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gates.rls.tenants import SEEDS, Tenant, bound_tables, outcome, policies_of, two_tenants
+from harness import criterion, falsified_by, sql
+from harness.fixtures import Ids
+from harness.probes.sql import Refused, Rows, Session
+from harness.stack import Stack
+from harness.sut import Sut
+
+FORBIDDEN = "42501"
+"""SQLSTATE insufficient_privilege: what policies and missing privileges refuse with."""
+
+BY_POLICY = "row-level security"
+"""What tells a policy's refusal from that of a missing privilege."""
+
+TOUCHED = {
+    "attribution_events": "event_type",
+    "attribution_recompute_jobs": "status",
+    "worker_failed_jobs": "notes",
+}
+"""Table to a column that an attack overwrites."""
+
+
+@criterion("RLS-05")
+@falsified_by(
+    sql(
+        "no-with-check",
+        "ALTER POLICY tenant_isolation ON attribution_events WITH CHECK (true)",
+        landing=policies_of("attribution_events"),
+    ),
+    expect="app_user as tenant A inserts a row of tenant B into attribution_events: got 1 rows",
+)
+@falsified_by(
+    sql(
+        "update-any",
+        "CREATE POLICY open_update ON attribution_recompute_jobs FOR UPDATE TO app_user"
+        " USING (true) WITH CHECK (true)",
+        landing=policies_of("attribution_recompute_jobs"),
+    ),
+    expect="app_user as tenant A overwrites all that it may of attribution_recompute_jobs: got 5",
+)
+@falsified_by(
+    sql(
+        "move-anywhere",
+        "CREATE POLICY open_move ON attribution_events FOR UPDATE TO app_user USING"
+        " (tenant_id = nullif(current_setting('app.current_tenant_id', true), '')::uuid)"
+        " WITH CHECK (true)",
+        landing=policies_of("attribution_events"),
+    ),
+    expect="app_user as tenant A moves its rows of attribution_events to tenant B: got 3 rows",
+)
+@falsified_by(
+    sql(
+        "delete-any",
+        "CREATE POLICY open_delete ON attribution_events FOR DELETE TO app_user USING (true)",
+        landing=policies_of("attribution_events"),
+    ),
+    expect="app_user as tenant A deletes all that it may of attribution_events: got 5",
+)
+@falsified_by(
+    sql(
+        "dead-letters-open",
+        "ALTER TABLE worker_failed_jobs DISABLE ROW LEVEL SECURITY",
+        landing="SELECT relrowsecurity FROM pg_class WHERE relname = 'worker_failed_jobs'",
+    ),
+    expect="app_user as tenant A inserts a row of tenant B into worker_failed_jobs: got 1 rows",
+)
+@falsified_by(
+    sql(
+        "grant-truncate",
+        "GRANT TRUNCATE ON attribution_events TO app_user",
+        landing="SELECT relacl FROM pg_class WHERE relname = 'attribution_events'",
+    ),
+    expect="app_user as tenant A truncates attribution_events: got 0 rows",
+)
+def test_a_tenant_writes_its_own_rows_only(own_stack: Stack, sut: Sut, ids: Ids) -> None:
+    """A tenant cannot insert, update, take over or delete another's rows, nor give its own away."""
+    for role, tables in bound_tables(sut).items():
+        for table in tables:
+            own_stack.sql.query(f"TRUNCATE {table}")
+            a, b = two_tenants(own_stack.sql, sut, ids, tables=(table,))
+            before = _contents(own_stack, sut, table, b)
+            with own_stack.sql.session(role) as session:
+                session.set_local(sut.tenancy.guc, str(a.id))
+                _Attack(session, sut, f"{role} as tenant A", table, a, b, before).run()
+                session.commit()
+            after = _contents(own_stack, sut, table, b)
+            assert after == before, (
+                f"rows of tenant B in {table} after {role} as tenant A: got {after},"
+                f" expected them as they were: {before}"
+            )
+
+
+def _contents(stack: Stack, sut: Sut, table: str, tenant: Tenant) -> list[dict[str, Any]]:
+    """Return a tenant's rows as superuser sees them."""
+    where = f"WHERE {sut.tenancy.key} = %s ORDER BY id"
+    return stack.sql.query(f"SELECT * FROM {table} {where}", (tenant.id,)).dicts()
+
+
+class _Attack:
+    """Everything that tenant A tries on tenant B's rows of one table, in one transaction."""
+
+    def __init__(
+        self,
+        session: Session,
+        sut: Sut,
+        who: str,
+        table: str,
+        a: Tenant,
+        b: Tenant,
+        rows_of_b: list[dict[str, Any]],
+    ) -> None:
+        self.session, self.who, self.table, self.a, self.b = session, who, table, a, b
+        self.key, self.column = sut.tenancy.key, TOUCHED[table]
+        self.victim = rows_of_b[0]["id"]
+
+    def run(self) -> None:
+        """Try one thing after another, each under a savepoint."""
+        self._insert()
+        self._take_over()
+        self._reach_by_id()
+        self._overwrite_all()
+        self._move()
+        self._truncate()
+        self._delete_all()
+
+    def _insert(self) -> None:
+        seen = self.session.attempt(SEEDS[self.table], {"tenant": self.b.id, "rows": 1})
+        allowed = self._may("INSERT")
+        self._assert_refused(
+            f"inserts a row of tenant B into {self.table}", seen, by_policy=allowed
+        )
+
+    def _take_over(self) -> None:
+        """Meet B's key on purpose: the upsert must not reach the row behind it."""
+        if not self._may("INSERT") or not self._may("UPDATE"):
+            return
+        seed = SEEDS[self.table].replace(f"({self.key}", f"(id, {self.key}")
+        seed = seed.replace("SELECT %(tenant)s", "SELECT %(id)s, %(tenant)s")
+        seen = self.session.attempt(
+            f"{seed} ON CONFLICT (id) DO UPDATE SET {self.key} = excluded.{self.key}",
+            {"id": self.victim, "tenant": self.a.id, "rows": 1},
+        )
+        self._assert_refused(f"takes over a row of tenant B in {self.table}", seen, by_policy=True)
+
+    def _reach_by_id(self) -> None:
+        for verb, statement in (
+            ("updates", f"UPDATE {self.table} SET {self.column} = 'touched' WHERE id = %s"),
+            ("deletes", f"DELETE FROM {self.table} WHERE id = %s"),
+        ):
+            seen = self.session.attempt(statement, (self.victim,))
+            where = f"{self.who} {verb} a row of tenant B in {self.table} by its id"
+            got = outcome(seen)
+            assert _forbidden(seen) or got == "0 rows", f"{where}: got {got}, expected 0 rows"
+
+    def _overwrite_all(self) -> None:
+        seen = self.session.attempt(f"UPDATE {self.table} SET {self.column} = 'touched'")
+        self._assert_own_alone("overwrites", "UPDATE", seen)
+
+    def _move(self) -> None:
+        for whose, tenant in (("tenant B", self.b.id), ("nobody", None)):
+            seen = self.session.attempt(f"UPDATE {self.table} SET {self.key} = %s", (tenant,))
+            what = f"moves its rows of {self.table} to {whose}"
+            if tenant is None and isinstance(seen, Refused) and seen.sqlstate == "23502":
+                continue  # the column takes no NULL: refused before any policy is asked
+            self._assert_refused(what, seen, by_policy=self._may("UPDATE"))
+
+    def _truncate(self) -> None:
+        """TRUNCATE asks no policy: only the privilege can refuse it."""
+        seen = self.session.attempt(f"TRUNCATE {self.table}")
+        self._assert_refused(f"truncates {self.table}", seen, by_policy=False)
+
+    def _delete_all(self) -> None:
+        seen = self.session.attempt(f"DELETE FROM {self.table}")
+        self._assert_own_alone("deletes", "DELETE", seen)
+
+    def _assert_own_alone(self, verb: str, privilege: str, seen: Rows | Refused) -> None:
+        """A role that may write at all reaches its tenant's rows, each of them and no other."""
+        where = f"{self.who} {verb} all that it may of {self.table}"
+        got, own = outcome(seen), self.a.rows
+        expected = f"{own} rows" if self._may(privilege) else "a refusal"
+        right = got == expected if self._may(privilege) else _forbidden(seen)
+        assert right, f"{where}: got {got}, expected {expected}"
+
+    def _assert_refused(self, what: str, seen: Rows | Refused, *, by_policy: bool) -> None:
+        whose = "by a policy" if by_policy else "for want of a privilege"
+        right = _forbidden(seen) and (not by_policy or BY_POLICY in outcome(seen))
+        assert right, f"{self.who} {what}: got {outcome(seen)}, expected a refusal {whose}"
+
+    def _may(self, privilege: str) -> bool:
+        asked = "SELECT has_table_privilege(%s, %s)"
+        return bool(self.session.query(asked, (self.table, privilege)).scalar())
+
+
+def _forbidden(seen: Rows | Refused) -> bool:
+    return isinstance(seen, Refused) and seen.sqlstate == FORBIDDEN
