@@ -1,0 +1,100 @@
+"""Gate idempotency: the identity of a job is held by the database."""
+
+from __future__ import annotations
+
+from gates.idempotency.jobs import CONSTRAINT, END, LANDING, START, TABLE
+from harness import criterion, falsified_by, sql
+from harness.fixtures import Ids
+from harness.probes.sql import Refused, Rows
+from harness.stack import Stack
+from harness.sut import Sut
+
+UNIQUE_VIOLATION = "23505"
+
+# Only a whole, immediate index over plain columns holds for every row at every moment.
+UNIQUE_INDEXES = """
+    SELECT i.relname AS name, array_agg(a.attname::text ORDER BY a.attname::text) AS columns,
+        bool_and(a.attnotnull OR x.indnullsnotdistinct) AS no_gap
+    FROM pg_index x
+    JOIN pg_class i ON i.oid = x.indexrelid
+    JOIN pg_attribute a ON a.attrelid = x.indrelid
+        AND a.attnum = ANY((x.indkey::int2[])[0:x.indnkeyatts - 1])
+    WHERE x.indrelid = %s::regclass AND x.indisunique AND x.indisvalid AND x.indimmediate
+        AND x.indpred IS NULL AND x.indexprs IS NULL
+    GROUP BY i.relname
+"""
+
+
+@criterion("IDM-04")
+@falsified_by(
+    sql(
+        "drop-constraint",
+        f"ALTER TABLE {TABLE} DROP CONSTRAINT {CONSTRAINT}",
+        landing=LANDING,
+    ),
+    expect="a second row of one identity, as app_user: got 1 rows",
+)
+@falsified_by(
+    sql(
+        "partial-index",
+        f"ALTER TABLE {TABLE} DROP CONSTRAINT {CONSTRAINT};"
+        f" CREATE UNIQUE INDEX {CONSTRAINT} ON {TABLE}"
+        " (tenant_id, window_start, window_end, model_version) WHERE status = 'accepted'",
+        landing=f"SELECT pg_get_indexdef('{CONSTRAINT}'::regclass)",
+    ),
+    expect="a row of one identity and another status, as app_user: got 1 rows",
+)
+@falsified_by(
+    sql(
+        "nullable-model",
+        f"ALTER TABLE {TABLE} ALTER COLUMN model_version DROP NOT NULL",
+        landing=f"SELECT attnotnull FROM pg_attribute WHERE attrelid = '{TABLE}'::regclass"
+        " AND attname = 'model_version'",
+    ),
+    expect="columns of the identity that take NULL: got model_version",
+)
+def test_the_identity_is_held_by_the_database(stack: Stack, sut: Sut, ids: Ids) -> None:
+    """Past all code, a second row of one identity is refused, whatever else is in it."""
+    identity = sorted((sut.tenancy.key, "window_start", "window_end", "model_version"))
+    tenant, model = str(ids.uuid()), ids.slug("model")
+    for role in (sut.roles.worker, sut.roles.operator):
+        for what, status in (
+            ("a second row of one identity", "accepted"),
+            ("a row of one identity and another status", "superseded"),
+        ):
+            seen = _insert_twice(stack, sut, role, tenant, model, status)
+            got = seen.sqlstate if isinstance(seen, Refused) else f"{seen.count} rows"
+            assert got == UNIQUE_VIOLATION, (
+                f"{what}, as {role}: got {got}, expected {UNIQUE_VIOLATION}"
+            )
+    nullable = stack.sql.query(
+        "SELECT attname::text FROM pg_attribute WHERE attrelid = %s::regclass"
+        " AND attname = ANY(%s) AND NOT attnotnull",
+        (TABLE, identity),
+    ).column()
+    assert not nullable, (
+        f"columns of the identity that take NULL: got {', '.join(nullable)}, expected none:"
+        " NULLs are no equals"
+    )
+    indexes = stack.sql.query(UNIQUE_INDEXES, (TABLE,)).dicts()
+    found = {row["name"]: row["columns"] for row in indexes}
+    assert identity in found.values(), (
+        f"unique indexes of {TABLE} over every row: got {found}, expected one over {identity}"
+    )
+
+
+def _insert_twice(
+    stack: Stack, sut: Sut, role: str, tenant: str, model: str, status: str
+) -> Rows | Refused:
+    """Insert a row and a second one of its identity; return how the second fared; keep neither."""
+    statement = (
+        f"INSERT INTO {TABLE} ({sut.tenancy.key}, window_start, window_end, model_version,"
+        " request_id, status) VALUES (%s, %s, %s, %s, %s, %s)"
+    )
+    with stack.sql.session(role) as session:
+        session.set_local(sut.tenancy.guc, tenant)
+        first = session.attempt(statement, (tenant, START, END, model, "first", "accepted"))
+        assert isinstance(first, Rows), (
+            f"a first row of one identity, as {role}: got {first}, expected it to be taken"
+        )
+        return session.attempt(statement, (tenant, START, END, model, "second", status))
