@@ -96,7 +96,7 @@ for manifest in manifest-sha256.txt tagmanifest-sha256.txt; do
     }
 done
 
-# 6. Every file is listed, by its own spelling.
+# 6. Every file is listed. (That every listed file is there was seen in 5.)
 {
     echo ./attestation.dsse.json
     echo ./tagmanifest-sha256.txt
@@ -107,7 +107,6 @@ comm -13 "$work/listed" "$work/found" > "$work/extra"
 while IFS= read -r path; do
     finding "FILE_UNLISTED ${path#./}: there, but not listed"
 done < "$work/extra"
-cmp -s "$work/listed" "$work/found" || finding "MANIFEST_MISMATCH: the lists and the files differ"
 
 [ "$bad" = 0 ] || { echo "not whole" >&2; exit 1; }
 result=$(take '.*,"result":"\([a-z]*\)","sealed":".*' < "$work/payload")

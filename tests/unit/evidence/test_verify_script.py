@@ -137,7 +137,11 @@ def _spaced(bundle: Path) -> None:
         pytest.param(_empty_folder, "ODD ./data/none", id="empty-folder"),
         pytest.param(_link, "ODD ./data/tests/junit.xml", id="link"),
         pytest.param(_pipe, "ODD ./data/pipe", id="pipe"),
-        pytest.param(_emptied_manifest, "DIGEST_MISMATCH manifest-sha256.txt", id="manifest"),
+        pytest.param(
+            _emptied_manifest,
+            "DIGEST_MISMATCH manifest-sha256.txt: not the file that was signed",
+            id="manifest",
+        ),
         pytest.param(_second_line, "ATTESTATION_MALFORMED", id="second-line"),
         pytest.param(_stripped, "SIGNATURE_INVALID", id="stripped"),
         pytest.param(_spaced, "ATTESTATION_MALFORMED", id="spaced"),

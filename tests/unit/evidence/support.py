@@ -1,0 +1,88 @@
+"""What the tests of verification share: reading findings, and sealing by hand."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from evidence.attestation import AttestedKey, attested, format_statement, parse_statement
+from evidence.envelope import Envelope, pae
+from evidence.manifest import format_manifest, payload_oxum
+from evidence.signing import RunKey
+from evidence.tree import read_tree
+from evidence.verification import Verification
+
+ATTESTATION = "attestation.dsse.json"
+Change = Callable[[Path], None]
+
+
+def codes(found: Verification) -> set[tuple[str, str]]:
+    """Return code and path of every finding."""
+    return {(finding.code.value, finding.path) for finding in found.findings}
+
+
+def files_of(bundle: Path) -> list[str]:
+    """Return every file of a bundle, relative to it."""
+    return sorted(
+        path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if path.is_file()
+    )
+
+
+def tagged(bundle: Path, changed: Path) -> None:
+    """Give the tag manifest the digest of one changed file."""
+    path = bundle / "tagmanifest-sha256.txt"
+    digest = hashlib.sha256(changed.read_bytes()).hexdigest()
+    others = [line for line in path.read_text().splitlines() if not line.endswith(changed.name)]
+    path.write_text("\n".join([*others, f"{digest}  {changed.name}", ""]))
+
+
+def rewrite_manifests(bundle: Path) -> None:
+    """Make both manifests and the payload's size fit what lies in the bundle."""
+    files = read_tree(bundle, keep=lambda _: False).files
+    payload = [file for file in files if file.path.startswith("data/")]
+    info = bundle / "bag-info.txt"
+    lines = [line for line in info.read_text().splitlines() if not line.startswith("Payload-Oxum")]
+    info.write_text("\n".join([*lines, f"Payload-Oxum: {payload_oxum(payload)}", ""]))
+    (bundle / "manifest-sha256.txt").write_bytes(format_manifest(payload))
+    left_out = (ATTESTATION, "tagmanifest-sha256.txt")
+    tags = [
+        file
+        for file in read_tree(bundle, keep=lambda _: False).files
+        if not file.path.startswith("data/") and file.path not in left_out
+    ]
+    (bundle / "tagmanifest-sha256.txt").write_bytes(format_manifest(tags))
+
+
+def reseal(
+    bundle: Path,
+    key: RunKey,
+    *,
+    after: Change = lambda _: None,
+    claims: dict[str, Any] | None = None,
+    spell: Callable[[bytes], bytes] = lambda payload: payload,
+) -> None:
+    """Seal what lies in a bundle again, with any key.
+
+    Args:
+        bundle: the folder.
+        key: signs.
+        after: changes the bundle once its manifests fit, before it is signed.
+        claims: what the statement says otherwise than before.
+        spell: changes the statement's bytes before they are signed.
+
+    """
+    claimed = parse_statement(Envelope.from_bytes((bundle / ATTESTATION).read_bytes()).payload)
+    (bundle / "public-key.pem").write_bytes(key.public_pem)
+    rewrite_manifests(bundle)
+    after(bundle)
+    files = [f for f in read_tree(bundle, keep=lambda _: False).files if f.path != ATTESTATION]
+    update = {
+        "files": attested(files),
+        "key": AttestedKey(keyid=key.keyid, ephemeral=key.is_ephemeral),
+        **(claims or {}),
+    }
+    payload = spell(format_statement(claimed.model_copy(update=update)))
+    signed = Envelope(payload=payload, keyid=key.keyid, signature=key.sign(pae(payload)))
+    (bundle / ATTESTATION).write_bytes(signed.to_bytes())
