@@ -121,19 +121,41 @@ QUERIES: Mapping[str, str] = {
 """Kind to a query of three columns: table, name, text."""
 
 
-def read_definitions(probe: SqlProbe) -> frozenset[Definition]:
-    """Return every object of a database's own schemas, read as superuser."""
+OF_NO_TABLE = frozenset(
+    {
+        "schema",
+        "schema privilege",
+        "sequence",
+        "function",
+        "function privilege",
+        "type",
+        "default privilege",
+    }
+)
+"""Kinds that are nobody's part."""
+
+
+def read_definitions(probe: SqlProbe, *, table: str | None = None) -> frozenset[Definition]:
+    """Return every object of a database's own schemas, read as superuser.
+
+    Args:
+        probe: on the database.
+        table: only what belongs to this one, itself included.
+
+    """
+    asked = QUERIES
+    if table is not None:
+        asked = {
+            kind: f"SELECT * FROM ({query}) q(part_of, name, text) WHERE part_of = '{table}'"
+            for kind, query in QUERIES.items()
+            if kind not in OF_NO_TABLE
+        }
     with probe.session(autocommit=True) as session:
         return frozenset(
-            Definition(kind=kind, table=table, name=name, text=text or "")
-            for kind, statement in QUERIES.items()
-            for table, name, text in session.query(statement).rows
+            Definition(kind=kind, table=of, name=name, text=text or "")
+            for kind, statement in asked.items()
+            for of, name, text in session.query(statement).rows
         )
-
-
-def of_table(definitions: Iterable[Definition], table: str) -> frozenset[Definition]:
-    """Return what belongs to one table, the table itself included."""
-    return frozenset(one for one in definitions if one.table == table)
 
 
 def renamed(definitions: Iterable[Definition], old: str, new: str) -> frozenset[Definition]:

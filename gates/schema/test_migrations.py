@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from gates.patching import patch
 from gates.schema.definitions import differences, read_definitions, told
+from gates.schema.migrating import assert_done
 from harness import criterion, falsified_by, settings, sql
-from harness.environments.interface import Completed
 from harness.probes.sql import SqlProbe
 from harness.stack import Stack
 from harness.sut import Sut
@@ -55,7 +55,7 @@ def test_migrations_start_from_an_empty_database(own_stack: Stack, sut: Sut) -> 
         probe = own_stack.sql_on(database)
         assert _tables(probe) == set(), f"premise: {database}: got tables, expected an empty one"
         done = own_stack.migrate(revision, database=database)
-        _assert_done(done, f"upgrade {revision} on an empty database")
+        assert_done(done, f"upgrade {revision} on an empty database")
         missing = tables - _tables(probe)
         assert not missing, (
             f"tables after upgrade {revision}: got none named {', '.join(sorted(missing))}, "
@@ -98,14 +98,14 @@ def test_migrations_lead_down_to_nothing_and_up_to_the_same(own_stack: Stack, su
     assert not missing, f"premise: tables before the way down: got none named {sorted(missing)}"
 
     how = sut.migrations
-    _assert_done(own_stack.migrate(how.base, down=True), f"downgrade {how.base}")
+    assert_done(own_stack.migrate(how.base, down=True), f"downgrade {how.base}")
     left = {one for one in read_definitions(own_stack.sql) if one.table != VERSION_TABLE}
     unlike = differences(left, empty)
     assert not unlike, (
         f"schema after the way down: got {told(unlike)}, expected that of a database that was "
         "never migrated"
     )
-    _assert_done(own_stack.migrate(how.all), f"upgrade {how.all} after the way down")
+    assert_done(own_stack.migrate(how.all), f"upgrade {how.all} after the way down")
     unlike = differences(read_definitions(own_stack.sql), before)
     assert not unlike, (
         f"schema after the way down and up: got {told(unlike)}, expected the one before"
@@ -114,8 +114,3 @@ def test_migrations_lead_down_to_nothing_and_up_to_the_same(own_stack: Stack, su
 
 def _tables(probe: SqlProbe) -> set[str]:
     return set(probe.query(TABLES).column())
-
-
-def _assert_done(done: Completed, what: str) -> None:
-    last = (done.output.strip().splitlines() or ["it printed nothing"])[-1]
-    assert done.exit_status == 0, f"{what}: got exit {done.exit_status}, expected 0: {last}"

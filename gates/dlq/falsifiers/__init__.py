@@ -1,0 +1,1 @@
+"""Changes to the worker's processes: failures that nobody writes down."""

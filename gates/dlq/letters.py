@@ -1,0 +1,95 @@
+"""Dead letters as a check reads them, and tasks that are made to fail.
+
+Owns the reading of rows and the waiting for them; what a row must say is each check's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kombu.utils import json as kombu_json
+
+from harness.probes.tasks import TaskResult
+from harness.stack import Stack
+from harness.wait import wait_until
+
+APPEARS_WITHIN_S = 5.0
+"""How long a letter may follow its task's result; it takes milliseconds."""
+
+_COLUMNS = (
+    "id::text, task_id, task_name, queue, tenant_id::text, args::text, kwargs::text,"
+    " exception_class, error_message, traceback, status, correlation_id"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Letter:
+    """One row, without the columns that only a replay fills."""
+
+    id: str
+    task_id: str
+    task_name: str
+    queue: str | None
+    tenant_id: str | None
+    args: str
+    kwargs: str
+    exception_class: str
+    error_message: str
+    traceback: str | None
+    status: str
+    correlation_id: str | None
+
+    def sent_args(self) -> Any:
+        """Return the positional arguments with their types, as a replay would send them."""
+        return kombu_json.loads(self.args)
+
+    def sent_kwargs(self) -> Any:
+        """Return the keyword arguments with their types, as a replay would send them."""
+        return kombu_json.loads(self.kwargs)
+
+
+def letters_of(
+    stack: Stack, task_ids: Sequence[str], *, tenant_id: str | None = None
+) -> tuple[Letter, ...]:
+    """Return the letters of these tasks, and any other of that tenant, as the superuser sees them.
+
+    A second letter of one failure need not carry its task's id: a tenant that was never used
+    before brings it to light.
+    """
+    table = stack.sut.dead_letters.table
+    rows = stack.sql.query(
+        f"SELECT {_COLUMNS} FROM {table} WHERE task_id = ANY(%s) OR tenant_id::text = %s"
+        " ORDER BY failed_at, id",
+        (list(task_ids), tenant_id),
+    )
+    return tuple(Letter(**row) for row in rows.dicts())
+
+
+def wait_for_letters(
+    stack: Stack, task_ids: Sequence[str], *, tenant_id: str | None = None
+) -> tuple[Letter, ...]:
+    """Return the letters once there is one for each task, or what there is at the deadline."""
+    return wait_until(
+        lambda: letters_of(stack, task_ids, tenant_id=tenant_id),
+        lambda found: {letter.task_id for letter in found} >= set(task_ids),
+        deadline_s=APPEARS_WITHIN_S,
+        interval_s=0.1,
+    )
+
+
+def fail(
+    stack: Stack, task: str, kwargs: Mapping[str, Any], args: Sequence[Any] = ()
+) -> TaskResult:
+    """Run a task that must fail, in the stack's worker, and return how it ended."""
+    assert stack.worker.alive, "premise: worker: got an end, expected it to run"
+    result = stack.tasks.result(stack.tasks.publish(task, args, kwargs))
+    assert result.state == "FAILURE", f"premise: {task}: got {result.state}, expected FAILURE"
+    return result
+
+
+def failing_ping(stack: Stack, **more: Any) -> TaskResult:
+    """Run the system's ping so that it fails."""
+    ping = stack.sut.ping
+    return fail(stack, ping.task, {**ping.arguments, **ping.fail, **more})

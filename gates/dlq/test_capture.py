@@ -1,0 +1,354 @@
+"""Gate dlq: what a failing task leaves behind."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from kombu.utils import json as kombu_json
+
+from gates.dlq.letters import (
+    APPEARS_WITHIN_S,
+    Letter,
+    fail,
+    failing_ping,
+    letters_of,
+    wait_for_letters,
+)
+from gates.dlq.sabotage import TABLE, doubled, on_insert
+from gates.patching import patch
+from harness import criterion, falsified_by, sql
+from harness.fixtures import Ids
+from harness.probes.tasks import TaskResult
+from harness.stack import Stack
+from harness.sut import Sut
+from harness.wait import wait_until
+
+RECOMPUTE = "app.tasks.attribution.recompute_window"
+RECOMPUTE_MESSAGE = "attribution recompute failure requested"
+
+MEGABYTE = 2**20
+LARGE = ["model_version", "large"]
+"""Where the large text stands in the keyword arguments."""
+
+AMOUNT = "1234567890.123456789012345678901234567890"
+"""More digits than a float keeps."""
+
+POLICIES = f"""SELECT polname, pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid)
+    FROM pg_policy WHERE polrelid = '{TABLE}'::regclass ORDER BY 1"""
+
+# Of a payload too long to be shown: its digest, its length, and the arguments without it.
+_LONG = """
+    SELECT args::text, octet_length(kwargs #>> %(path)s::text[]),
+        encode(sha256(convert_to(kwargs #>> %(path)s::text[], 'UTF8')), 'hex'),
+        (kwargs::jsonb #- %(path)s::text[])::text
+    FROM {table} WHERE task_id = %(task_id)s
+"""
+
+
+def swallow(name: str, only: str = "true") -> Any:
+    """Lose dead letters on their way into the table, without an error."""
+    return on_insert(name, "RETURN NULL;", only=only)
+
+
+# --- one failure, one letter -----------------------------------------------------------------
+
+
+@criterion("DLQ-03")
+@falsified_by(swallow("swallowed"), expect="dead letters of app.tasks.housekeeping.ping: got 0")
+@falsified_by(doubled("doubled"), expect="dead letters of app.tasks.housekeeping.ping: got 2")
+@falsified_by(
+    on_insert("kwargs-dropped", "NEW.kwargs := '{}';"),
+    expect="kwargs of app.tasks.housekeeping.ping: got {}",
+)
+@falsified_by(
+    on_insert("resolved-at-once", "NEW.status := 'resolved';"),
+    expect="status of app.tasks.housekeeping.ping: got resolved, expected pending",
+)
+@falsified_by(
+    patch("handler-lost", "dlq/falsifiers/handler_lost.py"),
+    expect="dead letters of app.tasks.housekeeping.ping: got 0",
+)
+def test_failing_task_leaves_exactly_one_letter(stack: Stack, sut: Sut, ids: Ids) -> None:
+    """A failing ping leaves one pending letter that says what failed; one that succeeds, none."""
+    tenant = str(ids.uuid())
+    kwargs = {**sut.ping.arguments, **sut.ping.fail, sut.tenancy.key: tenant}
+    result = fail(stack, sut.ping.task, kwargs)
+    wait_for_letters(stack, [result.task_id], tenant_id=tenant)
+    # Whatever else the failure writes has had time when the same worker has done another task.
+    plain = {**sut.ping.arguments, sut.tenancy.key: tenant}
+    done = stack.tasks.run(sut.ping.task, plain)
+    assert done.state == "SUCCESS", f"premise: plain ping: got {done.state}, expected SUCCESS"
+    letter = _only_letter(stack, sut.ping.task, result, tenant)
+    _assert_says(letter, sut, result, kwargs)
+    raised = letter.exception_class.rpartition(".")[2]
+    assert raised == sut.ping.fail_error, (
+        f"exception of {letter.task_name}: got {raised}, expected {sut.ping.fail_error}"
+    )
+
+
+@criterion("DLQ-04")
+@falsified_by(
+    swallow("swallowed", only=f"NEW.task_name = '{RECOMPUTE}'"),
+    expect=f"dead letters of {RECOMPUTE}: got 0",
+)
+@falsified_by(
+    on_insert(
+        "window-dropped", "NEW.kwargs := (NEW.kwargs::jsonb - 'window_end' - 'window_start')::json;"
+    ),
+    expect=f"kwargs of {RECOMPUTE}: got",
+)
+@falsified_by(
+    on_insert("message-dropped", "NEW.error_message := 'task failed';"),
+    expect=f"message of {RECOMPUTE}: got 'task failed'",
+)
+def test_failing_recompute_leaves_exactly_one_letter(stack: Stack, sut: Sut, ids: Ids) -> None:
+    """A recompute that is asked to fail leaves one pending letter with its window and tenant."""
+    tenant = str(ids.uuid())
+    kwargs = {
+        sut.tenancy.key: tenant,
+        "window_start": "2026-01-01T00:00:00+00:00",
+        "window_end": "2026-01-02T00:00:00+00:00",
+        "model_version": ids.slug("model"),
+        "correlation_id": ids.slug("correlation"),
+        "fail": True,
+    }
+    result = fail(stack, RECOMPUTE, kwargs)
+    wait_for_letters(stack, [result.task_id], tenant_id=tenant)
+    done = stack.tasks.run(RECOMPUTE, {**kwargs, "fail": False})
+    assert done.state == "SUCCESS", f"premise: {RECOMPUTE}: got {done.state}, expected SUCCESS"
+    letter = _only_letter(stack, RECOMPUTE, result, tenant)
+    _assert_says(letter, sut, result, kwargs)
+    raised = letter.exception_class.rpartition(".")[2]
+    assert raised == "ValueError", f"exception of {RECOMPUTE}: got {raised}, expected ValueError"
+    message = letter.error_message
+    assert message == RECOMPUTE_MESSAGE, (
+        f"message of {RECOMPUTE}: got {message!r}, expected {RECOMPUTE_MESSAGE!r}"
+    )
+
+
+def _only_letter(stack: Stack, task: str, result: TaskResult, tenant: str | None) -> Letter:
+    letters = letters_of(stack, [result.task_id], tenant_id=tenant)
+    assert len(letters) == 1, f"dead letters of {task}: got {len(letters)}, expected exactly one"
+    name = letters[0].task_name
+    assert name == task, f"task_name of {task}: got {name}, expected {task}"
+    return letters[0]
+
+
+def _assert_says(letter: Letter, sut: Sut, result: TaskResult, kwargs: Mapping[str, Any]) -> None:
+    """Compare a letter with what was published, and with the failure that the result tells of."""
+    task, tenant = letter.task_name, kwargs.get(sut.tenancy.key)
+    told = result.value if isinstance(result.value, dict) else {}
+    got: dict[str, tuple[Any, Any]] = {
+        "task_id": (letter.task_id, result.task_id),
+        "queue": (letter.queue, sut.queue_of(task)),
+        "tenant": (letter.tenant_id, tenant),
+        "args": (letter.sent_args(), []),
+        "kwargs": (letter.sent_kwargs(), dict(kwargs)),
+        "message": (letter.error_message, told.get("message")),
+        "exception": (letter.exception_class.rpartition(".")[2], told.get("exception")),
+        "status": (letter.status, "pending"),
+    }
+    for what, (seen, expected) in got.items():
+        show = repr if what == "message" else str
+        assert seen == expected, f"{what} of {task}: got {show(seen)}, expected {show(expected)}"
+    assert letter.error_message, f"message of {task}: got an empty one, expected the exception's"
+
+
+# --- what was sent survives ------------------------------------------------------------------
+
+
+@criterion("DLQ-05")
+@falsified_by(
+    on_insert(
+        "ascii-only",
+        "NEW.kwargs := regexp_replace(NEW.kwargs::jsonb::text, '[^ -~]', '?', 'g')::json;",
+    ),
+    expect="text in kwargs: got 'Gr??e, ??",
+)
+@falsified_by(
+    on_insert(
+        "decimals-as-text",
+        r"""NEW.kwargs := regexp_replace(NEW.kwargs::jsonb::text,
+            '\{"__type__": "decimal", "__value__": ("[^"]*")\}', '\1', 'g')::json;""",
+    ),
+    expect=f"amount in kwargs: got '{AMOUNT}', expected Decimal('{AMOUNT}')",
+)
+@falsified_by(
+    on_insert(
+        "cut-at-64k",
+        "NEW.kwargs := jsonb_set(NEW.kwargs::jsonb, '{model_version,large}',"
+        " to_jsonb(left(NEW.kwargs #>> '{model_version,large}', 65536)))::json;",
+    ),
+    expect="large text in kwargs: got 65536 bytes, expected 1048576",
+)
+@falsified_by(on_insert("args-dropped", "NEW.args := '[]';"), expect="args: got [], expected")
+def test_arguments_survive_with_their_types(stack: Stack, ids: Ids) -> None:
+    """Positional and keyword arguments of every kind read back as what was published."""
+    start = dt.datetime(2026, 1, 1, 2, 3, 4, 567890, tzinfo=dt.timezone(dt.timedelta(hours=2)))
+    args = [ids.uuid(), start, start + dt.timedelta(days=1)]
+    values = {
+        "id": ids.uuid(),
+        "moment": dt.datetime(2026, 2, 28, 23, 59, 59, 1, tzinfo=dt.UTC),
+        "amount": Decimal(AMOUNT),
+        "zeros": Decimal("1.10"),
+        "text": 'Grüße, 漢字, עברית, 👩‍💻, \u202e, "quotes" and \\',
+        "bytes": b"\x00\xff\xfe plain",
+        "words": "Grüße".encode(),
+        "nested": [{"id": ids.uuid(), "none": None, "yes": True, "number": 2**53 + 1}],
+    }
+    large = "".join(f"{number:07d}\n" for number in range(MEGABYTE // 8))
+    kwargs = {"model_version": {**values, "large": large}, "fail": True}
+    result = fail(stack, RECOMPUTE, kwargs, args)
+
+    kept_args, length, digest, kept = _read_long(stack, result.task_id)
+    assert length == MEGABYTE, f"large text in kwargs: got {length} bytes, expected {MEGABYTE}"
+    wanted = hashlib.sha256(large.encode()).hexdigest()
+    assert digest == wanted, f"large text in kwargs: got sha256 {digest}, expected {wanted}"
+    for name, value in values.items():
+        got = kept["model_version"].get(name)
+        assert _spelled(got) == _spelled(value), (
+            f"{name} in kwargs: got {got!r}, expected {value!r}"
+        )
+    assert kept["fail"] is True, f"fail in kwargs: got {kept['fail']}, expected True"
+    assert kept_args == args, f"args: got {kept_args}, expected {args}"
+
+
+def _spelled(value: Any) -> str:
+    """Return text that tells apart what compares equal (1.1, 1.10), in whatever order keys are."""
+    if isinstance(value, Mapping):
+        return repr(sorted((key, _spelled(inner)) for key, inner in value.items()))
+    if isinstance(value, list):
+        return repr([_spelled(inner) for inner in value])
+    return repr(value)
+
+
+def _read_long(stack: Stack, task_id: str) -> tuple[Any, int, str, Any]:
+    """Return args, the large text's length and digest, and the other kwargs."""
+    statement = _LONG.format(table=stack.sut.dead_letters.table)
+    rows = wait_until(
+        lambda: stack.sql.query(statement, {"task_id": task_id, "path": LARGE}).rows,
+        deadline_s=APPEARS_WITHIN_S,
+    )
+    assert len(rows) == 1, f"dead letters of {RECOMPUTE}: got {len(rows)}, expected exactly one"
+    args, length, digest, kwargs = rows[0]
+    return kombu_json.loads(args), length, digest, kombu_json.loads(kwargs)
+
+
+# --- whose letters these are -----------------------------------------------------------------
+
+
+@criterion("DLQ-06")
+@falsified_by(
+    swallow("global-skipped", only="NEW.tenant_id IS NULL"),
+    expect="dead letters of a global task: got 0",
+)
+@falsified_by(
+    sql(
+        "tenant-demanded",
+        f"""ALTER POLICY tenant_write ON {TABLE} WITH CHECK (
+            tenant_id = nullif(current_setting('app.current_tenant_id', true), '')::uuid)""",
+        landing=POLICIES,
+    ),
+    expect="dead letters of a global task: got 0",
+)
+@falsified_by(
+    sql(
+        "global-for-tenants",
+        f"""CREATE POLICY global_read ON {TABLE} FOR SELECT TO app_user USING (
+            tenant_id IS NULL AND current_setting('app.current_tenant_id', true) <> '')""",
+        landing=POLICIES,
+    ),
+    expect="global dead letter: app_user with a tenant sees 1, expected 0",
+)
+def test_global_failures_are_captured_and_no_tenants(stack: Stack, sut: Sut, ids: Ids) -> None:
+    """A task without a tenant leaves one letter without one, which no tenant's session sees."""
+    result = failing_ping(stack)
+    letters = wait_for_letters(stack, [result.task_id])
+    assert len(letters) == 1, (
+        f"dead letters of a global task: got {len(letters)}, expected exactly one"
+    )
+    letter = letters[0]
+    assert letter.tenant_id is None, (
+        f"tenant of a global dead letter: got {letter.tenant_id}, expected none"
+    )
+    _assert_says(letter, sut, result, {**sut.ping.arguments, **sut.ping.fail})
+    seen = _seen_by(stack, sut.roles.operator, None)
+    assert letter.task_id in seen, (
+        f"premise: global dead letter: {sut.roles.operator} sees 0, expected 1"
+    )
+    own = failing_ping(stack, **{sut.tenancy.key: str(ids.uuid())})
+    owner = wait_for_letters(stack, [own.task_id])[0].tenant_id
+    for tenant, who in ((None, "no tenant"), ("", "an empty tenant"), (owner, "a tenant")):
+        count = _seen_by(stack, sut.roles.worker, tenant).count(letter.task_id)
+        assert count == 0, (
+            f"global dead letter: {sut.roles.worker} with {who} sees {count}, expected 0"
+        )
+
+
+@criterion("DLQ-07")
+@falsified_by(
+    sql(
+        "reads-all",
+        f"ALTER POLICY tenant_read ON {TABLE} USING (true)",
+        landing=POLICIES,
+    ),
+    expect="tenant A sees of B: got 1, expected 0",
+)
+@falsified_by(
+    sql(
+        "other-setting",
+        f"""ALTER POLICY tenant_read ON {TABLE} USING (
+            tenant_id = nullif(current_setting('app.tenant_id', true), '')::uuid)""",
+        landing=POLICIES,
+    ),
+    expect="tenant A sees of its own: got 0, expected 2",
+)
+@falsified_by(
+    sql(
+        "bypass",
+        "ALTER ROLE app_user BYPASSRLS",
+        landing="SELECT rolbypassrls FROM pg_roles WHERE rolname = 'app_user'",
+        role="superuser",
+        scope="server",
+    ),
+    expect="tenant A sees of B: got 1, expected 0",
+)
+def test_tenant_sees_its_own_letters_only(stack: Stack, sut: Sut, ids: Ids) -> None:
+    """With two letters of tenant A and one of B, each sees its own, and nobody sees none."""
+    tenants = {"A": str(ids.uuid()), "B": str(ids.uuid())}
+    sent: dict[str, list[str]] = {"A": [], "B": []}
+    for name in ("A", "A", "B"):
+        result = failing_ping(stack, **{sut.tenancy.key: tenants[name]})
+        sent[name].append(result.task_id)
+    everything = [*sent["A"], *sent["B"]]
+    there = {letter.task_id: letter.tenant_id for letter in wait_for_letters(stack, everything)}
+    for name, task_ids in sent.items():
+        for task_id in task_ids:
+            assert there.get(task_id) == tenants[name], (
+                f"premise: tenant of a letter of {name}: got {there.get(task_id)}, "
+                f"expected {tenants[name]}"
+            )
+    for name, other in (("A", "B"), ("B", "A")):
+        seen = _seen_by(stack, sut.roles.worker, tenants[name])
+        own = len(set(sent[name]) & set(seen))
+        assert own == len(sent[name]), (
+            f"tenant {name} sees of its own: got {own}, expected {len(sent[name])}"
+        )
+        foreign = len(set(sent[other]) & set(seen))
+        assert foreign == 0, f"tenant {name} sees of {other}: got {foreign}, expected 0"
+        assert len(seen) == own, f"tenant {name} sees: got {len(seen)} letters, expected its {own}"
+    for tenant, who in ((None, "no tenant"), ("", "an empty tenant"), (str(ids.uuid()), "another")):
+        count = len(_seen_by(stack, sut.roles.worker, tenant))
+        assert count == 0, f"session with {who} sees: got {count} letters, expected 0"
+
+
+def _seen_by(stack: Stack, role: str, tenant_id: str | None) -> list[str]:
+    """Return the tasks of every letter that a session sees; None leaves the tenant unset."""
+    with stack.sql.session(role) as session:
+        if tenant_id is not None:
+            session.set_local(stack.sut.tenancy.guc, tenant_id)
+        return session.query(f"SELECT task_id FROM {stack.sut.dead_letters.table}").column()

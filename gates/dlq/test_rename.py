@@ -1,0 +1,157 @@
+"""Gate dlq: the migration that gave the dead-letter table its name, both ways."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from gates.dlq.sabotage import forgotten_when
+from gates.schema.definitions import (
+    Definition,
+    differences,
+    read_definitions,
+    renamed,
+    told,
+)
+from gates.schema.migrating import assert_done
+from harness import criterion, falsified_by
+from harness.fixtures import Ids
+from harness.stack import Stack
+from harness.sut import Sut
+
+MOST_STEPS = 20
+KINDS = ("column", "constraint", "index", "policy", "privilege", "trigger")
+"""What a state must hold of each before it is worth comparing."""
+
+EXISTS = "SELECT to_regclass(%s) IS NOT NULL, to_regclass(%s) IS NOT NULL"
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """The table as it is at one moment."""
+
+    definitions: frozenset[Definition]
+    rows: tuple[dict[str, Any], ...]
+
+
+@criterion("DLQ-12")
+@falsified_by(
+    forgotten_when(
+        "index-lost",
+        table="celery_task_failures",
+        loss="DROP INDEX IF EXISTS ix_worker_failed_jobs_task_name;",
+    ),
+    expect="after the way down: got lost index ix_celery_task_failures_task_name",
+)
+@falsified_by(
+    forgotten_when(
+        "policy-lost",
+        table="worker_failed_jobs",
+        loss="DROP POLICY IF EXISTS operator_read ON worker_failed_jobs;",
+    ),
+    expect="after the way up: got lost policy operator_read",
+)
+@falsified_by(
+    forgotten_when(
+        "grant-lost",
+        table="worker_failed_jobs",
+        loss="REVOKE SELECT ON worker_failed_jobs FROM app_ro;",
+    ),
+    expect="after the way up: got lost privilege app_ro SELECT",
+)
+@falsified_by(
+    forgotten_when(
+        "row-lost",
+        table="celery_task_failures",
+        loss="DELETE FROM celery_task_failures WHERE status = 'resolved';",
+    ),
+    expect="rows of celery_task_failures after the way down: got",
+)
+@falsified_by(
+    forgotten_when(
+        "constraint-lost",
+        table="celery_task_failures",
+        loss="""IF EXISTS (SELECT FROM pg_constraint
+            WHERE conname = 'worker_failed_jobs_status_check') THEN
+            ALTER TABLE celery_task_failures DROP CONSTRAINT worker_failed_jobs_status_check;
+        END IF;""",
+    ),
+    expect="after the way down: got lost constraint celery_task_failures_status_check",
+)
+def test_rename_keeps_everything_both_ways(own_stack: Stack, sut: Sut, ids: Ids) -> None:
+    """Down past the rename and up again, only names change, and each with its table."""
+    new, old = sut.dead_letters.table, sut.dead_letters.former_table
+    _write_rows(own_stack, new, ids)
+    head = _state(own_stack, new)
+    for kind in KINDS:
+        some = any(one.kind == kind for one in head.definitions)
+        assert some, f"premise: {new}: got no {kind}, expected at least one"
+
+    before = _step_down_past_the_rename(own_stack, sut)
+    former = _state(own_stack, old)
+    _assert_same(former, _under(before, new, old), f"{old} after the way down")
+
+    _write_rows(own_stack, old, ids)
+    more = _state(own_stack, old)
+    done = own_stack.migrate(sut.migrations.all)
+    assert_done(done, "the way up")
+    assert _exist(own_stack, sut) == (True, False), f"the way up: got no {new}, expected it alone"
+    wanted = State(definitions=head.definitions, rows=more.rows)
+    _assert_same(_state(own_stack, new), wanted, f"{new} after the way up")
+
+
+def _step_down_past_the_rename(stack: Stack, sut: Sut) -> State:
+    """Go down one revision at a time; return the table as it was just before its name changed."""
+    branch = sut.migrations.branches[0].partition("@")[0]
+    for _ in range(MOST_STEPS):
+        state = _state(stack, sut.dead_letters.table)
+        done = stack.migrate(f"{branch}@-1", down=True)
+        assert_done(done, "one step down")
+        there = _exist(stack, sut)
+        if there != (True, False):
+            break
+    assert there == (False, True), (
+        f"the way down: got {sut.dead_letters.table} {there[0]}, "
+        f"{sut.dead_letters.former_table} {there[1]}, expected the former name alone"
+    )
+    return state
+
+
+def _exist(stack: Stack, sut: Sut) -> tuple[bool, bool]:
+    names = (sut.dead_letters.table, sut.dead_letters.former_table)
+    new, old = stack.sql.query(EXISTS, names).rows[0]
+    return bool(new), bool(old)
+
+
+def _state(stack: Stack, table: str) -> State:
+    definitions = read_definitions(stack.sql, table=table)
+    rows = stack.sql.query(f"SELECT * FROM {table} ORDER BY id").dicts()
+    return State(definitions=definitions, rows=tuple(rows))
+
+
+def _under(state: State, old: str, new: str) -> State:
+    return State(definitions=renamed(state.definitions, old, new), rows=state.rows)
+
+
+def _assert_same(got: State, expected: State, what: str) -> None:
+    unlike = differences(got.definitions, expected.definitions)
+    assert not unlike, f"{what}: got {told(unlike)}, expected what was there before"
+    have, want = len(got.rows), len(expected.rows)
+    kept = sum(row in expected.rows for row in got.rows)
+    same = got.rows == expected.rows
+    assert same, f"rows of {what}: got {have}, of which {kept} unchanged, expected {want} unchanged"
+
+
+def _write_rows(stack: Stack, table: str, ids: Ids) -> None:
+    """Write a tenant's row, a global one, and one that was resolved, with every column filled."""
+    with stack.sql.session() as session:
+        for tenant_id, status in ((ids.uuid(), "pending"), (None, "pending"), (None, "resolved")):
+            session.query(
+                f"INSERT INTO {table} (task_id, task_name, queue, tenant_id, args, kwargs,"
+                " exception_class, error_message, traceback, error_kind, retry_count, status,"
+                " correlation_id, last_retry_at, resolved_at, notes)"
+                " VALUES (%s, 'app.tasks.example', 'housekeeping', %s, '[1]', %s,"
+                " 'ValueError', 'Grüße', 'lines', 'transient', 2, %s, %s, now(), now(), 'kept')",
+                (ids.slug("task"), tenant_id, '{"n": "1.10", "e": "\\u00e9"}', status, ids.slug()),
+            )
+        session.commit()

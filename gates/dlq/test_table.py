@@ -1,0 +1,294 @@
+"""Gate dlq: the table itself: columns, rules, indexes, privileges, moves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from gates.dlq.contract import COLUMNS, INDEXED, KINDS, MOVES, STATUSES, WAYS
+from gates.dlq.sabotage import TABLE, TRIGGERS
+from gates.schema.privileges import held, spelled
+from harness import criterion, falsified_by, sql
+from harness.fixtures import Ids
+from harness.probes.sql import Refused, Rows, Session
+from harness.stack import Stack
+from harness.sut import Sut
+
+NULL, UNIQUE, CHECK, PRIVILEGE = "23502", "23505", "23514", "42501"
+"""SQLSTATEs of the refusals: not_null, unique and check violation, insufficient privilege."""
+
+CONSTRAINTS = f"SELECT conname FROM pg_constraint WHERE conrelid = '{TABLE}'::regclass ORDER BY 1"
+INDEX_NAMES = f"SELECT indexname FROM pg_indexes WHERE tablename = '{TABLE}' ORDER BY 1"
+PRIVILEGES = f"SELECT relacl FROM pg_class WHERE relname = '{TABLE}'"
+
+IN_CATALOGUE = """
+    SELECT column_name, data_type, is_nullable = 'YES' FROM information_schema.columns
+    WHERE table_name = %s AND table_schema = 'public'
+"""
+LEADING = """
+    SELECT a.attname, x.indisunique AND x.indnkeyatts = 1, x.indisprimary
+    FROM pg_index x JOIN pg_attribute a ON a.attrelid = x.indrelid AND a.attnum = x.indkey[0]
+    WHERE x.indrelid = %s::regclass AND x.indisvalid AND x.indpred IS NULL
+"""
+ROLES = """
+    SELECT rolname FROM pg_roles
+    WHERE NOT rolsuper AND rolname !~ '^pg_' AND rolname <> %s ORDER BY 1
+"""
+
+
+def new_row(ids: Ids, **values: Any) -> dict[str, Any]:
+    """Return what a letter has at least; the rest is the table's own to fill."""
+    return {
+        "task_id": ids.slug("task"),
+        "task_name": "app.tasks.example",
+        "exception_class": "ValueError",
+        "error_message": "example",
+        **values,
+    }
+
+
+def insert(session: Session, table: str, row: Mapping[str, Any]) -> Rows | Refused:
+    """Try to write a letter."""
+    names, places = ", ".join(row), ", ".join(f"%({name})s" for name in row)
+    return session.attempt(f"INSERT INTO {table} ({names}) VALUES ({places})", row)
+
+
+def said(seen: Rows | Refused) -> str:
+    """Return how many rows a statement changed, or the SQLSTATE with which it was refused."""
+    return seen.sqlstate if isinstance(seen, Refused) else f"{seen.count} rows"
+
+
+@criterion("DLQ-01")
+@falsified_by(
+    sql(
+        "no-notes",
+        f"ALTER TABLE {TABLE} DROP COLUMN notes",
+        landing=f"SELECT column_name FROM information_schema.columns WHERE table_name = '{TABLE}'",
+    ),
+    expect="column notes: got none",
+)
+@falsified_by(
+    sql(
+        "any-status",
+        f"ALTER TABLE {TABLE} DROP CONSTRAINT {TABLE}_status_check",
+        landing=CONSTRAINTS,
+    ),
+    expect="row with status 'misplaced': got 1 rows, expected 23514",
+)
+@falsified_by(
+    sql(
+        "two-letters-a-task",
+        f"ALTER TABLE {TABLE} DROP CONSTRAINT {TABLE}_task_id_key",
+        landing=CONSTRAINTS,
+    ),
+    expect="second row of one task: got 1 rows, expected 23505",
+)
+@falsified_by(
+    sql(
+        "index-dropped",
+        f"DROP INDEX ix_{TABLE}_tenant_id",
+        landing=INDEX_NAMES,
+    ),
+    expect="index on tenant_id: got none",
+)
+def test_table_has_columns_rules_and_indexes(own_stack: Stack, sut: Sut, ids: Ids) -> None:
+    """Each column has its type, each rule refuses what breaks it, each look-up has its index."""
+    table = sut.dead_letters.table
+    found = {row[0]: row[1:] for row in own_stack.sql.query(IN_CATALOGUE, (table,)).rows}
+    for name, (types, nullable) in COLUMNS.items():
+        assert name in found, f"column {name}: got none, expected {' or '.join(types)}"
+        kind, empty = found[name]
+        assert kind in types, f"column {name}: got {kind}, expected {' or '.join(types)}"
+        assert empty == nullable, f"column {name}: got nullable {empty}, expected {nullable}"
+    _assert_rules(own_stack, table, ids)
+    leading = own_stack.sql.query(LEADING, (table,)).rows
+    for name in INDEXED:
+        assert any(row[0] == name for row in leading), (
+            f"index on {name}: got none that is whole and valid, expected one that it leads"
+        )
+    primary = [row[0] for row in leading if row[2]]
+    assert primary == ["id"], f"primary key: got {primary}, expected id"
+
+
+def _assert_rules(stack: Stack, table: str, ids: Ids) -> None:
+    """See a plain row taken with its defaults, and each broken one refused, as superuser."""
+    row = new_row(ids)
+    refusals: list[tuple[str, Mapping[str, Any], str]] = [
+        ("second row of one task", new_row(ids, task_id=row["task_id"]), UNIQUE),
+        ("row with status 'misplaced'", new_row(ids, status="misplaced"), CHECK),
+        ("row with error_kind 'odd'", new_row(ids, error_kind="odd"), CHECK),
+        ("row with retry_count -1", new_row(ids, retry_count=-1), CHECK),
+        ("row without task_id", new_row(ids, task_id=None), NULL),
+        ("row without task_name", new_row(ids, task_name=None), NULL),
+        ("row without exception_class", new_row(ids, exception_class=None), NULL),
+    ]
+    with stack.sql.session() as session:
+        taken = said(insert(session, table, row))
+        assert taken == "1 rows", f"plain row: got {taken}, expected 1 rows"
+        made = session.query(
+            f"SELECT status, retry_count, failed_at IS NOT NULL, id IS NOT NULL"
+            f" FROM {table} WHERE task_id = %s",
+            (row["task_id"],),
+        ).rows[0]
+        assert made == ("pending", 0, True, True), (
+            f"defaults of status, retry_count, failed_at, id: got {made}, "
+            "expected pending, 0, and the last two filled"
+        )
+        for what, broken, expected in refusals:
+            seen = said(insert(session, table, broken))
+            assert seen == expected, f"{what}: got {seen}, expected {expected}"
+        for kind in KINDS:
+            seen = said(insert(session, table, new_row(ids, error_kind=kind)))
+            assert seen == "1 rows", f"row with error_kind '{kind}': got {seen}, expected 1 rows"
+        session.rollback()
+
+
+@criterion("DLQ-02")
+@falsified_by(
+    sql("worker-deletes", f"GRANT DELETE ON {TABLE} TO app_user", landing=PRIVILEGES),
+    expect="app_user on worker_failed_jobs: got DELETE, INSERT, SELECT, expected INSERT, SELECT",
+)
+@falsified_by(
+    sql(
+        "reader-notes",
+        f"GRANT UPDATE (notes) ON {TABLE} TO app_ro",
+        landing=f"SELECT attacl FROM pg_attribute WHERE attrelid = '{TABLE}'::regclass"
+        " AND attname = 'notes'",
+    ),
+    expect="app_ro on worker_failed_jobs: got SELECT, UPDATE, expected SELECT",
+)
+@falsified_by(
+    sql("everyone-reads", f"GRANT SELECT ON {TABLE} TO PUBLIC", landing=PRIVILEGES),
+    expect="app_aggregator on worker_failed_jobs: got SELECT, expected none",
+)
+@falsified_by(
+    sql("operator-cannot-move", f"REVOKE UPDATE ON {TABLE} FROM app_rw", landing=PRIVILEGES),
+    expect="app_rw on worker_failed_jobs: got SELECT, expected SELECT, UPDATE",
+)
+@falsified_by(
+    sql(
+        "operator-without-policy",
+        f"DROP POLICY operator_move ON {TABLE}",
+        landing=f"SELECT polname FROM pg_policy WHERE polrelid = '{TABLE}'::regclass ORDER BY 1",
+    ),
+    expect="app_rw moves a row: got 0 rows, expected 1 rows",
+)
+def test_each_role_holds_exactly_its_privileges(own_stack: Stack, sut: Sut, ids: Ids) -> None:
+    """The worker writes, the operator moves, the reader reads, and nobody else does anything."""
+    table, roles = sut.dead_letters.table, sut.roles
+    granted = {
+        roles.worker: frozenset({"SELECT", "INSERT"}),
+        roles.operator: frozenset({"SELECT", "UPDATE"}),
+        roles.reader: frozenset({"SELECT"}),
+    }
+    known = own_stack.sql.query(ROLES, (roles.migration,)).column()
+    absent = sorted(granted.keys() - set(known))
+    assert not absent, f"premise: ordinary roles: got none named {', '.join(absent)}"
+    for (_, role), privileges in held(own_stack.sql, roles=known, tables=[table]).items():
+        wanted = granted.get(role, frozenset())
+        assert privileges == wanted, (
+            f"{role} on {table}: got {spelled(privileges)}, expected {spelled(wanted)}"
+        )
+    _assert_used(own_stack, sut, ids)
+
+
+def _assert_used(stack: Stack, sut: Sut, ids: Ids) -> None:
+    """See each privilege work and the next one refused, on a tenant's row and a global one."""
+    table, tenant = sut.dead_letters.table, str(ids.uuid())
+    rows = (new_row(ids, tenant_id=tenant), new_row(ids))
+    for row in rows:
+        with _as_tenant(stack, sut, row.get("tenant_id")) as session:
+            seen = said(insert(session, table, row))
+            session.commit()
+        assert seen == "1 rows", f"{sut.roles.worker} writes a row: got {seen}, expected 1 rows"
+    one = {"task_id": rows[0]["task_id"], "other": rows[1]["task_id"]}
+    both = f"SELECT id FROM {table} WHERE task_id IN (%(task_id)s, %(other)s)"
+    move = f"UPDATE {table} SET status = 'in_progress' WHERE task_id = %(task_id)s"
+    delete = f"DELETE FROM {table} WHERE task_id = %(task_id)s"
+    for role, act, statement, expected in (
+        (sut.roles.reader, "reads both rows", both, "2 rows"),
+        (sut.roles.operator, "reads both rows", both, "2 rows"),
+        (sut.roles.reader, "moves a row", move, PRIVILEGE),
+        (sut.roles.worker, "moves a row", move, PRIVILEGE),
+        (sut.roles.operator, "moves a row", move, "1 rows"),
+        (sut.roles.operator, "deletes a row", delete, PRIVILEGE),
+        (sut.roles.worker, "deletes a row", delete, PRIVILEGE),
+    ):
+        seen = said(stack.sql.attempt(statement, one, role=role))
+        assert seen == expected, f"{role} {act}: got {seen}, expected {expected}"
+
+
+@contextmanager
+def _as_tenant(stack: Stack, sut: Sut, tenant_id: str | None) -> Iterator[Session]:
+    with stack.sql.session(sut.roles.worker) as session:
+        if tenant_id:
+            session.set_local(sut.tenancy.guc, tenant_id)
+        yield session
+
+
+@criterion("DLQ-11")
+@falsified_by(
+    sql("trigger-dropped", f"DROP TRIGGER dead_letter_moves ON {TABLE}", landing=TRIGGERS),
+    expect="app_rw moves from resolved to pending: got 1 rows, expected a refusal",
+)
+@falsified_by(
+    sql(
+        "trigger-disabled",
+        f"ALTER TABLE {TABLE} DISABLE TRIGGER dead_letter_moves",
+        landing=f"SELECT tgname, tgenabled FROM pg_trigger WHERE tgrelid = '{TABLE}'::regclass",
+    ),
+    expect="app_rw moves from resolved to pending: got 1 rows, expected a refusal",
+)
+@falsified_by(
+    sql(
+        "no-second-try",
+        f"""CREATE FUNCTION refuse_second_try() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            IF OLD.status = 'in_progress' AND NEW.status = 'pending' THEN
+                RAISE EXCEPTION 'no second try';
+            END IF;
+            RETURN NEW;
+        END $$;
+        CREATE TRIGGER second_try BEFORE UPDATE ON {TABLE}
+            FOR EACH ROW EXECUTE FUNCTION refuse_second_try();""",
+        landing=TRIGGERS,
+    ),
+    expect="from in_progress to pending: got P0001, expected 1 rows",
+)
+def test_status_moves_only_along_the_legal_moves(own_stack: Stack, sut: Sut, ids: Ids) -> None:
+    """Of the twelve moves between the four statuses the six legal ones pass, for operators too."""
+    table = sut.dead_letters.table
+    for role in (sut.roles.operator, None):
+        for old in STATUSES:
+            for new in (status for status in STATUSES if status != old):
+                seen, then = _move(own_stack, table, ids, role, old, new)
+                who = f"{role or 'superuser'} moves from {old} to {new}"
+                if (old, new) in MOVES:
+                    assert seen == "1 rows", f"{who}: got {seen}, expected 1 rows"
+                    assert then == new, f"{who}: got status {then}, expected {new}"
+                else:
+                    assert not seen.endswith("rows"), f"{who}: got {seen}, expected a refusal"
+                    assert then == old, f"{who}: got status {then}, expected {old}"
+
+
+def _move(
+    stack: Stack, table: str, ids: Ids, role: str | None, old: str, new: str
+) -> tuple[str, str]:
+    """Bring a new letter to one status and try the next; return what was said, and its status."""
+    row = new_row(ids)
+    with stack.sql.session() as session:
+        taken = said(insert(session, table, row))
+        assert taken == "1 rows", f"premise: plain row: got {taken}, expected 1 rows"
+        session.commit()
+    update = f"UPDATE {table} SET status = %(status)s WHERE task_id = %(task_id)s"
+    with stack.sql.session(role) as session:
+        for step in WAYS[old]:
+            way = said(session.attempt(update, {**row, "status": step}))
+            assert way == "1 rows", (
+                f"{role or 'superuser'} on the way to {old}, to {step}: got {way}, expected 1 rows"
+            )
+        seen = said(session.attempt(update, {**row, "status": new}))
+        session.commit()
+    then = stack.sql.query(f"SELECT status FROM {table} WHERE task_id = %s", (row["task_id"],))
+    return seen, str(then.scalar())
