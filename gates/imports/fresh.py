@@ -39,11 +39,13 @@ def import_in_fresh_interpreter(
     program = PROGRAM.read_text(encoding="utf-8")
     command = [*sut.fill(["{python}"]), "-c", program, json.dumps(asked)]
     done = commands.run(command, env={}, folder=sut.folder)
-    last = (done.output.strip().splitlines() or ["it printed nothing"])[-1]
+    lines = done.output.splitlines() or ["it printed nothing"]
     assert done.exit_status == 0, (
-        f"fresh interpreter: got exit {done.exit_status}, expected 0: {last}"
+        f"fresh interpreter: got exit {done.exit_status}, expected 0: {lines[-1]}"
     )
-    told: Mapping[str, Any] = json.loads(last)
+    # What the modules themselves print on import stands before the answer.
+    start = max(number for number, line in enumerate(lines) if line == "{")
+    told: Mapping[str, Any] = json.loads("\n".join(lines[start:]))
     return told
 
 

@@ -65,7 +65,8 @@ class Eyes:
     def take(self) -> dict[str, Any]:
         """Return what was seen since the last time: events, connections, what is still there."""
         events, self.events = self.events, []
-        left = {name: count - self.before[name] for name, count in alive().items()}
+        before, self.before = self.before, alive()
+        left = {name: count - before[name] for name, count in self.before.items()}
         return {"events": events, "connections": self._caught(), "left": left}
 
     def _caught(self) -> int:
@@ -169,4 +170,4 @@ def main(arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(json.loads(sys.argv[1]))))  # noqa: T201 (its answer)
+    print(json.dumps(main(json.loads(sys.argv[1])), indent=2))  # noqa: T201 (its answer)
