@@ -15,7 +15,15 @@ from typing import Any
 import psycopg
 from psycopg import sql as pgsql
 
-from harness.environments.interface import Completed, Environment, Login, Server
+from harness.environments.interface import (
+    CanPause,
+    CanRestart,
+    Completed,
+    Environment,
+    Login,
+    Server,
+    require,
+)
 from harness.errors import HarnessError, NotReadyError
 from harness.probes.http import HttpProbe
 from harness.probes.process import ProcessProbe
@@ -241,6 +249,41 @@ class Stack:
                 f"{worker.name}: no ping came back within {deadline_s:g} s though the process "
                 "lives; read its log, or raise --ready-deadline on a slow machine"
             )
+
+    # --- the server --------------------------------------------------------------------------
+
+    @contextmanager
+    def server_away(self) -> Iterator[None]:
+        """Stop the stack's own server for the block: connections are refused."""
+        server = require(self.server, CanRestart, "stopping PostgreSQL")
+        self._note_server("stop it, keeping its data")
+        server.halt()
+        try:
+            yield
+        finally:
+            server.resume_service()
+            self._note_server("start it again")
+
+    @contextmanager
+    def server_frozen(self) -> Iterator[None]:
+        """Freeze the stack's own server for the block: connections hang, none is refused."""
+        server = require(self.server, CanPause, "freezing PostgreSQL")
+        self._note_server("freeze it")
+        server.pause()
+        try:
+            yield
+        finally:
+            server.resume()
+            self._note_server("let it go on")
+
+    def _note_server(self, act: str) -> None:
+        data = {"server": f"{self.server.outside.host}:{self.server.outside.port}", "act": act}
+        self.recorder.observe(
+            "environment",
+            f"PostgreSQL {data['server']}: {act}",
+            data=data,
+            text=f"PostgreSQL at {data['server']}: {act}\n",
+        )
 
     # --- faults ------------------------------------------------------------------------------
 
