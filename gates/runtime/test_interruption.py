@@ -1,0 +1,109 @@
+"""Gate runtime: a worker that is told to stop, and one whose database goes away for a while."""
+
+from __future__ import annotations
+
+from gates.patching import patch
+from harness import criterion, falsified_by, settings
+from harness.fixtures import Ids
+from harness.probes.tasks import RESULT_DEADLINE_S, TaskResult
+from harness.probes.worker import Worker
+from harness.stack import POOL_PREFORK, Stack
+from harness.sut import Sut
+from harness.wait import wait_until
+
+SCAN, SCANNED = "app.tasks.maintenance.scan_for_pii_contamination", "attribution_events"
+CHILDREN = 2
+HELD_DEADLINE_S, WATCHED_S = 15.0, 1.0
+
+_WAITING = """
+SELECT pid, query FROM pg_stat_activity
+ WHERE datname = current_database() AND usename = %s
+   AND wait_event_type = 'Lock' AND position(%s IN query) > 0
+"""
+
+
+@criterion("RUN-04")
+@falsified_by(
+    settings("cold-shutdown", {"REMAP_SIGTERM": "SIGQUIT"}),
+    expect="task that ran when the worker was told to stop: got",
+)
+@falsified_by(
+    patch("impatient-shutdown", "runtime/falsifiers/impatient_shutdown.py"),
+    expect="worker that was told to stop while its task ran: got exit",
+)
+def test_warm_shutdown_finishes_the_running_task(own_stack: Stack, sut: Sut, ids: Ids) -> None:
+    """Told to stop while a lock holds its task, a worker goes on, ends the task, then itself."""
+    with own_stack.running_worker(pool=POOL_PREFORK, concurrency=1) as worker:
+        own_stack.wait_ready(worker)
+        with own_stack.sql.session() as session:
+            session.query(f"LOCK TABLE {SCANNED} IN ACCESS EXCLUSIVE MODE")
+            task_id = own_stack.tasks.publish(SCAN, (), {sut.tenancy.key: ids.uuid()})
+            held = wait_until(
+                lambda: own_stack.sql.query(_WAITING, (sut.worker.role, SCANNED)).rows,
+                deadline_s=HELD_DEADLINE_S,
+                interval_s=0.1,
+            )
+            assert held, f"task {SCAN}: got no session waiting for {SCANNED}, expected it running"
+            worker.signal()
+            status = worker.wait_exit(deadline_s=WATCHED_S)
+            assert status is None, (
+                f"worker that was told to stop while its task ran: got exit {status}, expected it "
+                "to go on until the task has ended"
+            )
+            session.rollback()
+        status = worker.wait_exit()
+        assert status == 0, f"worker after its last task: got exit {status}, expected 0"
+        result = own_stack.tasks.result(task_id, deadline_s=1.0)
+        assert result.state == "SUCCESS", (
+            f"task that ran when the worker was told to stop: got {result.state}, expected SUCCESS"
+        )
+        runs = worker.log().matching(
+            **{sut.logs.message: sut.logs.success, sut.logs.task_id: task_id}
+        )
+        assert len(runs) == 1, f"runs of that task in the log: got {len(runs)}, expected 1"
+
+
+@criterion("RUN-06")
+@falsified_by(
+    patch("no-reconnect", "runtime/falsifiers/no_reconnect.py"),
+    expect="worker after PostgreSQL's restart: got exit",
+)
+@falsified_by(
+    patch("stale-connections", "runtime/falsifiers/stale_connections.py"),
+    expect="pings after PostgreSQL's restart: got",
+)
+def test_worker_survives_a_restart_of_postgresql(own_server_stack: Stack) -> None:
+    """The same worker, both its children connected before, runs tasks again after a restart."""
+    stack = own_server_stack
+    with stack.running_worker(pool=POOL_PREFORK, concurrency=CHILDREN) as worker:
+        stack.wait_ready(worker)
+        busy = wait_until(
+            lambda: {result.value["pid"] for result in ping_all(stack, worker)},
+            lambda pids: len(pids) == CHILDREN,
+            deadline_s=HELD_DEADLINE_S,
+        )
+        assert len(busy) == CHILDREN, (
+            f"children that ran a ping before: got {len(busy)}, expected {CHILDREN}"
+        )
+        with stack.server_away():
+            away = not stack.server.answers()
+            worker.wait_exit(deadline_s=WATCHED_S)
+        assert away, "PostgreSQL, halted: got an answer, expected none"
+        states = [result.state for result in ping_all(stack, worker)]
+        status = worker.wait_exit(deadline_s=0)
+        assert status is None, (
+            f"worker after PostgreSQL's restart: got exit {status}, expected it to live on"
+        )
+        assert states == ["SUCCESS"] * len(states), (
+            f"pings after PostgreSQL's restart: got {states}, expected SUCCESS of each"
+        )
+
+
+def ping_all(stack: Stack, worker: Worker) -> list[TaskResult]:
+    """Run enough pings at once to keep every child busy; a dead worker is not waited for."""
+    ping, probe = stack.sut.ping, stack.tasks
+    published = [probe.publish(ping.task, (), ping.arguments) for _ in range(4 * CHILDREN)]
+    return [
+        probe.result(task_id, deadline_s=RESULT_DEADLINE_S if worker.alive else 0.1)
+        for task_id in published
+    ]
