@@ -163,30 +163,36 @@ def judge_proof(event: ProofEvent | None, *, broken: str = "") -> tuple[Falsific
         The falsification, and the message to show: what the check said, or why it is void.
 
     """
+    if event is None and broken:
+        return Falsification.VOID, f"the proof broke before its end: {broken}"
     if event is None:
-        if broken:
-            return Falsification.VOID, f"the proof broke before its end: {broken}"
         return Falsification.UNPROVEN, "did not run"
-    if event.baseline != "pass":
-        return Falsification.VOID, f"baseline was not green: {event.baseline}"
-    if event.refusal:
-        return Falsification.VOID, f"the fault could not be injected: {event.refusal}"
-    if not _landed(event):
-        seen = event.fingerprint_after
-        return Falsification.VOID, f"the fault did not land: the fingerprint stayed {seen!r}"
-    if event.faulted == "pass":
+    if event.baseline == event.faulted == "pass" and _landed(event):
         return Falsification.BLIND, "the check stayed green under the fault"
+    why_void = _why_void(event)
+    if why_void:
+        return Falsification.VOID, why_void
+    return Falsification.PROVEN, _first_line(event.faulted)
+
+
+def _why_void(event: ProofEvent) -> str:
+    """Return which step did not happen as it must; empty when all did."""
+    if event.baseline != "pass":
+        return f"baseline was not green: {event.baseline}"
+    if event.refusal:
+        return f"the fault could not be injected: {event.refusal}"
+    if not _landed(event):
+        return f"the fault did not land: the fingerprint stayed {event.fingerprint_after!r}"
     if event.faulted_category != "assertion":
-        return (
-            Falsification.VOID,
-            f"red by {event.faulted_category}, not by an assertion: {event.faulted}",
-        )
-    if event.expected not in event.faulted:
-        return (
-            Falsification.VOID,
-            f"red for another reason: expected {event.expected!r} in {event.faulted!r}",
-        )
-    return Falsification.PROVEN, event.faulted
+        return f"red by {event.faulted_category}, not by an assertion: {event.faulted}"
+    said = _first_line(event.faulted)  # what follows it is pytest's own
+    if event.expected not in said:
+        return f"red for another reason: expected {event.expected!r} in {said!r}"
+    return ""
+
+
+def _first_line(message: str) -> str:
+    return message.splitlines()[0] if message else ""
 
 
 def roll_up(

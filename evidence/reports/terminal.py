@@ -6,6 +6,8 @@ Owns the look. Leaves the arithmetic to `evidence.reports.gaps`. pytest's last l
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich import box
 from rich.table import Table
 from rich.text import Text
@@ -27,6 +29,10 @@ _RESULT_STYLES = {
     Result.PARTIAL: "bold yellow",
     Result.BLOCKED: "bold red",
 }
+_ALWAYS = (Outcome.PASS, Outcome.FAIL, Outcome.ERROR)
+_LINE_LIMIT = 300
+"""How much of a message a line shows; the report has all of it."""
+
 _HEADINGS = {
     Outcome.INCONCLUSIVE: "incon-\nclusive",
     Outcome.NOTAPPLICABLE: "not ap-\nplicable",
@@ -36,18 +42,23 @@ _HEADINGS = {
 
 
 def gate_table(run: Run) -> Table:
-    """Return a table with a row for each gate and a last one for the run."""
+    """Return a table with a row for each gate and a last one for the run.
+
+    Outcomes that nobody had, other than pass, fail and error, get no column.
+    """
     table = Table(box=box.SIMPLE, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
+    rows, total = gate_rows(run), total_row(run)
+    shown = [outcome for outcome in ORDER if outcome in _ALWAYS or total.counts[outcome]]
     table.add_column("gate", no_wrap=True)
-    table.add_column("crit-\neria", justify="right")
-    for outcome in ORDER:
-        table.add_column(_HEADINGS.get(outcome, WORDS[outcome]), justify="right")
+    table.add_column("criteria", justify="right", no_wrap=True)
+    for outcome in shown:
+        heading = _HEADINGS.get(outcome, WORDS[outcome])
+        table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("proven", justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
-    rows = gate_rows(run)
     for row in rows:
-        table.add_row(*_cells(row), end_section=row is rows[-1])
-    table.add_row(*_cells(total_row(run)), style="bold")
+        table.add_row(*_cells(row, shown), end_section=row is rows[-1])
+    table.add_row(*_cells(total, shown), style="bold")
     return table
 
 
@@ -56,22 +67,34 @@ def gate_lines(run: Run) -> tuple[Text, ...]:
 
     A criterion that is released under a waiver is shown too.
     """
-    lines = [_line(verdict) for verdict in open_verdicts(run) if _needs_line(verdict)]
-    shown = tuple(f"{verdict.id} " for verdict in run.criteria)
-    lines += [Text(reason) for reason in run.reasons if not reason.startswith(shown)]
+    lines: dict[str, list[Verdict]] = {}
+    for verdict in open_verdicts(run):
+        if _needs_line(verdict):
+            lines.setdefault(_said(verdict), []).append(verdict)
+    said = [_line(alike) for alike in lines.values()]
+    told = (*(f"{verdict.id} " for verdict in run.criteria), *_gates_left_out(run))
+    said += [Text(reason) for reason in run.reasons if not reason.startswith(told)]
     unproven = total_row(run).unproven
     if unproven:
-        lines.append(Text(f"{unproven} passing criteria have no falsifier yet: unproven", "dim"))
-    return tuple(lines)
+        said.append(Text(f"{unproven} passing criteria have no falsifier yet: unproven", "dim"))
+    return tuple(said)
+
+
+def _gates_left_out(run: Run) -> list[str]:
+    """Return how the reasons of gates begin that the selection left out as a whole."""
+    looked_at = {v.gate for v in run.criteria if v.outcome is not Outcome.NOTSELECTED}
+    return [f"gate {row.gate}: " for row in gate_rows(run) if row.gate not in looked_at]
 
 
 def _needs_line(verdict: Verdict) -> bool:
-    """Say whether a verdict gets a line of its own; passes without a falsifier are only counted."""
+    """Say whether a verdict gets a line; passes without a falsifier are only counted."""
+    if verdict.outcome is Outcome.NOTSELECTED:
+        return False
     return verdict.outcome is not Outcome.PASS or verdict.falsifiers > 0
 
 
-def _cells(row: GateRow) -> list[Text]:
-    counts = [_count(row.counts[outcome], _STYLES[outcome]) for outcome in ORDER]
+def _cells(row: GateRow, shown: Sequence[Outcome]) -> list[Text]:
+    counts = [_count(row.counts[outcome], _STYLES[outcome]) for outcome in shown]
     proofs = f"{row.proven}/{row.declared}" if row.declared else "–"
     result = Text(row.result.value, _RESULT_STYLES[row.result])
     if row.waived:
@@ -83,15 +106,19 @@ def _count(count: int, style: str) -> Text:
     return Text(str(count), style) if count else Text("·", "dim")
 
 
-def _line(verdict: Verdict) -> Text:
-    line = Text(f"{verdict.id} ", "bold")
+def _line(alike: Sequence[Verdict]) -> Text:
+    """Return one line for verdicts of which the same is said."""
+    verdict = alike[0]
+    line = Text(f"{', '.join(one.id for one in alike)} ", "bold")
     line.append(WORDS[verdict.outcome], _STYLES[verdict.outcome])
-    if verdict.cause:
-        line.append(f" ({verdict.cause.value})")
-    if verdict.outcome is Outcome.PASS:
-        line.append(f", {verdict.falsification.value}", "bold yellow")
-    line.append(f": {_reason(verdict)}")
+    line.append(_said(verdict).removeprefix(WORDS[verdict.outcome]))
     return line
+
+
+def _said(verdict: Verdict) -> str:
+    cause = f" ({verdict.cause.value})" if verdict.cause else ""
+    proofs = f", {verdict.falsification.value}" if verdict.outcome is Outcome.PASS else ""
+    return f"{WORDS[verdict.outcome]}{cause}{proofs}: {_reason(verdict)[:_LINE_LIMIT]}"
 
 
 def _reason(verdict: Verdict) -> str:

@@ -110,7 +110,7 @@ def test_show_prints_the_gates_and_what_is_open(bundle: Path) -> None:
     done = gateproof("show", bundle)
     assert done.exit_code == 0, done.output
     lines = [" ".join(line.split()) for line in done.output.splitlines()]
-    assert "rls 2 1 1 · · · · · 1/1 blocked" in lines
+    assert "rls 2 1 1 · · 1/1 blocked" in lines
     assert "RLS-02 fail (gate_violation): tenant A: got 5 rows, expected 3" in lines
     assert lines[-1] == "blocked (exit status 1); not verified by this command"
 

@@ -13,10 +13,12 @@ from evidence.model import RunEvent
 
 
 def ticking() -> dt.datetime:
+    """A clock that stands still."""
     return dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 
 
 def write(path: Path, count: int, writer: str = "main") -> Journal:
+    """Write some records and leave the journal open."""
     journal = Journal(path, writer=writer, clock=ticking)
     for number in range(count):
         journal.append(RunEvent, event="started", data={"number": number})

@@ -35,10 +35,12 @@ DIGEST = "sha256:" + "0" * 64
 
 
 def entry(**fields: Any) -> dict[str, Any]:
+    """The fields of every record."""
     return {"writer": "main", "seq": 0, "at": AT, **fields}
 
 
 def phase(when: str, category: str = "none", message: str = "", part: str = "check") -> Record:
+    """A phase that passed, or raised with a category."""
     return PhaseEvent(
         **entry(
             item=ITEM,
@@ -54,6 +56,7 @@ def phase(when: str, category: str = "none", message: str = "", part: str = "che
 
 
 def observation() -> Record:
+    """Something that was seen by the check."""
     return Observation(
         **entry(
             criterion="XYZ-01",
@@ -69,15 +72,18 @@ def observation() -> Record:
 
 
 def state(environment: str) -> Record:
+    """What was still alive after a red."""
     return StateEvent(**entry(item=ITEM, part="check", environment=environment))
 
 
 def collected(*, selected: bool = True, falsifiers: tuple[str, ...] = ()) -> Record:
+    """What collection said."""
     told = {"item": ITEM, "selected": selected, "falsifiers": list(falsifiers)}
     return RunEvent(**entry(event="collected", data={"XYZ-01": told}))
 
 
 def proof(**fields: Any) -> ProofEvent:
+    """A proof in which everything went as it must, with changes."""
     told = {
         "item": ITEM,
         "criterion": "XYZ-01",
@@ -95,6 +101,7 @@ def proof(**fields: Any) -> ProofEvent:
 
 
 def verdict_of(*records: Record, waivers: tuple[Waiver, ...] = ()) -> Verdict:
+    """Derive the verdict on the one criterion."""
     return derive([CRITERION], records, waivers, today=TODAY)[0]
 
 
@@ -194,6 +201,7 @@ def test_proof_is_proven_when_the_fault_brings_the_predicted_message() -> None:
         ({"faulted": "pass"}, Falsification.BLIND, "stayed green"),
         ({"faulted_category": "other"}, Falsification.VOID, "red by other"),
         ({"faulted_category": "limit"}, Falsification.VOID, "red by limit"),
+        ({"faulted": "no\nsees 5"}, Falsification.VOID, "red for another reason"),
         ({"faulted": "another reason"}, Falsification.VOID, "red for another reason"),
     ],
 )
@@ -225,6 +233,7 @@ def test_falsification_of_a_criterion_is_its_worst_proof() -> None:
 
 
 def waiver(expires: str) -> Waiver:
+    """A waiver of the one criterion."""
     return Waiver(criterion="XYZ-01", reason="known and planned", owner="ops", expires=expires)
 
 
@@ -250,6 +259,7 @@ def test_waiver_does_not_cover_an_error() -> None:
 
 
 def verdict(outcome: Outcome, cause: Cause | None = None, **fields: Any) -> Verdict:
+    """A verdict on the one criterion."""
     told = {
         "message": "m",
         "duration_s": 0.0,
