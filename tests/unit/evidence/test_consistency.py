@@ -51,6 +51,16 @@ def _bad_journal(bundle: Path) -> None:
     (bundle / "data/journal.jsonl").write_text('{"kind":"rumour"}\n')
 
 
+def _cut_journal(bundle: Path) -> None:
+    path = bundle / "data/journal.jsonl"
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def _duplicate_in_journal(bundle: Path) -> None:
+    path = bundle / "data/journal.jsonl"
+    path.write_text(path.read_text().replace('"kind":"run"', '"kind":"phase","kind":"run"', 1))
+
+
 def _duplicate_in_proof(bundle: Path) -> None:
     (bundle / "data/proofs/RLS-01/drop-policy.json").write_text('{"result":"void","result":"ok"}')
 
@@ -87,6 +97,14 @@ def _duplicate_in_proof(bundle: Path) -> None:
             id="capture",
         ),
         pytest.param(_bad_journal, "JSON_MALFORMED", "data/journal.jsonl", "line 1", id="journal"),
+        pytest.param(_cut_journal, "JSON_MALFORMED", "data/journal.jsonl", "cut off", id="cut"),
+        pytest.param(
+            _duplicate_in_journal,
+            "JSON_DUPLICATE_KEY",
+            "data/journal.jsonl",
+            "line 1: JSON object: got the key 'kind' twice",
+            id="journal-key",
+        ),
         pytest.param(
             _duplicate_in_proof,
             "JSON_DUPLICATE_KEY",

@@ -206,6 +206,18 @@ def test_page_cuts_long_captures(run: Run, records: tuple[Record, ...], data: Pa
     assert ALL_EXCERPTS < 15_000_000
 
 
+def test_page_stops_quoting_captures_when_it_is_full(
+    run: Run, records: tuple[Record, ...], data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Past the room for all excerpts a capture is linked and not quoted."""
+    first, second = (verdict.captures[0] for verdict in run.criteria[:2])
+    monkeypatch.setattr("evidence.reports.html.ALL_EXCERPTS", (data / first).stat().st_size)
+    page = Page(render(run, records=records, captures_root=data))
+    assert "select count(*) from t;" in page.text
+    assert "GET /health" not in page.text
+    assert {f"./{first}", f"./{second}"} <= set(page.links)
+
+
 def test_page_says_when_a_capture_is_missing(
     run: Run, records: tuple[Record, ...], data: Path
 ) -> None:
