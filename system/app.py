@@ -43,14 +43,17 @@ def make_app(environment: dict[str, str]) -> Celery:
         eager = settings.eager_from(environment)
     except ConfigurationError:
         connections, eager = None, False
+    broker_url = connections.broker_url if connections else unconfigured.URL
+    result_backend = connections.result_backend if connections else unconfigured.URL
+    # As read and write URL, and as backend_cls: only these outrank the raw CELERY_* variables,
+    # which celery reads by itself, before any clean-up.
     made = Celery(
         "system",
-        # Given here and as read and write URL: only these outrank the raw CELERY_* variables,
-        # which celery reads by itself, before any clean-up.
-        backend=connections.result_backend if connections else unconfigured.URL,
-        broker_read_url=connections.broker_url if connections else unconfigured.URL,
-        broker_write_url=connections.broker_url if connections else unconfigured.URL,
+        backend=result_backend,
+        broker_read_url=broker_url,
+        broker_write_url=broker_url,
     )
+    made.backend_cls = result_backend
     made.conf.update(_configuration(eager=eager))
     return made
 

@@ -32,7 +32,7 @@ LINE_LIMIT = select.PIPE_BUF
 HIDDEN = "[hidden]"
 DRAIN_DEADLINE_S = 2.0
 
-_FIRST = ("timestamp", "level", "logger", "message", *TASK_FIELDS)
+_CUT = "…"
 _POSTGRESQL = re.compile(r"((?:\w+\+)*postgres(?:ql)?(?:\+\w+)?)://[^\s'\"<>]+", re.IGNORECASE)
 _USERINFO = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://[^\s/'\"@]*@")
 # Shorter passwords occur in ordinary words; they are still hidden where they stand in a URL.
@@ -170,11 +170,12 @@ def fit(fields: dict[str, Any], limit: int = LINE_LIMIT) -> str:
     while len(line) >= limit:
         longest = max(fields, key=lambda key: len(json.dumps(fields[key])))
         text = fields[longest] if isinstance(fields[longest], str) else str(fields[longest])
-        if len(text) <= 1:
+        if len(text) <= len(_CUT):
             break
-        # A character takes up to 12 bytes as an escape: halving gets there in a few rounds.
-        keep = max(0, min(len(text) // 2, len(text) - (len(line) - limit)))
-        fields = {**fields, longest: f"{text[:keep]}…"}
+        # Escapes make some characters up to 12 bytes long: cut in proportion, and look again.
+        size = len(json.dumps(text))
+        keep = len(text) * max(0, size - (len(line) - limit) - 8) // size
+        fields = {**fields, longest: text[: min(keep, len(text) - len(_CUT) - 1)] + _CUT}
         line = json.dumps(fields)
     return line
 

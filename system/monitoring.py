@@ -62,7 +62,14 @@ class _Handler(BaseHTTPRequestHandler):
         elif self.command not in {"GET", "HEAD"}:
             self.send_error(HTTPStatus.METHOD_NOT_ALLOWED)
         else:
-            self._send(endpoint())
+            self._send(self._answer_of(endpoint))
+
+    def _answer_of(self, endpoint: Callable[[], Response]) -> Response:
+        try:
+            return endpoint()
+        except Exception:
+            log.exception("endpoint broke", path=urlsplit(self.path).path)
+            return _json(500, {"error": "internal server error"})
 
     def _send(self, response: Response) -> None:
         self.send_response(response.status)

@@ -179,7 +179,7 @@ def sqlalchemy_url(url: str, *, name: str) -> str:
     """
     if not url:
         raise ConfigurationError(
-            f"{name}: got nothing, expected a PostgreSQL URL; set it to postgresql://user@host/name"
+            f"{name}: got nothing, expected a PostgreSQL URL; set it to the database's"
         )
     scheme = url.partition("://")[0] if "://" in url else ""
     dialect, _, driver = scheme.partition("+")
@@ -193,7 +193,7 @@ def sqlalchemy_url(url: str, *, name: str) -> str:
     except (ArgumentError, ValueError):
         # The cause repeats parts of the URL, so it is not chained.
         raise ConfigurationError(
-            f"{name}: got a URL that cannot be read, expected postgresql://user@host:port/name; "
+            f"{name}: got a URL that cannot be read, expected user, host, port and database; "
             "correct it, and percent-encode special characters"
         ) from None
     cleaned = parsed.set(drivername=f"postgresql+{DRIVER}", query=_libpq_query(parsed.query))

@@ -34,6 +34,9 @@ from system.monitoring import Server, endpoints_of, serve
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
 
+# The one pool whose module is not named as the option that chooses it.
+_POOLS = {"celery.concurrency.thread": "threads"}
+
 log = structlog.get_logger("system.worker")
 
 
@@ -124,7 +127,7 @@ def _reporter(app: Celery, monitoring: settings.Monitoring) -> Any:
             result_backend=settings.scheme_of(app.backend_cls or app.conf.result_backend or ""),
             eager=bool(app.conf.task_always_eager),
             queues=sorted(app.amqp.queues.consume_from),
-            pool=pool.rpartition(".")[2],
+            pool=_POOLS.get(pool, pool.rpartition(".")[2]),
             concurrency=instance.concurrency,
             metrics_address=monitoring.address,
             metrics_port=monitoring.port,
@@ -152,4 +155,6 @@ def _child(server: Server, output: logs.Output) -> Any:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    # Everything is put away by now; an ordinary exit would wait a second for billiard's sleeping
+    # timeout thread, and could still print a line that is no object.
+    os._exit(main(sys.argv[1:]))

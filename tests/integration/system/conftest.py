@@ -127,6 +127,7 @@ def _spawn(
                 **clean_environment(),
                 "DATABASE_URL": database.dsn("app_user"),
                 "CELERY_METRICS_PORT": str(port),
+                "TMPDIR": str(output.parent),
                 **environment,
             },
             stdout=stream,
@@ -137,12 +138,9 @@ def _spawn(
 
 
 def _end(worker: Worker) -> None:
-    """Stop a worker, by force if it does not go; its children die with it."""
-    try:
-        worker.stop(deadline_s=10)
-    except subprocess.TimeoutExpired:
-        worker.process.kill()
-        worker.process.wait(10)
+    """End a worker by force: its children die with it, its files are in the test's folder."""
+    worker.process.kill()
+    worker.process.wait(10)
 
 
 def _database(server: Server, template: str | None) -> Iterator[Database]:

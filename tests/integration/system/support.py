@@ -13,13 +13,18 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import httpx
 import psycopg
 from psycopg import sql
+
+from system.app import make_app
+from system.transport import broker
 
 ROOT = Path(__file__).resolve().parents[3]
 PROVISION = ROOT / "migrations" / "provision"
@@ -167,6 +172,18 @@ class Worker:
         """Where its endpoints are."""
         return f"http://127.0.0.1:{self.port}"
 
+    def ask(self, path: str, method: str = "GET") -> httpx.Response:
+        """Send one request to its endpoints."""
+        return httpx.request(method, self.url + path, timeout=10)
+
+    def total(self, family: str, task_name: str) -> float:
+        """Return one sample of `/metrics`."""
+        for line in self.ask("/metrics").text.splitlines():
+            name, _, value = line.rpartition(" ")
+            if name == f'{family}{{task_name="{task_name}"}}':
+                return float(value)
+        raise AssertionError(f"no sample {family} for {task_name}")
+
     def text(self) -> str:
         """Return everything on standard output and error so far."""
         return self.output.read_text(encoding="utf-8")
@@ -198,3 +215,57 @@ class Worker:
 
 
 StartWorker = Callable[..., Worker]
+
+
+class Client:
+    """Publishes to one database's broker and reads its results, as anyone's code would."""
+
+    def __init__(self, database: Database) -> None:
+        self._app = make_app({"DATABASE_URL": database.dsn("app_user")})
+
+    def publish(
+        self, name: str, kwargs: dict[str, Any], *, correlation_id: str | None = None
+    ) -> str:
+        """Publish one task and return its id."""
+        headers = {"correlation_id": correlation_id} if correlation_id else {}
+        return str(self._app.send_task(name, kwargs=kwargs, headers=headers).id)
+
+    def run_with_id(self, name: str, **kwargs: Any) -> tuple[str, Any]:
+        """Publish one task, and return its id and its result."""
+        task_id = self.publish(name, kwargs)
+        return task_id, self._app.AsyncResult(task_id).get(timeout=20, interval=0.02)
+
+    def run(self, name: str, **kwargs: Any) -> Any:
+        """Publish one task, and return its result."""
+        return self.run_with_id(name, **kwargs)[1]
+
+    def run_many(self, name: str, count: int, **kwargs: Any) -> list[Any]:
+        """Publish several tasks at once, and return their results."""
+        ids = [self.publish(name, kwargs) for _ in range(count)]
+        return [self._app.AsyncResult(task_id).get(timeout=20, interval=0.02) for task_id in ids]
+
+    def fail(self, name: str, **kwargs: Any) -> tuple[str, str]:
+        """Publish one task that must fail, and return its id and its error."""
+        task_id = self.publish(name, kwargs)
+        result = self._app.AsyncResult(task_id)
+        error = result.get(timeout=20, interval=0.02, propagate=False)
+        assert result.state == "FAILURE"
+        return task_id, f"{type(error).__name__}: {error}"
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._app.backend.session_manager.invalidate(self._app.backend.url)
+        self._app.close()
+        for engine, _ in broker._ENGINES.values():
+            engine.dispose()
+        broker._ENGINES.clear()
+
+
+@contextmanager
+def make_client(database: Database) -> Iterator[Client]:
+    """Give a client of a database."""
+    made = Client(database)
+    try:
+        yield made
+    finally:
+        made.close()

@@ -1,0 +1,111 @@
+"""The app: its tasks, queues and routes, and that importing it does nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from system.app import make_app
+from system.errors import ConfigurationError
+from system.settings import QUEUES
+
+TASKS = {
+    "app.tasks.attribution.recompute_window",
+    "app.tasks.housekeeping.ping",
+    "app.tasks.llm.budget_optimization",
+    "app.tasks.llm.explanation",
+    "app.tasks.llm.investigation",
+    "app.tasks.llm.route",
+    "app.tasks.maintenance.enforce_data_retention",
+    "app.tasks.maintenance.refresh_all_materialized_views",
+    "app.tasks.maintenance.scan_for_pii_contamination",
+}
+_LOOK = """
+import json, os, socket, sys, threading
+
+opened = []
+sys.addaudithook(lambda event, _: opened.append(event) if event.startswith("socket.") else None)
+import {module}
+from system.app import app
+print(json.dumps({{
+    "threads": [thread.name for thread in threading.enumerate()],
+    "sockets": [event for event in opened if event in ("socket.connect", "socket.bind")],
+    "tasks": [name for name in app.tasks if name.startswith("app.tasks.")],
+    "eager": app.conf.task_always_eager,
+    "environment": [name for name in os.environ if name.startswith("PROMETHEUS")],
+    "brokers": [name for name in ("redis", "pika", "kafka", "librabbitmq") if name in sys.modules],
+}}))
+"""
+
+
+@pytest.mark.parametrize("module", ["system.app", "system.worker"])
+def test_import_does_nothing(module: str) -> None:
+    """A fresh interpreter with nothing set imports it, and opens and starts nothing."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", _LOOK.format(module=module)],
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    seen = json.loads(done.stdout)
+    assert set(seen.pop("tasks")) == TASKS
+    assert seen == {
+        "threads": ["MainThread"],
+        "sockets": [],
+        "eager": False,
+        "environment": [],
+        "brokers": [],
+    }
+
+
+def test_queues_are_the_four() -> None:
+    """Four queues are declared, each bound to its own keys, and no other is made on demand."""
+    app = make_app({})
+    bound = {queue.name: queue.routing_key for queue in app.amqp.queues.values()}
+    assert bound == {name: f"{name}.#" for name in QUEUES}
+    assert app.conf.task_create_missing_queues is False
+
+
+@pytest.mark.parametrize("name", sorted(TASKS))
+def test_task_routes_to_its_queue(name: str) -> None:
+    """Each task goes to the queue in its name, with that queue's key."""
+    queue = name.split(".")[2]
+    route = make_app({}).amqp.router.route({}, name)
+    assert (route["queue"].name, route["routing_key"]) == (queue, f"{queue}.task")
+
+
+def test_publisher_without_a_dsn_is_told() -> None:
+    """Publishing with nothing set says which variable is missing, instead of trying elsewhere."""
+    app = make_app({})
+    with pytest.raises(ConfigurationError, match="DATABASE_URL: got nothing"):
+        app.send_task("app.tasks.housekeeping.ping")
+
+
+def test_result_without_a_dsn_is_told() -> None:
+    """Asking for a result with nothing set says which variable is missing."""
+    with pytest.raises(ConfigurationError, match="DATABASE_URL: got nothing"):
+        make_app({}).AsyncResult("x").get(timeout=1)
+
+
+def test_raw_variables_do_not_outrank_the_clean_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The CELERY_* variables, which celery reads by itself, reach it cleaned up only."""
+    for name in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"):
+        monkeypatch.setenv(name, "postgresql+asyncpg://u:p@h/d?ssl=true")
+    app = make_app({"DATABASE_URL": "postgresql://u:p@h/d", **os.environ})
+    url = "postgresql+psycopg2://u:p@h/d?sslmode=require"
+    assert app.connection_for_write().hostname == url
+    assert app.connection_for_read().transport_cls == "sqla"
+    assert app.backend.url == url
+
+
+def test_eager_mode_is_honoured() -> None:
+    """Eager mode is on exactly where the environment asks for it."""
+    base = {"DATABASE_URL": "postgresql://u:p@h/d"}
+    assert make_app({**base, "CELERY_TASK_ALWAYS_EAGER": "1"}).conf.task_always_eager is True
+    assert make_app(base).conf.task_always_eager is False

@@ -1,0 +1,56 @@
+"""Parts of tasks that need no database."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+
+from system.tasks import maintenance
+from system.tasks.attribution import moment
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("2026-01-02T03:04:05Z", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)),
+        ("2026-01-02", datetime(2026, 1, 2, tzinfo=UTC)),
+        ("2026-01-02T03:00:00+02:00", datetime(2026, 1, 2, 1, tzinfo=UTC)),
+        (datetime(2026, 1, 2), datetime(2026, 1, 2, tzinfo=UTC)),  # noqa: DTZ001 (the case)
+        (
+            datetime(2026, 1, 2, 1, tzinfo=timezone(timedelta(hours=1))),
+            datetime(2026, 1, 2, tzinfo=UTC),
+        ),
+    ],
+)
+def test_moment_is_aware(given: str | datetime, expected: datetime) -> None:
+    """A time is aware, and UTC where nothing else is said."""
+    assert moment(given, name="window_start") == expected
+
+
+@pytest.mark.parametrize("given", ["", "soon", None, 7])
+def test_moment_refuses_what_is_no_time(given: str) -> None:
+    """What is no time is refused, with the argument's name."""
+    with pytest.raises(ValueError, match=r"window_end: got .*, expected an ISO 8601 time"):
+        moment(given, name="window_end")
+
+
+@pytest.mark.parametrize("given", [0, -1, 1.5, "3", True, None])
+def test_retention_refuses_what_is_no_number_of_days(given: object) -> None:
+    """A retention of less than a day, or of no whole number, deletes nothing."""
+    function = maintenance.enforce_data_retention.run.__wrapped__
+    with pytest.raises(ValueError, match=r"retention_days: got .*, expected a whole number from 1"):
+        function("tenant", given, connection=None)
+
+
+@pytest.mark.parametrize("text", ["4111 1111 1111 1111", "4111-1111-1111-1111", "378282246310005"])
+def test_card_pattern_finds_cards(text: str) -> None:
+    """Card numbers are found, in groups or not."""
+    assert re.search(maintenance.CARD_NUMBER, f'{{"n": "{text}"}}')
+
+
+@pytest.mark.parametrize("text", ["1700000000000", "123 456", "2026-01-02T03:04:05.123456"])
+def test_card_pattern_leaves_other_numbers(text: str) -> None:
+    """Times and short numbers are no cards."""
+    assert not re.search(maintenance.CARD_NUMBER, f'{{"n": "{text}"}}')
