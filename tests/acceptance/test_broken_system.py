@@ -1,0 +1,83 @@
+"""A broken system: the gates go red, on the right criteria, and blame the system."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gates.taxonomy.miniature import Miniature
+from tests.acceptance.conftest import break_file, judge_copy
+
+
+def violations(ran: Miniature) -> set[str]:
+    """Return the criteria that failed as violations; anything else that is red is a surprise."""
+    red = {
+        verdict["id"]: (verdict["outcome"], verdict["cause"])
+        for verdict in ran.run["criteria"]
+        if verdict["outcome"] not in ("pass", "notselected")
+    }
+    assert set(red.values()) <= {("fail", "gate_violation")}, ran.output
+    assert ran.exit_status == (1 if red else 100), ran.output
+    return set(red)
+
+
+def test_untouched_copy_is_green(system_copy: Path, tmp_path: Path) -> None:
+    """A copy elsewhere, named by its sut.toml, is proved like the original: the controls' control.
+
+    The bundle is bound to the copy: it is no git checkout, so there is no commit to name.
+    """
+    ran = judge_copy(system_copy, tmp_path, "rls", "queues", "dlq", "observability")
+    assert violations(ran) == set()
+    assert ran.run["bindings"]["commit"] is None
+
+
+def test_dropped_policy_is_a_violation_of_tenancy(system_copy: Path, tmp_path: Path) -> None:
+    """Without its policy, attribution_events shows a tenant nothing, not even its own."""
+    revision = system_copy / "migrations/versions/core/core_0001_attribution_events.py"
+    break_file(
+        revision,
+        "GRANT SELECT, INSERT, UPDATE, DELETE ON attribution_events",
+        "DROP POLICY tenant_isolation ON attribution_events;\n"
+        "GRANT SELECT, INSERT, UPDATE, DELETE ON attribution_events",
+    )
+    red = violations(judge_copy(system_copy, tmp_path, "rls"))
+    assert {"RLS-01", "RLS-02", "RLS-03"} <= red
+    assert "RLS-07" not in red, "the refusal of a task without tenant needs no policy"
+
+
+def test_renamed_task_is_a_violation_of_names_and_routes(system_copy: Path, tmp_path: Path) -> None:
+    """A task under another name is missing under its own."""
+    break_file(
+        system_copy / "system/tasks/llm.py",
+        'name="app.tasks.llm.investigation"',
+        'name="app.tasks.llm.investigate"',
+    )
+    red = violations(judge_copy(system_copy, tmp_path, "imports", "queues"))
+    assert {"IMP-03", "QUE-04"} <= red
+    assert not red & {"IMP-01", "IMP-02", "QUE-01", "QUE-03"}
+
+
+def test_removed_failure_handler_is_a_violation_of_dead_letters(
+    system_copy: Path, tmp_path: Path
+) -> None:
+    """Tasks still fail and say so; nothing is kept of them."""
+    break_file(
+        system_copy / "system/dead_letters.py",
+        "    signals.task_failure.connect(",
+        "    signals.task_unknown.connect(",
+    )
+    red = violations(judge_copy(system_copy, tmp_path, "dlq", "queues"))
+    assert {"DLQ-03", "DLQ-04", "DLQ-05", "DLQ-06"} <= red
+    assert not red & {"DLQ-01", "DLQ-02", "DLQ-11", "DLQ-12"}
+    assert not any(criterion.startswith("QUE") for criterion in red)
+
+
+def test_constant_health_is_a_violation_of_observability(system_copy: Path, tmp_path: Path) -> None:
+    """A health endpoint that says ok without looking is right only while nothing is wrong."""
+    break_file(
+        system_copy / "system/health.py",
+        "            parts[name] = OK if flight.ended.is_set() and flight.healthy else ERROR",
+        "            parts[name] = OK",
+    )
+    red = violations(judge_copy(system_copy, tmp_path, "observability"))
+    assert "OBS-05" in red
+    assert "OBS-04" not in red, "a constant ok is right while all is well"
