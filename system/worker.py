@@ -26,7 +26,7 @@ import click
 import structlog
 from celery import Celery, signals
 
-from system import logs, settings, task_log
+from system import logs, refusal_log, settings, task_log
 from system.errors import ReferenceSystemError
 from system.health import health_of
 from system.monitoring import Server, endpoints_of, serve
@@ -70,6 +70,7 @@ def _run(arguments: list[str], output: logs.Output) -> int:
 
     with _metrics_folder() as folder, _server(app, folder, monitoring, connections) as server:  # 3
         task_log.connect()
+        refusal_log.connect()
         signals.setup_logging.connect(_keep_logging, weak=False)
         signals.celeryd_after_setup.connect(_reporter(app, monitoring), weak=False)
         signals.worker_ready.connect(_ready, weak=False)

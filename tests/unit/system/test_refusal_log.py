@@ -1,0 +1,29 @@
+"""Lines about refused messages."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+from celery.worker.consumer import consumer
+
+from system.refusal_log import SAID, shorten
+
+
+@pytest.mark.parametrize("template", SAID)
+def test_refused_message_is_not_quoted(template: str) -> None:
+    """None of Celery's texts about a refused message keeps what the message held."""
+    held = ["{'token': 'hunter22'}"] * template.count("%")
+    record = logging.makeLogRecord({"msg": template, "args": tuple(held)})
+    assert "hunter22" in record.getMessage()
+    assert shorten(record)
+    assert record.getMessage() == SAID[template]
+
+
+def test_other_lines_of_the_consumer_are_left_alone() -> None:
+    """What quotes no message stays as Celery says it."""
+    record = logging.makeLogRecord(
+        {"msg": vars(consumer)["CONNECTION_ERROR"], "args": ("a", "b", "c")}
+    )
+    assert shorten(record)
+    assert record.getMessage().startswith("consumer: Cannot connect to a")
