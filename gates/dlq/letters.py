@@ -19,16 +19,15 @@ APPEARS_WITHIN_S = 5.0
 """How long a letter may follow its task's result; it takes milliseconds."""
 
 _COLUMNS = (
-    "id::text, task_id, task_name, queue, tenant_id::text, args::text, kwargs::text,"
-    " exception_class, error_message, traceback, status, correlation_id"
+    "task_id, task_name, queue, tenant_id::text, args::text, kwargs::text,"
+    " exception_class, error_message, status"
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Letter:
-    """One row, without the columns that only a replay fills."""
+    """One row, as far as these checks look at it."""
 
-    id: str
     task_id: str
     task_name: str
     queue: str | None
@@ -37,9 +36,7 @@ class Letter:
     kwargs: str
     exception_class: str
     error_message: str
-    traceback: str | None
     status: str
-    correlation_id: str | None
 
     def sent_args(self) -> Any:
         """Return the positional arguments with their types, as a replay would send them."""

@@ -49,7 +49,7 @@ _RENAMED = """
             {loss}
         END IF;
     END $$;
-    CREATE EVENT TRIGGER forget ON ddl_command_end WHEN TAG IN ('ALTER TABLE')
+    CREATE EVENT TRIGGER forget ON ddl_command_end WHEN TAG IN ('ALTER TABLE', 'ALTER INDEX')
         EXECUTE FUNCTION forget();
 """
 
@@ -60,8 +60,8 @@ def forgotten_when(name: str, *, table: str, loss: str) -> SqlFault:
     Args:
         name: a plain slug.
         table: the name that it then has.
-        loss: SQL that loses it, run as superuser after each ALTER TABLE; must not fail, nor alter
-            the table again, when there is nothing left to lose.
+        loss: SQL that loses it, run as superuser after each change of a table or index; must not
+            fail, nor change one again, when there is nothing left to lose.
 
     """
     names = (TABLE, "celery_task_failures")

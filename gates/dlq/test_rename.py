@@ -9,7 +9,7 @@ from gates.dlq.sabotage import forgotten_when
 from gates.schema.definitions import (
     Definition,
     differences,
-    read_definitions,
+    read_table,
     renamed,
     told,
 )
@@ -78,17 +78,30 @@ class State:
     ),
     expect="after the way down: got lost constraint celery_task_failures_status_check",
 )
+@falsified_by(
+    forgotten_when(
+        "index-not-renamed",
+        table="worker_failed_jobs",
+        loss="""IF to_regclass('ix_worker_failed_jobs_status_failed_at') IS NOT NULL THEN
+            ALTER INDEX ix_worker_failed_jobs_status_failed_at
+                RENAME TO ix_celery_task_failures_status_failed_at;
+        END IF;""",
+    ),
+    expect="got ix_celery_task_failures_status_failed_at, expected none named after",
+)
 def test_rename_keeps_everything_both_ways(own_stack: Stack, sut: Sut, ids: Ids) -> None:
     """Down past the rename and up again, only names change, and each with its table."""
     new, old = sut.dead_letters.table, sut.dead_letters.former_table
     _write_rows(own_stack, new, ids)
     head = _state(own_stack, new)
+    _assert_no_name_of(old, head, new)
     for kind in KINDS:
         some = any(one.kind == kind for one in head.definitions)
         assert some, f"premise: {new}: got no {kind}, expected at least one"
 
     before = _step_down_past_the_rename(own_stack, sut)
     former = _state(own_stack, old)
+    _assert_no_name_of(new, former, f"{old} after the way down")
     _assert_same(former, _under(before, new, old), f"{old} after the way down")
 
     _write_rows(own_stack, old, ids)
@@ -96,8 +109,10 @@ def test_rename_keeps_everything_both_ways(own_stack: Stack, sut: Sut, ids: Ids)
     done = own_stack.migrate(sut.migrations.all)
     assert_done(done, "the way up")
     assert _exist(own_stack, sut) == (True, False), f"the way up: got no {new}, expected it alone"
+    again = _state(own_stack, new)
+    _assert_no_name_of(old, again, f"{new} after the way up")
     wanted = State(definitions=head.definitions, rows=more.rows)
-    _assert_same(_state(own_stack, new), wanted, f"{new} after the way up")
+    _assert_same(again, wanted, f"{new} after the way up")
 
 
 def _step_down_past_the_rename(stack: Stack, sut: Sut) -> State:
@@ -124,13 +139,19 @@ def _exist(stack: Stack, sut: Sut) -> tuple[bool, bool]:
 
 
 def _state(stack: Stack, table: str) -> State:
-    definitions = read_definitions(stack.sql, table=table)
+    definitions = read_table(stack.sql, table)
     rows = stack.sql.query(f"SELECT * FROM {table} ORDER BY id").dicts()
     return State(definitions=definitions, rows=tuple(rows))
 
 
 def _under(state: State, old: str, new: str) -> State:
     return State(definitions=renamed(state.definitions, old, new), rows=state.rows)
+
+
+def _assert_no_name_of(other: str, state: State, what: str) -> None:
+    """See that what was named after the table went with it: indexes, constraints, and the rest."""
+    kept = sorted({one.name for one in state.definitions if other in one.name})
+    assert not kept, f"names in {what}: got {', '.join(kept)}, expected none named after {other}"
 
 
 def _assert_same(got: State, expected: State, what: str) -> None:

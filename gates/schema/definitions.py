@@ -135,27 +135,28 @@ OF_NO_TABLE = frozenset(
 """Kinds that are nobody's part."""
 
 
-def read_definitions(probe: SqlProbe, *, table: str | None = None) -> frozenset[Definition]:
-    """Return every object of a database's own schemas, read as superuser.
-
-    Args:
-        probe: on the database.
-        table: only what belongs to this one, itself included.
-
-    """
-    asked = QUERIES
-    if table is not None:
-        asked = {
-            kind: f"SELECT * FROM ({query}) q(part_of, name, text) WHERE part_of = '{table}'"
-            for kind, query in QUERIES.items()
-            if kind not in OF_NO_TABLE
-        }
+def read_definitions(probe: SqlProbe) -> frozenset[Definition]:
+    """Return every object of a database's own schemas, read as superuser, one query a kind."""
     with probe.session(autocommit=True) as session:
         return frozenset(
-            Definition(kind=kind, table=of, name=name, text=text or "")
-            for kind, statement in asked.items()
-            for of, name, text in session.query(statement).rows
+            Definition(kind=kind, table=table, name=name, text=text or "")
+            for kind, statement in QUERIES.items()
+            for table, name, text in session.query(statement).rows
         )
+
+
+def read_table(probe: SqlProbe, table: str) -> frozenset[Definition]:
+    """Return one table and what belongs to it, read as superuser in a single query."""
+    statement = " UNION ALL ".join(
+        f"SELECT '{kind}' AS kind, name, text FROM ({query}) q(part_of, name, text)"
+        f" WHERE part_of = '{table}'"
+        for kind, query in QUERIES.items()
+        if kind not in OF_NO_TABLE
+    )
+    rows = probe.query(f"{statement} ORDER BY kind, name").rows
+    return frozenset(
+        Definition(kind=kind, table=table, name=name, text=text or "") for kind, name, text in rows
+    )
 
 
 def renamed(definitions: Iterable[Definition], old: str, new: str) -> frozenset[Definition]:
