@@ -46,6 +46,8 @@ class BringUp:
     ready_deadline_s: float
     gates: str
     progress: Progress
+    learn_secret: Callable[[str, str], None]
+    """Told every password that is made up here, before it is used."""
     took_s: dict[str, float] = field(default_factory=dict)
     """Step to its wall time in seconds."""
     _server: Server | None = None
@@ -176,5 +178,5 @@ class BringUp:
 
     def _new_login(self, role: str) -> Login:
         login = Login(role=role, password=secrets.token_urlsafe(18))
-        self.recorder.redactor.add_secret(f"password-{role}", login.password)
+        self.learn_secret(f"password-{role}", login.password)
         return login

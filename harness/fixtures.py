@@ -11,9 +11,9 @@ from harness.bringup import BringUp
 from harness.probes.process import ProcessProbe
 from harness.probes.recorder import Recorder
 from harness.proof import COPY_FIXTURE, ProofItem
-from harness.run import RUN
 from harness.stack import Stack
 from harness.sut import Sut
+from harness.writer import WRITER
 
 
 class Ids:
@@ -37,7 +37,7 @@ def ids() -> Ids:
 @pytest.fixture
 def bring_up(request: pytest.FixtureRequest) -> BringUp:
     """The running environment."""
-    return request.config.stash[RUN].bring_up
+    return request.config.stash[WRITER].bring_up
 
 
 @pytest.fixture

@@ -14,8 +14,20 @@ from typing import Any
 import pytest
 from _pytest.terminal import TerminalReporter
 
+from evidence.catalogue import load_catalogue
 from evidence.errors import EvidenceError, NotWritableError
+from evidence.verdict import HARNESS
 from harness.declarations import read_declaration
+from harness.distribution import (
+    Node,
+    hand_account,
+    hand_staging,
+    is_controller,
+    is_worker,
+    staging_of,
+    take_account,
+    writer_name,
+)
 from harness.errors import HarnessError, LimitError
 from harness.fixtures import (  # noqa: F401 (fixtures are found by name)
     bring_up,
@@ -28,12 +40,14 @@ from harness.fixtures import (  # noqa: F401 (fixtures are found by name)
     stack,
     sut,
 )
-from harness.options import add_options, read_options
+from harness.options import Options, add_options, read_options
 from harness.phases import record_phase
 from harness.probes.recorder import Scope
 from harness.proof import ProofItem
 from harness.run import RUN, GateRun
 from harness.summary import print_summary
+from harness.sut import load_sut
+from harness.writer import WRITER, Writer
 
 STACK_FIXTURES = frozenset({"stack", "own_stack", "own_server_stack"})
 
@@ -50,22 +64,33 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "falsified_by(falsifier): a fault that must turn it red")
     if config.option.help or config.option.collectonly:
         return
-    try:
+    with _usage_errors():
         options = read_options(config)
-        if options is None:
-            return
-        run = GateRun.open(options, lambda line: _tell(config, line))
-    except EvidenceError as error:
-        raise pytest.UsageError(str(error)) from error
-    config.stash[RUN] = run
-    _keep_reports(config, run)
+        if options is not None:
+            _open(config, options)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """End whatever still runs, however the session ended."""
-    run = config.stash.get(RUN, None)
+    writer = config.stash.get(WRITER, None)
+    if writer is not None:
+        writer.bring_up.dispose()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Node) -> None:
+    """Tell an xdist worker where to write."""
+    run = node.config.stash.get(RUN, None)
     if run is not None:
-        run.bring_up.dispose()
+        hand_staging(run, node)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Node) -> None:
+    """Take what an xdist worker leaves."""
+    run = node.config.stash.get(RUN, None)
+    if run is not None:
+        take_account(run, node)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -74,8 +99,8 @@ def pytest_pycollect_makeitem(
 ) -> Generator[None, Any, Any]:
     """Put the proofs beside the check that they prove."""
     made = yield
-    run = collector.config.stash.get(RUN, None)
-    if run is None or not isinstance(made, list) or not run.options.falsify:
+    writer = collector.config.stash.get(WRITER, None)
+    if writer is None or not isinstance(made, list) or not writer.options.falsify:
         return made
     return [item for one in made for item in _with_proofs(one)]
 
@@ -83,48 +108,49 @@ def pytest_pycollect_makeitem(
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Remember every check that was collected, before any is deselected."""
-    run = config.stash.get(RUN, None)
-    if run is not None:
-        with _usage_errors():
-            run.declared = tuple(pair for item in items for pair in _declared(item))
+    writer = config.stash.get(WRITER, None)
+    if writer is not None:
+        with _refusals(config, writer, items):
+            writer.declared = tuple(pair for item in items for pair in _declared(item))
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Bind the checks to the catalogue."""
-    run = session.config.stash.get(RUN, None)
+    writer = session.config.stash.get(WRITER, None)
     # pytest calls this also after the hook above has refused what was collected
-    if run is not None and run.declared is not None and not session.testsfailed:
-        with _usage_errors():
+    if writer is not None and writer.declared is not None and not session.testsfailed:
+        with _refusals(session.config, writer, session.items):
             selected = {item.nodeid for item in session.items}
-            run.bind_checks(selected, whole=_is_whole(session.config, run))
+            writer.bind_checks(selected, whole=_is_whole(session.config, writer))
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> None:
     """Bring the system up before the first check, with progress, when any check needs it."""
-    run = session.config.stash.get(RUN, None)
+    writer = session.config.stash.get(WRITER, None)
     needed = any(STACK_FIXTURES & set(getattr(i, "fixturenames", ())) for i in session.items)
-    if run is not None and needed and not session.testsfailed:
+    if writer is not None and needed and not session.testsfailed:
         with contextlib.suppress(HarnessError):  # each check's set-up gets the same error
-            run.bring_up.start()
-            run.bring_up.warm_up()
+            writer.bring_up.start()
+            writer.bring_up.warm_up()
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
     """Record what an item observes under its criterion."""
-    run = item.config.stash.get(RUN, None)
-    if run is None:
+    writer = item.config.stash.get(WRITER, None)
+    if writer is None:
         return (yield)
-    with run.recorder.on_behalf_of(_scope(item, run)):
+    with writer.recorder.on_behalf_of(_scope(item, writer)):
         return (yield)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     """End a check that goes past its overall limit."""
-    run = item.config.stash.get(RUN, None)
-    declaration = read_declaration(item) if run is not None else None
+    writer = item.config.stash.get(WRITER, None)
+    declaration = read_declaration(item) if writer is not None else None
     if declaration is None:
         return (yield)
     runs = 2 if isinstance(item, ProofItem) else 1
@@ -138,12 +164,12 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Record how each phase ended."""
     report = yield
-    run = item.config.stash.get(RUN, None)
-    if run is not None:
+    writer = item.config.stash.get(WRITER, None)
+    if writer is not None:
         try:
-            record_phase(run.recorder, run.bring_up, call, item=item.nodeid)
+            record_phase(writer.recorder, writer.bring_up, call, item=item.nodeid)
         except NotWritableError as error:
-            run.defects.append(str(error))
+            writer.defects.append(str(error))
             item.session.shouldstop = str(error)
     return report
 
@@ -151,31 +177,61 @@ def pytest_runtest_makereport(
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[None, Any, None]:
     """Seal after every other plugin has written its files; the verdict sets the exit status."""
+    _end_writer(session.config)
     yield
     run = session.config.stash.get(RUN, None)
     if run is not None:
-        session.exitstatus = _finish(session, run, int(exitstatus))
+        session.exitstatus = _finish(session.config, run, int(exitstatus))
 
 
 # --- what the hooks delegate to --------------------------------------------------------------
 
 
-def _finish(session: pytest.Session, run: GateRun, status: int) -> int:
-    run.bring_up.dispose()
-    reporter = _reporter(session.config)
-    if not run.bound:
+def _open(config: pytest.Config, options: Options) -> None:
+    """Open the run, unless this is an xdist worker, and a writer, unless others run the items."""
+    run = None if is_worker(config) else GateRun.open(options)
+    if run is not None:
+        config.stash[RUN] = run
+        _keep_reports(config, run)
+    if not is_controller(config):
+        config.stash[WRITER] = Writer.open(
+            writer_name(config),
+            options,
+            catalogue=run.catalogue if run else load_catalogue(options.catalogue),
+            sut=run.sut if run else load_sut(options.sut),
+            staging=run.staging if run else staging_of(config),
+            progress=lambda line: _tell(config, line),
+        )
+
+
+def _end_writer(config: pytest.Config) -> None:
+    """End this process's writer and leave its account, here or for the controller."""
+    writer = config.stash.get(WRITER, None)
+    if writer is None:
+        return
+    account = writer.end()
+    if is_worker(config):
+        hand_account(config, account)
+    else:
+        config.stash[RUN].accounts.append(account)
+
+
+def _finish(config: pytest.Config, run: GateRun, status: int) -> int:
+    if run.refusal is not None:
+        _tell(config, f"ERROR: {run.refusal}", prefix="")
+        status = int(pytest.ExitCode.USAGE_ERROR)
+    if run.refusal is not None or not run.bound:
         run.discard()
         return status
     try:
         judged, bundle, sealing_s = run.finish(status)
     except (EvidenceError, OSError) as error:
-        _tell(session.config, f"no bundle: {error}")
-        _tell(session.config, f"what was recorded so far: {run.staging}")
-        return 103
+        _tell(config, f"no bundle: {error}")
+        _tell(config, f"what was recorded so far: {run.staging}")
+        return HARNESS
+    reporter = _reporter(config)
     if reporter is not None:
-        print_summary(
-            reporter, judged, bundle, key=run.key, took_s=run.bring_up.took_s, sealing_s=sealing_s
-        )
+        print_summary(reporter, judged, bundle, run=run, sealing_s=sealing_s)
     return judged.exit_status
 
 
@@ -202,14 +258,15 @@ def _declared(item: pytest.Item) -> Iterator[tuple[str, Any]]:
         yield item.nodeid, declaration
 
 
-def _is_whole(config: pytest.Config, run: GateRun) -> bool:
+def _is_whole(config: pytest.Config, writer: Writer) -> bool:
     """Tell whether the whole gates folder was collected."""
     named = [(config.invocation_params.dir / argument).resolve() for argument in config.args]
-    inside = any(path == run.options.gates or path in run.options.gates.parents for path in named)
+    gates = writer.options.gates
+    inside = any(path == gates or path in gates.parents for path in named)
     return inside and not config.getoption("ignore") and not config.getoption("lf", default=False)
 
 
-def _scope(item: pytest.Item, run: GateRun) -> Scope:
+def _scope(item: pytest.Item, writer: Writer) -> Scope:
     declaration = read_declaration(item)
     assert declaration is not None
     part = f"proof:{item.falsifier.fault.name}" if isinstance(item, ProofItem) else "check"
@@ -217,7 +274,7 @@ def _scope(item: pytest.Item, run: GateRun) -> Scope:
         part=part,
         item=item.nodeid,
         criterion=declaration.criterion,
-        gate=run.gate_of(declaration.criterion),
+        gate=writer.gate_of(declaration.criterion),
     )
 
 
@@ -227,6 +284,19 @@ def _usage_errors() -> Iterator[None]:
         yield
     except EvidenceError as error:
         raise pytest.UsageError(str(error)) from error
+
+
+@contextlib.contextmanager
+def _refusals(config: pytest.Config, writer: Writer, items: list[pytest.Item]) -> Iterator[None]:
+    """Turn bad input into an early end; an xdist worker leaves saying so to its controller."""
+    try:
+        with _usage_errors():
+            yield
+    except pytest.UsageError as error:
+        if not is_worker(config):
+            raise
+        writer.refusal = str(error)
+        items.clear()
 
 
 @contextlib.contextmanager
@@ -258,8 +328,8 @@ def _reporter(config: pytest.Config) -> TerminalReporter | None:
     return reporter if isinstance(reporter, TerminalReporter) else None
 
 
-def _tell(config: pytest.Config, line: str) -> None:
+def _tell(config: pytest.Config, line: str, *, prefix: str = "gateproof: ") -> None:
     reporter = _reporter(config)
     if reporter is not None:
         reporter.ensure_newline()
-        reporter.write_line(f"gateproof: {line}")
+        reporter.write_line(f"{prefix}{line}")

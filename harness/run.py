@@ -1,7 +1,8 @@
-"""One run of the gates: what it was asked, what it records into, and how it ends in a bundle.
+"""One run of the gates: what it was asked, and how what its writers recorded ends in a bundle.
 
-Owns the order of things: options and files are checked before anything starts; checks are bound to
-criteria at collection; at the end verdicts are derived from the journal and sealed.
+Owns the order of things: options and files are checked before anything starts; at the end the
+journals are merged, verdicts derived from them, and everything sealed. Leaves running items to
+`harness.writer`.
 """
 
 from __future__ import annotations
@@ -16,51 +17,39 @@ from pathlib import Path
 import pytest
 
 from evidence.catalogue import Catalogue, load_catalogue
-from evidence.errors import BadInputError
-from evidence.journal import Journal
-from evidence.model import PhaseEvent, ProofEvent, Run, RunEvent, Timing, Waiver
+from evidence.journal import read_journal
+from evidence.model import PhaseEvent, ProofEvent, Record, Run, Timing, Waiver
 from evidence.redaction import Redactor
 from evidence.sealing import seal
 from evidence.signing import RunKey
 from evidence.verdict import CHECK, derive, roll_up
 from evidence.waiver import load_waivers
 from harness.binding import LATEST, bind, git
-from harness.bringup import BringUp, Progress
-from harness.declarations import Declaration
-from harness.environments.embedded import Embedded
 from harness.options import PASSPHRASE_VARIABLE, Options
-from harness.probes.recorder import Recorder
-from harness.sut import load_sut
+from harness.sut import Sut, load_sut
+from harness.writer import JOURNALS, Account, now, report_of
 
 JOURNAL = "journal.jsonl"
 
 
-def now() -> dt.datetime:
-    """Return the present moment in UTC."""
-    return dt.datetime.now(dt.UTC)
-
-
 @dataclass
 class GateRun:
-    """Everything that one run holds on to."""
+    """A run from its first option to its bundle."""
 
     options: Options
     catalogue: Catalogue
     waivers: tuple[Waiver, ...]
+    sut: Sut
     key: RunKey
     staging: Path
-    recorder: Recorder
-    bring_up: BringUp
     started: dt.datetime
+    accounts: list[Account] = field(default_factory=list)
+    """What the writers left, once they have ended."""
     defects: list[str] = field(default_factory=list)
-    """Harness defects that belong to no criterion."""
-    declared: tuple[tuple[str, Declaration], ...] | None = None
-    """Node id and declaration of every check that was collected; None until all could be read."""
-    bound: bool = False
-    """Whether the checks fit the catalogue; before that there is nothing to judge."""
+    """Harness defects that belong to no criterion and no writer's account."""
 
     @classmethod
-    def open(cls, options: Options, progress: Progress) -> GateRun:
+    def open(cls, options: Options) -> GateRun:
         """Check every file that was named, then make the folder that evidence goes to.
 
         Raises:
@@ -71,88 +60,29 @@ class GateRun:
         waivers = load_waivers(options.waivers, catalogue)
         sut = load_sut(options.sut)
         key = _load_key(options)
-        redactor = Redactor()
         staging = options.evidence_out / f".unsealed-{now():%Y%m%dT%H%M%SZ}-{os.getpid()}"
-        for name in ("captures", "proofs", "tests"):
-            (staging / "data" / name).mkdir(parents=True)
-        journal = Journal(staging / "data" / JOURNAL, writer="main", clock=now)
-        recorder = Recorder(journal, redactor, staging / "data")
-        environment = Embedded(
-            reason=_reason(options),
-            version=options.postgres_version,
-            port=options.postgres_port,
-            learn_secret=redactor.add_secret,
-        )
-        bring_up = BringUp(
-            environment=environment,
-            sut=sut,
-            recorder=recorder,
-            ready_deadline_s=options.ready_deadline_s,
-            gates=str(options.gates),
-            progress=progress,
-        )
-        journal.append(RunEvent, event="started", data={"sut": sut.name})
-        return cls(
-            options=options,
-            catalogue=catalogue,
-            waivers=waivers,
-            key=key,
-            staging=staging,
-            recorder=recorder,
-            bring_up=bring_up,
-            started=now(),
-        )
+        for name in (JOURNALS, "data/captures", "data/proofs", "data/tests"):
+            (staging / name).mkdir(parents=True)
+        return cls(options, catalogue, waivers, sut, key, staging, now())
 
-    def gate_of(self, criterion: str) -> str:
-        """Return the gate of a criterion."""
-        return self.catalogue.by_id(criterion).gate
+    @property
+    def refusal(self) -> str | None:
+        """Why a writer refused what it collected, or None."""
+        return next((one.refusal for one in self.accounts if one.refusal), None)
 
-    def bind_checks(self, selected: set[str], *, whole: bool) -> None:
-        """Record which check judges which criterion, and which of them run.
+    @property
+    def bound(self) -> bool:
+        """Whether there is anything to judge."""
+        return any(account.bound for account in self.accounts)
 
-        Args:
-            selected: node ids of those that run.
-            whole: whether the whole gates folder was collected.
-
-        Raises:
-            BadInputError: a check for an unknown criterion, two for one, or a criterion without.
-
-        """
-        bound: dict[str, tuple[str, Declaration]] = {}
-        known = {criterion.id for criterion in self.catalogue.criteria}
-        for item, declaration in self.declared or ():
-            self._refuse_unbound(item, declaration, bound, known)
-            bound[declaration.criterion] = (item, declaration)
-        missing = sorted(known - set(bound))
-        if missing and whole:
-            raise BadInputError(
-                f"{self.options.catalogue}: criterion: got no check for {', '.join(missing)}, "
-                "expected one each; write it or take the criterion out"
-            )
-        told = {
-            criterion.id: _told(bound.get(criterion.id), selected)
-            for criterion in self.catalogue.criteria
-        }
-        self.recorder.journal.append(RunEvent, event="collected", data=told)
-        self.bound = True
-
-    def _refuse_unbound(
-        self,
-        item: str,
-        declaration: Declaration,
-        bound: dict[str, tuple[str, Declaration]],
-        known: set[str],
-    ) -> None:
-        name = declaration.criterion
-        if name not in known:
-            raise BadInputError(
-                f"{item}: criterion: got {name}, expected an id of {self.options.catalogue}; "
-                "add it there or mend the id"
-            )
-        if name in bound:
-            raise BadInputError(
-                f"{item}: criterion: {name} has a check already ({bound[name][0]}), expected one"
-            )
+    @property
+    def took_s(self) -> dict[str, float]:
+        """Steps of the bring-up to their wall time; writers bring up side by side."""
+        steps: dict[str, float] = {}
+        for account in self.accounts:
+            for step, seconds in account.took_s.items():
+                steps[step] = max(seconds, steps.get(step, 0.0))
+        return steps
 
     def finish(self, pytest_status: int) -> tuple[Run, Path, float]:
         """Judge, write what belongs beside the journal, and seal.
@@ -162,15 +92,13 @@ class GateRun:
 
         Raises:
             EvidenceError: the bundle could not be written; what there is stays in the staging
-                folder, its journal readable.
+                folder, its journals readable.
 
         """
-        self.recorder.journal.append(RunEvent, event="ended", data={"pytest": pytest_status})
-        self.recorder.journal.close()
-        run = self._judge(pytest_status)
-        self._write_proofs()
-        for path in sorted((self.staging / "data" / "tests").iterdir()):
-            self.recorder.redactor.redact_file(path)
+        records = self._merge_journals()
+        run = self._judge(records, pytest_status)
+        self._write_proofs(records)
+        self._redact_reports()
         _drop_empty(self.staging / "data")
         began = time.monotonic()
         bundle = seal(
@@ -186,17 +114,24 @@ class GateRun:
 
     def discard(self) -> None:
         """Throw away what was begun: nothing was judged, so there is nothing to keep."""
-        self.recorder.journal.close()
         shutil.rmtree(self.staging, ignore_errors=True)
 
-    def _judge(self, pytest_status: int) -> Run:
-        records = self.recorder.journal.records
-        today = now().date()
-        verdicts = derive(self.catalogue.criteria, records, self.waivers, today=today)
+    def _merge_journals(self) -> tuple[Record, ...]:
+        """Make one journal of the writers' files."""
+        folder = self.staging / JOURNALS
+        records = read_journal(sorted(folder.iterdir()))
+        lines = "".join(f"{record.model_dump_json()}\n" for record in records)
+        (self.staging / "data" / JOURNAL).write_text(lines, encoding="utf-8")
+        shutil.rmtree(folder)
+        return records
+
+    def _judge(self, records: tuple[Record, ...], pytest_status: int) -> Run:
+        verdicts = derive(self.catalogue.criteria, records, self.waivers, today=now().date())
+        defects = [*self.defects, *(one for account in self.accounts for one in account.defects)]
         rolled = roll_up(
             verdicts,
             pytest_status=pytest_status,
-            defects=self.defects,
+            defects=defects,
             falsify=self.options.falsify,
         )
         return Run(
@@ -205,50 +140,45 @@ class GateRun:
             reasons=rolled.reasons,
             started=self.started,
             ended=now(),
-            environment=self.bring_up.report(),
-            bindings=bind(self.bring_up.sut, previous=self.options.evidence_out / LATEST),
+            environment=report_of(self.accounts),
+            bindings=bind(self.sut, previous=self.options.evidence_out / LATEST),
             catalogue_digest=self.catalogue.digest,
-            timing=self._timing(),
+            timing=self._timing(records),
             criteria=verdicts,
         )
 
-    def _timing(self) -> Timing:
-        phases = [r for r in self.recorder.journal.records if isinstance(r, PhaseEvent)]
+    def _timing(self, records: tuple[Record, ...]) -> Timing:
+        phases = [record for record in records if isinstance(record, PhaseEvent)]
         checks = sum(phase.duration_s for phase in phases if phase.part == CHECK)
         return Timing(
-            start_up_s=round(sum(self.bring_up.took_s.values()), 3),
+            start_up_s=round(sum(self.took_s.values()), 3),
             checks_s=round(checks, 3),
             proofs_s=round(sum(phase.duration_s for phase in phases) - checks, 3),
         )
 
-    def _write_proofs(self) -> None:
-        for record in self.recorder.journal.records:
+    def _write_proofs(self, records: tuple[Record, ...]) -> None:
+        for record in records:
             if isinstance(record, ProofEvent):
                 folder = self.staging / "data" / "proofs" / record.criterion
                 folder.mkdir(parents=True, exist_ok=True)
                 text = record.model_dump_json(indent=2) + "\n"
                 (folder / f"{record.falsifier}.json").write_text(text, encoding="utf-8")
 
+    def _redact_reports(self) -> None:
+        """Take every writer's secrets out of what other plugins wrote."""
+        redactor = Redactor()
+        for account in self.accounts:
+            for name, value in account.secrets.items():
+                redactor.add_secret(name, value)
+        for path in sorted((self.staging / "data" / "tests").iterdir()):
+            redactor.redact_file(path)
+
     def _destination(self) -> Path:
-        commit = (git(self.bring_up.sut.folder, "rev-parse", "HEAD") or "nocommit")[:12]
+        commit = (git(self.sut.folder, "rev-parse", "HEAD") or "nocommit")[:12]
         name = f"{self.started:%Y%m%dT%H%M%SZ}-{commit}"
         taken = {path.name for path in self.options.evidence_out.iterdir()}
         names = (name, *(f"{name}-{number}" for number in range(2, 1000)))
         return self.options.evidence_out / next(free for free in names if free not in taken)
-
-
-def _told(bound: tuple[str, Declaration] | None, selected: set[str]) -> dict[str, object]:
-    if bound is None:
-        return {"item": "", "selected": False, "falsifiers": []}
-    item, declaration = bound
-    names = [falsifier.fault.name for falsifier in declaration.falsifiers]
-    return {"item": item, "selected": item in selected, "falsifiers": names}
-
-
-def _reason(options: Options) -> str:
-    if options.environment == "auto":
-        return "chosen by default: needs neither root nor a container engine"
-    return f"asked for with --environment {options.environment}"
 
 
 def _load_key(options: Options) -> RunKey:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from _pytest.terminal import TerminalReporter
@@ -10,30 +9,29 @@ from rich.console import Console, RenderableType
 
 from evidence.model import Run
 from evidence.reports.terminal import gate_lines, gate_table
-from evidence.signing import RunKey
+from harness.run import GateRun
 
 
 def print_summary(
     reporter: TerminalReporter,
-    run: Run,
+    judged: Run,
     bundle: Path,
     *,
-    key: RunKey,
-    took_s: Mapping[str, float],
+    run: GateRun,
     sealing_s: float,
 ) -> None:
     """Print the verdict, and where to read on."""
     reporter.ensure_newline()
-    _print(reporter, gate_table(run))
-    for line in gate_lines(run):
+    _print(reporter, gate_table(judged))
+    for line in gate_lines(judged):
         _print(reporter, line)
-    steps = ", ".join(f"{name} {seconds:.1f}" for name, seconds in took_s.items())
-    timing = run.timing
+    steps = ", ".join(f"{name} {seconds:.1f}" for name, seconds in run.took_s.items())
+    timing = judged.timing
     reporter.write_line(
         f"time: start-up {timing.start_up_s:.1f} s ({steps or 'nothing was started'}), "
         f"checks {timing.checks_s:.1f} s, proofs {timing.proofs_s:.1f} s, sealing {sealing_s:.1f} s"
     )
-    if key.is_ephemeral:
+    if run.key.is_ephemeral:
         reporter.write_line("signed by a key made for this run: integrity only, nobody vouches")
     reporter.write_line(f"report: {bundle / 'data' / 'report.html'}")
     reporter.write_line(f"verify: gateproof verify {bundle}")

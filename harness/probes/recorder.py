@@ -103,7 +103,7 @@ class Recorder:
 
     def _write(self, probe: Probe, content: bytes) -> str:
         self._count += 1
-        name = f"captures/{self.scope.folder()}/{self._count:05d}-{probe}.txt"
+        name = f"captures/{self.scope.folder()}/{self.journal.writer}-{self._count:05d}-{probe}.txt"
         path = self._data / name
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -32,6 +32,7 @@ def brought_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BringUp]:
         ready_deadline_s=60,
         gates=str(ROOT / "gates"),
         progress=lambda _: None,
+        learn_secret=redactor.add_secret,
     )
     yield made
     made.dispose()

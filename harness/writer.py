@@ -1,0 +1,204 @@
+"""A writer: one pytest process that runs items, with its own environment and its own journal.
+
+Without xdist there is one; with it, one a worker process. What the whole run needs of a writer at
+its end crosses the process boundary as an `Account`.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evidence.catalogue import Catalogue
+from evidence.errors import BadInputError
+from evidence.journal import Journal
+from evidence.model import EnvironmentReport, RunEvent
+from evidence.redaction import Redactor
+from harness.bringup import BringUp, Progress
+from harness.declarations import Declaration
+from harness.environments.embedded import Embedded
+from harness.options import Options
+from harness.probes.recorder import Recorder
+from harness.sut import Sut
+
+MAIN = "main"
+JOURNALS = "journals"
+"""Folder of the staging area that holds one journal file a writer, until they are merged."""
+
+
+def now() -> dt.datetime:
+    """Return the present moment in UTC."""
+    return dt.datetime.now(dt.UTC)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Account:
+    """What a writer leaves to the run; plain values, since it crosses a process boundary."""
+
+    writer: str
+    bound: bool
+    """Whether the checks fit the catalogue; before that there is nothing to judge."""
+    refusal: str | None
+    """Why collection was refused as bad input."""
+    environment: dict[str, Any]
+    took_s: dict[str, float]
+    secrets: dict[str, str]
+    """Name to value; known to this run's processes only, for redacting what pytest wrote."""
+    defects: tuple[str, ...]
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return the account as values that any serializer takes."""
+        return {**asdict(self), "defects": list(self.defects)}
+
+    @classmethod
+    def from_plain(cls, told: dict[str, Any]) -> Account:
+        """Read what `to_plain` returned."""
+        return cls(**{**told, "defects": tuple(told["defects"])})
+
+
+@dataclass
+class Writer:
+    """What one process holds on to while it runs items."""
+
+    name: str
+    options: Options
+    catalogue: Catalogue
+    recorder: Recorder
+    bring_up: BringUp
+    secrets: dict[str, str]
+    defects: list[str] = field(default_factory=list)
+    """Harness defects that belong to no criterion."""
+    declared: tuple[tuple[str, Declaration], ...] | None = None
+    """Node id and declaration of every check that was collected; None until all could be read."""
+    bound: bool = False
+    refusal: str | None = None
+
+    @classmethod
+    def open(
+        cls,
+        name: str,
+        options: Options,
+        *,
+        catalogue: Catalogue,
+        sut: Sut,
+        staging: Path,
+        progress: Progress,
+    ) -> Writer:
+        """Open the writer's journal; nothing is started yet."""
+        redactor = Redactor()
+        secrets: dict[str, str] = {}
+
+        def learn_secret(label: str, value: str) -> None:
+            label = label if name == MAIN else f"{label}-{name}"
+            redactor.add_secret(label, value)
+            secrets[label] = value
+
+        journal = Journal(staging / JOURNALS / f"{name}.jsonl", writer=name, clock=now)
+        recorder = Recorder(journal, redactor, staging / "data")
+        bring_up = BringUp(
+            environment=Embedded(
+                reason=_reason(options),
+                version=options.postgres_version,
+                port=options.postgres_port,
+                learn_secret=learn_secret,
+            ),
+            sut=sut,
+            recorder=recorder,
+            ready_deadline_s=options.ready_deadline_s,
+            gates=str(options.gates),
+            progress=progress,
+            learn_secret=learn_secret,
+        )
+        journal.append(RunEvent, event="started", data={"sut": sut.name})
+        return cls(name, options, catalogue, recorder, bring_up, secrets)
+
+    def gate_of(self, criterion: str) -> str:
+        """Return the gate of a criterion."""
+        return self.catalogue.by_id(criterion).gate
+
+    def bind_checks(self, selected: set[str], *, whole: bool) -> None:
+        """Record which check judges which criterion, and which of them run.
+
+        Args:
+            selected: node ids of those that run.
+            whole: whether the whole gates folder was collected.
+
+        Raises:
+            BadInputError: a check for an unknown criterion, two for one, or a criterion without.
+
+        """
+        bound: dict[str, tuple[str, Declaration]] = {}
+        known = {criterion.id for criterion in self.catalogue.criteria}
+        for item, declaration in self.declared or ():
+            self._refuse_unbound(item, declaration, bound, known)
+            bound[declaration.criterion] = (item, declaration)
+        missing = sorted(known - set(bound))
+        if missing and whole:
+            raise BadInputError(
+                f"{self.options.catalogue}: criterion: got no check for {', '.join(missing)}, "
+                "expected one each; write it or take the criterion out"
+            )
+        told = {
+            criterion.id: _told(bound.get(criterion.id), selected)
+            for criterion in self.catalogue.criteria
+        }
+        self.recorder.journal.append(RunEvent, event="collected", data=told)
+        self.bound = True
+
+    def end(self) -> Account:
+        """End everything that was started here and close the journal."""
+        self.bring_up.dispose()
+        self.recorder.journal.close()
+        return Account(
+            writer=self.name,
+            bound=self.bound,
+            refusal=self.refusal,
+            environment=self.bring_up.report().model_dump(mode="json"),
+            took_s=dict(self.bring_up.took_s),
+            secrets=dict(self.secrets),
+            defects=tuple(self.defects),
+        )
+
+    def _refuse_unbound(
+        self,
+        item: str,
+        declaration: Declaration,
+        bound: dict[str, tuple[str, Declaration]],
+        known: set[str],
+    ) -> None:
+        name = declaration.criterion
+        if name not in known:
+            raise BadInputError(
+                f"{item}: criterion: got {name}, expected an id of {self.options.catalogue}; "
+                "add it there or mend the id"
+            )
+        if name in bound:
+            raise BadInputError(
+                f"{item}: criterion: {name} has a check already ({bound[name][0]}), expected one"
+            )
+
+
+def report_of(accounts: list[Account]) -> EnvironmentReport | None:
+    """Return the environment of the first writer: all of a run have the same."""
+    return EnvironmentReport.model_validate(accounts[0].environment) if accounts else None
+
+
+def _told(bound: tuple[str, Declaration] | None, selected: set[str]) -> dict[str, object]:
+    if bound is None:
+        return {"item": "", "selected": False, "falsifiers": []}
+    item, declaration = bound
+    names = [falsifier.fault.name for falsifier in declaration.falsifiers]
+    return {"item": item, "selected": item in selected, "falsifiers": names}
+
+
+def _reason(options: Options) -> str:
+    if options.environment == "auto":
+        return "chosen by default: needs neither root nor a container engine"
+    return f"asked for with --environment {options.environment}"
+
+
+WRITER: pytest.StashKey[Writer] = pytest.StashKey()
