@@ -6,37 +6,21 @@ a statement on that table, is really used for it; its client port ties it to the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
+from gates.holding import sessions_waiting_for
 from harness.probes.worker import Worker
 from harness.stack import Stack
 from harness.wait import wait_until
 
 DEADLINE_S = 10.0
 
-_WAITING = """
-SELECT pid, usename, application_name, client_port, query
-  FROM pg_stat_activity
- WHERE datname = current_database() AND usename = %s
-   AND wait_event_type = 'Lock' AND position(%s IN query) > 0
-"""
-
-
-@contextmanager
-def table_held(stack: Stack, table: str) -> Iterator[None]:
-    """Hold a table for the block: what writes to it or claims rows of it waits, reading goes on."""
-    with stack.sql.session() as session:
-        session.query(f"LOCK TABLE {table} IN EXCLUSIVE MODE")
-        yield
-
 
 def connections_waiting_for(stack: Stack, worker: Worker, table: str) -> list[dict[str, Any]]:
     """Return the worker's own connections that wait for a held table, once there are some."""
 
     def look() -> list[dict[str, Any]]:
-        rows = stack.sql.query(_WAITING, (stack.sut.worker.role, table)).dicts()
+        rows = sessions_waiting_for(stack, table)
         ports = set(worker.local_ports()) if rows else set()
         return [row for row in rows if row["client_port"] in ports]
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from gates.broker.connections import connections_waiting_for, table_held
+from gates.broker.connections import connections_waiting_for
+from gates.holding import table_held
 from gates.patching import patch
 from harness import criterion, falsified_by, settings
 from harness.probes.logs import LogLines
@@ -45,7 +46,7 @@ def test_worker_takes_its_messages_from_postgresql(own_stack: Stack) -> None:
         assert reported == "sqla+postgresql", (
             f"broker that the running worker reports: got {reported!r}, expected 'sqla+postgresql'"
         )
-        with table_held(own_stack, MESSAGES):
+        with table_held(own_stack, MESSAGES, mode="EXCLUSIVE"):
             seen = connections_waiting_for(own_stack, worker, MESSAGES)
         assert seen, (
             f"connections of the worker that wait for {MESSAGES}: got none, expected the one with "
@@ -72,7 +73,7 @@ def test_worker_puts_its_results_into_postgresql(own_stack: Stack, sut: Sut) -> 
             "result backend that the running worker reports: "
             f"got {reported!r}, expected 'db+postgresql'"
         )
-        with table_held(own_stack, RESULTS):
+        with table_held(own_stack, RESULTS, mode="EXCLUSIVE"):
             own_stack.tasks.publish(sut.ping.task, (), sut.ping.arguments)
             seen = connections_waiting_for(own_stack, worker, RESULTS)
         assert seen, (

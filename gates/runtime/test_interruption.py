@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gates.holding import table_held, wait_for_a_session
 from gates.patching import patch
 from harness import criterion, falsified_by, settings
 from harness.fixtures import Ids
@@ -13,13 +14,7 @@ from harness.wait import wait_until
 
 SCAN, SCANNED = "app.tasks.maintenance.scan_for_pii_contamination", "attribution_events"
 CHILDREN = 2
-HELD_DEADLINE_S, WATCHED_S = 15.0, 1.0
-
-_WAITING = """
-SELECT pid, query FROM pg_stat_activity
- WHERE datname = current_database() AND usename = %s
-   AND wait_event_type = 'Lock' AND position(%s IN query) > 0
-"""
+BUSY_DEADLINE_S, WATCHED_S = 15.0, 1.0
 
 
 @criterion("RUN-04")
@@ -35,14 +30,9 @@ def test_warm_shutdown_finishes_the_running_task(own_stack: Stack, sut: Sut, ids
     """Told to stop while a lock holds its task, a worker goes on, ends the task, then itself."""
     with own_stack.running_worker(pool=POOL_PREFORK, concurrency=1) as worker:
         own_stack.wait_ready(worker)
-        with own_stack.sql.session() as session:
-            session.query(f"LOCK TABLE {SCANNED} IN ACCESS EXCLUSIVE MODE")
+        with table_held(own_stack, SCANNED):
             task_id = own_stack.tasks.publish(SCAN, (), {sut.tenancy.key: ids.uuid()})
-            held = wait_until(
-                lambda: own_stack.sql.query(_WAITING, (sut.worker.role, SCANNED)).rows,
-                deadline_s=HELD_DEADLINE_S,
-                interval_s=0.1,
-            )
+            held = wait_for_a_session(own_stack, SCANNED)
             assert held, f"task {SCAN}: got no session waiting for {SCANNED}, expected it running"
             worker.signal()
             status = worker.wait_exit(deadline_s=WATCHED_S)
@@ -50,7 +40,6 @@ def test_warm_shutdown_finishes_the_running_task(own_stack: Stack, sut: Sut, ids
                 f"worker that was told to stop while its task ran: got exit {status}, expected it "
                 "to go on until the task has ended"
             )
-            session.rollback()
         status = worker.wait_exit()
         assert status == 0, f"worker after its last task: got exit {status}, expected 0"
         result = own_stack.tasks.result(task_id, deadline_s=1.0)
@@ -80,7 +69,7 @@ def test_worker_survives_a_restart_of_postgresql(own_server_stack: Stack) -> Non
         busy = wait_until(
             lambda: {result.value["pid"] for result in ping_all(stack, worker)},
             lambda pids: len(pids) == CHILDREN,
-            deadline_s=HELD_DEADLINE_S,
+            deadline_s=BUSY_DEADLINE_S,
         )
         assert len(busy) == CHILDREN, (
             f"children that ran a ping before: got {len(busy)}, expected {CHILDREN}"

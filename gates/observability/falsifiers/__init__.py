@@ -1,0 +1,1 @@
+"""What the falsifiers of this gate change in the system; loaded by `gates.patched`."""

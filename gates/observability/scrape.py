@@ -1,0 +1,102 @@
+"""What a worker's metrics say, read by the reference parser of the format, and how it rose."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from harness.probes.worker import Worker
+from harness.stack import Stack
+from harness.wait import wait_until
+
+STARTED, SUCCESS = "celery_task_started_total", "celery_task_success_total"
+FAILURE, DURATION = "celery_task_failure_total", "celery_task_duration_seconds"
+TIMED = f"{DURATION}_count"
+
+TYPES = {STARTED: "counter", SUCCESS: "counter", FAILURE: "counter", DURATION: "histogram"}
+BUCKETS_S = ("0.01", "0.05", "0.1", "0.25", "0.5", "1.0", "2.0", "5.0", "10.0", "+Inf")
+"""The contract's buckets, as the format spells them."""
+
+SETTLED_DEADLINE_S = 5.0
+
+Counts = Mapping[tuple[str, str], float]
+"""Sample and task name to a count; a bucket's sample is its name with the bound."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scrape:
+    """One answer of the metrics endpoint."""
+
+    status: int
+    content_type: str
+    types: Mapping[str, str]
+    """Family to its type; a counter's name with its ``_total``."""
+    buckets: tuple[str, ...]
+    """The bounds of the histogram, in the order of the text, each once."""
+    counts: Counts
+
+
+def scrape(stack: Stack, worker: Worker) -> Scrape:
+    """Ask a worker for its metrics."""
+    answer = stack.http.get(worker.metrics_url)
+    types: dict[str, str] = {}
+    counts: dict[tuple[str, str], float] = {}
+    bounds: dict[str, None] = {}
+    for family in text_string_to_metric_families(answer.body if answer.status == 200 else ""):
+        types[family.name + "_total" * (family.type == "counter")] = family.type
+        for sample in family.samples:
+            bound = sample.labels.get("le", "")
+            bounds.update({bound: None} if bound else {})
+            counts[f"{sample.name}{bound and f' up to {bound}'}", _task(sample.labels)] = (
+                sample.value
+            )
+    return Scrape(
+        status=answer.status,
+        content_type=answer.headers.get("content-type", ""),
+        types={name: types[name] for name in types if name in TYPES},
+        buckets=tuple(bounds),
+        counts=counts,
+    )
+
+
+def rises(before: Counts, after: Counts) -> dict[tuple[str, str], float]:
+    """Return by how much the number of tasks rose, where it did, a fall being negative."""
+    names = {STARTED, SUCCESS, FAILURE, TIMED}
+    keys = {key for key in (*before, *after) if key[0] in names}
+    found = {key: after.get(key, 0.0) - before.get(key, 0.0) for key in keys}
+    return {key: rise for key, rise in found.items() if rise}
+
+
+def rises_for(
+    *, succeeded: Mapping[str, int], failed: Mapping[str, int]
+) -> Counter[tuple[str, str]]:
+    """Return the rises that so many runs of each task must bring."""
+    expected: Counter[tuple[str, str]] = Counter()
+    for sample, runs in ((SUCCESS, succeeded), (FAILURE, failed)):
+        for task, number in runs.items():
+            expected.update({(name, task): number for name in (STARTED, sample, TIMED)})
+    return expected
+
+
+def expect_rises(
+    stack: Stack, worker: Worker, before: Counts, expected: Mapping[tuple[str, str], int], when: str
+) -> None:
+    """Judge that the counts rose by exactly these numbers, and no other count did."""
+    seen = wait_until(
+        lambda: rises(before, scrape(stack, worker).counts),
+        lambda found: found == expected,
+        deadline_s=SETTLED_DEADLINE_S,
+        interval_s=0.1,
+    )
+    for sample, task in sorted({*seen, *expected}):
+        rise, wanted = seen.get((sample, task), 0), expected.get((sample, task), 0)
+        assert rise == wanted, f"rise of {sample} of {task} {when}: got {rise:g}, expected {wanted}"
+
+
+def _task(labels: Mapping[str, str]) -> str:
+    """Return the task of a sample; further labels would tell its series apart, and are shown."""
+    more = {name: value for name, value in labels.items() if name not in ("task_name", "le")}
+    return labels.get("task_name", "no task") + (f" {more}" if more else "")
