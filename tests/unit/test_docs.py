@@ -1,0 +1,84 @@
+"""The documentation: its links lead somewhere, and what it names exists."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from evidence.catalogue import load_catalogue
+from evidence.schema import run_schema
+from harness.reference import sut_reference
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted(
+    path
+    for pattern in ("*.md", ".github/*.md", "docs/**/*.md", "system/*.md", "reports/*.md")
+    for path in ROOT.glob(pattern)
+    if "latest" not in path.parts
+)
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+
+
+def slug(heading: str) -> str:
+    """Return the anchor that a heading gets."""
+    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_docs_links_lead_to_a_file_and_a_heading(page: Path) -> None:
+    """Every relative link names a file that is there, and an anchor that is a heading of it."""
+    broken = []
+    for link in LINK.findall(page.read_text(encoding="utf-8")):
+        name, _, anchor = link.partition("#")
+        target = (page.parent / name).resolve() if name else page
+        if "://" in link:
+            continue
+        headings = (
+            {slug(line.lstrip("#")) for line in target.read_text().splitlines() if line[:1] == "#"}
+            if target.suffix == ".md" and target.exists()
+            else set()
+        )
+        if not target.exists() or (anchor and anchor not in headings):
+            broken.append(link)
+    assert broken == []
+
+
+def test_docs_pages_were_found() -> None:
+    """The test above looked at the pages that a newcomer reads first."""
+    names = {str(page.relative_to(ROOT)) for page in PAGES}
+    assert {"README.md", ".github/CONTRIBUTING.md", "docs/reference/verdicts.md"} <= names
+
+
+def test_docs_generated_pages_are_current() -> None:
+    """The schema of run.json and the reference of sut.toml are those of the models."""
+    reference = ROOT / "docs" / "reference"
+    assert (reference / "run.schema.json").read_bytes() == run_schema()
+    assert (reference / "sut.md").read_text(encoding="utf-8") == sut_reference()
+
+
+def test_readme_names_options_that_exist() -> None:
+    """Every long option of pytest and gateproof in the README is one that they know."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text))
+    assert named, "premise: the README names options"
+    scripts = Path(sys.executable).parent
+    helps = [
+        subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        for command in (
+            [str(scripts / "pytest"), "--help"],
+            [str(scripts / "gateproof"), "verify", "--help"],
+        )
+    ]
+    assert {option for option in named if not any(option in told for told in helps)} == set()
+
+
+def test_catalogue_has_the_severities_of_the_contract() -> None:
+    """Tenancy, dead letters, runtime and idempotency are high, and four criteria beside them."""
+    criteria = load_catalogue(ROOT / "gates" / "criteria.toml").criteria
+    high = {one.id for one in criteria if one.severity == "high"}
+    expected = {one.id for one in criteria if one.id[:3] in ("RLS", "DLQ", "RUN", "IDM")}
+    assert high == expected | {"SCH-03", "SCH-05", "OBS-03", "OBS-05"}
