@@ -8,16 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
 from harness.errors import EnvironmentProblemError
 from harness.probes.recorder import Recorder
 
 CONNECT_TIMEOUT_S = 10
 SHOWN_ROWS = 200
 """How many rows a capture shows; the count is always exact."""
+
+SHOWN_WIDTH = 160
+"""How wide a row may be before a capture shows it expanded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,11 +137,13 @@ class Session:
         shown = _show(rows) if rows is not None else f"ERROR:  {said}\n"
         gucs = "".join(f"-- {name} = {value!r}\n" for name, value in self._gucs.items())
         asked = f"{statement.strip()};\n" + (f"-- parameters: {params!r}\n" if params else "")
+        database = self._connection.info.dbname
         self._recorder.observe(
             "sql",
             f"{self._role}: {' '.join(statement.split())[:120]} -> {said}",
             data={
                 "role": self._role,
+                "database": database,
                 "gucs": self._gucs,
                 "statement": statement,
                 "params": params,
@@ -150,7 +151,7 @@ class Session:
                 "count": rows.count if rows is not None else None,
                 "refused": vars(refused) if refused else None,
             },
-            text=f"-- role {self._role}\n{gucs}{asked}\n{shown}",
+            text=f"-- role {self._role}, database {database}\n{gucs}{asked}\n{shown}",
         )
 
 
@@ -231,17 +232,38 @@ def _refused(error: psycopg.Error) -> Refused:
 
 
 def _show(rows: Rows) -> str:
-    """Align rows as psql does."""
+    """Align rows as psql does, and expand them as its ``\\x auto`` does when they are wide."""
     if not rows.columns:
         return f"({rows.count} rows)\n"
-    table = Table(box=None, pad_edge=False, header_style="")
-    for name in rows.columns:
-        table.add_column(Text(name), overflow="fold")
-    for row in rows.rows[:SHOWN_ROWS]:
-        table.add_row(*(Text("" if value is None else str(value)) for value in row))
-    console = Console(width=200, no_color=True, record=False, highlight=False, force_terminal=False)
-    with console.capture() as capture:
-        console.print(table)
+    cells = [
+        ["" if value is None else str(value) for value in row] for row in rows.rows[:SHOWN_ROWS]
+    ]
     hidden = rows.count - SHOWN_ROWS
     more = f"... {hidden} more\n" if hidden > 0 else ""
-    return f"{capture.get()}{more}({rows.count} rows)\n"
+    shown = _aligned(rows.columns, cells) or _expanded(rows.columns, cells)
+    return f"{shown}{more}({rows.count} rows)\n"
+
+
+def _aligned(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
+    """Return a table, or nothing when a row does not fit on one line."""
+    lines = [columns, *cells]
+    widths = [max(len(line[number]) for line in lines) for number in range(len(columns))]
+    if sum(widths) + 3 * len(columns) > SHOWN_WIDTH or any("\n" in c for row in cells for c in row):
+        return ""
+    padded = [
+        " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    ]
+    rule = "-+-".join("-" * width for width in widths)
+    return "\n".join([padded[0], rule, *padded[1:], ""])
+
+
+def _expanded(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
+    """Return one block a row and one line a column."""
+    width = max(len(name) for name in columns)
+    blocks = []
+    for number, row in enumerate(cells, start=1):
+        pairs = zip(columns, row, strict=True)
+        lines = [f"{name.ljust(width)} | {cell}" for name, cell in pairs]
+        blocks.append("\n".join([f"-[ RECORD {number} ]", *lines, ""]))
+    return "".join(blocks)

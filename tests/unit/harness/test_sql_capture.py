@@ -1,0 +1,30 @@
+"""How rows read in a capture."""
+
+from __future__ import annotations
+
+from harness.probes.sql import SHOWN_ROWS, Rows, _show
+
+
+def test_rows_are_aligned_as_psql_does() -> None:
+    """Columns line up, NULL is empty, and the count is said."""
+    rows = Rows(columns=("id", "name"), rows=((1, "a"), (22, None)), count=2)
+    assert _show(rows) == "id | name\n---+-----\n1  | a\n22 |\n(2 rows)\n"
+
+
+def test_wide_rows_are_expanded_as_psql_does() -> None:
+    """A row that does not fit on a line is shown a column a line, whole."""
+    rows = Rows(columns=("id", "payload"), rows=((1, "x" * 500),), count=1)
+    assert _show(rows) == f"-[ RECORD 1 ]\nid      | 1\npayload | {'x' * 500}\n(1 rows)\n"
+
+
+def test_many_rows_are_cut_and_counted() -> None:
+    """A capture shows the first rows and says how many there were."""
+    rows = Rows(columns=("n",), rows=tuple((n,) for n in range(500)), count=500)
+    shown = _show(rows)
+    assert f"... {500 - SHOWN_ROWS} more\n(500 rows)" in shown
+    assert shown.count("\n") == SHOWN_ROWS + 4
+
+
+def test_statement_without_rows_says_how_many_it_changed() -> None:
+    """An update has a count and no table."""
+    assert _show(Rows(count=3)) == "(3 rows)\n"
