@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
+
 from harness.errors import EnvironmentProblemError
 from harness.probes.recorder import Recorder
 
@@ -232,7 +233,7 @@ def _refused(error: psycopg.Error) -> Refused:
 
 
 def _show(rows: Rows) -> str:
-    """Align rows as psql does, and expand them as its ``\\x auto`` does when they are wide."""
+    r"""Align rows as psql does, and expand them as its ``\x auto`` does when they are wide."""
     if not rows.columns:
         return f"({rows.count} rows)\n"
     cells = [
