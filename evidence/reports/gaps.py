@@ -36,6 +36,11 @@ WORDS: Mapping[Outcome, str] = {
 """The outcomes as people read them."""
 
 
+_ALWAYS = (Outcome.PASS, Outcome.FAIL, Outcome.ERROR)
+_FEW = 5
+"""How many ids a line names; more are easier to read in the table."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class GateRow:
     """One gate, or all of them together."""
@@ -48,10 +53,20 @@ class GateRow:
     proven: int
     """Falsifiers that turned their check red for the predicted reason."""
     declared: int
-    """Falsifiers that the checks name."""
+    """Falsifiers that the checks of selected criteria name."""
     unproven: int
     """Criteria that were judged and have no falsifier at all."""
     result: Result
+
+    @property
+    def selected(self) -> bool:
+        """Whether the run was asked for any of it."""
+        return self.counts[Outcome.NOTSELECTED] < self.criteria
+
+    @property
+    def verdict(self) -> str:
+        """The result as people read it."""
+        return self.result.value if self.selected else WORDS[Outcome.NOTSELECTED]
 
 
 def gate_rows(run: Run) -> tuple[GateRow, ...]:
@@ -67,6 +82,12 @@ def total_row(run: Run) -> GateRow:
     return GateRow(**{**vars(row), "result": run.result})
 
 
+def columns(run: Run) -> tuple[Outcome, ...]:
+    """Return the outcomes that a table needs: pass, fail and error, and any that somebody had."""
+    counts = total_row(run).counts
+    return tuple(outcome for outcome in ORDER if outcome in _ALWAYS or counts[outcome])
+
+
 def of_gate(run: Run, gate: str) -> tuple[Verdict, ...]:
     """Return the verdicts of one gate."""
     return tuple(verdict for verdict in run.criteria if verdict.gate == gate)
@@ -75,6 +96,18 @@ def of_gate(run: Run, gate: str) -> tuple[Verdict, ...]:
 def open_verdicts(run: Run) -> tuple[Verdict, ...]:
     """Return the verdicts that somebody has to look at: all but clean passes."""
     return tuple(verdict for verdict in run.criteria if _is_open(verdict))
+
+
+def obstacles(run: Run) -> tuple[str, ...]:
+    """Return the run's reasons, with all that the selection left out told in one."""
+    left_out = [v.id for v in run.criteria if v.outcome is Outcome.NOTSELECTED]
+    gates = [f"gate {row.gate}:" for row in gate_rows(run) if not row.selected]
+    told = (*(f"{name} " for name in left_out), *gates)
+    reasons = [reason for reason in run.reasons if not reason.startswith(told)]
+    if left_out:
+        many = f"{len(left_out)} criteria, as the table says"
+        reasons.append(f"not selected: {many if len(left_out) > _FEW else ', '.join(left_out)}")
+    return tuple(reasons)
 
 
 def _is_open(verdict: Verdict) -> bool:
@@ -99,7 +132,7 @@ def _row(gate: str, verdicts: tuple[Verdict, ...], *, falsify: bool) -> GateRow:
         counts={outcome: counts[outcome] for outcome in ORDER},
         waived=sum(verdict.disposition is Disposition.WAIVED for verdict in verdicts),
         proven=sum(proof.result is Falsification.PROVEN for proof in proofs),
-        declared=sum(verdict.falsifiers for verdict in verdicts),
+        declared=sum(v.falsifiers for v in verdicts if v.outcome is not Outcome.NOTSELECTED),
         unproven=sum(v.outcome is Outcome.PASS and v.falsifiers == 0 for v in verdicts),
         result=roll_up(verdicts, falsify=falsify).result,
     )

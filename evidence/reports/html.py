@@ -22,7 +22,7 @@ from markupsafe import Markup
 
 from evidence.bagfile import TEMPLATES
 from evidence.model import Disposition, Falsification, Observation, Outcome, Record, Run, Verdict
-from evidence.reports.gaps import ORDER, WORDS, gate_rows, of_gate, total_row
+from evidence.reports.gaps import WORDS, columns, gate_rows, obstacles, of_gate, total_row
 from evidence.reports.glossary import GLOSSARY
 
 EXCERPT = 4_000
@@ -77,7 +77,8 @@ def render(
             style=Markup(f"\n{style}"),  # noqa: S704 (our own file, hashed in the policy)
             style_hash=_style_hash(f"\n{style}"),
             vouched_by=vouched_by,
-            outcomes=ORDER,
+            outcomes=columns(run),
+            obstacles=obstacles(run),
             rows=gate_rows(run),
             total=total_row(run),
             gates=[(row, of_gate(run, row.gate)) for row in gate_rows(run)],

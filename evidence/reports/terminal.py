@@ -13,7 +13,15 @@ from rich.table import Table
 from rich.text import Text
 
 from evidence.model import Disposition, Outcome, Result, Run, Verdict
-from evidence.reports.gaps import ORDER, WORDS, GateRow, gate_rows, open_verdicts, total_row
+from evidence.reports.gaps import (
+    WORDS,
+    GateRow,
+    columns,
+    gate_rows,
+    obstacles,
+    open_verdicts,
+    total_row,
+)
 
 _STYLES = {
     Outcome.PASS: "green",
@@ -29,7 +37,6 @@ _RESULT_STYLES = {
     Result.PARTIAL: "bold yellow",
     Result.BLOCKED: "bold red",
 }
-_ALWAYS = (Outcome.PASS, Outcome.FAIL, Outcome.ERROR)
 _LINE_LIMIT = 300
 """How much of a message a line shows; the report has all of it."""
 
@@ -48,7 +55,7 @@ def gate_table(run: Run) -> Table:
     """
     table = Table(box=box.SIMPLE, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
     rows, total = gate_rows(run), total_row(run)
-    shown = [outcome for outcome in ORDER if outcome in _ALWAYS or total.counts[outcome]]
+    shown = columns(run)
     table.add_column("gate", no_wrap=True)
     table.add_column("criteria", justify="right", no_wrap=True)
     for outcome in shown:
@@ -72,18 +79,12 @@ def gate_lines(run: Run) -> tuple[Text, ...]:
         if _needs_line(verdict):
             lines.setdefault(_said(verdict), []).append(verdict)
     said = [_line(alike) for alike in lines.values()]
-    told = (*(f"{verdict.id} " for verdict in run.criteria), *_gates_left_out(run))
-    said += [Text(reason) for reason in run.reasons if not reason.startswith(told)]
+    told = tuple(f"{verdict.id} " for verdict in run.criteria)
+    said += [Text(reason) for reason in obstacles(run) if not reason.startswith(told)]
     unproven = total_row(run).unproven
     if unproven:
         said.append(Text(f"{unproven} passing criteria have no falsifier yet: unproven", "dim"))
     return tuple(said)
-
-
-def _gates_left_out(run: Run) -> list[str]:
-    """Return how the reasons of gates begin that the selection left out as a whole."""
-    looked_at = {v.gate for v in run.criteria if v.outcome is not Outcome.NOTSELECTED}
-    return [f"gate {row.gate}: " for row in gate_rows(run) if row.gate not in looked_at]
 
 
 def _needs_line(verdict: Verdict) -> bool:
@@ -96,7 +97,7 @@ def _needs_line(verdict: Verdict) -> bool:
 def _cells(row: GateRow, shown: Sequence[Outcome]) -> list[Text]:
     counts = [_count(row.counts[outcome], _STYLES[outcome]) for outcome in shown]
     proofs = f"{row.proven}/{row.declared}" if row.declared else "–"
-    result = Text(row.result.value, _RESULT_STYLES[row.result])
+    result = Text(row.verdict, _RESULT_STYLES[row.result] if row.selected else "dim")
     if row.waived:
         result.append(f" ({row.waived} waived)", "yellow")
     return [Text(row.gate), Text(str(row.criteria)), *counts, Text(proofs), result]

@@ -23,7 +23,7 @@ from evidence.model import (
     Run,
     Verdict,
 )
-from evidence.reports.gaps import gate_rows, total_row
+from evidence.reports.gaps import columns, gate_rows, obstacles, total_row
 from evidence.reports.html import ALL_EXCERPTS, EXCERPT, render
 from evidence.reports.terminal import gate_lines, gate_table
 
@@ -250,6 +250,35 @@ def test_gate_without_proofs_in_a_run_without_any_is_partial(run: Run) -> None:
     assert gate_rows(mixed)[0].result is Result.RELEASED
 
 
+def test_gate_that_was_left_out_says_so(run: Run) -> None:
+    """A gate of which nothing was selected is not called blocked, and counts no falsifiers."""
+    asked = run.criteria[0]
+    left = run.criteria[3].model_copy(update={"falsifiers": 4})
+    first, second = gate_rows(run.model_copy(update={"criteria": (asked, left)}))
+    assert (first.verdict, first.selected) == ("released", True)
+    assert (second.verdict, second.selected, second.declared) == ("not selected", False, 0)
+
+
+def test_columns_are_those_that_say_something(run: Run) -> None:
+    """Pass, fail and error always stand, another outcome only where somebody had it."""
+    always = (Outcome.PASS, Outcome.FAIL, Outcome.ERROR)
+    assert columns(run) == (*always, Outcome.NOTSELECTED)
+    assert columns(run.model_copy(update={"criteria": run.criteria[:1]})) == always
+
+
+def test_obstacles_tell_the_selection_in_one_line(run: Run) -> None:
+    """What was left out is counted, and hides no other reason."""
+    real = "RLS-02 fail, gate_violation: tenant A: got 5 rows, expected 3"
+    left = ("DLQ-02 notselected: left out", "gate dlq: not one criterion passed")
+    verdicts = (*run.criteria[:2], run.criteria[3])
+    told = run.model_copy(update={"criteria": verdicts, "reasons": (real, *left)})
+    assert obstacles(told) == (real, "not selected: DLQ-02")
+    many = told.model_copy(update={"criteria": run.criteria[3:] * 6})
+    assert obstacles(many)[-1] == "not selected: 6 criteria, as the table says"
+    kept = run.model_copy(update={"reasons": (real, *left)})
+    assert "gate dlq: not one criterion passed" in obstacles(kept)
+
+
 def _unproven(verdict: Verdict) -> Verdict:
     proofs = tuple(
         p.model_copy(update={"result": Falsification.UNPROVEN, "message": "did not run"})
@@ -293,6 +322,7 @@ def test_lines_say_what_stands_in_the_way(run: Run) -> None:
         "RLS-02 fail (gate_violation): tenant A: got 5 rows, expected 3",
         f"DLQ-01 fail (gate_violation): {index} [waived by Ada until 2026-04-01]",
         "gate dlq: not one criterion passed",
+        "not selected: DLQ-02",
     ]
 
 
