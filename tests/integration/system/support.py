@@ -254,7 +254,8 @@ class Client:
 
     def close(self) -> None:
         """Close every connection."""
-        self._app.backend.session_manager.invalidate(self._app.backend.url)
+        backend: Any = self._app.backend
+        backend.session_manager.invalidate(backend.url)
         self._app.close()
         for engine, _ in broker._ENGINES.values():
             engine.dispose()

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import psutil
 import pytest
@@ -83,8 +84,13 @@ def test_metrics_count_a_solo_worker(
         worker = start_worker(database, "--pool", "solo")
         assert totals(worker) == (0, 0, 0, 0)
         client.run(PING)
-        assert wait_for(lambda w=worker: totals(w) == (1, 1, 0, 1))
+        assert wait_for(partial(counted_one, worker))
         worker.stop()
+
+
+def counted_one(worker: Worker) -> bool:
+    """Say whether a worker has counted one task."""
+    return totals(worker) == (1, 1, 0, 1)
 
 
 def test_health_is_ok(worker: Worker) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 from pathlib import Path
@@ -175,6 +176,30 @@ def test_worker_survives_a_restart_of_the_server(
     assert (after["pid"], after["parent_pid"]) == (before["pid"], worker.process.pid)
     assert worker.stop() == 0
     assert worker.lines("worker stopped")
+
+
+def test_death_of_the_only_child_stops_nothing(
+    database: Database, start_worker: StartWorker
+) -> None:
+    """An idle child that is killed is replaced, and the worker goes on with the next one."""
+    worker = start_worker(database, "--pool", "prefork", "--concurrency", "1")
+    with make_client(database) as client:
+        before = client.run(PING)
+        os.kill(before["pid"], signal.SIGKILL)
+        assert wait_for(lambda: not psutil.pid_exists(before["pid"]))
+        after = client.run(PING)
+    assert (after["parent_pid"], after["status"]) == (worker.process.pid, "ok")
+    assert after["pid"] != before["pid"]
+
+
+def test_late_children_share_no_connection(database: Database, start_worker: StartWorker) -> None:
+    """Children forked from a connected parent publish and work without breaking its connection."""
+    options = ("--pool", "prefork", "--concurrency", "2", "--max-tasks-per-child", "1")
+    worker = start_worker(database, *options)
+    with make_client(database) as client:
+        answers = client.run_many(PING, 8, retry=1)
+    assert len({answer["pid"] for answer in answers}) == 8
+    assert [line for line in worker.lines() if line["level"] in {"error", "critical"}] == []
 
 
 def test_concurrent_start_declares_each_queue_once(

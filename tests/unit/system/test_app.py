@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -101,7 +102,8 @@ def test_raw_variables_do_not_outrank_the_clean_up(monkeypatch: pytest.MonkeyPat
     url = "postgresql+psycopg2://u:p@h/d?sslmode=require"
     assert app.connection_for_write().hostname == url
     assert app.connection_for_read().transport_cls == "sqla"
-    assert app.backend.url == url
+    backend: Any = app.backend
+    assert backend.url == url
 
 
 def test_eager_mode_is_honoured() -> None:

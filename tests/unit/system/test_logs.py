@@ -52,8 +52,9 @@ def test_line_takes_the_context() -> None:
 
 def test_exception_stays_on_its_line() -> None:
     """An exception becomes fields of the one line, with its traceback."""
+    empty: dict[str, int] = {}
     with pytest.raises(KeyError, match="lost") as caught:
-        {}["lost"]
+        empty["lost"]
     made = line("broke", level=logging.ERROR, exc_info=caught._excinfo)
     assert made["error"] == "KeyError: 'lost'"
     assert "Traceback" in made["traceback"]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 
@@ -39,7 +41,7 @@ def test_moment_refuses_what_is_no_time(given: str) -> None:
 @pytest.mark.parametrize("given", [0, -1, 1.5, "3", True, None])
 def test_retention_refuses_what_is_no_number_of_days(given: object) -> None:
     """A retention of less than a day, or of no whole number, deletes nothing."""
-    function = maintenance.enforce_data_retention.run.__wrapped__
+    function: Any = inspect.unwrap(maintenance.enforce_data_retention.run)
     with pytest.raises(ValueError, match=r"retention_days: got .*, expected a whole number from 1"):
         function("tenant", given, connection=None)
 
