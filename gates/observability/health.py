@@ -67,6 +67,14 @@ def database_closed(stack: Stack, name: str) -> Iterator[None]:
         admin.query(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
 
 
+@contextmanager
+def tables_held(stack: Stack, name: str, tables: tuple[str, ...]) -> Iterator[None]:
+    """Hold tables of one database for the block: what asks of them hangs, with its connection."""
+    with stack.sql_on(name).session() as session:
+        session.query(f"LOCK TABLE {', '.join(tables)} IN ACCESS EXCLUSIVE MODE")
+        yield
+
+
 def _expected(status: int, broker: str, database: str) -> str:
     parts = {"status": OK if status == 200 else UNHEALTHY, "broker": broker, "database": database}
     return f"{status} {parts}"

@@ -10,6 +10,7 @@ from gates.observability.health import (
     expect_healthy,
     expect_unhealthy,
     said,
+    tables_held,
 )
 from gates.patching import patch
 from harness import criterion, falsified_by
@@ -62,7 +63,7 @@ def test_health_is_ok_while_both_are_there(stack: Stack) -> None:
 )
 @falsified_by(
     patch("no-deadline", "observability/falsifiers/no_deadline.py"),
-    expect="health with PostgreSQL frozen: got ReadTimeout",
+    expect="health with the broker hanging: got ReadTimeout",
 )
 def test_health_names_what_is_away_and_recovers(own_server_stack: Stack, sut: Sut) -> None:
     """Broker and database on two databases: each away alone, both refused, both hanging."""
@@ -76,6 +77,9 @@ def test_health_names_what_is_away_and_recovers(own_server_stack: Stack, sut: Su
             with database_closed(stack, broker):
                 expect_unhealthy(stack, worker, "with the broker away", broker=AWAY, database=OK)
             expect_healthy(stack, worker, "with the broker back")
+            with tables_held(stack, broker, sut.celery.tables):
+                expect_unhealthy(stack, worker, "with the broker hanging", broker=AWAY, database=OK)
+            expect_healthy(stack, worker, "with the broker's tables free again")
             with database_closed(stack, stack.database):
                 expect_unhealthy(stack, worker, "with the database away", broker=OK, database=AWAY)
             expect_healthy(stack, worker, "with the database back")
