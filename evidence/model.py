@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
 
-CRITERION_ID = r"^[A-Z]{3}-\d{2}$"
+CRITERION_ID = r"^[A-Z]{2,3}-\d{2}$"
 DIGEST = r"^sha256:[0-9a-f]{64}$"
 
 CriterionId = Annotated[str, Field(pattern=CRITERION_ID)]
@@ -85,7 +85,7 @@ class Criterion(Value):
     """One claim with a permanent id."""
 
     id: CriterionId
-    """Three capitals of the gate, a dash, two digits: ``RLS-02``. Never used again."""
+    """Two or three capitals of the gate, a dash, two digits: ``RLS-02``. Never used again."""
     gate: Annotated[str, Field(pattern=r"^[a-z]+$")]
     """The gate's name, as its folder under ``gates/``."""
     phase: Annotated[str, Field(pattern=r"^B\d+(\.\d+)+$")]
