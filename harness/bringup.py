@@ -134,7 +134,10 @@ class BringUp:
 
     def _start_server(self) -> Server:
         server = self.environment.new_server("main")
+        at = f"{server.outside.host}:{server.outside.port}"
+        self._note(f"PostgreSQL {self.report().postgres}", f"started at {at}")
         provision_server(self.sut, server, self.logins)
+        self._note("roles", f"provisioned by {', '.join(self.sut.provision.server)}")
         return server
 
     def _make_template(self, server: Server) -> None:
@@ -167,6 +170,12 @@ class BringUp:
     def _running(self) -> Server:
         assert self._server is not None
         return self._server
+
+    def _note(self, what: str, how: str) -> None:
+        """Leave in the journal what was provisioned, so that the bundle tells all of it."""
+        line = f"{what}: {how}"
+        data = {"provisioned": what, "how": how}
+        self.recorder.observe("environment", line, data=data, text=f"{line}\n")
 
     def _step(self, name: str, act: Callable[[], T]) -> T:
         self.progress(f"starting {name} ...")

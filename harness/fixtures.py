@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from harness.bringup import BringUp
+from harness.probes.file import FileProbe
 from harness.probes.process import ProcessProbe
 from harness.probes.recorder import Recorder
 from harness.proof import COPY_FIXTURE, ProofItem
@@ -56,6 +57,12 @@ def sut(bring_up: BringUp) -> Sut:
 def commands(bring_up: BringUp) -> ProcessProbe:
     """Runs commands where the system lives; needs no server."""
     return ProcessProbe(bring_up.recorder, bring_up.environment.launcher)
+
+
+@pytest.fixture
+def files(bring_up: BringUp) -> FileProbe:
+    """Reads files of the system's project."""
+    return FileProbe(bring_up.recorder, bring_up.sut.folder)
 
 
 @pytest.fixture

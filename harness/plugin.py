@@ -32,6 +32,7 @@ from harness.errors import HarnessError, LimitError
 from harness.fixtures import (  # noqa: F401 (fixtures are found by name)
     bring_up,
     commands,
+    files,
     ids,
     own_server_stack,
     own_stack,

@@ -1,0 +1,55 @@
+"""The file probe: what it read is kept, also that there was nothing, and it stays in its folder."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from evidence.journal import Journal, read_journal
+from evidence.model import Observation
+from evidence.redaction import Redactor
+from harness.errors import HarnessError
+from harness.probes.file import FileProbe
+from harness.probes.recorder import Recorder
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Iterator[FileProbe]:
+    """A probe on a folder with one file, and another file beside the folder."""
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "there.yml").write_text("on: push\n")
+    (tmp_path / "outside.txt").write_text("not yours\n")
+    (project / "link.txt").symlink_to(tmp_path / "outside.txt")
+    journal = Journal(
+        tmp_path / "journal.jsonl", writer="main", clock=lambda: dt.datetime.now(dt.UTC)
+    )
+    yield FileProbe(Recorder(journal, Redactor(), tmp_path), project)
+    journal.close()
+
+
+def test_file_probe_keeps_what_it_read(files: FileProbe, tmp_path: Path) -> None:
+    """The text that a check sees is the text of the capture."""
+    assert files.read("there.yml") == "on: push\n"
+    [record] = read_journal([tmp_path / "journal.jsonl"])
+    assert isinstance(record, Observation)
+    assert record.probe == "file"
+    assert (tmp_path / record.capture).read_text() == "--- there.yml\non: push\n"
+
+
+def test_file_probe_records_that_a_file_is_missing(files: FileProbe, tmp_path: Path) -> None:
+    """A missing file is an observation too, or a check could pass on having looked at nothing."""
+    assert files.read("missing.yml") is None
+    [record] = read_journal([tmp_path / "journal.jsonl"])
+    assert isinstance(record, Observation)
+    assert record.data == {"path": "missing.yml", "found": False}
+
+
+@pytest.mark.parametrize("name", ["../outside.txt", "link.txt", "/etc/hostname"])
+def test_file_probe_stays_in_its_folder(files: FileProbe, name: str) -> None:
+    """Neither dots, nor a link, nor an absolute path lead out."""
+    with pytest.raises(HarnessError, match="expected a path inside"):
+        files.read(name)
