@@ -46,7 +46,7 @@ def test_worker_takes_its_messages_from_postgresql(own_stack: Stack) -> None:
         assert reported == "sqla+postgresql", (
             f"broker that the running worker reports: got {reported!r}, expected 'sqla+postgresql'"
         )
-        with table_held(own_stack, MESSAGES, mode="EXCLUSIVE"):
+        with table_held(own_stack, MESSAGES):
             seen = connections_waiting_for(own_stack, worker, MESSAGES)
         assert seen, (
             f"connections of the worker that wait for {MESSAGES}: got none, expected the one with "
