@@ -22,6 +22,7 @@ from evidence.canonical import JsonError, read_json
 from evidence.errors import BadInputError, EvidenceError
 from evidence.model import Run
 from evidence.reports.gaps import GateRow, gate_rows, total_row
+from evidence.reports.markdown import gap_page
 from evidence.reports.terminal import gate_lines, gate_table
 from evidence.signing import generate
 from evidence.verification import UNKNOWN, Verification
@@ -95,9 +96,15 @@ def verify(
 @main.command()
 @click.argument("bundle", type=_PATH)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def show(bundle: Path, *, as_json: bool) -> None:
+@click.option("--markdown", is_flag=True, help="Print Markdown, for the summary of a CI job.")
+def show(bundle: Path, *, as_json: bool, markdown: bool) -> None:
     """Show the gates of BUNDLE. This reads the bundle and does not verify it."""
+    if as_json and markdown:
+        raise click.UsageError("--json and --markdown: got both, expected one")
     run = _read_run(bundle)
+    if markdown:
+        click.echo(gap_page(run), nl=False)
+        return
     if as_json:
         rows = [_row_json(row) for row in (*gate_rows(run), total_row(run))]
         reasons = [line.plain for line in gate_lines(run)]

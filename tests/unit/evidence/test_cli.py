@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from evidence.cli import main
+from evidence.reports.markdown import escape
 from evidence.signing import RunKey
 
 
@@ -90,6 +91,7 @@ def test_verify_prints_json(bundle: Path) -> None:
         ),
         (("show", "no-such-bundle"), "run.json: bundle: got No such file"),
         (("keygen", "{bundle}/bagit.txt"), "bagit.txt: new key: got File exists"),
+        (("show", "{bundle}", "--json", "--markdown"), "got both, expected one"),
         (("verify",), "Missing argument 'BUNDLE'"),
         (("verify", "{bundle}", "--frobnicate"), "No such option"),
         (("frobnicate",), "No such command"),
@@ -121,6 +123,24 @@ def test_show_prints_json(bundle: Path) -> None:
     assert told["result"] == "blocked"
     assert [row["gate"] for row in told["gates"]] == ["rls", "dlq", "all"]
     assert told["gates"][0]["counts"]["fail"] == 1
+
+
+def test_show_prints_markdown(bundle: Path) -> None:
+    """The same table for a job's summary: a row for each gate, and what is open as a list."""
+    lines = gateproof("show", bundle, "--markdown").output.splitlines()
+    assert lines[0] == "**blocked** (exit status 1), as the bundle says"
+    assert "| rls | 2 | 1 | 1 | · | · | 1/1 | blocked |" in lines
+    assert "- RLS-02 fail (gate\\_violation): tenant A: got 5 rows, expected 3" in lines
+    heading = next(line for line in lines if line.startswith("| gate"))
+    assert {line.count(" |") for line in lines if line.startswith("|")} == {heading.count(" |")}
+
+
+def test_markdown_shows_markup_as_text() -> None:
+    """What a check said is no markup of ours, and cannot break the table or open a tag."""
+    said = "a|b <img src=x> `c`\n| *d* | [e](javascript:f) @all"
+    shown = escape(said)
+    assert "\n" not in shown
+    assert shown == (r"a\|b \<img src=x\> \`c\` \| \*d\* \| \[e\](javascript:f) \@all")
 
 
 def test_show_refuses_a_run_that_is_none(bundle: Path) -> None:
