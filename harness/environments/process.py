@@ -207,8 +207,7 @@ class LocalLauncher:
         self, command: Sequence[str], *, env: Mapping[str, str], folder: Path, deadline_s: float
     ) -> Completed:
         """Run a command to its end; past the deadline it is killed and its status is -9."""
-        child = self.start("command", command, env=env, folder=folder)
-        assert isinstance(child, ChildProcess)
+        child = self._begin("command", command, env=env, folder=folder)
         try:
             child.wait(deadline_s)
         except subprocess.TimeoutExpired:
@@ -220,7 +219,14 @@ class LocalLauncher:
     def start(
         self, name: str, command: Sequence[str], *, env: Mapping[str, str], folder: Path
     ) -> Process:
-        """Start a process that goes on."""
+        """Start a process that goes on, with a place for temporary files that ends with the run."""
+        # A killed process leaves them behind. Commands keep the machine's own: some start servers.
+        own = {"TMPDIR": str(self._folder), **env}
+        return self._begin(name, command, env=own, folder=folder)
+
+    def _begin(
+        self, name: str, command: Sequence[str], *, env: Mapping[str, str], folder: Path
+    ) -> ChildProcess:
         output = self._folder / f"{len(self._started):04d}-{name}.log"
         child = ChildProcess(command, env=env, folder=folder, output=output)
         self._started.append(child)
