@@ -7,7 +7,7 @@ EVIDENCE ?= reports
 # One process a core; make gates GATES_ARGS= runs the checks one after another.
 GATES_ARGS ?= -n auto
 
-.PHONY: gates test check format docs clean help
+.PHONY: gates test check format docs workflows setup clean help
 
 help:  ## say what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -20,7 +20,7 @@ test: $(SETUP)  ## run the tests of the project itself, tier by tier
 	$(BIN)/pytest tests/integration
 	$(BIN)/pytest tests/acceptance
 
-check: $(SETUP) docs  ## ruff, mypy strict, import contracts, docs
+check: $(SETUP) docs workflows  ## ruff, mypy strict, import contracts, docs, workflows
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -28,6 +28,12 @@ check: $(SETUP) docs  ## ruff, mypy strict, import contracts, docs
 
 docs: $(SETUP)  ## hold the documentation against the code: generated pages, links
 	$(BIN)/pytest -q tests/unit/test_docs.py
+
+workflows: $(SETUP)  ## hold the workflows against their schema, and audit them
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/zizmor --offline --no-progress --quiet --pedantic --strict-collection .github/workflows
+
+setup: $(SETUP)  ## only install what the other targets need
 
 format: $(SETUP)  ## format the code
 	$(BIN)/ruff format .

@@ -71,6 +71,7 @@ def test_readme_names_options_that_exist() -> None:
         for command in (
             [str(scripts / "pytest"), "--help"],
             [str(scripts / "gateproof"), "verify", "--help"],
+            [str(scripts / "gateproof"), "show", "--help"],
         )
     ]
     assert {option for option in named if not any(option in told for told in helps)} == set()

@@ -1,0 +1,102 @@
+"""The workflows: schema and audit accept them as they are, and refuse what they must not become."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parents[2]
+WORKFLOWS = ROOT / ".github" / "workflows"
+GUIDE = ROOT / "docs" / "how-to" / "run-in-ci.md"
+SCRIPTS = Path(sys.executable).parent
+SCHEMA = (str(SCRIPTS / "check-jsonschema"), "--builtin-schema")
+
+
+def run(*command: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end, both streams together."""
+    return subprocess.run(
+        command,
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def make_workflows(folder: Path) -> subprocess.CompletedProcess[str]:
+    """Hold the workflows under a folder against schema and audit, as ``make check`` does."""
+    venv = f"VENV={SCRIPTS.parent}"
+    return run("make", "-f", str(ROOT / "Makefile"), "workflows", venv, "SETUP=", folder=folder)
+
+
+def spoiled(folder: Path, before: str, after: str) -> Path:
+    """Return a folder with the workflows, a text that must be in gates.yml replaced throughout."""
+    text = (WORKFLOWS / "gates.yml").read_text(encoding="utf-8")
+    assert before in text, f"premise: gates.yml holds {before!r}"
+    copies = folder / ".github" / "workflows"
+    copies.mkdir(parents=True)
+    (copies / "gates.yml").write_text(text.replace(before, after), encoding="utf-8")
+    return folder
+
+
+def test_workflows_fit_their_schema_and_pass_the_audit(tmp_path: Path) -> None:
+    """What `make check` asks of the workflows holds, here and for the unspoiled copy of a test."""
+    done = make_workflows(ROOT)
+    assert done.returncode == 0, done.stdout
+    same = make_workflows(spoiled(tmp_path, "name: gates", "name: gates"))
+    assert same.returncode == 0, same.stdout
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ("runs-on: ubuntu-24.04", "run-on: ubuntu-24.04", "Schema validation errors"),
+        ("@d632683dd7b4114ad314bca15554477dd762a938 # v4.2.0", "@v4", "unpinned-uses"),
+        ("persist-credentials: false", "fetch-depth: 1", "artipacked"),
+        ("permissions: {}", "permissions: write-all", "excessive-permissions"),
+        ("run: make gates", "run: echo '${{ github.head_ref }}'", "template-injection"),
+    ],
+    ids=["schema", "pin", "credentials", "permissions", "injection"],
+)
+def test_spoiled_workflow_is_refused(tmp_path: Path, before: str, after: str, said: str) -> None:
+    """An unknown key, a tag as pin, kept credentials, wide permissions, input in a shell line."""
+    done = make_workflows(spoiled(tmp_path, before, after))
+    assert done.returncode != 0, done.stdout
+    assert said in done.stdout
+
+
+def test_ci_runs_what_make_knows_on_every_python_that_is_claimed() -> None:
+    """Check and test, from the oldest Python that the project accepts on, without a gap."""
+    job = YAML(typ="safe", pure=True).load(WORKFLOWS / "ci.yml")["jobs"]["test"]
+    lines = [step["run"] for step in job["steps"] if "run" in step]
+    assert lines == ["make check", "make test"]
+    for line in lines:
+        assert run(*line.split(), "--dry-run", "SETUP=").returncode == 0, line
+    minors = [int(version.removeprefix("3.")) for version in job["strategy"]["matrix"]["python"]]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["requires-python"] == f">=3.{minors[0]}"
+    assert minors == list(range(minors[0], 15))
+
+
+def test_guide_for_gitlab_fits_its_schema_and_keeps_red_evidence(tmp_path: Path) -> None:
+    """The GitLab file of the guide is one that GitLab reads, with artifacts of red runs."""
+    blocks = re.findall(r"```yaml\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
+    [gitlab] = [block for block in blocks if "stages:" in block]
+    path = tmp_path / ".gitlab-ci.yml"
+    path.write_text(gitlab, encoding="utf-8")
+    schema = (*SCHEMA, "vendor.gitlab-ci", "--data-transform", "gitlab-ci")
+    assert run(*schema, str(path)).returncode == 0
+    told = YAML(typ="safe", pure=True).load(path)
+    assert told["gates"]["script"] == ["make gates"]
+    assert told["gates"]["artifacts"]["when"] == "always"
+    assert told["verify"]["when"] == "always"
+    path.write_text(gitlab.replace("when: always", "when: perhaps"), encoding="utf-8")
+    assert run(*schema, str(path)).returncode == 1
