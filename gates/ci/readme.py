@@ -1,0 +1,14 @@
+"""The commands that the README tells its readers to type."""
+
+from __future__ import annotations
+
+import re
+
+_BLOCK = re.compile(r"^```sh\n(.*?)^```", re.DOTALL | re.MULTILINE)
+_COMMENT = re.compile(r"\s+#\s.*$")
+
+
+def documented_commands(text: str) -> tuple[str, ...]:
+    """Return the lines of the README's shell blocks without their comments, in order."""
+    lines = (line for block in _BLOCK.findall(text) for line in block.splitlines())
+    return tuple(line for line in (_COMMENT.sub("", one).strip() for one in lines) if line)

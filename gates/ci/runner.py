@@ -1,0 +1,83 @@
+"""A runner's part: runs the commands of a workflow on this machine, as the workflow gives them.
+
+What differs from a runner is told here and nowhere else. ``make`` runs in the project's folder
+with the interpreter of this run, so that nothing is installed. The gates command gets a folder for
+its evidence and a selection: one gate, never ci or taxonomy, and no proofs, or a run of gates would
+run gates. Every other line runs unchanged, by the shell that runners use.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.environments.interface import Completed
+from harness.probes.file import FileProbe
+from harness.probes.process import ProcessProbe
+from harness.probes.recorder import Recorder
+
+REPORTS, SUMMARY = "reports", "summary.md"
+RUN_DEADLINE_S = 240.0
+"""For one run of gates, its bring-up included, on a busy machine."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runner:
+    """The machine of one job."""
+
+    machine: ProcessProbe
+    files: FileProbe
+    """Reads what the job left in its workspace."""
+    project: Path
+    workspace: Path
+
+    @classmethod
+    def prepare(
+        cls, machine: ProcessProbe, recorder: Recorder, *, project: Path, workspace: Path
+    ) -> Runner:
+        """Make a workspace in which ``.venv`` is the interpreter of this run."""
+        workspace.mkdir()
+        (workspace / ".venv").symlink_to(sys.prefix)
+        files = FileProbe(recorder, workspace)
+        return cls(machine=machine, files=files, project=project, workspace=workspace)
+
+    def judge(self, command: str, *arguments: str) -> Completed:
+        """Run the gates command with further arguments for pytest, into the workspace."""
+        asked = shlex.join(("--no-falsify", "-p", "no:cacheprovider", *arguments))
+        return self.make(command, f"EVIDENCE={self.workspace / REPORTS}", f"GATES_ARGS={asked}")
+
+    def make(self, command: str, *overrides: str) -> Completed:
+        """Run a ``make`` command in the project's folder."""
+        venv = (f"VENV={sys.prefix}", "SETUP=")
+        return self.machine.run(
+            [*shlex.split(command), *venv, *overrides],
+            env={},
+            folder=self.project,
+            deadline_s=RUN_DEADLINE_S,
+        )
+
+    def run(self, command: str) -> Completed:
+        """Run any other command in the workspace."""
+        env = {"GITHUB_STEP_SUMMARY": str(self.workspace / SUMMARY)}
+        return self.machine.run(["bash", "-e", "-c", command], env=env, folder=self.workspace)
+
+    def take_artifact(self, other: Runner) -> None:
+        """Take another job's reports as an artifact store gives them: no links, plain modes."""
+        reports = self.workspace / REPORTS
+        shutil.copytree(other.workspace / REPORTS, reports, copy_function=shutil.copyfile)
+
+    def sealed_run(self) -> dict[str, Any]:
+        """Return ``run.json`` of the last run; empty when it sealed none."""
+        text = self.files.read(f"{REPORTS}/latest/data/run.json")
+        return dict(json.loads(text)) if text else {}
+
+    def sealed_observations(self) -> list[dict[str, Any]]:
+        """Return the observations in the journal of the last run."""
+        text = self.files.read(f"{REPORTS}/latest/data/journal.jsonl") or ""
+        records = [json.loads(line) for line in text.splitlines()]
+        return [record for record in records if record["kind"] == "observation"]

@@ -1,0 +1,71 @@
+"""Gate ci: a red run's evidence."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from gates.ci.readme import documented_commands
+from gates.ci.runner import Runner
+from harness import criterion
+from harness.probes.file import FileProbe
+from harness.sut import Sut
+
+NewRunner = Callable[[str], Runner]
+
+
+@criterion("CI-03", limit_s=200.0)
+def test_bundle_of_a_red_run_is_whole_and_says_red(
+    files: FileProbe, new_runner: NewRunner, sut: Sut, tmp_path: Path
+) -> None:
+    """With a task renamed in a copy of the system the run is red, its bundle whole and blocked."""
+    command = documented_commands(files.read("README.md") or "")[0]
+    broken = _broken_copy(sut, tmp_path / "copy")
+    runner = new_runner("red")
+    # The claim is about the bundle: embedded, since a copy would need an image of its own.
+    system = ("--environment", "embedded", "--sut", str(broken))
+    done = runner.judge(command, *system, "-k", "test_import.py")
+    assert done.exit_status != 0, f"{command}: got exit 0 for a broken system, expected a red"
+    run = runner.sealed_run()
+    assert run, f"{command}: got exit {done.exit_status} and no bundle, expected one of a red run"
+    said = (run["result"], run["exit_status"])
+    assert said == ("blocked", 1), f"verdict in the bundle: got {said}, expected blocked and 1"
+    red = [verdict["id"] for verdict in run["criteria"] if verdict["outcome"] == "fail"]
+    assert red == ["IMP-03"], f"fails in the bundle: got {red}, expected IMP-03, the renamed task"
+    _assert_whole(runner)
+    report = runner.files.read("reports/latest/data/report.html") or ""
+    assert "blocked" in report, "report of the red run: got no 'blocked', expected the verdict"
+
+
+def _assert_whole(runner: Runner) -> None:
+    """Assert that both verifiers call it whole and that nobody takes it for a release."""
+    verify = ".venv/bin/gateproof verify reports/latest"
+    for command, expected in (
+        (verify, 0),
+        ("sh reports/latest/verify.sh", 0),
+        (f"{verify} --require-released", 1),
+    ):
+        done = runner.run(command)
+        assert done.exit_status == expected, (
+            f"red bundle: {command} got exit {done.exit_status}, expected {expected}"
+        )
+    shown = runner.run(".venv/bin/gateproof show --markdown reports/latest").output
+    assert shown.startswith("**blocked** (exit status 1)"), (
+        f"red bundle: show got {shown[:60]!r}, expected blocked on its first line"
+    )
+
+
+def _broken_copy(sut: Sut, folder: Path) -> Path:
+    """Copy the system, give its last task another name, and return the copy's description."""
+    for source in sut.sources:
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(sut.folder / source, folder / source, ignore=ignored)
+    name = sut.tasks[-1]
+    renamed = 0
+    for path in folder.rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        renamed += text.count(f'"{name}"')
+        path.write_text(text.replace(f'"{name}"', f'"{name}_renamed"'), encoding="utf-8")
+    assert renamed, f"premise: {name} got no place in {sut.sources}, expected one to rename"
+    return folder / sut.path.relative_to(sut.folder)
