@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import sys
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ from evidence.signing import generate
 from evidence.verification import UNKNOWN, Verification
 from evidence.verification import verify as verify_bundle
 
+COMMANDS = "gateproof.commands"
+
 WHOLE, FINDINGS, BAD_INPUT = 0, 1, 4
 """Exit statuses of every command."""
 
@@ -41,7 +44,23 @@ class _BadUsage(click.UsageError):
 
 
 class _Group(click.Group):
-    """Turns our errors into one line on standard error, and all bad input into one status."""
+    """Turns our errors into one line on standard error, and all bad input into one status.
+
+    Commands of other packages join by the entry point group `COMMANDS`: this package imports none.
+    """
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *entry_points(group=COMMANDS).names})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        found = super().get_command(ctx, cmd_name)
+        if found is not None:
+            return found
+        for entry in entry_points(group=COMMANDS, name=cmd_name):
+            command = entry.load()
+            assert isinstance(command, click.Command)
+            return command
+        return None
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
         try:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import platform
 import secrets
 import shutil
-import tempfile
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Mapping
 
 from evidence.model import EnvironmentReport
 from harness.environments.interface import Server
@@ -21,6 +19,8 @@ from harness.environments.postgres import (
 )
 from harness.environments.process import LocalLauncher
 from harness.errors import EnvironmentProblemError
+from harness.leftovers import LABEL, hold, new_folder
+from harness.watchdog import Watchdog
 
 DEFAULT_VERSION = "18"
 
@@ -48,13 +48,19 @@ class Embedded:
         self._version = version
         self._port = port
         self._learn_secret = learn_secret
-        self.folder = Path(tempfile.mkdtemp(prefix="gp-"))
-        """Everything that this environment writes; short, since a socket's path is."""
-        self.folder.chmod(0o711)
+        self.folder = new_folder()
+        """Everything that this environment writes, and the label of all that it starts."""
+        self._lock = hold(self.folder)
+        self._watchdog = Watchdog(self.folder)
         (self.folder / "out").mkdir(mode=0o700)
-        self.launcher = LocalLauncher(self.folder / "out")
+        self.launcher = LocalLauncher(self.folder / "out", label={LABEL: str(self.folder)})
         self._servers: list[PostgresServer] = []
         self._installation: Installation | None = None
+
+    @property
+    def images(self) -> Mapping[str, str]:
+        """Return nothing: nothing here comes from an image."""
+        return {}
 
     def new_server(self, name: str, *, durable: bool = False) -> Server:
         """Start an empty server."""
@@ -83,10 +89,14 @@ class Embedded:
 
     def dispose(self) -> None:
         """End everything that was started here."""
+        if self._lock.closed:
+            return
         self.launcher.dispose()
         for server in self._servers:
             server.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
+        self._lock.close()
+        self._watchdog.dismiss()
 
     def _server(
         self, name: str, *, password: str | None = None, durable: bool = False
@@ -114,7 +124,9 @@ class Embedded:
                 f"{', '.join(INSTALLATIONS)}; see --postgres-version"
             )
         if self._installation is None:
-            self._installation = find_installation(self._version, scratch=self.folder)
+            self._installation = find_installation(
+                self._version, scratch=self.folder, label={LABEL: str(self.folder)}
+            )
         return self._installation
 
     def _exact_version(self) -> str:

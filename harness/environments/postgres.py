@@ -16,7 +16,7 @@ import signal
 import socket
 import stat
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -59,6 +59,8 @@ class Installation:
     version: str
     bin: Path
     account: Account | None
+    label: Mapping[str, str]
+    """Variables by which everything that was started here is known."""
 
     def run(self, command: Sequence[str], *, folder: Path) -> None:
         """Run one of the binaries to its end.
@@ -78,7 +80,7 @@ class Installation:
                 user=account.uid if account else None,
                 group=account.gid if account else None,
                 extra_groups=[] if account else None,
-                env={"PATH": "/usr/bin:/bin", "LC_ALL": "C"},
+                env={"PATH": "/usr/bin:/bin", "LC_ALL": "C", **self.label},
                 check=False,
             ).returncode
         if status:
@@ -94,12 +96,13 @@ class Installation:
         return folder
 
 
-def find_installation(version: str, *, scratch: Path) -> Installation:
+def find_installation(version: str, *, scratch: Path, label: Mapping[str, str]) -> Installation:
     """Find the binaries, copying them where the unprivileged account cannot reach them.
 
     Args:
         version: ``16`` or ``18``.
         scratch: the run's own folder, which the account can enter.
+        label: variables by which everything that is started here is known.
 
     Raises:
         EnvironmentProblemError: the wheel is missing or carries no such version.
@@ -120,7 +123,7 @@ def find_installation(version: str, *, scratch: Path) -> Installation:
     account = Account.unprivileged()
     if account and not _reachable(root):
         root = Path(shutil.copytree(root, scratch / INSTALLATIONS[version], symlinks=True))
-    return Installation(version=version, bin=root / "bin", account=account)
+    return Installation(version=version, bin=root / "bin", account=account, label=label)
 
 
 def _reachable(path: Path) -> bool:
@@ -166,7 +169,7 @@ class PostgresServer:
 
     Args:
         installation: the binaries.
-        folder: a folder that does not exist yet; short, since a socket's path is.
+        folder: a folder that does not exist yet.
         password: the superuser's.
         port: where to listen.
         durable: whether data must survive a crash.
@@ -238,7 +241,7 @@ class PostgresServer:
         lines = [
             f"listen_addresses = '{LOOPBACK}'",
             f"port = {self._address.port}",
-            f"unix_socket_directories = '{self._folder}'",
+            "unix_socket_directories = ''",  # a socket's path may be 107 bytes, a TMPDIR longer
             "max_connections = 200",
             "max_locks_per_transaction = 128",
             *([] if self._durable else THROW_AWAY),

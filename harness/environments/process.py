@@ -14,6 +14,7 @@ import psutil
 from harness.environments.interface import Completed, Process
 from harness.environments.postgres import LOOPBACK, free_port, runs
 from harness.errors import HarnessError
+from harness.leftovers import session_of
 from harness.wait import wait_until
 
 INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "VIRTUAL_ENV", "SSL_CERT_FILE")
@@ -132,11 +133,8 @@ class ChildProcess:
         return [s for s in sockets if s.raddr]
 
     def _family(self) -> list[psutil.Process]:
-        try:
-            parent = psutil.Process(self.pid)
-            return [parent, *parent.children(recursive=True)]
-        except psutil.NoSuchProcess:
-            return []
+        """Return it and what it started, which outlives it where it was killed."""
+        return list(session_of(self.pid))
 
 
 def _sockets(process: psutil.Process) -> list[Any]:
@@ -196,11 +194,13 @@ class LocalLauncher:
 
     Args:
         folder: where the processes' output is kept.
+        label: variables by which everything that is started here is known.
 
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, label: Mapping[str, str]) -> None:
         self._folder = folder
+        self._label = label
         self._started: list[ChildProcess | PipedProcess] = []
 
     def run(
@@ -228,7 +228,8 @@ class LocalLauncher:
         self, name: str, command: Sequence[str], *, env: Mapping[str, str], folder: Path
     ) -> ChildProcess:
         output = self._folder / f"{len(self._started):04d}-{name}.log"
-        child = ChildProcess(command, env=env, folder=folder, output=output)
+        labelled = {**self._label, **env}
+        child = ChildProcess(command, env=labelled, folder=folder, output=output)
         self._started.append(child)
         return child
 
@@ -237,7 +238,8 @@ class LocalLauncher:
     ) -> PipedProcess:
         """Start a process that is spoken to over its standard streams."""
         complaint = self._folder / f"{len(self._started):04d}-client.err"
-        child = PipedProcess(command, env=env, folder=folder, complaint=complaint)
+        labelled = {**self._label, **env}
+        child = PipedProcess(command, env=labelled, folder=folder, complaint=complaint)
         self._started.append(child)
         return child
 

@@ -1,0 +1,135 @@
+"""What a run leaves behind when it cannot clean up itself, and how that is found and removed.
+
+Every process that a run starts carries the run's label in its environment, or works in the run's
+folder: PostgreSQL overwrites the memory in which its environment was. Nothing else is touched.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import IO, TypeVar
+
+import psutil
+
+from harness.wait import wait_until
+
+LABEL = "GATEPROOF_RUN"
+"""Environment variable that every process of a run has; its value is the run's folder."""
+
+PREFIX = "gp-"
+LOCK = "lock"
+END_DEADLINE_S = 20.0
+
+T = TypeVar("T")
+
+
+def new_folder() -> Path:
+    """Make the folder of a run, which an unprivileged account can enter."""
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+    folder.chmod(0o711)
+    return folder
+
+
+def hold(folder: Path) -> IO[str]:
+    """Take the lock that tells a live run; it is held until the file is closed or we end."""
+    lock = (folder / LOCK).open("w", encoding="utf-8")
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return lock
+
+
+def is_live(folder: Path) -> bool:
+    """Tell whether the run of a folder still goes on."""
+    try:
+        with (folder / LOCK).open("r+", encoding="utf-8") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
+def dead_folders() -> list[Path]:
+    """Return the folders of runs of this user that ended without cleaning up."""
+    own = [
+        path
+        for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*")
+        if path.is_dir() and not path.is_symlink() and path.owner() == _owner()
+    ]
+    return sorted(path for path in own if (path / LOCK).exists() and not is_live(path))
+
+
+def processes_of(folder: Path) -> list[psutil.Process]:
+    """Return the processes that belong to a run's folder and still do anything."""
+    return [process for process in psutil.process_iter() if _belongs(process, folder)]
+
+
+def remove(folder: Path) -> int:
+    """End what belongs to a folder and remove it; returns how many processes were ended.
+
+    PostgreSQL is asked to quit first: killed outright, it would leave shared memory behind.
+    """
+    found = processes_of(folder)
+    for process in found:
+        _ask(partial(_end, process), None)
+    for process in wait_until(
+        lambda: processes_of(folder), lambda left: not left, deadline_s=END_DEADLINE_S / 2
+    ):
+        _ask(process.kill, None)
+    wait_until(lambda: processes_of(folder), lambda left: not left, deadline_s=END_DEADLINE_S / 2)
+    shutil.rmtree(folder, ignore_errors=True)
+    return len(found)
+
+
+def session_of(leader: int) -> Iterator[psutil.Process]:
+    """Yield the processes of a session, its leader first.
+
+    A number stays taken while a session has it, so no stranger can be among them.
+    """
+    members = [pid for pid in psutil.pids() if _session(pid) == leader]
+    for pid in sorted(members, key=lambda pid: pid != leader):
+        try:
+            yield psutil.Process(pid)
+        except psutil.NoSuchProcess:
+            continue
+
+
+def _belongs(process: psutil.Process, folder: Path) -> bool:
+    if process.pid == os.getpid() or _ask(process.status, "") in ("", psutil.STATUS_ZOMBIE):
+        return False
+    environment: dict[str, str] = _ask(process.environ, {})
+    if environment.get(LABEL) == str(folder):
+        return True
+    place = _ask(process.cwd, "")
+    return Path(place).is_relative_to(folder) if place else False
+
+
+def _end(process: psutil.Process) -> None:
+    quits = process.name() == "postgres"
+    process.send_signal(signal.SIGQUIT if quits else signal.SIGKILL)
+
+
+def _ask(question: Callable[[], T], otherwise: T) -> T:
+    """Return what a process says, or something else where it has ended or is not ours."""
+    try:
+        return question()
+    except (psutil.Error, OSError):
+        return otherwise
+
+
+def _session(pid: int) -> int | None:
+    try:
+        return os.getsid(pid)
+    except OSError:
+        return None
+
+
+def _owner() -> str:
+    return Path("/proc/self").owner()

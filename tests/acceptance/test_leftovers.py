@@ -1,0 +1,84 @@
+"""Nothing of a run is left behind, however it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gates.taxonomy.miniature import COMMAND, write_miniature
+from harness.leftovers import PREFIX, dead_folders, hold, new_folder, processes_of, remove
+from harness.sut import Sut
+from harness.wait import wait_until
+from tests.acceptance.conftest import run_command
+from tests.acceptance.leftovers import BUSY, GONE_WITHIN_S, kill_run, moments
+
+GATEPROOF = Path(sys.executable).parent / "gateproof"
+
+
+@pytest.mark.parametrize("after_s", moments(3))
+def test_run_that_is_killed_outright_leaves_nothing(after_s: float) -> None:
+    """A minute after SIGKILL no process and no folder of the run is there."""
+    kill = kill_run(after_s)
+    if after_s == moments(3)[-1]:
+        assert kill.processes_before > 0, "premise: the last kill hits a run that has processes"
+    assert (kill.processes_left, kill.folders_left) == (0, 0)
+
+
+@pytest.fixture
+def scratch() -> Iterator[Path]:
+    """A folder for temporary files that an unprivileged account can enter."""
+    with tempfile.TemporaryDirectory(prefix="kill-") as name:
+        Path(name).chmod(0o711)
+        yield Path(name)
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_run_that_is_interrupted_leaves_nothing(
+    tmp_path: Path, scratch: Path, sut: Sut, name: str
+) -> None:
+    """Ctrl-C and a supervisor's SIGTERM end the run, and everything that it started."""
+    write_miniature(sut, tmp_path, checks=BUSY, ids=("MIN-01",), worker_env={})
+    child = subprocess.Popen(
+        [*COMMAND, "--no-falsify"],
+        cwd=tmp_path,
+        env={**os.environ, "TMPDIR": str(scratch)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    folder = wait_until(lambda: next(scratch.glob(f"{PREFIX}*"), None), deadline_s=30)
+    assert folder is not None
+    started = wait_until(lambda: len(processes_of(folder)), lambda count: count > 5, deadline_s=60)
+    assert started > 5, "premise: the server and a worker run"
+    child.send_signal(signal.Signals[name])
+    assert child.wait(timeout=60) != 0
+    there = wait_until(folder.exists, lambda is_there: not is_there, deadline_s=GONE_WITHIN_S)
+    assert not there
+    assert processes_of(folder) == []
+
+
+def test_clean_removes_a_dead_run_and_never_a_live_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What holds its lock is left alone; what does not is removed, with its processes."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    live, dead = new_folder(), new_folder()
+    held = hold(live)
+    hold(dead).close()
+    stray = subprocess.Popen(["sleep", "600"], cwd=dead)
+    assert dead_folders() == [dead]
+    done = run_command([str(GATEPROOF), "clean", "--json"], folder=tmp_path)
+    assert json.loads(done.stdout)["removed"] == [{"folder": str(dead), "processes": 1}]
+    assert stray.wait(timeout=10) == -signal.SIGKILL
+    assert live.exists()
+    assert not dead.exists()
+    held.close()
+    assert remove(live) == 0
