@@ -69,6 +69,7 @@ def pytest_configure(config: pytest.Config) -> None:
         options = read_options(config)
         if options is not None:
             _open(config, options)
+            signal.signal(signal.SIGTERM, _interrupt)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -298,6 +299,11 @@ def _refusals(config: pytest.Config, writer: Writer, items: list[pytest.Item]) -
             raise
         writer.refusal = str(error)
         items.clear()
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+    """End as Ctrl-C does: what was seen until then is sealed."""
+    raise KeyboardInterrupt
 
 
 @contextlib.contextmanager

@@ -13,13 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from gates.taxonomy.miniature import COMMAND, write_miniature
+from gates.taxonomy.miniature import COMMAND, read_miniature, write_miniature
 from harness.leftovers import PREFIX, dead_folders, hold, new_folder, processes_of, remove
 from harness.sut import Sut
 from harness.wait import wait_until
 from tests.acceptance.conftest import run_command
-from tests.acceptance.leftovers import BUSY, GONE_WITHIN_S, kill_run, moments
+from tests.acceptance.leftovers import BUSY, kill_run, moments
 
+INTERRUPTED = 2
 GATEPROOF = Path(sys.executable).parent / "gateproof"
 
 
@@ -44,7 +45,7 @@ def scratch() -> Iterator[Path]:
 def test_run_that_is_interrupted_leaves_nothing(
     tmp_path: Path, scratch: Path, sut: Sut, name: str
 ) -> None:
-    """Ctrl-C and a supervisor's SIGTERM end the run, and everything that it started."""
+    """Ctrl-C and a supervisor's SIGTERM seal what was seen, and end all that the run started."""
     write_miniature(sut, tmp_path, checks=BUSY, ids=("MIN-01",), worker_env={})
     child = subprocess.Popen(
         [*COMMAND, "--no-falsify"],
@@ -58,10 +59,12 @@ def test_run_that_is_interrupted_leaves_nothing(
     started = wait_until(lambda: len(processes_of(folder)), lambda count: count > 5, deadline_s=60)
     assert started > 5, "premise: the server and a worker run"
     child.send_signal(signal.Signals[name])
-    assert child.wait(timeout=60) != 0
-    there = wait_until(folder.exists, lambda is_there: not is_there, deadline_s=GONE_WITHIN_S)
-    assert not there
+    assert child.wait(timeout=60) == INTERRUPTED
+    interrupted = read_miniature(tmp_path, exit_status=INTERRUPTED, output="")
+    assert interrupted.run["exit_status"] == INTERRUPTED
+    assert interrupted.run["result"] == "blocked"
     assert processes_of(folder) == []
+    assert not folder.exists()
 
 
 def test_clean_removes_a_dead_run_and_never_a_live_one(
