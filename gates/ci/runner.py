@@ -81,3 +81,8 @@ class Runner:
         text = self.files.read(f"{REPORTS}/latest/data/journal.jsonl") or ""
         records = [json.loads(line) for line in text.splitlines()]
         return [record for record in records if record["kind"] == "observation"]
+
+    def sealed_files(self) -> tuple[str, ...]:
+        """Return the names in the manifest of the last run."""
+        text = self.files.read(f"{REPORTS}/latest/manifest-sha256.txt") or ""
+        return tuple(line.split("  ", 1)[1] for line in text.splitlines())

@@ -14,6 +14,15 @@ from harness.sut import Sut
 
 NewRunner = Callable[[str], Runner]
 
+PARTS = frozenset(
+    f"data/{name}"
+    for name in (
+        *("report.html", "run.json", "journal.jsonl", "catalogue.json"),
+        *("tests/junit.xml", "tests/pytest.html"),
+    )
+)
+"""What an auditor finds in every bundle."""
+
 
 @criterion("CI-03", limit_s=200.0)
 def test_bundle_of_a_red_run_is_whole_and_says_red(
@@ -33,6 +42,11 @@ def test_bundle_of_a_red_run_is_whole_and_says_red(
     assert said == ("blocked", 1), f"verdict in the bundle: got {said}, expected blocked and 1"
     red = [verdict["id"] for verdict in run["criteria"] if verdict["outcome"] == "fail"]
     assert red == ["IMP-03"], f"fails in the bundle: got {red}, expected IMP-03, the renamed task"
+    [failed] = [verdict for verdict in run["criteria"] if verdict["id"] == "IMP-03"]
+    wanted = {*PARTS, *(f"data/{capture}" for capture in failed["captures"])}
+    missing = wanted - set(runner.sealed_files())
+    assert len(wanted) > len(PARTS), "captures of IMP-03: got none, expected what the check saw"
+    assert not missing, f"files of the red bundle: got no {sorted(missing)}, expected all of them"
     _assert_whole(runner)
     report = runner.files.read("reports/latest/data/report.html") or ""
     assert "blocked" in report, "report of the red run: got no 'blocked', expected the verdict"

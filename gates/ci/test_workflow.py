@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ruamel.yaml.error import YAMLError
+
 from gates.ci.readme import documented_commands
 from gates.ci.runner import SUMMARY, Runner
 from gates.ci.workflow import Job, Workflow, read_workflow
@@ -85,7 +87,11 @@ def _documented(files: FileProbe) -> tuple[str, ...]:
 def _workflow(files: FileProbe) -> Workflow:
     text = files.read(WORKFLOW)
     assert text is not None, f"{WORKFLOW}: got no such file, expected the workflow of the gates"
-    return read_workflow(text)
+    try:
+        return read_workflow(text)
+    except YAMLError as error:
+        said = " ".join(str(error).split())
+        raise AssertionError(f"{WORKFLOW}: got {said}, expected YAML that can be read") from error
 
 
 def _assert_clean(job: Job, command: str) -> None:
@@ -161,8 +167,7 @@ def _assert_provisioned(observations: list[dict[str, Any]], sut: Sut) -> None:
 
 def _assert_uploadable(runner: Runner) -> None:
     """Assert that the artifact store takes every file by its name."""
-    text = runner.files.read("reports/latest/manifest-sha256.txt") or ""
-    names = [line.split("  ", 1)[1] for line in text.splitlines()]
+    names = runner.sealed_files()
     assert names, "manifest of the bundle: got no file, expected all of them"
     refused = [name for name in names if REFUSED_IN_NAMES & set(name)]
     assert not refused, f"names that the artifact store refuses: got {refused[:3]}, expected none"
