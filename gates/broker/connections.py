@@ -13,7 +13,7 @@ from harness.probes.worker import Worker
 from harness.stack import Stack
 from harness.wait import wait_until
 
-DEADLINE_S = 10.0
+DEADLINE_S = 6.0
 
 
 def connections_waiting_for(stack: Stack, worker: Worker, table: str) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ TYPES = {STARTED: "counter", SUCCESS: "counter", FAILURE: "counter", DURATION: "
 BUCKETS_S = ("0.01", "0.05", "0.1", "0.25", "0.5", "1.0", "2.0", "5.0", "10.0", "+Inf")
 """The contract's buckets, as the format spells them."""
 
-SETTLED_DEADLINE_S = 5.0
+SETTLED_DEADLINE_S = 3.0
 
 Counts = Mapping[tuple[str, str], float]
 """Sample and task name to a count; a bucket's sample is its name with the bound."""
