@@ -1,0 +1,130 @@
+"""Runs that pytest-xdist distributes: one journal, one bundle, the verdicts of one process."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gates.taxonomy.miniature import SOUND, Miniature
+from tests.acceptance.conftest import run_command
+from tests.acceptance.test_bad_input import refused
+from tests.acceptance.test_exit_status import CLAIM, GATEPROOF, PROVEN, falsifier
+
+Run = Callable[..., Miniature]
+TWO = ("-n", "2")
+
+MIXED = """
+@criterion("MIN-02")
+def test_false(commands, sut):
+    observe(commands, sut)
+    assert 1 == 2, "the claim is false"
+
+@criterion("MIN-03")
+def test_silent():
+    pass
+
+@pytest.fixture
+def broken():
+    raise RuntimeError("the set-up broke")
+
+@criterion("MIN-04")
+def test_broken_set_up(broken, commands, sut):
+    observe(commands, sut)
+
+@criterion("MIN-05")
+def test_not_here(commands, sut):
+    observe(commands, sut)
+    raise NotApplicableError("not here")
+"""
+FIVE = tuple(f"MIN-0{number}" for number in range(1, 6))
+
+DIES = """
+import os
+@criterion("MIN-02")
+def test_dies(commands, sut):
+    observe(commands, sut)
+    os._exit({status})
+"""
+
+
+def told(ran: Miniature) -> list[tuple[Any, ...]]:
+    """Return what a run says of each criterion, but for times and places."""
+    keys = ("id", "outcome", "cause", "falsification", "message", "falsifiers")
+    return [tuple(verdict[key] for key in keys) for verdict in ran.run["criteria"]]
+
+
+def journal(folder: Path) -> list[dict[str, Any]]:
+    """Return the records of the sealed journal."""
+    text = (folder / "reports/latest/data/journal.jsonl").read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def bundles(folder: Path) -> list[str]:
+    """Return what a run left under reports/ beside the link."""
+    return [path.name for path in (folder / "reports").iterdir() if path.name != "latest"]
+
+
+def test_two_processes_give_the_verdicts_of_one(run_gates: Run, tmp_path: Path) -> None:
+    """Outcome, cause, proof and message of every criterion are the same, and so is the status."""
+    alone = run_gates(SOUND + MIXED, FIVE)
+    together = run_gates(SOUND + MIXED, FIVE, *TWO)
+    assert {row[1] for row in told(alone)} == {
+        *("pass", "fail", "inconclusive", "error", "notapplicable")
+    }
+    assert told(together) == told(alone)
+    assert (together.exit_status, together.run["reasons"]) == (103, alone.run["reasons"])
+    assert alone.exit_status == 103
+    assert len(bundles(tmp_path)) == 2, "one bundle a run"
+
+
+def test_two_processes_write_one_journal_and_one_bundle(run_gates: Run, tmp_path: Path) -> None:
+    """Each process has its own server and its own place in line; what they wrote verifies whole."""
+    ran = run_gates(PROVEN.format(falsifiers=falsifier(), claim=CLAIM), ("MIN-01",), *TWO)
+    assert ran.exit_status == 0, ran.output
+    assert ran.verdict("MIN-01")["falsification"] == "proven"
+    assert len(bundles(tmp_path)) == 1
+    records = journal(tmp_path)
+    assert {record["writer"] for record in records} == {"gw0", "gw1"}
+    places = [(record["writer"], record["seq"]) for record in records]
+    assert len(places) == len(set(places))
+    servers = [one["data"]["how"] for one in records if one.get("probe") == "environment"]
+    started = [how for how in servers if how.startswith("started at")]
+    assert len(started) == len(set(started)) == 2, servers
+    bundle = tmp_path / "reports" / "latest"
+    done = run_command([str(GATEPROOF), "verify", "--require-released", str(bundle)], folder=bundle)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("checks", "ids", "said"),
+    [
+        (SOUND, ("MIN-01", "MIN-02"), "got no check for MIN-02"),
+        (SOUND + SOUND.replace("sound", "other"), ("MIN-01",), "has a check already"),
+        (SOUND + "\ndef test_stray():\n    pass\n", ("MIN-01",), "got no criterion"),
+        (SOUND, ("MIN-01", "MIN-01"), "MIN-01"),
+    ],
+    ids=["no-check", "two-checks", "no-criterion", "duplicate-id"],
+)
+def test_bad_input_is_told_once_by_two_processes(
+    run_gates: Run, tmp_path: Path, checks: str, ids: tuple[str, ...], said: str
+) -> None:
+    """What every process finds wrong is one line, exit 4, and nothing written."""
+    refused(run_gates(checks, ids, *TWO), tmp_path, said)
+
+
+@pytest.mark.parametrize("status", [0, 3])
+def test_process_that_dies_is_a_harness_defect(run_gates: Run, tmp_path: Path, status: int) -> None:
+    """A check that ends its process, even with 0, is never a pass, and the bundle says who died."""
+    ran = run_gates(SOUND + DIES.format(status=status), ("MIN-01", "MIN-02"), *TWO)
+    assert ran.exit_status == 103, ran.output
+    assert ran.judged("MIN-01") == ("pass", None)
+    assert ran.judged("MIN-02")[0] == "notchecked"
+    lost = [reason for reason in ran.run["reasons"] if "ended without an account" in reason]
+    assert len(lost) == 1, ran.run["reasons"]
+    assert len(bundles(tmp_path)) == 1
+    done = run_command([str(GATEPROOF), "verify", "reports/latest"], folder=tmp_path)
+    assert done.returncode == 0, done.stdout
