@@ -17,7 +17,7 @@ from _pytest.terminal import TerminalReporter
 from evidence.catalogue import load_catalogue
 from evidence.errors import EvidenceError, NotWritableError
 from evidence.verdict import HARNESS
-from harness.declarations import read_declaration
+from harness.declarations import Declaration, read_declaration
 from harness.distribution import (
     Node,
     hand_account,
@@ -34,6 +34,7 @@ from harness.fixtures import (  # noqa: F401 (fixtures are found by name)
     commands,
     files,
     ids,
+    machine,
     own_server_stack,
     own_stack,
     proof_copy,
@@ -113,7 +114,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     writer = config.stash.get(WRITER, None)
     if writer is not None:
         with _refusals(config, writer, items):
-            writer.declared = tuple(pair for item in items for pair in _declared(item))
+            writer.declared = tuple(dict(_declared(item) for item in items).items())
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -249,15 +250,15 @@ def _with_proofs(item: pytest.Item) -> list[pytest.Item]:
     return [item, *(ProofItem.beside(item, one) for one in declaration.falsifiers)]
 
 
-def _declared(item: pytest.Item) -> Iterator[tuple[str, Any]]:
+def _declared(item: pytest.Item) -> tuple[str, Declaration]:
+    """Return the node id of the check that an item is or proves, and what it declares."""
     declaration = read_declaration(item)
     if declaration is None:
         raise pytest.UsageError(
             f"{item.nodeid}: check: got no criterion, expected @criterion with an id of the "
             "catalogue; tests of other things live outside the gates folder"
         )
-    if not isinstance(item, ProofItem):
-        yield item.nodeid, declaration
+    return (item.check if isinstance(item, ProofItem) else item.nodeid), declaration
 
 
 def _is_whole(config: pytest.Config, writer: Writer) -> bool:

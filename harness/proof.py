@@ -41,6 +41,8 @@ class NotProvenError(Exception):
 class ProofItem(pytest.Function):
     """A check and one of its falsifiers."""
 
+    check: str
+    """Node id of the check that is proven."""
     falsifier: Falsifier
 
     @classmethod
@@ -50,8 +52,10 @@ class ProofItem(pytest.Function):
             check.parent,
             name=f"{check.originalname}[proof-{falsifier.fault.name}]",
             callobj=check.obj,
-            originalname=check.originalname,
         )
+        # Set here and not above: pytest would make it the node id, which the check has already.
+        item.originalname = check.originalname
+        item.check = check.nodeid
         item.falsifier = falsifier
         item.fixturenames.extend(
             name for name in ("recorder", COPY_FIXTURE) if name not in item.fixturenames

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gates.taxonomy.miniature import SOUND, Miniature
+from gates.taxonomy.miniature import COMMAND, SOUND, Miniature, read_miniature
 from tests.acceptance.conftest import run_command
 
 Run = Callable[..., Miniature]
@@ -152,6 +152,25 @@ def test_selection_by_node_id_is_no_bad_input(run_gates: Run, tmp_path: Path) ->
     run = json.loads((tmp_path / "reports" / "latest" / "data" / "run.json").read_text())
     outcomes = {verdict["id"]: verdict["outcome"] for verdict in run["criteria"]}
     assert outcomes == {"MIN-01": "notselected", "MIN-02": "pass"}
+
+
+def test_node_id_selects_a_check_with_its_proofs_or_one_proof_alone(
+    run_gates: Run, tmp_path: Path
+) -> None:
+    """Each proof has a node id of its own, which begins like that of its check."""
+    checks = SOUND.replace("MIN-01", "MIN-02") + PROVEN.format(falsifiers=falsifier(), claim=CLAIM)
+    run_gates(checks, TWO, "--collect-only")
+    check = "gates/test_miniature.py::test_no_events"
+    proof = f"{check}[proof-put-one-in]"
+    for selected, outcome, count in ((check, "pass", 2), (proof, "notselected", 1)):
+        command = [word if word != "gates" else selected for word in COMMAND]
+        done = run_command([*command, "-v"], folder=tmp_path)
+        assert f"{proof} PASSED" in done.stdout, done.stdout
+        assert f"{count} passed" in done.stdout
+        ran = read_miniature(tmp_path, exit_status=done.returncode, output=done.stdout)
+        verdict = ran.verdict("MIN-01")
+        assert (verdict["outcome"], verdict["falsification"]) == (outcome, "proven")
+        assert ran.judged("MIN-02") == ("notselected", None)
 
 
 def test_check_past_its_overall_limit_is_inconclusive(run_gates: Run) -> None:
