@@ -21,10 +21,10 @@ starts, with the file and the key. `system/sut.toml` describes the reference sys
 default.
 
 Commands are lists of words; no shell reads them. `{python}` stands for the interpreter that runs
-the harness. Every command runs in the folder `root`, with the DSNs that its section names and
-nothing of the harness's own environment but `PATH`, `HOME` and the locale. `dsn` maps a variable
-to the form of DSN that the system expects in it: `postgresql`, `postgresql+asyncpg`,
-`postgresql+psycopg2` or `postgresql+psycopg`.
+the harness; in containers, for the image's own. Every command runs in the folder `root`, with the
+DSNs that its section names and nothing of the harness's own environment but `PATH`, `HOME` and the
+locale. `dsn` maps a variable to the form of DSN that the system expects in it: `postgresql`,
+`postgresql+asyncpg`, `postgresql+psycopg2` or `postgresql+psycopg`.
 
 This page is generated: `python -m harness.reference docs/reference/sut.md`.
 """
@@ -34,16 +34,16 @@ def sut_reference() -> str:
     """Return the page: one table a section, one row a key."""
     schema = Sut.model_json_schema()
     sections = {
-        name: schema["$defs"][field["$ref"].rsplit("/", 1)[-1]]
+        name: schema["$defs"][_section_of(field)]
         for name, field in schema["properties"].items()
-        if "$ref" in field
+        if _section_of(field)
     }
     parts = [INTRODUCTION, *_section("Top level", schema, schema)]
     for name, section in sections.items():
         parts += _section(f"[{name}]", section, schema)
         for key, field in section["properties"].items():
-            if "$ref" in field:
-                inner = schema["$defs"][field["$ref"].rsplit("/", 1)[-1]]
+            if _section_of(field):
+                inner = schema["$defs"][_section_of(field)]
                 parts += _section(f"[{name}.{key}]", inner, schema)
     return "\n".join(parts)
 
@@ -54,11 +54,17 @@ def _section(title: str, section: dict[str, Any], schema: dict[str, Any]) -> Ite
     yield "| key | type | meaning |\n| --- | --- | --- |"
     required = section.get("required", [])
     for name, field in section["properties"].items():
-        if "$ref" not in field:
+        if not _section_of(field):
             optional = "" if name in required else f" (default `{field.get('default')}`)"
             meaning = " ".join(field.get("description", "").split())
             yield f"| `{name}` | {_type(field, schema)}{optional} | {meaning} |"
     yield ""
+
+
+def _section_of(field: dict[str, Any]) -> str:
+    """Return the name of the section that a field is, whether it may be left out or not."""
+    named = [one["$ref"] for one in (field, *field.get("anyOf", ())) if "$ref" in one]
+    return named[0].rsplit("/", 1)[-1] if named else ""
 
 
 def _type(field: dict[str, Any], schema: dict[str, Any]) -> str:

@@ -218,6 +218,19 @@ class Logs(Section):
     """Message of the line that a retry leaves."""
 
 
+class Image(Section):
+    """The system's own image, for the environment that runs it in containers."""
+
+    dockerfile: str
+    """The Dockerfile, relative to `Sut.root`, which is the build context."""
+    context: Words
+    """Files and folders, relative to `Sut.root`, that the image is built from, and no others."""
+    folder: str
+    """Where `Sut.root` is inside the image."""
+    python: str = "python"
+    """The interpreter inside the image: what ``{python}`` stands for there."""
+
+
 class Sut(Section):
     """One system under test."""
 
@@ -239,6 +252,8 @@ class Sut(Section):
     dead_letters: DeadLetters
     endpoints: Endpoints
     logs: Logs
+    image: Image | None = None
+    """How to build its image; without it only a ready one can be run in containers."""
 
     _path: Path = PrivateAttr()
     _digest: str = PrivateAttr()
