@@ -279,6 +279,8 @@ class Bindings(Value):
     system: Digest | None
     """Digest over the system's files (names and contents)."""
     versions: dict[str, str]
+    images: dict[str, Digest] = {}
+    """Name of every container image that the run used, to its digest; none where none was."""
     nonce: str
     previous: Digest | None = None
     """Digest of the attestation of the bundle before this one."""

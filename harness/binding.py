@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import subprocess
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
@@ -15,12 +16,13 @@ RECORDED = ("gateproof", "celery", "kombu", "sqlalchemy", "psycopg", "psycopg2-b
 LATEST = "latest"
 
 
-def bind(sut: Sut, *, previous: Path) -> Bindings:
+def bind(sut: Sut, *, previous: Path, images: Mapping[str, str]) -> Bindings:
     """Gather the bindings of a run.
 
     Args:
         sut: the system under test; its folder's git checkout is what is judged.
         previous: the bundle before this one; it need not exist.
+        images: name to digest of every container image that was used.
 
     """
     commit = git(sut.folder, "rev-parse", "HEAD")
@@ -33,6 +35,7 @@ def bind(sut: Sut, *, previous: Path) -> Bindings:
         sut=sut.digest,
         system=sut.sources_digest(),
         versions={name: version(name) for name in RECORDED},
+        images=dict(images),
         nonce=secrets.token_hex(16),
         previous=_digest(attestation) if attestation.is_file() else None,
     )

@@ -66,6 +66,12 @@ def files(bring_up: BringUp) -> FileProbe:
 
 
 @pytest.fixture
+def machine(bring_up: BringUp) -> ProcessProbe:
+    """Runs commands where the harness itself runs, for claims about the harness and about CI."""
+    return ProcessProbe(bring_up.recorder, bring_up.environment.machine)
+
+
+@pytest.fixture
 def proof_copy(request: pytest.FixtureRequest, bring_up: BringUp) -> Iterator[Stack]:
     """The throw-away copy of a proof; used through the stack fixtures."""
     item = request.node

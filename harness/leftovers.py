@@ -24,6 +24,9 @@ LABEL = "GATEPROOF_RUN"
 """Environment variable that every process of a run has; its value is the run's folder."""
 
 PREFIX = "gp-"
+ENGINE_MARK = "engine"
+"""File in the folder of a run that started something on a container engine."""
+
 LOCK = "lock"
 END_DEADLINE_S = 20.0
 
@@ -74,7 +77,12 @@ def processes_of(folder: Path) -> list[psutil.Process]:
 def remove(folder: Path) -> int:
     """End what belongs to a folder and remove it; returns how many processes were ended.
 
-    PostgreSQL is asked to quit first: killed outright, it would leave shared memory behind.
+    PostgreSQL is asked to quit first: killed outright, it would leave shared memory behind. What a
+    run has on a container engine is labelled with the folder's name.
+
+    Raises:
+        EnvironmentProblemError: the engine refused; the folder is kept, for another try.
+
     """
     found = processes_of(folder)
     for process in found:
@@ -84,6 +92,10 @@ def remove(folder: Path) -> int:
     ):
         _ask(process.kill, None)
     wait_until(lambda: processes_of(folder), lambda left: not left, deadline_s=END_DEADLINE_S / 2)
+    if (folder / ENGINE_MARK).exists():
+        from harness.environments.engine import Engine  # (only here: its libraries are slow)
+
+        Engine(run=folder.name).remove_all()
     shutil.rmtree(folder, ignore_errors=True)
     return len(found)
 

@@ -14,6 +14,7 @@ from harness.environments.postgres import INSTALLATIONS
 CATALOGUE = "criteria.toml"
 WAIVERS = "waivers.toml"
 DEFAULT_SUT = "system/sut.toml"
+DEFAULT_POSTGRES_IMAGE = "postgres:15-bookworm"
 DEFAULT_EVIDENCE = "reports"
 KEY_VARIABLE = "GATEPROOF_SIGNING_KEY"
 PASSPHRASE_VARIABLE = "GATEPROOF_SIGNING_KEY_PASSPHRASE"  # noqa: S105 (a variable's name)
@@ -30,6 +31,8 @@ class Options:
     evidence_out: Path
     environment: str
     postgres_version: str
+    postgres_image: str
+    system_image: str | None
     postgres_port: int
     ready_deadline_s: float
     signing_key: Path | None
@@ -63,10 +66,23 @@ def add_options(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--environment",
-        choices=("auto", "embedded"),
+        choices=("auto", "containers", "embedded"),
         default="auto",
-        help="where the system runs; auto (default) takes embedded: PostgreSQL from a wheel and "
-        "workers as child processes, without root or Docker",
+        help="where the system runs: containers needs a container engine; embedded, PostgreSQL "
+        "from a wheel and workers as child processes, needs neither root nor Docker; auto "
+        "(default) takes containers where an engine answers",
+    )
+    group.addoption(
+        "--postgres-image",
+        metavar="IMAGE",
+        default=DEFAULT_POSTGRES_IMAGE,
+        help=f"PostgreSQL's image, in containers (default: {DEFAULT_POSTGRES_IMAGE})",
+    )
+    group.addoption(
+        "--system-image",
+        metavar="IMAGE",
+        default=None,
+        help="a ready image of the system (default: built when its inputs changed)",
     )
     group.addoption(
         "--postgres-version",
@@ -124,6 +140,8 @@ def read_options(config: pytest.Config) -> Options | None:
         evidence_out=out,
         environment=config.getoption("--environment"),
         postgres_version=config.getoption("--postgres-version"),
+        postgres_image=config.getoption("--postgres-image"),
+        system_image=config.getoption("--system-image"),
         postgres_port=config.getoption("--postgres-port"),
         ready_deadline_s=config.getoption("--ready-deadline"),
         signing_key=Path(key) if key else None,

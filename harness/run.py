@@ -141,7 +141,11 @@ class GateRun:
             started=self.started,
             ended=now(),
             environment=report_of(self.accounts),
-            bindings=bind(self.sut, previous=self.options.evidence_out / LATEST),
+            bindings=bind(
+                self.sut,
+                previous=self.options.evidence_out / LATEST,
+                images={name: one for told in self.accounts for name, one in told.images.items()},
+            ),
             catalogue_digest=self.catalogue.digest,
             timing=self._timing(records),
             criteria=verdicts,

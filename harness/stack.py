@@ -170,7 +170,7 @@ class Stack:
         concurrency: int | None = None,
         env: Mapping[str, str] | None = None,
         name: str | None = None,
-        port: int | None = None,
+        beside: Worker | None = None,
     ) -> Worker:
         """Start a worker; `wait_ready` waits until it answers.
 
@@ -180,12 +180,12 @@ class Stack:
             concurrency: children or threads; the system's own by default.
             env: further environment variables.
             name: for people and file names.
-            port: of its endpoints; a free one by default.
+            beside: a worker whose port it wants too; by default it gets a free one.
 
         """
         how = self.sut.worker
         launcher = self.around.environment.launcher
-        port = port or launcher.free_port()
+        port = beside.port if beside else launcher.free_port()
         chosen = tuple(queues or self.sut.queues)
         pool = pool or how.pool
         command = self.sut.fill(
@@ -196,13 +196,20 @@ class Stack:
         )
         environment = {how.port: str(port), **self.worker_environment(env)}
         name = name or f"worker-{len(self._workers) + 1}"
-        process = launcher.start(name, command, env=environment, folder=self.sut.folder)
+        process = launcher.start(
+            name,
+            command,
+            env=environment,
+            folder=self.sut.folder,
+            beside=beside.process if beside else None,
+        )
         worker = Worker(
             self.recorder,
             self.sut,
             process,
             name=name,
             url=launcher.base_url(process, port),
+            port=port,
             queues=chosen,
             pool=pool,
         )

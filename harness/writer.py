@@ -19,8 +19,9 @@ from evidence.journal import Journal
 from evidence.model import EnvironmentReport, RunEvent
 from evidence.redaction import Redactor
 from harness.bringup import BringUp, Progress
+from harness.choice import choose_environment
 from harness.declarations import Declaration
-from harness.environments.embedded import Embedded
+from harness.errors import HarnessError
 from harness.options import Options
 from harness.probes.recorder import Recorder
 from harness.sut import Sut
@@ -45,6 +46,7 @@ class Account:
     refusal: str | None
     """Why collection was refused as bad input."""
     environment: dict[str, Any]
+    images: dict[str, str]
     took_s: dict[str, float]
     secrets: dict[str, str]
     """Name to value; known to this run's processes only, for redacting what pytest wrote."""
@@ -100,12 +102,7 @@ class Writer:
         journal = Journal(staging / JOURNALS / f"{name}.jsonl", writer=name, clock=now)
         recorder = Recorder(journal, redactor, staging / "data")
         bring_up = BringUp(
-            environment=Embedded(
-                reason=_reason(options),
-                version=options.postgres_version,
-                port=options.postgres_port,
-                learn_secret=learn_secret,
-            ),
+            environment=choose_environment(options, sut, learn_secret=learn_secret),
             sut=sut,
             recorder=recorder,
             ready_deadline_s=options.ready_deadline_s,
@@ -151,13 +148,17 @@ class Writer:
 
     def end(self) -> Account:
         """End everything that was started here and close the journal."""
-        self.bring_up.dispose()
+        try:
+            self.bring_up.dispose()
+        except HarnessError as error:
+            self.defects.append(f"something was left behind: {error}")
         self.recorder.journal.close()
         return Account(
             writer=self.name,
             bound=self.bound,
             refusal=self.refusal,
             environment=self.bring_up.report().model_dump(mode="json"),
+            images=dict(self.bring_up.environment.images),
             took_s=dict(self.bring_up.took_s),
             secrets=dict(self.secrets),
             defects=tuple(self.defects),
@@ -193,12 +194,6 @@ def _told(bound: tuple[str, Declaration] | None, selected: set[str]) -> dict[str
     item, declaration = bound
     names = [falsifier.fault.name for falsifier in declaration.falsifiers]
     return {"item": item, "selected": item in selected, "falsifiers": names}
-
-
-def _reason(options: Options) -> str:
-    if options.environment == "auto":
-        return "chosen by default: needs neither root nor a container engine"
-    return f"asked for with --environment {options.environment}"
 
 
 WRITER: pytest.StashKey[Writer] = pytest.StashKey()

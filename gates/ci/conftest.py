@@ -15,11 +15,11 @@ from harness.sut import Sut
 
 @pytest.fixture
 def new_runner(
-    commands: ProcessProbe, recorder: Recorder, sut: Sut, tmp_path: Path
+    machine: ProcessProbe, recorder: Recorder, sut: Sut, tmp_path: Path
 ) -> Callable[[str], Runner]:
     """Makes the runner of a job, by the job's name."""
 
     def make(name: str) -> Runner:
-        return Runner.prepare(commands, recorder, project=sut.folder, workspace=tmp_path / name)
+        return Runner.prepare(machine, recorder, project=sut.folder, workspace=tmp_path / name)
 
     return make

@@ -50,7 +50,7 @@ def test_every_line_is_a_json_object_with_its_fields(own_stack: Stack, sut: Sut,
         assert states == ["SUCCESS", "FAILURE", "SUCCESS"], (
             f"pings that succeed, fail and are retried: got {states}, expected it so"
         )
-        with own_stack.running_worker(port=int(worker.url.rpartition(":")[2])) as other:
+        with own_stack.running_worker(beside=worker) as other:
             status = other.wait_exit()
             refused = other.log()
         assert status, f"worker on a taken port: got exit {status}, expected a failure"

@@ -43,7 +43,7 @@ def test_sound(commands, sut):
 
 COMMAND = (
     *(sys.executable, "-m", "pytest", "gates", "-p", "no:cacheprovider"),
-    *("--evidence-out", "reports", "--sut", "sut.toml"),
+    *("--evidence-out", "reports", "--sut", "sut.toml", "--environment", "embedded"),
 )
 """Runs the miniature in the working folder."""
 
@@ -71,7 +71,7 @@ class Miniature:
 
 
 def run_miniature(
-    commands: ProcessProbe,
+    machine: ProcessProbe,
     sut: Sut,
     folder: Path,
     *,
@@ -84,7 +84,7 @@ def run_miniature(
     """Write a gates folder and run it without proofs.
 
     Args:
-        commands: runs pytest.
+        machine: runs pytest.
         sut: the system under test, for checks that need it.
         folder: an existing, empty folder.
         checks: source of the checks, after `HEADER`.
@@ -96,7 +96,7 @@ def run_miniature(
     """
     write_miniature(sut, folder, checks=checks, ids=ids, worker_env=worker_env or {})
     command = [*COMMAND, "--no-falsify", *arguments]
-    done = commands.run(command, env=env or {}, folder=folder)
+    done = machine.run(command, env=env or {}, folder=folder)
     return read_miniature(folder, exit_status=done.exit_status, output=done.output)
 
 

@@ -52,11 +52,11 @@ if "-m" in sys.orig_argv and "system.worker" in sys.orig_argv:
 
 @criterion("TAX-01")
 def test_broken_set_up_is_an_error_and_a_broken_claim_a_fail(
-    commands: ProcessProbe, sut: Sut, tmp_path: Path
+    machine: ProcessProbe, sut: Sut, tmp_path: Path
 ) -> None:
     """A check that breaks in its set-up is an error, one whose claim is false a fail."""
     ids = ("MIN-01", "MIN-02", "MIN-03")
-    ran = run_miniature(commands, sut, tmp_path, checks=SOUND + BROKEN_SET_UP, ids=ids)
+    ran = run_miniature(machine, sut, tmp_path, checks=SOUND + BROKEN_SET_UP, ids=ids)
     sound, set_up, claim = (ran.judged(one) for one in ids)
     assert sound == ("pass", None), f"sound check: got {sound}, expected a pass"
     assert claim == ("fail", "gate_violation"), f"broken claim: got {claim}, expected a fail"
@@ -68,7 +68,7 @@ def test_broken_set_up_is_an_error_and_a_broken_claim_a_fail(
 
 @criterion("TAX-02")
 def test_missing_service_is_an_environment_problem(
-    commands: ProcessProbe, sut: Sut, tmp_path: Path
+    machine: ProcessProbe, sut: Sut, tmp_path: Path
 ) -> None:
     """A port that is taken and a database that cannot be had are the environment's."""
     taken, missing = tmp_path / "taken", tmp_path / "missing"
@@ -77,7 +77,7 @@ def test_missing_service_is_an_environment_problem(
     with socket.create_server(("127.0.0.1", 0)) as holder:
         port = holder.getsockname()[1]
         ran = run_miniature(
-            commands, sut, taken, checks=NEEDS_DATABASE, ids=("MIN-01",),
+            machine, sut, taken, checks=NEEDS_DATABASE, ids=("MIN-01",),
             arguments=("--postgres-port", str(port)),
         )  # fmt: skip
     _assert_environment(ran, "taken port", f"port {port}", "--postgres-port")
@@ -85,7 +85,7 @@ def test_missing_service_is_an_environment_problem(
     stub.mkdir(parents=True)
     (stub / "__init__.py").write_text("", encoding="utf-8")
     ran = run_miniature(
-        commands, sut, missing, checks=NEEDS_DATABASE, ids=("MIN-01",),
+        machine, sut, missing, checks=NEEDS_DATABASE, ids=("MIN-01",),
         env={"PYTHONPATH": str(stub.parent)},
     )  # fmt: skip
     _assert_environment(ran, "missing database", "no binaries", "--postgres-version")
@@ -104,7 +104,7 @@ def _assert_environment(ran: Miniature, what: str, said: str, to_do: str) -> Non
 
 @criterion("TAX-03")
 def test_slow_worker_is_waited_for_and_never_called_broken(
-    own_stack: Stack, commands: ProcessProbe, sut: Sut, tmp_path: Path
+    own_stack: Stack, machine: ProcessProbe, sut: Sut, tmp_path: Path
 ) -> None:
     """A slow worker is waited for; past the deadline it is not ready, which is no fail."""
     slow, never = _slow_start(tmp_path, SLOW_START_S), _slow_start(tmp_path, NEVER_S)
@@ -117,7 +117,7 @@ def test_slow_worker_is_waited_for_and_never_called_broken(
     impatient = tmp_path / "impatient"
     impatient.mkdir()
     ran = run_miniature(
-        commands, sut, impatient, checks=NEEDS_WORKER, ids=("MIN-01",),
+        machine, sut, impatient, checks=NEEDS_WORKER, ids=("MIN-01",),
         arguments=("--ready-deadline", "1"), worker_env={"PYTHONPATH": never},
     )  # fmt: skip
     judged, message = ran.judged("MIN-01"), ran.verdict("MIN-01").get("message", "")
@@ -138,7 +138,7 @@ def _slow_start(folder: Path, seconds: float) -> str:
 
 
 @criterion("TAX-04")
-def test_run_in_which_nothing_ran_is_red(commands: ProcessProbe, sut: Sut, tmp_path: Path) -> None:
+def test_run_in_which_nothing_ran_is_red(machine: ProcessProbe, sut: Sut, tmp_path: Path) -> None:
     """Selecting nothing, skipping, observing nothing and an empty catalogue all end red."""
     body = '\n@criterion("MIN-01")\ndef test_it(commands, sut):\n    {}\n'
     cases = {
@@ -151,7 +151,7 @@ def test_run_in_which_nothing_ran_is_red(commands: ProcessProbe, sut: Sut, tmp_p
         folder = tmp_path / str(number)
         folder.mkdir()
         ran = run_miniature(
-            commands, sut, folder, checks=checks, ids=("MIN-01",), arguments=arguments
+            machine, sut, folder, checks=checks, ids=("MIN-01",), arguments=arguments
         )
         assert ran.exit_status == status, (
             f"{name}: exit status got {ran.exit_status}, expected {status}"

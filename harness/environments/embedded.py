@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable, Mapping
 
 from evidence.model import EnvironmentReport
-from harness.environments.interface import Server
+from harness.environments.interface import Launcher, Server
 from harness.environments.postgres import (
     INSTALLATIONS,
     Installation,
@@ -56,6 +56,11 @@ class Embedded:
         self.launcher = LocalLauncher(self.folder / "out", label={LABEL: str(self.folder)})
         self._servers: list[PostgresServer] = []
         self._installation: Installation | None = None
+
+    @property
+    def machine(self) -> Launcher:
+        """The same launcher: here the system lives where the harness does."""
+        return self.launcher
 
     @property
     def images(self) -> Mapping[str, str]:

@@ -96,7 +96,7 @@ class Process(Protocol):
 
     @property
     def pid(self) -> int:
-        """Its process id, as the harness sees it."""
+        """Its process id, as the system sees it."""
 
     @property
     def exit_status(self) -> int | None:
@@ -155,9 +155,24 @@ class Launcher(Protocol):
         """Run a command to its end; past the deadline it is killed and its status is -9."""
 
     def start(
-        self, name: str, command: Sequence[str], *, env: Mapping[str, str], folder: Path
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        folder: Path,
+        beside: Process | None = None,
     ) -> Process:
-        """Start a process that goes on."""
+        """Start a process that goes on.
+
+        Args:
+            name: for people and file names.
+            command: its words; no shell reads them.
+            env: its environment, beside what every process gets.
+            folder: its working folder.
+            beside: a process that it shares the ports with; by default it need not.
+
+        """
 
     def converse(
         self, command: Sequence[str], *, env: Mapping[str, str], folder: Path
@@ -195,6 +210,14 @@ class Environment(Protocol):
     @property
     def launcher(self) -> Launcher:
         """Starts the system's commands."""
+
+    @property
+    def machine(self) -> Launcher:
+        """Starts commands on the machine that the harness itself runs on."""
+
+    @property
+    def images(self) -> Mapping[str, str]:
+        """Name to digest of every container image that was used so far."""
 
     def new_server(self, name: str, *, durable: bool = False) -> Server:
         """Start an empty server.

@@ -217,7 +217,13 @@ class LocalLauncher:
         return Completed(command=tuple(command), exit_status=status, output=child.output())
 
     def start(
-        self, name: str, command: Sequence[str], *, env: Mapping[str, str], folder: Path
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        folder: Path,
+        beside: Process | None = None,  # noqa: ARG002 (on one machine all share the ports)
     ) -> Process:
         """Start a process that goes on, with a place for temporary files that ends with the run."""
         # A killed process leaves them behind. Commands keep the machine's own: some start servers.

@@ -47,15 +47,19 @@ class Worker:
         *,
         name: str,
         url: str,
+        port: int,
         queues: tuple[str, ...],
         pool: str,
     ) -> None:
         self._recorder = recorder
         self._sut = sut
-        self._process = process
+        self.process = process
+        """The process itself, for the launcher."""
         self.name = name
         self.url = url
         """Base URL of its endpoints."""
+        self.port = port
+        """Port of its endpoints, where it runs."""
         self.queues = queues
         self.pool = pool
         self._record("start", {"queues": queues, "pool": pool, "url": url})
@@ -63,7 +67,7 @@ class Worker:
     @property
     def pid(self) -> int:
         """The worker's own process id; its children have others."""
-        return self._process.pid
+        return self.process.pid
 
     @property
     def metrics_url(self) -> str:
@@ -78,11 +82,11 @@ class Worker:
     @property
     def alive(self) -> bool:
         """Whether the process runs."""
-        return self._process.exit_status is None
+        return self.process.exit_status is None
 
     def log(self) -> LogLines:
         """Read everything that it printed so far; one observation."""
-        return read_log(self._recorder, self.name, self._process.output())
+        return read_log(self._recorder, self.name, self.process.output())
 
     def wait_log(self, *, deadline_s: float = 15.0, **fields: Any) -> LogLines:
         """Wait until a line with these fields is there; the caller asserts on what comes back."""
@@ -103,25 +107,25 @@ class Worker:
 
     def environment(self, name: str) -> str | None:
         """Return one variable as the process has it."""
-        value = self._process.environment().get(name)
+        value = self.process.environment().get(name)
         self._record(f"environment {name}", {"variable": name, "value": value})
         return value
 
     def children(self) -> tuple[int, ...]:
         """Return the ids of its direct children."""
-        children = require(self._process, CanInspect, "children of a worker").children()
+        children = require(self.process, CanInspect, "children of a worker").children()
         self._record("children", {"pids": list(children)})
         return children
 
     def remote_ports(self) -> tuple[tuple[str, int], ...]:
         """Return the remote addresses of its and its children's TCP connections."""
-        seen = require(self._process, CanInspect, "sockets of a worker").remote_ports()
+        seen = require(self.process, CanInspect, "sockets of a worker").remote_ports()
         self._record("sockets", {"remote": [f"{host}:{port}" for host, port in seen]})
         return seen
 
     def local_ports(self) -> tuple[int, ...]:
         """Return the local ports of the same connections, as a server sees its clients'."""
-        seen = require(self._process, CanInspect, "sockets of a worker").local_ports()
+        seen = require(self.process, CanInspect, "sockets of a worker").local_ports()
         self._record("sockets", {"local ports": list(seen)})
         return seen
 
@@ -129,13 +133,13 @@ class Worker:
         """Send a signal; the system's own stop signal by default."""
         name = name or self._sut.worker.stop_signal
         self._record(f"signal {name}", {"signal": name})
-        self._process.signal(name)
+        self.process.signal(name)
 
     def wait_exit(self, *, deadline_s: float = EXIT_DEADLINE_S) -> int | None:
         """Wait for its end; None when it still runs at the deadline."""
         wait_until(lambda: not self.alive, deadline_s=deadline_s)
-        self._record("exit", {"status": self._process.exit_status})
-        return self._process.exit_status
+        self._record("exit", {"status": self.process.exit_status})
+        return self.process.exit_status
 
     def stop(self, *, deadline_s: float = EXIT_DEADLINE_S) -> int | None:
         """Ask it to stop as an operator would, and wait for its end."""
@@ -145,29 +149,29 @@ class Worker:
     def kill(self) -> None:
         """End it with SIGKILL."""
         self._record("kill", {})
-        require(self._process, CanKill, "killing a worker").kill()
+        require(self.process, CanKill, "killing a worker").kill()
 
     def kill_child(self, pid: int) -> None:
         """End one of its children with SIGKILL."""
         self._record("kill child", {"child": pid})
-        require(self._process, CanKillChild, "killing a worker's child").kill_child(pid)
+        require(self.process, CanKillChild, "killing a worker's child").kill_child(pid)
 
     def pause(self) -> None:
         """Freeze it."""
         self._record("pause", {})
-        require(self._process, CanPause, "pausing a worker").pause()
+        require(self.process, CanPause, "pausing a worker").pause()
 
     def resume(self) -> None:
         """Let it go on."""
         self._record("resume", {})
-        require(self._process, CanPause, "pausing a worker").resume()
+        require(self.process, CanPause, "pausing a worker").resume()
 
     def dispose(self) -> None:
         """End it, whatever it does."""
-        self._process.dispose()
+        self.process.dispose()
 
     def _has(self, fields: Mapping[str, Any]) -> bool:
-        entries = (parse_entry(line) for line in self._process.output().split("\n"))
+        entries = (parse_entry(line) for line in self.process.output().split("\n"))
         found = any(
             entry is not None and all(entry.get(name) == value for name, value in fields.items())
             for entry in entries

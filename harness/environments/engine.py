@@ -1,0 +1,226 @@
+"""The container engine: found through testcontainers, everything on it labelled with its run.
+
+Owns the connection, the label, and the words in which an engine's troubles are told. Nothing of
+testcontainers' own clean-up is used: its reaper is one more image, and says that it reaped where it
+did not (testcontainers-python#1114); what a run made is found again by its label.
+
+Source: docs/decisions/0005-containers.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import requests.exceptions
+from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from testcontainers.core.docker_client import DockerClient
+
+from harness.errors import EnvironmentProblemError
+
+RUN_LABEL = "gateproof.run"
+HEALTHCHECK_OFF = {"test": ["NONE"]}
+"""A look every 30 s would disturb what a check counts."""
+
+CALL_TIMEOUT_S = 120
+REMOVERS = 4
+FOUND_TIMEOUT_S = 5
+
+
+@contextmanager
+def engine_problems(what: str) -> Iterator[None]:
+    """Turn what the engine refuses into an environment problem of one line.
+
+    Args:
+        what: what was tried, in a few words.
+
+    """
+    try:
+        yield
+    except (DockerException, requests.exceptions.RequestException) as error:
+        told = getattr(error, "explanation", None) or str(error)
+        line = " ".join(str(told).split())[:300]
+        raise EnvironmentProblemError(f"{what}: {line}; {_advice(line)}") from error
+
+
+def _advice(told: str) -> str:
+    if "no space left" in told:
+        return "free space on the engine's disk (docker system df, docker system prune)"
+    if "permission denied" in told.lower():
+        return "let this account use the engine, or choose --environment embedded"
+    return "see that the engine runs (docker info), or choose --environment embedded"
+
+
+def find_engine() -> str:
+    """Return name and version of the engine that answers.
+
+    Raises:
+        EnvironmentProblemError: none does.
+
+    """
+    with engine_problems("container engine"):
+        client = DockerClient(timeout=FOUND_TIMEOUT_S).client
+        told = client.version()
+        client.close()
+    name = told.get("Platform", {}).get("Name") or "Docker"
+    return f"{name} {told['Version']}"
+
+
+class Engine:
+    """What one environment starts on the engine.
+
+    Args:
+        run: its id, which everything is labelled with; also the name of its network.
+
+    Raises:
+        EnvironmentProblemError: no engine answers.
+
+    """
+
+    def __init__(self, *, run: str) -> None:
+        with engine_problems("container engine"):
+            self._docker = DockerClient(timeout=CALL_TIMEOUT_S)
+            self.client: Any = self._docker.client
+            self.client.ping()
+        self.labels = {RUN_LABEL: run}
+        self.name = run
+        self._network: Any = None
+
+    @property
+    def network(self) -> Any:
+        """The private network that everything is on."""
+        if self._network is None:
+            with engine_problems("private network"):
+                self._network = self.client.networks.create(
+                    self.name, driver="bridge", labels=self.labels
+                )
+        return self._network
+
+    def start(
+        self,
+        image: str,
+        command: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        alias: str | None = None,
+        ports: Mapping[int, int | None] | None = None,
+        beside: Any = None,
+        **options: Any,
+    ) -> Any:
+        """Start a container on the private network and return it.
+
+        Args:
+            image: its image, which is there already.
+            command: words; no shell reads them.
+            env: environment variables.
+            alias: its name on the network.
+            ports: port inside to one of this machine's loopback; None takes a free one.
+            beside: a container whose network and ports it shares instead.
+            **options: as docker-py takes them.
+
+        Raises:
+            EnvironmentProblemError: the engine refused.
+
+        """
+        with engine_problems(f"container of {image}"):
+            container = self._docker.create(
+                image,
+                list(command),
+                environment=dict(env),
+                labels=self.labels,
+                **(self._place(alias, ports or {}) if beside is None else _place_beside(beside)),
+                security_opt=["no-new-privileges"],
+                healthcheck=HEALTHCHECK_OFF,
+                detach=True,
+                **options,
+            )
+            self._docker.start(container)
+        return container
+
+    def new_volume(self) -> Any:
+        """Make an empty volume."""
+        with engine_problems("volume"):
+            return self.client.volumes.create(labels=self.labels)
+
+    def loopback_port(self, container: Any, inner: int) -> int:
+        """Return the port of this machine's loopback that leads to a container's port.
+
+        0 where there is none: the container has ended.
+        """
+        with engine_problems("published port"):
+            mapped = self.client.api.port(container.id, inner)
+        return int(mapped[0]["HostPort"]) if mapped else 0
+
+    def have_image(self, name: str, option: str) -> Any:
+        """Return an image, pulled where it is missing.
+
+        Args:
+            name: of the image.
+            option: the command-line option that names another.
+
+        Raises:
+            EnvironmentProblemError: it is missing and cannot be pulled.
+
+        """
+        with engine_problems(f"image {name}"):
+            with suppress(ImageNotFound):
+                return self.client.images.get(name)
+            try:
+                return self.client.images.pull(name)
+            except APIError as error:
+                told = " ".join(str(error.explanation or error).split())[:200]
+                raise EnvironmentProblemError(
+                    f"image {name}: is not here and cannot be pulled ({told}); bring it with "
+                    f"docker pull or docker load, or name another with {option}"
+                ) from error
+
+    def remove_all(self) -> None:
+        """Remove every container, volume and network of this run.
+
+        Raises:
+            EnvironmentProblemError: the engine refused.
+
+        """
+        filters = {"label": [f"{name}={value}" for name, value in self.labels.items()]}
+        with engine_problems("clean-up"):
+            containers = self.client.containers.list(all=True, filters=filters, sparse=True)
+            with ThreadPoolExecutor(max_workers=REMOVERS) as pool:
+                list(pool.map(remove_container, containers))
+            for volume in self.client.volumes.list(filters=filters):
+                with suppress(NotFound):
+                    volume.remove(force=True)
+            for network in self.client.networks.list(filters=filters):
+                with suppress(NotFound):
+                    network.remove()
+        self._network = None
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self.client.close()
+
+    def _place(self, alias: str | None, ports: Mapping[int, int | None]) -> dict[str, Any]:
+        """Return a place of its own on the private network, ports open to loopback alone."""
+        name = self.network.name
+        endpoint = self.client.api.create_endpoint_config(aliases=[alias] if alias else None)
+        return {
+            "network": name,
+            "networking_config": {name: endpoint},
+            "ports": {f"{inner}/tcp": ("127.0.0.1", outer) for inner, outer in ports.items()},
+        }
+
+
+def _place_beside(container: Any) -> dict[str, Any]:
+    return {"network": None, "network_mode": f"container:{container.id}"}
+
+
+def remove_container(container: Any) -> None:
+    """Kill and remove a container with its anonymous volumes; one that has gone is no trouble."""
+    try:
+        container.remove(force=True, v=True)
+    except NotFound:
+        return
+    except APIError as error:
+        if error.status_code != 409:  # its removal is under way already
+            raise

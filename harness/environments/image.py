@@ -1,0 +1,142 @@
+"""The system's own image: built when its inputs changed, reused otherwise.
+
+The tag carries the digest of the build context and of the base image, so that the same inputs give
+the same tag and nothing has to be remembered between runs.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import io
+import os
+import tarfile
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from docker.errors import APIError, BuildError, ImageNotFound
+
+from harness.binding import git
+from harness.environments.engine import Engine, engine_problems
+from harness.errors import EnvironmentProblemError
+from harness.sut import Sut
+
+REPOSITORY = "gateproof-system"
+PASSED_ON = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST", "PIP_DEFAULT_TIMEOUT")
+"""How this machine reaches its package index, handed to the build where it is set."""
+
+PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "FTP_PROXY")
+"""Build arguments that every Dockerfile knows; kept out of the image by the builder itself."""
+
+LEFT_OUT = {"__pycache__"}
+
+
+def system_image(engine: Engine, sut: Sut) -> Any:
+    """Return the image of the system, built where no image of these inputs is there.
+
+    Raises:
+        EnvironmentProblemError: the description names no Dockerfile, or the build failed.
+
+    """
+    if sut.image is None:
+        raise EnvironmentProblemError(
+            f"{sut.path}: image: got no section [image], expected how to build the system's "
+            "image; add it, or name a ready one with --system-image"
+        )
+    context = read_context(sut)
+    tag = f"{REPOSITORY}:{context_digest(context)[:16]}"
+    with _lock(tag), engine_problems("image of the system"):
+        try:
+            return engine.client.images.get(tag)
+        except ImageNotFound:
+            return _build(engine, sut, context, tag)
+
+
+def read_context(sut: Sut) -> Mapping[str, bytes]:
+    """Return the files that the image is built from: name to content, in order."""
+    assert sut.image is not None
+    files: dict[str, bytes] = {}
+    for name in (sut.image.dockerfile, *sut.image.context):
+        for path in _files(sut.folder / name):
+            files[path.relative_to(sut.folder).as_posix()] = path.read_bytes()
+    return dict(sorted(files.items()))
+
+
+def context_digest(context: Mapping[str, bytes]) -> str:
+    """Return the digest, in hexadecimal, over names and contents."""
+    digest = hashlib.sha256()
+    for name, content in context.items():
+        digest.update(f"{hashlib.sha256(content).hexdigest()}  {name}\n".encode())
+    return digest.hexdigest()
+
+
+def build_arguments(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return what the build is told of the way to the package index."""
+    names = (*PASSED_ON, *PROXIES, *(name.lower() for name in PROXIES))
+    return {name: environment[name] for name in names if environment.get(name)}
+
+
+def _build(engine: Engine, sut: Sut, context: Mapping[str, bytes], tag: str) -> Any:
+    assert sut.image is not None
+    arguments = build_arguments(os.environ)
+    arguments["COMMIT"] = git(sut.folder, "rev-parse", "HEAD") or "unknown"
+    arguments["VERSION"] = version("gateproof")
+    try:
+        image, _ = engine.client.images.build(
+            fileobj=_tar(context),
+            custom_context=True,
+            dockerfile=sut.image.dockerfile,
+            tag=tag,
+            buildargs=arguments,
+            rm=True,
+            forcerm=True,
+        )
+    except (BuildError, APIError) as error:
+        told = " ".join(_last_words(error).split())[-300:]
+        raise EnvironmentProblemError(
+            f"image of the system: {sut.image.dockerfile} cannot be built: {told}; build it by "
+            f"hand to see more (docker build -f {sut.image.dockerfile} .), or name a ready one "
+            "with --system-image"
+        ) from error
+    return image
+
+
+def _last_words(error: BuildError | APIError) -> str:
+    if isinstance(error, APIError):
+        return str(error.explanation or error)
+    printed = [str(line.get("stream", "")) for line in error.build_log if isinstance(line, dict)]
+    return f"{error.msg}: {''.join(printed)[-200:]}"
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if path.is_file():
+        yield path
+        return
+    for inner in sorted(path.rglob("*")):
+        if inner.is_file() and not LEFT_OUT & set(inner.parts):
+            yield inner
+
+
+def _tar(context: Mapping[str, bytes]) -> io.BytesIO:
+    """Pack the context; whatever this machine's umask is, the image's files can be read."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        for name, content in context.items():
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(content), 0o644
+            archive.addfile(entry, io.BytesIO(content))
+    packed.seek(0)
+    return packed
+
+
+@contextmanager
+def _lock(tag: str) -> Iterator[None]:
+    """Let one writer build while the others wait for its image."""
+    path = Path(tempfile.gettempdir()) / f"{tag.replace(':', '-')}-{os.geteuid()}.lock"
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
