@@ -86,6 +86,17 @@ def test_ci_runs_what_make_knows_on_every_python_that_is_claimed() -> None:
     assert minors == list(range(minors[0], 15))
 
 
+def test_evidence_is_verified_on_another_machine_also_when_red() -> None:
+    """A job of its own, which runs after a red one, fetches what that one kept and verifies it."""
+    jobs = YAML(typ="safe", pure=True).load(WORKFLOWS / "gates.yml")["jobs"]
+    judge, verify = jobs["gates"]["steps"], jobs["verify"]
+    assert (verify["needs"], verify["if"]) == ("gates", "always()")
+    [kept] = [step["with"] for step in judge if "upload-artifact" in step.get("uses", "")]
+    [fetched] = [step["with"] for step in verify["steps"] if "download-artifact" in str(step)]
+    assert (fetched["name"], fetched["path"]) == (kept["name"], kept["path"])
+    assert any("gateproof verify" in step.get("run", "") for step in verify["steps"])
+
+
 def test_guide_for_gitlab_fits_its_schema_and_keeps_red_evidence(tmp_path: Path) -> None:
     """The GitLab file of the guide is one that GitLab reads, with artifacts of red runs."""
     blocks = re.findall(r"```yaml\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
