@@ -32,6 +32,7 @@ from evidence.model import (
 )
 
 CHECK = "check"
+PHASES = ("setup", "call", "teardown")
 PROOF_PREFIX = "proof:"
 
 RELEASED, VIOLATION, INCOMPLETE, ENVIRONMENT, HARNESS = 0, 1, 100, 102, 103
@@ -132,18 +133,23 @@ def judge_check(records: Iterable[Record], *, item: str) -> Judgement:
         item: the node id.
     """
     own = [r for r in records if not isinstance(r, RunEvent) and r.item == item]
-    phases = {r.when: r for r in own if isinstance(r, PhaseEvent) and r.part == CHECK}
+    seen = [r for r in own if isinstance(r, PhaseEvent) and r.part == CHECK]
+    phases = {r.when: r for r in seen}
     away = any(isinstance(r, StateEvent) and r.environment == "away" for r in own)
-    observed = any(isinstance(r, Observation) and r.part == CHECK for r in own)
     if not phases:
         return _not_run("the check did not run")
-    for when in ("setup", "call", "teardown"):
-        phase = phases.get(when)
-        if phase is not None and phase.result == "raised":
+    for phase in seen:
+        if phase.result == "raised":
             return _judge_raised(phase, away=away)
-    if "call" not in phases:
+    if len(seen) > len(phases):
+        return Judgement(
+            outcome=Outcome.ERROR,
+            cause=Cause.HARNESS_DEFECT,
+            message=f"the check ran {len(seen) - len(phases) + 1} times or more, expected once",
+        )
+    if set(phases) != set(PHASES):
         return _not_run("the check did not come to an end")
-    if not observed:
+    if not _observed(own, phases["setup"], phases["call"]):
         return Judgement(
             outcome=Outcome.INCONCLUSIVE,
             cause=Cause.TO_INVESTIGATE,
@@ -152,18 +158,29 @@ def judge_check(records: Iterable[Record], *, item: str) -> Judgement:
     return Judgement(outcome=Outcome.PASS, cause=None, message="")
 
 
+def _observed(own: Sequence[Record], setup: PhaseEvent, call: PhaseEvent) -> bool:
+    """Tell whether the check itself saw anything: what its fixtures saw is no evidence."""
+    return any(
+        isinstance(r, Observation)
+        and r.part == CHECK
+        and r.writer == call.writer
+        and setup.seq < r.seq < call.seq
+        for r in own
+    )
+
+
 def judge_proof(event: ProofEvent | None, *, broken: str = "") -> tuple[Falsification, str]:
     """Judge one falsifier's story.
 
     Args:
         event: its record, or None where none was written.
-        broken: why none was written, when the proof was begun and broke.
+        broken: why its set-up or clean-up broke, or its record is missing; empty when all is well.
 
     Returns:
         The falsification, and the message to show: what the check said, or why it is void.
 
     """
-    if event is None and broken:
+    if broken:
         return Falsification.VOID, f"the proof broke before its end: {broken}"
     if event is None:
         return Falsification.UNPROVEN, "did not run"
@@ -307,25 +324,16 @@ def _proofs(
 ) -> tuple[Proof, ...]:
     if binding is None:
         return ()
-    events = {
-        r.falsifier: r for r in records if isinstance(r, ProofEvent) and r.criterion == criterion
-    }
-    broken = {
-        r.part.removeprefix(PROOF_PREFIX): r.message
-        for r in records
-        if isinstance(r, PhaseEvent)
-        and r.criterion == criterion
-        and r.part.startswith(PROOF_PREFIX)
-        and r.result == "raised"
-    }
-    return tuple(
-        _proof(criterion, name, events.get(name), broken.get(name, ""))
-        for name in binding.falsifiers
-    )
+    own = [r for r in records if not isinstance(r, RunEvent | StateEvent)]
+    own = [r for r in own if r.criterion == criterion]
+    return tuple(_proof(criterion, name, own) for name in binding.falsifiers)
 
 
-def _proof(criterion: str, name: str, event: ProofEvent | None, broken: str) -> Proof:
-    result, message = judge_proof(event, broken=broken)
+def _proof(criterion: str, name: str, records: Sequence[Record]) -> Proof:
+    events = [r for r in records if isinstance(r, ProofEvent) and r.falsifier == name]
+    event = events[0] if events else None
+    phases = [r for r in records if isinstance(r, PhaseEvent) and r.part == f"{PROOF_PREFIX}{name}"]
+    result, message = judge_proof(event, broken=_what_broke(events, phases))
     return Proof(
         falsifier=name,
         kind=event.fault_kind if event else "",
@@ -336,6 +344,14 @@ def _proof(criterion: str, name: str, event: ProofEvent | None, broken: str) -> 
         landed=event is not None and _landed(event),
         record=f"proofs/{criterion}/{name}.json" if event else "",
     )
+
+
+def _what_broke(events: Sequence[ProofEvent], phases: Sequence[PhaseEvent]) -> str:
+    """Return what went wrong around a proof; in its call the proof's own verdict may raise."""
+    if len(events) > 1:
+        return f"it ran {len(events)} times, expected once"
+    raised = [r for r in phases if r.result == "raised" and (r.when != "call" or not events)]
+    return (raised[0].message or raised[0].category) if raised else ""
 
 
 def _landed(event: ProofEvent) -> bool:

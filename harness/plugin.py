@@ -156,7 +156,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     declaration = read_declaration(item) if writer is not None else None
     if declaration is None:
         return (yield)
-    runs = 2 if isinstance(item, ProofItem) else 1
+    runs = 3 if isinstance(item, ProofItem) else 1
     with _limit(declaration.limit_s * runs):
         return (yield)
 

@@ -5,7 +5,8 @@ on proofs as on checks. The steps, by number:
 
 1. a copy of the stack (a database cloned from the template; a server of its own for faults on
    what all databases share), made by the fixtures;
-2. the check runs on the copy and must be green;
+2. the check runs on the copy twice and must be green both times: a check that only bears one run
+   would go red after the fault whatever the fault is;
 3. the object that the fault changes is looked at;
 4. the fault is injected;
 5. the object is looked at again: it must look different;
@@ -96,6 +97,9 @@ def prove(item: ProofItem, recorder: Recorder, copy: Stack) -> ProofEvent:
     try:
         # 2
         told["baseline"] = _run(item, recorder, base, "baseline")[1]
+        if told["baseline"] == "pass":
+            again = _run(item, recorder, base, "baseline-again")[1]
+            told["baseline"] = again if again == "pass" else f"on its second run: {again}"
         if told["baseline"] == "pass":
             # 3, 4, 5
             with recorder.on_behalf_of(_part(base, "landing")):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from itertools import count
 from typing import Any
 
 import pytest
@@ -31,12 +32,13 @@ ITEM = "gates/x/test_x.py::test_x"
 CRITERION = Criterion(
     id="XYZ-01", gate="x", phase="B0.1", statement="The claim holds.", source="a contract"
 )
+NUMBERS = count()
 DIGEST = "sha256:" + "0" * 64
 
 
 def entry(**fields: Any) -> dict[str, Any]:
     """The fields of every record."""
-    return {"writer": "main", "seq": 0, "at": AT, **fields}
+    return {"writer": "main", "seq": next(NUMBERS), "at": AT, **fields}
 
 
 def phase(when: str, category: str = "none", message: str = "", part: str = "check") -> Record:
@@ -121,6 +123,45 @@ def test_check_that_observed_nothing_is_inconclusive() -> None:
     verdict = verdict_of(collected(), phase("setup"), phase("call"), phase("teardown"))
     assert verdict.outcome is Outcome.INCONCLUSIVE
     assert "without having observed anything" in verdict.message
+
+
+def test_what_a_fixture_observed_does_not_count_for_the_check() -> None:
+    """A check whose body saw nothing shows nothing, whatever its set-up looked at."""
+    verdict = verdict_of(
+        collected(), observation(), phase("setup"), phase("call"), phase("teardown")
+    )
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+
+
+def test_check_whose_clean_up_never_came_is_not_checked() -> None:
+    """A process that died after the call leaves no pass behind."""
+    assert verdict_of(*GREEN[:-1]).outcome is Outcome.NOTCHECKED
+
+
+def test_red_is_not_made_up_for_by_a_later_green() -> None:
+    """Whoever runs a check again until it passes gets the red all the same."""
+    red = (collected(), phase("setup"), phase("call", "assertion", "no rows"), phase("teardown"))
+    again = (phase("setup"), observation(), phase("call"), phase("teardown"))
+    assert verdict_of(*red, *again).outcome is Outcome.FAIL
+
+
+def test_check_that_ran_twice_is_a_defect_of_the_harness() -> None:
+    """Two greens are one too many: it cannot be told which of them was meant."""
+    again = (phase("setup"), observation(), phase("call"), phase("teardown"))
+    verdict = verdict_of(*GREEN, *again)
+    assert (verdict.outcome, verdict.cause) == (Outcome.ERROR, Cause.HARNESS_DEFECT)
+
+
+def test_proof_whose_clean_up_broke_or_that_ran_twice_is_void() -> None:
+    """A proof that did not go as it must counts for nothing, though its record reads well."""
+    declared = collected(falsifiers=("drop-policy",))
+    broke = phase("teardown", "other", "no end", part="proof:drop-policy")
+    for records, said in (((proof(), broke), "no end"), ((proof(), proof()), "ran 2 times")):
+        verdict = verdict_of(declared, *GREEN[1:], *records)
+        assert verdict.falsification is Falsification.VOID
+        assert said in verdict.proofs[0].message
+    fine = verdict_of(declared, *GREEN[1:], proof(), phase("call", part="proof:drop-policy"))
+    assert fine.falsification is Falsification.PROVEN
 
 
 def test_observation_of_a_proof_does_not_count_for_the_check() -> None:
