@@ -16,6 +16,7 @@ import psycopg
 from psycopg import sql as pgsql
 
 from harness.environments.interface import (
+    CanCut,
     CanPause,
     CanRestart,
     Completed,
@@ -282,6 +283,18 @@ class Stack:
         finally:
             server.resume()
             self._note_server("let it go on")
+
+    @contextmanager
+    def server_cut(self) -> Iterator[None]:
+        """Cut the stack's own server from the network for the block: nothing arrives there."""
+        server = require(self.server, CanCut, "cutting PostgreSQL from the network")
+        self._note_server("cut it from the network")
+        server.cut()
+        try:
+            yield
+        finally:
+            server.mend()
+            self._note_server("bring it back to the network")
 
     def _note_server(self, act: str) -> None:
         data = {"server": f"{self.server.outside.host}:{self.server.outside.port}", "act": act}

@@ -22,7 +22,7 @@ from harness.environments.container_process import (
     ContainerProcess,
     status_of,
 )
-from harness.environments.engine import Engine, engine_problems
+from harness.environments.engine import Engine, engine_problems, loopback_port
 from harness.environments.interface import Completed, Conversation, Process
 from harness.environments.postgres import LOOPBACK
 
@@ -119,7 +119,7 @@ class ContainerLauncher:
             **SEALED,
         )
         output = self._output / f"{len(self._started):04d}-{name}.log"
-        process = ContainerProcess(container, python=self._python, output=output)
+        process = ContainerProcess(self._engine, container, python=self._python, output=output)
         self._started.append(process)
         return process
 
@@ -142,13 +142,14 @@ class ContainerLauncher:
         return PORT
 
     def base_url(self, process: Process, port: int) -> str:
-        """Return the URL, on this machine's loopback, of a process's port.
-
-        The port of a process that has ended is none; at port 0 nobody ever answers.
-        """
+        """Return the URL, on this machine's loopback, of a process's port."""
         assert isinstance(process, ContainerProcess)
-        outer = self._engine.loopback_port(process.container, port)
-        return f"http://{LOOPBACK}:{outer}"
+        return f"http://{LOOPBACK}:{loopback_port(process.container, port)}"
+
+    def forget(self) -> None:
+        """Let go of everything that was started, once its containers have been removed."""
+        for started in self._started:
+            started.forget()
 
     def python_version(self) -> str:
         """Return the version of the image's interpreter."""

@@ -41,6 +41,7 @@ class ContainerProcess:
     """A process that goes on, its output kept in a file.
 
     Args:
+        engine: where.
         container: its container, started.
         python: the interpreter inside.
         output: a file that does not exist yet.
@@ -50,7 +51,8 @@ class ContainerProcess:
     pid = 1
     """Its process id, as the system sees it."""
 
-    def __init__(self, container: Any, *, python: str, output: Path) -> None:
+    def __init__(self, engine: Engine, container: Any, *, python: str, output: Path) -> None:
+        self._engine = engine
         self._container = container
         self._python = python
         self._output = output
@@ -124,12 +126,24 @@ class ContainerProcess:
             self._container.unpause()
         self._paused = False
 
+    def cut(self) -> None:
+        """Take it from the network."""
+        self._engine.cut(self._container)
+
+    def mend(self) -> None:
+        """Bring it back."""
+        self._engine.mend(self._container)
+
     def dispose(self) -> None:
         """Kill it and remove its container; what it printed stays."""
         if self._paused:
             self.resume()
         with engine_problems("removing a container"):
             remove_container(self._container)
+        self.forget()
+
+    def forget(self) -> None:
+        """Let go of a container that has been removed."""
         self._follower.join(END_DEADLINE_S)
 
     def _follow(self) -> None:
@@ -205,6 +219,10 @@ class ContainerConversation:
             with suppress(APIError):
                 self._bench.exec_run(["/bin/sh", "-c", f"kill -9 {int(pid)}"])
             self._reader.join(END_DEADLINE_S)
+        self.forget()
+
+    def forget(self) -> None:
+        """Let go of a process that has ended."""
         with suppress(OSError):
             self._stdin.close()
         self._stream.close()

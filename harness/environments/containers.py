@@ -1,8 +1,6 @@
 """The environment `containers`: PostgreSQL and the system's own image on a private network.
 
-Owns one engine connection, one network and what runs on it. PostgreSQL is kept by a small loop in
-its container, so that the server can be halted and started again while its container, and with it
-its addresses, stay.
+Owns one engine connection, one network and what runs on it.
 
 Source: docs/decisions/0005-containers.md.
 """
@@ -16,191 +14,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import psycopg
-
 from evidence.model import EnvironmentReport
 from harness.environments.container_launcher import ContainerLauncher
-from harness.environments.engine import Engine, engine_problems, remove_container
+from harness.environments.container_server import ContainerServer
+from harness.environments.engine import Engine
 from harness.environments.image import system_image
-from harness.environments.interface import Address, Launcher, Login, Server
-from harness.environments.postgres import LOOPBACK, THROW_AWAY, refuse_taken_port
+from harness.environments.interface import Launcher, Server
+from harness.environments.postgres import refuse_taken_port
 from harness.environments.process import LocalLauncher
-from harness.errors import EnvironmentProblemError
 from harness.leftovers import ENGINE_MARK, LABEL, hold, new_folder
 from harness.sut import Sut
-from harness.wait import wait_until
 from harness.watchdog import Watchdog
-
-PORT = 5432
-START_DEADLINE_S = 60.0
-DATA, TEMPLATE = "/var/lib/postgresql/data", "/template"
-SETTINGS = ("max_connections=200", "max_locks_per_transaction=128", "listen_addresses=*")
-
-LIMITS = {"mem_limit": "2g", "pids_limit": 512, "shm_size": "128m"}
-CAPABILITIES = {
-    "cap_drop": ["ALL"],
-    "cap_add": ["CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID", "KILL"],
-}
-"""What the image's entry point needs to hand the data over and to become `postgres`."""
-
-WRITABLE = {
-    "read_only": True,
-    "tmpfs": {"/tmp": "rw,mode=1777", "/run": "rw,mode=0755"},  # noqa: S108 (the container's own)
-}
-
-KEEP = f"""
-trap 'exit 0' TERM
-if [ -d {TEMPLATE} ] && [ ! -s {DATA}/PG_VERSION ]; then
-    cp -a {TEMPLATE}/. {DATA}/ && rm -f {DATA}/postmaster.pid
-fi
-while docker-entrypoint.sh postgres "$@"; do
-    : > /tmp/halted
-    while [ -e /tmp/halted ]; do sleep 0.02; done
-done
-"""
-"""Runs the image's own entry point, again whenever it was halted; a server that fails ends it."""
-
-
-class ContainerServer:
-    """One PostgreSQL server in a container: halted, paused, copied, thrown away.
-
-    Args:
-        engine: where.
-        image: PostgreSQL's image.
-        name: its name on the network, unique on it.
-        password: the superuser's.
-        durable: whether data must survive a crash.
-        port: of this machine's loopback; None takes a free one.
-        template: the halted server whose data it takes over.
-
-    """
-
-    def __init__(
-        self,
-        engine: Engine,
-        image: str,
-        *,
-        name: str,
-        password: str,
-        durable: bool = False,
-        port: int | None = None,
-        template: ContainerServer | None = None,
-    ) -> None:
-        self._engine = engine
-        self._superuser = Login(role="postgres", password=password)
-        self._inside = Address(host=name, port=PORT)
-        self.volume = engine.new_volume()
-        """Holds the data."""
-        volumes = {self.volume.name: {"bind": DATA, "mode": "rw"}}
-        if template is not None:
-            volumes[template.volume.name] = {"bind": TEMPLATE, "mode": "ro"}
-        settings = (*SETTINGS, *([] if durable else THROW_AWAY))
-        words = [word for one in settings for word in ("-c", one.replace(" ", ""))]
-        self._container = engine.start(
-            image,
-            ["-c", KEEP, "keep", *words],
-            entrypoint=["/bin/sh"],
-            env={
-                "POSTGRES_PASSWORD": password,
-                "POSTGRES_INITDB_ARGS": "-N -E UTF8 --locale=C",
-                "PGDATA": DATA,
-            },
-            alias=name,
-            ports={PORT: port},
-            volumes=volumes,
-            init=True,
-            **LIMITS,
-            **CAPABILITIES,
-            **WRITABLE,
-        )
-        outer = engine.loopback_port(self._container, PORT)
-        self._outside = Address(host=LOOPBACK, port=outer)
-
-    @property
-    def outside(self) -> Address:
-        """Where the harness reaches it: a port of this machine's loopback."""
-        return self._outside
-
-    @property
-    def inside(self) -> Address:
-        """Where the system's processes reach it: its name on the private network."""
-        return self._inside
-
-    @property
-    def superuser(self) -> Login:
-        """The superuser's login."""
-        return self._superuser
-
-    def wait_ready(self) -> str:
-        """Wait until it accepts connections, and return its exact version.
-
-        Raises:
-            EnvironmentProblemError: it does not within the deadline; the message has its last line.
-
-        """
-        if not wait_until(self._ready_or_gone, deadline_s=START_DEADLINE_S) or not self.answers():
-            with engine_problems("PostgreSQL's log"):
-                lines = self._container.logs(tail=1).decode(errors="replace").strip().splitlines()
-            raise EnvironmentProblemError(
-                f"PostgreSQL in a container: got no answer, expected one within "
-                f"{START_DEADLINE_S:g} s; its last line: {(lines or ['none'])[-1][:200]}; look at "
-                "its image (--postgres-image)"
-            )
-        dsn = self._superuser.dsn(self._outside, "postgres")
-        with psycopg.connect(dsn, connect_timeout=5) as connection:
-            row = connection.execute("SHOW server_version").fetchone()
-        return str(row[0]).split()[0] if row else ""
-
-    def answers(self) -> bool:
-        """Tell whether it answers a query now, within two seconds."""
-        try:
-            dsn = self._superuser.dsn(self._outside, "postgres")
-            with psycopg.connect(dsn, connect_timeout=2) as connection:
-                connection.execute("SELECT 1")
-        except psycopg.Error:
-            return False
-        return True
-
-    def halt(self) -> None:
-        """Stop it fast, keeping its data, its container and its addresses."""
-        self._exec("pg_ctl", "-D", DATA, "-m", "fast", "-w", "stop", user="postgres")
-        # Only once the loop has seen the end may it be told to go on.
-        wait_until(self._has_halted, deadline_s=10.0, interval_s=0.02)
-
-    def resume_service(self) -> None:
-        """Start it again on the same addresses."""
-        self._exec("rm", "-f", "/tmp/halted")  # noqa: S108 (the container's own)
-        self.wait_ready()
-
-    def pause(self) -> None:
-        """Freeze the postmaster and every back-end: connections hang, none is refused."""
-        with engine_problems("pausing PostgreSQL"):
-            self._container.pause()
-
-    def resume(self) -> None:
-        """Let them go on."""
-        with engine_problems("resuming PostgreSQL"):
-            self._container.unpause()
-
-    def stop(self) -> None:
-        """End it at once and throw its data away."""
-        with engine_problems("removing PostgreSQL"):
-            remove_container(self._container)
-            self.volume.remove(force=True)
-
-    def _ready_or_gone(self) -> bool:
-        self._container.reload()
-        return self._container.status != "running" or self.answers()
-
-    def _has_halted(self) -> bool:
-        return bool(self._container.exec_run(["test", "-e", "/tmp/halted"]).exit_code == 0)  # noqa: S108
-
-    def _exec(self, *command: str, user: str = "") -> None:
-        with engine_problems(f"PostgreSQL's {command[0]}"):
-            done = self._container.exec_run(list(command), user=user)
-        if done.exit_code != 0:
-            lines = done.output.decode(errors="replace").strip().splitlines() or ["nothing"]
-            raise EnvironmentProblemError(f"PostgreSQL's {command[0]}: said {lines[-1]}")
 
 
 class Containers:
@@ -299,6 +123,8 @@ class Containers:
         self.machine.dispose()
         if self._open is not None:
             self._open.remove_all()
+            if self._launcher is not None:
+                self._launcher.forget()
             self._open.close()
         shutil.rmtree(self.folder, ignore_errors=True)
         self._watchdog.dismiss()

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from typing import Any
 
 import requests.exceptions
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from testcontainers.core.docker_client import DockerClient
 
+from harness.environments.postgres import LOOPBACK, free_port
 from harness.errors import EnvironmentProblemError
 
 RUN_LABEL = "gateproof.run"
@@ -26,6 +27,9 @@ HEALTHCHECK_OFF = {"test": ["NONE"]}
 
 CALL_TIMEOUT_S = 120
 REMOVERS = 4
+PORT_TRIES = 5
+PORT_TAKEN = ("port is already allocated", "address already in use")
+"""What an engine says when a port was taken between our choice and its use."""
 FOUND_TIMEOUT_S = 5
 
 
@@ -60,10 +64,11 @@ def find_engine() -> str:
         EnvironmentProblemError: none does.
 
     """
-    with engine_problems("container engine"):
-        client = DockerClient(timeout=FOUND_TIMEOUT_S).client
+    with (
+        engine_problems("container engine"),
+        closing(DockerClient(timeout=FOUND_TIMEOUT_S).client) as client,
+    ):
         told = client.version()
-        client.close()
     name = told.get("Platform", {}).get("Name") or "Docker"
     return f"{name} {told['Version']}"
 
@@ -124,34 +129,47 @@ class Engine:
             EnvironmentProblemError: the engine refused.
 
         """
-        with engine_problems(f"container of {image}"):
-            container = self._docker.create(
-                image,
-                list(command),
-                environment=dict(env),
-                labels=self.labels,
-                **(self._place(alias, ports or {}) if beside is None else _place_beside(beside)),
-                security_opt=["no-new-privileges"],
-                healthcheck=HEALTHCHECK_OFF,
-                detach=True,
-                **options,
-            )
-            self._docker.start(container)
-        return container
+        for _ in range(PORT_TRIES):
+            place = _beside(beside) if beside is not None else self._place(alias, ports or {})
+            with engine_problems(f"container of {image}"):
+                container = self._docker.create(
+                    image,
+                    list(command),
+                    environment=dict(env),
+                    labels=self.labels,
+                    security_opt=["no-new-privileges"],
+                    healthcheck=HEALTHCHECK_OFF,
+                    detach=True,
+                    **place,
+                    **options,
+                )
+                try:
+                    self._docker.start(container)
+                except APIError as error:
+                    remove_container(container)
+                    if not any(one in str(error) for one in PORT_TAKEN):
+                        raise
+                else:
+                    return container
+        raise EnvironmentProblemError(
+            f"container of {image}: its ports of this machine's loopback were taken "
+            f"{PORT_TRIES} times; end what listens there"
+        )
+
+    def cut(self, container: Any) -> None:
+        """Take a container from the private network, and so from everything."""
+        with engine_problems("cutting a container from the network"):
+            self.network.disconnect(container, force=True)
+
+    def mend(self, container: Any, alias: str | None = None) -> None:
+        """Bring a container back to the private network, under the same name and ports."""
+        with engine_problems("bringing a container back to the network"):
+            self.network.connect(container, aliases=[alias] if alias else None)
 
     def new_volume(self) -> Any:
         """Make an empty volume."""
         with engine_problems("volume"):
             return self.client.volumes.create(labels=self.labels)
-
-    def loopback_port(self, container: Any, inner: int) -> int:
-        """Return the port of this machine's loopback that leads to a container's port.
-
-        0 where there is none: the container has ended.
-        """
-        with engine_problems("published port"):
-            mapped = self.client.api.port(container.id, inner)
-        return int(mapped[0]["HostPort"]) if mapped else 0
 
     def have_image(self, name: str, option: str) -> Any:
         """Return an image, pulled where it is missing.
@@ -171,6 +189,8 @@ class Engine:
                 return self.client.images.pull(name)
             except APIError as error:
                 told = " ".join(str(error.explanation or error).split())[:200]
+                if error.response is not None:
+                    error.response.close()  # a stream that docker-py leaves open
                 raise EnvironmentProblemError(
                     f"image {name}: is not here and cannot be pulled ({told}); bring it with "
                     f"docker pull or docker load, or name another with {option}"
@@ -207,11 +227,23 @@ class Engine:
         return {
             "network": name,
             "networking_config": {name: endpoint},
-            "ports": {f"{inner}/tcp": ("127.0.0.1", outer) for inner, outer in ports.items()},
+            # Chosen here and not by the engine, which would choose anew when it was cut and mended.
+            "ports": {
+                f"{inner}/tcp": (LOOPBACK, outer or free_port()) for inner, outer in ports.items()
+            },
         }
 
 
-def _place_beside(container: Any) -> dict[str, Any]:
+def loopback_port(container: Any, inner: int) -> int:
+    """Return the port of this machine's loopback that leads to a container's port.
+
+    0, at which nobody ever answers, where it has none: it shares the ports of another.
+    """
+    bound = container.attrs["HostConfig"].get("PortBindings") or {}
+    return int(bound[f"{inner}/tcp"][0]["HostPort"]) if bound else 0
+
+
+def _beside(container: Any) -> dict[str, Any]:
     return {"network": None, "network_mode": f"container:{container.id}"}
 
 

@@ -84,6 +84,17 @@ class CanPause(Protocol):
 
 
 @runtime_checkable
+class CanCut(Protocol):
+    """A server or process whose network can be cut: nothing is refused, and nothing arrives."""
+
+    def cut(self) -> None:
+        """Take it from the network; it goes on, and nobody reaches it."""
+
+    def mend(self) -> None:
+        """Bring it back under its name; connections that it had stay lost."""
+
+
+@runtime_checkable
 class CanKill(Protocol):
     """A process that can be killed outright."""
 

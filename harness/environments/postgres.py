@@ -295,6 +295,8 @@ class PostgresServer:
         try:
             pid = int((self._data / "postmaster.pid").read_text(encoding="utf-8").split()[0])
             postmaster = psutil.Process(pid)
+            if Path(postmaster.cwd()) != self._data:  # a stale file: the number is a stranger's
+                return []
             return [postmaster, *postmaster.children(recursive=True)]
-        except (OSError, ValueError, IndexError, psutil.NoSuchProcess):
+        except (OSError, ValueError, IndexError, psutil.Error):
             return []

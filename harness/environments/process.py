@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -133,7 +134,12 @@ class ChildProcess:
         return [s for s in sockets if s.raddr]
 
     def _family(self) -> list[psutil.Process]:
-        """Return it and what it started, which outlives it where it was killed."""
+        """Return it and what it started, which outlives it where it was killed.
+
+        Once it was reaped its number is free: who has it then is a stranger.
+        """
+        if self._child.poll() is not None and psutil.pid_exists(self.pid):
+            return []
         return list(session_of(self.pid))
 
 
@@ -185,8 +191,9 @@ class PipedProcess:
         """Kill it."""
         self._child.kill()
         self._child.wait()
-        self.stdin.close()
-        self.stdout.close()
+        for stream in (self.stdin, self.stdout):
+            with suppress(OSError):  # what was not yet sent to a dead process is lost with it
+                stream.close()
 
 
 class LocalLauncher:
@@ -214,6 +221,7 @@ class LocalLauncher:
             child.dispose()
         status = child.exit_status
         assert status is not None
+        self._started.remove(child)
         return Completed(command=tuple(command), exit_status=status, output=child.output())
 
     def start(

@@ -1,0 +1,344 @@
+"""The environment `containers`, where an engine answers: the same promises as embedded."""
+
+from __future__ import annotations
+
+import datetime as dt
+import secrets
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evidence.journal import Journal
+from evidence.redaction import Redactor
+from harness.bringup import BringUp
+from harness.choice import decide
+from harness.environments.container_process import status_of
+from harness.environments.containers import Containers
+from harness.environments.engine import RUN_LABEL, Engine, find_engine
+from harness.environments.image import build_arguments, context_digest, read_context, system_image
+from harness.environments.interface import CanCut, CanKillChild, CanRestart, require
+from harness.errors import EnvironmentProblemError, HarnessError
+from harness.leftovers import remove
+from harness.probes.recorder import Recorder
+from harness.stack import Stack
+from harness.sut import Sut, load_sut
+from harness.wait import wait_until
+
+ROOT = Path(__file__).parents[3]
+POSTGRES = "postgres:15-bookworm"
+NOBODY = "unix:///nowhere/engine.sock"
+
+
+def engine_or_skip() -> None:
+    """Skip where no engine answers: what was not run is told as skipped, never as passed."""
+    try:
+        find_engine()
+    except EnvironmentProblemError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module")
+def described() -> Sut:
+    """The description of the reference system."""
+    return load_sut(ROOT / "system" / "sut.toml")
+
+
+MakeContainers = Callable[..., Containers]
+
+
+@pytest.fixture(scope="module")
+def make(described: Sut) -> Iterator[MakeContainers]:
+    """Makes environments that are thrown away."""
+    engine_or_skip()
+    made: list[Containers] = []
+
+    def new(**options: Any) -> Containers:
+        asked = {"postgres_image": POSTGRES, "learn_secret": lambda _name, _value: None, **options}
+        made.append(Containers(reason="a test", sut=described, gates=ROOT / "gates", **asked))
+        return made[-1]
+
+    yield new
+    for environment in made:
+        environment.dispose()
+
+
+@pytest.fixture(scope="module")
+def contained(
+    make: MakeContainers, described: Sut, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[BringUp]:
+    """The reference system in containers."""
+    data = tmp_path_factory.mktemp("data")
+    redactor = Redactor()
+    journal = Journal(data / "journal.jsonl", writer="main", clock=lambda: dt.datetime.now(dt.UTC))
+    made = BringUp(
+        environment=make(learn_secret=redactor.add_secret),
+        sut=described,
+        recorder=Recorder(journal, redactor, data),
+        ready_deadline_s=60,
+        gates=str(ROOT / "gates"),
+        progress=lambda _: None,
+        learn_secret=redactor.add_secret,
+    )
+    yield made
+    made.dispose()
+    journal.close()
+
+
+@pytest.fixture
+def inside(contained: BringUp) -> Iterator[Stack]:
+    """A stack for one test."""
+    stack = contained.own_stack()
+    yield stack
+    stack.dispose()
+
+
+def left_behind(name: str) -> list[str]:
+    """Return what an engine still has under a run's label."""
+    engine = Engine(run=name)
+    label = {"label": f"{RUN_LABEL}={name}"}
+    try:
+        found = engine.client.containers.list(all=True, filters=label)
+        found += engine.client.networks.list(filters=label)
+        found += engine.client.volumes.list(filters=label)
+        return [str(one.id) for one in found]
+    finally:
+        engine.close()
+
+
+def test_worker_in_a_container_answers_and_stops_warmly(inside: Stack) -> None:
+    """A ping comes back from a child of the container's first process; a stop ends it with 0."""
+    worker = inside.worker
+    result = inside.tasks.run(inside.sut.ping.task)
+    assert result.state == "SUCCESS"
+    assert result.value["parent_pid"] == worker.pid
+    assert result.value["pid"] in worker.children()
+    assert inside.http.get(worker.health_url).status == 200
+    assert {port for _, port in worker.remote_ports()} == {inside.server.inside.port}
+    assert worker.stop() == 0
+    assert worker.log().lines
+
+
+def test_worker_that_is_killed_tells_the_signal(inside: Stack) -> None:
+    """SIGKILL is status -9, and what the worker printed stays to be read."""
+    worker = inside.worker
+    worker.kill()
+    assert worker.wait_exit() == -9
+    assert worker.log().lines
+
+
+def test_child_of_a_worker_can_be_killed_and_no_stranger(inside: Stack) -> None:
+    """The child goes; a process that is none of its children is refused."""
+    worker = inside.worker
+    victim = worker.children()[0]
+    worker.kill_child(victim)
+    children = wait_until(worker.children, lambda pids: victim not in pids, deadline_s=10)
+    assert victim not in children
+    assert inside.tasks.run(inside.sut.ping.task).state == "SUCCESS"
+    killing = require(worker.process, CanKillChild, "a test")
+    with pytest.raises(HarnessError, match="child of 1: got 1, expected one of"):
+        killing.kill_child(1)
+
+
+def test_container_of_a_worker_has_no_more_than_it_needs(inside: Stack) -> None:
+    """Not root, nothing writable but /tmp, no new privileges, limits, loopback alone, labelled."""
+    container = inside.worker.process.container  # type: ignore[attr-defined]
+    container.reload()
+    host = container.attrs["HostConfig"]
+    assert container.attrs["Config"]["User"] == "10001:10001"
+    assert (host["ReadonlyRootfs"], host["SecurityOpt"]) == (True, ["no-new-privileges"])
+    assert (host["CapDrop"], host["CapAdd"]) == (["ALL"], None)
+    assert host["Memory"] > 0
+    assert host["PidsLimit"] > 0
+    bound = [one for ends in container.ports.values() for one in ends or ()]
+    assert {one["HostIp"] for one in bound} == {"127.0.0.1"}
+    assert container.labels[RUN_LABEL]
+    wrote = container.exec_run(["touch", "/app/written"])
+    assert wrote.exit_code != 0
+    assert b"Read-only file system" in wrote.output
+
+
+def test_worker_on_the_port_of_another_is_refused_it(inside: Stack) -> None:
+    """Beside another worker it shares that one's ports, and ends."""
+    with inside.running_worker(beside=inside.worker) as other:
+        assert other.wait_exit() == 1
+        assert "9540" in "\n".join(other.log().lines)
+
+
+def test_command_past_its_deadline_is_killed(inside: Stack) -> None:
+    """Its status is then -9; one that ends in time has its own, and its output in order."""
+    slow = [sys.executable, "-c", "import threading; threading.Event().wait(60)"]
+    ended = inside.process.run(slow, env={}, folder=inside.sut.folder, deadline_s=0.5)
+    assert ended.exit_status == -9
+    code = "import os; os.write(1, b'a'); os.write(2, b'b'); os.write(1, b'c'); os._exit(3)"
+    ended = inside.process.run([sys.executable, "-c", code], env={}, folder=inside.sut.folder)
+    assert (ended.exit_status, ended.output) == (3, "abc")
+
+
+def test_folder_that_a_variable_names_is_there_to_be_read(inside: Stack, tmp_path: Path) -> None:
+    """A folder of the temporary directory is mounted where it is, and cannot be written."""
+    folder = tmp_path / "named"
+    folder.mkdir(mode=0o755)
+    (folder / "word").write_text("told", encoding="utf-8")
+    code = f"import pathlib; p = pathlib.Path({str(folder / 'word')!r}); print(p.read_text())"
+    read, write = ([sys.executable, "-c", code + more] for more in ("", "; p.write_text('')"))
+    env, place = {"PYTHONPATH": str(folder)}, inside.sut.folder
+    assert inside.process.run(read, env=env, folder=place).output == "told\n"
+    assert inside.process.run(write, env=env, folder=place).exit_status == 1
+
+
+def test_server_in_a_container_is_halted_frozen_and_cut_off(contained: BringUp) -> None:
+    """Halted, frozen or cut off it answers nothing, and comes back at the same address."""
+    stack = contained.own_stack(own_server=True)
+    stack.sql.execute("CREATE TABLE kept AS SELECT 7 AS n")
+    for away in (stack.server_away, stack.server_frozen, stack.server_cut):
+        with away():
+            assert not stack.server.answers()
+        assert stack.sql.query("SELECT n FROM kept").scalar() == 7
+    assert stack.worker.alive
+    stack.dispose()
+    stack.server.stop()
+    assert not stack.server.answers()
+
+
+def test_copy_of_a_server_goes_its_own_way(make: MakeContainers) -> None:
+    """A copy has the data, its password, another address, and shares nothing afterwards."""
+    environment = make()
+    first = environment.new_server("first")
+    require(first, CanRestart, "a test").halt()
+    copy = environment.copy_server(first, "copy")
+    assert copy.answers()
+    assert not first.answers()
+    require(first, CanRestart, "a test").resume_service()
+    assert first.answers()
+    assert (copy.outside, copy.inside) != (first.outside, first.inside)
+    assert isinstance(copy, CanCut)
+
+
+def test_environment_in_containers_leaves_nothing_behind(make: MakeContainers) -> None:
+    """Containers, volumes, the network and the folder are gone after disposal."""
+    environment = make()
+    environment.new_server("main")
+    launcher = environment.launcher
+    launcher.start("sleeper", ["sleep", "600"], env={}, folder=ROOT)
+    name = environment.folder.name
+    assert len(left_behind(name)) >= 5, "premise: server, bench, sleeper, volume, network"
+    environment.dispose()
+    assert left_behind(name) == []
+    assert not environment.folder.exists()
+
+
+def test_leftovers_on_the_engine_are_found_by_the_folder(make: MakeContainers) -> None:
+    """What removes a dead run's folder removes what the run has on the engine."""
+    environment = make()
+    environment.new_server("main")
+    assert left_behind(environment.folder.name)
+    remove(environment.folder)
+    assert left_behind(environment.folder.name) == []
+
+
+def test_bring_up_that_fails_leaves_nothing_behind(make: MakeContainers) -> None:
+    """An image that is no PostgreSQL is told in one line, and its container is removed."""
+    environment = make(postgres_image="python:3.11-slim-bookworm")
+    with pytest.raises(
+        EnvironmentProblemError, match=r"PostgreSQL in a container: .*--postgres-im"
+    ):
+        environment.new_server("main")
+    environment.dispose()
+    assert left_behind(environment.folder.name) == []
+
+
+@pytest.mark.parametrize("option", ["--postgres-image", "--system-image"])
+def test_image_that_cannot_be_had_is_an_environment_problem(
+    make: MakeContainers, option: str
+) -> None:
+    """The message names the image and the option that names another, in one line."""
+    name = f"localhost:1/no-such-{secrets.token_hex(4)}:none"
+    key = option.removeprefix("--").replace("-", "_")
+    environment = make(**{"image" if key == "system_image" else key: name})
+    with pytest.raises(EnvironmentProblemError, match=f"{name}: .*{option}") as caught:
+        _ = environment.launcher if key == "system_image" else environment.new_server("main")
+    assert "\n" not in str(caught.value)
+
+
+def test_image_is_built_once_for_the_same_inputs(described: Sut) -> None:
+    """The same context gives the same tag; another content gives another."""
+    engine_or_skip()
+    engine = Engine(run="gp-test-image")
+    first, second = system_image(engine, described), system_image(engine, described)
+    engine.close()
+    assert first.id == second.id
+    context = read_context(described)
+    assert "system/worker.py" in context
+    assert not [name for name in context if "__pycache__" in name or name.startswith("tests/")]
+    changed = {**context, "system/worker.py": b"other"}
+    assert context_digest(changed) != context_digest(context)
+    assert any(context_digest(context)[:16] in tag for tag in first.tags)
+
+
+def test_image_says_what_it_is_and_keeps_no_way_to_an_index(
+    contained: BringUp, described: Sut
+) -> None:
+    """Labels and a health check are there; no variable of pip's or a proxy's was written in."""
+    contained.start()
+    engine = Engine(run="gp-test-image")
+    image = system_image(engine, described)
+    base = engine.client.images.get("python:3.11-slim-bookworm").attrs["Config"]["Env"]
+    engine.close()
+    config = image.attrs["Config"]
+    assert config["Labels"]["org.opencontainers.image.revision"] != "unknown"
+    assert "/health" in str(config["Healthcheck"]["Test"])
+    added = {one.split("=")[0] for one in config["Env"] if one not in base}
+    assert added == {
+        "PATH",
+        "PYTHONDONTWRITEBYTECODE",
+        "CELERY_METRICS_ADDR",
+        "CELERY_METRICS_PORT",
+    }
+    assert described.image is not None
+    assert contained.environment.images[image.tags[0]] == image.id
+
+
+def test_build_is_told_the_way_to_the_index_and_nothing_else() -> None:
+    """Proxies and pip's index settings are passed on where they are set; no other variable is."""
+    given = {
+        "PIP_INDEX_URL": "https://index",
+        "https_proxy": "http://p",
+        "HOME": "/",
+        "NO_PROXY": "",
+    }
+    expected = {"PIP_INDEX_URL": "https://index", "https_proxy": "http://p"}
+    assert build_arguments(given) == expected
+
+
+def test_engine_that_does_not_answer_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked for containers, the run has an environment problem that says what to do."""
+    monkeypatch.setenv("DOCKER_HOST", NOBODY)
+    with pytest.raises(
+        EnvironmentProblemError, match=r"container engine: .*--environment embedded"
+    ):
+        Engine(run="gp-test-nobody")
+
+
+def test_auto_takes_containers_only_where_an_engine_answers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without an engine, or without an image of the system, auto is embedded and says why."""
+    assert decide("auto", has_image=False)[0] == "embedded"
+    monkeypatch.setenv("DOCKER_HOST", NOBODY)
+    kind, reason = decide("auto", has_image=True)
+    assert kind == "embedded"
+    assert reason.startswith("chosen by auto: container engine: ")
+    assert "\n" not in reason
+    monkeypatch.undo()
+    engine_or_skip()
+    kind, reason = decide("auto", has_image=True)
+    assert (kind, "answers" in reason) == ("containers", True)
+
+
+@pytest.mark.parametrize(("code", "status"), [(0, 0), (1, 1), (128, 128), (137, -9), (143, -15)])
+def test_status_of_a_container_is_negative_for_a_signal(code: int, status: int) -> None:
+    """The engine adds 128 to the signal's number, as a shell does."""
+    assert status_of(code) == status
