@@ -61,7 +61,7 @@ def decide(asked: str, *, has_image: bool) -> tuple[str, str]:
     """
     if asked != AUTO:
         return asked, f"asked for with --environment {asked}"
-    if not has_image or True:  # noqa: SIM222
+    if not has_image:
         return EMBEDDED, "chosen by auto: the description of the system has no section [image]"
     from harness.environments.engine import find_engine
 
