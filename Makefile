@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SETUP := $(VENV)/.gateproof-$(shell cat constraints.txt pyproject.toml | sha256sum | cut -c1-16)
+SETUP := $(VENV)/.gateproof-$(shell { cat constraints.txt pyproject.toml; $(PYTHON) -V; } | sha256sum | cut -c1-16)
 EVIDENCE ?= reports
 # One process a core; make gates GATES_ARGS= runs the checks one after another.
 GATES_ARGS ?= -n auto
@@ -47,7 +47,7 @@ clean:  ## remove what the targets made; bundles under reports/ stay
 $(SETUP):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Python 3.11 or later is needed: name one with make PYTHON=python3.12 ..."; exit 1; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) \
+	@test "$$($(BIN)/python -V 2>/dev/null)" = "$$($(PYTHON) -V)" || $(PYTHON) -m venv --clear $(VENV) \
 		|| { echo "python3 -m venv failed: install the package python3-venv"; exit 1; }
 	@echo "installing the pinned dependencies into $(VENV) ..."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r constraints.txt

@@ -124,11 +124,13 @@ def read_options(config: pytest.Config) -> Options | None:
     """Return the checked options, or None in a project without a catalogue.
 
     Raises:
-        BadInputError: the folder for evidence is a file or cannot be written.
+        BadInputError: the folder for evidence is a file or cannot be written; or evidence is asked
+            for where there is nothing to judge.
 
     """
     gates = find_gates(config)
     if gates is None:
+        _refuse_idle(config)
         return None
     root = config.rootpath
     key = config.getoption("--signing-key") or os.environ.get(KEY_VARIABLE)
@@ -147,6 +149,16 @@ def read_options(config: pytest.Config) -> Options | None:
         signing_key=Path(key) if key else None,
         falsify=not config.getoption("--no-falsify"),
     )
+
+
+def _refuse_idle(config: pytest.Config) -> None:
+    """Refuse options of ours where no catalogue was found: they would do nothing, silently."""
+    for name in ("--evidence-out", "--sut", "--signing-key"):
+        if config.getoption(name):
+            raise BadInputError(
+                f"{name}: got no {CATALOGUE} beside or above {', '.join(config.args)}, expected "
+                "the folder of a catalogue among the paths; name it, such as gates/"
+            )
 
 
 def find_gates(config: pytest.Config) -> Path | None:

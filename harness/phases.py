@@ -22,7 +22,7 @@ from harness.errors import (
     NotApplicableError,
     NotReadyError,
 )
-from harness.probes.recorder import Recorder
+from harness.probes.recorder import Recorder, encodable
 
 Category = Literal[
     "none",
@@ -65,7 +65,7 @@ def categorise(error: BaseException) -> tuple[Category, str]:
         text = f"{type(error).__name__}: {text}"
     if isinstance(error, Skipped) and not isinstance(error, NotApplicableError):
         text = f"skipped: {text}"
-    return category, text[:MESSAGE_LIMIT]
+    return category, encodable(text)[:MESSAGE_LIMIT]
 
 
 def first_line(message: str) -> str:

@@ -181,8 +181,13 @@ def pytest_runtest_makereport(
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[None, Any, None]:
     """Seal after every other plugin has written its files; the verdict sets the exit status."""
     _end_writer(session.config)
-    yield
     run = session.config.stash.get(RUN, None)
+    try:
+        yield
+    except Exception as error:
+        if run is None:
+            raise
+        run.defects.append(f"another plugin broke at the end: {type(error).__name__}: {error}")
     if run is not None:
         session.exitstatus = _finish(session.config, run, int(exitstatus))
 
@@ -223,12 +228,15 @@ def _finish(config: pytest.Config, run: GateRun, status: int) -> int:
     if run.refusal is not None:
         _tell(config, f"ERROR: {run.refusal}", prefix="")
         status = int(pytest.ExitCode.USAGE_ERROR)
-    if run.refusal is not None or not run.bound:
+    if run.refusal is not None or not (run.bound or run.defects):
         run.discard()
+        if run.refusal is None:
+            _tell(config, "no bundle: collection did not come to its end, so nothing was judged")
         return status
     try:
         judged, bundle, sealing_s = run.finish(status)
     except Exception as error:  # noqa: BLE001 (whatever keeps evidence from being written)
+        run.drop_reports()
         _tell(config, f"no bundle: {type(error).__name__}: {error}")
         _tell(config, f"what was recorded so far: {run.staging}")
         return HARNESS
@@ -266,7 +274,8 @@ def _is_whole(config: pytest.Config, writer: Writer) -> bool:
     named = [(config.invocation_params.dir / argument).resolve() for argument in config.args]
     gates = writer.options.gates
     inside = any(path == gates or path in gates.parents for path in named)
-    return inside and not config.getoption("ignore") and not config.getoption("lf", default=False)
+    narrowed = ("ignore", "ignore_glob", "lf")
+    return inside and not any(config.getoption(name, default=None) for name in narrowed)
 
 
 def _scope(item: pytest.Item, writer: Writer) -> Scope:

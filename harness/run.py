@@ -18,7 +18,7 @@ import pytest
 
 from evidence.catalogue import Catalogue, load_catalogue
 from evidence.journal import read_journal
-from evidence.model import PhaseEvent, ProofEvent, Record, Run, Timing, Waiver
+from evidence.model import Disposition, PhaseEvent, ProofEvent, Record, Run, Timing, Waiver
 from evidence.redaction import Redactor
 from evidence.sealing import seal
 from evidence.signing import RunKey
@@ -95,10 +95,10 @@ class GateRun:
                 folder, its journals readable.
 
         """
+        self._redact_reports()
         records = self._merge_journals()
         run = self._judge(records, pytest_status)
         self._write_proofs(records)
-        self._redact_reports()
         _drop_empty(self.staging / "data")
         began = time.monotonic()
         bundle = seal(
@@ -111,6 +111,11 @@ class GateRun:
         )
         _point_latest(bundle)
         return run, bundle, time.monotonic() - began
+
+    def drop_reports(self) -> None:
+        """Remove what other plugins wrote, where it cannot be redacted."""
+        for path in (self.staging / "data" / "tests").glob("*"):
+            path.unlink()
 
     def discard(self) -> None:
         """Throw away what was begun: nothing was judged, so there is nothing to keep."""
@@ -128,12 +133,12 @@ class GateRun:
     def _judge(self, records: tuple[Record, ...], pytest_status: int) -> Run:
         verdicts = derive(self.catalogue.criteria, records, self.waivers, today=now().date())
         defects = [*self.defects, *(one for account in self.accounts for one in account.defects)]
-        rolled = roll_up(
-            verdicts,
-            pytest_status=pytest_status,
-            defects=defects,
-            falsify=self.options.falsify,
-        )
+        falsify = self.options.falsify
+        rolled = roll_up(verdicts, pytest_status=pytest_status, defects=defects, falsify=falsify)
+        waived = any(verdict.disposition is Disposition.WAIVED for verdict in verdicts)
+        if pytest_status and not rolled.exit_status and not waived:
+            defects.append(f"pytest ended with {pytest_status}, and no verdict tells why")
+            rolled = roll_up(verdicts, defects=defects, falsify=falsify)
         return Run(
             result=rolled.result,
             exit_status=rolled.exit_status,
@@ -169,7 +174,13 @@ class GateRun:
                 (folder / f"{record.falsifier}.json").write_text(text, encoding="utf-8")
 
     def _redact_reports(self) -> None:
-        """Take every writer's secrets out of what other plugins wrote."""
+        """Take every writer's secrets out of what other plugins wrote.
+
+        The secrets of a writer that left no account are not known: their reports are not kept.
+        """
+        if self.defects:
+            self.drop_reports()
+            return
         redactor = Redactor()
         for account in self.accounts:
             for name, value in account.secrets.items():

@@ -21,7 +21,6 @@ from evidence.redaction import Redactor
 from harness.bringup import BringUp, Progress
 from harness.choice import choose_environment
 from harness.declarations import Declaration
-from harness.errors import HarnessError
 from harness.options import Options
 from harness.probes.recorder import Recorder
 from harness.sut import Sut
@@ -150,8 +149,8 @@ class Writer:
         """End everything that was started here and close the journal."""
         try:
             self.bring_up.dispose()
-        except HarnessError as error:
-            self.defects.append(f"something was left behind: {error}")
+        except Exception as error:  # noqa: BLE001 (a bundle says so; without one nobody would know)
+            self.defects.append(f"the end of {self.name} broke: {type(error).__name__}: {error}")
         self.recorder.journal.close()
         return Account(
             writer=self.name,

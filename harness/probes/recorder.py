@@ -84,10 +84,10 @@ class Recorder:
             NotWritableError: the capture could not be written.
 
         """
-        clean = self.redactor.redact(text)
+        clean = self.redactor.redact(encodable(text))
         clean_data, data_hits = self.redactor.redact_json(_plain(data))
-        line = self.redactor.redact(summary)
-        content = clean.text.encode("utf-8", errors="backslashreplace")
+        line = self.redactor.redact(encodable(summary))
+        content = clean.text.encode()
         return self.journal.append(
             Observation,
             criterion=self.scope.criterion,
@@ -116,13 +116,19 @@ class Recorder:
         return name
 
 
+def encodable(text: str) -> str:
+    """Return a text that UTF-8 can hold: what it cannot, such as half a pair, is spelt out."""
+    return text.encode("utf-8", errors="backslashreplace").decode()
+
+
 def _plain(value: Any) -> Any:
     """Return JSON values only; whatever else there is becomes its text."""
     if isinstance(value, Mapping):
         return {str(key): _plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(inner) for inner in value]
-    return value if value is None or isinstance(value, str | bool | int | float) else str(value)
+    plain = value is None or isinstance(value, bool | int | float)
+    return value if plain else encodable(str(value))
 
 
 def _most(*hits: tuple[Redaction, ...]) -> tuple[Redaction, ...]:

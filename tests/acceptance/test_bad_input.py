@@ -119,9 +119,18 @@ def test_plugin_is_inert_without_a_catalogue(tmp_path: Path) -> None:
     """In a project without a catalogue pytest runs as if the plugin were not there."""
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     (tmp_path / "test_plain.py").write_text("def test_it():\n    assert 1 + 1 == 2\n")
-    command = [word for word in COMMAND if word not in ("gates", "--sut", "sut.toml")]
-    done = run_command([*command, "test_plain.py"], folder=tmp_path)
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "test_plain.py"]
+    done = run_command(command, folder=tmp_path)
     assert done.returncode == 0, done.stdout
     assert "gateproof" not in done.stdout.split("plugins:")[-1].split("\n", 1)[-1]
     assert not (tmp_path / "reports").exists()
-    assert sys.executable in command
+
+
+def test_evidence_asked_for_without_a_catalogue_is_refused(tmp_path: Path) -> None:
+    """A folder of gates that lost its catalogue is not run as if nothing were the matter."""
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    (tmp_path / "gates").mkdir()
+    (tmp_path / "gates" / "test_plain.py").write_text("def test_it():\n    assert 1 + 1 == 2\n")
+    done = run_command(list(COMMAND), folder=tmp_path)
+    ran = Miniature(exit_status=done.returncode, output=done.stdout, run={})
+    refused(ran, tmp_path, "--evidence-out: got no criteria.toml beside or above gates")

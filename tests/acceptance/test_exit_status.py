@@ -38,6 +38,12 @@ def test_no_events(own_stack):
 CLAIM = 'assert seen == 0, f"events: got {seen}, expected none"'
 
 
+MAKES_A_ROW = """own_stack.sql.execute(MAKE)
+    seen = own_stack.sql.query(COUNT).scalar()
+    assert seen == 1, f"events: got {seen}, expected the one made"
+"""
+
+
 def falsifier(*, statement: str = "MAKE", landing: str = "COUNT", expect: str = "got 1") -> str:
     """Return the source of a falsifier that puts a row in."""
     return (
@@ -72,6 +78,7 @@ def test_run_with_a_proven_check_is_released(run_gates: Run, tmp_path: Path) -> 
         (falsifier(statement="'SELECT 1'"), CLAIM, "void", "did not land"),
         (falsifier(expect="another message"), CLAIM, "void", "red for another reason"),
         (falsifier(), "assert seen == 0 or 1 / 0", "void", "red by other"),
+        (falsifier(expect="got 2"), MAKES_A_ROW, "void", "on its second run"),
         (
             falsifier(statement="'SELECT nonsense'"),
             CLAIM,
@@ -79,7 +86,7 @@ def test_run_with_a_proven_check_is_released(run_gates: Run, tmp_path: Path) -> 
             "could not be injected: UndefinedColumn",
         ),
     ],
-    ids=["blind", "not-landed", "other-message", "other-error", "fault-refused"],
+    ids=["blind", "not-landed", "other-message", "other-error", "no-second-run", "fault-refused"],
 )
 def test_run_with_a_check_that_was_not_shown_able_to_fail_is_red(
     run_gates: Run, falsifiers: str, claim: str, falsification: str, said: str

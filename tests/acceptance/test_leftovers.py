@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from gates.taxonomy.miniature import COMMAND, read_miniature, write_miniature
-from harness.leftovers import PREFIX, dead_folders, hold, new_folder, processes_of, remove
+from harness.leftovers import LABEL, PREFIX, dead_folders, hold, new_folder, processes_of, remove
 from harness.sut import Sut
 from harness.wait import wait_until
 from tests.acceptance.conftest import run_command
@@ -76,11 +76,15 @@ def test_clean_removes_a_dead_run_and_never_a_live_one(
     live, dead = new_folder(), new_folder()
     held = hold(live)
     hold(dead).close()
-    stray = subprocess.Popen(["sleep", "600"], cwd=dead)
+    stray = subprocess.Popen(["sleep", "600"], env={**os.environ, LABEL: str(dead)})
+    visitor = subprocess.Popen(["sleep", "600"], cwd=dead)
     assert dead_folders() == [dead]
     done = run_command([str(GATEPROOF), "clean", "--json"], folder=tmp_path)
     assert json.loads(done.stdout)["removed"] == [{"folder": str(dead), "processes": 1}]
     assert stray.wait(timeout=10) == -signal.SIGKILL
+    assert visitor.poll() is None, "who only looks into the folder is nobody's leftover"
+    visitor.kill()
+    visitor.wait()
     assert live.exists()
     assert not dead.exists()
     held.close()

@@ -46,6 +46,11 @@ def test_message_is_never_empty_and_names_an_unexpected_exception() -> None:
     assert categorise(pytest.skip.Exception("not today"))[1] == "skipped: not today"
 
 
+def test_message_that_utf8_cannot_hold_is_spelt_out() -> None:
+    """Half of a surrogate pair is no reason to lose the record."""
+    assert categorise(AssertionError("got \ud800"))[1] == r"got \ud800"
+
+
 def test_message_is_cut_to_a_length_and_a_table_shows_its_first_line() -> None:
     """A megabyte of assertion does not reach the journal."""
     assert len(categorise(AssertionError("x" * 100_000))[1]) == 4000
