@@ -26,7 +26,8 @@ TLS_DEMANDED = (("postgresql", "sslmode=require"), ("postgresql+asyncpg", "ssl=r
 @criterion("BRK-04")
 @falsified_by(
     patch("driver-kept", "broker/falsifiers/driver_kept.py"),
-    expect="publishing with a DSN postgresql+asyncpg://...?ssl=prefer",
+    # Which form fails first depends on the drivers that are installed beside the system's own.
+    expect="publishing with a DSN postgresql",
 )
 @falsified_by(
     patch("parameters-dropped", "broker/falsifiers/parameters_dropped.py"),

@@ -209,7 +209,7 @@ def _ddl(table: str) -> tuple[str, ...]:
 @falsified_by(
     sql(
         "member-of-owner",
-        "GRANT migrator TO app_rw WITH INHERIT FALSE",
+        "ALTER ROLE app_rw NOINHERIT; GRANT migrator TO app_rw",
         landing="SELECT pg_has_role('app_rw', 'migrator', 'MEMBER')",
         role="superuser",
         scope="server",
