@@ -25,6 +25,11 @@ def print_summary(
     _print(reporter, gate_table(judged))
     for line in gate_lines(judged):
         _print(reporter, line)
+    if judged.environment is not None:
+        where = judged.environment
+        reporter.write_line(
+            f"environment: {where.kind}, PostgreSQL {where.postgres}, {where.reason}"
+        )
     steps = ", ".join(f"{name} {seconds:.1f}" for name, seconds in run.took_s.items())
     timing = judged.timing
     reporter.write_line(
