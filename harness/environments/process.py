@@ -7,6 +7,7 @@ import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import IO, Any
 
@@ -208,6 +209,7 @@ class LocalLauncher:
     def __init__(self, folder: Path, *, label: Mapping[str, str]) -> None:
         self._folder = folder
         self._label = label
+        self._numbers = count()
         self._started: list[ChildProcess | PipedProcess] = []
 
     def run(
@@ -241,7 +243,7 @@ class LocalLauncher:
     def _begin(
         self, name: str, command: Sequence[str], *, env: Mapping[str, str], folder: Path
     ) -> ChildProcess:
-        output = self._folder / f"{len(self._started):04d}-{name}.log"
+        output = self._folder / f"{next(self._numbers):04d}-{name}.log"
         labelled = {**self._label, **env}
         child = ChildProcess(command, env=labelled, folder=folder, output=output)
         self._started.append(child)
@@ -251,7 +253,7 @@ class LocalLauncher:
         self, command: Sequence[str], *, env: Mapping[str, str], folder: Path
     ) -> PipedProcess:
         """Start a process that is spoken to over its standard streams."""
-        complaint = self._folder / f"{len(self._started):04d}-client.err"
+        complaint = self._folder / f"{next(self._numbers):04d}-client.err"
         labelled = {**self._label, **env}
         child = PipedProcess(command, env=labelled, folder=folder, complaint=complaint)
         self._started.append(child)

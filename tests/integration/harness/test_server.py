@@ -86,6 +86,17 @@ def test_server_needs_its_password(environment: Embedded) -> None:
         psycopg.connect(dsn, connect_timeout=5)
 
 
+def test_command_prints_into_a_file_of_its_own(environment: Embedded) -> None:
+    """What one command printed is never found in the output of the next."""
+    said = [
+        environment.launcher.run(
+            ["echo", word], env={}, folder=environment.folder, deadline_s=30
+        ).output
+        for word in ("one", "two")
+    ]
+    assert said == ["one\n", "two\n"]
+
+
 def test_environment_leaves_nothing_behind() -> None:
     """Servers, processes and folders are gone after disposal."""
     environment = Embedded(reason="a test", learn_secret=lambda _n, _v: None)
