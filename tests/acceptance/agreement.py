@@ -1,0 +1,40 @@
+"""Compares what two runs say of every criterion: ``python -m tests.acceptance.agreement A B``.
+
+The environments must agree: a criterion that passes embedded passes in containers. Proofs and times
+may differ, outcomes and causes may not.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+
+def outcomes(bundle: Path) -> dict[str, str]:
+    """Return outcome and cause of every criterion of a bundle."""
+    run = json.loads((bundle / "data" / "run.json").read_text(encoding="utf-8"))
+    return {one["id"]: f"{one['outcome']} ({one['cause']})" for one in run["criteria"]}
+
+
+def disagreements(one: dict[str, str], other: dict[str, str]) -> list[str]:
+    """Return a line for every criterion of which the two say different things."""
+    return [
+        f"{name}: got {one.get(name)} and {other.get(name)}, expected the same"
+        for name in sorted({*one, *other})
+        if one.get(name) != other.get(name)
+    ]
+
+
+def main(one: Path, other: Path) -> int:
+    """Print where two bundles disagree; 0 when they agree on something."""
+    told = outcomes(one), outcomes(other)
+    lines = disagreements(*told)
+    count = len(lines)
+    lines.append(f"{len(told[0])} and {len(told[1])} criteria, {count} disagreements")
+    sys.stdout.write("\n".join(lines) + "\n")
+    return 0 if not count and told[0] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))
