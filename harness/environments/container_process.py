@@ -11,7 +11,7 @@ import os
 import socket
 import threading
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -150,8 +150,11 @@ class ContainerProcess:
         """Copy the log until it ends, which is when the process has; then take its status."""
         code = SIGNALLED + 9  # unless the engine says otherwise: it was removed by force
         with self._output.open("ab", buffering=0) as file, suppress(Exception):
-            for chunk in self._container.logs(stream=True, follow=True):
-                file.write(chunk)
+            stream = self._container.logs(stream=True, follow=True)
+            # docker-py's own close() leaves the connection of a log that has ended open
+            with closing(stream._response):  # noqa: SLF001
+                for chunk in stream:
+                    file.write(chunk)
             code = int(self._container.wait()["StatusCode"])
         self._status = status_of(code)
 

@@ -9,6 +9,7 @@ Source: docs/decisions/0005-containers.md.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
@@ -16,7 +17,7 @@ from typing import Any
 
 import requests.exceptions
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
-from testcontainers.core.docker_client import DockerClient
+from testcontainers.core.docker_client import DockerClient, get_docker_host
 
 from harness.environments.postgres import LOOPBACK, free_port
 from harness.errors import EnvironmentProblemError
@@ -31,6 +32,8 @@ PORT_TRIES = 5
 PORT_TAKEN = ("port is already allocated", "address already in use")
 """What an engine says when a port was taken between our choice and its use."""
 FOUND_TIMEOUT_S = 5
+LOCAL = "unix://"
+DEFAULT_HOST = "unix:///var/run/docker.sock"
 
 
 @contextmanager
@@ -57,6 +60,23 @@ def _advice(told: str) -> str:
     return "see that the engine runs (docker info), or choose --environment embedded"
 
 
+def _connect(timeout_s: float) -> DockerClient:
+    """Return a client of the engine.
+
+    A local engine's socket is tried first: docker-py leaves one open for each refusal, and an open
+    socket is a warning in whatever test is running when it is found.
+    """
+    host = get_docker_host() or DEFAULT_HOST
+    if host.startswith(LOCAL):
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(FOUND_TIMEOUT_S)
+            try:
+                probe.connect(host.removeprefix(LOCAL))
+            except OSError as error:
+                raise DockerException(f"no engine answers at {host} ({error.strerror})") from error
+    return DockerClient(timeout=timeout_s)
+
+
 def find_engine() -> str:
     """Return name and version of the engine that answers.
 
@@ -66,7 +86,7 @@ def find_engine() -> str:
     """
     with (
         engine_problems("container engine"),
-        closing(DockerClient(timeout=FOUND_TIMEOUT_S).client) as client,
+        closing(_connect(FOUND_TIMEOUT_S).client) as client,
     ):
         told = client.version()
     name = told.get("Platform", {}).get("Name") or "Docker"
@@ -86,7 +106,7 @@ class Engine:
 
     def __init__(self, *, run: str) -> None:
         with engine_problems("container engine"):
-            self._docker = DockerClient(timeout=CALL_TIMEOUT_S)
+            self._docker = _connect(CALL_TIMEOUT_S)
             self.client: Any = self._docker.client
             self.client.ping()
         self.labels = {RUN_LABEL: run}
