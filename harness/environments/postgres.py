@@ -17,6 +17,7 @@ import socket
 import stat
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -272,22 +273,26 @@ class PostgresServer:
     def pause(self) -> None:
         """Freeze the postmaster and every back-end: connections hang, none is refused."""
         for process in self._processes():
-            process.suspend()
+            with suppress(psutil.NoSuchProcess):  # back-ends come and go
+                process.suspend()
 
     def resume(self) -> None:
         """Let them go on."""
         for process in self._processes():
-            process.resume()
+            with suppress(psutil.NoSuchProcess):
+                process.resume()
 
     def stop(self) -> None:
         """End it at once and throw its data away."""
         processes = self._processes()
         self.resume()
         if processes:
-            processes[0].send_signal(signal.SIGQUIT)  # SIGKILL would leave shared memory behind
+            with suppress(psutil.NoSuchProcess):
+                processes[0].send_signal(signal.SIGQUIT)  # SIGKILL would leave shared memory
         wait_until(lambda: not any(map(runs, processes)), deadline_s=10, interval_s=0.01)
         for process in filter(runs, processes):
-            process.kill()
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _processes(self) -> list[psutil.Process]:

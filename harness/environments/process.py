@@ -98,12 +98,14 @@ class ChildProcess:
     def pause(self) -> None:
         """Freeze it and its children."""
         for process in self._family():
-            process.suspend()
+            with suppress(psutil.NoSuchProcess):
+                process.suspend()
 
     def resume(self) -> None:
         """Let them go on."""
         for process in self._family():
-            process.resume()
+            with suppress(psutil.NoSuchProcess):
+                process.resume()
 
     def wait(self, timeout_s: float) -> None:
         """Wait for its end.
