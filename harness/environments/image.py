@@ -1,7 +1,7 @@
 """The system's own image: built when its inputs changed, reused otherwise.
 
-The tag carries the digest of the build context and of the base image, so that the same inputs give
-the same tag and nothing has to be remembered between runs.
+The tag carries the digest of the build context, not that of the base image, so that the same inputs
+give the same tag and nothing has to be remembered between runs.
 """
 
 from __future__ import annotations
