@@ -1,7 +1,8 @@
 """Kills whole runs at different moments and counts what is left of them a minute later.
 
-``python -m tests.acceptance.leftovers --kills 20`` does it for the closing note of a release; the
-test beside it does three. A run is killed with SIGKILL, so that nothing of its own can clean up.
+``python -m tests.acceptance.leftovers --kills 20`` does it for the closing note of a release, once
+for each environment; the test beside it does three. A run is killed with SIGKILL, so that nothing
+of its own can clean up. Counted is what belongs to that very run: others may go on beside it.
 """
 
 from __future__ import annotations
@@ -13,22 +14,37 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from gates.taxonomy.miniature import COMMAND, write_miniature
+from harness.environments.engine import RUN_LABEL, Engine, find_engine
+from harness.errors import EnvironmentProblemError
 from harness.leftovers import PREFIX, processes_of
 from harness.sut import load_sut
 from harness.wait import wait_until
 
 ROOT = Path(__file__).parents[2]
+EMBEDDED, CONTAINERS = "embedded", "containers"
 GONE_WITHIN_S = 60.0
-LONGEST_S = 6.0
-"""Kills are spread from the start of a run up to this moment, when its check long since runs."""
+STAYS_GONE_S = 3.0
+"""An engine may finish late what a run asked of it: nothing counts only when it stays nothing."""
 
-BUSY = """
+CHECK_WITHIN_S = 180.0
+"""From the start of a run to that of its check; the first run may have to build the image."""
+
+WHILE_CHECKING_S = 3.0
+"""How far into the check kills are spread: in containers a worker comes and goes in this time."""
+
+MARK = "checking"
+BUSY = f"""
+from pathlib import Path
+
 @criterion("MIN-01")
 def test_busy(own_stack):
+    Path({MARK!r}).touch()
     for _ in range(1000):
         worker = own_stack.start_worker()
         own_stack.wait_ready(worker)
@@ -38,77 +54,204 @@ def test_busy(own_stack):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Counts:
+    """What there is of a run."""
+
+    processes: int
+    """On this machine; those inside containers are the containers'."""
+    folders: int
+    containers: int = 0
+    networks: int = 0
+    volumes: int = 0
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.processes + self.folders + self.containers + self.networks + self.volumes
+
+    def __str__(self) -> str:
+        return ", ".join(f"{count} {what}" for what, count in vars(self).items())
+
+
+@dataclass(frozen=True, kw_only=True)
 class Kill:
-    """What one killed run left."""
+    """What one killed run had, and what it left."""
 
+    environment: str
     after_s: float
-    processes_before: int
-    """How many processes of the run there were at the moment of the kill."""
-    processes_left: int
-    folders_left: int
+    checking: bool
+    """Whether its check had begun."""
+    before: Counts
+    """At the moment of the kill."""
+    left: Counts
+    """A minute later, or as soon as nothing was left and stayed so."""
 
 
-def kill_run(after_s: float) -> Kill:
-    """Start a run, kill it outright after a while, and count what is left a minute later."""
-    with tempfile.TemporaryDirectory(prefix="kill-") as name:
-        folder, scratch = Path(name), Path(name) / "t"
-        scratch.mkdir(mode=0o711)
+class Run:
+    """One run of a check that never ends.
+
+    Args:
+        environment: where it runs.
+        folder: an empty folder for what it needs and makes.
+
+    """
+
+    def __init__(self, environment: str, folder: Path) -> None:
+        self._environment = environment
+        self._folder = folder
+        self._scratch = folder / "t"
+        self._scratch.mkdir(mode=0o711)
         folder.chmod(0o711)
+        self._names: set[str] = set()
         sut = load_sut(ROOT / "system" / "sut.toml")
         write_miniature(sut, folder, checks=BUSY, ids=("MIN-01",), worker_env={})
-        child = subprocess.Popen(
-            [*COMMAND, "--no-falsify"],
+        self._started = time.monotonic()
+        self._child = subprocess.Popen(
+            [*COMMAND, "--no-falsify", "--environment", environment],
             cwd=folder,
-            env={**os.environ, "TMPDIR": str(scratch)},
+            env={**os.environ, "TMPDIR": str(self._scratch)},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        moment = time.monotonic() + after_s
-        wait_until(lambda: time.monotonic() >= moment, deadline_s=after_s + 1, interval_s=0.01)
-        before = _belonging(scratch)
-        os.killpg(child.pid, signal.SIGKILL)
-        child.wait()
-        left = wait_until(
-            lambda: _belonging(scratch) + _folders(scratch),
-            lambda count: count == 0,
-            deadline_s=GONE_WITHIN_S,
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since its start."""
+        return time.monotonic() - self._started
+
+    @property
+    def checking(self) -> bool:
+        """Whether its check has begun."""
+        return (self._folder / MARK).exists()
+
+    def kill(self) -> None:
+        """End it with SIGKILL, and whatever shares its group."""
+        os.killpg(self._child.pid, signal.SIGKILL)
+        self._child.wait()
+
+    def count(self) -> Counts:
+        """Count what there is of it now; what has its label once stays in view."""
+        folders = list(self._scratch.glob(f"{PREFIX}*"))
+        self._names |= {folder.name for folder in folders}
+        return Counts(
+            processes=sum(len(processes_of(folder)) for folder in folders),
+            folders=len(folders),
+            **(self._on_engine() if self._environment == CONTAINERS else {}),
         )
-        folders = _folders(scratch)
+
+    def _on_engine(self) -> dict[str, int]:
+        """Count by each run's label, asked of the engine itself and not of what cleans up."""
+        counts = dict.fromkeys(("containers", "networks", "volumes"), 0)
+        for name in self._names:
+            with closing(Engine(run=name)) as engine:
+                label = {"label": f"{RUN_LABEL}={name}"}
+                client = engine.client
+                found = client.containers.list(all=True, filters=label, sparse=True)
+                counts["containers"] += len(found)
+                counts["networks"] += len(client.networks.list(filters=label))
+                counts["volumes"] += len(client.volumes.list(filters=label))
+        return counts
+
+
+def kill_run(environment: str, after_s: float | None) -> Kill:
+    """Start a run, kill it outright, and count what is left within a minute.
+
+    Args:
+        environment: where it runs.
+        after_s: when, in seconds from its start; None as soon as its check runs.
+
+    """
+    with tempfile.TemporaryDirectory(prefix="kill-") as name:
+        run = Run(environment, Path(name))
+        if after_s is None:
+            wait_until(lambda: run.checking, deadline_s=CHECK_WITHIN_S, interval_s=0.01)
+        else:
+            moment = after_s
+            wait_until(lambda: run.age_s >= moment, deadline_s=moment + 1, interval_s=0.01)
+        before, checking, age_s = run.count(), run.checking, run.age_s
+        run.kill()
+        left = count_what_stays(run)
         return Kill(
-            after_s=after_s,
-            processes_before=before,
-            processes_left=left - folders,
-            folders_left=folders,
+            environment=environment, after_s=age_s, checking=checking, before=before, left=left
         )
 
 
-def moments(kills: int) -> list[float]:
-    """Return the moments of the kills, evenly spread."""
-    return [round(LONGEST_S * (number + 1) / kills, 2) for number in range(kills)]
+def count_what_stays(run: Run) -> Counts:
+    """Count until there has been nothing for a while, or a minute has passed."""
+    counts, nothing_since = run.count(), time.monotonic()
+
+    def nothing_for_s() -> float:
+        nonlocal counts, nothing_since
+        counts = run.count()
+        if counts.total:
+            nothing_since = time.monotonic()
+        return time.monotonic() - nothing_since
+
+    wait_until(nothing_for_s, lambda s: s >= STAYS_GONE_S, deadline_s=GONE_WITHIN_S, interval_s=0.2)
+    return counts
 
 
-def _belonging(scratch: Path) -> int:
-    return sum(len(processes_of(folder)) for folder in scratch.glob(f"{PREFIX}*"))
+def kill_runs(environment: str, kills: int) -> Iterator[Kill]:
+    """Kill runs, the first when its check begins, the others spread from the start to beyond that.
+
+    The first says how long a run takes to its check on this machine.
+    """
+    first = kill_run(environment, None)
+    yield first
+    for moment in moments(kills - 1, longest_s=first.after_s + WHILE_CHECKING_S):
+        yield kill_run(environment, moment)
 
 
-def _folders(scratch: Path) -> int:
-    return len(list(scratch.glob(f"{PREFIX}*")))
+def moments(kills: int, *, longest_s: float) -> list[float]:
+    """Return the moments of the kills, evenly spread, the last one at the longest."""
+    return [round(longest_s * (number + 1) / kills, 2) for number in range(kills)]
+
+
+def environments() -> tuple[str, ...]:
+    """Return the environments that this machine has."""
+    try:
+        find_engine()
+    except EnvironmentProblemError:
+        return (EMBEDDED,)
+    return (EMBEDDED, CONTAINERS)
+
+
+def tell(kill: Kill) -> str:
+    """Return the line on a kill."""
+    when = "in its check" if kill.checking else "before its check"
+    return (
+        f"{kill.environment}: killed after {kill.after_s:5.2f} s, {when}, "
+        f"with {kill.before}; left: {kill.left}"
+    )
 
 
 def main() -> int:
-    """Kill runs, print a line each, and exit with 1 when anything was left."""
+    """Kill runs, print a line each; 1 when anything was left, or when none was in its check."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=20, help="how many runs (default: 20)")
-    kills = [kill_run(moment) for moment in moments(parser.parse_args().kills)]
-    for kill in kills:
+    parser.add_argument(
+        "--kills", type=int, default=20, help="how many runs in each environment (default: 20)"
+    )
+    parser.add_argument(
+        "--environment",
+        choices=(EMBEDDED, CONTAINERS),
+        help="one environment (default: both, where a container engine answers)",
+    )
+    asked = parser.parse_args()
+    status = 0
+    for environment in (asked.environment,) if asked.environment else environments():
+        done = []
+        for kill in kill_runs(environment, asked.kills):
+            done.append(kill)
+            sys.stdout.write(tell(kill) + "\n")
+            sys.stdout.flush()
+        left = sum(kill.left.total for kill in done)
+        checking = sum(kill.checking for kill in done)
         sys.stdout.write(
-            f"killed after {kill.after_s:5.2f} s: {kill.processes_before:2d} processes then, "
-            f"{kill.processes_left} processes and {kill.folders_left} folders left\n"
+            f"{environment}: {len(done)} kills, {checking} of them in the check, {left} left\n"
         )
-    left = sum(kill.processes_left + kill.folders_left for kill in kills)
-    sys.stdout.write(f"{len(kills)} kills, {left} left\n")
-    return 1 if left else 0
+        status |= bool(left or not checking)
+    return status
 
 
 if __name__ == "__main__":

@@ -18,19 +18,34 @@ from harness.leftovers import LABEL, PREFIX, dead_folders, hold, new_folder, pro
 from harness.sut import Sut
 from harness.wait import wait_until
 from tests.acceptance.conftest import run_command
-from tests.acceptance.leftovers import BUSY, kill_run, moments
+from tests.acceptance.leftovers import (
+    BUSY,
+    CONTAINERS,
+    EMBEDDED,
+    environments,
+    kill_runs,
+    tell,
+)
 
 INTERRUPTED = 2
 GATEPROOF = Path(sys.executable).parent / "gateproof"
 
 
-@pytest.mark.parametrize("after_s", moments(3))
-def test_run_that_is_killed_outright_leaves_nothing(after_s: float) -> None:
-    """A minute after SIGKILL no process and no folder of the run is there."""
-    kill = kill_run(after_s)
-    if after_s == moments(3)[-1]:
-        assert kill.processes_before > 0, "premise: the last kill hits a run that has processes"
-    assert (kill.processes_left, kill.folders_left) == (0, 0)
+@pytest.mark.parametrize("environment", [EMBEDDED, CONTAINERS])
+def test_run_that_is_killed_outright_leaves_nothing(environment: str) -> None:
+    """A minute after SIGKILL no process, folder, container, network or volume of it is there."""
+    if environment not in environments():
+        pytest.skip(f"{environment}: no container engine answers here")
+    kills = list(kill_runs(environment, 3))
+    told = "\n".join(tell(kill) for kill in kills)
+    assert len(kills) == 3
+    assert kills[0].checking, f"premise: the first kill hits the check\n{told}"
+    there = kills[0].before
+    if environment == CONTAINERS:
+        assert min(there.containers, there.networks, there.volumes) > 0, f"premise: seen\n{told}"
+    else:
+        assert there.processes > 0, f"premise: seen\n{told}"
+    assert sum(kill.left.total for kill in kills) == 0, told
 
 
 @pytest.fixture
