@@ -15,7 +15,7 @@ from harness.environments.engine import (
     remove_container,
 )
 from harness.environments.interface import Address, Login
-from harness.environments.postgres import LOOPBACK, THROW_AWAY
+from harness.environments.postgres import LOOPBACK, THROW_AWAY, ask_version
 from harness.errors import EnvironmentProblemError
 from harness.wait import wait_until
 
@@ -134,10 +134,7 @@ class ContainerServer:
                 f"{START_DEADLINE_S:g} s; its last line: {(lines or ['none'])[-1][:200]}; look at "
                 "its image (--postgres-image)"
             )
-        dsn = self._superuser.dsn(self._outside, "postgres")
-        with psycopg.connect(dsn, connect_timeout=5) as connection:
-            row = connection.execute("SHOW server_version").fetchone()
-        return str(row[0]).split()[0] if row else ""
+        return ask_version(self._superuser.dsn(self._outside, "postgres"))
 
     def answers(self) -> bool:
         """Tell whether it answers a query now, within two seconds."""

@@ -13,6 +13,7 @@ from harness.environments.postgres import (
     INSTALLATIONS,
     Installation,
     PostgresServer,
+    ask_version,
     find_installation,
     free_port,
     refuse_taken_port,
@@ -46,6 +47,7 @@ class Embedded:
     ) -> None:
         self._reason = reason
         self._version = version
+        self._exact_version = ""
         self._port = port
         self._learn_secret = learn_secret
         self.folder = new_folder()
@@ -72,6 +74,7 @@ class Embedded:
         server = self._server(name, durable=durable)
         server.create()
         server.start()
+        self._exact_version = ask_version(server.superuser.dsn(server.outside, "postgres"))
         return server
 
     def copy_server(self, template: Server, name: str) -> Server:
@@ -87,7 +90,7 @@ class Embedded:
         return EnvironmentReport(
             kind="embedded",
             reason=self._reason,
-            postgres=self._exact_version(),
+            postgres=self._exact_version or self._version,
             python=platform.python_version(),
             platform=platform.platform(terse=True),
         )
@@ -133,13 +136,3 @@ class Embedded:
                 self._version, scratch=self.folder, label={LABEL: str(self.folder)}
             )
         return self._installation
-
-    def _exact_version(self) -> str:
-        if self._installation is None:
-            return self._version
-        text = self._installation.bin.parent / "include" / "pg_config.h"
-        if text.is_file():
-            for line in text.read_text(encoding="utf-8").splitlines():
-                if line.startswith("#define PG_VERSION "):
-                    return line.split('"')[1]
-        return self._version

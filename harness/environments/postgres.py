@@ -157,6 +157,13 @@ def refuse_taken_port(port: int) -> None:
             ) from error
 
 
+def ask_version(dsn: str) -> str:
+    """Return the exact version of the server that answers, as it tells it itself."""
+    with psycopg.connect(dsn, connect_timeout=5) as connection:
+        row = connection.execute("SHOW server_version").fetchone()
+    return str(row[0]).split()[0] if row else ""
+
+
 def runs(process: psutil.Process) -> bool:
     """Tell whether a process still does anything; one that only waits to be reaped does not."""
     try:
