@@ -9,8 +9,9 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
+from pathlib import Path
 from typing import TypeVar
 
 import psycopg
@@ -82,7 +83,7 @@ class BringUp:
         try:
             self._server = self._step("PostgreSQL", self._start_server)
             self._step("migrations", lambda: self._make_template(self._running()))
-            self._shared = self._new_stack(self._running())
+            self._shared = self._new_stack(self._running(), self.around)
         except HarnessError as error:
             self._problem = error
             raise
@@ -106,15 +107,21 @@ class BringUp:
         assert self._shared is not None
         return self._shared
 
-    def own_stack(self, *, own_server: bool = False) -> Stack:
+    def own_stack(self, *, own_server: bool = False, sut: Sut | None = None) -> Stack:
         """Make a stack for one check alone; the caller disposes of it.
 
         Args:
             own_server: whether it needs a server of its own, for roles and server settings.
+            sut: the description of a copy of the system; by default the system itself.
 
         """
         self.start()
-        return self._new_stack(self._own_server() if own_server else self._running())
+        server = self._own_server() if own_server else self._running()
+        return self._new_stack(server, replace(self.around, sut=sut or self.sut))
+
+    def new_folder(self) -> Path:
+        """Return a folder that is not there yet, which the system's processes can read."""
+        return self.environment.files / f"copy-{next(self._numbers)}"
 
     def still_answers(self) -> bool | None:
         """Tell whether the environment's server answers; None when there is none yet."""
@@ -152,11 +159,11 @@ class BringUp:
                 f"{self.sut.path.name} [migrations] by hand to see more"
             )
 
-    def _new_stack(self, server: Server) -> Stack:
-        name = self.around.name_database()
+    def _new_stack(self, server: Server, around: Surroundings) -> Stack:
+        name = around.name_database()
         create_database(server, name, template=TEMPLATE)
-        provision_database(self.sut, server, name)
-        return Stack(around=self.around, server=server, database=name)
+        provision_database(around.sut, server, name)
+        return Stack(around=around, server=server, database=name)
 
     def _own_server(self) -> Server:
         """Copy a halted server that was prepared once, when the first check asked for one."""

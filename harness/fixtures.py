@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from harness.bringup import BringUp
+from harness.copies import HARNESS, Copy
 from harness.probes.file import FileProbe
 from harness.probes.process import ProcessProbe
 from harness.probes.recorder import Recorder
@@ -48,9 +50,9 @@ def recorder(bring_up: BringUp) -> Recorder:
 
 
 @pytest.fixture
-def sut(bring_up: BringUp) -> Sut:
+def sut(request: pytest.FixtureRequest, bring_up: BringUp) -> Sut:
     """The description of the system under test."""
-    return bring_up.sut
+    return _copy(request).sut if isinstance(request.node, ProofItem) else bring_up.sut
 
 
 @pytest.fixture
@@ -60,9 +62,15 @@ def commands(bring_up: BringUp) -> ProcessProbe:
 
 
 @pytest.fixture
-def files(bring_up: BringUp) -> FileProbe:
+def files(recorder: Recorder, sut: Sut) -> FileProbe:
     """Reads files of the system's project."""
-    return FileProbe(bring_up.recorder, bring_up.sut.folder)
+    return FileProbe(recorder, sut.folder)
+
+
+@pytest.fixture
+def harness_folder(request: pytest.FixtureRequest) -> Path:
+    """The folder that the harness under judgement is imported from, for claims about it."""
+    return _copy(request).harness if isinstance(request.node, ProofItem) else HARNESS
 
 
 @pytest.fixture
@@ -72,11 +80,16 @@ def machine(bring_up: BringUp) -> ProcessProbe:
 
 
 @pytest.fixture
-def proof_copy(request: pytest.FixtureRequest, bring_up: BringUp) -> Iterator[Stack]:
-    """The throw-away copy of a proof; used through the stack fixtures."""
+def proof_copy(request: pytest.FixtureRequest, bring_up: BringUp) -> Iterator[Copy]:
+    """The throw-away copy of a proof; used through the other fixtures."""
     item = request.node
     assert isinstance(item, ProofItem), "only a proof has a copy"
-    copy = bring_up.own_stack(own_server=item.needs_own_server)
+    copy = Copy.make(
+        bring_up,
+        tree=item.falsifier.fault.tree,
+        own_server=item.needs_own_server,
+        needs_stack=item.needs_stack,
+    )
     yield copy
     copy.dispose()
 
@@ -85,7 +98,7 @@ def proof_copy(request: pytest.FixtureRequest, bring_up: BringUp) -> Iterator[St
 def stack(request: pytest.FixtureRequest, bring_up: BringUp) -> Stack:
     """The stack that checks share which leave nothing behind: read, publish, use fresh ids."""
     if isinstance(request.node, ProofItem):
-        return _copy(request)
+        return _copy(request).stack
     return bring_up.shared()
 
 
@@ -93,7 +106,7 @@ def stack(request: pytest.FixtureRequest, bring_up: BringUp) -> Stack:
 def own_stack(request: pytest.FixtureRequest, bring_up: BringUp) -> Iterator[Stack]:
     """A stack for this check alone, for what changes things; its server is shared."""
     if isinstance(request.node, ProofItem):
-        yield _copy(request)
+        yield _copy(request).stack
         return
     own = bring_up.own_stack()
     yield own
@@ -104,7 +117,7 @@ def own_stack(request: pytest.FixtureRequest, bring_up: BringUp) -> Iterator[Sta
 def own_server_stack(request: pytest.FixtureRequest, bring_up: BringUp) -> Iterator[Stack]:
     """A stack with a server of its own, for what touches roles, settings or the server itself."""
     if isinstance(request.node, ProofItem):
-        yield _copy(request)
+        yield _copy(request).stack
         return
     own = bring_up.own_stack(own_server=True)
     yield own
@@ -112,6 +125,6 @@ def own_server_stack(request: pytest.FixtureRequest, bring_up: BringUp) -> Itera
     own.server.stop()
 
 
-def _copy(request: pytest.FixtureRequest) -> Stack:
-    copy: Stack = request.getfixturevalue(COPY_FIXTURE)
+def _copy(request: pytest.FixtureRequest) -> Copy:
+    copy: Copy = request.getfixturevalue(COPY_FIXTURE)
     return copy

@@ -33,6 +33,7 @@ from harness.fixtures import (  # noqa: F401 (fixtures are found by name)
     bring_up,
     commands,
     files,
+    harness_folder,
     ids,
     machine,
     own_server_stack,
@@ -45,13 +46,11 @@ from harness.fixtures import (  # noqa: F401 (fixtures are found by name)
 from harness.options import Options, add_options, read_options
 from harness.phases import record_phase
 from harness.probes.recorder import Scope
-from harness.proof import ProofItem
+from harness.proof import STACK_FIXTURES, ProofItem
 from harness.run import RUN, GateRun
 from harness.summary import print_summary
 from harness.sut import load_sut
 from harness.writer import WRITER, Writer
-
-STACK_FIXTURES = frozenset({"stack", "own_stack", "own_server_stack"})
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

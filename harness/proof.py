@@ -24,15 +24,16 @@ import pytest
 
 from evidence.model import Falsification, ProofEvent
 from evidence.verdict import judge_proof
+from harness.copies import Copy
 from harness.declarations import Falsifier
-from harness.errors import LimitError
+from harness.errors import HarnessError, LimitError
 from harness.faults.interface import Fault
 from harness.phases import categorise
 from harness.probes.recorder import Recorder, Scope
-from harness.stack import Stack
 
 COPY_FIXTURE = "proof_copy"
 OWN_SERVER_FIXTURE = "own_server_stack"
+STACK_FIXTURES = frozenset({"stack", "own_stack", OWN_SERVER_FIXTURE})
 
 
 class NotProvenError(Exception):
@@ -64,6 +65,11 @@ class ProofItem(pytest.Function):
         return item
 
     @property
+    def needs_stack(self) -> bool:
+        """Whether the check works on a stack."""
+        return bool(STACK_FIXTURES & set(self.fixturenames))
+
+    @property
     def needs_own_server(self) -> bool:
         """Whether the copy needs a server of its own."""
         return self.falsifier.fault.scope == "server" or OWN_SERVER_FIXTURE in self.fixturenames
@@ -72,7 +78,7 @@ class ProofItem(pytest.Function):
         """Run the proof; anything but `proven` is a failure of this item."""
         recorder, copy = self.funcargs["recorder"], self.funcargs[COPY_FIXTURE]
         assert isinstance(recorder, Recorder)
-        assert isinstance(copy, Stack)
+        assert isinstance(copy, Copy)
         event = prove(self, recorder, copy)
         result, message = judge_proof(event)
         if result is not Falsification.PROVEN:
@@ -89,12 +95,13 @@ class ProofItem(pytest.Function):
         return str(super().repr_failure(excinfo))
 
 
-def prove(item: ProofItem, recorder: Recorder, copy: Stack) -> ProofEvent:
+def prove(item: ProofItem, recorder: Recorder, copy: Copy) -> ProofEvent:
     """Go through steps 2 to 6 and record them, whatever happens."""
     fault = item.falsifier.fault
     told: dict[str, Any] = {}
     base = recorder.scope
     try:
+        fault.prepare(copy)
         # 2
         told["baseline"] = _run(item, recorder, base, "baseline")[1]
         if told["baseline"] == "pass":
@@ -109,6 +116,8 @@ def prove(item: ProofItem, recorder: Recorder, copy: Stack) -> ProofEvent:
             told["faulted_category"], told["faulted"] = _run(item, recorder, base, "faulted")
     except LimitError as error:
         told.update(faulted_category="limit", faulted=str(error))
+    except HarnessError as error:
+        told["refusal"] = str(error)
     finally:
         event = recorder.journal.append(
             ProofEvent,
@@ -124,7 +133,7 @@ def prove(item: ProofItem, recorder: Recorder, copy: Stack) -> ProofEvent:
     return event
 
 
-def _inject(fault: Fault, copy: Stack) -> dict[str, str]:
+def _inject(fault: Fault, copy: Copy) -> dict[str, str]:
     """Look, change, look again; a change that was refused is told, never counted."""
     told: dict[str, str] = {}
     try:

@@ -16,6 +16,7 @@ import psycopg
 from psycopg import sql as pgsql
 
 from harness.environments.interface import (
+    Address,
     CanCut,
     CanPause,
     CanRestart,
@@ -67,6 +68,8 @@ class Stack:
     _workers: list[Worker] = field(default_factory=list)
     _default_worker: Worker | None = None
     _default_ready: bool = False
+    _left_as_is: Worker | None = None
+    _inside: Address | None = None
     _publishers: dict[tuple[tuple[str, str], ...], TaskProbe] = field(default_factory=dict)
     _databases: list[str] = field(default_factory=list)
 
@@ -86,7 +89,8 @@ class Stack:
 
     def inner_dsn(self, role: str, *, form: str = "postgresql", database: str | None = None) -> str:
         """Return the DSN at which the system's processes reach a database."""
-        return self._login(role).dsn(self.server.inside, database or self.database, form=form)
+        address = self._inside or self.server.inside
+        return self._login(role).dsn(address, database or self.database, form=form)
 
     def sql_on(self, database: str) -> SqlProbe:
         """Return a probe on another database of the same server."""
@@ -125,11 +129,32 @@ class Stack:
             command, env={**env, **self._resolved_settings()}, folder=self.sut.folder
         )
 
+    def rebuild(self) -> None:
+        """Make the database anew, by the migrations as they stand now in the system's folder.
+
+        Raises:
+            HarnessError: they could not be run.
+
+        """
+        self.stop_processes()
+        drop_database(self.server, self.database)
+        create_database(self.server, self.database)
+        provision_database(self.sut, self.server, self.database)
+        done = self.migrate(self.sut.migrations.all)
+        if done.exit_status != 0:
+            last = (done.output.strip().splitlines() or ["it printed nothing"])[-1]
+            raise HarnessError(f"migrations: got exit {done.exit_status}, expected 0: {last}")
+
     # --- processes ---------------------------------------------------------------------------
 
     @property
     def worker(self) -> Worker:
-        """The stack's default worker, ready: it has answered a ping through the queue."""
+        """The stack's default worker, ready: it has answered a ping through the queue.
+
+        One that ended is followed by another, unless a fault ended it.
+        """
+        if self._left_as_is is not None:
+            return self._left_as_is
         if self._default_worker is None or not self._default_worker.alive:
             self._default_worker, self._default_ready = self.start_worker(), False
         if not self._default_ready:
@@ -307,6 +332,21 @@ class Stack:
 
     # --- faults ------------------------------------------------------------------------------
 
+    def leave_worker_as_is(self) -> Worker:
+        """Have the default worker stay whatever becomes of it, and return it."""
+        self._left_as_is = self.worker
+        return self._left_as_is
+
+    @property
+    def is_left_as_is(self) -> bool:
+        """Whether a fault acts on the default worker."""
+        return self._left_as_is is not None
+
+    def lead_through(self, relay: Address) -> None:
+        """Have processes that start from now on reach the server at another address."""
+        self.stop_processes()
+        self._inside = relay
+
     def change_settings(self, variables: Mapping[str, str]) -> None:
         """Have every process that starts from now on see these variables; stop the old ones."""
         self.settings.update(variables)
@@ -332,7 +372,7 @@ class Stack:
             worker.dispose()
         self._publishers.clear()
         self._workers.clear()
-        self._default_worker = None
+        self._default_worker = self._left_as_is = None
 
     def dispose(self) -> None:
         """End the processes and drop the databases."""

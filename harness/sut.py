@@ -154,6 +154,8 @@ class Ping(Section):
     """Class name of the exception that it then raises."""
     retry: dict[str, Any] = {}
     """Arguments with which it is retried once before it succeeds."""
+    hold: dict[str, Any] = {}
+    """Arguments with which it goes on for a minute or more before it succeeds."""
 
 
 class Tenancy(Section):
@@ -257,11 +259,12 @@ class Sut(Section):
 
     _path: Path = PrivateAttr()
     _digest: str = PrivateAttr()
+    _folder: Path = PrivateAttr()
 
     @property
     def folder(self) -> Path:
         """The working folder of every command, absolute."""
-        return (self._path.parent / self.root).resolve()
+        return self._folder
 
     @property
     def path(self) -> Path:
@@ -277,6 +280,14 @@ class Sut(Section):
     def tasks(self) -> Words:
         """Every task of the contract, in the order of the file."""
         return tuple(task for tasks in self.queues.values() for task in tasks)
+
+    def moved_to(self, folder: Path) -> Sut:
+        """Return the description of a copy of the system in another folder."""
+        moved = self.model_copy()
+        moved._folder = folder  # noqa: SLF001 (of the same class)
+        if self._path.is_relative_to(self._folder):
+            moved._path = folder / self._path.relative_to(self._folder)  # noqa: SLF001 (likewise)
+        return moved
 
     def queue_of(self, task: str) -> str:
         """Return the queue that serves a task.
@@ -349,6 +360,7 @@ def load_sut(path: Path) -> Sut:
     except ValidationError as error:
         raise BadInputError(f"{path}: {_first(error)}; see docs/reference/sut.md") from error
     sut._path = path.resolve()  # noqa: SLF001 (the one constructor)
+    sut._folder = (sut._path.parent / sut.root).resolve()  # noqa: SLF001
     sut._digest = f"sha256:{hashlib.sha256(content).hexdigest()}"  # noqa: SLF001
     return sut
 

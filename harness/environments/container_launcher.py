@@ -5,8 +5,8 @@ in one container of the same image, the bench: to start a container takes about 
 start a process in one a tenth.
 
 What a command names is translated: the harness's interpreter stands for the image's, the system's
-folder for its folder in the image. The gates folder, and folders of the temporary directory that a
-variable names, are mounted where they are, to be read only.
+folder for its folder in the image. The gates folder, the folder for copies of files, and folders of
+the temporary directory that a variable names, are mounted where they are, to be read only.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class ContainerLauncher:
         root: the system's folder here.
         folder: the same in the image.
         python: the interpreter in the image.
-        gates: the gates folder here.
+        shown: folders of this machine that every container sees under the same path.
         output: where the processes' output is kept.
 
     """
@@ -66,7 +66,7 @@ class ContainerLauncher:
         root: Path,
         folder: str,
         python: str,
-        gates: Path,
+        shown: tuple[Path, ...],
         output: Path,
     ) -> None:
         self._engine = engine
@@ -74,7 +74,7 @@ class ContainerLauncher:
         self._root = root
         self._folder = folder
         self._python = python
-        self._gates = gates
+        self._shown = shown
         self._output = output
         self._benches: dict[frozenset[str], Any] = {}
         self._started: list[ContainerProcess | ContainerConversation] = []
@@ -146,6 +146,11 @@ class ContainerLauncher:
         assert isinstance(process, ContainerProcess)
         return f"http://{LOOPBACK}:{loopback_port(process.container, port)}"
 
+    def host_of(self, conversation: Conversation) -> str:
+        """Return the address of the bench that a conversation runs in, on the private network."""
+        assert isinstance(conversation, ContainerConversation)
+        return self._engine.address_of(conversation.bench)
+
     def forget(self) -> None:
         """Let go of everything that was started, once its containers have been removed."""
         for started in self._started:
@@ -184,7 +189,8 @@ class ContainerLauncher:
         temporary = Path(tempfile.gettempdir())
         named = [Path(part) for value in env.values() for part in value.split(":")]
         needed = [one for one in (*named, folder) if one.is_relative_to(temporary) and one.is_dir()]
-        return frozenset(str(one) for one in (self._gates, *needed))
+        seen = {one for one in needed if any(one.is_relative_to(root) for root in self._shown)}
+        return frozenset(str(one) for one in {*self._shown, *needed} - seen)
 
 
 def _read_only(mounts: frozenset[str]) -> dict[str, dict[str, str]]:

@@ -208,6 +208,11 @@ class ContainerConversation:
         """Lines from it."""
         return self._stdout
 
+    @property
+    def bench(self) -> Any:
+        """The container that it runs in, as docker-py has it."""
+        return self._bench
+
     def complaint(self) -> str:
         """Return what it wrote to standard error so far."""
         return bytes(self._complaint).partition(b"\n")[2].decode("utf-8", errors="replace")

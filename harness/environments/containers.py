@@ -64,6 +64,9 @@ class Containers:
         self._lock = hold(self.folder)
         self._watchdog = Watchdog(self.folder)
         (self.folder / "out").mkdir(mode=0o700)
+        self.files = self.folder / "files"
+        """Copies of the system's files, which every container sees."""
+        self.files.mkdir(mode=0o755)
         self.machine = LocalLauncher(self.folder / "out", label={LABEL: str(self.folder)})
         self._open: Engine | None = None
         self._launcher: ContainerLauncher | None = None
@@ -164,7 +167,7 @@ class Containers:
             root=self._sut.folder,
             folder=how.folder if how else str(image.attrs["Config"].get("WorkingDir") or "/"),
             python=how.python if how else "python",
-            gates=self._gates,
+            shown=(self._gates, self.files),
             output=self.folder / "out",
         )
         self._python = launcher.python_version()

@@ -55,6 +55,9 @@ class Embedded:
         self._lock = hold(self.folder)
         self._watchdog = Watchdog(self.folder)
         (self.folder / "out").mkdir(mode=0o700)
+        self.files = self.folder / "files"
+        """Copies of the system's files."""
+        self.files.mkdir(mode=0o755)
         self.launcher = LocalLauncher(self.folder / "out", label={LABEL: str(self.folder)})
         self._servers: list[PostgresServer] = []
         self._installation: Installation | None = None

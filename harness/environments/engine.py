@@ -186,6 +186,12 @@ class Engine:
         with engine_problems("bringing a container back to the network"):
             self.network.connect(container, aliases=[alias] if alias else None)
 
+    def address_of(self, container: Any) -> str:
+        """Return a container's address on the private network."""
+        with engine_problems("looking at a container's address"):
+            container.reload()
+        return str(container.attrs["NetworkSettings"]["Networks"][self.network.name]["IPAddress"])
+
     def new_volume(self) -> Any:
         """Make an empty volume."""
         with engine_problems("volume"):

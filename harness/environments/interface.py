@@ -196,6 +196,9 @@ class Launcher(Protocol):
     def base_url(self, process: Process, port: int) -> str:
         """Return the URL at which the harness reaches a process's port."""
 
+    def host_of(self, conversation: Conversation) -> str:
+        """Return the address at which the system's processes reach a conversation's ports."""
+
 
 class Conversation(Protocol):
     """The standard streams of a process."""
@@ -225,6 +228,10 @@ class Environment(Protocol):
     @property
     def machine(self) -> Launcher:
         """Starts commands on the machine that the harness itself runs on."""
+
+    @property
+    def files(self) -> Path:
+        """A folder whose content the system's processes see under the same path, read-only."""
 
     @property
     def images(self) -> Mapping[str, str]:

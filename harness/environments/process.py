@@ -13,7 +13,7 @@ from typing import IO, Any
 
 import psutil
 
-from harness.environments.interface import Completed, Process
+from harness.environments.interface import Completed, Conversation, Process
 from harness.environments.postgres import LOOPBACK, free_port, runs
 from harness.errors import HarnessError
 from harness.leftovers import session_of
@@ -268,6 +268,10 @@ class LocalLauncher:
     def base_url(self, process: Process, port: int) -> str:  # noqa: ARG002 (one machine)
         """Return the URL of a port of this machine."""
         return f"http://{LOOPBACK}:{port}"
+
+    def host_of(self, conversation: Conversation) -> str:  # noqa: ARG002 (one machine)
+        """Return this machine's loopback."""
+        return LOOPBACK
 
     def dispose(self) -> None:
         """Kill whatever still runs."""

@@ -3,53 +3,62 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Literal, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from evidence.errors import BadInputError
 
 if TYPE_CHECKING:
-    from harness.stack import Stack
+    from harness.copies import Copy
 
 SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 Scope = Literal["database", "server"]
 """What a copy must have of its own: roles and server settings are shared by all databases."""
 
+Tree = Literal["system", "project", "harness"]
+"""Whose files a copy has of its own: the system's, its whole project's, or the harness's."""
 
-class Fault(Protocol):
-    """One change to a throw-away copy of the stack."""
 
-    @property
-    def name(self) -> str:
-        """A plain slug, unique among the falsifiers of one check."""
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """One change to a throw-away copy, under which a claim is false."""
 
-    @property
-    def kind(self) -> str:
-        """``sql`` or ``settings``."""
+    kind: ClassVar[str]
+    """One word: ``sql``, ``settings``, ``source``, ..."""
 
-    @property
-    def scope(self) -> Scope:
-        """``server`` when the copy needs a server of its own."""
+    name: str
+    """A plain slug, unique among the falsifiers of one check."""
+    scope: Scope = "database"
+    tree: Tree | None = None
+    """None where no file is changed."""
+    environments: frozenset[str] = frozenset({"embedded", "containers"})
+    """Where it can be made."""
+
+    def __post_init__(self) -> None:
+        """Refuse what is no slug: names become file names and node ids."""
+        if not SLUG.fullmatch(self.name):
+            raise BadInputError(
+                f"falsifier name: got {self.name!r}, expected a slug of small letters, digits "
+                "and dashes"
+            )
 
     def describe(self) -> str:
         """Return what is changed, readable: the statement, the variable and its value."""
+        raise NotImplementedError
 
-    def fingerprint(self, stack: Stack) -> str:
-        """Look at the object that the fault changes, before and after."""
+    def prepare(self, copy: Copy) -> None:
+        """Bring in what the fault will act through, before the baseline; most need nothing."""
 
-    def inject(self, stack: Stack) -> None:
-        """Make the change."""
+    def fingerprint(self, copy: Copy) -> str:
+        """Look at the object that the fault changes, before and after; names that object."""
+        raise NotImplementedError
 
+    def inject(self, copy: Copy) -> None:
+        """Make the change.
 
-def checked_name(name: str) -> str:
-    """Return the name when it is a plain slug.
+        Raises:
+            HarnessError: it was refused, or did not apply as it must.
 
-    Raises:
-        BadInputError: it is not; names become file names and node ids.
-
-    """
-    if not SLUG.fullmatch(name):
-        raise BadInputError(
-            f"falsifier name: got {name!r}, expected a slug of small letters, digits and dashes"
-        )
-    return name
+        """
+        raise NotImplementedError

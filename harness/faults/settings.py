@@ -6,36 +6,35 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.faults.interface import Scope, checked_name
+from harness.faults.interface import Fault
 
 if TYPE_CHECKING:
-    from harness.stack import Stack
+    from harness.copies import Copy
 
 
 @dataclass(frozen=True, kw_only=True)
-class SettingsFault:
+class SettingsFault(Fault):
     """Environment variables that break a claim, seen in the environment of a real process."""
 
-    name: str
+    kind = "settings"
+
     variables: tuple[tuple[str, str], ...]
-    scope: Scope = "database"
-    kind: str = "settings"
 
     def describe(self) -> str:
         """Return the variables as a shell would set them."""
         return " ".join(f"{name}={value}" for name, value in self.variables)
 
-    def fingerprint(self, stack: Stack) -> str:
+    def fingerprint(self, copy: Copy) -> str:
         """Return the variables as a process of the system, started now, has them."""
         names = [name for name, _ in self.variables]
-        return stack.seen_environment(names)
+        return copy.stack.seen_environment(names)
 
-    def inject(self, stack: Stack) -> None:
+    def inject(self, copy: Copy) -> None:
         """Have every process that the stack starts from now on see the variables.
 
         Workers and the publisher that run already are stopped: they start again when asked for.
         """
-        stack.change_settings(dict(self.variables))
+        copy.stack.change_settings(dict(self.variables))
 
 
 def settings(name: str, variables: Mapping[str, str]) -> SettingsFault:
@@ -46,4 +45,4 @@ def settings(name: str, variables: Mapping[str, str]) -> SettingsFault:
         variables: environment variables; ``{gates}`` in a value stands for the gates folder.
 
     """
-    return SettingsFault(name=checked_name(name), variables=tuple(sorted(variables.items())))
+    return SettingsFault(name=name, variables=tuple(sorted(variables.items())))

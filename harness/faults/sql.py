@@ -5,35 +5,34 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.faults.interface import Scope, checked_name
+from harness.faults.interface import Fault, Scope
 
 if TYPE_CHECKING:
-    from harness.stack import Stack
+    from harness.copies import Copy
 
 
 @dataclass(frozen=True, kw_only=True)
-class SqlFault:
+class SqlFault(Fault):
     """Statements that break a claim, and the query that sees that they landed."""
 
-    name: str
+    kind = "sql"
+
     statement: str
     landing: str
-    role: str | None
-    scope: Scope
-    kind: str = "sql"
+    role: str | None = None
 
     def describe(self) -> str:
         """Return the statement and who runs it."""
         return f"as {self.role or 'the migration role'}: {self.statement.strip()}"
 
-    def fingerprint(self, stack: Stack) -> str:
+    def fingerprint(self, copy: Copy) -> str:
         """Return what the landing query says, as superuser, so that no policy hides it."""
-        return str(stack.sql.query(self.landing).rows)
+        return str(copy.stack.sql.query(self.landing).rows)
 
-    def inject(self, stack: Stack) -> None:
+    def inject(self, copy: Copy) -> None:
         """Run the statement; it may hold several, separated by semicolons."""
-        role = self.role or stack.sut.roles.migration
-        stack.sql.execute(self.statement, role=None if role == "superuser" else role)
+        role = self.role or copy.sut.roles.migration
+        copy.stack.sql.execute(self.statement, role=None if role == "superuser" else role)
 
 
 def sql(
@@ -54,6 +53,4 @@ def sql(
         scope: ``server`` for what all databases of a server share (roles, settings).
 
     """
-    return SqlFault(
-        name=checked_name(name), statement=statement, landing=landing, role=role, scope=scope
-    )
+    return SqlFault(name=name, statement=statement, landing=landing, role=role, scope=scope)

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from evidence.errors import BadInputError
-from harness.faults.interface import checked_name
 from harness.faults.settings import settings
 from harness.faults.sql import sql
 from harness.options import refuse_unwritable
@@ -16,14 +15,14 @@ from harness.options import refuse_unwritable
 @pytest.mark.parametrize("name", ["drop-policy", "a", "v2-x9"])
 def test_falsifier_name_that_is_a_slug_is_taken(name: str) -> None:
     """Small letters, digits and single dashes make a name."""
-    assert checked_name(name) == name
+    assert settings(name, {}).name == name
 
 
 @pytest.mark.parametrize("name", ["", "Drop", "a_b", "a--b", "-a", "../x", "a b", "<img>"])
 def test_falsifier_name_that_is_no_slug_is_refused(name: str) -> None:
     """Names become file names and node ids, so nothing else is let through."""
     with pytest.raises(BadInputError, match=r"falsifier name: got .*expected a slug"):
-        checked_name(name)
+        settings(name, {})
 
 
 def test_faults_describe_what_they_change() -> None:

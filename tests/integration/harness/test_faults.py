@@ -1,0 +1,167 @@
+"""Faults land on a throw-away copy, are seen to land, and leave everybody else alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from harness import file, migration, network, process, settings, source, sql
+from harness.bringup import BringUp
+from harness.copies import Copy
+from harness.errors import HarnessError
+from harness.faults.interface import Fault
+from harness.probes.sql import SqlProbe
+
+MakeCopy = Callable[[Fault], Copy]
+PING = "app.tasks.housekeeping.ping"
+
+
+@pytest.fixture
+def make_copy(brought_up: BringUp) -> Iterator[MakeCopy]:
+    """Makes the copy that a fault asks for, prepared."""
+    made: list[Copy] = []
+
+    def make(fault: Fault) -> Copy:
+        own_server = fault.scope == "server"
+        copy = Copy.make(brought_up, tree=fault.tree, own_server=own_server, needs_stack=True)
+        made.append(copy)
+        fault.prepare(copy)
+        return copy
+
+    yield make
+    for copy in made:
+        copy.dispose()
+
+
+def landed(fault: Fault, copy: Copy) -> tuple[str, str]:
+    """Inject a fault; return what was there before and after."""
+    before = fault.fingerprint(copy)
+    fault.inject(copy)
+    return before, fault.fingerprint(copy)
+
+
+def answers(copy: Copy, deadline_s: float) -> bool:
+    """Tell whether a ping comes back."""
+    task_id = copy.stack.tasks.publish(PING)
+    return not copy.stack.tasks.result(task_id, deadline_s=deadline_s).timed_out
+
+
+def test_sql_fault_lands_in_the_copy_alone(brought_up: BringUp, make_copy: MakeCopy) -> None:
+    """A table that is dropped is gone there and nowhere else."""
+    look = "SELECT relname FROM pg_class WHERE relname = 'attribution_events'"
+    fault = sql("gone", "DROP TABLE attribution_events CASCADE", landing=look)
+    before, after = landed(fault, make_copy(fault))
+    assert ("attribution_events" in before, after) == (True, "()")
+    assert brought_up.shared().sql.query(look).count == 1
+
+
+def test_settings_fault_is_seen_in_a_process(make_copy: MakeCopy) -> None:
+    """The variable is read from a process that was started with it."""
+    fault = settings("loud", {"LOUD": "yes"})
+    before, after = landed(fault, make_copy(fault))
+    assert (before, after) == ('{"LOUD": null}', '{"LOUD": "yes"}')
+
+
+def test_source_fault_changes_what_the_worker_runs(make_copy: MakeCopy) -> None:
+    """The worker of the copy answers with the changed code, before with the original."""
+    fault = source(
+        "another-status", "system/tasks/housekeeping.py", '"status": "ok"', '"status": "odd"'
+    )
+    copy = make_copy(fault)
+    assert copy.stack.worker.alive
+    told = [copy.stack.tasks.run(PING).value["status"]]
+    before, after = landed(fault, copy)
+    assert copy.stack.worker.alive
+    told.append(copy.stack.tasks.run(PING).value["status"])
+    assert told == ["ok", "odd"]
+    assert before.startswith("system/tasks/housekeeping.py sha256:")
+    assert before != after
+
+
+def test_source_fault_that_cannot_be_imported_is_refused(make_copy: MakeCopy) -> None:
+    """Unless the fault says that it breaks the import, it has not landed."""
+    broken = source("broken", "system/health.py", append="raise RuntimeError('no')")
+    with pytest.raises(HarnessError, match=r"import of the changed system\.health: got .*no"):
+        broken.inject(make_copy(broken))
+    meant = source("meant", "system/health.py", append="raise RuntimeError('no')", imports=False)
+    before, after = landed(meant, make_copy(meant))
+    assert before != after
+
+
+def test_harness_fault_changes_a_copy_of_the_harness(make_copy: MakeCopy) -> None:
+    """The changed module is imported from the copy, and ours is as it was."""
+    fault = source("h", "evidence/verdict.py", append="CHANGED = True", tree="harness")
+    copy = make_copy(fault)
+    before, after = landed(fault, copy)
+    assert before != after
+    seen = "import evidence.verdict; print(hasattr(evidence.verdict, 'CHANGED'))"
+    assert copy.run_python(seen, tree="harness").output.strip() == "True"
+    from evidence import verdict
+
+    assert not hasattr(verdict, "CHANGED")
+
+
+def test_file_fault_changes_a_copy_of_the_project(brought_up: BringUp, make_copy: MakeCopy) -> None:
+    """A workflow is changed in the copy, and the project's own stays."""
+    path = ".github/workflows/gates.yml"
+    original = (brought_up.sut.folder / path).read_bytes()
+    fault = file("more", path, append="# more")
+    copy = make_copy(fault)
+    before, after = landed(fault, copy)
+    assert before != after
+    assert (copy.sut.folder / path).read_bytes() != original
+    assert (brought_up.sut.folder / path).read_bytes() == original
+
+
+REVISION = "migrations/versions/celery_foundation/celery_0001_broker_and_results.py"
+
+
+def test_migration_fault_makes_the_database_anew(make_copy: MakeCopy) -> None:
+    """What the changed revision leaves out is missing in the copy's database."""
+    look = "SELECT indexname FROM pg_indexes WHERE indexname = 'ix_kombu_message_visible'"
+    index = "CREATE INDEX ix_kombu_message_visible ON kombu_message (visible);\n"
+    fault = migration("no-index", REVISION, index, "", landing=look)
+    before, after = landed(fault, make_copy(fault))
+    assert ("ix_kombu_message_visible" in before, after) == (True, "()")
+
+
+def test_migration_fault_that_cannot_be_run_is_refused(make_copy: MakeCopy) -> None:
+    """A database that could not be made shows nothing of the claim."""
+    fault = migration(
+        "broken", REVISION, function="upgrade", body="raise ValueError('no')", landing="SELECT 1"
+    )
+    copy = make_copy(fault)
+    with pytest.raises(HarnessError, match="migrations: got exit 1, expected 0: .*no"):
+        fault.inject(copy)
+
+
+@pytest.mark.parametrize("act", ["kill", "pause", "stop", "exhaust"])
+def test_process_fault_keeps_the_worker_from_answering(make_copy: MakeCopy, act: str) -> None:
+    """A ping came back before, and does not after; nobody starts another worker."""
+    fault = process("gone", act)  # type: ignore[arg-type]
+    copy = make_copy(fault)
+    before, after = landed(fault, copy)
+    assert before.endswith("runs, a ping comes back")
+    assert after.endswith("a ping stays unanswered")
+    assert ("ended with" in after) == (act in ("kill", "stop"))
+    if act == "pause":
+        copy.stack.worker.resume()
+
+
+@pytest.mark.parametrize(
+    ("act", "seen"),
+    [("away", "refused"), ("silent", "silent"), ("slow", "answered late"), ("cut", "reset")],
+)
+def test_network_fault_stands_between_system_and_server(
+    make_copy: MakeCopy, act: str, seen: str
+) -> None:
+    """The system's side sees the fault while the harness goes on to see the database."""
+    fault = network("n", act)  # type: ignore[arg-type]
+    copy = make_copy(fault)
+    assert copy.stack.worker.alive
+    assert answers(copy, 10.0)
+    before, after = landed(fault, copy)
+    assert before.endswith("a connection is answered")
+    assert after.endswith(f"a connection is {seen}")
+    assert SqlProbe(copy.bring_up.recorder, copy.stack.dsn).query("SELECT 1").count == 1

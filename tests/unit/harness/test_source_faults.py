@@ -1,0 +1,110 @@
+"""Changes to code that apply exactly once, or are refused."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from evidence.errors import BadInputError
+from harness.errors import HarnessError
+from harness.faults.file import file
+from harness.faults.source import change_file, source
+from harness.faults.text import Addition, Body, Replacement
+
+CODE = '''"""A module."""
+
+if True:
+    def free(a):
+        """Say one."""
+        return a
+
+class Health:
+    @property
+    def ask(self):
+        first = 1
+        return first
+
+    def ask_again(self): return 2
+'''
+
+
+def test_replacement_takes_the_one_place() -> None:
+    """A text that stands there once is replaced."""
+    assert Replacement(before="first = 1", after="first = 2").apply(CODE).count("first = 2") == 1
+
+
+@pytest.mark.parametrize(("before", "count"), [("no such text", 0), ("return", 3)])
+def test_replacement_that_fits_another_number_of_places_is_refused(before: str, count: int) -> None:
+    """None is no change, and several are more than one."""
+    with pytest.raises(HarnessError, match=f"got {count} of .*expected exactly 1"):
+        Replacement(before=before, after="x").apply(CODE)
+
+
+@pytest.mark.parametrize("function", ["free", "Health.ask"])
+def test_body_replaces_that_of_one_function_and_nothing_else(function: str) -> None:
+    """Decorators, signature and neighbours stay, at any depth."""
+    changed = Body(function=function, body="x = 41\nreturn x + 1").apply(CODE)
+    namespace: dict[str, object] = {}
+    exec(compile(changed, "changed", "exec"), namespace)
+    told = eval({"free": "free(7)", "Health.ask": "Health().ask"}[function], namespace)
+    other = eval({"free": "Health().ask", "Health.ask": "free(7)"}[function], namespace)
+    assert told == 42
+    assert other in (1, 7)
+
+
+@pytest.mark.parametrize("function", ["ask", "Health.free", "Health"])
+def test_body_of_a_function_that_is_not_there_is_refused(function: str) -> None:
+    """A method is named with its class; a class is no function."""
+    with pytest.raises(HarnessError, match=f"got 0 functions {function}"):
+        Body(function=function, body="pass").apply(CODE)
+
+
+def test_addition_stands_at_the_end() -> None:
+    """What is added runs last, whatever its indentation was."""
+    changed = Addition(lines="\n        Health.ask = 3\n").apply(CODE)
+    namespace: dict[str, object] = {}
+    exec(compile(changed, "changed", "exec"), namespace)
+    assert eval("Health.ask", namespace) == 3
+
+
+def test_changed_file_looks_newer_than_its_compiled_form(tmp_path: Path) -> None:
+    """A compiled file is told from its source by whole seconds and size: the change must show."""
+    path = tmp_path / "m.py"
+    path.write_text("x = 1\n")
+    before = path.stat()
+    change_file(path, Replacement(before="x = 1", after="x = 2"))
+    after = path.stat()
+    assert after.st_size == before.st_size
+    assert int(after.st_mtime) > int(before.st_mtime)
+    assert os.listdir(tmp_path) == ["m.py"]
+
+
+def test_missing_file_is_refused(tmp_path: Path) -> None:
+    """A fault on a file that is not there did not land."""
+    with pytest.raises(HarnessError, match=r"got no m\.py in the copy"):
+        change_file(tmp_path / "m.py", Addition(lines="x"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"before": "a", "after": "a"},
+        {"before": "a", "append": "b"},
+        {"before": "a", "function": "f", "body": "pass"},
+    ],
+)
+def test_fault_that_names_no_change_or_several_is_refused(change: dict[str, str]) -> None:
+    """It is said when the gate is read, not when the proof runs."""
+    with pytest.raises(BadInputError, match="expected one of before with another after"):
+        source("broken", "m.py", **change)  # type: ignore[arg-type]
+
+
+def test_description_names_file_and_change() -> None:
+    """A reader sees where, what was there and what is there now."""
+    told = source("s", "m.py", "a = 1", "a = 2").describe()
+    assert told == "in m.py: replace\na = 1\nby\na = 2"
+    assert "body of f:\nreturn 1" in source("s", "m.py", function="f", body="return 1").describe()
+    assert file("f", "w.yml", "if: always()\n", "").describe().endswith("by\n(nothing)")
