@@ -39,8 +39,10 @@ def run_gates(tmp_path: Path, sut: Sut) -> Callable[..., Miniature]:
     return run
 
 
-def run_command(command: list[str], *, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end, both streams together."""
+def run_command(
+    command: list[str], *, folder: Path, limit_s: float = RUN_LIMIT_S
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end, both streams together; it is killed past the limit."""
     return subprocess.run(
         command,
         cwd=folder,
@@ -48,7 +50,7 @@ def run_command(command: list[str], *, folder: Path) -> subprocess.CompletedProc
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
-        timeout=RUN_LIMIT_S,
+        timeout=limit_s,
     )
 
 

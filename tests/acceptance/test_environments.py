@@ -1,0 +1,125 @@
+"""The environments and the versions of PostgreSQL agree: what one shows is so in the others.
+
+Every gate of the system is judged in each, without proofs. The gates about the harness itself and
+about CI stay out: they run where the harness does, whatever the environment.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from evidence.catalogue import load_catalogue
+from gates.taxonomy.miniature import Miniature, read_miniature
+from harness.environments.engine import find_engine
+from harness.errors import EnvironmentProblemError
+from tests.acceptance.agreement import disagreements, outcomes
+from tests.acceptance.conftest import ROOT, run_command
+
+LEFT_OUT = ("ci", "taxonomy")
+INCOMPLETE = 100
+"""The status of a run without proofs in which nothing is red."""
+
+LIMIT_S = 900.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where the gates are judged."""
+
+    environment: str
+    major: str
+    """PostgreSQL's major version."""
+    options: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.environment}-{self.major}"
+
+
+PLACES = (
+    Place(environment="embedded", major="16", options=("--postgres-version", "16")),
+    Place(environment="embedded", major="18", options=("--postgres-version", "18")),
+    Place(
+        environment="containers", major="15", options=("--postgres-image", "postgres:15-bookworm")
+    ),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """What the gates came to in a place."""
+
+    ran: Miniature
+    bundle: Path
+
+
+Judge = Callable[[Place], Judged]
+
+
+@pytest.fixture(scope="session")
+def judge(tmp_path_factory: pytest.TempPathFactory) -> Judge:
+    """Judges the gates in a place, once however often it is asked."""
+    done: dict[Place, Judged] = {}
+
+    def once(place: Place) -> Judged:
+        """Return what was found there, at first by looking."""
+        skip_where_missing(place)
+        if place not in done:
+            done[place] = judge_gates(place, tmp_path_factory.getbasetemp() / str(place))
+        return done[place]
+
+    return once
+
+
+def judge_gates(place: Place, out: Path) -> Judged:
+    """Run every gate of the system without proofs; its bundle is under the folder `out`."""
+    tests = (ROOT / "gates").glob("*/test_*.py")
+    gates = sorted({test.parent.name for test in tests} - set(LEFT_OUT))
+    command = [sys.executable, "-m", "pytest", *(f"gates/{gate}" for gate in gates)]
+    command += ["--no-falsify", "-q", "-p", "no:cacheprovider", "-n", "2"]
+    command += ["--environment", place.environment, *place.options]
+    command += ["--evidence-out", str(out / "reports")]
+    ran = run_command(command, folder=ROOT, limit_s=LIMIT_S)
+    told = read_miniature(out, exit_status=ran.returncode, output=ran.stdout)
+    assert told.run, f"{place}: got no bundle, expected one\n{ran.stdout}"
+    return Judged(ran=told, bundle=out / "reports" / "latest")
+
+
+def skip_where_missing(place: Place) -> None:
+    """Skip what needs a place that this machine has not; what was not run never passes."""
+    if place.environment == "containers":
+        try:
+            find_engine()
+        except EnvironmentProblemError as error:
+            pytest.skip(f"{place} was not run: {error}")
+
+
+@pytest.mark.parametrize("place", PLACES, ids=str)
+def test_every_criterion_passes_on_this_version(place: Place, judge: Judge) -> None:
+    """Each criterion of these gates passes, in a bundle that names the server's own version."""
+    ran = judge(place).ran
+    where = ran.run["environment"]
+    assert where["kind"] == place.environment
+    assert re.fullmatch(rf"{place.major}\.\d+", where["postgres"]), "as the server tells it"
+    expected = [
+        one.id
+        for one in load_catalogue(ROOT / "gates" / "criteria.toml").criteria
+        if one.gate not in LEFT_OUT
+    ]
+    told = {one: ran.judged(one) for one in expected}
+    assert told == dict.fromkeys(expected, ("pass", None)), ran.output
+    assert ran.exit_status == INCOMPLETE, ran.output
+
+
+@pytest.mark.parametrize(("one", "other"), list(itertools.combinations(PLACES, 2)), ids=str)
+def test_two_places_agree_on_every_criterion(one: Place, other: Place, judge: Judge) -> None:
+    """Outcome and cause of each criterion are the same on both, whatever they are."""
+    told = outcomes(judge(one).bundle), outcomes(judge(other).bundle)
+    assert set(told[0].values()) > {"notselected (None)"}, "premise: something was judged"
+    assert disagreements(*told) == []
