@@ -57,10 +57,14 @@ def test_sql_fault_lands_in_the_copy_alone(brought_up: BringUp, make_copy: MakeC
 
 
 def test_settings_fault_is_seen_in_a_process(make_copy: MakeCopy) -> None:
-    """The variable is read from a process that was started with it."""
-    fault = settings("loud", {"LOUD": "yes"})
-    before, after = landed(fault, make_copy(fault))
-    assert (before, after) == ('{"LOUD": null}', '{"LOUD": "yes"}')
+    """The variable is in the environment of a worker that starts afterwards, and was not before."""
+    fault = settings("loud", {"LOUD": "{gates}/x"})
+    copy = make_copy(fault)
+    assert copy.stack.start_worker().environment("LOUD") is None
+    before, after = landed(fault, copy)
+    gates = copy.stack.around.gates
+    assert (before, after) == ('{"LOUD": null}', f'{{"LOUD": "{gates}/x"}}')
+    assert copy.stack.start_worker().environment("LOUD") == f"{gates}/x"
 
 
 def test_source_fault_changes_what_the_worker_runs(make_copy: MakeCopy) -> None:
@@ -132,7 +136,7 @@ def test_migration_fault_that_cannot_be_run_is_refused(make_copy: MakeCopy) -> N
         "broken", REVISION, function="upgrade", body="raise ValueError('no')", landing="SELECT 1"
     )
     copy = make_copy(fault)
-    with pytest.raises(HarnessError, match="migrations: got exit 1, expected 0: .*no"):
+    with pytest.raises(HarnessError, match=r"migrations: got exit 1, expected 0: .*no"):
         fault.inject(copy)
 
 

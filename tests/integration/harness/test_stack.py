@@ -9,8 +9,6 @@ import pytest
 
 from harness.bringup import BringUp
 from harness.errors import EnvironmentProblemError, HarnessError, NotReadyError
-from harness.faults.settings import settings
-from harness.faults.sql import sql
 from harness.probes.sql import Refused
 from harness.probes.tasks import EagerModeError
 from harness.stack import Stack
@@ -111,28 +109,6 @@ def test_sql_on_a_database_that_is_gone_is_an_environment_problem(own: Stack) ->
     """A connection that cannot be made is not the system's fault."""
     with pytest.raises(EnvironmentProblemError, match="PostgreSQL, as superuser"):
         own.sql_on("no_such_database").query("SELECT 1")
-
-
-def test_sql_fault_is_seen_to_land(own: Stack) -> None:
-    """The fingerprint of the changed object differs afterwards; without a change it does not."""
-    fault = sql(
-        "no-force", "ALTER TABLE attribution_events NO FORCE ROW LEVEL SECURITY",
-        landing="SELECT relforcerowsecurity FROM pg_class WHERE relname = 'attribution_events'",
-    )  # fmt: skip
-    before = fault.fingerprint(own)
-    assert fault.fingerprint(own) == before
-    fault.inject(own)
-    assert fault.fingerprint(own) != before
-
-
-def test_settings_fault_reaches_a_worker_that_starts_afterwards(own: Stack) -> None:
-    """The variable is in the environment of the real process, and was not before."""
-    fault = settings("answer", {"GATEPROOF_TEST": "{gates}/x"})
-    before = fault.fingerprint(own)
-    assert own.start_worker().environment("GATEPROOF_TEST") is None
-    fault.inject(own)
-    assert fault.fingerprint(own) != before
-    assert own.start_worker().environment("GATEPROOF_TEST") == f"{own.around.gates}/x"
 
 
 def test_passwords_of_the_run_never_reach_a_capture(own: Stack, brought_up: BringUp) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -78,7 +77,7 @@ def test_changed_file_looks_newer_than_its_compiled_form(tmp_path: Path) -> None
     after = path.stat()
     assert after.st_size == before.st_size
     assert int(after.st_mtime) > int(before.st_mtime)
-    assert os.listdir(tmp_path) == ["m.py"]
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_missing_file_is_refused(tmp_path: Path) -> None:
