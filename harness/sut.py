@@ -36,6 +36,10 @@ _DSN_FORMS = "postgresql|postgresql+asyncpg|postgresql+psycopg2|postgresql+psyco
 DsnForm = Annotated[str, Field(pattern=f"^({_DSN_FORMS})$".replace("+", r"\+"))]
 
 
+InnerFolder = Annotated[str, Field(pattern=r"^(/\w[\w.-]*)+$")]
+"""Absolute path of a folder in an image, without `..`."""
+
+
 class Celery(Section):
     """The Celery app."""
 
@@ -231,6 +235,9 @@ class Image(Section):
     """Where `Sut.root` is inside the image."""
     python: str = "python"
     """The interpreter inside the image: what ``{python}`` stands for there."""
+    volumes: tuple[InnerFolder, ...] = ()
+    """Folders of the image, owned by its user, that processes may write beside ``/tmp``; what they
+    write outlives them, is there for the next, and goes with the run."""
 
 
 class Sut(Section):

@@ -50,6 +50,7 @@ class ContainerLauncher:
     Args:
         engine: where.
         image: id of the system's image.
+        volumes: folders in the image that processes may write; one volume each for all of them.
         root: the system's folder here.
         folder: the same in the image.
         python: the interpreter in the image.
@@ -63,6 +64,7 @@ class ContainerLauncher:
         engine: Engine,
         *,
         image: str,
+        volumes: Sequence[str],
         root: Path,
         folder: str,
         python: str,
@@ -71,6 +73,9 @@ class ContainerLauncher:
     ) -> None:
         self._engine = engine
         self._image = image
+        self._volumes = {
+            engine.new_volume().name: {"bind": place, "mode": "rw"} for place in volumes
+        }
         self._root = root
         self._folder = folder
         self._python = python
@@ -114,7 +119,7 @@ class ContainerLauncher:
             ports={PORT: None},
             beside=beside.container if isinstance(beside, ContainerProcess) else None,
             working_dir=self._inside(folder),
-            volumes=_read_only(self._mounts(env, folder)),
+            volumes={**_read_only(self._mounts(env, folder)), **self._volumes},
             **LIMITS,
             **SEALED,
         )
@@ -170,7 +175,7 @@ class ContainerLauncher:
                 ["sleep", "infinity"],
                 env={},
                 init=True,  # somebody has to reap what a killed command leaves
-                volumes=_read_only(mounts),
+                volumes={**_read_only(mounts), **self._volumes},
                 **LIMITS,
                 **SEALED,
             )

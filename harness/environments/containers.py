@@ -164,6 +164,7 @@ class Containers:
         launcher = ContainerLauncher(
             self._engine,
             image=image.id,
+            volumes=how.volumes if how else (),
             root=self._sut.folder,
             folder=how.folder if how else str(image.attrs["Config"].get("WorkingDir") or "/"),
             python=how.python if how else "python",

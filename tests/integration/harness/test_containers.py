@@ -160,6 +160,26 @@ def test_container_of_a_worker_has_no_more_than_it_needs(inside: Stack) -> None:
     assert b"Read-only file system" in wrote.output
 
 
+def test_volume_of_the_system_keeps_what_a_killed_worker_wrote(inside: Stack) -> None:
+    """The root refuses a write, the volume takes one, and the next process finds it."""
+    assert inside.sut.image is not None
+    folder = inside.sut.image.volumes[0]
+    beside, kept = f"{Path(folder).parent}/written", f"{folder}/{secrets.token_hex(4)}"
+    container = inside.worker.process.container  # type: ignore[attr-defined]
+    refused = container.exec_run(["touch", beside])
+    assert (refused.exit_code, b"Read-only file system" in refused.output) == (1, True)
+    wrote = container.exec_run(["/bin/sh", "-c", f"echo told > {kept}"])
+    assert (wrote.exit_code, wrote.output) == (0, b"")
+    inside.worker.kill()
+    inside.worker.dispose()
+    read = "import pathlib, sys; print(pathlib.Path(sys.argv[1]).read_text(), end='')"
+    words = [sys.executable, "-c", read, kept]
+    assert inside.process.run(words, env={}, folder=inside.sut.folder).output == "told\n"
+    with inside.running_worker() as next_one:
+        found = next_one.process.container.exec_run(["cat", kept])  # type: ignore[attr-defined]
+    assert found.output == b"told\n"
+
+
 def test_worker_on_the_port_of_another_is_refused_it(inside: Stack) -> None:
     """Beside another worker it shares that one's ports, and ends."""
     with inside.running_worker(beside=inside.worker) as other:
@@ -224,7 +244,7 @@ def test_environment_in_containers_leaves_nothing_behind(make: MakeContainers) -
     launcher = environment.launcher
     launcher.start("sleeper", ["sleep", "600"], env={}, folder=ROOT)
     name = environment.folder.name
-    assert len(left_behind(name)) >= 5, "premise: server, bench, sleeper, volume, network"
+    assert len(left_behind(name)) >= 6, "premise: server, bench, sleeper, 2 volumes, network"
     environment.dispose()
     assert left_behind(name) == []
     assert not environment.folder.exists()

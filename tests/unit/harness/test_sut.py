@@ -45,6 +45,7 @@ def test_sut_digest_follows_the_files_content(tmp_path: Path) -> None:
         ("concurrency = 2", "concurrency = 0", "worker.concurrency: got 0"),
         ('stop_signal = "SIGTERM"', 'stop_signal = "TERM"', "worker.stop_signal: got 'TERM'"),
         ('app = "system.app:app"', 'app = "system.app"', "celery.app: got 'system.app'"),
+        ('volumes = ["/var', 'volumes = ["../var', "image.volumes.0: got '../var"),
         ("[roles]", "[roles", "is no TOML"),
     ],
 )
