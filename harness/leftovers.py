@@ -12,12 +12,14 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import IO, TypeVar
 
 import psutil
 
+from harness.errors import EnvironmentProblemError
 from harness.wait import wait_until
 
 LABEL = "GATEPROOF_RUN"
@@ -29,6 +31,11 @@ ENGINE_MARK = "engine"
 
 LOCK = "gateproof.lock"
 END_DEADLINE_S = 20.0
+ENGINE_DEADLINE_S = 60.0
+QUIET_LOOKS, LOOK_S = 4, 0.5
+"""An engine goes on with what it was asked, also by one who was killed since: a network comes up to
+0.15 s later on an idle machine, and a container that only half exists refuses to go."""
+
 
 T = TypeVar("T")
 
@@ -93,11 +100,7 @@ def remove(folder: Path) -> int:
         _ask(process.kill, None)
     wait_until(lambda: processes_of(folder), lambda left: not left, deadline_s=END_DEADLINE_S / 2)
     if (folder / ENGINE_MARK).exists():
-        from harness.environments.engine import Engine  # (only here: its libraries are slow)
-
-        engine = Engine(run=folder.name)
-        engine.remove_all()
-        engine.close()
+        _clear_engine(folder.name)
     shutil.rmtree(folder, ignore_errors=True)
     return len(found)
 
@@ -113,6 +116,39 @@ def session_of(leader: int) -> Iterator[psutil.Process]:
             yield psutil.Process(pid)
         except psutil.NoSuchProcess:
             continue
+
+
+def _clear_engine(run: str) -> None:
+    """Remove what a dead run has on the engine until nothing more has come for a while.
+
+    Raises:
+        EnvironmentProblemError: something is still there, or the engine refused to the end.
+
+    """
+    from harness.environments.engine import Engine  # (only here: its libraries are slow)
+
+    with closing(Engine(run=run)) as engine:
+        quiet = 0
+
+        def look() -> int:
+            nonlocal quiet
+            try:
+                quiet = 0 if engine.remove_all() else quiet + 1
+            except EnvironmentProblemError:
+                quiet = 0
+            return quiet
+
+        done = wait_until(
+            look,
+            lambda looks: looks >= QUIET_LOOKS,
+            deadline_s=ENGINE_DEADLINE_S,
+            interval_s=LOOK_S,
+        )
+        if done < QUIET_LOOKS and (left := engine.remove_all()):
+            raise EnvironmentProblemError(
+                f"clean-up of {run}: got {left} more things on the engine after "
+                f"{ENGINE_DEADLINE_S:g} s, expected none; run gateproof clean again"
+            )
 
 
 def _belongs(process: psutil.Process, folder: Path) -> bool:

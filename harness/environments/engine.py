@@ -222,8 +222,11 @@ class Engine:
                     f"docker pull or docker load, or name another with {option}"
                 ) from error
 
-    def remove_all(self) -> None:
+    def remove_all(self) -> int:
         """Remove every container, volume and network of this run.
+
+        Returns:
+            How many there were. What the engine is still making may come after.
 
         Raises:
             EnvironmentProblemError: the engine refused.
@@ -234,13 +237,16 @@ class Engine:
             containers = self.client.containers.list(all=True, filters=filters, sparse=True)
             with ThreadPoolExecutor(max_workers=REMOVERS) as pool:
                 list(pool.map(remove_container, containers))
-            for volume in self.client.volumes.list(filters=filters):
+            volumes = self.client.volumes.list(filters=filters)
+            for volume in volumes:
                 with suppress(NotFound):
                     volume.remove(force=True)
-            for network in self.client.networks.list(filters=filters):
+            networks = self.client.networks.list(filters=filters)
+            for network in networks:
                 with suppress(NotFound):
                     network.remove()
         self._network = None
+        return len(containers) + len(volumes) + len(networks)
 
     def close(self) -> None:
         """Let go of the connection."""

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import secrets
+import socket
 import sys
+import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from testcontainers.core.docker_client import get_docker_host
 
 from evidence.journal import Journal
 from evidence.redaction import Redactor
@@ -17,11 +22,11 @@ from harness.bringup import BringUp
 from harness.choice import decide
 from harness.environments.container_process import status_of
 from harness.environments.containers import Containers
-from harness.environments.engine import RUN_LABEL, Engine, find_engine
+from harness.environments.engine import DEFAULT_HOST, LOCAL, RUN_LABEL, Engine, find_engine
 from harness.environments.image import build_arguments, context_digest, read_context, system_image
 from harness.environments.interface import CanCut, CanKillChild, CanRestart, require
 from harness.errors import EnvironmentProblemError, HarnessError
-from harness.leftovers import remove
+from harness.leftovers import ENGINE_MARK, remove
 from harness.probes.recorder import Recorder
 from harness.stack import Stack
 from harness.sut import Sut, load_sut
@@ -257,6 +262,34 @@ def test_leftovers_on_the_engine_are_found_by_the_folder(make: MakeContainers) -
     assert left_behind(environment.folder.name)
     remove(environment.folder)
     assert left_behind(environment.folder.name) == []
+
+
+def ask_and_go(path: str, asked: dict[str, object]) -> None:
+    """Ask a local engine for something and be gone before it answers, as one who is killed is."""
+    host = get_docker_host() or DEFAULT_HOST
+    if not host.startswith(LOCAL):
+        pytest.skip(f"{host}: no engine of this machine")
+    body = json.dumps(asked)
+    head = f"POST {path} HTTP/1.1\r\nHost: engine\r\nContent-Type: application/json\r\n"
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(host.removeprefix(LOCAL))
+        client.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
+
+
+def test_what_an_engine_finishes_late_is_removed_too(make: MakeContainers) -> None:
+    """What a run asked for as it was killed comes after the first look, and goes all the same."""
+    environment = make()
+    name = environment.folder.name
+    (environment.folder / ENGINE_MARK).touch()
+    begun = int(time.time())
+    ask_and_go("/networks/create", {"Name": name, "Labels": {RUN_LABEL: name}})
+    remove(environment.folder)
+    with closing(Engine(run=name)) as engine:
+        filters = {"type": "network", "event": "create", "network": name}
+        until = int(time.time()) + 1
+        made = engine.client.api.events(since=begun, until=until, filters=filters, decode=True)
+        assert len(list(made)) == 1, "premise: the engine made it"
+    assert left_behind(name) == []
 
 
 def test_bring_up_that_fails_leaves_nothing_behind(make: MakeContainers) -> None:
