@@ -186,12 +186,10 @@ class StateEvent(Entry):
     detail: str = ""
 
 
-class ProofEvent(Entry):
-    """One falsifier's story: baseline, fault, landing, red."""
+class Story(Entry):
+    """What a proof went through: baseline, fault, landing, red."""
 
-    kind: Literal["proof"] = "proof"
     item: str
-    criterion: CriterionId
     falsifier: str
     fault_kind: str
     fault: str
@@ -205,11 +203,37 @@ class ProofEvent(Entry):
     """Why the fault could not be injected or looked at; empty when it could."""
     baseline: str = "not run"
     """``pass``, or the outcome and message that the baseline had instead."""
+    baseline_runs: Annotated[int, Field(ge=0)] = 0
+    """How often the check was seen green on the copy before the fault."""
     faulted: str = "not run"
     """``pass``, or ``<category>: <message>`` of what the check said under the fault."""
     faulted_category: str = "none"
     restoration: str = ""
     """How the copy was thrown away."""
+
+
+class ProofEvent(Story):
+    """The story of a check and one of its own falsifiers."""
+
+    kind: Literal["proof"] = "proof"
+    criterion: CriterionId
+
+
+class CellEvent(Story):
+    """The story of a check and a falsifier of another criterion of its gate."""
+
+    kind: Literal["cell"] = "cell"
+    criterion: CriterionId
+    owner: CriterionId
+    """The criterion that the falsifier belongs to."""
+
+
+class SelfProofEvent(Story):
+    """The story of a specimen: a check and a fault of which it is known what must come out."""
+
+    kind: Literal["self-proof"] = "self-proof"
+    specimen: str
+    criterion: None = None
 
 
 class RunEvent(Entry):
@@ -221,7 +245,8 @@ class RunEvent(Entry):
 
 
 Record = Annotated[
-    Observation | PhaseEvent | StateEvent | ProofEvent | RunEvent, Field(discriminator="kind")
+    Observation | PhaseEvent | StateEvent | ProofEvent | CellEvent | SelfProofEvent | RunEvent,
+    Field(discriminator="kind"),
 ]
 RECORD: TypeAdapter[Record] = TypeAdapter(Record)
 
@@ -242,6 +267,31 @@ class Proof(Value):
     landed: bool
     record: str
     """Path of the proof's record, relative to ``data/``."""
+
+
+class Specimen(Value):
+    """What came out of a proof of which it is known what must come out."""
+
+    name: str
+    wanted: Falsification
+    result: Falsification
+    message: str
+
+
+CellResult = Literal["killed", "survived", "broken", "void"]
+
+
+class Cell(Value):
+    """What one check made of one falsifier of its gate."""
+
+    criterion: CriterionId
+    """The check's."""
+    owner: CriterionId
+    """The falsifier's."""
+    falsifier: str
+    result: CellResult
+    """Red by an assertion; green; red by anything else; or no fault was seen on a green copy."""
+    message: str
 
 
 class Verdict(Value):
@@ -304,6 +354,10 @@ class Timing(Value):
     proofs_s: float
 
 
+Extent = Literal["all", "some", "none"]
+"""Which proofs a run was asked for."""
+
+
 class Run(Value):
     """The whole of ``run.json``."""
 
@@ -314,6 +368,11 @@ class Run(Value):
     exit_status: int
     reasons: tuple[str, ...]
     """Why it is not released, one line each; empty when it is."""
+    falsify: Extent
+    pytest_status: int
+    """pytest's own exit status."""
+    defects: tuple[str, ...]
+    """Harness defects that belong to no criterion."""
     started: AwareDatetime
     ended: AwareDatetime
     environment: EnvironmentReport | None
@@ -321,7 +380,11 @@ class Run(Value):
     bindings: Bindings
     catalogue_digest: Digest
     timing: Timing
+    self_proof: tuple[Specimen, ...]
+    """That the harness itself can tell a check that cannot fail; empty where nothing was proven."""
     criteria: tuple[Verdict, ...]
+    matrix: tuple[Cell, ...] = ()
+    """Every check of a gate against every falsifier of that gate, where that was asked for."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", use_attribute_docstrings=True, populate_by_name=True

@@ -24,22 +24,16 @@ from evidence.model import (
     Proof,
     ProofEvent,
     Record,
-    Result,
     RunEvent,
     StateEvent,
     Verdict,
     Waiver,
 )
+from evidence.proof import has_landed, judge_proof
 
 CHECK = "check"
 PHASES = ("setup", "call", "teardown")
 PROOF_PREFIX = "proof:"
-
-RELEASED, VIOLATION, INCOMPLETE, ENVIRONMENT, HARNESS = 0, 1, 100, 102, 103
-"""Exit statuses of a run that pytest itself has nothing to say about."""
-
-PYTEST_OWN = (2, 3, 4, 5)
-"""Interrupted, internal error, bad input, nothing collected: they win over all of ours."""
 
 _WORST_FIRST = (
     Falsification.BLIND,
@@ -67,15 +61,6 @@ class Judgement:
     outcome: Outcome
     cause: Cause | None
     message: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class RollUp:
-    """What a run comes to."""
-
-    result: Result
-    exit_status: int
-    reasons: tuple[str, ...]
 
 
 def derive(
@@ -169,76 +154,6 @@ def _observed(own: Sequence[Record], setup: PhaseEvent, call: PhaseEvent) -> boo
     )
 
 
-def judge_proof(event: ProofEvent | None, *, broken: str = "") -> tuple[Falsification, str]:
-    """Judge one falsifier's story.
-
-    Args:
-        event: its record, or None where none was written.
-        broken: why its set-up or clean-up broke, or its record is missing; empty when all is well.
-
-    Returns:
-        The falsification, and the message to show: what the check said, or why it is void.
-
-    """
-    if broken:
-        return Falsification.VOID, f"the proof broke before its end: {broken}"
-    if event is None:
-        return Falsification.UNPROVEN, "did not run"
-    if event.baseline == event.faulted == "pass" and _landed(event):
-        return Falsification.BLIND, "the check stayed green under the fault"
-    why_void = _why_void(event)
-    if why_void:
-        return Falsification.VOID, why_void
-    return Falsification.PROVEN, _first_line(event.faulted)
-
-
-def _why_void(event: ProofEvent) -> str:
-    """Return which step did not happen as it must; empty when all did."""
-    if event.baseline != "pass":
-        return f"baseline was not green: {event.baseline}"
-    if event.refusal:
-        return f"the fault could not be injected: {event.refusal}"
-    if not _landed(event):
-        return f"the fault did not land: the fingerprint stayed {event.fingerprint_after!r}"
-    if event.faulted_category != "assertion":
-        return f"red by {event.faulted_category}, not by an assertion: {event.faulted}"
-    said = _first_line(event.faulted)  # what follows it is pytest's own
-    if event.expected not in said:
-        return f"red for another reason: expected {event.expected!r} in {said!r}"
-    return ""
-
-
-def _first_line(message: str) -> str:
-    return message.splitlines()[0] if message else ""
-
-
-def roll_up(
-    verdicts: Sequence[Verdict],
-    *,
-    pytest_status: int = 0,
-    defects: Sequence[str] = (),
-    falsify: bool = True,
-) -> RollUp:
-    """Roll verdicts up to a result and an exit status; the worst one wins.
-
-    Args:
-        verdicts: one for every criterion of the catalogue.
-        pytest_status: pytest's own exit status; 2 to 5 win over everything.
-        defects: harness defects that belong to no criterion.
-        falsify: whether proofs were asked for; without them the result is incomplete.
-
-    """
-    statuses = {reason: status for status, reason in _reasons(verdicts, defects, falsify=falsify)}
-    exit_status = _worst(statuses.values())
-    if pytest_status in PYTEST_OWN:
-        exit_status = pytest_status
-    return RollUp(
-        result=_result(verdicts, exit_status, falsify=falsify),
-        exit_status=exit_status,
-        reasons=tuple(statuses),
-    )
-
-
 def worst_falsification(results: Iterable[Falsification]) -> Falsification:
     """Return the worst of several; no proof at all is `unproven`."""
     found = set(results) or {Falsification.UNPROVEN}
@@ -326,14 +241,18 @@ def _proofs(
         return ()
     own = [r for r in records if not isinstance(r, RunEvent | StateEvent)]
     own = [r for r in own if r.criterion == criterion]
-    return tuple(_proof(criterion, name, own) for name in binding.falsifiers)
+    events = [r for r in own if isinstance(r, ProofEvent)]
+    seen_again = not events or any(event.baseline_runs > 1 for event in events)
+    once = "" if seen_again else "no proof showed that the check bears a second run"
+    return tuple(_proof(criterion, name, own, doubt=once) for name in binding.falsifiers)
 
 
-def _proof(criterion: str, name: str, records: Sequence[Record]) -> Proof:
+def _proof(criterion: str, name: str, records: Sequence[Record], *, doubt: str) -> Proof:
     events = [r for r in records if isinstance(r, ProofEvent) and r.falsifier == name]
     event = events[0] if events else None
     phases = [r for r in records if isinstance(r, PhaseEvent) and r.part == f"{PROOF_PREFIX}{name}"]
-    result, message = judge_proof(event, broken=_what_broke(events, phases))
+    broken = _what_broke(events, phases) or (doubt if event else "")
+    result, message = judge_proof(event, broken=broken)
     return Proof(
         falsifier=name,
         kind=event.fault_kind if event else "",
@@ -341,7 +260,7 @@ def _proof(criterion: str, name: str, records: Sequence[Record]) -> Proof:
         result=result,
         expected=event.expected if event else "",
         message=message,
-        landed=event is not None and _landed(event),
+        landed=event is not None and has_landed(event),
         record=f"proofs/{criterion}/{name}.json" if event else "",
     )
 
@@ -354,95 +273,8 @@ def _what_broke(events: Sequence[ProofEvent], phases: Sequence[PhaseEvent]) -> s
     return (raised[0].message or raised[0].category) if raised else ""
 
 
-def _landed(event: ProofEvent) -> bool:
-    after = event.fingerprint_after
-    return after is not None and after != event.fingerprint_before
-
-
 def _duration_s(item: str | None, records: Iterable[Record]) -> float:
     phases = (
         r for r in records if isinstance(r, PhaseEvent) and r.item == item and r.part == CHECK
     )
     return round(sum(phase.duration_s for phase in phases), 6)
-
-
-# --- the run ---------------------------------------------------------------------------------
-
-
-def _reasons(
-    verdicts: Sequence[Verdict], defects: Sequence[str], *, falsify: bool
-) -> Iterable[tuple[int, str]]:
-    """Give every obstacle to a release with the exit status that it asks for."""
-    for defect in defects:
-        yield HARNESS, f"harness defect: {defect}"
-    for verdict in verdicts:
-        yield from _own_reasons(verdict, falsify=falsify)
-    if not falsify:
-        yield INCOMPLETE, "no check was shown able to fail: the run was asked not to falsify"
-    for gate in dict.fromkeys(verdict.gate for verdict in verdicts):
-        own = [verdict for verdict in verdicts if verdict.gate == gate]
-        if not any(v.outcome is Outcome.PASS for v in own):
-            yield INCOMPLETE, f"gate {gate}: not one criterion passed"
-    if not verdicts:
-        yield INCOMPLETE, "the catalogue is empty: nothing was expected, so nothing is shown"
-
-
-def _own_reasons(verdict: Verdict, *, falsify: bool) -> Iterable[tuple[int, str]]:
-    status = _status(verdict)
-    if status:
-        cause = f", {verdict.cause}" if verdict.cause else ""
-        yield status, f"{verdict.id} {verdict.outcome}{cause}: {verdict.message}"
-    if _blocks(verdict, falsify=falsify):
-        yield INCOMPLETE, f"{verdict.id} {verdict.falsification}: {_why(verdict)}"
-
-
-def _status(verdict: Verdict) -> int:
-    if verdict.outcome in (Outcome.PASS, Outcome.NOTAPPLICABLE):
-        return RELEASED
-    if verdict.cause is Cause.HARNESS_DEFECT:
-        return HARNESS
-    if verdict.cause is Cause.ENVIRONMENT_PROBLEM:
-        return ENVIRONMENT
-    if verdict.outcome is Outcome.FAIL:
-        return RELEASED if verdict.disposition is Disposition.WAIVED else VIOLATION
-    return INCOMPLETE
-
-
-def _blocks(verdict: Verdict, *, falsify: bool) -> bool:
-    """Say whether the state of the proofs holds a release back.
-
-    A criterion without any falsifier is shown as `unproven` and does not block yet.
-    """
-    if verdict.falsification in (Falsification.BLIND, Falsification.VOID):
-        return True
-    missing = verdict.falsification is Falsification.UNPROVEN and verdict.falsifiers > 0
-    return falsify and missing and verdict.outcome is Outcome.PASS
-
-
-def _why(verdict: Verdict) -> str:
-    return "; ".join(
-        f"{proof.falsifier}: {proof.message}"
-        for proof in verdict.proofs
-        if proof.result is not Falsification.PROVEN
-    )
-
-
-def _worst(statuses: Iterable[int]) -> int:
-    found = set(statuses)
-    for status in (HARNESS, ENVIRONMENT, VIOLATION, INCOMPLETE):
-        if status in found:
-            return status
-    return RELEASED
-
-
-def _result(verdicts: Sequence[Verdict], exit_status: int, *, falsify: bool) -> Result:
-    """Say `partial` only where nothing but the selection, or missing proofs, hold it back."""
-    if exit_status == RELEASED:
-        return Result.RELEASED
-    selected = [v for v in verdicts if v.outcome is not Outcome.NOTSELECTED]
-    clean = all(_status(v) == RELEASED for v in selected) and exit_status == INCOMPLETE
-    left_out = len(selected) < len(verdicts) or not falsify
-    held_by_proofs = any(_blocks(v, falsify=falsify) for v in selected)
-    return (
-        Result.PARTIAL if clean and left_out and selected and not held_by_proofs else Result.BLOCKED
-    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -28,6 +28,11 @@ class Declaration:
     criterion: str
     limit_s: float
     falsifiers: tuple[Falsifier, ...]
+
+    def within(self, environment: str) -> Declaration:
+        """Return the declaration with those falsifiers that an environment can make."""
+        can = (one for one in self.falsifiers if environment in one.fault.environments)
+        return replace(self, falsifiers=tuple(can))
 
 
 def criterion(identifier: str, *, limit_s: float = LIMIT_S) -> pytest.MarkDecorator:

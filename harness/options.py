@@ -10,6 +10,7 @@ import pytest
 
 from evidence.errors import BadInputError
 from harness.environments.postgres import INSTALLATIONS
+from harness.selection import HELP, Selection
 
 CATALOGUE = "criteria.toml"
 WAIVERS = "waivers.toml"
@@ -36,7 +37,7 @@ class Options:
     postgres_port: int
     ready_deadline_s: float
     signing_key: Path | None
-    falsify: bool
+    falsify: Selection
 
     @property
     def catalogue(self) -> Path:
@@ -112,11 +113,14 @@ def add_options(parser: pytest.Parser) -> None:
         help="Ed25519 private key that signs the bundle; also "
         f"{KEY_VARIABLE}, with {PASSPHRASE_VARIABLE} (default: a key made for this run)",
     )
+    group.addoption("--falsify", metavar="WHICH", default="all", help=HELP)
     group.addoption(
         "--no-falsify",
-        action="store_true",
-        default=False,
-        help="run the checks without showing that they can fail; the result is then incomplete",
+        action="store_const",
+        const="none",
+        dest="falsify",
+        help="run the checks without showing that they can fail, as --falsify=none; the result is "
+        "then incomplete",
     )
 
 
@@ -147,7 +151,7 @@ def read_options(config: pytest.Config) -> Options | None:
         postgres_port=config.getoption("--postgres-port"),
         ready_deadline_s=config.getoption("--ready-deadline"),
         signing_key=Path(key) if key else None,
-        falsify=not config.getoption("--no-falsify"),
+        falsify=Selection.parse(config.getoption("falsify")),
     )
 
 

@@ -16,7 +16,7 @@ from _pytest.terminal import TerminalReporter
 
 from evidence.catalogue import load_catalogue
 from evidence.errors import EvidenceError, NotWritableError
-from evidence.verdict import HARNESS
+from evidence.rollup import HARNESS
 from harness.declarations import Declaration, read_declaration
 from harness.distribution import (
     Node,
@@ -43,11 +43,13 @@ from harness.fixtures import (  # noqa: F401 (fixtures are found by name)
     stack,
     sut,
 )
+from harness.matrix import add_cells
 from harness.options import Options, add_options, read_options
 from harness.phases import record_phase
 from harness.probes.recorder import Scope
-from harness.proof import STACK_FIXTURES, ProofItem
+from harness.proof import RUNS, STACK_FIXTURES, ProofItem, demand_second_runs
 from harness.run import RUN, GateRun
+from harness.self_proof import SelfProofItem
 from harness.summary import print_summary
 from harness.sut import load_sut
 from harness.writer import WRITER, Writer
@@ -102,18 +104,26 @@ def pytest_pycollect_makeitem(
     """Put the proofs beside the check that they prove."""
     made = yield
     writer = collector.config.stash.get(WRITER, None)
-    if writer is None or not isinstance(made, list) or not writer.options.falsify:
+    if writer is None or not isinstance(made, list):
         return made
-    return [item for one in made for item in _with_proofs(one)]
+    return [item for one in made for item in _with_proofs(one, writer)]
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Remember every check that was collected, before any is deselected."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(
+    session: pytest.Session, config: pytest.Config, items: list[pytest.Item]
+) -> Generator[None, None, None]:
+    """Remember every check that was collected, before any is deselected; then add what proves."""
     writer = config.stash.get(WRITER, None)
     if writer is not None:
         with _refusals(config, writer, items):
             writer.declared = tuple(dict(_declared(item) for item in items).items())
+    yield
+    if writer is not None and items and writer.options.falsify.extent != "none":
+        if writer.options.falsify.matrix:
+            add_cells(items, gate_of=lambda item: _gate(item, writer))
+        demand_second_runs(items)
+        items[:0] = SelfProofItem.beside(session)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -155,7 +165,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     declaration = read_declaration(item) if writer is not None else None
     if declaration is None:
         return (yield)
-    runs = 3 if isinstance(item, ProofItem) else 1
+    runs = RUNS if isinstance(item, ProofItem) else 1
     with _limit(declaration.limit_s * runs):
         return (yield)
 
@@ -245,7 +255,7 @@ def _finish(config: pytest.Config, run: GateRun, status: int) -> int:
     return judged.exit_status
 
 
-def _with_proofs(item: pytest.Item) -> list[pytest.Item]:
+def _with_proofs(item: pytest.Item, writer: Writer) -> list[pytest.Item]:
     if not isinstance(item, pytest.Function):
         return [item]
     try:
@@ -254,7 +264,7 @@ def _with_proofs(item: pytest.Item) -> list[pytest.Item]:
         return [item]
     if declaration is None:
         return [item]
-    return [item, *(ProofItem.beside(item, one) for one in declaration.falsifiers)]
+    return [item, *(ProofItem.beside(item, one) for one in writer.wanted(declaration))]
 
 
 def _declared(item: pytest.Item) -> tuple[str, Declaration]:
@@ -277,12 +287,19 @@ def _is_whole(config: pytest.Config, writer: Writer) -> bool:
     return inside and not any(config.getoption(name, default=None) for name in narrowed)
 
 
-def _scope(item: pytest.Item, writer: Writer) -> Scope:
+def _gate(item: pytest.Item, writer: Writer) -> str:
     declaration = read_declaration(item)
     assert declaration is not None
-    part = f"proof:{item.falsifier.fault.name}" if isinstance(item, ProofItem) else "check"
+    return writer.gate_of(declaration.criterion)
+
+
+def _scope(item: pytest.Item, writer: Writer) -> Scope:
+    if isinstance(item, SelfProofItem):
+        return Scope(part=f"self-proof:{item.specimen}", item=item.nodeid)
+    declaration = read_declaration(item)
+    assert declaration is not None
     return Scope(
-        part=part,
+        part=item.part if isinstance(item, ProofItem) else "check",
         item=item.nodeid,
         criterion=declaration.criterion,
         gate=writer.gate_of(declaration.criterion),

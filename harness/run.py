@@ -18,11 +18,22 @@ import pytest
 
 from evidence.catalogue import Catalogue, load_catalogue
 from evidence.journal import read_journal
-from evidence.model import Disposition, PhaseEvent, ProofEvent, Record, Run, Timing, Waiver
+from evidence.model import (
+    Disposition,
+    PhaseEvent,
+    ProofEvent,
+    Record,
+    Run,
+    Specimen,
+    Timing,
+    Waiver,
+)
+from evidence.proof import judge_cells, judge_self_proof
 from evidence.redaction import Redactor
+from evidence.rollup import roll_up
 from evidence.sealing import seal
 from evidence.signing import RunKey
-from evidence.verdict import CHECK, derive, roll_up
+from evidence.verdict import CHECK, derive
 from evidence.waiver import load_waivers
 from harness.binding import LATEST, bind, git
 from harness.options import PASSPHRASE_VARIABLE, Options
@@ -133,7 +144,11 @@ class GateRun:
     def _judge(self, records: tuple[Record, ...], pytest_status: int) -> Run:
         verdicts = derive(self.catalogue.criteria, records, self.waivers, today=now().date())
         defects = [*self.defects, *(one for account in self.accounts for one in account.defects)]
-        falsify = self.options.falsify
+        falsify = self.options.falsify.extent
+        specimens: tuple[Specimen, ...] = ()
+        if falsify != "none":
+            specimens, wrong = judge_self_proof(records)
+            defects += wrong
         rolled = roll_up(verdicts, pytest_status=pytest_status, defects=defects, falsify=falsify)
         waived = any(verdict.disposition is Disposition.WAIVED for verdict in verdicts)
         if pytest_status and not rolled.exit_status and not waived:
@@ -143,6 +158,9 @@ class GateRun:
             result=rolled.result,
             exit_status=rolled.exit_status,
             reasons=rolled.reasons,
+            falsify=falsify,
+            pytest_status=pytest_status,
+            defects=tuple(defects),
             started=self.started,
             ended=now(),
             environment=report_of(self.accounts),
@@ -153,7 +171,9 @@ class GateRun:
             ),
             catalogue_digest=self.catalogue.digest,
             timing=self._timing(records),
+            self_proof=specimens,
             criteria=verdicts,
+            matrix=judge_cells(records),
         )
 
     def _timing(self, records: tuple[Record, ...]) -> Timing:

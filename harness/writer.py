@@ -20,7 +20,7 @@ from evidence.model import EnvironmentReport, RunEvent
 from evidence.redaction import Redactor
 from harness.bringup import BringUp, Progress
 from harness.choice import choose_environment
-from harness.declarations import Declaration
+from harness.declarations import Declaration, Falsifier
 from harness.options import Options
 from harness.probes.recorder import Recorder
 from harness.sut import Sut
@@ -112,9 +112,24 @@ class Writer:
         journal.append(RunEvent, event="started", data={"sut": sut.name})
         return cls(name, options, catalogue, recorder, bring_up, secrets)
 
+    @property
+    def kind(self) -> str:
+        """The kind of this run's environment."""
+        return self.bring_up.report().kind
+
     def gate_of(self, criterion: str) -> str:
         """Return the gate of a criterion."""
         return self.catalogue.by_id(criterion).gate
+
+    def wanted(self, declaration: Declaration) -> tuple[Falsifier, ...]:
+        """Return the falsifiers of a check that this run is to try."""
+        known = {criterion.id: criterion for criterion in self.catalogue.criteria}
+        criterion = known.get(declaration.criterion)  # an unknown one is refused once all is read
+        return tuple(
+            one
+            for one in declaration.within(self.kind).falsifiers
+            if criterion and self.options.falsify.wants(criterion, one.fault.name)
+        )
 
     def bind_checks(self, selected: set[str], *, whole: bool) -> None:
         """Record which check judges which criterion, and which of them run.
@@ -131,13 +146,20 @@ class Writer:
         known = {criterion.id for criterion in self.catalogue.criteria}
         for item, declaration in self.declared or ():
             self._refuse_unbound(item, declaration, bound, known)
-            bound[declaration.criterion] = (item, declaration)
+            bound[declaration.criterion] = (item, declaration.within(self.kind))
         missing = sorted(known - set(bound))
         if missing and whole:
             raise BadInputError(
                 f"{self.options.catalogue}: criterion: got no check for {', '.join(missing)}, "
                 "expected one each; write it or take the criterion out"
             )
+        names = [
+            name
+            for _, declaration in bound.values()
+            for one in declaration.falsifiers
+            for name in (one.fault.name, f"{declaration.criterion}:{one.fault.name}")
+        ]
+        self.options.falsify.refuse_unknown(self.catalogue.criteria, names)
         told = {
             criterion.id: _told(bound.get(criterion.id), selected)
             for criterion in self.catalogue.criteria

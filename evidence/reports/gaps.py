@@ -7,11 +7,11 @@ Owns the arithmetic. Leaves how it looks to `evidence.reports.html` and
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from evidence.model import Disposition, Falsification, Outcome, Result, Run, Verdict
-from evidence.verdict import roll_up
+from evidence.model import Disposition, Extent, Falsification, Outcome, Result, Run, Verdict
+from evidence.rollup import roll_up
 
 ORDER = (
     Outcome.PASS,
@@ -71,14 +71,13 @@ class GateRow:
 
 def gate_rows(run: Run) -> tuple[GateRow, ...]:
     """Return a row for each gate, in the order of the catalogue."""
-    falsify = _was_falsified(run.criteria)
     gates = dict.fromkeys(verdict.gate for verdict in run.criteria)
-    return tuple(_row(gate, of_gate(run, gate), falsify=falsify) for gate in gates)
+    return tuple(_row(gate, of_gate(run, gate), run.falsify) for gate in gates)
 
 
 def total_row(run: Run) -> GateRow:
     """Return the row of the whole run, whose result is the run's own."""
-    row = _row("all", run.criteria, falsify=True)
+    row = _row("all", run.criteria, run.falsify)
     return GateRow(**{**vars(row), "result": run.result})
 
 
@@ -116,15 +115,10 @@ def _is_open(verdict: Verdict) -> bool:
     return verdict.outcome not in (Outcome.NOTAPPLICABLE, Outcome.NOTSELECTED)
 
 
-def _was_falsified(verdicts: Iterable[Verdict]) -> bool:
-    """Say whether proofs ran: a run that was asked for none is incomplete, its gates partial."""
-    proofs = [proof for verdict in verdicts for proof in verdict.proofs]
-    return not proofs or any(proof.result is not Falsification.UNPROVEN for proof in proofs)
-
-
-def _row(gate: str, verdicts: tuple[Verdict, ...], *, falsify: bool) -> GateRow:
+def _row(gate: str, verdicts: tuple[Verdict, ...], asked: Extent) -> GateRow:
     counts = Counter(verdict.outcome for verdict in verdicts)
     proofs = [proof for verdict in verdicts for proof in verdict.proofs]
+    ran = all(proof.result is not Falsification.UNPROVEN for proof in proofs)
     return GateRow(
         gate=gate,
         phases=tuple(dict.fromkeys(verdict.phase for verdict in verdicts)),
@@ -134,5 +128,5 @@ def _row(gate: str, verdicts: tuple[Verdict, ...], *, falsify: bool) -> GateRow:
         proven=sum(proof.result is Falsification.PROVEN for proof in proofs),
         declared=sum(v.falsifiers for v in verdicts if v.outcome is not Outcome.NOTSELECTED),
         unproven=sum(v.outcome is Outcome.PASS and v.falsifiers == 0 for v in verdicts),
-        result=roll_up(verdicts, falsify=falsify).result,
+        result=roll_up(verdicts, falsify="all" if asked == "some" and ran else asked).result,
     )

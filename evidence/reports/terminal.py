@@ -12,7 +12,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from evidence.model import Disposition, Outcome, Result, Run, Verdict
+from evidence.model import Disposition, Extent, Falsification, Outcome, Result, Run, Verdict
 from evidence.reports.gaps import (
     WORDS,
     GateRow,
@@ -76,22 +76,19 @@ def gate_lines(run: Run) -> tuple[Text, ...]:
     """
     lines: dict[str, list[Verdict]] = {}
     for verdict in open_verdicts(run):
-        if _needs_line(verdict):
+        if _needs_line(verdict, run.falsify):
             lines.setdefault(_said(verdict), []).append(verdict)
     said = [_line(alike) for alike in lines.values()]
     told = tuple(f"{verdict.id} " for verdict in run.criteria)
     said += [Text(reason) for reason in obstacles(run) if not reason.startswith(told)]
-    unproven = total_row(run).unproven
-    if unproven:
-        said.append(Text(f"{unproven} passing criteria have no falsifier yet: unproven", "dim"))
     return tuple(said)
 
 
-def _needs_line(verdict: Verdict) -> bool:
-    """Say whether a verdict gets a line; passes without a falsifier are only counted."""
-    if verdict.outcome is Outcome.NOTSELECTED:
-        return False
-    return verdict.outcome is not Outcome.PASS or verdict.falsifiers > 0
+def _needs_line(verdict: Verdict, asked: Extent) -> bool:
+    """Say whether a verdict gets a line: what the run was not asked to prove needs none."""
+    if verdict.outcome is not Outcome.PASS:
+        return verdict.outcome is not Outcome.NOTSELECTED
+    return asked == "all" or verdict.falsification is not Falsification.UNPROVEN
 
 
 def _cells(row: GateRow, shown: Sequence[Outcome]) -> list[Text]:
@@ -129,5 +126,7 @@ def _reason(verdict: Verdict) -> str:
         return f"{verdict.message} [{how} by {waiver.owner} until {waiver.expires}]"
     if verdict.outcome is not Outcome.PASS:
         return verdict.message
+    if not verdict.proofs:
+        return "its check names no falsifier"
     broken = [p for p in verdict.proofs if p.result is verdict.falsification]
     return "; ".join(f"{proof.falsifier}: {proof.message}" for proof in broken)

@@ -124,6 +124,10 @@ def run(catalogue: Catalogue) -> Run:
         result=Result.BLOCKED,
         exit_status=1,
         reasons=("RLS-02 fail, gate_violation: tenant A: got 5 rows, expected 3",),
+        falsify="all",
+        pytest_status=1,
+        defects=(),
+        self_proof=(),
         started=START,
         ended=START + timedelta(seconds=20),
         environment=EnvironmentReport(

@@ -244,7 +244,7 @@ def test_gate_rows_count_each_outcome(run: Run) -> None:
 def test_gate_without_proofs_in_a_run_without_any_is_partial(run: Run) -> None:
     """Where no proof ran at all, a clean gate is incomplete, not blocked."""
     unproven = _unproven(run.criteria[0])
-    lazy = run.model_copy(update={"criteria": (unproven,)})
+    lazy = run.model_copy(update={"criteria": (unproven,), "falsify": "none"})
     assert gate_rows(lazy)[0].result is Result.PARTIAL
     mixed = run.model_copy(update={"criteria": (run.criteria[0],)})
     assert gate_rows(mixed)[0].result is Result.RELEASED
@@ -326,8 +326,15 @@ def test_lines_say_what_stands_in_the_way(run: Run) -> None:
     ]
 
 
-def test_lines_count_passes_without_a_falsifier(run: Run) -> None:
-    """Passing criteria that nothing was shown to turn red are counted in one line."""
+def test_lines_name_passes_without_a_falsifier(run: Run) -> None:
+    """A pass that nothing was shown to turn red gets a line, whatever proofs were asked for."""
     bare = changed(run, "RLS-01", falsification=Falsification.UNPROVEN, proofs=(), falsifiers=0)
-    assert gate_lines(bare)[-1].plain == "1 passing criteria have no falsifier yet: unproven"
-    assert "unproven" not in "".join(line.plain for line in gate_lines(run))
+    assert "RLS-01 pass, unproven: its check names no falsifier" in said(bare)
+    assert "RLS-01" not in "".join(said(run))
+    asked = bare.model_copy(update={"falsify": "none"})
+    assert "unproven" not in "".join(said(asked))
+
+
+def said(run: Run) -> list[str]:
+    """Return the lines of a run as plain text."""
+    return [line.plain for line in gate_lines(run)]

@@ -24,7 +24,9 @@ from evidence.model import (
     Verdict,
     Waiver,
 )
-from evidence.verdict import derive, judge_check, judge_proof, roll_up, worst_falsification
+from evidence.proof import judge_proof
+from evidence.rollup import roll_up
+from evidence.verdict import derive, judge_check, worst_falsification
 
 AT = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 TODAY = AT.date()
@@ -96,6 +98,7 @@ def proof(**fields: Any) -> ProofEvent:
         "fingerprint_before": "[('p',)]",
         "fingerprint_after": "[]",
         "baseline": "pass",
+        "baseline_runs": 2,
         "faulted": "tenant A sees 5 rows",
         "faulted_category": "assertion",
     }
@@ -313,7 +316,7 @@ def verdict(outcome: Outcome, cause: Cause | None = None, **fields: Any) -> Verd
     return Verdict(**CRITERION.model_dump(), outcome=outcome, cause=cause, **told)
 
 
-PASSED = verdict(Outcome.PASS)
+PASSED = verdict(Outcome.PASS, falsification=Falsification.PROVEN, falsifiers=1)
 
 
 def test_run_in_which_all_passed_is_released() -> None:
@@ -335,6 +338,7 @@ def test_run_in_which_all_passed_is_released() -> None:
         (verdict(Outcome.PASS, falsification=Falsification.BLIND), 100),
         (verdict(Outcome.PASS, falsification=Falsification.VOID), 100),
         (verdict(Outcome.PASS, falsification=Falsification.UNPROVEN, falsifiers=1), 100),
+        (verdict(Outcome.PASS, falsification=Falsification.UNPROVEN, falsifiers=0), 100),
         (verdict(Outcome.NOTAPPLICABLE), 0),
     ],
 )
@@ -370,9 +374,38 @@ def test_empty_catalogue_is_not_released() -> None:
 
 def test_run_without_falsification_is_partial_and_says_so() -> None:
     """Passing checks alone do not release when no proof was asked for."""
-    rolled = roll_up([PASSED], falsify=False)
+    bare = verdict(Outcome.PASS, falsifiers=1)
+    rolled = roll_up([bare], falsify="none")
     assert (rolled.result, rolled.exit_status) == (Result.PARTIAL, 100)
     assert "shown able to fail" in rolled.reasons[0]
+
+
+def test_run_of_some_proofs_is_partial_and_never_released() -> None:
+    """What was proven is clean, and what the run was not asked to prove is told once."""
+    bare = verdict(Outcome.PASS, falsifiers=2)
+    rolled = roll_up([PASSED, bare], falsify="some")
+    assert (rolled.result, rolled.exit_status) == (Result.PARTIAL, 100)
+    assert rolled.reasons == ("not every check was shown able to fail: the run was asked for some",)
+    assert roll_up([PASSED], falsify="some").exit_status == 100
+
+
+def test_check_without_a_falsifier_blocks_whatever_was_asked_for() -> None:
+    """No selection of proofs excuses a check that names no falsifier, but to ask for none."""
+    rolled = roll_up([PASSED, verdict(Outcome.PASS)], falsify="some")
+    assert rolled.result is Result.BLOCKED
+    assert rolled.reasons[0] == "XYZ-01 unproven: its check names no falsifier"
+
+
+def test_proofs_of_a_check_that_never_bore_a_second_run_are_void() -> None:
+    """A check that can run once only goes red after any fault: one proof of it must show more."""
+    declared = collected(falsifiers=("drop-policy", "no-force"))
+    records = [*GREEN[1:], proof(baseline_runs=1), proof(falsifier="no-force", baseline_runs=1)]
+    verdict = verdict_of(declared, *records)
+    assert verdict.falsification is Falsification.VOID
+    assert "bears a second run" in verdict.proofs[0].message
+    again = proof(falsifier="no-force", baseline_runs=2)
+    fine = verdict_of(declared, *records[:-1], again)
+    assert fine.falsification is Falsification.PROVEN
 
 
 def test_selection_is_partial_when_what_ran_is_clean_and_blocked_otherwise() -> None:
