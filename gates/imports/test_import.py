@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gates.imports.fresh import assert_imported, import_in_fresh_interpreter
-from harness import criterion
+from harness import criterion, falsified_by, source
 from harness.probes.process import ProcessProbe
 from harness.sut import Sut
 
@@ -11,6 +11,37 @@ KINDS = ("connect", "bind", "thread", "process")
 
 
 @criterion("IMP-01")
+@falsified_by(
+    source(
+        "demand-settings-on-import",
+        "system/app.py",
+        "        connections, eager = None, False\n",
+        "        raise\n",
+        imports=False,
+    ),
+    expect="with nothing set: got ConfigurationError",
+)
+@falsified_by(
+    source(
+        "ask-the-database-on-import",
+        "system/app.py",
+        append="""
+        if os.environ.get("DATABASE_URL"):
+            with database.transaction() as connection:
+                assert connection.connection.is_valid
+        """,
+    ),
+    expect="with nobody at its DSN: got OperationalError",
+)
+@falsified_by(
+    source(
+        "eager-for-convenience",
+        "system/app.py",
+        '"task_always_eager": eager,',
+        '"task_always_eager": eager or __debug__,',
+    ),
+    expect="eager mode with nothing set: got True",
+)
 def test_worker_module_imports_without_services(commands: ProcessProbe, sut: Sut) -> None:
     """It imports with nothing set, and with a DSN at which nobody answers; eager mode is off."""
     for how, dsn in (
@@ -24,6 +55,42 @@ def test_worker_module_imports_without_services(commands: ProcessProbe, sut: Sut
 
 
 @criterion("IMP-02")
+@falsified_by(
+    # The C library connects: of the three ways of looking, the listener alone sees it.
+    source(
+        "warm-the-pool-up-on-import",
+        "system/app.py",
+        append="""
+        try:
+            database.task_engine().connect().close()
+        except Exception:
+            pass
+        """,
+    ),
+    expect="connections that the import made: got 1",
+)
+@falsified_by(
+    source(
+        "count-in-a-thread-from-import-on",
+        "system/health.py",
+        append="""
+        threading.Thread(target=time.sleep, args=(3600,), daemon=True).start()
+        """,
+    ),
+    expect="import of the worker: got thread: gate.thread",
+)
+@falsified_by(
+    source(
+        "serve-metrics-from-import-on",
+        "system/app.py",
+        append="""
+        from http.server import BaseHTTPRequestHandler, HTTPServer
+
+        metrics = HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
+        """,
+    ),
+    expect="import of the worker: got bind: socket.bind",
+)
 def test_import_connects_to_nothing_and_starts_nothing(commands: ProcessProbe, sut: Sut) -> None:
     """Watched in three ways, each shown to see, the import connects to and starts nothing."""
     told = import_in_fresh_interpreter(commands, sut, dsn=tuple(sut.worker.dsn), service=True)
@@ -51,6 +118,40 @@ def test_import_connects_to_nothing_and_starts_nothing(commands: ProcessProbe, s
 
 
 @criterion("IMP-03")
+@falsified_by(
+    source(
+        "leave-a-name-to-celery",
+        "system/tasks/llm.py",
+        '@shared_task(name="app.tasks.llm.route")',
+        "@shared_task",
+    ),
+    expect="tasks that are not registered: got ['app.tasks.llm.route']",
+)
+@falsified_by(
+    source(
+        "forget-to-import-a-module",
+        "system/app.py",
+        "from system.tasks import attribution, housekeeping, llm, maintenance\n"
+        "from system.transport import broker, unconfigured\n\n"
+        "TASK_MODULES = (housekeeping, maintenance, llm, attribution)\n",
+        "from system.tasks import housekeeping, llm, maintenance\n"
+        "from system.transport import broker, unconfigured\n\n"
+        "TASK_MODULES = (housekeeping, maintenance, llm)\n",
+    ),
+    expect="tasks that are not registered: got ['app.tasks.attribution.recompute_window']",
+)
+@falsified_by(
+    source(
+        "add-a-task-without-a-contract",
+        "system/tasks/housekeeping.py",
+        append="""
+        @shared_task(name="app.tasks.housekeeping.pong")
+        def pong() -> str:
+            return "pong"
+        """,
+    ),
+    expect="tasks beyond the contract: got ['app.tasks.housekeeping.pong']",
+)
 def test_tasks_are_registered_under_their_exact_names(commands: ProcessProbe, sut: Sut) -> None:
     """The app knows the contract's tasks by their names, and no other task with their prefix."""
     told = import_in_fresh_interpreter(commands, sut)
