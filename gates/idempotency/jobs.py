@@ -17,6 +17,8 @@ from harness.sut import Sut
 TASK = "app.tasks.attribution.recompute_window"
 TABLE = "attribution_recompute_jobs"
 CONSTRAINT = "uq_attribution_recompute_jobs_window"
+JOBS_REVISION = "migrations/versions/core/core_0002_recompute_jobs.py"
+"""Where the table is made."""
 
 START, END = "2025-03-01T00:00:00+00:00", "2025-03-02T00:00:00+00:00"
 SAME_START, SAME_END = "2025-03-01T02:00:00+02:00", "2025-03-02T00:00:00Z"

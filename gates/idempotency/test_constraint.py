@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from gates.idempotency.jobs import CONSTRAINT, END, LANDING, START, TABLE
-from harness import criterion, falsified_by, sql
+from gates.idempotency.jobs import CONSTRAINT, END, JOBS_REVISION, LANDING, START, TABLE
+from harness import criterion, falsified_by, migration, sql
 from harness.fixtures import Ids
 from harness.probes.sql import Refused, Rows
 from harness.stack import Stack
@@ -27,9 +27,11 @@ UNIQUE_INDEXES = """
 
 @criterion("IDM-04")
 @falsified_by(
-    sql(
-        "drop-constraint",
-        f"ALTER TABLE {TABLE} DROP CONSTRAINT {CONSTRAINT}",
+    migration(
+        "constraint-forgotten",
+        JOBS_REVISION,
+        f"    CONSTRAINT {CONSTRAINT}\n"
+        "        UNIQUE (tenant_id, window_start, window_end, model_version),\n",
         landing=LANDING,
     ),
     expect="a second row of one identity, as app_user: got 1 rows",

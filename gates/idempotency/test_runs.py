@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gates.idempotency.jobs import (
+    JOBS_REVISION,
     LANDING,
     SAME_END,
     SAME_START,
@@ -14,7 +15,7 @@ from gates.idempotency.jobs import (
     run,
     window,
 )
-from harness import criterion, falsified_by, sql
+from harness import criterion, falsified_by, migration, source, sql
 from harness.fixtures import Ids
 from harness.stack import Stack
 from harness.sut import Sut
@@ -55,6 +56,15 @@ CHECK_THEN_INSERT = identity_of(
     ),
     expect="job rows after the second run of one window: got 2",
 )
+@falsified_by(
+    source(
+        "offset-dropped",
+        "system/tasks/attribution.py",
+        "return read if read.tzinfo else read.replace(tzinfo=UTC)",
+        "return read.replace(tzinfo=UTC)",
+    ),
+    expect="job rows after the third run of one window: got 2",
+)
 def test_a_second_run_of_a_window_adds_no_row(stack: Stack, sut: Sut, ids: Ids) -> None:
     """Run again, and again with its times spelt otherwise, a window has the row that it had."""
     assert stack.worker.alive, "worker: got one that ended, expected one that runs"
@@ -83,10 +93,11 @@ def test_a_second_run_of_a_window_adds_no_row(stack: Stack, sut: Sut, ids: Ids) 
 
 @criterion("IDM-02")
 @falsified_by(
-    sql(
-        "identity-with-request",
-        identity_of("tenant_id, window_start, window_end, model_version, request_id"),
-        landing=LANDING,
+    source(
+        "window-up-to-now",
+        "system/tasks/attribution.py",
+        '"window_end": moment(window_end, name="window_end"),',
+        '"window_end": max(moment(window_end, name="window_end"), datetime.now(UTC)),',
     ),
     expect="job rows after 2 runs of one window at the same time: got 2",
 )
@@ -140,6 +151,15 @@ def test_runs_of_a_window_at_the_same_time_leave_one_row(
     ),
     expect="model versions among the job rows of one window: got 1",
 )
+@falsified_by(
+    source(
+        "major-version-only",
+        "system/tasks/attribution.py",
+        '"model_version": str(model_version),',
+        '"model_version": str(model_version).partition("-")[0],',
+    ),
+    expect="model versions among the job rows of one window: got 1 ['model']",
+)
 def test_another_model_version_is_another_row(stack: Stack, sut: Sut, ids: Ids) -> None:
     """A window that two model versions ran, each twice, has a row of each."""
     assert stack.worker.alive, "worker: got one that ended, expected one that runs"
@@ -168,6 +188,18 @@ def test_another_model_version_is_another_row(stack: Stack, sut: Sut, ids: Ids) 
         landing=LANDING,
     ),
     expect="job rows of tenant B: got 0",
+)
+@falsified_by(
+    migration(
+        "windows-must-not-overlap",
+        JOBS_REVISION,
+        "CHECK (window_end > window_start)\n",
+        "CHECK (window_end > window_start),\n"
+        "    CONSTRAINT attribution_recompute_jobs_no_overlap EXCLUDE USING gist"
+        " (tstzrange(window_start, window_end) WITH &&)\n",
+        landing="SELECT conname FROM pg_constraint WHERE contype = 'x'",
+    ),
+    expect="attribution_recompute_jobs_no_overlap",
 )
 def test_the_same_window_of_another_tenant_is_another_row(stack: Stack, sut: Sut, ids: Ids) -> None:
     """The same window and model version, run for two tenants, is one row of each."""
