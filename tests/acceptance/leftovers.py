@@ -154,21 +154,21 @@ class Run:
         return counts
 
 
-def kill_run(environment: str, after_s: float | None) -> Kill:
+def kill_run(environment: str, *, after_s: float, into_check: bool) -> Kill:
     """Start a run, kill it outright, and count what is left within a minute.
 
     Args:
         environment: where it runs.
-        after_s: when, in seconds from its start; None as soon as its check runs.
+        after_s: when, in seconds.
+        into_check: whether they count from the moment when its check begins, or from its start.
 
     """
     with tempfile.TemporaryDirectory(prefix="kill-") as name:
         run = Run(environment, Path(name))
-        if after_s is None:
+        if into_check:
             wait_until(lambda: run.checking, deadline_s=CHECK_WITHIN_S, interval_s=0.01)
-        else:
-            moment = after_s
-            wait_until(lambda: run.age_s >= moment, deadline_s=moment + 1, interval_s=0.01)
+        moment = after_s + (run.age_s if into_check else 0.0)
+        wait_until(lambda: run.age_s >= moment, deadline_s=after_s + 1, interval_s=0.01)
         before, checking, age_s = run.count(), run.checking, run.age_s
         run.kill()
         left = count_what_stays(run)
@@ -193,19 +193,22 @@ def count_what_stays(run: Run) -> Counts:
 
 
 def kill_runs(environment: str, kills: int) -> Iterator[Kill]:
-    """Kill runs, the first when its check begins, the others spread from the start to beyond that.
+    """Kill runs: half of them spread over the check, the others over the way to it.
 
-    The first says how long a run takes to its check on this machine.
+    The first, as its check begins, says how long that way is on this machine.
     """
-    first = kill_run(environment, None)
+    checking = max(1, (kills + 1) // 2)
+    first = kill_run(environment, after_s=0.0, into_check=True)
     yield first
-    for moment in moments(kills - 1, longest_s=first.after_s + WHILE_CHECKING_S):
-        yield kill_run(environment, moment)
+    for moment in moments(checking - 1, longest_s=WHILE_CHECKING_S):
+        yield kill_run(environment, after_s=moment, into_check=True)
+    for moment in moments(kills - checking, longest_s=first.after_s):
+        yield kill_run(environment, after_s=moment, into_check=False)
 
 
 def moments(kills: int, *, longest_s: float) -> list[float]:
-    """Return the moments of the kills, evenly spread, the last one at the longest."""
-    return [round(longest_s * (number + 1) / kills, 2) for number in range(kills)]
+    """Return the moments of the kills, evenly spread, neither at the start nor at the end."""
+    return [round(longest_s * (number + 1) / (kills + 1), 2) for number in range(kills)]
 
 
 def environments() -> tuple[str, ...]:
