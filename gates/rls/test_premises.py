@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gates.rls.tenants import bound_tables
-from harness import criterion, falsified_by, sql
+from harness import criterion, falsified_by, migration, sql
 from harness.stack import Stack
 from harness.sut import Sut
 
@@ -40,12 +40,14 @@ POLICIES = """
 
 @criterion("RLS-01")
 @falsified_by(
-    sql(
-        "no-force",
-        "ALTER TABLE attribution_events NO FORCE ROW LEVEL SECURITY",
-        landing="SELECT relforcerowsecurity FROM pg_class WHERE relname = 'attribution_events'",
+    migration(
+        "force-forgotten",
+        "migrations/versions/core/core_0002_recompute_jobs.py",
+        "ALTER TABLE attribution_recompute_jobs FORCE ROW LEVEL SECURITY;\n",
+        landing="SELECT relforcerowsecurity FROM pg_class"
+        " WHERE relname = 'attribution_recompute_jobs'",
     ),
-    expect="attribution_events: row-level security forced: got False",
+    expect="attribution_recompute_jobs: row-level security forced: got False",
 )
 @falsified_by(
     sql(

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gates.rls.tenants import policies_of
-from harness import criterion, falsified_by, settings, sql
+from gates.endings import LETTER_AFTER_LINE_S, wait_for_failure_lines
+from harness import criterion, falsified_by, source
 from harness.fixtures import Ids
 from harness.stack import Stack
 from harness.sut import Sut
@@ -15,7 +15,6 @@ from harness.wait import wait_until
 
 RECOMPUTE = "app.tasks.attribution.recompute_window"
 JOBS = "attribution_recompute_jobs"
-LETTER_DEADLINE_S = 5.0
 
 WINDOW = {"window_start": "2025-03-01T00:00:00Z", "window_end": "2025-03-02T00:00:00Z"}
 TENANT_TASKS: Mapping[str, Mapping[str, Any]] = {
@@ -50,27 +49,30 @@ class Sent:
 
 @criterion("RLS-07")
 @falsified_by(
-    settings("default-tenant", {"PYTHONPATH": "{gates}/rls/falsifiers/default_tenant"}),
+    source(
+        "default-tenant",
+        "system/tenancy.py",
+        function="required_tenant",
+        body="return UUID(canonical_uuid(value) or '00000000-0000-4000-8000-000000000001')",
+    ),
     expect="app.tasks.attribution.recompute_window without a tenant: got SUCCESS",
 )
 @falsified_by(
-    sql(
-        "no-letter-without-tenant",
-        "ALTER POLICY tenant_write ON worker_failed_jobs WITH CHECK (tenant_id ="
-        " nullif(current_setting('app.current_tenant_id', true), '')::uuid)",
-        landing=policies_of("worker_failed_jobs"),
+    source(
+        "refusals-are-no-failures",
+        "system/dead_letters.py",
+        "        identity = identify(sender, sender.request, task_id",
+        "        if type(exception).__name__ == 'TenantError':\n            return\n"
+        "        identity = identify(sender, sender.request, task_id",
     ),
     expect="dead letters of app.tasks.attribution.recompute_window without a tenant: got 0",
 )
 @falsified_by(
-    sql(
+    source(
         "letter-under-a-made-up-tenant",
-        "CREATE FUNCTION adopt() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
-        " NEW.tenant_id := gen_random_uuid(); PERFORM set_config('app.current_tenant_id',"
-        " NEW.tenant_id::text, true); RETURN NEW; END $$;"
-        " CREATE TRIGGER adopt BEFORE INSERT ON worker_failed_jobs"
-        " FOR EACH ROW WHEN (NEW.tenant_id IS NULL) EXECUTE FUNCTION adopt()",
-        landing="SELECT tgname FROM pg_trigger WHERE tgrelid = 'worker_failed_jobs'::regclass",
+        "system/identity.py",
+        "headers.get(HEADER_TENANT_ID)),",
+        "headers.get(HEADER_TENANT_ID)) or str(uuid.UUID(int=0)),",
     ),
     expect="tenant of the dead letter of app.tasks.attribution.recompute_window without a tenant",
 )
@@ -116,10 +118,11 @@ def _assert_dead_letters(stack: Stack, sut: Sut, sent: list[Sent]) -> None:
         " WHERE task_id = ANY(%s)"
     )
     ids = [one.id for one in sent]
+    wait_for_failure_lines(stack, ids)
     rows = wait_until(
         lambda: stack.sql.query(query, (ids,)).dicts(),
         lambda seen: len(seen) >= len(sent),
-        deadline_s=LETTER_DEADLINE_S,
+        deadline_s=LETTER_AFTER_LINE_S,
     )
     for one in sent:
         letters = [row for row in rows if row["task_id"] == one.id]

@@ -10,7 +10,7 @@ from gates.rls.tenants import (
     two_tenants,
     visible,
 )
-from harness import criterion, falsified_by, sql
+from harness import criterion, falsified_by, migration, sql
 from harness.fixtures import Ids
 from harness.probes.sql import Refused, Session
 from harness.stack import Stack
@@ -38,10 +38,11 @@ INVALID_VALUE = "22"
     expect="app_user as tenant A sees in attribution_events: got 3 of A and 2 of B",
 )
 @falsified_by(
-    sql(
+    migration(
         "misspelt-guc",
-        "ALTER POLICY tenant_isolation ON attribution_recompute_jobs"
-        " USING (tenant_id = nullif(current_setting('app.curent_tenant_id', true), '')::uuid)",
+        "migrations/versions/core/core_0002_recompute_jobs.py",
+        "current_setting('app.current_tenant_id', true)",
+        "current_setting('app.curent_tenant_id', true)",
         landing=policies_of("attribution_recompute_jobs"),
     ),
     expect="app_user as tenant A sees in attribution_recompute_jobs: got 0 of A and 0 of B",
@@ -59,11 +60,23 @@ INVALID_VALUE = "22"
 )
 @falsified_by(
     sql(
-        "reader-unbound",
-        "CREATE POLICY open_read ON attribution_recompute_jobs FOR SELECT TO app_ro USING (true)",
+        "reader-left-out",
+        "ALTER POLICY tenant_isolation ON attribution_recompute_jobs TO app_user, app_rw",
         landing=policies_of("attribution_recompute_jobs"),
     ),
-    expect="app_ro as tenant A sees in attribution_recompute_jobs: got 3 of A and 2 of B",
+    expect="app_ro as tenant A sees in attribution_recompute_jobs: got 0 of A and 0 of B",
+)
+# Seen in public, in a test suite of row-level security: it connected as superuser, whom no policy
+# binds, so with every policy dropped all of its 15 tests passed (ourway/auth#35).
+@falsified_by(
+    sql(
+        "asked-as-superuser",
+        "ALTER ROLE app_user SUPERUSER",
+        landing="SELECT rolsuper FROM pg_roles WHERE rolname = 'app_user'",
+        role="superuser",
+        scope="server",
+    ),
+    expect="app_user as tenant A sees in attribution_events: got 3 of A and 2 of B",
 )
 def test_each_tenant_sees_exactly_its_own_rows(own_stack: Stack, sut: Sut, ids: Ids) -> None:
     """With 3 rows of A and 2 of B, A sees 3 and 0 of B, B sees 2 and 0 of A, one after another.

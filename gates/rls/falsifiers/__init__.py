@@ -1,1 +1,0 @@
-"""What falsifiers of this gate bring: each folder goes first on a process's module path."""

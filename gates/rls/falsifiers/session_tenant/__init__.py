@@ -1,1 +1,0 @@
-"""A change to the system's processes; see sitecustomize.py."""
