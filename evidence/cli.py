@@ -24,7 +24,13 @@ from evidence.errors import BadInputError, EvidenceError
 from evidence.model import Run
 from evidence.reports.gaps import GateRow, gate_rows, total_row
 from evidence.reports.markdown import gap_page
-from evidence.reports.terminal import gate_lines, gate_table
+from evidence.reports.terminal import (
+    gate_lines,
+    gate_table,
+    matrix_tables,
+    proof_line,
+    proof_table,
+)
 from evidence.signing import generate
 from evidence.verification import UNKNOWN, Verification
 from evidence.verification import verify as verify_bundle
@@ -116,11 +122,15 @@ def verify(
 @click.argument("bundle", type=_PATH)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--markdown", is_flag=True, help="Print Markdown, for the summary of a CI job.")
-def show(bundle: Path, *, as_json: bool, markdown: bool) -> None:
+@click.option("--proofs", is_flag=True, help="List the falsifiers, and the kill matrix if any.")
+def show(bundle: Path, *, as_json: bool, markdown: bool, proofs: bool) -> None:
     """Show the gates of BUNDLE. This reads the bundle and does not verify it."""
-    if as_json and markdown:
-        raise click.UsageError("--json and --markdown: got both, expected one")
+    if markdown and (as_json or proofs):
+        raise click.UsageError("--markdown: got both it and another form, expected one")
     run = _read_run(bundle)
+    if proofs:
+        _show_proofs(run, as_json=as_json)
+        return
     if markdown:
         click.echo(gap_page(run), nl=False)
         return
@@ -129,7 +139,7 @@ def show(bundle: Path, *, as_json: bool, markdown: bool) -> None:
         reasons = [line.plain for line in gate_lines(run)]
         click.echo(json.dumps({"result": run.result, "gates": rows, "open": reasons}, indent=2))
         return
-    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    console = _console()
     console.print(gate_table(run))
     for line in gate_lines(run):
         console.print(line, soft_wrap=True)
@@ -143,6 +153,29 @@ def keygen(path: Path) -> None:
     key = generate(path)
     click.echo(f"{path}: private key, readable by you alone: --signing-key {path}")
     click.echo(f"{path}.pub.pem: public key, for those who verify; key id {key.keyid}")
+
+
+def _show_proofs(run: Run, *, as_json: bool) -> None:
+    if as_json:
+        rows = [
+            {"criterion": verdict.id, **proof.model_dump(mode="json")}
+            for verdict in run.criteria
+            for proof in verdict.proofs
+        ]
+        cells = [cell.model_dump(mode="json") for cell in run.matrix]
+        specimens = [one.model_dump(mode="json") for one in run.self_proof]
+        told = {"proofs": rows, "self_proof": specimens, "matrix": cells}
+        click.echo(json.dumps(told, indent=2))
+        return
+    console = _console()
+    console.print(proof_table(run))
+    for table in matrix_tables(run):
+        console.print(table)
+    console.print(proof_line(run))
+
+
+def _console() -> Console:
+    return Console(width=None if sys.stdout.isatty() else 120, highlight=False)
 
 
 # --- words -----------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from _pytest.terminal import TerminalReporter
 from rich.console import Console, RenderableType
 
 from evidence.model import Run
-from evidence.reports.terminal import gate_lines, gate_table
+from evidence.reports.terminal import gate_lines, gate_table, matrix_tables, proof_line
 from harness.run import GateRun
 
 
@@ -25,6 +25,10 @@ def print_summary(
     _print(reporter, gate_table(judged))
     for line in gate_lines(judged):
         _print(reporter, line)
+    for thing in matrix_tables(judged):
+        _print(reporter, thing)
+    if judged.falsify != "none":
+        reporter.write_line(proof_line(judged))
     if judged.environment is not None:
         where = judged.environment
         reporter.write_line(

@@ -21,9 +21,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from evidence.bagfile import TEMPLATES
+from evidence.matrix import gate_matrices
 from evidence.model import Disposition, Falsification, Observation, Outcome, Record, Run, Verdict
 from evidence.reports.gaps import WORDS, columns, gate_rows, obstacles, of_gate, total_row
 from evidence.reports.glossary import GLOSSARY
+from evidence.reports.terminal import MARKS, matrix_line
 
 EXCERPT = 4_000
 """Characters of a capture that stand in the page; the rest is one link away."""
@@ -86,6 +88,8 @@ def render(
             causes=Counter(v.cause.value for v in run.criteria if v.cause),
             waived=[v for v in run.criteria if v.disposition is not Disposition.NONE],
             redactions=_redactions(observations.values()),
+            matrices=[(matrix, matrix_line(matrix)) for matrix in gate_matrices(run)],
+            marks=MARKS,
             glossary=GLOSSARY,
         )
     )

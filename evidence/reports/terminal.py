@@ -6,13 +6,24 @@ Owns the look. Leaves the arithmetic to `evidence.reports.gaps`. pytest's last l
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from evidence.model import Disposition, Extent, Falsification, Outcome, Result, Run, Verdict
+from evidence.matrix import GateMatrix, gate_matrices
+from evidence.model import (
+    CellResult,
+    Disposition,
+    Extent,
+    Falsification,
+    Outcome,
+    Result,
+    Run,
+    Verdict,
+)
 from evidence.reports.gaps import (
     WORDS,
     GateRow,
@@ -37,6 +48,15 @@ _RESULT_STYLES = {
     Result.PARTIAL: "bold yellow",
     Result.BLOCKED: "bold red",
 }
+_PROOF_STYLES = {
+    Falsification.PROVEN: "green",
+    Falsification.BLIND: "bold red",
+    Falsification.VOID: "bold red",
+    Falsification.UNPROVEN: "yellow",
+}
+MARKS: Mapping[CellResult, str] = {"killed": "●", "survived": "·", "broken": "e", "void": "?"}
+"""Red by an assertion, green, red by an error, and no fault on a green copy."""
+
 _LINE_LIMIT = 300
 """How much of a message a line shows; the report has all of it."""
 
@@ -67,6 +87,54 @@ def gate_table(run: Run) -> Table:
         table.add_row(*_cells(row, shown), end_section=row is rows[-1])
     table.add_row(*_cells(total, shown), style="bold")
     return table
+
+
+def proof_table(run: Run) -> Table:
+    """Return a table with a row for each falsifier: what it changed, and what came out."""
+    table = Table(box=box.SIMPLE, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
+    for heading in ("falsifier", "kind", "proof"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("what was seen", overflow="fold")
+    for verdict in run.criteria:
+        for proof in verdict.proofs:
+            name = Text(f"{verdict.id}:{proof.falsifier}")
+            seen = Text(proof.message.partition("\n")[0][:_LINE_LIMIT])
+            result = Text(proof.result.value, _PROOF_STYLES[proof.result])
+            table.add_row(name, Text(proof.kind), result, seen)
+    return table
+
+
+def proof_line(run: Run) -> str:
+    """Return how many falsifiers there were, and of which kinds."""
+    kinds = Counter(proof.kind for verdict in run.criteria for proof in verdict.proofs)
+    ran = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()) if kind)
+    idle = f"{', ' if ran else ''}{kinds['']} did not run" if kinds[""] else ""
+    return f"{kinds.total()} falsifiers: {ran}{idle}" if kinds else "no falsifier"
+
+
+def matrix_tables(run: Run) -> tuple[Table | Text, ...]:
+    """Return the kill matrix of each gate that has one, and what it shows."""
+    told: list[Table | Text] = []
+    for matrix in gate_matrices(run):
+        title = f"gate {matrix.gate}: which check (column) a falsifier (row) turned red"
+        table = Table(title=title, box=box.SIMPLE, pad_edge=False, padding=(0, 1, 0, 0))
+        table.add_column("falsifier", no_wrap=True)
+        for check in matrix.checks:
+            table.add_column(check, justify="center", no_wrap=True)
+        for name, cells in matrix.rows:
+            marks = [MARKS[cells[one].result] if one in cells else "" for one in matrix.checks]
+            table.add_row(Text(name), *map(Text, marks))
+        told += [table, Text(matrix_line(matrix))]
+    return tuple(told)
+
+
+def matrix_line(matrix: GateMatrix) -> str:
+    """Return what a matrix shows, in one line."""
+    redundant = ", ".join(matrix.redundant) or "none"
+    return (
+        f"gate {matrix.gate}: {len(matrix.seen_by_one)} of {len(matrix.rows)} falsifiers are seen "
+        f"by one check alone; checks that see nothing that no other sees: {redundant}"
+    )
 
 
 def gate_lines(run: Run) -> tuple[Text, ...]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from evidence.proof import SPECIMENS
 from gates.taxonomy.miniature import COMMAND, SOUND, Miniature, read_miniature
 from tests.acceptance.conftest import run_command
 
@@ -22,6 +23,18 @@ def test_second(commands, sut):
     {}
 """
 TWO = ("MIN-01", "MIN-02")
+
+SHOWN_ABLE = """
+from harness import falsified_by, source
+
+@criterion("MIN-01")
+@falsified_by(
+    source("marked", "system/health.py", append="# a mark", imports=False), expect="got a mark"
+)
+def test_shown_able(files):
+    assert "# a mark" not in files.read("system/health.py"), "health.py: got a mark, expected none"
+"""
+"""A check that needs no database, and is proven."""
 
 PROVEN = """
 from harness import falsified_by, sql
@@ -132,7 +145,7 @@ def test_waiver_covers_a_fail_until_it_expires(
     run_gates: Run, tmp_path: Path, expires: str, status: int, disposition: str
 ) -> None:
     """A valid waiver releases and is shown; an expired one covers nothing."""
-    checks = SOUND + SECOND.format('assert False, "the claim is false"')
+    checks = SHOWN_ABLE + SECOND.format('assert False, "the claim is false"')
     run_gates(checks, TWO)
     (tmp_path / "gates" / "waivers.toml").write_text(WAIVER.format(expires))
     ran = run_gates(checks, TWO)
@@ -143,7 +156,7 @@ def test_waiver_covers_a_fail_until_it_expires(
 
 def test_selection_names_what_was_not_selected(run_gates: Run) -> None:
     """A selection is partial: exit 100, and the rest is notselected."""
-    ran = run_gates(SOUND + SECOND.format("pass"), TWO, "-k", "sound")
+    ran = run_gates(SHOWN_ABLE + SECOND.format("pass"), TWO, "-k", "shown_able")
     assert (ran.exit_status, ran.run["result"]) == (100, "partial")
     assert ran.judged("MIN-01") == ("pass", None)
     assert ran.judged("MIN-02") == ("notselected", None)
@@ -169,11 +182,11 @@ def test_node_id_selects_a_check_with_its_proofs_or_one_proof_alone(
     run_gates(checks, TWO, "--collect-only")
     check = "gates/test_miniature.py::test_no_events"
     proof = f"{check}[proof-put-one-in]"
-    for selected, outcome, count in ((check, "pass", 2), (proof, "notselected", 1)):
+    for selected, outcome, own in ((check, "pass", 2), (proof, "notselected", 1)):
         command = [word if word != "gates" else selected for word in COMMAND]
         done = run_command([*command, "-v"], folder=tmp_path)
         assert f"{proof} PASSED" in done.stdout, done.stdout
-        assert f"{count} passed" in done.stdout
+        assert f"{own + len(SPECIMENS)} passed" in done.stdout
         ran = read_miniature(tmp_path, exit_status=done.returncode, output=done.stdout)
         verdict = ran.verdict("MIN-01")
         assert (verdict["outcome"], verdict["falsification"]) == (outcome, "proven")

@@ -14,6 +14,7 @@ import pytest
 from rich.console import Console
 
 from evidence.model import (
+    Cell,
     Falsification,
     Observation,
     Outcome,
@@ -21,6 +22,7 @@ from evidence.model import (
     Record,
     Result,
     Run,
+    Specimen,
     Verdict,
 )
 from evidence.reports.gaps import columns, gate_rows, obstacles, total_row
@@ -338,3 +340,26 @@ def test_lines_name_passes_without_a_falsifier(run: Run) -> None:
 def said(run: Run) -> list[str]:
     """Return the lines of a run as plain text."""
     return [line.plain for line in gate_lines(run)]
+
+
+def test_page_shows_self_proof_and_matrix(
+    run: Run, records: tuple[Record, ...], data: Path
+) -> None:
+    """What came out of the specimens, and which check saw which fault, escaped like all else."""
+    told = {
+        "self_proof": (
+            Specimen(name="always-green", wanted="blind", result="proven", message=MARKUP),
+        ),
+        "matrix": (
+            Cell(
+                criterion="RLS-01", owner="RLS-02", falsifier="f", result="killed", message=MARKUP
+            ),
+        ),
+    }
+    page = Page(render(run.model_copy(update=told), records=records, captures_root=data))
+    assert "Kill matrix of gate rls" in page.text
+    assert "1 of 1 falsifiers are seen by one check alone" in page.text
+    assert "always green blind proven" in page.text
+    assert not {"script", "img"} & set(page.tags)
+    bare = Page(render(run, records=records, captures_root=data))
+    assert "Kill matrix" not in bare.text

@@ -1,0 +1,163 @@
+"""Which proofs a run is asked for, and that the harness proves itself in each that proves any."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evidence.proof import SPECIMENS
+from gates.taxonomy.miniature import COMMAND, Miniature, read_miniature, write_miniature
+from harness.copies import HARNESS, HARNESS_PACKAGES
+from harness.faults.source import change_file
+from harness.faults.text import Replacement
+from harness.files import copy_folders
+from harness.sut import Sut
+
+Run = Callable[..., Miniature]
+
+CHECKS = """
+from harness import falsified_by, source
+
+def mark(name, text):
+    return source(name, "system/health.py", append=f"# {text}", imports=False)
+
+def read(files):
+    return files.read("system/health.py")
+
+@criterion("MIN-01")
+@falsified_by(mark("one-mark", "mark one"), expect="got mark one")
+@falsified_by(mark("loud-mark", "mark one, loud"), expect="got mark one")
+def test_one(files):
+    assert "# mark one" not in read(files), "health.py: got mark one, expected none"
+
+@criterion("MIN-02")
+@falsified_by(mark("two-mark", "mark two"), expect="got mark two")
+def test_two(files):
+    assert "# mark two" not in read(files), "health.py: got mark two, expected none"
+
+@criterion("MIN-03")
+@falsified_by(mark("any-mark", "mark two and more"), expect="got a mark")
+def test_any(files):
+    assert "# mark" not in read(files), "health.py: got a mark, expected none"
+"""
+IDS = ("MIN-01", "MIN-02", "MIN-03")
+
+
+def proofs(ran: Miniature) -> dict[str, str]:
+    """Return what came out of each falsifier."""
+    return {
+        f"{verdict['id']}:{proof['falsifier']}": proof["result"]
+        for verdict in ran.run["criteria"]
+        for proof in verdict["proofs"]
+    }
+
+
+def test_all_proofs_are_the_default_and_release(run_gates: Run) -> None:
+    """Every falsifier runs, every specimen comes out as it must, and the run is released."""
+    ran = run_gates(CHECKS, IDS)
+    assert ran.exit_status == 0, ran.output
+    assert set(proofs(ran).values()) == {"proven"}
+    assert {one["name"]: one["result"] for one in ran.run["self_proof"]} == SPECIMENS
+    assert ran.run["matrix"] == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "run"),
+    [
+        ("MIN-01", {"MIN-01:one-mark", "MIN-01:loud-mark"}),
+        ("two-mark,MIN-01:one-mark", {"MIN-02:two-mark", "MIN-01:one-mark"}),
+        (
+            "miniature",
+            {"MIN-01:one-mark", "MIN-01:loud-mark", "MIN-02:two-mark", "MIN-03:any-mark"},
+        ),
+        ("none", set()),
+    ],
+)
+def test_selection_of_proofs_runs_those_and_never_releases(
+    run_gates: Run, asked: str, run: set[str]
+) -> None:
+    """A criterion, a gate or a falsifier names proofs; what is not all is partial."""
+    ran = run_gates(CHECKS, IDS, f"--falsify={asked}")
+    assert (ran.exit_status, ran.run["result"]) == (100, "partial"), ran.output
+    assert {name for name, result in proofs(ran).items() if result == "proven"} == run
+    assert bool(ran.run["self_proof"]) == (asked != "none")
+
+
+@pytest.mark.parametrize("asked", ["no-such-mark", "all,MIN-01", ""])
+def test_selection_that_names_nobody_is_bad_input(run_gates: Run, asked: str) -> None:
+    """A name that is nobody's would select nothing, silently."""
+    ran = run_gates(CHECKS, IDS, f"--falsify={asked}")
+    assert ran.exit_status == 4, ran.output
+    assert "--falsify: got" in ran.output
+    assert ran.run == {}
+
+
+def test_matrix_runs_every_check_against_every_falsifier_of_its_gate(run_gates: Run) -> None:
+    """The page and the run tell which check saw which fault."""
+    ran = run_gates(CHECKS, IDS, "--falsify=matrix")
+    assert ran.exit_status == 0, ran.output
+    cells = {(c["criterion"], c["falsifier"]): c["result"] for c in ran.run["matrix"]}
+    assert len(cells) == 12
+    killed = {name for (criterion, name), result in cells.items() if result == "killed"}
+    assert killed == {"one-mark", "loud-mark", "two-mark", "any-mark"}
+    assert cells["MIN-01", "two-mark"] == cells["MIN-02", "one-mark"] == "survived"
+    assert cells["MIN-03", "one-mark"] == cells["MIN-02", "any-mark"] == "killed"
+
+
+BREAKS = {
+    "blind counts": (
+        "        return Falsification.BLIND, ",
+        "        return Falsification.PROVEN, ",
+    ),
+    "landing is not asked for": (
+        "return after is not None and after != event.fingerprint_before",
+        "return True",
+    ),
+    "any red counts": ("    if event.expected not in said:", "    if False:"),
+    "nothing is proven": ("return Falsification.PROVEN, ", "return Falsification.VOID, "),
+}
+
+
+@pytest.mark.parametrize("name", BREAKS)
+def test_harness_that_judges_proofs_wrongly_is_a_defect(
+    tmp_path: Path, sut: Sut, name: str
+) -> None:
+    """Every rule that is taken out of the harness makes a specimen come out wrong: exit 103."""
+    copy = tmp_path / "harness"
+    copy_folders(HARNESS, HARNESS_PACKAGES, copy)
+    before, after = BREAKS[name]
+    change_file(copy / "evidence" / "proof.py", Replacement(before=before, after=after))
+    write_miniature(sut, tmp_path, checks=CHECKS, ids=IDS, worker_env={})
+    ran = run_with(copy, tmp_path)
+    assert ran.exit_status == 103, ran.output
+    assert any("self-proof" in defect for defect in ran.run["defects"]), ran.run["defects"]
+
+
+def run_with(harness: Path, folder: Path, *arguments: str) -> Miniature:
+    """Run the miniature of a folder with another copy of the harness."""
+    env: dict[str, Any] = {**os.environ, "PYTHONPATH": str(harness)}
+    done = subprocess.run(
+        [*COMMAND, *arguments], cwd=folder, env=env, capture_output=True, text=True, check=False
+    )
+    return read_miniature(folder, exit_status=done.returncode, output=done.stdout + done.stderr)
+
+
+def test_proofs_of_a_bundle_can_be_listed(run_gates: Run, tmp_path: Path) -> None:
+    """`gateproof show --proofs` names each falsifier with what it changed and what came out."""
+    run_gates(CHECKS, IDS)
+    from tests.acceptance.test_exit_status import GATEPROOF
+
+    command = [str(GATEPROOF), "show", "--proofs", "reports/latest"]
+    listed = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "MIN-01:one-mark" in listed.stdout
+    assert "4 falsifiers: 4 source" in listed.stdout
+    told = subprocess.run([*command, "--json"], cwd=tmp_path, capture_output=True, check=True)
+    rows = json.loads(told.stdout)["proofs"]
+    assert {row["result"] for row in rows} == {"proven"}
+    assert len(rows) == 4

@@ -1,0 +1,132 @@
+"""What specimens and cells of the kill matrix are judged to be, and what a matrix shows."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import pytest
+
+from evidence.matrix import gate_matrices
+from evidence.model import Cell, CellEvent, CellResult, Run, SelfProofEvent
+from evidence.proof import SPECIMENS, judge_cell, judge_cells, judge_self_proof
+from evidence.reports.terminal import matrix_line, matrix_tables
+
+STORY: dict[str, Any] = {
+    "writer": "main",
+    "seq": 1,
+    "at": dt.datetime(2026, 1, 1, tzinfo=dt.UTC),
+    "item": "self-proof::x",
+    "falsifier": "x",
+    "fault_kind": "file",
+    "fault": "replace",
+    "expected": "not kept",
+    "fingerprint_before": "a",
+    "fingerprint_after": "b",
+    "baseline": "pass",
+    "baseline_runs": 2,
+    "faulted": "the claim is not kept",
+    "faulted_category": "assertion",
+}
+AS_THEY_MUST: dict[str, dict[str, Any]] = {
+    "always-green": {"faulted": "pass", "faulted_category": "none"},
+    "always-red": {"baseline": "red"},
+    "change-that-does-not-matter": {"faulted": "pass", "faulted_category": "none"},
+    "fault-that-does-not-land": {"fingerprint_after": "a"},
+    "fault-that-is-denied": {"refusal": "denied"},
+    "red-by-an-error": {"faulted_category": "other"},
+    "red-for-another-reason": {"expected": "another"},
+    "check-that-can-fail": {},
+}
+
+
+def specimen(name: str, **fields: Any) -> SelfProofEvent:
+    """A specimen's story, as it must be but for some fields."""
+    return SelfProofEvent(specimen=name, **{**STORY, **AS_THEY_MUST[name], **fields})
+
+
+ALL = [specimen(name) for name in SPECIMENS]
+
+
+def test_self_proof_that_came_out_as_it_must_is_no_defect() -> None:
+    """Every specimen is told with what came out of it."""
+    found, defects = judge_self_proof(ALL)
+    assert defects == ()
+    assert {one.name: one.result for one in found} == SPECIMENS
+
+
+@pytest.mark.parametrize("name", SPECIMENS)
+def test_specimen_that_did_not_run_or_ran_twice_is_a_defect(name: str) -> None:
+    """A specimen that is missing shows nothing, and one too many hides which was meant."""
+    without = [event for event in ALL if event.specimen != name]
+    for count, events in ((0, without), (2, [*ALL, specimen(name)])):
+        [defect] = judge_self_proof(events)[1]
+        assert defect.startswith(f"self-proof: {name} came out unproven")
+        assert defect.endswith(f"it ran {count} times, expected once")
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("always-green", {"faulted": "red", "faulted_category": "assertion"}),
+        ("always-red", {"baseline": "pass"}),
+        ("fault-that-is-denied", {"refusal": ""}),
+        ("fault-that-does-not-land", {"fingerprint_after": "c"}),
+        ("check-that-can-fail", {"faulted": "pass", "faulted_category": "none"}),
+    ],
+)
+def test_specimen_that_came_out_otherwise_is_a_defect(name: str, fields: dict[str, Any]) -> None:
+    """The defect names the specimen, what came out and what must have."""
+    others = [event for event in ALL if event.specimen != name]
+    [defect] = judge_self_proof([*others, specimen(name, **fields)])[1]
+    assert defect.startswith(f"self-proof: {name} came out ")
+    assert f"expected {SPECIMENS[name]}" in defect
+
+
+def cell_event(**fields: Any) -> CellEvent:
+    """A cell's story."""
+    return CellEvent(criterion="XYZ-01", owner="XYZ-02", **{**STORY, **fields})
+
+
+@pytest.mark.parametrize(
+    ("fields", "result"),
+    [
+        ({}, "killed"),
+        ({"faulted": "pass", "faulted_category": "none"}, "survived"),
+        ({"faulted_category": "other"}, "broken"),
+        ({"baseline": "red"}, "void"),
+        ({"refusal": "denied"}, "void"),
+        ({"fingerprint_after": "a"}, "void"),
+    ],
+)
+def test_cell_says_what_a_check_made_of_a_fault(fields: dict[str, Any], result: str) -> None:
+    """A red counts whatever it says: nobody predicted a message for another check's fault."""
+    assert judge_cell(cell_event(**fields))[0] == result
+
+
+def test_run_without_cells_has_no_matrix() -> None:
+    """Proofs alone are no matrix."""
+    assert judge_cells(ALL) == ()
+    assert len(judge_cells([cell_event()])) == 1
+
+
+def cell(criterion: str, owner: str, result: CellResult) -> Cell:
+    """A cell of gate rls."""
+    return Cell(criterion=criterion, owner=owner, falsifier="f", result=result, message="")
+
+
+def test_matrix_tells_redundant_checks_and_what_one_alone_sees(run: Run) -> None:
+    """RLS-01 sees both falsifiers, RLS-02 only one of them: RLS-02 is redundant."""
+    cells = (
+        cell("RLS-01", "RLS-01", "killed"),
+        cell("RLS-02", "RLS-01", "survived"),
+        cell("RLS-01", "RLS-02", "killed"),
+        cell("RLS-02", "RLS-02", "killed"),
+    )
+    [matrix] = gate_matrices(run.model_copy(update={"matrix": cells}))
+    assert matrix.checks == ("RLS-01", "RLS-02")
+    assert matrix.killers("RLS-02:f") == ("RLS-01", "RLS-02")
+    assert matrix.seen_by_one == ("RLS-01:f",)
+    assert matrix.redundant == ("RLS-02",)
+    assert matrix_line(matrix).endswith("no other sees: RLS-02")
+    assert gate_matrices(run) == matrix_tables(run) == ()
