@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gates.patching import patch
-from harness import criterion, falsified_by
+from harness import criterion, falsified_by, source
 from harness.stack import Stack
 
 RECORD = Path(__file__).with_name("task_names.txt")
@@ -17,12 +16,35 @@ UNKNOWN = "NotRegistered"
 
 @criterion("QUE-04")
 @falsified_by(
-    patch("task-renamed", "queues/falsifiers/task_renamed.py"),
+    source(
+        "task-renamed",
+        "system/tasks/llm.py",
+        'name="app.tasks.llm.explanation"',
+        'name="app.tasks.llm.explain"',
+    ),
     expect="not recorded app.tasks.llm.explain; missing app.tasks.llm.explanation",
 )
 @falsified_by(
-    patch("task-added", "queues/falsifiers/task_added.py"),
+    source(
+        "task-added",
+        "system/tasks/llm.py",
+        append="""
+        @shared_task(name="app.tasks.llm.summary")
+        def summary() -> dict[str, str]:
+            return dict(_ACCEPTED)
+        """,
+    ),
     expect="not recorded app.tasks.llm.summary; missing none",
+)
+@falsified_by(
+    # Publishers know the name as before: only the worker's answer tells.
+    source(
+        "task-switched-off-in-workers",
+        "system/worker.py",
+        "    from system.app import app  # (after the settings: it is built from them)\n",
+        "    from system.app import app\n\n    app.tasks.pop('app.tasks.llm.explanation')\n",
+    ),
+    expect="app.tasks.llm.explanation: got NotRegistered from the worker",
 )
 def test_task_names_are_the_recorded_ones(own_stack: Stack) -> None:
     """The app registers the recorded names and no other, and the worker knows each."""

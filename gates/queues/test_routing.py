@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from gates.patching import patch
 from gates.queues.messages import messages_of, task_queues
-from harness import criterion, falsified_by, sql
+from harness import criterion, falsified_by, source, sql
 from harness.probes.tasks import TaskProbe
 from harness.stack import Stack
 from harness.sut import Sut
@@ -32,7 +31,17 @@ TRIGGERS = "SELECT tgname FROM pg_trigger WHERE tgrelid = 'kombu_message'::regcl
     expect="declared queues: got attribution, celery, housekeeping",
 )
 @falsified_by(
-    patch("deaf-worker", "queues/falsifiers/deaf_worker.py"),
+    source(
+        "deaf-worker",
+        "system/app.py",
+        append="""
+        def pause_llm(**_: object) -> None:
+            app.amqp.queues.deselect("llm")
+
+
+        signals.celeryd_after_setup.connect(pause_llm, weak=False)
+        """,
+    ),
     expect="consumed queues: got attribution, housekeeping, maintenance, expected",
 )
 def test_queues_are_the_four_of_the_contract(own_stack: Stack, sut: Sut) -> None:
@@ -62,12 +71,34 @@ def test_queues_are_the_four_of_the_contract(own_stack: Stack, sut: Sut) -> None
 
 @criterion("QUE-02")
 @falsified_by(
-    patch("route-lost", "queues/falsifiers/route_lost.py"),
-    expect="queue of app.tasks.llm.explanation: got housekeeping, expected llm",
+    source(
+        "route-lost",
+        "system/app.py",
+        "        for name in settings.QUEUES\n    }",
+        "        for name in settings.QUEUES[:-1]\n    }",
+    ),
+    expect="queue of app.tasks.attribution.recompute_window: got housekeeping",
 )
 @falsified_by(
-    patch("wrong-key", "queues/falsifiers/wrong_key.py"),
-    expect="routing key of app.tasks.attribution.recompute_window: got attribution.other",
+    source(
+        "wrong-queue",
+        "system/app.py",
+        append="""
+        app.conf.task_routes["app.tasks.llm.*"] = {
+            "queue": "attribution", "routing_key": "attribution.task"
+        }
+        """,
+    ),
+    expect="queue of app.tasks.llm.route: got attribution, expected llm",
+)
+@falsified_by(
+    source(
+        "wrong-key",
+        "system/app.py",
+        '"routing_key": f"{name}.task"}',
+        '"routing_key": f"{name}.tasks"}',
+    ),
+    expect="routing key of app.tasks.housekeeping.ping: got housekeeping.tasks",
 )
 @falsified_by(
     sql("misrouted", MISROUTED, landing=TRIGGERS),
@@ -89,20 +120,29 @@ def test_every_task_is_stored_in_its_own_queue(own_stack: Stack, sut: Sut) -> No
 
 @criterion("QUE-03")
 @falsified_by(
-    patch("greedy-worker", "queues/falsifiers/greedy_worker.py"),
+    source(
+        "greedy-worker",
+        "system/worker.py",
+        '"INFO", *arguments]',
+        '"INFO", *(word for word in arguments if not word.startswith("--queues"))]',
+    ),
     expect="unclaimed False, expected PENDING and unclaimed",
 )
 @falsified_by(
-    sql("misrouted", MISROUTED, landing=TRIGGERS),
-    expect="message for queue maintenance: got stored in housekeeping",
+    source(
+        "bound-to-everything",
+        "system/app.py",
+        'routing_key=f"{name}.#"',
+        'routing_key="#"',
+    ),
+    expect="message for queue maintenance: got stored in housekeeping, maintenance",
 )
 def test_worker_of_one_queue_leaves_the_others_alone(own_stack: Stack, sut: Sut) -> None:
-    """Tasks of the other queues wait while it does its own, until a worker of theirs comes."""
+    """Tasks of the other queues wait in them, unclaimed, while it does three of its own."""
     own = sut.queue_of(sut.ping.task)
     others = tuple(queue for queue in sut.queues if queue != own)
-    workers = [own_stack.start_worker(queues=[own])]
-    try:
-        own_stack.wait_ready(workers[0])
+    with own_stack.running_worker(queues=[own], concurrency=1) as worker:
+        own_stack.wait_ready(worker)
         sent = {_send_ping(own_stack.tasks, sut, queue): queue for queue in others}
         for _ in range(3):
             result = own_stack.tasks.run(sut.ping.task, sut.ping.arguments)
@@ -110,30 +150,22 @@ def test_worker_of_one_queue_leaves_the_others_alone(own_stack: Stack, sut: Sut)
                 f"premise: ping through its own queue {own}: got {result.state}, expected SUCCESS"
             )
         _assert_waiting(own_stack, sent, own)
-        workers.append(own_stack.start_worker(queues=others))
-        for task_id, queue in sent.items():
-            state = own_stack.tasks.result(task_id, deadline_s=15.0).state
-            assert state == "SUCCESS", (
-                f"premise: task in queue {queue} with its own worker: got {state}, expected SUCCESS"
-            )
-    finally:
-        for worker in workers:
-            worker.dispose()
 
 
 def _assert_waiting(stack: Stack, sent: dict[str, str], own: str) -> None:
-    """See each message in its queue, with no claim on it and no result."""
-    stored = {message.task_id: message for message in messages_of(stack.sql, sent)}
+    """See each message in its queue alone, with no claim on it and no result."""
+    stored = messages_of(stack.sql, sent)
     for task_id, queue in sent.items():
-        assert task_id in stored, f"message for queue {queue}: got none, expected it to wait"
-        message = stored[task_id]
-        assert message.queue == queue, (
-            f"message for queue {queue}: got stored in {message.queue}, expected {queue}"
+        mine = [message for message in stored if message.task_id == task_id]
+        queues = sorted(message.queue for message in mine)
+        assert queues == [queue], (
+            f"message for queue {queue}: got stored in {', '.join(queues) or 'none'}, "
+            f"expected {queue} alone"
         )
         state = stack.tasks.result(task_id, deadline_s=0.1).state
-        assert (state, message.visible) == ("PENDING", True), (
+        assert (state, mine[0].visible) == ("PENDING", True), (
             f"task in queue {queue} beside a worker of {own} alone: got {state}, "
-            f"unclaimed {message.visible}, expected PENDING and unclaimed"
+            f"unclaimed {mine[0].visible}, expected PENDING and unclaimed"
         )
 
 

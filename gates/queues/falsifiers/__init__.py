@@ -1,1 +1,0 @@
-"""Changes to Celery in workers and publishers: tasks that go or are taken where they should not."""
