@@ -44,6 +44,7 @@ from harness.fixtures import (  # noqa: F401 (fixtures are found by name)
     sut,
 )
 from harness.matrix import add_cells
+from harness.progress import Progress
 from harness.options import Options, add_options, read_options
 from harness.phases import record_phase
 from harness.probes.recorder import Scope
@@ -209,6 +210,7 @@ def _open(config: pytest.Config, options: Options) -> None:
     run = None if is_worker(config) else GateRun.open(options)
     if run is not None:
         config.stash[RUN] = run
+        config.pluginmanager.register(Progress(tell=lambda line: _tell(config, line)))
         _keep_reports(config, run)
     if not is_controller(config):
         config.stash[WRITER] = Writer.open(
