@@ -62,6 +62,18 @@ def scrape(stack: Stack, worker: Worker) -> Scrape:
     )
 
 
+def scrape_at_rest(stack: Stack, worker: Worker) -> Scrape:
+    """Ask for the metrics once every run that began has been timed: no count is on its way."""
+
+    def at_rest(seen: Scrape) -> bool:
+        began = sum(number for (sample, _), number in seen.counts.items() if sample == STARTED)
+        return began == _timed(seen.counts)
+
+    return wait_until(
+        lambda: scrape(stack, worker), at_rest, deadline_s=SETTLED_DEADLINE_S, interval_s=0.05
+    )
+
+
 def rises(before: Counts, after: Counts) -> dict[tuple[str, str], float]:
     """Return by how much the number of tasks rose, where it did, a fall being negative."""
     names = {STARTED, SUCCESS, FAILURE, TIMED}
@@ -82,18 +94,38 @@ def rises_for(
 
 
 def expect_rises(
-    stack: Stack, worker: Worker, before: Counts, expected: Mapping[tuple[str, str], int], when: str
+    stack: Stack,
+    worker: Worker,
+    before: Counts,
+    expected: Mapping[tuple[str, str], int],
+    when: str,
+    *,
+    wait: bool = True,
 ) -> None:
-    """Judge that the counts rose by exactly these numbers, and no other count did."""
+    """Judge that the counts rose by exactly these numbers, and no other count did.
+
+    A run is timed when all else about it was counted, so once as many runs were timed as there
+    were, nothing more can come. Without `wait` they were timed before, and none may be lost since.
+    """
+    runs = _timed(expected)
     seen = wait_until(
         lambda: rises(before, scrape(stack, worker).counts),
-        lambda found: found == expected,
-        deadline_s=SETTLED_DEADLINE_S,
-        interval_s=0.1,
+        lambda found: _timed(found) >= runs,
+        deadline_s=SETTLED_DEADLINE_S if wait else 0.0,
+        interval_s=0.05,
     )
     for sample, task in sorted({*seen, *expected}):
         rise, wanted = seen.get((sample, task), 0), expected.get((sample, task), 0)
         assert rise == wanted, f"rise of {sample} of {task} {when}: got {rise:g}, expected {wanted}"
+
+
+def bucket_above(duration_s: float) -> str:
+    """Return the bound of the smallest bucket that a run of at most this duration is in."""
+    return next(bound for bound in BUCKETS_S if duration_s <= float(bound))
+
+
+def _timed(counts: Mapping[tuple[str, str], float]) -> float:
+    return sum(number for (sample, _), number in counts.items() if sample == TIMED)
 
 
 def _task(labels: Mapping[str, str]) -> str:
