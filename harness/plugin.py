@@ -44,10 +44,10 @@ from harness.fixtures import (  # noqa: F401 (fixtures are found by name)
     sut,
 )
 from harness.matrix import add_cells
-from harness.progress import Progress
 from harness.options import Options, add_options, read_options
 from harness.phases import record_phase
 from harness.probes.recorder import Scope
+from harness.progress import Progress
 from harness.proof import RUNS, STACK_FIXTURES, ProofItem, demand_second_runs
 from harness.run import RUN, GateRun
 from harness.self_proof import SelfProofItem

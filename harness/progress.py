@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 EVERY_S = 15.0
-"""How often a line is told at most; the first proof and the last are not worth one by themselves."""
+"""How often a line is told at most."""
 
 MARKS = ("[proof-", "[cell-")
 
