@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from gates.patching import patch
 from gates.schema.definitions import differences, read_definitions, told
 from gates.schema.migrating import assert_done
-from harness import criterion, falsified_by, settings, sql
+from harness import criterion, falsified_by, migration, sql
 from harness.probes.sql import SqlProbe
 from harness.stack import Stack
 from harness.sut import Sut
+
+CORE_1 = "migrations/versions/core/core_0001_attribution_events.py"
+CELERY_1 = "migrations/versions/celery_foundation/celery_0001_broker_and_results.py"
+CELERY_2 = "migrations/versions/celery_foundation/celery_0002_task_failures.py"
 
 VERSION_TABLE = "alembic_version"
 """Alembic's own note of where it stands: it stays, empty, when everything is taken back."""
@@ -22,26 +25,17 @@ TABLES = """
 
 @criterion("SCH-01")
 @falsified_by(
-    settings("read-only", {"PGOPTIONS": "-c default_transaction_read_only=on"}),
-    expect="upgrade heads on an empty database: got exit 1",
-)
-@falsified_by(
-    patch("label-lost", "schema/falsifiers/label_lost.py"),
+    migration("label-lost", CELERY_1, '("celery_foundation",)', "None"),
     expect="upgrade celery_foundation@head on an empty database: got exit",
 )
 @falsified_by(
-    sql(
-        "no-membership",
-        "REVOKE app_aggregator FROM migrator",
-        landing="SELECT pg_has_role('migrator', 'app_aggregator', 'MEMBER')",
-        role="superuser",
-        scope="server",
-    ),
-    expect="upgrade heads on an empty database: got exit 1",
+    migration("extension-made-by-hand", CORE_1, "gen_random_uuid()", "uuid_generate_v4()"),
+    expect="upgrade heads on an empty database: got exit 1, expected 0: "
+    "sqlalchemy.exc.ProgrammingError: (psycopg2.errors.UndefinedFunction)",
 )
 @falsified_by(
-    patch("hollow", "schema/falsifiers/hollow.py"),
-    expect="tables after upgrade heads: got none named",
+    migration("never-filled-in", CELERY_1, function="upgrade", body="pass"),
+    expect="tables after upgrade heads: got none named celery_taskmeta, celery_tasksetmeta",
 )
 def test_migrations_start_from_an_empty_database(own_stack: Stack, sut: Sut) -> None:
     """All heads, and the Celery branch alone, each make their tables in an empty database."""
@@ -73,20 +67,20 @@ def test_migrations_start_from_an_empty_database(own_stack: Stack, sut: Sut) -> 
     expect="lost index ix_kombu_message_version",
 )
 @falsified_by(
-    patch("drop-forgotten", "schema/falsifiers/drop_forgotten.py"),
+    migration(
+        "drop-forgotten",
+        CELERY_2,
+        function="downgrade",
+        body='op.execute("DROP TABLE celery_task_failures")',
+    ),
     expect="schema after the way down: got left over function enforce_dead_letter_moves()",
 )
 @falsified_by(
-    sql(
-        "way-down-blocked",
-        "CREATE VIEW public.held AS SELECT id FROM kombu_message",
-        landing="SELECT viewname FROM pg_views WHERE schemaname = 'public' ORDER BY 1",
-        role="superuser",
+    migration(
+        "edited-after-it-was-run",
+        CELERY_2,
+        "GRANT SELECT ON celery_task_failures TO app_ro;\n",
     ),
-    expect="downgrade base: got exit 1",
-)
-@falsified_by(
-    patch("grant-forgotten", "schema/falsifiers/grant_forgotten.py"),
     expect="schema after the way down and up: got lost privilege app_ro SELECT",
 )
 def test_migrations_lead_down_to_nothing_and_up_to_the_same(own_stack: Stack, sut: Sut) -> None:

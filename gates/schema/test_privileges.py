@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gates.schema.privileges import held, spelled
-from harness import criterion, falsified_by, sql
+from harness import criterion, falsified_by, migration, sql
 from harness.probes.sql import Refused
 from harness.stack import Stack
 from harness.sut import Sut
@@ -62,9 +62,12 @@ REACHED = """
     expect="owner of celery_taskmeta: got app_user, expected migrator",
 )
 @falsified_by(
-    sql(
-        "table-renamed",
-        "ALTER TABLE celery_tasksetmeta RENAME TO celery_groupmeta",
+    migration(
+        "dropped-as-unused",
+        "migrations/versions/celery_foundation/celery_0003_worker_failed_jobs.py",
+        "    op.execute(_RENAME.format(old=OLD, new=NEW))\n",
+        "    op.execute(_RENAME.format(old=OLD, new=NEW))\n"
+        '    op.execute("DROP TABLE celery_tasksetmeta")\n',
         landing="SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1",
     ),
     expect="celery_tasksetmeta: got no table, expected one",
@@ -86,12 +89,14 @@ def test_celery_tables_belong_to_the_migration_role(stack: Stack, sut: Sut) -> N
 
 @criterion("SCH-03")
 @falsified_by(
-    sql(
-        "may-truncate",
-        "GRANT TRUNCATE ON kombu_message TO app_user",
-        landing="SELECT relacl FROM pg_class WHERE relname = 'kombu_message'",
+    migration(
+        "granted-all",
+        "migrations/versions/celery_foundation/celery_0001_broker_and_results.py",
+        "GRANT SELECT, INSERT, UPDATE, DELETE ON",
+        "GRANT ALL ON",
+        landing="SELECT relacl FROM pg_class WHERE relname = 'kombu_queue'",
     ),
-    expect="app_user on kombu_message: got DELETE, INSERT, SELECT, TRUNCATE, UPDATE",
+    expect="TRIGGER, TRUNCATE, UPDATE, expected DELETE, INSERT, SELECT, UPDATE",
 )
 @falsified_by(
     sql(

@@ -1,1 +1,0 @@
-"""Changes to Alembic in the process that migrates: what a migration forgets."""
