@@ -11,12 +11,10 @@ from typing import Any
 
 from kombu.utils import json as kombu_json
 
+from gates.endings import LETTER_AFTER_LINE_S, wait_for_failure_lines
 from harness.probes.tasks import TaskResult
 from harness.stack import Stack
 from harness.wait import wait_until
-
-APPEARS_WITHIN_S = 5.0
-"""How long a letter may follow its task's result; it takes milliseconds."""
 
 _COLUMNS = (
     "task_id, task_name, queue, tenant_id::text, args::text, kwargs::text,"
@@ -67,11 +65,12 @@ def letters_of(
 def wait_for_letters(
     stack: Stack, task_ids: Sequence[str], *, tenant_id: str | None = None
 ) -> tuple[Letter, ...]:
-    """Return the letters once there is one for each task, or what there is at the deadline."""
+    """Return the letters once there is one for each task, or what there is when none can come."""
+    wait_for_failure_lines(stack, task_ids)
     return wait_until(
         lambda: letters_of(stack, task_ids, tenant_id=tenant_id),
         lambda found: {letter.task_id for letter in found} >= set(task_ids),
-        deadline_s=APPEARS_WITHIN_S,
+        deadline_s=LETTER_AFTER_LINE_S,
         interval_s=0.1,
     )
 

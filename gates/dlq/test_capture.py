@@ -11,16 +11,15 @@ from typing import Any
 from kombu.utils import json as kombu_json
 
 from gates.dlq.letters import (
-    APPEARS_WITHIN_S,
     Letter,
     fail,
     failing_ping,
     letters_of,
     wait_for_letters,
 )
-from gates.dlq.sabotage import TABLE, doubled, on_insert
-from gates.patching import patch
-from harness import criterion, falsified_by, sql
+from gates.dlq.parts import HANDLER, IDENTITY, PAYLOAD, POLICIES, TABLE, TYPES
+from gates.endings import LETTER_AFTER_LINE_S, wait_for_failure_lines
+from harness import criterion, falsified_by, source, sql
 from harness.fixtures import Ids
 from harness.probes.tasks import TaskResult
 from harness.stack import Stack
@@ -37,9 +36,6 @@ LARGE = ["model_version", "large"]
 AMOUNT = "1234567890.123456789012345678901234567890"
 """More digits than a float keeps."""
 
-POLICIES = f"""SELECT polname, pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid)
-    FROM pg_policy WHERE polrelid = '{TABLE}'::regclass ORDER BY 1"""
-
 # Of a payload too long to be shown: its digest, its length, and the arguments without it.
 _LONG = """
     SELECT args::text, octet_length(kwargs #>> %(path)s::text[]),
@@ -49,28 +45,54 @@ _LONG = """
 """
 
 
-def swallow(name: str, only: str = "true") -> Any:
-    """Lose dead letters on their way into the table, without an error."""
-    return on_insert(name, "RETURN NULL;", only=only)
-
-
 # --- one failure, one letter -----------------------------------------------------------------
 
 
 @criterion("DLQ-03")
-@falsified_by(swallow("swallowed"), expect="dead letters of app.tasks.housekeeping.ping: got 0")
-@falsified_by(doubled("doubled"), expect="dead letters of app.tasks.housekeeping.ping: got 2")
 @falsified_by(
-    on_insert("kwargs-dropped", "NEW.kwargs := '{}';"),
+    source(
+        "error-swallowed",
+        HANDLER,
+        function="record_failure",
+        body="""
+            try:
+                identity = identify(sender, sender.request, task_id, args, kwargs)
+                write(describe(sender, identity, exception, args, kwargs, einfo))
+            except Exception:
+                pass
+        """,
+    ),
+    expect="dead letters of app.tasks.housekeeping.ping: got 0",
+)
+@falsified_by(
+    source(
+        "each-attempt-too",
+        HANDLER,
+        append="""
+            def record_attempt(sender, request, reason, **_):
+                from dataclasses import replace
+
+                identity = identify(sender, request)
+                attempt = replace(identity, task_id=f"{request.id}-{request.retries}")
+                write(describe(sender, attempt, reason, args=request.args, kwargs=request.kwargs))
+
+
+            signals.task_retry.connect(record_attempt, weak=False)
+        """,
+    ),
+    expect="dead letters of app.tasks.housekeeping.ping: got 2",
+)
+@falsified_by(
+    source("kwargs-dropped", HANDLER, "payload.dumps(masked_kwargs)", "payload.dumps({})"),
     expect="kwargs of app.tasks.housekeeping.ping: got {}",
 )
 @falsified_by(
-    on_insert("resolved-at-once", "NEW.status := 'resolved';"),
-    expect="status of app.tasks.housekeeping.ping: got resolved, expected pending",
-)
-@falsified_by(
-    patch("handler-lost", "dlq/falsifiers/handler_lost.py"),
-    expect="dead letters of app.tasks.housekeeping.ping: got 0",
+    sql(
+        "taken-up-at-once",
+        f"ALTER TABLE {TABLE} ALTER status SET DEFAULT 'in_progress'",
+        landing=TYPES,
+    ),
+    expect="status of app.tasks.housekeeping.ping: got in_progress, expected pending",
 )
 def test_failing_task_leaves_exactly_one_letter(stack: Stack, sut: Sut, ids: Ids) -> None:
     """A ping that fails after a retry leaves one pending letter; one that succeeds leaves none."""
@@ -92,18 +114,21 @@ def test_failing_task_leaves_exactly_one_letter(stack: Stack, sut: Sut, ids: Ids
 
 @criterion("DLQ-04")
 @falsified_by(
-    swallow("swallowed", only=f"NEW.task_name = '{RECOMPUTE}'"),
+    source("handler-not-connected", "system/app.py", "dead_letters.connect()\n"),
     expect=f"dead letters of {RECOMPUTE}: got 0",
 )
 @falsified_by(
-    on_insert(
-        "window-dropped", "NEW.kwargs := (NEW.kwargs::jsonb - 'window_end' - 'window_start')::json;"
+    source(
+        "correlation-id-left-out",
+        HANDLER,
+        "payload.dumps(masked_kwargs)",
+        "payload.dumps({k: v for k, v in masked_kwargs.items() if k != 'correlation_id'})",
     ),
     expect=f"kwargs of {RECOMPUTE}: got",
 )
 @falsified_by(
-    on_insert("message-dropped", "NEW.error_message := 'task failed';"),
-    expect=f"message of {RECOMPUTE}: got 'task failed'",
+    source("message-as-repr", HANDLER, "mask.text(str(exception))", "mask.text(repr(exception))"),
+    expect=f"message of {RECOMPUTE}: got \"ValueError('{RECOMPUTE_MESSAGE}')\"",
 )
 def test_failing_recompute_leaves_exactly_one_letter(stack: Stack, sut: Sut, ids: Ids) -> None:
     """A recompute that is asked to fail leaves one pending letter with its window and tenant."""
@@ -163,29 +188,44 @@ def _assert_says(letter: Letter, sut: Sut, result: TaskResult, kwargs: Mapping[s
 
 @criterion("DLQ-05")
 @falsified_by(
-    on_insert(
+    source(
+        "everything-as-text",
+        PAYLOAD,
+        function="dumps",
+        body="""
+            import json
+
+            return json.dumps(value, default=str)
+        """,
+    ),
+    expect="id in kwargs: got '",
+)
+@falsified_by(
+    source(
         "ascii-only",
-        "NEW.kwargs := regexp_replace(NEW.kwargs::jsonb::text, '[^ -~]', '?', 'g')::json;",
+        PAYLOAD,
+        "            return [self.value(item) for item in value]\n",
+        "            return [self.value(item) for item in value]\n"
+        "        if isinstance(value, str):\n"
+        "            return value.encode('ascii', 'replace').decode()\n",
     ),
     expect="text in kwargs: got 'Gr??e, ??",
 )
 @falsified_by(
-    on_insert(
-        "decimals-as-text",
-        r"""NEW.kwargs := regexp_replace(NEW.kwargs::jsonb::text,
-            '\{"__type__": "decimal", "__value__": ("[^"]*")\}', '\1', 'g')::json;""",
-    ),
-    expect=f"amount in kwargs: got '{AMOUNT}', expected Decimal('{AMOUNT}')",
-)
-@falsified_by(
-    on_insert(
+    source(
         "cut-at-64k",
-        "NEW.kwargs := jsonb_set(NEW.kwargs::jsonb, '{model_version,large}',"
-        " to_jsonb(left(NEW.kwargs #>> '{model_version,large}', 65536)))::json;",
+        PAYLOAD,
+        "            return [self.value(item) for item in value]\n",
+        "            return [self.value(item) for item in value]\n"
+        "        if isinstance(value, str):\n"
+        "            return value[:65536]\n",
     ),
     expect="large text in kwargs: got 65536 bytes, expected 1048576",
 )
-@falsified_by(on_insert("args-dropped", "NEW.args := '[]';"), expect="args: got [], expected")
+@falsified_by(
+    source("args-dropped", HANDLER, "payload.dumps(masked_args)", "payload.dumps([])"),
+    expect="args: got [], expected",
+)
 def test_arguments_survive_with_their_types(stack: Stack, ids: Ids) -> None:
     """Positional and keyword arguments of every kind read back as what was published."""
     start = dt.datetime(2026, 1, 1, 2, 3, 4, 567890, tzinfo=dt.timezone(dt.timedelta(hours=2)))
@@ -228,10 +268,11 @@ def _spelled(value: Any) -> str:
 
 def _read_long(stack: Stack, task_id: str) -> tuple[Any, int, str, Any]:
     """Return args, the large text's length and digest, and the other kwargs."""
+    wait_for_failure_lines(stack, [task_id])
     statement = _LONG.format(table=stack.sut.dead_letters.table)
     rows = wait_until(
         lambda: stack.sql.query(statement, {"task_id": task_id, "path": LARGE}).rows,
-        deadline_s=APPEARS_WITHIN_S,
+        deadline_s=LETTER_AFTER_LINE_S,
     )
     assert len(rows) == 1, f"dead letters of {RECOMPUTE}: got {len(rows)}, expected exactly one"
     args, length, digest, kwargs = rows[0]
@@ -243,7 +284,13 @@ def _read_long(stack: Stack, task_id: str) -> tuple[Any, int, str, Any]:
 
 @criterion("DLQ-06")
 @falsified_by(
-    swallow("global-skipped", only="NEW.tenant_id IS NULL"),
+    source(
+        "global-skipped",
+        HANDLER,
+        "        write(describe(sender, identity, exception",
+        "        if identity.tenant_id is None:\n            return\n"
+        "        write(describe(sender, identity, exception",
+    ),
     expect="dead letters of a global task: got 0",
 )
 @falsified_by(
@@ -309,14 +356,13 @@ def test_global_failures_are_captured_and_no_tenants(stack: Stack, sut: Sut, ids
     expect="tenant A sees of its own: got 0, expected 2",
 )
 @falsified_by(
-    sql(
-        "bypass",
-        "ALTER ROLE app_user BYPASSRLS",
-        landing="SELECT rolbypassrls FROM pg_roles WHERE rolname = 'app_user'",
-        role="superuser",
-        scope="server",
+    source(
+        "tenant-not-found",
+        IDENTITY,
+        'named.get("tenant_id") or headers.get(HEADER_TENANT_ID)',
+        'headers.get("tenant")',
     ),
-    expect="tenant A sees of B: got 1, expected 0",
+    expect="tenant of a letter of A: got None",
 )
 def test_tenant_sees_its_own_letters_only(stack: Stack, sut: Sut, ids: Ids) -> None:
     """With two letters of tenant A and one of B, each sees its own, and nobody sees none."""
@@ -330,8 +376,7 @@ def test_tenant_sees_its_own_letters_only(stack: Stack, sut: Sut, ids: Ids) -> N
     for name, task_ids in sent.items():
         for task_id in task_ids:
             assert there.get(task_id) == tenants[name], (
-                f"premise: tenant of a letter of {name}: got {there.get(task_id)}, "
-                f"expected {tenants[name]}"
+                f"tenant of a letter of {name}: got {there.get(task_id)}, expected {tenants[name]}"
             )
     for name, other in (("A", "B"), ("B", "A")):
         seen = _seen_by(stack, sut.roles.worker, tenants[name])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from gates.dlq.sabotage import forgotten_when
+from gates.dlq.parts import RENAMED
 from gates.schema.definitions import (
     Definition,
     differences,
@@ -14,7 +14,7 @@ from gates.schema.definitions import (
     told,
 )
 from gates.schema.migrating import assert_done
-from harness import criterion, falsified_by
+from harness import criterion, falsified_by, migration
 from harness.fixtures import Ids
 from harness.stack import Stack
 from harness.sut import Sut
@@ -22,6 +22,16 @@ from harness.sut import Sut
 MOST_STEPS = 20
 KINDS = ("column", "constraint", "index", "policy", "privilege", "trigger")
 """What a state must hold of each before it is worth comparing."""
+
+UP = "    op.execute(_RENAME.format(old=OLD, new=NEW))\n"
+DOWN = "    op.execute(_RENAME.format(old=NEW, new=OLD))\n"
+"""The whole of each way, to which falsifiers add what goes wrong."""
+
+
+def and_then(*statements: str) -> str:
+    """Return further statements of a revision."""
+    return "".join(f"    op.execute({statement!r})\n" for statement in statements)
+
 
 EXISTS = "SELECT to_regclass(%s) IS NOT NULL, to_regclass(%s) IS NOT NULL"
 
@@ -36,58 +46,72 @@ class State:
 
 @criterion("DLQ-12")
 @falsified_by(
-    forgotten_when(
+    migration(
+        "names-forgotten",
+        RENAMED,
+        function="upgrade",
+        body='op.execute(f"ALTER TABLE {OLD} RENAME TO {NEW}")',
+    ),
+    expect="names in worker_failed_jobs after the way up: got celery_task_failures_",
+)
+@falsified_by(
+    migration(
         "index-lost",
-        table="celery_task_failures",
-        loss="DROP INDEX IF EXISTS ix_worker_failed_jobs_task_name;",
+        RENAMED,
+        DOWN,
+        DOWN + and_then("DROP INDEX ix_celery_task_failures_task_name"),
     ),
     expect="after the way down: got lost index ix_celery_task_failures_task_name",
 )
 @falsified_by(
-    forgotten_when(
-        "policy-lost",
-        table="worker_failed_jobs",
-        loss="DROP POLICY IF EXISTS operator_read ON worker_failed_jobs;",
+    migration(
+        "constraint-left-unvalidated",
+        RENAMED,
+        UP,
+        UP
+        + and_then(
+            "ALTER TABLE worker_failed_jobs DROP CONSTRAINT worker_failed_jobs_retry_count_check,"
+            " ADD CONSTRAINT worker_failed_jobs_retry_count_check CHECK (retry_count >= 0)"
+            " NOT VALID"
+        ),
     ),
-    expect="after the way up: got lost policy operator_read",
+    expect="after the way up: got changed constraint worker_failed_jobs_retry_count_check",
 )
 @falsified_by(
-    forgotten_when(
-        "grant-lost",
-        table="worker_failed_jobs",
-        loss="REVOKE SELECT ON worker_failed_jobs FROM app_ro;",
+    migration(
+        "policy-narrowed",
+        RENAMED,
+        UP,
+        UP
+        + and_then(
+            "DROP POLICY operator_read ON worker_failed_jobs",
+            "CREATE POLICY operator_read ON worker_failed_jobs FOR SELECT TO app_rw USING (true)",
+        ),
+    ),
+    expect="after the way up: got changed policy operator_read",
+)
+@falsified_by(
+    migration(
+        "grant-forgotten",
+        RENAMED,
+        UP,
+        UP
+        + and_then(
+            "REVOKE ALL ON worker_failed_jobs FROM app_user, app_rw, app_ro",
+            "GRANT SELECT, INSERT ON worker_failed_jobs TO app_user",
+            "GRANT SELECT, UPDATE ON worker_failed_jobs TO app_rw",
+        ),
     ),
     expect="after the way up: got lost privilege app_ro SELECT",
 )
 @falsified_by(
-    forgotten_when(
-        "row-lost",
-        table="celery_task_failures",
-        loss="DELETE FROM celery_task_failures WHERE status = 'resolved';",
+    migration(
+        "rows-lost",
+        RENAMED,
+        DOWN,
+        DOWN + and_then("TRUNCATE celery_task_failures"),
     ),
-    expect="rows of celery_task_failures after the way down: got",
-)
-@falsified_by(
-    forgotten_when(
-        "constraint-lost",
-        table="celery_task_failures",
-        loss="""IF EXISTS (SELECT FROM pg_constraint
-            WHERE conname = 'worker_failed_jobs_status_check') THEN
-            ALTER TABLE celery_task_failures DROP CONSTRAINT worker_failed_jobs_status_check;
-        END IF;""",
-    ),
-    expect="after the way down: got lost constraint celery_task_failures_status_check",
-)
-@falsified_by(
-    forgotten_when(
-        "index-not-renamed",
-        table="worker_failed_jobs",
-        loss="""IF to_regclass('ix_worker_failed_jobs_status_failed_at') IS NOT NULL THEN
-            ALTER INDEX ix_worker_failed_jobs_status_failed_at
-                RENAME TO ix_celery_task_failures_status_failed_at;
-        END IF;""",
-    ),
-    expect="got ix_celery_task_failures_status_failed_at, expected none named after",
+    expect="rows of celery_task_failures after the way down: got 0",
 )
 def test_rename_keeps_everything_both_ways(own_stack: Stack, sut: Sut, ids: Ids) -> None:
     """Down past the rename and up again, only names change, and each with its table."""

@@ -4,23 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from gates.dlq.contract import COLUMNS, INDEXED, KINDS, MOVES, STATUSES, WAYS
-from gates.dlq.sabotage import TABLE, TRIGGERS
+from gates.dlq.parts import (
+    BORN,
+    CONSTRAINTS,
+    INDEXES,
+    POLICIES,
+    PRIVILEGES,
+    TABLE,
+    TRIGGERS,
+    TYPES,
+)
+from gates.dlq.parts import MOVES as MOVES_IN_FUNCTION
 from gates.schema.privileges import held, spelled
-from harness import criterion, falsified_by, sql
+from harness import criterion, falsified_by, migration, sql
 from harness.fixtures import Ids
 from harness.probes.sql import Refused, Rows, Session
 from harness.stack import Stack
 from harness.sut import Sut
 
-NULL, UNIQUE, CHECK, PRIVILEGE = "23502", "23505", "23514", "42501"
+NULL, UNIQUE, CHECK, FORBIDDEN = "23502", "23505", "23514", "42501"
 """SQLSTATEs of the refusals: not_null, unique and check violation, insufficient privilege."""
 
-CONSTRAINTS = f"SELECT conname FROM pg_constraint WHERE conrelid = '{TABLE}'::regclass ORDER BY 1"
-INDEX_NAMES = f"SELECT indexname FROM pg_indexes WHERE tablename = '{TABLE}' ORDER BY 1"
-PRIVILEGES = f"SELECT relacl FROM pg_class WHERE relname = '{TABLE}'"
+LATER = "2100-01-01T00:00:00Z"
+"""Another moment than any row's own: a second letter of a task never has the first one's."""
 
 IN_CATALOGUE = """
     SELECT column_name, data_type, is_nullable = 'YES' FROM information_schema.columns
@@ -61,12 +71,8 @@ def said(seen: Rows | Refused) -> str:
 
 @criterion("DLQ-01")
 @falsified_by(
-    sql(
-        "no-notes",
-        f"ALTER TABLE {TABLE} DROP COLUMN notes",
-        landing=f"SELECT column_name FROM information_schema.columns WHERE table_name = '{TABLE}'",
-    ),
-    expect="column notes: got none",
+    migration("naive-time", BORN, "failed_at timestamptz", "failed_at timestamp", landing=TYPES),
+    expect="column failed_at: got timestamp without time zone",
 )
 @falsified_by(
     sql(
@@ -78,17 +84,20 @@ def said(seen: Rows | Refused) -> str:
 )
 @falsified_by(
     sql(
-        "two-letters-a-task",
-        f"ALTER TABLE {TABLE} DROP CONSTRAINT {TABLE}_task_id_key",
+        "unique-for-each-moment",
+        f"ALTER TABLE {TABLE} DROP CONSTRAINT {TABLE}_task_id_key,"
+        f" ADD CONSTRAINT {TABLE}_task_id_key UNIQUE (task_id, failed_at)",
         landing=CONSTRAINTS,
     ),
     expect="second row of one task: got 1 rows, expected 23505",
 )
 @falsified_by(
-    sql(
-        "index-dropped",
-        f"DROP INDEX ix_{TABLE}_tenant_id",
-        landing=INDEX_NAMES,
+    migration(
+        "partial-index",
+        BORN,
+        "ON celery_task_failures (tenant_id);",
+        "ON celery_task_failures (tenant_id) WHERE status = 'pending';",
+        landing=INDEXES,
     ),
     expect="index on tenant_id: got none",
 )
@@ -114,8 +123,9 @@ def test_table_has_columns_rules_and_indexes(own_stack: Stack, sut: Sut, ids: Id
 def _assert_rules(stack: Stack, table: str, ids: Ids) -> None:
     """See a plain row taken with its defaults, and each broken one refused, as superuser."""
     row = new_row(ids)
+    same = {"task_id": row["task_id"]}
     refusals: list[tuple[str, Mapping[str, Any], str]] = [
-        ("second row of one task", new_row(ids, task_id=row["task_id"]), UNIQUE),
+        ("second row of one task", {**new_row(ids, failed_at=LATER), **same}, UNIQUE),
         ("row with status 'misplaced'", new_row(ids, status="misplaced"), CHECK),
         ("row with error_kind 'odd'", new_row(ids, error_kind="odd"), CHECK),
         ("row with retry_count -1", new_row(ids, retry_count=-1), CHECK),
@@ -170,7 +180,7 @@ def _assert_rules(stack: Stack, table: str, ids: Ids) -> None:
     sql(
         "operator-without-policy",
         f"DROP POLICY operator_move ON {TABLE}",
-        landing=f"SELECT polname FROM pg_policy WHERE polrelid = '{TABLE}'::regclass ORDER BY 1",
+        landing=POLICIES,
     ),
     expect="app_rw moves a row: got 0 rows, expected 1 rows",
 )
@@ -209,11 +219,11 @@ def _assert_used(stack: Stack, sut: Sut, ids: Ids) -> None:
     for role, act, statement, expected in (
         (sut.roles.reader, "reads both rows", both, "2 rows"),
         (sut.roles.operator, "reads both rows", both, "2 rows"),
-        (sut.roles.reader, "moves a row", move, PRIVILEGE),
-        (sut.roles.worker, "moves a row", move, PRIVILEGE),
+        (sut.roles.reader, "moves a row", move, FORBIDDEN),
+        (sut.roles.worker, "moves a row", move, FORBIDDEN),
         (sut.roles.operator, "moves a row", move, "1 rows"),
-        (sut.roles.operator, "deletes a row", delete, PRIVILEGE),
-        (sut.roles.worker, "deletes a row", delete, PRIVILEGE),
+        (sut.roles.operator, "deletes a row", delete, FORBIDDEN),
+        (sut.roles.worker, "deletes a row", delete, FORBIDDEN),
     ):
         seen = said(stack.sql.attempt(statement, one, role=role))
         assert seen == expected, f"{role} {act}: got {seen}, expected {expected}"
@@ -233,12 +243,14 @@ def _as_tenant(stack: Stack, sut: Sut, tenant_id: str | None) -> Iterator[Sessio
     expect="app_rw moves from resolved to pending: got 1 rows, expected a refusal",
 )
 @falsified_by(
-    sql(
-        "trigger-disabled",
-        f"ALTER TABLE {TABLE} DISABLE TRIGGER dead_letter_moves",
-        landing=f"SELECT tgname, tgenabled FROM pg_trigger WHERE tgrelid = '{TABLE}'::regclass",
+    migration(
+        "abandoned-may-be-reopened",
+        BORN,
+        "('in_progress', 'pending'), ('in_progress', 'abandoned')",
+        "('in_progress', 'pending'), ('in_progress', 'abandoned'), ('abandoned', 'pending')",
+        landing=MOVES_IN_FUNCTION,
     ),
-    expect="app_rw moves from resolved to pending: got 1 rows, expected a refusal",
+    expect="app_rw moves from abandoned to pending: got 1 rows, expected a refusal",
 )
 @falsified_by(
     sql(
@@ -260,35 +272,52 @@ def test_status_moves_only_along_the_legal_moves(own_stack: Stack, sut: Sut, ids
     """Of the twelve moves between the four statuses the six legal ones pass, for operators too."""
     table = sut.dead_letters.table
     for role in (sut.roles.operator, None):
-        for old in STATUSES:
-            for new in (status for status in STATUSES if status != old):
-                seen, then = _move(own_stack, table, ids, role, old, new)
-                who = f"{role or 'superuser'} moves from {old} to {new}"
-                if (old, new) in MOVES:
-                    assert seen == "1 rows", f"{who}: got {seen}, expected 1 rows"
-                    assert then == new, f"{who}: got status {then}, expected {new}"
-                else:
-                    assert not seen.endswith("rows"), f"{who}: got {seen}, expected a refusal"
-                    assert then == old, f"{who}: got status {then}, expected {old}"
+        with own_stack.sql.session() as owner, own_stack.sql.session(role) as session:
+            mover = Mover(name=role or "superuser", session=session, owner=owner, table=table)
+            for old in STATUSES:
+                for new in (status for status in STATUSES if status != old):
+                    _assert_moves(mover, ids, old, new)
 
 
-def _move(
-    stack: Stack, table: str, ids: Ids, role: str | None, old: str, new: str
-) -> tuple[str, str]:
-    """Bring a new letter to one status and try the next; return what was said, and its status."""
+@dataclass(frozen=True, kw_only=True)
+class Mover:
+    """Who moves letters, and the session of whoever writes and reads them."""
+
+    name: str
+    session: Session
+    owner: Session
+    table: str
+
+    def move(self, row: Mapping[str, Any], status: str) -> str:
+        """Try to move a letter, and commit; return what was said."""
+        update = f"UPDATE {self.table} SET status = %(status)s WHERE task_id = %(task_id)s"
+        seen = said(self.session.attempt(update, {**row, "status": status}))
+        self.session.commit()
+        return seen
+
+    def status_of(self, row: Mapping[str, Any]) -> str:
+        """Return a letter's status as it was committed."""
+        seen = self.owner.query(f"SELECT status FROM {self.table} WHERE task_id = %(task_id)s", row)
+        self.owner.commit()
+        return str(seen.scalar())
+
+
+def _assert_moves(mover: Mover, ids: Ids, old: str, new: str) -> None:
+    """Bring a new letter to one status by legal moves, and try the next."""
     row = new_row(ids)
-    with stack.sql.session() as session:
-        taken = said(insert(session, table, row))
-        assert taken == "1 rows", f"premise: plain row: got {taken}, expected 1 rows"
-        session.commit()
-    update = f"UPDATE {table} SET status = %(status)s WHERE task_id = %(task_id)s"
-    with stack.sql.session(role) as session:
-        for step in WAYS[old]:
-            way = said(session.attempt(update, {**row, "status": step}))
-            assert way == "1 rows", (
-                f"{role or 'superuser'} on the way to {old}, to {step}: got {way}, expected 1 rows"
-            )
-        seen = said(session.attempt(update, {**row, "status": new}))
-        session.commit()
-    then = stack.sql.query(f"SELECT status FROM {table} WHERE task_id = %s", (row["task_id"],))
-    return seen, str(then.scalar())
+    taken = said(insert(mover.owner, mover.table, row))
+    mover.owner.commit()
+    assert taken == "1 rows", f"premise: plain row: got {taken}, expected 1 rows"
+    for step in WAYS[old]:
+        way = mover.move(row, step)
+        assert way == "1 rows", (
+            f"{mover.name} on the way to {old}, to {step}: got {way}, expected 1 rows"
+        )
+    seen, then = mover.move(row, new), mover.status_of(row)
+    who = f"{mover.name} moves from {old} to {new}"
+    if (old, new) in MOVES:
+        assert seen == "1 rows", f"{who}: got {seen}, expected 1 rows"
+        assert then == new, f"{who}: got status {then}, expected {new}"
+    else:
+        assert not seen.endswith("rows"), f"{who}: got {seen}, expected a refusal"
+        assert then == old, f"{who}: got status {then}, expected {old}"

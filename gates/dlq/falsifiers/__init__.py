@@ -1,1 +1,0 @@
-"""Changes to the worker's processes: failures that nobody writes down."""

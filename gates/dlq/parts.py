@@ -1,0 +1,26 @@
+"""What falsifiers of this gate change, and by what queries that is seen.
+
+Names of the reference system's own files, functions and tables: a falsifier is about one system.
+"""
+
+from __future__ import annotations
+
+TABLE = "worker_failed_jobs"
+
+HANDLER = "system/dead_letters.py"
+IDENTITY = "system/identity.py"
+PAYLOAD = "system/payload.py"
+BORN = "migrations/versions/celery_foundation/celery_0002_task_failures.py"
+"""The revision that makes the table, under its former name."""
+RENAMED = "migrations/versions/celery_foundation/celery_0003_worker_failed_jobs.py"
+
+TRIGGERS = f"SELECT tgname FROM pg_trigger WHERE tgrelid = '{TABLE}'::regclass ORDER BY 1"
+CONSTRAINTS = f"""SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint
+    WHERE conrelid = '{TABLE}'::regclass ORDER BY 1"""
+INDEXES = f"SELECT indexname, indexdef FROM pg_indexes WHERE tablename = '{TABLE}' ORDER BY 1"
+PRIVILEGES = f"SELECT relacl FROM pg_class WHERE relname = '{TABLE}'"
+POLICIES = f"""SELECT polname, pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid)
+    FROM pg_policy WHERE polrelid = '{TABLE}'::regclass ORDER BY 1"""
+TYPES = f"""SELECT column_name, data_type, column_default FROM information_schema.columns
+    WHERE table_name = '{TABLE}' ORDER BY 1"""
+MOVES = "SELECT md5(prosrc) FROM pg_proc WHERE proname = 'enforce_dead_letter_moves'"
