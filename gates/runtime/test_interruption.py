@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from gates.holding import table_held, wait_for_a_session
-from gates.patching import patch
-from harness import criterion, falsified_by, settings
+from harness import criterion, falsified_by, settings, source
 from harness.fixtures import Ids
 from harness.probes.tasks import RESULT_DEADLINE_S, TaskResult
 from harness.probes.worker import Worker
@@ -14,7 +13,10 @@ from harness.wait import wait_until
 
 SCAN, SCANNED = "app.tasks.maintenance.scan_for_pii_contamination", "attribution_events"
 CHILDREN = 2
-BUSY_DEADLINE_S, WATCHED_S = 15.0, 1.0
+BUSY_DEADLINE_S, WATCHED_S = 15.0, 5.0
+
+STOPPING, LOST = "shutdown (", "Cannot connect to"
+"""What Celery says when it was told to stop, and when its broker does not let it in again."""
 
 
 @criterion("RUN-04")
@@ -23,7 +25,12 @@ BUSY_DEADLINE_S, WATCHED_S = 15.0, 1.0
     expect="task that ran when the worker was told to stop: got",
 )
 @falsified_by(
-    patch("impatient-shutdown", "runtime/falsifiers/impatient_shutdown.py"),
+    source(
+        "impatient-shutdown",
+        "system/worker.py",
+        '    log.info("worker ready")\n',
+        '    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))\n    log.info("worker ready")\n',
+    ),
     expect="worker that was told to stop while its task ran: got exit",
 )
 def test_warm_shutdown_finishes_the_running_task(own_stack: Stack, sut: Sut, ids: Ids) -> None:
@@ -35,7 +42,8 @@ def test_warm_shutdown_finishes_the_running_task(own_stack: Stack, sut: Sut, ids
             held = wait_for_a_session(own_stack, SCANNED)
             assert held, f"task {SCAN}: got no session waiting for {SCANNED}, expected it running"
             worker.signal()
-            status = worker.wait_exit(deadline_s=WATCHED_S)
+            wait_for_a_word(worker, STOPPING)
+            status = worker.wait_exit(deadline_s=0)
             assert status is None, (
                 f"worker that was told to stop while its task ran: got exit {status}, expected it "
                 "to go on until the task has ended"
@@ -54,11 +62,21 @@ def test_warm_shutdown_finishes_the_running_task(own_stack: Stack, sut: Sut, ids
 
 @criterion("RUN-06")
 @falsified_by(
-    patch("no-reconnect", "runtime/falsifiers/no_reconnect.py"),
+    source(
+        "no-reconnect",
+        "system/app.py",
+        '"broker_connection_max_retries": None,',
+        '"broker_connection_retry": False,',
+    ),
     expect="worker after PostgreSQL's restart: got exit",
 )
 @falsified_by(
-    patch("stale-connections", "runtime/falsifiers/stale_connections.py"),
+    source(
+        "stale-connections",
+        "system/database.py",
+        "pool_pre_ping=True,",
+        "pool_pre_ping=False,",
+    ),
     expect="pings after PostgreSQL's restart: got",
 )
 def test_worker_survives_a_restart_of_postgresql(own_server_stack: Stack) -> None:
@@ -76,7 +94,7 @@ def test_worker_survives_a_restart_of_postgresql(own_server_stack: Stack) -> Non
         )
         with stack.server_away():
             away = not stack.server.answers()
-            worker.wait_exit(deadline_s=WATCHED_S)
+            wait_for_a_word(worker, LOST)
         assert away, "PostgreSQL, halted: got an answer, expected none"
         states = [result.state for result in ping_all(stack, worker)]
         status = worker.wait_exit(deadline_s=0)
@@ -86,6 +104,15 @@ def test_worker_survives_a_restart_of_postgresql(own_server_stack: Stack) -> Non
         assert states == ["SUCCESS"] * len(states), (
             f"pings after PostgreSQL's restart: got {states}, expected SUCCESS of each"
         )
+
+
+def wait_for_a_word(worker: Worker, said: str) -> None:
+    """Wait until a worker has said something, or has ended; what it does then is judged apart."""
+    wait_until(
+        lambda: not worker.alive or any(said in line for line in worker.log().lines),
+        deadline_s=WATCHED_S,
+        interval_s=0.1,
+    )
 
 
 def ping_all(stack: Stack, worker: Worker) -> list[TaskResult]:

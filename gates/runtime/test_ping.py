@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from gates.patching import patch
-from harness import criterion, falsified_by, settings, sql
+from collections import Counter
+
+from harness import criterion, falsified_by, process, settings, source, sql
 from harness.fixtures import Ids
-from harness.probes.tasks import EagerModeError
-from harness.stack import POOL_PREFORK, Stack
+from harness.probes.tasks import RESULT_DEADLINE_S, EagerModeError, TaskResult
+from harness.probes.worker import Worker
+from harness.stack import POOL_SOLO, Stack
 from harness.sut import Sut
+from harness.wait import wait_until
 
 RESULTS, MESSAGES = "celery_taskmeta", "kombu_message"
 ROUNDS = 3
@@ -20,43 +23,60 @@ STORED_DEADLINE_S = 20.0
     expect="eager mode: app.tasks.housekeeping.ping ran inside the publisher",
 )
 @falsified_by(
-    patch("child-for-each-task", "runtime/falsifiers/child_for_each_task.py"),
-    expect="process that ran ping 1: got",
+    process("worker-killed", "kill"),
+    expect="state of ping 1: got PENDING",
+)
+@falsified_by(
+    source(
+        "child-for-each-task",
+        "system/app.py",
+        '"worker_redirect_stdouts": False,',
+        '"worker_redirect_stdouts": False,\n        "worker_max_tasks_per_child": 1,',
+    ),
+    expect="pings that one and the same process ran: got 1 at most",
 )
 def test_pings_come_back_from_one_worker_process(own_stack: Stack, sut: Sut) -> None:
-    """Three pings run in one and the same child of the worker, each on a connection of its own."""
-    with own_stack.running_worker(pool=POOL_PREFORK, concurrency=1) as worker:
-        own_stack.wait_ready(worker)
-        children = worker.children()
-        assert len(children) == 1, (
-            f"children of a prefork worker of one: got {children}, expected one"
+    """Of pings that come back, a child of the worker runs three, on a connection of its own."""
+    worker = own_stack.worker
+    told = []
+    # So many that one of the children must run three of them.
+    for number in range(1, ROUNDS * sut.worker.concurrency + 1):
+        done = ping(own_stack, worker)
+        assert done.state == "SUCCESS", (
+            f"state of ping {number}: got {done.state} from a worker that "
+            f"{'runs' if worker.alive else 'has ended'}, expected SUCCESS"
         )
-        for number in range(1, ROUNDS + 1):
-            done = own_stack.tasks.run(sut.ping.task, sut.ping.arguments)
-            assert done.state == "SUCCESS", (
-                f"state of ping {number}: got {done.state}, expected SUCCESS"
-            )
-            told = {name: done.value.get(name) for name in sut.ping.expect}
-            assert told == sut.ping.expect, (
-                f"result of ping {number}: got {told}, expected {sut.ping.expect}"
-            )
-            ran_in, parent = done.value["pid"], done.value["parent_pid"]
-            assert ran_in == children[0], (
-                f"process that ran ping {number}: got {ran_in}, expected {children[0]}, the one "
-                "child that the worker had before the first"
-            )
-            assert parent == worker.pid, (
-                f"parent of the process that ran ping {number}: got {parent}, expected the "
-                f"worker, {worker.pid}"
-            )
-            port = own_stack.sql.query(
-                "SELECT client_port FROM pg_stat_activity WHERE pid = %s",
-                (done.value["backend_pid"],),
-            ).scalar()
-            assert port in worker.local_ports(), (
-                f"client of the backend that answered ping {number}: got port {port}, expected "
-                "one of the worker's own"
-            )
+        said = {name: done.value.get(name) for name in sut.ping.expect}
+        assert said == sut.ping.expect, (
+            f"result of ping {number}: got {said}, expected {sut.ping.expect}"
+        )
+        told.append(done.value)
+    most = max(Counter(one["pid"] for one in told).values())
+    assert most >= ROUNDS, (
+        f"pings that one and the same process ran: got {most} at most, expected {ROUNDS} of "
+        f"{len(told)}"
+    )
+    children = worker.children()
+    ran_in = {one["pid"]: one["backend_pid"] for one in told}
+    assert set(ran_in) <= set(children), (
+        f"processes that ran the pings: got {sorted(ran_in)}, expected children of the worker, "
+        f"{sorted(children)}"
+    )
+    parents = {one["parent_pid"] for one in told}
+    assert parents == {worker.pid}, (
+        f"parents of the processes that ran the pings: got {sorted(parents)}, expected the "
+        f"worker, {worker.pid}"
+    )
+    clients = own_stack.sql.query(
+        "SELECT client_port FROM pg_stat_activity WHERE pid = ANY(%s)", (list(ran_in.values()),)
+    ).column()
+    assert len(clients) == len(ran_in), (
+        f"backends that answered pings: got {len(clients)} that are there, expected {len(ran_in)}"
+    )
+    assert set(clients) <= set(worker.local_ports()), (
+        f"clients of the backends that answered pings: got ports {clients}, expected the worker's "
+        "own"
+    )
 
 
 @criterion("RUN-02")
@@ -77,11 +97,33 @@ def test_pings_come_back_from_one_worker_process(own_stack: Stack, sut: Sut) -> 
     ),
     expect=f"rows of {RESULTS} for a ping: got 0",
 )
+@falsified_by(
+    source(
+        "results-ignored",
+        "system/app.py",
+        '"result_serializer": "json",',
+        '"result_serializer": "json",\n        "task_ignore_result": True,',
+    ),
+    expect=f"rows of {RESULTS} for a ping: got 0",
+)
+@falsified_by(
+    source(
+        "value-left-out",
+        "system/transport/results.py",
+        append="""
+        def keep_tenants_out(self: Any, result: Any, state: str) -> None:
+            return None
+
+
+        Backend.encode_result = keep_tenants_out
+        """,
+    ),
+    expect=f"result in {RESULTS}: got a value without the ping's tenant",
+)
 def test_result_is_a_row_of_the_result_table(own_stack: Stack, sut: Sut, ids: Ids) -> None:
     """A ping's row holds its state and value, and who asks for the result is given that row."""
     marker = str(ids.uuid())
-    with own_stack.running_worker() as worker:
-        worker.report()
+    with own_stack.running_worker(concurrency=1) as worker:
         publisher = own_stack.tasks
         task_id = publisher.publish(
             sut.ping.task, (), {**sut.ping.arguments, sut.tenancy.key: marker}
@@ -116,13 +158,36 @@ def test_result_is_a_row_of_the_result_table(own_stack: Stack, sut: Sut, ids: Id
     expect="eager mode of the running worker: got True",
 )
 @falsified_by(
-    patch("eager-in-disguise", "runtime/falsifiers/eager_in_disguise.py"),
+    source(
+        "report-says-what-is-expected",
+        "system/worker.py",
+        "eager=bool(app.conf.task_always_eager),",
+        "eager=False,",
+    ),
+    expect="eager mode of a worker with CELERY_TASK_ALWAYS_EAGER on: got False",
+)
+@falsified_by(
+    source(
+        "eager-in-disguise",
+        "system/app.py",
+        append="""
+        class Task(app.Task):
+            def apply_async(self, *args, **options):
+                return self.AsyncResult(self.apply(*args, **options).id)
+
+
+        app.Task = Task
+        """,
+    ),
     expect="evidence obtained in eager mode: got accepted",
 )
 def test_eager_mode_is_off_and_its_evidence_refused(own_stack: Stack, sut: Sut) -> None:
     """Worker and publisher have eager mode off, say so when it is on, and nothing passes in it."""
     switched_on = {sut.worker.eager: "true"}
-    with own_stack.running_worker() as worker, own_stack.running_worker(env=switched_on) as other:
+    with (
+        own_stack.running_worker(pool=POOL_SOLO) as worker,
+        own_stack.running_worker(pool=POOL_SOLO, env=switched_on) as other,
+    ):
         eager, control = worker.report().eager, other.report().eager
         assert eager is False, f"eager mode of the running worker: got {eager}, expected False"
         assert control is True, (
@@ -143,6 +208,16 @@ def test_eager_mode_is_off_and_its_evidence_refused(own_stack: Stack, sut: Sut) 
     published = messages(own_stack) - before
     assert published == 0, (
         f"messages that a publisher in eager mode sent: got {published}, expected 0"
+    )
+
+
+def ping(stack: Stack, worker: Worker) -> TaskResult:
+    """Run one ping; do not go on waiting for a worker that has ended."""
+    task_id = stack.tasks.publish(stack.sut.ping.task, (), stack.sut.ping.arguments)
+    return wait_until(
+        lambda: stack.tasks.result(task_id, deadline_s=0.5),
+        lambda seen: not seen.timed_out or not worker.alive,
+        deadline_s=RESULT_DEADLINE_S,
     )
 
 
