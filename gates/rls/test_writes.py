@@ -26,6 +26,8 @@ PRIVILEGES = """
     WHERE has_table_privilege(%s, privilege)
 """
 
+TRIGGERS = "SELECT tgname FROM pg_trigger WHERE tgrelid = 'attribution_events'::regclass"
+
 TOUCHED = {
     "attribution_events": "event_type",
     "attribution_recompute_jobs": "status",
@@ -37,9 +39,13 @@ TOUCHED = {
 @criterion("RLS-05")
 @falsified_by(
     sql(
-        "no-with-check",
-        "ALTER POLICY tenant_isolation ON attribution_events WITH CHECK (true)",
-        landing=policies_of("attribution_events"),
+        "tenant-follows-the-row",
+        "CREATE FUNCTION follow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " PERFORM set_config('app.current_tenant_id', NEW.tenant_id::text, true);"
+        " RETURN NEW; END $$;"
+        " CREATE TRIGGER follow BEFORE INSERT ON attribution_events"
+        " FOR EACH ROW EXECUTE FUNCTION follow()",
+        landing=TRIGGERS,
     ),
     expect="app_user as tenant A inserts a row of tenant B into attribution_events: got 1 rows",
 )
@@ -64,11 +70,17 @@ TOUCHED = {
 )
 @falsified_by(
     sql(
-        "delete-any",
-        "CREATE POLICY open_delete ON attribution_events FOR DELETE TO app_user USING (true)",
-        landing=policies_of("attribution_events"),
+        "purged-along",
+        "CREATE FUNCTION purge() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER"
+        " SET search_path = public, pg_temp AS $$ BEGIN IF EXISTS (SELECT FROM gone) THEN"
+        " DELETE FROM attribution_events WHERE occurred_at < clock_timestamp();"
+        " END IF; RETURN NULL; END $$;"
+        " CREATE TRIGGER purge AFTER DELETE ON attribution_events"
+        " REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION purge()",
+        landing=TRIGGERS,
+        role="superuser",
     ),
-    expect="app_user as tenant A deletes all that it may of attribution_events: got 5",
+    expect="rows of tenant B in attribution_events after app_user as tenant A: got []",
 )
 @falsified_by(
     sql(
