@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from gates.observability.health import (
     AWAY,
     OK,
     ask_health,
-    database_closed,
+    closed,
     expect_healthy,
     expect_unhealthy,
     said,
     tables_held,
+    wait_for_endpoints,
+    way_of_its_own,
 )
-from gates.patching import patch
-from harness import criterion, falsified_by
+from harness import criterion, falsified_by, source
+from harness.faults.relay import Relay
 from harness.probes.worker import Worker
-from harness.stack import Stack
+from harness.stack import POOL_SOLO, Stack
 from harness.sut import Sut
+
+HEALTH, MONITORING = "system/health.py", "system/monitoring.py"
 
 METHODS = ("POST", "PUT", "PATCH", "DELETE", "OPTIONS", "NONSENSE")
 UNKNOWN = ("/", "/nothing", "/healthy", "/metrics/x", "/health/../etc/passwd", "/%00")
@@ -34,12 +41,17 @@ BAD_REQUESTS = (
 
 @criterion("OBS-04")
 @falsified_by(
-    patch("broker-not-asked", "observability/falsifiers/broker_not_asked.py"),
+    source(
+        "broker-not-asked",
+        HEALTH,
+        """(Check("broker", ask_broker), Check("database", ask_database))""",
+        """(Check("database", ask_database),)""",
+    ),
     expect="health with both there: got 200 {'status': 'ok', 'database': 'ok'}",
 )
 @falsified_by(
-    patch("always-unhealthy", "observability/falsifiers/always_unhealthy.py"),
-    expect="health with both there: got 503",
+    source("misnamed-table", HEALTH, "FROM kombu_queue LIMIT 1", "FROM kombu_queues LIMIT 1"),
+    expect="health with both there: got 503 {'status': 'unhealthy', 'broker': 'error', ",
 )
 def test_health_is_ok_while_both_are_there(stack: Stack) -> None:
     """A ready worker answers 200 and JSON that says ok of itself, the broker and the database."""
@@ -54,64 +66,121 @@ def test_health_is_ok_while_both_are_there(stack: Stack) -> None:
 
 @criterion("OBS-05")
 @falsified_by(
-    patch("constant", "observability/falsifiers/constant_health.py"),
-    expect="health with the broker away: got 200",
+    source(
+        "constant",
+        HEALTH,
+        function="Health.ask",
+        body="""return {"status": OK, "broker": OK, "database": OK}""",
+    ),
+    expect="health with the database away: got 200",
 )
 @falsified_by(
-    patch("broker-asked-elsewhere", "observability/falsifiers/broker_asked_elsewhere.py"),
-    expect="health with the broker away: got 200",
+    source(
+        "broker-asked-elsewhere",
+        HEALTH,
+        """broker_url = connections.broker_url.partition("+")[2]""",
+        """broker_url = connections.database_url""",
+    ),
+    expect="health with the database away: got 503 {'status': 'unhealthy', 'broker': 'error', ",
 )
 @falsified_by(
-    patch("no-deadline", "observability/falsifiers/no_deadline.py"),
+    source(
+        "failure-remembered",
+        HEALTH,
+        "if self._flight is None or self._flight.ended.is_set():",
+        "if self._flight is None or self._flight.healthy:",
+    ),
+    expect="health with the database back: got 503",
+)
+@falsified_by(
+    source(
+        "hangs-with-what-it-asks",
+        HEALTH,
+        "flight.ended.wait(max(0.0, end - time.monotonic()))",
+        "flight.ended.wait()",
+    ),
     expect="health with the broker hanging: got ReadTimeout",
 )
-def test_health_names_what_is_away_and_recovers(own_server_stack: Stack, sut: Sut) -> None:
-    """Broker and database on two databases: each away alone, both refused, both hanging."""
-    stack = own_server_stack
-    broker = stack.cloned_database()
-    elsewhere = {sut.worker.broker: f"sqla+{stack.inner_dsn(sut.worker.role, database=broker)}"}
-    try:
-        with stack.running_worker(env=elsewhere) as worker:
-            stack.wait_ready(worker, env=elsewhere)
-            expect_healthy(stack, worker, "with both there")
-            with database_closed(stack, broker):
-                expect_unhealthy(stack, worker, "with the broker away", broker=AWAY, database=OK)
-            expect_healthy(stack, worker, "with the broker back")
-            with tables_held(stack, broker, sut.celery.tables):
-                expect_unhealthy(stack, worker, "with the broker hanging", broker=AWAY, database=OK)
-            expect_healthy(stack, worker, "with the broker's tables free again")
-            with database_closed(stack, stack.database):
-                expect_unhealthy(stack, worker, "with the database away", broker=OK, database=AWAY)
-            expect_healthy(stack, worker, "with the database back")
-            with stack.server_away():
-                expect_both_away(stack, worker, "with PostgreSQL stopped")
-            expect_healthy(stack, worker, "with PostgreSQL started again")
-            with stack.server_frozen():
-                expect_both_away(stack, worker, "with PostgreSQL frozen")
-                expect_both_away(stack, worker, "with PostgreSQL still frozen")
-            expect_healthy(stack, worker, "with PostgreSQL thawed")
-    finally:
-        stack.stop_processes()  # publishers too: nobody may be in a database that is cloned
+def test_health_names_what_is_away_and_recovers(own_stack: Stack, sut: Sut) -> None:
+    """Each on a way of its own: each away alone, each hanging alone, both away."""
+    stack = own_stack
+    with (
+        way_of_its_own(stack) as to_broker,
+        way_of_its_own(stack) as to_database,
+        led_by(stack, to_broker, to_database) as worker,
+    ):
+        wait_for_endpoints(worker)
+        expect_healthy(stack, worker, "with both there")
+        with closed(to_database, "away"):
+            expect_unhealthy(stack, worker, "with the database away", broker=OK, database=AWAY)
+        expect_healthy(stack, worker, "with the database back")
+        with closed(to_broker, "away"):
+            expect_unhealthy(stack, worker, "with the broker away", broker=AWAY, database=OK)
+            with closed(to_database, "away"):
+                expect_unhealthy(stack, worker, "with both away", broker=AWAY, database=AWAY)
+        expect_healthy(stack, worker, "with both back")
+        with tables_held(stack, sut.celery.tables):
+            expect_unhealthy(stack, worker, "with the broker hanging", broker=AWAY, database=OK)
+        expect_healthy(stack, worker, "with the broker's tables free again")
+        with closed(to_database, "silent"):
+            expect_unhealthy(stack, worker, "with the database silent", broker=OK, database=AWAY)
+        expect_healthy(stack, worker, "with the database answering again")
+
+
+@contextmanager
+def led_by(stack: Stack, to_broker: Relay, to_database: Relay) -> Iterator[Worker]:
+    """Start a worker that reaches its broker by one way and its database by the other."""
+    how, env = stack.sut.worker, {}
+    stack.lead_through(to_database.address)
+    env.update({name: stack.inner_dsn(how.role, form=form) for name, form in how.dsn.items()})
+    stack.lead_through(to_broker.address)
+    env[how.broker] = f"sqla+{stack.inner_dsn(how.role)}"
+    stack.lead_through(stack.server.inside)
+    with stack.running_worker(pool=POOL_SOLO, env=env) as worker:
+        yield worker
 
 
 @criterion("OBS-06")
 @falsified_by(
-    patch("any-path", "observability/falsifiers/any_path.py"),
-    expect="GET /: got 200, expected 404",
+    source(
+        "paths-by-prefix",
+        MONITORING,
+        "endpoint = self.server.endpoints.get(urlsplit(self.path).path)",
+        """endpoint = next(
+            (found for path, found in self.server.endpoints.items() if self.path.startswith(path)),
+            None,
+        )""",
+    ),
+    expect="GET /healthy: got 200, expected 404",
 )
 @falsified_by(
-    patch("any-method", "observability/falsifiers/any_method.py"),
+    source(
+        "any-method",
+        MONITORING,
+        """        elif self.command not in {"GET", "HEAD"}:
+            self.send_error(HTTPStatus.METHOD_NOT_ALLOWED)
+""",
+    ),
     expect="POST /metrics: got 200, expected 405",
 )
 @falsified_by(
-    patch("ends-on-a-bad-request", "observability/falsifiers/ends_on_bad_request.py"),
+    # Meant to close the connection.
+    source(
+        "server-closed-by-a-bad-request",
+        MONITORING,
+        "phrase = HTTPStatus(code).phrase",
+        """phrase = HTTPStatus(code).phrase
+        if code == HTTPStatus.BAD_REQUEST:
+            self.server.server_close()""",
+    ),
     expect="GET /metrics after bad requests: got no answer",
 )
 def test_endpoint_refuses_politely_and_goes_on(own_stack: Stack, sut: Sut) -> None:
     """404 for other paths, 405 for other methods, and both endpoints answer after bad requests."""
     paths = (sut.endpoints.metrics, sut.endpoints.health)
-    with own_stack.running_worker() as worker:
-        own_stack.wait_ready(worker)
+    with own_stack.running_worker(pool=POOL_SOLO) as worker:
+        wait_for_endpoints(worker)
+        expect_healthy(own_stack, worker, "before bad requests")
         for path in UNKNOWN:
             status = own_stack.http.get(worker.url + path).status
             assert status == 404, f"GET {path}: got {status}, expected 404"
@@ -129,8 +198,3 @@ def test_endpoint_refuses_politely_and_goes_on(own_stack: Stack, sut: Sut) -> No
             got = again.status or f"no answer ({again.error})"
             assert again.status == 200, f"GET {path} after bad requests: got {got}, expected 200"
         assert worker.alive, "worker after bad requests: got an end, expected it alive"
-
-
-def expect_both_away(stack: Stack, worker: Worker, when: str) -> None:
-    """Judge that neither broker nor database is said to be there."""
-    expect_unhealthy(stack, worker, when, broker=AWAY, database=AWAY)
