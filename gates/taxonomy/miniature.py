@@ -6,8 +6,10 @@ What the harness says of a red can only be seen from outside, in the bundle that
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,12 +42,13 @@ def test_sound(commands, sut):
     observe(commands, sut)
 """
 
-
 COMMAND = (
     *(sys.executable, "-m", "pytest", "gates", "-p", "no:cacheprovider"),
     *("--evidence-out", "reports", "--sut", "sut.toml", "--environment", "embedded"),
 )
 """Runs the miniature in the working folder."""
+
+NO_PROOFS = ("--falsify", "none")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,40 +72,57 @@ class Miniature:
         verdict = self.verdict(identifier)
         return verdict.get("outcome"), verdict.get("cause")
 
-
-def run_miniature(
-    machine: ProcessProbe,
-    sut: Sut,
-    folder: Path,
-    *,
-    checks: str,
-    ids: tuple[str, ...],
-    arguments: tuple[str, ...] = (),
-    env: dict[str, str] | None = None,
-    worker_env: dict[str, str] | None = None,
-) -> Miniature:
-    """Write a gates folder and run it without proofs.
-
-    Args:
-        machine: runs pytest.
-        sut: the system under test, for checks that need it.
-        folder: an existing, empty folder.
-        checks: source of the checks, after `HEADER`.
-        ids: the ids of its catalogue.
-        arguments: further arguments of pytest.
-        env: further environment variables of the run itself.
-        worker_env: further environment variables of the workers that it starts.
-
-    """
-    write_miniature(sut, folder, checks=checks, ids=ids, worker_env=worker_env or {})
-    command = [*COMMAND, "--no-falsify", *arguments]
-    done = machine.run(command, env=env or {}, folder=folder)
-    return read_miniature(folder, exit_status=done.exit_status, output=done.output)
+    def proven(self, identifier: str) -> dict[str, tuple[str, str]]:
+        """Return what each falsifier of one criterion came to, and what is said of it."""
+        proofs = self.verdict(identifier).get("proofs", ())
+        return {proof["falsifier"]: (proof["result"], proof["message"]) for proof in proofs}
 
 
-def write_miniature(
-    sut: Sut, folder: Path, *, checks: str, ids: tuple[str, ...], worker_env: dict[str, str]
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """Where miniatures are written, and run by the harness under judgement."""
+
+    machine: ProcessProbe
+    """Runs pytest."""
+    sut: Sut
+    """The system under test, for checks that need it."""
+    harness: Path
+    """The folder that `harness` and `evidence` are imported from."""
+    folder: Path
+
+    def run(
+        self,
+        checks: str,
+        *,
+        ids: tuple[str, ...],
+        arguments: tuple[str, ...] = (),
+        path: tuple[Path, ...] = (),
+        env: dict[str, str] | None = None,
+        conftest: str = "",
+    ) -> Miniature:
+        """Write a gates folder and run it.
+
+        Args:
+            checks: source of the checks, after `HEADER`.
+            ids: the ids of its catalogue.
+            arguments: further arguments of pytest.
+            path: further folders for PYTHONPATH, after the harness's.
+            env: further environment variables of the run itself.
+            conftest: source of a conftest.py.
+
+        """
+        folder = Path(tempfile.mkdtemp(dir=self.folder))
+        write_miniature(self.sut, folder, checks=checks, ids=ids)
+        if conftest:
+            (folder / "gates" / "conftest.py").write_text(conftest, encoding="utf-8")
+        searched = os.pathsep.join(map(str, (self.harness, *path)))
+        done = self.machine.run(
+            [*COMMAND, *arguments], env={"PYTHONPATH": searched, **(env or {})}, folder=folder
+        )
+        return read_miniature(folder, exit_status=done.exit_status, output=done.output)
+
+
+def write_miniature(sut: Sut, folder: Path, *, checks: str, ids: tuple[str, ...]) -> None:
     """Write the gates, the catalogue and the description that `COMMAND` runs in a folder."""
     gates = folder / "gates"
     gates.mkdir()
@@ -110,7 +130,7 @@ def write_miniature(
     catalogue = "".join(CRITERION.format(id=one) for one in ids)
     (gates / "criteria.toml").write_text(catalogue, encoding="utf-8")
     (gates / "test_miniature.py").write_text(HEADER + checks, encoding="utf-8")
-    (folder / "sut.toml").write_text(_describe(sut, worker_env), encoding="utf-8")
+    (folder / "sut.toml").write_text(_describe(sut), encoding="utf-8")
 
 
 def read_miniature(folder: Path, *, exit_status: int, output: str) -> Miniature:
@@ -120,10 +140,9 @@ def read_miniature(folder: Path, *, exit_status: int, output: str) -> Miniature:
     return Miniature(exit_status=exit_status, output=output, run=told)
 
 
-def _describe(sut: Sut, worker_env: dict[str, str]) -> str:
-    """Return the system's description with an absolute root and another worker environment."""
+def _describe(sut: Sut) -> str:
+    """Return the system's description with an absolute root."""
     text = sut.path.read_text(encoding="utf-8")
     text, roots = re.subn(r"(?m)^root = .*$", f"root = {json.dumps(str(sut.folder))}", text)
     assert roots == 1, f"{sut.path}: got {roots} lines of root, expected one"
-    lines = "".join(f"{name} = {json.dumps(value)}\n" for name, value in worker_env.items())
-    return f"{text}\n[worker.env]\n{lines}"
+    return text

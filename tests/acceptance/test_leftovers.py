@@ -61,7 +61,7 @@ def test_run_that_is_interrupted_leaves_nothing(
     tmp_path: Path, scratch: Path, sut: Sut, name: str
 ) -> None:
     """Ctrl-C and a supervisor's SIGTERM seal what was seen, and end all that the run started."""
-    write_miniature(sut, tmp_path, checks=BUSY, ids=("MIN-01",), worker_env={})
+    write_miniature(sut, tmp_path, checks=BUSY, ids=("MIN-01",))
     child = subprocess.Popen(
         [*COMMAND, "--no-falsify"],
         cwd=tmp_path,

@@ -1,0 +1,141 @@
+"""Gate taxonomy: what counts as a proof that a check can fail."""
+
+from __future__ import annotations
+
+from gates.taxonomy.miniature import Bench
+from harness import criterion, falsified_by, source
+
+PROOFS = """
+from dataclasses import dataclass
+
+from harness import falsified_by, source
+from harness.faults.interface import Fault
+
+NOTE = dict(file={file!r}, append="# changed", imports=False)
+
+@dataclass(frozen=True, kw_only=True)
+class Idle(Fault):
+    kind = "idle"
+
+    def describe(self):
+        return "nothing"
+
+    def fingerprint(self, copy):
+        return "as ever"
+
+    def inject(self, copy):
+        pass
+
+class Denied(Idle):
+    def inject(self, copy):
+        raise PermissionError("must be owner of the table")
+
+def changed(files):
+    return "# changed" in files.read({file!r})
+
+@criterion("MIN-01")
+@falsified_by(source("predicted", **NOTE), expect="got a change")
+@falsified_by(source("another", **NOTE), expect="got another owner")
+def test_sees_the_change(files):
+    assert not changed(files), "file: got a change, expected none"
+
+@criterion("MIN-02")
+@falsified_by(Denied(name="denied"), expect="by chance")
+@falsified_by(Idle(name="idle"), expect="by chance")
+def test_goes_red_of_itself(commands, sut, recorder):
+    observe(commands, sut)
+    assert not recorder.scope.part.endswith(":faulted"), "the check went red by chance"
+
+@criterion("MIN-03")
+@falsified_by(source("unseen", **NOTE), expect="got a change")
+def test_looks_and_never_fails(files):
+    changed(files)
+
+@criterion("MIN-04")
+@falsified_by(source("breaks", **NOTE), expect="got a change")
+def test_breaks_under_the_change(files):
+    if changed(files):
+        raise KeyError("file: got a change, expected none")
+"""
+
+WANTED = (
+    ("MIN-01", "predicted", "proven", "got a change"),
+    ("MIN-01", "another", "void", "red for another reason"),
+    ("MIN-02", "denied", "void", "must be owner of the table"),
+    ("MIN-02", "idle", "void", "did not land"),
+    ("MIN-03", "unseen", "blind", "stayed green"),
+    ("MIN-04", "breaks", "void", "not by an assertion"),
+)
+"""Criterion and falsifier, what its proof must come to, and what is said of it."""
+
+
+@criterion("TAX-05")
+@falsified_by(
+    # It happened in public: an action that was denied still "completed" (chaostoolkit-lib#95).
+    source(
+        "count-a-denied-fault-as-injected",
+        "harness/proof.py",
+        function="_inject",
+        body="""
+        before = fault.fingerprint(copy)
+        try:
+            fault.inject(copy)
+            said = "done"
+        except Exception as error:
+            said = f"denied: {error}"
+        return {"fingerprint_before": before, "fingerprint_after": f"{fault.name}: {said}"}
+        """,
+        tree="harness",
+    ),
+    expect="denied: got proven",
+)
+@falsified_by(
+    source(
+        "believe-that-it-landed",
+        "evidence/proof.py",
+        "return after is not None and after != event.fingerprint_before",
+        "return after is not None",
+        tree="harness",
+    ),
+    expect="idle: got proven",
+)
+@falsified_by(
+    source(
+        "take-any-message-for-the-predicted",
+        "evidence/proof.py",
+        "if event.expected not in said:",
+        "if not said:",
+        tree="harness",
+    ),
+    expect="another: got proven",
+)
+@falsified_by(
+    source(
+        "take-any-red-for-a-judgement",
+        "evidence/proof.py",
+        'if event.faulted_category != "assertion":',
+        'if event.faulted_category == "limit":',
+        tree="harness",
+    ),
+    expect="breaks: got proven",
+)
+@falsified_by(
+    source(
+        "be-content-with-a-fault-that-landed",
+        "evidence/proof.py",
+        'return Falsification.BLIND, "the check stayed green under the fault"',
+        'return Falsification.PROVEN, "the system stayed green under the fault"',
+        tree="harness",
+    ),
+    expect="unseen: got proven",
+)
+def test_proof_counts_only_when_its_fault_landed_and_the_red_was_predicted(bench: Bench) -> None:
+    """Of six proofs the one sound one counts; each other is void or blind, and says why."""
+    file = str(bench.sut.path.relative_to(bench.sut.folder))
+    ids = ("MIN-01", "MIN-02", "MIN-03", "MIN-04")
+    ran = bench.run(PROOFS.format(file=file), ids=ids)
+    for identifier, falsifier, wanted, why in WANTED:
+        told = ran.proven(identifier).get(falsifier, ("no proof", ""))
+        assert told[0] == wanted, f"{falsifier}: got {told[0]} ({told[1]}), expected {wanted}"
+        assert why in told[1], f"{falsifier}: got {told[1]!r}, expected it to say {why!r}"
+    assert ran.exit_status == 100, f"exit status: got {ran.exit_status}, expected 100"
