@@ -6,6 +6,7 @@ a statement on that table, is really used for it; its client port ties it to the
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from gates.holding import sessions_waiting_for
@@ -13,15 +14,34 @@ from harness.probes.worker import Worker
 from harness.stack import Stack
 from harness.wait import wait_until
 
-DEADLINE_S = 6.0
+DEADLINE_S = 30.0
 
 
-def connections_waiting_for(stack: Stack, worker: Worker, table: str) -> list[dict[str, Any]]:
-    """Return the worker's own connections that wait for a held table, once there are some."""
+def connections_waiting_for(
+    stack: Stack,
+    worker: Worker,
+    table: str,
+    *,
+    over: Callable[[], bool] = lambda: False,
+    deadline_s: float = DEADLINE_S,
+) -> list[dict[str, Any]]:
+    """Return the worker's own connections that wait for a held table, once there are some.
 
-    def look() -> list[dict[str, Any]]:
+    Args:
+        stack: whose database the table is in.
+        worker: whose connections count.
+        table: the held one.
+        over: tells that the worker has got past the point at which it would wait.
+        deadline_s: how long to look where nothing tells that.
+
+    """
+
+    def look() -> tuple[list[dict[str, Any]], bool]:
+        # Asked before the look, so that what it tells of is in the past by then.
+        past = over()
         rows = sessions_waiting_for(stack, table)
         ports = set(worker.local_ports()) if rows else set()
-        return [row for row in rows if row["client_port"] in ports]
+        return [row for row in rows if row["client_port"] in ports], past
 
-    return wait_until(look, deadline_s=DEADLINE_S, interval_s=0.1)
+    seen, _ = wait_until(look, any, deadline_s=deadline_s, interval_s=0.1)
+    return seen

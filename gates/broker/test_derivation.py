@@ -3,68 +3,117 @@
 from __future__ import annotations
 
 from evidence.model import Redaction
-from gates.patching import patch
+from gates.broker.forms import Form, publish_each
 from gates.secrecy import redaction_sees_a_printed_dsn, taken_out
-from harness import criterion, falsified_by
-from harness.probes.tasks import TaskProbe
+from harness import criterion, falsified_by, migration, source
 from harness.probes.worker import Worker
-from harness.stack import Stack
+from harness.stack import POOL_SOLO, Stack
 from harness.sut import Sut
 from harness.wait import wait_until
 
 FORMS = (
-    ("postgresql", "sslmode=prefer&channel_binding=prefer"),
-    ("postgresql+psycopg2", "sslmode=prefer&connect_timeout=10"),
-    ("postgresql+psycopg", "sslmode=prefer&channel_binding=prefer"),
-    ("postgresql+asyncpg", "ssl=prefer&prepared_statement_cache_size=0"),
+    Form(driver="postgresql+asyncpg", query="ssl=prefer&prepared_statement_cache_size=0"),
+    Form(driver="postgresql", query="sslmode=prefer&channel_binding=prefer"),
+    Form(driver="postgresql+psycopg2", query="sslmode=prefer&connect_timeout=10"),
+    Form(driver="postgresql+psycopg", query="sslmode=prefer&channel_binding=prefer"),
 )
 """Every accepted form, with parameters that its own driver takes."""
 
-TLS_DEMANDED = (("postgresql", "sslmode=require"), ("postgresql+asyncpg", "ssl=require"))
+TLS_DEMANDED = (
+    Form(driver="postgresql", query="sslmode=require", awaited=False),
+    Form(driver="postgresql+asyncpg", query="ssl=require", awaited=False),
+)
 
 
 @criterion("BRK-04")
 @falsified_by(
-    patch("driver-kept", "broker/falsifiers/driver_kept.py"),
-    # Which form fails first depends on the drivers that are installed beside the system's own.
-    expect="publishing with a DSN postgresql",
+    source(
+        "driver-kept",
+        "system/settings.py",
+        'parsed.set(drivername=f"postgresql+{DRIVER}", query=_libpq_query(parsed.query))',
+        "parsed.set(query=_libpq_query(parsed.query))",
+    ),
+    expect="publishing with postgresql+asyncpg://...?ssl=prefer",
 )
 @falsified_by(
-    patch("parameters-dropped", "broker/falsifiers/parameters_dropped.py"),
-    expect="publishing with sslmode=require: got a message, expected a refusal",
+    source(
+        "parameters-dropped",
+        "system/settings.py",
+        function="_libpq_query",
+        body="return {}",
+    ),
+    expect="publishing with postgresql://...?sslmode=require: got a message, expected a refusal",
 )
-def test_every_form_of_dsn_gives_broker_and_backend(own_stack: Stack, sut: Sut) -> None:
+@falsified_by(
+    source(
+        "tls-of-asyncpg-not-translated",
+        "system/settings.py",
+        'kept["sslmode"] = _SSL_TRUTH.get(ssl.lower(), ssl)',
+        'kept.pop("ssl", None)',
+    ),
+    expect="publishing with postgresql+asyncpg://...?ssl=require: got a message, expected a",
+)
+@falsified_by(
+    source(
+        "backend-not-derived",
+        "system/settings.py",
+        'results = environment.get("CELERY_RESULT_BACKEND") or f"db+{database}"',
+        'results = environment.get("CELERY_RESULT_BACKEND", "")',
+    ),
+    expect="got NotImplementedError: No result backend is configured",
+)
+def test_every_form_of_dsn_gives_broker_and_backend(own_stack: Stack) -> None:
     """Each form publishes and reads results, a worker runs with one, and TLS is insisted on."""
-    publishers = {form: own_stack.publisher(environment(own_stack, *form)) for form in FORMS}
-    demanding = {form: own_stack.publisher(environment(own_stack, *form)) for form in TLS_DEMANDED}
-    published = {form: publish_ping(publisher, sut) for form, publisher in publishers.items()}
-    for (name, query), (_, refusal) in published.items():
-        assert not refusal, (
-            f"publishing with a DSN {name}://...?{query}: got {refusal}, expected a message"
+    forms = (*FORMS, *TLS_DEMANDED)
+    with own_stack.running_worker(concurrency=1, env=FORMS[0].environment(own_stack)) as worker:
+        told = publish_each(own_stack, forms)
+    refusals = dict(zip(forms, told.refusals, strict=True))
+    for form in FORMS:
+        assert not refusals[form], (
+            f"publishing with {form}: got {refusals[form]}, expected a message"
         )
     server_offers_tls = own_stack.sql.query("SHOW ssl").scalar() == "on"
-    for (_, query), publisher in demanding.items():
-        _, refusal = publish_ping(publisher, sut)
-        assert server_offers_tls or "SSL" in refusal, (
-            f"publishing with {query}: got {refusal or 'a message'}, expected a refusal by a "
+    for form in TLS_DEMANDED:
+        assert server_offers_tls or "SSL" in refusals[form], (
+            f"publishing with {form}: got {refusals[form] or 'a message'}, expected a refusal by a "
             "client that insists on TLS, since the server offers none"
         )
-    with own_stack.running_worker(env=environment(own_stack, *FORMS[-1])) as worker:
-        for (name, query), (task_id, _) in published.items():
-            state = publishers[name, query].result(task_id).state
-            assert state == "SUCCESS", (
-                f"ping published and awaited with a DSN {name}://...?{query}, run by "
-                f"{worker.name} with {FORMS[-1][0]}: got {state}, expected SUCCESS"
-            )
+    for form, state in zip(FORMS, told.states, strict=True):
+        assert state == "SUCCESS", (
+            f"ping published and awaited with {form}, run by {worker.name} with {FORMS[0]}: "
+            f"got {state}, expected SUCCESS"
+        )
 
 
 @criterion("BRK-05")
 @falsified_by(
-    patch("printed-dsn", "broker/falsifiers/printed_dsn.py"),
+    migration(
+        "migration-says-where",
+        "migrations/env.py",
+        "    try:\n        connection = engine.connect()",
+        "    logging.getLogger('alembic.runtime.migration').info("
+        "'at %s', engine.url.render_as_string(hide_password=False))\n"
+        "    try:\n        connection = engine.connect()",
+    ),
     expect="secrets in the output of a migration: got",
 )
 @falsified_by(
-    patch("error-repeats-dsn", "broker/falsifiers/error_repeats_dsn.py"),
+    source(
+        "error-repeats-dsn",
+        "system/settings.py",
+        'f"{name}: got a URL that cannot be read, expected',
+        'f"{name}: got {url}, expected',
+    ),
+    expect="secrets in the output of a migration whose DSN has no port: got",
+)
+@falsified_by(
+    source(
+        "printed-dsn",
+        "system/worker.py",
+        "    output = logs.take_over()  # 1\n",
+        "    print('starting with', os.environ.get('DATABASE_URL'), flush=True)\n"
+        "    output = logs.take_over()  # 1\n",
+    ),
     expect="secrets in the output of a worker whose DSN has no port: got",
 )
 def test_no_password_is_printed(own_stack: Stack, sut: Sut) -> None:
@@ -72,38 +121,42 @@ def test_no_password_is_printed(own_stack: Stack, sut: Sut) -> None:
     assert redaction_sees_a_printed_dsn(own_stack), (
         "redaction of a printed DSN: got nothing taken out, expected the password"
     )
-    right, port = own_stack.inner_dsn(sut.worker.role), own_stack.server.inside.port
+    done = own_stack.migrate(sut.migrations.all)
+    expect_no_secret("a migration", own_stack.process.last_redactions)
+    assert done.exit_status == 0, f"migration: got exit {done.exit_status}, expected 0"
+    port = own_stack.server.inside.port
+
+    def unreadable(dsn: str) -> str:
+        return dsn.replace(f":{port}/", ":port/")
+
+    refused = own_stack.process.run(
+        sut.fill(sut.migrations.upgrade, revision=sut.migrations.all),
+        env={
+            name: unreadable(own_stack.inner_dsn(sut.migrations.role, form=form))
+            for name, form in sut.migrations.dsn.items()
+        },
+        folder=sut.folder,
+    )
+    expect_no_secret("a migration whose DSN has no port", own_stack.process.last_redactions)
+    assert refused.exit_status, (
+        f"migration whose DSN has no port: got exit {refused.exit_status}, expected a failure"
+    )
+    right = own_stack.inner_dsn(sut.worker.role)
     mistyped = dict.fromkeys(sut.worker.dsn, right.replace("@", "-mistyped@"))
-    unreadable = dict.fromkeys(sut.worker.dsn, right.replace(f":{port}/", ":port/"))
     with (
-        own_stack.running_worker() as working,
-        own_stack.running_worker(env=mistyped) as locked_out,
-        own_stack.running_worker(env=unreadable) as refusing,
+        own_stack.running_worker(
+            pool=POOL_SOLO, env=dict.fromkeys(sut.worker.dsn, unreadable(right))
+        ) as refusing,
+        own_stack.running_worker(pool=POOL_SOLO, env=mistyped) as locked_out,
+        own_stack.running_worker(concurrency=1) as working,
     ):
-        done = own_stack.migrate(sut.migrations.all)
-        expect_no_secret("a migration", own_stack.process.last_redactions)
-        assert done.exit_status == 0, f"migration: got exit {done.exit_status}, expected 0"
-        work_and_stop(own_stack, working)
-        expect_no_secret("a worker that runs", working.log().redactions)
+        status = refusing.wait_exit()
+        expect_no_secret("a worker whose DSN has no port", refusing.log().redactions)
+        assert status, f"worker whose DSN has no port: got exit {status}, expected a failure"
         wait_for_a_refused_login(locked_out)
         expect_no_secret("a worker with a wrong password", locked_out.log().redactions)
-        status = refusing.wait_exit()
-        assert status, f"worker whose DSN has no port: got exit {status}, expected a failure"
-        expect_no_secret("a worker whose DSN has no port", refusing.log().redactions)
-
-
-def environment(stack: Stack, form: str, query: str) -> dict[str, str]:
-    """Return the DSN's variables in one form, with parameters."""
-    how = stack.sut.worker
-    return {name: f"{stack.inner_dsn(how.role, form=form)}?{query}" for name in how.dsn}
-
-
-def publish_ping(publisher: TaskProbe, sut: Sut) -> tuple[str, str]:
-    """Publish a ping; return its id, or why it was refused."""
-    try:
-        return publisher.publish(sut.ping.task, (), sut.ping.arguments), ""
-    except AssertionError as refusal:
-        return "", " ".join(str(refusal).split())
+        work_and_stop(own_stack, working)
+        expect_no_secret("a worker that runs", working.log().redactions)
 
 
 def expect_no_secret(whose: str, redactions: tuple[Redaction, ...]) -> None:

@@ -1,1 +1,0 @@
-"""A folder for PYTHONPATH, with what stands in for clients of other brokers."""

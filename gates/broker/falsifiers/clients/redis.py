@@ -1,1 +1,0 @@
-"""Stands in for the client of Redis: that it is imported at all is the fault."""
