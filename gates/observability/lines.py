@@ -6,20 +6,45 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from harness.probes.logs import LogLines
 from harness.probes.worker import Worker
 from harness.stack import Stack
 from harness.wait import wait_until
 
-DEADLINE_S = 10.0
+DEADLINE_S = 30.0
 
 
-def line_of(worker: Worker, stack: Stack, message: str, task_id: str) -> Mapping[str, Any]:
-    """Return the one line of this message about a task, once it is there."""
+def log_after(worker: Worker, stack: Stack) -> tuple[str, LogLines]:
+    """Run one more ping and return its id and the log once its line is there.
+
+    A worker with one child runs its tasks one after another, so what it had to say about the tasks
+    that ended before is in the log as well: what is not there will not come.
+    """
+    logs, ping = stack.sut.logs, stack.sut.ping
+    last = stack.tasks.publish(ping.task, (), ping.arguments)
+    fields = {logs.message: logs.success, logs.task_id: last}
+    log = worker.wait_log(deadline_s=DEADLINE_S, **fields)
+    assert log.matching(**fields), f"line {logs.success!r} of the last ping: got none, expected one"
+    return last, log
+
+
+def line_of(log: LogLines, stack: Stack, message: str, task_id: str) -> Mapping[str, Any]:
+    """Return the one line of this message about a task."""
     logs = stack.sut.logs
-    fields = {logs.message: message, logs.task_id: task_id}
-    found = worker.wait_log(deadline_s=DEADLINE_S, **fields).matching(**fields)
+    found = log.matching(**{logs.message: message, logs.task_id: task_id})
     assert len(found) == 1, f"lines {message!r} of the task {task_id}: got {len(found)}, expected 1"
     return found[0]
+
+
+def expect_json(log: LogLines, stack: Stack) -> None:
+    """Judge that each line is one JSON object with the time it was written at."""
+    plain = log.plain()
+    assert not plain, (
+        f"lines that are no JSON object: got {len(plain)}, expected 0, the first: "
+        f"{plain[0][:100]!r}"
+    )
+    untimed = without_time(log.entries(), stack.sut.logs.timestamp)
+    assert not untimed, f"timestamps of lines: got {untimed[:3]}, expected aware ISO 8601 times"
 
 
 def expect_fields(line: Mapping[str, Any], stack: Stack, expected: Mapping[str, Any]) -> None:

@@ -6,12 +6,17 @@ import re
 
 from evidence.model import Redaction
 from gates.observability.health import database_closed, expect_healthy
-from gates.observability.lines import dead_letters_of, expect_fields, line_of, without_time
-from gates.patching import patch
+from gates.observability.lines import (
+    dead_letters_of,
+    expect_fields,
+    expect_json,
+    line_of,
+    log_after,
+)
 from gates.secrecy import redaction_sees_a_printed_dsn, taken_out
-from harness import criterion, falsified_by, sql
+from harness import criterion, falsified_by, source
 from harness.fixtures import Ids
-from harness.stack import Stack
+from harness.stack import POOL_SOLO, Stack
 from harness.sut import Sut
 
 RECOMPUTE, ROUTE = "app.tasks.attribution.recompute_window", "app.tasks.llm.route"
@@ -20,18 +25,38 @@ WINDOW = {"window_start": "2026-01-01T00:00:00Z", "window_end": "2026-01-02T00:0
 DSN = re.compile(r"postgres(?:ql)?(?:\+\w+)?://[\w.%-]|://[^\s/\"'@]+@", re.IGNORECASE)
 """A database's address, or userinfo in any URL."""
 
+IDENTITY, LOGS, WORKER = "system/identity.py", "system/logs.py", "system/worker.py"
+TAKE_OVER = "output = logs.take_over()  # 1"
+
 
 @criterion("OBS-07")
 @falsified_by(
-    patch("plain-errors", "observability/falsifiers/plain_errors.py"),
-    expect="expected 0, the first: 'ERROR a task failed'",
+    source(
+        "plain-errors",
+        LOGS,
+        """self.format(record).encode("ascii") + b"\\n")""",
+        """self._line(record).encode("ascii") + b"\\n")
+
+    def _line(self, record: logging.LogRecord) -> str:
+        if record.levelno >= logging.ERROR:
+            return f"{record.levelname} {record.name}: a task failed"
+        return self.format(record)""",
+    ),
+    expect="expected 0, the first: 'ERROR system.task: a task failed",
 )
 @falsified_by(
-    patch("plain-start", "observability/falsifiers/plain_start.py"),
-    expect="expected 0, the first: 'booting",
+    source("plain-start", WORKER, TAKE_OVER, f'print("booting ...", flush=True)\n    {TAKE_OVER}'),
+    expect="expected 0, the first: 'booting ...'",
 )
 @falsified_by(
-    patch("silent-retry", "observability/falsifiers/silent_retry.py"),
+    source(
+        "retries-for-debugging-only",
+        "system/task_log.py",
+        """log.warning(
+        RETRIED""",
+        """log.debug(
+        RETRIED""",
+    ),
     expect="lines 'task retried' of the task",
 )
 def test_every_line_is_a_json_object_with_its_fields(own_stack: Stack, sut: Sut, ids: Ids) -> None:
@@ -39,7 +64,7 @@ def test_every_line_is_a_json_object_with_its_fields(own_stack: Stack, sut: Sut,
     ping, logs = sut.ping, sut.logs
     tenant = str(ids.uuid())
     own = {**ping.arguments, sut.tenancy.key: tenant}
-    with own_stack.running_worker() as worker:
+    with own_stack.running_worker(concurrency=1) as worker:
         own_stack.wait_ready(worker)
         runs = {
             logs.success: own_stack.tasks.publish(ping.task, (), own),
@@ -50,51 +75,56 @@ def test_every_line_is_a_json_object_with_its_fields(own_stack: Stack, sut: Sut,
         assert states == ["SUCCESS", "FAILURE", "SUCCESS"], (
             f"pings that succeed, fail and are retried: got {states}, expected it so"
         )
+        _, log = log_after(worker, own_stack)
+        expect_json(log, own_stack)
+        for message, task_id in (*runs.items(), (logs.success, runs[logs.retry])):
+            line = line_of(log, own_stack, message, task_id)
+            about = {logs.task_name: ping.task, logs.task_id: task_id, logs.tenant_id: tenant}
+            expect_fields(line, own_stack, about)
+            error = str(line.get(logs.error, ""))
+            assert message != logs.failure or ping.fail_error in error, (
+                f"error of the line {message!r}: got {error!r}, expected {ping.fail_error}"
+            )
         with own_stack.running_worker(beside=worker) as other:
             status = other.wait_exit()
             refused = other.log()
         assert status, f"worker on a taken port: got exit {status}, expected a failure"
+        expect_json(refused, own_stack)
         before_stop = len(worker.log().lines)
         worker.stop()
         log = worker.log()
     assert len(log.lines) > before_stop, "lines about the shut-down: got none, expected some"
-    plain = [*log.plain(), *refused.plain()]
-    assert not plain, (
-        f"lines that are no JSON object: got {len(plain)}, expected 0, the first: "
-        f"{plain[0][:100]!r}"
-    )
-    untimed = without_time([*log.entries(), *refused.entries()], logs.timestamp)
-    assert not untimed, f"timestamps of lines: got {untimed[:3]}, expected aware ISO 8601 times"
-    for message, task_id in (*runs.items(), (logs.success, runs[logs.retry])):
-        line = line_of(worker, own_stack, message, task_id)
-        about = {logs.task_name: ping.task, logs.task_id: task_id, logs.tenant_id: tenant}
-        expect_fields(line, own_stack, about)
-        error = str(line.get(logs.error, ""))
-        assert message != logs.failure or ping.fail_error in error, (
-            f"error of the line {message!r}: got {error!r}, expected {ping.fail_error}"
-        )
+    expect_json(log, own_stack)
 
 
 @criterion("OBS-08")
 @falsified_by(
-    patch("header-dropped", "observability/falsifiers/header_dropped.py"),
+    # Under this key Celery puts the message's property of the same name: the task's id.
+    source(
+        "header-overwritten",
+        IDENTITY,
+        """_KEPT_CORRELATION_ID = "system_correlation_id\"""",
+        """_KEPT_CORRELATION_ID = "correlation_id\"""",
+    ),
     expect="correlation id of a failing ping in the log: got",
 )
 @falsified_by(
-    sql(
-        "dropped-in-dead-letters",
-        """
-        CREATE FUNCTION drop_correlation() RETURNS trigger LANGUAGE plpgsql AS
-            'BEGIN NEW.correlation_id = NULL; RETURN NEW; END';
-        CREATE TRIGGER drop_correlation BEFORE INSERT ON worker_failed_jobs
-            FOR EACH ROW EXECUTE FUNCTION drop_correlation();
-        """,
-        landing="SELECT tgname FROM pg_trigger WHERE tgrelid = 'worker_failed_jobs'::regclass",
+    source(
+        "task-id-in-dead-letters",
+        "system/dead_letters.py",
+        """"correlation_id": identity.correlation_id,""",
+        """"correlation_id": identity.task_id,""",
     ),
-    expect="correlation id of a failing ping in its dead letter: got [None]",
+    expect="correlation id of a failing ping in its dead letter: got",
 )
 @falsified_by(
-    patch("context-kept", "observability/falsifiers/context_kept.py"),
+    source(
+        "headers-of-all-tasks-in-one",
+        IDENTITY,
+        "headers = request.headers or {}",
+        """headers = vars(identify).setdefault("headers", {})
+    headers.update(request.headers or {})""",
+    ),
     expect="correlation id of a later ping without one: got",
 )
 def test_correlation_id_goes_all_the_way(own_stack: Stack, sut: Sut, ids: Ids) -> None:
@@ -108,7 +138,11 @@ def test_correlation_id_goes_all_the_way(own_stack: Stack, sut: Sut, ids: Ids) -
         failing = publish(ping.task, (), ping.fail, headers={key: by_header})
         trying = publish(ping.task, (), ping.retry, headers={key: retried})
         window = publish(RECOMPUTE, (), {**fields, "fail": True})
-        later = publish(ping.task, (), ping.arguments)
+        states = [own_stack.tasks.result(task_id).state for task_id in (failing, trying, window)]
+        assert states == ["FAILURE", "SUCCESS", "FAILURE"], (
+            f"a failing ping, a retried one, a failing window: got {states}, expected it so"
+        )
+        later, log = log_after(worker, own_stack)
         in_log = (
             ("a failing ping", logs.failure, failing, by_header),
             ("a retried ping", logs.retry, trying, retried),
@@ -116,7 +150,7 @@ def test_correlation_id_goes_all_the_way(own_stack: Stack, sut: Sut, ids: Ids) -
             ("a failing window", logs.failure, window, by_argument),
         )
         for what, message, task_id, correlation in in_log:
-            told = line_of(worker, own_stack, message, task_id).get(key)
+            told = line_of(log, own_stack, message, task_id).get(key)
             assert told == correlation, (
                 f"correlation id of {what} in the log: got {told}, expected {correlation}"
             )
@@ -129,7 +163,7 @@ def test_correlation_id_goes_all_the_way(own_stack: Stack, sut: Sut, ids: Ids) -
                 f"correlation id of {what} in its dead letter: got {letters}, "
                 f"expected {[correlation]}"
             )
-        told = line_of(worker, own_stack, logs.success, later).get(key)
+        told = line_of(log, own_stack, logs.success, later).get(key)
         assert told not in (by_header, retried, by_argument), (
             f"correlation id of a later ping without one: got {told}, expected none of another"
         )
@@ -137,15 +171,35 @@ def test_correlation_id_goes_all_the_way(own_stack: Stack, sut: Sut, ids: Ids) -
 
 @criterion("OBS-09")
 @falsified_by(
-    patch("printed-dsn", "observability/falsifiers/printed_dsn.py"),
+    source(
+        "printed-dsn",
+        WORKER,
+        TAKE_OVER,
+        f'print("connecting to", os.environ["DATABASE_URL"], flush=True)\n    {TAKE_OVER}',
+    ),
     expect="secrets in the log: got",
 )
 @falsified_by(
-    patch("arguments-logged", "observability/falsifiers/arguments_logged.py"),
-    expect="tokens in the log: got 1",
+    source(
+        "arguments-in-errors",
+        "system/task_log.py",
+        """return mask.text(f"{type(error).__qualname__}: {error}")""",
+        """return f"{type(error).__qualname__}: {error} {kwargs or task.request.kwargs}\"""",
+    ),
+    expect="tokens in the log: got",
 )
 @falsified_by(
-    patch("health-says-where", "observability/falsifiers/health_says_where.py"),
+    source("refused-messages-quoted", WORKER, "        refusal_log.connect()\n"),
+    expect="tokens in the log: got",
+)
+@falsified_by(
+    source(
+        "health-says-where",
+        "system/health.py",
+        """return {"status": status, **parts}""",
+        """asked = [getattr(check._ask, "args", ()) for check in self._checks if status != OK]
+        return {"status": status, **parts, "asked": str(asked)}""",
+    ),
     expect="secrets in health with the database away: got",
 )
 def test_no_secret_in_logs_metrics_or_health(own_stack: Stack, sut: Sut, ids: Ids) -> None:
@@ -156,12 +210,14 @@ def test_no_secret_in_logs_metrics_or_health(own_stack: Stack, sut: Sut, ids: Id
     token = ids.slug("token")
     secret = {"payload": {"token": token, "password": token}, sut.tenancy.key: "no tenant"}
     unknown = f"{sut.celery.task_prefix}housekeeping.{ids.slug('unknown').replace('-', '_')}"
-    with own_stack.running_worker() as worker:
+    with own_stack.running_worker(pool=POOL_SOLO) as worker:
         own_stack.wait_ready(worker)
         failed = own_stack.tasks.run(ROUTE, secret)
         assert failed.state == "FAILURE", f"{ROUTE}: got {failed.state}, expected FAILURE"
         own_stack.tasks.publish(unknown, (), secret, queue=sut.queue_of(sut.ping.task))
         own_stack.tasks.run(sut.ping.task, sut.ping.fail)
+        _, log = log_after(worker, own_stack)
+        expect_nothing_secret("the log", "\n".join(log.lines), log.redactions, token)
         seen = own_stack.http.get(worker.metrics_url)
         expect_nothing_secret("metrics", seen.body, seen.redactions, token)
         seen = own_stack.http.get(worker.health_url)
@@ -174,7 +230,7 @@ def test_no_secret_in_logs_metrics_or_health(own_stack: Stack, sut: Sut, ids: Id
         expect_healthy(own_stack, worker, "with the database back")
         worker.stop()
         log = worker.log()
-    expect_nothing_secret("the log", "\n".join(log.lines), log.redactions, token)
+    expect_nothing_secret("the log to its end", "\n".join(log.lines), log.redactions, token)
 
 
 def expect_nothing_secret(

@@ -1,1 +1,0 @@
-"""What the falsifiers of this gate change in the system; loaded by `gates.patched`."""
