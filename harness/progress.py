@@ -20,7 +20,7 @@ def is_proof(nodeid: str) -> bool:
     return any(mark in nodeid for mark in MARKS)
 
 
-@dataclass
+@dataclass(eq=False)  # a plugin is put into sets: one is itself alone
 class Progress:
     """Counts the proofs of a run as their reports come in, in this process or from others."""
 

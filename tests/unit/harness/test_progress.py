@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from harness.progress import EVERY_S, Progress
 
 IDS = [f"gates/rls/test_a.py::test_a[proof-{name}]" for name in ("one", "two", "three", "four")]
@@ -33,3 +35,13 @@ def test_progress_is_silent_between_lines_and_at_the_end() -> None:
     progress.end(IDS[3])
     assert lines == []
     assert progress.done == progress.total == 4
+
+
+def test_progress_can_be_registered_where_conftests_are() -> None:
+    """With plugins left out, as pytest does for the conftest.py of another folder, it is called."""
+    progress = Progress(tell=print)
+    manager = pytest.PytestPluginManager()
+    manager.register(progress)
+    other = object()
+    caller = manager.subset_hook_caller("pytest_runtest_logreport", [other])
+    assert progress in [one.plugin for one in caller.get_hookimpls()]
