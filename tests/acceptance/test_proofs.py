@@ -133,7 +133,7 @@ def test_harness_that_judges_proofs_wrongly_is_a_defect(
     copy_folders(HARNESS, HARNESS_PACKAGES, copy)
     before, after = BREAKS[name]
     change_file(copy / "evidence" / "proof.py", Replacement(before=before, after=after))
-    write_miniature(sut, tmp_path, checks=CHECKS, ids=IDS, worker_env={})
+    write_miniature(sut, tmp_path, checks=CHECKS, ids=IDS)
     ran = run_with(copy, tmp_path)
     assert ran.exit_status == 103, ran.output
     assert any("self-proof" in defect for defect in ran.run["defects"]), ran.run["defects"]
