@@ -23,4 +23,4 @@ POLICIES = f"""SELECT polname, pg_get_expr(polqual, polrelid), pg_get_expr(polwi
     FROM pg_policy WHERE polrelid = '{TABLE}'::regclass ORDER BY 1"""
 TYPES = f"""SELECT column_name, data_type, column_default FROM information_schema.columns
     WHERE table_name = '{TABLE}' ORDER BY 1"""
-MOVES = "SELECT md5(prosrc) FROM pg_proc WHERE proname = 'enforce_dead_letter_moves'"
+MOVES_IN_FUNCTION = "SELECT md5(prosrc) FROM pg_proc WHERE proname = 'enforce_dead_letter_moves'"

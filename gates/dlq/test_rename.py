@@ -23,6 +23,8 @@ MOST_STEPS = 20
 KINDS = ("column", "constraint", "index", "policy", "privilege", "trigger")
 """What a state must hold of each before it is worth comparing."""
 
+EXISTS = "SELECT to_regclass(%s) IS NOT NULL, to_regclass(%s) IS NOT NULL"
+
 UP = "    op.execute(_RENAME.format(old=OLD, new=NEW))\n"
 DOWN = "    op.execute(_RENAME.format(old=NEW, new=OLD))\n"
 """The whole of each way, to which falsifiers add what goes wrong."""
@@ -31,9 +33,6 @@ DOWN = "    op.execute(_RENAME.format(old=NEW, new=OLD))\n"
 def and_then(*statements: str) -> str:
     """Return further statements of a revision."""
     return "".join(f"    op.execute({statement!r})\n" for statement in statements)
-
-
-EXISTS = "SELECT to_regclass(%s) IS NOT NULL, to_regclass(%s) IS NOT NULL"
 
 
 @dataclass(frozen=True, kw_only=True)

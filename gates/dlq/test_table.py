@@ -12,13 +12,13 @@ from gates.dlq.parts import (
     BORN,
     CONSTRAINTS,
     INDEXES,
+    MOVES_IN_FUNCTION,
     POLICIES,
     PRIVILEGES,
     TABLE,
     TRIGGERS,
     TYPES,
 )
-from gates.dlq.parts import MOVES as MOVES_IN_FUNCTION
 from gates.schema.privileges import held, spelled
 from harness import criterion, falsified_by, migration, sql
 from harness.fixtures import Ids
