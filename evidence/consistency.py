@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from pydantic import ValidationError
 
 from evidence.attestation import Predicate
@@ -18,6 +19,7 @@ from evidence.canonical import DuplicateKeyError, JsonError, read_json
 from evidence.errors import EvidenceError
 from evidence.finding import Code, Finding
 from evidence.model import RECORD, Observation, Run
+from evidence.takeover import FOLDER, compare_taken_over
 from evidence.tree import File
 
 RUN = "data/run.json"
@@ -32,22 +34,27 @@ def is_read(path: str) -> bool:
     Captures are left out: what the system answered may be any bytes, duplicate keys too.
     """
     return path in (RUN, CATALOGUE, JOURNAL) or (
-        path.startswith(_PROOFS) and path.endswith(".json")
+        path.startswith((_PROOFS, FOLDER)) and path.endswith(".json")
     )
 
 
-def compare(files: Mapping[str, File], predicate: Predicate | None) -> Iterator[Finding]:
+def compare(
+    files: Mapping[str, File], predicate: Predicate | None, key: Ed25519PublicKey | None
+) -> Iterator[Finding]:
     """Compare what the files say.
 
     Args:
         files: by path; those for which `is_read` holds carry their content.
         predicate: what was attested, or None where that could not be read.
+        key: the signer's, where one was given.
 
     """
     run, problems = _read_run(files)
     yield from problems
     if run is not None and predicate is not None:
         yield from _compare_run(run, predicate)
+    if run is not None:
+        yield from compare_taken_over(run, files, key)
     yield from _compare_catalogue(files, predicate)
     yield from _compare_journal(files)
     for path in sorted(files):

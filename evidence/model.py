@@ -217,6 +217,20 @@ class ProofEvent(Story):
 
     kind: Literal["proof"] = "proof"
     criterion: CriterionId
+    depends: Digest | None = None
+    """Digest over all that the proof depends on; None where that was not known."""
+
+
+class TakenOverEvent(Entry):
+    """A proof that was not repeated: an earlier bundle has it, and nothing has changed since."""
+
+    kind: Literal["taken-over"] = "taken-over"
+    item: str
+    criterion: CriterionId
+    falsifier: str
+    attestation: Digest
+    """Of the earlier bundle."""
+    story: ProofEvent
 
 
 class CellEvent(Story):
@@ -245,7 +259,14 @@ class RunEvent(Entry):
 
 
 Record = Annotated[
-    Observation | PhaseEvent | StateEvent | ProofEvent | CellEvent | SelfProofEvent | RunEvent,
+    Observation
+    | PhaseEvent
+    | StateEvent
+    | ProofEvent
+    | TakenOverEvent
+    | CellEvent
+    | SelfProofEvent
+    | RunEvent,
     Field(discriminator="kind"),
 ]
 RECORD: TypeAdapter[Record] = TypeAdapter(Record)
@@ -267,6 +288,10 @@ class Proof(Value):
     landed: bool
     record: str
     """Path of the proof's record, relative to ``data/``."""
+    depends: Digest | None = None
+    """Digest over all that the proof depends on."""
+    taken_over: Digest | None = None
+    """Digest of the attestation of the earlier bundle that it comes from; None when it ran."""
 
 
 class Specimen(Value):

@@ -26,6 +26,7 @@ from evidence.model import (
     Record,
     RunEvent,
     StateEvent,
+    TakenOverEvent,
     Verdict,
     Waiver,
 )
@@ -241,15 +242,17 @@ def _proofs(
         return ()
     own = [r for r in records if not isinstance(r, RunEvent | StateEvent)]
     own = [r for r in own if r.criterion == criterion]
-    events = [r for r in own if isinstance(r, ProofEvent)]
-    seen_again = not events or any(event.baseline_runs > 1 for event in events)
+    stories = [_story(r) for r in own if isinstance(r, ProofEvent | TakenOverEvent)]
+    seen_again = not stories or any(story.baseline_runs > 1 for story in stories)
     once = "" if seen_again else "no proof showed that the check bears a second run"
     return tuple(_proof(criterion, name, own, doubt=once) for name in binding.falsifiers)
 
 
 def _proof(criterion: str, name: str, records: Sequence[Record], *, doubt: str) -> Proof:
-    events = [r for r in records if isinstance(r, ProofEvent) and r.falsifier == name]
-    event = events[0] if events else None
+    kinds = ProofEvent | TakenOverEvent
+    events = [r for r in records if isinstance(r, kinds) and r.falsifier == name]
+    event = _story(events[0]) if events else None
+    taken = [r.attestation for r in events if isinstance(r, TakenOverEvent)]
     phases = [r for r in records if isinstance(r, PhaseEvent) and r.part == f"{PROOF_PREFIX}{name}"]
     broken = _what_broke(events, phases) or (doubt if event else "")
     result, message = judge_proof(event, broken=broken)
@@ -262,10 +265,16 @@ def _proof(criterion: str, name: str, records: Sequence[Record], *, doubt: str) 
         message=message,
         landed=event is not None and has_landed(event),
         record=f"proofs/{criterion}/{name}.json" if event else "",
+        depends=event.depends if event else None,
+        taken_over=taken[0] if taken else None,
     )
 
 
-def _what_broke(events: Sequence[ProofEvent], phases: Sequence[PhaseEvent]) -> str:
+def _story(record: ProofEvent | TakenOverEvent) -> ProofEvent:
+    return record.story if isinstance(record, TakenOverEvent) else record
+
+
+def _what_broke(events: Sequence[Record], phases: Sequence[PhaseEvent]) -> str:
     """Return what went wrong around a proof; in its call the proof's own verdict may raise."""
     if len(events) > 1:
         return f"it ran {len(events)} times, expected once"

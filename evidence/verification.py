@@ -118,7 +118,7 @@ def verify(
     findings += _closed_world(files, attestation.claimed)
     findings += _manifests(files)
     findings += _bag(files)
-    findings += consistency.compare(files, attestation.claimed)
+    findings += consistency.compare(files, attestation.claimed, given)
     # 9
     if require_released:
         findings += _released(attestation.trusted)

@@ -38,6 +38,9 @@ class Options:
     ready_deadline_s: float
     signing_key: Path | None
     falsify: Selection
+    proofs_from: Path | None
+    """An earlier bundle whose proofs need not be repeated; None repeats all."""
+    proofs_key: Path | None
 
     @property
     def catalogue(self) -> Path:
@@ -113,6 +116,7 @@ def add_options(parser: pytest.Parser) -> None:
         help="Ed25519 private key that signs the bundle; also "
         f"{KEY_VARIABLE}, with {PASSPHRASE_VARIABLE} (default: a key made for this run)",
     )
+    _add_takeover(group)
     group.addoption("--falsify", metavar="WHICH", default="all", help=HELP)
     group.addoption(
         "--no-falsify",
@@ -121,6 +125,28 @@ def add_options(parser: pytest.Parser) -> None:
         dest="falsify",
         help="run the checks without showing that they can fail, as --falsify=none; the result is "
         "then incomplete",
+    )
+
+
+def _add_takeover(group: pytest.OptionGroup) -> None:
+    group.addoption(
+        "--proofs-from",
+        metavar="BUNDLE",
+        default=None,
+        help="earlier bundle whose proofs are taken over where nothing that they depend on has "
+        "changed; it must verify with --proofs-key",
+    )
+    group.addoption(
+        "--proofs-key",
+        metavar="FILE",
+        default=None,
+        help="public key, from outside the bundle, that --proofs-from must be signed with",
+    )
+    group.addoption(
+        "--fresh",
+        action="store_true",
+        default=False,
+        help="repeat every proof, whatever --proofs-from says (without it, too, all are repeated)",
     )
 
 
@@ -139,6 +165,7 @@ def read_options(config: pytest.Config) -> Options | None:
     root = config.rootpath
     key = config.getoption("--signing-key") or os.environ.get(KEY_VARIABLE)
     out = Path(config.getoption("--evidence-out") or root / DEFAULT_EVIDENCE).absolute()
+    earlier, earlier_key = _takeover(config)
     refuse_unwritable(out)
     return Options(
         gates=gates,
@@ -152,7 +179,25 @@ def read_options(config: pytest.Config) -> Options | None:
         ready_deadline_s=config.getoption("--ready-deadline"),
         signing_key=Path(key) if key else None,
         falsify=Selection.parse(config.getoption("falsify")),
+        proofs_from=earlier,
+        proofs_key=earlier_key,
     )
+
+
+def _takeover(config: pytest.Config) -> tuple[Path | None, Path | None]:
+    """Return the earlier bundle and the key that it must be signed with, or neither."""
+    bundle, key = config.getoption("--proofs-from"), config.getoption("--proofs-key")
+    if bool(bundle) != bool(key):
+        raise BadInputError(
+            "--proofs-from: got one of --proofs-from and --proofs-key, expected both: proofs are "
+            "taken over from a bundle only where a key from outside vouches for it"
+        )
+    if not bundle or config.getoption("--fresh"):
+        return None, None
+    for path in (Path(bundle), Path(key)):
+        if not path.exists():
+            raise BadInputError(f"{path}: --proofs-from: got no such file, expected one; name it")
+    return Path(bundle).resolve(), Path(key).absolute()
 
 
 def _refuse_idle(config: pytest.Config) -> None:

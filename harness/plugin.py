@@ -53,7 +53,7 @@ from harness.run import RUN, GateRun
 from harness.self_proof import SelfProofItem
 from harness.summary import print_summary
 from harness.sut import load_sut
-from harness.writer import WRITER, Writer
+from harness.writer import WRITER, Writer, earlier_of
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -220,6 +220,7 @@ def _open(config: pytest.Config, options: Options) -> None:
             sut=run.sut if run else load_sut(options.sut),
             staging=run.staging if run else staging_of(config),
             progress=lambda line: _tell(config, line),
+            earlier=run.earlier if run else earlier_of(options),
         )
 
 

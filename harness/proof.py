@@ -24,7 +24,8 @@ from typing import Any, TypeVar
 
 import pytest
 
-from evidence.model import CellEvent, Falsification, ProofEvent, Story
+from evidence.earlier import Earlier
+from evidence.model import CellEvent, Digest, Falsification, ProofEvent, Story, TakenOverEvent
 from evidence.proof import judge_proof
 from harness.copies import Copy
 from harness.declarations import Falsifier
@@ -32,6 +33,7 @@ from harness.errors import HarnessError, LimitError
 from harness.faults.interface import Fault
 from harness.phases import categorise
 from harness.probes.recorder import Recorder, Scope
+from harness.writer import WRITER
 
 COPY_FIXTURE = "proof_copy"
 OWN_SERVER_FIXTURE = "own_server_stack"
@@ -108,10 +110,33 @@ class ProofItem(pytest.Function):
         if self.owner is not None:
             tell_story(CellEvent, fault, expect, super().runtest, owner=self.owner, **told)
             return
-        event = tell_story(ProofEvent, fault, expect, super().runtest, **told)
+        writer = self.config.stash[WRITER]
+        depends = writer.dependence.digest(self.check, self.falsifier)
+        if self._takes_over(recorder, writer.earlier, depends):
+            return
+        event = tell_story(ProofEvent, fault, expect, super().runtest, depends=depends, **told)
         result, message = judge_proof(event)
         if result is not Falsification.PROVEN:
             raise NotProvenError(f"{result}: {message}")
+
+    def _takes_over(self, recorder: Recorder, earlier: Earlier | None, depends: Digest) -> bool:
+        """Record that an earlier bundle has this proof, where it has."""
+        criterion = recorder.scope.criterion
+        assert criterion is not None
+        if earlier is None:
+            return False
+        found = earlier.proofs.get((criterion, self.falsifier.fault.name, depends))
+        if found is None:
+            return False
+        recorder.journal.append(
+            TakenOverEvent,
+            item=recorder.scope.item,
+            criterion=criterion,
+            falsifier=self.falsifier.fault.name,
+            attestation=earlier.digest,
+            story=found.story,
+        )
+        return True
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], *_: Any) -> str:
         """Show the verdict alone: the trace of an expected red explains nothing."""

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from evidence.catalogue import Catalogue, load_catalogue
+from evidence.earlier import Earlier
 from evidence.journal import read_journal
 from evidence.model import (
     Disposition,
@@ -25,6 +26,7 @@ from evidence.model import (
     Record,
     Run,
     Specimen,
+    TakenOverEvent,
     Timing,
     Waiver,
 )
@@ -38,7 +40,7 @@ from evidence.waiver import load_waivers
 from harness.binding import LATEST, bind, git
 from harness.options import PASSPHRASE_VARIABLE, Options
 from harness.sut import Sut, load_sut
-from harness.writer import JOURNALS, Account, now, report_of
+from harness.writer import JOURNALS, Account, earlier_of, now, report_of
 
 JOURNAL = "journal.jsonl"
 
@@ -54,6 +56,8 @@ class GateRun:
     key: RunKey
     staging: Path
     started: dt.datetime
+    earlier: Earlier | None
+    """A bundle whose proofs need not be repeated."""
     accounts: list[Account] = field(default_factory=list)
     """What the writers left, once they have ended."""
     defects: list[str] = field(default_factory=list)
@@ -71,10 +75,11 @@ class GateRun:
         waivers = load_waivers(options.waivers, catalogue)
         sut = load_sut(options.sut)
         key = _load_key(options)
+        earlier = earlier_of(options)
         staging = options.evidence_out / f".unsealed-{now():%Y%m%dT%H%M%SZ}-{os.getpid()}"
         for name in (JOURNALS, "data/captures", "data/proofs", "data/tests"):
             (staging / name).mkdir(parents=True)
-        return cls(options, catalogue, waivers, sut, key, staging, now())
+        return cls(options, catalogue, waivers, sut, key, staging, now(), earlier)
 
     @property
     def refusal(self) -> str | None:
@@ -187,11 +192,22 @@ class GateRun:
 
     def _write_proofs(self, records: tuple[Record, ...]) -> None:
         for record in records:
-            if isinstance(record, ProofEvent):
+            if isinstance(record, ProofEvent | TakenOverEvent):
                 folder = self.staging / "data" / "proofs" / record.criterion
                 folder.mkdir(parents=True, exist_ok=True)
-                text = record.model_dump_json(indent=2) + "\n"
-                (folder / f"{record.falsifier}.json").write_text(text, encoding="utf-8")
+                (folder / f"{record.falsifier}.json").write_bytes(self._proof_record(record))
+
+    def _proof_record(self, record: ProofEvent | TakenOverEvent) -> bytes:
+        """Return a proof's record; one that was taken over stays as it was attested."""
+        if isinstance(record, ProofEvent):
+            return f"{record.model_dump_json(indent=2)}\n".encode()
+        assert self.earlier is not None
+        assert record.story.depends is not None
+        path = self.staging / self.earlier.name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(self.earlier.attestation)
+        key = record.criterion, record.falsifier, record.story.depends
+        return self.earlier.proofs[key].record
 
     def _redact_reports(self) -> None:
         """Take every writer's secrets out of what other plugins wrote.

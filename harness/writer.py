@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from evidence.catalogue import Catalogue
+from evidence.earlier import Earlier, read_earlier
 from evidence.errors import BadInputError
 from evidence.journal import Journal
 from evidence.model import EnvironmentReport, RunEvent
@@ -21,6 +22,7 @@ from evidence.redaction import Redactor
 from harness.bringup import BringUp, Progress
 from harness.choice import choose_environment
 from harness.declarations import Declaration, Falsifier
+from harness.dependence import Dependence
 from harness.options import Options
 from harness.probes.recorder import Recorder
 from harness.sut import Sut
@@ -61,6 +63,18 @@ class Account:
         return cls(**{**told, "defects": tuple(told["defects"])})
 
 
+def earlier_of(options: Options) -> Earlier | None:
+    """Return the earlier bundle that proofs are taken over from, or None.
+
+    Raises:
+        BadInputError: it does not verify with the key.
+
+    """
+    if options.proofs_from is None or options.proofs_key is None:
+        return None
+    return read_earlier(options.proofs_from, options.proofs_key.read_bytes())
+
+
 @dataclass
 class Writer:
     """What one process holds on to while it runs items."""
@@ -71,6 +85,9 @@ class Writer:
     recorder: Recorder
     bring_up: BringUp
     secrets: dict[str, str]
+    dependence: Dependence
+    earlier: Earlier | None
+    """A bundle whose proofs need not be repeated."""
     defects: list[str] = field(default_factory=list)
     """Harness defects that belong to no criterion."""
     declared: tuple[tuple[str, Declaration], ...] | None = None
@@ -88,6 +105,7 @@ class Writer:
         sut: Sut,
         staging: Path,
         progress: Progress,
+        earlier: Earlier | None,
     ) -> Writer:
         """Open the writer's journal; nothing is started yet."""
         redactor = Redactor()
@@ -110,7 +128,16 @@ class Writer:
             learn_secret=learn_secret,
         )
         journal.append(RunEvent, event="started", data={"sut": sut.name})
-        return cls(name, options, catalogue, recorder, bring_up, secrets)
+        return cls(
+            name,
+            options,
+            catalogue,
+            recorder,
+            bring_up,
+            secrets,
+            dependence=Dependence(bring_up, catalogue, options.gates),
+            earlier=earlier,
+        )
 
     @property
     def kind(self) -> str:

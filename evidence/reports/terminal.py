@@ -109,7 +109,9 @@ def proof_line(run: Run) -> str:
     kinds = Counter(proof.kind for verdict in run.criteria for proof in verdict.proofs)
     ran = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()) if kind)
     idle = f"{', ' if ran else ''}{kinds['']} did not run" if kinds[""] else ""
-    return f"{kinds.total()} falsifiers: {ran}{idle}" if kinds else "no falsifier"
+    taken = sum(bool(proof.taken_over) for verdict in run.criteria for proof in verdict.proofs)
+    over = f"; {taken} taken over from an earlier bundle" if taken else ""
+    return f"{kinds.total()} falsifiers: {ran}{idle}{over}" if kinds else "no falsifier"
 
 
 def matrix_tables(run: Run) -> tuple[Table | Text, ...]:

@@ -1,0 +1,94 @@
+"""Proofs that are not repeated: only from a bundle that verifies, only where nothing changed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gates.taxonomy.miniature import Miniature
+from tests.acceptance.test_exit_status import GATEPROOF, SHOWN_ABLE
+
+Run = Callable[..., Miniature]
+KEY, PUBLIC = "signer", "signer.pub.pem"
+
+
+def proof(ran: Miniature) -> dict[str, Any]:
+    """Return the one proof of a run."""
+    [found] = ran.verdict("MIN-01")["proofs"]
+    return dict(found)
+
+
+@pytest.fixture
+def first(run_gates: Run, tmp_path: Path) -> Path:
+    """A released bundle, signed with a key that stays."""
+    subprocess.run([str(GATEPROOF), "keygen", KEY], cwd=tmp_path, check=True)
+    ran = run_gates(SHOWN_ABLE, ("MIN-01",), "--signing-key", KEY)
+    assert ran.exit_status == 0, ran.output
+    assert proof(ran)["taken_over"] is None
+    return (tmp_path / "reports" / "latest").resolve()
+
+
+def take(bundle: Path) -> tuple[str, ...]:
+    """Return the options that take proofs over from a bundle."""
+    return ("--signing-key", KEY, "--proofs-from", str(bundle), "--proofs-key", PUBLIC)
+
+
+def verify(bundle: Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Verify a bundle with the signer's key."""
+    command = [str(GATEPROOF), "verify", "--key", PUBLIC, "--require-released", str(bundle)]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_unchanged_proof_is_taken_over_and_vouched_for(
+    run_gates: Run, first: Path, tmp_path: Path
+) -> None:
+    """It is not repeated, it is marked, it releases, and the later bundle verifies; so on again."""
+    record = json.loads((first / "data" / "proofs" / "MIN-01" / "marked.json").read_text())
+    earlier = first
+    for _ in range(2):
+        ran = run_gates("", (), *take(earlier))
+        assert ran.exit_status == 0, ran.output
+        assert "1 taken over from an earlier bundle" in ran.output
+        assert proof(ran)["taken_over"].startswith("sha256:")
+        earlier = (tmp_path / "reports" / "latest").resolve()
+        again = json.loads((earlier / "data" / proof(ran)["record"]).read_text())
+        assert again == record, "the record is the one that was made once"
+        done = verify(earlier, tmp_path)
+        assert done.returncode == 0, done.stdout
+
+
+def test_proof_is_repeated_when_something_has_changed_or_fresh_is_asked_for(
+    run_gates: Run, first: Path, tmp_path: Path
+) -> None:
+    """Another line in a gate is enough; --fresh repeats whatever there is."""
+    ran = run_gates("", (), *take(first), "--fresh")
+    assert (ran.exit_status, proof(ran)["taken_over"]) == (0, None)
+    module = tmp_path / "gates" / "test_miniature.py"
+    module.write_text(module.read_text() + "# changed\n")
+    ran = run_gates("", (), *take(first))
+    assert (ran.exit_status, proof(ran)["taken_over"]) == (0, None), ran.output
+
+
+def test_bundle_that_does_not_verify_is_bad_input(
+    run_gates: Run, first: Path, tmp_path: Path
+) -> None:
+    """An altered bundle, another signer, or no key: nothing starts, and it says why."""
+    altered = tmp_path / "altered"
+    shutil.copytree(first, altered)
+    (altered / "data" / "proofs" / "MIN-01" / "marked.json").write_text("{}")
+    ran = run_gates("", (), *take(altered))
+    assert ran.exit_status == 4, ran.output
+    assert "expected a bundle that verifies with --proofs-key" in " ".join(ran.output.split())
+    subprocess.run([str(GATEPROOF), "keygen", "other"], cwd=tmp_path, check=True)
+    ran = run_gates("", (), "--proofs-from", str(first), "--proofs-key", "other.pub.pem")
+    assert ran.exit_status == 4, ran.output
+    assert "WRONG_SIGNER" in ran.output
+    ran = run_gates("", (), "--proofs-from", str(first))
+    assert ran.exit_status == 4, ran.output
+    assert "expected both" in " ".join(ran.output.split())
