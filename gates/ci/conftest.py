@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,11 +16,17 @@ from harness.sut import Sut
 
 @pytest.fixture
 def new_runner(
-    machine: ProcessProbe, recorder: Recorder, sut: Sut, tmp_path: Path
+    machine: ProcessProbe, recorder: Recorder, sut: Sut, harness_folder: Path, tmp_path: Path
 ) -> Callable[[str], Runner]:
     """Makes the runner of a job, by the job's name."""
 
     def make(name: str) -> Runner:
-        return Runner.prepare(machine, recorder, project=sut.folder, workspace=tmp_path / name)
+        return Runner.prepare(
+            machine,
+            recorder,
+            project=sut.folder,
+            harness=harness_folder,
+            workspace=Path(tempfile.mkdtemp(prefix=f"{name}-", dir=tmp_path)),
+        )
 
     return make

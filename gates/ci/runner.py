@@ -3,7 +3,8 @@
 What differs from a runner is told here and nowhere else. ``make`` runs in the project's folder
 with the interpreter of this run, so that nothing is installed. The gates command gets a folder for
 its evidence and a selection: one gate, never ci or taxonomy, and no proofs, or a run of gates would
-run gates. Every other line runs unchanged, by the shell that runners use.
+run gates. Every other line runs unchanged, by the shell that runners use. All of them import the
+harness under judgement: in a proof on the harness that is a copy, else the project's own.
 """
 
 from __future__ import annotations
@@ -34,21 +35,32 @@ class Runner:
     files: FileProbe
     """Reads what the job left in its workspace."""
     project: Path
+    harness: Path
+    """The folder that `harness` and `evidence` are imported from."""
     workspace: Path
 
     @classmethod
     def prepare(
-        cls, machine: ProcessProbe, recorder: Recorder, *, project: Path, workspace: Path
+        cls,
+        machine: ProcessProbe,
+        recorder: Recorder,
+        *,
+        project: Path,
+        harness: Path,
+        workspace: Path,
     ) -> Runner:
-        """Make a workspace in which ``.venv`` is the interpreter of this run."""
-        workspace.mkdir()
+        """Make an empty folder a workspace in which ``.venv`` is the interpreter of this run."""
         (workspace / ".venv").symlink_to(sys.prefix)
         files = FileProbe(recorder, workspace)
-        return cls(machine=machine, files=files, project=project, workspace=workspace)
+        return cls(
+            machine=machine, files=files, project=project, harness=harness, workspace=workspace
+        )
 
     def judge(self, command: str, *arguments: str) -> Completed:
         """Run the gates command with further arguments for pytest, into the workspace."""
-        asked = shlex.join(("--no-falsify", "-p", "no:cacheprovider", *arguments))
+        # PYTHONPATH alone would come after the paths of the project's own configuration.
+        harness = ("-o", f"pythonpath={shlex.quote(str(self.harness))} .")
+        asked = shlex.join((*harness, "--falsify=none", "-p", "no:cacheprovider", *arguments))
         return self.make(command, f"EVIDENCE={self.workspace / REPORTS}", f"GATES_ARGS={asked}")
 
     def make(self, command: str, *overrides: str) -> Completed:
@@ -56,15 +68,20 @@ class Runner:
         venv = (f"VENV={sys.prefix}", "SETUP=")
         return self.machine.run(
             [*shlex.split(command), *venv, *overrides],
-            env={},
+            env=self._environment,
             folder=self.project,
             deadline_s=RUN_DEADLINE_S,
         )
 
     def run(self, command: str) -> Completed:
         """Run any other command in the workspace."""
-        env = {"GITHUB_STEP_SUMMARY": str(self.workspace / SUMMARY)}
+        env = {**self._environment, "GITHUB_STEP_SUMMARY": str(self.workspace / SUMMARY)}
         return self.machine.run(["bash", "-e", "-c", command], env=env, folder=self.workspace)
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        """Have commands import the harness under judgement and not the one that is installed."""
+        return {"PYTHONPATH": str(self.harness)}
 
     def take_artifact(self, other: Runner) -> None:
         """Take another job's reports as an artifact store gives them: no links, plain modes."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from gates.ci.readme import documented_commands
 from gates.ci.runner import Runner
-from harness import criterion
+from harness import criterion, falsified_by, file, source
+from harness.files import copy_folders
 from harness.probes.file import FileProbe
 from harness.sut import Sut
 
@@ -24,17 +25,60 @@ PARTS = frozenset(
 """What an auditor finds in every bundle."""
 
 
+NAMES_CHECK = "test_tasks_are_registered_under_their_exact_names"
+"""The check of IMP-03, which is red where a task was renamed."""
+
+
 @criterion("CI-03", limit_s=200.0)
+@falsified_by(
+    source(
+        "seal-green-runs-only",
+        "harness/plugin.py",
+        "if run.refusal is not None or not (run.bound or run.defects):",
+        "if status or run.refusal is not None or not (run.bound or run.defects):",
+        tree="harness",
+    ),
+    expect="and no bundle, expected one of a red run",
+)
+@falsified_by(
+    source(
+        "cover-what-no-waiver-covers",
+        "evidence/rollup.py",
+        "return RELEASED if verdict.disposition is Disposition.WAIVED else VIOLATION",
+        "return VIOLATION if verdict.disposition is Disposition.WAIVER_EXPIRED else RELEASED",
+        tree="harness",
+    ),
+    expect="verdict in the bundle: got ('partial', 100)",
+)
+@falsified_by(
+    source(
+        "leave-junit-where-it-was",
+        "harness/plugin.py",
+        'config.option.xmlpath = str(tests / "junit.xml")',
+        "pass",
+        tree="harness",
+    ),
+    expect="files of the red bundle: got no ['data/tests/junit.xml']",
+)
+@falsified_by(
+    file(
+        "forgive-in-the-makefile",
+        "Makefile",
+        "--evidence-out $(EVIDENCE) $(GATES_ARGS)",
+        "--evidence-out $(EVIDENCE) $(GATES_ARGS) || true",
+    ),
+    expect="got exit 0 for a broken system, expected a red",
+)
 def test_bundle_of_a_red_run_is_whole_and_says_red(
     files: FileProbe, new_runner: NewRunner, sut: Sut, tmp_path: Path
 ) -> None:
     """With a task renamed in a copy of the system the run is red, its bundle whole and blocked."""
     command = documented_commands(files.read("README.md") or "")[0]
-    broken = _broken_copy(sut, tmp_path / "copy")
+    broken = _broken_copy(sut, Path(tempfile.mkdtemp(dir=tmp_path)))
     runner = new_runner("red")
     # The claim is about the bundle: embedded, since a copy would need an image of its own.
     system = ("--environment", "embedded", "--sut", str(broken))
-    done = runner.judge(command, *system, "-k", "test_import.py")
+    done = runner.judge(command, *system, "-k", NAMES_CHECK)
     assert done.exit_status != 0, f"{command}: got exit 0 for a broken system, expected a red"
     run = runner.sealed_run()
     assert run, f"{command}: got exit {done.exit_status} and no bundle, expected one of a red run"
@@ -72,9 +116,7 @@ def _assert_whole(runner: Runner) -> None:
 
 def _broken_copy(sut: Sut, folder: Path) -> Path:
     """Copy the system, give its last task another name, and return the copy's description."""
-    for source in sut.sources:
-        ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(sut.folder / source, folder / source, ignore=ignored)
+    copy_folders(sut.folder, sut.sources, folder)
     name = sut.tasks[-1]
     renamed = 0
     for path in folder.rglob("*.py"):

@@ -10,7 +10,7 @@ from ruamel.yaml.error import YAMLError
 from gates.ci.readme import documented_commands
 from gates.ci.runner import SUMMARY, Runner
 from gates.ci.workflow import Job, Workflow, read_workflow
-from harness import criterion
+from harness import criterion, falsified_by, file
 from harness.bringup import BringUp
 from harness.probes.file import FileProbe
 from harness.sut import Sut
@@ -23,8 +23,22 @@ KEY_VARIABLES = frozenset({"GATEPROOF_SIGNING_KEY", "GATEPROOF_SIGNING_KEY_PASSP
 REFUSED_IN_NAMES = frozenset('":<>|*?\\\r\n')
 """What the artifact store refuses in the name of a file."""
 
-BROKER_CHECK, IMPORT_CHECKS = "test_worker_has_no_client_of_another_broker", "test_import.py"
-"""What an inner run selects: both names are those of one check or module of one gate."""
+BROKER_CHECK = "test_worker_has_no_client_of_another_broker"
+NAMES_CHECK, NAMES = "test_tasks_are_registered_under_their_exact_names", "IMP-03"
+"""What an inner run selects: both names are those of one check; the second needs no server."""
+
+GATES_STEP = "      - run: make gates\n"
+UPLOAD_STEP = """\
+      - name: keep the evidence
+        if: always()
+        uses: actions/upload-artifact@50769540e7f4bd5e21e526ee35c689e35e0d6874 # v4.4.0
+        with:
+          name: reports
+          path: reports/
+          include-hidden-files: true
+          if-no-files-found: error
+          retention-days: 30
+"""
 
 LIMIT_S = 300.0
 
@@ -32,6 +46,37 @@ NewRunner = Callable[[str], Runner]
 
 
 @criterion("CI-01", limit_s=LIMIT_S)
+@falsified_by(
+    file("keep-no-evidence", WORKFLOW, UPLOAD_STEP, ""),
+    expect="got no actions/upload-artifact after 'make gates'",
+)
+@falsified_by(
+    file(
+        "keep-green-evidence-only",
+        WORKFLOW,
+        "      - name: keep the evidence\n        if: always()\n",
+        "      - name: keep the evidence\n",
+    ),
+    expect="upload of reports/ got condition ''",
+)
+@falsified_by(
+    file(
+        "provision-by-a-step",
+        WORKFLOW,
+        GATES_STEP,
+        f"      - run: sudo apt-get install --yes postgresql redis-server\n{GATES_STEP}",
+    ),
+    expect="steps before 'make gates' got",
+)
+@falsified_by(
+    file(
+        "forgive-a-red",
+        WORKFLOW,
+        GATES_STEP,
+        f"{GATES_STEP}        continue-on-error: true\n",
+    ),
+    expect="'make gates' got continue-on-error",
+)
 def test_workflow_judges_on_a_clean_machine_and_keeps_red_evidence(
     files: FileProbe, new_runner: NewRunner, bring_up: BringUp, sut: Sut
 ) -> None:
@@ -58,6 +103,24 @@ def test_workflow_judges_on_a_clean_machine_and_keeps_red_evidence(
 
 
 @criterion("CI-02", limit_s=LIMIT_S)
+@falsified_by(
+    file(
+        "verify-in-ci-as-nobody-else-does",
+        WORKFLOW,
+        "      - run: .venv/bin/gateproof verify reports/latest\n",
+        "      - run: .venv/bin/python -m evidence verify reports/latest\n",
+    ),
+    expect="that README.md does not have: got ['.venv/bin/python -m evidence",
+)
+@falsified_by(
+    file(
+        "misspell-an-option-in-the-makefile",
+        "Makefile",
+        "--evidence-out $(EVIDENCE) $(GATES_ARGS)",
+        "--evidence-output $(EVIDENCE) $(GATES_ARGS)",
+    ),
+    expect="make gates: got no verdict",
+)
 def test_commands_of_the_workflow_are_the_readme_s_and_work(
     files: FileProbe, new_runner: NewRunner, bring_up: BringUp
 ) -> None:
@@ -176,14 +239,11 @@ def _assert_uploadable(runner: Runner) -> None:
 def _assert_works(runner: Runner, line: str, *, gates: str, kind: str) -> None:
     """Assert that one command does its work; of the gates one gate, which is never a release."""
     if line == gates:
-        done = runner.judge(line, "--environment", kind, "-k", IMPORT_CHECKS)
-        run = runner.sealed_run()
-        judged = {
-            verdict["outcome"] for verdict in run.get("criteria", ()) if verdict["gate"] == "import"
-        }
-        assert judged == {"pass"}, (
-            f"{line}: got {judged or 'no verdict'} (exit {done.exit_status}), expected gate import "
-            "to pass"
+        done = runner.judge(line, "--environment", kind, "-k", NAMES_CHECK)
+        verdicts = runner.sealed_run().get("criteria", ())
+        judged = next((one["outcome"] for one in verdicts if one["id"] == NAMES), "no verdict")
+        assert judged == "pass", (
+            f"{line}: got {judged} (exit {done.exit_status}), expected {NAMES} to pass"
         )
         return
     done = runner.make(line) if line.startswith("make ") else runner.run(line)
