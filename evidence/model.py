@@ -288,6 +288,8 @@ class Proof(Value):
     landed: bool
     record: str
     """Path of the proof's record, relative to ``data/``."""
+    duration_s: float = 0.0
+    """Wall time of its set-up, call and clean-up, in the process that ran it."""
     depends: Digest | None = None
     """Digest over all that the proof depends on."""
     taken_over: Digest | None = None

@@ -265,6 +265,7 @@ def _proof(criterion: str, name: str, records: Sequence[Record], *, doubt: str) 
         message=message,
         landed=event is not None and has_landed(event),
         record=f"proofs/{criterion}/{name}.json" if event else "",
+        duration_s=round(sum(phase.duration_s for phase in phases), 3),
         depends=event.depends if event else None,
         taken_over=taken[0] if taken else None,
     )

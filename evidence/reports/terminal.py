@@ -94,13 +94,15 @@ def proof_table(run: Run) -> Table:
     table = Table(box=box.SIMPLE, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
     for heading in ("falsifier", "kind", "proof"):
         table.add_column(heading, no_wrap=True)
+    table.add_column("s", justify="right", no_wrap=True)
     table.add_column("what was seen", overflow="fold")
     for verdict in run.criteria:
         for proof in verdict.proofs:
             name = Text(f"{verdict.id}:{proof.falsifier}")
             seen = Text(proof.message.partition("\n")[0][:_LINE_LIMIT])
             result = Text(proof.result.value, _PROOF_STYLES[proof.result])
-            table.add_row(name, Text(proof.kind), result, seen)
+            took = Text(f"{proof.duration_s:.1f}" if proof.kind else "")
+            table.add_row(name, Text(proof.kind), result, took, seen)
     return table
 
 
@@ -111,7 +113,23 @@ def proof_line(run: Run) -> str:
     idle = f"{', ' if ran else ''}{kinds['']} did not run" if kinds[""] else ""
     taken = sum(bool(proof.taken_over) for verdict in run.criteria for proof in verdict.proofs)
     over = f"; {taken} taken over from an earlier bundle" if taken else ""
-    return f"{kinds.total()} falsifiers: {ran}{idle}{over}" if kinds else "no falsifier"
+    return (
+        f"{kinds.total()} falsifiers: {ran}{idle}{over}{_times(run)}" if kinds else "no falsifier"
+    )
+
+
+def _times(run: Run) -> str:
+    took = [
+        (proof.duration_s, f"{verdict.id}:{proof.falsifier}")
+        for verdict in run.criteria
+        for proof in verdict.proofs
+        if proof.kind and not proof.taken_over
+    ]
+    if not took:
+        return ""
+    mean_s = sum(seconds for seconds, _ in took) / len(took)
+    longest_s, name = max(took)
+    return f"; {mean_s:.1f} s each on average, the longest {longest_s:.1f} s ({name})"
 
 
 def matrix_tables(run: Run) -> tuple[Table | Text, ...]:
