@@ -5,12 +5,14 @@ Compiled files go along, and times are kept, so that Python need not compile the
 
 from __future__ import annotations
 
+import os
 import shutil
-import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from harness.errors import HarnessError
+from pathspec import GitIgnoreSpec
+
+IGNORES = ".gitignore"
 
 
 def copy_folders(root: Path, names: Iterable[str], into: Path) -> None:
@@ -34,20 +36,42 @@ def copy_folders(root: Path, names: Iterable[str], into: Path) -> None:
 
 
 def copy_project(root: Path, into: Path) -> None:
-    """Copy what belongs to a project: all that git would show of it, ignored files left out.
+    """Copy what belongs to a project, see `project_files`."""
+    copy_folders(root, project_files(root), into)
 
-    Raises:
-        HarnessError: git cannot tell, so that nobody knows what belongs to it.
 
+def project_files(root: Path) -> list[str]:
+    """Return the files of a project: all but `.git` and what its `.gitignore` files leave out.
+
+    Git itself is not asked: a project that was unpacked from an archive has none. Not read: ignores
+    outside the project's folder, and that git keeps an ignored file which was once added by force.
     """
-    command = ["git", "-C", str(root), "ls-files", "-z", "--cached", "--others"]
-    told = subprocess.run(
-        [*command, "--exclude-standard"], capture_output=True, text=True, check=False
-    )
-    if told.returncode:
-        raise HarnessError(
-            f"files of {root}: got no list from git ({told.stderr.strip()[:200]}), expected a "
-            "checkout: faults on the project's files need one"
-        )
-    names = [name for name in told.stdout.split("\0") if name and (root / name).is_file()]
-    copy_folders(root, names, into)
+    return sorted(_files(root, root, ()))
+
+
+def _files(
+    root: Path, folder: Path, above: tuple[tuple[Path, GitIgnoreSpec], ...]
+) -> Iterator[str]:
+    ignores = folder / IGNORES
+    if ignores.is_file():
+        lines = ignores.read_text(encoding="utf-8").splitlines()
+        above = (*above, (folder, GitIgnoreSpec.from_lines(lines)))
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            path, inner = Path(entry.path), entry.is_dir(follow_symlinks=False)
+            if entry.name == ".git" or _ignored(path, inner, above):
+                continue
+            if inner:
+                yield from _files(root, path, above)
+            elif path.is_file():
+                yield path.relative_to(root).as_posix()
+
+
+def _ignored(path: Path, folder: bool, above: tuple[tuple[Path, GitIgnoreSpec], ...]) -> bool:
+    """Tell whether git would ignore a file or folder: the innermost word on it counts."""
+    for base, spec in reversed(above):
+        name = path.relative_to(base).as_posix() + ("/" if folder else "")
+        said = spec.check_file(name).include
+        if said is not None:
+            return said
+    return False

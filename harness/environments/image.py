@@ -1,7 +1,8 @@
 """The system's own image: built when its inputs changed, reused otherwise.
 
-The tag carries the digest of the build context, not that of the base image, so that the same inputs
-give the same tag and nothing has to be remembered between runs.
+The tag carries the digest of the build context and of what the labels say, not that of the base
+image, so that the same inputs give the same tag and nothing has to be remembered between runs. A
+new commit of the same context costs a moment: the labels are the last layer.
 """
 
 from __future__ import annotations
@@ -47,13 +48,13 @@ def system_image(engine: Engine, sut: Sut) -> Any:
             f"{sut.path}: image: got no section [image], expected how to build the system's "
             "image; add it, or name a ready one with --system-image"
         )
-    context = read_context(sut)
-    tag = f"{REPOSITORY}:{context_digest(context)[:16]}"
+    context, labels = read_context(sut), read_labels(sut)
+    tag = f"{REPOSITORY}:{inputs_digest(context, labels)[:16]}"
     with _lock(tag), engine_problems("image of the system"):
         try:
             return engine.client.images.get(tag)
         except ImageNotFound:
-            return _build(engine, sut, context, tag)
+            return _build(engine, sut, context, labels, tag)
 
 
 def read_context(sut: Sut) -> Mapping[str, bytes]:
@@ -66,11 +67,21 @@ def read_context(sut: Sut) -> Mapping[str, bytes]:
     return dict(sorted(files.items()))
 
 
-def context_digest(context: Mapping[str, bytes]) -> str:
-    """Return the digest, in hexadecimal, over names and contents."""
+def read_labels(sut: Sut) -> Mapping[str, str]:
+    """Return the build arguments that the labels are made of: the commit and the version."""
+    return {
+        "COMMIT": git(sut.folder, "rev-parse", "HEAD") or "unknown",
+        "VERSION": version("gateproof"),
+    }
+
+
+def inputs_digest(context: Mapping[str, bytes], labels: Mapping[str, str]) -> str:
+    """Return the digest, in hexadecimal, over the context's names and contents and the labels."""
     digest = hashlib.sha256()
     for name, content in context.items():
         digest.update(f"{hashlib.sha256(content).hexdigest()}  {name}\n".encode())
+    for name, value in labels.items():
+        digest.update(f"{name}={value}\n".encode())
     return digest.hexdigest()
 
 
@@ -80,18 +91,17 @@ def build_arguments(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: environment[name] for name in names if environment.get(name)}
 
 
-def _build(engine: Engine, sut: Sut, context: Mapping[str, bytes], tag: str) -> Any:
+def _build(
+    engine: Engine, sut: Sut, context: Mapping[str, bytes], labels: Mapping[str, str], tag: str
+) -> Any:
     assert sut.image is not None
-    arguments = build_arguments(os.environ)
-    arguments["COMMIT"] = git(sut.folder, "rev-parse", "HEAD") or "unknown"
-    arguments["VERSION"] = version("gateproof")
     try:
         image, _ = engine.client.images.build(
             fileobj=_tar(context),
             custom_context=True,
             dockerfile=sut.image.dockerfile,
             tag=tag,
-            buildargs=arguments,
+            buildargs={**build_arguments(os.environ), **labels},
             rm=True,
             forcerm=True,
         )

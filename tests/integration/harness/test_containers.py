@@ -6,6 +6,7 @@ import datetime as dt
 import json
 import secrets
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -23,9 +24,10 @@ from harness.choice import decide
 from harness.environments.container_process import status_of
 from harness.environments.containers import Containers
 from harness.environments.engine import DEFAULT_HOST, LOCAL, RUN_LABEL, Engine, find_engine
-from harness.environments.image import build_arguments, context_digest, read_context, system_image
+from harness.environments.image import build_arguments, inputs_digest, read_context, system_image
 from harness.environments.interface import CanCut, CanKillChild, CanRestart, require
 from harness.errors import EnvironmentProblemError, HarnessError
+from harness.files import copy_project
 from harness.leftovers import ENGINE_MARK, remove
 from harness.probes.recorder import Recorder
 from harness.stack import Stack
@@ -317,7 +319,7 @@ def test_image_that_cannot_be_had_is_an_environment_problem(
 
 
 def test_image_is_built_once_for_the_same_inputs(described: Sut) -> None:
-    """The same context gives the same tag; another content gives another."""
+    """The same context and labels give the same tag; other content or another commit, another."""
     engine_or_skip()
     engine = Engine(run="gp-test-image")
     first, second = system_image(engine, described), system_image(engine, described)
@@ -326,22 +328,53 @@ def test_image_is_built_once_for_the_same_inputs(described: Sut) -> None:
     context = read_context(described)
     assert "system/worker.py" in context
     assert not [name for name in context if "__pycache__" in name or name.startswith("tests/")]
-    changed = {**context, "system/worker.py": b"other"}
-    assert context_digest(changed) != context_digest(context)
-    assert any(context_digest(context)[:16] in tag for tag in first.tags)
+    labels = {"COMMIT": "one"}
+    digest = inputs_digest(context, labels)
+    assert inputs_digest({**context, "system/worker.py": b"other"}, labels) != digest
+    assert inputs_digest(context, {"COMMIT": "two"}) != digest
 
 
-def test_image_says_what_it_is_and_keeps_no_way_to_an_index(
+def test_image_names_the_commit_that_it_was_built_from(described: Sut, tmp_path: Path) -> None:
+    """The label follows the checkout from commit to commit, and is unknown where there is none."""
+    engine_or_skip()
+    copy_project(described.folder, tmp_path / "copy")
+    copy = described.moved_to(tmp_path / "copy")
+    engine = Engine(run="gp-test-image")
+
+    def revision() -> str:
+        image = system_image(engine, copy)
+        made.add(image.tags[0])
+        return str(image.attrs["Config"]["Labels"]["org.opencontainers.image.revision"])
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-C", str(copy.folder)]
+        done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    made: set[str] = set()
+    said = [revision()]
+    git("init", "-q")
+    committed = []
+    for message in ("one", "two"):
+        git("commit", "-q", "--allow-empty", "-m", message)
+        committed.append(git("rev-parse", "HEAD"))
+        said.append(revision())
+    for tag in made:
+        engine.client.images.remove(tag)
+    engine.close()
+    assert said == ["unknown", *committed]
+
+
+def test_image_says_how_it_is_and_keeps_no_way_to_an_index(
     contained: BringUp, described: Sut
 ) -> None:
-    """Labels and a health check are there; no variable of pip's or a proxy's was written in."""
+    """A health check is there; no variable of pip's or a proxy's was written in."""
     contained.start()
     engine = Engine(run="gp-test-image")
     image = system_image(engine, described)
     base = engine.client.images.get("python:3.11-slim-bookworm").attrs["Config"]["Env"]
     engine.close()
     config = image.attrs["Config"]
-    assert config["Labels"]["org.opencontainers.image.revision"] != "unknown"
     assert "/health" in str(config["Healthcheck"]["Test"])
     added = {one.split("=")[0] for one in config["Env"] if one not in base}
     assert added == {
