@@ -1,0 +1,1 @@
+"""The commands of `gateproof`, one a module."""

@@ -1,0 +1,73 @@
+"""`gateproof show`: a bundle at a glance, in the terminal."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from evidence.commands.common import PATH, console, read_run
+from evidence.model import Run
+from evidence.reports.gaps import GateRow, gate_rows, total_row
+from evidence.reports.markdown import gap_page
+from evidence.reports.terminal import (
+    gate_lines,
+    gate_table,
+    matrix_tables,
+    proof_line,
+    proof_table,
+)
+
+
+@click.command()
+@click.argument("bundle", type=PATH)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--markdown", is_flag=True, help="Print Markdown, for the summary of a CI job.")
+@click.option("--proofs", is_flag=True, help="List the falsifiers, and the kill matrix if any.")
+def show(bundle: Path, *, as_json: bool, markdown: bool, proofs: bool) -> None:
+    """Show the gates of BUNDLE. This reads the bundle and does not verify it."""
+    if markdown and (as_json or proofs):
+        raise click.UsageError("--markdown: got both it and another form, expected one")
+    run = read_run(bundle)
+    if proofs:
+        _show_proofs(run, as_json=as_json)
+        return
+    if markdown:
+        click.echo(gap_page(run), nl=False)
+        return
+    if as_json:
+        rows = [_row_json(row) for row in (*gate_rows(run), total_row(run))]
+        reasons = [line.plain for line in gate_lines(run)]
+        click.echo(json.dumps({"result": run.result, "gates": rows, "open": reasons}, indent=2))
+        return
+    out = console()
+    out.print(gate_table(run))
+    for line in gate_lines(run):
+        out.print(line, soft_wrap=True)
+    out.print(f"{run.result} (exit status {run.exit_status}); not verified by this command")
+
+
+def _show_proofs(run: Run, *, as_json: bool) -> None:
+    if as_json:
+        rows = [
+            {"criterion": verdict.id, **proof.model_dump(mode="json")}
+            for verdict in run.criteria
+            for proof in verdict.proofs
+        ]
+        cells = [cell.model_dump(mode="json") for cell in run.matrix]
+        specimens = [one.model_dump(mode="json") for one in run.self_proof]
+        told = {"proofs": rows, "self_proof": specimens, "matrix": cells}
+        click.echo(json.dumps(told, indent=2))
+        return
+    out = console()
+    out.print(proof_table(run))
+    for table in matrix_tables(run):
+        out.print(table)
+    out.print(proof_line(run))
+
+
+def _row_json(row: GateRow) -> dict[str, Any]:
+    counts = {outcome.value: count for outcome, count in row.counts.items()}
+    return {**vars(row), "counts": counts}

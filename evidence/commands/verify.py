@@ -1,0 +1,75 @@
+"""`gateproof verify`: what was found, in words or as JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from evidence.commands.common import FINDINGS, PATH, WHOLE, read_file
+from evidence.verification import UNKNOWN, Verification
+from evidence.verification import verify as verify_bundle
+
+
+@click.command()
+@click.argument("bundle", type=PATH)
+@click.option("--key", type=PATH, help="The signer's public key, from outside the bundle.")
+@click.option("--require-released", is_flag=True, help="Anything but a release is a finding.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.pass_context
+def verify(
+    ctx: click.Context, bundle: Path, key: Path | None, *, require_released: bool, as_json: bool
+) -> None:
+    """Verify BUNDLE: every file as it was sealed, none added, none gone, the signature holds.
+
+    Exit status: 0 whole, 1 findings, 4 bad input.
+    """
+    content = read_file(key, "public key") if key else None
+    found = verify_bundle(bundle, key=content, require_released=require_released)
+    if as_json:
+        click.echo(json.dumps(_verification_json(found), indent=2))
+    else:
+        _print_verification(bundle, found)
+    ctx.exit(WHOLE if found.ok else FINDINGS)
+
+
+def _print_verification(bundle: Path, found: Verification) -> None:
+    for finding in found.findings:
+        click.echo(str(finding))
+    count = len(found.findings)
+    verdict = "whole" if found.ok else f"{count} finding{'s' if count > 1 else ''}"
+    click.echo(f"{bundle}: {verdict}")
+    click.echo(_signer(found))
+    if found.predicate:
+        files = len(found.predicate.files)
+        click.echo(
+            f"attested: {found.predicate.result} (exit status {found.predicate.exit_status}), "
+            f"{len(found.predicate.criteria)} criteria, {files} files, "
+            f"commit {found.predicate.commit or 'unknown'}"
+            f"{', dirty' if found.predicate.dirty else ''}, sealed {found.predicate.sealed}"
+        )
+
+
+def _signer(found: Verification) -> str:
+    if found.predicate is None:
+        return "signer: the signature does not hold, nothing here is vouched for"
+    if found.signer == UNKNOWN:
+        return "signer unknown: integrity only, nobody vouches for it"
+    return f"signed by {found.signer}, the key that was given"
+
+
+def _verification_json(found: Verification) -> dict[str, Any]:
+    return {
+        "ok": found.ok,
+        "signer": found.signer,
+        "result": found.result,
+        "findings": [
+            {"code": finding.code, "path": finding.path, "message": finding.message}
+            for finding in found.findings
+        ],
+        "attested": found.predicate.model_dump(mode="json", exclude={"files"})
+        if found.predicate
+        else None,
+    }
