@@ -339,6 +339,7 @@ def test_image_names_the_commit_that_it_was_built_from(described: Sut, tmp_path:
     engine_or_skip()
     copy_project(described.folder, tmp_path / "copy")
     copy = described.moved_to(tmp_path / "copy")
+    (copy.folder / "system" / "note.py").write_text("# so that no image here is another's\n")
     engine = Engine(run="gp-test-image")
 
     def revision() -> str:
