@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from evidence.commands.common import PATH, console, read_run
+from evidence.commands.phases import show_phases
 from evidence.model import Run
 from evidence.reports.gaps import GateRow, gate_rows, total_row
 from evidence.reports.markdown import gap_page
@@ -26,11 +27,23 @@ from evidence.reports.terminal import (
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--markdown", is_flag=True, help="Print Markdown, for the summary of a CI job.")
 @click.option("--proofs", is_flag=True, help="List the falsifiers, and the kill matrix if any.")
-def show(bundle: Path, *, as_json: bool, markdown: bool, proofs: bool) -> None:
+@click.option(
+    "--phase",
+    is_flag=False,
+    flag_value="",
+    metavar="[PHASE]",
+    help="Say for each phase, or for one, whether the next may begin and what stands in the way.",
+)
+def show(bundle: Path, *, as_json: bool, markdown: bool, proofs: bool, phase: str | None) -> None:
     """Show the gates of BUNDLE. This reads the bundle and does not verify it."""
-    if markdown and (as_json or proofs):
+    if markdown and (as_json or proofs or phase is not None):
         raise click.UsageError("--markdown: got both it and another form, expected one")
+    if proofs and phase is not None:
+        raise click.UsageError("--phase: got both it and --proofs, expected one")
     run = read_run(bundle)
+    if phase is not None:
+        show_phases(run, phase or None, as_json=as_json)
+        return
     if proofs:
         _show_proofs(run, as_json=as_json)
         return
