@@ -1,7 +1,7 @@
 """The catalogue: every criterion that a run is expected to judge, from ``gates/criteria.toml``.
 
-Owns reading the file and the rules between criteria. Leaves the binding of checks to criteria to
-the harness.
+Owns reading the file, the form in which a bundle holds it, and the rules between criteria.
+Leaves the binding of checks to criteria to the harness.
 
 Source: spec, "Phases and gates"; design, "Catalogue first".
 """
@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from evidence.canonical import canonical_json, digest_of
-from evidence.errors import BadInputError
-from evidence.model import Criterion, Digest
+from pydantic import ValidationError
+
+from evidence.canonical import canonical_json, digest_of, read_json
+from evidence.errors import BadInputError, EvidenceError
+from evidence.model import Criterion, Digest, Value
 from evidence.tables import read_tables
 
 
@@ -60,6 +62,34 @@ class Catalogue:
             f"criterion id: got {id}, expected one of the catalogue; add it to criteria.toml "
             "or correct the id"
         )
+
+
+class CatalogueError(EvidenceError):
+    """A bundle's catalogue does not read as one."""
+
+
+class _Sealed(Value):
+    criteria: tuple[Criterion, ...]
+
+
+def parse_catalogue(content: bytes) -> Catalogue:
+    """Read what a bundle holds, refusing every spelling but that of `Catalogue.content`.
+
+    Raises:
+        EvidenceError: duplicate keys, other fields, an id twice, or another spelling.
+
+    """
+    try:
+        catalogue = Catalogue(criteria=_Sealed.model_validate(read_json(content)).criteria)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        field = ".".join(str(part) for part in problem["loc"])
+        raise CatalogueError(f"catalogue: {field}: {problem['msg']}") from error
+    if len(set(catalogue.ids)) < len(catalogue.ids):
+        raise CatalogueError("catalogue: id: got one twice, expected each once")
+    if catalogue.content != content:
+        raise CatalogueError("catalogue: bytes: got another spelling, expected canonical JSON")
+    return catalogue
 
 
 def load_catalogue(path: Path) -> Catalogue:

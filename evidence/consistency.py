@@ -24,6 +24,7 @@ from evidence.tree import File
 
 RUN = "data/run.json"
 CATALOGUE = "data/catalogue.json"
+WAIVERS = "data/waivers.json"
 JOURNAL = "data/journal.jsonl"
 _PROOFS = "data/proofs/"
 
@@ -60,6 +61,11 @@ def compare(
     for path in sorted(files):
         if path.startswith(_PROOFS) and is_read(path):
             yield from _json(files[path])[1]
+
+
+def read_run(files: Mapping[str, File]) -> Run | None:
+    """Return the run of a bundle, or None where it cannot be read; `compare` says why."""
+    return _read_run(files)[0]
 
 
 def _read_run(files: Mapping[str, File]) -> tuple[Run | None, tuple[Finding, ...]]:

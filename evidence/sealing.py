@@ -9,7 +9,7 @@ Source: design, "The bundle"; docs/reference/bundle.md.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from evidence.catalogue import Catalogue
 from evidence.envelope import Envelope, pae
 from evidence.errors import EvidenceError, NotWritableError
 from evidence.journal import Clock, read_journal
+from evidence.judgement import differences, judge
 from evidence.manifest import (
     ATTESTATION,
     PAYLOAD,
@@ -28,10 +29,11 @@ from evidence.manifest import (
     TAG_MANIFEST,
     format_manifest,
 )
-from evidence.model import Observation, Record, Run
+from evidence.model import Observation, Record, Run, Waiver
 from evidence.reports import html
 from evidence.signing import RunKey
 from evidence.tree import File, read_tree
+from evidence.waiver import format_waivers
 
 REPORT = "data/report.html"
 
@@ -42,13 +44,14 @@ def seal(
     *,
     run: Run,
     catalogue: Catalogue,
+    waivers: Sequence[Waiver],
     key: RunKey,
     clock: Clock,
 ) -> Path:
     """Seal a run.
 
-    1. The destination is free, and the run judges exactly the catalogue.
-    2. Write run.json, the catalogue and the report into ``data/``.
+    1. The destination is free; the run judges exactly the catalogue, as its journal says.
+    2. Write run.json, the catalogue, the waivers and the report into ``data/``.
     3. Refuse what could not be verified: links, special files, empty folders, unsafe names,
        captures that are not those that were observed.
     4. Write the payload manifest, then the tag files, then the tag manifest.
@@ -61,6 +64,7 @@ def seal(
         destination: the bundle's folder; its parent must exist.
         run: what the evidence comes to.
         catalogue: what was expected.
+        waivers: those that were in force.
         key: signs; an ephemeral one shows integrity only.
         clock: gives the moment of sealing.
 
@@ -73,7 +77,7 @@ def seal(
 
     """
     try:
-        return _seal(staging, destination, run, catalogue, key, clock)
+        return _seal(staging, destination, run, catalogue, waivers, key, clock)
     except OSError as error:
         raise NotWritableError(
             f"{error.filename or destination}: bundle: got {error.strerror}, expected to write it; "
@@ -86,19 +90,22 @@ def _seal(
     destination: Path,
     run: Run,
     catalogue: Catalogue,
+    waivers: Sequence[Waiver],
     key: RunKey,
     clock: Clock,
 ) -> Path:
     # 1
     _refuse_taken(destination)
     _refuse_other_catalogue(run, catalogue)
-    # 2
     records = read_journal([staging / consistency.JOURNAL])
+    _refuse_other_verdicts(run, catalogue, records, waivers)
+    # 2
+    _write_all(staging, {consistency.WAIVERS: format_waivers(waivers)})
     _write_reports(staging, run, catalogue, records, key)
     # 3
     payload = _payload(staging, records)
     # 4
-    sealed = clock()
+    sealed = max(clock(), run.ended)  # a clock that was set back in between
     files = list(payload.values())
     own = bag_files(run, files, public_pem=key.public_pem, sealed=sealed)
     tags = _write_all(staging, {PAYLOAD_MANIFEST: format_manifest(files)})
@@ -130,6 +137,15 @@ def _refuse_other_catalogue(run: Run, catalogue: Catalogue) -> None:
         raise EvidenceError(
             f"run: criteria: got others than the catalogue's ({missing} differs), expected one "
             "verdict on each, in its order; this is a defect of the harness"
+        )
+
+
+def _refuse_other_verdicts(
+    run: Run, catalogue: Catalogue, records: Sequence[Record], waivers: Sequence[Waiver]
+) -> None:
+    for field, both in differences(run, judge(catalogue.criteria, records, waivers)):
+        raise EvidenceError(
+            f"run: {field}: {both} as the journal says; this is a defect of the harness"
         )
 
 
@@ -227,7 +243,13 @@ def _settle(staging: Path, tags: list[File]) -> None:
     Not every capture: 5,000 of them take longer than the run, and one that a power cut takes is
     found by its digest.
     """
-    data = (consistency.JOURNAL, consistency.RUN, consistency.CATALOGUE, REPORT)
+    data = (
+        consistency.JOURNAL,
+        consistency.RUN,
+        consistency.CATALOGUE,
+        consistency.WAIVERS,
+        REPORT,
+    )
     for path in (*data, *(tag.path for tag in tags), ATTESTATION, "data", "."):
         _sync(staging / path)
 

@@ -1,7 +1,8 @@
 """Waivers: failures that a named person accepts until a date, from ``gates/waivers.toml``.
 
-Owns reading the file before anything starts. Leaves what a waiver covers, and whether it has
-expired, to `evidence.verdict`: an expired one is not bad input, it fails live.
+Owns reading the file before anything starts, and the form in which a bundle holds them. Leaves
+what a waiver covers, and whether it has expired, to `evidence.verdict`: an expired one is not bad
+input, it fails live.
 
 Source: spec, "What bad input gets".
 """
@@ -12,10 +13,51 @@ from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
+from pydantic import ValidationError
+
+from evidence.canonical import canonical_json, read_json
 from evidence.catalogue import Catalogue
-from evidence.errors import BadInputError
-from evidence.model import Waiver
+from evidence.errors import BadInputError, EvidenceError
+from evidence.model import Value, Waiver
 from evidence.tables import read_tables
+
+
+class _Sealed(Value):
+    waivers: tuple[Waiver, ...]
+
+
+class WaiversError(EvidenceError):
+    """A bundle's waivers do not read as waivers of its catalogue."""
+
+
+def format_waivers(waivers: Sequence[Waiver]) -> bytes:
+    """Write the waivers that were in force as canonical JSON, which is what a bundle holds."""
+    return canonical_json({"waivers": [waiver.model_dump(mode="json") for waiver in waivers]})
+
+
+def parse_waivers(content: bytes) -> tuple[Waiver, ...]:
+    """Read what `format_waivers` wrote.
+
+    Raises:
+        EvidenceError: duplicate keys, other fields, a day that no calendar has, two waivers for
+            one criterion, or another spelling.
+
+    """
+    try:
+        waivers = _Sealed.model_validate(read_json(content)).waivers
+        for waiver in waivers:
+            date.fromisoformat(waiver.expires)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        field = ".".join(str(part) for part in problem["loc"])
+        raise WaiversError(f"waivers: {field}: {problem['msg']}") from error
+    except ValueError as error:
+        raise WaiversError(f"waivers: expires: {error}") from error
+    if len({waiver.criterion for waiver in waivers}) < len(waivers):
+        raise WaiversError("waivers: criterion: got one twice, expected each once")
+    if format_waivers(waivers) != content:
+        raise WaiversError("waivers: bytes: got another spelling, expected canonical JSON")
+    return waivers
 
 
 def load_waivers(path: Path, catalogue: Catalogue) -> tuple[Waiver, ...]:

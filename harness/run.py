@@ -19,23 +19,21 @@ import pytest
 from evidence.catalogue import Catalogue, load_catalogue
 from evidence.earlier import Earlier
 from evidence.journal import read_journal
+from evidence.judgement import Ending, judge
 from evidence.model import (
-    Disposition,
     PhaseEvent,
     ProofEvent,
     Record,
     Run,
-    Specimen,
+    RunEvent,
     TakenOverEvent,
     Timing,
     Waiver,
 )
-from evidence.proof import judge_cells, judge_self_proof
 from evidence.redaction import Redactor
-from evidence.rollup import roll_up
 from evidence.sealing import seal
 from evidence.signing import RunKey
-from evidence.verdict import CHECK, derive
+from evidence.verdict import CHECK
 from evidence.waiver import load_waivers
 from harness.binding import LATEST, bind, git
 from harness.options import PASSPHRASE_VARIABLE, Options
@@ -43,6 +41,8 @@ from harness.sut import Sut, load_sut
 from harness.writer import JOURNALS, Account, earlier_of, now, report_of
 
 JOURNAL = "journal.jsonl"
+WHOLE_RUN = "run"
+"""The writer of what is known at the end, when every other writer has closed its journal."""
 
 
 @dataclass
@@ -112,8 +112,8 @@ class GateRun:
 
         """
         self._redact_reports()
-        records = self._merge_journals()
-        run = self._judge(records, pytest_status)
+        records = self._merge_journals(pytest_status)
+        run = self._judge(records)
         self._write_proofs(records)
         _drop_empty(self.staging / "data")
         began = time.monotonic()
@@ -122,6 +122,7 @@ class GateRun:
             self._destination(),
             run=run,
             catalogue=self.catalogue,
+            waivers=self.waivers,
             key=self.key,
             clock=now,
         )
@@ -137,37 +138,34 @@ class GateRun:
         """Throw away what was begun: nothing was judged, so there is nothing to keep."""
         shutil.rmtree(self.staging, ignore_errors=True)
 
-    def _merge_journals(self) -> tuple[Record, ...]:
-        """Make one journal of the writers' files."""
+    def _merge_journals(self, pytest_status: int) -> tuple[Record, ...]:
+        """Make one journal of the writers' files and of what none of them could know."""
         folder = self.staging / JOURNALS
         records = read_journal(sorted(folder.iterdir()))
+        records = (*records, self._ending(records, pytest_status))
         lines = "".join(f"{record.model_dump_json()}\n" for record in records)
         (self.staging / "data" / JOURNAL).write_text(lines, encoding="utf-8")
         shutil.rmtree(folder)
         return records
 
-    def _judge(self, records: tuple[Record, ...], pytest_status: int) -> Run:
-        verdicts = derive(self.catalogue.criteria, records, self.waivers, today=now().date())
+    def _ending(self, records: tuple[Record, ...], pytest_status: int) -> RunEvent:
         defects = [*self.defects, *(one for account in self.accounts for one in account.defects)]
-        falsify = self.options.falsify.extent
-        specimens: tuple[Specimen, ...] = ()
-        if falsify != "none":
-            specimens, wrong = judge_self_proof(records)
-            defects += wrong
-        rolled = roll_up(verdicts, pytest_status=pytest_status, defects=defects, falsify=falsify)
-        waived = any(verdict.disposition is Disposition.WAIVED for verdict in verdicts)
-        if pytest_status and not rolled.exit_status and not waived:
-            defects.append(f"pytest ended with {pytest_status}, and no verdict tells why")
-            rolled = roll_up(verdicts, defects=defects, falsify=falsify)
-        return Run(
-            result=rolled.result,
-            exit_status=rolled.exit_status,
-            reasons=rolled.reasons,
-            falsify=falsify,
+        redactor = self._redactor()
+        ending = Ending(
             pytest_status=pytest_status,
-            defects=tuple(defects),
+            falsify=self.options.falsify.extent,
+            defects=tuple(redactor.redact(defect).text for defect in defects),
+        )
+        # A clock that was set back must not end the run before its last record.
+        last = max((record.at for record in records), default=self.started)
+        data = ending.model_dump(mode="json")
+        return RunEvent(writer=WHOLE_RUN, seq=0, at=max(now(), last), event="ended", data=data)
+
+    def _judge(self, records: tuple[Record, ...]) -> Run:
+        judged = judge(self.catalogue.criteria, records, self.waivers)
+        return Run(
+            **vars(judged),
             started=self.started,
-            ended=now(),
             environment=report_of(self.accounts),
             bindings=bind(
                 self.sut,
@@ -176,9 +174,6 @@ class GateRun:
             ),
             catalogue_digest=self.catalogue.digest,
             timing=self._timing(records),
-            self_proof=specimens,
-            criteria=verdicts,
-            matrix=judge_cells(records),
         )
 
     def _timing(self, records: tuple[Record, ...]) -> Timing:
@@ -217,12 +212,16 @@ class GateRun:
         if self.defects:
             self.drop_reports()
             return
+        redactor = self._redactor()
+        for path in sorted((self.staging / "data" / "tests").iterdir()):
+            redactor.redact_file(path)
+
+    def _redactor(self) -> Redactor:
         redactor = Redactor()
         for account in self.accounts:
             for name, value in account.secrets.items():
                 redactor.add_secret(name, value)
-        for path in sorted((self.staging / "data" / "tests").iterdir()):
-            redactor.redact_file(path)
+        return redactor
 
     def _destination(self) -> Path:
         commit = (git(self.sut.folder, "rev-parse", "HEAD") or "nocommit")[:12]

@@ -93,7 +93,7 @@ def _duplicate_in_proof(bundle: Path) -> None:
             _changed_capture,
             "CAPTURE_MISMATCH",
             "data/captures/dlq/DLQ-01/001-sql.txt",
-            "observation main:3",
+            "observation main:11",
             id="capture",
         ),
         pytest.param(_bad_journal, "JSON_MALFORMED", "data/journal.jsonl", "line 1", id="journal"),

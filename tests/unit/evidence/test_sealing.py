@@ -15,7 +15,7 @@ import pytest
 
 from evidence.catalogue import Catalogue
 from evidence.errors import EvidenceError, NotWritableError
-from evidence.model import Run
+from evidence.model import Result, Run, Waiver
 from evidence.sealing import seal
 from evidence.signing import RunKey
 from evidence.verification import verify
@@ -27,13 +27,21 @@ def sealing(
     tmp_path: Path,
     run: Run,
     catalogue: Catalogue,
+    waivers: tuple[Waiver, ...],
     key: RunKey,
     clock: Callable[[], datetime],
 ) -> Callable[..., Path]:
     """Give a function that seals the staged run, with changes."""
 
     def do(**changes: Any) -> Path:
-        fields = {"run": run, "catalogue": catalogue, "key": key, "clock": clock, **changes}
+        fields = {
+            "run": run,
+            "catalogue": catalogue,
+            "waivers": waivers,
+            "key": key,
+            "clock": clock,
+            **changes,
+        }
         return seal(staging, tmp_path / "bundle", **fields)
 
     return do
@@ -125,7 +133,7 @@ def _taken(data: Path) -> None:
         pytest.param(_backslash, "printable characters without", id="backslash"),
         pytest.param(_lookalike, "only by case or Unicode form", id="lookalike"),
         pytest.param(_lost_capture, "names a capture that is missing", id="lost-capture"),
-        pytest.param(_changed_capture, "observation main:2: got sha256:", id="changed-capture"),
+        pytest.param(_changed_capture, "observation main:7: got sha256:", id="changed-capture"),
         pytest.param(_taken, r"data/run\.json: bundle: got a file of that name", id="taken"),
     ],
 )
@@ -148,6 +156,18 @@ def test_seal_refuses_a_run_on_another_catalogue(sealing: Callable[..., Path], r
     short = run.model_copy(update={"criteria": run.criteria[1:]})
     with pytest.raises(EvidenceError, match=r"others than the catalogue's \(RLS-01 differs\)"):
         sealing(run=short)
+
+
+def test_seal_refuses_a_run_that_says_more_than_its_journal(
+    sealing: Callable[..., Path], run: Run, tmp_path: Path
+) -> None:
+    """What verification would refuse is not sealed in the first place."""
+    better = run.model_copy(update={"result": Result.RELEASED})
+    with pytest.raises(EvidenceError, match="run: result: got released, expected blocked"):
+        sealing(run=better)
+    with pytest.raises(EvidenceError, match="run: reasons: got"):
+        sealing(waivers=())
+    assert not (tmp_path / "bundle").exists()
 
 
 def test_seal_says_which_file_cannot_be_written(

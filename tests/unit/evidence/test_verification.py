@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import os
-import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from evidence.catalogue import Catalogue
 from evidence.errors import BadInputError
 from evidence.finding import Code
-from evidence.model import Result, Run
-from evidence.sealing import seal
+from evidence.model import Result
 from evidence.signing import RunKey
 from evidence.verification import UNKNOWN, verify
+from tests.sample import sealed
 
 from .support import ATTESTATION, Change, codes, files_of
 
@@ -207,25 +203,11 @@ def test_verify_opens_no_link_that_was_swapped_in_after_the_look(
 # --- the verdict, and bad input ----------------------------------------------------------------
 
 
-def test_verify_asks_for_a_release_when_told_to(
-    bundle: Path,
-    staging: Path,
-    tmp_path: Path,
-    run: Run,
-    catalogue: Catalogue,
-    key: RunKey,
-    clock: Callable[[], Any],
-    copy_of: Callable[[Path], Path],
-) -> None:
+def test_verify_asks_for_a_release_when_told_to(bundle: Path, tmp_path: Path) -> None:
     """A blocked run is whole and no release; a released one is both."""
     found = verify(bundle, require_released=True)
     assert codes(found) == {("NOT_RELEASED", "data/run.json")}
-    again = copy_of(bundle)
-    shutil.copytree(again / "data", staging / "data")
-    for name in ("run.json", "catalogue.json", "report.html"):
-        (staging / "data" / name).unlink()
-    released = run.model_copy(update={"result": Result.RELEASED, "exit_status": 0})
-    good = seal(staging, tmp_path / "good", run=released, catalogue=catalogue, key=key, clock=clock)
+    good = sealed(tmp_path / "good", failing=False)
     assert verify(good, require_released=True).ok
 
 
