@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from evidence.commands.common import BAD_INPUT
+from evidence.commands.export import export
 from evidence.commands.keygen import keygen
 from evidence.commands.show import show
 from evidence.commands.verify import verify
@@ -74,7 +75,7 @@ def main() -> None:
     """Verify and read sealed bundles of gate runs."""
 
 
-for command in (verify, show, keygen):
+for command in (verify, show, export, keygen):
     main.add_command(command)
 
 

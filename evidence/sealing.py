@@ -30,7 +30,8 @@ from evidence.manifest import (
     format_manifest,
 )
 from evidence.model import Observation, Record, Run, Waiver
-from evidence.reports import html
+from evidence.reports import exports, html
+from evidence.reports.quotation import Captures
 from evidence.signing import RunKey
 from evidence.tree import File, read_tree
 from evidence.waiver import format_waivers
@@ -51,7 +52,7 @@ def seal(
     """Seal a run.
 
     1. The destination is free; the run judges exactly the catalogue, as its journal says.
-    2. Write run.json, the catalogue, the waivers and the report into ``data/``.
+    2. Write run.json, the catalogue, the waivers, the report and the exports into ``data/``.
     3. Refuse what could not be verified: links, special files, empty folders, unsafe names,
        captures that are not those that were observed.
     4. Write the payload manifest, then the tag files, then the tag manifest.
@@ -100,12 +101,13 @@ def _seal(
     records = read_journal([staging / consistency.JOURNAL])
     _refuse_other_verdicts(run, catalogue, records, waivers)
     # 2
+    sealed = max(clock(), run.ended)  # a clock that was set back in between
     _write_all(staging, {consistency.WAIVERS: format_waivers(waivers)})
-    _write_reports(staging, run, catalogue, records, key)
+    signer = html.Signer(keyid=key.keyid, ephemeral=key.is_ephemeral, sealed=sealed)
+    _write_reports(staging, run, catalogue, records, signer)
     # 3
     payload = _payload(staging, records)
     # 4
-    sealed = max(clock(), run.ended)  # a clock that was set back in between
     files = list(payload.values())
     own = bag_files(run, files, public_pem=key.public_pem, sealed=sealed)
     tags = _write_all(staging, {PAYLOAD_MANIFEST: format_manifest(files)})
@@ -154,21 +156,19 @@ def _write_reports(
     run: Run,
     catalogue: Catalogue,
     records: tuple[Record, ...],
-    key: RunKey,
+    signer: html.Signer,
 ) -> None:
-    report = html.render(
-        run,
-        records=records,
-        captures_root=staging / "data",
-        vouched_by=None if key.is_ephemeral else key.keyid,
-    )
+    captures = Captures(staging / "data")
+    report = html.render(run, records=records, captures=captures, signer=signer)
     run_json = run.model_dump_json(by_alias=True, indent=2) + "\n"
+    (staging / exports.FOLDER).mkdir()
     _write_all(
         staging,
         {
             consistency.RUN: run_json.encode("utf-8"),
             consistency.CATALOGUE: catalogue.content,
             REPORT: report,
+            **exports.render_all(run),
         },
     )
 

@@ -1,0 +1,357 @@
+"""The exports: what they say of a run, what they leave out, and that they can be made again."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+from trestle.oscal.assessment_results import Model
+
+from evidence.cli import main
+from evidence.model import Cause, Falsification, Outcome, Result, Run, Verdict
+from evidence.reports.exports import EXPORTS, FOLDER, export_named, render_all
+from evidence.reports.gap_matrix import gap_matrix
+from evidence.reports.gaps_csv import harmless
+from evidence.reports.interface import NothingToSayError
+
+FORMULA = re.compile(r"[\s\"]*[=+\-@＝＋－＠]")
+IDS = ["RLS-01", "RLS-02", "DLQ-01", "DLQ-02"]
+
+
+@pytest.fixture
+def changed(run: Run) -> Callable[..., Run]:
+    """Give a function that returns the run with another verdict on one criterion."""
+
+    def change(name: str, **fields: Any) -> Run:
+        return with_verdict(run, name, **fields)
+
+    return change
+
+
+def with_verdict(run: Run, name: str, **fields: Any) -> Run:
+    """Return a run with some fields of one verdict changed."""
+    verdicts = tuple(v.model_copy(update=fields) if v.id == name else v for v in run.criteria)
+    return run.model_copy(update={"criteria": verdicts})
+
+
+def released(run: Run) -> Run:
+    """Return the run as it is when every criterion passes, proven."""
+    done: dict[str, Any] = {
+        "outcome": Outcome.PASS,
+        "cause": None,
+        "falsification": Falsification.PROVEN,
+    }
+    verdicts = tuple(
+        Verdict.model_validate({**v.model_dump(), **done, "disposition": "none", "waiver": None})
+        for v in run.criteria
+    )
+    changes = {"criteria": verdicts, "result": Result.RELEASED, "exit_status": 0, "reasons": ()}
+    return run.model_copy(update=changes)
+
+
+def export(run: Run, name: str) -> Any:
+    """Return a JSON export, read."""
+    return json.loads(export_named(name).render(run))
+
+
+def junit(run: Run) -> dict[str, str]:
+    """Return what JUnit says of each case: its mark, or an empty string."""
+    root = ET.fromstring(export_named("junit").render(run))
+    return {str(c.get("name")): c[0].tag if len(c) else "" for c in root.iter("testcase")}
+
+
+# --- all of them -----------------------------------------------------------------------------
+
+
+def test_bundle_holds_every_export_as_the_command_gives_it(bundle: Path) -> None:
+    """Each file under data/exports/ is, byte for byte, what `gateproof export` prints."""
+    sealed = {path.name: path.read_bytes() for path in (bundle / FOLDER).iterdir()}
+    assert set(sealed) == {one.file for one in EXPORTS}
+    for one in EXPORTS:
+        done = CliRunner().invoke(main, ["export", str(bundle), "--format", one.name])
+        assert done.exit_code == 0, done.output
+        assert done.stdout_bytes == sealed[one.file], one.name
+
+
+def test_exports_survive_any_message(changed: Callable[..., Run]) -> None:
+    """A message with markup, control characters and line ends breaks no format."""
+    message = "got <b>&\"\x00\x1b[31m\r\n\u2028| =cmd|'/c calc'!A1 \udcff 🜁".encode(
+        "utf-8", "backslashreplace"
+    ).decode()
+    for outcome in Outcome:
+        run = changed("RLS-02", outcome=outcome, message=message)
+        found = render_all(run)
+        assert len(found) == len(EXPORTS)
+        ET.fromstring(found[f"{FOLDER}junit-criteria.xml"])
+        json.loads(found[f"{FOLDER}oscal-assessment-results.json"])
+        pages = found[f"{FOLDER}gaps.md"].decode().splitlines()
+        assert len([line for line in pages if line.startswith("| RLS-02")]) == 1
+
+
+# --- the gap matrix --------------------------------------------------------------------------
+
+
+def test_gap_matrix_names_the_gap_and_the_evidence_of_each_criterion(run: Run) -> None:
+    """A proven pass has no gap; every other row says what is missing and where to look."""
+    rows = {row.criterion: row for row in gap_matrix(run)}
+    assert list(rows)[:4] == IDS
+    assert (rows["RLS-01"].status, rows["RLS-01"].gap) == ("pass, proven", "")
+    assert rows["RLS-01"].evidence == "data/captures/rls/RLS-01/001-sql.txt"
+    assert rows["RLS-02"].gap == "gate_violation: tenant A: got 5 rows, expected 3"
+    assert rows["DLQ-01"].status == "fail, waived"
+    assert rows["DLQ-01"].gap.endswith(
+        "[accepted by Ada until 2026-04-01: The index comes with the next migration]"
+    )
+    assert (rows["DLQ-02"].status, rows["DLQ-02"].evidence) == ("not selected", "data/run.json")
+
+
+def test_gap_matrix_points_to_files_of_the_bundle(bundle: Path, run: Run) -> None:
+    """Every pointer leads to something, from the matrix and from the links of its page."""
+    for row in gap_matrix(run):
+        assert (bundle / row.evidence).exists(), row.evidence
+    page = (bundle / FOLDER / "gaps.md").read_text()
+    links = re.findall(r"\]\(([^)]+)\)", page)
+    assert len(links) == len(gap_matrix(run))
+    for link in links:
+        assert (bundle / FOLDER / link).exists(), link
+
+
+@pytest.mark.parametrize(
+    ("falsification", "gap"),
+    [
+        (Falsification.UNPROVEN, "unproven: its check names no falsifier"),
+        (Falsification.PROVEN, ""),
+    ],
+)
+def test_gap_matrix_shows_a_pass_that_was_not_proven(
+    changed: Callable[..., Run], falsification: Falsification, gap: str
+) -> None:
+    """A pass is a gap until its check was shown able to fail."""
+    run = changed("RLS-02", outcome=Outcome.PASS, cause=None, falsification=falsification)
+    assert {row.criterion: row.gap for row in gap_matrix(run)}["RLS-02"] == gap
+
+
+def test_gap_matrix_shows_what_belongs_to_no_criterion(run: Run) -> None:
+    """A harness defect is a row of its own."""
+    broken = run.model_copy(update={"reasons": (*run.reasons, "harness defect: no account")})
+    [row] = set(gap_matrix(broken)) - set(gap_matrix(run))
+    assert (row.criterion, row.gap) == ("(run)", "harness defect: no account")
+
+
+@given(st.text(max_size=40) | st.text(alphabet="=+-@;\t\"' |\r\na1", max_size=12))
+def test_csv_holds_no_formula_however_cells_are_split(text: str) -> None:
+    """Read with commas or with semicolons, no cell begins as a formula does."""
+    page = io.StringIO()
+    csv.writer(page, quoting=csv.QUOTE_ALL).writerow(["a", harmless(text), "b"])
+    for delimiter in ",;":
+        for cells in csv.reader([page.getvalue()], delimiter=delimiter):
+            for cell in cells:
+                assert not FORMULA.match(cell), cell
+
+
+def test_csv_keeps_ordinary_text(run: Run) -> None:
+    """Nothing but what a spreadsheet would compute is touched; the rows are the matrix."""
+    assert harmless("got 5 rows, expected 3; see -x") == "got 5 rows, expected 3; see -x"
+    assert harmless('=HYPERLINK("x")') == '\'=HYPERLINK("x")'
+    rows = list(csv.DictReader(io.StringIO(export_named("gaps-csv").render(run).decode())))
+    assert [row["criterion"] for row in rows][:4] == IDS
+    assert rows[1]["gap"] == "gate_violation: tenant A: got 5 rows, expected 3"
+
+
+# --- JUnit -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fields", "mark"),
+    [
+        ({"outcome": "pass", "falsification": "proven"}, ""),
+        ({"outcome": "pass", "falsification": "blind"}, "error"),
+        ({"outcome": "pass", "falsification": "void"}, "error"),
+        ({"outcome": "pass", "falsification": "unproven"}, "skipped"),
+        ({"outcome": "fail"}, "failure"),
+        ({"outcome": "fail", "disposition": "waiver_expired"}, "failure"),
+        ({"outcome": "fail", "disposition": "waived"}, "skipped"),
+        ({"outcome": "error"}, "error"),
+        ({"outcome": "inconclusive"}, "error"),
+        ({"outcome": "notchecked"}, "error"),
+        ({"outcome": "notapplicable"}, "skipped"),
+        ({"outcome": "notselected"}, "skipped"),
+    ],
+)
+def test_junit_passes_only_what_is_proven(run: Run, fields: dict[str, str], mark: str) -> None:
+    """Each verdict has one mark, and only a proven pass has none."""
+    base = {"cause": None, "message": "m", "disposition": "none", **fields}
+    verdicts = tuple(
+        Verdict.model_validate({**v.model_dump(), **base}) if v.id == "RLS-02" else v
+        for v in run.criteria
+    )
+    assert junit(run.model_copy(update={"criteria": verdicts}))["RLS-02"] == mark
+
+
+def test_junit_has_a_case_for_the_run_itself(run: Run) -> None:
+    """It is red where the run is not released, whatever the criteria say."""
+    assert junit(run)["released"] == "failure"
+    assert junit(released(run)) == dict.fromkeys(
+        ("RLS-01", "RLS-02", "DLQ-01", "DLQ-02", "released"), ""
+    )
+
+
+def test_junit_counts_what_it_holds(run: Run) -> None:
+    """The totals are those of the cases."""
+    root = ET.fromstring(export_named("junit").render(run))
+    counts = [root.get(name) for name in ("tests", "failures", "errors", "skipped")]
+    assert counts == ["5", "2", "0", "2"]
+
+
+# --- OSCAL -----------------------------------------------------------------------------------
+
+
+def test_oscal_is_what_the_reference_models_read(run: Run) -> None:
+    """Compliance-trestle's models read it; its findings are those of the judged criteria."""
+    read = Model.model_validate_json(export_named("oscal").render(run)).assessment_results
+    [result] = read.results
+    findings = json.loads(result.model_dump_json(by_alias=True))["findings"]
+    targets = [finding["target"] for finding in findings]
+    states = {target["target-id"]: target["status"]["state"] for target in targets}
+    assert states == {
+        "RLS-01": "satisfied",
+        "RLS-02": "not-satisfied",
+        "DLQ-01": "not-satisfied",
+    }
+
+
+def test_oscal_models_refuse_what_is_wrong(run: Run) -> None:
+    """The models that the test above relies on see a missing part and a bad UUID."""
+    told = export(run, "oscal")
+    del told["assessment-results"]["import-ap"]
+    with pytest.raises(ValueError, match="import-ap"):
+        Model.model_validate(told)
+    told = export(run, "oscal")
+    told["assessment-results"]["results"][0]["uuid"] = "run-1"
+    with pytest.raises(ValueError, match="uuid"):
+        Model.model_validate(told)
+
+
+def test_oscal_satisfies_no_pass_that_is_not_proven(changed: Callable[..., Run]) -> None:
+    """An unproven pass is not satisfied, and the finding says why."""
+    run = changed("RLS-02", outcome=Outcome.PASS, cause=None, message="")
+    findings = export(run, "oscal")["assessment-results"]["results"][0]["findings"]
+    [found] = [one for one in findings if one["target"]["target-id"] == "RLS-02"]
+    assert found["target"]["status"] == {"state": "not-satisfied", "reason": "other"}
+    assert found["description"] == "unproven: its check names no falsifier"
+
+
+def test_oscal_names_evidence_that_is_there(bundle: Path) -> None:
+    """Every piece of evidence is a file of the bundle, with the digest of its capture."""
+    told = json.loads((bundle / FOLDER / "oscal-assessment-results.json").read_text())
+    [result] = told["assessment-results"]["results"]
+    hrefs = [e["href"] for o in result["observations"] for e in o["relevant-evidence"]]
+    assert len(hrefs) == 4
+    assert all((bundle / FOLDER / href).is_file() for href in hrefs), hrefs
+
+
+def test_oscal_of_a_run_that_judged_nothing_is_valid(run: Run) -> None:
+    """No empty list is written where nothing was judged: the format knows none."""
+    verdicts = tuple(
+        v.model_copy(update={"outcome": Outcome.NOTSELECTED, "cause": None}) for v in run.criteria
+    )
+    content = export_named("oscal").render(run.model_copy(update={"criteria": verdicts}))
+    [result] = Model.model_validate_json(content).assessment_results.results
+    assert (result.findings, result.observations) == (None, None)
+
+
+# --- in-toto ---------------------------------------------------------------------------------
+
+
+def test_test_result_lists_only_what_was_tested(changed: Callable[..., Run]) -> None:
+    """Passed is proven, warned is waived or unproven, failed is failed; the rest is in no list."""
+    run = changed("DLQ-02", outcome=Outcome.ERROR, cause=Cause.HARNESS_DEFECT)
+    told = export(run, "test-result")
+    predicate = told["predicate"]
+    assert told["predicateType"] == "https://in-toto.io/attestation/test-result/v0.1"
+    assert predicate["result"] == "FAILED"
+    assert predicate["passedTests"] == ["RLS-01"]
+    assert predicate["warnedTests"] == ["DLQ-01"]
+    assert predicate["failedTests"] == ["RLS-02"]
+    assert predicate["configuration"][0]["digest"]["sha256"] == run.catalogue_digest[7:]
+
+
+def test_test_result_passes_only_a_release(run: Run) -> None:
+    """PASSED is a release, WARNED one with a waiver, and all else FAILED."""
+    good = released(run)
+    assert export(good, "test-result")["predicate"]["result"] == "PASSED"
+    [waived] = [v for v in run.criteria if v.id == "DLQ-01"]
+    verdicts = tuple(waived if v.id == waived.id else v for v in good.criteria)
+    warned = good.model_copy(update={"criteria": verdicts})
+    assert export(warned, "test-result")["predicate"]["result"] == "WARNED"
+    partial = good.model_copy(update={"result": Result.PARTIAL})
+    assert export(partial, "test-result")["predicate"]["result"] == "FAILED"
+
+
+@pytest.mark.parametrize("name", ["test-result", "slsa-summary"])
+def test_statement_names_the_commit_only_where_the_tree_was_clean(run: Run, name: str) -> None:
+    """With uncommitted changes what was judged is not the commit."""
+    clean = export(run, name)["subject"]
+    assert clean[0]["digest"] == {"gitCommit": "c" * 40, "gitTree": "d" * 40}
+    for dirty in (True, None):
+        bindings = run.bindings.model_copy(update={"dirty": dirty})
+        subjects = export(run.model_copy(update={"bindings": bindings}), name)["subject"]
+        assert [set(one["digest"]) for one in subjects] == [{"sha256"}]
+
+
+def test_slsa_summary_claims_no_level(run: Run) -> None:
+    """The result is the run's, the policy is the catalogue, and no SLSA level was evaluated."""
+    told = export(released(run), "slsa-summary")["predicate"]
+    assert (told["verificationResult"], told["verifiedLevels"]) == (
+        "PASSED",
+        ["SLSA_BUILD_LEVEL_UNEVALUATED"],
+    )
+    assert told["resourceUri"] == f"swh:1:rev:{'c' * 40}"
+    assert told["policy"]["digest"]["sha256"] == run.catalogue_digest[7:]
+    assert "inputAttestations" not in told
+    told = export(run, "slsa-summary")["predicate"]
+    assert (told["verificationResult"], told["verifiedLevels"]) == ("FAILED", ["FAILED"])
+
+
+def test_statement_about_nothing_is_refused(run: Run) -> None:
+    """A run that is bound to no commit and no system has no subject; the others are still made."""
+    bound = run.bindings.model_copy(update={"commit": None, "system": None})
+    loose = run.model_copy(update={"bindings": bound})
+    for name in ("test-result", "slsa-summary"):
+        with pytest.raises(NothingToSayError, match="no clean commit and no system"):
+            export_named(name).render(loose)
+    assert len(render_all(loose)) == len(EXPORTS) - 2
+
+
+# --- the command -----------------------------------------------------------------------------
+
+
+def test_export_writes_a_new_file_and_never_over_one(bundle: Path, tmp_path: Path) -> None:
+    """With --out the content is the file's; a second time is bad input, and nothing is lost."""
+    out = tmp_path / "gaps.csv"
+    command = ["export", str(bundle), "--format", "gaps-csv", "--out", str(out)]
+    done = CliRunner().invoke(main, [*command, "--json"])
+    assert done.exit_code == 0, done.output
+    before = out.read_bytes()
+    assert json.loads(done.output)["size"] == len(before)
+    done = CliRunner().invoke(main, command)
+    assert done.exit_code == 4
+    assert "--out: got File exists, expected a new file" in done.output
+    assert out.read_bytes() == before
+
+
+@pytest.mark.parametrize("arguments", [["--format", "pdf"], ["--format", "junit", "--json"], []])
+def test_export_refuses_what_it_cannot_do(bundle: Path, arguments: list[str]) -> None:
+    """An unknown format, --json without a file, and no format are bad input."""
+    done = CliRunner().invoke(main, ["export", str(bundle), *arguments])
+    assert done.exit_code == 4, done.output
