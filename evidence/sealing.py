@@ -31,7 +31,6 @@ from evidence.manifest import (
 )
 from evidence.model import Observation, Record, Run, Waiver
 from evidence.reports import exports, html
-from evidence.reports.quotation import Captures
 from evidence.signing import RunKey
 from evidence.tree import File, read_tree
 from evidence.waiver import format_waivers
@@ -101,13 +100,12 @@ def _seal(
     records = read_journal([staging / consistency.JOURNAL])
     _refuse_other_verdicts(run, catalogue, records, waivers)
     # 2
-    sealed = max(clock(), run.ended)  # a clock that was set back in between
     _write_all(staging, {consistency.WAIVERS: format_waivers(waivers)})
-    signer = html.Signer(keyid=key.keyid, ephemeral=key.is_ephemeral, sealed=sealed)
-    _write_reports(staging, run, catalogue, records, signer)
+    _write_reports(staging, run, catalogue, records, key)
     # 3
     payload = _payload(staging, records)
     # 4
+    sealed = max(clock(), run.ended)  # a clock that was set back in between
     files = list(payload.values())
     own = bag_files(run, files, public_pem=key.public_pem, sealed=sealed)
     tags = _write_all(staging, {PAYLOAD_MANIFEST: format_manifest(files)})
@@ -156,10 +154,14 @@ def _write_reports(
     run: Run,
     catalogue: Catalogue,
     records: tuple[Record, ...],
-    signer: html.Signer,
+    key: RunKey,
 ) -> None:
-    captures = Captures(staging / "data")
-    report = html.render(run, records=records, captures=captures, signer=signer)
+    report = html.render(
+        run,
+        records=records,
+        captures_root=staging / "data",
+        vouched_by=None if key.is_ephemeral else key.keyid,
+    )
     run_json = run.model_dump_json(by_alias=True, indent=2) + "\n"
     (staging / exports.FOLDER).mkdir()
     _write_all(
