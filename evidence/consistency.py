@@ -1,32 +1,52 @@
 """Whether the files inside a bundle agree with each other and with what was attested.
 
-Owns the comparison of run.json, the catalogue, the journal and the captures. Leaves signature,
-manifests and the closed world to `evidence.verification`. Does not derive verdicts again.
+Owns reading run.json, the catalogue, the waivers and the journal of a bundle, strictly, and
+comparing them with the statement and the captures. Leaves signature, manifests and the closed
+world to `evidence.verification`, and whether the verdicts follow to `evidence.derivation`.
 
 Source: design, "Verification".
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from typing import TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from pydantic import ValidationError
 
 from evidence.attestation import Predicate
-from evidence.canonical import DuplicateKeyError, JsonError, read_json
+from evidence.canonical import DuplicateKeyError, read_json
+from evidence.catalogue import Catalogue, parse_catalogue
 from evidence.errors import EvidenceError
 from evidence.finding import Code, Finding
-from evidence.model import RECORD, Observation, Run
+from evidence.model import RECORD, Observation, Record, Run, Waiver
 from evidence.takeover import FOLDER, compare_taken_over
 from evidence.tree import File
+from evidence.waiver import parse_waivers
 
 RUN = "data/run.json"
 CATALOGUE = "data/catalogue.json"
 WAIVERS = "data/waivers.json"
 JOURNAL = "data/journal.jsonl"
-_PROOFS = "data/proofs/"
+PROOFS = "data/proofs/"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contents:
+    """What a bundle's own files say; None where one cannot be read."""
+
+    run: Run | None
+    catalogue: Catalogue | None
+    waivers: tuple[Waiver, ...] | None
+    records: Sequence[Record] | None
+    """The journal, observations without their data: that is what takes memory."""
+    findings: tuple[Finding, ...]
+    """Why something could not be read."""
 
 
 def is_read(path: str) -> bool:
@@ -34,54 +54,128 @@ def is_read(path: str) -> bool:
 
     Captures are left out: what the system answered may be any bytes, duplicate keys too.
     """
-    return path in (RUN, CATALOGUE, JOURNAL) or (
-        path.startswith((_PROOFS, FOLDER)) and path.endswith(".json")
+    return path in (RUN, CATALOGUE, WAIVERS, JOURNAL) or (
+        path.startswith((PROOFS, FOLDER)) and path.endswith(".json")
     )
 
 
+def read(files: Mapping[str, File]) -> Contents:
+    """Read what the files say.
+
+    Args:
+        files: by path; those for which `is_read` holds carry their content.
+
+    """
+    findings: list[Finding] = []
+    return Contents(
+        run=_read(files, RUN, _parse_run, findings),
+        catalogue=_read(files, CATALOGUE, parse_catalogue, findings),
+        waivers=_read(files, WAIVERS, parse_waivers, findings),
+        records=_read_journal(files, findings),
+        findings=tuple(findings),
+    )
+
+
+def read_run(files: Mapping[str, File]) -> Run | None:
+    """Return the run alone, or None where it does not read."""
+    return _read(files, RUN, _parse_run, [])
+
+
 def compare(
-    files: Mapping[str, File], predicate: Predicate | None, key: Ed25519PublicKey | None
+    contents: Contents,
+    files: Mapping[str, File],
+    predicate: Predicate | None,
+    key: Ed25519PublicKey | None,
 ) -> Iterator[Finding]:
     """Compare what the files say.
 
     Args:
-        files: by path; those for which `is_read` holds carry their content.
+        contents: what `read` returned.
+        files: by path.
         predicate: what was attested, or None where that could not be read.
         key: the signer's, where one was given.
 
     """
-    run, problems = _read_run(files)
-    yield from problems
-    if run is not None and predicate is not None:
-        yield from _compare_run(run, predicate)
-    if run is not None:
-        yield from compare_taken_over(run, files, key)
-    yield from _compare_catalogue(files, predicate)
-    yield from _compare_journal(files)
-    for path in sorted(files):
-        if path.startswith(_PROOFS) and is_read(path):
-            yield from _json(files[path])[1]
+    yield from contents.findings
+    if contents.run is not None and predicate is not None:
+        yield from _compare_run(contents.run, predicate)
+    if contents.run is not None:
+        yield from compare_taken_over(contents.run, files, key)
+    if predicate is not None:
+        yield from _compare_catalogue(contents.catalogue, files, predicate)
+    for record in contents.records or ():
+        if isinstance(record, Observation):
+            yield from compare_capture(record, files)
 
 
-def read_run(files: Mapping[str, File]) -> Run | None:
-    """Return the run of a bundle, or None where it cannot be read; `compare` says why."""
-    return _read_run(files)[0]
-
-
-def _read_run(files: Mapping[str, File]) -> tuple[Run | None, tuple[Finding, ...]]:
-    file = files.get(RUN)
-    if file is None:
-        return None, (Finding(code=Code.FILE_MISSING, path=RUN, message="the run is missing"),)
-    value, problems = _json(file)
-    if problems:
-        return None, problems
+def parse(file: File, parser: Callable[[bytes], T]) -> T | Finding:
+    """Read one file's content, or say why it does not read."""
+    code = Code.JSON_MALFORMED
+    if file.content is None:
+        return Finding(code=code, path=file.path, message="too large to be read")
     try:
-        return Run.model_validate(value), ()
+        return parser(file.content)
+    except DuplicateKeyError as error:
+        return Finding(code=Code.JSON_DUPLICATE_KEY, path=file.path, message=str(error))
+    except EvidenceError as error:
+        return Finding(code=code, path=file.path, message=str(error))
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         field = ".".join(str(part) for part in problem["loc"])
-        message = f"{field}: {problem['msg']}"
-        return None, (Finding(code=Code.JSON_MALFORMED, path=RUN, message=message),)
+        return Finding(code=code, path=file.path, message=f"{field}: {problem['msg']}")
+
+
+def _parse_run(content: bytes) -> Run:
+    return Run.model_validate(read_json(content))
+
+
+def _read(
+    files: Mapping[str, File],
+    path: str,
+    parser: Callable[[bytes], T],
+    findings: list[Finding],
+) -> T | None:
+    file = files.get(path)
+    if file is None:
+        findings.append(Finding(code=Code.FILE_MISSING, path=path, message="it is missing"))
+        return None
+    found = parse(file, parser)
+    if isinstance(found, Finding):
+        findings.append(found)
+        return None
+    return found
+
+
+def _read_journal(files: Mapping[str, File], findings: list[Finding]) -> Sequence[Record] | None:
+    """Read every line, whatever the others are; the journal is None unless all of them read."""
+    file = files.get(JOURNAL)
+    content = file.content if file else None
+    if content is None:
+        _read(files, JOURNAL, bytes, findings)
+        return None
+    before = len(findings)
+    if content and not content.endswith(b"\n"):
+        message = "the last line is cut off"
+        findings.append(Finding(code=Code.JSON_MALFORMED, path=JOURNAL, message=message))
+    records: list[Record] = []
+    for number, line in enumerate(BytesIO(content), start=1):
+        if line.endswith(b"\n"):
+            record = parse(_line(line), _parse_record)
+            if isinstance(record, Finding):
+                message = f"line {number}: {record.message}"
+                findings.append(Finding(code=record.code, path=JOURNAL, message=message))
+            else:
+                records.append(record)
+    return records if len(findings) == before else None
+
+
+def _line(content: bytes) -> File:
+    return File(path=JOURNAL, size=len(content), digest="", content=content)
+
+
+def _parse_record(line: bytes) -> Record:
+    record = RECORD.validate_python(read_json(line))
+    return record.model_copy(update={"data": {}}) if isinstance(record, Observation) else record
 
 
 def _compare_run(run: Run, predicate: Predicate) -> Iterator[Finding]:
@@ -101,52 +195,21 @@ def _compare_run(run: Run, predicate: Predicate) -> Iterator[Finding]:
         if got != expected:
             message = f"{field}: got {_short(got)}, expected {_short(expected)} as attested"
             yield Finding(code=Code.RUN_MISMATCH, path=RUN, message=message)
+    if predicate.sealed < run.ended:
+        message = f"ended: got {run.ended}, expected no later than the sealing, {predicate.sealed}"
+        yield Finding(code=Code.RUN_MISMATCH, path=RUN, message=message)
 
 
-def _compare_catalogue(files: Mapping[str, File], predicate: Predicate | None) -> Iterator[Finding]:
+def _compare_catalogue(
+    catalogue: Catalogue | None, files: Mapping[str, File], predicate: Predicate
+) -> Iterator[Finding]:
     file = files.get(CATALOGUE)
-    if file is None:
-        yield Finding(code=Code.FILE_MISSING, path=CATALOGUE, message="the catalogue is missing")
-        return
-    value, problems = _json(file)
-    yield from problems
-    if problems or predicate is None:
-        return
-    if file.digest != predicate.catalogue_digest:
+    if file is not None and file.digest != predicate.catalogue_digest:
         message = f"got {file.digest}, expected {predicate.catalogue_digest} as attested"
         yield Finding(code=Code.CATALOGUE_MISMATCH, path=CATALOGUE, message=message)
-    if _ids(value) != predicate.criteria:
+    if catalogue is not None and catalogue.ids != predicate.criteria:
         message = "ids: got others than the attested criteria"
         yield Finding(code=Code.CATALOGUE_MISMATCH, path=CATALOGUE, message=message)
-
-
-def _compare_journal(files: Mapping[str, File]) -> Iterator[Finding]:
-    file = files.get(JOURNAL)
-    if file is None:
-        yield Finding(code=Code.FILE_MISSING, path=JOURNAL, message="the journal is missing")
-        return
-    if file.content is None:
-        yield Finding(code=Code.JSON_MALFORMED, path=JOURNAL, message="too large to be read")
-        return
-    if file.content and not file.content.endswith(b"\n"):
-        yield Finding(code=Code.JSON_MALFORMED, path=JOURNAL, message="the last line is cut off")
-    for number, line in enumerate(file.content.split(b"\n")[:-1], start=1):
-        yield from _compare_record(line, number, files)
-
-
-def _compare_record(line: bytes, number: int, files: Mapping[str, File]) -> Iterator[Finding]:
-    try:
-        record = RECORD.validate_python(read_json(line))
-    except DuplicateKeyError as error:
-        message = f"line {number}: {error}"
-        yield Finding(code=Code.JSON_DUPLICATE_KEY, path=JOURNAL, message=message)
-        return
-    except (EvidenceError, ValidationError) as error:
-        message = f"line {number}: {str(error).splitlines()[0]}"
-        yield Finding(code=Code.JSON_MALFORMED, path=JOURNAL, message=message)
-        return
-    if isinstance(record, Observation):
-        yield from compare_capture(record, files)
 
 
 def compare_capture(record: Observation, files: Mapping[str, File]) -> Iterator[Finding]:
@@ -160,25 +223,6 @@ def compare_capture(record: Observation, files: Mapping[str, File]) -> Iterator[
     elif file.digest != record.digest:
         message = f"{who}: got {file.digest}, expected {record.digest}"
         yield Finding(code=Code.CAPTURE_MISMATCH, path=path, message=message)
-
-
-def _json(file: File) -> tuple[Any, tuple[Finding, ...]]:
-    code = Code.JSON_MALFORMED
-    if file.content is None:
-        return None, (Finding(code=code, path=file.path, message="too large to be read"),)
-    try:
-        return read_json(file.content), ()
-    except JsonError as error:
-        if isinstance(error, DuplicateKeyError):
-            code = Code.JSON_DUPLICATE_KEY
-        return None, (Finding(code=code, path=file.path, message=str(error)),)
-
-
-def _ids(catalogue: Any) -> tuple[str, ...]:
-    try:
-        return tuple(str(criterion["id"]) for criterion in catalogue["criteria"])
-    except (KeyError, TypeError):
-        return ()
 
 
 def _short(value: object) -> str:

@@ -1,8 +1,8 @@
 """Says whether a bundle is whole, and who signed it, trusting nothing that it says of itself.
 
 Owns the steps of verification. Leaves the agreement of the files inside to
-`evidence.consistency`. Imports no private key and no probe. Not checked: whether the verdicts
-follow from the journal, whether the commit exists, and when the bundle was really made.
+`evidence.consistency`, and whether its verdicts follow to `evidence.derivation`. Imports no private
+key and no probe. Not checked: whether the commit exists, and when the bundle was really made.
 
 Source: design, "Verification"; docs/reference/verification.md.
 """
@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from evidence import consistency, publickey
 from evidence.attestation import Predicate, parse_statement
 from evidence.canonical import DuplicateKeyError
+from evidence.derivation import derive_again
 from evidence.envelope import Envelope, pae
 from evidence.errors import BadInputError, EvidenceError
 from evidence.finding import Code, Finding
@@ -41,6 +42,7 @@ from evidence.tree import File, Oddity, Tree, read_tree
 UNKNOWN = "unknown"
 
 _KEPT = (ATTESTATION, PUBLIC_KEY, BAGIT, BAG_INFO, PAYLOAD_MANIFEST, TAG_MANIFEST)
+_OF_A_FILE = (Code.FILE_MISSING, Code.FILE_UNLISTED, Code.DIGEST_MISMATCH, Code.KEY_MISMATCH)
 _CODES: Mapping[Oddity, Code] = {
     "link": Code.LINK,
     "special": Code.SPECIAL_FILE,
@@ -88,7 +90,8 @@ def verify(
     6. Both manifests list exactly their files, so that other tools see the same bundle.
     7. The bag's own tag files say what RFC 8493 asks.
     8. run.json, catalogue, journal and captures agree with each other and with the statement.
-    9. Where a release is asked for, the attested result is one.
+    9. Verdicts, roll-up and proofs follow from journal, catalogue and waivers.
+    10. Where a release is asked for, the attested result is one.
 
     Args:
         bundle: the folder; the path to it may be a link, nothing inside may be.
@@ -114,12 +117,16 @@ def verify(
     # 2, 3, 4
     attestation = _Attestation(files, given)
     findings += attestation.findings
-    # 5, 6, 7, 8
+    # 5, 6, 7
     findings += _closed_world(files, attestation.claimed)
     findings += _manifests(files)
     findings += _bag(files)
-    findings += consistency.compare(files, attestation.claimed, given)
+    # 8
+    contents = consistency.read(files)
+    findings += consistency.compare(contents, files, attestation.claimed, given)
     # 9
+    findings += derive_again(contents, files, attestation.claimed)
+    # 10
     if require_released:
         findings += _released(attestation.trusted)
     return Verification(
@@ -294,8 +301,9 @@ def _released(predicate: Predicate | None) -> Iterator[Finding]:
 
 
 def _once(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Sort, and keep one finding for each code and path: several steps see the same change."""
-    first: dict[tuple[str, Code], Finding] = {}
+    """Sort, and say once of a file what several steps see: other findings differ by message."""
+    first: dict[tuple[str, Code, str], Finding] = {}
     for finding in findings:
-        first.setdefault((finding.path, finding.code), finding)
+        words = "" if finding.code in _OF_A_FILE else finding.message
+        first.setdefault((finding.path, finding.code, words), finding)
     return tuple(sorted(first.values()))
