@@ -16,6 +16,7 @@ from evidence.commands.common import BAD_INPUT
 from evidence.commands.export import export
 from evidence.commands.keygen import keygen
 from evidence.commands.show import show
+from evidence.commands.sign_off import sign_off
 from evidence.commands.verify import verify
 from evidence.errors import EvidenceError
 
@@ -75,7 +76,7 @@ def main() -> None:
     """Verify and read sealed bundles of gate runs."""
 
 
-for command in (verify, show, export, keygen):
+for command in (verify, show, export, keygen, sign_off):
     main.add_command(command)
 
 

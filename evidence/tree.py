@@ -43,7 +43,7 @@ class File:
     size: int
     digest: Digest
     content: bytes | None
-    """Only where it was asked for, and not larger than `LARGEST_KEPT`."""
+    """Only where it was asked for, and not larger than was asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,12 +63,12 @@ class Tree:
     odd: tuple[Odd, ...]
 
 
-def read_tree(root: Path, *, keep: Callable[[str], bool]) -> Tree:
+def read_tree(root: Path, *, keep: Callable[[str], int]) -> Tree:
     """Read a folder completely.
 
     Args:
         root: the folder; it may be reached through a link, nothing inside may be one.
-        keep: says for a path whether the file's content is wanted.
+        keep: says for a path how many bytes of content at most are wanted; 0 for none.
 
     Returns:
         Every file with size and digest of the same read, and everything else as oddities.
@@ -116,7 +116,7 @@ def look(path: str) -> str:
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", path).casefold())
 
 
-def _walk(root: Path, keep: Callable[[str], bool]) -> Iterator[File | Odd]:
+def _walk(root: Path, keep: Callable[[str], int]) -> Iterator[File | Odd]:
     unreadable: list[OSError] = []
     for top, folders, names, top_fd in os.fwalk(
         root, follow_symlinks=False, onerror=unreadable.append
@@ -137,7 +137,7 @@ def _walk(root: Path, keep: Callable[[str], bool]) -> Iterator[File | Odd]:
         yield _unreadable(Path(error.filename or "").name, error)
 
 
-def _read(name: str, path: str, top_fd: int, *, keep: bool) -> File | Odd:
+def _read(name: str, path: str, top_fd: int, *, keep: int) -> File | Odd:
     """Open without following links or waiting for a pipe's other end, then judge and read."""
     try:
         mode = os.lstat(name, dir_fd=top_fd).st_mode
@@ -150,7 +150,7 @@ def _read(name: str, path: str, top_fd: int, *, keep: bool) -> File | Odd:
             status = os.fstat(handle)
             if not stat.S_ISREG(status.st_mode):
                 return _special(path)
-            return _hash(file, path, keep=keep and status.st_size <= LARGEST_KEPT)
+            return _hash(file, path, keep=bool(keep) and status.st_size <= keep)
     except OSError as error:
         return _unreadable(path, error)
 

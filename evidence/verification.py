@@ -9,6 +9,7 @@ Source: design, "Verification"; docs/reference/verification.md.
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from evidence.derivation import derive_again
 from evidence.envelope import Envelope, pae
 from evidence.errors import BadInputError, EvidenceError
 from evidence.finding import Code, Finding
+from evidence.late import SIGNOFFS, Late, in_folder, is_late
 from evidence.manifest import (
     ATTESTATION,
     BAG_INFO,
@@ -36,10 +38,13 @@ from evidence.manifest import (
     parse_manifest,
     payload_oxum,
 )
-from evidence.model import Digest, Result
-from evidence.tree import File, Oddity, Tree, read_tree
+from evidence.model import Digest, Result, Run
+from evidence.reviewers import Policy, Review, review
+from evidence.signoff import Subject
+from evidence.tree import LARGEST_KEPT, File, Oddity, Tree, read_tree
 
 UNKNOWN = "unknown"
+REPORT = "data/report.html"
 
 _KEPT = (ATTESTATION, PUBLIC_KEY, BAGIT, BAG_INFO, PAYLOAD_MANIFEST, TAG_MANIFEST)
 _OF_A_FILE = (Code.FILE_MISSING, Code.FILE_UNLISTED, Code.DIGEST_MISMATCH, Code.KEY_MISMATCH)
@@ -63,6 +68,8 @@ class Verification:
     that the bundle is whole, and not who made it."""
     predicate: Predicate | None
     """What was attested; None unless the signature over it holds."""
+    review: Review
+    """What the sign-offs come to."""
 
     @property
     def ok(self) -> bool:
@@ -76,7 +83,11 @@ class Verification:
 
 
 def verify(
-    bundle: Path, *, key: bytes | None = None, require_released: bool = False
+    bundle: Path,
+    *,
+    key: bytes | None = None,
+    require_released: bool = False,
+    policy: Policy | None = None,
 ) -> Verification:
     """Verify a bundle as a closed world and report all that is wrong, not only the first.
 
@@ -92,12 +103,15 @@ def verify(
     8. run.json, catalogue, journal and captures agree with each other and with the statement.
     9. Verdicts, roll-up and proofs follow from journal, catalogue and waivers.
     10. Where a release is asked for, the attested result is one.
+    11. Sign-offs are the only files that were added, each is about this bundle and holds, and
+       enough persons have signed where that is asked.
 
     Args:
         bundle: the folder; the path to it may be a link, nothing inside may be.
         key: the signer's public key (PEM or OpenSSH), from outside the bundle. Without it the
             bundle's own key is used, which shows integrity and no signer.
         require_released: whether anything but ``released`` is a finding.
+        policy: who may sign the run off, and how many must; nobody is asked for without one.
 
     Raises:
         BadInputError: the bundle is no folder, or the key is none.
@@ -111,8 +125,9 @@ def verify(
         )
     given = publickey.load_public_key(key, name="--key") if key is not None else None
     # 1
-    tree = read_tree(bundle, keep=lambda path: path in _KEPT or consistency.is_read(path))
-    files = {file.path: file for file in tree.files}
+    late = Late()
+    tree = read_tree(bundle, keep=lambda path: late.limit(path) or _limit(path))
+    files = {file.path: file for file in tree.files if not is_late(file.path)}
     findings = [*_oddities(tree)]
     # 2, 3, 4
     attestation = _Attestation(files, given)
@@ -129,8 +144,15 @@ def verify(
     # 10
     if require_released:
         findings += _released(attestation.trusted)
+    # 11
+    subject = _subject(files, attestation.trusted, contents.run)
+    reviewed = _review(tree, subject, given, policy or Policy())
+    findings += reviewed.findings
     return Verification(
-        findings=_once(findings), signer=attestation.signer, predicate=attestation.trusted
+        findings=_once(findings),
+        signer=attestation.signer,
+        predicate=attestation.trusted,
+        review=reviewed,
     )
 
 
@@ -289,6 +311,31 @@ def _bag(files: Mapping[str, File]) -> Iterator[Finding]:
     if info is None or line not in (info.content or b"").splitlines():
         message = f"got another payload, expected {line.decode('ascii')!r}"
         yield Finding(code=Code.BAG_MALFORMED, path=BAG_INFO, message=message)
+
+
+def _limit(path: str) -> int:
+    return LARGEST_KEPT if path in _KEPT or consistency.is_read(path) else 0
+
+
+def _subject(files: Mapping[str, File], trusted: Predicate | None, run: Run | None) -> Subject:
+    return Subject(
+        attestation=files[ATTESTATION].digest if ATTESTATION in files else None,
+        report=files[REPORT].digest if REPORT in files else None,
+        predicate=trusted,
+        run=run,
+    )
+
+
+def _review(tree: Tree, subject: Subject, given: Ed25519PublicKey | None, policy: Policy) -> Review:
+    own = {subject.predicate.key.keyid} if subject.predicate else set()
+    own |= {publickey.keyid(given)} if given else set()
+    return review(
+        in_folder(tree.files, SIGNOFFS),
+        subject,
+        policy,
+        own_keys=frozenset(own),
+        now=dt.datetime.now(dt.UTC),
+    )
 
 
 def _released(predicate: Predicate | None) -> Iterator[Finding]:

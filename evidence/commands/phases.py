@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import click
 
+from evidence.commands.review import signoff_line
+from evidence.late import SIGNOFFS, Late, in_folder
 from evidence.model import Run
 from evidence.phase import Phase, find_phase, phases
+from evidence.signoff import SignOff, read_signoffs
+from evidence.tree import read_tree
 
 _LINE_LIMIT = 300
 """How much of a reason a line shows, as in the other tables; the report has all of it."""
@@ -16,23 +21,38 @@ _LINE_LIMIT = 300
 _OPEN = "; what stands in the way:"
 
 
-def show_phases(run: Run, name: str | None, *, as_json: bool) -> None:
-    """Print every phase of a run, or one.
+def show_phases(bundle: Path, run: Run, name: str | None, *, as_json: bool) -> None:
+    """Print every phase of a run, or one, with what lies in the bundle of sign-offs.
+
+    Args:
+        bundle: the folder.
+        run: of that bundle.
+        name: the phase; None for all.
+        as_json: whether to print JSON.
 
     Raises:
         BadInputError: the run has no phase of that name.
 
     """
     shown = phases(run) if name is None else (find_phase(run, name),)
+    signoffs = _signoffs(bundle)
     if as_json:
-        click.echo(json.dumps({"phases": [_phase_json(one) for one in shown]}, indent=2))
+        told = [_phase_json(one, signoffs) for one in shown]
+        click.echo(json.dumps({"phases": told}, indent=2))
         return
     for one in shown:
-        _print_phase(one)
+        _print_phase(one, signoffs)
     click.echo("not verified by this command")
 
 
-def _print_phase(phase: Phase) -> None:
+def _signoffs(bundle: Path) -> tuple[SignOff, ...]:
+    """Return the sign-offs that can be read; what cannot is for verification to say."""
+    late = Late()
+    files = read_tree(bundle, keep=late.limit).files
+    return read_signoffs(in_folder(files, SIGNOFFS))[0]
+
+
+def _print_phase(phase: Phase, signoffs: tuple[SignOff, ...]) -> None:
     many = len(phase.criteria)
     click.echo(f"{phase.id}: {phase.result} ({many} {'criterion' if many == 1 else 'criteria'})")
     if phase.next is None:
@@ -45,7 +65,15 @@ def _print_phase(phase: Phase) -> None:
         click.echo(f"  {phase.next} may not begin{_OPEN}")
     for reason in phase.in_the_way:
         click.echo(f"  - {' '.join(reason.split())[:_LINE_LIMIT]}")
+    for one in signoffs:
+        if one.statement.covers(phase.id):
+            click.echo(f"  signed off, unverified: {signoff_line(one.statement)}")
 
 
-def _phase_json(phase: Phase) -> dict[str, Any]:
-    return {**vars(phase), "next_may_begin": phase.next_may_begin}
+def _phase_json(phase: Phase, signoffs: tuple[SignOff, ...]) -> dict[str, Any]:
+    signed = [
+        one.statement.model_dump(mode="json", by_alias=True)
+        for one in signoffs
+        if one.statement.covers(phase.id)
+    ]
+    return {**vars(phase), "next_may_begin": phase.next_may_begin, "signoffs": signed}

@@ -42,7 +42,7 @@ def show(bundle: Path, *, as_json: bool, markdown: bool, proofs: bool, phase: st
         raise click.UsageError("--phase: got both it and --proofs, expected one")
     run = read_run(bundle)
     if phase is not None:
-        show_phases(run, phase or None, as_json=as_json)
+        show_phases(bundle, run, phase or None, as_json=as_json)
         return
     if proofs:
         _show_proofs(run, as_json=as_json)

@@ -9,6 +9,8 @@ from typing import Any
 import click
 
 from evidence.commands.common import FINDINGS, PATH, WHOLE, read_file
+from evidence.commands.review import print_review, review_json, review_options
+from evidence.reviewers import Policy
 from evidence.verification import UNKNOWN, Verification
 from evidence.verification import verify as verify_bundle
 
@@ -17,21 +19,29 @@ from evidence.verification import verify as verify_bundle
 @click.argument("bundle", type=PATH)
 @click.option("--key", type=PATH, help="The signer's public key, from outside the bundle.")
 @click.option("--require-released", is_flag=True, help="Anything but a release is a finding.")
+@review_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_context
 def verify(
-    ctx: click.Context, bundle: Path, key: Path | None, *, require_released: bool, as_json: bool
+    ctx: click.Context,
+    bundle: Path,
+    key: Path | None,
+    *,
+    require_released: bool,
+    policy: Policy,
+    as_json: bool,
 ) -> None:
     """Verify BUNDLE: every file as it was sealed, none added, none gone, the signature holds.
 
     Exit status: 0 whole, 1 findings, 4 bad input.
     """
     content = read_file(key, "public key") if key else None
-    found = verify_bundle(bundle, key=content, require_released=require_released)
+    found = verify_bundle(bundle, key=content, require_released=require_released, policy=policy)
     if as_json:
         click.echo(json.dumps(_verification_json(found), indent=2))
     else:
         _print_verification(bundle, found)
+        print_review(found.review, policy)
     ctx.exit(WHOLE if found.ok else FINDINGS)
 
 
@@ -65,6 +75,7 @@ def _verification_json(found: Verification) -> dict[str, Any]:
         "ok": found.ok,
         "signer": found.signer,
         "result": found.result,
+        "review": review_json(found.review),
         "findings": [
             {"code": finding.code, "path": finding.path, "message": finding.message}
             for finding in found.findings

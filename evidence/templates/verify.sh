@@ -96,7 +96,8 @@ for manifest in manifest-sha256.txt tagmanifest-sha256.txt; do
     }
 done
 
-# 6. Every file is listed. (That every listed file is there was seen in 5.)
+# 6. Every file is listed, or is a sign-off for this attestation. (That every listed file is there
+#    was seen in 5.) Whose signature that is, gateproof verify --allowed-signers says, or ssh-keygen.
 {
     echo ./attestation.dsse.json
     echo ./tagmanifest-sha256.txt
@@ -104,7 +105,22 @@ done
 } | sort > "$work/listed"
 find . -type f | sort > "$work/found"
 comm -13 "$work/listed" "$work/found" > "$work/extra"
+attested=$(sha256sum < attestation.dsse.json | cut -c 1-64)
+signoff='{"at":"[^"]*","attestation":"sha256:'$attested'",.*"schema":"https://gateproof.dev/signoff/v1",.*}'
 while IFS= read -r path; do
+    statement=${path%.sig}
+    case $path in
+        ./signoffs/*/*) ;;
+        ./signoffs/*.json | ./signoffs/*.json.sig)
+            if [ -f "$statement" ] && [ -f "$statement.sig" ] &&
+                [ "$(take "\\($signoff\\)" < "$statement")" = "$(cat "$statement")" ] &&
+                grep -q '^-----BEGIN SSH SIGNATURE-----$' "$statement.sig"; then
+                continue
+            fi
+            finding "SIGNOFF_MALFORMED ${path#./}: no sign-off for this attestation"
+            continue
+            ;;
+    esac
     finding "FILE_UNLISTED ${path#./}: there, but not listed"
 done < "$work/extra"
 

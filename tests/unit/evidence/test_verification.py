@@ -145,7 +145,7 @@ def _decomposed(bundle: Path) -> None:
         pytest.param(_add("extra.txt"), "FILE_UNLISTED", "extra.txt", id="added-at-the-root"),
         pytest.param(_add(".hidden"), "FILE_UNLISTED", ".hidden", id="dotfile"),
         pytest.param(_add("data/.git/x"), "FILE_UNLISTED", "data/.git/x", id="ignored-folder"),
-        pytest.param(_add("signoffs/x.json"), "FILE_UNLISTED", "signoffs/x.json", id="sign-off"),
+        pytest.param(_add("signoffs/x"), "SIGNOFF_MALFORMED", "signoffs/x", id="sign-off"),
         pytest.param(_empty_folder, "EMPTY_FOLDER", "data/captures/.none", id="empty-folder"),
         pytest.param(_nested_empty_folder, "EMPTY_FOLDER", "signoffs/none", id="empty-inside"),
         pytest.param(_file_link, "LINK", "data/tests/junit.xml", id="file-link"),

@@ -1,0 +1,681 @@
+"""Sign-offs by real SSH keys: who may sign, what is signed, and what never counts."""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from evidence.bagfile import TEMPLATES
+from evidence.cli import main
+from evidence.countersigning import Reviewer, countersign
+from evidence.errors import BadInputError, NotWritableError
+from evidence.reviewers import Policy
+from evidence.signing import RunKey
+from evidence.signoff import NAMESPACE, Statement, format_signoff, parse_signoff, place_of
+from evidence.sshsig import SshSignature
+from evidence.verification import Verification, verify
+from tests.sample import SEALED, fixed_key, sealed
+
+SCRIPT = TEMPLATES / "verify.sh"
+WHY = "The index comes with the next migration"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Key:
+    """An SSH key of a test."""
+
+    path: Path
+
+    @property
+    def public(self) -> str:
+        """Type and base64."""
+        return " ".join((self.path.with_suffix(".pub")).read_text().split()[:2])
+
+
+@pytest.fixture(scope="session")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Key]:
+    """Give reviewers' keys of three kinds."""
+    folder = tmp_path_factory.mktemp("keys")
+    kinds = {"ada": "ed25519", "ada2": "ecdsa", "bob": "rsa", "eve": "ed25519"}
+    for name, kind in kinds.items():
+        command = ("ssh-keygen", "-q", "-t", kind, "-N", "", "-C", name, "-f", str(folder / name))
+        subprocess.run(command, check=True)
+    return {name: Key(path=folder / name) for name in kinds}
+
+
+@pytest.fixture(scope="session")
+def templates(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, Path]:
+    """Give a blocked and a released bundle to copy."""
+    folder = tmp_path_factory.mktemp("bundles")
+    return {bad: sealed(_made(folder / str(bad)), failing=bad) for bad in (True, False)}
+
+
+@pytest.fixture
+def released(templates: dict[bool, Path], tmp_path: Path) -> Path:
+    """Give a released bundle."""
+    return shutil.copytree(templates[False], tmp_path / "released")
+
+
+@pytest.fixture
+def blocked(templates: dict[bool, Path], tmp_path: Path) -> Path:
+    """Give a blocked bundle."""
+    return shutil.copytree(templates[True], tmp_path / "blocked")
+
+
+def test_signoff_of_a_released_run_is_accepted(released: Path, keys: dict[str, Key]) -> None:
+    """A reviewer's statement with its signature is the only thing that may be added."""
+    sign(released, keys["ada"])
+    found = verify(released, policy=allow(keys["ada"], required=1))
+    assert found.findings == ()
+    [one] = found.review.signoffs
+    assert (one.statement.signer, one.statement.subject) == ("ada@x.org", "whole")
+    assert found.review.persons == 1
+
+
+def test_signoff_is_one_that_ssh_keygen_alone_verifies(
+    released: Path, keys: dict[str, Key], tmp_path: Path
+) -> None:
+    """Both files can be checked by hand, without this project."""
+    path = released / sign(released, keys["ada"])
+    allowed = tmp_path / "allowed"
+    allowed.write_text(f"ada@x.org {keys['ada'].public}\n")
+    command = ["ssh-keygen", "-Y", "verify", "-f", str(allowed), "-I", "ada@x.org"]
+    command += ["-n", NAMESPACE, "-s", f"{path}.sig"]
+    done = subprocess.run(command, input=path.read_bytes(), capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(path.read_text())["result"] == "released"
+
+
+def test_signoff_needs_reservations_where_the_run_is_not_released(
+    blocked: Path, keys: dict[str, Key]
+) -> None:
+    """A blocked run is signed only with the reason, which is signed, kept and shown."""
+    with pytest.raises(BadInputError, match="the run is blocked, expected released; say why"):
+        sign(blocked, keys["ada"])
+    assert not (blocked / "signoffs").exists()
+    sign(blocked, keys["ada"], reservations=WHY)
+    found = verify(blocked, policy=allow(keys["ada"], required=1))
+    assert found.ok
+    assert found.review.signoffs[0].statement.reservations == WHY
+
+
+def test_signoff_of_a_phase_names_it_and_covers_it_alone(
+    released: Path, keys: dict[str, Key]
+) -> None:
+    """A phase's sign-off counts for the phase and not for the whole; the whole's for both."""
+    sign(released, keys["ada"], phase="B0.5.1")
+    policy = allow(keys["ada"], required=1)
+    assert codes(verify(released, policy=policy)) == {"SIGNOFFS_MISSING"}
+    assert verify(released, policy=replace(policy, phase="B0.5.1")).ok
+    sign(released, keys["ada"])
+    assert verify(released, policy=policy).ok
+    assert verify(released, policy=replace(policy, phase="B9.9")).review.persons == 1
+
+
+def test_signoff_refuses_a_phase_that_no_criterion_names(
+    released: Path, keys: dict[str, Key]
+) -> None:
+    """There is nothing to sign off in a phase that is not there."""
+    with pytest.raises(BadInputError, match=r"got B9\.9, expected one of B0\.5\.1"):
+        sign(released, keys["ada"], phase="B9.9")
+
+
+def test_signoff_refuses_a_bundle_that_does_not_verify(
+    released: Path, keys: dict[str, Key]
+) -> None:
+    """Nobody signs what was altered."""
+    (released / "data/report.html").write_text("<p>all is well</p>")
+    with pytest.raises(BadInputError, match=r"DIGEST_MISMATCH data/report\.html"):
+        sign(released, keys["ada"])
+
+
+def test_signoff_refuses_a_run_of_another_signer(released: Path, keys: dict[str, Key]) -> None:
+    """With the run's key from outside, a bundle that somebody else sealed is not signed."""
+    with pytest.raises(BadInputError, match="WRONG_SIGNER"):
+        sign(released, keys["ada"], run_key=fixed_key(2).public_pem)
+    sign(released, keys["ada"], run_key=fixed_key().public_pem)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"signer": "ada lovelace"}, "sign-off: signer: got 'ada lovelace'"),
+        ({"signer": "*@x.org"}, "sign-off: signer"),
+        ({"reservations": "short"}, "sign-off: reservations: got 'short'"),
+        ({"reservations": "two\nlines of reservations"}, "sign-off: reservations"),
+    ],
+)
+def test_signoff_refuses_words_that_read_badly(
+    released: Path, keys: dict[str, Key], change: dict[str, Any], message: str
+) -> None:
+    """A name is one name, reservations are one line that says something."""
+    with pytest.raises(BadInputError, match=message.replace("*", r"\*")):
+        sign(released, keys["ada"], **change)
+
+
+def test_signoff_refuses_a_key_that_cannot_sign(
+    released: Path, keys: dict[str, Key], tmp_path: Path
+) -> None:
+    """What ssh-keygen says is passed on; nothing is left in the bundle."""
+    open_key = Key(path=tmp_path / "open")
+    shutil.copy(keys["ada"].path, open_key.path)
+    open_key.path.chmod(0o644)
+    for key, said in (
+        (Key(path=tmp_path / "gone"), "No such file"),
+        (open_key, "UNPROTECTED PRIVATE KEY FILE"),
+    ):
+        with pytest.raises(BadInputError, match=said):
+            sign(released, key)
+    assert verify(released).ok
+    assert not (released / "signoffs").exists()
+
+
+def test_signoff_is_written_whole_or_not_at_all(released: Path, keys: dict[str, Key]) -> None:
+    """The same statement twice is refused, and the first stays as it was."""
+    sign(released, keys["ada"])
+    with pytest.raises(NotWritableError, match="File exists"):
+        sign(released, keys["ada"])
+    found = verify(released)
+    assert found.ok
+    assert len(found.review.signoffs) == 1
+
+
+def test_signoff_by_the_runs_own_key_never_counts(
+    templates: dict[bool, Path], tmp_path: Path
+) -> None:
+    """Who ran cannot review: neither when signing nor when verifying."""
+    run_key, by_ssh = own_key(tmp_path)
+    own = sealed(_made(tmp_path / "run"), failing=False, key=run_key)
+    with pytest.raises(BadInputError, match="got the key that sealed the run"):
+        sign(own, by_ssh)
+    plant(own, by_ssh, statement(own))
+    found = verify(own, policy=allow(by_ssh, required=1))
+    assert codes(found) == {"SIGNOFF_OWN_KEY", "SIGNOFFS_MISSING"}
+    other = shutil.copytree(templates[False], tmp_path / "other")
+    plant(other, by_ssh, statement(other))
+    assert verify(other, policy=allow(by_ssh, required=1)).ok
+
+
+# --- who may sign ------------------------------------------------------------------------------
+
+
+def test_signoffs_are_counted_by_person_and_by_key(released: Path, keys: dict[str, Key]) -> None:
+    """Two keys of one person, or one key under two names, count once; two of each count twice."""
+    lines = [
+        ("ada@x.org", "ada"),
+        ("ada@x.org", "ada2"),
+        ("zoe@x.org", "ada"),
+        ("bob@x.org", "bob"),
+    ]
+    policy = Policy(
+        required=2,
+        allowed_signers="".join(f"{who} {keys[key].public}\n" for who, key in lines).encode(),
+    )
+    sign(released, keys["ada"], signer="ada@x.org")
+    sign(released, keys["ada2"], signer="ada@x.org")
+    sign(released, keys["ada"], signer="zoe@x.org")
+    found = verify(released, policy=policy)
+    assert codes(found) == {"SIGNOFFS_MISSING"}
+    assert (
+        found.findings[0].message
+        == "got 1 persons who signed the whole run off, expected at least 2"
+    )
+    sign(released, keys["bob"], signer="bob@x.org")
+    assert verify(released, policy=policy).review.persons == 2
+    assert verify(released, policy=policy).ok
+
+
+def test_signoffs_by_names_of_one_line_are_one_person(released: Path, keys: dict[str, Key]) -> None:
+    """Names that the allowed signers give together, in any case, are one person's."""
+    sign(released, keys["ada"], signer="ada@x.org")
+    sign(released, keys["bob"], signer="Ada@Home.org")
+    own = f"ada@x.org {keys['ada'].public}\nAda@Home.org {keys['bob'].public}\n"
+    aliases = f'"ADA@x.org,ada@home.org" {keys["eve"].public}\n'
+    apart = Policy(allowed_signers=own.encode())
+    assert verify(released, policy=apart).review.persons == 2
+    together = Policy(allowed_signers=(own + aliases).encode())
+    assert verify(released, policy=together).review.persons == 1
+
+
+def test_signoffs_cannot_be_required_without_knowing_who_may_sign(released: Path) -> None:
+    """Without a list from outside nobody can be counted."""
+    with pytest.raises(BadInputError, match="--allowed-signers: got none"):
+        Policy(required=1)
+    with pytest.raises(BadInputError, match="--allowed-signers: got none"):
+        Policy(revoked=b"")
+    assert verify(released).review.persons is None
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("ada@x.org {eve}", "SIGNOFF_NOT_ALLOWED"),
+        ("bob@x.org {ada}", "SIGNOFF_WRONG_IDENTITY"),
+        ('ada@x.org valid-before="20260301" {ada}', "SIGNOFF_KEY_EXPIRED"),
+        ('ada@x.org valid-after="20260302" {ada}', "SIGNOFF_KEY_EXPIRED"),
+        ('ada@x.org namespaces="git" {ada}', "SIGNOFF_NOT_ALLOWED"),
+        ("ada@x.org no-key-at-all", "SIGNOFF_NOT_ALLOWED"),
+        ("", "SIGNOFF_NOT_ALLOWED"),
+    ],
+)
+def test_signoff_is_refused_where_the_allowed_signers_do_not_let_it(
+    released: Path, keys: dict[str, Key], line: str, code: str
+) -> None:
+    """Another key, name, time or purpose than they give is a finding, and counts nobody."""
+    sign(released, keys["ada"])
+    text = line.format(**{name: key.public for name, key in keys.items()})
+    found = verify(released, policy=Policy(required=1, allowed_signers=text.encode()))
+    assert codes(found) == {code, "SIGNOFFS_MISSING"}
+    assert found.review.signoffs == ()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "ada@x.org {ada}",
+        "*@x.org {ada}",
+        'ada@x.org valid-after="20260301",valid-before="20260302" {ada}',
+        f'ada@x.org namespaces="{NAMESPACE}" {{ada}}',
+        'ada@x.org valid-before="20260301" {eve}\nada@x.org {ada}',
+    ],
+)
+def test_signoff_is_accepted_where_the_allowed_signers_let_it(
+    released: Path, keys: dict[str, Key], line: str
+) -> None:
+    """A pattern, a time, a purpose and a key's successor are what ssh-keygen(1) says."""
+    sign(released, keys["ada"])
+    text = line.format(**{name: key.public for name, key in keys.items()})
+    assert verify(released, policy=Policy(required=1, allowed_signers=text.encode())).ok
+
+
+@pytest.mark.parametrize("kind", ["krl", "list"])
+def test_signoff_by_a_revoked_key_is_refused(
+    released: Path, keys: dict[str, Key], kind: str, tmp_path: Path
+) -> None:
+    """A key on a KRL of ssh-keygen, or on a list of keys, no longer counts; others do."""
+    sign(released, keys["ada"])
+    sign(released, keys["bob"], signer="bob@x.org")
+    both = f"ada@x.org {keys['ada'].public}\nbob@x.org {keys['bob'].public}\n".encode()
+    found = verify(
+        released,
+        policy=Policy(
+            required=2, allowed_signers=both, revoked=revoke(kind, keys["ada"], tmp_path)
+        ),
+    )
+    assert codes(found) == {"SIGNOFF_KEY_REVOKED", "SIGNOFFS_MISSING"}
+    assert [one.statement.signer for one in found.review.signoffs] == ["bob@x.org"]
+    nobody = revoke(kind, keys["eve"], tmp_path)
+    assert verify(released, policy=Policy(required=2, allowed_signers=both, revoked=nobody)).ok
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"SSHKRL\n\0cut", "got a KRL that cannot be read"),
+        (b"# comment\nssh-ed25519 nonsense\n", "line 2: key: got"),
+        (b"SHA256:abc\n", "line 1: key: got"),
+    ],
+)
+def test_revocation_list_that_cannot_be_read_is_bad_input(content: bytes, message: str) -> None:
+    """A broken list must not read as an empty one."""
+    with pytest.raises(BadInputError, match=message):
+        Policy(allowed_signers=b"", revoked=content)
+    Policy(allowed_signers=b"", revoked=b"# nobody so far\n")
+
+
+def test_rotation_keeps_what_a_retired_key_signed_and_takes_nothing_new(
+    released: Path, keys: dict[str, Key]
+) -> None:
+    """A key that is retired by a date still stands for what it signed before."""
+    sign(released, keys["ada"])
+    after = SEALED + dt.timedelta(days=30)
+    retired = f"{SEALED + dt.timedelta(days=1):%Y%m%d}"
+    text = f'ada@x.org valid-before="{retired}" {keys["ada"].public}\n'
+    text += f"ada@x.org {keys['ada2'].public}\n"
+    policy = Policy(required=1, allowed_signers=text.encode())
+    assert verify(released, policy=policy).ok
+    sign(released, keys["ada"], at=after, reservations="Signed by the old key")
+    assert codes(verify(released, policy=policy)) == {"SIGNOFF_KEY_EXPIRED"}
+
+
+# --- what is signed ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"attestation": f"sha256:{'0' * 64}"}, "SIGNOFF_OTHER_BUNDLE"),
+        ({"report": f"sha256:{'0' * 64}"}, "SIGNOFF_OTHER_BUNDLE"),
+        ({"result": "blocked", "reservations": WHY}, "SIGNOFF_RESULT"),
+        ({"phase": "B9.9"}, "SIGNOFF_RESULT"),
+        ({"at": "2026-02-28T12:00:00Z"}, "SIGNOFF_TIME"),
+        ({"at": "2999-01-01T00:00:00Z"}, "SIGNOFF_TIME"),
+    ],
+)
+def test_signoff_that_says_otherwise_than_the_bundle_is_refused(
+    released: Path, keys: dict[str, Key], change: dict[str, Any], code: str
+) -> None:
+    """A statement for another bundle, another result or another time does not count."""
+    plant(released, keys["ada"], statement(released, **change))
+    found = verify(released, policy=allow(keys["ada"], required=1))
+    assert codes(found) == {code, "SIGNOFFS_MISSING"}
+    assert code in codes(verify(released))
+
+
+def test_signoff_without_the_reservations_that_it_needs_is_refused(
+    blocked: Path, keys: dict[str, Key]
+) -> None:
+    """Nobody signs a blocked run off without saying why, whatever they signed with."""
+    plant(blocked, keys["ada"], statement(blocked, result="blocked"))
+    assert codes(verify(blocked)) == {"SIGNOFF_RESULT"}
+
+
+def test_signoff_for_another_purpose_is_refused(released: Path, keys: dict[str, Key]) -> None:
+    """A signature that was made for mail or commits is none for a release."""
+    plant(released, keys["ada"], statement(released), namespace="git")
+    found = verify(released, policy=allow(keys["ada"]))
+    assert codes(found) == {"SIGNOFF_NAMESPACE"}
+
+
+def test_signoff_whose_statement_was_altered_is_refused(
+    released: Path, keys: dict[str, Key]
+) -> None:
+    """Taking the reservations out of a statement breaks its signature."""
+    signed = statement(released, reservations=WHY)
+    content = format_signoff(signed.model_copy(update={"reservations": None}))
+    plant(released, keys["ada"], signed, shown=content)
+    assert codes(verify(released)) == {"SIGNOFF_INVALID"}
+
+
+def test_signoff_of_another_bundle_is_refused(
+    released: Path, blocked: Path, keys: dict[str, Key]
+) -> None:
+    """A sign-off that is copied from bundle to bundle is found."""
+    sign(released, keys["ada"])
+    shutil.copytree(released / "signoffs", blocked / "signoffs")
+    assert codes(verify(blocked)) == {"SIGNOFF_OTHER_BUNDLE", "SIGNOFF_RESULT"}
+
+
+def _spoil_name(folder: Path, path: Path) -> None:
+    path.rename(folder / f"other{path.name}")
+    Path(f"{path}.sig").rename(folder / f"other{path.name}.sig")
+
+
+def _respell(folder: Path, path: Path) -> None:  # noqa: ARG001 (one shape for all changes)
+    path.write_text(json.dumps(json.loads(path.read_text()), indent=1))
+
+
+def _twice(folder: Path, path: Path) -> None:  # noqa: ARG001 (one shape for all changes)
+    path.write_text(path.read_text().replace('{"at"', '{"phase":null,"at"', 1))
+
+
+def _link(folder: Path, path: Path) -> None:
+    target = folder.parent.parent / "elsewhere.json"
+    path.rename(target)
+    path.symlink_to(target)
+
+
+def _certificate(folder: Path, path: Path) -> None:
+    armour = Path(f"{path}.sig")
+    lines = armour.read_text().splitlines()
+    body = "".join(lines[1:-1]).encode()
+    kind = b"ssh-ed25519-cert-v01@openssh.com"
+    blob = base64.b64decode(body).replace(b"\0\0\0\x0bssh-ed25519", b"\0\0\0\x20" + kind, 1)
+    blob = blob.replace(b"\0\0\0\x33", (0x33 + 0x15).to_bytes(4, "big"), 1)
+    armour.write_text("\n".join([lines[0], base64.b64encode(blob).decode(), lines[-1], ""]))
+    del folder
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        (lambda _, path: path.unlink(), "SIGNOFF_MALFORMED"),
+        (lambda _, path: Path(f"{path}.sig").unlink(), "SIGNOFF_MALFORMED"),
+        (lambda _, path: Path(f"{path}.sig").write_text("no signature\n"), "SIGNOFF_MALFORMED"),
+        (lambda _, path: Path(f"{path}.sig").write_bytes(b"x" * 65537), "SIGNOFF_MALFORMED"),
+        (lambda folder, _: (folder / "README").write_text("hello"), "SIGNOFF_MALFORMED"),
+        (lambda folder, _: (folder / ".hidden.json").write_text("{}"), "SIGNOFF_MALFORMED"),
+        (lambda folder, _: (folder / "empty").mkdir(), "EMPTY_FOLDER"),
+        (lambda folder, _: os.mkfifo(folder / "pipe.json"), "SPECIAL_FILE"),
+        (_spoil_name, "SIGNOFF_MALFORMED"),
+        (_respell, "SIGNOFF_MALFORMED"),
+        (_twice, "JSON_DUPLICATE_KEY"),
+        (_link, "LINK"),
+        (_certificate, "SIGNOFF_MALFORMED"),
+    ],
+)
+def test_signoffs_are_a_closed_world(
+    released: Path, keys: dict[str, Key], change: Callable[[Path, Path], object], code: str
+) -> None:
+    """Nothing lies in signoffs/ but pairs of a statement in its one spelling and a signature."""
+    path = released / sign(released, keys["ada"])
+    assert verify(released).ok, "premise: it was accepted before"
+    change(released / "signoffs", path)
+    found = verify(released)
+    assert code in codes(found)
+    assert all(one.path.startswith("signoffs/") for one in found.findings)
+
+
+def test_signoffs_folder_is_the_only_one_that_takes_any(
+    released: Path, keys: dict[str, Key]
+) -> None:
+    """The same files anywhere else are unlisted."""
+    sign(released, keys["ada"])
+    (released / "signoffs").rename(released / "Signoffs")
+    assert codes(verify(released)) == {"FILE_UNLISTED"}
+
+
+def test_signoff_with_a_field_more_is_no_statement(released: Path) -> None:
+    """Unknown fields are refused where a statement is read."""
+    content = format_signoff(statement(released))
+    with pytest.raises(Exception, match="sign-off: approved: Extra inputs"):
+        parse_signoff(content.replace(b"{", b'{"approved":true,', 1))
+
+
+def test_script_accepts_what_names_this_attestation_only(
+    released: Path, blocked: Path, keys: dict[str, Key]
+) -> None:
+    """verify.sh lets a sign-off of this bundle pass, and no other file in its folder."""
+    path = released / sign(released, keys["ada"])
+    done = subprocess.run(["sh", str(SCRIPT), str(released)], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    shutil.copytree(released / "signoffs", blocked / "signoffs")
+    Path(f"{path}.sig").unlink()
+    (released / "signoffs/README").write_text("hello")
+    for bundle, said in (
+        (released, "FILE_UNLISTED signoffs/README"),
+        (released, f"SIGNOFF_MALFORMED signoffs/{path.name}"),
+        (blocked, f"SIGNOFF_MALFORMED signoffs/{path.name}.sig"),
+    ):
+        command = ["sh", str(SCRIPT), str(bundle)]
+        done = subprocess.run(command, capture_output=True, check=False)
+        assert (done.returncode, said.encode() in done.stderr) == (1, True), done.stderr
+
+
+# --- the command line --------------------------------------------------------------------------
+
+
+def test_sign_off_and_verify_by_command(
+    blocked: Path, keys: dict[str, Key], tmp_path: Path
+) -> None:
+    """Signing says what was signed; verifying shows who signed, and the reservations."""
+    arguments = ("--key", keys["ada"].path, "--identity", "ada@x.org", "--phase", "B0.5.1")
+    done = gateproof("sign-off", blocked, *arguments)
+    assert (done.exit_code, done.stdout) == (4, "")
+    assert "B0.5.1 is blocked, expected released" in done.stderr
+    done = gateproof("sign-off", blocked, *arguments, "--with-reservations", WHY)
+    assert done.exit_code == 0, done.output
+    assert f"B0.5.1, blocked, as ada@x.org\nwith reservations: {WHY}" in done.output
+    (tmp_path / "allowed").write_text(f"ada@x.org {keys['ada'].public}\n")
+    asked = ("--require-signoffs", 1, "--allowed-signers", tmp_path / "allowed")
+    done = gateproof("verify", blocked, *asked, "--phase", "B0.5.1")
+    assert done.exit_code == 0, done.output
+    assert "signed off: B0.5.1 (blocked) by ada@x.org at " in done.output
+    assert f"; with reservations: {WHY}, key sha256:" in done.output
+    done = gateproof("verify", blocked, *asked, "--json")
+    told = json.loads(done.output)
+    assert (done.exit_code, told["review"]["persons"]) == (1, 0)
+    assert told["review"]["signoffs"][0]["reservations"] == WHY
+
+
+def test_show_phase_tells_of_sign_offs_and_that_it_does_not_verify_them(
+    blocked: Path, keys: dict[str, Key]
+) -> None:
+    """Under each phase: who signed it off, by their word, and the reservations."""
+    sign(blocked, keys["ada"], phase="B0.5.1", reservations=WHY)
+    sign(blocked, keys["bob"], signer="bob@x.org", reservations=WHY)
+    lines = gateproof("show", blocked, "--phase").output.splitlines()
+    assert f"  signed off, unverified: B0.5.1 (blocked) by ada@x.org at {SIGNED}{KEPT}" in lines
+    assert f"  signed off, unverified: whole (blocked) by bob@x.org at {SIGNED}{KEPT}" in lines
+    told = json.loads(gateproof("show", blocked, "--phase", "--json").output)
+    signers = [one["signer"] for one in told["phases"][0]["signoffs"]]
+    assert sorted(signers) == ["ada@x.org", "bob@x.org"]
+
+
+def test_sign_off_takes_the_name_that_git_knows(
+    released: Path, keys: dict[str, Key], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without --identity it is git's user.email; without that, bad input."""
+    config = tmp_path / "gitconfig"
+    config.write_text("")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
+    monkeypatch.setenv("GIT_CONFIG_SYSTEM", str(config))
+    monkeypatch.chdir(tmp_path)
+    done = gateproof("sign-off", released, "--key", keys["ada"].path)
+    assert (done.exit_code, "--identity: got none" in done.stderr) == (4, True)
+    config.write_text("[user]\n\temail = ada@x.org\n")
+    done = gateproof("sign-off", released, "--key", keys["ada"].path)
+    assert done.exit_code == 0, done.output
+    assert verify(released).review.signoffs[0].statement.signer == "ada@x.org"
+
+
+@pytest.mark.parametrize("option", ["--allowed-signers", "--revoked"])
+def test_verify_takes_no_word_from_the_bundle_on_whom_to_trust(
+    released: Path, tmp_path: Path, option: str
+) -> None:
+    """Whom to trust is said from outside."""
+    (tmp_path / "allowed").write_text("")
+    others = () if option == "--allowed-signers" else ("--allowed-signers", tmp_path / "allowed")
+    done = gateproof("verify", released, *others, option, released / "bagit.txt")
+    assert (done.exit_code, done.stdout) == (4, "")
+    assert "got a file inside the bundle, expected one from outside" in done.stderr
+
+
+# --- what the tests share ----------------------------------------------------------------------
+
+SIGNED = SEALED + dt.timedelta(hours=1)
+KEPT = f"; with reservations: {WHY}"
+
+
+def gateproof(*arguments: object) -> Result:
+    """Run a command."""
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def sign(
+    bundle: Path,
+    key: Key,
+    *,
+    signer: str = "ada@x.org",
+    phase: str | None = None,
+    reservations: str | None = None,
+    run_key: bytes | None = None,
+    at: dt.datetime = SIGNED,
+) -> str:
+    """Sign a bundle off and return the statement's path inside it."""
+    return countersign(
+        bundle,
+        Reviewer(signer=signer, key=key.path),
+        phase=phase,
+        reservations=reservations,
+        run_key=run_key,
+        clock=lambda: at,
+    )[1]
+
+
+def statement(bundle: Path, **changes: Any) -> Statement:
+    """Return what a reviewer of a released bundle would sign, or something else."""
+    fields: dict[str, Any] = {
+        "attestation": digest(bundle / "attestation.dsse.json"),
+        "report": digest(bundle / "data/report.html"),
+        "phase": None,
+        "result": "released",
+        "signer": "ada@x.org",
+        "at": SIGNED,
+        "reservations": None,
+        **changes,
+    }
+    return Statement.model_validate(fields)
+
+
+def plant(
+    bundle: Path,
+    key: Key,
+    signed: Statement,
+    *,
+    namespace: str = NAMESPACE,
+    shown: bytes | None = None,
+) -> None:
+    """Put any statement into a bundle, signed by hand; `shown` is another than what was signed."""
+    content = format_signoff(signed)
+    work = bundle.parent / "statement"
+    work.write_bytes(content)
+    command = ("ssh-keygen", "-Y", "sign", "-q", "-f", str(key.path), "-n", namespace, str(work))
+    subprocess.run(command, check=True)
+    content = shown or content
+    signature = work.with_name("statement.sig")
+    keyid = SshSignature.from_bytes(signature.read_bytes()).keyid
+    place = bundle / place_of(content, parse_signoff(content), keyid)
+    place.parent.mkdir(exist_ok=True)
+    Path(f"{place}.json").write_bytes(content)
+    signature.rename(f"{place}.json.sig")
+
+
+def allow(key: Key, *, required: int = 0) -> Policy:
+    """Return a policy that knows one key as Ada's."""
+    line = f"ada@x.org {key.public}\n"
+    return Policy(required=required, allowed_signers=line.encode())
+
+
+def revoke(kind: str, key: Key, folder: Path) -> bytes:
+    """Return a revocation list with one key."""
+    public = folder / "revoked.pub"
+    public.write_text(f"{key.public}\n")
+    if kind == "list":
+        return public.read_bytes()
+    subprocess.run(("ssh-keygen", "-q", "-k", "-f", str(folder / "krl"), str(public)), check=True)
+    return (folder / "krl").read_bytes()
+
+
+def own_key(folder: Path) -> tuple[RunKey, Key]:
+    """Return one key as the run's and as a reviewer's."""
+    path = folder / "own"
+    subprocess.run(("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)), check=True)
+    return RunKey.load(path, None), Key(path=path)
+
+
+def codes(found: Verification) -> set[str]:
+    """Return the code of every finding."""
+    return {finding.code.value for finding in found.findings}
+
+
+def digest(path: Path) -> str:
+    """Return a file's digest."""
+    return f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    return folder
