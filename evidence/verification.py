@@ -9,9 +9,9 @@ Source: design, "Verification"; docs/reference/verification.md.
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature
@@ -23,6 +23,7 @@ from evidence.canonical import DuplicateKeyError
 from evidence.derivation import derive_again
 from evidence.envelope import Envelope, pae
 from evidence.errors import BadInputError, EvidenceError
+from evidence.expectation import Expectation, answer
 from evidence.finding import Code, Finding
 from evidence.late import SIGNOFFS, Late, in_folder, is_late
 from evidence.manifest import (
@@ -86,8 +87,9 @@ def verify(
     bundle: Path,
     *,
     key: bytes | None = None,
-    require_released: bool = False,
+    expect: Expectation | None = None,
     policy: Policy | None = None,
+    now: datetime | None = None,
 ) -> Verification:
     """Verify a bundle as a closed world and report all that is wrong, not only the first.
 
@@ -102,7 +104,7 @@ def verify(
     7. The bag's own tag files say what RFC 8493 asks.
     8. run.json, catalogue, journal and captures agree with each other and with the statement.
     9. Verdicts, roll-up and proofs follow from journal, catalogue and waivers.
-    10. Where a release is asked for, the attested result is one.
+    10. What was attested is what is asked for: a release, a commit, a clean tree, an age, a chain.
     11. Sign-offs are the only files that were added, each is about this bundle and holds, and
        enough persons have signed where that is asked.
 
@@ -110,8 +112,9 @@ def verify(
         bundle: the folder; the path to it may be a link, nothing inside may be.
         key: the signer's public key (PEM or OpenSSH), from outside the bundle. Without it the
             bundle's own key is used, which shows integrity and no signer.
-        require_released: whether anything but ``released`` is a finding.
+        expect: what is asked of the bundle beyond being whole.
         policy: who may sign the run off, and how many must; nobody is asked for without one.
+        now: the present moment, against which ages are held; the clock's by default.
 
     Raises:
         BadInputError: the bundle is no folder, or the key is none.
@@ -142,11 +145,11 @@ def verify(
     # 9
     findings += derive_again(contents, files, attestation.claimed)
     # 10
-    if require_released:
-        findings += _released(attestation.trusted)
+    moment = now or datetime.now(UTC)
+    findings += answer(expect or Expectation(), attestation.trusted, now=moment)
     # 11
     subject = _subject(files, attestation.trusted, contents.run)
-    reviewed = _review(tree, subject, given, policy or Policy())
+    reviewed = _review(tree, subject, given, policy or Policy(), now=moment)
     findings += reviewed.findings
     return Verification(
         findings=_once(findings),
@@ -326,7 +329,14 @@ def _subject(files: Mapping[str, File], trusted: Predicate | None, run: Run | No
     )
 
 
-def _review(tree: Tree, subject: Subject, given: Ed25519PublicKey | None, policy: Policy) -> Review:
+def _review(
+    tree: Tree,
+    subject: Subject,
+    given: Ed25519PublicKey | None,
+    policy: Policy,
+    *,
+    now: datetime,
+) -> Review:
     own = {subject.predicate.key.keyid} if subject.predicate else set()
     own |= {publickey.keyid(given)} if given else set()
     return review(
@@ -334,17 +344,8 @@ def _review(tree: Tree, subject: Subject, given: Ed25519PublicKey | None, policy
         subject,
         policy,
         own_keys=frozenset(own),
-        now=dt.datetime.now(dt.UTC),
+        now=now,
     )
-
-
-def _released(predicate: Predicate | None) -> Iterator[Finding]:
-    if predicate is None:
-        message = "no result that can be trusted, expected released"
-        yield Finding(code=Code.NOT_RELEASED, path=ATTESTATION, message=message)
-    elif predicate.result is not Result.RELEASED:
-        message = f"got {predicate.result} (exit status {predicate.exit_status}), expected released"
-        yield Finding(code=Code.NOT_RELEASED, path=consistency.RUN, message=message)
 
 
 def _once(findings: Iterable[Finding]) -> tuple[Finding, ...]:

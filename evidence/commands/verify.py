@@ -10,6 +10,7 @@ import click
 
 from evidence.commands.common import FINDINGS, PATH, WHOLE, read_file
 from evidence.commands.review import print_review, review_json, review_options
+from evidence.expectation import Expectation, parse_age, parse_commit, read_previous
 from evidence.reviewers import Policy
 from evidence.verification import UNKNOWN, Verification
 from evidence.verification import verify as verify_bundle
@@ -19,6 +20,10 @@ from evidence.verification import verify as verify_bundle
 @click.argument("bundle", type=PATH)
 @click.option("--key", type=PATH, help="The signer's public key, from outside the bundle.")
 @click.option("--require-released", is_flag=True, help="Anything but a release is a finding.")
+@click.option("--expect-commit", metavar="ID", help="The commit that was judged, its full id.")
+@click.option("--require-clean", is_flag=True, help="Uncommitted changes are a finding.")
+@click.option("--max-age", metavar="AGE", help="Sealed no longer ago than this: 7d, 12h.")
+@click.option("--previous", type=PATH, metavar="BUNDLE", help="The bundle before this one.")
 @review_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_context
@@ -28,6 +33,10 @@ def verify(
     key: Path | None,
     *,
     require_released: bool,
+    expect_commit: str | None,
+    require_clean: bool,
+    max_age: str | None,
+    previous: Path | None,
     policy: Policy,
     as_json: bool,
 ) -> None:
@@ -36,7 +45,14 @@ def verify(
     Exit status: 0 whole, 1 findings, 4 bad input.
     """
     content = read_file(key, "public key") if key else None
-    found = verify_bundle(bundle, key=content, require_released=require_released, policy=policy)
+    expect = Expectation(
+        released=require_released,
+        commit=None if expect_commit is None else parse_commit(expect_commit),
+        clean=require_clean,
+        max_age=None if max_age is None else parse_age(max_age),
+        previous=None if previous is None else read_previous(previous),
+    )
+    found = verify_bundle(bundle, key=content, expect=expect, policy=policy)
     if as_json:
         click.echo(json.dumps(_verification_json(found), indent=2))
     else:

@@ -88,7 +88,7 @@ def test_two_processes_write_one_journal_and_one_bundle(run_gates: Run, tmp_path
     assert ran.verdict("MIN-01")["falsification"] == "proven"
     assert len(bundles(tmp_path)) == 1
     records = journal(tmp_path)
-    assert {record["writer"] for record in records} == {"gw0", "gw1"}
+    assert {record["writer"] for record in records} == {"gw0", "gw1", "run"}
     places = [(record["writer"], record["seq"]) for record in records]
     assert len(places) == len(set(places))
     servers = [one["data"]["how"] for one in records if one.get("probe") == "environment"]

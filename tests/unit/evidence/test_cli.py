@@ -65,7 +65,7 @@ def test_verify_exits_1_when_a_release_is_asked_of_a_blocked_run(bundle: Path) -
     """Integrity and verdict are two questions."""
     done = gateproof("verify", bundle, "--require-released")
     assert done.exit_code == 1
-    assert done.output.startswith("NOT_RELEASED data/run.json: got blocked (exit status 1)")
+    assert done.output.startswith("NOT_RELEASED attestation.dsse.json: got blocked (exit status 1)")
 
 
 def test_verify_prints_json(bundle: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from evidence.expectation import Expectation
 from evidence.model import Result
 from evidence.signing import RunKey
 from evidence.verification import verify
@@ -133,7 +134,7 @@ def test_verify_refuses_a_release_that_run_and_statement_both_claim(
     claims = {"result": Result.RELEASED, "exit_status": 0}
     _edit(bundle, RUN, lambda value: value.update(claims))
     reseal(bundle, key, claims=claims)
-    found = verify(bundle, require_released=True)
+    found = verify(bundle, expect=Expectation(released=True))
     assert codes(found) == {
         ("ROLLUP_MISMATCH", RUN),
         ("ROLLUP_MISMATCH", "attestation.dsse.json"),

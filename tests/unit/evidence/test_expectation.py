@@ -1,0 +1,189 @@
+"""What is asked of a bundle beyond being whole: each question has a yes and a no."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from evidence.attestation import Predicate, parse_statement
+from evidence.envelope import Envelope
+from evidence.errors import BadInputError
+from evidence.expectation import Expectation, answer, parse_age, parse_commit, read_previous
+from evidence.signing import RunKey
+from evidence.verification import verify
+from tests.sample import COMMIT, SEALED
+
+from .support import ATTESTATION, codes, reseal
+from .test_cli import gateproof
+
+NOW = SEALED + timedelta(days=2)
+
+
+@pytest.fixture
+def predicate(bundle: Path) -> Predicate:
+    """Give what was attested."""
+    return parse_statement(Envelope.from_bytes((bundle / ATTESTATION).read_bytes()).payload)
+
+
+def test_answer_asks_nothing_by_default(predicate: Predicate) -> None:
+    """Without a question there is no finding, not even of a statement that cannot be trusted."""
+    assert list(answer(Expectation(), predicate, now=NOW)) == []
+    assert list(answer(Expectation(), None, now=NOW)) == []
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "code", "message"),
+    [
+        pytest.param(
+            Expectation(commit=COMMIT),
+            Expectation(commit="a" * 40),
+            "COMMIT_MISMATCH",
+            f"commit: got {COMMIT}, expected {'a' * 40}",
+            id="commit",
+        ),
+        pytest.param(
+            Expectation(max_age=timedelta(days=2)),
+            Expectation(max_age=timedelta(days=2, seconds=-1)),
+            "TOO_OLD",
+            "got an age of 2 days, 0:00:00, expected at most 1 day, 23:59:59",
+            id="age",
+        ),
+    ],
+)
+def test_answer_tells_what_was_attested_from_what_is_asked(
+    predicate: Predicate, good: Expectation, bad: Expectation, code: str, message: str
+) -> None:
+    """What is as asked gives no finding; what is not gives one that names both."""
+    assert list(answer(good, predicate, now=NOW)) == []
+    [finding] = answer(bad, predicate, now=NOW)
+    assert (finding.code, finding.path) == (code, ATTESTATION)
+    assert message in finding.message
+
+
+@pytest.mark.parametrize(
+    ("dirty", "message"),
+    [(True, "got uncommitted changes"), (None, "got no commit to compare with")],
+)
+def test_answer_wants_a_tree_that_is_known_to_be_clean(
+    predicate: Predicate, dirty: bool | None, message: str
+) -> None:
+    """A dirty tree is refused, and so is one of which nobody knows."""
+    asked = Expectation(clean=True)
+    assert list(answer(asked, predicate, now=NOW)) == []
+    [finding] = answer(asked, predicate.model_copy(update={"dirty": dirty}), now=NOW)
+    assert finding.code == "NOT_CLEAN"
+    assert message in finding.message
+
+
+def test_answer_refuses_a_time_that_is_still_to_come(predicate: Predicate) -> None:
+    """A sealing in the future would never grow old; a few minutes are another clock's."""
+    asked = Expectation(max_age=timedelta(days=1))
+    assert list(answer(asked, predicate, now=SEALED - timedelta(minutes=5))) == []
+    [finding] = answer(asked, predicate, now=SEALED - timedelta(minutes=6))
+    assert finding.code == "SEALED_IN_FUTURE"
+
+
+def test_answer_follows_the_chain_to_the_bundle_before(bundle: Path, key: RunKey) -> None:
+    """The attested previous must be the digest of the named bundle's own attestation."""
+    previous = read_previous(bundle)
+    asked = Expectation(previous=previous)
+    assert codes(verify(bundle, expect=asked)) == {("CHAIN_MISMATCH", ATTESTATION)}
+    run = bundle / "data/run.json"
+    run.write_text(run.read_text().replace('"previous": null', f'"previous": "{previous}"'))
+    reseal(bundle, key, claims={"previous": previous})
+    assert verify(bundle, expect=asked).ok
+
+
+def test_answer_trusts_no_statement_whose_signature_does_not_hold(bundle: Path) -> None:
+    """Every question about a bundle that another key signed is a finding of its own."""
+    asked = Expectation(
+        released=True,
+        commit=COMMIT,
+        clean=True,
+        max_age=timedelta(days=3),
+        previous=f"sha256:{'0' * 64}",
+    )
+    found = verify(bundle, key=RunKey.ephemeral().public_pem, expect=asked, now=NOW)
+    said = {finding.code for finding in found.findings if "can be trusted" in finding.message}
+    assert said == {
+        "NOT_RELEASED",
+        "COMMIT_MISMATCH",
+        "NOT_CLEAN",
+        "TOO_OLD",
+        "SEALED_IN_FUTURE",
+        "CHAIN_MISMATCH",
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "age"),
+    [
+        ("30s", timedelta(seconds=30)),
+        ("90m", timedelta(minutes=90)),
+        ("12h", timedelta(hours=12)),
+        ("7d", timedelta(days=7)),
+        ("2w", timedelta(weeks=2)),
+    ],
+)
+def test_age_is_a_number_and_a_unit(text: str, age: timedelta) -> None:
+    """Each unit means what it says."""
+    assert parse_age(text) == age
+
+
+@pytest.mark.parametrize(
+    "text", ["", "7", "d", "0d", "-1d", "7 d", "7D", "1.5d", "7d7d", "9999999d"]
+)
+def test_age_refuses_any_other_form(text: str) -> None:
+    """What could be read two ways, or covers nothing, is bad input."""
+    with pytest.raises(BadInputError, match="--max-age: got"):
+        parse_age(text)
+
+
+@pytest.mark.parametrize("text", ["", "abc1234", "A" * 40, "g" * 40, f"{'a' * 40}\n"])
+def test_commit_is_a_full_id(text: str) -> None:
+    """An abbreviation could be shared by two commits."""
+    assert parse_commit(COMMIT) == COMMIT
+    with pytest.raises(BadInputError, match="--expect-commit: got"):
+        parse_commit(text)
+
+
+def test_previous_is_read_through_no_link(bundle: Path, tmp_path: Path) -> None:
+    """An attestation that is a link, or none, is bad input."""
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / ATTESTATION).symlink_to(bundle / ATTESTATION)
+    for folder in (tmp_path / "linked", tmp_path / "absent"):
+        with pytest.raises(BadInputError, match="--previous: got"):
+            read_previous(folder)
+
+
+def test_verify_command_asks_for_what_its_options_say(bundle: Path) -> None:
+    """Every option reaches its question, and all answers are reported at once."""
+    commit = "a" * 40
+    done = gateproof(
+        *("verify", bundle, "--require-released", "--expect-commit", commit, "--require-clean"),
+        *("--max-age", "1s", "--previous", bundle),
+    )
+    assert done.exit_code == 1
+    said = {line.partition(" ")[0] for line in done.output.splitlines() if ATTESTATION in line}
+    assert said == {"NOT_RELEASED", "COMMIT_MISMATCH", "TOO_OLD", "CHAIN_MISMATCH"}
+    good = gateproof("verify", bundle, "--expect-commit", COMMIT, "--require-clean")
+    assert good.exit_code == 0, good.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--max-age", "soon"), "--max-age: got 'soon'"),
+        (("--expect-commit", "HEAD"), "--expect-commit: got 'HEAD'"),
+        (("--previous", "no-such-bundle"), "no-such-bundle/attestation.dsse.json: --previous: got"),
+    ],
+)
+def test_verify_command_refuses_questions_that_are_none(
+    bundle: Path, arguments: tuple[str, str], message: str
+) -> None:
+    """A question that cannot be read is bad input, never left out."""
+    done = gateproof("verify", bundle, *arguments)
+    assert done.exit_code == 4
+    assert message in done.stderr
