@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from evidence.commands.common import BAD_INPUT
+from evidence.commands.diff import diff
 from evidence.commands.export import export
 from evidence.commands.keygen import keygen
 from evidence.commands.show import show
@@ -76,7 +77,7 @@ def main() -> None:
     """Verify and read sealed bundles of gate runs."""
 
 
-for command in (verify, show, export, keygen, sign_off):
+for command in (verify, show, diff, export, keygen, sign_off):
     main.add_command(command)
 
 

@@ -17,13 +17,17 @@ from typing import Annotated
 from pydantic import AwareDatetime, Field, ValidationError
 
 from evidence.canonical import canonical_json
+from evidence.difference import regressions
 from evidence.errors import EvidenceError
 from evidence.model import (
+    Baseline,
     Cell,
+    Comparison,
     Criterion,
     Disposition,
     Extent,
     Record,
+    Regression,
     Result,
     Run,
     RunEvent,
@@ -45,6 +49,8 @@ class Ending(Value):
     """Which proofs the run was asked for."""
     defects: tuple[str, ...]
     """Harness defects that belong to no criterion and that no specimen showed."""
+    baseline: Baseline | None = None
+    """What an earlier bundle shows, where the run was asked to fall behind in nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +67,7 @@ class Judged:
     self_proof: tuple[Specimen, ...]
     criteria: tuple[Verdict, ...]
     matrix: tuple[Cell, ...]
+    baseline: Comparison | None
 
 
 FIELDS = tuple(Judged.__dataclass_fields__)
@@ -87,7 +94,9 @@ def judge(
     if ending.falsify != "none":
         specimens, wrong = judge_self_proof(records)
         defects += wrong
-    rolled = _roll_up(verdicts, defects, ending)
+    comparison = _compare(ending, verdicts)
+    lost = comparison.regressions if comparison else ()
+    rolled = _roll_up(verdicts, defects, ending, lost)
     return Judged(
         result=rolled.result,
         exit_status=rolled.exit_status,
@@ -99,17 +108,38 @@ def judge(
         self_proof=specimens,
         criteria=verdicts,
         matrix=judge_cells(records),
+        baseline=comparison,
     )
 
 
-def _roll_up(verdicts: Sequence[Verdict], defects: list[str], ending: Ending) -> RollUp:
+def _compare(ending: Ending, verdicts: Sequence[Verdict]) -> Comparison | None:
+    """Hold the verdicts against the baseline, where there is one."""
+    if ending.baseline is None:
+        return None
+    before = ending.baseline
+    return Comparison(
+        attestation=before.attestation,
+        signer=before.signer,
+        commit=before.commit,
+        regressions=regressions(before.criteria, verdicts, falsify=ending.falsify),
+    )
+
+
+def _roll_up(
+    verdicts: Sequence[Verdict],
+    defects: list[str],
+    ending: Ending,
+    lost: Sequence[Regression],
+) -> RollUp:
     """Roll up; where pytest is red and no verdict is, that itself is a defect."""
     status, falsify = ending.pytest_status, ending.falsify
-    rolled = roll_up(verdicts, pytest_status=status, defects=defects, falsify=falsify)
+    rolled = roll_up(
+        verdicts, pytest_status=status, defects=defects, falsify=falsify, regressions=lost
+    )
     waived = any(verdict.disposition is Disposition.WAIVED for verdict in verdicts)
     if status and not rolled.exit_status and not waived:
         defects.append(f"pytest ended with {status}, and no verdict tells why")
-        rolled = roll_up(verdicts, defects=defects, falsify=falsify)
+        rolled = roll_up(verdicts, defects=defects, falsify=falsify, regressions=lost)
     return rolled
 
 

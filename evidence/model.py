@@ -296,6 +296,68 @@ class Proof(Value):
     """Digest of the attestation of the earlier bundle that it comes from; None when it ran."""
 
 
+class RegressionRule(StrEnum):
+    """Which part of the definition of a regression is met."""
+
+    VANISHED = "vanished"
+    OUTCOME = "outcome"
+    PROOF = "proof"
+    FALSIFICATION = "falsification"
+    SEVERITY = "severity"
+    PHASE = "phase"
+    RELEASE = "release"
+
+
+class Regression(Value):
+    """One way in which a later run shows less than an earlier one."""
+
+    rule: RegressionRule
+    criterion: CriterionId | None = None
+    """None for what belongs to the whole run."""
+    phase: str | None = None
+    """The phase that the criterion had in the earlier run."""
+    message: str
+    left_out: bool = False
+    """Whether the later run was not asked to look: it is incomplete by its own word."""
+
+    def __str__(self) -> str:
+        """Read as one line."""
+        return f"{self.criterion}: {self.message}" if self.criterion else self.message
+
+
+class Standing(Value):
+    """What a run shows of one criterion, as far as a later one is held against it."""
+
+    id: CriterionId
+    phase: str
+    severity: Severity
+    outcome: Outcome
+    disposition: Disposition
+    falsification: Falsification
+    proven: tuple[str, ...]
+    """Names of the falsifiers that turned the check red for the predicted reason."""
+
+
+class Baseline(Value):
+    """An earlier bundle that verified with a key from outside, and what it shows."""
+
+    attestation: Digest
+    signer: Digest
+    """Id of the key that it verified with."""
+    commit: str | None
+    criteria: tuple[Standing, ...]
+
+
+class Comparison(Value):
+    """What a run came to beside its baseline."""
+
+    attestation: Digest
+    """Of the baseline."""
+    signer: Digest
+    commit: str | None
+    regressions: tuple[Regression, ...]
+
+
 class Specimen(Value):
     """What came out of a proof of which it is known what must come out."""
 
@@ -412,6 +474,8 @@ class Run(Value):
     criteria: tuple[Verdict, ...]
     matrix: tuple[Cell, ...] = ()
     """Every check of a gate against every falsifier of that gate, where that was asked for."""
+    baseline: Comparison | None = None
+    """How it stands beside an earlier bundle, where one was named; regressions block."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", use_attribute_docstrings=True, populate_by_name=True

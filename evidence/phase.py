@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from evidence.errors import BadInputError
-from evidence.model import Extent, Falsification, Result, Run, Verdict
+from evidence.model import Extent, Falsification, Regression, Result, Run, Verdict
 from evidence.rollup import roll_up
 
 _NUMBER = re.compile(r"[0-9]{1,9}")
@@ -56,6 +56,7 @@ def phases(run: Run) -> tuple[Phase, ...]:
             pytest_status=run.pytest_status,
             defects=run.defects,
             falsify=_asked(own, run.falsify),
+            regressions=_lost(run, name, ids),
         )
         reasons = rolled.reasons or _silent(rolled.result, rolled.exit_status)
         earlier = tuple(
@@ -103,6 +104,12 @@ def _asked(verdicts: Sequence[Verdict], asked: Extent) -> Extent:
     proofs = [proof for verdict in verdicts for proof in verdict.proofs]
     ran = all(proof.result is not Falsification.UNPROVEN for proof in proofs)
     return "all" if asked == "some" and ran else asked
+
+
+def _lost(run: Run, name: str, ids: Sequence[str]) -> tuple[Regression, ...]:
+    """Return what a phase lost beside the baseline; where a phase is gone, all phases lost it."""
+    told = run.baseline.regressions if run.baseline else ()
+    return tuple(one for one in told if one.phase == name or one.phase not in ids)
 
 
 def _silent(result: Result, exit_status: int) -> tuple[str, ...]:

@@ -10,7 +10,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from evidence.model import Cause, Disposition, Extent, Falsification, Outcome, Result, Verdict
+from evidence.model import (
+    Cause,
+    Disposition,
+    Extent,
+    Falsification,
+    Outcome,
+    Regression,
+    Result,
+    Verdict,
+)
 
 RELEASED, VIOLATION, INCOMPLETE, ENVIRONMENT, HARNESS = 0, 1, 100, 102, 103
 """Exit statuses of a run that pytest itself has nothing to say about."""
@@ -34,6 +43,7 @@ def roll_up(
     pytest_status: int = 0,
     defects: Sequence[str] = (),
     falsify: Extent = "all",
+    regressions: Sequence[Regression] = (),
 ) -> RollUp:
     """Roll verdicts up to a result and an exit status; the worst one wins.
 
@@ -42,14 +52,18 @@ def roll_up(
         pytest_status: pytest's own exit status; 2 to 5 win over everything.
         defects: harness defects that belong to no criterion.
         falsify: which proofs were asked for; unless all were, the result is incomplete.
+        regressions: what a baseline showed and the verdicts do not; what was left out is told by
+            the verdicts themselves.
 
     """
+    lost = [f"baseline: {regression}" for regression in regressions if not regression.left_out]
     statuses = {reason: status for status, reason in _reasons(verdicts, defects, falsify=falsify)}
+    statuses.update(dict.fromkeys(lost, INCOMPLETE))
     exit_status = _worst(statuses.values())
     if pytest_status in PYTEST_OWN:
         exit_status = pytest_status
     return RollUp(
-        result=_result(verdicts, exit_status, falsify=falsify),
+        result=_result(verdicts, exit_status, falsify=falsify, lost=bool(lost)),
         exit_status=exit_status,
         reasons=tuple(statuses),
     )
@@ -129,10 +143,14 @@ def _worst(statuses: Iterable[int]) -> int:
     return RELEASED
 
 
-def _result(verdicts: Sequence[Verdict], exit_status: int, *, falsify: Extent) -> Result:
+def _result(
+    verdicts: Sequence[Verdict], exit_status: int, *, falsify: Extent, lost: bool
+) -> Result:
     """Say `partial` only where nothing but the selection, or missing proofs, hold it back."""
     if exit_status == RELEASED:
         return Result.RELEASED
+    if lost:
+        return Result.BLOCKED
     selected = [v for v in verdicts if v.outcome is not Outcome.NOTSELECTED]
     clean = all(_status(v) == RELEASED for v in selected) and exit_status == INCOMPLETE
     left_out = len(selected) < len(verdicts) or falsify != "all"

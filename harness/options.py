@@ -41,6 +41,9 @@ class Options:
     proofs_from: Path | None
     """An earlier bundle whose proofs need not be repeated; None repeats all."""
     proofs_key: Path | None
+    baseline: Path | None
+    """An earlier bundle that the run must not fall behind."""
+    baseline_key: Path | None
 
     @property
     def catalogue(self) -> Path:
@@ -117,6 +120,7 @@ def add_options(parser: pytest.Parser) -> None:
         f"{KEY_VARIABLE}, with {PASSPHRASE_VARIABLE} (default: a key made for this run)",
     )
     _add_takeover(group)
+    _add_baseline(group)
     group.addoption("--falsify", metavar="WHICH", default="all", help=HELP)
     group.addoption(
         "--no-falsify",
@@ -150,6 +154,22 @@ def _add_takeover(group: pytest.OptionGroup) -> None:
     )
 
 
+def _add_baseline(group: pytest.OptionGroup) -> None:
+    group.addoption(
+        "--baseline",
+        metavar="BUNDLE",
+        default=None,
+        help="earlier bundle that this run must not fall behind: a regression blocks; it must "
+        "verify with --baseline-key",
+    )
+    group.addoption(
+        "--baseline-key",
+        metavar="FILE",
+        default=None,
+        help="public key, from outside the bundle, that --baseline must be signed with",
+    )
+
+
 def read_options(config: pytest.Config) -> Options | None:
     """Return the checked options, or None in a project without a catalogue.
 
@@ -166,6 +186,12 @@ def read_options(config: pytest.Config) -> Options | None:
     key = config.getoption("--signing-key") or os.environ.get(KEY_VARIABLE)
     out = Path(config.getoption("--evidence-out") or root / DEFAULT_EVIDENCE).absolute()
     earlier, earlier_key = _takeover(config)
+    baseline, baseline_key = _vouched(
+        config,
+        "--baseline",
+        "--baseline-key",
+        "a run is held against a bundle only where a key from outside vouches for it",
+    )
     refuse_unwritable(out)
     return Options(
         gates=gates,
@@ -181,22 +207,34 @@ def read_options(config: pytest.Config) -> Options | None:
         falsify=Selection.parse(config.getoption("falsify")),
         proofs_from=earlier,
         proofs_key=earlier_key,
+        baseline=baseline,
+        baseline_key=baseline_key,
     )
 
 
 def _takeover(config: pytest.Config) -> tuple[Path | None, Path | None]:
     """Return the earlier bundle and the key that it must be signed with, or neither."""
-    bundle, key = config.getoption("--proofs-from"), config.getoption("--proofs-key")
+    found = _vouched(
+        config,
+        "--proofs-from",
+        "--proofs-key",
+        "proofs are taken over from a bundle only where a key from outside vouches for it",
+    )
+    return (None, None) if config.getoption("--fresh") else found
+
+
+def _vouched(
+    config: pytest.Config, option: str, key_option: str, why: str
+) -> tuple[Path | None, Path | None]:
+    """Return a bundle and the key that it must be signed with, or neither."""
+    bundle, key = config.getoption(option), config.getoption(key_option)
     if bool(bundle) != bool(key):
-        raise BadInputError(
-            "--proofs-from: got one of --proofs-from and --proofs-key, expected both: proofs are "
-            "taken over from a bundle only where a key from outside vouches for it"
-        )
-    if not bundle or config.getoption("--fresh"):
+        raise BadInputError(f"{option}: got one of {option} and {key_option}, expected both: {why}")
+    if not bundle:
         return None, None
     for path in (Path(bundle), Path(key)):
         if not path.exists():
-            raise BadInputError(f"{path}: --proofs-from: got no such file, expected one; name it")
+            raise BadInputError(f"{path}: {option}: got no such file, expected one; name it")
     return Path(bundle).resolve(), Path(key).absolute()
 
 

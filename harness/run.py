@@ -16,11 +16,13 @@ from pathlib import Path
 
 import pytest
 
+from evidence.baseline import read_baseline
 from evidence.catalogue import Catalogue, load_catalogue
 from evidence.earlier import Earlier
 from evidence.journal import read_journal
 from evidence.judgement import Ending, judge
 from evidence.model import (
+    Baseline,
     PhaseEvent,
     ProofEvent,
     Record,
@@ -58,6 +60,8 @@ class GateRun:
     started: dt.datetime
     earlier: Earlier | None
     """A bundle whose proofs need not be repeated."""
+    baseline: Baseline | None
+    """A bundle that the run must not fall behind."""
     accounts: list[Account] = field(default_factory=list)
     """What the writers left, once they have ended."""
     defects: list[str] = field(default_factory=list)
@@ -76,10 +80,11 @@ class GateRun:
         sut = load_sut(options.sut)
         key = _load_key(options)
         earlier = earlier_of(options)
+        baseline = _baseline_of(options)
         staging = options.evidence_out / f".unsealed-{now():%Y%m%dT%H%M%SZ}-{os.getpid()}"
         for name in (JOURNALS, "data/captures", "data/proofs", "data/tests"):
             (staging / name).mkdir(parents=True)
-        return cls(options, catalogue, waivers, sut, key, staging, now(), earlier)
+        return cls(options, catalogue, waivers, sut, key, staging, now(), earlier, baseline)
 
     @property
     def refusal(self) -> str | None:
@@ -155,6 +160,7 @@ class GateRun:
             pytest_status=pytest_status,
             falsify=self.options.falsify.extent,
             defects=tuple(redactor.redact(defect).text for defect in defects),
+            baseline=self.baseline,
         )
         # A clock that was set back must not end the run before its last record.
         last = max((record.at for record in records), default=self.started)
@@ -229,6 +235,12 @@ class GateRun:
         taken = {path.name for path in self.options.evidence_out.iterdir()}
         names = (name, *(f"{name}-{number}" for number in range(2, 1000)))
         return self.options.evidence_out / next(free for free in names if free not in taken)
+
+
+def _baseline_of(options: Options) -> Baseline | None:
+    if options.baseline is None or options.baseline_key is None:
+        return None
+    return read_baseline(options.baseline, options.baseline_key.read_bytes())
 
 
 def _load_key(options: Options) -> RunKey:
