@@ -18,6 +18,7 @@ from evidence.commands.export import export
 from evidence.commands.keygen import keygen
 from evidence.commands.show import show
 from evidence.commands.sign_off import sign_off
+from evidence.commands.timestamp import timestamp
 from evidence.commands.verify import verify
 from evidence.errors import EvidenceError
 
@@ -77,7 +78,7 @@ def main() -> None:
     """Verify and read sealed bundles of gate runs."""
 
 
-for command in (verify, show, diff, export, keygen, sign_off):
+for command in (verify, show, diff, export, keygen, sign_off, timestamp):
     main.add_command(command)
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from evidence import consistency, publickey
+from evidence import consistency, publickey, timestamp
 from evidence.attestation import Predicate, parse_statement
 from evidence.canonical import DuplicateKeyError
 from evidence.derivation import derive_again
@@ -25,7 +25,7 @@ from evidence.envelope import Envelope, pae
 from evidence.errors import BadInputError, EvidenceError
 from evidence.expectation import Expectation, answer
 from evidence.finding import Code, Finding
-from evidence.late import SIGNOFFS, Late, in_folder, is_late
+from evidence.late import SIGNOFFS, TIMESTAMPS, Late, in_folder, is_late
 from evidence.manifest import (
     ATTESTATION,
     BAG_INFO,
@@ -71,6 +71,8 @@ class Verification:
     """What was attested; None unless the signature over it holds."""
     review: Review
     """What the sign-offs come to."""
+    stamped: timestamp.Stamped
+    """What the timestamps come to."""
 
     @property
     def ok(self) -> bool:
@@ -89,6 +91,7 @@ def verify(
     key: bytes | None = None,
     expect: Expectation | None = None,
     policy: Policy | None = None,
+    timestamp_ca: bytes | None = None,
     now: datetime | None = None,
 ) -> Verification:
     """Verify a bundle as a closed world and report all that is wrong, not only the first.
@@ -107,6 +110,7 @@ def verify(
     10. What was attested is what is asked for: a release, a commit, a clean tree, an age, a chain.
     11. Sign-offs are the only files that were added, each is about this bundle and holds, and
        enough persons have signed where that is asked.
+    12. So are timestamps, over this attestation, and one is by the authority that is given.
 
     Args:
         bundle: the folder; the path to it may be a link, nothing inside may be.
@@ -114,6 +118,8 @@ def verify(
             bundle's own key is used, which shows integrity and no signer.
         expect: what is asked of the bundle beyond being whole.
         policy: who may sign the run off, and how many must; nobody is asked for without one.
+        timestamp_ca: certificates (PEM) of the authority that must have stamped the bundle, from
+            outside it; without them timestamps are read and nobody is believed.
         now: the present moment, against which ages are held; the clock's by default.
 
     Raises:
@@ -151,11 +157,21 @@ def verify(
     subject = _subject(files, attestation.trusted, contents.run)
     reviewed = _review(tree, subject, given, policy or Policy(), now=moment)
     findings += reviewed.findings
+    # 12
+    stamped = timestamp.check(
+        in_folder(tree.files, TIMESTAMPS),
+        attestation=subject.attestation,
+        sealed=attestation.trusted.sealed if attestation.trusted else None,
+        authority=timestamp_ca,
+        now=moment,
+    )
+    findings += stamped.findings
     return Verification(
         findings=_once(findings),
         signer=attestation.signer,
         predicate=attestation.trusted,
         review=reviewed,
+        stamped=stamped,
     )
 
 

@@ -1,4 +1,4 @@
-"""What `gateproof verify` asks and tells about sign-offs."""
+"""What `gateproof verify` asks and tells about sign-offs and timestamps."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from evidence.commands.common import PATH, read_file
 from evidence.errors import BadInputError
 from evidence.reviewers import Policy, Review
 from evidence.signoff import Statement
+from evidence.timestamp import Stamped
 
 
 def review_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options about sign-offs, and hand them to it as one `policy`."""
+    """Give a command the options about what was added, as `policy` and `timestamp_ca`."""
 
     @click.option(
         "--require-signoffs",
@@ -28,6 +29,9 @@ def review_options(command: Callable[..., Any]) -> Callable[..., Any]:
     @click.option("--allowed-signers", type=PATH, help="Who may sign off: see ssh-keygen(1).")
     @click.option("--revoked", type=PATH, help="Keys that no longer count: a KRL, or public keys.")
     @click.option("--phase", help="The phase that must be signed off; the whole run if left out.")
+    @click.option(
+        "--timestamp-ca", type=PATH, help="Whose timestamp there must be: certificates in PEM."
+    )
     @functools.wraps(command)
     def asked(
         *args: Any,
@@ -36,6 +40,7 @@ def review_options(command: Callable[..., Any]) -> Callable[..., Any]:
         allowed_signers: Path | None,
         revoked: Path | None,
         phase: str | None,
+        timestamp_ca: Path | None,
         **others: Any,
     ) -> Any:
         policy = Policy(
@@ -44,7 +49,8 @@ def review_options(command: Callable[..., Any]) -> Callable[..., Any]:
             revoked=_outside(revoked, bundle, "revocation list"),
             phase=phase,
         )
-        return command(*args, bundle=bundle, policy=policy, **others)
+        authority = _outside(timestamp_ca, bundle, "certificates")
+        return command(*args, bundle=bundle, policy=policy, timestamp_ca=authority, **others)
 
     return asked
 
@@ -60,6 +66,13 @@ def print_review(review: Review, policy: Policy) -> None:
         what = f"phase {policy.phase}" if policy.phase else "the whole run"
         many = "person" if review.persons == 1 else "persons"
         click.echo(f"{what}: signed off by {review.persons} {many}")
+
+
+def print_stamps(stamped: Stamped) -> None:
+    """Print a line for each timestamp that nothing was found against."""
+    trust = "" if stamped.is_trusted else "; by whom is unknown: name whom with --timestamp-ca"
+    for one in stamped.timestamps:
+        click.echo(f"stamped at {one.at}{trust}")
 
 
 def signoff_line(said: Statement) -> str:
@@ -81,6 +94,12 @@ def review_json(review: Review) -> dict[str, Any]:
             for one in review.signoffs
         ],
     }
+
+
+def stamps_json(stamped: Stamped) -> dict[str, Any]:
+    """Return the timestamps for machines."""
+    times = [{"path": one.path, "at": one.at.isoformat()} for one in stamped.timestamps]
+    return {"trusted": stamped.is_trusted, "timestamps": times}
 
 
 def _outside(path: Path | None, bundle: Path, what: str) -> bytes | None:

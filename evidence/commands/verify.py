@@ -9,7 +9,13 @@ from typing import Any
 import click
 
 from evidence.commands.common import FINDINGS, PATH, WHOLE, read_file
-from evidence.commands.review import print_review, review_json, review_options
+from evidence.commands.review import (
+    print_review,
+    print_stamps,
+    review_json,
+    review_options,
+    stamps_json,
+)
 from evidence.expectation import Expectation, parse_age, parse_commit, read_previous
 from evidence.reviewers import Policy
 from evidence.verification import UNKNOWN, Verification
@@ -38,6 +44,7 @@ def verify(
     max_age: str | None,
     previous: Path | None,
     policy: Policy,
+    timestamp_ca: bytes | None,
     as_json: bool,
 ) -> None:
     """Verify BUNDLE: every file as it was sealed, none added, none gone, the signature holds.
@@ -52,12 +59,15 @@ def verify(
         max_age=None if max_age is None else parse_age(max_age),
         previous=None if previous is None else read_previous(previous),
     )
-    found = verify_bundle(bundle, key=content, expect=expect, policy=policy)
+    found = verify_bundle(
+        bundle, key=content, expect=expect, policy=policy, timestamp_ca=timestamp_ca
+    )
     if as_json:
         click.echo(json.dumps(_verification_json(found), indent=2))
     else:
         _print_verification(bundle, found)
         print_review(found.review, policy)
+        print_stamps(found.stamped)
     ctx.exit(WHOLE if found.ok else FINDINGS)
 
 
@@ -92,6 +102,7 @@ def _verification_json(found: Verification) -> dict[str, Any]:
         "signer": found.signer,
         "result": found.result,
         "review": review_json(found.review),
+        "stamped": stamps_json(found.stamped),
         "findings": [
             {"code": finding.code, "path": finding.path, "message": finding.message}
             for finding in found.findings

@@ -96,8 +96,8 @@ for manifest in manifest-sha256.txt tagmanifest-sha256.txt; do
     }
 done
 
-# 6. Every file is listed, or is a sign-off for this attestation. (That every listed file is there
-#    was seen in 5.) Whose signature that is, gateproof verify --allowed-signers says, or ssh-keygen.
+# 6. Every file is listed, or was added later for this attestation. (That every listed file is
+#    there was seen in 5.) Who signed or stamped it, gateproof verify says, or ssh-keygen and openssl.
 {
     echo ./attestation.dsse.json
     echo ./tagmanifest-sha256.txt
@@ -108,6 +108,16 @@ comm -13 "$work/listed" "$work/found" > "$work/extra"
 attested=$(sha256sum < attestation.dsse.json | cut -c 1-64)
 signoff='{"at":"[^"]*","attestation":"sha256:'$attested'",.*"schema":"https://gateproof.dev/signoff/v1",.*}'
 while IFS= read -r path; do
+    case $path in
+        ./timestamps/*/*) ;;
+        ./timestamps/*.tsr)
+            openssl ts -reply -in "$path" -text 2> "$work/error" |
+                sed -n 's/^    [0-9a-f]* - \([0-9a-f -]\{47\}\).*/\1/p' | tr -d ' \n-' > "$work/imprint"
+            [ "$(cat "$work/imprint")" = "$attested" ] ||
+                finding "TIMESTAMP_MALFORMED ${path#./}: no timestamp over this attestation"
+            continue
+            ;;
+    esac
     statement=${path%.sig}
     case $path in
         ./signoffs/*/*) ;;

@@ -1,0 +1,326 @@
+"""Timestamps by a local authority that is made with openssl, asked over real HTTP."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import shutil
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from evidence.bagfile import TEMPLATES
+from evidence.cli import main
+from evidence.errors import BadInputError
+from evidence.stamping import stamp
+from evidence.timestamp import place_of
+from evidence.verification import Verification, verify
+from tests.sample import sealed
+
+CONFIGURATION = """\
+[req]
+distinguished_name = name
+prompt = no
+x509_extensions = ca
+[name]
+CN = Root of {name}
+[ca]
+basicConstraints = critical, CA:TRUE
+keyUsage = critical, keyCertSign
+[leaf]
+basicConstraints = critical, CA:FALSE
+extendedKeyUsage = critical, timeStamping
+[stamps]
+serial = serial
+signer_digest = sha256
+default_policy = 1.2.3.4.1
+digests = sha256, sha512
+ess_cert_id_alg = sha256
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Authority:
+    """An authority with a root of its own."""
+
+    folder: Path
+
+    @property
+    def root(self) -> bytes:
+        """Its root certificate."""
+        return (self.folder / "root.pem").read_bytes()
+
+    def answer(self, query: bytes) -> bytes:
+        """Stamp what is asked."""
+        (self.folder / "query").write_bytes(query)
+        command = "ts -reply -config tsa.cnf -section stamps -queryfile query -signer leaf.pem"
+        openssl(self.folder, f"{command} -inkey leaf.key -out answer")
+        return (self.folder / "answer").read_bytes()
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Give an authority."""
+    return made(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a bundle to copy."""
+    return sealed(tmp_path_factory.mktemp("bundle"))
+
+
+@pytest.fixture
+def bundle(template: Path, tmp_path: Path) -> Path:
+    """Give a bundle of this test alone."""
+    return shutil.copytree(template, tmp_path / "bundle")
+
+
+@pytest.fixture
+def served() -> Iterator[Callable[[Callable[[bytes], bytes]], str]]:
+    """Give a function that answers over HTTP by another, and returns the address."""
+    servers: list[ThreadingHTTPServer] = []
+
+    def serve(answer: Callable[[bytes], bytes]) -> str:
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                self.send_response(200)
+                self.send_header("Content-Type", "application/timestamp-reply")
+                self.end_headers()
+                self.wfile.write(answer(body))
+
+            def log_message(self, *_: object) -> None:
+                """Say nothing."""
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.server_address[1]}/"
+
+    yield serve
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+Serve = Callable[[Callable[[bytes], bytes]], str]
+
+
+def test_timestamp_is_kept_and_verified_with_the_authority_from_outside(
+    bundle: Path, authority: Authority, served: Serve
+) -> None:
+    """The attestation was there at a time that somebody else states."""
+    kept = stamp(bundle, served(authority.answer), authority=authority.root, clock=now)
+    found = verify(bundle, timestamp_ca=authority.root)
+    assert found.findings == ()
+    assert found.stamped.is_trusted
+    [one] = found.stamped.timestamps
+    assert (one.path, one.at) == (kept.path, kept.at)
+    assert abs(now() - one.at) < dt.timedelta(minutes=5)
+
+
+def test_timestamp_is_one_that_openssl_alone_verifies(
+    bundle: Path, authority: Authority, served: Serve
+) -> None:
+    """The file can be checked by hand, without this project."""
+    kept = stamp(bundle, served(authority.answer), authority=None, clock=now)
+    command = f"ts -verify -data {bundle}/attestation.dsse.json -in {bundle}/{kept.path}"
+    openssl(authority.folder, f"{command} -CAfile root.pem")
+    assert script(bundle).returncode == 0
+
+
+def test_timestamp_by_another_authority_is_not_trusted(
+    bundle: Path, authority: Authority, served: Serve, tmp_path: Path
+) -> None:
+    """Whoever stamps must be who is named; without a name nobody is believed."""
+    stamp(bundle, served(authority.answer), authority=None, clock=now)
+    other = made(tmp_path / "other")
+    found = verify(bundle, timestamp_ca=other.root)
+    assert codes(found) == {"TIMESTAMP_NOT_TRUSTED", "TIMESTAMP_MISSING"}
+    assert "unable to get local issuer certificate" in found.findings[1].message
+    unknown = verify(bundle)
+    assert (unknown.ok, unknown.stamped.is_trusted) == (True, False)
+
+
+def test_timestamp_is_missing_where_an_authority_is_named(
+    bundle: Path, authority: Authority
+) -> None:
+    """To name an authority is to ask for its stamp."""
+    assert codes(verify(bundle, timestamp_ca=authority.root)) == {"TIMESTAMP_MISSING"}
+
+
+def test_timestamp_of_another_bundle_is_refused(
+    bundle: Path, authority: Authority, served: Serve, tmp_path: Path
+) -> None:
+    """A stamp is over one attestation."""
+    stamp(bundle, served(authority.answer), authority=None, clock=now)
+    (tmp_path / "released").mkdir()
+    other = sealed(tmp_path / "released", failing=False)
+    shutil.copytree(bundle / "timestamps", other / "timestamps")
+    assert codes(verify(other)) == {"TIMESTAMP_OTHER_BUNDLE"}
+    done = script(other)
+    assert (done.returncode, b"TIMESTAMP_MALFORMED timestamps/" in done.stderr) == (1, True)
+
+
+def test_timestamp_from_before_the_sealing_is_refused(
+    authority: Authority, served: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bundle cannot have been there before it was sealed: one of the clocks is wrong."""
+    monkeypatch.setattr("tests.sample.SEALED", now() + dt.timedelta(days=1))
+    early = sealed(tmp_path)
+    stamp(early, served(authority.answer), authority=None, clock=now)
+    assert codes(verify(early)) == {"TIMESTAMP_TIME"}
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        (lambda path: path.write_bytes(path.read_bytes()[:-1]), "TIMESTAMP_MALFORMED"),
+        (lambda path: path.write_bytes(path.read_bytes() + b"x"), "TIMESTAMP_MALFORMED"),
+        (lambda path: path.write_bytes(b"x" * 65537), "TIMESTAMP_MALFORMED"),
+        (lambda path: path.rename(path.with_name("other.tsr")), "TIMESTAMP_MALFORMED"),
+        (lambda path: path.with_name("README").write_text("hello"), "TIMESTAMP_MALFORMED"),
+        (lambda path: path.with_name("empty").mkdir(), "EMPTY_FOLDER"),
+    ],
+)
+def test_timestamps_are_a_closed_world(
+    bundle: Path,
+    authority: Authority,
+    served: Serve,
+    change: Callable[[Path], object],
+    code: str,
+) -> None:
+    """Nothing lies in timestamps/ but whole answers under their own names."""
+    kept = stamp(bundle, served(authority.answer), authority=None, clock=now)
+    change(bundle / kept.path)
+    assert codes(verify(bundle)) == {code}
+
+
+def test_timestamp_whose_bytes_were_changed_is_never_trusted(
+    bundle: Path, authority: Authority, served: Serve
+) -> None:
+    """A changed byte anywhere in an answer is found, by its name, its form or its signature."""
+    kept = stamp(bundle, served(authority.answer), authority=None, clock=now)
+    content = (bundle / kept.path).read_bytes()
+    (bundle / kept.path).unlink()
+    for position in range(9, len(content), 131):
+        altered = content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :]
+        path = bundle / place_of(altered)
+        path.write_bytes(altered)
+        found = verify(bundle, timestamp_ca=authority.root)
+        assert "TIMESTAMP_MISSING" in codes(found), position
+        assert found.stamped.timestamps == ()
+        path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda _: b"<html>busy</html>", "got other bytes, expected one DER value"),
+        (lambda _: b"", "got other bytes"),
+        (lambda _: b"\x30\x03\x02\x01\x02", "timestamp: openssl: "),
+        (lambda _: b"x" * 70_000, "got more than 65536 bytes"),
+    ],
+)
+def test_stamp_keeps_nothing_that_is_no_timestamp(
+    bundle: Path, served: Serve, answer: Callable[[bytes], bytes], message: str
+) -> None:
+    """What an authority answers is read before it is kept."""
+    with pytest.raises(BadInputError, match=message):
+        stamp(bundle, served(answer), authority=None, clock=now)
+    assert not (bundle / "timestamps").exists()
+
+
+def test_stamp_keeps_nothing_that_is_over_something_else(
+    bundle: Path, authority: Authority, served: Serve, tmp_path: Path
+) -> None:
+    """A replayed answer, a clock that is far off and another authority are refused at once."""
+    openssl(tmp_path, f"ts -query -sha256 -cert -digest {'ab' * 32} -out query")
+    old = authority.answer((tmp_path / "query").read_bytes())
+    url = served(authority.answer)
+    with pytest.raises(BadInputError, match=r"got one that is no use \(over sha256:abab"):
+        stamp(bundle, served(lambda _: old), authority=None, clock=now)
+    with pytest.raises(BadInputError, match="expected about 2099"):
+        stamp(bundle, url, authority=None, clock=lambda: dt.datetime(2099, 1, 1, tzinfo=dt.UTC))
+    with pytest.raises(BadInputError, match="unable to get local issuer certificate"):
+        stamp(bundle, url, authority=made(tmp_path / "other").root, clock=now)
+    assert not (bundle / "timestamps").exists()
+
+
+def test_stamp_refuses_a_bundle_that_does_not_verify(bundle: Path) -> None:
+    """Nothing altered is stamped, and nobody is asked."""
+    (bundle / "extra").write_text("x")
+    with pytest.raises(BadInputError, match="got 1 findings, expected a bundle that verifies"):
+        stamp(bundle, "http://127.0.0.1:1/", authority=None, clock=now)
+
+
+def test_timestamp_by_command(
+    bundle: Path, authority: Authority, served: Serve, tmp_path: Path
+) -> None:
+    """Asking says when; verifying shows it, and who was believed."""
+    root = tmp_path / "root.pem"
+    root.write_bytes(authority.root)
+    for url, said in (("ftp://x/", "expected http://"), ("http://127.0.0.1:1/", "got <urlopen")):
+        done = gateproof("timestamp", bundle, "--timestamp-url", url)
+        assert (done.exit_code, said in done.stderr) == (4, True), done.output
+    url = served(authority.answer)
+    done = gateproof("timestamp", bundle, "--timestamp-url", url, "--timestamp-ca", root, "--json")
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.output)
+    assert "; by whom is unknown" in gateproof("verify", bundle).output
+    done = gateproof("verify", bundle, "--timestamp-ca", root)
+    assert done.exit_code == 0, done.output
+    assert done.output.splitlines()[-1] == f"stamped at {dt.datetime.fromisoformat(told['at'])}"
+    stamped = json.loads(gateproof("verify", bundle, "--timestamp-ca", root, "--json").output)
+    assert stamped["stamped"]["timestamps"] == [{"path": told["path"], "at": told["at"]}]
+
+
+# --- what the tests share ----------------------------------------------------------------------
+
+
+def gateproof(*arguments: object) -> Result:
+    """Run a command."""
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def now() -> dt.datetime:
+    """Return the present moment."""
+    return dt.datetime.now(dt.UTC)
+
+
+def codes(found: Verification) -> set[str]:
+    """Return the code of every finding."""
+    return {finding.code.value for finding in found.findings}
+
+
+def script(bundle: Path) -> subprocess.CompletedProcess[bytes]:
+    """Run verify.sh."""
+    command = ["sh", str(TEMPLATES / "verify.sh"), str(bundle)]
+    return subprocess.run(command, capture_output=True, check=False)
+
+
+def made(folder: Path) -> Authority:
+    """Make an authority: a root, and a certificate for stamping under it."""
+    folder.mkdir(exist_ok=True)
+    (folder / "tsa.cnf").write_text(CONFIGURATION.format(name=folder.name))
+    (folder / "serial").write_text("01\n")
+    new = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -config tsa.cnf"
+    openssl(folder, f"req -x509 {new} -keyout root.key -out root.pem -days 30")
+    openssl(folder, f"req {new} -keyout leaf.key -out leaf.csr")
+    sign = "x509 -req -in leaf.csr -CA root.pem -CAkey root.key -set_serial 2 -days 30"
+    openssl(folder, f"{sign} -extfile tsa.cnf -extensions leaf -out leaf.pem")
+    return Authority(folder=folder)
+
+
+def openssl(folder: Path, words: str) -> None:
+    """Run openssl in a folder."""
+    command = ["openssl", *words.split()]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
