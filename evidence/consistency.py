@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from typing import TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -54,31 +53,31 @@ def is_read(path: str) -> bool:
 
     Captures are left out: what the system answered may be any bytes, duplicate keys too.
     """
-    return path in (RUN, CATALOGUE, WAIVERS, JOURNAL) or (
+    return path in (RUN, CATALOGUE, WAIVERS) or (
         path.startswith((PROOFS, FOLDER)) and path.endswith(".json")
     )
 
 
-def read(files: Mapping[str, File]) -> Contents:
+def read(files: Mapping[str, File], journal: JournalReader) -> Contents:
     """Read what the files say.
 
     Args:
         files: by path; those for which `is_read` holds carry their content.
+        journal: was fed the journal.
 
     """
     findings: list[Finding] = []
+    records, problems = journal.end()
+    if JOURNAL not in files:
+        records = None
+        problems = [Finding(code=Code.FILE_MISSING, path=JOURNAL, message="it is missing")]
     return Contents(
         run=_read(files, RUN, _parse_run, findings),
         catalogue=_read(files, CATALOGUE, parse_catalogue, findings),
         waivers=_read(files, WAIVERS, parse_waivers, findings),
-        records=_read_journal(files, findings),
-        findings=tuple(findings),
+        records=records,
+        findings=(*findings, *problems),
     )
-
-
-def read_run(files: Mapping[str, File]) -> Run | None:
-    """Return the run alone, or None where it does not read."""
-    return _read(files, RUN, _parse_run, [])
 
 
 def compare(
@@ -146,31 +145,49 @@ def _read(
     return found
 
 
-def _read_journal(files: Mapping[str, File], findings: list[Finding]) -> Sequence[Record] | None:
-    """Read every line, whatever the others are; the journal is None unless all of them read."""
-    file = files.get(JOURNAL)
-    content = file.content if file else None
-    if content is None:
-        _read(files, JOURNAL, bytes, findings)
-        return None
-    before = len(findings)
-    if content and not content.endswith(b"\n"):
-        message = "the last line is cut off"
-        findings.append(Finding(code=Code.JSON_MALFORMED, path=JOURNAL, message=message))
-    records: list[Record] = []
-    for number, line in enumerate(BytesIO(content), start=1):
-        if line.endswith(b"\n"):
-            record = parse(_line(line), _parse_record)
-            if isinstance(record, Finding):
-                message = f"line {number}: {record.message}"
-                findings.append(Finding(code=record.code, path=JOURNAL, message=message))
-            else:
-                records.append(record)
-    return records if len(findings) == before else None
+class JournalReader:
+    """Reads a journal line by line while it is hashed: it may be larger than memory.
 
+    Every line is read, whatever the others are.
+    """
 
-def _line(content: bytes) -> File:
-    return File(path=JOURNAL, size=len(content), digest="", content=content)
+    def __init__(self, longest: int) -> None:
+        """Take the length in bytes of the longest line that is kept."""
+        self._longest = longest
+        self._rest = bytearray()
+        self._lines = 0
+        self._records: list[Record] = []
+        self._findings: list[Finding] = []
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next piece of the file."""
+        self._rest += chunk
+        if b"\n" in chunk:
+            *lines, rest = bytes(self._rest).split(b"\n")
+            self._rest[:] = rest
+            for line in lines:
+                self._take(line)
+        if len(self._rest) > self._longest:
+            self._add(Code.JSON_MALFORMED, f"line {self._lines + 1}: too long to be read")
+            self._rest.clear()
+
+    def end(self) -> tuple[Sequence[Record] | None, Sequence[Finding]]:
+        """Return the records, or None unless all lines read; and why."""
+        if self._rest:
+            self._add(Code.JSON_MALFORMED, "the last line is cut off")
+        return (None if self._findings else self._records), self._findings
+
+    def _take(self, line: bytes) -> None:
+        self._lines += 1
+        file = File(path=JOURNAL, size=len(line), digest="", content=line)
+        record = parse(file, _parse_record)
+        if isinstance(record, Finding):
+            self._add(record.code, f"line {self._lines}: {record.message}")
+        else:
+            self._records.append(record)
+
+    def _add(self, code: Code, message: str) -> None:
+        self._findings.append(Finding(code=code, path=JOURNAL, message=message))
 
 
 def _parse_record(line: bytes) -> Record:

@@ -12,26 +12,37 @@ import hashlib
 import os
 import stat
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
-from evidence.errors import EvidenceError
 from evidence.model import Digest
 
 LONGEST_PATH = 1024
 """Characters of a path inside a bundle; far more than any capture has."""
 
-MOST_FILES = 500_000
-"""Fifty times the largest bundle that was measured; more would be an attack on the reader."""
-
-LARGEST_KEPT = 256 * 1024 * 1024
-"""Bytes of a file whose content is kept in memory; others are only hashed."""
+DEEPEST = 32
+"""Folders within folders; a capture lies in four."""
 
 _CHUNK = 1024 * 1024
 
-Oddity = Literal["link", "special", "empty-folder", "name", "lookalike", "unreadable"]
+Oddity = Literal["link", "special", "empty-folder", "name", "lookalike", "unreadable", "limit"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How much of a folder is read before it counts as an attack on the reader."""
+
+    entries: int = 500_000
+    """Files and folders: fifty times the largest bundle that was measured."""
+    total: int = 64 * 1024**3
+    """Bytes of all files together."""
+    kept: int = 64 * 1024**2
+    """Bytes of a file whose content is kept in memory, and of one line of a journal."""
+
+
+LIMITS = Limits()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,30 +73,42 @@ class Tree:
     files: tuple[File, ...]
     odd: tuple[Odd, ...]
 
+    @property
+    def complete(self) -> bool:
+        """Whether everything was read."""
+        return all(one.kind != "limit" for one in self.odd)
 
-def read_tree(root: Path, *, keep: Callable[[str], int]) -> Tree:
+
+Feed = Mapping[str, Callable[[bytes], object]]
+"""Path to what takes the file's content piece by piece, as it is read."""
+
+
+def read_tree(
+    root: Path, *, keep: Callable[[str], int], feed: Feed | None = None, limits: Limits = LIMITS
+) -> Tree:
     """Read a folder completely.
 
     Args:
         root: the folder; it may be reached through a link, nothing inside may be one.
         keep: says for a path how many bytes of content at most are wanted; 0 for none.
+        feed: takes contents that are too large to be kept.
+        limits: past one of them reading stops, and the tree is not `complete`.
 
     Returns:
         Every file with size and digest of the same read, and everything else as oddities.
 
-    Raises:
-        EvidenceError: the folder holds more than `MOST_FILES` files.
-
     """
     files: list[File] = []
     odd: list[Odd] = []
-    for found in _walk(root.resolve(), keep):
-        if isinstance(found, File):
-            files.append(found)
-        else:
-            odd.append(found)
-        if len(files) > MOST_FILES:
-            raise EvidenceError(f"{root}: files: got more than {MOST_FILES}, expected fewer")
+    reader = _Reader(keep, feed or {}, limits)
+    try:
+        for found in reader.walk(root.resolve()):
+            if isinstance(found, File):
+                files.append(found)
+            else:
+                odd.append(found)
+    except _LimitError as error:
+        odd.append(Odd(kind="limit", path=error.path, message=str(error)))
     files.sort(key=lambda file: file.path)
     odd += [*_bad_names(files), *_lookalikes(files)]
     return Tree(files=tuple(files), odd=tuple(sorted(odd, key=lambda one: (one.path, one.kind))))
@@ -116,56 +139,92 @@ def look(path: str) -> str:
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", path).casefold())
 
 
-def _walk(root: Path, keep: Callable[[str], int]) -> Iterator[File | Odd]:
-    unreadable: list[OSError] = []
-    for top, folders, names, top_fd in os.fwalk(
-        root, follow_symlinks=False, onerror=unreadable.append
-    ):
-        prefix = Path(top).relative_to(root)
-        if not folders and not names and prefix.parts:
-            yield Odd(
-                kind="empty-folder", path=prefix.as_posix(), message="an empty folder is not listed"
-            )
-        for name in folders:
-            if stat.S_ISLNK(os.lstat(name, dir_fd=top_fd).st_mode):
-                yield _link((prefix / name).as_posix())
-        for name in names:
-            path = (prefix / name).as_posix()
-            yield _read(name, path, top_fd, keep=keep(path))
-        folders.sort()
-    for error in unreadable:
-        yield _unreadable(Path(error.filename or "").name, error)
+class _LimitError(Exception):
+    """Too much to read."""
+
+    def __init__(self, path: str, message: str) -> None:
+        super().__init__(message)
+        self.path = path
 
 
-def _read(name: str, path: str, top_fd: int, *, keep: int) -> File | Odd:
-    """Open without following links or waiting for a pipe's other end, then judge and read."""
-    try:
-        mode = os.lstat(name, dir_fd=top_fd).st_mode
-        if stat.S_ISLNK(mode):
-            return _link(path)
-        if not stat.S_ISREG(mode):
-            return _special(path)
-        handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=top_fd)
-        with os.fdopen(handle, "rb") as file:
-            status = os.fstat(handle)
-            if not stat.S_ISREG(status.st_mode):
+@dataclass
+class _Reader:
+    """Walks and reads, and counts both."""
+
+    keep: Callable[[str], int]
+    feed: Feed
+    limits: Limits
+    entries: int = 0
+    total: int = 0
+
+    def walk(self, root: Path) -> Iterator[File | Odd]:
+        unreadable: list[OSError] = []
+        for top, folders, names, top_fd in os.fwalk(
+            root, follow_symlinks=False, onerror=unreadable.append
+        ):
+            prefix = Path(top).relative_to(root)
+            self._count(prefix, len(folders) + len(names))
+            if not folders and not names and prefix.parts:
+                yield Odd(
+                    kind="empty-folder",
+                    path=prefix.as_posix(),
+                    message="an empty folder is not listed",
+                )
+            for name in folders:
+                if stat.S_ISLNK(os.lstat(name, dir_fd=top_fd).st_mode):
+                    yield _link((prefix / name).as_posix())
+            for name in names:
+                path = (prefix / name).as_posix()
+                yield self._read(name, path, top_fd)
+            folders.sort()
+        for error in unreadable:
+            yield _unreadable(Path(error.filename or "").name, error)
+
+    def _count(self, folder: Path, entries: int) -> None:
+        self.entries += entries
+        if self.entries > self.limits.entries:
+            message = f"got more than {self.limits.entries} files and folders, expected fewer"
+            raise _LimitError(".", message)
+        if len(folder.parts) > DEEPEST:
+            message = f"got more than {DEEPEST} folders within folders, expected fewer"
+            raise _LimitError(folder.as_posix(), message)
+
+    def _read(self, name: str, path: str, top_fd: int) -> File | Odd:
+        """Open without following links or waiting for a pipe's other end, then judge and read."""
+        try:
+            mode = os.lstat(name, dir_fd=top_fd).st_mode
+            if stat.S_ISLNK(mode):
+                return _link(path)
+            if not stat.S_ISREG(mode):
                 return _special(path)
-            return _hash(file, path, keep=bool(keep) and status.st_size <= keep)
-    except OSError as error:
-        return _unreadable(path, error)
+            handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=top_fd)
+            with os.fdopen(handle, "rb", buffering=0) as file:
+                status = os.fstat(handle)
+                if not stat.S_ISREG(status.st_mode):
+                    return _special(path)
+                wanted = self.keep(path)
+                return self._hash(file, path, keep=bool(wanted) and status.st_size <= wanted)
+        except OSError as error:
+            return _unreadable(path, error)
 
-
-def _hash(file: IO[bytes], path: str, *, keep: bool) -> File:
-    digest = hashlib.sha256()
-    size = 0
-    chunks: list[bytes] = []
-    while chunk := file.read(_CHUNK):
-        digest.update(chunk)
-        size += len(chunk)
-        if keep:
-            chunks.append(chunk)
-    content = b"".join(chunks) if keep else None
-    return File(path=path, size=size, digest=f"sha256:{digest.hexdigest()}", content=content)
+    def _hash(self, file: IO[bytes], path: str, *, keep: bool) -> File:
+        digest = hashlib.sha256()
+        size = 0
+        chunks: list[bytes] = []
+        feed = self.feed.get(path)
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+            size += len(chunk)
+            self.total += len(chunk)
+            if self.total > self.limits.total:
+                message = f"got more than {self.limits.total} bytes in all, expected fewer"
+                raise _LimitError(path, message)
+            if keep:
+                chunks.append(chunk)
+            if feed is not None:
+                feed(chunk)
+        content = b"".join(chunks) if keep else None
+        return File(path=path, size=size, digest=f"sha256:{digest.hexdigest()}", content=content)
 
 
 def _bad_names(files: list[File]) -> Iterator[Odd]:

@@ -9,20 +9,24 @@ Source: design, "Verification"; docs/reference/verification.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from evidence import consistency, publickey, timestamp
-from evidence.attestation import Predicate, parse_statement
-from evidence.canonical import DuplicateKeyError
+from evidence.attestation import Predicate
+from evidence.authenticity import UNKNOWN, Authenticity
+from evidence.closed_world import (
+    compare_attested,
+    compare_bag,
+    compare_manifests,
+    compare_tree,
+)
 from evidence.derivation import derive_again
-from evidence.envelope import Envelope, pae
-from evidence.errors import BadInputError, EvidenceError
+from evidence.errors import BadInputError
 from evidence.expectation import Expectation, answer
 from evidence.finding import Code, Finding
 from evidence.late import SIGNOFFS, TIMESTAMPS, Late, in_folder, is_late
@@ -30,33 +34,21 @@ from evidence.manifest import (
     ATTESTATION,
     BAG_INFO,
     BAGIT,
-    BAGIT_CONTENT,
-    PAYLOAD,
     PAYLOAD_MANIFEST,
     PUBLIC_KEY,
     TAG_MANIFEST,
-    ManifestError,
-    parse_manifest,
-    payload_oxum,
 )
-from evidence.model import Digest, Result, Run
+from evidence.model import Result, Run
 from evidence.reviewers import Policy, Review, review
 from evidence.signoff import Subject
-from evidence.tree import LARGEST_KEPT, File, Oddity, Tree, read_tree
+from evidence.tree import LIMITS, File, Limits, Tree, read_tree
 
-UNKNOWN = "unknown"
+__all__ = ["REPORT", "UNKNOWN", "Verification", "verify"]
+
 REPORT = "data/report.html"
 
 _KEPT = (ATTESTATION, PUBLIC_KEY, BAGIT, BAG_INFO, PAYLOAD_MANIFEST, TAG_MANIFEST)
 _OF_A_FILE = (Code.FILE_MISSING, Code.FILE_UNLISTED, Code.DIGEST_MISMATCH, Code.KEY_MISMATCH)
-_CODES: Mapping[Oddity, Code] = {
-    "link": Code.LINK,
-    "special": Code.SPECIAL_FILE,
-    "empty-folder": Code.EMPTY_FOLDER,
-    "name": Code.BAD_NAME,
-    "lookalike": Code.LOOKALIKE,
-    "unreadable": Code.UNREADABLE,
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,9 +61,9 @@ class Verification:
     that the bundle is whole, and not who made it."""
     predicate: Predicate | None
     """What was attested; None unless the signature over it holds."""
-    review: Review
+    review: Review = field(default_factory=Review)
     """What the sign-offs come to."""
-    stamped: timestamp.Stamped
+    stamped: timestamp.Stamped = field(default_factory=timestamp.Stamped)
     """What the timestamps come to."""
 
     @property
@@ -93,12 +85,13 @@ def verify(
     policy: Policy | None = None,
     timestamp_ca: bytes | None = None,
     now: datetime | None = None,
+    limits: Limits = LIMITS,
 ) -> Verification:
     """Verify a bundle as a closed world and report all that is wrong, not only the first.
 
     0. The bundle is a folder, and the key that was given is one.
     1. Every file is read once; links, special files, empty folders, unsafe names and look-alikes
-       are findings.
+       are findings. Past a limit nothing more is read, and no other step is taken.
     2. The attestation is the one spelling of an envelope with one signature.
     3. The signature over what was read holds: by the key given, or by the bundle's own.
     4. The statement is ours, in its one spelling, over both manifests.
@@ -121,6 +114,7 @@ def verify(
         timestamp_ca: certificates (PEM) of the authority that must have stamped the bundle, from
             outside it; without them timestamps are read and nobody is believed.
         now: the present moment, against which ages are held; the clock's by default.
+        limits: how much is read.
 
     Raises:
         BadInputError: the bundle is no folder, or the key is none.
@@ -134,19 +128,28 @@ def verify(
         )
     given = publickey.load_public_key(key, name="--key") if key is not None else None
     # 1
-    late = Late()
-    tree = read_tree(bundle, keep=lambda path: late.limit(path) or _limit(path))
+    late, journal = Late(), consistency.JournalReader(limits.kept)
+    tree = read_tree(
+        bundle,
+        keep=lambda path: late.limit(path) or _limit(path, limits),
+        feed={consistency.JOURNAL: journal.feed},
+        limits=limits,
+    )
     files = {file.path: file for file in tree.files if not is_late(file.path)}
-    findings = [*_oddities(tree)]
+    findings = [*compare_tree(tree)]
+    if not tree.complete:
+        return Verification(findings=_once(findings), signer=UNKNOWN, predicate=None)
     # 2, 3, 4
-    attestation = _Attestation(files, given)
+    attestation = Authenticity(files, given)
     findings += attestation.findings
-    # 5, 6, 7
-    findings += _closed_world(files, attestation.claimed)
-    findings += _manifests(files)
-    findings += _bag(files)
+    # 5
+    findings += compare_attested(files, attestation.claimed)
+    # 6
+    findings += compare_manifests(files)
+    # 7
+    findings += compare_bag(files)
     # 8
-    contents = consistency.read(files)
+    contents = consistency.read(files, journal)
     findings += consistency.compare(contents, files, attestation.claimed, given)
     # 9
     findings += derive_again(contents, files, attestation.claimed)
@@ -175,165 +178,8 @@ def verify(
     )
 
 
-class _Attestation:
-    """Steps 2 to 4: what was claimed, what of it can be trusted, and by whose key."""
-
-    def __init__(self, files: Mapping[str, File], given: Ed25519PublicKey | None) -> None:
-        self.findings: list[Finding] = []
-        self.claimed: Predicate | None = None
-        self.trusted: Predicate | None = None
-        self.signer = UNKNOWN
-        envelope = self._envelope(files)
-        own = self._own_key(files)
-        if envelope is not None:
-            signed = self._signature(envelope, given, own)
-            self._statement(envelope, given or own, trusted=signed)
-            if signed and given is not None and own is not None:
-                self._compare_keyid(publickey.keyid(own), publickey.keyid(given), path=PUBLIC_KEY)
-
-    def _add(self, code: Code, path: str, message: str) -> None:
-        self.findings.append(Finding(code=code, path=path, message=message))
-
-    def _envelope(self, files: Mapping[str, File]) -> Envelope | None:
-        file = files.get(ATTESTATION)
-        if file is None or file.content is None:
-            self._add(Code.ATTESTATION_MISSING, ATTESTATION, "no attestation, nothing is vouched")
-            return None
-        try:
-            return Envelope.from_bytes(file.content)
-        except DuplicateKeyError as error:
-            self._add(Code.JSON_DUPLICATE_KEY, ATTESTATION, str(error))
-        except EvidenceError as error:
-            self._add(Code.ATTESTATION_MALFORMED, ATTESTATION, str(error))
-        return None
-
-    def _own_key(self, files: Mapping[str, File]) -> Ed25519PublicKey | None:
-        file = files.get(PUBLIC_KEY)
-        content = (file.content if file else None) or b""
-        try:
-            key = publickey.load_public_key(content, name=PUBLIC_KEY)
-        except BadInputError as error:
-            self._add(Code.KEY_UNREADABLE, PUBLIC_KEY, str(error).removeprefix(f"{PUBLIC_KEY}: "))
-            return None
-        if publickey.to_pem(key) != content:
-            self._add(Code.KEY_UNREADABLE, PUBLIC_KEY, "got another spelling, expected plain PEM")
-        return key
-
-    def _signature(
-        self, envelope: Envelope, given: Ed25519PublicKey | None, own: Ed25519PublicKey | None
-    ) -> bool:
-        key = given or own
-        if key is None:
-            self._add(Code.SIGNATURE_INVALID, ATTESTATION, "no key to check the signature with")
-            return False
-        if _holds(envelope, key):
-            self.signer = publickey.keyid(given) if given else UNKNOWN
-            return True
-        if own is not None and _holds(envelope, own):
-            message = f"signed by {publickey.keyid(own)}, expected {publickey.keyid(key)}"
-            self._add(Code.WRONG_SIGNER, ATTESTATION, message)
-        else:
-            self._add(Code.SIGNATURE_INVALID, ATTESTATION, "the signature does not hold")
-        return False
-
-    def _statement(
-        self, envelope: Envelope, key: Ed25519PublicKey | None, *, trusted: bool
-    ) -> None:
-        try:
-            self.claimed = parse_statement(envelope.payload)
-        except DuplicateKeyError as error:
-            self._add(Code.JSON_DUPLICATE_KEY, ATTESTATION, str(error))
-        except EvidenceError as error:
-            self._add(Code.ATTESTATION_MALFORMED, ATTESTATION, str(error))
-        if not trusted or self.claimed is None or key is None:
-            return
-        self.trusted = self.claimed
-        for keyid in (envelope.keyid, self.claimed.key.keyid):
-            self._compare_keyid(keyid, publickey.keyid(key))
-
-    def _compare_keyid(self, got: Digest, expected: Digest, *, path: str = ATTESTATION) -> None:
-        if got != expected:
-            message = f"key id: got {got}, expected {expected}, the key that signed"
-            self._add(Code.KEY_MISMATCH, path, message)
-
-
-def _holds(envelope: Envelope, key: Ed25519PublicKey) -> bool:
-    try:
-        key.verify(envelope.signature, pae(envelope.payload))
-    except InvalidSignature:
-        return False
-    return True
-
-
-def _oddities(tree: Tree) -> Iterator[Finding]:
-    for odd in tree.odd:
-        yield Finding(code=_CODES[odd.kind], path=odd.path, message=odd.message)
-
-
-def _closed_world(files: Mapping[str, File], predicate: Predicate | None) -> Iterator[Finding]:
-    if predicate is None:
-        return
-    listed = {file.path: file for file in predicate.files}
-    for path, expected in listed.items():
-        got = files.get(path)
-        if got is None:
-            yield Finding(code=Code.FILE_MISSING, path=path, message="attested, but missing")
-            continue
-        if got.size != expected.size:
-            message = f"got {got.size} bytes, expected {expected.size}"
-            yield Finding(code=Code.SIZE_MISMATCH, path=path, message=message)
-        yield from _digest(got, expected.digest)
-    for path in files.keys() - listed.keys() - {ATTESTATION}:
-        yield Finding(code=Code.FILE_UNLISTED, path=path, message="there, but not attested")
-
-
-def _manifests(files: Mapping[str, File]) -> Iterator[Finding]:
-    tags = {path for path in files if not path.startswith(PAYLOAD)} - {TAG_MANIFEST, ATTESTATION}
-    payload = {path for path in files if path.startswith(PAYLOAD)}
-    yield from _manifest(files, PAYLOAD_MANIFEST, payload)
-    yield from _manifest(files, TAG_MANIFEST, tags)
-
-
-def _manifest(files: Mapping[str, File], name: str, expected: set[str]) -> Iterator[Finding]:
-    file = files.get(name)
-    if file is None or file.content is None:
-        yield Finding(code=Code.FILE_MISSING, path=name, message="the manifest is missing")
-        return
-    try:
-        listed = parse_manifest(file.content)
-    except ManifestError as error:
-        yield Finding(code=Code.MANIFEST_MALFORMED, path=name, message=str(error))
-        return
-    for path in listed.keys() - expected:
-        code = Code.MANIFEST_MISMATCH if path in files else Code.FILE_MISSING
-        yield Finding(code=code, path=path, message=f"{name} lists it")
-    for path in expected - listed.keys():
-        yield Finding(code=Code.FILE_UNLISTED, path=path, message=f"{name} does not list it")
-    for path in listed.keys() & expected:
-        yield from _digest(files[path], listed[path])
-
-
-def _digest(got: File, expected: Digest) -> Iterator[Finding]:
-    if got.digest != expected:
-        message = f"got {got.digest}, expected {expected}"
-        yield Finding(code=Code.DIGEST_MISMATCH, path=got.path, message=message)
-
-
-def _bag(files: Mapping[str, File]) -> Iterator[Finding]:
-    bagit = files.get(BAGIT)
-    if bagit is None or bagit.content != BAGIT_CONTENT:
-        yield Finding(
-            code=Code.BAG_MALFORMED, path=BAGIT, message="not the declaration of BagIt 1.0"
-        )
-    info = files.get(BAG_INFO)
-    line = f"Payload-Oxum: {payload_oxum(files.values())}".encode("ascii")
-    if info is None or line not in (info.content or b"").splitlines():
-        message = f"got another payload, expected {line.decode('ascii')!r}"
-        yield Finding(code=Code.BAG_MALFORMED, path=BAG_INFO, message=message)
-
-
-def _limit(path: str) -> int:
-    return LARGEST_KEPT if path in _KEPT or consistency.is_read(path) else 0
+def _limit(path: str, limits: Limits) -> int:
+    return limits.kept if path in _KEPT or consistency.is_read(path) else 0
 
 
 def _subject(files: Mapping[str, File], trusted: Predicate | None, run: Run | None) -> Subject:

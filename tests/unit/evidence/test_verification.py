@@ -14,6 +14,7 @@ from evidence.expectation import Expectation
 from evidence.finding import Code
 from evidence.model import Result
 from evidence.signing import RunKey
+from evidence.tree import Limits
 from evidence.verification import UNKNOWN, verify
 from tests.sample import sealed
 
@@ -199,6 +200,53 @@ def test_verify_opens_no_link_that_was_swapped_in_after_the_look(
     monkeypatch.setattr("evidence.tree.os.lstat", lambda *_, **__: status)
     found = {f.path: f for f in verify(bundle).findings if f.code is Code.UNREADABLE}
     assert "symbolic links" in found["data/tests/junit.xml"].message
+
+
+@pytest.mark.parametrize(
+    ("limits", "path", "message"),
+    [
+        pytest.param(Limits(entries=20), ".", "more than 20 files and folders", id="entries"),
+        pytest.param(Limits(total=5000), None, "more than 5000 bytes in all", id="total"),
+    ],
+)
+def test_verify_stops_reading_past_a_limit(
+    bundle: Path, limits: Limits, path: str | None, message: str
+) -> None:
+    """What is too much to read is one finding, and nothing is trusted of what was read."""
+    found = verify(bundle, limits=limits)
+    assert [finding.code for finding in found.findings] == ["LIMIT_EXCEEDED"]
+    assert message in found.findings[0].message
+    assert path in (None, found.findings[0].path)
+    assert found.predicate is None
+
+
+def test_verify_stops_at_folders_within_folders(bundle: Path) -> None:
+    """A chain of folders that is deeper than any bundle's is not followed to its end."""
+    (bundle / "data" / Path(*["d"] * 40)).mkdir(parents=True)
+    found = verify(bundle)
+    assert codes(found) == {("LIMIT_EXCEEDED", "/".join(["data", *["d"] * 32]))}
+
+
+def test_verify_says_which_files_are_too_large_to_be_read(bundle: Path) -> None:
+    """A file that would have to be kept and is too large is not half understood."""
+    found = verify(bundle, limits=Limits(kept=300)).findings
+    said = {finding.path for finding in found if finding.message == "too large to be read"}
+    assert said >= {
+        ATTESTATION,
+        "manifest-sha256.txt",
+        "data/run.json",
+        "data/proofs/RLS-01/drop-policy.json",
+    }
+
+
+def test_verify_reads_a_journal_in_pieces(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines that fall into two pieces are whole, and one that never ends is said."""
+    monkeypatch.setattr("evidence.tree._CHUNK", 7)
+    assert verify(bundle).ok
+    journal = bundle / "data/journal.jsonl"
+    journal.write_bytes(b"x" * 3000)
+    said = [f.message for f in verify(bundle, limits=Limits(kept=2000)).findings]
+    assert "line 1: too long to be read" in said
 
 
 # --- the verdict, and bad input ----------------------------------------------------------------
