@@ -48,6 +48,15 @@ def gate_matrices(run: Run) -> tuple[GateMatrix, ...]:
     )
 
 
+def matrix_line(matrix: GateMatrix) -> str:
+    """Return what a matrix shows, in one line."""
+    redundant = ", ".join(matrix.redundant) or "none"
+    return (
+        f"gate {matrix.gate}: {len(matrix.seen_by_one)} of {len(matrix.rows)} falsifiers are seen "
+        f"by one check alone; checks that see nothing that no other sees: {redundant}"
+    )
+
+
 def _matrix(gate: str, cells: tuple[Cell, ...], run: Run) -> GateMatrix:
     met = {cell.criterion for cell in cells}
     order = {verdict.id: place for place, verdict in enumerate(run.criteria)}

@@ -423,6 +423,8 @@ class Bindings(Value):
     nonce: str
     previous: Digest | None = None
     """Digest of the attestation of the bundle before this one."""
+    renderer: Digest | None = None
+    """Digest of what rendered report.html: templates, style, source, and their libraries."""
 
 
 class EnvironmentReport(Value):

@@ -31,6 +31,7 @@ from evidence.manifest import (
 )
 from evidence.model import Observation, Record, Run, Waiver
 from evidence.reports import exports, html
+from evidence.reports.quotation import Captures
 from evidence.signing import RunKey
 from evidence.tree import File, read_tree
 from evidence.waiver import format_waivers
@@ -100,12 +101,13 @@ def _seal(
     records = read_journal([staging / consistency.JOURNAL])
     _refuse_other_verdicts(run, catalogue, records, waivers)
     # 2
+    sealed = max(clock(), run.ended)  # a clock that was set back in between
     _write_all(staging, {consistency.WAIVERS: format_waivers(waivers)})
-    _write_reports(staging, run, catalogue, records, key)
+    signer = html.Signer(keyid=key.keyid, ephemeral=key.is_ephemeral, sealed=sealed)
+    _write_reports(staging, run, catalogue, records, signer)
     # 3
     payload = _payload(staging, records)
     # 4
-    sealed = max(clock(), run.ended)  # a clock that was set back in between
     files = list(payload.values())
     own = bag_files(run, files, public_pem=key.public_pem, sealed=sealed)
     tags = _write_all(staging, {PAYLOAD_MANIFEST: format_manifest(files)})
@@ -154,14 +156,10 @@ def _write_reports(
     run: Run,
     catalogue: Catalogue,
     records: tuple[Record, ...],
-    key: RunKey,
+    signer: html.Signer,
 ) -> None:
-    report = html.render(
-        run,
-        records=records,
-        captures_root=staging / "data",
-        vouched_by=None if key.is_ephemeral else key.keyid,
-    )
+    captures = Captures(staging / "data")
+    report = html.render(run, records=records, captures=captures, signer=signer)
     run_json = run.model_dump_json(by_alias=True, indent=2) + "\n"
     (staging / exports.FOLDER).mkdir()
     _write_all(

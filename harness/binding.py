@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from evidence.model import Bindings
+from evidence.reports.renderer import renderer_digest
 from harness.sut import Sut
 
 RECORDED = ("gateproof", "celery", "kombu", "sqlalchemy", "psycopg", "psycopg2-binary", "pytest")
@@ -38,6 +39,7 @@ def bind(sut: Sut, *, previous: Path, images: Mapping[str, str]) -> Bindings:
         images=dict(images),
         nonce=secrets.token_hex(16),
         previous=_digest(attestation) if attestation.is_file() else None,
+        renderer=renderer_digest(),
     )
 
 

@@ -94,7 +94,7 @@ def of_gate(run: Run, gate: str) -> tuple[Verdict, ...]:
 
 def open_verdicts(run: Run) -> tuple[Verdict, ...]:
     """Return the verdicts that somebody has to look at: all but clean passes."""
-    return tuple(verdict for verdict in run.criteria if _is_open(verdict))
+    return tuple(verdict for verdict in run.criteria if is_open(verdict))
 
 
 def obstacles(run: Run) -> tuple[str, ...]:
@@ -109,7 +109,8 @@ def obstacles(run: Run) -> tuple[str, ...]:
     return tuple(reasons)
 
 
-def _is_open(verdict: Verdict) -> bool:
+def is_open(verdict: Verdict) -> bool:
+    """Say whether somebody has to look at a verdict: it is no clean pass, and was asked for."""
     if verdict.outcome is Outcome.PASS:
         return verdict.falsification is not Falsification.PROVEN
     return verdict.outcome not in (Outcome.NOTAPPLICABLE, Outcome.NOTSELECTED)

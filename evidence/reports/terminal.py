@@ -13,7 +13,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from evidence.matrix import GateMatrix, gate_matrices
+from evidence.matrix import gate_matrices, matrix_line
 from evidence.model import (
     CellResult,
     Disposition,
@@ -146,15 +146,6 @@ def matrix_tables(run: Run) -> tuple[Table | Text, ...]:
             table.add_row(Text(name), *map(Text, marks))
         told += [table, Text(matrix_line(matrix))]
     return tuple(told)
-
-
-def matrix_line(matrix: GateMatrix) -> str:
-    """Return what a matrix shows, in one line."""
-    redundant = ", ".join(matrix.redundant) or "none"
-    return (
-        f"gate {matrix.gate}: {len(matrix.seen_by_one)} of {len(matrix.rows)} falsifiers are seen "
-        f"by one check alone; checks that see nothing that no other sees: {redundant}"
-    )
 
 
 def gate_lines(run: Run) -> tuple[Text, ...]:

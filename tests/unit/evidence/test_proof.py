@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from evidence.matrix import gate_matrices
+from evidence.matrix import gate_matrices, matrix_line
 from evidence.model import Cell, CellEvent, CellResult, Run, SelfProofEvent
 from evidence.proof import SPECIMENS, judge_cell, judge_cells, judge_self_proof
-from evidence.reports.terminal import matrix_line, matrix_tables
+from evidence.reports.terminal import matrix_tables
 
 STORY: dict[str, Any] = {
     "writer": "main",

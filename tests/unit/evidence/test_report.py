@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from dataclasses import replace
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from io import StringIO
 from pathlib import Path
@@ -26,10 +28,23 @@ from evidence.model import (
     Verdict,
 )
 from evidence.reports.gaps import columns, gate_rows, obstacles, total_row
-from evidence.reports.html import ALL_EXCERPTS, EXCERPT, render
+from evidence.reports.html import DETAILS, Detail, Signer
+from evidence.reports.html import render as render_page
+from evidence.reports.quotation import LARGEST, Captures
 from evidence.reports.terminal import gate_lines, gate_table
 
 MARKUP = "<img src=x onerror=alert(1)><script>alert(1)</script>&amp;\"'"
+
+
+KEY = "sha256:" + "a" * 64
+NOBODY = Signer(keyid=KEY, ephemeral=True, sealed=datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC))
+
+
+def render(
+    run: Run, *, records: tuple[Record, ...], captures_root: Path, signer: Signer = NOBODY
+) -> bytes:
+    """Render with what a test need not name."""
+    return render_page(run, records=records, captures=Captures(captures_root), signer=signer)
 
 
 class Page(HTMLParser):
@@ -47,7 +62,7 @@ class Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Keep the tag with what matters of its attributes."""
         found = dict(attrs)
-        if tag in ("td", "th", "dt", "dd", "p", "pre"):
+        if tag in ("td", "th", "dt", "dd", "p", "pre", "h1", "h2", "li", "b", "summary"):
             self.words.append(" ")
         self.tags.append(tag)
         self.attributes.update(found)
@@ -110,12 +125,13 @@ def test_page_shows_waivers_and_redactions(
 def test_page_says_what_it_covers(run: Run, records: tuple[Record, ...], data: Path) -> None:
     """Verdict, commit, state of the tree, environment and why, times and digests."""
     text = Page(render(run, records=records, captures_root=data)).text
-    assert text.index("Blocked") < text.index("What this covers") < text.index("Gates Gate")
+    order = ("Blocked", "Commit", "stands in the way Gates", "Gates Gate", "Gap matrix What")
+    assert sorted(order, key=text.index) == list(order)
     for words in (
-        "c" * 40,
-        "clean, tree",
-        "embedded: no Docker engine answers",
-        "2026-03-01 12:00:20 UTC, after 20.0 s",
+        f"{'c' * 40}, tree clean",
+        "embedded (no Docker engine answers): PostgreSQL 18.4",
+        "Sealed 2026-03-01 12:00:30 UTC, by the signer's clock",
+        "20.0 s from 2026-03-01 12:00:00 UTC to 2026-03-01 12:00:20 UTC",
         run.catalogue_digest,
         "RLS-02 fail, gate_violation: tenant A: got 5 rows, expected 3",
     ):
@@ -123,24 +139,25 @@ def test_page_says_what_it_covers(run: Run, records: tuple[Record, ...], data: P
 
 
 @pytest.mark.parametrize(
-    ("vouched_by", "present", "absent"),
+    ("signer", "present", "absent"),
     [
-        (None, "Integrity only: nobody vouches for it.", "Signed with a key"),
-        ("sha256:abc", "Signed with a key that was given to the run: sha256:abc", "nobody"),
+        (NOBODY, "Nobody vouches for it: integrity only.", "given to the run"),
+        (replace(NOBODY, ephemeral=False), f"key {KEY}, which was given to the run", "Nobody"),
     ],
+    ids=["ephemeral", "given"],
 )
 def test_page_says_who_vouches(
     run: Run,
     records: tuple[Record, ...],
     data: Path,
-    vouched_by: str | None,
+    signer: Signer,
     present: str,
     absent: str,
 ) -> None:
     """An ephemeral key and a given one read differently."""
-    content = render(run, records=records, captures_root=data, vouched_by=vouched_by)
-    assert present in Page(content).text
-    assert absent not in Page(content).text
+    text = Page(render(run, records=records, captures_root=data, signer=signer)).text
+    assert present in text
+    assert absent not in text
 
 
 def test_page_is_the_same_for_the_same_run(
@@ -173,12 +190,12 @@ def test_page_keeps_injected_markup_text(run: Run, records: tuple[Record, ...], 
         r.model_copy(update={"summary": MARKUP}) if isinstance(r, Observation) else r
         for r in records
     )
-    content = render(hostile, records=summaries, captures_root=data, vouched_by=MARKUP)
+    content = render(hostile, records=summaries, captures_root=data)
     page = Page(content)
     assert b"<script" not in content.lower()
     assert not {"script", "img"} & set(page.tags)
     assert not {name for name in page.attributes if name.startswith("on")}
-    assert page.text.count("onerror=alert(1)") >= 14
+    assert page.text.count("onerror=alert(1)") >= 12
     links = [link for link in page.links if link]
     assert all(link.startswith(("#", "./")) for link in links)
 
@@ -199,25 +216,30 @@ def test_page_allows_its_own_style_and_nothing_else(
 
 
 def test_page_cuts_long_captures(run: Run, records: tuple[Record, ...], data: Path) -> None:
-    """A capture longer than an excerpt is cut, and links to the whole."""
-    (data / run.criteria[0].captures[0]).write_text("y" * (EXCERPT + 1))
+    """Past its share a capture is cut, and links to the whole."""
+    (data / run.criteria[0].captures[0]).write_text("y" * (LARGEST + 1234))
     page = Page(render(run, records=records, captures_root=data))
-    assert "y" * EXCERPT in page.text
-    assert "y" * (EXCERPT + 1) not in page.text
-    assert "Cut here: the whole capture." in page.text
-    assert ALL_EXCERPTS < 15_000_000
+    assert "y" * LARGEST in page.text
+    assert "y" * (LARGEST + 1) not in page.text
+    assert "1,234 bytes more in the whole capture." in page.text
 
 
-def test_page_stops_quoting_captures_when_it_is_full(
+def test_page_quotes_less_when_it_would_be_too_large(
     run: Run, records: tuple[Record, ...], data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Past the room for all excerpts a capture is linked and not quoted."""
+    """Past its largest size it names captures and proofs, and quotes none; nothing is dropped."""
     first, second = (verdict.captures[0] for verdict in run.criteria[:2])
-    monkeypatch.setattr("evidence.reports.html.ALL_EXCERPTS", (data / first).stat().st_size)
+    whole = render(run, records=records, captures_root=data)
+    least = Detail(quoted=0, listed=0, proofs=False)
+    monkeypatch.setattr("evidence.reports.html.LARGEST_PAGE", len(whole) - 1)
+    monkeypatch.setattr("evidence.reports.html.DETAILS", (DETAILS[0], least))
     page = Page(render(run, records=records, captures_root=data))
-    assert "select count(*) from t;" in page.text
-    assert "GET /health" not in page.text
-    assert {f"./{first}", f"./{second}"} <= set(page.links)
+    assert "select count(*) from t;" in Page(whole).text
+    assert "select count(*) from t;" not in page.text
+    assert "DROP POLICY" not in page.text
+    assert {f"./{first}", f"./{second}", "./proofs/RLS-01/drop-policy.json"} <= set(page.links)
+    for verdict in run.criteria:
+        assert set(verdict.observations) <= set(page.text.split())
 
 
 def test_page_says_when_a_capture_is_missing(

@@ -1,0 +1,47 @@
+"""Which renderer made a page: a digest over all that a page's bytes depend on but its data.
+
+Owns the list of what rendering is made of; a test holds it against what is imported. A bundle
+records the digest, so that whoever has the same renderer can make the same bytes again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+from evidence.model import Digest
+
+PACKAGE = Path(__file__).parents[1]
+PARTS = (
+    "matrix.py",
+    "model.py",
+    "reports/gap_matrix.py",
+    "reports/gaps.py",
+    "reports/glossary.py",
+    "reports/html.py",
+    "reports/quotation.py",
+    "reports/timeline.py",
+    "rollup.py",
+    "templates/report-parts.html",
+    "templates/report.css",
+    "templates/report.html",
+)
+"""Files of this package, relative to it, in the order of the digest."""
+
+LIBRARIES = ("jinja2", "markupsafe")
+"""Whose versions decide how a template is filled in and escaped."""
+
+
+@cache
+def renderer_digest() -> Digest:
+    """Return the digest over names and contents of all parts, and the libraries' versions."""
+    digest = hashlib.sha256()
+    for name in PARTS:
+        content = (PACKAGE / name).read_bytes()
+        digest.update(f"{name} {len(content)}\n".encode())
+        digest.update(content)
+    for name in LIBRARIES:
+        digest.update(f"{name} {version(name)}\n".encode())
+    return f"sha256:{digest.hexdigest()}"
