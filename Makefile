@@ -19,6 +19,7 @@ test: $(SETUP)  ## run the tests of the project itself, tier by tier
 	$(BIN)/pytest tests/unit
 	$(BIN)/pytest tests/integration
 	$(BIN)/pytest tests/acceptance
+	$(BIN)/pytest tests/browser
 
 check: $(SETUP) docs workflows  ## ruff, mypy strict, import contracts, docs, workflows
 	$(BIN)/ruff check .
