@@ -45,7 +45,6 @@ class BringUp:
     sut: Sut
     recorder: Recorder
     ready_deadline_s: float
-    gates: str
     progress: Progress
     learn_secret: Callable[[str, str], None]
     """Told every password that is made up here, before it is used."""
@@ -65,7 +64,6 @@ class BringUp:
             recorder=self.recorder,
             logins=self.logins,
             ready_deadline_s=self.ready_deadline_s,
-            gates=self.gates,
             name_database=lambda: f"db{next(self._numbers)}",
         )
 
@@ -107,17 +105,20 @@ class BringUp:
         assert self._shared is not None
         return self._shared
 
-    def own_stack(self, *, own_server: bool = False, sut: Sut | None = None) -> Stack:
+    def own_stack(
+        self, *, own_server: bool = False, sut: Sut | None = None, warm: bool = False
+    ) -> Stack:
         """Make a stack for one check alone; the caller disposes of it.
 
         Args:
             own_server: whether it needs a server of its own, for roles and server settings.
             sut: the description of a copy of the system; by default the system itself.
+            warm: whether its processes may be forked, with the system's packages imported.
 
         """
         self.start()
         server = self._own_server() if own_server else self._running()
-        return self._new_stack(server, replace(self.around, sut=sut or self.sut))
+        return self._new_stack(server, replace(self.around, sut=sut or self.sut, warm=warm))
 
     def new_folder(self) -> Path:
         """Return a folder that is not there yet, which the system's processes can read."""

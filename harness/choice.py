@@ -37,13 +37,13 @@ def choose_environment(
             version=options.postgres_version,
             port=options.postgres_port,
             learn_secret=learn_secret,
+            warm=sut.worker.warm,
         )
     from harness.environments.containers import Containers
 
     return Containers(
         reason=reason,
         sut=sut,
-        gates=options.gates,
         postgres_image=options.postgres_image,
         image=options.system_image,
         port=options.postgres_port,

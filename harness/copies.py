@@ -72,7 +72,9 @@ class Copy:
     def stack(self) -> Stack:
         """The copy's stack."""
         if self._stack is None:
-            self._stack = self.bring_up.own_stack(own_server=self.own_server, sut=self.sut)
+            self._stack = self.bring_up.own_stack(
+                own_server=self.own_server, sut=self.sut, warm=True
+            )
         return self._stack
 
     @property
@@ -90,7 +92,7 @@ class Copy:
             env = {"PYTHONPATH": str(self.harness)}
             return probe.run(command, env=env, folder=self.harness)
         env = self.stack.worker_environment() if self.needs_stack else {}
-        probe = ProcessProbe(self.bring_up.recorder, environment.launcher)
+        probe = ProcessProbe(self.bring_up.recorder, environment.warm)
         return probe.run(command, env=env, folder=self.sut.folder)
 
     def restart(self) -> None:

@@ -22,6 +22,7 @@ from harness.environments.interface import (
     CanRestart,
     Completed,
     Environment,
+    Launcher,
     Login,
     Server,
     require,
@@ -37,7 +38,6 @@ from harness.sut import Sut
 from harness.wait import wait_until
 
 POOL_PREFORK, POOL_SOLO = "prefork", "solo"
-GATES_PLACEHOLDER = "{gates}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,9 +51,14 @@ class Surroundings:
     """Role to its login."""
     ready_deadline_s: float
     """How long a worker may take until it answers a ping, in seconds."""
-    gates: str
-    """The gates folder, for falsifiers that bring files."""
     name_database: Callable[[], str]
+    warm: bool = False
+    """Whether processes may be forked, with the system's packages imported."""
+
+    @property
+    def launcher(self) -> Launcher:
+        """Starts the system's commands."""
+        return self.environment.warm if self.warm else self.environment.launcher
 
 
 @dataclass
@@ -78,7 +83,7 @@ class Stack:
         self.recorder = self.around.recorder
         self.sql = SqlProbe(self.recorder, self.dsn)
         self.http = HttpProbe(self.recorder)
-        self.process = ProcessProbe(self.recorder, self.around.environment.launcher)
+        self.process = ProcessProbe(self.recorder, self.around.launcher)
         self._databases.append(self.database)
 
     # --- the database ------------------------------------------------------------------------
@@ -125,9 +130,7 @@ class Stack:
             name: self.inner_dsn(how.role, form=form, database=database)
             for name, form in how.dsn.items()
         }
-        return self.process.run(
-            command, env={**env, **self._resolved_settings()}, folder=self.sut.folder
-        )
+        return self.process.run(command, env={**env, **self.settings}, folder=self.sut.folder)
 
     def rebuild(self) -> None:
         """Make the database anew, by the migrations as they stand now in the system's folder.
@@ -172,7 +175,7 @@ class Stack:
         key = tuple(sorted((env or {}).items()))
         if key not in self._publishers:
             command = [sys.executable, "-c", CLIENT.read_text(encoding="utf-8")]
-            conversation = self.around.environment.launcher.converse(
+            conversation = self.around.launcher.converse(
                 [*command, self.sut.celery.app],
                 env=self.worker_environment(env),
                 folder=self.sut.folder,
@@ -186,7 +189,7 @@ class Stack:
         """Return the environment of a worker or publisher: DSNs, fixed variables, settings."""
         how = self.sut.worker
         dsns = {name: self.inner_dsn(how.role, form=form) for name, form in how.dsn.items()}
-        return {**dsns, **how.env, **(env or {}), **self._resolved_settings()}
+        return {**dsns, **how.env, **(env or {}), **self.settings}
 
     def start_worker(
         self,
@@ -210,7 +213,7 @@ class Stack:
 
         """
         how = self.sut.worker
-        launcher = self.around.environment.launcher
+        launcher = self.around.launcher
         port = beside.port if beside else launcher.free_port()
         chosen = tuple(queues or self.sut.queues)
         pool = pool or how.pool
@@ -387,12 +390,6 @@ class Stack:
             known = ", ".join(self.around.logins)
             raise HarnessError(f"role: got {role}, expected one of {known}")
         return self.around.logins[role]
-
-    def _resolved_settings(self) -> dict[str, str]:
-        return {
-            name: value.replace(GATES_PLACEHOLDER, self.around.gates)
-            for name, value in self.settings.items()
-        }
 
 
 # --- databases -------------------------------------------------------------------------------

@@ -124,6 +124,10 @@ class WorkerSection(Section):
     """Pool that a worker runs unless a check asks for another."""
     concurrency: Annotated[int, Field(ge=1)]
     """Children or threads unless a check asks for another number."""
+    warm: Words = ()
+    """Modules of packages, none of the system's own, that the processes of proofs find imported:
+    they are forked then, and not started cold. Importing them must start no thread and read no
+    setting. None, and every process is started cold."""
     stop_signal: Annotated[str, Field(pattern=r"^SIG[A-Z0-9]+$")]
     """The signal of a warm shutdown."""
     role: str

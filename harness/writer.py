@@ -123,7 +123,6 @@ class Writer:
             sut=sut,
             recorder=recorder,
             ready_deadline_s=options.ready_deadline_s,
-            gates=str(options.gates),
             progress=progress,
             learn_secret=learn_secret,
         )

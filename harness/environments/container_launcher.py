@@ -5,8 +5,8 @@ in one container of the same image, the bench: to start a container takes about 
 start a process in one a tenth.
 
 What a command names is translated: the harness's interpreter stands for the image's, the system's
-folder for its folder in the image. The gates folder, the folder for copies of files, and folders of
-the temporary directory that a variable names, are mounted where they are, to be read only.
+folder for its folder in the image. The folder for copies of files, and folders of the temporary
+directory that a variable names, are mounted where they are, to be read only.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import json
 import os
 import socket
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -85,10 +85,6 @@ class ContainerProcess:
     def output(self) -> str:
         """Return everything that it printed so far, both streams in order."""
         return self._output.read_text(encoding="utf-8", errors="replace")
-
-    def environment(self) -> Mapping[str, str]:
-        """Return its environment variables as the kernel has them."""
-        return dict(self._look()["environment"])
 
     def children(self) -> tuple[int, ...]:
         """Return the ids of its direct children."""

@@ -11,7 +11,6 @@ import platform
 import secrets
 import shutil
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from evidence.model import EnvironmentReport
@@ -33,7 +32,6 @@ class Containers:
     Args:
         reason: why this environment was chosen.
         sut: the system, for its image.
-        gates: the gates folder, which falsifiers bring files from.
         postgres_image: PostgreSQL's image.
         image: a ready image of the system; None builds it.
         port: of this machine's loopback, for the first server; 0 takes a free one.
@@ -46,7 +44,6 @@ class Containers:
         *,
         reason: str,
         sut: Sut,
-        gates: Path,
         postgres_image: str,
         image: str | None = None,
         port: int = 0,
@@ -54,7 +51,6 @@ class Containers:
     ) -> None:
         self._reason = reason
         self._sut = sut
-        self._gates = gates
         self._postgres_image = postgres_image
         self._system_image = image
         self._port = port
@@ -79,6 +75,11 @@ class Containers:
     def images(self) -> Mapping[str, str]:
         """Name to digest of every image that was used."""
         return dict(self._images)
+
+    @property
+    def warm(self) -> Launcher:
+        """Return the same launcher: what is forked in a container would share it."""
+        return self.launcher
 
     @property
     def launcher(self) -> Launcher:
@@ -168,7 +169,7 @@ class Containers:
             root=self._sut.folder,
             folder=how.folder if how else str(image.attrs["Config"].get("WorkingDir") or "/"),
             python=how.python if how else "python",
-            shown=(self._gates, self.files),
+            shown=(self.files,),
             output=self.folder / "out",
         )
         self._python = launcher.python_version()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import secrets
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from evidence.model import EnvironmentReport
 from harness.environments.interface import Launcher, Server
@@ -34,6 +34,7 @@ class Embedded:
         version: PostgreSQL's major version, ``16`` or ``18``.
         port: where the first server listens; 0 takes a free one.
         learn_secret: told every password that is made up here, before it is used.
+        warm: packages that processes of proofs find imported.
 
     """
 
@@ -44,6 +45,7 @@ class Embedded:
         version: str = DEFAULT_VERSION,
         port: int = 0,
         learn_secret: Callable[[str, str], None],
+        warm: Sequence[str] = (),
     ) -> None:
         self._reason = reason
         self._version = version
@@ -58,7 +60,9 @@ class Embedded:
         self.files = self.folder / "files"
         """Copies of the system's files."""
         self.files.mkdir(mode=0o755)
-        self.launcher = LocalLauncher(self.folder / "out", label={LABEL: str(self.folder)})
+        label = {LABEL: str(self.folder)}
+        self.launcher = LocalLauncher(self.folder / "out", label=label)
+        self.warm = LocalLauncher(self.folder / "out", label=label, warm=warm, prefix="warm-")
         self._servers: list[PostgresServer] = []
         self._installation: Installation | None = None
 
@@ -103,6 +107,7 @@ class Embedded:
         if self._lock.closed:
             return
         self.launcher.dispose()
+        self.warm.dispose()
         for server in self._servers:
             server.stop()
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -119,9 +119,6 @@ class Process(Protocol):
     def output(self) -> str:
         """Return everything that it printed so far, both streams in order."""
 
-    def environment(self) -> Mapping[str, str]:
-        """Return its environment variables as the process has them."""
-
     def dispose(self) -> None:
         """End it, whatever it does, and forget it."""
 
@@ -224,6 +221,10 @@ class Environment(Protocol):
     @property
     def launcher(self) -> Launcher:
         """Starts the system's commands."""
+
+    @property
+    def warm(self) -> Launcher:
+        """Starts the same for proofs, which may be forked where that is quicker."""
 
     @property
     def machine(self) -> Launcher:

@@ -1,8 +1,8 @@
 """Looks at the first process of a container from inside: handed over as source text.
 
 Runs in the system's interpreter and imports nothing of the harness. Tells everything at once, since
-a call into a container is dear: the process's environment, its direct children, and both ends of
-the TCP connections that it and its children hold.
+a call into a container is dear: the process's direct children, and both ends of the TCP
+connections that it and its children hold.
 """
 
 import json
@@ -71,9 +71,7 @@ def sockets(held: set[str]) -> list[tuple[tuple[str, int], tuple[str, int]]]:
 def look() -> dict[str, Any]:
     """Return everything at once."""
     parent_of = parents()
-    variables = read(PROC / str(FIRST) / "environ").decode("utf-8", "replace").split("\0")
     return {
-        "environment": dict(one.split("=", 1) for one in variables if "=" in one),
         "children": sorted(pid for pid, parent in parent_of.items() if parent == FIRST),
         "sockets": sockets(descriptors(family(parent_of))),
     }

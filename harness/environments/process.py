@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 import psutil
 
+from harness.environments.fork_server import ForkServer, may_fork
 from harness.environments.interface import Completed, Conversation, Process
 from harness.environments.postgres import LOOPBACK, free_port, runs
 from harness.errors import HarnessError
@@ -30,23 +31,76 @@ def base_environment() -> dict[str, str]:
     return {name: os.environ[name] for name in INHERITED if name in os.environ}
 
 
+class Child(Protocol):
+    """What is used of `subprocess.Popen`."""
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+
+    def poll(self) -> int | None:
+        """Return its exit status; None while it runs."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end; past the time `subprocess.TimeoutExpired` is raised."""
+
+    def send_signal(self, sig: int) -> None:
+        """Send a signal."""
+
+    def kill(self) -> None:
+        """End it with SIGKILL."""
+
+
+class Start(Protocol):
+    """Starts a process in a session of its own, with a whole environment and three streams."""
+
+    def __call__(
+        self,
+        command: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        folder: Path,
+        streams: tuple[int, int, int],
+    ) -> Child:
+        """Start it; the caller closes its descriptors of the streams."""
+
+
+def start_cold(
+    command: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    folder: Path,
+    streams: tuple[int, int, int],
+) -> Child:
+    """Start a process as everybody does."""
+    stdin, stdout, stderr = streams
+    return subprocess.Popen(
+        command,
+        cwd=folder,
+        env=env,
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+        start_new_session=True,
+    )
+
+
 class ChildProcess:
     """A process that goes on, its output kept in a file."""
 
     def __init__(
-        self, command: Sequence[str], *, env: Mapping[str, str], folder: Path, output: Path
+        self,
+        start: Start,
+        command: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        folder: Path,
+        output: Path,
     ) -> None:
         self._output = output
-        with output.open("ab") as stream:
-            self._child = subprocess.Popen(
-                command,
-                cwd=folder,
-                env={**base_environment(), **env},
-                stdin=subprocess.DEVNULL,
-                stdout=stream,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        with output.open("ab") as stream, Path(os.devnull).open("rb") as nothing:
+            streams = nothing.fileno(), stream.fileno(), stream.fileno()
+            self._child = start(command, env=env, folder=folder, streams=streams)
 
     @property
     def pid(self) -> int:
@@ -65,10 +119,6 @@ class ChildProcess:
     def output(self) -> str:
         """Return everything that it printed so far."""
         return self._output.read_text(encoding="utf-8", errors="replace")
-
-    def environment(self) -> Mapping[str, str]:
-        """Return its environment variables as the kernel has them."""
-        return dict(psutil.Process(self.pid).environ())
 
     def children(self) -> tuple[int, ...]:
         """Return the ids of its direct children."""
@@ -127,7 +177,7 @@ class ChildProcess:
         self._child.wait()
         # Whoever adopts the orphans may take seconds to reap them; they do nothing by then.
         wait_until(
-            lambda: not any(runs(process) for process in family[1:]),
+            lambda: not any(runs(process) for process in family if process.pid != self.pid),
             deadline_s=STOP_DEADLINE_S,
             interval_s=0.005,
         )
@@ -158,33 +208,24 @@ class PipedProcess:
     """A process that is spoken to over its standard streams."""
 
     def __init__(
-        self, command: Sequence[str], *, env: Mapping[str, str], folder: Path, complaint: Path
+        self,
+        start: Start,
+        command: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        folder: Path,
+        complaint: Path,
     ) -> None:
         self._complaint = complaint
-        with complaint.open("ab") as stream:
-            self._child = subprocess.Popen(
-                command,
-                cwd=folder,
-                env={**base_environment(), **env},
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=stream,
-                text=True,
-                encoding="utf-8",
-                start_new_session=True,
-            )
-
-    @property
-    def stdin(self) -> IO[str]:
+        hears, ours = os.pipe()
+        theirs, says = os.pipe()
+        self.stdin: IO[str] = os.fdopen(ours, "w", encoding="utf-8")
         """Lines to it."""
-        assert self._child.stdin is not None
-        return self._child.stdin
-
-    @property
-    def stdout(self) -> IO[str]:
+        self.stdout: IO[str] = os.fdopen(theirs, encoding="utf-8")
         """Lines from it."""
-        assert self._child.stdout is not None
-        return self._child.stdout
+        with complaint.open("ab") as stream, os.fdopen(hears, "rb"), os.fdopen(says, "wb"):
+            streams = hears, says, stream.fileno()
+            self._child = start(command, env=env, folder=folder, streams=streams)
 
     def complaint(self) -> str:
         """Return what it wrote to standard error so far."""
@@ -205,13 +246,27 @@ class LocalLauncher:
     Args:
         folder: where the processes' output is kept.
         label: variables by which everything that is started here is known.
+        warm: packages of the system; where any is named, processes that only need them imported
+            are forked, see `fork_server`.
+        prefix: of the names of files, where several launchers share the folder.
 
     """
 
-    def __init__(self, folder: Path, *, label: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        label: Mapping[str, str],
+        warm: Sequence[str] = (),
+        prefix: str = "",
+    ) -> None:
         self._folder = folder
         self._label = label
+        self._prefix = prefix
         self._numbers = count()
+        self._forks: ForkServer | None = None
+        if warm:
+            self._forks = ForkServer(warm, env={**base_environment(), **label}, folder=folder)
         self._started: list[ChildProcess | PipedProcess] = []
 
     def run(
@@ -245,9 +300,9 @@ class LocalLauncher:
     def _begin(
         self, name: str, command: Sequence[str], *, env: Mapping[str, str], folder: Path
     ) -> ChildProcess:
-        output = self._folder / f"{next(self._numbers):04d}-{name}.log"
-        labelled = {**self._label, **env}
-        child = ChildProcess(command, env=labelled, folder=folder, output=output)
+        output = self._file(f"{name}.log")
+        start, whole = self._how(command, env)
+        child = ChildProcess(start, command, env=whole, folder=folder, output=output)
         self._started.append(child)
         return child
 
@@ -255,9 +310,9 @@ class LocalLauncher:
         self, command: Sequence[str], *, env: Mapping[str, str], folder: Path
     ) -> PipedProcess:
         """Start a process that is spoken to over its standard streams."""
-        complaint = self._folder / f"{next(self._numbers):04d}-client.err"
-        labelled = {**self._label, **env}
-        child = PipedProcess(command, env=labelled, folder=folder, complaint=complaint)
+        complaint = self._file("client.err")
+        start, whole = self._how(command, env)
+        child = PipedProcess(start, command, env=whole, folder=folder, complaint=complaint)
         self._started.append(child)
         return child
 
@@ -277,3 +332,18 @@ class LocalLauncher:
         """Kill whatever still runs."""
         for child in self._started:
             child.dispose()
+        if self._forks is not None:
+            self._forks.stop()
+
+    def _file(self, name: str) -> Path:
+        return self._folder / f"{self._prefix}{next(self._numbers):04d}-{name}"
+
+    def _how(
+        self, command: Sequence[str], env: Mapping[str, str]
+    ) -> tuple[Start, Mapping[str, str]]:
+        """Return how a command is started, and its whole environment."""
+        whole = {**base_environment(), **self._label, **env}
+        forks = self._forks
+        if forks is None or not may_fork(command, env):
+            return start_cold, whole
+        return forks, whole

@@ -42,7 +42,7 @@ def settings(name: str, variables: Mapping[str, str]) -> SettingsFault:
 
     Args:
         name: a plain slug.
-        variables: environment variables; ``{gates}`` in a value stands for the gates folder.
+        variables: environment variables.
 
     """
     return SettingsFault(name=name, variables=tuple(sorted(variables.items())))

@@ -105,12 +105,6 @@ class Worker:
             queues=tuple(told.get(names.queues) or ()),
         )
 
-    def environment(self, name: str) -> str | None:
-        """Return one variable as the process has it."""
-        value = self.process.environment().get(name)
-        self._record(f"environment {name}", {"variable": name, "value": value})
-        return value
-
     def children(self) -> tuple[int, ...]:
         """Return the ids of its direct children."""
         children = require(self.process, CanInspect, "children of a worker").children()

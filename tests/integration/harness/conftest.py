@@ -30,7 +30,6 @@ def brought_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BringUp]:
         sut=load_sut(ROOT / "system" / "sut.toml"),
         recorder=Recorder(journal, redactor, data),
         ready_deadline_s=60,
-        gates=str(ROOT / "gates"),
         progress=lambda _: None,
         learn_secret=redactor.add_secret,
     )

@@ -64,7 +64,7 @@ def make(described: Sut) -> Iterator[MakeContainers]:
 
     def new(**options: Any) -> Containers:
         asked = {"postgres_image": POSTGRES, "learn_secret": lambda _name, _value: None, **options}
-        made.append(Containers(reason="a test", sut=described, gates=ROOT / "gates", **asked))
+        made.append(Containers(reason="a test", sut=described, **asked))
         return made[-1]
 
     yield new
@@ -85,7 +85,6 @@ def contained(
         sut=described,
         recorder=Recorder(journal, redactor, data),
         ready_deadline_s=60,
-        gates=str(ROOT / "gates"),
         progress=lambda _: None,
         learn_secret=redactor.add_secret,
     )

@@ -57,14 +57,18 @@ def test_sql_fault_lands_in_the_copy_alone(brought_up: BringUp, make_copy: MakeC
 
 
 def test_settings_fault_is_seen_in_a_process(make_copy: MakeCopy) -> None:
-    """The variable is in the environment of a worker that starts afterwards, and was not before."""
-    fault = settings("loud", {"LOUD": "{gates}/x"})
+    """The variable is in the environment of a process that starts afterwards, and was not before.
+
+    And a worker that starts then does as it says.
+    """
+    fault = settings("no-port", {"CELERY_METRICS_PORT": "loud"})
     copy = make_copy(fault)
-    assert copy.stack.start_worker().environment("LOUD") is None
     before, after = landed(fault, copy)
-    gates = copy.stack.around.gates
-    assert (before, after) == ('{"LOUD": null}', f'{{"LOUD": "{gates}/x"}}')
-    assert copy.stack.start_worker().environment("LOUD") == f"{gates}/x"
+    name = "CELERY_METRICS_PORT"
+    assert (before, after) == (f'{{"{name}": null}}', f'{{"{name}": "loud"}}')
+    worker = copy.stack.start_worker()
+    assert worker.wait_exit(deadline_s=30) not in (0, None)
+    assert any("got 'loud'" in line for line in worker.log().lines)
 
 
 def test_source_fault_changes_what_the_worker_runs(make_copy: MakeCopy) -> None:

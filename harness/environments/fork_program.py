@@ -1,0 +1,95 @@
+"""The fork server: an interpreter that has imported packages, and forks processes that need them.
+
+Handed to the system's own interpreter as source text; imports nothing of ours. A process that it
+forks is like one that was started cold, but for the packages that are imported already: it has a
+session, streams, an environment and a working folder of its own, and reads the system's code after
+the fork. Only where no thread runs yet may an interpreter be forked; that is seen to each time.
+
+Arguments: the descriptor of a socket that keeps the bounds of messages, and the packages. Each
+message is a JSON object and gets one in return:
+
+- ``{"fork": [words], "env": {}, "folder": ""}`` with three descriptors for the standard streams;
+  the words are those after the interpreter's own: ``-m module …`` or ``-c code …``. Gives a pid.
+- ``{"poll": pid}`` gives a status: none while it runs, negative for the signal that ended it.
+"""
+
+import gc
+import importlib
+import json
+import os
+import runpy
+import socket
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+LARGEST = 1 << 20
+STREAMS = 3
+
+
+def main() -> tuple[str, str] | None:
+    """Serve until the other end is closed; return in a forked process with what it must run."""
+    sys.path.pop(0)  # the working folder: a forked process has another
+    server = socket.socket(fileno=int(sys.argv[1]))
+    for name in sys.argv[2:]:
+        importlib.import_module(name)
+    gc.freeze()
+    ended: dict[int, int] = {}
+    while True:
+        message, streams, _, _ = socket.recv_fds(server, LARGEST, STREAMS)
+        if not message:
+            return None
+        asked = json.loads(message)
+        if "poll" in asked:
+            answer: dict[str, Any] = {"status": poll(asked["poll"], ended)}
+        elif threading.active_count() > 1:
+            answer = {"error": f"threads run: {[one.name for one in threading.enumerate()]}"}
+        else:
+            became, becoming = os.pipe()
+            ended.pop(pid := os.fork(), None)
+            if pid == 0:
+                server.close()
+                os.close(became)
+                found = become(asked, streams)
+                os.close(becoming)
+                return found
+            os.close(becoming)
+            os.read(became, 1)  # to its end: whoever is told of the process finds its session
+            os.close(became)
+            answer = {"pid": pid}
+        for stream in streams:
+            os.close(stream)
+        server.send(json.dumps(answer).encode())
+
+
+def poll(pid: int, ended: dict[int, int]) -> int | None:
+    """Return how a forked process ended; it is reaped no earlier than somebody asks."""
+    if pid not in ended:
+        found, status = os.waitpid(pid, os.WNOHANG)
+        if found:
+            ended[pid] = os.waitstatus_to_exitcode(status)
+    return ended.get(pid)
+
+
+def become(asked: dict[str, Any], streams: list[int]) -> tuple[str, str]:
+    """Take on what a new process has of its own."""
+    os.setsid()
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+        os.close(stream)
+    os.environ.clear()
+    os.environ.update(asked["env"])
+    os.chdir(asked["folder"])
+    kind, what, *rest = asked["fork"]
+    sys.path.insert(0, str(Path.cwd()) if kind == "-m" else "")
+    sys.argv = [what if kind == "-m" else kind, *rest]
+    importlib.invalidate_caches()
+    return kind, what
+
+
+forked = main()
+if forked and forked[0] == "-m":
+    runpy.run_module(forked[1], run_name="__main__", alter_sys=True)
+elif forked:
+    exec(compile(forked[1], "<string>", "exec"), {"__name__": "__main__"})  # noqa: S102 (as -c does)

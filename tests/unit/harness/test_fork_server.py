@@ -1,0 +1,162 @@
+"""Forked processes are like those that were started cold, but for what is imported already."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from harness.environments.fork_server import ForkServer, may_fork
+from harness.environments.process import ChildProcess, LocalLauncher
+from harness.errors import HarnessError
+from harness.wait import wait_until
+
+DEADLINE_S = 30.0
+ABOUT_ITSELF = (
+    "import json, os, sys;"
+    "print(json.dumps({'argv': sys.argv, 'path': sys.path[0], 'cwd': os.getcwd(),"
+    "'env': dict(os.environ), 'session': os.getsid(0) == os.getpid(),"
+    "'imported': sorted({'colorsys', 'wave'} & set(sys.modules)),"
+    "'read': sys.stdin.read(), 'descriptors': sorted(os.listdir('/proc/self/fd'))}))"
+)
+
+
+@pytest.fixture
+def warm(tmp_path: Path) -> Iterator[LocalLauncher]:
+    """A launcher that forks, with one package imported."""
+    launcher = LocalLauncher(tmp_path, label={"LABEL": "this-run"}, warm=("colorsys",))
+    yield launcher
+    launcher.dispose()
+
+
+def run(launcher: LocalLauncher, folder: Path, *words: str) -> tuple[int, str]:
+    """Run Python to its end; return its status and what it printed."""
+    command = [sys.executable, *words]
+    done = launcher.run(command, env={"OWN": "1"}, folder=folder, deadline_s=DEADLINE_S)
+    return done.exit_status, done.output
+
+
+def test_forked_process_has_all_of_its_own_but_the_packages(
+    warm: LocalLauncher, tmp_path: Path
+) -> None:
+    """Arguments, path, folder, environment, session and streams are those of a cold start."""
+    cold = LocalLauncher(tmp_path, label={"LABEL": "this-run"}, prefix="cold-")
+    (tmp_path / "asks.py").write_text(ABOUT_ITSELF, encoding="utf-8")
+    for words in (("-c", ABOUT_ITSELF, "a", "b"), ("-m", "asks", "a", "b")):
+        forked = json.loads(run(warm, tmp_path, *words)[1])
+        started = json.loads(run(cold, tmp_path, *words)[1])
+        assert (forked.pop("imported"), started.pop("imported")) == (["colorsys"], [])
+        assert len(forked.pop("descriptors")) == len(started.pop("descriptors"))
+        assert forked == started
+        assert forked["env"]["OWN"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "said"),
+    [
+        ("print('well')", 0, "well"),
+        ("raise SystemExit(3)", 3, ""),
+        ("import sys; sys.exit('no')", 1, "no"),
+        ("raise ValueError('odd')", 1, "ValueError: odd"),
+        ("import os; os.kill(os.getpid(), 9)", -9, ""),
+        ("import atexit; atexit.register(print, 'at the end')", 0, "at the end"),
+    ],
+)
+def test_forked_process_ends_as_any(
+    warm: LocalLauncher, tmp_path: Path, code: str, status: int, said: str
+) -> None:
+    """Status and last words are those of an interpreter of its own."""
+    found, output = run(warm, tmp_path, "-c", code)
+    assert (found, said in output) == (status, True), output
+
+
+def test_code_is_read_after_the_fork(warm: LocalLauncher, tmp_path: Path) -> None:
+    """A module that changed between two forks is read as it stands."""
+    said = []
+    for number in ("one", "another"):
+        (tmp_path / "changing.py").write_text(f"print({number!r})", encoding="utf-8")
+        said.append(run(warm, tmp_path, "-c", "import changing")[1].strip())
+    assert said == ["one", "another"]
+
+
+def test_forked_process_is_signalled_spoken_to_and_swept_up(
+    warm: LocalLauncher, tmp_path: Path
+) -> None:
+    """It gets signals; its children end with it; the kernel shows the label of the run."""
+    code = "import subprocess, time; subprocess.Popen(['sleep', '600']); time.sleep(600)"
+    process = warm.start("sleeper", [sys.executable, "-c", code], env={}, folder=tmp_path)
+    assert isinstance(process, ChildProcess)
+    assert wait_until(process.children, deadline_s=DEADLINE_S), process.output()
+    child = psutil.Process(process.children()[0])
+    assert psutil.Process(process.pid).environ()["LABEL"] == "this-run"
+    process.signal("SIGTERM")
+    other = warm.start("other", [sys.executable, "-c", code], env={}, folder=tmp_path)
+    assert isinstance(other, ChildProcess)
+    with pytest.raises(subprocess.TimeoutExpired):
+        other.wait(0.05)
+    process.wait(DEADLINE_S)
+    assert process.exit_status == -signal.SIGTERM
+    process.dispose()
+    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+    spoken = warm.converse([sys.executable, "-c", "print(input()[::-1])"], env={}, folder=tmp_path)
+    spoken.stdin.write("olleh\n")
+    spoken.stdin.flush()
+    assert spoken.stdout.readline() == "hello\n"
+
+
+def test_fork_server_ends_with_its_launcher(tmp_path: Path) -> None:
+    """Nothing that it started, and not it itself, is there afterwards."""
+    launcher = LocalLauncher(tmp_path, label={"LABEL": "ends"}, warm=("colorsys",))
+    code = "import time; time.sleep(600)"
+    process = launcher.start("sleeper", [sys.executable, "-c", code], env={}, folder=tmp_path)
+    pids = [process.pid, psutil.Process(process.pid).ppid()]
+    assert os.getpid() not in pids
+    launcher.dispose()
+    assert [pid for pid in pids if psutil.pid_exists(pid)] == []
+
+
+@pytest.mark.parametrize(
+    ("package", "complaint"),
+    [
+        ("no_such_package", "No module named 'no_such_package'.*can be imported"),
+        ("threading_at_once", "threads run.*take the package that starts it out"),
+    ],
+)
+def test_package_that_cannot_be_warm_is_named(tmp_path: Path, package: str, complaint: str) -> None:
+    """A package that is not there, or that starts a thread, is refused with what to do."""
+    (tmp_path / "threading_at_once.py").write_text(
+        "import threading\nthreading.Thread(target=threading.Event().wait, daemon=True).start()\n",
+        encoding="utf-8",
+    )
+    env = {"PYTHONPATH": str(tmp_path)}
+    server = ForkServer([package], env=env, folder=tmp_path)
+    with pytest.raises(HarnessError, match=complaint):
+        server([sys.executable, "-c", "pass"], env={}, folder=tmp_path, streams=(0, 1, 2))
+    server.stop()
+
+
+@pytest.mark.parametrize(
+    ("words", "env", "forks"),
+    [
+        (["-m", "system.worker", "--pool=solo"], {"DSN": "x"}, True),
+        (["-c", "pass"], {}, True),
+        (["-m"], {}, False),
+        (["-X", "importtime", "-c", "pass"], {}, False),
+        (["program.py", "x"], {}, False),
+        (["-m", "x"], {"PYTHONVERBOSE": "1"}, False),
+        (["-m", "x"], {"LC_ALL": "C"}, False),
+    ],
+)
+def test_only_what_a_fork_gives_too_is_forked(
+    words: list[str], env: dict[str, str], *, forks: bool
+) -> None:
+    """Options of the interpreter, and variables that it reads at its start, need a cold start."""
+    assert may_fork([sys.executable, *words], env) is forks
+    assert not may_fork(["another-python", *words], env)
