@@ -16,6 +16,7 @@ from evidence.commands.common import BAD_INPUT
 from evidence.commands.diff import diff
 from evidence.commands.export import export
 from evidence.commands.keygen import keygen
+from evidence.commands.render import render
 from evidence.commands.show import show
 from evidence.commands.sign_off import sign_off
 from evidence.commands.timestamp import timestamp
@@ -78,7 +79,7 @@ def main() -> None:
     """Verify and read sealed bundles of gate runs."""
 
 
-for command in (verify, show, diff, export, keygen, sign_off, timestamp):
+for command in (verify, show, render, diff, export, keygen, sign_off, timestamp):
     main.add_command(command)
 
 

@@ -41,11 +41,11 @@ class GateMatrix:
 def gate_matrices(run: Run) -> tuple[GateMatrix, ...]:
     """Return a matrix for each gate that has cells; none where no matrix was asked for."""
     gates = {verdict.id: verdict.gate for verdict in run.criteria}
-    return tuple(
-        _matrix(gate, tuple(cell for cell in run.matrix if gates[cell.criterion] == gate), run)
-        for gate in dict.fromkeys(gates[verdict.id] for verdict in run.criteria)
-        if any(gates[cell.criterion] == gate for cell in run.matrix)
-    )
+    cells: dict[str, list[Cell]] = {gate: [] for gate in gates.values()}
+    for cell in run.matrix:
+        if cell.criterion in gates and cell.owner in gates:  # anything else no run could record
+            cells[gates[cell.criterion]].append(cell)
+    return tuple(_matrix(gate, tuple(own), run) for gate, own in cells.items() if own)
 
 
 def matrix_line(matrix: GateMatrix) -> str:

@@ -39,13 +39,12 @@ from evidence.manifest import (
     TAG_MANIFEST,
 )
 from evidence.model import Result, Run
+from evidence.rerendering import REPORT, compare_report
 from evidence.reviewers import Policy, Review, review
 from evidence.signoff import Subject
 from evidence.tree import LIMITS, File, Limits, Tree, read_tree
 
 __all__ = ["REPORT", "UNKNOWN", "Verification", "verify"]
-
-REPORT = "data/report.html"
 
 _KEPT = (ATTESTATION, PUBLIC_KEY, BAGIT, BAG_INFO, PAYLOAD_MANIFEST, TAG_MANIFEST)
 _OF_A_FILE = (Code.FILE_MISSING, Code.FILE_UNLISTED, Code.DIGEST_MISMATCH, Code.KEY_MISMATCH)
@@ -65,6 +64,8 @@ class Verification:
     """What the sign-offs come to."""
     stamped: timestamp.Stamped = field(default_factory=timestamp.Stamped)
     """What the timestamps come to."""
+    report: str = ""
+    """What came of rendering the report again; no finding where another renderer made it."""
 
     @property
     def ok(self) -> bool:
@@ -104,6 +105,8 @@ def verify(
     11. Sign-offs are the only files that were added, each is about this bundle and holds, and
        enough persons have signed where that is asked.
     12. So are timestamps, over this attestation, and one is by the authority that is given.
+    13. The report has the bytes that rendering gives, where this is the renderer that made it and
+       nothing that it shows has a finding; otherwise a note says why that was not looked at.
 
     Args:
         bundle: the folder; the path to it may be a link, nothing inside may be.
@@ -153,6 +156,7 @@ def verify(
     findings += consistency.compare(contents, files, attestation.claimed, given)
     # 9
     findings += derive_again(contents, files, attestation.claimed)
+    whole = not findings
     # 10
     moment = now or datetime.now(UTC)
     findings += answer(expect or Expectation(), attestation.trusted, now=moment)
@@ -169,12 +173,18 @@ def verify(
         now=moment,
     )
     findings += stamped.findings
+    # 13
+    report = compare_report(
+        bundle, files, contents.run if whole else None, contents.records, attestation.trusted
+    )
+    findings += report.findings
     return Verification(
         findings=_once(findings),
         signer=attestation.signer,
         predicate=attestation.trusted,
         review=reviewed,
         stamped=stamped,
+        report=report.note,
     )
 
 

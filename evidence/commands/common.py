@@ -13,14 +13,20 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from evidence import consistency
+from evidence.attestation import Predicate, parse_statement
 from evidence.canonical import JsonError, read_json
-from evidence.errors import BadInputError
-from evidence.model import Run
+from evidence.envelope import Envelope
+from evidence.errors import BadInputError, EvidenceError
+from evidence.journal import read_journal
+from evidence.manifest import ATTESTATION
+from evidence.model import Record, Run
 
 WHOLE, FINDINGS, BAD_INPUT = 0, 1, 4
 """Exit statuses of every command."""
 
 PATH = click.Path(path_type=Path)
+LATEST = Path("reports/latest")
+"""The bundle that is meant where none is named."""
 
 
 def console() -> Console:
@@ -57,5 +63,35 @@ def read_run(bundle: Path) -> Run:
     except (JsonError, ValidationError) as error:
         raise BadInputError(
             f"{path}: run: got {error}, expected the run.json of a sealed bundle; "
+            "gateproof verify says more"
+        ) from error
+
+
+def read_records(bundle: Path) -> tuple[Record, ...]:
+    """Read the journal of a bundle, without verifying it.
+
+    Raises:
+        BadInputError: there is none, or a line of it is no record.
+
+    """
+    path = bundle / consistency.JOURNAL
+    read_file(path, "journal")
+    return read_journal([path])
+
+
+def read_attested(bundle: Path) -> Predicate:
+    """Read what a bundle's attestation says, without verifying its signature.
+
+    Raises:
+        BadInputError: there is none, or it is no statement about a bundle.
+
+    """
+    path = bundle / ATTESTATION
+    content = read_file(path, "attestation")
+    try:
+        return parse_statement(Envelope.from_bytes(content).payload)
+    except EvidenceError as error:
+        raise BadInputError(
+            f"{path}: attestation: got {error}, expected that of a sealed bundle; "
             "gateproof verify says more"
         ) from error

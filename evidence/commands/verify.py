@@ -86,6 +86,8 @@ def _print_verification(bundle: Path, found: Verification) -> None:
             f"commit {found.predicate.commit or 'unknown'}"
             f"{', dirty' if found.predicate.dirty else ''}, sealed {found.predicate.sealed}"
         )
+    if found.report:
+        click.echo(f"report: {found.report}")
 
 
 def _signer(found: Verification) -> str:
@@ -103,6 +105,7 @@ def _verification_json(found: Verification) -> dict[str, Any]:
         "result": found.result,
         "review": review_json(found.review),
         "stamped": stamps_json(found.stamped),
+        "report": found.report,
         "findings": [
             {"code": finding.code, "path": finding.path, "message": finding.message}
             for finding in found.findings

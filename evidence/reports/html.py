@@ -23,7 +23,6 @@ from urllib.parse import quote as percent_encoded
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from evidence.bagfile import TEMPLATES
 from evidence.matrix import gate_matrices, matrix_line
 from evidence.model import (
     Cause,
@@ -49,6 +48,7 @@ from evidence.reports.gaps import (
 )
 from evidence.reports.glossary import GLOSSARY
 from evidence.reports.quotation import Captures, Quotation, quote, share, visible
+from evidence.reports.renderer import TEMPLATES
 from evidence.reports.timeline import WIDTH, timeline
 
 LARGEST_PAGE = 14_500_000

@@ -14,6 +14,7 @@ from pathlib import Path
 from evidence.model import Digest
 
 PACKAGE = Path(__file__).parents[1]
+TEMPLATES = PACKAGE / "templates"
 PARTS = (
     "matrix.py",
     "model.py",
@@ -22,6 +23,7 @@ PARTS = (
     "reports/glossary.py",
     "reports/html.py",
     "reports/quotation.py",
+    "reports/renderer.py",
     "reports/timeline.py",
     "rollup.py",
     "templates/report-parts.html",

@@ -1,0 +1,181 @@
+"""The report again from what was signed: by command, and as a step of verification."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from evidence.catalogue import Catalogue
+from evidence.cli import main
+from evidence.finding import Code
+from evidence.model import Run, Waiver
+from evidence.reports.renderer import PACKAGE, PARTS, renderer_digest
+from evidence.sealing import seal
+from evidence.signing import RunKey
+from evidence.verification import verify
+from tests.unit.evidence.support import codes, reseal
+
+REPORT = "data/report.html"
+OTHER = "sha256:" + "e" * 64
+BESIDES = {"tree.py": "which names may lie in a bundle", "errors.py": "the classes of errors"}
+"""Modules that rendering imports, and that do not shape the page."""
+
+SealWith = Callable[[str | None], Path]
+
+
+@pytest.fixture
+def seal_with(
+    staging: Path,
+    tmp_path: Path,
+    run: Run,
+    catalogue: Catalogue,
+    waivers: Sequence[Waiver],
+    key: RunKey,
+    clock: Callable[..., object],
+) -> SealWith:
+    """Give a function that seals the run as made by a renderer."""
+
+    def sealed(renderer: str | None) -> Path:
+        bindings = run.bindings.model_copy(update={"renderer": renderer})
+        made = run.model_copy(update={"bindings": bindings})
+        told = {"run": made, "catalogue": catalogue, "waivers": waivers, "key": key}
+        return seal(staging, tmp_path / "bundle", clock=clock, **told)  # type: ignore[arg-type]
+
+    return sealed
+
+
+@pytest.fixture
+def bundle(seal_with: SealWith) -> Path:
+    """Give a bundle that this renderer made."""
+    return seal_with(renderer_digest())
+
+
+def gateproof(*arguments: object) -> Result:
+    """Run a command."""
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def test_render_gives_the_bytes_of_the_bundle(bundle: Path, tmp_path: Path) -> None:
+    """Into a file and to standard output, without the report that is there."""
+    sealed = (bundle / REPORT).read_bytes()
+    (bundle / REPORT).unlink()
+    done = gateproof("render", bundle, "--out", tmp_path / "page.html")
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "page.html").read_bytes() == sealed
+    assert gateproof("render", bundle).stdout_bytes == sealed
+
+
+def test_render_says_when_another_renderer_made_it(seal_with: SealWith) -> None:
+    """A bundle of another renderer is rendered, and a line says that the bytes may differ."""
+    done = gateproof("render", seal_with(OTHER))
+    assert done.exit_code == 0
+    assert done.stderr == f"another renderer made the bundle's own report: {OTHER}\n"
+
+
+@pytest.mark.parametrize("name", ["data/other.html", "report.html"])
+def test_render_adds_nothing_to_a_bundle(bundle: Path, name: str) -> None:
+    """A file inside the bundle is refused: it would be an unlisted one."""
+    done = gateproof("render", bundle, "--out", bundle / name)
+    assert done.exit_code == 4
+    assert "got a file inside the bundle" in done.output
+    assert not (bundle / name).exists()
+
+
+def test_render_follows_no_link_out_of_a_bundle(bundle: Path, tmp_path: Path) -> None:
+    """A capture that is a link, or lies behind one, is missing: the bundle is not verified."""
+    (tmp_path / "secret").write_text("what no page may show")
+    capture = next((bundle / "data/captures/rls/RLS-01").iterdir())
+    capture.unlink()
+    capture.symlink_to(tmp_path / "secret")
+    page = gateproof("render", bundle).stdout
+    assert "what no page may show" not in page
+    assert "(this capture is missing)" in page
+
+
+def test_render_needs_a_bundle(tmp_path: Path) -> None:
+    """A folder without a run is bad input, in one line."""
+    done = gateproof("render", tmp_path)
+    assert done.exit_code == 4
+    assert len(done.output.splitlines()) == 1
+
+
+def test_verification_renders_the_report_again(bundle: Path) -> None:
+    """The same renderer is at hand: the bytes are compared, and that is said."""
+    found = verify(bundle)
+    assert found.ok, found.findings
+    assert found.report == "rendered again from what was signed: the same bytes"
+    assert f"report: {found.report}" in gateproof("verify", bundle).output.splitlines()
+
+
+def test_verification_finds_a_report_that_says_something_else(bundle: Path, key: RunKey) -> None:
+    """Whoever seals an altered report anew, by the same key, is found by its bytes."""
+    path = bundle / REPORT
+    path.write_bytes(path.read_bytes().replace(b"Blocked", b"Released"))
+    reseal(bundle, key)
+    found = verify(bundle, key=key.public_pem)
+    assert codes(found) == {(Code.REPORT_MISMATCH.value, REPORT)}
+    assert "other bytes" in found.report
+
+
+@pytest.mark.parametrize(
+    ("renderer", "said"),
+    [(OTHER, f"made by another renderer, {OTHER}"), (None, "does not say which renderer")],
+    ids=["another", "none"],
+)
+def test_verification_only_notes_another_renderer(
+    seal_with: SealWith, renderer: str | None, said: str
+) -> None:
+    """Another version's page is no finding: what it shows is held against the journal anyway."""
+    found = verify(seal_with(renderer))
+    assert found.ok
+    assert said in found.report
+
+
+def test_verification_renders_nothing_that_has_findings(bundle: Path) -> None:
+    """Where a capture was altered, that is the finding, and not the page that quotes it too."""
+    next((bundle / "data/captures/rls/RLS-01").iterdir()).write_text("altered")
+    found = verify(bundle)
+    assert Code.REPORT_MISMATCH not in {finding.code for finding in found.findings}
+    assert "not rendered again" in found.report
+
+
+def test_renderer_digest_covers_all_that_rendering_imports() -> None:
+    """Every module of ours that rendering reaches, and every template, is a part of the digest."""
+    reached: set[str] = set()
+    todo = ["reports/html.py"]
+    while todo:
+        name = todo.pop()
+        if name not in reached and name not in BESIDES:
+            reached.add(name)
+            todo += _imported(name)
+    templates = {path.name for path in (PACKAGE / "templates").glob("report*")}
+    assert set(PARTS) == reached | {f"templates/{name}" for name in templates}
+
+
+def test_renderer_digest_changes_with_its_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One byte in one part is another renderer."""
+    for part in PARTS:
+        (tmp_path / part).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / part).write_bytes((PACKAGE / part).read_bytes())
+    monkeypatch.setattr("evidence.reports.renderer.PACKAGE", tmp_path)
+    assert renderer_digest.__wrapped__() == renderer_digest()
+    with (tmp_path / PARTS[-1]).open("a") as file:
+        file.write(" ")
+    assert renderer_digest.__wrapped__() != renderer_digest()
+
+
+def _imported(name: str) -> list[str]:
+    """Return the files of this package that one of them imports."""
+    tree = ast.parse((PACKAGE / name).read_text())
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("evidence."):
+            path = (node.module or "").removeprefix("evidence.").replace(".", "/")
+            found.append(f"{path}.py")
+    return found
