@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
-from evidence.commands.common import PATH, console, read_run
+from evidence.commands.common import LATEST, PATH, console, read_run
+from evidence.commands.dossier import show_criterion, show_gate
 from evidence.commands.phases import show_phases
 from evidence.model import Run
 from evidence.reports.gaps import GateRow, gate_rows, total_row
@@ -23,10 +25,13 @@ from evidence.reports.terminal import (
 
 
 @click.command()
-@click.argument("bundle", type=PATH)
+@click.argument("bundle", type=PATH, default=LATEST)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--markdown", is_flag=True, help="Print Markdown, for the summary of a CI job.")
 @click.option("--proofs", is_flag=True, help="List the falsifiers, and the kill matrix if any.")
+@click.option("--gate", metavar="GATE", help="Show one gate, criterion by criterion.")
+@click.option("--criterion", metavar="ID", help="Show one criterion with its captures.")
+@click.option("--full", is_flag=True, help="With --criterion: every line of every capture.")
 @click.option(
     "--phase",
     is_flag=False,
@@ -34,19 +39,51 @@ from evidence.reports.terminal import (
     metavar="[PHASE]",
     help="Say for each phase, or for one, whether the next may begin and what stands in the way.",
 )
-def show(bundle: Path, *, as_json: bool, markdown: bool, proofs: bool, phase: str | None) -> None:
-    """Show the gates of BUNDLE. This reads the bundle and does not verify it."""
-    if markdown and (as_json or proofs or phase is not None):
-        raise click.UsageError("--markdown: got both it and another form, expected one")
-    if proofs and phase is not None:
-        raise click.UsageError("--phase: got both it and --proofs, expected one")
+def show(
+    bundle: Path,
+    *,
+    as_json: bool,
+    markdown: bool,
+    proofs: bool,
+    gate: str | None,
+    criterion: str | None,
+    full: bool,
+    phase: str | None,
+) -> None:
+    """Show the gates of BUNDLE (reports/latest). This reads the bundle and does not verify it."""
+    _refuse_several(
+        {
+            "--markdown": markdown,
+            "--proofs": proofs,
+            "--gate": gate is not None,
+            "--criterion": criterion is not None,
+            "--phase": phase is not None,
+        }
+    )
+    if markdown and as_json:
+        raise click.UsageError("--markdown: got both it and --json, expected one")
+    if full and criterion is None:
+        raise click.UsageError("--full: got it without --criterion, expected both")
     run = read_run(bundle)
     if phase is not None:
         show_phases(bundle, run, phase or None, as_json=as_json)
-        return
-    if proofs:
+    elif gate is not None:
+        show_gate(run, gate, as_json=as_json)
+    elif criterion is not None:
+        show_criterion(bundle, run, criterion, full=full, as_json=as_json)
+    elif proofs:
         _show_proofs(run, as_json=as_json)
-        return
+    else:
+        _show_run(run, markdown=markdown, as_json=as_json)
+
+
+def _refuse_several(forms: Mapping[str, bool]) -> None:
+    given = [name for name, wanted in forms.items() if wanted]
+    if len(given) > 1:
+        raise click.UsageError(f"{given[1]}: got both it and {given[0]}, expected one")
+
+
+def _show_run(run: Run, *, markdown: bool, as_json: bool) -> None:
     if markdown:
         click.echo(gap_page(run), nl=False)
         return

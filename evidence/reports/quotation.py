@@ -111,7 +111,7 @@ def quote(probe: str, content: bytes | None, *, size: int) -> Quotation:
         return Quotation(beginning=Markup("(this capture is missing)"))
     text = visible(content.decode("utf-8", "ignore" if len(content) < size else "replace"))
     lines = text.replace("\r\n", "\n").split("\n")
-    toned = list(zip(_tones(probe, lines), lines, strict=True))
+    toned = list(zip(tones(probe, lines), lines, strict=True))
     if lines[-1] == "":
         toned.pop()
     split = _BEGINNING if len(toned) > FOLD_AFTER else len(toned)
@@ -160,7 +160,11 @@ def _text(text: str) -> Markup:
     return Markup(plain)  # noqa: S704 (escaped one line above)
 
 
-def _tones(probe: str, lines: Sequence[str]) -> Iterator[str]:
+def tones(probe: str, lines: Sequence[str]) -> Iterator[str]:
+    """Return for each line what it is: ``cmd``, ``req``, ``res``, ``note``, ``err``, ``log``.
+
+    A line of a log may be two of them; a line that needs no emphasis is an empty string.
+    """
     if probe in ("http", "tasks"):
         return _exchange(lines)
     if probe == "sql":

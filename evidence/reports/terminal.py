@@ -33,8 +33,9 @@ from evidence.reports.gaps import (
     open_verdicts,
     total_row,
 )
+from evidence.reports.quotation import visible
 
-_STYLES = {
+STYLES = {
     Outcome.PASS: "green",
     Outcome.FAIL: "bold red",
     Outcome.ERROR: "magenta",
@@ -48,7 +49,7 @@ _RESULT_STYLES = {
     Result.PARTIAL: "bold yellow",
     Result.BLOCKED: "bold red",
 }
-_PROOF_STYLES = {
+PROOF_STYLES = {
     Falsification.PROVEN: "green",
     Falsification.BLIND: "bold red",
     Falsification.VOID: "bold red",
@@ -68,13 +69,13 @@ _HEADINGS = {
 }
 
 
-def gate_table(run: Run) -> Table:
-    """Return a table with a row for each gate and a last one for the run.
+def gate_table(run: Run, *, total: bool = True) -> Table:
+    """Return a table with a row for each gate, and a last one for the run unless `total` is off.
 
     Outcomes that nobody had, other than pass, fail and error, get no column.
     """
     table = Table(box=box.SIMPLE, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
-    rows, total = gate_rows(run), total_row(run)
+    rows = gate_rows(run)
     shown = columns(run)
     table.add_column("gate", no_wrap=True)
     table.add_column("criteria", justify="right", no_wrap=True)
@@ -85,7 +86,8 @@ def gate_table(run: Run) -> Table:
     table.add_column("verdict", no_wrap=True)
     for row in rows:
         table.add_row(*_cells(row, shown), end_section=row is rows[-1])
-    table.add_row(*_cells(total, shown), style="bold")
+    if total:
+        table.add_row(*_cells(total_row(run), shown), style="bold")
     return table
 
 
@@ -99,8 +101,8 @@ def proof_table(run: Run) -> Table:
     for verdict in run.criteria:
         for proof in verdict.proofs:
             name = Text(f"{verdict.id}:{proof.falsifier}")
-            seen = Text(proof.message.partition("\n")[0][:_LINE_LIMIT])
-            result = Text(proof.result.value, _PROOF_STYLES[proof.result])
+            seen = Text(visible(proof.message.partition("\n")[0][:_LINE_LIMIT]))
+            result = Text(proof.result.value, PROOF_STYLES[proof.result])
             took = Text(f"{proof.duration_s:.1f}" if proof.kind else "")
             table.add_row(name, Text(proof.kind), result, took, seen)
     return table
@@ -159,7 +161,7 @@ def gate_lines(run: Run) -> tuple[Text, ...]:
             lines.setdefault(_said(verdict), []).append(verdict)
     said = [_line(alike) for alike in lines.values()]
     told = tuple(f"{verdict.id} " for verdict in run.criteria)
-    said += [Text(reason) for reason in obstacles(run) if not reason.startswith(told)]
+    said += [Text(visible(reason)) for reason in obstacles(run) if not reason.startswith(told)]
     return tuple(said)
 
 
@@ -171,7 +173,7 @@ def _needs_line(verdict: Verdict, asked: Extent) -> bool:
 
 
 def _cells(row: GateRow, shown: Sequence[Outcome]) -> list[Text]:
-    counts = [_count(row.counts[outcome], _STYLES[outcome]) for outcome in shown]
+    counts = [_count(row.counts[outcome], STYLES[outcome]) for outcome in shown]
     proofs = f"{row.proven}/{row.declared}" if row.declared else "–"
     result = Text(row.verdict, _RESULT_STYLES[row.result] if row.selected else "dim")
     if row.waived:
@@ -187,8 +189,8 @@ def _line(alike: Sequence[Verdict]) -> Text:
     """Return one line for verdicts of which the same is said."""
     verdict = alike[0]
     line = Text(f"{', '.join(one.id for one in alike)} ", "bold")
-    line.append(WORDS[verdict.outcome], _STYLES[verdict.outcome])
-    line.append(_said(verdict).removeprefix(WORDS[verdict.outcome]))
+    line.append(WORDS[verdict.outcome], STYLES[verdict.outcome])
+    line.append(visible(_said(verdict)).removeprefix(WORDS[verdict.outcome]))
     return line
 
 

@@ -1,0 +1,154 @@
+"""`gateproof show`: a run, a gate or a criterion at a glance."""
+
+from __future__ import annotations
+
+import json
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from rich.console import Console
+
+from evidence.cli import main
+from evidence.model import Record, Run
+from evidence.reports.dossier import SHOWN_LINES, criterion_dossier
+from evidence.reports.quotation import Captures, share, tones
+from evidence.reports.terminal import gate_table
+
+
+def gateproof(*arguments: object) -> Result:
+    """Run a command."""
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def said(text: str) -> str:
+    """Return text with single blanks."""
+    return " ".join(text.split())
+
+
+def test_show_takes_the_latest_bundle(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where none is named it is reports/latest of the working folder."""
+    (tmp_path / "reports").mkdir()
+    (tmp_path / "reports/latest").symlink_to(bundle)
+    monkeypatch.chdir(tmp_path)
+    assert gateproof("show").output == gateproof("show", bundle).output
+    assert "blocked (exit status 1)" in gateproof("show").output
+
+
+def test_show_prints_the_table_of_the_run(bundle: Path, run: Run) -> None:
+    """What it prints of the gates is the table that pytest prints at the end."""
+    console = Console(width=120, record=True, file=StringIO())
+    console.print(gate_table(run))
+    table = [line.rstrip() for line in console.export_text().splitlines()]
+    shown = [line.rstrip() for line in gateproof("show", bundle).output.splitlines()]
+    assert shown[: len(table)] == table
+
+
+def test_show_gate_lists_its_criteria(bundle: Path, run: Run) -> None:
+    """Each criterion of the gate with outcome, proofs, claim and what it lacks; no other."""
+    text = said(gateproof("show", bundle, "--gate", "rls").output)
+    for verdict in run.criteria:
+        assert (verdict.statement in text) is (verdict.gate == "rls")
+    assert "RLS-01 pass proven 1/1" in text
+    assert "gate_violation: tenant A: got 5 rows, expected 3" in text
+    told = json.loads(gateproof("show", bundle, "--gate", "rls", "--json").output)
+    assert [one["id"] for one in told["criteria"]] == ["RLS-01", "RLS-02"]
+
+
+def test_show_criterion_tells_all_of_it(bundle: Path, run: Run) -> None:
+    """Claim, source, proof with change and message, captures with path, digest and text."""
+    text = said(gateproof("show", bundle, "--criterion", "rls-01").output)
+    verdict = run.criteria[0]
+    for words in (verdict.statement, verdict.source, *verdict.captures, *verdict.observations):
+        assert words in text
+    for proof in verdict.proofs:
+        assert proof.fault in text
+        assert proof.message in text
+    assert "what RLS-01 saw" in text
+    assert "select count(*) from t;" in text
+    waived = said(gateproof("show", bundle, "--criterion", "DLQ-01").output)
+    assert "Ada accepts it until 2026-04-01: The index comes with the next migration" in waived
+    told = json.loads(gateproof("show", bundle, "--criterion", "RLS-01", "--json").output)
+    assert told["id"] == "RLS-01"
+
+
+def test_show_criterion_folds_long_captures(
+    run: Run, records: tuple[Record, ...], staging: Path
+) -> None:
+    """Past forty lines the rest is counted, and shown with --full."""
+    path = staging / "data" / run.criteria[0].captures[0]
+    path.write_text("".join(f"line {number}\n" for number in range(SHOWN_LINES + 7)))
+
+    def printed(*, full: bool) -> str:
+        console = Console(width=120, record=True, file=StringIO())
+        captures = Captures(staging / "data")
+        for thing in criterion_dossier(run.criteria[0], records, captures, full=full):
+            console.print(thing)
+        return console.export_text()
+
+    assert f"line {SHOWN_LINES}\n" not in printed(full=False)
+    assert "... 7 lines more; --full shows them" in printed(full=False)
+    assert "line 46" in printed(full=True)
+
+
+def test_show_lets_no_capture_command_the_terminal(
+    run: Run, records: tuple[Record, ...], staging: Path
+) -> None:
+    """Escape sequences and characters that turn text around are spelt out."""
+    path = staging / "data" / run.criteria[0].captures[0]
+    path.write_bytes("\x1b]0;title\x07\x1b[2J\u202eback".encode())
+    console = Console(width=120, force_terminal=True, file=StringIO(), color_system=None)
+    captures = Captures(staging / "data")
+    for thing in criterion_dossier(run.criteria[0], records, captures, full=True):
+        console.print(thing)
+    assert isinstance(console.file, StringIO)
+    text = console.file.getvalue()
+    assert "␛]0;title␇␛[2J\\u202eback" in text
+    assert not set("\x1b\x07\u202e") & set(text)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--gate", "nope"), "--gate: got nope, expected one of rls, dlq"),
+        (("--criterion", "RLS-99"), "--criterion: got RLS-99, expected an id of this run"),
+        (("--gate", "rls", "--criterion", "RLS-01"), "--criterion: got both it and --gate"),
+        (("--phase", "--proofs"), "expected one"),
+        (("--full",), "--full: got it without --criterion"),
+    ],
+)
+def test_show_refuses_what_it_cannot_show(
+    bundle: Path, options: tuple[str, ...], told: str
+) -> None:
+    """A gate or criterion that is not there, and forms that exclude each other, are bad input."""
+    done = gateproof("show", bundle, *options)
+    assert done.exit_code == 4
+    assert told in said(done.output)
+
+
+# --- what the terminal and the page share ------------------------------------------------------
+
+
+def test_share_gives_small_captures_all_and_large_ones_the_rest() -> None:
+    """However many captures there are, together they fit, and none is starved by the others."""
+    assert share([10, 20, 30], 1000) > 30
+    limit = share([10, 10, 5000, 9000], 1000)
+    assert limit == 490
+    assert share([], 1000) > 0
+    sizes = [7 * number for number in range(400)]
+    room = 50_000
+    assert room * 0.98 < sum(min(size, share(sizes, room)) for size in sizes) <= room
+
+
+def test_tones_tell_the_parts_of_a_capture_apart() -> None:
+    """Requests from answers, statements from rows, errors in logs; a body is left alone."""
+    asked = ["$ curl", "> GET /", ">", "< 200", "<", "> in the body"]
+    assert list(tones("http", asked)) == ["cmd", "req", "req", "res", "res", ""]
+    query = ["-- role app_user", "SELECT 1", "FROM t;", " 1", "ERROR:  42501"]
+    assert list(tones("sql", query)) == ["note", "cmd", "cmd", "", "err"]
+    log = ['{"level": "info"}', '{"level": "ERROR"}', '{"level":"warning"}']
+    assert list(tones("logs", log)) == ["log", "log err", "log note"]
+    assert list(tones("process", ["$ ls", "# note", "x"])) == ["cmd", "note", ""]
