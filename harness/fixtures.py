@@ -37,13 +37,13 @@ def ids() -> Ids:
     return Ids()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def bring_up(request: pytest.FixtureRequest) -> BringUp:
     """The running environment."""
     return request.config.stash[WRITER].bring_up
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def recorder(bring_up: BringUp) -> Recorder:
     """The recorder, for probes that a gate makes itself."""
     return bring_up.recorder
@@ -55,7 +55,7 @@ def sut(request: pytest.FixtureRequest, bring_up: BringUp) -> Sut:
     return _copy(request).sut if isinstance(request.node, ProofItem) else bring_up.sut
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def commands(bring_up: BringUp) -> ProcessProbe:
     """Runs commands where the system lives; needs no server."""
     return ProcessProbe(bring_up.recorder, bring_up.environment.launcher)
@@ -73,7 +73,7 @@ def harness_folder(request: pytest.FixtureRequest) -> Path:
     return _copy(request).harness if isinstance(request.node, ProofItem) else HARNESS
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def machine(bring_up: BringUp) -> ProcessProbe:
     """Runs commands where the harness itself runs, for claims about the harness and about CI."""
     return ProcessProbe(bring_up.recorder, bring_up.environment.machine)

@@ -352,7 +352,7 @@ def _limit(limit_s: float) -> Iterator[None]:
 def _keep_reports(config: pytest.Config, run: GateRun) -> None:
     """Have pytest's JUnit and pytest-html's page written into the bundle."""
     tests = run.staging / "data" / "tests"
-    if config.option.xmlpath is None:
+    if config.pluginmanager.hasplugin("junitxml") and config.option.xmlpath is None:
         config.option.xmlpath = str(tests / "junit.xml")
     if config.pluginmanager.hasplugin("html") and config.option.htmlpath is None:
         config.option.htmlpath = str(tests / "pytest.html")

@@ -7,6 +7,7 @@ journals are merged, verdicts derived from them, and everything sealed. Leaves r
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import os
 import shutil
@@ -252,9 +253,10 @@ def _load_key(options: Options) -> RunKey:
 
 def _drop_empty(folder: Path) -> None:
     """Remove folders that nothing was put into: a bundle holds files only."""
-    for path in sorted(folder.rglob("*"), reverse=True):
-        if path.is_dir() and not any(path.iterdir()):
-            path.rmdir()
+    for top, _, files in os.walk(folder, topdown=False):
+        if not files:
+            with contextlib.suppress(OSError):  # it holds folders that hold files
+                Path(top).rmdir()
 
 
 def _point_latest(bundle: Path) -> None:

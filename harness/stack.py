@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import psycopg
@@ -55,10 +55,15 @@ class Surroundings:
     warm: bool = False
     """Whether processes may be forked, with the system's packages imported."""
 
-    @property
-    def launcher(self) -> Launcher:
-        """Starts the system's commands."""
-        return self.environment.warm if self.warm else self.environment.launcher
+    def launcher(self, env: Mapping[str, str] | None = None) -> Launcher:
+        """Return what starts the system's commands.
+
+        Args:
+            env: variables beside the system's own. A package may have read one when it was
+                imported, so a process that gets any starts cold.
+
+        """
+        return self.environment.warm if self.warm and not env else self.environment.launcher
 
 
 @dataclass
@@ -83,7 +88,7 @@ class Stack:
         self.recorder = self.around.recorder
         self.sql = SqlProbe(self.recorder, self.dsn)
         self.http = HttpProbe(self.recorder)
-        self.process = ProcessProbe(self.recorder, self.around.launcher)
+        self.process = ProcessProbe(self.recorder, self.around.launcher())
         self._databases.append(self.database)
 
     # --- the database ------------------------------------------------------------------------
@@ -175,7 +180,7 @@ class Stack:
         key = tuple(sorted((env or {}).items()))
         if key not in self._publishers:
             command = [sys.executable, "-c", CLIENT.read_text(encoding="utf-8")]
-            conversation = self.around.launcher.converse(
+            conversation = self.around.launcher(env).converse(
                 [*command, self.sut.celery.app],
                 env=self.worker_environment(env),
                 folder=self.sut.folder,
@@ -213,7 +218,7 @@ class Stack:
 
         """
         how = self.sut.worker
-        launcher = self.around.launcher
+        launcher = self.around.launcher(env)
         port = beside.port if beside else launcher.free_port()
         chosen = tuple(queues or self.sut.queues)
         pool = pool or how.pool
@@ -351,8 +356,13 @@ class Stack:
         self._inside = relay
 
     def change_settings(self, variables: Mapping[str, str]) -> None:
-        """Have every process that starts from now on see these variables; stop the old ones."""
+        """Have every process that starts from now on see these variables; stop the old ones.
+
+        None of them is forked any more, see `Surroundings.launcher`.
+        """
         self.settings.update(variables)
+        self.around = replace(self.around, warm=False)
+        self.process = ProcessProbe(self.recorder, self.around.launcher())
         self.stop_processes()
 
     def seen_environment(self, names: Sequence[str]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +139,7 @@ class Writer:
             earlier=earlier,
         )
 
-    @property
+    @cached_property
     def kind(self) -> str:
         """The kind of this run's environment."""
         return self.bring_up.report().kind
@@ -149,12 +150,13 @@ class Writer:
 
     def wanted(self, declaration: Declaration) -> tuple[Falsifier, ...]:
         """Return the falsifiers of a check that this run is to try."""
-        known = {criterion.id: criterion for criterion in self.catalogue.criteria}
-        criterion = known.get(declaration.criterion)  # an unknown one is refused once all is read
+        criterion = self.catalogue.get(declaration.criterion)
+        if criterion is None:  # refused once all is read
+            return ()
         return tuple(
             one
             for one in declaration.within(self.kind).falsifiers
-            if criterion and self.options.falsify.wants(criterion, one.fault.name)
+            if self.options.falsify.wants(criterion, one.fault.name)
         )
 
     def bind_checks(self, selected: set[str], *, whole: bool) -> None:

@@ -84,7 +84,7 @@ def tables_held(stack: Stack, tables: tuple[str, ...]) -> Iterator[None]:
 @contextmanager
 def way_of_its_own(stack: Stack) -> Iterator[Relay]:
     """Lead to the stack's server by a further way, which can be closed by itself."""
-    relay = Relay.start(stack.around.launcher, stack)
+    relay = Relay.start(stack.around.launcher(), stack)
     try:
         yield relay
     finally:

@@ -55,7 +55,7 @@ class NetworkFault(Fault):
 
     def prepare(self, copy: Copy) -> None:
         """Put the relay between the copy's processes and its server."""
-        copy.relay = Relay.start(copy.stack.around.launcher, copy.stack)
+        copy.relay = Relay.start(copy.stack.around.launcher(), copy.stack)
         copy.stack.lead_through(copy.relay.address)
 
     def fingerprint(self, copy: Copy) -> str:

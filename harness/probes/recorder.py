@@ -56,6 +56,7 @@ class Recorder:
         self.scope = Scope()
         self._data = data
         self._count = 0
+        self._folders: set[str] = set()
 
     @contextmanager
     def on_behalf_of(self, scope: Scope) -> Iterator[None]:
@@ -103,10 +104,13 @@ class Recorder:
 
     def _write(self, probe: Probe, content: bytes) -> str:
         self._count += 1
-        name = f"captures/{self.scope.folder()}/{self.journal.writer}-{self._count:05d}-{probe}.txt"
+        folder = f"captures/{self.scope.folder()}"
+        name = f"{folder}/{self.journal.writer}-{self._count:05d}-{probe}.txt"
         path = self._data / name
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            if folder not in self._folders:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self._folders.add(folder)
             path.write_bytes(content)
         except OSError as error:
             raise NotWritableError(

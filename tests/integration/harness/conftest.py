@@ -24,10 +24,13 @@ def brought_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BringUp]:
     """The reference system on an embedded server."""
     data = tmp_path_factory.mktemp("data")
     redactor = Redactor()
+    sut = load_sut(ROOT / "system" / "sut.toml")
     journal = Journal(data / "journal.jsonl", writer="main", clock=lambda: dt.datetime.now(dt.UTC))
     made = BringUp(
-        environment=Embedded(reason="a test", learn_secret=redactor.add_secret),
-        sut=load_sut(ROOT / "system" / "sut.toml"),
+        environment=Embedded(
+            reason="a test", learn_secret=redactor.add_secret, warm=sut.worker.warm
+        ),
+        sut=sut,
         recorder=Recorder(journal, redactor, data),
         ready_deadline_s=60,
         progress=lambda _: None,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
+from typing import Any
 
+import psutil
 import pytest
 
 from harness import file, migration, network, process, settings, source, sql
@@ -69,6 +72,20 @@ def test_settings_fault_is_seen_in_a_process(make_copy: MakeCopy) -> None:
     worker = copy.stack.start_worker()
     assert worker.wait_exit(deadline_s=30) not in (0, None)
     assert any("got 'loud'" in line for line in worker.log().lines)
+
+
+def test_copies_start_warm_until_a_variable_is_changed(make_copy: MakeCopy) -> None:
+    """A copy's worker is forked; one with a variable of its own, or after such a fault, is not."""
+    variables = {"ANY": "1"}
+    fault = settings("any", variables)
+    stack = make_copy(fault).stack
+
+    def is_forked(**how: Any) -> bool:
+        return psutil.Process(stack.start_worker(**how).pid).ppid() != os.getpid()
+
+    warm, with_variable = is_forked(), is_forked(env=variables)
+    stack.change_settings(variables)
+    assert (warm, with_variable, is_forked()) == (True, False, False)
 
 
 def test_source_fault_changes_what_the_worker_runs(make_copy: MakeCopy) -> None:
