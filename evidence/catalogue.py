@@ -8,7 +8,7 @@ Source: spec, "Phases and gates"; design, "Catalogue first".
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -55,13 +55,22 @@ class Catalogue:
             BadInputError: the catalogue has none.
 
         """
-        for criterion in self.criteria:
-            if criterion.id == id:
-                return criterion
-        raise BadInputError(
-            f"criterion id: got {id}, expected one of the catalogue; add it to criteria.toml "
-            "or correct the id"
-        )
+        found = self.get(id)
+        if found is None:
+            raise BadInputError(
+                f"criterion id: got {id}, expected one of the catalogue; add it to criteria.toml "
+                "or correct the id"
+            )
+        return found
+
+    def get(self, id: str) -> Criterion | None:  # noqa: A002 (the field's name)
+        """Return the criterion with an id, or None where the catalogue has none."""
+        return self._by_id.get(id)
+
+    @cached_property
+    def _by_id(self) -> Mapping[str, Criterion]:
+        # Asked several times for each check: searching 5,000 criteria would take longer than it.
+        return {criterion.id: criterion for criterion in self.criteria}
 
 
 class CatalogueError(EvidenceError):

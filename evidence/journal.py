@@ -7,7 +7,6 @@ redaction to whoever hands over a record: what arrives here is written as it is.
 from __future__ import annotations
 
 import heapq
-import json
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -86,8 +85,8 @@ def _read_file(path: Path) -> Iterator[Record]:
     expected: dict[str, int] = {}
     for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
         try:
-            record = RECORD.validate_python(json.loads(line), strict=False)
-        except (ValueError, ValidationError) as error:
+            record = RECORD.validate_json(line)
+        except ValidationError as error:
             reason = str(error).splitlines()[0]
             raise BadInputError(f"{path}:{number}: journal record: got {reason}") from error
         wanted = expected.get(record.writer, 0)

@@ -18,7 +18,7 @@ from evidence.model import Run
 from evidence.reports.gap_matrix import GapRow, gap_matrix
 from evidence.reports.interface import Export
 
-_FORMULA = re.compile(r"(^|;)([\s\"']*)(?=[=+\-@＝＋－＠])")
+_FORMULA = re.compile(r"^([\s\"']*)(?=[=+\-@＝＋－＠])")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
 
 
@@ -34,7 +34,7 @@ def render(run: Run) -> bytes:
 
 def harmless(cell: str) -> str:
     """Return a cell that no spreadsheet takes for a formula, however it splits cells."""
-    return _FORMULA.sub(r"\1\2'", _CONTROL.sub(" ", cell))
+    return ";".join(_FORMULA.sub(r"\1'", part) for part in _CONTROL.sub(" ", cell).split(";"))
 
 
 GAPS_CSV = Export(name="gaps-csv", file="gaps.csv", render=render)

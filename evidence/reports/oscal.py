@@ -9,12 +9,13 @@ Source: NIST OSCAL 1.1.2, assessment-results model; RFC 9562 section 5.5 (UUIDv5
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 from uuid import NAMESPACE_URL, uuid5
+
+from pydantic_core import to_json
 
 from evidence.model import Digest, Disposition, Falsification, Outcome, Run, Verdict
 from evidence.reports.gap_matrix import RUN_FILE, gap_of, one_line, status_of
@@ -30,7 +31,7 @@ _NOT_JUDGED = (Outcome.NOTAPPLICABLE, Outcome.NOTSELECTED)
 def render(run: Run) -> bytes:
     """Return the document as JSON."""
     told = {"assessment-results": _AssessmentResults(run).document()}
-    return (json.dumps(told, indent=2, ensure_ascii=False) + "\n").encode("utf-8", "replace")
+    return to_json(told, indent=2) + b"\n"
 
 
 class _AssessmentResults:
