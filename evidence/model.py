@@ -114,7 +114,7 @@ class Redaction(Value):
     """How often one rule had to take something out of an observation."""
 
     rule: str
-    """``secret:<name>``, ``dsn-userinfo`` or ``header:<name>``."""
+    """``secret:<name>``, ``dsn-userinfo``, ``header:<name>``, ``named``, or what its form is."""
     count: Annotated[int, Field(ge=1)]
 
 

@@ -1,8 +1,8 @@
 """Takes secrets out of what is recorded, before it touches the disk, and keeps count.
 
 Owns the run's known secrets in every spelling, the passwords in any DSN, the headers that carry
-credentials, and the ledger. Leaves the list of spellings to `evidence.spelling`. Not caught: what
-no rule knows, such as a secret that was never registered outside DSN and headers, or a number
+credentials, and the ledger. Leaves the list of spellings to `evidence.spelling`, and what secrets
+look like that nobody registered to `evidence.secret`. Not caught: what no rule knows, or a number
 that is not text.
 
 Source: design, "Redaction"; RFC 3986 section 3.2.1 (userinfo).
@@ -15,24 +15,34 @@ import os
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from evidence.columns import secret_cells
 from evidence.errors import BadInputError, NotWritableError
 from evidence.model import Redaction
+from evidence.secret import BLOCKS, FORMS, Form, is_secret_name, looks_secret, spans
 from evidence.spelling import spellings
 
 SHORTEST_SECRET = 6
 """Characters; a shorter one would be found in the middle of ordinary words."""
+
+_SHORTEST_TEXT = 8
+"""Characters; ``pwd=a1b2`` has them, and most values of a journal have fewer."""
 
 HEADERS = (
     "proxy-authorization",
     "authorization",
     "set-cookie",
     "cookie",
+    "x-amz-security-token",
+    "x-vault-token",
+    "x-auth-token",
+    "x-api-token",
+    "private-token",
     "x-api-key",
     "api-key",
 )
@@ -47,7 +57,7 @@ _DSN = re.compile(
     + r"[^\s\"'<>@]{1,1024}(?:@[^\s\"'<>@/]{1,256}){0,3}@"
 )
 _HEADER_NAMES = "|".join(HEADERS)
-_QUOTE = r"(?:\\?[\"']|&quot;|&#34;|&#x27;|&#39;)"
+_QUOTE = r"(?:\\?[\"']|&(?:amp;)?(?:quot|#34|#x27|#39);)"
 _HEADER_PAIR = re.compile(
     rf"(?i)(?P<quote>{_QUOTE})(?P<name>{_HEADER_NAMES})(?P=quote)"
     rf"(?P<sep>\s*[:,]\s*+[bu]?+)(?P<open>{_QUOTE}){_NOT_DONE}"
@@ -60,7 +70,7 @@ _HEADER_QUOTED = re.compile(
 _HEADER_LINE = re.compile(
     # Stops at the end of a line, also at an escaped one, at markup and at an open quote.
     rf"(?i)(?<![\w-])(?P<name>{_HEADER_NAMES})(?P<sep>[ \t]*:[ \t]*+){_NOT_DONE}"
-    r"(?P<value>(?:=\"[^\"\r\n]*\"|(?!\\[nr]|&quot;|&#34;|&#x27;|&#39;|</?[a-z])[^\r\n\"])+)"
+    r"(?P<value>(?:=\"[^\"\r\n]*\"(?=[;,\s]|$)|(?!\\[nr]|&(?:amp;)?(?:quot|#34|#x27|#39);|</?[a-z])[^\r\n\"])+)"
 )
 
 
@@ -120,7 +130,7 @@ class Redactor:
             self._rules.setdefault(spelling, f"secret:{name}")
 
     def redact(self, text: str, *, place: str = "") -> Redacted:
-        """Take every known secret, DSN password and credential header out of a text.
+        """Take every known secret, DSN password, credential header and likely secret out of a text.
 
         Args:
             text: of any length; redacting what was redacted changes nothing.
@@ -129,14 +139,18 @@ class Redactor:
         """
         counts: Counter[str] = Counter()
         text = self._without_secrets(text, counts)
+        text = _without_forms(text, BLOCKS, counts)
         text = _without_passwords(text, counts)
         text = _without_headers(text, counts)
+        text = _without_forms(text, FORMS, counts)
+        text = _without_cells(text, counts)
         return Redacted(text=text, redactions=self._count(counts, place))
 
     def redact_json(self, value: Any, *, place: str = "") -> tuple[Any, tuple[Redaction, ...]]:
         """Redact keys and values of a JSON value, at every depth.
 
-        A value under the name of a credential header goes as a whole. Numbers are left alone.
+        A value under the name of a credential header goes as a whole, a text under the name of a
+        secret too. Numbers are left alone.
         """
         counts: Counter[str] = Counter()
         cleaned = self._clean(value, counts)
@@ -152,6 +166,21 @@ class Redactor:
             for name, value in headers
         )
         return pairs, self._count(counts, place)
+
+    def redact_rows(
+        self, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, place: str = ""
+    ) -> tuple[tuple[tuple[Any, ...], ...], tuple[Redaction, ...]]:
+        """Take out what stands in columns that are named as secrets are; the rest stays."""
+        counts: Counter[str] = Counter()
+        secret = [is_secret_name(name) for name in columns]
+        cleaned = tuple(
+            tuple(
+                _replacement("named", counts) if is_secret and _is_text(cell) else cell
+                for cell, is_secret in zip(row, secret, strict=True)
+            )
+            for row in rows
+        )
+        return cleaned, self._count(counts, place)
 
     def redact_file(self, path: Path, *, place: str = "") -> tuple[Redaction, ...]:
         """Rewrite a text file in place, by a rename, when it holds anything to take out.
@@ -211,12 +240,20 @@ class Redactor:
         return cleaned
 
     def _clean_under(self, key: Any, value: Any, counts: Counter[str]) -> Any:
+        if isinstance(value, str) and isinstance(key, str) and not _is_header(key):
+            return self._clean_named(key, value, counts)
         if not _is_header(key) or value in (None, ""):
             return self._clean(value, counts)
         rule = f"header:{key.lower()}"
         if value == f"[redacted:{rule}]":
             return value
         return _replacement(rule, counts)
+
+    def _clean_named(self, key: str, value: str, counts: Counter[str]) -> str:
+        cleaned = self._clean_text(value, counts)
+        if cleaned == value and is_secret_name(key) and looks_secret(key, value):
+            return _replacement("named", counts)
+        return cleaned
 
     def _clean_text(self, text: str, counts: Counter[str]) -> str:
         done = self.redact(text)
@@ -239,11 +276,39 @@ def _without_passwords(text: str, counts: Counter[str]) -> str:
 
 def _without_headers(text: str, counts: Counter[str]) -> str:
     folded = text.lower()
-    if not any(name in folded for name in ("authorization", "cookie", "api-key")):
+    if not any(name in folded for name in ("authorization", "cookie", "api-key", "-token")):
         return text
     for pattern in (_HEADER_PAIR, _HEADER_QUOTED, _HEADER_LINE):
         text = pattern.sub(_header_replacer(counts), text)
     return text
+
+
+def _without_forms(text: str, forms: Sequence[Form], counts: Counter[str]) -> str:
+    if len(text) < _SHORTEST_TEXT:
+        return text
+    folded = text.lower()
+    for form in forms:
+        if any(anchor in folded for anchor in form.anchors):
+            cut = _cut(text, spans(form, text, folded), form.rule, counts)
+            text, folded = (text, folded) if cut is text else (cut, cut.lower())
+    return text
+
+
+def _without_cells(text: str, counts: Counter[str]) -> str:
+    if "--" not in text and "-[ RECORD" not in text:
+        return text
+    return _cut(text, secret_cells(text), "named", counts)
+
+
+def _cut(text: str, places: Iterable[tuple[int, int]], rule: str, counts: Counter[str]) -> str:
+    """Replace places of a text, which are in order and apart."""
+    parts: list[str] = []
+    done = 0
+    for start, end in places:
+        if not text.startswith("[redacted:", start):
+            parts += text[done:start], _replacement(rule, counts)
+            done = end
+    return "".join([*parts, text[done:]]) if parts else text
 
 
 def _header_replacer(counts: Counter[str]) -> Callable[[re.Match[str]], str]:
@@ -259,6 +324,10 @@ def _header_replacer(counts: Counter[str]) -> Callable[[re.Match[str]], str]:
 def _replacement(rule: str, counts: Counter[str]) -> str:
     counts[rule] += 1
     return f"[redacted:{rule}]"
+
+
+def _is_text(cell: object) -> bool:
+    return isinstance(cell, str | bytes) and bool(cell)
 
 
 def _is_header(key: Any) -> bool:

@@ -37,7 +37,7 @@ def _url(value: str) -> Iterator[str]:
 
 
 def _escaped(value: str) -> Iterator[str]:
-    """Give the spellings inside JSON, Python literals and markup, alone and JSON in markup."""
+    """Give the spellings inside JSON, Python literals and markup, alone and one in another."""
     for text in (
         value,
         json.dumps(value)[1:-1],
@@ -49,7 +49,10 @@ def _escaped(value: str) -> Iterator[str]:
         escaped = html.escape(text)
         yield html.escape(text, quote=False)
         yield escaped
-        yield escaped.replace("&quot;", "&#34;").replace("&#x27;", "&#39;")
+        numbered = escaped.replace("&quot;", "&#34;").replace("&#x27;", "&#39;")
+        yield numbered
+        # pytest-html puts what is markup already into an attribute.
+        yield from (html.escape(one) for one in (escaped, numbered))
 
 
 def _base64(raw: bytes) -> Iterator[str]:

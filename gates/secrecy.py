@@ -1,6 +1,7 @@
 """Whether output holds a secret: judged from what redaction had to take out of its capture.
 
-The redactor knows every password of the run in all its spellings, and the password in any DSN.
+The redactor knows every password of the run in all its spellings, the password in any DSN, and what
+secrets look like that nobody registered.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ whose behalf it records through its `Scope`, which the plugin changes as items c
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -68,7 +69,13 @@ class Recorder:
             self.scope = before
 
     def observe(
-        self, probe: Probe, summary: str, *, data: Mapping[str, Any], text: str
+        self,
+        probe: Probe,
+        summary: str,
+        *,
+        data: Mapping[str, Any],
+        text: str,
+        taken: tuple[Redaction, ...] = (),
     ) -> Observation:
         """Record one thing that was seen.
 
@@ -77,6 +84,7 @@ class Recorder:
             summary: one line: what was asked and what came back.
             data: the same for machines: JSON values; others become text.
             text: the same for people, as the tool that they know would show it.
+            taken: what the probe took out of both by what it alone knows.
 
         Returns:
             The record as written; its redactions tell which secrets had to be taken out.
@@ -99,7 +107,9 @@ class Recorder:
             data=clean_data,
             capture=self._write(probe, content),
             digest=f"sha256:{hashlib.sha256(content).hexdigest()}",
-            redactions=_most(clean.redactions, data_hits, line.redactions),
+            redactions=_most(
+                _sum(clean.redactions, taken), _sum(data_hits, taken), line.redactions
+            ),
         )
 
     def _write(self, probe: Probe, content: bytes) -> str:
@@ -133,6 +143,15 @@ def _plain(value: Any) -> Any:
         return [_plain(inner) for inner in value]
     plain = value is None or isinstance(value, bool | int | float)
     return value if plain else encodable(str(value))
+
+
+def _sum(*hits: tuple[Redaction, ...]) -> tuple[Redaction, ...]:
+    """Add what was taken out one after the other."""
+    counts: Counter[str] = Counter()
+    for step in hits:
+        for redaction in step:
+            counts[redaction.rule] += redaction.count
+    return tuple(Redaction(rule=rule, count=count) for rule, count in sorted(counts.items()))
 
 
 def _most(*hits: tuple[Redaction, ...]) -> tuple[Redaction, ...]:

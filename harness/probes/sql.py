@@ -9,6 +9,7 @@ from typing import Any
 
 import psycopg
 
+from evidence.model import Redaction
 from harness.errors import EnvironmentProblemError
 from harness.probes.recorder import Recorder
 
@@ -135,7 +136,8 @@ class Session:
             if refused
             else ""
         )
-        shown = _show(rows) if rows is not None else f"ERROR:  {said}\n"
+        kept, taken = self._without_secrets(rows) if rows is not None else (None, ())
+        shown = _show(kept) if kept is not None else f"ERROR:  {said}\n"
         gucs = "".join(f"-- {name} = {value!r}\n" for name, value in self._gucs.items())
         asked = f"{statement.strip()};\n" + (f"-- parameters: {params!r}\n" if params else "")
         database = self._connection.info.dbname
@@ -148,12 +150,22 @@ class Session:
                 "gucs": self._gucs,
                 "statement": statement,
                 "params": params,
-                "rows": rows.rows[:SHOWN_ROWS] if rows is not None else [],
+                "rows": kept.rows if kept is not None else [],
                 "count": rows.count if rows is not None else None,
                 "refused": vars(refused) if refused else None,
             },
             text=f"-- role {self._role}, database {database}\n{gucs}{asked}\n{shown}",
+            taken=taken,
         )
+
+    def _without_secrets(self, rows: Rows) -> tuple[Rows, tuple[Redaction, ...]]:
+        """Return the rows that are shown, without what stands in columns named as secrets are.
+
+        Here the columns are known; later they would be a list of values like any other.
+        """
+        redact = self._recorder.redactor.redact_rows
+        shown, taken = redact(rows.columns, rows.rows[:SHOWN_ROWS])
+        return Rows(columns=rows.columns, rows=shown, count=rows.count), taken
 
 
 class SqlProbe:
