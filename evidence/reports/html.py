@@ -194,6 +194,7 @@ def _environment() -> Environment:
         gap=gap_of,
         pointer=lambda verdict: evidence_of(verdict).removeprefix("data/"),
         kinds=_filter_names,
+        all_kinds=_all_filter_names,
         room=lambda count: min(1 << (count - 1).bit_length(), 256),
         sentence=lambda text: text[:1].upper() + text[1:],
     )
@@ -297,6 +298,11 @@ def _filter_names(verdict: Verdict) -> str:
     if verdict.disposition is not Disposition.NONE:
         names.append("waived")
     return " ".join(names)
+
+
+def _all_filter_names(verdicts: Iterable[Verdict]) -> str:
+    """Return the filters that show any of several verdicts, as classes."""
+    return " ".join(sorted({name for one in verdicts for name in _filter_names(one).split()}))
 
 
 def _causes(run: Run) -> tuple[tuple[Cause, Mapping[Outcome, Sequence[str]]], ...]:

@@ -99,7 +99,7 @@ class Plan:
     """Observations of a check."""
     seen_under_fault: int = 3
     proofs: int = 3
-    long_lines: int = 90
+    long_lines: int = 45
     """Lines of a log."""
     text: Callable[[str, str], str] = lambda probe, text: text  # noqa: ARG005 (called by name)
     """Changes the text of a capture, by probe."""
