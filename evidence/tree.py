@@ -8,14 +8,18 @@ Source: design, "Verification"; RFC 8493 section 2.1.3 (names in manifests).
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import stat
+import threading
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Literal
+from typing import Literal
 
 from evidence.model import Digest
 
@@ -25,7 +29,17 @@ LONGEST_PATH = 1024
 DEEPEST = 32
 """Folders within folders; a capture lies in four."""
 
-_CHUNK = 1024 * 1024
+_CHUNK = 256 * 1024
+"""Bytes read at once, into one buffer a thread."""
+
+_THREADS = 2
+"""Hashing lets the other thread run; more than two wait for each other's Python."""
+
+_BATCH = 64
+"""Files that a thread reads in one go; their folders are held open for it."""
+
+_PENDING = 4
+"""Batches that wait or are read at once."""
 
 Oddity = Literal["link", "special", "empty-folder", "name", "lookalike", "unreadable", "limit"]
 
@@ -102,11 +116,12 @@ def read_tree(
     odd: list[Odd] = []
     reader = _Reader(keep, feed or {}, limits)
     try:
-        for found in reader.walk(root.resolve()):
-            if isinstance(found, File):
-                files.append(found)
-            else:
-                odd.append(found)
+        with contextlib.closing(reader.read(root.resolve())) as all_found:
+            for found in all_found:
+                if isinstance(found, File):
+                    files.append(found)
+                else:
+                    odd.append(found)
     except _LimitError as error:
         odd.append(Odd(kind="limit", path=error.path, message=str(error)))
     files.sort(key=lambda file: file.path)
@@ -147,38 +162,102 @@ class _LimitError(Exception):
         self.path = path
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Entry:
+    """A file that is still to be read."""
+
+    name: str
+    path: str
+    folder: int
+    """A descriptor of its folder, which its batch closes."""
+    wanted: int
+    """Bytes of content at most that are kept."""
+
+
+@dataclass
+class _Batch:
+    """Files for one thread, and the folders that are held open for them."""
+
+    entries: list[_Entry] = field(default_factory=list)
+    folders: list[int] = field(default_factory=list)
+
+    def hold(self, folder_fd: int) -> int:
+        """Hold a folder open, whose own descriptor may be closed before its files are read."""
+        held = os.dup(folder_fd)
+        self.folders.append(held)
+        return held
+
+    def close(self) -> None:
+        for held in self.folders:
+            os.close(held)
+        self.folders.clear()
+
+
 @dataclass
 class _Reader:
-    """Walks and reads, and counts both."""
+    """Walks, reads in threads, and counts both."""
 
     keep: Callable[[str], int]
     feed: Feed
     limits: Limits
     entries: int = 0
     total: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _local: threading.local = field(default_factory=threading.local)
 
-    def walk(self, root: Path) -> Iterator[File | Odd]:
+    def read(self, root: Path) -> Generator[File | Odd, None, None]:
+        """Yield all that is found, in any order.
+
+        Raises:
+            _LimitError: one of the limits is passed.
+
+        """
+        pending: deque[tuple[Future[list[File | Odd]], _Batch]] = deque()
+        with ThreadPoolExecutor(_THREADS) as pool:
+            try:
+                for found in self._walk(root):
+                    if not isinstance(found, _Batch):
+                        yield found
+                        continue
+                    pending.append((pool.submit(self._read_batch, found), found))
+                    if len(pending) >= _PENDING:
+                        yield from pending.popleft()[0].result()
+                while pending:
+                    yield from pending.popleft()[0].result()
+            finally:
+                for future, batch in pending:
+                    if future.cancel():
+                        batch.close()
+
+    def _walk(self, root: Path) -> Iterator[_Batch | Odd]:
         unreadable: list[OSError] = []
-        for top, folders, names, top_fd in os.fwalk(
-            root, follow_symlinks=False, onerror=unreadable.append
-        ):
-            prefix = Path(top).relative_to(root)
-            self._count(prefix, len(folders) + len(names))
-            if not folders and not names and prefix.parts:
-                yield Odd(
-                    kind="empty-folder",
-                    path=prefix.as_posix(),
-                    message="an empty folder is not listed",
-                )
-            for name in folders:
-                if stat.S_ISLNK(os.lstat(name, dir_fd=top_fd).st_mode):
-                    yield _link((prefix / name).as_posix())
-            for name in names:
-                path = (prefix / name).as_posix()
-                yield self._read(name, path, top_fd)
-            folders.sort()
+        batch = _Batch()
+        try:
+            for top, folders, names, top_fd in os.fwalk(
+                root, follow_symlinks=False, onerror=unreadable.append
+            ):
+                prefix = Path(top).relative_to(root)
+                self._count(prefix, len(folders) + len(names))
+                yield from _odd_folders(prefix, folders, names, top_fd)
+                for start in range(0, len(names), _BATCH):
+                    self._add(batch, prefix, names[start : start + _BATCH], top_fd)
+                    if len(batch.entries) >= _BATCH:
+                        full, batch = batch, _Batch()
+                        yield full
+                folders.sort()
+            full, batch = batch, _Batch()
+            yield full
+        finally:
+            batch.close()  # what was not handed over
         for error in unreadable:
             yield _unreadable(Path(error.filename or "").name, error)
+
+    def _add(self, batch: _Batch, prefix: Path, names: Iterable[str], top_fd: int) -> None:
+        held = batch.hold(top_fd)
+        before = "" if prefix == Path() else f"{prefix.as_posix()}/"
+        for name in names:
+            path = f"{before}{name}"  # `keep` may count: it is asked in this thread alone
+            batch.entries.append(_Entry(name=name, path=path, folder=held, wanted=self.keep(path)))
 
     def _count(self, folder: Path, entries: int) -> None:
         self.entries += entries
@@ -189,42 +268,76 @@ class _Reader:
             message = f"got more than {DEEPEST} folders within folders, expected fewer"
             raise _LimitError(folder.as_posix(), message)
 
-    def _read(self, name: str, path: str, top_fd: int) -> File | Odd:
-        """Open without following links or waiting for a pipe's other end, then judge and read."""
+    def _read_batch(self, batch: _Batch) -> list[File | Odd]:
         try:
-            mode = os.lstat(name, dir_fd=top_fd).st_mode
+            return [self._read(one) for one in batch.entries]
+        finally:
+            batch.close()
+
+    def _read(self, one: _Entry) -> File | Odd:
+        """Open without following links or waiting for a pipe's other end, then judge and read."""
+        path, folder = one.path, one.folder
+        try:
+            mode = os.lstat(one.name, dir_fd=folder).st_mode
             if stat.S_ISLNK(mode):
                 return _link(path)
             if not stat.S_ISREG(mode):
                 return _special(path)
-            handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=top_fd)
-            with os.fdopen(handle, "rb", buffering=0) as file:
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+            handle = os.open(one.name, flags, dir_fd=folder)
+            try:
                 status = os.fstat(handle)
                 if not stat.S_ISREG(status.st_mode):
                     return _special(path)
-                wanted = self.keep(path)
-                return self._hash(file, path, keep=bool(wanted) and status.st_size <= wanted)
+                kept = bool(one.wanted) and status.st_size <= one.wanted
+                return self._hash(handle, path, keep=kept)
+            finally:
+                os.close(handle)
         except OSError as error:
             return _unreadable(path, error)
 
-    def _hash(self, file: IO[bytes], path: str, *, keep: bool) -> File:
+    def _hash(self, handle: int, path: str, *, keep: bool) -> File:
         digest = hashlib.sha256()
         size = 0
         chunks: list[bytes] = []
         feed = self.feed.get(path)
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-            size += len(chunk)
-            self.total += len(chunk)
+        buffer = self._buffer()
+        while count := os.readv(handle, [buffer]):
+            piece = buffer[:count]
+            digest.update(piece)
+            size += count
+            self._add_up(path, count)
+            if keep:
+                chunks.append(bytes(piece))
+            if feed is not None:
+                feed(bytes(piece))
+        content = b"".join(chunks) if keep else None
+        return File(path=path, size=size, digest=f"sha256:{digest.hexdigest()}", content=content)
+
+    def _add_up(self, path: str, count: int) -> None:
+        with self._lock:
+            self.total += count
             if self.total > self.limits.total:
                 message = f"got more than {self.limits.total} bytes in all, expected fewer"
                 raise _LimitError(path, message)
-            if keep:
-                chunks.append(chunk)
-            if feed is not None:
-                feed(chunk)
-        content = b"".join(chunks) if keep else None
-        return File(path=path, size=size, digest=f"sha256:{digest.hexdigest()}", content=content)
+
+    def _buffer(self) -> memoryview:
+        if not hasattr(self._local, "buffer"):
+            self._local.buffer = memoryview(bytearray(_CHUNK))
+        buffer: memoryview = self._local.buffer
+        return buffer
+
+
+def _odd_folders(
+    prefix: Path, folders: Iterable[str], names: list[str], top_fd: int
+) -> Iterator[Odd]:
+    if not folders and not names and prefix.parts:
+        yield Odd(
+            kind="empty-folder", path=prefix.as_posix(), message="an empty folder is not listed"
+        )
+    for name in folders:
+        if stat.S_ISLNK(os.lstat(name, dir_fd=top_fd).st_mode):
+            yield _link((prefix / name).as_posix())
 
 
 def _bad_names(files: list[File]) -> Iterator[Odd]:

@@ -1,0 +1,1 @@
+"""Benchmarks: what the product costs, beside what it is held against. ``make bench`` runs them."""
