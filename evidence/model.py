@@ -136,7 +136,7 @@ class Observation(Entry):
     item: str | None
     """The pytest item that asked."""
     part: str
-    """``check``, ``bring-up``, or ``proof:<falsifier>:baseline|landing|faulted``."""
+    """``check``, ``bring-up``, ``canary``, or ``proof:<falsifier>:baseline|landing|faulted``."""
     probe: Literal["http", "sql", "tasks", "worker", "logs", "process", "file", "environment"]
     summary: str
     """One line: what was asked and what came back."""

@@ -18,10 +18,12 @@ from pathlib import Path
 import pytest
 
 from evidence.baseline import read_baseline
+from evidence.canary import Canary, search
 from evidence.catalogue import Catalogue, load_catalogue
 from evidence.earlier import Earlier
 from evidence.journal import read_journal
 from evidence.judgement import Ending, judge
+from evidence.ledger import LEDGER, format_ledger, observed
 from evidence.model import (
     Baseline,
     PhaseEvent,
@@ -33,11 +35,12 @@ from evidence.model import (
     Timing,
     Waiver,
 )
-from evidence.redaction import Redactor
+from evidence.redaction import LedgerEntry, Redactor
 from evidence.sealing import seal
 from evidence.signing import RunKey
 from evidence.verdict import CHECK
 from evidence.waiver import load_waivers
+from harness import canary as canaries
 from harness.binding import LATEST, bind, git
 from harness.options import PASSPHRASE_VARIABLE, Options
 from harness.sut import Sut, load_sut
@@ -63,6 +66,8 @@ class GateRun:
     """A bundle whose proofs need not be repeated."""
     baseline: Baseline | None
     """A bundle that the run must not fall behind."""
+    ledger: tuple[LedgerEntry, ...] = ()
+    """What was taken out of other plugins' files."""
     accounts: list[Account] = field(default_factory=list)
     """What the writers left, once they have ended."""
     defects: list[str] = field(default_factory=list)
@@ -121,7 +126,9 @@ class GateRun:
         records = self._merge_journals(pytest_status)
         run = self._judge(records)
         self._write_proofs(records)
+        self._write_ledger(records)
         _drop_empty(self.staging / "data")
+        self._search_canaries()
         began = time.monotonic()
         bundle = seal(
             self.staging,
@@ -220,8 +227,26 @@ class GateRun:
             self.drop_reports()
             return
         redactor = self._redactor()
-        for path in sorted((self.staging / "data" / "tests").iterdir()):
-            redactor.redact_file(path)
+        folder = self.staging / "data" / "tests"
+        released = canaries.release_into(folder, self._canaries())
+        for path in sorted(folder.iterdir()):
+            redactor.redact_file(path, place=f"tests/{path.name}")
+        search([released], self._canaries())
+        released.unlink()
+        self.ledger = tuple(one for one in redactor.ledger if one.place != f"tests/{released.name}")
+
+    def _canaries(self) -> list[Canary]:
+        return [Canary(core=account.canary) for account in self.accounts]
+
+    def _search_canaries(self) -> None:
+        """Refuse to seal where a made-up secret came through: the run's own may have, too."""
+        data = self.staging / "data"
+        search((path for path in sorted(data.rglob("*")) if path.is_file()), self._canaries())
+
+    def _write_ledger(self, records: tuple[Record, ...]) -> None:
+        """Write what was taken out where: rule, place and count."""
+        entries = [*observed(records), *self.ledger]
+        (self.staging / "data" / LEDGER).write_bytes(format_ledger(entries))
 
     def _redactor(self) -> Redactor:
         redactor = Redactor()

@@ -14,18 +14,20 @@ from typing import Any
 
 import pytest
 
+from evidence.canary import Canary
 from evidence.catalogue import Catalogue
 from evidence.earlier import Earlier, read_earlier
 from evidence.errors import BadInputError
 from evidence.journal import Journal
 from evidence.model import EnvironmentReport, RunEvent
 from evidence.redaction import Redactor
+from harness import canary as canaries
 from harness.bringup import BringUp, Progress
 from harness.choice import choose_environment
 from harness.declarations import Declaration, Falsifier
 from harness.dependence import Dependence
 from harness.options import Options
-from harness.probes.recorder import Recorder
+from harness.probes.recorder import CANARY, Recorder
 from harness.sut import Sut
 
 MAIN = "main"
@@ -52,6 +54,8 @@ class Account:
     took_s: dict[str, float]
     secrets: dict[str, str]
     """Name to value; known to this run's processes only, for redacting what pytest wrote."""
+    canary: str
+    """Core of the made-up secret that this writer let out through every kind of capture."""
     defects: tuple[str, ...]
 
     def to_plain(self) -> dict[str, Any]:
@@ -86,6 +90,8 @@ class Writer:
     recorder: Recorder
     bring_up: BringUp
     secrets: dict[str, str]
+    canary: Canary
+    """A made-up secret that must not be found in the bundle."""
     dependence: Dependence
     earlier: Earlier | None
     """A bundle whose proofs need not be repeated."""
@@ -117,6 +123,8 @@ class Writer:
             redactor.add_secret(label, value)
             secrets[label] = value
 
+        canary = Canary.make()
+        learn_secret(CANARY, canary.value)
         journal = Journal(staging / JOURNALS / f"{name}.jsonl", writer=name, clock=now)
         recorder = Recorder(journal, redactor, staging / "data")
         bring_up = BringUp(
@@ -135,6 +143,7 @@ class Writer:
             recorder,
             bring_up,
             secrets,
+            canary,
             dependence=Dependence(bring_up, catalogue, options.gates),
             earlier=earlier,
         )
@@ -201,6 +210,7 @@ class Writer:
             self.bring_up.dispose()
         except Exception as error:  # noqa: BLE001 (a bundle says so; without one nobody would know)
             self.defects.append(f"the end of {self.name} broke: {type(error).__name__}: {error}")
+        canaries.release(self.recorder, self.canary)
         self.recorder.journal.close()
         return Account(
             writer=self.name,
@@ -210,6 +220,7 @@ class Writer:
             images=dict(self.bring_up.environment.images),
             took_s=dict(self.bring_up.took_s),
             secrets=dict(self.secrets),
+            canary=self.canary.core,
             defects=tuple(self.defects),
         )
 

@@ -22,6 +22,7 @@ from evidence.redaction import Redactor
 Probe = Literal["http", "sql", "tasks", "worker", "logs", "process", "file", "environment"]
 
 BRING_UP = "bring-up"
+CANARY = "canary"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +37,7 @@ class Scope:
     def folder(self) -> str:
         """Return the folder of the captures, relative to ``captures/``."""
         if self.gate is None or self.criterion is None:
-            return BRING_UP
+            return CANARY if self.part == CANARY else BRING_UP
         own = f"{self.gate}/{self.criterion}"
         return own if self.part == "check" else f"{own}/{self.part.replace(':', '/')}"
 

@@ -91,7 +91,8 @@ def test_two_processes_write_one_journal_and_one_bundle(run_gates: Run, tmp_path
     assert {record["writer"] for record in records} == {"gw0", "gw1", "run"}
     places = [(record["writer"], record["seq"]) for record in records]
     assert len(places) == len(set(places))
-    servers = [one["data"]["how"] for one in records if one.get("probe") == "environment"]
+    seen = [one for one in records if one.get("part") == "bring-up"]
+    servers = [one["data"]["how"] for one in seen if one["probe"] == "environment"]
     started = [how for how in servers if how.startswith("started at")]
     assert len(started) == len(set(started)) == 2, servers
     bundle = tmp_path / "reports" / "latest"

@@ -1,0 +1,40 @@
+"""The redaction ledger: which rule took how much out of which file of a bundle.
+
+Owns ``redactions.json``. Leaves the rules to `evidence.redaction`.
+
+Source: design, "Redaction".
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from evidence.canonical import canonical_json
+from evidence.model import Observation, Record
+from evidence.redaction import LedgerEntry
+
+LEDGER = "redactions.json"
+
+
+def observed(records: Iterable[Record]) -> tuple[LedgerEntry, ...]:
+    """Return what was taken out of observations, by capture."""
+    counts: Counter[tuple[str, str]] = Counter()
+    for record in records:
+        if isinstance(record, Observation):
+            for redaction in record.redactions:
+                counts[record.capture, redaction.rule] += redaction.count
+    return tuple(
+        LedgerEntry(rule=rule, place=place, count=count)
+        for (place, rule), count in sorted(counts.items())
+    )
+
+
+def format_ledger(entries: Iterable[LedgerEntry]) -> bytes:
+    """Write a ledger: canonical JSON, sorted by place and rule, and the sum of each rule."""
+    listed = sorted(entries, key=lambda one: (one.place, one.rule))
+    sums: Counter[str] = Counter()
+    for one in listed:
+        sums[one.rule] += one.count
+    value = {"entries": [vars(one) for one in listed], "sums": dict(sums)}
+    return canonical_json(value) + b"\n"
