@@ -13,13 +13,15 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from evidence.attestation import Predicate
 from evidence.canonical import read_json
-from evidence.consistency import JOURNAL, PROOFS, RUN, Contents, parse
+from evidence.catalogue import Catalogue
+from evidence.consistency import CATALOGUE, JOURNAL, PROOFS, RUN, Contents, parse
 from evidence.errors import EvidenceError
 from evidence.finding import Code, Finding
 from evidence.judgement import Judged, differences, judge
 from evidence.manifest import ATTESTATION
 from evidence.model import ProofEvent, Record, RunEvent, TakenOverEvent
 from evidence.tree import File
+from evidence.verdict import read_bindings
 
 
 def derive_again(
@@ -28,6 +30,7 @@ def derive_again(
     """Derive everything again and compare.
 
     1. The journal is complete: no writer's sequence has a gap, and it ends with the run's end.
+       It collected no criterion that the catalogue leaves out.
     2. Every verdict and the roll-up of run.json are those that follow.
     3. So are the attested result and exit status.
     4. Every record under ``data/proofs/`` is the journal's story of that proof; none is missing.
@@ -43,6 +46,7 @@ def derive_again(
     judged = None
     try:
         if contents.catalogue is not None and contents.waivers is not None:
+            yield from _collected(contents.records, contents.catalogue)
             judged = judge(contents.catalogue.criteria, contents.records, contents.waivers)
     except EvidenceError as error:
         yield Finding(code=Code.JOURNAL_INCOMPLETE, path=JOURNAL, message=str(error))
@@ -71,6 +75,12 @@ def _gaps(records: Sequence[Record]) -> Iterator[Finding]:
     elif any(record.at > last.at for record in records):
         message = f"got a record later than the run's end, {last.at}"
         yield Finding(code=Code.JOURNAL_INCOMPLETE, path=JOURNAL, message=message)
+
+
+def _collected(records: Sequence[Record], catalogue: Catalogue) -> Iterator[Finding]:
+    for name in sorted(read_bindings(records).keys() - set(catalogue.ids)):
+        message = f"got no {name}, expected it: the journal says that it was collected"
+        yield Finding(code=Code.CATALOGUE_MISMATCH, path=CATALOGUE, message=message)
 
 
 def _run(contents: Contents, judged: Judged) -> Iterator[Finding]:

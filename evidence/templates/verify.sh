@@ -69,6 +69,21 @@ done
 } > "$work/pae"
 openssl pkey -pubin -in "$key" -noout -text 2> "$work/error" | grep -qi ed25519 ||
     finding "KEY_UNREADABLE $key: not an Ed25519 public key"
+# Key ids are signed by nobody: they must name the key that signed, or mislead whoever goes by them.
+# The bundle's own key is listed in a manifest; here only its spelling is looked at, and whose it is.
+id_of() { # id_of KEY
+    openssl pkey -pubin -in "$1" -outform DER 2> "$work/error" | sha256sum | cut -c 1-64
+}
+id=$(id_of "$key")
+[ "$keyid" = "sha256:$id" ] ||
+    finding "KEY_MISMATCH attestation.dsse.json: the key id is not of the key that signed"
+if [ -f public-key.pem ] && [ ! -h public-key.pem ]; then
+    openssl pkey -pubin -in public-key.pem -out "$work/own" 2> "$work/error"
+    cmp -s "$work/own" public-key.pem ||
+        finding "KEY_UNREADABLE public-key.pem: not one public key in plain PEM"
+    [ "$(id_of public-key.pem)" = "$id" ] ||
+        finding "KEY_MISMATCH public-key.pem: not the key that signed"
+fi
 openssl pkeyutl -verify -pubin -inkey "$key" -rawin -in "$work/pae" -sigfile "$work/sig" \
     > "$work/openssl" 2>&1 ||
     finding "SIGNATURE_INVALID attestation.dsse.json: the signature does not hold"
@@ -85,8 +100,27 @@ same() { # same FILE DIGEST
 same manifest-sha256.txt "$(subject '\('"$hex"'\)' "$hex")"
 same tagmanifest-sha256.txt "$(subject "$hex" '\('"$hex"'\)')"
 
-# 5. Every listed file has its digest.
+# 5. Both manifests are plain lists, each of its own files; every listed file has its digest.
+not_plain() { # not_plain MANIFEST OWN-PATHS: prints every line that a reader could take for another
+    grep -v '^[0-9a-f]\{64\}  [^ ]' "$1"
+    [ -z "$(tail -c 1 "$1")" ] || echo "(the last line has no end)"
+    cut -c 67- "$1" > "$work/paths"
+    grep -E '(^|/)\.{0,2}(/|$)|[\\%]' "$work/paths"
+    grep -vE "$2" "$work/paths"
+    sort "$work/paths" | uniq -d
+}
 for manifest in manifest-sha256.txt tagmanifest-sha256.txt; do
+    case $manifest in
+        tag*) own='^(bagit|bag-info|manifest-sha256|VERIFY)\.txt$|^verify\.sh$|^public-key\.pem$' ;;
+        *) own='^data/' ;;
+    esac
+    not_plain "$manifest" "$own" > "$work/odd"
+    if [ -s "$work/odd" ]; then
+        while IFS= read -r line; do
+            finding "MANIFEST_MALFORMED $manifest: $line"
+        done < "$work/odd"
+        continue # such a path may lead outside
+    fi
     sha256sum -c "$manifest" > "$work/sums" 2> "$work/error" || {
         grep -v ': OK$' "$work/sums" > "$work/failed"
         while IFS= read -r line; do

@@ -1,0 +1,1 @@
+"""Forged bundles, a directory a case; README.md says how to read one."""

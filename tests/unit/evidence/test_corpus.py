@@ -1,0 +1,131 @@
+"""The corpus of forged bundles: each is refused as its README says, by us and by the script."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from evidence.finding import Code
+from tests.corpus.case import CORPUS, FAIL, PASS, Case, read_case, read_corpus
+from tests.corpus.recipe import STEPS
+from tests.corpus.table import Measured, measure, node_answers, page, read_node
+from tests.corpus.verifiers import NODE, OTHERS
+from tests.corpus.workshop import Workshop
+
+PAGE = Path(__file__).parents[3] / "docs/reference/corpus.md"
+CASES = read_corpus()
+Ask = Callable[[Case], Measured]
+
+ELSEWHERE = {
+    "UNREADABLE": "whoever runs the tests as root can read everything",
+    "SIGNOFF_INVALID": "test_signoff.py",
+    "SIGNOFF_KEY_EXPIRED": "test_signoff.py",
+}
+"""Codes that no case of the corpus brings about, and where else they are held."""
+
+
+@pytest.fixture(scope="module")
+def ask(tmp_path_factory: pytest.TempPathFactory) -> Ask:
+    """Give a function that asks the verifiers about a case, each case once."""
+    shop = Workshop.open(tmp_path_factory.mktemp("corpus"))
+    known: dict[str, Measured] = {}
+
+    def measured(case: Case) -> Measured:
+        if case.name not in known:
+            known[case.name] = measure(case, shop)
+        return known[case.name]
+
+    return measured
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_corpus_case_is_judged_as_its_readme_says(case: Case, ask: Ask) -> None:
+    """The verifier finds what the README names and nothing else; the script agrees or says why."""
+    measured = ask(case)
+    if case.exactly:
+        assert sorted(measured.findings) == sorted(case.findings)
+    assert set(case.findings) <= set(measured.findings)
+    assert measured.refuses["gateproof verify"] is case.must_fail
+    assert measured.refuses["verify.sh"] is case.script_refuses
+    assert case.script_refuses <= case.must_fail
+    assert bool(case.because) is (case.must_fail and not case.script_refuses)
+
+
+def test_corpus_holds_no_other_verifier_to_be_stricter(ask: Ask) -> None:
+    """What any other verifier refuses, ours refuses; what must pass, all of them accept."""
+    for case in CASES:
+        told = ask(case).refuses
+        refused = [name for name, answer in told.items() if answer]
+        assert not refused or case.must_fail, f"{case.name}: {refused}"
+
+
+def test_corpus_page_is_what_was_measured(ask: Ask) -> None:
+    """The committed page is measured again, node's column only where there is a node."""
+    measured = [ask(case) for case in CASES]
+    committed = PAGE.read_text(encoding="utf-8")
+    node = node_answers(measured) if NODE else read_node(committed, CASES)
+    assert page(measured, node) == committed, (
+        "python -m tests.corpus.table > docs/reference/corpus.md"
+    )
+
+
+@pytest.mark.skipif(NODE is None, reason="node is not installed: its column is not measured")
+def test_corpus_signatures_that_node_accepts_are_those_that_hold(ask: Ask) -> None:
+    """Node and securesystemslib, two implementations that are not ours, agree on what is signed."""
+    measured = [ask(case) for case in CASES]
+    answers = node_answers(measured)
+    assert set(answers.values()) == {True, False, None}
+    for one in measured:
+        found = {finding.partition(" ")[0] for finding in one.findings}
+        if answers[one.case.name]:
+            # A signature that node refuses is one that we refuse, by a code of the attestation.
+            assert found & {
+                "ATTESTATION_MALFORMED",
+                "ATTESTATION_MISSING",
+                "SIGNATURE_INVALID",
+                "WRONG_SIGNER",
+            }, one.case.name
+
+
+def test_corpus_is_large_and_its_names_tell() -> None:
+    """Sixty cases at least must fail; a name's ending says which do."""
+    assert sum(case.must_fail for case in CASES) >= 60
+    assert sum(not case.must_fail for case in CASES) >= 5
+    for case in CASES:
+        assert case.name.endswith(FAIL if case.must_fail else PASS)
+        assert bool(case.findings) is case.must_fail
+        files = {path.name for path in (CORPUS / case.name).iterdir()}
+        assert files == {"README.md", "recipe.toml"}, case.name
+
+
+def test_corpus_brings_about_every_code() -> None:
+    """Each named code is shown by a case, or is held by a test that is named."""
+    shown = {finding.partition(" ")[0] for case in CASES for finding in case.findings}
+    known = {code.value for code in Code if not code.startswith("TIMESTAMP_")}
+    assert known - shown == set(ELSEWHERE)
+    assert shown - known == {"BAD_INPUT"}
+
+
+def test_corpus_uses_every_step() -> None:
+    """A step that no recipe takes is not tested by anything."""
+    used: set[str] = set()
+    for case in CASES:
+        used.update(re.findall(r'^do = "(\w+)"$', case.recipe.read_text(), re.MULTILINE))
+    assert used <= set(STEPS)
+    assert set(STEPS) - used == set()
+
+
+def test_corpus_readme_has_one_form(tmp_path: Path) -> None:
+    """A README that leaves a paragraph out is refused, not half understood."""
+    sound = (CORPUS / CASES[0].name / "README.md").read_text()
+    (tmp_path / "README.md").write_text(sound.replace("**verify.sh:**", "verify.sh:"))
+    with pytest.raises(ValueError, match="got another form, expected a title and the paragraphs"):
+        read_case(tmp_path)
+
+
+def test_corpus_asks_the_others() -> None:
+    """The table has a column for each verifier that is not ours."""
+    assert OTHERS == ("sha256sum -c", "bagit", "securesystemslib", "node")
