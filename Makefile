@@ -4,10 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 SETUP := $(VENV)/.gateproof-$(shell { cat constraints.txt pyproject.toml; $(PYTHON) -V; } | sha256sum | cut -c1-16)
 EVIDENCE ?= reports
+# Of the benchmarks alone: a plugin that others bring must not be in the environment of the gates.
+BENCH := $(VENV)/bench
+BENCH_SETUP := $(BENCH)/.gateproof-$(shell { cat constraints.txt constraints-bench.txt pyproject.toml; $(PYTHON) -V; } | sha256sum | cut -c1-16)
+BENCH_ARGS ?=
 # One process a core; make gates GATES_ARGS= runs the checks one after another.
 GATES_ARGS ?= -n auto
 
-.PHONY: gates test check format docs workflows setup clean help
+.PHONY: gates test check bench format docs workflows setup clean help
 
 help:  ## say what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -26,6 +30,10 @@ check: $(SETUP) docs workflows  ## ruff, mypy strict, import contracts, docs, wo
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench: $(BENCH_SETUP)  ## measure what recording, sealing and verifying cost, beside other tools
+	$(BENCH)/bin/python -m tests.bench.recording $(BENCH_ARGS)
+	$(BENCH)/bin/python -m tests.bench.hashing $(BENCH_ARGS)
 
 docs: $(SETUP)  ## hold the documentation against the code: generated pages, links
 	$(BIN)/pytest -q tests/unit/test_docs.py
@@ -54,3 +62,11 @@ $(SETUP):
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index -e .
 	@rm -f $(VENV)/.gateproof-* && touch $@
+
+# All that the other targets use, and what the benchmarks hold it beside.
+$(BENCH_SETUP): $(SETUP)
+	$(BIN)/python -m venv --clear $(BENCH)
+	@$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' \
+		> $$($(BENCH)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/gateproof.pth
+	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r constraints-bench.txt
+	@touch $@

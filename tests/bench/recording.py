@@ -1,0 +1,171 @@
+"""Recording 5,000 trivial checks with journal and bundle, beside pytest and its reporters.
+
+``python -m tests.bench.recording``: the same checks run by pytest alone, with ``--junitxml``, with
+pytest-html, with allure-pytest, and by the gates with a sealed bundle (no JUnit, no pytest-html),
+in turns, each with no plugin but its own. Twice: *bare* checks do nothing; *reading* ones read one
+file, which the gates keep as an observation with its capture, and the others keep nothing of.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import shutil
+import string
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict
+from itertools import product
+from pathlib import Path
+
+from tests.bench.measure import BenchError, Case, Row, compare, table
+
+ROOT = Path(__file__).parents[2]
+PLAIN = "plain pytest"
+GATES = "gates, sealed bundle"
+AIM = 1.10
+A_GATE = 99
+"""Criteria that one gate's letters can number."""
+
+INCOMPLETE = 100
+"""How a run ends that was not asked to prove anything."""
+
+CRITERION = """
+[[criterion]]
+id = "{id}"
+gate = "{gate}"
+phase = "B0.1"
+statement = "The trivial claim {id} holds."
+source = "benchmark"
+"""
+BODIES = {
+    "bare": ("", "    pass\n"),
+    "reading": ("files", '    assert files.read("claim.txt") == "kept", "claim: not kept"\n'),
+}
+CONFTEST = """
+import pathlib
+import pytest
+
+class Files:
+    def read(self, name):
+        return (pathlib.Path(__file__).parent / name).read_text(encoding="utf-8")
+
+@pytest.fixture
+def files():
+    return Files()
+"""
+
+
+def main() -> None:
+    """Measure, print, and end with 1 where the aim does not hold and that was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--checks", type=int, default=5_000, metavar="N")
+    parser.add_argument("--rounds", type=int, default=5, metavar="N")
+    parser.add_argument("--folder", type=Path, help="where to work (default: temporary)")
+    parser.add_argument("--strict", action="store_true", help="exit with 1 where an aim is missed")
+    options = parser.parse_args()
+    told = {}
+    for kind in BODIES:
+        with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+            told[kind] = measure(
+                Path(folder), kind=kind, checks=options.checks, rounds=options.rounds
+            )
+        if not options.json:
+            print(f"{options.checks} {kind} checks, {options.rounds} rounds")  # noqa: T201
+            print(table(told[kind], against="plain"), "\n")  # noqa: T201
+    missed = [line for kind, rows in told.items() for line in aims_missed(kind, rows)]
+    if options.json:
+        rows = {kind: [asdict(row) for row in rows] for kind, rows in told.items()}
+        print(json.dumps({"rows": rows, "missed": missed}, indent=2))  # noqa: T201 (its output)
+    else:
+        print("\n".join(missed) or "every aim holds")  # noqa: T201
+    sys.exit(1 if options.strict and missed else 0)
+
+
+def measure(folder: Path, *, kind: str, checks: int, rounds: int) -> tuple[Row, ...]:
+    """Write the checks twice, as tests and as gates, and run all cases in turns."""
+    plain, gates = folder / "plain", folder / "gates"
+    for place in (plain, gates / "gates"):
+        place.mkdir(parents=True)
+    for place in (plain, gates):
+        (place / "claim.txt").write_text("kept", encoding="utf-8")
+        (place / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
+    _write(plain, gates / "gates", kind, checks)
+    (gates / "sut.toml").write_text(_describe(gates), encoding="utf-8")
+    env = {
+        **{key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"},
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        "PYTHONPATH": str(ROOT),
+    }
+    return compare(tuple(_cases(plain, gates)), against=PLAIN, rounds=rounds, env=env)
+
+
+def aims_missed(kind: str, rows: tuple[Row, ...]) -> list[str]:
+    """Return what takes longer than it should beside plain pytest."""
+    [own] = [row for row in rows if row.name == GATES]
+    line = f"{kind}: {own.wall_ratio} × plain pytest (cpu {own.cpu_ratio} ×), aim {AIM}"
+    return [line] if own.wall_ratio > AIM else []
+
+
+def _cases(plain: Path, gates: Path) -> Iterator[Case]:
+    command = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider")
+    lean = (*command, "-p", "no:junitxml")
+    yield Case(name=PLAIN, command=lean, folder=plain)
+    yield Case(name="--junitxml", command=(*command, "--junitxml=../junit.xml"), folder=plain)
+    html = ("-p", "pytest_metadata.plugin", "-p", "pytest_html.plugin", "--html=../page.html")
+    yield Case(name="pytest-html", command=(*lean, *html), folder=plain)
+    if importlib.util.find_spec("allure_pytest") is None:
+        raise BenchError("allure-pytest: got none, expected it; make bench installs it")
+    results = plain.parent / "allure"
+    allure = ("-p", "allure_pytest.plugin", f"--alluredir={results}")
+    yield Case(
+        name="allure-pytest",
+        command=(*lean, *allure),
+        folder=plain,
+        before=lambda: shutil.rmtree(results, ignore_errors=True),
+    )
+    options = ("--no-falsify", "--environment", "embedded", "--sut", "sut.toml", "gates")
+    yield Case(
+        name=GATES,
+        command=(*lean, "-p", "harness.plugin", *options),
+        folder=gates,
+        status=INCOMPLETE,
+        before=lambda: shutil.rmtree(gates / "reports", ignore_errors=True),
+    )
+
+
+def _write(plain: Path, gates: Path, kind: str, checks: int) -> None:
+    asked, body = BODIES[kind]
+    letters = ("".join(pair) for pair in product(string.ascii_uppercase, repeat=2))
+    catalogue = []
+    for start in range(0, checks, A_GATE):
+        letter = next(letters)
+        gate = f"gate{letter.lower()}"
+        numbers = range(1, min(A_GATE, checks - start) + 1)
+        tests = [f"def test_{n:02d}({asked}):\n{body}" for n in numbers]
+        (plain / f"test_{gate}.py").write_text("\n\n".join(tests), encoding="utf-8")
+        ids = [f"{letter}-{number:02d}" for number in numbers]
+        marked = [f'@criterion("{name}")\n{test}' for name, test in zip(ids, tests, strict=True)]
+        source = "\n\n".join(["from harness import criterion", *marked])
+        (gates / f"test_{gate}.py").write_text(source, encoding="utf-8")
+        catalogue += [CRITERION.format(id=name, gate=gate) for name in ids]
+    (gates / "criteria.toml").write_text("".join(catalogue), encoding="utf-8")
+    (plain / "conftest.py").write_text(CONFTEST, encoding="utf-8")
+
+
+def _describe(folder: Path) -> str:
+    """Return the reference system's description, with the folder as its project."""
+    lines = (ROOT / "system" / "sut.toml").read_text(encoding="utf-8").splitlines()
+    roots = [line for line in lines if line.startswith("root = ")]
+    if len(roots) != 1:
+        raise BenchError(f"system/sut.toml: got {len(roots)} lines of root, expected one")
+    own = f"root = {json.dumps(str(folder))}"
+    return "\n".join(own if line in roots else line for line in lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
