@@ -13,11 +13,19 @@ import datetime as dt
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from evidence.consistency import RUN
 from evidence.errors import BadInputError
 from evidence.finding import Code, Finding
 from evidence.late import SIGNOFFS
-from evidence.model import Digest
-from evidence.signoff import NAMESPACE, SignOff, Subject, compare_signoff, read_signoffs
+from evidence.model import Digest, Result
+from evidence.signoff import (
+    NAMESPACE,
+    SignOff,
+    Subject,
+    compare_signoff,
+    read_signoffs,
+    result_of,
+)
 from evidence.sshsig import Checker, check_revoked
 from evidence.tree import File
 
@@ -36,6 +44,8 @@ class Policy:
     """Content of a KRL, or of a list of public keys, from outside the bundle."""
     phase: str | None = None
     """What must be signed off: a phase, or None for the whole run."""
+    released: bool = False
+    """Whether the phase must be released; of the whole run `evidence.expectation` asks that."""
 
     def __post_init__(self) -> None:
         if self.allowed_signers is None and (self.required or self.revoked is not None):
@@ -73,7 +83,8 @@ def review(
     3. Each signature is for sign-offs and holds over its statement.
     4. With allowed signers: each is by a key that they allow this person at that time, and that is
        not revoked.
-    5. Enough different persons have signed, by different keys.
+    5. Enough different persons have signed, by different keys, and the phase that is asked for is
+       released where that is asked, too.
 
     Args:
         files: what lies in ``signoffs/``.
@@ -81,6 +92,9 @@ def review(
         policy: who may sign, and how many must.
         own_keys: ids of keys that never count.
         now: the verifier's clock.
+
+    Raises:
+        BadInputError: the run has no phase of the name that is asked for.
 
     """
     # 1
@@ -94,6 +108,7 @@ def review(
         if not wrong:
             good.append(one)
     # 5
+    findings += _released(subject, policy)
     if policy.allowed_signers is None:
         return Review(findings=tuple(findings), signoffs=tuple(good))
     counted = count_persons(
@@ -165,9 +180,19 @@ def _allowed(signoff: SignOff, checker: Checker) -> Iterator[Finding]:
     yield Finding(code=code, path=signoff.path, message=message)
 
 
+def _released(subject: Subject, policy: Policy) -> Iterator[Finding]:
+    """Judge the phase that is asked for; a run that cannot be read has findings of its own."""
+    if policy.phase is None or subject.run is None:
+        return
+    result = result_of(subject.run, policy.phase)
+    if policy.released and result is not Result.RELEASED:
+        message = f"phase {policy.phase}: got {result}, expected released"
+        yield Finding(code=Code.NOT_RELEASED, path=RUN, message=message)
+
+
 def _missing(counted: int, policy: Policy) -> Finding:
     what = f"phase {policy.phase}" if policy.phase else "the whole run"
-    message = f"got {counted} persons who signed {what} off, expected at least {policy.required}"
+    message = f"persons who signed {what} off: got {counted}, expected {policy.required} or more"
     return Finding(code=Code.SIGNOFFS_MISSING, path=SIGNOFFS.rstrip("/"), message=message)
 
 

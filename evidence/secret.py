@@ -195,7 +195,8 @@ FORMS: Sequence[Form] = (
         anchors=(
             *("ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "gldt-", "glrt-"),
             *("xox", "hooks.slack.com", "k_live_", "k_test_", "npm_", "pypi-", "sg.", "aiza"),
-            *("sk-", "dop_v1_", "hf_", "sq0", ":aa"),
+            *("sk-", "dop_v1_", "hf_", "sq0", ":aa", "-us", "akc"),
+            *(f"sk{digit}" for digit in "0123456789abcdef"),
         ),
         pattern=re.compile(
             r"(?<![A-Za-z0-9_-])(?P<value>gh[pousr]_[A-Za-z0-9]{36,255}"
@@ -212,6 +213,9 @@ FORMS: Sequence[Form] = (
             r"|hf_[A-Za-z0-9]{30,}"
             r"|sq0(?:atp|csp)-[A-Za-z0-9_-]{22,}"
             r"|\d{8,10}:AA[A-Za-z0-9_-]{33}"
+            r"|SK[0-9a-f]{32}(?![0-9a-f])"
+            r"|AKC[A-Za-z0-9]{10,}"
+            r"|[0-9a-f]{32}-us\d{1,2}(?!\d)"
             r"|(?<=hooks\.slack\.com/services/)T[A-Z0-9]+/B[A-Z0-9]+/[A-Za-z0-9]{16,})"
         ),
     ),

@@ -28,7 +28,7 @@ def review_options(command: Callable[..., Any]) -> Callable[..., Any]:
     )
     @click.option("--allowed-signers", type=PATH, help="Who may sign off: see ssh-keygen(1).")
     @click.option("--revoked", type=PATH, help="Keys that no longer count: a KRL, or public keys.")
-    @click.option("--phase", help="The phase that must be signed off; the whole run if left out.")
+    @click.option("--phase", help="The phase that this is about; the whole run if left out.")
     @click.option(
         "--timestamp-ca", type=PATH, help="Whose timestamp there must be: certificates in PEM."
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,12 +54,13 @@ def verify(
     """
     content = read_file(key, "public key") if key else None
     expect = Expectation(
-        released=require_released,
+        released=require_released and policy.phase is None,
         commit=None if expect_commit is None else parse_commit(expect_commit),
         clean=require_clean,
         max_age=None if max_age is None else parse_age(max_age),
         previous=None if previous is None else read_previous(previous),
     )
+    policy = replace(policy, released=require_released)
     found = verify_bundle(
         bundle, key=content, expect=expect, policy=policy, timestamp_ca=timestamp_ca
     )

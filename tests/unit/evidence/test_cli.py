@@ -159,6 +159,13 @@ def test_keygen_makes_a_key_that_loads(tmp_path: Path) -> None:
     assert RunKey.load(tmp_path / "key", None).keyid in done.output
 
 
+def test_keygen_prints_json(tmp_path: Path) -> None:
+    """The same for machines: both files, and the id that verification will name."""
+    told = json.loads(gateproof("keygen", tmp_path / "key", "--json").output)
+    assert RunKey.load(Path(told["private"]), None).public_pem == Path(told["public"]).read_bytes()
+    assert told["keyid"] == RunKey.load(tmp_path / "key", None).keyid
+
+
 def test_module_runs_as_a_program(bundle: Path) -> None:
     """The module run by its name is the same command line, and its status reaches the shell."""
     (bundle / ".hidden").write_text("x")

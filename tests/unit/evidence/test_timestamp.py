@@ -100,7 +100,8 @@ def served() -> Iterator[Callable[[Callable[[bytes], bytes]], str]]:
                 """Say nothing."""
 
         server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        poll = {"poll_interval": 0.01}
+        threading.Thread(target=server.serve_forever, kwargs=poll, daemon=True).start()
         servers.append(server)
         return f"http://127.0.0.1:{server.server_address[1]}/"
 
