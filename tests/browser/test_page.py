@@ -237,6 +237,8 @@ def test_page_prints_everything_but_the_controls(bundles: Bundles, open_report: 
     assert not page.locator(".filter").is_visible()
     assert page.locator("#RLS-01 .proof pre").first.is_visible()
     assert page.locator("#RLS-01 .captures .capture summary").first.is_visible()
+    assert page.locator("#RLS-01 .capture .meta", has_text="sha256:").first.is_visible()
+    assert not page.locator("#RLS-01 .capture pre").first.is_visible()
     pdf = page.pdf(format="A4")
     assert len(re.findall(rb"/Type\s*/Page\b", pdf)) > 3
 
