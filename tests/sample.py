@@ -35,6 +35,7 @@ from evidence.model import (
     Waiver,
 )
 from evidence.proof import SPECIMENS
+from evidence.reports.renderer import renderer_digest
 from evidence.sealing import seal
 from evidence.signing import RunKey
 
@@ -137,6 +138,7 @@ def judged(root: Path) -> Run:
             system=digest_of(b"system"),
             versions={"celery": "5.7.0", "psycopg": "3.2"},
             nonce="4f6c2a",
+            renderer=renderer_digest(),
         ),
         catalogue_digest=catalogue.digest,
         timing=Timing(start_up_s=1.5, checks_s=12.0, proofs_s=6.5),

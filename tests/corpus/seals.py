@@ -21,6 +21,7 @@ from evidence.judgement import judge
 from evidence.late import is_late
 from evidence.manifest import format_manifest, payload_oxum
 from evidence.model import Run
+from evidence.rerendering import render_again
 from evidence.signing import RunKey
 from evidence.signoff import Statement, format_signoff, place_of
 from evidence.sshsig import SshSignature
@@ -132,6 +133,17 @@ def public_key(bundle: Path, _: Workshop, *, key: str = "", note: str = "") -> N
     (bundle / "public-key.pem").write_bytes(note.encode() + content)
 
 
+def render(bundle: Path, _: Workshop) -> None:
+    """Make the report again, as it shows what the statement and the data now say."""
+    page = render_again(
+        bundle,
+        Run.model_validate_json((bundle / RUN).read_bytes()),
+        read_journal([bundle / "data/journal.jsonl"]),
+        parse_statement(_envelope(bundle).payload),
+    )
+    (bundle / "data/report.html").write_bytes(page)
+
+
 def take_signature(bundle: Path, shop: Workshop, *, sample: str) -> None:
     """Put in the signature of another bundle, over other bytes."""
     other = json.loads((shop.samples[sample] / ATTESTATION).read_bytes())
@@ -163,6 +175,8 @@ def chain(bundle: Path, shop: Workshop, *, sample: str) -> None:
     previous = json.dumps(digest_of((shop.samples[sample] / ATTESTATION).read_bytes()))
     edit(bundle, shop, path=RUN, at=["bindings", "previous"], value=previous)
     seal(bundle, shop, claims=f'{{"previous":{previous}}}')
+    render(bundle, shop)
+    seal(bundle, shop)
 
 
 def leave_out(bundle: Path, shop: Workshop, *, criterion: str) -> None:
@@ -269,6 +283,7 @@ STEPS: tuple[Callable[..., None], ...] = (
     loose_bits,
     other_subject,
     public_key,
+    render,
     respell_catalogue,
     rewrite_manifests,
     rewrite_tags,

@@ -125,7 +125,7 @@ def test_verify_refuses_files_that_disagree_though_signed(
     reseal(bundle, key)
     found = [one for one in verify(bundle).findings if one.code not in DERIVED]
     assert {(one.code, one.path) for one in found} == {(code, path)}
-    assert message in found[0].message
+    assert any(message in one.message for one in found)
 
 
 def _drop_line(bundle: Path) -> None:
