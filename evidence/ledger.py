@@ -17,16 +17,24 @@ from evidence.redaction import LedgerEntry
 LEDGER = "redactions.json"
 
 
-def observed(records: Iterable[Record]) -> tuple[LedgerEntry, ...]:
-    """Return what was taken out of observations, by capture."""
+def counted(told: Iterable[tuple[str, str, int]]) -> tuple[LedgerEntry, ...]:
+    """Return entries from rule, place and count, those of several writers added up."""
     counts: Counter[tuple[str, str]] = Counter()
-    for record in records:
-        if isinstance(record, Observation):
-            for redaction in record.redactions:
-                counts[record.capture, redaction.rule] += redaction.count
+    for rule, place, count in told:
+        counts[rule, place] += count
     return tuple(
         LedgerEntry(rule=rule, place=place, count=count)
-        for (place, rule), count in sorted(counts.items())
+        for (rule, place), count in sorted(counts.items())
+    )
+
+
+def observed(records: Iterable[Record]) -> tuple[LedgerEntry, ...]:
+    """Return what was taken out of observations, by capture."""
+    return counted(
+        (redaction.rule, record.capture, redaction.count)
+        for record in records
+        if isinstance(record, Observation)
+        for redaction in record.redactions
     )
 
 

@@ -90,7 +90,7 @@ def record_phase(
         when=call.when,
         result="raised" if raised else "passed",
         category=category,
-        message=recorder.redactor.redact(first_line(message)).text,
+        message=recorder.clean(first_line(message)),
         duration_s=call.duration,
     )
     if raised and category != "notapplicable":

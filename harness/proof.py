@@ -198,12 +198,12 @@ def tell_story(
             item=base.item,
             falsifier=fault.name,
             fault_kind=fault.kind,
-            fault=recorder.redactor.redact(fault.describe()).text,
+            fault=recorder.clean(fault.describe()),
             expected=expect,
             restoration="the copy is thrown away",
             **{
                 **told,
-                **{name: recorder.redactor.redact(value).text for name, value in words.items()},
+                **{name: recorder.clean(value) for name, value in words.items()},
             },
             **fields,
         )

@@ -23,7 +23,7 @@ from evidence.catalogue import Catalogue, load_catalogue
 from evidence.earlier import Earlier
 from evidence.journal import read_journal
 from evidence.judgement import Ending, judge
-from evidence.ledger import LEDGER, format_ledger, observed
+from evidence.ledger import LEDGER, counted, format_ledger, observed
 from evidence.model import (
     Baseline,
     PhaseEvent,
@@ -245,7 +245,8 @@ class GateRun:
 
     def _write_ledger(self, records: tuple[Record, ...]) -> None:
         """Write what was taken out where: rule, place and count."""
-        entries = [*observed(records), *self.ledger]
+        told = [one for account in self.accounts for one in account.ledger]
+        entries = [*observed(records), *self.ledger, *counted(told)]
         (self.staging / "data" / LEDGER).write_bytes(format_ledger(entries))
 
     def _redactor(self) -> Redactor:

@@ -56,16 +56,20 @@ class Account:
     """Name to value; known to this run's processes only, for redacting what pytest wrote."""
     canary: str
     """Core of the made-up secret that this writer let out through every kind of capture."""
+    ledger: tuple[tuple[str, str, int], ...]
+    """Rule, place and count of what was taken out of records that name no capture."""
     defects: tuple[str, ...]
 
     def to_plain(self) -> dict[str, Any]:
         """Return the account as values that any serializer takes."""
-        return {**asdict(self), "defects": list(self.defects)}
+        ledger = [list(one) for one in self.ledger]
+        return {**asdict(self), "ledger": ledger, "defects": list(self.defects)}
 
     @classmethod
     def from_plain(cls, told: dict[str, Any]) -> Account:
         """Read what `to_plain` returned."""
-        return cls(**{**told, "defects": tuple(told["defects"])})
+        ledger = tuple((rule, place, count) for rule, place, count in told["ledger"])
+        return cls(**{**told, "ledger": ledger, "defects": tuple(told["defects"])})
 
 
 def earlier_of(options: Options) -> Earlier | None:
@@ -210,6 +214,7 @@ class Writer:
             self.bring_up.dispose()
         except Exception as error:  # noqa: BLE001 (a bundle says so; without one nobody would know)
             self.defects.append(f"the end of {self.name} broke: {type(error).__name__}: {error}")
+        redactor = self.recorder.redactor
         canaries.release(self.recorder, self.canary)
         self.recorder.journal.close()
         return Account(
@@ -221,6 +226,7 @@ class Writer:
             took_s=dict(self.bring_up.took_s),
             secrets=dict(self.secrets),
             canary=self.canary.core,
+            ledger=tuple((one.rule, one.place, one.count) for one in redactor.ledger),
             defects=tuple(self.defects),
         )
 

@@ -23,6 +23,8 @@ Probe = Literal["http", "sql", "tasks", "worker", "logs", "process", "file", "en
 
 BRING_UP = "bring-up"
 CANARY = "canary"
+JOURNAL = "journal.jsonl"
+"""Where the ledger says that records which name no capture were."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +114,10 @@ class Recorder:
                 _sum(clean.redactions, taken), _sum(data_hits, taken), line.redactions
             ),
         )
+
+    def clean(self, text: str) -> str:
+        """Return a text for a record that names no capture; the ledger counts what went."""
+        return self.redactor.redact(text, place=JOURNAL).text
 
     def _write(self, probe: Probe, content: bytes) -> str:
         self._count += 1

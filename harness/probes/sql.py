@@ -11,6 +11,7 @@ import psycopg
 
 from evidence.model import Redaction
 from harness.errors import EnvironmentProblemError
+from harness.probes.parameters import parameter_names
 from harness.probes.recorder import Recorder
 
 CONNECT_TIMEOUT_S = 10
@@ -136,7 +137,11 @@ class Session:
             if refused
             else ""
         )
-        kept, taken = self._without_secrets(rows) if rows is not None else (None, ())
+        params, taken = self._without_secret_parameters(statement, params)
+        kept = None
+        if rows is not None:
+            kept, more = self._without_secrets(rows)
+            taken += more
         shown = _show(kept) if kept is not None else f"ERROR:  {said}\n"
         gucs = "".join(f"-- {name} = {value!r}\n" for name, value in self._gucs.items())
         asked = f"{statement.strip()};\n" + (f"-- parameters: {params!r}\n" if params else "")
@@ -157,6 +162,16 @@ class Session:
             text=f"-- role {self._role}, database {database}\n{gucs}{asked}\n{shown}",
             taken=taken,
         )
+
+    def _without_secret_parameters(
+        self, statement: str, params: Sequence[Any] | Mapping[str, Any]
+    ) -> tuple[Sequence[Any] | Mapping[str, Any], tuple[Redaction, ...]]:
+        """Return the parameters without those for columns named as secrets are."""
+        if isinstance(params, Mapping) or not params:
+            return params, ()
+        names = parameter_names(statement, len(params))
+        [shown], taken = self._recorder.redactor.redact_rows(names, [params])
+        return shown, taken
 
     def _without_secrets(self, rows: Rows) -> tuple[Rows, tuple[Redaction, ...]]:
         """Return the rows that are shown, without what stands in columns named as secrets are.

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from evidence.canary import Canary, CanaryError, search
-from evidence.ledger import format_ledger, observed
+from evidence.ledger import counted, format_ledger, observed
 from evidence.model import Record
-from evidence.redaction import LedgerEntry, Redactor
+from evidence.redaction import Redactor
 
 FORMS = sorted(Canary(core="0" * 24).forms())
 
@@ -69,7 +69,8 @@ def test_search_finds_nothing_where_nothing_is(canary: Canary, tmp_path: Path) -
 
 def test_ledger_says_rule_place_and_count(records: tuple[Record, ...]) -> None:
     """By capture and by report, with the sum of each rule."""
-    entries = [*observed(records), LedgerEntry(rule="jwt", place="tests/junit.xml", count=3)]
+    told = [("jwt", "tests/junit.xml", 1), ("jwt", "tests/junit.xml", 2)]
+    entries = [*observed(records), *counted(told)]
     told = json.loads(format_ledger(entries))
     assert {"rule": "jwt", "place": "tests/junit.xml", "count": 3} in told["entries"]
     places = [one["place"] for one in told["entries"]]

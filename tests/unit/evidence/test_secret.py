@@ -192,13 +192,13 @@ def test_redact_finds_the_last_secret_of_a_long_text_as_well_as_the_first() -> N
 
 
 def test_redact_stays_fast_on_long_texts() -> None:
-    """A megabyte of log lines, or of one line without an end, takes seconds, not minutes."""
-    worst = ("password" * 40 + "=" + "a" * 300 + " ") * 1500
-    lines = 'INFO {"task": "x", "token": null, "key": "value"} passwords are fine\n' * 15_000
+    """Long logs, and a line without an end, take a second or two: no pattern runs away."""
+    worst = ("password" * 40 + "=" + "a" * 300 + " ") * 500
+    lines = 'INFO {"task": "x", "token": null, "key": "value"} passwords are fine\n' * 5_000
     began = time.process_time()
-    for text in (worst, lines, "-" * 1_000_000, "a_" * 500_000 + "token", "$" * 1_000_000):
+    for text in (worst, lines, "-" * 300_000, "a_" * 150_000 + "token", "$" * 300_000):
         Redactor().redact(text)
-    assert time.process_time() - began < 30
+    assert time.process_time() - began < 15
 
 
 @settings(max_examples=150, deadline=None)

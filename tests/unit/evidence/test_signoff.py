@@ -26,6 +26,7 @@ from evidence.signing import RunKey
 from evidence.signoff import NAMESPACE, Statement, format_signoff, parse_signoff, place_of
 from evidence.sshsig import SshSignature
 from evidence.verification import Verification, verify
+from harness.wait import wait_until
 from tests.sample import SEALED, fixed_key, sealed
 
 SCRIPT = TEMPLATES / "verify.sh"
@@ -181,6 +182,38 @@ def test_signoff_refuses_a_key_that_cannot_sign(
             sign(released, key)
     assert verify(released).ok
     assert not (released / "signoffs").exists()
+
+
+def test_signoff_takes_a_key_that_only_an_agent_holds(
+    released: Path, keys: dict[str, Key], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The public half names it: a key on a token, or behind a passphrase, is never read here."""
+    path = tmp_path / "held"
+    make = ("ssh-keygen", "-q", "-t", "ed25519", "-N", "a passphrase", "-f", str(path))
+    subprocess.run(make, check=True)
+    socket = tmp_path / "agent"
+    agent = subprocess.Popen(["ssh-agent", "-D", "-a", str(socket)], stdout=subprocess.DEVNULL)
+    try:
+        assert wait_until(socket.exists, deadline_s=10)
+        asking = tmp_path / "ask"
+        asking.write_text("#!/bin/sh\necho a passphrase\n")
+        asking.chmod(0o700)
+        monkeypatch.setenv("SSH_AUTH_SOCK", str(socket))
+        told = {"SSH_ASKPASS": str(asking), "SSH_ASKPASS_REQUIRE": "force"}
+        subprocess.run(
+            ["ssh-add", "-q", str(path)],
+            check=True,
+            env={**os.environ, **told},
+            capture_output=True,
+        )
+        path.unlink()
+        sign(released, Key(path=path.with_suffix(".pub")))
+    finally:
+        agent.terminate()
+        agent.wait()
+    held = Key(path=path)
+    assert verify(released, policy=allow(held, required=1)).ok
+    assert not verify(released, policy=allow(keys["ada"], required=1)).ok
 
 
 def test_signoff_is_written_whole_or_not_at_all(released: Path, keys: dict[str, Key]) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from harness.probes.parameters import parameter_names
 from harness.probes.sql import SHOWN_ROWS, Rows, _show
 
 
@@ -23,6 +26,24 @@ def test_many_rows_are_cut_and_counted() -> None:
     shown = _show(rows)
     assert f"... {500 - SHOWN_ROWS} more\n(500 rows)" in shown
     assert shown.count("\n") == SHOWN_ROWS + 4
+
+
+@pytest.mark.parametrize(
+    ("statement", "names"),
+    [
+        ("SELECT %s", [""]),
+        ("SELECT 1 WHERE name = %s AND token<>%s OR %s", ["name", "token", ""]),
+        ('SELECT %s AS said, %s::text AS "password"', ["said", "password"]),
+        ("INSERT INTO u (id, name, password) VALUES (1, %s, %s)", ["name", "password"]),
+        ("UPDATE u SET password = %s WHERE id = %s", ["password", "id"]),
+        ("CALL f(%s, '%%')", ["", ""]),
+    ],
+)
+def test_parameters_have_the_names_that_a_statement_gives_them(
+    statement: str, names: list[str]
+) -> None:
+    """By comparison, alias and the columns of an INSERT; what is not recognised has none."""
+    assert list(parameter_names(statement, len(names))) == names
 
 
 def test_statement_without_rows_says_how_many_it_changed() -> None:

@@ -1,0 +1,48 @@
+"""Secrets in what a real database, a real process and its environment let out."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from evidence.journal import read_journal
+from harness.bringup import BringUp
+from harness.stack import Stack
+from tests.planted import KINDS, Kind
+
+
+@pytest.fixture
+def written(brought_up: BringUp) -> set[Path]:
+    """Give the captures that were there before."""
+    return set(_captures(brought_up))
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_secret_in_a_row_a_column_and_an_environment_is_in_no_capture(
+    brought_up: BringUp, own: Stack, written: set[Path], kind: Kind
+) -> None:
+    """The check sees it, what is written holds none of it."""
+    held = kind.secret if kind.bare else kind.line
+    rows = own.sql.query(f'SELECT %s AS said, %s AS "{kind.column}"', (kind.line, held))
+    assert rows.rows == ((kind.line, held),), "the check sees it"
+    own.sql.attempt("SELECT no_such_function(%s)", (kind.line,))
+    name, value = kind.variable
+    done = own.process.run(
+        [sys.executable, "-c", "import os; print(*map('='.join, os.environ.items()), sep='\\n')"],
+        env={name: value},
+        folder=own.sut.folder,
+    )
+    assert kind.secret in done.output, "the check sees it"
+    new = set(_captures(brought_up)) - written
+    assert len(new) >= 3, "premise: something was written"
+    assert [path.name for path in new if kind.secret in path.read_text()] == []
+    journal = brought_up.recorder.journal.path
+    assert read_journal([journal])
+    assert kind.secret not in journal.read_text()
+
+
+def _captures(brought_up: BringUp) -> list[Path]:
+    folder = brought_up.recorder.journal.path.parent
+    return [path for path in folder.rglob("*.txt") if path.is_file()]
