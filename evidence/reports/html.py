@@ -156,6 +156,8 @@ def _page(
             signer=signer,
             detail=detail,
             evidence=evidence,
+            badge=_badge,
+            proof_tones=PROOF_TONES,
             ids={verdict.id for verdict in run.criteria},
             outcomes=columns(run),
             obstacles=obstacles(run),
@@ -193,6 +195,7 @@ def _environment() -> Environment:
         tone=_tone,
         gap=gap_of,
         pointer=lambda verdict: evidence_of(verdict).removeprefix("data/"),
+        status=lambda one: _status(one.outcome, one.disposition, one.falsification, _tone(one)),
         kinds=_filter_names,
         all_kinds=_all_filter_names,
         room=lambda count: min(1 << (count - 1).bit_length(), 256),
@@ -348,6 +351,26 @@ def _duration(value: float | timedelta) -> str:
     return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
 
 
+@cache
+def _badge(text: str, tone: str) -> Markup:
+    return Markup('<b class="badge {}">{}</b>').format(tone, text)
+
+
+@cache
+def _status(
+    outcome: Outcome, disposition: Disposition, falsification: Falsification, tone: str
+) -> Markup:
+    """Return the badges of a verdict: there are few different ones, and thousands of verdicts."""
+    passed = outcome is Outcome.PASS
+    badges = [_badge(WORDS[outcome], "good" if passed else tone)]
+    if disposition is not Disposition.NONE:
+        expired = disposition is Disposition.WAIVER_EXPIRED
+        badges.append(_badge(disposition.value.replace("_", " "), "bad" if expired else "warn"))
+    if passed:
+        badges.append(_badge(falsification.value, PROOF_TONES[falsification]))
+    return Markup(" ").join(badges)
+
+
 def _tone(verdict: Verdict) -> str:
     """Say whether a verdict is good, bad, or something to look at."""
     if verdict.outcome is Outcome.PASS:
@@ -359,4 +382,10 @@ def _tone(verdict: Verdict) -> str:
     return "quiet" if verdict.outcome in _QUIET else "warn"
 
 
+PROOF_TONES: Mapping[Falsification, str] = {
+    Falsification.PROVEN: "good",
+    Falsification.BLIND: "bad",
+    Falsification.VOID: "bad",
+    Falsification.UNPROVEN: "warn",
+}
 _QUIET = (Outcome.NOTAPPLICABLE, Outcome.NOTSELECTED)

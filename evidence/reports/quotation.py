@@ -6,7 +6,9 @@ Leaves the page around it to `evidence.reports.html`.
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,26 +62,40 @@ class Captures:
 
     def __init__(self, root: Path) -> None:
         self._root = root.resolve()
+        self._plain: dict[str, bool] = {"": True}
+        """Folders to whether each of their parts is a folder and no link."""
 
     def size(self, path: str) -> int:
         """Return the size in bytes; 0 where there is no such file inside the folder."""
-        file = self._file(path)
-        return file.stat().st_size if file else 0
+        return self._size(path) or 0
 
     def read(self, path: str, limit: int) -> bytes | None:
         """Return the beginning of a capture; None where there is no such file in the folder."""
-        file = self._file(path)
-        if file is None:
+        if self._size(path) is None:
             return None
-        with file.open("rb") as content:
+        with (self._root / path).open("rb") as content:
             return content.read(limit)
 
-    def _file(self, path: str) -> Path | None:
+    def _size(self, path: str) -> int | None:
         """Follow no link and no name out of the folder: the bundle may not be verified yet."""
-        if name_problem(path):
+        folder, _, name = path.rpartition("/")
+        if name_problem(path) or not self._is_plain(folder):
             return None
-        file = self._root / path
-        return file if file.resolve() == file and file.is_file() else None
+        found = self._status(path)
+        return found.st_size if name and found and stat.S_ISREG(found.st_mode) else None
+
+    def _is_plain(self, folder: str) -> bool:
+        if folder not in self._plain:
+            found = self._status(folder)
+            here = found is not None and stat.S_ISDIR(found.st_mode)
+            self._plain[folder] = here and self._is_plain(folder.rpartition("/")[0])
+        return self._plain[folder]
+
+    def _status(self, path: str) -> os.stat_result | None:
+        try:
+            return os.lstat(f"{self._root}/{path}")
+        except OSError:
+            return None
 
 
 def share(sizes: Iterable[int], room: int) -> int:
@@ -125,6 +141,8 @@ def quote(probe: str, content: bytes | None, *, size: int) -> Quotation:
 
 def visible(text: str) -> str:
     """Return text in which nothing hides: control and direction characters are spelt out."""
+    if text.isprintable():
+        return text
     return text.replace("\r\n", "\n").translate(_CONTROLS)
 
 
@@ -141,7 +159,9 @@ def _markup(lines: Sequence[tuple[str, str]]) -> Markup:
 
 def _element(tone: str, text: str) -> Markup:
     said = _logged(text) if tone.startswith("log") else _text(text)
-    return Markup('<span class="{}">{}</span>').format(tone, said) if tone else said
+    if not tone:
+        return said
+    return Markup(f'<span class="{tone}">{said}</span>')  # noqa: S704 (both are markup already)
 
 
 def _logged(line: str) -> Markup:
