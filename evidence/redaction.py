@@ -30,6 +30,9 @@ from evidence.spelling import spellings
 SHORTEST_SECRET = 6
 """Characters; a shorter one would be found in the middle of ordinary words."""
 
+_SHORT, _REMEMBERED = 64, 4096
+"""Characters of a text, and number of texts, that are remembered as harmless."""
+
 _SHORTEST_TEXT = 8
 """Characters; ``pwd=a1b2`` has them, and most values of a journal have fewer."""
 
@@ -96,6 +99,8 @@ class Redactor:
 
     def __init__(self) -> None:
         self._rules: dict[str, str] = {}
+        self._harmless: set[str] = set()
+        """Short texts in which nothing was found: names of fields come again with each record."""
         self._ledger: Counter[tuple[str, str]] = Counter()
 
     @property
@@ -128,6 +133,7 @@ class Redactor:
             )
         for spelling in spellings(value):
             self._rules.setdefault(spelling, f"secret:{name}")
+        self._harmless.clear()
 
     def redact(self, text: str, *, place: str = "") -> Redacted:
         """Take every known secret, DSN password, credential header and likely secret out of a text.
@@ -137,6 +143,8 @@ class Redactor:
             place: where the text belongs, for the ledger; empty keeps none.
 
         """
+        if not text or text in self._harmless:
+            return Redacted(text=text, redactions=())
         counts: Counter[str] = Counter()
         text = self._without_secrets(text, counts)
         text = _without_forms(text, BLOCKS, counts)
@@ -144,6 +152,8 @@ class Redactor:
         text = _without_headers(text, counts)
         text = _without_forms(text, FORMS, counts)
         text = _without_cells(text, counts)
+        if not counts and len(text) <= _SHORT and len(self._harmless) < _REMEMBERED:
+            self._harmless.add(text)
         return Redacted(text=text, redactions=self._count(counts, place))
 
     def redact_json(self, value: Any, *, place: str = "") -> tuple[Any, tuple[Redaction, ...]]:

@@ -57,6 +57,10 @@ def falsified_by(fault: Fault, *, expect: str) -> pytest.MarkDecorator:
     return pytest.mark.falsified_by(Falsifier(fault=fault, expect=expect))
 
 
+_DECLARATION: pytest.StashKey[Declaration] = pytest.StashKey()
+"""What an item declares: asked at collection, and at each of its phases."""
+
+
 def read_declaration(item: pytest.Item) -> Declaration | None:
     """Return what an item declares, or None where it names no criterion.
 
@@ -65,6 +69,9 @@ def read_declaration(item: pytest.Item) -> Declaration | None:
             falsifiers of one name.
 
     """
+    known = item.stash.get(_DECLARATION, None)
+    if known is not None:
+        return known
     marks = list(item.iter_markers("criterion"))
     if not marks:
         return None
@@ -73,11 +80,13 @@ def read_declaration(item: pytest.Item) -> Declaration | None:
         raise BadInputError(f"{item.nodeid}: criterion: got {names}, expected one id a check")
     falsifiers = tuple(mark.args[0] for mark in reversed(list(item.iter_markers("falsified_by"))))
     _refuse_bad(item, falsifiers)
-    return Declaration(
+    found = Declaration(
         criterion=str(marks[0].args[0]),
         limit_s=float(marks[0].kwargs.get("limit_s", LIMIT_S)),
         falsifiers=falsifiers,
     )
+    item.stash[_DECLARATION] = found
+    return found
 
 
 def _refuse_bad(item: pytest.Item, falsifiers: tuple[Falsifier, ...]) -> None:

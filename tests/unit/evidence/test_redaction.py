@@ -275,3 +275,11 @@ def test_add_secret_refuses_what_would_redact_badly(name: str, value: str, messa
     assert message in str(error.value)
     assert value not in str(error.value)
     Redactor().add_secret("db", "sixsix")
+
+
+def test_redact_forgets_what_was_harmless_when_a_secret_is_added() -> None:
+    """A text that was clean before a secret was known is looked at again."""
+    redactor = Redactor()
+    assert redactor.redact("the word swordfish").text == "the word swordfish"
+    redactor.add_secret("word", "swordfish")
+    assert redactor.redact("the word swordfish").text == "the word [redacted:secret:word]"
