@@ -1,0 +1,130 @@
+"""What lies in signoffs/ and timestamps/ is read without trust: any bytes are refused in order."""
+
+from __future__ import annotations
+
+import base64
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from evidence.errors import EvidenceError, NotWritableError
+from evidence.late import add
+from evidence.signoff import Statement, format_signoff, parse_signoff
+from evidence.sshsig import SignatureError, SshSignature
+from evidence.timestamp import TimestampError, parse_timestamp
+
+DIGEST = f"sha256:{'ab' * 32}"
+STATEMENT = Statement.model_validate(
+    {
+        "attestation": DIGEST,
+        "report": DIGEST,
+        "phase": "B0.5.1",
+        "result": "released",
+        "signer": "ada@x.org",
+        "at": "2026-03-01T12:00:00Z",
+        "reservations": None,
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def signature(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """Give a real signature in its binary form."""
+    folder = tmp_path_factory.mktemp("signature")
+    key, content = folder / "key", folder / "content"
+    content.write_bytes(b"content")
+    make = ("ssh-keygen", "-q", "-t", "ecdsa", "-N", "", "-f", str(key))
+    sign = ("ssh-keygen", "-Y", "sign", "-q", "-n", "x", "-f", str(key), str(content))
+    for command in (make, sign):
+        subprocess.run(command, check=True)
+    return base64.b64decode("".join((folder / "content.sig").read_text().splitlines()[1:-1]))
+
+
+def armoured(blob: bytes) -> bytes:
+    """Put a binary form into its armour."""
+    body = base64.b64encode(blob)
+    return b"-----BEGIN SSH SIGNATURE-----\n" + body + b"\n-----END SSH SIGNATURE-----\n"
+
+
+@settings(max_examples=400, deadline=None)
+@given(data=st.data())
+def test_signature_of_any_bytes_reads_or_is_refused(signature: bytes, data: st.DataObject) -> None:
+    """Cut, changed and lengthened at any place: no other error ever comes out."""
+    assert SshSignature.from_bytes(armoured(signature)).namespace == "x", "premise: it reads"
+    changed = bytearray(signature)
+    for _ in range(data.draw(st.integers(1, 4))):
+        place = data.draw(st.integers(0, len(changed) - 1))
+        changed[place] = data.draw(st.integers(0, 255))
+    cut = data.draw(st.integers(0, len(changed)))
+    content = bytes(changed[:cut]) + data.draw(st.binary(max_size=8))
+    try:
+        read = SshSignature.from_bytes(armoured(content))
+    except SignatureError:
+        return
+    assert read.keyid.startswith("sha256:")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "expected an armoured SSH signature"),
+        (armoured(b"SSHSIG") + b"more", "expected an armoured SSH signature"),
+        (b"-----BEGIN SSH SIGNATURE-----\nA===\n-----END SSH SIGNATURE-----\n", "expected base64"),
+        (armoured(b"OTHER!" + b"\0" * 20), "expected SSHSIG"),
+        (armoured(b"SSHSIG\0\0\0\2"), "expected 1"),
+        (armoured(b"SSHSIG\0\0\0\1\0\0\xff\xff"), "got a cut-off field"),
+        (armoured(b"SSHSIG\0\0\0\1" + b"\0" * 20), "expected those of version 1"),
+    ],
+)
+def test_signature_says_what_is_wrong_with_it(content: bytes, message: str) -> None:
+    """The message names what was there and what should be."""
+    with pytest.raises(SignatureError, match=message):
+        SshSignature.from_bytes(content)
+
+
+@settings(max_examples=400, deadline=None)
+@given(data=st.data())
+def test_statement_of_any_bytes_is_the_one_or_is_refused(data: st.DataObject) -> None:
+    """A statement reads in one spelling only: whatever else reads says something else."""
+    content = bytearray(format_signoff(STATEMENT))
+    assert parse_signoff(bytes(content)) == STATEMENT
+    for _ in range(data.draw(st.integers(1, 3))):
+        place = data.draw(st.integers(0, len(content) - 1))
+        content[place] = data.draw(st.sampled_from(b'0aZ"{}:,\\ \n\x00\xc3'))
+    try:
+        read = parse_signoff(bytes(content))
+    except EvidenceError:
+        return
+    assert format_signoff(read) == bytes(content)
+
+
+def _sequence(raw: bytes) -> bytes:
+    """Wrap bytes as one DER sequence."""
+    return b"\x30" + bytes([len(raw)]) + raw
+
+
+@settings(max_examples=60, deadline=None)
+@given(content=st.binary(max_size=64) | st.binary(max_size=120).map(_sequence))
+def test_timestamp_of_any_bytes_is_refused(content: bytes) -> None:
+    """Bytes of no authority are no timestamp, however they are wrapped."""
+    with pytest.raises(TimestampError):
+        parse_timestamp(content, path="timestamps/x.tsr")
+
+
+def test_statement_names_no_pattern_and_no_blank() -> None:
+    """A signer is one name as the allowed signers give it; phases are ids of ours."""
+    for change in ({"signer": "a b"}, {"signer": "*"}, {"signer": 'a"b'}, {"phase": "B1"}):
+        content = format_signoff(STATEMENT.model_copy(update=change))
+        with pytest.raises(EvidenceError, match="sign-off: "):
+            parse_signoff(content)
+
+
+def test_add_leaves_nothing_behind_where_it_cannot_write(tmp_path: Path) -> None:
+    """What is added is written whole or not at all, also where there is no room for a folder."""
+    (tmp_path / "signoffs").write_text("in the way")
+    with pytest.raises(NotWritableError, match="adding to the bundle: got"):
+        add(tmp_path, {"signoffs/a.json.sig": b"1", "signoffs/a.json": b"2"})
+    assert [path.name for path in tmp_path.iterdir()] == ["signoffs"]
