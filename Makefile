@@ -34,6 +34,7 @@ check: $(SETUP) docs workflows  ## ruff, mypy strict, import contracts, docs, wo
 bench: $(BENCH_SETUP)  ## measure what recording, sealing and verifying cost, beside other tools
 	$(BENCH)/bin/python -m tests.bench.recording $(BENCH_ARGS)
 	$(BENCH)/bin/python -m tests.bench.hashing $(BENCH_ARGS)
+	$(BENCH)/bin/python -m tests.bench.page
 
 docs: $(SETUP)  ## hold the documentation against the code: generated pages, links
 	$(BIN)/pytest -q tests/unit/test_docs.py

@@ -24,8 +24,17 @@ QUIET = (
 
 
 def chromium() -> str | None:
-    """Return the program of the browser, or None where there is none."""
-    return os.environ.get(CHROMIUM) or shutil.which("chromium")
+    """Return the program of the browser, or None where none is installed.
+
+    Raises:
+        LookupError: one is named, and is not there.
+
+    """
+    named = os.environ.get(CHROMIUM)
+    found = shutil.which(named or "chromium")
+    if named and found is None:
+        raise LookupError(f"{CHROMIUM}: got {named}, expected a program; correct or unset it")
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from axe_playwright_python.base import AXE_FILE_PATH
 from playwright.sync_api import Page
 
 from evidence.model import Run
+from tests.browser.axe import ask_axe, violations
 from tests.browser.conftest import Open
 from tests.browser.sample import MARKUP, PROBES
 
@@ -38,39 +36,6 @@ def shown(page: Page, selector: str) -> list[str]:
         for one in page.locator(selector).evaluate_all(
             "all => all.filter(one => one.getClientRects().length).map(one => one.id)"
         )
-    ]
-
-
-def ask_axe(page: Page, *, only: Sequence[str] = ()) -> Any:
-    """Run axe-core's rules in a world of its own: the page's policy lets no script in.
-
-    Args:
-        page: what is looked at.
-        only: names of rules; all of them where none is named.
-
-    """
-    client = page.context.new_cdp_session(page)
-    frame = client.send("Page.getFrameTree")["frameTree"]["frame"]["id"]
-    world = client.send("Page.createIsolatedWorld", {"frameId": frame, "worldName": "axe"})
-    where = {"contextId": world["executionContextId"]}
-    client.send("Runtime.evaluate", {**where, "expression": AXE_FILE_PATH.read_text()})
-    options: dict[str, Any] = {"resultTypes": ["violations"]}
-    if only:
-        options["runOnly"] = list(only)
-    asked = f"axe.run(document, {json.dumps(options)}).then(JSON.stringify)"
-    answer = client.send(
-        "Runtime.evaluate",
-        {**where, "expression": asked, "awaitPromise": True, "returnByValue": True},
-    )
-    assert "exceptionDetails" not in answer, answer
-    return json.loads(answer["result"]["value"])
-
-
-def violations(found: Any) -> list[tuple[str, list[str]]]:
-    """Return the rules that a page breaks, with the first elements that do."""
-    return [
-        (one["id"], [node["html"][:200] for node in one["nodes"]][:5])
-        for one in found["violations"]
     ]
 
 

@@ -1,0 +1,46 @@
+"""axe-core's rules on a page whose policy lets no script in.
+
+Source: axe-core's API, `axe.run`; the Chrome DevTools Protocol, `Page.createIsolatedWorld`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from axe_playwright_python.base import AXE_FILE_PATH
+from playwright.sync_api import Page
+
+
+def ask_axe(page: Page, *, only: Sequence[str] = ()) -> Any:
+    """Run the rules in a world of their own, which no policy of the page reaches.
+
+    Args:
+        page: what is looked at.
+        only: names of rules; all of them where none is named.
+
+    """
+    client = page.context.new_cdp_session(page)
+    frame = client.send("Page.getFrameTree")["frameTree"]["frame"]["id"]
+    world = client.send("Page.createIsolatedWorld", {"frameId": frame, "worldName": "axe"})
+    where = {"contextId": world["executionContextId"]}
+    client.send("Runtime.evaluate", {**where, "expression": AXE_FILE_PATH.read_text()})
+    options: dict[str, Any] = {"resultTypes": ["violations"]}
+    if only:
+        options["runOnly"] = list(only)
+    asked = f"axe.run(document, {json.dumps(options)}).then(JSON.stringify)"
+    answer = client.send(
+        "Runtime.evaluate",
+        {**where, "expression": asked, "awaitPromise": True, "returnByValue": True},
+    )
+    assert "exceptionDetails" not in answer, answer
+    return json.loads(answer["result"]["value"])
+
+
+def violations(found: Any) -> list[tuple[str, list[str]]]:
+    """Return the rules that a page breaks, with the first elements that do."""
+    return [
+        (one["id"], [node["html"][:200] for node in one["nodes"]][:5])
+        for one in found["violations"]
+    ]
