@@ -17,11 +17,13 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from evidence import consistency
+from evidence.attestation import parse_statement
 from evidence.canonical import digest_of, read_json
+from evidence.envelope import Envelope
 from evidence.errors import BadInputError
 from evidence.late import add
 from evidence.manifest import ATTESTATION
-from evidence.model import Result, Run
+from evidence.model import Digest, Result, Run
 from evidence.signoff import (
     NAMESPACE,
     SIGNATURE,
@@ -49,6 +51,15 @@ class Reviewer:
     """The name that the allowed signers know."""
     key: Path
     """An SSH private key, or a public one whose private half the agent holds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Read:
+    """What of a bundle is signed."""
+
+    attestation: Digest
+    report: Digest
+    run: Run
 
 
 def countersign(
@@ -87,7 +98,8 @@ def countersign(
     # 1
     verified = _verified(bundle, run_key)
     # 2, 3
-    statement = _state(bundle, reviewer.signer, phase, reservations, clock())
+    read = _read(bundle, verified)
+    statement = _state(bundle, read, reviewer.signer, phase, reservations, clock())
     content = format_signoff(statement)
     # 4
     signature = _sign(reviewer.key, content)
@@ -109,11 +121,33 @@ def _verified(bundle: Path, run_key: bytes | None) -> Verification:
     return verified
 
 
+def _read(bundle: Path, verified: Verification) -> _Read:
+    """Read what is signed once more, and take only what was verified a moment ago."""
+    attestation = (bundle / ATTESTATION).read_bytes()
+    run = (bundle / consistency.RUN).read_bytes()
+    attested = parse_statement(Envelope.from_bytes(attestation).payload)
+    digests = {file.path: file.digest for file in attested.files}
+    if attested != verified.predicate or digests[consistency.RUN] != digest_of(run):
+        raise BadInputError(
+            f"{bundle}: sign-off: got another bundle than was verified a moment ago, expected "
+            "nobody to change it meanwhile; sign a copy"
+        )
+    return _Read(
+        attestation=digest_of(attestation),
+        report=digests[REPORT],
+        run=Run.model_validate(read_json(run)),
+    )
+
+
 def _state(
-    bundle: Path, signer: str, phase: str | None, reservations: str | None, at: dt.datetime
+    bundle: Path,
+    read: _Read,
+    signer: str,
+    phase: str | None,
+    reservations: str | None,
+    at: dt.datetime,
 ) -> Statement:
-    run = Run.model_validate(read_json((bundle / consistency.RUN).read_bytes()))
-    result = result_of(run, phase)
+    result = result_of(read.run, phase)
     if result is not Result.RELEASED and reservations is None:
         raise BadInputError(
             f"{bundle}: sign-off: {phase or 'the run'} is {result}, expected released; say why it "
@@ -121,8 +155,8 @@ def _state(
         )
     try:
         statement = Statement(
-            attestation=digest_of((bundle / ATTESTATION).read_bytes()),
-            report=digest_of((bundle / REPORT).read_bytes()),
+            attestation=read.attestation,
+            report=read.report,
             phase=phase,
             result=result,
             signer=signer,

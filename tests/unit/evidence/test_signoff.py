@@ -143,6 +143,23 @@ def test_signoff_refuses_a_bundle_that_does_not_verify(
         sign(released, keys["ada"])
 
 
+def test_signoff_refuses_a_bundle_that_is_swapped_once_it_was_verified(
+    released: Path, blocked: Path, keys: dict[str, Key], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is signed is what was verified, not what lies there a moment later."""
+
+    def verify_then_swap(bundle: Path, **options: Any) -> Verification:
+        found = verify(bundle, **options)
+        for name in ("attestation.dsse.json", "data/run.json", "data/report.html"):
+            shutil.copy(blocked / name, bundle / name)
+        return found
+
+    monkeypatch.setattr("evidence.countersigning.verify", verify_then_swap)
+    with pytest.raises(BadInputError, match="got another bundle than was verified"):
+        sign(released, keys["ada"])
+    assert not (released / "signoffs").exists()
+
+
 def test_signoff_refuses_a_run_of_another_signer(released: Path, keys: dict[str, Key]) -> None:
     """With the run's key from outside, a bundle that somebody else sealed is not signed."""
     with pytest.raises(BadInputError, match="WRONG_SIGNER"):
