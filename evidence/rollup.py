@@ -84,9 +84,9 @@ def _reasons(
         yield INCOMPLETE, "no check was shown able to fail: the run was asked not to falsify"
     if falsify == "some":
         yield INCOMPLETE, "not every check was shown able to fail: the run was asked for some"
+    passed = {verdict.gate for verdict in verdicts if verdict.outcome is Outcome.PASS}
     for gate in dict.fromkeys(verdict.gate for verdict in verdicts):
-        own = [verdict for verdict in verdicts if verdict.gate == gate]
-        if not any(v.outcome is Outcome.PASS for v in own):
+        if gate not in passed:
             yield INCOMPLETE, f"gate {gate}: not one criterion passed"
     if not verdicts:
         yield INCOMPLETE, "the catalogue is empty: nothing was expected, so nothing is shown"

@@ -99,9 +99,9 @@ def _row(verdict: Verdict) -> GapRow:
 
 
 def _other_rows(run: Run) -> Iterator[GapRow]:
-    told = tuple(f"{verdict.id} " for verdict in run.criteria)
+    told = {verdict.id for verdict in run.criteria}
     for reason in obstacles(run):
-        if not reason.startswith(told):
+        if reason.partition(" ")[0] not in told:
             yield GapRow(
                 criterion=NOBODY,
                 component=NOBODY,

@@ -71,8 +71,10 @@ class GateRow:
 
 def gate_rows(run: Run) -> tuple[GateRow, ...]:
     """Return a row for each gate, in the order of the catalogue."""
-    gates = dict.fromkeys(verdict.gate for verdict in run.criteria)
-    return tuple(_row(gate, of_gate(run, gate), run.falsify) for gate in gates)
+    gates: dict[str, list[Verdict]] = {}
+    for verdict in run.criteria:
+        gates.setdefault(verdict.gate, []).append(verdict)
+    return tuple(_row(gate, tuple(own), run.falsify) for gate, own in gates.items())
 
 
 def total_row(run: Run) -> GateRow:
@@ -100,9 +102,15 @@ def open_verdicts(run: Run) -> tuple[Verdict, ...]:
 def obstacles(run: Run) -> tuple[str, ...]:
     """Return the run's reasons, with all that the selection left out told in one."""
     left_out = [v.id for v in run.criteria if v.outcome is Outcome.NOTSELECTED]
-    gates = [f"gate {row.gate}:" for row in gate_rows(run) if not row.selected]
-    told = (*(f"{name} " for name in left_out), *gates)
-    reasons = [reason for reason in run.reasons if not reason.startswith(told)]
+    selected = {v.gate for v in run.criteria if v.outcome is not Outcome.NOTSELECTED}
+    gates = dict.fromkeys(v.gate for v in run.criteria)
+    idle = tuple(f"gate {gate}:" for gate in gates if gate not in selected)
+    names = frozenset(left_out)
+    reasons = [
+        reason
+        for reason in run.reasons
+        if reason.partition(" ")[0] not in names and not reason.startswith(idle)
+    ]
     if left_out:
         many = f"{len(left_out)} criteria, as the table says"
         reasons.append(f"not selected: {many if len(left_out) > _FEW else ', '.join(left_out)}")

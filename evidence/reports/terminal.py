@@ -160,8 +160,9 @@ def gate_lines(run: Run) -> tuple[Text, ...]:
         if _needs_line(verdict, run.falsify):
             lines.setdefault(_said(verdict), []).append(verdict)
     said = [_line(alike) for alike in lines.values()]
-    told = tuple(f"{verdict.id} " for verdict in run.criteria)
-    said += [Text(visible(reason)) for reason in obstacles(run) if not reason.startswith(told)]
+    told = {verdict.id for verdict in run.criteria}
+    beside = (reason for reason in obstacles(run) if reason.partition(" ")[0] not in told)
+    said += [Text(visible(reason)) for reason in beside]
     return tuple(said)
 
 
