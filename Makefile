@@ -20,8 +20,8 @@ gates: $(SETUP)  ## judge the reference system and seal the evidence under repor
 	$(BIN)/pytest gates/ --evidence-out $(EVIDENCE) $(GATES_ARGS)
 
 test: $(SETUP)  ## run the tests of the project itself, tier by tier
-	$(BIN)/pytest tests/unit
-	$(BIN)/pytest tests/integration
+	$(BIN)/pytest tests/unit -n auto
+	$(BIN)/pytest tests/integration -n auto --dist loadfile
 	$(BIN)/pytest tests/acceptance
 	$(BIN)/pytest tests/browser
 
