@@ -28,7 +28,8 @@ class Run:
     cpu_s: float
     """User and system time of the process and of its children that it waited for."""
     peak_mb: float
-    """Largest resident set of the process or of one of those children."""
+    """Largest resident set of the process or of one of those children; never less than that of
+    this process, which it is begun from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +98,7 @@ def compare(
     """
     for case in cases:
         run(case, env)
-    seen = {case.name: [] for case in cases}  # type: dict[str, list[Run]]
+    seen: dict[str, list[Run]] = {case.name: [] for case in cases}
     for _ in range(rounds):
         for case in cases:
             seen[case.name].append(run(case, env))

@@ -16,7 +16,7 @@ import shutil
 import string
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from itertools import product
 from pathlib import Path
@@ -32,6 +32,9 @@ A_GATE = 99
 
 INCOMPLETE = 100
 """How a run ends that was not asked to prove anything."""
+
+PYTEST = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider")
+LEAN = (*PYTEST, "-p", "no:junitxml")
 
 CRITERION = """
 [[criterion]]
@@ -88,6 +91,13 @@ def main() -> None:
 
 def measure(folder: Path, *, kind: str, checks: int, rounds: int) -> tuple[Row, ...]:
     """Write the checks twice, as tests and as gates, and run all cases in turns."""
+    gates, env = prepare(folder, kind=kind, checks=checks)
+    cases = (*_plain_cases(folder / "plain"), gates_case(gates))
+    return compare(cases, against=PLAIN, rounds=rounds, env=env)
+
+
+def prepare(folder: Path, *, kind: str, checks: int) -> tuple[Path, Mapping[str, str]]:
+    """Write the checks, and return the folder of the gates and the environment of all cases."""
     plain, gates = folder / "plain", folder / "gates"
     for place in (plain, gates / "gates"):
         place.mkdir(parents=True)
@@ -101,7 +111,7 @@ def measure(folder: Path, *, kind: str, checks: int, rounds: int) -> tuple[Row, 
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
         "PYTHONPATH": str(ROOT),
     }
-    return compare(tuple(_cases(plain, gates)), against=PLAIN, rounds=rounds, env=env)
+    return gates, env
 
 
 def aims_missed(kind: str, rows: tuple[Row, ...]) -> list[str]:
@@ -111,30 +121,32 @@ def aims_missed(kind: str, rows: tuple[Row, ...]) -> list[str]:
     return [line] if own.wall_ratio > AIM else []
 
 
-def _cases(plain: Path, gates: Path) -> Iterator[Case]:
-    command = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider")
-    lean = (*command, "-p", "no:junitxml")
-    yield Case(name=PLAIN, command=lean, folder=plain)
-    yield Case(name="--junitxml", command=(*command, "--junitxml=../junit.xml"), folder=plain)
+def gates_case(gates: Path) -> Case:
+    """Return the run of the gates."""
+    options = ("--no-falsify", "--environment", "embedded", "--sut", "sut.toml", "gates")
+    return Case(
+        name=GATES,
+        command=(*LEAN, "-p", "harness.plugin", *options),
+        folder=gates,
+        status=INCOMPLETE,
+        before=lambda: shutil.rmtree(gates / "reports", ignore_errors=True),
+    )
+
+
+def _plain_cases(plain: Path) -> Iterator[Case]:
+    yield Case(name=PLAIN, command=LEAN, folder=plain)
+    yield Case(name="--junitxml", command=(*PYTEST, "--junitxml=../junit.xml"), folder=plain)
     html = ("-p", "pytest_metadata.plugin", "-p", "pytest_html.plugin", "--html=../page.html")
-    yield Case(name="pytest-html", command=(*lean, *html), folder=plain)
+    yield Case(name="pytest-html", command=(*LEAN, *html), folder=plain)
     if importlib.util.find_spec("allure_pytest") is None:
         raise BenchError("allure-pytest: got none, expected it; make bench installs it")
     results = plain.parent / "allure"
     allure = ("-p", "allure_pytest.plugin", f"--alluredir={results}")
     yield Case(
         name="allure-pytest",
-        command=(*lean, *allure),
+        command=(*LEAN, *allure),
         folder=plain,
         before=lambda: shutil.rmtree(results, ignore_errors=True),
-    )
-    options = ("--no-falsify", "--environment", "embedded", "--sut", "sut.toml", "gates")
-    yield Case(
-        name=GATES,
-        command=(*lean, "-p", "harness.plugin", *options),
-        folder=gates,
-        status=INCOMPLETE,
-        before=lambda: shutil.rmtree(gates / "reports", ignore_errors=True),
     )
 
 
