@@ -35,6 +35,7 @@ from evidence.model import (
     Run,
     Verdict,
 )
+from evidence.phase import phases
 from evidence.reports.gap_matrix import evidence_of, gap_of
 from evidence.reports.gaps import (
     ORDER,
@@ -164,6 +165,7 @@ def _page(
             rows=rows,
             total=total_row(run),
             gates=[(row, of_gate(run, row.gate)) for row in rows],
+            phases=phases(run),
             filters=_filters(run),
             causes=_causes(run),
             waived=[v for v in run.criteria if v.disposition is not Disposition.NONE],

@@ -18,6 +18,7 @@ TEMPLATES = PACKAGE / "templates"
 PARTS = (
     "matrix.py",
     "model.py",
+    "phase.py",
     "reports/gap_matrix.py",
     "reports/gaps.py",
     "reports/glossary.py",

@@ -27,6 +27,7 @@ from evidence.model import (
     Specimen,
     Verdict,
 )
+from evidence.phase import phases
 from evidence.reports.gaps import columns, gate_rows, obstacles, total_row
 from evidence.reports.html import DETAILS, Detail, Signer
 from evidence.reports.html import render as render_page
@@ -136,6 +137,19 @@ def test_page_says_what_it_covers(run: Run, records: tuple[Record, ...], data: P
         "RLS-02 fail, gate_violation: tenant A: got 5 rows, expected 3",
     ):
         assert words in text
+
+
+def test_page_says_of_each_phase_whether_the_next_may_begin(
+    run: Run, records: tuple[Record, ...], data: Path
+) -> None:
+    """A phase that is not released holds the next one back; the last has none."""
+    later = run.criteria[3].model_copy(update={"phase": "B0.5.2"})
+    told = run.model_copy(update={"criteria": (*run.criteria[:3], later)})
+    text = Page(render(told, records=records, captures_root=data)).text
+    count = len(phases(told)[0].in_the_way)
+    assert count > 1, "premise: more than one reason"
+    assert f"B0.5.1 blocked 3 B0.5.2 may not begin: {count} reasons" in text
+    assert "B0.5.2 blocked 1 is none" in text
 
 
 @pytest.mark.parametrize(
