@@ -11,7 +11,7 @@ BENCH_ARGS ?=
 # One process a core; make gates GATES_ARGS= runs the checks one after another.
 GATES_ARGS ?= -n auto
 
-.PHONY: gates test check bench format docs workflows setup clean help
+.PHONY: gates test check bench fuzz format docs workflows setup clean help
 
 help:  ## say what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,6 +30,9 @@ check: $(SETUP) docs workflows  ## ruff, mypy strict, import contracts, docs, wo
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+fuzz: $(BENCH_SETUP)  ## feed the parsers of a bundle what no sealer writes, a minute each
+	$(BENCH)/bin/python -m tests.bench.fuzz $(FUZZ_ARGS)
 
 bench: $(BENCH_SETUP)  ## measure what recording, sealing and verifying cost, beside other tools
 	$(BENCH)/bin/python -m tests.bench.recording $(BENCH_ARGS)
