@@ -11,7 +11,7 @@ BENCH_ARGS ?=
 # One process a core; make gates GATES_ARGS= runs the checks one after another.
 GATES_ARGS ?= -n auto
 
-.PHONY: gates test check bench fuzz format docs workflows setup clean help
+.PHONY: gates test mutants check bench fuzz format docs workflows setup clean help
 
 help:  ## say what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -24,6 +24,9 @@ test: $(SETUP)  ## run the tests of the project itself, tier by tier
 	$(BIN)/pytest tests/integration -n auto --dist loadfile
 	$(BIN)/pytest tests/acceptance
 	$(BIN)/pytest tests/browser
+
+mutants: $(SETUP)  ## blank every check and empty every fault of all gates: nothing may be proven
+	GATEPROOF_MUTANTS=gates/ $(BIN)/pytest tests/acceptance/test_mutants.py
 
 check: $(SETUP) docs workflows  ## ruff, mypy strict, import contracts, docs, workflows
 	$(BIN)/ruff check .

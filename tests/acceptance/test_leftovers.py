@@ -58,17 +58,20 @@ def scratch() -> Iterator[Path]:
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_run_that_is_interrupted_leaves_nothing(
-    tmp_path: Path, scratch: Path, sut: Sut, name: str
+    request: pytest.FixtureRequest, tmp_path: Path, scratch: Path, sut: Sut, name: str
 ) -> None:
     """Ctrl-C and a supervisor's SIGTERM seal what was seen, and end all that the run started."""
     write_miniature(sut, tmp_path, checks=BUSY, ids=("MIN-01",))
     child = subprocess.Popen(
-        [*COMMAND, "--no-falsify"],
+        # A shell that runs these tests in the background has them ignore Ctrl-C.
+        ["env", "--default-signal=INT", *COMMAND, "--no-falsify"],
         cwd=tmp_path,
         env={**os.environ, "TMPDIR": str(scratch)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
+    request.addfinalizer(child.wait)
+    request.addfinalizer(child.kill)
     folder = wait_until(lambda: next(scratch.glob(f"{PREFIX}*"), None), deadline_s=30)
     assert folder is not None
     started = wait_until(lambda: len(processes_of(folder)), lambda count: count > 5, deadline_s=60)

@@ -1,7 +1,8 @@
 """What the proofs are for, tried on the gates themselves: no check without assertions is proven.
 
-Two runs of all gates of this repository: one in which every assertion of every check is taken out,
-one in which every fault does nothing.
+Two runs of gates of this repository: one in which every assertion of every check is taken out, one
+in which every fault does nothing. `make test` does it with one gate, `make mutants` with all: that
+takes about as long as judging them twice.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from tests.acceptance.conftest import ROOT
 
 INCOMPLETE = 100
 RUN_LIMIT_S = 1200
+GATES = os.environ.get("GATEPROOF_MUTANTS", "gates/idempotency").split()
+"""What is run, relative to the repository."""
 
 REFUSED_BY_PROBES = ("RUN-01", "eager")
 """Evidence from eager mode is refused by the harness's own probe, whatever a check asserts."""
@@ -95,8 +98,8 @@ def emptied(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Miniatur
 
 
 def judge(project: Path, out: Path, *arguments: str, **variables: str) -> Miniature:
-    """Run all gates of a copy of the repository, with proofs."""
-    command = [sys.executable, "-m", "pytest", "gates/", "-q", "-p", "no:cacheprovider", "-n", "2"]
+    """Run gates of a copy of the repository, with proofs."""
+    command = [sys.executable, "-m", "pytest", *GATES, "-q", "-p", "no:cacheprovider", "-n", "2"]
     command += ["--environment", "embedded", "--evidence-out", str(out / "reports"), *arguments]
     done = subprocess.run(
         command,
@@ -115,6 +118,7 @@ def results(ran: Miniature) -> dict[tuple[str, str], tuple[str, str]]:
     return {
         (one["id"], proof["falsifier"]): (proof["result"], proof["message"])
         for one in ran.run["criteria"]
+        if one["outcome"] != "notselected"
         for proof in one["proofs"]
     }
 
@@ -122,7 +126,7 @@ def results(ran: Miniature) -> dict[tuple[str, str], tuple[str, str]]:
 def test_faults_that_do_nothing_prove_nothing(emptied: Miniature) -> None:
     """With every injection emptied, the run names every falsifier void, and exits 100."""
     found = results(emptied)
-    assert len(found) > 130, emptied.output
+    assert len(found) > (130 if GATES == ["gates/"] else 10), emptied.output
     others = {
         name: (result, said[:200])
         for name, (result, said) in found.items()
@@ -157,7 +161,7 @@ def test_checks_without_assertions_are_blind(
     }
     assert seeing == {}
     blind = {criterion for (criterion, _), (result, _) in found.items() if result == "blind"}
-    assert len(blind) > 0.8 * len(first), sorted(set(first) - blind)
+    assert len(blind) >= 0.8 * len(first), sorted(set(first) - blind)
     said = "\n".join(ran.run["reasons"])
     assert [name for name in blind if f"{name} blind: " not in said] == []
     assert ran.exit_status == INCOMPLETE, ran.output
