@@ -149,7 +149,7 @@ def test_page_says_of_each_phase_whether_the_next_may_begin(
     count = len(phases(told)[0].in_the_way)
     assert count > 1, "premise: more than one reason"
     assert f"B0.5.1 blocked 3 B0.5.2 may not begin: {count} reasons" in text
-    assert "B0.5.2 blocked 1 is none" in text
+    assert "B0.5.2 blocked 1 none comes after it" in text
 
 
 @pytest.mark.parametrize(
