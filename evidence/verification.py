@@ -14,8 +14,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from evidence import consistency, publickey, timestamp
 from evidence.attestation import Predicate
 from evidence.authenticity import UNKNOWN, Authenticity
@@ -162,7 +160,7 @@ def verify(
     findings += answer(expect or Expectation(), attestation.trusted, now=moment)
     # 11
     subject = _subject(files, attestation.trusted, contents.run)
-    reviewed = _review(tree, subject, given, policy or Policy(), now=moment)
+    reviewed = _review(tree, subject, policy or Policy(), now=moment)
     findings += reviewed.findings
     # 12
     stamped = timestamp.check(
@@ -204,13 +202,12 @@ def _subject(files: Mapping[str, File], trusted: Predicate | None, run: Run | No
 def _review(
     tree: Tree,
     subject: Subject,
-    given: Ed25519PublicKey | None,
     policy: Policy,
     *,
     now: datetime,
 ) -> Review:
+    # Where this is not the id of the key that signed, step 4 has found so.
     own = {subject.predicate.key.keyid} if subject.predicate else set()
-    own |= {publickey.keyid(given)} if given else set()
     return review(
         in_folder(tree.files, SIGNOFFS),
         subject,

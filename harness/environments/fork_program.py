@@ -84,7 +84,6 @@ def become(asked: dict[str, Any], streams: list[int]) -> tuple[str, str]:
     kind, what, *rest = asked["fork"]
     sys.path.insert(0, str(Path.cwd()) if kind == "-m" else "")
     sys.argv = [what if kind == "-m" else kind, *rest]
-    importlib.invalidate_caches()
     return kind, what
 
 

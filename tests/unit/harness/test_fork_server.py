@@ -111,6 +111,20 @@ def test_forked_process_is_signalled_spoken_to_and_swept_up(
     assert spoken.stdout.readline() == "hello\n"
 
 
+def test_forked_process_has_its_session_when_it_is_returned(
+    warm: LocalLauncher, tmp_path: Path
+) -> None:
+    """Who ends it at once finds it by its session, however late it is to run."""
+    code = "import time; time.sleep(600)"
+    command = [sys.executable, "-c", code]
+    sessions = []
+    for _ in range(40):
+        process = warm.start("sleeper", command, env={}, folder=tmp_path)
+        sessions.append(os.getsid(process.pid) == process.pid)
+        process.dispose()
+    assert sessions == [True] * 40
+
+
 def test_fork_server_ends_with_its_launcher(tmp_path: Path) -> None:
     """Nothing that it started, and not it itself, is there afterwards."""
     launcher = LocalLauncher(tmp_path, label={"LABEL": "ends"}, warm=("colorsys",))
