@@ -6,6 +6,7 @@ may differ, outcomes and causes may not.
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from pathlib import Path
@@ -37,4 +38,8 @@ def main(one: Path, other: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("one", type=Path, help="a bundle")
+    parser.add_argument("other", type=Path, help="a bundle of the other environment")
+    parsed = parser.parse_args()
+    sys.exit(main(parsed.one, parsed.other))

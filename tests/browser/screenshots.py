@@ -7,7 +7,7 @@ README's own picture is of a run of this repository's gates.
 
 from __future__ import annotations
 
-import sys
+import argparse
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -82,4 +82,6 @@ def _take(browser: Browser, bundle: Path, shot: Shot, to: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, help="where the pictures go")
+    main(parser.parse_args().folder)
