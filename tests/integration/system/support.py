@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,7 +25,7 @@ import psycopg
 from psycopg import sql
 
 from system.app import make_app
-from system.transport import broker
+from system.transport import engines
 
 ROOT = Path(__file__).resolve().parents[3]
 PROVISION = ROOT / "migrations" / "provision"
@@ -221,19 +222,28 @@ class Client:
     """Publishes to one database's broker and reads its results, as anyone's code would."""
 
     def __init__(self, database: Database) -> None:
-        self._app = make_app({"DATABASE_URL": database.dsn("app_user")})
+        self.app = make_app({"DATABASE_URL": database.dsn("app_user")})
 
     def publish(
-        self, name: str, kwargs: dict[str, Any], *, correlation_id: str | None = None
+        self,
+        name: str,
+        kwargs: dict[str, Any],
+        *,
+        correlation_id: str | None = None,
+        eta: datetime | None = None,
     ) -> str:
         """Publish one task and return its id."""
         headers = {"correlation_id": correlation_id} if correlation_id else {}
-        return str(self._app.send_task(name, kwargs=kwargs, headers=headers).id)
+        return str(self.app.send_task(name, kwargs=kwargs, headers=headers, eta=eta).id)
+
+    def wait(self, task_id: str) -> Any:
+        """Wait for a task's result."""
+        return self.app.AsyncResult(task_id).get(timeout=30, interval=0.02)
 
     def run_with_id(self, name: str, **kwargs: Any) -> tuple[str, Any]:
         """Publish one task, and return its id and its result."""
         task_id = self.publish(name, kwargs)
-        return task_id, self._app.AsyncResult(task_id).get(timeout=20, interval=0.02)
+        return task_id, self.app.AsyncResult(task_id).get(timeout=20, interval=0.02)
 
     def run(self, name: str, **kwargs: Any) -> Any:
         """Publish one task, and return its result."""
@@ -242,24 +252,22 @@ class Client:
     def run_many(self, name: str, count: int, **kwargs: Any) -> list[Any]:
         """Publish several tasks at once, and return their results."""
         ids = [self.publish(name, kwargs) for _ in range(count)]
-        return [self._app.AsyncResult(task_id).get(timeout=20, interval=0.02) for task_id in ids]
+        return [self.app.AsyncResult(task_id).get(timeout=20, interval=0.02) for task_id in ids]
 
     def fail(self, name: str, **kwargs: Any) -> tuple[str, str]:
         """Publish one task that must fail, and return its id and its error."""
         task_id = self.publish(name, kwargs)
-        result = self._app.AsyncResult(task_id)
+        result = self.app.AsyncResult(task_id)
         error = result.get(timeout=20, interval=0.02, propagate=False)
         assert result.state == "FAILURE"
         return task_id, f"{type(error).__name__}: {error}"
 
     def close(self) -> None:
         """Close every connection."""
-        backend: Any = self._app.backend
+        backend: Any = self.app.backend
         backend.session_manager.invalidate(backend.url)
-        self._app.close()
-        for engine, _ in broker._ENGINES.values():
-            engine.dispose()
-        broker._ENGINES.clear()
+        self.app.close()
+        engines.close_engines()
 
 
 @contextmanager

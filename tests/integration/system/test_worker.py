@@ -153,21 +153,6 @@ def test_warm_shutdown_finishes_the_task(
     assert rows == [("SUCCESS",)]
 
 
-def test_cold_shutdown_logs_the_task_that_it_cancels(
-    database: Database, start_worker: StartWorker
-) -> None:
-    """A task that is cancelled has its line, though Celery gives no reason for its retry."""
-    worker = start_worker(database, "--pool", "prefork", "--concurrency", "1")
-    with make_client(database) as client:
-        task_id = client.publish(PING, {"hold_s": 5})
-        assert wait_for(lambda: holding(database))
-        worker.process.send_signal(signal.SIGQUIT)
-        worker.process.wait(20)
-    assert [(line["task_id"], line["error"]) for line in worker.lines("task retried")] == [
-        (task_id, "cancelled by its worker")
-    ]
-
-
 def holding(database: Database) -> bool:
     """Say whether some task holds the database at this moment."""
     return database.rows(

@@ -1,0 +1,330 @@
+"""The durable transport: what dies, breaks or waits loses no message, and runs none twice."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from kombu import Connection, Exchange, Queue
+
+from system import transport
+
+from .support import (
+    ROOT,
+    Client,
+    Database,
+    StartWorker,
+    Worker,
+    clean_environment,
+    make_client,
+    wait_for,
+)
+from .test_worker import PING, holding
+
+RETURNED_WITHIN_S = 5.0
+"""How soon a dead worker's messages must be run by another: the claim of the transport."""
+
+
+@pytest.fixture
+def client(database: Database) -> Iterator[Client]:
+    """Give a client of the test's database."""
+    with make_client(database) as made:
+        yield made
+
+
+def messages(database: Database) -> list[tuple[Any, ...]]:
+    """Return what is left of the tasks' messages: id, visible, deliveries."""
+    return database.rows("SELECT id, visible, deliveries FROM kombu_message ORDER BY id")
+
+
+def runs(*workers: Worker) -> list[str]:
+    """Return the task id of every run that came to its end in some worker."""
+    return [line["task_id"] for worker in workers for line in worker.lines("task succeeded")]
+
+
+def inspect(database: Database, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run `celery inspect` or another command of Celery's, as an operator does."""
+    return subprocess.run(
+        [sys.executable, "-m", "celery", "--app", "system.app:app", *words],
+        cwd=ROOT,
+        env={**clean_environment(), "DATABASE_URL": database.dsn()},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def publish_as_stock_does(database: Database) -> str:
+    """Publish a ping by stock kombu, in a process that knows nothing of the system's."""
+    code = (
+        "import sys; from celery import Celery;"
+        "app = Celery(broker='sqla+' + sys.argv[1], backend='db+' + sys.argv[1]);"
+        "print(app.send_task(sys.argv[2], queue='housekeeping').id)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, url_of(database), PING],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd="/",
+        env=clean_environment(),
+    )
+    return done.stdout.strip()
+
+
+def url_of(database: Database) -> str:
+    """Return the URL of the application's role, as SQLAlchemy and psycopg2 take it."""
+    return database.dsn().replace("postgresql://", "postgresql+psycopg2://")
+
+
+def test_message_is_deleted_when_its_task_has_ended(
+    database: Database, start_worker: StartWorker, client: Client
+) -> None:
+    """While a task runs its message is there, invisible; afterwards it is gone."""
+    start_worker(database, "--pool", "solo")
+    task_id = client.publish(PING, {"hold_s": 0.5})
+    assert wait_for(lambda: holding(database))
+    assert messages(database) == [(1, False, 1)]
+    assert client.wait(task_id)["status"] == "ok"
+    assert wait_for(lambda: messages(database) == [])
+
+
+@pytest.mark.parametrize("pool", ["solo", "prefork", "threads"])
+def test_messages_of_a_killed_worker_are_run_by_another(
+    database: Database, start_worker: StartWorker, client: Client, pool: str
+) -> None:
+    """Within five seconds a killed worker's claims are returned; another runs each task once."""
+    second = start_worker(database, "--pool", "solo")
+    second.process.send_signal(signal.SIGSTOP)
+    ids = [client.publish(PING, {"hold_s": 0 if number else 5}) for number in range(4)]
+    first = start_worker(database, "--pool", pool, "--concurrency", "1")
+    assert wait_for(lambda: holding(database))
+    claims = database.rows("SELECT DISTINCT claimed_by FROM kombu_message")
+    assert [visible for _, visible, _ in messages(database)] == [False] * 4
+    first.process.kill()
+    second.process.send_signal(signal.SIGCONT)
+    killed_at = time.monotonic()
+    kept = "SELECT count(*) FROM kombu_message WHERE claimed_by = %s"
+    assert wait_for(lambda: database.rows(kept, claims[0][0]) == [(0,)], deadline_s=30)
+    took_s = time.monotonic() - killed_at
+    assert took_s < RETURNED_WITHIN_S, f"return of the claims: took {took_s:.1f} s"
+    for task_id in ids:
+        client.wait(task_id)
+    assert (runs(first), sorted(runs(second))) == ([], sorted(ids))
+
+
+def test_running_task_keeps_its_message_when_every_connection_breaks(
+    database: Database, start_worker: StartWorker, client: Client
+) -> None:
+    """A task outlives its worker's connections and runs once, though another worker is there."""
+    workers = [start_worker(database, "--pool", "threads", "--concurrency", "1") for _ in range(2)]
+    task_id = client.publish(PING, {"hold_s": 8})
+    assert wait_for(lambda: holding(database))
+    database.rows(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
+        " AND application_name LIKE 'system-broker%%'"
+    )
+    assert client.wait(task_id)["status"] == "ok"
+    assert runs(*workers) == [task_id]
+    assert any(worker.lines("broker session is back") for worker in workers)
+    assert wait_for(lambda: messages(database) == [])
+    assert client.run(PING)["status"] == "ok"
+
+
+def test_task_with_a_countdown_waits_in_the_table(
+    database: Database, start_worker: StartWorker, client: Client
+) -> None:
+    """A countdown task is claimed by nobody before its time, and so survives any kill."""
+    first = start_worker(database, "--pool", "solo")
+    due = datetime.now(UTC) + timedelta(seconds=6)
+    task_id = client.publish(PING, {}, eta=due)
+    assert client.run(PING)["status"] == "ok"
+    assert wait_for(lambda: [row[1:] for row in messages(database)] == [(False, 0)])
+    first.process.kill()
+    second = start_worker(database, "--pool", "solo")
+    client.wait(task_id)
+    ended = datetime.fromisoformat(second.lines("task succeeded")[0]["timestamp"])
+    assert (runs(second), ended >= due) == ([task_id], True)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGQUIT])
+def test_stopped_worker_leaves_the_rest_to_the_next(
+    database: Database, start_worker: StartWorker, client: Client, sent: signal.Signals
+) -> None:
+    """Warmly or coldly stopped, a worker returns what it has not finished; each task ends once."""
+    first = start_worker(database, "--pool", "prefork", "--concurrency", "1")
+    ids = [client.publish(PING, {"hold_s": 1}) for _ in range(3)]
+    assert wait_for(lambda: holding(database))
+    first.stop(sent, deadline_s=30)
+    finished = runs(first)
+    left = messages(database)
+    assert [(visible, count) for _, visible, count in left] == [(True, 0)] * (3 - len(finished))
+    assert len(left) >= 2
+    second = start_worker(database, "--pool", "solo")
+    for task_id in ids:
+        client.wait(task_id)
+    assert sorted(runs(first, second)) == sorted(ids)
+
+
+def test_commands_reach_the_workers(
+    database: Database, start_worker: StartWorker, client: Client
+) -> None:
+    """`inspect ping` and `status` are answered, `revoke` is heeded, and no queue is left behind."""
+    worker = start_worker(database, "--pool", "prefork", "--concurrency", "1")
+    for words in (("inspect", "ping"), ("status",)):
+        done = inspect(database, *words, "--timeout", "5")
+        assert (done.returncode, "1 node online" in done.stdout) == (0, True), done.stdout
+    blocker = client.publish(PING, {"hold_s": 1})
+    revoked = client.publish(PING, {})
+    client.app.control.revoke(revoked)
+    client.wait(blocker)
+    assert wait_for(lambda: str(client.app.AsyncResult(revoked).state) == "REVOKED")
+    assert runs(worker) == [blocker]
+    assert worker.stop() == 0
+    names = {name for (name,) in database.rows("SELECT name FROM kombu_queue")}
+    assert names == {"housekeeping", "maintenance", "llm", "attribution"}
+
+
+def test_events_reach_a_receiver(
+    database: Database, start_worker: StartWorker, client: Client
+) -> None:
+    """A worker with `--task-events` tells a receiver what becomes of a task."""
+    start_worker(database, "--pool", "solo", "--task-events")
+    seen: list[str] = []
+    with client.app.connection() as connection:
+        receiver = client.app.events.Receiver(connection)
+
+        def note(event: dict[str, Any]) -> None:
+            seen.append(event["type"])
+            receiver.should_stop = event["type"] == "task-succeeded"
+
+        receiver.handlers = {"*": note}
+        receiver.on_consume_ready = lambda *_, **__: client.publish(PING, {})
+        receiver.capture(limit=None, timeout=20, wakeup=False)
+    assert {"task-received", "task-started", "task-succeeded"} <= set(seen)
+
+
+def test_queues_of_dead_processes_are_deleted(
+    database: Database, start_worker: StartWorker, client: Client
+) -> None:
+    """The mailbox of a killed worker is gone once another has looked."""
+    killed = start_worker(database, "--pool", "solo", "--hostname", "killed@here")
+    start_worker(database, "--pool", "solo", "--hostname", "other@here")
+
+    def mailboxes() -> set[str]:
+        rows = database.rows("SELECT name FROM kombu_queue WHERE owner IS NOT NULL")
+        return {name.split("@")[0] for (name,) in rows}
+
+    assert mailboxes() == {"killed", "other"}
+    killed.process.kill()
+    assert wait_for(lambda: mailboxes() == {"other"}, deadline_s=30)
+    assert client.run(PING)["status"] == "ok"
+
+
+def test_message_that_kills_its_workers_is_refused(
+    database: Database, start_worker: StartWorker, client: Client
+) -> None:
+    """A message that was handed out as often as is allowed is handed out no more, and kept."""
+    task_id = client.publish(PING, {})
+    database.rows("UPDATE kombu_message SET deliveries = 5 RETURNING id")
+    worker = start_worker(database, "--pool", "solo")
+    line = worker.wait_for_line("message refused", reason="exhausted")
+    assert (line["queue"], line["deliveries"]) == ("housekeeping", 5)
+    assert client.run(PING)["status"] == "ok"
+    assert task_id not in runs(worker)
+
+
+def test_ids_go_on_past_two_to_the_31(
+    database: Database, start_worker: StartWorker, client: Client
+) -> None:
+    """Messages, queues and results with ids beyond 2^31 are published, run and stored."""
+    for sequence in ("message_id_sequence", "queue_id_sequence", "task_id_sequence"):
+        database.rows("SELECT setval(%s, 2147483647)", sequence)
+    start_worker(database, "--pool", "solo")
+    assert client.run(PING)["status"] == "ok"
+    rows = database.rows(
+        "SELECT min(id) FROM celery_taskmeta UNION SELECT min(id) FROM kombu_queue"
+    )
+    assert all(number > 2**31 - 1 for (number,) in rows)
+
+
+def test_message_of_a_stock_publisher_is_run(database: Database, start_worker: StartWorker) -> None:
+    """What stock kombu publishes into the same tables wakes a worker, and is run."""
+    worker = start_worker(database, "--pool", "solo")
+    worker.wait_for_line("task succeeded", task_id=publish_as_stock_does(database))
+
+
+def test_many_processes_declare_a_queue_at_once(database: Database) -> None:
+    """Eight processes that declare one new queue together all succeed, and there is one queue."""
+    code = (
+        "import sys; from kombu import Connection, Queue; from system import transport;"
+        "transport.install(); c = Connection(sys.argv[1]); sys.stdin.readline();"
+        "[Queue(f'new-{n}', channel=c.default_channel).declare() for n in range(20)]"
+    )
+    command = [sys.executable, "-c", code, "sqla+" + url_of(database)]
+    started = [
+        subprocess.Popen(
+            command,
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=clean_environment(),
+        )
+        for _ in range(8)
+    ]
+    told = [process.communicate("go\n", timeout=60)[1] for process in started]
+    assert [(p.returncode, said) for p, said in zip(started, told, strict=True)] == [(0, "")] * 8
+    assert database.rows("SELECT count(*) FROM kombu_queue WHERE name LIKE 'new-%%'") == [(20,)]
+
+
+def test_stock_rows_are_kept_by_the_migration(empty: Database, start_worker: StartWorker) -> None:
+    """The upgrade keeps a stock transport's messages: waiting ones are run, claimed ones stay."""
+    assert empty.migrate("upgrade", "celery_0003").returncode == 0
+    assert empty.migrate("upgrade", "core@head").returncode == 0
+    claimed, waiting = (publish_as_stock_does(empty) for _ in range(2))
+    empty.rows("UPDATE kombu_message SET visible = false WHERE id = 1 RETURNING id")
+    assert empty.migrate("upgrade", "heads").returncode == 0
+    assert messages(empty) == [(1, False, 0), (2, True, 0)]
+    worker = start_worker(empty, "--pool", "solo")
+    worker.wait_for_line("task succeeded", task_id=waiting)
+    assert wait_for(lambda: messages(empty) == [(1, False, 0)])
+    assert claimed not in runs(worker)
+
+
+def test_unknown_option_is_refused_by_name(database: Database) -> None:
+    """An option that the transport does not know is named, with those that it does."""
+    transport.install()
+    with (
+        Connection(
+            "sqla+" + url_of(database), transport_options={"polling_intervall": 1}
+        ) as connection,
+        pytest.raises(Exception, match="got polling_intervall, expected batch, heartbeat, lease"),
+    ):
+        connection.connect()
+
+
+def test_direct_consumer_waits_no_longer_than_asked(database: Database) -> None:
+    """A consumer without an event loop gets what comes, and an error when the time is over."""
+    transport.install()
+    queue = Queue("direct", Exchange("direct"), routing_key="direct")
+    got: list[Any] = []
+    with Connection("sqla+" + url_of(database)) as connection:
+        connection.Producer().publish(
+            {"n": 1}, exchange=queue.exchange, routing_key="direct", declare=[queue]
+        )
+        with connection.Consumer(
+            queue, callbacks=[lambda body, message: got.append((body, message.ack()))]
+        ):
+            connection.drain_events(timeout=5)
+            with pytest.raises(TimeoutError):
+                connection.drain_events(timeout=0.2)
+    assert got == [({"n": 1}, None)]
+    assert messages(database) == []
