@@ -10,12 +10,12 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from celery.backends.database import DatabaseBackend
 from celery.backends.database.session import SessionManager
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.orm import sessionmaker
 
 from system.database import connect_args
+from system.transport.endings import TellingBackend
 
 APPLICATION_NAME = "system-results"
 
@@ -49,7 +49,7 @@ class Sessions(SessionManager):
             engine.dispose()
 
 
-class Backend(DatabaseBackend):
+class Backend(TellingBackend):
     """The result backend behind `db+postgresql://`."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
