@@ -53,11 +53,16 @@ def transaction(tenant_id: UUID | None = None) -> Iterator[Connection]:
     """
     with task_engine().begin() as connection:
         if tenant_id is not None:
-            connection.execute(
-                text("SELECT set_config(:guc, :tenant_id, true)"),
-                {"guc": TENANT_GUC, "tenant_id": str(tenant_id)},
-            )
+            set_tenant(connection, str(tenant_id))
         yield connection
+
+
+def set_tenant(connection: Connection, tenant_id: str | None) -> None:
+    """Make an open transaction a tenant's from here on, or nobody's."""
+    connection.execute(
+        text("SELECT set_config(:guc, :tenant_id, true)"),
+        {"guc": TENANT_GUC, "tenant_id": tenant_id or ""},
+    )
 
 
 def connect_args(application_name: str) -> dict[str, str | int]:

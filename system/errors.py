@@ -20,3 +20,7 @@ class TenantError(ReferenceSystemError):
 
 class EndpointError(ReferenceSystemError):
     """The monitoring endpoint cannot be served."""
+
+
+class UndeliverableError(ReferenceSystemError):
+    """A message was handed out again and again, and each time its worker died."""

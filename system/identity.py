@@ -100,8 +100,16 @@ def _stamp(headers: dict[str, Any], body: Any, **_: object) -> None:
         headers.setdefault(HEADER_CORRELATION_ID, str(kwargs["correlation_id"]))
 
 
-def _keep(request: Any, **_: object) -> None:
-    """Keep the header where Celery leaves it alone until it reaches the process that runs it."""
-    sent = request.message.headers.get(HEADER_CORRELATION_ID)
+def carry(headers: dict[str, Any]) -> dict[str, Any]:
+    """Keep a message's correlation id in its headers where Celery leaves it alone."""
+    sent = headers.get(HEADER_CORRELATION_ID)
     if sent:
-        request.request_dict[_KEPT_CORRELATION_ID] = str(sent)
+        headers.setdefault(_KEPT_CORRELATION_ID, str(sent))
+    return headers
+
+
+def _keep(request: Any, **_: object) -> None:
+    """Keep the header until it reaches the process that runs it, whatever the consumer did."""
+    kept = carry(dict(request.message.headers)).get(_KEPT_CORRELATION_ID)
+    if kept:
+        request.request_dict[_KEPT_CORRELATION_ID] = kept

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 TABLE = "worker_failed_jobs"
 
-HANDLER = "system/dead_letters.py"
+CAPTURE = "system/dead_letters/capture.py"
+LETTER = "system/dead_letters/letter.py"
 IDENTITY = "system/identity.py"
 PAYLOAD = "system/payload.py"
 BORN = "migrations/versions/celery_foundation/celery_0002_task_failures.py"

@@ -17,7 +17,7 @@ from gates.dlq.letters import (
     letters_of,
     wait_for_letters,
 )
-from gates.dlq.parts import HANDLER, IDENTITY, PAYLOAD, POLICIES, TABLE, TYPES
+from gates.dlq.parts import CAPTURE, IDENTITY, LETTER, PAYLOAD, POLICIES, TABLE, TYPES
 from gates.endings import LETTER_AFTER_LINE_S, wait_for_failure_lines
 from harness import criterion, falsified_by, source, sql
 from harness.fixtures import Ids
@@ -52,14 +52,14 @@ _LONG = """
 @falsified_by(
     source(
         "error-swallowed",
-        HANDLER,
-        function="record_failure",
+        CAPTURE,
+        function="letter_of_failure",
         body="""
             try:
-                identity = identify(sender, sender.request, task_id, args, kwargs)
-                write(describe(sender, identity, exception, args, kwargs, einfo))
+                task = task_of(app, request["task"])
+                return describe(task, request, error, task_id=task_id)
             except Exception:
-                pass
+                return None
         """,
     ),
     expect="dead letters of app.tasks.housekeeping.ping: got 0",
@@ -67,14 +67,11 @@ _LONG = """
 @falsified_by(
     source(
         "each-attempt-too",
-        HANDLER,
+        CAPTURE,
         append="""
             def record_attempt(sender, request, reason, **_):
-                from dataclasses import replace
-
-                identity = identify(sender, request)
-                attempt = replace(identity, task_id=f"{request.id}-{request.retries}")
-                write(describe(sender, attempt, reason, args=request.args, kwargs=request.kwargs))
+                attempt = Context(vars(request) | {"id": f"{request.id}-{request.retries}"})
+                keep(describe(sender, attempt, reason))
 
 
             signals.task_retry.connect(record_attempt, weak=False)
@@ -83,7 +80,7 @@ _LONG = """
     expect="dead letters of app.tasks.housekeeping.ping: got 2",
 )
 @falsified_by(
-    source("kwargs-dropped", HANDLER, "payload.dumps(masked_kwargs)", "payload.dumps({})"),
+    source("kwargs-dropped", LETTER, "payload.dumps(masked_kwargs)", "payload.dumps({})"),
     expect="kwargs of app.tasks.housekeeping.ping: got {}",
 )
 @falsified_by(
@@ -120,14 +117,19 @@ def test_failing_task_leaves_exactly_one_letter(stack: Stack, sut: Sut, ids: Ids
 @falsified_by(
     source(
         "correlation-id-left-out",
-        HANDLER,
+        LETTER,
         "payload.dumps(masked_kwargs)",
         "payload.dumps({k: v for k, v in masked_kwargs.items() if k != 'correlation_id'})",
     ),
     expect=f"kwargs of {RECOMPUTE}: got",
 )
 @falsified_by(
-    source("message-as-repr", HANDLER, "mask.text(str(exception))", "mask.text(repr(exception))"),
+    source(
+        "message-as-repr",
+        LETTER,
+        "mask.text(message_of(exception))",
+        "mask.text(repr(exception))",
+    ),
     expect=f"message of {RECOMPUTE}: got \"ValueError('{RECOMPUTE_MESSAGE}')\"",
 )
 def test_failing_recompute_leaves_exactly_one_letter(stack: Stack, sut: Sut, ids: Ids) -> None:
@@ -223,7 +225,7 @@ def _assert_says(letter: Letter, sut: Sut, result: TaskResult, kwargs: Mapping[s
     expect="large text in kwargs: got 65536 bytes, expected 1048576",
 )
 @falsified_by(
-    source("args-dropped", HANDLER, "payload.dumps(masked_args)", "payload.dumps([])"),
+    source("args-dropped", LETTER, "payload.dumps(masked_args)", "payload.dumps([])"),
     expect="args: got [], expected",
 )
 def test_arguments_survive_with_their_types(stack: Stack, ids: Ids) -> None:
@@ -286,10 +288,10 @@ def _read_long(stack: Stack, task_id: str) -> tuple[Any, int, str, Any]:
 @falsified_by(
     source(
         "global-skipped",
-        HANDLER,
-        "        write(describe(sender, identity, exception",
-        "        if identity.tenant_id is None:\n            return\n"
-        "        write(describe(sender, identity, exception",
+        CAPTURE,
+        "        return describe(task, known, error",
+        "        if not known.kwargs.get('tenant_id'):\n            return None\n"
+        "        return describe(task, known, error",
     ),
     expect="dead letters of a global task: got 0",
 )

@@ -60,10 +60,10 @@ class Sent:
 @falsified_by(
     source(
         "refusals-are-no-failures",
-        "system/dead_letters.py",
-        "        identity = identify(sender, sender.request, task_id",
-        "        if type(exception).__name__ == 'TenantError':\n            return\n"
-        "        identity = identify(sender, sender.request, task_id",
+        "system/dead_letters/capture.py",
+        "        return describe(task, known, error",
+        "        if type(error).__name__ == 'TenantError':\n            return None\n"
+        "        return describe(task, known, error",
     ),
     expect="dead letters of app.tasks.attribution.recompute_window without a tenant: got 0",
 )

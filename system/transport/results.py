@@ -12,13 +12,12 @@ import time
 from typing import Any
 
 from celery import states
-from celery.backends.database import DatabaseBackend
 from celery.backends.database.session import SessionManager
 from celery.exceptions import TimeoutError as CeleryTimeoutError
 from sqlalchemy import Engine
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import sessionmaker
 
+from system.transport.endings import TellingBackend
 from system.transport.engines import close_engine, engine_for
 
 APPLICATION_NAME = "system-results"
@@ -47,12 +46,10 @@ class Sessions(SessionManager):
         close_engine(dburi, APPLICATION_NAME)
 
 
-class Backend(DatabaseBackend):
+class Backend(TellingBackend):
     """The result backend behind `db+postgresql://`."""
 
-    url: str
     _ensure_not_eager: Any
-    _update_result: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -71,21 +68,7 @@ class Backend(DatabaseBackend):
         **_: Any,
     ) -> None:
         """Store a state and its value; what has succeeded stays so."""
-        row = self.task_cls(task_id)
-        self._update_result(row, result, state, traceback=traceback, request=request)
-        table = self.task_cls.__table__
-        values = {
-            column.name: getattr(row, column.name)
-            for column in table.columns
-            if column.name != "id" and _is_told(row, column.name)
-        }
-        changed = {name: value for name, value in values.items() if name != "task_id"}
-        statement = insert(table).values(values)
-        statement = statement.on_conflict_do_update(
-            index_elements=[table.c.task_id],
-            set_=changed,
-            where=table.c.status.is_distinct_from(states.SUCCESS),
-        )
+        statement = self._upsert(task_id, result, state, traceback, request)
         with engine_for(self.url, APPLICATION_NAME).connect() as connection:
             connection.execute(statement)
 
@@ -124,8 +107,3 @@ class Backend(DatabaseBackend):
                 raise CeleryTimeoutError("The operation timed out.")
             time.sleep(min(pause_s, left_s))
             pause_s = min(pause_s * GROWTH, interval)
-
-
-def _is_told(row: Any, name: str) -> bool:
-    """Say whether this state tells a column's value; stamps that it does not bring stay."""
-    return hasattr(row, name) and not (name == "stamps" and row.stamps is None)

@@ -61,9 +61,9 @@ def test_removed_failure_handler_is_a_violation_of_dead_letters(
 ) -> None:
     """Tasks still fail and say so; nothing is kept of them."""
     break_file(
-        system_copy / "system/dead_letters.py",
-        "    signals.task_failure.connect(",
-        "    signals.task_unknown.connect(",
+        system_copy / "system/dead_letters/capture.py",
+        "    TellingBackend.observer = Observer()\n",
+        "",
     )
     red = violations(judge_copy(system_copy, tmp_path, "dlq", "queues"))
     assert {"DLQ-03", "DLQ-04", "DLQ-05", "DLQ-06"} <= red

@@ -240,6 +240,18 @@ class Client:
         """Wait for a task's result."""
         return self.app.AsyncResult(task_id).get(timeout=30, interval=0.02)
 
+    def send(self, name: str, kwargs: dict[str, Any], **options: Any) -> str:
+        """Publish one task with Celery's own options, and return its id."""
+        return str(self.app.send_task(name, kwargs=kwargs, **options).id)
+
+    def send_raw(self, *, body: bytes, queue: str, headers: dict[str, Any], **options: Any) -> None:
+        """Publish a message as it is, which no Celery client would."""
+        exchange = self.app.amqp.queues[queue].exchange
+        with self.app.producer_pool.acquire(block=True) as producer:
+            producer.publish(
+                body, exchange=exchange, headers=headers, content_encoding="binary", **options
+            )
+
     def run_with_id(self, name: str, **kwargs: Any) -> tuple[str, Any]:
         """Publish one task, and return its id and its result."""
         task_id = self.publish(name, kwargs)

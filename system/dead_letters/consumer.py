@@ -1,0 +1,119 @@
+"""The worker's consumer, which writes the letters of messages that never become a task.
+
+Each letter is written before Celery takes its message off the queue: a worker that dies in between
+is handed the message again, and finds the letter there. Celery has a signal for some of these, but
+sends it afterwards, without the task's id, and none for a body that cannot be decoded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from celery.app.task import Context
+from celery.exceptions import InvalidTaskError, NotRegistered
+from celery.worker import consumer as stock
+
+from system import identity
+from system.dead_letters import capture
+from system.dead_letters.letter import DeadLetter, describe
+
+
+class Consumer(stock.Consumer):
+    """Celery's consumer; what it refuses leaves a letter first."""
+
+    def on_decode_error(self, message: Any, exc: Exception) -> None:
+        """Keep a message whose body cannot be read."""
+        keep_message(self.app, message, exc)
+        super().on_decode_error(message, exc)
+
+    def on_unknown_message(self, body: Any, message: Any) -> None:
+        """Keep a message that names no task."""
+        error = InvalidTaskError("message: got no task's name, expected one; it cannot be run")
+        keep_message(self.app, message, error)
+        super().on_unknown_message(body, message)
+
+    def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:
+        """Keep a message for a task that no worker of this version knows."""
+        keep_message(self.app, message, NotRegistered(_headers(message).get("task")))
+        super().on_unknown_task(body, message, exc)
+
+    def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:
+        """Keep a message that cannot be a call: a refused content type, an ETA that is no time."""
+        keep_message(self.app, message, exc)
+        super().on_invalid_task(body, message, exc)
+
+    def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], Any]:
+        """Return what handles a message, after its correlation id was put out of Celery's way."""
+        handle: Callable[[Any], Any] = super().create_task_handler(*args, **kwargs)
+
+        def on_task_received(message: Any) -> Any:
+            if isinstance(message.headers, dict):
+                identity.carry(message.headers)
+            return handle(message)
+
+        return on_task_received
+
+
+def keep_message(app: Any, message: Any, error: Exception) -> None:
+    """Write the letter of a message that was refused."""
+    try:
+        letter = letter_of(app, message, error)
+    except Exception as broken:  # noqa: BLE001 (whatever it is must be said here)
+        capture.say_message_not_written(broken, _headers(message))
+    else:
+        capture.keep(letter)
+
+
+def letter_of(app: Any, message: Any, error: Exception) -> DeadLetter:
+    """Return what is written about a message that was refused."""
+    headers = identity.carry(dict(_headers(message)))
+    args, kwargs, notes = _call_of(message)
+    request = Context(
+        headers
+        | {
+            "id": str(headers.get("id") or stable_id(message)),
+            "args": args,
+            "kwargs": kwargs,
+            "delivery_info": message.delivery_info,
+        }
+    )
+    name = headers.get("task")
+    task = capture.task_of(app, name if isinstance(name, str) else None)
+    return describe(task, request, error, notes=notes)
+
+
+def stable_id(message: Any) -> str:
+    """Return an id for a message without one: the same whenever this message is handed out.
+
+    The delivery tag is given when a message is sent and is stored with it, so that two messages
+    which say the same are two.
+    """
+    digest = hashlib.sha256(str((message.properties or {}).get("delivery_tag")).encode())
+    digest.update(_bytes(message.body))
+    return f"message-{digest.hexdigest()[:32]}"
+
+
+def _call_of(message: Any) -> tuple[list[Any], dict[str, Any], str | None]:
+    """Return the arguments of a message as far as it can be read, and what is to be said else."""
+    try:
+        body = message.payload
+        if isinstance(body, Mapping):  # protocol 1
+            args, kwargs = body.get("args") or [], body.get("kwargs") or {}
+        else:
+            args, kwargs, _ = body
+    except Exception:  # noqa: BLE001 (a body can break its decoder in any way)
+        args = kwargs = None
+    if isinstance(args, list | tuple) and isinstance(kwargs, Mapping):
+        return list(args), dict(kwargs), None
+    size = len(_bytes(message.body))
+    return [], {}, f"cannot be replayed: its body of {size} bytes could not be read"
+
+
+def _headers(message: Any) -> Mapping[str, Any]:
+    return message.headers if isinstance(message.headers, Mapping) else {}
+
+
+def _bytes(body: Any) -> bytes:
+    return body if isinstance(body, bytes) else str(body).encode("utf-8", "backslashreplace")
