@@ -99,8 +99,7 @@ def _server(
     try:
         yield server
     finally:
-        server.shutdown()
-        server.server_close()
+        server.close()
 
 
 def _celery(arguments: list[str]) -> int:
@@ -148,7 +147,7 @@ def _child(server: Server, output: logs.Output) -> Any:
 
     def begin(**_: object) -> None:
         if os.getpid() != parent:
-            server.socket.close()
+            server.leave_to_parent()
             output.forget_reader()
 
     parent = os.getpid()

@@ -151,7 +151,7 @@ def test_failure_counts_as_a_failure_only(own_stack: Stack, sut: Sut) -> None:
                     serve(monitoring.address, monitoring.port, endpoints)
 
             signals.worker_process_init.connect(serve_in_child, weak=False)
-            yield SimpleNamespace(socket=SimpleNamespace(close=lambda: None))
+            yield SimpleNamespace(leave_to_parent=lambda: None)
         """,
     ),
     expect="after pings in both children: got",
