@@ -208,18 +208,37 @@ def serve(address: str, port: int, endpoints: Endpoints) -> Server:
 
 def endpoints_of(render_metrics: Callable[[], bytes], health: Health) -> Endpoints:
     """Return the endpoints of a worker."""
-    # One thread: more would not be faster, and what reads files may block.
-    renderer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="metrics")
+    rendered = _Shared(render_metrics)
 
     async def metrics() -> Response:
-        body = await asyncio.get_running_loop().run_in_executor(renderer, render_metrics)
-        return Response(status=200, content_type=METRICS_TYPE, body=body)
+        return Response(status=200, content_type=METRICS_TYPE, body=await rendered.get())
 
     async def healthy() -> Response:
         answer = await health.ask()
         return _json(200 if answer["status"] == OK else 503, answer)
 
     return {"/metrics": metrics, "/health": healthy}
+
+
+class _Shared:
+    """Calls what may block, in one thread; all who ask before a call begins share what it gives."""
+
+    def __init__(self, function: Callable[[], bytes]) -> None:
+        self._function = function
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="metrics")
+        self._turn = asyncio.Lock()
+        self._next: asyncio.Task[bytes] | None = None
+
+    async def get(self) -> bytes:
+        """Return what a call gives that had not begun when this was asked."""
+        if self._next is None:
+            self._next = asyncio.create_task(self._call())
+        return await asyncio.shield(self._next)
+
+    async def _call(self) -> bytes:
+        async with self._turn:
+            self._next = None
+            return await asyncio.get_running_loop().run_in_executor(self._thread, self._function)
 
 
 async def _read(reader: asyncio.StreamReader) -> bytes | HTTPStatus | None:

@@ -18,7 +18,8 @@ import pytest
 from harness.wait import wait_until
 from system import monitoring
 from system.errors import EndpointError
-from system.monitoring import MOST_CONNECTIONS, Response, Server, serve
+from system.health import Health
+from system.monitoring import MOST_CONNECTIONS, Response, Server, endpoints_of, serve
 
 GET = b"GET /page HTTP/1.1\r\n\r\n"
 MUCH = bytes(16 * 2**20)
@@ -208,6 +209,49 @@ def test_parallel_requests_are_all_answered(server: Server) -> None:
     with ThreadPoolExecutor(max_workers=32) as clients:
         answers = list(clients.map(lambda _: ask(server, "GET", "/page"), range(300)))
     assert {(status, body) for status, _, body in answers} == {(200, b"hello\n")}
+
+
+def test_scrapes_at_once_share_one_rendering() -> None:
+    """Many that scrape at once wait for two renderings at most, and none gets an older one."""
+    begun: list[float] = []
+
+    def render() -> bytes:
+        begun.append(time.monotonic())
+        assert threading.current_thread().name.startswith("metrics")
+        time.sleep(0.3)  # What a database that hangs adds to it.
+        return f"{begun[-1]}".encode()
+
+    server = serve("127.0.0.1", 0, endpoints_of(render, Health((), 1.0)))
+
+    def scrape(_: int) -> tuple[float, float]:
+        asked = time.monotonic()
+        answer = ask(server, "GET", "/metrics")
+        assert answer[0] == 200
+        return asked, float(answer[2])
+
+    try:
+        with ThreadPoolExecutor(max_workers=32) as clients:
+            answers = list(clients.map(scrape, range(96)))
+    finally:
+        server.close()
+    assert all(rendered >= asked for asked, rendered in answers)
+    assert len(begun) < len(answers) / 3
+
+
+def test_rendering_that_breaks_is_tried_anew() -> None:
+    """An error is told to those who waited for it, and not to the next."""
+    counts = [b"", b"counts\n"]
+
+    def render() -> bytes:
+        if not (found := counts.pop(0)):
+            raise RuntimeError("no files")
+        return found
+
+    server = serve("127.0.0.1", 0, endpoints_of(render, Health((), 1.0)))
+    try:
+        assert [ask(server, "GET", "/metrics")[0] for _ in range(2)] == [500, 200]
+    finally:
+        server.close()
 
 
 def test_request_in_the_making_is_not_displaced() -> None:
