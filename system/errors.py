@@ -24,3 +24,11 @@ class EndpointError(ReferenceSystemError):
 
 class UndeliverableError(ReferenceSystemError):
     """A message was handed out again and again, and each time its worker died."""
+
+
+class SealError(ReferenceSystemError):
+    """Arguments that were sealed cannot be read."""
+
+
+class SpoolError(ReferenceSystemError):
+    """A dead letter cannot be kept on disk."""

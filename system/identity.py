@@ -21,6 +21,8 @@ from celery import signals
 
 HEADER_CORRELATION_ID = "correlation_id"
 HEADER_TENANT_ID = "tenant_id"
+HEADER_DEAD_LETTER = "dead_letter_id"
+"""Names the row that a task replays."""
 _KEPT_CORRELATION_ID = "system_correlation_id"
 
 

@@ -1,25 +1,38 @@
 """From a failure that is seen to the letter that is written; nothing here ever raises.
 
-A letter that cannot be written is one error line in the log, without the payload: whoever reports a
-failure (Celery's tracing, its signals, a transport) has nothing better to do with another error.
+What the database does not take is kept on local disk, and written from there by a thread of the
+worker's parent as soon as it can be. What the disk does not take either is one error line in the
+log, without the payload: whoever reports a failure (Celery's tracing, its signals, a transport)
+has nothing better to do with another error.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import threading
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import structlog
 from celery import signals
 from celery.app.task import Context
-from sqlalchemy import Connection
+from sqlalchemy import Connection, create_engine
+from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
-from system.dead_letters import table
+from system import database, settings
+from system.dead_letters import sealing, table
 from system.dead_letters.letter import DeadLetter, UnregisteredTask, class_name, describe
+from system.dead_letters.spool import Spool, folder_for
+from system.dead_letters.table import Entry, Settlement
+from system.errors import ConfigurationError, SpoolError
+from system.identity import HEADER_DEAD_LETTER, canonical_uuid
 from system.transport.endings import TellingBackend
 
 NOT_WRITTEN = "dead letter not written"
+KEPT_ON_DISK = "dead letter kept on disk"
 UNKNOWN_TASK = "unknown"
+DRAIN_INTERVAL_S = 2.0
 
 log = structlog.get_logger("system.dead_letters")
 
@@ -33,32 +46,35 @@ def connect() -> None:
     signals.task_failure.connect(
         record_failure, weak=False, dispatch_uid="system.dead_letters.record_failure"
     )
+    signals.worker_ready.connect(
+        _start_draining, weak=False, dispatch_uid="system.dead_letters.start_draining"
+    )
 
 
-class LetterEnding:
-    """A letter on its way: beside the result of its task, else by itself."""
+class EntryEnding:
+    """What is written about a task's end: beside its result, else by itself, else on disk."""
 
-    def __init__(self, letter: DeadLetter) -> None:
-        self.task_id = letter.identity.task_id
-        self._letter = letter
+    def __init__(self, task_id: str, entry: Entry) -> None:
+        self.task_id = task_id
+        self._entry = entry
         self._refused: Exception | None = None
 
     def write(self, connection: Connection) -> None:
-        """Insert the letter in the transaction of its result."""
+        """Write in the transaction of the result."""
         try:
-            table.insert(connection, self._letter)
+            table.put(connection, first_of(self._entry, self.task_id))
         except Exception as error:
             if connection.invalidated:
                 raise
-            # The result is stored all the same: the letter is the lesser part of the two.
+            # The result is stored all the same: the letter can come later.
             self._refused = error
 
     def finish(self, *, written: bool) -> None:
-        """See that the letter is kept."""
+        """See that it is kept."""
         if self._refused is not None:
-            say_not_written(self._refused, self._letter)
+            keep_on_disk(self._entry, self._refused)
         elif not written:
-            keep(self._letter)
+            keep(self._entry)
 
 
 class Observer:
@@ -66,14 +82,20 @@ class Observer:
 
     def of_failure(
         self, app: Any, task_id: str, error: BaseException, traceback: str | None, request: Any
-    ) -> LetterEnding | None:
-        """Return the letter of a failure; None where there is none to write."""
+    ) -> EntryEnding | None:
+        """Return what a failure leaves; None where there is nothing to write."""
         letter = letter_of_failure(app, task_id, error, traceback, request)
-        return LetterEnding(letter) if letter else None
+        if letter is None:
+            return None
+        return EntryEnding(task_id, entry_of(letter, getattr(request, "headers", None)))
 
-    def of_success(self, task_id: str, request: Any) -> None:  # noqa: ARG002 (the protocol's)
-        """Return nothing: a success leaves no letter."""
-        return
+    def of_success(self, task_id: str, request: Any) -> EntryEnding | None:
+        """Return how a replay ended; None for any other task."""
+        letter_id = _letter_id(getattr(request, "headers", None))
+        if letter_id is None:
+            return None
+        settled = Settlement(letter_id=letter_id, replay_id=task_id, verdict="succeeded")
+        return EntryEnding(task_id, settled)
 
 
 def letter_of_failure(
@@ -91,9 +113,11 @@ def letter_of_failure(
     try:
         known = request or Context({"id": task_id})
         task = task_of(app, getattr(known, "task", None))
-        return describe(task, known, error, task_id=task_id, traceback=traceback)
+        return describe(
+            task, known, error, task_id=task_id, traceback=traceback, seal=sealing_function()
+        )
     except Exception as broken:  # noqa: BLE001 (whatever it is must be said here)
-        _say(broken, task_name=getattr(request, "task", None), task_id=task_id)
+        _say(NOT_WRITTEN, broken, task_name=getattr(request, "task", None), task_id=task_id)
         return None
 
 
@@ -113,19 +137,110 @@ def record_failure(
         request = sender.request if sender.request.id else Context({"id": task_id})
         request = Context(vars(request) | {"args": args, "kwargs": kwargs})
         traceback = getattr(einfo, "traceback", None)
-        letter = describe(sender, request, exception, task_id=task_id, traceback=traceback)
+        letter = describe(
+            sender,
+            request,
+            exception,
+            task_id=task_id,
+            traceback=traceback,
+            seal=sealing_function(),
+        )
     except Exception as broken:  # noqa: BLE001 (whatever it is must be said here)
-        _say(broken, task_name=sender.name, task_id=task_id)
+        _say(NOT_WRITTEN, broken, task_name=sender.name, task_id=task_id)
     else:
-        keep(letter)
+        keep(entry_of(letter, request.headers))
 
 
-def keep(letter: DeadLetter) -> None:
-    """Write a letter in a transaction of its own."""
+def entry_of(letter: DeadLetter, headers: Mapping[str, Any] | None) -> Entry:
+    """Return what a failure leaves: a letter, or that the replay of one failed."""
+    letter_id = _letter_id(headers)
+    if letter_id is None:
+        return letter
+    return Settlement(
+        letter_id=letter_id, replay_id=letter.identity.task_id, verdict="failed", failure=letter
+    )
+
+
+def keep(entry: Entry) -> None:
+    """Write in a transaction of its own, or keep on disk."""
     try:
-        table.write(letter)
+        table.write(first_of(entry, key_of(entry)))
     except Exception as error:  # noqa: BLE001 (whatever it is must be said here)
-        say_not_written(error, letter)
+        keep_on_disk(entry, error)
+
+
+def keep_on_disk(entry: Entry, why: Exception) -> None:
+    """Keep on disk what the database did not take."""
+    letter = entry.failure if isinstance(entry, Settlement) else entry
+    task_id = key_of(entry)
+    name = letter.identity.task_name if letter else None
+    try:
+        spool().put(task_id, table.to_record(entry))
+    except Exception as broken:  # noqa: BLE001 (whatever it is must be said here)
+        _say(NOT_WRITTEN, why, task_name=name, task_id=task_id, spool=class_name(broken))
+    else:
+        _say(KEPT_ON_DISK, why, task_name=name, task_id=task_id)
+
+
+def key_of(entry: Entry) -> str:
+    """Return the id of the task whose end an entry tells."""
+    return entry.replay_id if isinstance(entry, Settlement) else entry.identity.task_id
+
+
+def first_of(entry: Entry, task_id: str) -> Entry:
+    """Return what is kept on disk about a task's end, if there is something, else the entry.
+
+    A result that could not be stored is a failure of its own to Celery, which tells of it next; by
+    then the database may be back, and the failure behind it would be forgotten.
+    """
+    try:
+        kept = spool().find(task_id)
+        return table.from_record(kept) if kept else entry
+    except (OSError, ValueError, TypeError, KeyError, ConfigurationError):
+        return entry
+
+
+def spool() -> Spool:
+    """Return the spool of this process's database.
+
+    Raises:
+        ConfigurationError: the environment names no usable database or folder.
+
+    """
+    wanted = settings.dead_letters_from(os.environ)
+    url = settings.connections_from(os.environ).database_url
+    return Spool(folder_for(wanted.spool, url), limit_bytes=wanted.spool_limit_bytes)
+
+
+def drain() -> int:
+    """Write what is kept on disk, the oldest first, and return how many letters it was.
+
+    Raises:
+        SQLAlchemyError: the database still does not take the oldest.
+        OSError: the disk cannot be read.
+
+    """
+    waiting = spool()
+    if not waiting.count():
+        return 0
+    # An engine of its own: the thread that drains must hold no lock of the pool that a child
+    # inherits when it is forked in the middle of it.
+    engine = create_engine(
+        settings.connections_from(os.environ).database_url,
+        poolclass=NullPool,
+        hide_parameters=True,
+        connect_args=database.connect_args("system-spool"),
+    )
+
+    def write(record: dict[str, Any]) -> None:
+        try:
+            with engine.begin() as connection:
+                table.put(connection, table.from_record(record))
+        except (DataError, IntegrityError, TypeError, KeyError) as error:
+            log.error("spooled letter refused", error=class_name(error))  # noqa: TRY400 (no quote)
+            raise SpoolError("spooled letter: got one that the table does not take") from None
+
+    return waiting.drain(write)
 
 
 def task_of(app: Any, name: str | None) -> Any:
@@ -133,26 +248,60 @@ def task_of(app: Any, name: str | None) -> Any:
     return app.tasks.get(name) or UnregisteredTask(name or UNKNOWN_TASK)
 
 
-def say_not_written(error: Exception, letter: DeadLetter) -> None:
-    """Log that a letter is lost, without anything that it holds."""
-    _say(error, task_name=letter.identity.task_name, task_id=letter.identity.task_id)
+def sealing_function() -> Callable[[str], str] | None:
+    """Return what seals; None without a key, and with one that cannot be used, which is logged."""
+    try:
+        sealer = sealing.sealer()
+    except ConfigurationError as error:
+        log.error("dead letters are not sealed", error=str(error))  # noqa: TRY400 (it is said)
+        return None
+    return sealer.seal if sealer else None
 
 
 def say_message_not_written(error: Exception, headers: Mapping[str, Any]) -> None:
     """Log that a message's letter is lost, without anything that it holds."""
-    _say(error, task_name=headers.get("task"), task_id=str(headers.get("id")))
+    _say(NOT_WRITTEN, error, task_name=headers.get("task"), task_id=str(headers.get("id")))
 
 
-def _say(error: Exception, *, task_name: str | None, task_id: str) -> None:
+def _letter_id(headers: Mapping[str, Any] | None) -> str | None:
+    return canonical_uuid((headers or {}).get(HEADER_DEAD_LETTER))
+
+
+def _say(
+    event: str, error: Exception, *, task_name: str | None, task_id: str, **more: object
+) -> None:
     # No traceback and no message: both can quote the row. The log context has the rest.
     log.error(
-        NOT_WRITTEN,
+        event,
         error=class_name(error),
         sqlstate=table.sqlstate(error),
         task_name=task_name,
         task_id=task_id,
+        **more,
     )
 
 
 def _use_consumer(conf: Any, **_: object) -> None:
     conf.worker_consumer = "system.dead_letters.consumer:Consumer"
+
+
+def _start_draining(**_: object) -> None:
+    threading.Thread(target=_keep_draining, name="dead-letter-spool", daemon=True).start()
+
+
+def _keep_draining() -> None:
+    """Drain again and again; say once that it does not work, and when it does."""
+    failing = False
+    pause = threading.Event()
+    while True:
+        try:
+            written = drain()
+        except (SQLAlchemyError, OSError, ValueError) as error:
+            if not failing:
+                log.warning("spool not drained", error=class_name(error))
+            failing = True
+        else:
+            failing = False
+            if written:
+                log.info("spool drained", letters=written)
+        pause.wait(DRAIN_INTERVAL_S)

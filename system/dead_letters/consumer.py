@@ -63,13 +63,13 @@ def keep_message(app: Any, message: Any, error: Exception) -> None:
     except Exception as broken:  # noqa: BLE001 (whatever it is must be said here)
         capture.say_message_not_written(broken, _headers(message))
     else:
-        capture.keep(letter)
+        capture.keep(capture.entry_of(letter, _headers(message)))
 
 
 def letter_of(app: Any, message: Any, error: Exception) -> DeadLetter:
     """Return what is written about a message that was refused."""
     headers = identity.carry(dict(_headers(message)))
-    args, kwargs, notes = _call_of(message)
+    args, kwargs, unreadable = _call_of(message)
     request = Context(
         headers
         | {
@@ -81,7 +81,7 @@ def letter_of(app: Any, message: Any, error: Exception) -> DeadLetter:
     )
     name = headers.get("task")
     task = capture.task_of(app, name if isinstance(name, str) else None)
-    return describe(task, request, error, notes=notes)
+    return describe(task, request, error, unreadable=unreadable, seal=capture.sealing_function())
 
 
 def stable_id(message: Any) -> str:
@@ -96,7 +96,7 @@ def stable_id(message: Any) -> str:
 
 
 def _call_of(message: Any) -> tuple[list[Any], dict[str, Any], str | None]:
-    """Return the arguments of a message as far as it can be read, and what is to be said else."""
+    """Return the arguments of a message as far as it can be read, and why not further."""
     try:
         body = message.payload
         if isinstance(body, Mapping):  # protocol 1
@@ -108,7 +108,7 @@ def _call_of(message: Any) -> tuple[list[Any], dict[str, Any], str | None]:
     if isinstance(args, list | tuple) and isinstance(kwargs, Mapping):
         return list(args), dict(kwargs), None
     size = len(_bytes(message.body))
-    return [], {}, f"cannot be replayed: its body of {size} bytes could not be read"
+    return [], {}, f"the message's body of {size} bytes could not be read"
 
 
 def _headers(message: Any) -> Mapping[str, Any]:

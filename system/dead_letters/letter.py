@@ -1,13 +1,14 @@
 """What a dead letter says: the failure, the task and what it was asked, fit to be kept.
 
 Arguments are JSON with kombu's type tags, so that what is replayed is what was sent; values under
-sensitive keys are masked there and in the error's text. Pure: writing it is `table`'s.
+sensitive keys are masked there and in the error's text, and the arguments are encrypted beside it
+where there is a key. Pure: writing it is `table`'s.
 """
 
 from __future__ import annotations
 
 import traceback as traceback_module
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -32,6 +33,8 @@ TRANSIENT = (
     UndeliverableError,
 )
 
+NOT_SEALED = f"sensitive values are masked, and {settings.KEYS} has no key that could keep them"
+
 
 @dataclass(frozen=True, kw_only=True)
 class DeadLetter:
@@ -51,6 +54,10 @@ class DeadLetter:
     failed_at: datetime
     """When it was seen, which may be long before it is written."""
     notes: str | None = None
+    sealed: str | None = None
+    """The arguments with their sensitive values, encrypted, where some were masked."""
+    replayable: bool = True
+    """Whether what was sent is still known; the notes say why it is not."""
 
 
 class UnregisteredTask:
@@ -70,7 +77,8 @@ def describe(
     *,
     task_id: str | None = None,
     traceback: str | None = None,
-    notes: str | None = None,
+    unreadable: str | None = None,
+    seal: Callable[[str], str] | None = None,
 ) -> DeadLetter:
     """Return what is written about a failure, with sensitive values masked.
 
@@ -81,12 +89,16 @@ def describe(
         exception: why it failed.
         task_id: where the request has none.
         traceback: as it was seen where it was raised; made of the exception otherwise.
-        notes: what else is to be known.
+        unreadable: why the arguments are not known, where they are not.
+        seal: encrypts what is masked; without it that is lost.
 
     """
     identity = identify(task, request, task_id=task_id)
     mask = payload.masking_for(task)
     masked_args, masked_kwargs = mask.arguments(task, request.args, request.kwargs)
+    sent = payload.dumps([list(request.args or ()), dict(request.kwargs or {})])
+    is_masked = payload.dumps([masked_args, masked_kwargs]) != sent
+    why_not = unreadable or (NOT_SEALED if is_masked and seal is None else None)
     return DeadLetter(
         identity=identity,
         queue=queue_of(request.delivery_info, task_name=identity.task_name),
@@ -97,7 +109,9 @@ def describe(
         traceback=mask.text(traceback or _traceback(exception)),
         error_kind="transient" if isinstance(exception, TRANSIENT) else "permanent",
         failed_at=datetime.now(UTC),
-        notes=notes,
+        notes=f"cannot be replayed: {why_not}" if why_not else None,
+        sealed=seal(sent) if seal and is_masked else None,
+        replayable=not why_not,
     )
 
 

@@ -128,6 +128,7 @@ def _spawn(
                 "DATABASE_URL": database.dsn("app_user"),
                 "CELERY_METRICS_PORT": str(port),
                 "TMPDIR": str(output.parent),
+                "SYSTEM_DEAD_LETTER_SPOOL": str(output.parent / "spool"),
                 **environment,
             },
             stdout=stream,

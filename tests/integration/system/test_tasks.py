@@ -293,10 +293,10 @@ def test_llm_task_accepts_a_payload(client: Client, tenant: str, name: str) -> N
 def test_letter_that_cannot_be_written_is_said(
     database: Database, start_worker: StartWorker
 ) -> None:
-    """With the table away, one error line says so without the payload; the task still fails."""
+    """With table and disk away, one error line says so without the payload; the task fails."""
     with database.connect("postgres") as connection:
         connection.execute("ALTER TABLE worker_failed_jobs RENAME TO elsewhere")
-    worker = start_worker(database)
+    worker = start_worker(database, SYSTEM_DEAD_LETTER_SPOOL="/dev/null/no-folder")
     with make_client(database) as client:
         task_id, _ = client.fail(PING, bogus="the-payload")
         line = worker.wait_for_line("dead letter not written", task_id=task_id)

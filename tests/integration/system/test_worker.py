@@ -219,9 +219,9 @@ def test_worker_is_clean_after_its_end(
     worker = start_worker(database, "--pool", "prefork", "--concurrency", "2")
     children = psutil.Process(worker.process.pid).children()
     assert len(children) == 2
-    assert len(list(tmp_path.glob("system-metrics-*"))) == 1
+    assert len(list(tmp_path.glob("system-worker-metrics-*"))) == 1
     assert worker.stop() == 0
-    assert list(tmp_path.glob("system-metrics-*")) == []
+    assert list(tmp_path.glob("system-worker-metrics-*")) == []
     assert not any(child.is_running() for child in children)
     with socket.create_server(("127.0.0.1", worker.port)) as free:
         assert free.getsockname()[1] == worker.port
