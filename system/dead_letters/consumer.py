@@ -68,9 +68,18 @@ def keep_message(app: Any, message: Any, error: Exception) -> None:
 
 def letter_of(app: Any, message: Any, error: Exception) -> DeadLetter:
     """Return what is written about a message that was refused."""
+    request = request_of(message)
+    name = _headers(message).get("task")
+    task = capture.task_of(app, name if isinstance(name, str) else None)
+    unreadable = _call_of(message)[2]
+    return describe(task, request, error, unreadable=unreadable, seal=capture.sealing_function())
+
+
+def request_of(message: Any) -> Context:
+    """Return the request that a message would have become, as far as it can be read."""
     headers = identity.carry(dict(_headers(message)))
-    args, kwargs, unreadable = _call_of(message)
-    request = Context(
+    args, kwargs, _ = _call_of(message)
+    return Context(
         headers
         | {
             "id": str(headers.get("id") or stable_id(message)),
@@ -79,9 +88,6 @@ def letter_of(app: Any, message: Any, error: Exception) -> DeadLetter:
             "delivery_info": message.delivery_info,
         }
     )
-    name = headers.get("task")
-    task = capture.task_of(app, name if isinstance(name, str) else None)
-    return describe(task, request, error, unreadable=unreadable, seal=capture.sealing_function())
 
 
 def stable_id(message: Any) -> str:

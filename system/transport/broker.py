@@ -314,7 +314,7 @@ class Transport(virtual.Transport):
                     reason=reason,
                     queue=queue,
                     text=text,
-                    envelope=envelope,
+                    message=self._message_of(envelope),
                     deliveries=deliveries - 1,
                 )
                 self._refuse(number, refusal)
@@ -340,6 +340,16 @@ class Transport(virtual.Transport):
         names = {number: name for name, number in ids.items()}
         rows = self.execute(statement, queues=list(names), count=most, **values)
         return [(row[0], names[row[1]], row[2], row[3]) for row in sorted(rows)]
+
+    def _message_of(self, envelope: dict[str, Any] | None) -> Any:
+        """Return an envelope as a message; None where its body's encoding is unknown."""
+        if envelope is None:
+            return None
+        envelope["properties"].setdefault("delivery_tag", None)
+        try:
+            return self.channels[0].message_to_python(envelope)
+        except (AttributeError, ValueError, TypeError):
+            return None
 
     def _refuse(self, number: int, refusal: Refusal) -> None:
         log.error(

@@ -7,7 +7,7 @@ takes is parked in the table, where it is not lost.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,8 +28,8 @@ class Refusal:
     queue: str
     text: str
     """The stored payload."""
-    envelope: Mapping[str, Any] | None
-    """The payload read; None where it cannot be."""
+    message: Any
+    """The payload as kombu's message; None where it cannot be read."""
     deliveries: int
     """How often it was handed out before."""
 

@@ -27,6 +27,7 @@ from .support import (
 )
 from .test_worker import PING, holding
 
+TENANT = "7c8f3b0a-62a1-4a3e-9d56-0f4b6c1f2d3e"
 RETURNED_WITHIN_S = 5.0
 """How soon a dead worker's messages must be run by another: the claim of the transport."""
 
@@ -58,6 +59,13 @@ def inspect(database: Database, *words: str) -> subprocess.CompletedProcess[str]
         text=True,
         check=False,
         timeout=60,
+    )
+
+
+def letters(database: Database) -> list[tuple[Any, ...]]:
+    """Return task id, task, tenant and error of every dead letter."""
+    return database.rows(
+        "SELECT task_id, task_name, tenant_id::text, exception_class FROM worker_failed_jobs"
     )
 
 
@@ -228,17 +236,39 @@ def test_queues_of_dead_processes_are_deleted(
     assert client.run(PING)["status"] == "ok"
 
 
-def test_message_that_kills_its_workers_is_refused(
+def test_message_that_kills_its_workers_ends_as_a_letter(
     database: Database, start_worker: StartWorker, client: Client
 ) -> None:
-    """A message that was handed out as often as is allowed is handed out no more, and kept."""
-    task_id = client.publish(PING, {})
+    """A message that was handed out as often as is allowed is a failure, with one dead letter."""
+    task_id = client.publish(PING, {"tenant_id": TENANT})
     database.rows("UPDATE kombu_message SET deliveries = 5 RETURNING id")
     worker = start_worker(database, "--pool", "solo")
     line = worker.wait_for_line("message refused", reason="exhausted")
     assert (line["queue"], line["deliveries"]) == ("housekeeping", 5)
+    result = client.app.AsyncResult(task_id)
+    with pytest.raises(Exception, match="got handed out 5 times, expected one worker to live"):
+        result.get(timeout=20)
+    assert letters(database) == [(task_id, PING, TENANT, "system.errors.UndeliverableError")]
     assert client.run(PING)["status"] == "ok"
     assert task_id not in runs(worker)
+    assert wait_for(lambda: messages(database) == [])
+
+
+def test_text_that_is_no_message_ends_as_a_letter(
+    database: Database, start_worker: StartWorker, client: Client
+) -> None:
+    """Rows of the message table that kombu could not read leave a letter each, and are gone."""
+    start_worker(database, "--pool", "solo")
+    for payload in ("no json", "[]", "{}"):
+        database.rows(
+            "INSERT INTO kombu_message (payload, queue_id)"
+            " SELECT %s, id FROM kombu_queue WHERE name = 'llm' RETURNING id",
+            payload,
+        )
+    assert wait_for(lambda: len(letters(database)) == 3)
+    assert {error for *_, error in letters(database)} == {"celery.exceptions.InvalidTaskError"}
+    assert wait_for(lambda: messages(database) == [])
+    assert client.run(PING)["status"] == "ok"
 
 
 def test_ids_go_on_past_two_to_the_31(
