@@ -25,6 +25,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, Metric, gen
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
+from system.dead_letters.backlog import BacklogGauge
 from system.errors import EndpointError
 
 FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
@@ -42,6 +43,7 @@ class TaskMetrics:
         os.environ[FOLDER_VARIABLE] = str(folder)
         values.ValueClass = values.MultiProcessValue(place)  # type: ignore[no-untyped-call]
         self._files = _Files(folder)
+        self._backlog = BacklogGauge()
         self._started = Counter(
             "celery_task_started", "Runs of a task that began.", _LABELS, registry=None
         )
@@ -90,6 +92,7 @@ class TaskMetrics:
         """
         registry = CollectorRegistry()
         registry.register(self._files)
+        registry.register(self._backlog)
         return generate_latest(registry)
 
     def _touch(self, task_name: str) -> None:
