@@ -57,9 +57,10 @@ def options_from(given: Mapping[str, Any]) -> Options:
     chosen = {name: value for name, value in given.items() if name in known}
     for name, value in chosen.items():
         kind = int if known[name].type == "int" else (int, float)
-        if isinstance(value, bool) or not isinstance(value, kind) or value <= 0:
+        if isinstance(value, bool) or not isinstance(value, kind) or not value > 0:
+            wanted = "a whole number" if kind is int else "a number"
             raise ConfigurationError(
-                f"broker_transport_options: {name}: got {value!r}, expected a number above zero; "
+                f"broker_transport_options: {name}: got {value!r}, expected {wanted} above zero; "
                 "correct it"
             )
     return Options(**chosen)

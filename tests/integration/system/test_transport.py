@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,12 +19,14 @@ from kombu import Connection, Exchange, Queue
 from system import transport
 
 from .support import (
+    ACCOUNT,
     ROOT,
     Client,
     Database,
     StartWorker,
     Worker,
     clean_environment,
+    free_port,
     make_client,
     wait_for,
 )
@@ -358,3 +363,78 @@ def test_direct_consumer_waits_no_longer_than_asked(database: Database) -> None:
                 connection.drain_events(timeout=0.2)
     assert got == [({"n": 1}, None)]
     assert messages(database) == []
+
+
+@pytest.fixture
+def pooler(database: Database, tmp_path: Path) -> Iterator[str]:
+    """Give the URL of a pooler in transaction mode before the test's database."""
+    binary = shutil.which("pgbouncer", path="/usr/sbin:/usr/bin:/usr/local/bin")
+    if binary is None:
+        pytest.skip("no pgbouncer here: Debian's package of that name brings it")
+    server, port = database.server, free_port()
+    settings = tmp_path / "pgbouncer.ini"
+    settings.write_text(
+        f"[databases]\n{database.name} = host=127.0.0.1 port={server.port} user=app_user"
+        f" password={server.password}\n"
+        f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
+        "pool_mode = transaction\nauth_type = any\ndefault_pool_size = 4\n"
+        "ignore_startup_parameters = extra_float_digits\n"
+    )
+    for path in (*settings.parents, settings):
+        if path.is_relative_to(tmp_path.parents[1]):
+            path.chmod(path.stat().st_mode | 0o055)
+    process = subprocess.Popen(
+        [binary, str(settings)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL,
+        **ACCOUNT,
+    )
+    try:
+        yield f"sqla+postgresql+psycopg2://app_user@127.0.0.1:{port}/{database.name}"
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def test_pooler_is_noticed_and_served(database: Database, pooler: str) -> None:
+    """Behind a pooler in transaction mode nobody takes a lock; the lease alone returns claims."""
+    transport.install()
+    options = {"pooled_lease": 1.5, "heartbeat": 0.2}
+    queue = Queue("pooled", Exchange("pooled"), routing_key="pooled")
+    got: list[Any] = []
+
+    def connected() -> Connection:
+        connection = Connection(pooler, transport_options=options)
+        assert wait_for(lambda: _answers(connection))
+        return connection
+
+    with connected() as dying, connected() as living:
+        dying.Producer().publish("x", exchange="pooled", routing_key="pooled", declare=[queue])
+        lost: Any = dying.default_channel
+        assert lost.basic_get("pooled") is not None
+        session = lost.transport.session
+        assert session.pooled
+        assert database.rows("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == [(0,)]
+        session.close()
+        consumer = living.Consumer(
+            queue, callbacks=[lambda body, message: got.append((body, message.ack()))]
+        )
+        with consumer:
+            assert wait_for(lambda: _drain(living) or got, deadline_s=20)
+    assert got == [("x", None)]
+    assert messages(database) == []
+
+
+def _answers(connection: Connection) -> bool:
+    try:
+        connection.connect()
+    except connection.connection_errors:
+        return False
+    return True
+
+
+def _drain(connection: Connection) -> bool:
+    with suppress(TimeoutError):
+        connection.drain_events(timeout=0.2)
+    return False
