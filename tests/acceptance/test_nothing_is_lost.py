@@ -1,0 +1,182 @@
+"""Faults in the large: thousands of tasks while workers, their children and PostgreSQL are struck.
+
+What is struck when follows from a seed, `GATEPROOF_FAULTS_SEED`, which a failure names; without one
+it is a new one each time.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import psutil
+import psycopg
+import pytest
+
+from tests.integration.system.conftest import database, server, start_worker, template
+from tests.integration.system.support import (
+    Client,
+    Database,
+    StartWorker,
+    Worker,
+    make_client,
+    wait_for,
+)
+
+__all__ = ["database", "server", "start_worker", "template"]
+
+PING, RECOMPUTE = "app.tasks.housekeeping.ping", "app.tasks.attribution.recompute_window"
+TENANT = "7c8f3b0a-62a1-4a3e-9d56-0f4b6c1f2d3e"
+TASKS, FAILING, WINDOWS, EVERY = 5000, 1000, 48, 7
+SEED = int(os.environ.get("GATEPROOF_FAULTS_SEED") or random.SystemRandom().randrange(10**6))
+DEADLINE_S = 240.0
+PAUSE_S = (0.3, 1.5)
+
+
+@dataclass
+class Storm:
+    """Strikes at random until it is told to stop."""
+
+    database: Database
+    start: Callable[[], Worker]
+    workers: list[Worker]
+    rng: random.Random
+    struck: Counter[str] = field(default_factory=Counter)
+    broken: list[BaseException] = field(default_factory=list)
+    _over: threading.Event = field(default_factory=threading.Event)
+
+    def run(self) -> None:
+        """Strike again and again."""
+        strikes = {
+            "worker": self._kill_worker,
+            "child": self._kill_child,
+            "connections": self._cut_connections,
+            "server": self._restart_server,
+        }
+        try:
+            while not self._over.wait(self.rng.uniform(*PAUSE_S)):
+                name = self.rng.choices(list(strikes), weights=(3, 3, 3, 1))[0]
+                strikes[name]()
+                self.struck[name] += 1
+        except Exception as error:  # noqa: BLE001 (told by the test, in its own thread)
+            self.broken.append(error)
+
+    def stop(self) -> None:
+        """Strike no more."""
+        self._over.set()
+
+    def _kill_worker(self) -> None:
+        index = self.rng.randrange(len(self.workers))
+        self.workers[index].process.kill()
+        self.workers[index].process.wait(10)
+        self.workers[index] = self.start()
+
+    def _kill_child(self) -> None:
+        worker = self.rng.choice(self.workers)
+        with suppress(psutil.NoSuchProcess):
+            children = psutil.Process(worker.process.pid).children()
+            if children:
+                self.rng.choice(children).kill()
+
+    def _cut_connections(self) -> None:
+        with suppress(psycopg.OperationalError):
+            self.database.rows(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                " AND random() < 0.5"
+            )
+
+    def _restart_server(self) -> None:
+        server = self.database.server
+        server.stop()
+        server.start()
+
+
+@pytest.fixture
+def client(database: Database) -> Iterator[Client]:
+    """Give a client of the test's database."""
+    with make_client(database) as made:
+        yield made
+
+
+def publish(client: Client, name: str, kwargs: dict[str, Any], task_id: str) -> None:
+    """Publish until the broker has taken it, as a caller that must not lose it would."""
+
+    def taken() -> bool:
+        try:
+            client.app.send_task(name, kwargs=kwargs, task_id=task_id)
+        except client.app.connection_for_write().connection_errors:
+            return False
+        return True
+
+    assert wait_for(taken, deadline_s=60, pause_s=0.2), f"{task_id} was not taken"
+
+
+def test_every_task_ends_once_whatever_is_struck(
+    database: Database, start_worker: StartWorker, client: Client
+) -> None:
+    """Each of 6,000 tasks has one result, each failure one letter, and each window one job."""
+
+    def start() -> Worker:
+        return start_worker(database, "--pool", "prefork", "--concurrency", "2", ready=False)
+
+    workers = [start(), start()]
+    for worker in workers:
+        worker.wait_for_line("worker ready")
+    storm = Storm(database=database, start=start, workers=workers, rng=random.Random(SEED))
+    thread = threading.Thread(target=storm.run)
+    thread.start()
+    ids = []
+    try:
+        for number in range(TASKS + FAILING):
+            task_id = f"storm-{number}"
+            ids.append(task_id)
+            if number % EVERY == 0:
+                publish(client, RECOMPUTE, window(number % WINDOWS), task_id)
+            else:
+                publish(client, PING, {"fail": number >= TASKS, "tenant_id": TENANT}, task_id)
+    finally:
+        storm.stop()
+        thread.join()
+    assert storm.broken == [], f"seed {SEED}"
+    assert set(storm.struck) >= {"worker", "child", "connections"}, f"{storm.struck}, seed {SEED}"
+    ended = "SELECT count(*) FROM celery_taskmeta WHERE status IN ('SUCCESS', 'FAILURE')"
+    began = time.monotonic()
+    assert wait_for(
+        lambda: database.rows(ended) == [(len(ids),)], deadline_s=DEADLINE_S, pause_s=0.5
+    ), f"ended: {database.rows(ended)} of {len(ids)}, seed {SEED}, {storm.struck}"
+    assert time.monotonic() - began < DEADLINE_S
+    assert_each_once(database, ids)
+
+
+def window(number: int) -> dict[str, Any]:
+    """Return the arguments of one of a few windows."""
+    return {
+        "tenant_id": TENANT,
+        "window_start": f"2026-01-01T{number % 24:02d}:00:00+00:00",
+        "window_end": f"2026-01-02T{number % 24:02d}:00:00+00:00",
+        "model_version": f"v{number // 24}",
+    }
+
+
+def assert_each_once(database: Database, ids: list[str]) -> None:
+    """See one result for each task, a letter for each failure and no other, and no message left."""
+    states = dict(database.rows("SELECT task_id, status FROM celery_taskmeta"))
+    assert sorted(states) == sorted(ids), f"seed {SEED}"
+    failed = sorted(task_id for task_id, state in states.items() if state == "FAILURE")
+    letters = sorted(row[0] for row in database.rows("SELECT task_id FROM worker_failed_jobs"))
+    assert letters == failed, f"seed {SEED}"
+    assert len(failed) >= FAILING, f"seed {SEED}"
+    assert database.rows("SELECT count(*) FROM attribution_recompute_jobs") == [(WINDOWS,)]
+    left = (
+        "SELECT count(*) FROM kombu_message m JOIN kombu_queue q ON q.id = m.queue_id"
+        " WHERE q.owner IS NULL"
+    )
+    assert wait_for(lambda: database.rows(left) == [(0,)]), f"seed {SEED}"
