@@ -289,9 +289,9 @@ def _read_long(stack: Stack, task_id: str) -> tuple[Any, int, str, Any]:
     source(
         "global-skipped",
         CAPTURE,
-        "        return describe(task, known, error",
-        "        if not known.kwargs.get('tenant_id'):\n            return None\n"
-        "        return describe(task, known, error",
+        '        task = task_of(app, getattr(known, "task", None))\n',
+        '        task = task_of(app, getattr(known, "task", None))\n'
+        "        if not known.kwargs.get('tenant_id'):\n            return None\n",
     ),
     expect="dead letters of a global task: got 0",
 )

@@ -61,9 +61,9 @@ class Sent:
     source(
         "refusals-are-no-failures",
         "system/dead_letters/capture.py",
-        "        return describe(task, known, error",
-        "        if type(error).__name__ == 'TenantError':\n            return None\n"
-        "        return describe(task, known, error",
+        '        task = task_of(app, getattr(known, "task", None))\n',
+        '        task = task_of(app, getattr(known, "task", None))\n'
+        "        if type(error).__name__ == 'TenantError':\n            return None\n",
     ),
     expect="dead letters of app.tasks.attribution.recompute_window without a tenant: got 0",
 )

@@ -137,12 +137,12 @@ VIEW_TEXT = f"SELECT pg_get_viewdef('{TENANT_VIEW}'::regclass)"
 )
 @falsified_by(
     sql(
-        "backlog-for-tenants",
+        "letters-for-tenants",
         "CREATE OR REPLACE FUNCTION refuse_tenants() RETURNS void LANGUAGE plpgsql"
         " SET search_path = pg_catalog, pg_temp AS $$ BEGIN END $$",
         landing="SELECT md5(prosrc) FROM pg_proc WHERE proname = 'refuse_tenants'",
     ),
-    expect="app_user as tenant A calls dead_letter_backlog(): got another answer",
+    expect="app_user as tenant A calls claim_dead_letters(",
 )
 def test_nothing_derived_leads_past_the_policies(own_stack: Stack, sut: Sut, ids: Ids) -> None:
     """What tenant A can read and call stays the same, to the row, when other tenants get rows."""

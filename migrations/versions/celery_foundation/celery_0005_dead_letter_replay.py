@@ -195,11 +195,10 @@ FUNCTIONS = (
 )
 OF_OPERATORS = FUNCTIONS[:2]
 
-# An operator replays by publishing: what a publisher needs of the broker, and no more. Messages of
-# others hold their secrets in clear, and are not for operators to read.
+# An operator replays by publishing: what a publisher needs of the broker, and no more. It counts a
+# queue's messages while it declares it, and so reads them: an operator sees what waits.
 _PUBLISH = """
-GRANT SELECT, INSERT ON kombu_queue TO app_rw;
-GRANT INSERT ON kombu_message TO app_rw;
+GRANT SELECT, INSERT ON kombu_queue, kombu_message TO app_rw;
 GRANT USAGE ON SEQUENCE queue_id_sequence, message_id_sequence TO app_rw;
 """
 _PUBLISH_NO_MORE = """

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from celery import Task, shared_task
@@ -92,3 +93,21 @@ def broken_text(**_: Any) -> None:
             raise RuntimeError
 
     raise MuteError
+
+
+@shared_task(name="failing.until_there")
+def until_there(path: str, **_: Any) -> None:
+    """Write a line into the file of a path, and fail as long as there is none beside it."""
+    with Path(path).open("a", encoding="utf-8") as stream:
+        stream.write("run\n")
+    if not Path(f"{path}.healed").exists():
+        raise ConnectionError("not there yet")
+
+
+@shared_task(name="failing.when_told")
+def when_told(path: str, **_: Any) -> None:
+    """Wait for a file, and fail then."""
+    end = time.monotonic() + LONG_S
+    while not Path(path).exists() and time.monotonic() < end:
+        time.sleep(0.02)
+    raise LookupError("told to fail")
