@@ -19,6 +19,13 @@ if [ $# -ge 2 ]; then
     esac
 fi
 cd "${1:-$(dirname "$0")}" || exit 4
+is_bundle() { # one of the files that sealing writes is enough to look on
+    for file in attestation.dsse.json bagit.txt bag-info.txt manifest-sha256.txt tagmanifest-sha256.txt; do
+        if [ -e "$file" ] || [ -h "$file" ]; then return 0; fi
+    done
+    return 1
+}
+is_bundle || { echo "$(pwd): bundle: got none, expected the folder of one sealed run; name another" >&2; exit 4; }
 [ -r "$key" ] || { echo "$key: public key: cannot be read" >&2; exit 4; }
 work=$(mktemp -d) || exit 4
 trap 'rm -rf "$work"' EXIT

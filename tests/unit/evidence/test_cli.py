@@ -82,13 +82,14 @@ def test_verify_prints_json(bundle: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("verify", "no-such-bundle"), "no-such-bundle: bundle: got no folder"),
-        (("verify", "{bundle}/bagit.txt"), "bagit.txt: bundle: got no folder"),
+        (("verify", "no-such-bundle"), "no-such-bundle: bundle: got nothing of that name"),
+        (("verify", "{bundle}/bagit.txt"), "bagit.txt: bundle: got a file"),
         (("verify", "{bundle}", "--key", "gone.pem"), "gone.pem: public key: got No such file"),
         (
             ("verify", "{bundle}", "--key", "{bundle}/bagit.txt"),
             "--key: public key: got something else",
         ),
+        (("verify", "{bundle}/data"), "data: bundle: got a folder without attestation.dsse.json"),
         (("show", "no-such-bundle"), "run.json: bundle: got No such file"),
         (("keygen", "{bundle}/bagit.txt"), "bagit.txt: new key: got File exists"),
         (("show", "{bundle}", "--json", "--markdown"), "expected one"),
@@ -104,7 +105,29 @@ def test_bad_input_exits_4_and_says_what(
     done = gateproof(*(argument.format(bundle=bundle) for argument in arguments))
     assert done.exit_code == 4
     assert message in done.stderr
-    assert done.stdout == ""
+    if "--json" not in arguments:
+        assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("verify", "no-such-bundle"), "bundle: got nothing of that name"),
+        (("verify", "{bundle}", "--max-age", "soon"), "--max-age"),
+        (("verify", "{bundle}", "--frobnicate"), "No such option"),
+        (("show", "no-such-bundle"), "run.json: bundle: got No such file"),
+    ],
+)
+def test_bad_input_is_an_object_where_json_is_asked_for(
+    bundle: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    """A program reads on standard output what a person reads on standard error."""
+    done = gateproof(*(argument.format(bundle=bundle) for argument in arguments), "--json")
+    assert done.exit_code == 4
+    told = json.loads(done.stdout)
+    assert told["ok"] is False
+    assert message in told["error"]
+    assert told["error"] in " ".join(done.stderr.split())
 
 
 def test_show_prints_the_gates_and_what_is_open(bundle: Path) -> None:

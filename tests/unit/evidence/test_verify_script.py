@@ -163,3 +163,16 @@ def test_script_wants_a_readable_key(bundle: Path) -> None:
     done = script(bundle, "no-such-key.pem")
     assert done.returncode == 4
     assert "no-such-key.pem: public key: cannot be read" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["absent", "file", "empty", "home"])
+def test_script_wants_a_bundle(tmp_path: Path, key: RunKey, name: str) -> None:
+    """What nobody sealed is bad input for the script too, and not a list of oddities."""
+    (tmp_path / "signer.pem").write_bytes(key.public_pem)
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "home" / ".git").mkdir(parents=True)
+    done = script(tmp_path / name, str(tmp_path / "signer.pem"))
+    assert done.returncode == 4
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stdout == ""
