@@ -38,7 +38,7 @@ from evidence.manifest import (
     TAG_MANIFEST,
 )
 from evidence.model import Result, Run
-from evidence.rerendering import REPORT, compare_report
+from evidence.rerendering import REPORT, compare_rendered
 from evidence.reviewers import Policy, Review, review
 from evidence.signoff import Subject
 from evidence.tree import LIMITS, File, Limits, Tree, read_tree
@@ -68,7 +68,7 @@ class Verification:
     stamped: timestamp.Stamped = field(default_factory=timestamp.Stamped)
     """What the timestamps come to."""
     report: str = ""
-    """What came of rendering the report again; no finding where another renderer made it."""
+    """What came of rendering report and exports again; no finding where another renderer did."""
 
     @property
     def ok(self) -> bool:
@@ -109,8 +109,9 @@ def verify(
     11. Sign-offs are the only files that were added, each is about this bundle and holds, and
        enough persons have signed where that is asked.
     12. So are timestamps, over this attestation, and one is by the authority that is given.
-    13. The report has the bytes that rendering gives, where this is the renderer that made it and
-       nothing that it shows has a finding; otherwise a note says why that was not looked at.
+    13. The report and the exports have the bytes that rendering gives, where this is the renderer
+       that made them and nothing that they show has a finding; otherwise a note says why that was
+       not looked at.
 
     Args:
         bundle: the folder; the path to it may be a link, nothing inside may be.
@@ -174,17 +175,17 @@ def verify(
     )
     findings += stamped.findings
     # 13
-    report = compare_report(
+    rendered = compare_rendered(
         bundle, files, contents.run if whole else None, contents.records, attestation.trusted
     )
-    findings += report.findings
+    findings += rendered.findings
     return Verification(
         findings=_once(findings),
         signer=attestation.signer,
         predicate=attestation.trusted,
         review=reviewed,
         stamped=stamped,
-        report=report.note,
+        report=rendered.note,
     )
 
 

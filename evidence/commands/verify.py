@@ -89,7 +89,7 @@ def _print_verification(bundle: Path, found: Verification) -> None:
             f"{', dirty' if found.predicate.dirty else ''}, sealed {found.predicate.sealed}"
         )
     if found.report:
-        click.echo(f"report: {found.report}")
+        click.echo(f"report and exports: {found.report}")
 
 
 def _signer(found: Verification) -> str:
