@@ -1,0 +1,38 @@
+"""A made-up secret that a run lets into its bundle past every probe: there is no bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from gates.taxonomy.miniature import NO_PROOFS, Miniature
+
+LEAKS = """
+from harness.writer import WRITER
+
+@criterion("MIN-01")
+def test_leaks(commands, sut, request):
+    observe(commands, sut)
+    writer = request.config.stash[WRITER]
+    told = writer.bring_up.report()
+    said = f"no engine answers at {writer.canary.value}"
+    writer.bring_up.report = lambda: told.model_copy(update={"reason": said})
+"""
+"""An environment that tells a secret as its reason: no probe sees it, run.json and the page do."""
+
+
+def test_run_whose_own_files_hold_a_secret_seals_no_bundle(
+    run_gates: Callable[..., Miniature], tmp_path: Path
+) -> None:
+    """The run ends as a harness defect that names the file; the same run without it is sealed."""
+    ran = run_gates(LEAKS, ("MIN-01",), *NO_PROOFS)
+    assert ran.exit_status == 103, ran.output
+    assert "no bundle: CanaryError: " in ran.output
+    assert "data/report.html: redaction: got a made-up secret" in ran.output
+    assert ran.run == {}
+    assert [path.name[:10] for path in (tmp_path / "reports").iterdir()] == [".unsealed-"]
+    sound = tmp_path / "gates" / "test_miniature.py"
+    kept = sound.read_text(encoding="utf-8").replace("{writer.canary.value}", "that name")
+    sound.write_text(kept, encoding="utf-8")
+    ran = run_gates("", (), *NO_PROOFS)
+    assert ran.run["environment"]["reason"] == "no engine answers at that name", ran.output
