@@ -132,7 +132,7 @@ def verify(
     _refuse_no_bundle(bundle)
     given = publickey.load_public_key(key, name="--key") if key is not None else None
     # 1
-    late, journal = Late(), consistency.JournalReader(limits.kept)
+    late, journal = Late(), consistency.JournalReader(limits)
     tree = read_tree(
         bundle,
         keep=lambda path: late.limit(path) or _limit(path, limits),

@@ -226,6 +226,16 @@ def test_verify_reads_a_journal_in_pieces(bundle: Path, monkeypatch: pytest.Monk
     assert "line 1: too long to be read" in said
 
 
+def test_verify_reads_only_so_many_records(bundle: Path) -> None:
+    """Millions of lines are not kept in memory, and nothing is derived from their beginning."""
+    journal = bundle / "data/journal.jsonl"
+    count = journal.read_bytes().count(b"\n")
+    assert verify(bundle, limits=Limits(records=count)).ok
+    found = verify(bundle, limits=Limits(records=count - 1))
+    assert codes(found) == {("LIMIT_EXCEEDED", "data/journal.jsonl")}
+    assert f"got more than {count - 1} lines, expected fewer" in found.findings[0].message
+
+
 # --- the verdict, and bad input ----------------------------------------------------------------
 
 
