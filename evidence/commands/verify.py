@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from evidence.commands.common import FINDINGS, PATH, WHOLE, read_file
+from evidence.commands.common import FINDINGS, PATH, WHOLE, read_outside
 from evidence.commands.review import (
     print_review,
     print_stamps,
@@ -52,7 +52,7 @@ def verify(
 
     Exit status: 0 whole, 1 findings, 4 bad input.
     """
-    content = read_file(key, "public key") if key else None
+    content = read_outside(key, bundle, "public key") if key else None
     expect = Expectation(
         released=require_released and policy.phase is None,
         commit=None if expect_commit is None else parse_commit(expect_commit),

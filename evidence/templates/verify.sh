@@ -25,6 +25,11 @@ is_bundle() { # one of the files that sealing writes is enough to look on
     done
     return 1
 }
+if [ $# -ge 2 ]; then
+    case $(cd "$(dirname "$key")" && pwd -P)/ in
+        "$(pwd -P)"/*) echo "$2: public key: got one inside the bundle, expected one from outside" >&2; exit 4 ;;
+    esac
+fi
 is_bundle || { echo "$(pwd): bundle: got none, expected the folder of one sealed run; name another" >&2; exit 4; }
 [ -r "$key" ] || { echo "$key: public key: cannot be read" >&2; exit 4; }
 work=$(mktemp -d) || exit 4

@@ -86,7 +86,7 @@ def test_verify_prints_json(bundle: Path) -> None:
         (("verify", "{bundle}/bagit.txt"), "bagit.txt: bundle: got a file"),
         (("verify", "{bundle}", "--key", "gone.pem"), "gone.pem: public key: got No such file"),
         (
-            ("verify", "{bundle}", "--key", "{bundle}/bagit.txt"),
+            ("verify", "{bundle}", "--key", "{bundle}/../none.pem"),
             "--key: public key: got something else",
         ),
         (("verify", "{bundle}/data"), "data: bundle: got a folder without attestation.dsse.json"),
@@ -102,6 +102,7 @@ def test_bad_input_exits_4_and_says_what(
     bundle: Path, arguments: tuple[str, ...], message: str
 ) -> None:
     """Bad input is told on standard error, apart from findings."""
+    (bundle.parent / "none.pem").write_text("no key")
     done = gateproof(*(argument.format(bundle=bundle) for argument in arguments))
     assert done.exit_code == 4
     assert message in done.stderr

@@ -165,6 +165,15 @@ def test_script_wants_a_readable_key(bundle: Path) -> None:
     assert "no-such-key.pem: public key: cannot be read" in done.stderr
 
 
+def test_script_wants_a_key_from_outside(bundle: Path, tmp_path: Path) -> None:
+    """The bundle's own key vouches for nobody, by whatever path it is named."""
+    (tmp_path / "link").symlink_to(bundle)
+    for path in (bundle / "public-key.pem", tmp_path / "link" / "public-key.pem"):
+        done = script(bundle, str(path))
+        assert done.returncode == 4
+        assert "got one inside the bundle, expected one from outside" in done.stderr
+
+
 @pytest.mark.parametrize("name", ["absent", "file", "empty", "home"])
 def test_script_wants_a_bundle(tmp_path: Path, key: RunKey, name: str) -> None:
     """What nobody sealed is bad input for the script too, and not a list of oddities."""
