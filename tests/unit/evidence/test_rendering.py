@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import ast
+import html
+import os
+import re
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -18,6 +23,7 @@ from evidence.reports.renderer import PACKAGE, PARTS, renderer_digest
 from evidence.sealing import seal
 from evidence.signing import RunKey
 from evidence.verification import verify
+from tests.sample import fixed_key, sealed
 from tests.unit.evidence.support import codes, reseal
 
 REPORT = "data/report.html"
@@ -44,13 +50,13 @@ def seal_with(
 ) -> SealWith:
     """Give a function that seals the run as made by a renderer."""
 
-    def sealed(renderer: str | None) -> Path:
+    def made_by(renderer: str | None) -> Path:
         bindings = run.bindings.model_copy(update={"renderer": renderer})
         made = run.model_copy(update={"bindings": bindings})
         told = {"run": made, "catalogue": catalogue, "waivers": waivers, "key": key}
         return seal(staging, tmp_path / "bundle", clock=clock, **told)  # type: ignore[arg-type]
 
-    return sealed
+    return made_by
 
 
 @pytest.fixture
@@ -66,12 +72,42 @@ def gateproof(*arguments: object) -> Result:
 
 def test_render_gives_the_bytes_of_the_bundle(bundle: Path, tmp_path: Path) -> None:
     """Into a file and to standard output, without the report that is there."""
-    sealed = (bundle / REPORT).read_bytes()
+    before = (bundle / REPORT).read_bytes()
     (bundle / REPORT).unlink()
     done = gateproof("render", bundle, "--out", tmp_path / "page.html")
     assert done.exit_code == 0, done.output
-    assert (tmp_path / "page.html").read_bytes() == sealed
-    assert gateproof("render", bundle).stdout_bytes == sealed
+    assert (tmp_path / "page.html").read_bytes() == before
+    assert gateproof("render", bundle).stdout_bytes == before
+
+
+def test_page_tells_commands_that_can_be_pasted(tmp_path: Path) -> None:
+    """Each line of *How to verify* works as it stands, and fails on a page that was altered."""
+    bundle = sealed(tmp_path, failing=False)
+    page = (bundle / REPORT).read_text(encoding="utf-8")
+    [told] = re.findall(r'<section id="verify">.*?<pre>\n(.*?)</pre>', page, re.DOTALL)
+    lines = [line for line in html.unescape(told).splitlines() if line]
+    assert len(lines) == 5
+    (tmp_path / "SIGNER.pem").write_bytes(fixed_key().public_pem)
+    (tmp_path / "verify.sh").write_bytes((PACKAGE / "templates/verify.sh").read_bytes())
+    assert [_paste(line.replace("BUNDLE", "bundle"), tmp_path) for line in lines] == [0] * 5
+    (bundle / REPORT).write_text(page.replace("Released", "Blocked"), encoding="utf-8")
+    (tmp_path / "report.html").unlink()
+    statuses = [_paste(line.replace("BUNDLE", "bundle"), tmp_path) for line in lines]
+    assert statuses == [1, 1, 1, 0, 1], "rendering it again is no verification, comparing it is"
+
+
+def _paste(line: str, folder: Path) -> int:
+    """Run a line as a shell does, and return its status."""
+    scripts = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        line,
+        shell=True,
+        cwd=folder,
+        env={**os.environ, "PATH": scripts},
+        capture_output=True,
+        check=False,
+    )
+    return done.returncode
 
 
 def test_render_says_when_another_renderer_made_it(seal_with: SealWith) -> None:
@@ -166,9 +202,9 @@ def test_verification_wants_no_export_that_has_nothing_to_say(
     bound = run.bindings.model_copy(update={"commit": None, "system": None})
     told = {"catalogue": catalogue, "waivers": waivers, "key": RunKey.ephemeral()}
     loose = run.model_copy(update={"bindings": bound})
-    sealed = seal(staging, tmp_path / "loose", run=loose, clock=clock, **told)  # type: ignore[arg-type]
-    assert not list((sealed / FOLDER).glob("*.intoto.json"))
-    found = verify(sealed)
+    unbound = seal(staging, tmp_path / "loose", run=loose, clock=clock, **told)  # type: ignore[arg-type]
+    assert not list((unbound / FOLDER).glob("*.intoto.json"))
+    found = verify(unbound)
     assert found.ok, found.findings
     assert "the same bytes" in found.report
 
