@@ -18,6 +18,7 @@ from evidence.commands.review import (
     stamps_json,
 )
 from evidence.expectation import Expectation, parse_age, parse_commit, read_previous
+from evidence.finding import printable
 from evidence.reviewers import Policy
 from evidence.verification import UNKNOWN, Verification
 from evidence.verification import verify as verify_bundle
@@ -85,7 +86,7 @@ def _print_verification(bundle: Path, found: Verification) -> None:
         click.echo(
             f"attested: {found.predicate.result} (exit status {found.predicate.exit_status}), "
             f"{len(found.predicate.criteria)} criteria, {files} files, "
-            f"commit {found.predicate.commit or 'unknown'}"
+            f"commit {printable(found.predicate.commit or 'unknown')}"
             f"{', dirty' if found.predicate.dirty else ''}, sealed {found.predicate.sealed}"
         )
     if found.report:

@@ -36,9 +36,9 @@ work=$(mktemp -d) || exit 4
 trap 'rm -rf "$work"' EXIT
 bad=0
 
-finding() {
+finding() { # names may hold what commands a terminal; echo would read backslashes in them as well
     bad=1
-    echo "$1" >&2
+    printf '%s\n' "$1" | tr '\001-\011\013-\037\177' '[?*]' >&2
 }
 
 take() { # take PATTERN < one line: prints what the group holds, only where the whole line matches

@@ -52,6 +52,17 @@ def test_verify_exits_1_with_one_line_a_finding(bundle: Path) -> None:
     assert any(line.endswith(f"{bundle}: {len(lines) - 4} findings") for line in lines)
 
 
+def test_verify_lets_no_name_forge_a_line_or_command_the_terminal(bundle: Path) -> None:
+    """A name that holds the words of a whole bundle, on a line of their own, is spelt out."""
+    forged = f"x\n{bundle.name}: whole\n\x1b[32msigned by you\x1b[0m\u202e"
+    (bundle / "data" / forged.replace("/", "")).write_text("x")
+    done = gateproof("verify", bundle)
+    assert done.exit_code == 1
+    assert not any(line.endswith(": whole") for line in done.stdout.splitlines())
+    assert not set("\x1b\u202e") & set(done.stdout)
+    assert f"x\\n{bundle.name}: whole\\n\\x1b[32msigned by you" in done.stdout
+
+
 def test_verify_exits_1_when_the_signature_does_not_hold(bundle: Path) -> None:
     """A bundle whose signature is broken has no result and no signer."""
     (bundle / "public-key.pem").write_bytes(RunKey.ephemeral().public_pem)
