@@ -7,6 +7,7 @@ Source: design, "Command line"; spec, "Exit status".
 
 from __future__ import annotations
 
+import json
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -35,6 +36,7 @@ class _BadUsage(click.UsageError):
 class _Group(click.Group):
     """Turns our errors into one line on standard error, and all bad input into one status.
 
+    With ``--json`` the line is also an object on standard output, where a program reads.
     Commands of other packages join by the entry point group `COMMANDS`: this package imports none.
     """
 
@@ -58,12 +60,18 @@ class _Group(click.Group):
             raise _bad_usage(error) from error
 
     def invoke(self, ctx: click.Context) -> Any:
+        as_json = "--json" in ctx.args
         try:
             return super().invoke(ctx)
         except click.UsageError as error:
+            if as_json:
+                _print_json(error.format_message())
             raise _bad_usage(error) from error
         except EvidenceError as error:
-            click.echo(_one_line(str(error)), err=True)
+            line = _one_line(str(error))
+            if as_json:
+                _print_json(line)
+            click.echo(line, err=True)
             ctx.exit(BAD_INPUT)
 
 
@@ -81,6 +89,10 @@ def main() -> None:
 
 for command in (verify, show, render, diff, export, keygen, sign_off, timestamp):
     main.add_command(command)
+
+
+def _print_json(error: str) -> None:
+    click.echo(json.dumps({"ok": False, "error": _one_line(error)}, indent=2))
 
 
 def _one_line(text: str) -> str:

@@ -23,7 +23,7 @@ from evidence.errors import EvidenceError
 from evidence.finding import Code, Finding
 from evidence.model import RECORD, Observation, Record, Run, Waiver
 from evidence.takeover import FOLDER, compare_taken_over
-from evidence.tree import File
+from evidence.tree import LIMITS, File, Limits
 from evidence.waiver import parse_waivers
 
 RUN = "data/run.json"
@@ -148,12 +148,13 @@ def _read(
 class JournalReader:
     """Reads a journal line by line while it is hashed: it may be larger than memory.
 
-    Every line is read, whatever the others are.
+    Every line is read, whatever the others are, up to a limit: records are kept in memory.
     """
 
-    def __init__(self, longest: int) -> None:
-        """Take the length in bytes of the longest line that is kept."""
-        self._longest = longest
+    def __init__(self, limits: Limits = LIMITS) -> None:
+        """Take the length in bytes of the longest line, and how many lines there may be."""
+        self._longest = limits.kept
+        self._most = limits.records
         self._rest = bytearray()
         self._lines = 0
         self._records: list[Record] = []
@@ -179,6 +180,11 @@ class JournalReader:
 
     def _take(self, line: bytes) -> None:
         self._lines += 1
+        if self._lines > self._most:
+            if self._lines == self._most + 1:
+                message = f"got more than {self._most} lines, expected fewer; the rest was not read"
+                self._add(Code.LIMIT_EXCEEDED, message)
+            return
         file = File(path=JOURNAL, size=len(line), digest="", content=line)
         record = parse(file, _parse_record)
         if isinstance(record, Finding):

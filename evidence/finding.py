@@ -44,6 +44,7 @@ class Code(StrEnum):
     PROOF_MISMATCH = "PROOF_MISMATCH"
     TAKEOVER_MISMATCH = "TAKEOVER_MISMATCH"
     REPORT_MISMATCH = "REPORT_MISMATCH"
+    EXPORT_MISMATCH = "EXPORT_MISMATCH"
     NOT_RELEASED = "NOT_RELEASED"
     SIGNOFF_MALFORMED = "SIGNOFF_MALFORMED"
     SIGNOFF_OTHER_BUNDLE = "SIGNOFF_OTHER_BUNDLE"
@@ -79,6 +80,15 @@ class Finding:
     message: str
 
     def __str__(self) -> str:
-        """Read as one line, whatever bytes the name holds."""
-        text = f"{self.code} {self.path}: {self.message}"
-        return text.encode("utf-8", "backslashreplace").decode("utf-8")
+        """Read as one line, whatever the name holds."""
+        return printable(f"{self.code} {self.path}: {self.message}")
+
+
+def printable(text: str) -> str:
+    """Return what a bundle says so that it begins no line of its own and commands no terminal.
+
+    Control characters, those that turn text round, and bytes that are no text are spelt out.
+    """
+    return "".join(
+        one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text
+    )

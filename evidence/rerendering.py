@@ -1,22 +1,21 @@
-"""The report once more, from what was signed: the same bytes, where the same renderer is at hand.
+"""The report and the exports once more, from what was signed: the same bytes by the same renderer.
 
-Owns the comparison. Leaves rendering to `evidence.reports.html` and reading the bundle to whoever
-calls.
+Owns the comparison. Leaves rendering to `evidence.reports` and reading the bundle to whoever calls.
 
-Source: docs/reference/report.md.
+Source: docs/reference/report.md, docs/reference/exports.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from evidence.attestation import Predicate
 from evidence.canonical import digest_of
 from evidence.finding import Code, Finding
-from evidence.model import Record, Run
-from evidence.reports import html
+from evidence.model import Digest, Record, Run
+from evidence.reports import exports, html
 from evidence.reports.quotation import Captures
 from evidence.reports.renderer import renderer_digest
 from evidence.tree import File
@@ -26,7 +25,7 @@ REPORT = "data/report.html"
 
 @dataclass(frozen=True, kw_only=True)
 class Rerendered:
-    """What came of rendering the report again."""
+    """What came of rendering again."""
 
     note: str = ""
     """What was done, or why nothing could be."""
@@ -52,26 +51,25 @@ def render_again(bundle: Path, run: Run, records: Sequence[Record], predicate: P
     )
 
 
-def compare_report(
+def compare_rendered(
     bundle: Path,
     files: Mapping[str, File],
     run: Run | None,
     records: Sequence[Record] | None,
     predicate: Predicate | None,
 ) -> Rerendered:
-    """Compare the report that lies in a bundle with one that is rendered now.
+    """Compare the report and the exports that lie in a bundle with those that are rendered now.
 
     Args:
         bundle: the folder.
         files: by path.
-        run: its run.json; None where something that the report shows cannot be relied on.
+        run: its run.json; None where something that is shown cannot be relied on.
         records: its journal.
         predicate: what was attested, under a signature that holds.
 
     """
-    report = files.get(REPORT)
-    if run is None or records is None or predicate is None or report is None:
-        return Rerendered(note="not rendered again: what it shows has findings of its own")
+    if run is None or records is None or predicate is None:
+        return Rerendered(note="not rendered again: what is shown has findings of its own")
     if run.bindings.renderer is None:
         return Rerendered(note="not rendered again: the run does not say which renderer made it")
     if run.bindings.renderer != renderer_digest():
@@ -79,11 +77,21 @@ def compare_report(
             note=f"not rendered again: made by another renderer, {run.bindings.renderer}; "
             f"this one is {renderer_digest()}"
         )
-    expected = digest_of(render_again(bundle, run, records, predicate))
-    if report.digest == expected:
-        return Rerendered(note="rendered again from what was signed: the same bytes")
-    message = f"got {report.digest}, expected {expected}, rendered from what was signed"
-    return Rerendered(
-        note="rendered again from what was signed: other bytes",
-        findings=(Finding(code=Code.REPORT_MISMATCH, path=REPORT, message=message),),
-    )
+    page = render_again(bundle, run, records, predicate)
+    expected = {REPORT: digest_of(page)}
+    expected |= {path: digest_of(made) for path, made in exports.render_all(run).items()}
+    findings = tuple(_compare(files, expected))
+    told = f"other bytes in {len(findings)} of them" if findings else "the same bytes"
+    return Rerendered(note=f"rendered again from what was signed: {told}", findings=findings)
+
+
+def _compare(files: Mapping[str, File], expected: Mapping[str, Digest]) -> Iterator[Finding]:
+    """Yield what is not as expected, what is missing, and exports that nothing renders."""
+    there = {path for path in files if path.startswith(exports.FOLDER)}
+    for path in sorted(there | expected.keys()):
+        got = files[path].digest if path in files else "no such file"
+        wanted = expected.get(path, "no such file")
+        if got != wanted:
+            code = Code.REPORT_MISMATCH if path == REPORT else Code.EXPORT_MISMATCH
+            message = f"got {got}, expected {wanted}, rendered from what was signed"
+            yield Finding(code=code, path=path, message=message)

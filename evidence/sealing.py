@@ -1,7 +1,8 @@
 """Turns the folder of one run into a sealed bundle, or into nothing.
 
-Owns the order of sealing and the refusal of anything that could not be verified later. Leaves
-redaction and the merging of journals to whoever filled the folder.
+Owns the order of sealing, and the refusal of anything that could not be verified later or that
+holds a secret that redaction was to take out. Leaves redaction and the merging of journals to
+whoever filled the folder.
 
 Source: design, "The bundle"; docs/reference/bundle.md.
 """
@@ -16,6 +17,7 @@ from pathlib import Path
 from evidence import consistency
 from evidence.attestation import AttestedKey, Predicate, attested, format_statement
 from evidence.bagfile import bag_files
+from evidence.canary import Canary, search
 from evidence.canonical import digest_of
 from evidence.catalogue import Catalogue
 from evidence.envelope import Envelope, pae
@@ -48,6 +50,7 @@ def seal(
     waivers: Sequence[Waiver],
     key: RunKey,
     clock: Clock,
+    canaries: Sequence[Canary] = (),
 ) -> Path:
     """Seal a run.
 
@@ -56,8 +59,9 @@ def seal(
     3. Refuse what could not be verified: links, special files, empty folders, unsafe names,
        captures that are not those that were observed.
     4. Write the payload manifest, then the tag files, then the tag manifest.
-    5. Sign the attestation over both manifests and every file.
-    6. Bring what vouches for the rest to the disk, and rename the folder into place.
+    5. Refuse a canary in any file: what was recorded, what was written in 2, the names in 4.
+    6. Sign the attestation over both manifests and every file.
+    7. Bring what vouches for the rest to the disk, and rename the folder into place.
 
     Args:
         staging: a folder on the destination's file system that holds ``data/`` with journal.jsonl,
@@ -68,17 +72,19 @@ def seal(
         waivers: those that were in force.
         key: signs; an ephemeral one shows integrity only.
         clock: gives the moment of sealing.
+        canaries: made-up secrets that were let out during the run.
 
     Returns:
         The destination.
 
     Raises:
         NotWritableError: the destination exists, or the disk refuses.
+        CanaryError: a file holds a canary, raw or decoded; the destination then does not exist.
         EvidenceError: the folder or the run breaks a rule; the destination then does not exist.
 
     """
     try:
-        return _seal(staging, destination, run, catalogue, waivers, key, clock)
+        return _seal(staging, destination, run, catalogue, waivers, key, clock, canaries)
     except OSError as error:
         raise NotWritableError(
             f"{error.filename or destination}: bundle: got {error.strerror}, expected to write it; "
@@ -94,6 +100,7 @@ def _seal(
     waivers: Sequence[Waiver],
     key: RunKey,
     clock: Clock,
+    canaries: Sequence[Canary],
 ) -> Path:
     # 1
     _refuse_taken(destination)
@@ -114,9 +121,11 @@ def _seal(
     tags += _write_all(staging, own)
     tags += _write_all(staging, {TAG_MANIFEST: format_manifest(tags)})
     # 5
+    search(sorted(path for path in staging.rglob("*") if path.is_file()), canaries)
+    # 6
     predicate = _predicate(run, catalogue, key, sealed, files + tags)
     _write_all(staging, {ATTESTATION: _sign(predicate, key)})
-    # 6
+    # 7
     _settle(staging, tags)
     _refuse_taken(destination)
     staging.rename(destination)

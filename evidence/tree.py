@@ -54,6 +54,8 @@ class Limits:
     """Bytes of all files together."""
     kept: int = 64 * 1024**2
     """Bytes of a file whose content is kept in memory, and of one line of a journal."""
+    records: int = 500_000
+    """Lines of a journal: forty times those of the largest run that was measured, in 1.3 GB."""
 
 
 LIMITS = Limits()

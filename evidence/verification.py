@@ -9,6 +9,7 @@ Source: design, "Verification"; docs/reference/verification.md.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -37,7 +38,7 @@ from evidence.manifest import (
     TAG_MANIFEST,
 )
 from evidence.model import Result, Run
-from evidence.rerendering import REPORT, compare_report
+from evidence.rerendering import REPORT, compare_rendered
 from evidence.reviewers import Policy, Review, review
 from evidence.signoff import Subject
 from evidence.tree import LIMITS, File, Limits, Tree, read_tree
@@ -45,6 +46,10 @@ from evidence.tree import LIMITS, File, Limits, Tree, read_tree
 __all__ = ["REPORT", "UNKNOWN", "Verification", "verify"]
 
 _KEPT = (ATTESTATION, PUBLIC_KEY, BAGIT, BAG_INFO, PAYLOAD_MANIFEST, TAG_MANIFEST)
+_LATEST = "latest"
+"""The link that leads to the last bundle of a folder of them."""
+_TELLING = (ATTESTATION, BAGIT, BAG_INFO, PAYLOAD_MANIFEST, TAG_MANIFEST)
+"""Files that sealing writes into every bundle."""
 _OF_A_FILE = (Code.FILE_MISSING, Code.FILE_UNLISTED, Code.DIGEST_MISMATCH, Code.KEY_MISMATCH)
 
 
@@ -63,7 +68,7 @@ class Verification:
     stamped: timestamp.Stamped = field(default_factory=timestamp.Stamped)
     """What the timestamps come to."""
     report: str = ""
-    """What came of rendering the report again; no finding where another renderer made it."""
+    """What came of rendering report and exports again; no finding where another renderer did."""
 
     @property
     def ok(self) -> bool:
@@ -88,7 +93,8 @@ def verify(
 ) -> Verification:
     """Verify a bundle as a closed world and report all that is wrong, not only the first.
 
-    0. The bundle is a folder, and the key that was given is one.
+    0. The bundle is a folder that holds at least one of the files that make it a bundle, and the
+       key that was given is a key.
     1. Every file is read once; links, special files, empty folders, unsafe names and look-alikes
        are findings. Past a limit nothing more is read, and no other step is taken.
     2. The attestation is the one spelling of an envelope with one signature.
@@ -103,8 +109,9 @@ def verify(
     11. Sign-offs are the only files that were added, each is about this bundle and holds, and
        enough persons have signed where that is asked.
     12. So are timestamps, over this attestation, and one is by the authority that is given.
-    13. The report has the bytes that rendering gives, where this is the renderer that made it and
-       nothing that it shows has a finding; otherwise a note says why that was not looked at.
+    13. The report and the exports have the bytes that rendering gives, where this is the renderer
+       that made them and nothing that they show has a finding; otherwise a note says why that was
+       not looked at.
 
     Args:
         bundle: the folder; the path to it may be a link, nothing inside may be.
@@ -118,18 +125,14 @@ def verify(
         limits: how much is read.
 
     Raises:
-        BadInputError: the bundle is no folder, or the key is none.
+        BadInputError: there is no bundle where one was named, or the key is none.
 
     """
     # 0
-    if not bundle.is_dir():
-        raise BadInputError(
-            f"{bundle}: bundle: got no folder, expected the folder of one run; name "
-            "reports/latest or another bundle"
-        )
+    _refuse_no_bundle(bundle)
     given = publickey.load_public_key(key, name="--key") if key is not None else None
     # 1
-    late, journal = Late(), consistency.JournalReader(limits.kept)
+    late, journal = Late(), consistency.JournalReader(limits)
     tree = read_tree(
         bundle,
         keep=lambda path: late.limit(path) or _limit(path, limits),
@@ -172,17 +175,37 @@ def verify(
     )
     findings += stamped.findings
     # 13
-    report = compare_report(
+    rendered = compare_rendered(
         bundle, files, contents.run if whole else None, contents.records, attestation.trusted
     )
-    findings += report.findings
+    findings += rendered.findings
     return Verification(
         findings=_once(findings),
         signer=attestation.signer,
         predicate=attestation.trusted,
         review=reviewed,
         stamped=stamped,
-        report=report.note,
+        report=rendered.note,
+    )
+
+
+def _refuse_no_bundle(bundle: Path) -> None:
+    """Refuse what nobody sealed: to list every file of a home folder as unlisted tells nothing.
+
+    One of the files that sealing writes is enough to look on, so that a bundle that was stripped
+    of the others is still told what it lacks.
+    """
+    if not bundle.is_dir():
+        got = "a file" if os.path.lexists(bundle) else "nothing of that name"
+    elif not any(os.path.lexists(bundle / name) for name in _TELLING):
+        got = f"a folder without {', '.join(_TELLING)}"
+    else:
+        return
+    latest = bundle / _LATEST
+    there = latest if latest.is_dir() else Path("reports") / _LATEST
+    raise BadInputError(
+        f"{bundle}: bundle: got {got}, expected the folder of one sealed run; name {there} or "
+        "another folder that a run sealed"
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from evidence.errors import BadInputError
+from evidence.outside import refuse_inside
 from harness.environments.postgres import INSTALLATIONS
 from harness.selection import HELP, Selection
 
@@ -235,6 +236,7 @@ def _vouched(
     for path in (Path(bundle), Path(key)):
         if not path.exists():
             raise BadInputError(f"{path}: {option}: got no such file, expected one; name it")
+    refuse_inside(Path(key), Path(bundle), key_option)
     return Path(bundle).resolve(), Path(key).absolute()
 
 

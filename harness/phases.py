@@ -51,10 +51,11 @@ _CATEGORIES: tuple[tuple[type[BaseException], Category], ...] = (
 """The first kind that fits decides; what fits none is a defect of the check."""
 
 MESSAGE_LIMIT = 4000
+"""Characters of a message that a record keeps, counted once it holds no secret any more."""
 
 
 def categorise(error: BaseException) -> tuple[Category, str]:
-    """Return an exception's category and its message, cut to a sensible length."""
+    """Return an exception's category and its whole message, with whatever secrets it holds."""
     category: Category = "other"
     for kind, name in _CATEGORIES:
         if isinstance(error, kind):
@@ -65,7 +66,7 @@ def categorise(error: BaseException) -> tuple[Category, str]:
         text = f"{type(error).__name__}: {text}"
     if isinstance(error, Skipped) and not isinstance(error, NotApplicableError):
         text = f"skipped: {text}"
-    return category, encodable(text)[:MESSAGE_LIMIT]
+    return category, encodable(text)
 
 
 def first_line(message: str) -> str:
@@ -90,7 +91,7 @@ def record_phase(
         when=call.when,
         result="raised" if raised else "passed",
         category=category,
-        message=recorder.clean(first_line(message)),
+        message=recorder.clean(first_line(message), MESSAGE_LIMIT),
         duration_s=call.duration,
     )
     if raised and category != "notapplicable":

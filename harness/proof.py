@@ -31,7 +31,7 @@ from harness.copies import Copy
 from harness.declarations import Falsifier
 from harness.errors import HarnessError, LimitError
 from harness.faults.interface import Fault
-from harness.phases import categorise
+from harness.phases import MESSAGE_LIMIT, categorise
 from harness.probes.recorder import Recorder, Scope
 from harness.writer import WRITER
 
@@ -236,7 +236,8 @@ def _run(
         except (KeyboardInterrupt, pytest.exit.Exception):
             raise
         except BaseException as error:  # noqa: BLE001 (whatever a check says is recorded)
-            return categorise(error)
+            category, message = categorise(error)
+            return category, recorder.clean(message, MESSAGE_LIMIT)
     return "none", "pass"
 
 

@@ -118,8 +118,9 @@ class GateRun:
             The run, its sealed bundle, and how long sealing took, in seconds.
 
         Raises:
-            EvidenceError: the bundle could not be written; what there is stays in the staging
-                folder, its journals readable.
+            EvidenceError: the bundle could not be written, or a made-up secret came through: the
+                run's own may have, too. What there is stays in the staging folder, its journals
+                readable.
 
         """
         self._redact_reports()
@@ -128,7 +129,6 @@ class GateRun:
         self._write_proofs(records)
         self._write_ledger(records)
         _drop_empty(self.staging / "data")
-        self._search_canaries()
         began = time.monotonic()
         bundle = seal(
             self.staging,
@@ -138,6 +138,7 @@ class GateRun:
             waivers=self.waivers,
             key=self.key,
             clock=now,
+            canaries=self._canaries(),
         )
         _point_latest(bundle)
         return run, bundle, time.monotonic() - began
@@ -237,11 +238,6 @@ class GateRun:
 
     def _canaries(self) -> list[Canary]:
         return [Canary(core=account.canary) for account in self.accounts]
-
-    def _search_canaries(self) -> None:
-        """Refuse to seal where a made-up secret came through: the run's own may have, too."""
-        data = self.staging / "data"
-        search((path for path in sorted(data.rglob("*")) if path.is_file()), self._canaries())
 
     def _write_ledger(self, records: tuple[Record, ...]) -> None:
         """Write what was taken out where: rule, place and count."""

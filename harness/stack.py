@@ -284,7 +284,7 @@ class Stack:
         answered = wait_until(look, deadline_s=deadline_s, interval_s=0.01)
         if not worker.alive:
             last = (worker.log().lines or ("it printed nothing",))[-1]
-            raise NotReadyError(f"{worker.name} exited while it started: {last[:300]}")
+            raise NotReadyError(f"{worker.name} exited while it started: {last}")
         if not answered:
             raise NotReadyError(
                 f"{worker.name}: no ping came back within {deadline_s:g} s though the process "

@@ -31,6 +31,8 @@ from harness.probes.recorder import CANARY, Recorder
 from harness.sut import Sut
 
 MAIN = "main"
+RUN_FILE = "run.json"
+"""Where the ledger says that what was taken out of the environment's report stood."""
 JOURNALS = "journals"
 """Folder of the staging area that holds one journal file a writer, until they are merged."""
 
@@ -217,11 +219,14 @@ class Writer:
         redactor = self.recorder.redactor
         canaries.release(self.recorder, self.canary)
         self.recorder.journal.close()
+        # What an engine answered may stand in its reason; this goes to run.json past every probe.
+        told = self.bring_up.report().model_dump(mode="json")
+        environment, _ = redactor.redact_json(told, place=RUN_FILE)
         return Account(
             writer=self.name,
             bound=self.bound,
             refusal=self.refusal,
-            environment=self.bring_up.report().model_dump(mode="json"),
+            environment=environment,
             images=dict(self.bring_up.environment.images),
             took_s=dict(self.bring_up.took_s),
             secrets=dict(self.secrets),

@@ -1,13 +1,16 @@
 """One small run with one of everything, recorded by hand and judged by the rules: for tests.
 
 A pass with a proof, a failure, a waived failure and a criterion that was left out; every specimen
-of the self-proof came out as it must. Nothing in it depends on the clock or on chance, so that a
-bundle made from it is the same bytes each time.
+of the self-proof came out as it must. Nothing in it depends on the clock or on chance, and it is
+sealed in milliseconds, so that the corpus of forged bundles and the unit tests have the same bytes
+each time: they alter and verify it thousands of times. What a page must be able to show
+(two writers, takeovers, matrices, a catalogue of any size) is recorded by `tests.browser.sample`,
+which makes its run and its proofs by the functions here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -26,11 +29,13 @@ from evidence.model import (
     Observation,
     PhaseEvent,
     ProofEvent,
+    Record,
     Redaction,
     Run,
     RunEvent,
     SelfProofEvent,
     Severity,
+    TakenOverEvent,
     Timing,
     Waiver,
 )
@@ -61,6 +66,16 @@ WAIVERS = (
     ),
 )
 LEFT_OUT = "DLQ-02"
+BOUND = Bindings(
+    commit=COMMIT,
+    tree="d" * 40,
+    dirty=False,
+    sut=digest_of(b"sut"),
+    system=digest_of(b"system"),
+    versions={"celery": "5.7.0", "psycopg": "3.2"},
+    nonce="4f6c2a",
+    renderer=renderer_digest(),
+)
 
 
 def fixed_key(number: int = 1) -> RunKey:
@@ -109,19 +124,36 @@ def stage(root: Path, *, failing: bool = True) -> Path:
     with (data / "journal.jsonl").open("a") as merged:
         merged.write((data / "ended.jsonl").read_text())
     (data / "ended.jsonl").unlink()
-    for record in journal.records:
-        if isinstance(record, ProofEvent):
-            name = f"proofs/{record.criterion}/{record.falsifier}.json"
-            _write(data / name, record.model_dump_json(indent=2) + "\n")
+    write_proofs(data, journal.records)
     return root
+
+
+def write_proofs(data: Path, records: Iterable[Record]) -> None:
+    """Write the record of each proof as a run does; one that was taken over keeps its story."""
+    for record in records:
+        if isinstance(record, ProofEvent | TakenOverEvent):
+            story = record.story if isinstance(record, TakenOverEvent) else record
+            name = f"proofs/{record.criterion}/{record.falsifier}.json"
+            _write(data / name, story.model_dump_json(indent=2) + "\n")
 
 
 def judged(root: Path) -> Run:
     """Judge what lies in a folder."""
-    catalogue = sample_catalogue()
     records = read_journal([root / "data/journal.jsonl"])
+    timing = Timing(start_up_s=1.5, checks_s=12.0, proofs_s=6.5)
+    return run_of(sample_catalogue(), records, WAIVERS, BOUND, timing)
+
+
+def run_of(
+    catalogue: Catalogue,
+    records: Sequence[Record],
+    waivers: Sequence[Waiver],
+    bindings: Bindings,
+    timing: Timing,
+) -> Run:
+    """Return what the records come to, as a run in an embedded environment."""
     return Run(
-        **vars(judge(catalogue.criteria, records, WAIVERS)),
+        **vars(judge(catalogue.criteria, records, waivers)),
         started=START,
         environment=EnvironmentReport(
             kind="embedded",
@@ -130,18 +162,9 @@ def judged(root: Path) -> Run:
             python="3.11.7",
             platform="Linux x86_64",
         ),
-        bindings=Bindings(
-            commit=COMMIT,
-            tree="d" * 40,
-            dirty=False,
-            sut=digest_of(b"sut"),
-            system=digest_of(b"system"),
-            versions={"celery": "5.7.0", "psycopg": "3.2"},
-            nonce="4f6c2a",
-            renderer=renderer_digest(),
-        ),
+        bindings=bindings,
         catalogue_digest=catalogue.digest,
-        timing=Timing(start_up_s=1.5, checks_s=12.0, proofs_s=6.5),
+        timing=timing,
     )
 
 

@@ -20,6 +20,7 @@ from evidence.errors import BadInputError, EvidenceError
 from evidence.journal import read_journal
 from evidence.manifest import ATTESTATION
 from evidence.model import Record, Run
+from evidence.outside import refuse_inside
 
 WHOLE, FINDINGS, BAD_INPUT = 0, 1, 4
 """Exit statuses of every command."""
@@ -47,6 +48,17 @@ def read_file(path: Path, what: str) -> bytes:
         raise BadInputError(
             f"{path}: {what}: got {error.strerror}, expected a readable file; name another"
         ) from error
+
+
+def read_outside(path: Path, bundle: Path, what: str) -> bytes:
+    """Read a file that says whom to trust: never one that the bundle brings itself.
+
+    Raises:
+        BadInputError: it lies in the bundle, or cannot be read.
+
+    """
+    refuse_inside(path, bundle, what)
+    return read_file(path, what)
 
 
 def read_run(bundle: Path) -> Run:

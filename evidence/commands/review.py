@@ -9,8 +9,7 @@ from typing import Any
 
 import click
 
-from evidence.commands.common import PATH, read_file
-from evidence.errors import BadInputError
+from evidence.commands.common import PATH, read_outside
 from evidence.reviewers import Policy, Review
 from evidence.signoff import Statement
 from evidence.timestamp import Stamped
@@ -104,11 +103,4 @@ def stamps_json(stamped: Stamped) -> dict[str, Any]:
 
 def _outside(path: Path | None, bundle: Path, what: str) -> bytes | None:
     """Read a file that says whom to trust: never one that the bundle brings itself."""
-    if path is None:
-        return None
-    if path.resolve().is_relative_to(bundle.resolve()):
-        raise BadInputError(
-            f"{path}: {what}: got a file inside the bundle, expected one from outside; a bundle "
-            "cannot say whom to trust"
-        )
-    return read_file(path, what)
+    return None if path is None else read_outside(path, bundle, what)

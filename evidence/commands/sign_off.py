@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from evidence.commands.common import PATH, read_file
+from evidence.commands.common import PATH, read_outside
 from evidence.countersigning import Reviewer, countersign
 from evidence.errors import BadInputError
 
@@ -41,7 +41,7 @@ def sign_off(
         Reviewer(signer=identity or _identity(), key=key.expanduser()),
         phase=phase,
         reservations=reservations,
-        run_key=read_file(run_key, "public key") if run_key else None,
+        run_key=read_outside(run_key, bundle, "public key") if run_key else None,
         clock=lambda: dt.datetime.now(dt.UTC),
     )
     if as_json:

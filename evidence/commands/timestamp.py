@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from evidence.commands.common import PATH, read_file
+from evidence.commands.common import PATH, read_outside
 from evidence.stamping import stamp
 
 
@@ -24,7 +24,7 @@ def timestamp(
     made = stamp(
         bundle,
         timestamp_url,
-        authority=read_file(timestamp_ca, "certificates") if timestamp_ca else None,
+        authority=read_outside(timestamp_ca, bundle, "certificates") if timestamp_ca else None,
         clock=lambda: dt.datetime.now(dt.UTC),
     )
     if as_json:

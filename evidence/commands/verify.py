@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from evidence.commands.common import FINDINGS, PATH, WHOLE, read_file
+from evidence.commands.common import FINDINGS, PATH, WHOLE, read_outside
 from evidence.commands.review import (
     print_review,
     print_stamps,
@@ -18,6 +18,7 @@ from evidence.commands.review import (
     stamps_json,
 )
 from evidence.expectation import Expectation, parse_age, parse_commit, read_previous
+from evidence.finding import printable
 from evidence.reviewers import Policy
 from evidence.verification import UNKNOWN, Verification
 from evidence.verification import verify as verify_bundle
@@ -52,7 +53,7 @@ def verify(
 
     Exit status: 0 whole, 1 findings, 4 bad input.
     """
-    content = read_file(key, "public key") if key else None
+    content = read_outside(key, bundle, "public key") if key else None
     expect = Expectation(
         released=require_released and policy.phase is None,
         commit=None if expect_commit is None else parse_commit(expect_commit),
@@ -85,11 +86,11 @@ def _print_verification(bundle: Path, found: Verification) -> None:
         click.echo(
             f"attested: {found.predicate.result} (exit status {found.predicate.exit_status}), "
             f"{len(found.predicate.criteria)} criteria, {files} files, "
-            f"commit {found.predicate.commit or 'unknown'}"
+            f"commit {printable(found.predicate.commit or 'unknown')}"
             f"{', dirty' if found.predicate.dirty else ''}, sealed {found.predicate.sealed}"
         )
     if found.report:
-        click.echo(f"report: {found.report}")
+        click.echo(f"report and exports: {found.report}")
 
 
 def _signer(found: Verification) -> str:

@@ -1,4 +1,4 @@
-"""Which renderer made a page: a digest over all that a page's bytes depend on but its data.
+"""Which renderer made report and exports: a digest over all that their bytes depend on but data.
 
 Owns the list of what rendering is made of; a test holds it against what is imported. A bundle
 records the digest, so that whoever has the same renderer can make the same bytes again.
@@ -16,15 +16,25 @@ from evidence.model import Digest
 PACKAGE = Path(__file__).parents[1]
 TEMPLATES = PACKAGE / "templates"
 PARTS = (
+    "canonical.py",
     "matrix.py",
     "model.py",
     "phase.py",
+    "reports/exports.py",
     "reports/gap_matrix.py",
     "reports/gaps.py",
+    "reports/gaps_csv.py",
+    "reports/gaps_md.py",
     "reports/glossary.py",
     "reports/html.py",
+    "reports/interface.py",
+    "reports/junit.py",
+    "reports/markdown.py",
+    "reports/oscal.py",
     "reports/quotation.py",
     "reports/renderer.py",
+    "reports/slsa_summary.py",
+    "reports/test_result.py",
     "reports/timeline.py",
     "rollup.py",
     "templates/report-parts.html",
@@ -33,8 +43,8 @@ PARTS = (
 )
 """Files of this package, relative to it, in the order of the digest."""
 
-LIBRARIES = ("jinja2", "markupsafe")
-"""Whose versions decide how a template is filled in and escaped."""
+LIBRARIES = ("jinja2", "markupsafe", "pydantic_core")
+"""Whose versions decide how a template is filled in and escaped, and how JSON is written."""
 
 
 @cache

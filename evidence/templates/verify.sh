@@ -19,14 +19,26 @@ if [ $# -ge 2 ]; then
     esac
 fi
 cd "${1:-$(dirname "$0")}" || exit 4
+is_bundle() { # one of the files that sealing writes is enough to look on
+    for file in attestation.dsse.json bagit.txt bag-info.txt manifest-sha256.txt tagmanifest-sha256.txt; do
+        if [ -e "$file" ] || [ -h "$file" ]; then return 0; fi
+    done
+    return 1
+}
+if [ $# -ge 2 ]; then
+    case $(cd "$(dirname "$key")" && pwd -P)/ in
+        "$(pwd -P)"/*) echo "$2: public key: got one inside the bundle, expected one from outside" >&2; exit 4 ;;
+    esac
+fi
+is_bundle || { echo "$(pwd): bundle: got none, expected the folder of one sealed run; name another" >&2; exit 4; }
 [ -r "$key" ] || { echo "$key: public key: cannot be read" >&2; exit 4; }
 work=$(mktemp -d) || exit 4
 trap 'rm -rf "$work"' EXIT
 bad=0
 
-finding() {
+finding() { # names may hold what commands a terminal; echo would read backslashes in them as well
     bad=1
-    echo "$1" >&2
+    printf '%s\n' "$1" | tr '\001-\011\013-\037\177' '[?*]' >&2
 }
 
 take() { # take PATTERN < one line: prints what the group holds, only where the whole line matches

@@ -19,6 +19,8 @@ from evidence.model import Redaction
 from harness.probes.recorder import Recorder
 
 TIMEOUT_S = 15.0
+SENT_LIMIT, ANSWER_LIMIT = 2_000, 20_000
+"""Characters of raw bytes, as Python writes them, that a capture shows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,11 +124,15 @@ class HttpProbe:
                     answer += chunk
         except OSError as error:
             answer += f"\n[{type(error).__name__}]".encode()
+        redact = self._recorder.redactor.redact
+        sent, answered = redact(repr(content)), redact(repr(answer))
+        shown = {"sent": sent.text[:SENT_LIMIT], "answered": answered.text[:ANSWER_LIMIT]}
         self._recorder.observe(
             "http",
-            f"raw {len(content)} bytes to {place.netloc} -> {answer[:60]!r}",
-            data={"sent": repr(content[:2000]), "answered": repr(answer[:20000])},
-            text=f"> {content[:2000]!r}\n< {answer[:20000]!r}\n",
+            f"raw {len(content)} bytes to {place.netloc} -> {answered.text[:60]}",
+            data=shown,
+            text=f"> {shown['sent']}\n< {shown['answered']}\n",
+            taken=(*sent.redactions, *answered.redactions),
         )
         return answer
 

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from evidence.model import Redaction
+from evidence.redaction import Redacted
 from harness.environments.interface import Completed, Launcher
-from harness.probes.recorder import Recorder
+from harness.probes.recorder import Recorder, encodable
 
 DEADLINE_S = 60.0
 
@@ -40,17 +41,31 @@ class ProcessProbe:
 
         """
         done = self._launcher.run(command, env=env, folder=folder, deadline_s=deadline_s)
-        line = shlex.join(command)
-        shown = line if len(line) < 400 else line[:400] + " ..."
+        line = self._recorder.redactor.redact(encodable(shlex.join(command)))
+        shown = line.text if len(line.text) < 400 else line.text[:400] + " ..."
         observation = self._recorder.observe(
             "process",
             f"{shown} -> exit {done.exit_status}",
             data={
-                "command": list(command)[:20],
+                "command": _words(line, command)[:20],
                 "exit_status": done.exit_status,
                 "variables": sorted(env),
             },
             text=f"$ {shown}\n{done.output}\n[exit {done.exit_status}]\n",
+            taken=line.redactions,
         )
         self.last_redactions = observation.redactions
         return done
+
+
+def _words(line: Redacted, command: Sequence[str]) -> list[str]:
+    """Return the words of a command as its redacted line has them.
+
+    Word by word ``--password`` and what follows it would both look harmless.
+    """
+    if not line.redactions:
+        return list(command)
+    try:
+        return shlex.split(line.text)
+    except ValueError:  # a quote went with a secret
+        return [line.text]

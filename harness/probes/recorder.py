@@ -115,9 +115,22 @@ class Recorder:
             ),
         )
 
-    def clean(self, text: str) -> str:
-        """Return a text for a record that names no capture; the ledger counts what went."""
-        return self.redactor.redact(text, place=JOURNAL).text
+    def clean(self, text: str, most: int | None = None) -> str:
+        """Return a text for a record that names no capture; the ledger counts what went.
+
+        Args:
+            text: of any length.
+            most: how many characters of it are kept; all of them if left out.
+
+        """
+        return self.redactor.redact(encodable(text), place=JOURNAL).text[:most]
+
+    def short(self, text: str, most: int) -> str:
+        """Return the beginning of a text, redacted before it is cut: half a secret has no form.
+
+        What went is not counted here: the whole text is observed too, or its hits are `taken`.
+        """
+        return self.redactor.redact(encodable(text)).text[:most]
 
     def _write(self, probe: Probe, content: bytes) -> str:
         self._count += 1

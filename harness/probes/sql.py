@@ -148,7 +148,7 @@ class Session:
         database = self._connection.info.dbname
         self._recorder.observe(
             "sql",
-            f"{self._role}: {' '.join(statement.split())[:120]} -> {said}",
+            f"{self._role}: {self._recorder.short(' '.join(statement.split()), 120)} -> {said}",
             data={
                 "role": self._role,
                 "database": database,

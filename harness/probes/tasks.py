@@ -26,6 +26,8 @@ CLIENT = Path(__file__).parent.parent / "client.py"
 START_DEADLINE_S = 30.0
 ANSWER_DEADLINE_S = 30.0
 RESULT_DEADLINE_S = 20.0
+SHOWN = 20_000
+"""Characters of a request and its answer that a capture shows."""
 
 
 class EagerModeError(AssertionError):
@@ -162,13 +164,18 @@ class TaskProbe:
         self._answers.put("")
 
     def _record(self, what: str, request: Mapping[str, Any], told: Mapping[str, Any]) -> None:
+        (request, told), taken = self._recorder.redactor.redact_json([dict(request), dict(told)])
         text = f"> {json.dumps(request)}\n< {json.dumps(told)}\n"
-        if len(text) > 20000:
-            text = text[:20000] + f"... {len(text)} characters in all\n"
+        if len(text) > SHOWN:
+            text = text[:SHOWN] + f"... {len(text)} characters in all\n"
         short = json.dumps(told)[:120]
-        shown = request if len(str(request)) < 20000 else {"op": request["op"], "cut": True}
+        shown = request if len(str(request)) < SHOWN else {"op": request["op"], "cut": True}
         self._recorder.observe(
-            "tasks", f"{what} -> {short}", data={"asked": shown, "answered": told}, text=text
+            "tasks",
+            f"{what} -> {short}",
+            data={"asked": shown, "answered": told},
+            text=text,
+            taken=taken,
         )
 
     @staticmethod

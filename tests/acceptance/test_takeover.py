@@ -89,6 +89,9 @@ def test_bundle_that_does_not_verify_is_bad_input(
     ran = run_gates("", (), "--proofs-from", str(first), "--proofs-key", "other.pub.pem")
     assert ran.exit_status == 4, ran.output
     assert "WRONG_SIGNER" in ran.output
+    ran = run_gates("", (), "--proofs-from", str(first), "--proofs-key", f"{first}/public-key.pem")
+    assert ran.exit_status == 4, ran.output
+    assert "got a file inside the bundle" in " ".join(ran.output.split())
     ran = run_gates("", (), "--proofs-from", str(first))
     assert ran.exit_status == 4, ran.output
     assert "expected both" in " ".join(ran.output.split())

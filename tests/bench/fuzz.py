@@ -35,7 +35,7 @@ from evidence.model import Run
 from evidence.publickey import load_public_key
 from evidence.signoff import format_signoff, parse_signoff
 from evidence.sshsig import SshSignature
-from evidence.tree import File
+from evidence.tree import File, Limits
 from evidence.waiver import format_waivers, load_waivers, parse_waivers
 from tests.corpus.seals import sign_off
 from tests.corpus.workshop import Workshop
@@ -106,7 +106,7 @@ def fuzz_waivers_file(content: bytes) -> None:
 
 def fuzz_journal(content: bytes) -> None:
     """A journal, in pieces, and judging what reads."""
-    reader = JournalReader(LONGEST)
+    reader = JournalReader(Limits(kept=LONGEST))
     for start in range(0, len(content), 97):
         reader.feed(content[start : start + 97])
     records, findings = reader.end()

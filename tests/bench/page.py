@@ -7,6 +7,7 @@ the last criterion is there too; the processor's time is that of the page's main
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import sys
 import tempfile
@@ -59,6 +60,10 @@ class Seen:
 
 def main() -> int:
     """Print what each report costs; 1 where the page of thousands breaks its promise."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--criteria", type=int, default=MANY, metavar="N", help="of the large page")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, metavar="N")
+    options = parser.parse_args()
     program = chromium()
     if program is None:
         print("skipped: no chromium on the PATH")  # noqa: T201 (a program for people)
@@ -67,9 +72,9 @@ def main() -> int:
         folder = Path(scratch)
         browser = playwright.chromium.launch(executable_path=program, args=list(QUIET))
         usual = sample.make_bundle(folder / "usual", sample.GREEN)
-        plan, criteria = sample.many(MANY)
+        plan, criteria = sample.many(options.criteria)
         many = sample.make_bundle(folder / "many", plan, criteria=tuple(criteria))
-        seen = [look(browser, bundle) for bundle in (usual, many)]
+        seen = [look(browser, bundle, options.rounds) for bundle in (usual, many)]
         for one in seen:
             print(one)  # noqa: T201
         print(f"axe-core: {axe(browser, usual)}")  # noqa: T201
@@ -77,13 +82,13 @@ def main() -> int:
     return int(seen[-1].size > LARGEST or seen[-1].shown_ms > SLOWEST_MS)
 
 
-def look(browser: Browser, bundle: Path) -> Seen:
+def look(browser: Browser, bundle: Path, times: int) -> Seen:
     """Open a report several times, each in a page of its own."""
     run, records, attested = read_run(bundle), read_records(bundle), read_attested(bundle)
     began = time.monotonic()
     content = render_again(bundle, run, records, attested)
     took_s = time.monotonic() - began
-    rounds = [_open(browser, bundle / "data/report.html") for _ in range(ROUNDS)]
+    rounds = [_open(browser, bundle / "data/report.html") for _ in range(times)]
     shown, loaded, busy = (statistics.median(values) for values in zip(*rounds, strict=True))
     return Seen(
         criteria=len(run.criteria),

@@ -2,6 +2,10 @@
 
 Only what the probes saw is made up. Verdicts, proofs, matrix and roll-up are derived from the
 journals, as in a run and in verification, so that no page shows what no run could come to.
+
+`tests.sample` has one run, as small as can be and the same bytes each time. Pages need others: each
+outcome on criteria of the real catalogue, two writers side by side, long and hostile captures,
+thousands of criteria. A `Plan` says which.
 """
 
 from __future__ import annotations
@@ -9,7 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -17,12 +21,11 @@ from typing import Any
 from evidence.canonical import digest_of
 from evidence.catalogue import Catalogue, load_catalogue
 from evidence.journal import Journal, read_journal
-from evidence.judgement import Ending, judge
+from evidence.judgement import Ending
 from evidence.model import (
     Bindings,
     CellEvent,
     Criterion,
-    EnvironmentReport,
     Observation,
     PhaseEvent,
     ProofEvent,
@@ -39,9 +42,19 @@ from evidence.proof import SPECIMENS
 from evidence.reports.renderer import renderer_digest
 from evidence.sealing import seal
 from evidence.signing import RunKey
+from tests.sample import START, run_of, write_proofs
 
 ROOT = Path(__file__).parents[2]
-START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+BOUND = Bindings(
+    commit=digest_of(b"commit")[7:47],
+    tree=digest_of(b"tree")[7:47],
+    dirty=False,
+    sut=digest_of(b"sut"),
+    system=digest_of(b"system"),
+    versions={"celery": "5.7.0", "gateproof": "0.1.0", "psycopg": "3.2"},
+    nonce=digest_of(b"nonce")[7:39],
+    renderer=renderer_digest(),
+)
 MARKUP = "<img src=x onerror=alert(1)><script>alert(1)</script></pre></details>&amp;\"'--><b>bold"
 """What a page must show as it is; it tries to leave elements, attributes and comments."""
 
@@ -245,42 +258,15 @@ class _Recording:
         for path in folder.iterdir():
             path.unlink()
         folder.rmdir()
-        for record in records:
-            if isinstance(record, ProofEvent | TakenOverEvent):
-                path = self._data / f"proofs/{record.criterion}/{record.falsifier}.json"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                story = record.story if isinstance(record, TakenOverEvent) else record
-                path.write_text(f"{story.model_dump_json(indent=2)}\n", encoding="utf-8")
-        judged = judge(catalogue.criteria, records, self._plan.waivers)
+        write_proofs(self._data, records)
         spent = [one for one in records if isinstance(one, PhaseEvent)]
         checks = sum(one.duration_s for one in spent if one.part == "check")
-        return Run(
-            **vars(judged),
-            started=START,
-            environment=EnvironmentReport(
-                kind="embedded",
-                reason="no Docker engine answers",
-                postgres="18.4",
-                python="3.11.7",
-                platform="Linux x86_64",
-            ),
-            bindings=Bindings(
-                commit=digest_of(b"commit")[7:47],
-                tree=digest_of(b"tree")[7:47],
-                dirty=False,
-                sut=digest_of(b"sut"),
-                system=digest_of(b"system"),
-                versions={"celery": "5.7.0", "gateproof": "0.1.0", "psycopg": "3.2"},
-                nonce=digest_of(b"nonce")[7:39],
-                renderer=renderer_digest(),
-            ),
-            catalogue_digest=catalogue.digest,
-            timing=Timing(
-                start_up_s=2.0,
-                checks_s=round(checks, 3),
-                proofs_s=round(sum(one.duration_s for one in spent) - checks, 3),
-            ),
+        timing = Timing(
+            start_up_s=2.0,
+            checks_s=round(checks, 3),
+            proofs_s=round(sum(one.duration_s for one in spent) - checks, 3),
         )
+        return run_of(catalogue, records, self._plan.waivers, BOUND, timing)
 
     # --- one criterion -------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from evidence.judgement import judge
 from evidence.late import is_late
 from evidence.manifest import format_manifest, payload_oxum
 from evidence.model import Run
+from evidence.reports import exports
 from evidence.rerendering import render_again
 from evidence.signing import RunKey
 from evidence.signoff import Statement, format_signoff, place_of
@@ -134,14 +135,17 @@ def public_key(bundle: Path, _: Workshop, *, key: str = "", note: str = "") -> N
 
 
 def render(bundle: Path, _: Workshop) -> None:
-    """Make the report again, as it shows what the statement and the data now say."""
+    """Make report and exports again, as they show what the statement and the data now say."""
+    run = Run.model_validate_json((bundle / RUN).read_bytes())
     page = render_again(
         bundle,
-        Run.model_validate_json((bundle / RUN).read_bytes()),
+        run,
         read_journal([bundle / "data/journal.jsonl"]),
         parse_statement(_envelope(bundle).payload),
     )
     (bundle / "data/report.html").write_bytes(page)
+    for path, content in exports.render_all(run).items():
+        (bundle / path).write_bytes(content)
 
 
 def take_signature(bundle: Path, shop: Workshop, *, sample: str) -> None:

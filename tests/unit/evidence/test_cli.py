@@ -52,6 +52,17 @@ def test_verify_exits_1_with_one_line_a_finding(bundle: Path) -> None:
     assert any(line.endswith(f"{bundle}: {len(lines) - 4} findings") for line in lines)
 
 
+def test_verify_lets_no_name_forge_a_line_or_command_the_terminal(bundle: Path) -> None:
+    """A name that holds the words of a whole bundle, on a line of their own, is spelt out."""
+    forged = f"x\n{bundle.name}: whole\n\x1b[32msigned by you\x1b[0m\u202e"
+    (bundle / "data" / forged.replace("/", "")).write_text("x")
+    done = gateproof("verify", bundle)
+    assert done.exit_code == 1
+    assert not any(line.endswith(": whole") for line in done.stdout.splitlines())
+    assert not set("\x1b\u202e") & set(done.stdout)
+    assert f"x\\n{bundle.name}: whole\\n\\x1b[32msigned by you" in done.stdout
+
+
 def test_verify_exits_1_when_the_signature_does_not_hold(bundle: Path) -> None:
     """A bundle whose signature is broken has no result and no signer."""
     (bundle / "public-key.pem").write_bytes(RunKey.ephemeral().public_pem)
@@ -82,13 +93,14 @@ def test_verify_prints_json(bundle: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("verify", "no-such-bundle"), "no-such-bundle: bundle: got no folder"),
-        (("verify", "{bundle}/bagit.txt"), "bagit.txt: bundle: got no folder"),
+        (("verify", "no-such-bundle"), "no-such-bundle: bundle: got nothing of that name"),
+        (("verify", "{bundle}/bagit.txt"), "bagit.txt: bundle: got a file"),
         (("verify", "{bundle}", "--key", "gone.pem"), "gone.pem: public key: got No such file"),
         (
-            ("verify", "{bundle}", "--key", "{bundle}/bagit.txt"),
+            ("verify", "{bundle}", "--key", "{bundle}/../none.pem"),
             "--key: public key: got something else",
         ),
+        (("verify", "{bundle}/data"), "data: bundle: got a folder without attestation.dsse.json"),
         (("show", "no-such-bundle"), "run.json: bundle: got No such file"),
         (("keygen", "{bundle}/bagit.txt"), "bagit.txt: new key: got File exists"),
         (("show", "{bundle}", "--json", "--markdown"), "expected one"),
@@ -101,10 +113,33 @@ def test_bad_input_exits_4_and_says_what(
     bundle: Path, arguments: tuple[str, ...], message: str
 ) -> None:
     """Bad input is told on standard error, apart from findings."""
+    (bundle.parent / "none.pem").write_text("no key")
     done = gateproof(*(argument.format(bundle=bundle) for argument in arguments))
     assert done.exit_code == 4
     assert message in done.stderr
-    assert done.stdout == ""
+    if "--json" not in arguments:
+        assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("verify", "no-such-bundle"), "bundle: got nothing of that name"),
+        (("verify", "{bundle}", "--max-age", "soon"), "--max-age"),
+        (("verify", "{bundle}", "--frobnicate"), "No such option"),
+        (("show", "no-such-bundle"), "run.json: bundle: got No such file"),
+    ],
+)
+def test_bad_input_is_an_object_where_json_is_asked_for(
+    bundle: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    """A program reads on standard output what a person reads on standard error."""
+    done = gateproof(*(argument.format(bundle=bundle) for argument in arguments), "--json")
+    assert done.exit_code == 4
+    told = json.loads(done.stdout)
+    assert told["ok"] is False
+    assert message in told["error"]
+    assert told["error"] in " ".join(done.stderr.split())
 
 
 def test_show_prints_the_gates_and_what_is_open(bundle: Path) -> None:

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import ast
+import html
+import os
+import re
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,16 +18,22 @@ from evidence.catalogue import Catalogue
 from evidence.cli import main
 from evidence.finding import Code
 from evidence.model import Run, Waiver
+from evidence.reports.exports import EXPORTS, FOLDER
 from evidence.reports.renderer import PACKAGE, PARTS, renderer_digest
 from evidence.sealing import seal
 from evidence.signing import RunKey
 from evidence.verification import verify
+from tests.sample import fixed_key, sealed
 from tests.unit.evidence.support import codes, reseal
 
 REPORT = "data/report.html"
 OTHER = "sha256:" + "e" * 64
-BESIDES = {"tree.py": "which names may lie in a bundle", "errors.py": "the classes of errors"}
-"""Modules that rendering imports, and that do not shape the page."""
+BESIDES = {
+    "tree.py": "which names may lie in a bundle",
+    "errors.py": "the classes of errors",
+    "reports/terminal.py": "the table in the terminal, which lies in no bundle",
+}
+"""Modules that rendering imports, and that shape neither the page nor an export."""
 
 SealWith = Callable[[str | None], Path]
 
@@ -39,13 +50,13 @@ def seal_with(
 ) -> SealWith:
     """Give a function that seals the run as made by a renderer."""
 
-    def sealed(renderer: str | None) -> Path:
+    def made_by(renderer: str | None) -> Path:
         bindings = run.bindings.model_copy(update={"renderer": renderer})
         made = run.model_copy(update={"bindings": bindings})
         told = {"run": made, "catalogue": catalogue, "waivers": waivers, "key": key}
         return seal(staging, tmp_path / "bundle", clock=clock, **told)  # type: ignore[arg-type]
 
-    return sealed
+    return made_by
 
 
 @pytest.fixture
@@ -61,12 +72,42 @@ def gateproof(*arguments: object) -> Result:
 
 def test_render_gives_the_bytes_of_the_bundle(bundle: Path, tmp_path: Path) -> None:
     """Into a file and to standard output, without the report that is there."""
-    sealed = (bundle / REPORT).read_bytes()
+    before = (bundle / REPORT).read_bytes()
     (bundle / REPORT).unlink()
     done = gateproof("render", bundle, "--out", tmp_path / "page.html")
     assert done.exit_code == 0, done.output
-    assert (tmp_path / "page.html").read_bytes() == sealed
-    assert gateproof("render", bundle).stdout_bytes == sealed
+    assert (tmp_path / "page.html").read_bytes() == before
+    assert gateproof("render", bundle).stdout_bytes == before
+
+
+def test_page_tells_commands_that_can_be_pasted(tmp_path: Path) -> None:
+    """Each line of *How to verify* works as it stands, and fails on a page that was altered."""
+    bundle = sealed(tmp_path, failing=False)
+    page = (bundle / REPORT).read_text(encoding="utf-8")
+    [told] = re.findall(r'<section id="verify">.*?<pre>\n(.*?)</pre>', page, re.DOTALL)
+    lines = [line for line in html.unescape(told).splitlines() if line]
+    assert len(lines) == 5
+    (tmp_path / "SIGNER.pem").write_bytes(fixed_key().public_pem)
+    (tmp_path / "verify.sh").write_bytes((PACKAGE / "templates/verify.sh").read_bytes())
+    assert [_paste(line.replace("BUNDLE", "bundle"), tmp_path) for line in lines] == [0] * 5
+    (bundle / REPORT).write_text(page.replace("Released", "Blocked"), encoding="utf-8")
+    (tmp_path / "report.html").unlink()
+    statuses = [_paste(line.replace("BUNDLE", "bundle"), tmp_path) for line in lines]
+    assert statuses == [1, 1, 1, 0, 1], "rendering it again is no verification, comparing it is"
+
+
+def _paste(line: str, folder: Path) -> int:
+    """Run a line as a shell does, and return its status."""
+    scripts = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        line,
+        shell=True,
+        cwd=folder,
+        env={**os.environ, "PATH": scripts},
+        capture_output=True,
+        check=False,
+    )
+    return done.returncode
 
 
 def test_render_says_when_another_renderer_made_it(seal_with: SealWith) -> None:
@@ -108,7 +149,7 @@ def test_verification_renders_the_report_again(bundle: Path) -> None:
     found = verify(bundle)
     assert found.ok, found.findings
     assert found.report == "rendered again from what was signed: the same bytes"
-    assert f"report: {found.report}" in gateproof("verify", bundle).output.splitlines()
+    assert f"report and exports: {found.report}" in gateproof("verify", bundle).output.splitlines()
 
 
 def test_verification_finds_a_report_that_says_something_else(bundle: Path, key: RunKey) -> None:
@@ -118,7 +159,54 @@ def test_verification_finds_a_report_that_says_something_else(bundle: Path, key:
     reseal(bundle, key)
     found = verify(bundle, key=key.public_pem)
     assert codes(found) == {(Code.REPORT_MISMATCH.value, REPORT)}
-    assert "other bytes" in found.report
+    assert "other bytes in 1 of them" in found.report
+
+
+def _left_out(path: Path) -> None:
+    path.unlink()
+
+
+def _more(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + b"\n")
+
+
+@pytest.mark.parametrize("change", [_left_out, _more])
+@pytest.mark.parametrize("name", [REPORT, *(f"{FOLDER}{export.file}" for export in EXPORTS)])
+def test_verification_finds_each_file_that_says_something_else(
+    bundle: Path, key: RunKey, name: str, change: Callable[[Path], None]
+) -> None:
+    """The report and every export, altered or left out and sealed anew by the same key."""
+    change(bundle / name)
+    reseal(bundle, key)
+    code = Code.REPORT_MISMATCH if name == REPORT else Code.EXPORT_MISMATCH
+    assert codes(verify(bundle, key=key.public_pem)) == {(code.value, name)}
+
+
+def test_verification_finds_an_export_that_nothing_renders(bundle: Path, key: RunKey) -> None:
+    """What lies among the exports and is none of them would be read as one."""
+    name = f"{FOLDER}gaps-2.csv"
+    (bundle / name).write_text('"criterion","gap"\r\n')
+    reseal(bundle, key)
+    assert codes(verify(bundle)) == {(Code.EXPORT_MISMATCH.value, name)}
+
+
+def test_verification_wants_no_export_that_has_nothing_to_say(
+    staging: Path,
+    tmp_path: Path,
+    run: Run,
+    catalogue: Catalogue,
+    waivers: Sequence[Waiver],
+    clock: Callable[..., object],
+) -> None:
+    """A run that is bound to nothing has no in-toto statement, and lacks none."""
+    bound = run.bindings.model_copy(update={"commit": None, "system": None})
+    told = {"catalogue": catalogue, "waivers": waivers, "key": RunKey.ephemeral()}
+    loose = run.model_copy(update={"bindings": bound})
+    unbound = seal(staging, tmp_path / "loose", run=loose, clock=clock, **told)  # type: ignore[arg-type]
+    assert not list((unbound / FOLDER).glob("*.intoto.json"))
+    found = verify(unbound)
+    assert found.ok, found.findings
+    assert "the same bytes" in found.report
 
 
 @pytest.mark.parametrize(
@@ -127,10 +215,14 @@ def test_verification_finds_a_report_that_says_something_else(bundle: Path, key:
     ids=["another", "none"],
 )
 def test_verification_only_notes_another_renderer(
-    seal_with: SealWith, renderer: str | None, said: str
+    seal_with: SealWith, key: RunKey, renderer: str | None, said: str
 ) -> None:
-    """Another version's page is no finding: what it shows is held against the journal anyway."""
-    found = verify(seal_with(renderer))
+    """Another version's page or export is no finding: what it shows is held against the journal."""
+    bundle = seal_with(renderer)
+    with (bundle / FOLDER / "gaps.md").open("a") as file:
+        file.write("as another version writes it\n")
+    reseal(bundle, key)
+    found = verify(bundle)
     assert found.ok
     assert said in found.report
 
@@ -146,7 +238,7 @@ def test_verification_renders_nothing_that_has_findings(bundle: Path) -> None:
 def test_renderer_digest_covers_all_that_rendering_imports() -> None:
     """Every module of ours that rendering reaches, and every template, is a part of the digest."""
     reached: set[str] = set()
-    todo = ["reports/html.py"]
+    todo = ["reports/html.py", "reports/exports.py"]
     while todo:
         name = todo.pop()
         if name not in reached and name not in BESIDES:

@@ -16,6 +16,7 @@ import pytest
 from rich.console import Console
 
 from evidence.model import (
+    Cause,
     Cell,
     Falsification,
     Observation,
@@ -28,7 +29,9 @@ from evidence.model import (
     Verdict,
 )
 from evidence.phase import phases
-from evidence.reports.gaps import columns, gate_rows, obstacles, total_row
+from evidence.reports.gap_matrix import gap_matrix
+from evidence.reports.gaps import WORDS, columns, gate_rows, obstacles, total_row
+from evidence.reports.glossary import GLOSSARY
 from evidence.reports.html import DETAILS, Detail, Signer
 from evidence.reports.html import render as render_page
 from evidence.reports.quotation import LARGEST, Captures
@@ -137,6 +140,46 @@ def test_page_says_what_it_covers(run: Run, records: tuple[Record, ...], data: P
         "RLS-02 fail, gate_violation: tenant A: got 5 rows, expected 3",
     ):
         assert words in text
+
+
+def test_page_counts_each_gate_and_what_each_criterion_lacks(
+    run: Run, records: tuple[Record, ...], data: Path
+) -> None:
+    """A row a gate with its outcomes and proofs, and a row a criterion with its gap."""
+    text = Page(render(run, records=records, captures_root=data)).text
+    assert "Gate Verdict Phase Criteria Pass Fail Error Not selected Proven " in text
+    assert " rls blocked B0.5.1 2 1 1 0 0 1/1 dlq partial 1 waived B0.5.1 2 0 1 0 1 – " in text
+    assert " all blocked 1 waived 4 1 2 0 1 1/1 " in text
+    rows = {row.criterion: row for row in gap_matrix(run)}
+    for name in (verdict.id for verdict in run.criteria):
+        status = rows[name].status.replace(",", "")
+        where = rows[name].evidence.removeprefix("data/")
+        assert f" {name} {status} {where} {rows[name].gap or 'none'} " in text
+
+
+def test_page_counts_failures_by_cause(run: Run, records: tuple[Record, ...], data: Path) -> None:
+    """Every cause has a row, with how many criteria and which; those that nothing has say none."""
+    broken = changed(
+        run, "DLQ-02", outcome=Outcome.ERROR, cause=Cause.HARNESS_DEFECT, message="KeyError"
+    )
+    text = Page(render(broken, records=records, captures_root=data)).text
+    assert "gate_violation 2 fail: RLS-02, DLQ-01 The system under test breaks its claim." in text
+    assert "harness_defect 1 error: DLQ-02 The tooling is wrong" in text
+    for cause in (Cause.ENVIRONMENT_PROBLEM, Cause.TO_INVESTIGATE):
+        assert f"{cause.value} 0 – " in text
+
+
+def test_page_explains_every_word_of_a_verdict(
+    run: Run, records: tuple[Record, ...], data: Path
+) -> None:
+    """The glossary has each outcome, result, cause, disposition and falsification."""
+    text = Page(render(run, records=records, captures_root=data)).text
+    words = {word for word, _ in GLOSSARY}
+    known = {*WORDS.values(), "waived", "waiver_expired", "falsifier", "capture"}
+    known |= {one.value for kind in (Result, Cause, Falsification) for one in kind}
+    assert known == words
+    for word, meaning in GLOSSARY:
+        assert f"{word} {meaning}" in text
 
 
 def test_page_says_of_each_phase_whether_the_next_may_begin(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
@@ -13,12 +14,24 @@ from typing import Any
 
 import pytest
 
+from evidence.canary import Canary, CanaryError
 from evidence.catalogue import Catalogue
 from evidence.errors import EvidenceError, NotWritableError
 from evidence.model import Result, Run, Waiver
 from evidence.sealing import seal
 from evidence.signing import RunKey
 from evidence.verification import verify
+
+Leak = Callable[[Path, pytest.MonkeyPatch, str], str]
+"""Puts a secret into a file of the bundle to be, and returns the file's name."""
+
+FORMS = sorted(Canary(core="0" * 24).forms())
+
+
+@pytest.fixture
+def canary() -> Canary:
+    """Give a secret that nobody has seen."""
+    return Canary.make()
 
 
 @pytest.fixture
@@ -168,6 +181,88 @@ def test_seal_refuses_a_run_that_says_more_than_its_journal(
     with pytest.raises(EvidenceError, match="run: reasons: got"):
         sealing(waivers=())
     assert not (tmp_path / "bundle").exists()
+
+
+# --- made-up secrets ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_seal_refuses_a_secret_that_came_through_in_the_run_itself(
+    sealing: Callable[..., Path], run: Run, canary: Canary, tmp_path: Path, form: str
+) -> None:
+    """What no probe saw, and so nothing redacted, is found in the files that sealing writes."""
+    assert run.environment is not None
+    reason = f"no engine answers: {canary.forms()[form]}"
+    told = run.environment.model_copy(update={"reason": reason})
+    leaking = run.model_copy(update={"environment": told})
+    with pytest.raises(CanaryError, match=r"data/[a-z./]+: redaction: got a made-up secret"):
+        sealing(run=leaking, canaries=[Canary.make(), canary])
+    assert not (tmp_path / "bundle").exists()
+
+
+def _in_staging(name: str) -> Leak:
+    def leak(staging: Path, _: pytest.MonkeyPatch, secret: str) -> str:
+        (staging / name).parent.mkdir(parents=True, exist_ok=True)
+        (staging / name).write_text(f"seen: {secret}\n")
+        return name
+
+    return leak
+
+
+def _in_report(_: Path, patch: pytest.MonkeyPatch, secret: str) -> str:
+    patch.setattr("evidence.sealing.html.render", lambda *_, **__: f"<p>{secret}".encode())
+    return "data/report.html"
+
+
+def _in_export(_: Path, patch: pytest.MonkeyPatch, secret: str) -> str:
+    name = "data/exports/gaps.csv"
+    patch.setattr("evidence.sealing.exports.render_all", lambda _: {name: secret.encode()})
+    return name
+
+
+def _in_tag_file(_: Path, patch: pytest.MonkeyPatch, secret: str) -> str:
+    patch.setattr("evidence.sealing.bag_files", lambda *_, **__: {"bag-info.txt": secret.encode()})
+    return "bag-info.txt"
+
+
+@pytest.mark.parametrize(
+    "leak",
+    [
+        pytest.param(_in_staging("data/captures/rls/RLS-01/009-sql.txt"), id="capture"),
+        pytest.param(_in_staging("data/tests/pytest.html"), id="page-of-pytest"),
+        pytest.param(_in_staging("data/redactions.json"), id="ledger"),
+        pytest.param(_in_report, id="report"),
+        pytest.param(_in_export, id="export"),
+        pytest.param(_in_tag_file, id="tag-file"),
+    ],
+)
+def test_seal_refuses_a_secret_in_any_file(
+    sealing: Callable[..., Path],
+    staging: Path,
+    tmp_path: Path,
+    canary: Canary,
+    monkeypatch: pytest.MonkeyPatch,
+    leak: Leak,
+) -> None:
+    """Whichever file holds it is named, and there is no bundle."""
+    name = leak(staging, monkeypatch, base64.b64encode(canary.value.encode()).decode())
+    with pytest.raises(CanaryError, match=f"{name}: redaction: got a made-up secret"):
+        sealing(canaries=[canary])
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_seal_refuses_a_secret_in_a_name(
+    sealing: Callable[..., Path], staging: Path, canary: Canary
+) -> None:
+    """Names are listed in the manifests, and are found there."""
+    (staging / f"data/tests/{canary.core}.txt").write_text("nothing")
+    with pytest.raises(CanaryError, match=r"manifest-sha256\.txt: redaction"):
+        sealing(canaries=[canary])
+
+
+def test_seal_accepts_what_holds_no_canary(sealing: Callable[..., Path], canary: Canary) -> None:
+    """A canary that did not come through keeps nothing from being sealed."""
+    assert verify(sealing(canaries=[canary])).ok
 
 
 def test_seal_says_which_file_cannot_be_written(

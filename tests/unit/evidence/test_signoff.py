@@ -620,16 +620,28 @@ def test_sign_off_takes_the_name_that_git_knows(
     assert verify(released).review.signoffs[0].statement.signer == "ada@x.org"
 
 
-@pytest.mark.parametrize("option", ["--allowed-signers", "--revoked"])
+@pytest.mark.parametrize("option", ["--key", "--allowed-signers", "--revoked", "--timestamp-ca"])
 def test_verify_takes_no_word_from_the_bundle_on_whom_to_trust(
     released: Path, tmp_path: Path, option: str
 ) -> None:
     """Whom to trust is said from outside."""
     (tmp_path / "allowed").write_text("")
-    others = () if option == "--allowed-signers" else ("--allowed-signers", tmp_path / "allowed")
-    done = gateproof("verify", released, *others, option, released / "bagit.txt")
+    others = ("--allowed-signers", tmp_path / "allowed") if option == "--revoked" else ()
+    named = released / ("public-key.pem" if option == "--key" else "bagit.txt")
+    done = gateproof("verify", released, *others, option, named)
     assert (done.exit_code, done.stdout) == (4, "")
     assert "got a file inside the bundle, expected one from outside" in done.stderr
+
+
+def test_sign_off_takes_no_key_of_the_run_from_the_bundle(
+    released: Path, keys: dict[str, Key]
+) -> None:
+    """A reviewer would sign what anybody sealed, and believe it the team's."""
+    told = ("--identity", "ada@x.org", "--run-key", released / "public-key.pem")
+    done = gateproof("sign-off", released, "--key", keys["ada"].path, *told)
+    assert done.exit_code == 4
+    assert "got a file inside the bundle, expected one from outside" in done.stderr
+    assert not (released / "signoffs").exists()
 
 
 # --- what the tests share ----------------------------------------------------------------------

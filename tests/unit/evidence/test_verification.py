@@ -226,6 +226,16 @@ def test_verify_reads_a_journal_in_pieces(bundle: Path, monkeypatch: pytest.Monk
     assert "line 1: too long to be read" in said
 
 
+def test_verify_reads_only_so_many_records(bundle: Path) -> None:
+    """Millions of lines are not kept in memory, and nothing is derived from their beginning."""
+    journal = bundle / "data/journal.jsonl"
+    count = journal.read_bytes().count(b"\n")
+    assert verify(bundle, limits=Limits(records=count)).ok
+    found = verify(bundle, limits=Limits(records=count - 1))
+    assert codes(found) == {("LIMIT_EXCEEDED", "data/journal.jsonl")}
+    assert f"got more than {count - 1} lines, expected fewer" in found.findings[0].message
+
+
 # --- the verdict, and bad input ----------------------------------------------------------------
 
 
@@ -237,23 +247,51 @@ def test_verify_asks_for_a_release_when_told_to(bundle: Path, tmp_path: Path) ->
     assert verify(good, expect=released).ok
 
 
-@pytest.mark.parametrize("name", ["absent", "file"])
-def test_verify_wants_a_folder(tmp_path: Path, name: str) -> None:
-    """What is no folder is bad input, not a finding."""
+@pytest.mark.parametrize(
+    ("name", "got"),
+    [
+        pytest.param("absent", "got nothing of that name", id="absent"),
+        pytest.param("broken", "got a file", id="link-to-nowhere"),
+        pytest.param("file", "got a file", id="file"),
+        pytest.param("empty", "got a folder without attestation.dsse.json, ", id="empty"),
+        pytest.param("home", "got a folder without attestation.dsse.json, ", id="other-files"),
+    ],
+)
+def test_verify_wants_a_bundle(tmp_path: Path, name: str, got: str) -> None:
+    """What nobody sealed is bad input in one line, whatever oddities lie in it."""
     (tmp_path / "file").write_text("x")
-    with pytest.raises(BadInputError, match="bundle: got no folder"):
+    (tmp_path / "broken").symlink_to("nowhere")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "home" / ".git").mkdir(parents=True)
+    (tmp_path / "home" / "data").symlink_to("..")
+    with pytest.raises(BadInputError) as refused:
         verify(tmp_path / name)
+    message = str(refused.value)
+    assert message.startswith(f"{tmp_path / name}: bundle: {got}")
+    assert message.endswith("name reports/latest or another folder that a run sealed")
+
+
+def test_verify_names_the_bundle_in_a_folder_of_bundles(bundle: Path) -> None:
+    """Whoever names the folder that runs write to is told of the last bundle in it."""
+    (bundle.parent / "latest").symlink_to(bundle.name)
+    with pytest.raises(BadInputError, match=f"name {bundle.parent}/latest or another folder"):
+        verify(bundle.parent)
+
+
+@pytest.mark.parametrize("left", [ATTESTATION, "bagit.txt", "bag-info.txt", "manifest-sha256.txt"])
+def test_verify_says_what_a_stripped_bundle_lacks(bundle: Path, left: str) -> None:
+    """With one of its own files left a bundle is one, and what it lacks are findings."""
+    tags = ("bagit.txt", "bag-info.txt", "manifest-sha256.txt", "tagmanifest-sha256.txt")
+    for name in {ATTESTATION, *tags} - {left}:
+        (bundle / name).unlink()
+    missing = {f.path for f in verify(bundle).findings if f.code.endswith("_MISSING")}
+    assert missing >= {ATTESTATION, "manifest-sha256.txt"} - {left}
 
 
 def test_verify_wants_a_key_that_is_one(bundle: Path) -> None:
     """A key that cannot be read is bad input, not a finding."""
     with pytest.raises(BadInputError, match="--key: public key: got something else"):
         verify(bundle, key=b"no key")
-
-
-def test_verify_finds_nothing_vouched_in_an_empty_folder(tmp_path: Path) -> None:
-    """A folder without an attestation is a bundle with findings."""
-    assert ("ATTESTATION_MISSING", ATTESTATION) in codes(verify(tmp_path))
 
 
 def test_verification_page_lists_every_code() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -163,3 +164,36 @@ def test_script_wants_a_readable_key(bundle: Path) -> None:
     done = script(bundle, "no-such-key.pem")
     assert done.returncode == 4
     assert "no-such-key.pem: public key: cannot be read" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["\x1b[2Jwhole", "\\033[2Jwhole", "\x07whole"])
+def test_script_lets_no_name_command_the_terminal(bundle: Path, name: str) -> None:
+    """Control characters in a name are not printed, nor made from what is written for one."""
+    (bundle / "data" / name).write_text("x")
+    (bundle / "data" / f"{name}-link").symlink_to("nowhere")
+    done = script(bundle)
+    assert done.returncode == 1
+    assert len(re.findall(r"(?:FILE_UNLISTED|ODD) .*whole", done.stderr)) == 2
+    assert not set("\x1b\x07") & set(done.stderr)
+
+
+def test_script_wants_a_key_from_outside(bundle: Path, tmp_path: Path) -> None:
+    """The bundle's own key vouches for nobody, by whatever path it is named."""
+    (tmp_path / "link").symlink_to(bundle)
+    for path in (bundle / "public-key.pem", tmp_path / "link" / "public-key.pem"):
+        done = script(bundle, str(path))
+        assert done.returncode == 4
+        assert "got one inside the bundle, expected one from outside" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["absent", "file", "empty", "home"])
+def test_script_wants_a_bundle(tmp_path: Path, key: RunKey, name: str) -> None:
+    """What nobody sealed is bad input for the script too, and not a list of oddities."""
+    (tmp_path / "signer.pem").write_bytes(key.public_pem)
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "home" / ".git").mkdir(parents=True)
+    done = script(tmp_path / name, str(tmp_path / "signer.pem"))
+    assert done.returncode == 4
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stdout == ""

@@ -51,8 +51,7 @@ def test_message_that_utf8_cannot_hold_is_spelt_out() -> None:
     assert categorise(AssertionError("got \ud800"))[1] == r"got \ud800"
 
 
-def test_message_is_cut_to_a_length_and_a_table_shows_its_first_line() -> None:
-    """A megabyte of assertion does not reach the journal."""
-    assert len(categorise(AssertionError("x" * 100_000))[1]) == 4000
+def test_table_shows_the_first_line_of_a_message() -> None:
+    """The rest of a comparison is in pytest's own reports."""
     assert first_line("one\ntwo") == "one"
     assert first_line("") == ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import html
+import io
 import json
 import re
 import subprocess
@@ -19,7 +20,8 @@ from urllib.parse import unquote
 
 import pytest
 
-from evidence.journal import Journal
+from evidence.journal import Journal, read_journal
+from evidence.model import Observation, PhaseEvent, ProofEvent
 from evidence.redaction import Redactor
 from harness.environments.interface import Completed
 from harness.phases import record_phase
@@ -27,8 +29,10 @@ from harness.probes.file import FileProbe
 from harness.probes.http import HttpProbe
 from harness.probes.logs import read_log
 from harness.probes.process import ProcessProbe
-from harness.probes.recorder import Recorder
+from harness.probes.recorder import Recorder, Scope
 from harness.probes.sql import Session
+from harness.probes.tasks import TaskProbe
+from harness.proof import tell_story
 from tests.planted import KINDS, Kind
 
 Plant = Callable[["Desk", Kind], None]
@@ -52,6 +56,21 @@ class Here:
             stderr=subprocess.STDOUT,
         )
         return Completed(command=tuple(command), exit_status=done.returncode, output=done.stdout)
+
+
+class Told:
+    """A publisher that answers as it was told to, one line after the other."""
+
+    def __init__(self, *answers: Mapping[str, Any]) -> None:
+        self.stdin = io.StringIO()
+        self.stdout = io.StringIO("".join(f"{json.dumps(one)}\n" for one in answers))
+
+    def complaint(self) -> str:
+        """Say nothing."""
+        return ""
+
+    def dispose(self) -> None:
+        """Have nothing to end."""
 
 
 class Desk:
@@ -155,6 +174,27 @@ def _process(desk: Desk, kind: Kind) -> None:
     _run(desk, f"print({kind.line!r}); print([{kind.line!r}])")
 
 
+def _command(desk: Desk, kind: Kind) -> None:
+    """As words of a command: what gives a secret away may be the word before it."""
+    name = f"--{kind.column.replace('_', '-')}"
+    _run(desk, "pass", "--", *((name, kind.secret) if kind.bare else (kind.line,)))
+
+
+def _tasks(desk: Desk, kind: Kind) -> None:
+    """As an argument of a task, as what it returned, and in what a publisher refused."""
+    held = {kind.column: kind.secret, "said": kind.line} if kind.bare else {"said": kind.line}
+    error = {"type": "OperationalError", "message": kind.line}
+    probe = TaskProbe(
+        desk.recorder,
+        Told({"task_id": "1", "eager": False}, {"state": "SUCCESS", "value": held, "timed_out": 0}),
+        prefix="app.",
+    )
+    assert probe.run("app.ping", held).value == held, "the check sees it"
+    refusing = TaskProbe(desk.recorder, Told({"error": error}), prefix="app.")
+    with pytest.raises(AssertionError, match="OperationalError"):
+        refusing.publish("app.ping", [held])
+
+
 def _traceback(desk: Desk, kind: Kind) -> None:
     """As the message of an exception that nobody catches, and in the line that raised it."""
     _run(desk, f"raise RuntimeError({kind.line!r}) from ValueError([{kind.line!r}])")
@@ -191,6 +231,8 @@ CAPTURES = {
     "sql": _sql,
     "logs": _logs,
     "process": _process,
+    "command": _command,
+    "tasks": _tasks,
     "traceback": _traceback,
     "environment": _environment,
     "file": _file,
@@ -207,6 +249,79 @@ def test_secret_of_each_kind_is_in_no_capture(desk: Desk, kind: Kind, capture: s
     assert not _found(kind, written)
     first_line_only = capture == "phase" and kind.name == "private-key"
     assert first_line_only or "[redacted:" in written
+
+
+def _cut_statement(desk: Desk, text: str) -> None:
+    connection: Any = SimpleNamespace(
+        info=SimpleNamespace(dbname="app"),
+        execute=lambda *_: SimpleNamespace(description=None, rowcount=0),
+    )
+    Session(connection, desk.recorder, "app_user").query(text)
+
+
+def _cut_answer_of_a_task(desk: Desk, text: str) -> None:
+    answer = {"state": "SUCCESS", "value": text, "timed_out": False}
+    TaskProbe(desk.recorder, Told(answer), prefix="app.").result("1")
+
+
+def _cut_command(desk: Desk, text: str) -> None:
+    _run(desk, "print('password=nobodys-1')", text)
+
+
+def _cut_bytes(desk: Desk, text: str) -> None:
+    HttpProbe(desk.recorder).raw(desk.url, text.encode())
+
+
+def _cut_message(desk: Desk, text: str) -> None:
+    def fail() -> None:
+        raise AssertionError(text)
+
+    call = pytest.CallInfo.from_call(fail, when="call")
+    alive: Any = SimpleNamespace(still_answers=lambda: True)
+    record_phase(desk.recorder, alive, call, item="t.py::test")
+
+
+def _cut_story(desk: Desk, text: str) -> None:
+    def fail() -> None:
+        raise AssertionError(text)
+
+    copy: Any = SimpleNamespace()
+    fault: Any = SimpleNamespace(
+        name="f", kind="sql", prepare=lambda _: None, describe=lambda: "DROP POLICY p ON t"
+    )
+    told: dict[str, Any] = {"recorder": desk.recorder, "copy": copy, "again": False}
+    with desk.recorder.on_behalf_of(Scope(part="proof:f", item="t", criterion="RLS-01")):
+        tell_story(ProofEvent, fault, "got", fail, criterion="RLS-01", **told)
+
+
+@pytest.mark.parametrize(
+    ("capture", "limit"),
+    [
+        (_cut_statement, 120),
+        (_cut_answer_of_a_task, 120),
+        (_cut_answer_of_a_task, 20_000),
+        (_cut_command, 400),
+        (_cut_bytes, 2_000),
+        (_cut_message, 4_000),
+        (_cut_story, 4_000),
+    ],
+)
+def test_secret_is_taken_out_before_a_text_is_cut(
+    desk: Desk, capture: Callable[[Desk, str], None], limit: int
+) -> None:
+    """Half a secret has no form that gives it away: wherever a text is cut, it held none before."""
+    secret = "r4bbit-hole-9-of-the-broker"
+    dsn = f"amqp://worker:{secret}@mq.example.org:5672/prod"
+    for before in range(limit - len(dsn) - 60, limit, 7):
+        capture(desk, f"{'x' * before} {dsn}")
+    written = desk.written()
+    assert "[redacted:" in written
+    assert secret[:6] not in written
+    told = read_journal([desk.journal.path])
+    words = [one.message for one in told if isinstance(one, PhaseEvent)]
+    words += [one.baseline for one in told if isinstance(one, ProofEvent)]
+    words += [one.summary for one in told if isinstance(one, Observation)]
+    assert max(len(one) for one in words) <= 4_000, "a megabyte of words does not reach it"
 
 
 def test_secret_of_each_kind_is_in_no_report_of_pytest(desk: Desk) -> None:
@@ -241,12 +356,12 @@ def _reports(desk: Desk) -> list[Path]:
     return reports
 
 
-def _run(desk: Desk, script: str, *, env: Mapping[str, str] | None = None) -> None:
-    """Run a script that reads from a file, so that its command line holds nothing."""
+def _run(desk: Desk, script: str, *words: str, env: Mapping[str, str] | None = None) -> None:
+    """Run a script that reads from a file, so that its command line holds nothing but words."""
     path = desk.folder.parent / "script.py"
     path.write_text(script)
     probe = ProcessProbe(desk.recorder, Here())  # type: ignore[arg-type] # run is all it needs
-    probe.run([sys.executable, str(path)], env=env or {}, folder=desk.folder.parent)
+    probe.run([sys.executable, str(path), *words], env=env or {}, folder=desk.folder.parent)
     assert probe.last_redactions
 
 
