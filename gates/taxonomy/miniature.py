@@ -50,6 +50,9 @@ COMMAND = (
 
 NO_PROOFS = ("--falsify", "none")
 
+RUN_DEADLINE_S, LIMIT_S = 120.0, 300.0
+"""For one miniature run, its own PostgreSQL included, on a busy machine; and for a whole check."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Miniature:
@@ -117,7 +120,10 @@ class Bench:
             (folder / "gates" / "conftest.py").write_text(conftest, encoding="utf-8")
         searched = os.pathsep.join(map(str, (self.harness, *path)))
         done = self.machine.run(
-            [*COMMAND, *arguments], env={"PYTHONPATH": searched, **(env or {})}, folder=folder
+            [*COMMAND, *arguments],
+            env={"PYTHONPATH": searched, **(env or {})},
+            folder=folder,
+            deadline_s=RUN_DEADLINE_S,
         )
         return read_miniature(folder, exit_status=done.exit_status, output=done.output)
 

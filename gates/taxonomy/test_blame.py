@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
-from gates.taxonomy.miniature import NO_PROOFS, SOUND, Bench, Miniature
+from gates.taxonomy.miniature import LIMIT_S, NO_PROOFS, SOUND, Bench, Miniature
 from harness import criterion, falsified_by, source
 
 BROKEN_SET_UP = """
@@ -103,7 +103,7 @@ def test_not_here(commands, sut):
 """
 
 
-@criterion("TAX-01")
+@criterion("TAX-01", limit_s=LIMIT_S)
 @falsified_by(
     source(
         "blame-the-system-for-a-set-up",
@@ -137,7 +137,7 @@ def test_broken_set_up_is_an_error_and_a_broken_claim_a_fail(bench: Bench) -> No
     assert ran.exit_status == 103, f"exit status: got {ran.exit_status}, expected 103"
 
 
-@criterion("TAX-02")
+@criterion("TAX-02", limit_s=LIMIT_S)
 @falsified_by(
     source(
         "forget-whose-error-it-was",
@@ -188,7 +188,7 @@ def _assert_environment(ran: Miniature, what: str, said: str, to_do: str) -> Non
     assert ran.exit_status == 102, f"{what}: exit status got {ran.exit_status}, expected 102"
 
 
-@criterion("TAX-03")
+@criterion("TAX-03", limit_s=LIMIT_S)
 @falsified_by(
     source(
         "wait-as-long-as-it-takes-here",
@@ -240,7 +240,7 @@ def _held_back(folder: Path, module: str, seconds: float) -> str:
     return str(path)
 
 
-@criterion("TAX-04")
+@criterion("TAX-04", limit_s=LIMIT_S)
 @falsified_by(
     # It happened in public: no result was counted as a pass (keptn#2277).
     source(

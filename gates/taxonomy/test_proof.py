@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gates.taxonomy.miniature import Bench
+from gates.taxonomy.miniature import LIMIT_S, Bench
 from harness import criterion, falsified_by, source
 
 PROOFS = """
@@ -69,7 +69,7 @@ WANTED = (
 """Criterion and falsifier, what its proof must come to, and what is said of it."""
 
 
-@criterion("TAX-05")
+@criterion("TAX-05", limit_s=LIMIT_S)
 @falsified_by(
     # It happened in public: an action that was denied still "completed" (chaostoolkit-lib#95).
     source(

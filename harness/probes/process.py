@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import shlex
+import signal
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from evidence.model import Redaction
 from evidence.redaction import Redacted
 from harness.environments.interface import Completed, Launcher
+from harness.errors import NotReadyError
 from harness.probes.recorder import Recorder, encodable
 
 DEADLINE_S = 60.0
+KILLED = -signal.SIGKILL
 
 
 class ProcessProbe:
@@ -37,9 +41,14 @@ class ProcessProbe:
             command: its words; no shell reads them.
             env: its environment, beside the few variables that every process gets.
             folder: its working folder.
-            deadline_s: past it the command is killed and the status is -9.
+            deadline_s: past it the command is killed.
+
+        Raises:
+            NotReadyError: it was killed at the deadline: that says as much of the machine as of the
+                command, so it is no answer to judge.
 
         """
+        began = time.monotonic()
         done = self._launcher.run(command, env=env, folder=folder, deadline_s=deadline_s)
         line = self._recorder.redactor.redact(encodable(shlex.join(command)))
         shown = line.text if len(line.text) < 400 else line.text[:400] + " ..."
@@ -55,6 +64,11 @@ class ProcessProbe:
             taken=line.redactions,
         )
         self.last_redactions = observation.redactions
+        if done.exit_status == KILLED and time.monotonic() - began >= deadline_s:
+            raise NotReadyError(
+                f"command {shown}: got no end within {deadline_s:g} s, expected one; its capture "
+                "has what it printed until then, and a busy machine may need more time"
+            )
         return done
 
 
