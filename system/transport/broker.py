@@ -20,6 +20,7 @@ import json
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
 from queue import Empty
 from typing import Any
 
@@ -292,11 +293,11 @@ class Transport(virtual.Transport):
 
     def put(self, queue: str, message: Mapping[str, Any]) -> None:
         """Store a message; one with a time in the future waits for it in the table."""
-        values = {
-            "name": queue,
-            "payload": dumps(message),
-            "eta": (message.get("headers") or {}).get("eta"),
-        }
+        eta = _time_of(message.get("headers"))
+        # A worker holds for a moment what the next heartbeat would release too late.
+        soon = datetime.now(UTC) + timedelta(seconds=self.options.heartbeat)
+        waits = eta is not None and eta > soon
+        values = {"name": queue, "payload": dumps(message), "eta": eta if waits else None}
         if not self.count(statements.PUT, **values):
             self.execute(statements.DECLARE, name=queue)
             self.count(statements.PUT, **values)
@@ -504,6 +505,15 @@ class Transport(virtual.Transport):
     def _drop_own(self) -> None:
         if self._session is not None:
             self.execute(statements.DROP_OWN, me=self._session.key)
+
+
+def _time_of(headers: Any) -> datetime | None:
+    """Return the time before which a message is not to be run; None where it names none."""
+    try:
+        eta = datetime.fromisoformat(headers["eta"])
+    except (KeyError, TypeError, ValueError):
+        return None
+    return eta if eta.tzinfo else eta.replace(tzinfo=UTC)
 
 
 def _read(text: str) -> dict[str, Any] | None:
