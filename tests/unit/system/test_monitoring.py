@@ -160,7 +160,8 @@ def test_client_that_trickles_is_cut_off(
     server: Server, connect: Callable[..., socket.socket]
 ) -> None:
     """A byte now and then wins no time: the whole request has one deadline."""
-    client, began = connect(b"GET /page HTTP/1.1\r\n"), time.monotonic()
+    began = time.monotonic()
+    client = connect(b"GET /page HTTP/1.1\r\n")
     client.settimeout(0.05)
     answer = b""
     while not answer and time.monotonic() - began < 10:
