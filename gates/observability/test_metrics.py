@@ -12,7 +12,6 @@ from gates.observability.scrape import (
     DURATION,
     FAILURE,
     SUCCESS,
-    TIMED,
     TYPES,
     Counts,
     bucket_above,
