@@ -80,7 +80,7 @@ def search(files: Iterable[Path], canaries: Iterable[Canary]) -> None:
     """Search files for canaries.
 
     Args:
-        files: of any content, each small enough for memory.
+        files: of any content, each small enough for memory; none is read without a canary.
         canaries: what must be in none of them.
 
     Raises:
@@ -88,6 +88,8 @@ def search(files: Iterable[Path], canaries: Iterable[Canary]) -> None:
 
     """
     cores = [canary.core.encode() for canary in canaries]
+    if not cores:
+        return
     for path in files:
         for how, text in _views(path.read_bytes()):
             if any(core in text for core in cores):

@@ -59,6 +59,14 @@ def test_search_finds_what_is_encoded_as_a_part_of_more(canary: Canary, tmp_path
             search([path], [canary])
 
 
+def test_search_without_a_canary_reads_nothing(tmp_path: Path) -> None:
+    """Where nothing was let out no file is opened: this one could not be."""
+    absent = tmp_path / "absent"
+    search([absent], [])
+    with pytest.raises(FileNotFoundError):
+        search([absent], [Canary.make()])
+
+
 def test_search_finds_nothing_where_nothing_is(canary: Canary, tmp_path: Path) -> None:
     """Digests, base64 and percent signs of others are no canary."""
     path = tmp_path / "capture.txt"
