@@ -17,7 +17,7 @@ class EnvironmentProblemError(HarnessError):
 
 
 class NotReadyError(HarnessError):
-    """A process of the system did not become ready before the deadline."""
+    """A process did not become ready, or a command did not end, before the deadline."""
 
 
 class InconclusiveError(HarnessError):
