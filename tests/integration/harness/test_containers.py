@@ -26,7 +26,7 @@ from harness.environments.containers import Containers
 from harness.environments.engine import DEFAULT_HOST, LOCAL, RUN_LABEL, Engine, find_engine
 from harness.environments.image import build_arguments, inputs_digest, read_context, system_image
 from harness.environments.interface import CanCut, CanKillChild, CanRestart, require
-from harness.errors import EnvironmentProblemError, HarnessError
+from harness.errors import EnvironmentProblemError, HarnessError, NotReadyError
 from harness.files import copy_project
 from harness.leftovers import ENGINE_MARK, remove
 from harness.probes.recorder import Recorder
@@ -37,6 +37,11 @@ from harness.wait import wait_until
 ROOT = Path(__file__).parents[3]
 POSTGRES = "postgres:15-bookworm"
 NOBODY = "unix:///nowhere/engine.sock"
+COMMANDS = """
+import glob, pathlib
+for path in glob.glob("/proc/[0-9]*/cmdline"):
+    print(pathlib.Path(path).read_bytes())
+"""
 
 
 def engine_or_skip() -> None:
@@ -193,11 +198,14 @@ def test_worker_on_the_port_of_another_is_refused_it(inside: Stack) -> None:
         assert "9540" in "\n".join(other.log().lines)
 
 
-def test_command_past_its_deadline_is_killed(inside: Stack) -> None:
-    """Its status is then -9; one that ends in time has its own, and its output in order."""
+def test_command_past_its_deadline_is_killed_and_not_judged(inside: Stack) -> None:
+    """It is not ready, which is no answer; one that ends in time keeps its status and output."""
     slow = [sys.executable, "-c", "import threading; threading.Event().wait(60)"]
-    ended = inside.process.run(slow, env={}, folder=inside.sut.folder, deadline_s=0.5)
-    assert ended.exit_status == -9
+    with pytest.raises(NotReadyError, match=r"got no end within 0\.5 s, expected one"):
+        inside.process.run(slow, env={}, folder=inside.sut.folder, deadline_s=0.5)
+    listed = inside.process.run([sys.executable, "-c", COMMANDS], env={}, folder=inside.sut.folder)
+    assert "cmdline" in listed.output, "the listing does not see even itself"
+    assert "wait(60)" not in listed.output
     code = "import os; os.write(1, b'a'); os.write(2, b'b'); os.write(1, b'c'); os._exit(3)"
     ended = inside.process.run([sys.executable, "-c", code], env={}, folder=inside.sut.folder)
     assert (ended.exit_status, ended.output) == (3, "abc")
