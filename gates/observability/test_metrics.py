@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from gates.holding import sessions_waiting_for, table_held, wait_for_a_session
 from gates.observability.scrape import (
@@ -15,10 +13,10 @@ from gates.observability.scrape import (
     TYPES,
     Counts,
     bucket_above,
+    counting_worker,
     expect_rises,
     rises_for,
     scrape,
-    scrape_at_rest,
 )
 from harness import criterion, falsified_by, source
 from harness.fixtures import Ids
@@ -71,9 +69,7 @@ METRICS = "system/metrics.py"
 )
 def test_metrics_rise_by_exactly_the_tasks_that_ran(own_stack: Stack, sut: Sut, ids: Ids) -> None:
     """Four typed families, no count of which rises by another number than that of the tasks."""
-    with own_stack.running_worker(pool=POOL_SOLO) as worker:
-        own_stack.wait_ready(worker)
-        before = scrape_at_rest(own_stack, worker)
+    with counting_worker(own_stack, pool=POOL_SOLO) as (worker, before):
         assert before.status == 200, f"metrics: got status {before.status}, expected 200"
         assert before.content_type.startswith("text/plain"), (
             f"content type of the metrics: got {before.content_type}, expected text/plain"
@@ -119,9 +115,7 @@ def test_metrics_rise_by_exactly_the_tasks_that_ran(own_stack: Stack, sut: Sut, 
 def test_failure_counts_as_a_failure_only(own_stack: Stack, sut: Sut) -> None:
     """A task that failed raises started, failure and duration by one, and success by nothing."""
     ping = sut.ping
-    with own_stack.running_worker(pool=POOL_SOLO) as worker:
-        own_stack.wait_ready(worker)
-        before = scrape_at_rest(own_stack, worker)
+    with counting_worker(own_stack, pool=POOL_SOLO) as (worker, before):
         failed = own_stack.tasks.run(ping.task, {**ping.arguments, **ping.fail})
         assert failed.state == "FAILURE", (
             f"ping that is to fail: got {failed.state}, expected FAILURE"
@@ -208,13 +202,13 @@ def test_failure_counts_as_a_failure_only(own_stack: Stack, sut: Sut) -> None:
 )
 def test_totals_are_those_of_the_whole_worker(own_stack: Stack, sut: Sut, ids: Ids) -> None:
     """They add up over children and outlive them, and in a pool without children count as well."""
-    with worker_of(own_stack, POOL_PREFORK) as (worker, before):
-        expect_totals_that_outlive_children(own_stack, worker, before)
-    with worker_of(own_stack, POOL_SOLO) as (worker, before):
+    with counting_worker(own_stack, pool=POOL_PREFORK, concurrency=CHILDREN) as (worker, before):
+        expect_totals_that_outlive_children(own_stack, worker, before.counts)
+    with counting_worker(own_stack, pool=POOL_SOLO, concurrency=CHILDREN) as (worker, before):
         ran = len(pids_of_pings(own_stack))
         expected = rises_for(succeeded={sut.ping.task: ran}, failed={})
-        expect_rises(own_stack, worker, before, expected, "in a solo pool")
-    with worker_of(own_stack, POOL_THREADS) as (worker, before):
+        expect_rises(own_stack, worker, before.counts, expected, "in a solo pool")
+    with counting_worker(own_stack, pool=POOL_THREADS, concurrency=CHILDREN) as (worker, before):
         with table_held(own_stack, SCANNED):
             tenant = {sut.tenancy.key: ids.uuid()}
             scans = [own_stack.tasks.publish(SCAN, (), tenant) for _ in range(CHILDREN)]
@@ -228,15 +222,7 @@ def test_totals_are_those_of_the_whole_worker(own_stack: Stack, sut: Sut, ids: I
         assert states == ["SUCCESS"] * CHILDREN, f"scans: got {states}, expected SUCCESS of each"
         ran = len(pids_of_pings(own_stack))
         expected = rises_for(succeeded={sut.ping.task: ran, SCAN: CHILDREN}, failed={})
-        expect_rises(own_stack, worker, before, expected, "in a pool of threads")
-
-
-@contextmanager
-def worker_of(stack: Stack, pool: str) -> Iterator[tuple[Worker, Counts]]:
-    """Run a worker with a pool of two, and give it with what it counted before it was used."""
-    with stack.running_worker(pool=pool, concurrency=CHILDREN) as worker:
-        stack.wait_ready(worker)
-        yield worker, scrape_at_rest(stack, worker).counts
+        expect_rises(own_stack, worker, before.counts, expected, "in a pool of threads")
 
 
 def expect_totals_that_outlive_children(stack: Stack, worker: Worker, before: Counts) -> None:
