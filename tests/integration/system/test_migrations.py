@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from .support import PROVISION, ROOT, Database, clean_environment
+from tests.postgres import PROVISION
+
+from .support import ROOT, Database, clean_environment
 
 CELERY_TABLES = ["celery_tasksetmeta", "celery_taskmeta", "kombu_message", "kombu_queue"]
 RIGHTS = ["DELETE", "INSERT", "SELECT", "UPDATE"]

@@ -17,16 +17,15 @@ import pytest
 from kombu import Connection, Exchange, Queue
 
 from system import transport
+from tests.postgres import ACCOUNT, free_port
 
 from .support import (
-    ACCOUNT,
     ROOT,
     Client,
     Database,
     StartWorker,
     Worker,
     clean_environment,
-    free_port,
     make_client,
     wait_for,
 )
