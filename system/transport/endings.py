@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, ClassVar, Protocol
 
+import structlog
 from celery import states
 from celery.backends.database import DatabaseBackend
 from celery.exceptions import BackendStoreError, TaskRevokedError
@@ -24,6 +25,9 @@ from system import database, settings
 
 EXPIRED = "expired"
 """Why Celery revokes a task whose time was over; what a person revoked has another reason."""
+
+
+log = structlog.get_logger("system.transport")
 
 
 class Ending(Protocol):
@@ -86,14 +90,24 @@ class TellingBackend(DatabaseBackend):
         call_errbacks: bool = True,
         state: str = states.FAILURE,
     ) -> None:
-        """Mark a task as failed, and have the observer's part written with it."""
+        """Mark a task as failed, and have the observer's part written with it.
+
+        Where the result cannot be stored that is logged and not raised: the observer keeps its part
+        elsewhere then, and Celery, which would take the error for the task's own, goes on to tell
+        its signals of the failure.
+        """
         ending = None
         if self.observer:
             ending = self.observer.of_failure(self.app, task_id, exc, traceback, request)
         with _beside(ending):
-            super().mark_as_failure(
-                task_id, exc, traceback, request, store_result, call_errbacks, state
-            )
+            try:
+                super().mark_as_failure(
+                    task_id, exc, traceback, request, store_result, call_errbacks, state
+                )
+            except BackendStoreError:
+                if ending is None:
+                    raise
+                log.error("result not stored", task_id=task_id)  # noqa: TRY400 (Celery gave it)
 
     def mark_as_revoked(
         self,
