@@ -292,9 +292,9 @@ class LocalLauncher:
         folder: Path,
         beside: Process | None = None,  # noqa: ARG002 (on one machine all share the ports)
     ) -> Process:
-        """Start a process that goes on, with a place for temporary files that ends with the run."""
+        """Start a process that goes on; its temporary files and its state end with the run."""
         # A killed process leaves them behind. Commands keep the machine's own: some start servers.
-        own = {"TMPDIR": str(self._folder), **env}
+        own = {"TMPDIR": str(self._folder), "XDG_STATE_HOME": str(self._folder), **env}
         return self._begin(name, command, env=own, folder=folder)
 
     def _begin(
