@@ -3,6 +3,9 @@
 Each letter is written before Celery takes its message off the queue: a worker that dies in between
 is handed the message again, and finds the letter there. Celery has a signal for some of these, but
 sends it afterwards, without the task's id, and none for a body that cannot be decoded.
+
+What comes again although its task has ended, because a worker died between the end and the
+acknowledgement, is taken off the queue and not run: a failure keeps its letter, a success is one.
 """
 
 from __future__ import annotations
@@ -11,13 +14,17 @@ import hashlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import structlog
+from celery import states
 from celery.app.task import Context
 from celery.exceptions import InvalidTaskError, NotRegistered
 from celery.worker import consumer as stock
 
 from system import identity
 from system.dead_letters import capture
-from system.dead_letters.letter import DeadLetter, describe
+from system.dead_letters.letter import DeadLetter, class_name, describe
+
+log = structlog.get_logger("system.dead_letters")
 
 
 class Consumer(stock.Consumer):
@@ -45,15 +52,36 @@ class Consumer(stock.Consumer):
         super().on_invalid_task(body, message, exc)
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], Any]:
-        """Return what handles a message, after its correlation id was put out of Celery's way."""
+        """Return what handles a message: its correlation id is put out of Celery's way first.
+
+        A message that comes again after its task has ended (its worker died in between) is done.
+        """
         handle: Callable[[Any], Any] = super().create_task_handler(*args, **kwargs)
 
         def on_task_received(message: Any) -> Any:
             if isinstance(message.headers, dict):
                 identity.carry(message.headers)
+                if has_ended(self.app, message):
+                    log.info("task had ended already", task_id=message.headers.get("id"))
+                    return message.ack_log_error(log, self.connection_errors)
             return handle(message)
 
         return on_task_received
+
+
+def has_ended(app: Any, message: Any) -> bool:
+    """Say whether a message that was handed out before is of a task whose end is stored.
+
+    Where that cannot be asked it counts as not ended: better run twice than never.
+    """
+    if not (message.delivery_info or {}).get("redelivered"):
+        return False
+    try:
+        state = app.backend.get_task_meta(message.headers["id"], cache=False)["status"]
+    except Exception as error:  # noqa: BLE001 (whatever keeps a backend from answering)
+        log.warning("end of a task not looked up", error=class_name(error))
+        return False
+    return state in states.READY_STATES
 
 
 def keep_message(app: Any, message: Any, error: Exception) -> None:

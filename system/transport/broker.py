@@ -322,7 +322,7 @@ class Transport(virtual.Transport):
                 continue
             envelope["properties"]["delivery_tag"] = str(number)
             if deliveries > 1:
-                envelope["redelivered"] = True
+                envelope["properties"]["delivery_info"]["redelivered"] = True
             readable.append((queue, envelope))
         return readable
 
@@ -520,7 +520,7 @@ def _read(text: str) -> dict[str, Any] | None:
     """Return a stored payload as kombu's envelope; None where it is none."""
     try:
         envelope = loads(text)
-        envelope["properties"]["delivery_info"]
+        readable = isinstance(envelope["properties"]["delivery_info"], dict)
     except (ValueError, TypeError, KeyError):
         return None
-    return envelope if isinstance(envelope, dict) else None
+    return envelope if readable and isinstance(envelope, dict) else None

@@ -108,6 +108,24 @@ def test_message_is_deleted_when_its_task_has_ended(
     assert wait_for(lambda: messages(database) == [])
 
 
+def test_message_that_comes_again_after_its_task_has_ended_is_done(
+    database: Database, start_worker: StartWorker, client: Client
+) -> None:
+    """One that was handed out before runs no more once its end is stored; a new one does."""
+    task_id = client.publish(PING, {})
+    put = (
+        "INSERT INTO kombu_message (payload, queue_id, deliveries) VALUES (%s, %s, %s) RETURNING id"
+    )
+    payload, queue_id = database.rows("SELECT payload, queue_id FROM kombu_message")[0]
+    worker = start_worker(database, "--pool", "solo")
+    assert client.wait(task_id)["status"] == "ok"
+    for deliveries, runs in ((1, 1), (0, 2)):
+        database.rows(put, payload, queue_id, deliveries)
+        assert wait_for(lambda: messages(database) == [])
+        assert worker.total("celery_task_started_total", PING) == runs
+    worker.wait_for_line("task had ended already", task_id=task_id)
+
+
 @pytest.mark.parametrize("pool", ["solo", "prefork", "threads"])
 def test_messages_of_a_killed_worker_are_run_by_another(
     database: Database, start_worker: StartWorker, client: Client, pool: str
