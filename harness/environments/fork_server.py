@@ -16,6 +16,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,7 @@ class ForkServer:
         self._complaint = folder / "fork-server.err"
         self._server: subprocess.Popen[bytes] | None = None
         self._line: socket.socket | None = None
+        self._turn = threading.Lock()
 
     def __call__(
         self,
@@ -97,12 +99,14 @@ class ForkServer:
             self._line = self._server = None
 
     def _ask(self, asked: Mapping[str, Any], streams: Sequence[int]) -> dict[str, Any]:
-        line = self._line or self._start()
-        try:
-            socket.send_fds(line, [json.dumps(asked).encode()], streams)
-            message = line.recv(LARGEST)
-        except OSError as error:
-            message = str(error).encode()
+        # From any thread: a question and its answer belong together.
+        with self._turn:
+            line = self._line or self._start()
+            try:
+                socket.send_fds(line, [json.dumps(asked).encode()], streams)
+                message = line.recv(LARGEST)
+            except OSError as error:
+                message = str(error).encode()
         if not message.startswith(b"{"):
             said = self._complaint.read_text(errors="replace").strip().splitlines() or ["nothing"]
             raise HarnessError(
