@@ -26,6 +26,7 @@ from typing import Any
 
 import psycopg2
 import structlog
+from amqp.protocol import queue_declare_ok_t
 from kombu.transport import virtual
 from kombu.utils.json import dumps, loads
 from sqlalchemy import Engine
@@ -93,6 +94,13 @@ class Channel(virtual.Channel):
         """Queues that belong to this process."""
 
     # Queues
+
+    def queue_declare(self, queue: Any = None, passive: bool = False, **kwargs: Any) -> Any:
+        """Declare a queue; its messages are counted for who asks passively, and is told them."""
+        if passive or not queue:
+            return super().queue_declare(queue, passive, **kwargs)
+        self._new_queue(queue, **kwargs)
+        return queue_declare_ok_t(queue, 0, 0)
 
     def _new_queue(
         self, queue: str, *, auto_delete: bool = False, exclusive: bool = False, **_: Any

@@ -195,15 +195,16 @@ FUNCTIONS = (
 )
 OF_OPERATORS = FUNCTIONS[:2]
 
-# An operator replays by publishing: what a publisher needs of the broker, and no more. It counts a
-# queue's messages while it declares it, and so reads them: an operator sees what waits.
+# An operator replays by publishing: what a publisher needs of the broker, and no more. What waits
+# there is not theirs to read.
 _PUBLISH = """
-GRANT SELECT, INSERT ON kombu_queue, kombu_message TO app_rw;
-GRANT USAGE ON SEQUENCE queue_id_sequence, message_id_sequence TO app_rw;
+GRANT SELECT ON kombu_queue TO app_rw;
+GRANT INSERT ON kombu_message TO app_rw;
+GRANT USAGE ON SEQUENCE message_id_sequence TO app_rw;
 """
 _PUBLISH_NO_MORE = """
 REVOKE ALL ON kombu_queue, kombu_message FROM app_rw;
-REVOKE ALL ON SEQUENCE queue_id_sequence, message_id_sequence FROM app_rw;
+REVOKE ALL ON SEQUENCE message_id_sequence FROM app_rw;
 """
 
 

@@ -15,7 +15,7 @@ from .support import ROOT, Database, clean_environment
 
 CELERY_TABLES = ["celery_tasksetmeta", "celery_taskmeta", "kombu_message", "kombu_queue"]
 RIGHTS = ["DELETE", "INSERT", "SELECT", "UPDATE"]
-PUBLISHING = dict.fromkeys(("kombu_queue", "kombu_message"), ("INSERT", "SELECT"))
+PUBLISHING = {"kombu_queue": ("SELECT",), "kombu_message": ("INSERT",)}
 LETTER = """
     INSERT INTO {table} (task_id, task_name, tenant_id, exception_class)
     VALUES ('t-1', 'n', '7c8f3b0a-62a1-4a3e-9d56-0f4b6c1f2d3e', 'E')
