@@ -231,6 +231,10 @@ class Environment(Protocol):
         """Starts commands on the machine that the harness itself runs on."""
 
     @property
+    def warm_machine(self) -> Launcher:
+        """Starts the same for proofs, which may be forked where that is quicker."""
+
+    @property
     def files(self) -> Path:
         """A folder whose content the system's processes see under the same path, read-only."""
 

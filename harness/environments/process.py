@@ -240,14 +240,22 @@ class PipedProcess:
                 stream.close()
 
 
+PYTEST_NEEDS = (
+    *("asyncio", "cryptography.hazmat.primitives.serialization.ssh", "httpx", "jinja2", "psutil"),
+    *("psycopg", "pydantic", "pytest", "rich.table"),
+)
+"""What a pytest with the harness imports of others' packages. Not pytest's plugins: it reads these
+itself, to rewrite their assertions."""
+
+
 class LocalLauncher:
     """Starts the system's commands as children of this process.
 
     Args:
         folder: where the processes' output is kept.
         label: variables by which everything that is started here is known.
-        warm: packages of the system; where any is named, processes that only need them imported
-            are forked, see `fork_server`.
+        warm: packages; where any is named, processes that only need them imported are forked, see
+            `fork_server`.
         prefix: of the names of files, where several launchers share the folder.
 
     """
@@ -264,6 +272,7 @@ class LocalLauncher:
         self._label = label
         self._prefix = prefix
         self._numbers = count()
+        self._warm = tuple(warm)
         self._forks: ForkServer | None = None
         if warm:
             self._forks = ForkServer(warm, env={**base_environment(), **label}, folder=folder)
@@ -344,6 +353,6 @@ class LocalLauncher:
         """Return how a command is started, and its whole environment."""
         whole = {**base_environment(), **self._label, **env}
         forks = self._forks
-        if forks is None or not may_fork(command, env):
+        if forks is None or not may_fork(command, env, self._warm):
             return start_cold, whole
         return forks, whole
