@@ -147,11 +147,13 @@ class CanKillChild(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Completed:
-    """A command that came to its end."""
+    """A command that came to its end, or was killed at its deadline."""
 
     command: tuple[str, ...]
     exit_status: int
     output: str
+    out_of_time: bool = False
+    """Whether it was killed at its deadline; its status is then -9."""
 
 
 class Launcher(Protocol):
@@ -160,7 +162,7 @@ class Launcher(Protocol):
     def run(
         self, command: Sequence[str], *, env: Mapping[str, str], folder: Path, deadline_s: float
     ) -> Completed:
-        """Run a command to its end; past the deadline it is killed and its status is -9."""
+        """Run a command to its end; past the deadline it is killed, and that is told."""
 
     def start(
         self,

@@ -281,16 +281,23 @@ class LocalLauncher:
     def run(
         self, command: Sequence[str], *, env: Mapping[str, str], folder: Path, deadline_s: float
     ) -> Completed:
-        """Run a command to its end; past the deadline it is killed and its status is -9."""
+        """Run a command to its end; past the deadline it is killed, and that is told."""
         child = self._begin("command", command, env=env, folder=folder)
+        out_of_time = False
         try:
             child.wait(deadline_s)
         except subprocess.TimeoutExpired:
+            out_of_time = True
             child.dispose()
         status = child.exit_status
         assert status is not None
         self._started.remove(child)
-        return Completed(command=tuple(command), exit_status=status, output=child.output())
+        return Completed(
+            command=tuple(command),
+            exit_status=status,
+            output=child.output(),
+            out_of_time=out_of_time,
+        )
 
     def start(
         self,

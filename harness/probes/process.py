@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import signal
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,7 +13,6 @@ from harness.errors import NotReadyError
 from harness.probes.recorder import Recorder, encodable
 
 DEADLINE_S = 60.0
-KILLED = -signal.SIGKILL
 
 
 class ProcessProbe:
@@ -48,7 +45,6 @@ class ProcessProbe:
                 command, so it is no answer to judge.
 
         """
-        began = time.monotonic()
         done = self._launcher.run(command, env=env, folder=folder, deadline_s=deadline_s)
         line = self._recorder.redactor.redact(encodable(shlex.join(command)))
         shown = line.text if len(line.text) < 400 else line.text[:400] + " ..."
@@ -64,7 +60,7 @@ class ProcessProbe:
             taken=line.redactions,
         )
         self.last_redactions = observation.redactions
-        if done.exit_status == KILLED and time.monotonic() - began >= deadline_s:
+        if done.out_of_time:
             raise NotReadyError(
                 f"command {shown}: got no end within {deadline_s:g} s, expected one; its capture "
                 "has what it printed until then, and a busy machine may need more time"
