@@ -45,8 +45,9 @@ def make_app(environment: dict[str, str]) -> Celery:
     try:
         connections = settings.connections_from(environment)
         eager = settings.eager_from(environment)
+        broker_options = settings.broker_options_from(environment)
     except ConfigurationError:
-        connections, eager = None, False
+        connections, eager, broker_options = None, False, {}
     broker_url = connections.broker_url if connections else unconfigured.URL
     result_backend = connections.result_backend if connections else unconfigured.URL
     # As read and write URL, and as backend_cls: only these outrank the raw CELERY_* variables,
@@ -59,6 +60,7 @@ def make_app(environment: dict[str, str]) -> Celery:
     )
     made.backend_cls = result_backend
     made.conf.update(_configuration(eager=eager))
+    made.conf.broker_transport_options = broker_options
     return made
 
 

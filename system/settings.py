@@ -151,6 +151,20 @@ def connections_from(environment: Mapping[str, str]) -> Connections:
     )
 
 
+def broker_options_from(environment: Mapping[str, str]) -> dict[str, int]:
+    """Return what the environment says of the transport's options.
+
+    Args:
+        environment: `SYSTEM_BROKER_MAX_DELIVERIES` (the transport's own default).
+
+    Raises:
+        ConfigurationError: it is no number, or out of its range.
+
+    """
+    name = "SYSTEM_BROKER_MAX_DELIVERIES"
+    return {"max_deliveries": _whole(environment, name, 0)} if environment.get(name) else {}
+
+
 def monitoring_from(environment: Mapping[str, str]) -> Monitoring:
     """Return where and how to serve the endpoints.
 

@@ -65,6 +65,7 @@ def _run(arguments: list[str], output: logs.Output) -> int:
     monitoring = settings.monitoring_from(os.environ)  # 2
     connections = settings.connections_from(os.environ)
     settings.eager_from(os.environ)
+    settings.broker_options_from(os.environ)
     logs.hide(connections.passwords())
     from system.app import app  # (after the settings: it is built from them)
 

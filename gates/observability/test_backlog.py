@@ -71,14 +71,14 @@ def test_pending_letters_and_their_age_are_told(own_stack: Stack, sut: Sut, ids:
             deadline_s=TOLD_WITHIN_S,
             interval_s=0.2,
         )
-    pending, age_s = told.get(PENDING), told.get(AGE_S)
+    pending, oldest_s = told.get(PENDING), told.get(AGE_S)
     shown = None if pending is None else int(pending)
     assert shown == expected, (
         f"pending dead letters that a worker tells of: got {shown}, expected {expected} as the "
         "table has them"
     )
-    assert OLD_S <= (age_s or 0) <= OLD_S + SLACK_S, (
-        f"age of the oldest pending dead letter: got {age_s} s, expected {OLD_S} and a little"
+    assert OLD_S <= (oldest_s or 0) <= OLD_S + SLACK_S, (
+        f"age of the oldest pending dead letter: got {oldest_s} s, expected {OLD_S} and a little"
     )
 
 

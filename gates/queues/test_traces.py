@@ -5,8 +5,12 @@ from __future__ import annotations
 from harness import criterion, falsified_by, source
 from harness.stack import POOL_SOLO, Stack
 from harness.sut import Sut
+from harness.wait import wait_until
 
 ASK = ("{python}", "-m", "celery", "--app")
+MAILBOX_DEADLINE_S = 20.0
+REAPED_DEADLINE_S = 16.0
+"""A worker of the reference system looks for queues of the dead every ten seconds."""
 
 
 @criterion("QUE-05")
@@ -19,15 +23,34 @@ ASK = ("{python}", "-m", "celery", "--app")
     ),
     expect="queues after a worker and whoever asked it have ended: got",
 )
+@falsified_by(
+    source(
+        "the-dead-not-reaped",
+        "system/transport/session.py",
+        function="Session._reap",
+        body="return None",
+    ),
+    expect="queues of a worker beside which another was killed: got",
+)
 def test_ended_processes_leave_no_queue(own_stack: Stack, sut: Sut) -> None:
-    """A worker has a mailbox while it lives; once it and its callers ended the four are left."""
-    stack = own_stack
-    with stack.running_worker(pool=POOL_SOLO) as worker:
+    """A worker has a mailbox while it lives; killed or ended, it and its callers leave the four."""
+    stack, four = own_stack, sorted(sut.queues)
+    with stack.running_worker(pool=POOL_SOLO, name="survivor") as worker:
         stack.wait_ready(worker)
         there = _queues(stack)
-        assert set(there) > set(sut.queues), (
+        assert set(there) > set(four), (
             f"premise: queues while a worker lives: got {there}, expected its mailbox too"
         )
+        with stack.running_worker(pool=POOL_SOLO, name="victim") as victim:
+            more = wait_until(
+                lambda: _queues(stack),
+                lambda seen: set(seen) > set(there),
+                deadline_s=MAILBOX_DEADLINE_S,
+            )
+            assert set(more) > set(there), (
+                f"premise: queues of two workers: got {more}, expected one more than {there}"
+            )
+            victim.kill()
         asked = stack.process.run(
             [*sut.fill(list(ASK)), sut.celery.app, "inspect", "ping"],
             env=stack.worker_environment(),
@@ -36,12 +59,17 @@ def test_ended_processes_leave_no_queue(own_stack: Stack, sut: Sut) -> None:
         assert asked.exit_status == 0, (
             f"premise: celery inspect ping: got exit {asked.exit_status}, expected 0"
         )
+        beside = wait_until(
+            lambda: _queues(stack), lambda seen: seen == there, deadline_s=REAPED_DEADLINE_S
+        )
+        assert beside == there, (
+            f"queues of a worker beside which another was killed: got {beside}, expected {there}"
+        )
         status = worker.stop()
         assert status == 0, f"worker that was told to stop: got exit {status}, expected 0"
     left = _queues(stack)
-    assert left == sorted(sut.queues), (
-        f"queues after a worker and whoever asked it have ended: got {left}, "
-        f"expected {sorted(sut.queues)}"
+    assert left == four, (
+        f"queues after a worker and whoever asked it have ended: got {left}, expected {four}"
     )
 
 

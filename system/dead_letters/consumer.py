@@ -30,6 +30,8 @@ log = structlog.get_logger("system.dead_letters")
 class Consumer(stock.Consumer):
     """Celery's consumer; what it refuses leaves a letter first."""
 
+    connection_errors: Any
+
     def on_decode_error(self, message: Any, exc: Exception) -> None:
         """Keep a message whose body cannot be read."""
         keep_message(self.app, message, exc)

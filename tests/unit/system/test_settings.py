@@ -216,6 +216,24 @@ def test_bad_deadline_is_refused(deadline: str) -> None:
         settings.monitoring_from({"SYSTEM_HEALTH_DEADLINE_S": deadline})
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"), [(None, {}), ("", {}), ("2", {"max_deliveries": 2})]
+)
+def test_deliveries_are_the_transports_own_unless_said(
+    given: str | None, expected: dict[str, int]
+) -> None:
+    """Only a number that somebody set is handed to the transport."""
+    environment = {} if given is None else {"SYSTEM_BROKER_MAX_DELIVERIES": given}
+    assert settings.broker_options_from(environment) == expected
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "two", "1.5"])
+def test_bad_number_of_deliveries_is_refused(number: str) -> None:
+    """A number of deliveries is whole and above zero."""
+    with pytest.raises(ConfigurationError, match="SYSTEM_BROKER_MAX_DELIVERIES: got"):
+        settings.broker_options_from({"SYSTEM_BROKER_MAX_DELIVERIES": number})
+
+
 def test_dead_letters_have_defaults() -> None:
     """With a home alone, letters that must wait do so in the user's state; nothing is sealed."""
     made = settings.dead_letters_from({"HOME": "/home/ann"})
