@@ -20,16 +20,17 @@ from harness.wait import wait_until
 SCAN, SCANNED = "app.tasks.maintenance.scan_for_pii_contamination", "attribution_events"
 UNKNOWN = "app.tasks.housekeeping.no_such_task"
 
-TIME_LIMIT_S = 1
+TIME_LIMIT_S, OVER_S = 1, -1
 WITHIN_S = 25.0
 """A pool misses a child that was killed after ten seconds."""
 
-KILLED, LIMITED, NOT_KNOWN, UNREADABLE, MISCALLED = (
+KILLED, LIMITED, NOT_KNOWN, UNREADABLE, MISCALLED, EXPIRED = (
     "a task whose child was killed",
     "a task past its hard time limit",
     "a task that no worker knows",
     "a message that cannot be decoded",
     "a task called with an argument that it does not take",
+    "a task that no worker took in time",
 )
 ERRORS = {
     KILLED: "WorkerLostError",
@@ -37,6 +38,7 @@ ERRORS = {
     NOT_KNOWN: "NotRegistered",
     UNREADABLE: "DecodeError",
     MISCALLED: "TypeError",
+    EXPIRED: "TaskRevokedError",
 }
 
 _PUT = (
@@ -85,8 +87,17 @@ _PUT = (
     ),
     expect=f"dead letters of {LIMITED}: got 2, expected exactly one",
 )
+@falsified_by(
+    source(
+        "expiry-is-no-failure",
+        "system/transport/endings.py",
+        "if self.observer and reason == EXPIRED:",
+        "if self.observer and reason != reason:",
+    ),
+    expect=f"dead letters of {EXPIRED}: got 0, expected exactly one",
+)
 def test_failures_out_of_reach_leave_one_letter_each(own_stack: Stack, sut: Sut, ids: Ids) -> None:
-    """A killed child, a time limit, an unknown name, an unreadable body, a wrong argument."""
+    """A killed child, a time limit, an unknown name, a bad body, a wrong argument, an expiry."""
     stack, tenants = own_stack, {what: str(ids.uuid()) for what in ERRORS}
     sent: dict[str, str] = {}
     with stack.running_worker(pool=POOL_PREFORK, concurrency=1) as worker:
@@ -110,6 +121,8 @@ def test_failures_out_of_reach_leave_one_letter_each(own_stack: Stack, sut: Sut,
             sent[UNREADABLE] = put(stack, b"{no JSON", tenants[UNREADABLE])
             wrong = {sut.tenancy.key: tenants[MISCALLED], "no_such_argument": 1}
             sent[MISCALLED] = put(stack, json.dumps([[], wrong, {}]).encode(), tenants[MISCALLED])
+            ping = {**sut.ping.arguments, sut.tenancy.key: tenants[EXPIRED]}
+            sent[EXPIRED] = stack.tasks.publish(sut.ping.task, (), ping, expires=OVER_S)
             wait_until(
                 lambda: letters_of(stack, list(sent.values())),
                 lambda found: {letter.task_id for letter in found} >= set(sent.values()),

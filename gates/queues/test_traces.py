@@ -1,4 +1,4 @@
-"""Gate queues: processes that have ended leave no queue of their own."""
+"""Gate queues: what has ended leaves nothing in the broker's tables."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from harness.sut import Sut
 from harness.wait import wait_until
 
 ASK = ("{python}", "-m", "celery", "--app")
-MAILBOX_DEADLINE_S = 20.0
+MAILBOX_DEADLINE_S, DELETED_DEADLINE_S = 20.0, 5.0
 REAPED_DEADLINE_S = 16.0
 """A worker of the reference system looks for queues of the dead every ten seconds."""
 
@@ -71,6 +71,44 @@ def test_ended_processes_leave_no_queue(own_stack: Stack, sut: Sut) -> None:
     assert left == four, (
         f"queues after a worker and whoever asked it have ended: got {left}, expected {four}"
     )
+
+
+@criterion("QUE-06")
+@falsified_by(
+    source(
+        "kept-invisible",
+        "system/transport/statements.py",
+        '"DELETE FROM kombu_message WHERE id = ANY(CAST(:ids AS bigint[])) AND claimed_by = :me"',
+        '"UPDATE kombu_message SET claimed_by = NULL, lease_until = NULL"\n'
+        '    " WHERE id = ANY(CAST(:ids AS bigint[])) AND claimed_by = :me"',
+    ),
+    expect="messages of tasks that have ended: got",
+)
+@falsified_by(
+    source(
+        "stock-broker",
+        "system/transport/__init__.py",
+        'TRANSPORT_ALIASES[alias] = "system.transport.broker:Transport"',
+        "pass",
+    ),
+    expect="messages of tasks that have ended: got",
+)
+def test_ended_tasks_leave_no_message(own_stack: Stack, sut: Sut) -> None:
+    """One ping that succeeds, one that fails and one that is run again leave the table empty."""
+    stack, ping = own_stack, sut.ping
+    assert stack.worker.alive, "premise: worker: got an end, expected it to run"
+    kinds = (ping.arguments, {**ping.arguments, **ping.fail}, {**ping.arguments, **ping.retry})
+    sent = [stack.tasks.publish(ping.task, (), arguments) for arguments in kinds]
+    states = [stack.tasks.result(task_id).state for task_id in sent]
+    assert states == ["SUCCESS", "FAILURE", "SUCCESS"], (
+        f"premise: ends of three tasks: got {states}, expected ['SUCCESS', 'FAILURE', 'SUCCESS']"
+    )
+    left = wait_until(
+        lambda: int(stack.sql.query("SELECT count(*) FROM kombu_message").scalar()),
+        lambda rows: rows == 0,
+        deadline_s=DELETED_DEADLINE_S,
+    )
+    assert left == 0, f"messages of tasks that have ended: got {left}, expected 0"
 
 
 def _queues(stack: Stack) -> list[str]:

@@ -10,8 +10,8 @@ import os
 import random
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,7 +37,9 @@ TENANT = "7c8f3b0a-62a1-4a3e-9d56-0f4b6c1f2d3e"
 TASKS, FAILING, WINDOWS, EVERY = 5000, 1000, 48, 7
 SEED = int(os.environ.get("GATEPROOF_FAULTS_SEED") or random.SystemRandom().randrange(10**6))
 DEADLINE_S = 240.0
-PAUSE_S = (0.3, 1.5)
+PAUSE_S, AWAY_S = (0.3, 1.5), (2.0, 5.0)
+WORKER, CHILD, CONNECTIONS, RESTART, OUTAGE = "worker", "child", "connections", "restart", "outage"
+OUTAGES = 3
 ENDED = """
 SELECT count(*) FROM (
     SELECT task_id FROM celery_taskmeta WHERE status IN ('SUCCESS', 'FAILURE')
@@ -54,6 +56,8 @@ class Storm:
     start: Callable[[], Worker]
     workers: list[Worker]
     rng: random.Random
+    weights: Mapping[str, int]
+    """What is struck, and how often in proportion."""
     struck: Counter[str] = field(default_factory=Counter)
     broken: list[BaseException] = field(default_factory=list)
     _over: threading.Event = field(default_factory=threading.Event)
@@ -61,22 +65,31 @@ class Storm:
     def run(self) -> None:
         """Strike again and again."""
         strikes = {
-            "worker": self._kill_worker,
-            "child": self._kill_child,
-            "connections": self._cut_connections,
-            "server": self._restart_server,
+            WORKER: self._kill_worker,
+            CHILD: self._kill_child,
+            CONNECTIONS: self._cut_connections,
+            RESTART: self._restart_server,
+            OUTAGE: self._take_server_away,
         }
+        names, weights = list(self.weights), list(self.weights.values())
         try:
             while not self._over.wait(self.rng.uniform(*PAUSE_S)):
-                name = self.rng.choices(list(strikes), weights=(3, 3, 3, 1))[0]
+                name = self.rng.choices(names, weights=weights)[0]
                 strikes[name]()
                 self.struck[name] += 1
         except Exception as error:  # noqa: BLE001 (told by the test, in its own thread)
             self.broken.append(error)
 
-    def stop(self) -> None:
-        """Strike no more."""
-        self._over.set()
+    @contextmanager
+    def rage(self) -> Iterator[None]:
+        """Strike for the block."""
+        thread = threading.Thread(target=self.run)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._over.set()
+            thread.join()
 
     def _kill_worker(self) -> None:
         index = self.rng.randrange(len(self.workers))
@@ -102,6 +115,12 @@ class Storm:
     def _restart_server(self) -> None:
         server = self.database.server
         server.stop()
+        server.start()
+
+    def _take_server_away(self) -> None:
+        server = self.database.server
+        server.stop()
+        self._over.wait(self.rng.uniform(*AWAY_S))
         server.start()
 
 
@@ -132,38 +151,63 @@ def publish(client: Client, name: str, kwargs: dict[str, Any], task_id: str) -> 
     assert wait_for(taken, deadline_s=60, pause_s=0.2), f"{task_id} was not taken"
 
 
-def test_every_task_ends_once_whatever_is_struck(
-    database: Database, start_worker: StartWorker, client: Client
-) -> None:
-    """Each of 6,000 tasks has one result, each failure one letter, and each window one job."""
+@pytest.fixture
+def storm(database: Database, start_worker: StartWorker) -> Callable[..., Storm]:
+    """Start two workers, and prepare a storm over them."""
 
     def start() -> Worker:
         return start_worker(database, "--pool", "prefork", "--concurrency", "2", ready=False)
 
-    workers = [start(), start()]
-    for worker in workers:
-        worker.wait_for_line("worker ready")
-    storm = Storm(database=database, start=start, workers=workers, rng=random.Random(SEED))
-    thread = threading.Thread(target=storm.run)
-    thread.start()
-    ids = []
-    try:
-        for number in range(TASKS + FAILING):
-            task_id = f"storm-{number}"
-            ids.append(task_id)
+    def prepare(**weights: int) -> Storm:
+        workers = [start(), start()]
+        for worker in workers:
+            worker.wait_for_line("worker ready")
+        rng = random.Random(SEED)
+        return Storm(database=database, start=start, workers=workers, rng=rng, weights=weights)
+
+    return prepare
+
+
+def test_every_task_ends_once_whatever_is_struck(
+    database: Database, storm: Callable[..., Storm], client: Client
+) -> None:
+    """Each of 6,000 tasks has one result, each failure one letter, and each window one job."""
+    ids = [f"storm-{number}" for number in range(TASKS + FAILING)]
+    raging = storm(worker=3, child=3, connections=3, restart=1)
+    with raging.rage():
+        for number, task_id in enumerate(ids):
             if number % EVERY == 0:
                 publish(client, RECOMPUTE, window(number % WINDOWS), task_id)
             else:
                 publish(client, PING, {"fail": number >= TASKS, "tenant_id": TENANT}, task_id)
-    finally:
-        storm.stop()
-        thread.join()
+    assert set(raging.struck) >= {WORKER, CHILD, CONNECTIONS}, f"{raging.struck}, seed {SEED}"
+    assert_all_end(database, ids, raging)
+    assert_each_once(database, ids)
+    assert database.rows("SELECT count(*) FROM attribution_recompute_jobs") == [(WINDOWS,)]
+
+
+def test_every_failure_leaves_a_letter_though_the_database_goes_away(
+    database: Database, storm: Callable[..., Storm], client: Client
+) -> None:
+    """Each of 1,000 tasks that fail leaves one letter; the database is away for much of it."""
+    ids = [f"outage-{number}" for number in range(FAILING)]
+    raging = storm(worker=1, child=1, connections=1, outage=3)
+    with raging.rage():
+        for task_id in ids:
+            publish(client, PING, {"fail": True, "tenant_id": TENANT}, task_id)
+        assert wait_for(lambda: raging.struck[OUTAGE] >= OUTAGES, deadline_s=DEADLINE_S), (
+            f"{raging.struck}, seed {SEED}"
+        )
+    assert_all_end(database, ids, raging)
+    assert_each_once(database, ids)
+
+
+def assert_all_end(database: Database, ids: list[str], storm: Storm) -> None:
+    """See that every task ends, by a result or a letter."""
     assert storm.broken == [], f"seed {SEED}"
-    assert set(storm.struck) >= {"worker", "child", "connections"}, f"{storm.struck}, seed {SEED}"
     assert wait_for(
         lambda: database.rows(ENDED) == [(len(ids),)], deadline_s=DEADLINE_S, pause_s=0.5
     ), f"ended: {database.rows(ENDED)} of {len(ids)}, seed {SEED}, {storm.struck}"
-    assert_each_once(database, ids)
 
 
 def window(number: int) -> dict[str, Any]:
@@ -188,7 +232,6 @@ def assert_each_once(database: Database, ids: list[str]) -> None:
     assert sorted([*succeeded, *letters]) == sorted(ids), f"seed {SEED}"
     assert failed <= set(letters), f"seed {SEED}"
     assert len(letters) >= FAILING, f"seed {SEED}"
-    assert database.rows("SELECT count(*) FROM attribution_recompute_jobs") == [(WINDOWS,)]
     left = (
         "SELECT count(*) FROM kombu_message m JOIN kombu_queue q ON q.id = m.queue_id"
         " WHERE q.owner IS NULL"

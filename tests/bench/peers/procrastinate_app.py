@@ -6,6 +6,8 @@ import json
 import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import psycopg
 from procrastinate import App, SyncPsycopgConnector
@@ -22,36 +24,36 @@ def nothing() -> None:
     """Do nothing."""
 
 
-def publisher() -> App:
-    """Return the same app with the connector that callers without an event loop use."""
-    return app.with_connector(SyncPsycopgConnector(conninfo=URL))
+@contextmanager
+def opened() -> Iterator[App]:
+    """Give the app with the connector that callers without an event loop use."""
+    with app.replace_connector(SyncPsycopgConnector(conninfo=URL)) as replaced, replaced.open():
+        yield replaced
 
 
 def install() -> None:
     """Make its schema."""
-    with publisher().open() as opened:
-        opened.schema_manager.apply_schema()
+    with opened() as publisher:
+        publisher.schema_manager.apply_schema()
 
 
 def enqueue(count: int) -> None:
     """Send tasks that do nothing."""
-    with publisher().open() as opened:
-        task = opened.tasks["bench.nothing"]
-        task.defer()
+    with opened():
+        nothing.defer()
         began = time.perf_counter()
         for _ in range(count):
-            task.defer()
+            nothing.defer()
         print(json.dumps(time.perf_counter() - began))  # noqa: T201 (its output)
 
 
 def ping(count: int) -> None:
     """Send one task after the other, and wait for each."""
     took_ms = []
-    with publisher().open() as opened, psycopg.connect(URL, autocommit=True) as connection:
-        task = opened.tasks["bench.nothing"]
+    with opened(), psycopg.connect(URL, autocommit=True) as connection:
         for _ in range(DISCARDED + count):
             began = time.perf_counter()
-            job = task.defer()
+            job = nothing.defer()
             for pause_s in pauses():
                 asked = connection.execute(
                     "SELECT status FROM procrastinate_jobs WHERE id = %s", (job,)
