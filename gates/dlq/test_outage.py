@@ -13,7 +13,7 @@ from harness.wait import wait_until
 
 HELD = 2
 """As many as the worker has children."""
-BUSY_DEADLINE_S, WRITTEN_DEADLINE_S = 15.0, 30.0
+BUSY_DEADLINE_S, WRITTEN_DEADLINE_S = 15.0, 12.0
 
 _ASLEEP = """
 SELECT count(*) FROM pg_stat_activity

@@ -16,7 +16,7 @@ BROKER, STATEMENTS = "system/transport/broker.py", "system/transport/statements.
 MOST = 2
 """How often a message is handed out here; the system's own default would only take longer."""
 SETTING = "SYSTEM_BROKER_MAX_DELIVERIES"
-RUN_DEADLINE_S, WITHIN_S = 20.0, 12.0
+RUN_DEADLINE_S, WITHIN_S = 20.0, 10.0
 LETTERS = "dead letters of a task that killed each worker that ran it"
 
 

@@ -21,7 +21,7 @@ SCAN, SCANNED = "app.tasks.maintenance.scan_for_pii_contamination", "attribution
 UNKNOWN = "app.tasks.housekeeping.no_such_task"
 
 TIME_LIMIT_S, OVER_S = 1, -1
-WITHIN_S = 25.0
+WITHIN_S = 16.0
 """A pool misses a child that was killed after ten seconds."""
 
 KILLED, LIMITED, NOT_KNOWN, UNREADABLE, MISCALLED, EXPIRED = (

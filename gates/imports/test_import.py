@@ -15,7 +15,7 @@ KINDS = ("connect", "bind", "thread", "process")
     source(
         "demand-settings-on-import",
         "system/app.py",
-        "        connections, eager = None, False\n",
+        "        connections, eager, broker_options = None, False, {}\n",
         "        raise\n",
         imports=False,
     ),

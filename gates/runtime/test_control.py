@@ -10,7 +10,7 @@ from harness.stack import POOL_PREFORK, Stack
 from harness.sut import Sut
 
 SCAN, SCANNED = "app.tasks.maintenance.scan_for_pii_contamination", "attribution_events"
-PATIENCE_S = "10"
+PATIENCE_S = "3"
 
 
 @criterion("RUN-08")

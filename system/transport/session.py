@@ -37,7 +37,7 @@ from system.transport.options import Options
 
 APPLICATION_NAME = "system-broker-session"
 RECONNECT_S = 0.25
-BEATS_PER_REAPING = 10
+BEATS_PER_REAPING = 5
 # A server that is cut off shows within about ten seconds, on both sides of the connection.
 _KEEPALIVES = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3}
 
