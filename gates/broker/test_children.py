@@ -9,8 +9,8 @@ from harness.stack import POOL_PREFORK, Stack
 from harness.sut import Sut
 from harness.wait import wait_until
 
-CHILDREN, PINGS = 2, 12
-DEADLINE_S = 15.0
+CHILDREN, PINGS = 2, 6
+DEADLINE_S = 30.0
 RESULTS = "celery_taskmeta"
 ENDS = "ends of tasks that publish, with a child for each"
 

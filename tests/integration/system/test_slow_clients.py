@@ -73,7 +73,8 @@ def test_child_keeps_no_connection_of_a_client(
         pids = [client.run(PING)["pid"] for _ in range(2)]
         ports = {made.laddr.port for made in psutil.Process(worker.process.pid).net_connections()}
         assert worker.port in ports
-        children = psutil.Process(worker.process.pid).children()
+        # The next child follows on the last one in a moment.
+        children = wait_for(psutil.Process(worker.process.pid).children)
         assert children
         assert not {child.pid for child in children} & {pids[0]}
         held = [

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -383,13 +384,19 @@ def test_direct_consumer_waits_no_longer_than_asked(database: Database) -> None:
 
 
 @pytest.fixture
-def pooler(database: Database, tmp_path: Path) -> Iterator[str]:
+def pooler(database: Database) -> Iterator[str]:
     """Give the URL of a pooler in transaction mode before the test's database."""
     binary = shutil.which("pgbouncer", path="/usr/sbin:/usr/bin:/usr/local/bin")
     if binary is None:
         pytest.skip("no pgbouncer here: Debian's package of that name brings it")
+    with tempfile.TemporaryDirectory(prefix="pooler-") as folder:
+        Path(folder).chmod(0o755)  # (another account's process reads it)
+        yield from run_pooler(binary, database, Path(folder) / "pgbouncer.ini")
+
+
+def run_pooler(binary: str, database: Database, settings: Path) -> Iterator[str]:
+    """Run a pooler before a database, give its URL, and end it."""
     server, port = database.server, free_port()
-    settings = tmp_path / "pgbouncer.ini"
     settings.write_text(
         f"[databases]\n{database.name} = host=127.0.0.1 port={server.port} user=app_user"
         f" password={server.password}\n"
@@ -397,9 +404,7 @@ def pooler(database: Database, tmp_path: Path) -> Iterator[str]:
         "pool_mode = transaction\nauth_type = any\ndefault_pool_size = 4\n"
         "ignore_startup_parameters = extra_float_digits\n"
     )
-    for path in (*settings.parents, settings):
-        if path.is_relative_to(tmp_path.parents[1]):
-            path.chmod(path.stat().st_mode | 0o055)
+    settings.chmod(0o644)
     process = subprocess.Popen(
         [binary, str(settings)],
         stdout=subprocess.DEVNULL,
