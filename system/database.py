@@ -19,6 +19,15 @@ from system import settings
 
 TENANT_GUC = "app.current_tenant_id"
 CONNECT_TIMEOUT_S = 5
+# A server that is cut off shows within about ten seconds, on both sides of a connection: one that
+# is quiet by keepalives, one that waits for an acknowledgement of what it sent by the limit for
+# that, since then no keepalives are sent. Source: tcp(7), TCP_USER_TIMEOUT.
+KEEPALIVES: dict[str, str | int] = {
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
 
 
 @cache
@@ -67,7 +76,11 @@ def set_tenant(connection: Connection, tenant_id: str | None) -> None:
 
 def connect_args(application_name: str) -> dict[str, str | int]:
     """Return libpq's arguments for a connection that `pg_stat_activity` shows under a name."""
-    return {"application_name": application_name, "connect_timeout": CONNECT_TIMEOUT_S}
+    return {
+        "application_name": application_name,
+        "connect_timeout": CONNECT_TIMEOUT_S,
+        **KEEPALIVES,
+    }
 
 
 def forget_engine() -> None:

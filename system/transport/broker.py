@@ -70,6 +70,11 @@ class QoS(virtual.QoS):
         else:
             self.channel.transport.acknowledge(delivery_tag)
 
+    def delivered(self) -> list[str]:
+        """Return the tags of what was handed out and not seen acknowledged."""
+        self._flush()
+        return list(self._delivered)
+
     def restore_unacked(self) -> Any:
         """Return what was not acknowledged; a worker that is told to end is not its fault."""
         self._flush()
@@ -128,7 +133,7 @@ class Channel(virtual.Channel):
     def _queue_bind(self, exchange: str, routing_key: str, pattern: str, queue: str) -> None:
         if queue in self._own:
             binding = {"exchange": exchange, "routing_key": routing_key, "pattern": pattern}
-            self.transport.count(statements.BIND, name=queue, binding=json.dumps([binding]))
+            self.transport.bind_own(queue, json.dumps([binding]))
 
     def get_table(self, exchange: str) -> list[Any]:
         """Return an exchange's bindings: those declared here, else those of other processes."""
@@ -188,8 +193,12 @@ class Channel(virtual.Channel):
         super().basic_cancel(consumer_tag)
 
     def after_reply_message_received(self, queue: str) -> None:
-        """Delete the queue of a reply."""
+        """Delete the queue of a reply; the next one may have its name."""
         self._delete(queue)
+        state: Any = self.state
+        state.queue_bindings_delete(queue)
+        for exchange in state.exchanges.values():
+            exchange["table"] = [row for row in exchange.get("table", ()) if row[2] != queue]
 
     def consumed(self) -> set[str]:
         """Return the queues whose messages are acknowledged."""
@@ -223,6 +232,10 @@ class Transport(virtual.Transport):
         self._url = str(client.hostname)
         self._session: Session | None = None
         self._ids: dict[str, int] = {}
+        self._ids_until = 0.0
+        self._own: dict[str, list[str]] = {}
+        self._epoch = 0
+        self._uncertain = False
         self._acknowledged: list[int] = []
         self._loop: Any = None
         self._look_at: float | None = None
@@ -292,10 +305,17 @@ class Transport(virtual.Transport):
         """Make a queue that goes with this connection's session."""
         session = self.session
         self.execute(statements.DECLARE_OWN, name=queue, me=session.key, lease=session.lease_s)
+        self._own.setdefault(queue, [])
+
+    def bind_own(self, queue: str, binding: str) -> None:
+        """Have messages of an exchange, as JSON says it, reach a queue of this connection's."""
+        self.count(statements.BIND, name=queue, binding=binding)
+        self._own.setdefault(queue, []).append(binding)
 
     def forget(self, queue: str) -> None:
-        """Forget the id of a queue that is deleted."""
+        """Forget a queue that is deleted."""
         self._ids.pop(queue, None)
+        self._own.pop(queue, None)
 
     # Messages
 
@@ -313,7 +333,16 @@ class Transport(virtual.Transport):
     def claim(self, queues: set[str], most: int) -> list[Delivery]:
         """Claim up to so many of the oldest messages of some queues, oldest first."""
         session = self.session
-        rows = self._first(statements.CLAIM, queues, most, me=session.key, lease=session.lease_s)
+        claim = {"me": session.key, "lease": session.lease_s, "trusted": self.options.trusted}
+        try:
+            rows = self._first(statements.CLAIM, queues, most, **claim)
+            return self._readable(rows)
+        except DBAPIError:
+            # It may have been claimed, and only the answer be lost.
+            self._uncertain = True
+            raise
+
+    def _readable(self, rows: list[tuple[int, str, str, int]]) -> list[Delivery]:
         readable = []
         for number, queue, text, deliveries in rows:
             envelope = _read(text)
@@ -389,7 +418,11 @@ class Transport(virtual.Transport):
         if not ids or self._session is None:
             return
         told = {"me": self._session.key, "untouched": 0 if touched else 1}
-        self.execute(statements.RETURN, ids=ids, channel=statements.CHANNEL, **told)
+        try:
+            self.execute(statements.RETURN, ids=ids, channel=statements.CHANNEL, **told)
+        except DBAPIError:
+            self._uncertain = True
+            raise
 
     def _delete_acknowledged(self) -> None:
         ids, self._acknowledged = self._acknowledged, []
@@ -407,6 +440,7 @@ class Transport(virtual.Transport):
 
     def deliver(self) -> bool:
         """Delete what was acknowledged and hand out what waits; say whether anything was."""
+        self._mend()
         self._delete_acknowledged()
         delivered = False
         for channel in list(self.channels):
@@ -416,6 +450,43 @@ class Transport(virtual.Transport):
             delivered = delivered or bool(taken or claimed)
         return delivered
 
+    def _mend(self) -> None:
+        """Make good what a lost connection left behind.
+
+        A session that came back finds its queues deleted, perhaps, as those of a dead one; what was
+        claimed for nobody is returned. And a queue may have been deleted and declared anew.
+        """
+        session = self._session
+        if session is None:
+            return
+        if session.epoch != self._epoch:
+            epoch = session.epoch
+            for name, bindings in self._own.items():
+                self.execute(
+                    statements.DECLARE_OWN, name=name, me=session.key, lease=session.lease_s
+                )
+                for binding in bindings:
+                    self.count(statements.BIND, name=name, binding=binding)
+            self._ids_until, self._epoch = 0.0, epoch
+        if self._uncertain:
+            known = sorted(self._known())
+            self.execute(
+                statements.RETURN_STRAYS,
+                me=session.key,
+                known=known,
+                channel=statements.CHANNEL,
+            )
+            self._uncertain = False
+        now = time.monotonic()
+        if now >= self._ids_until:
+            self._ids.clear()
+            self._ids_until = now + self.options.polling_interval
+
+    def _known(self) -> set[int]:
+        """Return the ids of messages that consumers have, or have acknowledged."""
+        tags = (tag for channel in self.channels for tag in channel.qos.delivered())
+        return {int(tag) for tag in tags} | set(self._acknowledged)
+
     def _hand_out(self, taken: list[Delivery], claimed: list[Delivery]) -> None:
         """Give messages to their consumers; what is left when one of these breaks is returned."""
         waiting = deque(claimed)
@@ -424,10 +495,23 @@ class Transport(virtual.Transport):
                 self._deliver(envelope, queue)
             while waiting:
                 queue, envelope = waiting.popleft()
-                self._deliver(envelope, queue)
+                self._hand_over(queue, envelope)
         finally:
             tags = [envelope["properties"]["delivery_tag"] for _, envelope in waiting]
             self.give_back(tags, touched=False)
+
+    def _hand_over(self, queue: str, envelope: dict[str, Any]) -> None:
+        """Give a message to its consumer; refuse one whose body is none."""
+        try:
+            self._deliver(envelope, queue)
+        except Exception:
+            number = int(envelope["properties"]["delivery_tag"])
+            if number in self._known():
+                raise
+            refusal = Refusal(
+                reason=UNREADABLE, queue=queue, text=dumps(envelope), message=None, deliveries=0
+            )
+            self._refuse(number, refusal)
 
     def drain_events(
         self,

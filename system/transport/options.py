@@ -36,6 +36,11 @@ class Options:
     batch: int = 100
     """How many messages one statement claims at most."""
 
+    @property
+    def trusted(self) -> int:
+        """How often a message may have been handed out and still go along with others."""
+        return max(1, min(2, self.max_deliveries - 1))
+
 
 def options_from(given: Mapping[str, Any]) -> Options:
     """Return the options of a connection.

@@ -31,15 +31,13 @@ import psycopg2
 import structlog
 from sqlalchemy.engine import make_url
 
-from system.database import connect_args
+from system.database import CONNECT_TIMEOUT_S, connect_args
 from system.transport import statements
 from system.transport.options import Options
 
 APPLICATION_NAME = "system-broker-session"
 RECONNECT_S = 0.25
 BEATS_PER_REAPING = 5
-# A server that is cut off shows within about ten seconds, on both sides of the connection.
-_KEEPALIVES = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3}
 
 
 log = structlog.get_logger("system.transport")
@@ -52,6 +50,8 @@ class Session:
         self.key = secrets.randbits(62)
         self.pooled = False
         """Whether a pooler in transaction mode lies between; known after `start`."""
+        self.epoch = 0
+        """How often it came back: what belonged to it may have been taken for a dead one's."""
         self._url = url
         self._options = options
         self._process = os.getpid()
@@ -133,7 +133,10 @@ class Session:
                     )
                 pause_s = max(beat_at - time.monotonic(), 0.0)
             except psycopg2.Error as error:
-                self._lose(error)
+                if self._connection is None or self._connection.closed:
+                    self._lose(error)
+                else:
+                    log.warning("broker heartbeat failed", error=type(error).__name__)
                 pause_s = RECONNECT_S
             if self._wait(pause_s):
                 return
@@ -163,9 +166,7 @@ class Session:
     def _connect(self) -> None:
         arguments = make_url(self._url).translate_connect_args(username="user", database="dbname")
         query = make_url(self._url).query
-        connection = psycopg2.connect(
-            **{**_KEEPALIVES, **arguments, **query, **connect_args(APPLICATION_NAME)}
-        )
+        connection = psycopg2.connect(**{**arguments, **query, **connect_args(APPLICATION_NAME)})
         connection.autocommit = True
         self._connection = connection
         self._locked = False
@@ -174,7 +175,8 @@ class Session:
             self._ask(
                 "SELECT set_config('tcp_keepalives_idle', '5', false),"
                 " set_config('tcp_keepalives_interval', '2', false),"
-                " set_config('tcp_keepalives_count', '3', false)"
+                " set_config('tcp_keepalives_count', '3', false),"
+                " set_config('tcp_user_timeout', '10000', false)"
             )
             with connection.cursor() as cursor:
                 cursor.execute(f"LISTEN {statements.CHANNEL}")
@@ -182,6 +184,10 @@ class Session:
 
     def _reconnect(self) -> None:
         self._connect()
+        # The others lost their connections too, perhaps, and run what they claimed all the same:
+        # they have time to come back.
+        self._settled_at += CONNECT_TIMEOUT_S + RECONNECT_S
+        self.epoch += 1
         log.info("broker session is back")
         # What was sent meanwhile was notified to nobody.
         self.wake()

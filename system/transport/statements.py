@@ -83,25 +83,45 @@ PUT_TO_ALL = text(
 )
 
 # Queue by queue, so that each is read along its index; every queue's first rows compete by age.
-_WITH_FIRST = """
+TAKE = text(
+    """
     WITH first AS MATERIALIZED (
         SELECT m.id FROM unnest(CAST(:queues AS bigint[])) q(id) CROSS JOIN LATERAL (
             SELECT id FROM kombu_message
             WHERE queue_id = q.id AND visible ORDER BY id LIMIT :count FOR UPDATE SKIP LOCKED
         ) m ORDER BY m.id LIMIT :count
     )
-"""
-_CLAIM = """
+    DELETE FROM kombu_message m USING first WHERE m.id = first.id
+    RETURNING m.id, m.queue_id, m.payload, m.deliveries
+    """
+)
+CLAIM = text(
+    """
+    WITH others AS MATERIALIZED (
+        SELECT m.id FROM unnest(CAST(:queues AS bigint[])) q(id) CROSS JOIN LATERAL (
+            SELECT id FROM kombu_message
+            WHERE queue_id = q.id AND visible AND deliveries < :trusted
+            ORDER BY id LIMIT :count FOR UPDATE SKIP LOCKED
+        ) m ORDER BY m.id LIMIT :count
+    ), suspect AS MATERIALIZED (
+        SELECT id FROM kombu_message
+        WHERE visible AND deliveries > 0 AND deliveries >= :trusted
+            AND queue_id = ANY(CAST(:queues AS bigint[]))
+            AND NOT EXISTS (
+                SELECT FROM kombu_message WHERE claimed_by = :me AND deliveries > :trusted
+            )
+        ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED
+    ), first AS (
+        SELECT id FROM others UNION ALL SELECT id FROM suspect ORDER BY id LIMIT :count
+    )
     UPDATE kombu_message m SET visible = false, claimed_by = :me, deliveries = deliveries + 1,
         lease_until = clock_timestamp() + make_interval(secs => :lease)
     FROM first WHERE m.id = first.id
     RETURNING m.id, m.queue_id, m.payload, m.deliveries
-"""
-_TAKE = """
-    DELETE FROM kombu_message m USING first WHERE m.id = first.id
-    RETURNING m.id, m.queue_id, m.payload, m.deliveries
-"""
-CLAIM, TAKE = text(_WITH_FIRST + _CLAIM), text(_WITH_FIRST + _TAKE)
+    """
+)
+"""Of what outlived several consumers, a consumer has one at a time: beside the message that killed
+them the rest would be counted, and refused, for nothing."""
 ACK = text(
     "DELETE FROM kombu_message WHERE id = ANY(CAST(:ids AS bigint[])) AND claimed_by = :me"
     " RETURNING id"
@@ -117,45 +137,66 @@ RETURN = text(
     SELECT pg_notify(:channel, queue_id::text) FROM (SELECT DISTINCT queue_id FROM returned) found
     """
 )
+RETURN_STRAYS = text(
+    """
+    WITH returned AS (
+        UPDATE kombu_message SET visible = true, claimed_by = NULL, lease_until = NULL,
+            deliveries = greatest(deliveries - 1, 0)
+        WHERE claimed_by = :me AND id <> ALL(CAST(:known AS bigint[]))
+        RETURNING queue_id
+    )
+    SELECT pg_notify(:channel, queue_id::text) FROM (SELECT DISTINCT queue_id FROM returned) found
+    """
+)
 PARK = text(
     "UPDATE kombu_message SET claimed_by = NULL, lease_until = NULL"
     " WHERE id = :id AND claimed_by = :me"
 )
 
 # All that a session does once a heartbeat, in one statement: it prolongs its leases, returns what
-# consumers without lock and lease had claimed, and releases what is due.
+# consumers without lock and lease had claimed, and releases what is due. It waits for nobody, who
+# could be waiting for it; and compares with now(), which an index can be searched by.
 BEAT = """
     WITH alive AS MATERIALIZED (
         SELECT (l.classid::bigint << 32) | l.objid::bigint AS key FROM pg_locks l
         WHERE l.locktype = 'advisory' AND l.objsubid = 1
             AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    ), held AS MATERIALIZED (
+        SELECT id FROM kombu_message WHERE claimed_by = %(me)s FOR UPDATE SKIP LOCKED
     ), mine AS (
-        UPDATE kombu_message SET lease_until = clock_timestamp() + make_interval(secs => %(lease)s)
-        WHERE claimed_by = %(me)s
+        UPDATE kombu_message m
+        SET lease_until = clock_timestamp() + make_interval(secs => %(lease)s)
+        FROM held WHERE m.id = held.id
     ), own AS (
         UPDATE kombu_queue SET lease_until = clock_timestamp() + make_interval(secs => %(lease)s)
         WHERE owner = %(me)s
-    ), returned AS (
-        UPDATE kombu_message SET visible = true, claimed_by = NULL, lease_until = NULL
-        WHERE %(settled)s AND claimed_by <> %(me)s AND lease_until < clock_timestamp()
+    ), left_over AS MATERIALIZED (
+        SELECT id FROM kombu_message
+        WHERE %(settled)s AND claimed_by <> %(me)s AND lease_until < now()
             AND claimed_by NOT IN (SELECT key FROM alive)
-        RETURNING queue_id
+        FOR UPDATE SKIP LOCKED
+    ), returned AS (
+        UPDATE kombu_message m SET visible = true, claimed_by = NULL, lease_until = NULL
+        FROM left_over WHERE m.id = left_over.id
+        RETURNING m.queue_id
+    ), on_time AS MATERIALIZED (
+        SELECT id FROM kombu_message WHERE available_at <= now() FOR UPDATE SKIP LOCKED
     ), due AS (
-        UPDATE kombu_message SET visible = true, available_at = NULL
-        WHERE available_at <= clock_timestamp()
-        RETURNING queue_id
+        UPDATE kombu_message m SET visible = true, available_at = NULL
+        FROM on_time WHERE m.id = on_time.id
+        RETURNING m.queue_id
     ), woken AS MATERIALIZED (
         SELECT pg_notify(%(channel)s, queue_id::text)
         FROM (SELECT queue_id FROM returned UNION SELECT queue_id FROM due) found
     )
     SELECT (SELECT count(*) FROM returned), (SELECT count(*) FROM woken),
         (SELECT extract(epoch FROM min(available_at) - clock_timestamp()) FROM kombu_message
-         WHERE available_at > clock_timestamp())
+         WHERE available_at > now())
 """
 REAP = """
     WITH dead AS MATERIALIZED (
         SELECT id FROM kombu_queue
-        WHERE owner IS NOT NULL AND lease_until < clock_timestamp() AND owner NOT IN (
+        WHERE owner IS NOT NULL AND lease_until < now() AND owner NOT IN (
             SELECT (l.classid::bigint << 32) | l.objid::bigint FROM pg_locks l
             WHERE l.locktype = 'advisory' AND l.objsubid = 1
                 AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())

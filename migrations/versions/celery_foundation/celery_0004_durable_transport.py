@@ -43,6 +43,7 @@ CREATE INDEX ix_kombu_message_claimed_by ON kombu_message (claimed_by)
     WHERE claimed_by IS NOT NULL;
 CREATE INDEX ix_kombu_message_available_at ON kombu_message (available_at)
     WHERE available_at IS NOT NULL;
+CREATE INDEX ix_kombu_message_again ON kombu_message (id) WHERE visible AND deliveries > 0;
 CREATE INDEX ix_kombu_queue_owner ON kombu_queue (owner) WHERE owner IS NOT NULL;
 ALTER TABLE kombu_message
     SET (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000);
@@ -66,8 +67,8 @@ CREATE TRIGGER wake_up AFTER INSERT ON kombu_message
 _UNDO = """
 DROP TRIGGER wake_up ON kombu_message;
 DROP FUNCTION kombu_message_wake_up();
-DROP INDEX ix_kombu_queue_owner, ix_kombu_message_available_at, ix_kombu_message_claimed_by,
-    ix_kombu_message_waiting;
+DROP INDEX ix_kombu_queue_owner, ix_kombu_message_again, ix_kombu_message_available_at,
+    ix_kombu_message_claimed_by, ix_kombu_message_waiting;
 ALTER TABLE kombu_message RESET (autovacuum_vacuum_scale_factor, autovacuum_vacuum_threshold);
 UPDATE kombu_message SET visible = true
     WHERE NOT visible AND (claimed_by IS NOT NULL OR available_at IS NOT NULL);
