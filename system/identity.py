@@ -19,6 +19,8 @@ from typing import Any
 
 from celery import signals
 
+from system import texts
+
 HEADER_CORRELATION_ID = "correlation_id"
 HEADER_TENANT_ID = "tenant_id"
 HEADER_DEAD_LETTER = "dead_letter_id"
@@ -56,12 +58,12 @@ def identify(
     """
     named = arguments_by_name(task, args or request.args, kwargs or request.kwargs)
     headers = request.headers or {}
-    known_id = str(request.id or task_id or "")
+    known_id = texts.name(request.id or task_id or "")
     return Identity(
-        task_name=str(task.name),
+        task_name=texts.name(task.name),
         task_id=known_id,
         tenant_id=canonical_uuid(named.get("tenant_id") or headers.get(HEADER_TENANT_ID)),
-        correlation_id=str(
+        correlation_id=texts.name(
             named.get("correlation_id") or headers.get(_KEPT_CORRELATION_ID) or known_id
         ),
     )

@@ -18,6 +18,7 @@ from typing import Any
 from kombu.utils import json as kombu_json
 
 from system.identity import arguments_by_name
+from system.texts import storable
 
 MASK = "[masked]"
 SENSITIVE = frozenset(
@@ -94,11 +95,6 @@ class Masking:
                 self._remember(item)
         elif not isinstance(value, bool) and len(str(value)) >= SHORTEST_SECRET:
             self.found.update({str(value), repr(str(value))[1:-1]})
-
-
-def storable(text: str) -> str:
-    """Return text with what PostgreSQL stores in none as escapes: NUL and lone surrogates."""
-    return text.replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def masking_for(task: Any) -> Masking:

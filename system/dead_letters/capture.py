@@ -17,7 +17,7 @@ import structlog
 from celery import signals
 from celery.app.task import Context
 from sqlalchemy import Connection, create_engine
-from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from system import database, settings
@@ -33,6 +33,7 @@ NOT_WRITTEN = "dead letter not written"
 KEPT_ON_DISK = "dead letter kept on disk"
 UNKNOWN_TASK = "unknown"
 DRAIN_INTERVAL_S = 2.0
+_LOST = threading.local()
 
 log = structlog.get_logger("system.dead_letters")
 
@@ -236,7 +237,9 @@ def drain() -> int:
         try:
             with engine.begin() as connection:
                 table.put(connection, table.from_record(record))
-        except (DataError, IntegrityError, TypeError, KeyError) as error:
+        except (DBAPIError, ValueError, TypeError, KeyError) as error:
+            if isinstance(error, DBAPIError) and not table.is_refused(error):
+                raise
             log.error("spooled letter refused", error=class_name(error))  # noqa: TRY400 (no quote)
             raise SpoolError("spooled letter: got one that the table does not take") from None
 
@@ -258,6 +261,11 @@ def sealing_function() -> Callable[[str], str] | None:
     return sealer.seal if sealer else None
 
 
+def losses() -> int:
+    """Return how many letters this thread could keep nowhere."""
+    return getattr(_LOST, "count", 0)
+
+
 def say_message_not_written(error: Exception, headers: Mapping[str, Any]) -> None:
     """Log that a message's letter is lost, without anything that it holds."""
     _say(NOT_WRITTEN, error, task_name=headers.get("task"), task_id=str(headers.get("id")))
@@ -270,6 +278,8 @@ def _letter_id(headers: Mapping[str, Any] | None) -> str | None:
 def _say(
     event: str, error: Exception, *, task_name: str | None, task_id: str, **more: object
 ) -> None:
+    if event == NOT_WRITTEN:
+        _LOST.count = losses() + 1
     # No traceback and no message: both can quote the row. The log context has the rest.
     log.error(
         event,

@@ -13,7 +13,7 @@ import click
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from system import payload, settings
+from system import settings, texts
 from system.dead_letters import listing, sealing
 from system.dead_letters.listing import Filter
 from system.dead_letters.replay import Replayed, Selection
@@ -283,4 +283,4 @@ def _text(value: Any) -> str:
         return value.astimezone(UTC).isoformat(timespec="seconds")
     if isinstance(value, dict | list):
         return json.dumps(value)
-    return "-" if value is None else payload.storable(str(value))
+    return "-" if value is None else texts.storable(str(value))

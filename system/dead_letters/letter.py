@@ -18,7 +18,7 @@ from celery.utils.serialization import UnpickleableExceptionWrapper
 from kombu.exceptions import OperationalError as BrokerError
 from sqlalchemy.exc import OperationalError
 
-from system import payload, settings
+from system import payload, settings, texts
 from system.errors import UndeliverableError
 from system.identity import Identity, identify
 
@@ -121,7 +121,7 @@ def queue_of(delivery_info: Mapping[str, Any] | None, *, task_name: str) -> str 
     for name in (routing_key.split(".")[0], *task_name.split(".")):
         if name in settings.QUEUES:
             return name
-    return routing_key or None
+    return texts.name(routing_key) if routing_key else None
 
 
 def class_name(error: BaseException) -> str:

@@ -18,7 +18,7 @@ from system import database, settings
 from system.dead_letters import capture, table
 from system.dead_letters.letter import DeadLetter, queue_of
 from system.identity import Identity
-from system.payload import storable
+from system.texts import storable
 
 SETTLED = timedelta(minutes=1)
 """How old a result must be: a letter of its own may still be on its way."""

@@ -15,7 +15,7 @@ from celery.exceptions import InvalidTaskError
 
 from system.dead_letters import capture
 from system.dead_letters.consumer import letter_of, request_of
-from system.errors import UndeliverableError
+from system.errors import SpoolError, UndeliverableError
 from system.transport.refusals import Refusal, take_refusals
 
 
@@ -25,7 +25,22 @@ def connect() -> None:
 
 
 def keep(refusal: Refusal) -> None:
-    """Write the result and the letter of a refused message, or its letter alone."""
+    """Write the result and the letter of a refused message, or its letter alone.
+
+    Raises:
+        SpoolError: neither the database nor the disk took the letter; the message must stay.
+
+    """
+    lost = capture.losses()
+    _keep(refusal)
+    if capture.losses() > lost:
+        raise SpoolError(
+            f"message in queue {refusal.queue}: got no place for its letter, expected one; see "
+            "what the log says of database and spool"
+        )
+
+
+def _keep(refusal: Refusal) -> None:
     if refusal.message is None:
         unreadable = InvalidTaskError(_unreadable(refusal))
         capture.keep(letter_of(current_app, _stand_in(refusal), unreadable))

@@ -103,7 +103,7 @@ class Spool:
         with self._turn() as mine:
             for path in self._files() if mine else ():
                 try:
-                    write(json.loads(path.read_bytes()))
+                    write(_read(path))
                 except SpoolError:
                     # It will never be taken: kept for people, out of the way of the others.
                     path.rename(path.with_suffix(REFUSED))
@@ -149,6 +149,14 @@ def folder_for(root: Path, database_url: str) -> Path:
     place = (url.host, url.port, url.query.get("host"), url.query.get("port"), url.database)
     digest = hashlib.sha256(json.dumps(place).encode()).hexdigest()[:16]
     return root / digest
+
+
+def _read(path: Path) -> Record:
+    try:
+        record: Record = json.loads(path.read_bytes())
+    except ValueError:
+        raise SpoolError(f"spooled letter {path.name}: got no JSON") from None
+    return record
 
 
 def _digest(key: str) -> str:

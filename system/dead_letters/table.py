@@ -16,12 +16,14 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, text
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from system import database, settings
 from system.dead_letters.letter import DeadLetter
 from system.identity import Identity
 
+# SQLSTATE class 54: a row that is too large for its index.
+PROGRAM_LIMITS = "54"
 BACK_OFF = timedelta(minutes=1)
 """Until a letter is due again after its first replay failed; doubled by each further one."""
 LONGEST_BACK_OFF = timedelta(days=1)
@@ -141,6 +143,12 @@ def from_record(record: dict[str, Any]) -> Entry:
 def sqlstate(error: BaseException) -> str | None:
     """Return PostgreSQL's code of an error, where it has one."""
     return getattr(getattr(error, "orig", None), "pgcode", None)
+
+
+def is_refused(error: DBAPIError) -> bool:
+    """Say whether PostgreSQL will never take what it was given, whenever that is tried again."""
+    code = sqlstate(error) or ""
+    return isinstance(error, DataError | IntegrityError) or code.startswith(PROGRAM_LIMITS)
 
 
 def _insert(connection: Connection, letter: DeadLetter) -> None:
