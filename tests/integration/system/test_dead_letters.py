@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -207,3 +208,17 @@ def test_result_and_letter_are_written_together(shared: Database, client: Client
     result, letter = (int(value) for value in rows[0])
     # The letter is inserted under a savepoint, which has an id of its own, given right after.
     assert result < letter <= result + 1
+
+
+def test_correlation_id_that_no_index_takes_is_stored_all_the_same(
+    shared: Database, client: Client
+) -> None:
+    """One with NUL, with half a character or of ten thousand is told in a letter like any other."""
+    long = secrets.token_hex(5000)
+    ids = {
+        client.publish(PING, {"fail": True}, correlation_id=given): told
+        for given, told in (("a\x00b", "a\\x00b"), ("a\ud800", "a\\ud800"), (long, long[:400]))
+    }
+    seen = "SELECT task_id, correlation_id FROM worker_failed_jobs WHERE task_id = ANY(%s)"
+    assert wait_for(lambda: len(shared.rows(seen, list(ids))) == len(ids))
+    assert {task: said.removesuffix("…") for task, said in shared.rows(seen, list(ids))} == ids

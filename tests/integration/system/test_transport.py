@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 import subprocess
@@ -9,15 +10,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from kombu import Connection, Exchange, Queue
+from sqlalchemy.exc import OperationalError
 
 from system import transport
+from system.transport import statements
 from tests.postgres import ACCOUNT, free_port
 
 from .support import (
@@ -277,18 +280,96 @@ def test_message_that_kills_its_workers_ends_as_a_letter(
     assert wait_for(lambda: messages(database) == [])
 
 
+@contextmanager
+def consuming(database: Database, name: str) -> Iterator[tuple[Any, Queue, Connection]]:
+    """Give the transport of a connection that may consume from a queue of its own."""
+    transport.install()
+    queue = Queue(name, Exchange(name), routing_key=name)
+    with Connection(f"sqla+{url_of(database)}") as connection:
+        queue(connection.default_channel).declare()
+        yield connection.transport, queue, connection
+
+
+def test_claim_whose_answer_is_lost_is_returned(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was claimed when the connection broke before the answer came is handed out after all."""
+    got: list[Any] = []
+    with consuming(database, "lost") as (made, queue, connection):
+        connection.Producer().publish({"n": 1}, exchange=queue.exchange, routing_key="lost")
+        execute, broken = made.execute, []
+
+        def lose_once(statement: Any, **values: Any) -> Any:
+            rows = execute(statement, **values)
+            if statement is statements.CLAIM and rows and not broken:
+                broken.append(rows)
+                raise OperationalError("claim", {}, Exception("the answer is lost"))
+            return rows
+
+        monkeypatch.setattr(made, "execute", lose_once)
+        take = [lambda body, message: got.append((body, message.ack()))]
+        with connection.Consumer(queue, callbacks=take):
+            with pytest.raises(OperationalError):
+                connection.drain_events(timeout=5)
+            assert [row[1:] for row in messages(database)] == [(False, 1)], "premise: claimed"
+            connection.drain_events(timeout=5)
+    assert got == [({"n": 1}, None)]
+    assert messages(database) == []
+
+
+def test_what_outlived_consumers_is_handed_out_one_by_one(database: Database) -> None:
+    """Beside one message that may have killed its consumers no other such one is claimed."""
+    with consuming(database, "suspect") as (made, queue, connection):
+        for number in range(5):
+            body = {"n": number}
+            connection.Producer().publish(body, exchange=queue.exchange, routing_key="suspect")
+        ids = [row[0] for row in messages(database)]
+        database.rows(
+            "UPDATE kombu_message SET deliveries = 2 WHERE id = ANY(%s) RETURNING id", ids[:3]
+        )
+
+        def claimed() -> list[int]:
+            return [
+                int(envelope["properties"]["delivery_tag"])
+                for _, envelope in made.claim({"suspect"}, 10)
+            ]
+
+        assert claimed() == [ids[0], *ids[3:]]
+        assert claimed() == []
+        database.rows("DELETE FROM kombu_message WHERE id = %s RETURNING id", ids[0])
+        assert claimed() == [ids[1]]
+
+
+def test_mailbox_that_was_taken_for_a_dead_one_s_is_made_anew(
+    database: Database, start_worker: StartWorker
+) -> None:
+    """A worker that was cut off for longer than its lease answers again once it is back."""
+    worker = start_worker(database, "--pool", "solo")
+    database.rows("DELETE FROM kombu_queue WHERE owner IS NOT NULL RETURNING id")
+    assert inspect(database, "inspect", "ping", "--timeout", "2").returncode != 0, "premise: gone"
+    database.rows(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE application_name = 'system-broker-session' AND datname = current_database()"
+    )
+    worker.wait_for_line("broker session is back")
+    done = inspect(database, "inspect", "ping", "--timeout", "5")
+    assert done.returncode == 0, done.stdout
+
+
 def test_text_that_is_no_message_ends_as_a_letter(
     database: Database, start_worker: StartWorker, client: Client
 ) -> None:
     """Rows of the message table that kombu could not read leave a letter each, and are gone."""
     start_worker(database, "--pool", "solo")
-    for payload in ("no json", "[]", "{}"):
+    properties = {"body_encoding": "no such", "delivery_info": {"routing_key": "llm.task"}}
+    sealed = json.dumps({"body": "e30=", "headers": {}, "properties": properties})
+    for payload in ("no json", "[]", "{}", sealed):
         database.rows(
             "INSERT INTO kombu_message (payload, queue_id)"
             " SELECT %s, id FROM kombu_queue WHERE name = 'llm' RETURNING id",
             payload,
         )
-    assert wait_for(lambda: len(letters(database)) == 3)
+    assert wait_for(lambda: len(letters(database)) == 4)
     assert {error for *_, error in letters(database)} == {"celery.exceptions.InvalidTaskError"}
     assert wait_for(lambda: messages(database) == [])
     assert client.run(PING)["status"] == "ok"

@@ -34,6 +34,18 @@ def test_spool_gives_back_in_order_once(spool: Spool) -> None:
     assert (spool.count(), drained(spool)) == (0, [])
 
 
+def test_spool_sets_aside_what_is_no_record(spool: Spool) -> None:
+    """A file that a full disk or a person left unreadable does not keep the others waiting."""
+    spool.put("first", {"n": 1})
+    (broken,) = spool.folder.glob("*.json")
+    broken.write_bytes(b"{half")
+    spool.put("second", {"n": 2})
+    assert drained(spool) == [2]
+    assert [path.name for path in spool.folder.glob(f"*{REFUSED}")] == [
+        broken.with_suffix(REFUSED).name
+    ]
+
+
 def test_spool_keeps_the_first_of_a_key(spool: Spool) -> None:
     """A second record of one task changes nothing."""
     spool.put("task", {"n": 1})
