@@ -12,9 +12,12 @@ What stock lacks and this has:
    after three seconds, and any other worker's heartbeat returns them. A long task is never run
    again while the process that runs it is connected, or reconnects within the lease.
 3. **A connection that breaks stops nothing**: tasks go on, claims are kept, acknowledgements wait.
+   Once it is back, its queues are declared anew, what was claimed and never arrived is returned,
+   and other workers get some seconds to come back too before their claims count as a dead one's.
 4. **Tasks with an ETA or a countdown wait in the table**, not in a worker. (`inspect scheduled`
    does not list them; a stock publisher's are held by a worker, under a lease as all.)
-5. **A message that kills its workers ends**: after `max_deliveries` it is refused (`refusals`).
+5. **A message that kills its workers ends**: after `max_deliveries` it is refused (`refusals`). Of
+   those that were handed out twice already a worker has one at a time, lest others end with it.
 6. **Broadcasts work**: `inspect`, `status`, `revoke`, events. Queues of processes that died go.
 7. **Workers are woken** by LISTEN and NOTIFY, and poll behind a pooler in transaction mode. All
    notifying commits of a server take turns, which bounds publishing to some thousands a second.
