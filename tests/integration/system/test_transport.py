@@ -297,7 +297,8 @@ def test_claim_whose_answer_is_lost_is_returned(
     got: list[Any] = []
     with consuming(database, "lost") as (made, queue, connection):
         connection.Producer().publish({"n": 1}, exchange=queue.exchange, routing_key="lost")
-        execute, broken = made.execute, []
+        execute = made.execute
+        broken: list[Any] = []
 
         def lose_once(statement: Any, **values: Any) -> Any:
             rows = execute(statement, **values)
