@@ -390,6 +390,7 @@ def test_image_says_how_it_is_and_keeps_no_way_to_an_index(
         "PYTHONDONTWRITEBYTECODE",
         "CELERY_METRICS_ADDR",
         "CELERY_METRICS_PORT",
+        "SYSTEM_DEAD_LETTER_SPOOL",
     }
     assert described.image is not None
     assert contained.environment.images[image.tags[0]] == image.id

@@ -151,6 +151,8 @@ def test_messages_of_a_killed_worker_are_run_by_another(
     assert took_s < RETURNED_WITHIN_S, f"return of the claims: took {took_s:.1f} s"
     for task_id in ids:
         client.wait(task_id)
+    # A result is there a moment before the line that tells of it.
+    assert wait_for(lambda: len(runs(second)) >= len(ids))
     assert (runs(first), sorted(runs(second))) == ([], sorted(ids))
 
 
