@@ -75,6 +75,7 @@ def judge_copy(copy: Path, out: Path, *gates: str) -> Miniature:
     """Run gates of this repository, without proofs, against a copy of the system."""
     command = [sys.executable, "-m", "pytest", *(f"gates/{gate}" for gate in gates)]
     command += ["--no-falsify", "-q", "-p", "no:cacheprovider", "--environment", "embedded"]
+    command += ["-n", "3"]  # (mostly they wait)
     command += ["--evidence-out", str(out / "reports"), "--sut", str(copy / "system" / "sut.toml")]
     done = run_command(command, folder=ROOT)
     return read_miniature(out, exit_status=done.returncode, output=done.stdout)

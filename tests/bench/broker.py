@@ -391,7 +391,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--tasks", type=int, default=2000, metavar="N", help="sent and drained")
-    parser.add_argument("--pings", type=int, default=200, metavar="N", help="round trips")
+    parser.add_argument("--pings", type=int, default=100, metavar="N", help="round trips")
     parser.add_argument("--idle", type=float, default=20, metavar="S", help="seconds of idling")
     parser.add_argument("--rounds", type=int, default=3, metavar="N")
     parser.add_argument("--strict", action="store_true", help="exit with 1 where an aim is missed")
