@@ -63,7 +63,7 @@ PINGS = 3
     source(
         "claims-of-the-living-returned",
         STATEMENTS,
-        """AND claimed_by <> %(me)s AND lease_until < clock_timestamp()
+        """AND claimed_by <> %(me)s AND lease_until < now()
             AND claimed_by NOT IN (SELECT key FROM alive)""",
         "AND claimed_by <> %(me)s",
     ),
