@@ -21,7 +21,7 @@ from harness.files import copy_project
 from tests.acceptance.conftest import ROOT
 
 INCOMPLETE = 100
-RUN_LIMIT_S = 1200
+RUN_LIMIT_S = 2400
 GATES = os.environ.get("GATEPROOF_MUTANTS", "gates/idempotency").split()
 """What is run, relative to the repository."""
 
@@ -99,7 +99,7 @@ def emptied(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Miniatur
 
 def judge(project: Path, out: Path, *arguments: str, **variables: str) -> Miniature:
     """Run gates of a copy of the repository, with proofs."""
-    command = [sys.executable, "-m", "pytest", *GATES, "-q", "-p", "no:cacheprovider", "-n", "2"]
+    command = [sys.executable, "-m", "pytest", *GATES, "-q", "-p", "no:cacheprovider", "-n", "3"]
     command += ["--environment", "embedded", "--evidence-out", str(out / "reports"), *arguments]
     done = subprocess.run(
         command,
