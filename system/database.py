@@ -13,9 +13,11 @@ from contextlib import contextmanager
 from functools import cache
 from uuid import UUID
 
-from sqlalchemy import Connection, Engine, create_engine, text
+import psycopg2
+from sqlalchemy import Connection, Engine, create_engine, event, text
 
 from system import settings
+from system.inherited import known
 
 TENANT_GUC = "app.current_tenant_id"
 CONNECT_TIMEOUT_S = 5
@@ -81,6 +83,12 @@ def connect_args(application_name: str) -> dict[str, str | int]:
         "connect_timeout": CONNECT_TIMEOUT_S,
         **KEEPALIVES,
     }
+
+
+@event.listens_for(Engine, "connect")
+def _know(connection: psycopg2.extensions.connection, _record: object) -> None:
+    """Know every connection of every engine: a child that is forked must not keep it."""
+    known(connection)
 
 
 def forget_engine() -> None:

@@ -32,6 +32,7 @@ import structlog
 from sqlalchemy.engine import make_url
 
 from system.database import CONNECT_TIMEOUT_S, connect_args
+from system.inherited import known
 from system.transport import statements
 from system.transport.options import Options
 
@@ -166,7 +167,9 @@ class Session:
     def _connect(self) -> None:
         arguments = make_url(self._url).translate_connect_args(username="user", database="dbname")
         query = make_url(self._url).query
-        connection = psycopg2.connect(**{**arguments, **query, **connect_args(APPLICATION_NAME)})
+        connection = known(
+            psycopg2.connect(**{**arguments, **query, **connect_args(APPLICATION_NAME)})
+        )
         connection.autocommit = True
         self._connection = connection
         self._locked = False
