@@ -83,9 +83,9 @@ def break_file(path: Path, before: str, after: str) -> None:
     path.write_text(text.replace(before, after), encoding="utf-8")
 
 
-def judge_copy(copy: Path, out: Path, *gates: str) -> Miniature:
-    """Run gates of this repository, without proofs, against a copy of the system."""
-    command = [sys.executable, "-m", "pytest", *(f"gates/{gate}" for gate in gates)]
+def judge_copy(copy: Path, out: Path, *checks: str) -> Miniature:
+    """Run gates, or single files of them, without proofs, against a copy of the system."""
+    command = [sys.executable, "-m", "pytest", *(f"gates/{one}" for one in checks)]
     command += ["--no-falsify", "-q", "-p", "no:cacheprovider", "--environment", "embedded"]
     command += ["-n", "3"]  # (mostly they wait)
     command += ["--evidence-out", str(out / "reports"), "--sut", str(copy / "system" / "sut.toml")]
