@@ -10,7 +10,7 @@ from harness.stack import POOL_PREFORK, Stack
 from harness.sut import Sut
 from harness.wait import wait_until
 
-DEADLINE_S = 20.0
+DEADLINE_S, LET_GO_DEADLINE_S = 20.0, 5.0
 SHARED = "connections to the database with more than one holder"
 
 
@@ -42,8 +42,12 @@ def test_child_shares_no_connection_with_its_worker(own_stack: Stack, sut: Sut) 
         assert len(followers) == 1, (
             f"children that follow on the one that was killed: got {followers}, expected one"
         )
-        held = holders(worker, stack.server.inside.port)
-        shared = {port: pids for port, pids in held.items() if len(pids) > 1}
+        # A child is there before it has let go.
+        shared = wait_until(
+            lambda: shared_connections(worker, stack.server.inside.port),
+            lambda seen: not seen,
+            deadline_s=LET_GO_DEADLINE_S,
+        )
         assert not shared, f"{SHARED}: got {shared}, expected none"
         result = stack.tasks.run(ping.task, {**ping.arguments, **ping.retry})
         assert result.state == "SUCCESS", (
@@ -55,6 +59,12 @@ def test_child_shares_no_connection_with_its_worker(own_stack: Stack, sut: Sut) 
             f"holders of a connection of their own: got {sorted(own)}, expected the worker, "
             f"{worker.pid}, and its child, {followers[0]}"
         )
+
+
+def shared_connections(worker: Worker, server_port: int) -> dict[int, list[int]]:
+    """Map the local port of each connection with more than one holder to those."""
+    held = holders(worker, server_port)
+    return {port: pids for port, pids in held.items() if len(pids) > 1}
 
 
 def holders(worker: Worker, server_port: int) -> dict[int, list[int]]:

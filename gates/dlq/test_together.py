@@ -1,4 +1,4 @@
-"""Gate dlq: a failure's result and its dead letter are there together, or neither is."""
+"""Gate dlq: a failure's result is not there before its dead letter is."""
 
 from __future__ import annotations
 

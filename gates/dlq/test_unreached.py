@@ -22,7 +22,7 @@ UNKNOWN = "app.tasks.housekeeping.no_such_task"
 
 TIME_LIMIT_S, OVER_S = 1, -1
 WITHIN_S = 16.0
-"""A pool misses a child that was killed after ten seconds."""
+"""A blocking pool would miss a child that was killed after ten seconds only."""
 
 KILLED, LIMITED, NOT_KNOWN, UNREADABLE, MISCALLED, EXPIRED = (
     "a task whose child was killed",

@@ -83,18 +83,18 @@ def counting_worker(stack: Stack, **options: Any) -> Iterator[tuple[Worker, Scra
     """Run a worker as `Stack.running_worker` does, and give it with what it said when it was ready.
 
     It ends when it has acknowledged all that it ran: what it still held would come back when its
-    lease is over, and be run and counted by the next worker on this database.
+    lease is over, and be run and counted by the next worker on this database. That it acknowledges
+    at all is QUE-06's.
     """
     with stack.running_worker(**options) as worker:
         stack.wait_ready(worker)
         yield worker, scrape_at_rest(stack, worker)
-        left = wait_until(
+        wait_until(
             lambda: int(stack.sql.query(f"SELECT count(*) FROM {MESSAGES}").scalar()),
             lambda messages: messages == 0,
             deadline_s=ACKNOWLEDGED_DEADLINE_S,
             interval_s=0.02,
         )
-        assert left == 0, f"messages of tasks that have ended: got {left}, expected 0"
 
 
 def rises(before: Counts, after: Counts) -> dict[tuple[str, str], float]:

@@ -8,6 +8,7 @@ from harness.sut import Sut
 from harness.wait import wait_until
 
 ASK = ("{python}", "-m", "celery", "--app")
+PATIENCE_S = "3"
 MAILBOX_DEADLINE_S, DELETED_DEADLINE_S = 20.0, 5.0
 REAPED_DEADLINE_S = 12.0
 """A worker of the reference system looks for queues of the dead every five seconds."""
@@ -55,12 +56,13 @@ def test_ended_processes_leave_no_queue(own_stack: Stack, sut: Sut) -> None:
             )
             victim.kill()
         asked = stack.process.run(
-            [*sut.fill(list(ASK)), sut.celery.app, "inspect", "ping"],
+            [*sut.fill(list(ASK)), sut.celery.app, "inspect", "--timeout", PATIENCE_S, "ping"],
             env=stack.worker_environment(),
             folder=sut.folder,
         )
         assert asked.exit_status == 0, (
-            f"premise: celery inspect ping: got exit {asked.exit_status}, expected 0"
+            f"premise: celery inspect ping: got exit {asked.exit_status}, expected 0: "
+            f"{asked.output[-300:]}"
         )
         beside = wait_until(
             lambda: _queues(stack), lambda seen: seen == there, deadline_s=REAPED_DEADLINE_S

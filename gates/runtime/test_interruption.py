@@ -16,7 +16,7 @@ CHILDREN = 2
 BUSY_DEADLINE_S, WATCHED_S = 15.0, 5.0
 
 STOPPING, LOST = "worker: ", "broker session lost"
-"""What Celery's lines say when it was told to stop, and when its broker has gone."""
+"""What the worker's lines say when it was told to stop, and when its broker has gone."""
 
 
 @criterion("RUN-04")
