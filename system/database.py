@@ -36,9 +36,9 @@ KEEPALIVES: dict[str, str | int] = {
 def task_engine() -> Engine:
     """Return this process's engine for tasks and dead letters.
 
-    One pooled connection, so that a process keeps its backend; the overflow serves a thread pool
-    and the dead letter of a task that still holds the first. Parameters are hidden from errors:
-    they reach logs, results and dead letters.
+    One pooled connection, so that a process keeps its backend; the overflow serves a pool of
+    threads, however many, and the dead letter of a task that still holds the first. Parameters are
+    hidden from errors: they reach logs, results and dead letters.
 
     Raises:
         ConfigurationError: `DATABASE_URL` is missing or cannot be read.
@@ -47,7 +47,7 @@ def task_engine() -> Engine:
     return create_engine(
         settings.connections_from(os.environ).database_url,
         pool_size=1,
-        max_overflow=4,
+        max_overflow=-1,  # (as many as the pool has threads)
         pool_pre_ping=True,
         hide_parameters=True,
         connect_args=connect_args("system-tasks"),

@@ -26,6 +26,7 @@ import structlog
 from celery import Celery, signals
 
 from system import logs, refusal_log, settings, task_log
+from system.dead_letters import sealing
 from system.errors import ReferenceSystemError
 from system.health import health_of
 from system.metrics_folder import metrics_folder
@@ -66,6 +67,8 @@ def _run(arguments: list[str], output: logs.Output) -> int:
     connections = settings.connections_from(os.environ)
     settings.eager_from(os.environ)
     settings.broker_options_from(os.environ)
+    settings.dead_letters_from(os.environ)
+    sealing.sealer()
     logs.hide(connections.passwords())
     from system.app import app  # (after the settings: it is built from them)
 

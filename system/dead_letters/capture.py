@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -26,12 +27,13 @@ from system.dead_letters.letter import DeadLetter, UnregisteredTask, class_name,
 from system.dead_letters.spool import Spool, folder_for
 from system.dead_letters.table import Entry, Settlement
 from system.errors import ConfigurationError, SpoolError
-from system.identity import HEADER_DEAD_LETTER, canonical_uuid
+from system.identity import HEADER_DEAD_LETTER, Identity, canonical_uuid
 from system.transport.endings import TellingBackend
 
 NOT_WRITTEN = "dead letter not written"
 KEPT_ON_DISK = "dead letter kept on disk"
 UNKNOWN_TASK = "unknown"
+NOT_KEPT = "not kept: nothing tells which of its values are sensitive"
 DRAIN_INTERVAL_S = 2.0
 _LOST = threading.local()
 
@@ -112,14 +114,35 @@ def letter_of_failure(
     if request is not None and not isinstance(request, Context):
         return None
     try:
-        known = request or Context({"id": task_id})
-        task = task_of(app, getattr(known, "task", None))
-        return describe(
-            task, known, error, task_id=task_id, traceback=traceback, seal=sealing_function()
-        )
+        if request is None:
+            return without_arguments(app, Context({"id": task_id}), error)
+        task = task_of(app, getattr(request, "task", None))
+        try:
+            return describe(
+                task, request, error, task_id=task_id, traceback=traceback, seal=sealing_function()
+            )
+        except (TypeError, ValueError, RecursionError):
+            # The task was given the request's own objects, and may have changed them.
+            return without_arguments(app, request, error)
     except Exception as broken:  # noqa: BLE001 (whatever it is must be said here)
         _say(NOT_WRITTEN, broken, task_name=getattr(request, "task", None), task_id=task_id)
         return None
+
+
+def without_arguments(app: Any, request: Context, error: BaseException) -> DeadLetter:
+    """Return the letter of a failure whose arguments are not known, or have no JSON form.
+
+    Nothing tells then what of the error's text is sensitive, so only its class is kept.
+    """
+    bare = Context(vars(request) | {"args": (), "kwargs": {}})
+    letter = describe(
+        task_of(app, getattr(request, "task", None)),
+        bare,
+        error,
+        traceback="",
+        unreadable="what it was asked is not known, or cannot be written",
+    )
+    return replace(letter, error_message=NOT_KEPT, traceback=None)
 
 
 def record_failure(
@@ -160,6 +183,20 @@ def entry_of(letter: DeadLetter, headers: Mapping[str, Any] | None) -> Entry:
     return Settlement(
         letter_id=letter_id, replay_id=letter.identity.task_id, verdict="failed", failure=letter
     )
+
+
+def is_kept(known: Identity) -> bool:
+    """Say whether a task has a letter, on disk or in the table.
+
+    A letter without a tenant is not looked for in the table, where nobody's session sees it.
+
+    Raises:
+        sqlalchemy.exc.SQLAlchemyError: the database does not answer.
+        OSError: the disk cannot be read.
+        ConfigurationError: the environment names no usable database or folder.
+
+    """
+    return spool().find(known.task_id) is not None or table.has_letter(known)
 
 
 def keep(entry: Entry) -> None:
@@ -306,7 +343,7 @@ def _keep_draining() -> None:
     while True:
         try:
             written = drain()
-        except (SQLAlchemyError, OSError, ValueError) as error:
+        except (SQLAlchemyError, OSError, ValueError, ConfigurationError) as error:
             if not failing:
                 log.warning("spool not drained", error=class_name(error))
             failing = True

@@ -157,7 +157,13 @@ def show(ctx: click.Context, letter: str, reveal: bool, is_json: bool) -> None:
 @main.command()
 @click.argument("letters", nargs=-1)
 @filters
-@click.option("--limit", default=100, show_default=True, type=click.IntRange(1), help="How many.")
+@click.option(
+    "--limit",
+    default=100,
+    show_default=True,
+    type=click.IntRange(1),
+    help="How many of the chosen; of LETTERS all.",
+)
 @click.option(
     "--rate",
     default=10.0,
@@ -192,7 +198,7 @@ def replay(
     ids = tuple(row["id"] for row in found) if letters else None
     selection = Selection(ids=ids, only_due=not (now or letters), **chosen)
     ended = []
-    for one in replay_letters(app, selection, most=limit, rate_per_s=rate):
+    for one in replay_letters(app, selection, most=len(letters) or limit, rate_per_s=rate):
         ended.append(one)
         _print_replayed(one, is_json=is_json)
     sent = sum(one.replay_id is not None for one in ended)

@@ -6,6 +6,7 @@ sends it afterwards, without the task's id, and none for a body that cannot be d
 
 What comes again although its task has ended, because a worker died between the end and the
 acknowledgement, is taken off the queue and not run: a failure keeps its letter, a success is one.
+What could be kept nowhere goes back to its queue.
 """
 
 from __future__ import annotations
@@ -34,24 +35,33 @@ class Consumer(stock.Consumer):
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
         """Keep a message whose body cannot be read."""
-        keep_message(self.app, message, exc)
-        super().on_decode_error(message, exc)
+        if self._keep(message, exc):
+            super().on_decode_error(message, exc)
 
     def on_unknown_message(self, body: Any, message: Any) -> None:
         """Keep a message that names no task."""
         error = InvalidTaskError("message: got no task's name, expected one; it cannot be run")
-        keep_message(self.app, message, error)
-        super().on_unknown_message(body, message)
+        if self._keep(message, error):
+            super().on_unknown_message(body, message)
 
     def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:
         """Keep a message for a task that no worker of this version knows."""
-        keep_message(self.app, message, NotRegistered(_headers(message).get("task")))
-        super().on_unknown_task(body, message, exc)
+        if self._keep(message, NotRegistered(_headers(message).get("task"))):
+            super().on_unknown_task(body, message, exc)
 
     def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:
         """Keep a message that cannot be a call: a refused content type, an ETA that is no time."""
-        keep_message(self.app, message, exc)
-        super().on_invalid_task(body, message, exc)
+        if self._keep(message, exc):
+            super().on_invalid_task(body, message, exc)
+
+    def _keep(self, message: Any, error: Exception) -> bool:
+        """Write the letter of a message; one that was kept nowhere is handed out again."""
+        lost = capture.losses()
+        keep_message(self.app, message, error)
+        if capture.losses() == lost:
+            return True
+        message.reject_log_error(log, self.connection_errors, requeue=True)
+        return False
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], Any]:
         """Return what handles a message: its correlation id is put out of Celery's way first.
@@ -74,16 +84,26 @@ class Consumer(stock.Consumer):
 def has_ended(app: Any, message: Any) -> bool:
     """Say whether a message that was handed out before is of a task whose end is stored.
 
-    Where that cannot be asked it counts as not ended: better run twice than never.
+    A failure while the database was away has its letter, on disk or in the table by now, and no
+    result. Where that cannot be asked it counts as not ended: better run twice than never.
     """
     if not (message.delivery_info or {}).get("redelivered"):
         return False
     try:
         state = app.backend.get_task_meta(message.headers["id"], cache=False)["status"]
+        return state in states.READY_STATES or _has_letter(app, message)
     except Exception as error:  # noqa: BLE001 (whatever keeps a backend from answering)
         log.warning("end of a task not looked up", error=class_name(error))
         return False
-    return state in states.READY_STATES
+
+
+def _has_letter(app: Any, message: Any) -> bool:
+    request = request_of(message)
+    name = _headers(message).get("task")
+    known = identity.identify(
+        capture.task_of(app, name if isinstance(name, str) else None), request
+    )
+    return capture.is_kept(known)
 
 
 def keep_message(app: Any, message: Any, error: Exception) -> None:

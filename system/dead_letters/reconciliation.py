@@ -2,7 +2,8 @@
 
 A failure whose result is stored has its letter in the same transaction. One that another program
 stored, or this one before it did so, may have none: what the result tells is written as a letter.
-What the task was asked is not in there, so that it cannot be replayed.
+What the task was asked is not in there, so that it cannot be replayed, and nothing tells which of
+the error's words are sensitive: of the error only the class is kept.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from system import database, settings
 from system.dead_letters import capture, table
 from system.dead_letters.letter import DeadLetter, queue_of
 from system.identity import Identity
-from system.texts import storable
 
 SETTLED = timedelta(minutes=1)
 """How old a result must be: a letter of its own may still be on its way."""
@@ -67,15 +67,14 @@ def letter_of(row: dict[str, Any]) -> DeadLetter:
     """Return what a stored failure tells: `task_id`, `name`, `result`, `traceback`, `failed_at`."""
     name = row["name"] or capture.UNKNOWN_TASK
     task_id = row["task_id"]
-    error_class, message = _error_of(row["result"])
     return DeadLetter(
         identity=Identity(task_name=name, task_id=task_id, tenant_id=None, correlation_id=task_id),
         queue=queue_of(None, task_name=name),
         args="[]",
         kwargs="{}",
-        exception_class=error_class,
-        error_message=storable(message),
-        traceback=row["traceback"],
+        exception_class=_error_of(row["result"]),
+        error_message=capture.NOT_KEPT,
+        traceback=None,
         error_kind="permanent",
         failed_at=row["failed_at"],
         notes="cannot be replayed: written from the stored result, which does not hold what"
@@ -84,15 +83,11 @@ def letter_of(row: dict[str, Any]) -> DeadLetter:
     )
 
 
-def _error_of(result: bytes | None) -> tuple[str, str]:
-    """Return class and message of the error that a result holds, as far as it can be read."""
+def _error_of(result: bytes | None) -> str:
+    """Return the class of the error that a result holds, as far as it can be read."""
     try:
         told = json.loads(bytes(result or b""))
-        name, message = str(told["exc_type"]), told.get("exc_message")
+        name, module = str(told["exc_type"]), told.get("exc_module")
     except (ValueError, TypeError, KeyError, AttributeError):
-        return "unknown", "the stored result cannot be read"
-    module = told.get("exc_module")
-    if isinstance(message, list):
-        message = " ".join(str(part) for part in message)
-    full = name if module in {None, "builtins"} else f"{module}.{name}"
-    return full, str(message)
+        return "unknown"
+    return name if module in {None, "builtins"} else f"{module}.{name}"

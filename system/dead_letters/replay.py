@@ -9,9 +9,9 @@
    of its own. Only the replay that a letter names settles it.
 4. A replay of which nothing was heard for `LEASE` is given up: the next one who claims finds in the
    stored results whether it succeeded, and makes the letter `pending` if not. So a task that runs
-   longer than that could be replayed while it still runs.
+   longer than that could be replayed while it still runs; a message that waits as long expires.
 
-What could not be sent is `pending` again at once, and counts as no attempt.
+What could not be sent is `pending` again, due after the first back-off, and counts as no attempt.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ from system.errors import ReferenceSystemError, SealError
 from system.identity import HEADER_CORRELATION_ID, HEADER_DEAD_LETTER, HEADER_TENANT_ID
 
 LEASE = timedelta(hours=6)
+EXPIRES = LEASE - timedelta(minutes=5)
+"""After what a message that nobody took is not run any more: before its letter is given up."""
 BATCH = 20
 
 _NOW = text("SELECT clock_timestamp()")
@@ -145,6 +147,7 @@ def _send(app: Any, row: dict[str, Any]) -> Replayed:
             args=args,
             kwargs=kwargs,
             task_id=row["replay_task_id"],
+            expires=EXPIRES.total_seconds(),
             headers={name: value for name, value in headers.items() if value},
             **_route(row["queue"]),
         )

@@ -42,6 +42,7 @@ _INSERT = text(
     )
     """
 )
+_EXISTS = text("SELECT EXISTS (SELECT FROM worker_failed_jobs WHERE task_id = :task_id)")
 _SETTLE = text(
     """
     SELECT settle_dead_letter(
@@ -121,6 +122,20 @@ def settle(connection: Connection, settlement: Settlement) -> bool:
         raise
     savepoint.commit()
     return known
+
+
+def has_letter(known: Identity) -> bool:
+    """Say whether a tenant's session sees a letter of a task.
+
+    Raises:
+        sqlalchemy.exc.SQLAlchemyError: the database does not answer.
+
+    """
+    if known.tenant_id is None:
+        return False
+    with database.transaction() as connection:
+        database.set_tenant(connection, known.tenant_id)
+        return bool(connection.execute(_EXISTS, {"task_id": known.task_id}).scalar_one())
 
 
 def to_record(entry: Entry) -> dict[str, Any]:

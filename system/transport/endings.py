@@ -117,13 +117,20 @@ class TellingBackend(DatabaseBackend):
         store_result: bool = True,
         state: str = states.REVOKED,
     ) -> None:
-        """Mark a task as revoked; one that expired is told of as a failure."""
+        """Mark a task as revoked; one that expired is told of as a failure.
+
+        Where the result cannot be stored that is logged and not raised: a worker that finds a task
+        expired while it takes the next one would end.
+        """
         ending = None
         if self.observer and reason == EXPIRED:
             error = TaskRevokedError(reason)
             ending = self.observer.of_failure(self.app, task_id, error, None, request)
         with _beside(ending):
-            super().mark_as_revoked(task_id, reason, request, store_result, state)
+            try:
+                super().mark_as_revoked(task_id, reason, request, store_result, state)
+            except BackendStoreError:
+                log.error("result not stored", task_id=task_id)  # noqa: TRY400 (Celery gave it)
 
     def mark_as_done(
         self,

@@ -31,6 +31,14 @@ CREATE INDEX ix_worker_failed_jobs_due_at ON worker_failed_jobs (due_at)
 CREATE POLICY owner_keeps ON worker_failed_jobs TO CURRENT_USER USING (true) WITH CHECK (true);
 """
 
+# Letters from before lost what was masked, and nothing was sealed beside it.
+_MASKED_BEFORE = r"""
+UPDATE worker_failed_jobs SET replayable = false, notes = concat_ws(
+    E'\n', notes, 'cannot be replayed: written when sensitive values were masked and not sealed'
+)
+WHERE args::text LIKE '%"[masked]"%' OR kwargs::text LIKE '%"[masked]"%'
+"""
+
 _AS_OWNER = "SECURITY DEFINER SET search_path = pg_catalog, pg_temp"
 
 _REFUSE_TENANTS = """
@@ -104,7 +112,8 @@ BEGIN
     IF verdict = 'succeeded' THEN
         UPDATE public.worker_failed_jobs
         SET status = 'resolved', resolved_at = now(), replay_until = NULL
-        WHERE id = letter AND replay_task_id = replay AND status = 'in_progress';
+        -- Pending again where it was given up, and came to its end all the same.
+        WHERE id = letter AND replay_task_id = replay AND status IN ('in_progress', 'pending');
     ELSIF verdict = 'failed' THEN
         UPDATE public.worker_failed_jobs
         SET status = CASE WHEN retry_count + 1 < most THEN 'pending' ELSE 'abandoned' END,
@@ -115,7 +124,8 @@ BEGIN
         WHERE id = letter AND replay_task_id = replay AND status = 'in_progress';
     ELSIF verdict = 'not sent' THEN
         UPDATE public.worker_failed_jobs
-        SET status = 'pending', replay_until = NULL
+        -- Later, or those that can never be sent would keep all behind them waiting.
+        SET status = 'pending', replay_until = NULL, due_at = now() + base
         WHERE id = letter AND replay_task_id = replay AND status = 'in_progress';
     ELSE
         RAISE EXCEPTION 'verdict: got %, expected succeeded, failed or not sent', verdict
@@ -148,17 +158,20 @@ END
 $$;
 """
 
+# What waits for somebody: also a replay of which nothing was heard, until it is claimed anew.
 _BACKLOG = f"""
 CREATE FUNCTION dead_letter_backlog(OUT pending bigint, OUT oldest timestamptz)
 LANGUAGE plpgsql STABLE {_AS_OWNER} AS $$
 BEGIN
     PERFORM public.refuse_tenants();
     SELECT count(*), min(failed_at) INTO pending, oldest
-    FROM public.worker_failed_jobs WHERE status = 'pending';
+    FROM public.worker_failed_jobs
+    WHERE status = 'pending' OR status = 'in_progress' AND replay_until < now();
 END
 $$;
 """
 
+# With its stored failure, of which a letter would be missing from then on.
 _RETIRE = f"""
 CREATE FUNCTION delete_old_dead_letters(age interval, most integer) RETURNS bigint
 LANGUAGE plpgsql {_AS_OWNER} AS $$
@@ -170,14 +183,20 @@ BEGIN
         RAISE EXCEPTION 'age: got %, expected a day or more', age
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
-    DELETE FROM public.worker_failed_jobs WHERE id IN (
-        SELECT o.id FROM public.worker_failed_jobs o
-        WHERE o.status IN ('resolved', 'abandoned')
-            AND coalesce(o.resolved_at, o.last_retry_at, o.failed_at) < now() - age
-        LIMIT most
-        FOR UPDATE SKIP LOCKED
-    );
-    GET DIAGNOSTICS deleted = ROW_COUNT;
+    WITH gone AS (
+        DELETE FROM public.worker_failed_jobs WHERE id IN (
+            SELECT o.id FROM public.worker_failed_jobs o
+            WHERE o.status IN ('resolved', 'abandoned')
+                AND coalesce(o.resolved_at, o.last_retry_at, o.failed_at) < now() - age
+            LIMIT most
+            FOR UPDATE SKIP LOCKED
+        )
+        RETURNING task_id
+    ), results AS (
+        DELETE FROM public.celery_taskmeta r USING gone g
+        WHERE r.task_id = g.task_id AND r.status = 'FAILURE'
+    )
+    SELECT count(*) INTO deleted FROM gone;
     RETURN deleted;
 END
 $$;
@@ -211,6 +230,7 @@ REVOKE ALL ON SEQUENCE message_id_sequence FROM app_rw;
 def upgrade() -> None:
     for statement in (
         _COLUMNS,
+        _MASKED_BEFORE,
         _REFUSE_TENANTS,
         *(_CLAIM, _SETTLE, _UNLETTERED, _BACKLOG, _RETIRE),
         _PUBLISH,

@@ -9,12 +9,16 @@ import sys
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
+
+from system import database as engines
+from system.dead_letters import replay as replaying
 
 from .support import (
     ROOT,
@@ -168,6 +172,9 @@ def test_sealed_letter_is_replayed_with_the_key_alone(
     assert without.returncode == 1
     assert "got no key, expected one in SYSTEM_DEAD_LETTER_KEYS" in without.stdout
     assert statuses(shared, [task_id]) == {"pending"}
+    # Not at once again, or those that cannot be sent would be all that is ever tried.
+    due = shared.rows("SELECT due_at > now() FROM worker_failed_jobs WHERE task_id = %s", task_id)
+    assert due == [(True,)]
     # The old key behind a new one, as while keys are changed.
     rotated = {"SYSTEM_DEAD_LETTER_KEYS": f"{KEY},{OLD_KEY}"}
     shown = objects(command(shared, "show", task_id, "--reveal", "--json", **rotated))
@@ -258,7 +265,11 @@ def test_reconciliation_writes_what_is_missing_once(shared: Database, client: Cl
     name = "app.tasks.maintenance.reconcile_dead_letters"
     assert [client.run(name)["written"] for _ in range(2)] == [1, 0]
     letter = row_of(shared, task_id)
-    assert (letter["exception_class"], letter["error_message"]) == ("some.where.GoneError", "gone")
+    assert (letter["exception_class"], letter["error_message"]) == (
+        "some.where.GoneError",
+        "not kept: nothing tells which of its values are sensitive",
+    )
+    assert letter["traceback"] is None
     assert (letter["replayable"], letter["status"]) == (False, "pending")
 
 
@@ -272,14 +283,74 @@ def test_retention_deletes_what_is_done_with(shared: Database, client: Client) -
                     " failed_at) VALUES (%s, 'kept', 'E', %s, now() - make_interval(days => %s))",
                     (f"{status}-{days}", status, days),
                 )
+        connection.execute(
+            "INSERT INTO celery_taskmeta (id, task_id, status, date_done) VALUES"
+            " (nextval('task_id_sequence'), 'resolved-100', 'FAILURE', now() - interval '100 days')"
+        )
     client.run("app.tasks.maintenance.delete_old_dead_letters")
+    # Nor is a letter that went missed by whoever looks for what is missing.
+    client.run("app.tasks.maintenance.reconcile_dead_letters")
+    assert shared.rows("SELECT 1 FROM worker_failed_jobs WHERE task_id = 'resolved-100'") == []
     rows = shared.rows("SELECT task_id FROM worker_failed_jobs WHERE task_name = 'kept'")
     kept = {f"{status}-1" for status in ("pending", "in_progress", "resolved", "abandoned")}
     assert {task_id for (task_id,) in rows} == kept | {"pending-100", "in_progress-100"}
 
 
+def test_replay_that_ends_after_it_was_given_up_is_told(shared: Database) -> None:
+    """A success settles a letter that is pending again, and no replay but the letter's own does."""
+    task_id = f"late-{uuid.uuid4()}"
+    letter_id = str(uuid.uuid4())
+    settle = (
+        "SELECT settle_dead_letter(%s, %s, 'succeeded', NULL, NULL, NULL, NULL,"
+        " interval '1 minute', interval '1 day', 8)"
+    )
+    with shared.connect("postgres") as connection:
+        connection.execute(
+            "INSERT INTO worker_failed_jobs (id, task_id, task_name, exception_class, status,"
+            " replay_task_id) VALUES (%s, %s, 'late', 'E', 'pending', 'replay-mine')",
+            (letter_id, task_id),
+        )
+    assert shared.rows(settle, letter_id, "replay-other", role="app_user") == [(False,)]
+    assert statuses(shared, [task_id]) == {"pending"}
+    assert shared.rows(settle, letter_id, "replay-mine", role="app_user") == [(True,)]
+    assert statuses(shared, [task_id]) == {"resolved"}
+
+
+def test_replay_that_waits_too_long_is_not_run(
+    shared: Database, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A replay's message ends before its letter is given up: run late, it would be run twice."""
+    (task_id,) = failed(shared, client, tmp_path / "runs", 1)
+    monkeypatch.setenv("DATABASE_URL", shared.dsn("app_rw"))
+    sent: list[dict[str, Any]] = []
+    monkeypatch.setattr(client.app, "send_task", lambda _, **options: sent.append(options))
+    engines.task_engine.cache_clear()
+    try:
+        selection = replaying.Selection(ids=(row_of(shared, task_id)["id"],), only_due=False)
+        done = list(replaying.replay(client.app, selection, most=1, rate_per_s=1000))
+    finally:
+        engines.task_engine.cache_clear()
+    assert [one.error for one in done] == [None]
+    assert timedelta() < timedelta(seconds=sent[0]["expires"]) < replaying.LEASE
+
+
+def test_letters_that_are_named_are_all_replayed(
+    shared: Database, client: Client, tmp_path: Path
+) -> None:
+    """The limit is for what is chosen: of letters that are named none is left out."""
+    path = tmp_path / "runs"
+    sent = failed(shared, client, path, 3)
+    Path(f"{path}.healed").touch()
+    done = command(shared, "replay", "--json", "--limit", "1", "--rate", "100", *sent)
+    assert len(objects(done)) == 3
+    assert wait_for(lambda: statuses(shared, sent) == {"resolved"}, deadline_s=60)
+
+
 def test_metrics_tell_of_pending_letters(database: Database, start_worker: StartWorker) -> None:
-    """A scrape of any worker tells how many letters of all tenants are pending, and how old."""
+    """A scrape of any worker tells how many letters of all tenants wait, and how old they are.
+
+    A replay of which nothing was heard in its time waits too.
+    """
     with database.connect("postgres") as connection:
         for tenant, status in ((uuid.uuid4(), "pending"), (None, "pending"), (None, "resolved")):
             connection.execute(
@@ -287,6 +358,11 @@ def test_metrics_tell_of_pending_letters(database: Database, start_worker: Start
                 " status, failed_at) VALUES (%s, 'n', 'E', %s, %s, now() - interval '1 hour')",
                 (str(uuid.uuid4()), tenant, status),
             )
+        connection.execute(
+            "INSERT INTO worker_failed_jobs (task_id, task_name, exception_class, status,"
+            " replay_until) VALUES ('stuck', 'n', 'E', 'in_progress', now() - interval '1 minute'),"
+            " ('running', 'n', 'E', 'in_progress', now() + interval '1 minute')"
+        )
     worker = start_worker(database)
 
     def told() -> dict[str, float]:
@@ -295,7 +371,7 @@ def test_metrics_tell_of_pending_letters(database: Database, start_worker: Start
         return {name: float(value) for name, _, value in (line.partition(" ") for line in found)}
 
     samples = wait_for(told, pause_s=0.2)
-    assert samples["system_dead_letters_pending"] == 2
+    assert samples["system_dead_letters_pending"] == 3
     assert 3600 <= samples["system_dead_letters_oldest_age_seconds"] < 3900
 
 

@@ -112,6 +112,24 @@ def test_message_is_deleted_when_its_task_has_ended(
     assert wait_for(lambda: messages(database) == [])
 
 
+def test_message_that_comes_again_after_its_letter_was_written_is_done(
+    database: Database, start_worker: StartWorker, client: Client
+) -> None:
+    """A failure whose result could not be stored is told by its letter, and not run again."""
+    task_id = client.publish(PING, {"tenant_id": TENANT})
+    with database.connect("postgres") as connection:
+        connection.execute("UPDATE kombu_message SET deliveries = 1")
+        connection.execute(
+            "INSERT INTO worker_failed_jobs (task_id, task_name, exception_class, tenant_id)"
+            " VALUES (%s, %s, 'E', %s)",
+            (task_id, PING, TENANT),
+        )
+    worker = start_worker(database, "--pool", "solo")
+    worker.wait_for_line("task had ended already", task_id=task_id)
+    assert wait_for(lambda: messages(database) == [])
+    assert worker.total("celery_task_started_total", PING) == 0
+
+
 def test_message_that_comes_again_after_its_task_has_ended_is_done(
     database: Database, start_worker: StartWorker, client: Client
 ) -> None:
@@ -239,7 +257,8 @@ def test_events_reach_a_receiver(
 
         def note(event: dict[str, Any]) -> None:
             seen.append(event["type"])
-            receiver.should_stop = event["type"] == "task-succeeded"
+            # Several can come at once: what was said stays said.
+            receiver.should_stop |= event["type"] == "task-succeeded"
 
         receiver.handlers = {"*": note}
         receiver.on_consume_ready = lambda *_, **__: client.publish(PING, {})
@@ -434,6 +453,25 @@ def test_stock_rows_are_kept_by_the_migration(empty: Database, start_worker: Sta
     worker.wait_for_line("task succeeded", task_id=waiting)
     assert wait_for(lambda: messages(empty) == [(1, False, 0)])
     assert claimed not in runs(worker)
+
+
+def test_masked_letters_of_before_cannot_be_replayed(empty: Database) -> None:
+    """What was masked without being sealed is lost: the upgrade says so in each such letter."""
+    assert empty.migrate("upgrade", "celery_0004").returncode == 0
+    assert empty.migrate("upgrade", "core@head").returncode == 0
+    with empty.connect("postgres") as connection:
+        for name, kwargs in (("masked", '{"password": "[masked]"}'), ("plain", '{"n": 1}')):
+            connection.execute(
+                "INSERT INTO worker_failed_jobs (task_id, task_name, exception_class, kwargs)"
+                " VALUES (%s, 'n', 'E', %s)",
+                (name, kwargs),
+            )
+    assert empty.migrate("upgrade", "heads").returncode == 0
+    told = "SELECT task_id, replayable, notes FROM worker_failed_jobs ORDER BY task_id"
+    (masked, plain) = empty.rows(told)
+    assert masked[:2] == ("masked", False)
+    assert masked[2].startswith("cannot be replayed: ")
+    assert plain == ("plain", True, None)
 
 
 def test_unknown_option_is_refused_by_name(database: Database) -> None:

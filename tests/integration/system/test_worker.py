@@ -101,6 +101,8 @@ def test_taken_port_ends_the_worker(database: Database, start_worker: StartWorke
         ({"DATABASE_URL": "mysql://u:hidden@h/d"}, "DATABASE_URL: got scheme 'mysql'"),
         ({"CELERY_METRICS_PORT": "none"}, "CELERY_METRICS_PORT: got 'none'"),
         ({"CELERY_TASK_ALWAYS_EAGER": "maybe"}, "CELERY_TASK_ALWAYS_EAGER: got 'maybe'"),
+        ({"SYSTEM_DEAD_LETTER_SPOOL_MB": "1G"}, "SYSTEM_DEAD_LETTER_SPOOL_MB: got '1G'"),
+        ({"SYSTEM_DEAD_LETTER_KEYS": "none"}, "SYSTEM_DEAD_LETTER_KEYS: got a key number 1"),
     ],
 )
 def test_bad_setting_ends_the_worker(

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import psycopg2
 import pytest
+import structlog
 from celery.app.task import Context
-from celery.exceptions import SoftTimeLimitExceeded
+from celery.backends.database import DatabaseBackend
+from celery.exceptions import BackendStoreError, SoftTimeLimitExceeded
 from celery.utils.serialization import UnpickleableExceptionWrapper
+from kombu.message import Message
 from sqlalchemy.exc import OperationalError
 
 from system import database
 from system.dead_letters import capture, consumer, letter
 from system.errors import TenantError
+from system.transport import endings
 
 TENANT = "7c8f3b0a-62a1-4a3e-9d56-0f4b6c1f2d3e"
 
@@ -159,3 +164,62 @@ def test_failed_insert_is_one_line_without_the_payload(
     assert said[0][1]["task_id"] == "id-1"
     assert said[0][1]["error"] == "sqlalchemy.exc.OperationalError"
     assert "payload" not in str(said)
+
+
+@pytest.mark.parametrize(
+    "request_of_it",
+    [None, Context({"id": "id-1", "task": "app.tasks.llm.route", "args": [{1, 2}], "kwargs": {}})],
+    ids=["of-another-task", "changed-by-the-task"],
+)
+def test_failure_whose_arguments_are_not_known_leaves_a_letter(request_of_it: Any) -> None:
+    """It cannot be replayed, and keeps no text in which nothing tells what is sensitive."""
+    error = ValueError("token=hidden")
+    app = SimpleNamespace(tasks={})
+    made = capture.letter_of_failure(app, "id-1", error, "Traceback: token=hidden", request_of_it)
+    assert made is not None
+    assert (made.identity.task_id, made.exception_class) == ("id-1", "ValueError")
+    assert (made.args, made.kwargs, made.replayable) == ("[]", "{}", False)
+    assert (made.error_message, made.traceback) == (capture.NOT_KEPT, None)
+
+
+def test_message_whose_letter_is_kept_nowhere_goes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With neither database nor disk a refused message is not taken off its queue."""
+    monkeypatch.setenv("DATABASE_URL", "postgresql://nobody:x@127.0.0.1:1/nowhere")
+    taken = tmp_path / "a file"
+    taken.touch()
+    channel = Channel()
+    message = Message(body="no call", headers={"task": "app.tasks.none"}, channel=channel)
+    refusing: Any = consumer.Consumer.__new__(consumer.Consumer)
+    refusing.app, refusing.connection_errors = SimpleNamespace(tasks={}), ()
+    for folder, kept in ((taken, False), (tmp_path / "spool", True)):
+        monkeypatch.setenv("SYSTEM_DEAD_LETTER_SPOOL", str(folder))
+        assert refusing._keep(message, ValueError("x")) is kept
+    assert channel.rejected == [True]
+
+
+class Channel:
+    """Notes what is rejected, and whether it goes back to its queue."""
+
+    def __init__(self) -> None:
+        self.rejected: list[bool] = []
+
+    def basic_reject(self, _: Any, *, requeue: bool) -> None:
+        """Note it."""
+        self.rejected.append(requeue)
+
+
+def test_revoked_task_whose_result_cannot_be_stored_raises_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A worker finds a task expired while it takes it: what is raised there ends the worker."""
+    backend = endings.TellingBackend.__new__(endings.TellingBackend)
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise BackendStoreError("away")
+
+    monkeypatch.setattr(DatabaseBackend, "mark_as_revoked", refuse)
+    with structlog.testing.capture_logs() as said:
+        backend.mark_as_revoked("id-1", "terminated")
+    assert [(one["event"], one["task_id"]) for one in said] == [("result not stored", "id-1")]
