@@ -312,9 +312,9 @@ def _read_long(stack: Stack, task_id: str) -> tuple[Any, int, str, Any]:
     source(
         "global-skipped",
         CAPTURE,
-        '        task = task_of(app, getattr(known, "task", None))\n',
-        '        task = task_of(app, getattr(known, "task", None))\n'
-        "        if not known.kwargs.get('tenant_id'):\n            return None\n",
+        '        task = task_of(app, getattr(request, "task", None))\n',
+        '        task = task_of(app, getattr(request, "task", None))\n'
+        "        if not request.kwargs.get('tenant_id'):\n            return None\n",
     ),
     expect="dead letters of a global task: got 0",
 )

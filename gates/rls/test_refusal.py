@@ -61,8 +61,8 @@ class Sent:
     source(
         "refusals-are-no-failures",
         "system/dead_letters/capture.py",
-        '        task = task_of(app, getattr(known, "task", None))\n',
-        '        task = task_of(app, getattr(known, "task", None))\n'
+        '        task = task_of(app, getattr(request, "task", None))\n',
+        '        task = task_of(app, getattr(request, "task", None))\n'
         "        if type(error).__name__ == 'TenantError':\n            return None\n",
     ),
     expect="dead letters of app.tasks.attribution.recompute_window without a tenant: got 0",
