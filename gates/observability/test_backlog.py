@@ -30,7 +30,7 @@ def altered(old: str, new: str) -> str:
 @falsified_by(
     sql(
         "resolved-ones-counted",
-        altered("WHERE status = 'pending'", ""),
+        altered("status = 'pending'", "true"),
         landing=_FUNCTION,
     ),
     expect="pending dead letters that a worker tells of: got",
