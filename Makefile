@@ -21,8 +21,8 @@ gates: $(SETUP)  ## judge the reference system and seal the evidence under repor
 
 test: $(SETUP)  ## run the tests of the project itself, tier by tier
 	$(BIN)/pytest tests/unit -n auto
-	$(BIN)/pytest tests/integration -n auto --dist loadfile
-	$(BIN)/pytest tests/acceptance
+	$(BIN)/pytest tests/integration -n 3 --dist loadfile
+	$(BIN)/pytest tests/acceptance -n 3 --dist loadfile --no-loadscope-reorder
 	$(BIN)/pytest tests/browser
 
 mutants: $(SETUP)  ## blank every check and empty every fault of all gates: nothing may be proven
@@ -37,10 +37,11 @@ check: $(SETUP) docs workflows  ## ruff, mypy strict, import contracts, docs, wo
 fuzz: $(BENCH_SETUP)  ## feed the parsers of a bundle what no sealer writes, a minute each
 	$(BENCH)/bin/python -m tests.bench.fuzz $(FUZZ_ARGS)
 
-bench: $(BENCH_SETUP)  ## measure what recording, sealing and verifying cost, beside other tools
+bench: $(BENCH_SETUP)  ## measure recording, sealing, verifying and the system's tasks beside other tools
 	$(BENCH)/bin/python -m tests.bench.recording $(BENCH_ARGS)
 	$(BENCH)/bin/python -m tests.bench.hashing $(BENCH_ARGS)
 	$(BENCH)/bin/python -m tests.bench.page
+	$(BENCH)/bin/python -m tests.bench.broker $(BENCH_ARGS)
 
 docs: $(SETUP)  ## hold the documentation against the code: generated pages, links
 	$(BIN)/pytest -q tests/unit/test_docs.py

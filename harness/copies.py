@@ -88,7 +88,7 @@ class Copy:
         command = [sys.executable, "-c", code, *arguments]
         environment = self.bring_up.environment
         if tree == "harness":
-            probe = ProcessProbe(self.bring_up.recorder, environment.machine)
+            probe = ProcessProbe(self.bring_up.recorder, environment.warm_machine)
             env = {"PYTHONPATH": str(self.harness)}
             return probe.run(command, env=env, folder=self.harness)
         env = self.stack.worker_environment() if self.needs_stack else {}

@@ -73,10 +73,14 @@ def harness_folder(request: pytest.FixtureRequest) -> Path:
     return _copy(request).harness if isinstance(request.node, ProofItem) else HARNESS
 
 
-@pytest.fixture(scope="session")
-def machine(bring_up: BringUp) -> ProcessProbe:
+@pytest.fixture
+def machine(request: pytest.FixtureRequest, bring_up: BringUp) -> ProcessProbe:
     """Runs commands where the harness itself runs, for claims about the harness and about CI."""
-    return ProcessProbe(bring_up.recorder, bring_up.environment.machine)
+    environment = bring_up.environment
+    is_proof = isinstance(request.node, ProofItem)
+    return ProcessProbe(
+        bring_up.recorder, environment.warm_machine if is_proof else environment.machine
+    )
 
 
 @pytest.fixture

@@ -202,6 +202,7 @@ class Stack:
         queues: Sequence[str] | None = None,
         pool: str | None = None,
         concurrency: int | None = None,
+        options: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
         name: str | None = None,
         beside: Worker | None = None,
@@ -212,6 +213,7 @@ class Stack:
             queues: what it consumes; all of the contract's by default.
             pool: ``prefork``, ``solo`` or ``threads``; the system's own by default.
             concurrency: children or threads; the system's own by default.
+            options: further words of its command.
             env: further environment variables.
             name: for people and file names.
             beside: a worker whose port it wants too; by default it gets a free one.
@@ -228,6 +230,7 @@ class Stack:
             pool=pool,
             concurrency=concurrency or how.concurrency,
         )
+        command = [*command, *options]
         environment = {how.port: str(port), **self.worker_environment(env)}
         name = name or f"worker-{len(self._workers) + 1}"
         process = launcher.start(

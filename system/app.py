@@ -7,7 +7,10 @@ what is missing is said on first use. Logs, endpoints and the process itself are
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
+import sys
 
 from celery import Celery, signals
 from kombu import Exchange, Queue
@@ -15,10 +18,11 @@ from kombu import Exchange, Queue
 from system import database, dead_letters, identity, settings, transport
 from system.errors import ConfigurationError
 from system.tasks import attribution, housekeeping, llm, maintenance
-from system.transport import broker, unconfigured
+from system.transport import unconfigured
 
 TASK_MODULES = (housekeeping, maintenance, llm, attribution)
 EXCHANGE = "tasks"
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def queues() -> tuple[Queue, ...]:
@@ -41,8 +45,9 @@ def make_app(environment: dict[str, str]) -> Celery:
     try:
         connections = settings.connections_from(environment)
         eager = settings.eager_from(environment)
+        broker_options = settings.broker_options_from(environment)
     except ConfigurationError:
-        connections, eager = None, False
+        connections, eager, broker_options = None, False, {}
     broker_url = connections.broker_url if connections else unconfigured.URL
     result_backend = connections.result_backend if connections else unconfigured.URL
     # As read and write URL, and as backend_cls: only these outrank the raw CELERY_* variables,
@@ -55,6 +60,7 @@ def make_app(environment: dict[str, str]) -> Celery:
     )
     made.backend_cls = result_backend
     made.conf.update(_configuration(eager=eager))
+    made.conf.broker_transport_options = broker_options
     return made
 
 
@@ -75,6 +81,11 @@ def _configuration(*, eager: bool) -> dict[str, object]:
         "enable_utc": True,
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
+        # A message is deleted when its task has ended: a worker that is killed before leaves it to
+        # the others. A task whose own process is killed is a failure and no message to try again:
+        # it may have been the killer.
+        "task_acks_late": True,
+        "task_reject_on_worker_lost": False,
         # What was claimed stays with the process that claimed it; losing the broker for a moment
         # must not stop a task that does not need it.
         "worker_cancel_long_running_tasks_on_connection_loss": False,
@@ -84,9 +95,16 @@ def _configuration(*, eager: bool) -> dict[str, object]:
 
 
 def after_fork(**_: object) -> None:
-    """Leave the parent's sockets alone: this child makes connections of its own."""
+    """Leave the parent's sockets alone, and end with it.
+
+    An orphan would finish a task that another worker has been given by then.
+    """
     database.forget_engine()
-    broker.forget_engines()
+    parent = os.getppid()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 app = make_app(dict(os.environ))

@@ -20,3 +20,15 @@ class TenantError(ReferenceSystemError):
 
 class EndpointError(ReferenceSystemError):
     """The monitoring endpoint cannot be served."""
+
+
+class UndeliverableError(ReferenceSystemError):
+    """A message was handed out again and again, and each time its worker died."""
+
+
+class SealError(ReferenceSystemError):
+    """Arguments that were sealed cannot be read."""
+
+
+class SpoolError(ReferenceSystemError):
+    """A dead letter cannot be kept on disk."""

@@ -19,8 +19,12 @@ from typing import Any
 
 from celery import signals
 
+from system import texts
+
 HEADER_CORRELATION_ID = "correlation_id"
 HEADER_TENANT_ID = "tenant_id"
+HEADER_DEAD_LETTER = "dead_letter_id"
+"""Names the row that a task replays."""
 _KEPT_CORRELATION_ID = "system_correlation_id"
 
 
@@ -54,12 +58,12 @@ def identify(
     """
     named = arguments_by_name(task, args or request.args, kwargs or request.kwargs)
     headers = request.headers or {}
-    known_id = str(request.id or task_id or "")
+    known_id = texts.name(request.id or task_id or "")
     return Identity(
-        task_name=str(task.name),
+        task_name=texts.name(task.name),
         task_id=known_id,
         tenant_id=canonical_uuid(named.get("tenant_id") or headers.get(HEADER_TENANT_ID)),
-        correlation_id=str(
+        correlation_id=texts.name(
             named.get("correlation_id") or headers.get(_KEPT_CORRELATION_ID) or known_id
         ),
     )
@@ -100,8 +104,16 @@ def _stamp(headers: dict[str, Any], body: Any, **_: object) -> None:
         headers.setdefault(HEADER_CORRELATION_ID, str(kwargs["correlation_id"]))
 
 
-def _keep(request: Any, **_: object) -> None:
-    """Keep the header where Celery leaves it alone until it reaches the process that runs it."""
-    sent = request.message.headers.get(HEADER_CORRELATION_ID)
+def carry(headers: dict[str, Any]) -> dict[str, Any]:
+    """Keep a message's correlation id in its headers where Celery leaves it alone."""
+    sent = headers.get(HEADER_CORRELATION_ID)
     if sent:
-        request.request_dict[_KEPT_CORRELATION_ID] = str(sent)
+        headers.setdefault(_KEPT_CORRELATION_ID, str(sent))
+    return headers
+
+
+def _keep(request: Any, **_: object) -> None:
+    """Keep the header until it reaches the process that runs it, whatever the consumer did."""
+    kept = carry(dict(request.message.headers)).get(_KEPT_CORRELATION_ID)
+    if kept:
+        request.request_dict[_KEPT_CORRELATION_ID] = kept

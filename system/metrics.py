@@ -1,42 +1,49 @@
 """The four metrics of a worker's tasks, added up over all of its processes.
 
-Owns the counting and the folder that it happens in: each process writes files of its own there, and
-the parent reads all of them, so that totals add up over children and survive a child's death.
+Owns the counting. Each process of a worker writes a file for each kind of metric, and the parent
+reads all of them. A file is named after the place that its process has in the pool, not after the
+process: billiard gives a place to one child at a time, and the one that follows on a dead child
+counts on from what it finds there. So no death takes a count away, the number of files is that of
+places however many children come and go, and nothing is ever merged, which a scrape could see half
+done. The folder is `system.metrics_folder`'s.
 
-Import this module only when `PROMETHEUS_MULTIPROC_DIR` is set: prometheus_client chooses how it
-keeps values when it is first imported. Source: OBS-01 to OBS-03; prometheus_client, "Multiprocess
-Mode".
+Source: OBS-01 to OBS-03; prometheus_client, "Multiprocess Mode"; billiard, `Pool._avail_index`.
 """
 
 from __future__ import annotations
 
-import struct
+import os
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from billiard.process import current_process
 from celery import signals
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, values
+from prometheus_client import CollectorRegistry, Counter, Histogram, Metric, generate_latest, values
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 
+from system.dead_letters.backlog import BacklogGauge
 from system.errors import EndpointError
 
+FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 BUCKETS_S = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0)
 _LABELS = ("task_name",)
-_READS = 5
+# Failures of which a second report is told apart: Celery reports a hard time limit twice, at once.
+_REMEMBERED = 1000
 
 
 class TaskMetrics:
     """Counters of started, succeeded and failed tasks, and how long they took."""
 
     def __init__(self, folder: Path, task_names: Iterable[str]) -> None:
-        if not getattr(values.ValueClass, "_multiprocess", False):
-            raise EndpointError(
-                "metrics: got prometheus_client imported before PROMETHEUS_MULTIPROC_DIR was set, "
-                "expected after; set it first"
-            )
-        self._folder = folder
+        # Here, and not by the library on its import: it would tell processes apart by their ids.
+        os.environ[FOLDER_VARIABLE] = str(folder)
+        values.ValueClass = values.MultiProcessValue(place)  # type: ignore[no-untyped-call]
+        self._files = _Files(folder)
+        self._backlog = BacklogGauge()
         self._started = Counter(
             "celery_task_started", "Runs of a task that began.", _LABELS, registry=None
         )
@@ -54,8 +61,17 @@ class TaskMetrics:
             buckets=BUCKETS_S,
         )
         self._began: dict[str, float] = {}
+        self._failures: dict[str, None] = {}
         for name in task_names:
             self._touch(name)
+        self._counting = threading.Lock()
+        # The parent counts too, in threads of its own: a child that is forked in the middle of it
+        # would inherit a lock of the library that nobody ever opens again.
+        os.register_at_fork(
+            before=self._counting.acquire,
+            after_in_parent=self._counting.release,
+            after_in_child=self._counting.release,
+        )
 
     def connect(self) -> None:
         """Count what Celery's signals report, in every process that they fire in."""
@@ -71,18 +87,13 @@ class TaskMetrics:
         """Return the totals in Prometheus text format.
 
         Raises:
-            EndpointError: a file stayed unreadable.
+            EndpointError: the files are gone.
 
         """
-        for _ in range(_READS):
-            try:
-                registry = CollectorRegistry()
-                MultiProcessCollector(registry, path=str(self._folder))  # type: ignore[no-untyped-call]
-                return generate_latest(registry)
-            except (struct.error, RuntimeError, OSError):
-                # A child that has just been forked is laying out its file at this moment.
-                continue
-        raise EndpointError("metrics: got unreadable files, expected whole ones; ask again")
+        registry = CollectorRegistry()
+        registry.register(self._files)
+        registry.register(self._backlog)
+        return generate_latest(registry)
 
     def _touch(self, task_name: str) -> None:
         """Make the series exist, at zero: a rise is only seen from a known start."""
@@ -90,16 +101,53 @@ class TaskMetrics:
             metric.labels(task_name)
 
     def _begin(self, sender: Any, task_id: str, **_: object) -> None:
-        self._began[task_id] = time.monotonic()
-        self._started.labels(sender.name).inc()
+        with self._counting:
+            self._began[task_id] = time.monotonic()
+            self._started.labels(sender.name).inc()
 
     def _count_success(self, sender: Any, **_: object) -> None:
-        self._succeeded.labels(sender.name).inc()
+        with self._counting:
+            self._succeeded.labels(sender.name).inc()
 
-    def _count_failure(self, sender: Any, **_: object) -> None:
-        self._failed.labels(sender.name).inc()
+    def _count_failure(self, sender: Any, task_id: str, **_: object) -> None:
+        with self._counting:
+            if task_id not in self._failures:
+                self._failed.labels(sender.name).inc()
+            self._failures[task_id] = None
+            if len(self._failures) > _REMEMBERED:
+                del self._failures[next(iter(self._failures))]
 
     def _end(self, sender: Any, task_id: str, **_: object) -> None:
-        began = self._began.pop(task_id, None)
-        if began is not None:
-            self._duration.labels(sender.name).observe(time.monotonic() - began)
+        with self._counting:
+            began = self._began.pop(task_id, None)
+            if began is not None:
+                self._duration.labels(sender.name).observe(time.monotonic() - began)
+
+
+def place() -> str:
+    """Return what no two processes of a worker that live at the same time have in common."""
+    index = getattr(current_process(), "index", None)
+    return "parent" if index is None else f"child-{index}"
+
+
+class _Files(Collector):
+    """The totals over the files of all processes."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def collect(self) -> Iterator[Metric]:
+        """Add up what the files say.
+
+        Raises:
+            EndpointError: there is none.
+
+        """
+        # A child's first file is empty for an instant, until its length is set.
+        files = [str(path) for path in self._folder.glob("*.db") if path.stat().st_size]
+        if not files:
+            raise EndpointError(
+                f"metrics: got no file in {self._folder}, expected those of this worker; "
+                "let nothing clean up there, and start the worker anew"
+            )
+        yield from MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]

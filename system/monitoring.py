@@ -1,22 +1,37 @@
 """The HTTP server of a worker: `/metrics` and `/health`, in the parent process.
 
-Owns the protocol: unknown paths get 404, methods other than GET and HEAD 405, and a request that
-makes no sense 400, after which the server goes on. What is answered is left to `system.metrics`
-and `system.health`.
+Owns the protocol: unknown paths get 404, methods other than GET and HEAD 405, a request that makes
+no sense 4xx, after which the server goes on. What is answered is left to `system.metrics` and
+`system.health`.
+
+One thread holds every connection, so that a client costs a descriptor and never a thread. Each
+connection carries one request and has a deadline for every step of it, whether its client sends a
+byte now and then or none:
+
+1. The request is read; there are limits on its size and on the time that it may take in all.
+2. The answer is made, within the endpoint's own deadline.
+3. The answer is sent; a client that does not take it in time loses it.
+4. The sending side is closed, and what still comes is thrown away for a moment: to close at once
+   would take back an answer that is on its way. Source: RFC 9112, 9.6.
+
+Connections are limited in number. One too many displaces the oldest of those whose client is being
+waited for, so that whoever asks at once is answered, however many others there are that do not.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+import re
 import socket
-import socketserver
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from email.utils import formatdate
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 from urllib.parse import urlsplit
 
 import structlog
@@ -26,7 +41,17 @@ from system.health import OK, Health
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 JSON_TYPE = "application/json"
-CLIENT_TIMEOUT_S = 5
+
+REQUEST_DEADLINE_S = 5.0
+ANSWER_DEADLINE_S = 5.0
+LINGER_S = 1.0
+MOST_CONNECTIONS = 128
+LONGEST_REQUEST = 16 * 1024
+MOST_HEADERS = 100
+
+_LINE_END, _HEAD_END = "\r\n", b"\r\n\r\n"
+_METHOD = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110, 5.6.2
+_VERSION = re.compile(r"HTTP/(\d)\.\d")
 
 log = structlog.get_logger("system.monitoring")
 
@@ -40,78 +65,118 @@ class Response:
     body: bytes
 
 
-Endpoints = Mapping[str, Callable[[], Response]]
+Endpoints = Mapping[str, Callable[[], Awaitable[Response]]]
 
 
-class _Handler(BaseHTTPRequestHandler):
-    timeout = CLIENT_TIMEOUT_S
-    server_version = "system"
-    sys_version = ""
-    server: Server
+class Server:
+    """Answers on one socket, in one thread."""
 
-    def __getattr__(self, name: str) -> Any:
-        # The base class looks for do_<METHOD>, and would answer 501 to one that it does not find.
-        if name.startswith("do_"):
-            return self._answer
-        raise AttributeError(name)
+    def __init__(self, listening: socket.socket, endpoints: Endpoints) -> None:
+        self._listening = listening
+        self._endpoints = endpoints
+        self._open: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+        self._waiting: dict[asyncio.Task[None], None] = {}
+        self._loop = asyncio.new_event_loop()
+        self._over = asyncio.Event()
+        self._thread = threading.Thread(target=self._run, name="monitoring", daemon=True)
+        self._thread.start()
 
-    def _answer(self) -> None:
-        endpoint = self.server.endpoints.get(urlsplit(self.path).path)
-        if endpoint is None:
-            self.send_error(HTTPStatus.NOT_FOUND)
-        elif self.command not in {"GET", "HEAD"}:
-            self.send_error(HTTPStatus.METHOD_NOT_ALLOWED)
-        else:
-            self._send(self._answer_of(endpoint))
+    @property
+    def port(self) -> int:
+        """The TCP port that it listens on."""
+        return int(self._listening.getsockname()[1])
 
-    def _answer_of(self, endpoint: Callable[[], Response]) -> Response:
+    @property
+    def connections(self) -> int:
+        """How many connections there are now."""
+        return len(self._open)
+
+    def close(self) -> None:
+        """End every connection and give the port back."""
+        self._loop.call_soon_threadsafe(self._over.set)
+        self._thread.join()
+
+    def leave_to_parent(self) -> None:
+        """Close a forked child's copies of the sockets: the connections are its parent's."""
+        self._listening.close()
+        for writer in self._open.values():
+            with suppress(OSError):
+                os.close(writer.get_extra_info("socket").fileno())
+
+    def _run(self) -> None:
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._serve())
+
+    async def _serve(self) -> None:
+        server = await asyncio.start_server(
+            self._meet, sock=self._listening, limit=LONGEST_REQUEST, backlog=MOST_CONNECTIONS
+        )
+        await self._over.wait()
+        server.close()
+        for task in tuple(self._open):
+            task.cancel()
+
+    async def _meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one connection to its end, whatever the client does; nothing of it is left."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._open[task] = writer
+        self._waiting[task] = None
+        if len(self._open) > MOST_CONNECTIONS:
+            oldest = next(iter(self._waiting))
+            del self._waiting[oldest]  # now: the next newcomer must not find it once more
+            oldest.cancel()
         try:
-            return endpoint()
+            await self._converse(task, reader, writer)
+        except (OSError, asyncio.CancelledError):
+            pass  # The client is gone or too slow, or another one was let in for it.
         except Exception:
-            log.exception("endpoint broke", path=urlsplit(self.path).path)
-            return _json(500, {"error": "internal server error"})
+            log.exception("connection broke")
+        finally:
+            self._waiting.pop(task, None)
+            del self._open[task]
+            writer.transport.abort()
 
-    def _send(self, response: Response) -> None:
-        self.send_response(response.status)
-        self.send_header("Content-Type", response.content_type)
-        self.send_header("Content-Length", str(len(response.body)))
-        self.send_header("Cache-Control", "no-store")
-        if response.status == HTTPStatus.METHOD_NOT_ALLOWED:
-            self.send_header("Allow", "GET, HEAD")
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(response.body)
+    async def _converse(
+        self,
+        task: asyncio.Task[None],
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:
+        head = await _read(reader)  # 1
+        if head is None:
+            return
+        self._waiting.pop(task, None)
+        answer = await self._answer(head)  # 2
+        self._waiting[task] = None
+        async with asyncio.timeout(ANSWER_DEADLINE_S):  # 3
+            writer.transport.set_write_buffer_limits(0)  # to be drained is to be sent
+            writer.write(answer)
+            await writer.drain()
+        writer.write_eof()  # 4
+        async with asyncio.timeout(LINGER_S):
+            while await reader.read(LONGEST_REQUEST):
+                pass
 
-    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:  # noqa: ARG002
-        """Answer with the status alone: the request's own words are not repeated."""
-        phrase = HTTPStatus(code).phrase
-        with suppress(OSError):
-            self._send(_json(code, {"error": phrase.lower()}))
+    async def _answer(self, head: bytes | HTTPStatus) -> bytes:
+        """Return the whole answer to a request, or to what was sent in place of one."""
+        asked = _parse(head) if isinstance(head, bytes) else head
+        if isinstance(asked, HTTPStatus):
+            return _message(_refusal(asked))
+        method, path = asked
+        return _message(await self._respond(method, path), whole=method != "HEAD")
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the base's name)
-        """Say nothing: a line for every scrape would hide the others."""
-
-
-class Server(ThreadingHTTPServer):
-    """A threaded HTTP server whose troubles are log lines."""
-
-    daemon_threads = True
-    block_on_close = False
-
-    def __init__(self, address: str, port: int, endpoints: Endpoints) -> None:
-        self.endpoints = endpoints
-        if ":" in address:
-            self.address_family = socket.AF_INET6
-        super().__init__((address, port), _Handler)
-
-    def server_bind(self) -> None:
-        """Bind without the base's name look-up, which can take seconds."""
-        socketserver.TCPServer.server_bind(self)
-        self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
-
-    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
-        """Log what broke a request; the server goes on."""
-        log.warning("request failed", exc_info=True)
+    async def _respond(self, method: str, path: str) -> Response:
+        endpoint = self._endpoints.get(path)
+        if endpoint is None:
+            return _refusal(HTTPStatus.NOT_FOUND)
+        if method not in {"GET", "HEAD"}:
+            return _refusal(HTTPStatus.METHOD_NOT_ALLOWED)
+        try:
+            return await endpoint()
+        except Exception:
+            log.exception("endpoint broke", path=path)
+            return _refusal(HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
 def serve(address: str, port: int, endpoints: Endpoints) -> Server:
@@ -126,31 +191,108 @@ def serve(address: str, port: int, endpoints: Endpoints) -> Server:
         EndpointError: the port is taken or the address is not this machine's.
 
     """
+    listening = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
     try:
-        server = Server(address, port, endpoints)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((address, port))
+        listening.listen(MOST_CONNECTIONS)
     except OSError as error:
+        listening.close()
         raise EndpointError(
             f"metrics endpoint: got {error.strerror or error} for address {address} port {port}, "
             "expected a free port; stop what listens there, or set CELERY_METRICS_PORT "
             "(and CELERY_METRICS_ADDR)"
         ) from error
-    threading.Thread(
-        target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="monitoring", daemon=True
-    ).start()
-    return server
+    return Server(listening, endpoints)
 
 
-def endpoints_of(render_metrics: Callable[[], bytes], health: Health) -> dict[str, Any]:
+def endpoints_of(render_metrics: Callable[[], bytes], health: Health) -> Endpoints:
     """Return the endpoints of a worker."""
+    rendered = _Shared(render_metrics)
 
-    def metrics() -> Response:
-        return Response(status=200, content_type=METRICS_TYPE, body=render_metrics())
+    async def metrics() -> Response:
+        return Response(status=200, content_type=METRICS_TYPE, body=await rendered.get())
 
-    def healthy() -> Response:
-        answer = health.ask()
+    async def healthy() -> Response:
+        answer = await health.ask()
         return _json(200 if answer["status"] == OK else 503, answer)
 
     return {"/metrics": metrics, "/health": healthy}
+
+
+class _Shared:
+    """Calls what may block, in one thread; all who ask before a call begins share what it gives."""
+
+    def __init__(self, function: Callable[[], bytes]) -> None:
+        self._function = function
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="metrics")
+        self._turn = asyncio.Lock()
+        self._next: asyncio.Task[bytes] | None = None
+
+    async def get(self) -> bytes:
+        """Return what a call gives that had not begun when this was asked."""
+        if self._next is None:
+            self._next = asyncio.create_task(self._call())
+        return await asyncio.shield(self._next)
+
+    async def _call(self) -> bytes:
+        async with self._turn:
+            self._next = None
+            return await asyncio.get_running_loop().run_in_executor(self._thread, self._function)
+
+
+async def _read(reader: asyncio.StreamReader) -> bytes | HTTPStatus | None:
+    """Return a request, without its body; or how to refuse what came; None where nothing came."""
+    try:
+        async with asyncio.timeout(REQUEST_DEADLINE_S):
+            return await reader.readuntil(_HEAD_END)
+    except TimeoutError:
+        return HTTPStatus.REQUEST_TIMEOUT
+    except asyncio.LimitOverrunError:
+        return HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+    except asyncio.IncompleteReadError as error:
+        return HTTPStatus.BAD_REQUEST if error.partial else None
+
+
+def _parse(head: bytes) -> tuple[str, str] | HTTPStatus:
+    """Return the method and the path of a request, or how to refuse it."""
+    line, *headers = head.removesuffix(_HEAD_END).decode("latin-1").split(_LINE_END)
+    method, _, rest = line.partition(" ")
+    target, _, named = rest.partition(" ")
+    version = _VERSION.fullmatch(named)
+    if not (_METHOD.fullmatch(method) and target and version):
+        return HTTPStatus.BAD_REQUEST
+    if version[1] != "1":
+        return HTTPStatus.HTTP_VERSION_NOT_SUPPORTED
+    if len(headers) > MOST_HEADERS:
+        return HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+    try:
+        return method, urlsplit(target).path
+    except ValueError:
+        return HTTPStatus.BAD_REQUEST
+
+
+def _message(response: Response, *, whole: bool = True) -> bytes:
+    """Return a response as it is sent, with its body or as HEAD asks for it."""
+    status = HTTPStatus(response.status)
+    lines = [
+        f"HTTP/1.1 {status.value} {status.phrase}",
+        "Server: system",
+        f"Date: {formatdate(usegmt=True)}",
+        f"Content-Type: {response.content_type}",
+        f"Content-Length: {len(response.body)}",
+        "Cache-Control: no-store",
+        "Connection: close",
+    ]
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        lines.append("Allow: GET, HEAD")
+    head = _LINE_END.join(lines).encode("latin-1") + _HEAD_END
+    return head + response.body if whole else head
+
+
+def _refusal(status: HTTPStatus) -> Response:
+    """Return the status alone: the request's own words are not repeated."""
+    return _json(status, {"error": status.phrase.lower()})
 
 
 def _json(status: int, value: object) -> Response:

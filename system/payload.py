@@ -1,7 +1,7 @@
 """A task's arguments as text to keep: JSON with kombu's type tags, sensitive values masked.
 
 Owns the serialization and the masking of dead letters. Encrypting what is masked, so that it can
-be replayed, is not here.
+be replayed, is `system.dead_letters.sealing`'s.
 
 Two things that Celery's messages allow and PostgreSQL's JSON and text do not are kept in a form
 that it takes: NaN and the infinities as a tagged value, NUL and lone surrogates as escapes.
@@ -18,6 +18,7 @@ from typing import Any
 from kombu.utils import json as kombu_json
 
 from system.identity import arguments_by_name
+from system.texts import storable
 
 MASK = "[masked]"
 SENSITIVE = frozenset(
@@ -84,7 +85,7 @@ class Masking:
         """Return text that PostgreSQL stores, without the values that were masked."""
         for secret in sorted(self.found, key=len, reverse=True):
             text = text.replace(secret, MASK)
-        return text.replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode("utf-8")
+        return storable(text)
 
     def _remember(self, value: Any) -> None:
         if isinstance(value, Mapping):

@@ -11,8 +11,10 @@ Source: spec, "Configuration"; PostgreSQL documentation, "Parameter Key Words" (
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from sqlalchemy.engine import make_url
@@ -21,6 +23,8 @@ from sqlalchemy.exc import ArgumentError
 from system.errors import ConfigurationError
 
 DRIVER = "psycopg2"
+KEYS = "SYSTEM_DEAD_LETTER_KEYS"
+LARGEST = 100_000
 QUEUES = ("housekeeping", "maintenance", "llm", "attribution")
 
 _DIALECTS = frozenset({"postgresql", "postgres"})
@@ -97,6 +101,21 @@ class Connections:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DeadLetters:
+    """How dead letters are kept."""
+
+    keys: tuple[str, ...] = field(repr=False)
+    """Fernet keys, as they were given; the first one encrypts."""
+    spool: Path
+    """Folder for letters that the database cannot take."""
+    spool_limit_bytes: int
+    retention_days: int
+    """How long a letter stays after it was resolved or abandoned."""
+    most_replays: int
+    """After so many that failed a letter is abandoned."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Monitoring:
     """Where `/metrics` and `/health` are served, and how long a health check may take."""
 
@@ -132,6 +151,20 @@ def connections_from(environment: Mapping[str, str]) -> Connections:
     )
 
 
+def broker_options_from(environment: Mapping[str, str]) -> dict[str, int]:
+    """Return what the environment says of the transport's options.
+
+    Args:
+        environment: `SYSTEM_BROKER_MAX_DELIVERIES` (the transport's own default).
+
+    Raises:
+        ConfigurationError: it is no number, or out of its range.
+
+    """
+    name = "SYSTEM_BROKER_MAX_DELIVERIES"
+    return {"max_deliveries": _whole(environment, name, 0)} if environment.get(name) else {}
+
+
 def monitoring_from(environment: Mapping[str, str]) -> Monitoring:
     """Return where and how to serve the endpoints.
 
@@ -147,6 +180,31 @@ def monitoring_from(environment: Mapping[str, str]) -> Monitoring:
         address=environment.get("CELERY_METRICS_ADDR") or "127.0.0.1",
         port=_port(environment.get("CELERY_METRICS_PORT") or "9540"),
         health_deadline_s=_deadline_s(environment.get("SYSTEM_HEALTH_DEADLINE_S") or "2"),
+    )
+
+
+def dead_letters_from(environment: Mapping[str, str]) -> DeadLetters:
+    """Return how dead letters are kept.
+
+    Args:
+        environment: `SYSTEM_DEAD_LETTER_KEYS` (none), separated by commas;
+            `SYSTEM_DEAD_LETTER_SPOOL` (a folder in the user's state, or where there is no home in
+            the one for temporary files), `SYSTEM_DEAD_LETTER_SPOOL_MB` (256),
+            `SYSTEM_DEAD_LETTER_RETENTION_DAYS` (90), `SYSTEM_DEAD_LETTER_REPLAYS` (8).
+
+    Raises:
+        ConfigurationError: a number is none, or out of its range.
+
+    Does not check that the keys are keys.
+
+    """
+    given = environment.get(KEYS, "").split(",")
+    return DeadLetters(
+        keys=tuple(key.strip() for key in given if key.strip()),
+        spool=_spool(environment),
+        spool_limit_bytes=_whole(environment, "SYSTEM_DEAD_LETTER_SPOOL_MB", 256) * 2**20,
+        retention_days=_whole(environment, "SYSTEM_DEAD_LETTER_RETENTION_DAYS", 90),
+        most_replays=_whole(environment, "SYSTEM_DEAD_LETTER_REPLAYS", 8),
     )
 
 
@@ -235,6 +293,27 @@ def _libpq_query(
 def _passwords(url: str) -> list[str]:
     found = urlsplit(url).password
     return [unquote(found)] if found else []
+
+
+def _spool(environment: Mapping[str, str]) -> Path:
+    given = environment.get("SYSTEM_DEAD_LETTER_SPOOL")
+    if given:
+        return Path(given)
+    state, home = environment.get("XDG_STATE_HOME"), environment.get("HOME")
+    if state or home:
+        base = Path(state) if state else Path(str(home)) / ".local" / "state"
+    else:
+        base = Path(tempfile.gettempdir())
+    return base / "system-dead-letters"
+
+
+def _whole(environment: Mapping[str, str], name: str, default: int) -> int:
+    text = environment.get(name) or str(default)
+    if text.isascii() and text.isdigit() and 0 < int(text) <= LARGEST:
+        return int(text)
+    raise ConfigurationError(
+        f"{name}: got {text!r}, expected a whole number from 1 to {LARGEST}; correct it"
+    )
 
 
 def _port(text: str) -> int:

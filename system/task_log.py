@@ -21,7 +21,6 @@ from system.identity import identify
 from system.logs import TASK_FIELDS
 
 SUCCEEDED, FAILED, RETRIED = "task succeeded", "task failed", "task retried"
-CANCELLED = "cancelled by its worker"
 
 _DOUBLES = frozenset(
     {trace.LOG_SUCCESS.strip(), trace.LOG_FAILURE.strip(), trace.LOG_RETRY.strip()}
@@ -78,13 +77,13 @@ def _failed(
 
 
 def _retried(sender: Any, request: Any, reason: Any = None, **_: object) -> None:
-    """Log a retry; a cold shutdown, which cancels what runs, gives no reason."""
-    cause = getattr(reason, "exc", None) or reason
+    """Log a retry, and what it is for."""
+    cause: Any = getattr(reason, "exc", None) or reason
     args, kwargs = request.args, request.kwargs
     log.warning(
         RETRIED,
         **asdict(identify(sender, request)),
-        error=describe(sender, cause, args=args, kwargs=kwargs) if cause else CANCELLED,
+        error=describe(sender, cause, args=args, kwargs=kwargs),
         retries=request.retries,
     )
 

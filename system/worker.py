@@ -16,7 +16,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,8 +26,10 @@ import structlog
 from celery import Celery, signals
 
 from system import logs, refusal_log, settings, task_log
+from system.dead_letters import sealing
 from system.errors import ReferenceSystemError
 from system.health import health_of
+from system.metrics_folder import metrics_folder
 from system.monitoring import Server, endpoints_of, serve
 
 EXIT_FAILURE = 1
@@ -65,10 +66,13 @@ def _run(arguments: list[str], output: logs.Output) -> int:
     monitoring = settings.monitoring_from(os.environ)  # 2
     connections = settings.connections_from(os.environ)
     settings.eager_from(os.environ)
+    settings.broker_options_from(os.environ)
+    settings.dead_letters_from(os.environ)
+    sealing.sealer()
     logs.hide(connections.passwords())
     from system.app import app  # (after the settings: it is built from them)
 
-    with _metrics_folder() as folder, _server(app, folder, monitoring, connections) as server:  # 3
+    with metrics_folder() as folder, _server(app, folder, monitoring, connections) as server:  # 3
         task_log.connect()
         refusal_log.connect()
         signals.setup_logging.connect(_keep_logging, weak=False)
@@ -79,18 +83,10 @@ def _run(arguments: list[str], output: logs.Output) -> int:
 
 
 @contextmanager
-def _metrics_folder() -> Iterator[Path]:
-    """Give the folder that all processes of this worker count in, empty and its own."""
-    with tempfile.TemporaryDirectory(prefix="system-metrics-", ignore_cleanup_errors=True) as name:
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = name
-        yield Path(name)
-
-
-@contextmanager
 def _server(
     app: Celery, folder: Path, monitoring: settings.Monitoring, connections: settings.Connections
 ) -> Iterator[Server]:
-    from system.metrics import TaskMetrics  # (only now: it needs the folder when it is imported)
+    from system.metrics import TaskMetrics  # (here: prometheus_client is slow to import)
 
     metrics = TaskMetrics(folder, (name for name in app.tasks if name.startswith("app.tasks.")))
     metrics.connect()
@@ -99,8 +95,7 @@ def _server(
     try:
         yield server
     finally:
-        server.shutdown()
-        server.server_close()
+        server.close()
 
 
 def _celery(arguments: list[str]) -> int:
@@ -148,7 +143,7 @@ def _child(server: Server, output: logs.Output) -> Any:
 
     def begin(**_: object) -> None:
         if os.getpid() != parent:
-            server.socket.close()
+            server.leave_to_parent()
             output.forget_reader()
 
     parent = os.getpid()

@@ -40,7 +40,7 @@ def connections_waiting_for(
         # Asked before the look, so that what it tells of is in the past by then.
         past = over()
         rows = sessions_waiting_for(stack, table)
-        ports = set(worker.local_ports()) if rows else set()
+        ports = {one.local_port for one in worker.connections()} if rows else set()
         return [row for row in rows if row["client_port"] in ports], past
 
     seen, _ = wait_until(look, any, deadline_s=deadline_s, interval_s=0.1)

@@ -134,7 +134,7 @@ def test_worker_has_no_client_of_another_broker(own_stack: Stack) -> None:
         own_stack.wait_ready(worker)
         # Looked at before its endpoints are asked, which is a connection too.
         ports, expected = (
-            {port for _, port in worker.remote_ports()},
+            {one.remote_port for one in worker.connections()},
             {own_stack.server.inside.port},
         )
         assert ports == expected, (

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 TABLE = "worker_failed_jobs"
 
-HANDLER = "system/dead_letters.py"
+CAPTURE = "system/dead_letters/capture.py"
+CONSUMER = "system/dead_letters/consumer.py"
+LETTER = "system/dead_letters/letter.py"
+REPLAY = "system/dead_letters/replay.py"
 IDENTITY = "system/identity.py"
 PAYLOAD = "system/payload.py"
 BORN = "migrations/versions/celery_foundation/celery_0002_task_failures.py"
@@ -21,6 +24,8 @@ INDEXES = f"SELECT indexname, indexdef FROM pg_indexes WHERE tablename = '{TABLE
 PRIVILEGES = f"SELECT relacl FROM pg_class WHERE relname = '{TABLE}'"
 POLICIES = f"""SELECT polname, pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid)
     FROM pg_policy WHERE polrelid = '{TABLE}'::regclass ORDER BY 1"""
+READERS = f"SELECT policyname, roles::text FROM pg_policies WHERE tablename = '{TABLE}' ORDER BY 1"
+VIEWS = "SELECT viewname FROM pg_views WHERE schemaname = 'public' ORDER BY 1"
 TYPES = f"""SELECT column_name, data_type, column_default FROM information_schema.columns
     WHERE table_name = '{TABLE}' ORDER BY 1"""
 MOVES_IN_FUNCTION = "SELECT md5(prosrc) FROM pg_proc WHERE proname = 'enforce_dead_letter_moves'"

@@ -17,7 +17,17 @@ from gates.dlq.letters import (
     letters_of,
     wait_for_letters,
 )
-from gates.dlq.parts import HANDLER, IDENTITY, PAYLOAD, POLICIES, TABLE, TYPES
+from gates.dlq.parts import (
+    CAPTURE,
+    IDENTITY,
+    LETTER,
+    PAYLOAD,
+    POLICIES,
+    READERS,
+    TABLE,
+    TYPES,
+    VIEWS,
+)
 from gates.endings import LETTER_AFTER_LINE_S, wait_for_failure_lines
 from harness import criterion, falsified_by, source, sql
 from harness.fixtures import Ids
@@ -44,6 +54,19 @@ _LONG = """
     FROM {table} WHERE task_id = %(task_id)s
 """
 
+_LOGINS = """
+    SELECT rolname FROM pg_roles
+    WHERE rolcanlogin AND NOT rolsuper AND rolname <> ALL (%s) ORDER BY 1
+"""
+# Relations that could hold a letter; Celery's own know results by the same column.
+_WITH_TASK_ID = """
+    SELECT c.relname FROM pg_class c
+    JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'task_id' AND a.attnum > 0
+    WHERE c.relkind IN ('r', 'v', 'm', 'p') AND c.relnamespace = 'public'::regnamespace
+        AND has_table_privilege(%s, c.oid, 'SELECT') AND c.relname <> ALL (%s)
+    ORDER BY 1
+"""
+
 
 # --- one failure, one letter -----------------------------------------------------------------
 
@@ -52,14 +75,14 @@ _LONG = """
 @falsified_by(
     source(
         "error-swallowed",
-        HANDLER,
-        function="record_failure",
+        CAPTURE,
+        function="letter_of_failure",
         body="""
             try:
-                identity = identify(sender, sender.request, task_id, args, kwargs)
-                write(describe(sender, identity, exception, args, kwargs, einfo))
+                task = task_of(app, request["task"])
+                return describe(task, request, error, task_id=task_id)
             except Exception:
-                pass
+                return None
         """,
     ),
     expect="dead letters of app.tasks.housekeeping.ping: got 0",
@@ -67,14 +90,11 @@ _LONG = """
 @falsified_by(
     source(
         "each-attempt-too",
-        HANDLER,
+        CAPTURE,
         append="""
             def record_attempt(sender, request, reason, **_):
-                from dataclasses import replace
-
-                identity = identify(sender, request)
-                attempt = replace(identity, task_id=f"{request.id}-{request.retries}")
-                write(describe(sender, attempt, reason, args=request.args, kwargs=request.kwargs))
+                attempt = Context(vars(request) | {"id": f"{request.id}-{request.retries}"})
+                keep(describe(sender, attempt, reason))
 
 
             signals.task_retry.connect(record_attempt, weak=False)
@@ -83,7 +103,7 @@ _LONG = """
     expect="dead letters of app.tasks.housekeeping.ping: got 2",
 )
 @falsified_by(
-    source("kwargs-dropped", HANDLER, "payload.dumps(masked_kwargs)", "payload.dumps({})"),
+    source("kwargs-dropped", LETTER, "payload.dumps(masked_kwargs)", "payload.dumps({})"),
     expect="kwargs of app.tasks.housekeeping.ping: got {}",
 )
 @falsified_by(
@@ -120,14 +140,19 @@ def test_failing_task_leaves_exactly_one_letter(stack: Stack, sut: Sut, ids: Ids
 @falsified_by(
     source(
         "correlation-id-left-out",
-        HANDLER,
+        LETTER,
         "payload.dumps(masked_kwargs)",
         "payload.dumps({k: v for k, v in masked_kwargs.items() if k != 'correlation_id'})",
     ),
     expect=f"kwargs of {RECOMPUTE}: got",
 )
 @falsified_by(
-    source("message-as-repr", HANDLER, "mask.text(str(exception))", "mask.text(repr(exception))"),
+    source(
+        "message-as-repr",
+        LETTER,
+        "mask.text(message_of(exception))",
+        "mask.text(repr(exception))",
+    ),
     expect=f"message of {RECOMPUTE}: got \"ValueError('{RECOMPUTE_MESSAGE}')\"",
 )
 def test_failing_recompute_leaves_exactly_one_letter(stack: Stack, sut: Sut, ids: Ids) -> None:
@@ -223,7 +248,7 @@ def _assert_says(letter: Letter, sut: Sut, result: TaskResult, kwargs: Mapping[s
     expect="large text in kwargs: got 65536 bytes, expected 1048576",
 )
 @falsified_by(
-    source("args-dropped", HANDLER, "payload.dumps(masked_args)", "payload.dumps([])"),
+    source("args-dropped", LETTER, "payload.dumps(masked_args)", "payload.dumps([])"),
     expect="args: got [], expected",
 )
 def test_arguments_survive_with_their_types(stack: Stack, ids: Ids) -> None:
@@ -286,10 +311,10 @@ def _read_long(stack: Stack, task_id: str) -> tuple[Any, int, str, Any]:
 @falsified_by(
     source(
         "global-skipped",
-        HANDLER,
-        "        write(describe(sender, identity, exception",
-        "        if identity.tenant_id is None:\n            return\n"
-        "        write(describe(sender, identity, exception",
+        CAPTURE,
+        '        task = task_of(app, getattr(request, "task", None))\n',
+        '        task = task_of(app, getattr(request, "task", None))\n'
+        "        if not request.kwargs.get('tenant_id'):\n            return None\n",
     ),
     expect="dead letters of a global task: got 0",
 )
@@ -390,6 +415,75 @@ def test_tenant_sees_its_own_letters_only(stack: Stack, sut: Sut, ids: Ids) -> N
     for tenant, who in ((None, "no tenant"), ("", "an empty tenant"), (str(ids.uuid()), "another")):
         count = len(_seen_by(stack, sut.roles.worker, tenant))
         assert count == 0, f"session with {who} sees: got {count} letters, expected 0"
+
+
+@criterion("DLQ-14")
+@falsified_by(
+    sql(
+        "nobody-sees-nobodys",
+        f"""ALTER POLICY tenant_read ON {TABLE} USING (tenant_id IS NOT DISTINCT FROM
+            nullif(current_setting('app.current_tenant_id', true), '')::uuid)""",
+        landing=POLICIES,
+    ),
+    expect="dead letter without a tenant: app_user with no tenant sees 1, expected 0",
+)
+@falsified_by(
+    sql(
+        "everybody-an-operator",
+        f"ALTER POLICY operator_read ON {TABLE} TO PUBLIC",
+        landing=READERS,
+    ),
+    expect="dead letter without a tenant: app_user with no tenant sees 1, expected 0",
+)
+@falsified_by(
+    sql(
+        "shown-by-a-view",
+        f"""CREATE VIEW recent_failures AS SELECT * FROM {TABLE};
+            GRANT SELECT ON recent_failures TO app_user""",
+        landing=VIEWS,
+    ),
+    expect="dead letter without a tenant, in recent_failures: app_user with no tenant sees 1",
+)
+def test_letter_without_a_tenant_is_the_operators_alone(own_stack: Stack, sut: Sut) -> None:
+    """No session of another role sees it in any relation it may read, whatever tenant it claims.
+
+    Both operators' roles see it. The role that migrates owns the table and is no session's.
+    """
+    stack, roles = own_stack, sut.roles
+    result = failing_ping(stack)
+    letters = wait_for_letters(stack, [result.task_id])
+    assert len(letters) == 1, f"premise: dead letters: got {len(letters)}, expected exactly one"
+    operators = (roles.operator, roles.reader)
+    for role in operators:
+        seen = _seen_by(stack, role, None).count(result.task_id)
+        assert seen == 1, f"dead letter without a tenant: {role} sees {seen}, expected 1"
+    others = stack.sql.query(_LOGINS, ([*operators, roles.migration],)).column()
+    assert roles.worker in others, f"premise: other roles: got {others}, expected {roles.worker}"
+    for role in others:
+        for tenant, who in (
+            (None, "no tenant"),
+            ("", "an empty tenant"),
+            ("00000000-0000-0000-0000-000000000000", "a tenant of zeros"),
+        ):
+            for relation, count in _seen_in_relations(stack, role, tenant, result.task_id).items():
+                where = "" if relation == sut.dead_letters.table else f", in {relation}"
+                assert count == 0, (
+                    f"dead letter without a tenant{where}: {role} with {who} sees {count}, "
+                    "expected 0"
+                )
+
+
+def _seen_in_relations(stack: Stack, role: str, tenant: str | None, task_id: str) -> dict[str, int]:
+    """Return how many rows with a task's id a session finds in each relation that may show any."""
+    relations = stack.sql.query(_WITH_TASK_ID, (role, list(stack.sut.celery.tables))).column()
+    found: dict[str, int] = {}
+    with stack.sql.session(role) as session:
+        if tenant is not None:
+            session.set_local(stack.sut.tenancy.guc, tenant)
+        for relation in relations:
+            rows = session.query(f"SELECT count(*) FROM {relation} WHERE task_id = %s", (task_id,))
+            found[relation] = int(rows.scalar())
+    return found
 
 
 def _seen_by(stack: Stack, role: str, tenant_id: str | None) -> list[str]:

@@ -135,7 +135,14 @@ def test_rename_keeps_everything_both_ways(own_stack: Stack, sut: Sut, ids: Ids)
     again = _state(own_stack, new)
     _assert_no_name_of(old, again, f"{new} after the way up")
     wanted = State(definitions=head.definitions, rows=more.rows)
-    _assert_same(again, wanted, f"{new} after the way up")
+    _assert_same(_without_later_columns(again, more), wanted, f"{new} after the way up")
+
+
+def _without_later_columns(state: State, earlier: State) -> State:
+    """Leave out of the rows what revisions after the rename added to them."""
+    columns = earlier.rows[0].keys()
+    rows = tuple({name: row[name] for name in columns} for row in state.rows)
+    return State(definitions=state.definitions, rows=rows)
 
 
 def _step_down_past_the_rename(stack: Stack, sut: Sut) -> State:

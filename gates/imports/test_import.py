@@ -15,7 +15,7 @@ KINDS = ("connect", "bind", "thread", "process")
     source(
         "demand-settings-on-import",
         "system/app.py",
-        "        connections, eager = None, False\n",
+        "        connections, eager, broker_options = None, False, {}\n",
         "        raise\n",
         imports=False,
     ),
@@ -132,10 +132,10 @@ def test_import_connects_to_nothing_and_starts_nothing(commands: ProcessProbe, s
         "forget-to-import-a-module",
         "system/app.py",
         "from system.tasks import attribution, housekeeping, llm, maintenance\n"
-        "from system.transport import broker, unconfigured\n\n"
+        "from system.transport import unconfigured\n\n"
         "TASK_MODULES = (housekeeping, maintenance, llm, attribution)\n",
         "from system.tasks import housekeeping, llm, maintenance\n"
-        "from system.transport import broker, unconfigured\n\n"
+        "from system.transport import unconfigured\n\n"
         "TASK_MODULES = (housekeeping, maintenance, llm)\n",
     ),
     expect="tasks that are not registered: got ['app.tasks.attribution.recompute_window']",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from urllib.parse import urlsplit
 
 from harness.faults.relay import Relay
 from harness.probes.http import Exchange
@@ -16,6 +18,7 @@ SLACK_S = 0.5
 """What a connection and the way there and back may add to the deadline on a busy machine."""
 
 START_DEADLINE_S = 60.0
+CONNECT_DEADLINE_S = 15.0
 RECOVERY_ANSWERS = 4
 """Answers until one must be good again. Counted, not timed: an answer that still waits for what
 hung takes its deadline, one that remembers what was comes at once."""
@@ -52,6 +55,29 @@ def expect_unhealthy(
     assert answer.duration_s <= limit_s, (
         f"time to answer {when}: got {answer.duration_s:.2f} s, expected at most {limit_s:g} s"
     )
+
+
+def expect_answers(stack: Stack, worker: Worker, when: str) -> None:
+    """Judge that both of its endpoints answer."""
+    for path in (stack.sut.endpoints.metrics, stack.sut.endpoints.health):
+        answer = stack.http.get(worker.url + path)
+        got = answer.status or f"no answer ({answer.error})"
+        assert answer.status == 200, f"GET {path} {when}: got {got}, expected 200"
+
+
+@contextmanager
+def slow_clients(url: str, number: int) -> Iterator[None]:
+    """Hold connections for the block: every other one says nothing, the rest begin a request."""
+    to = urlsplit(url)
+    assert to.hostname is not None
+    with ExitStack() as stack:
+        for nth in range(number):
+            client = stack.enter_context(
+                socket.create_connection((to.hostname, to.port or 80), timeout=CONNECT_DEADLINE_S)
+            )
+            with suppress(OSError):  # It may be turned away by now, which is the server's affair.
+                client.sendall(b"GET /hea" if nth % 2 else b"")
+        yield
 
 
 def said(answer: Exchange) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -21,6 +23,8 @@ BUCKETS_S = ("0.01", "0.05", "0.1", "0.25", "0.5", "1.0", "2.0", "5.0", "10.0", 
 """The contract's buckets, as the format spells them."""
 
 SETTLED_DEADLINE_S = 3.0
+ACKNOWLEDGED_DEADLINE_S = 5.0
+MESSAGES = "kombu_message"
 
 Counts = Mapping[tuple[str, str], float]
 """Sample and task name to a count; a bucket's sample is its name with the bound."""
@@ -72,6 +76,25 @@ def scrape_at_rest(stack: Stack, worker: Worker) -> Scrape:
     return wait_until(
         lambda: scrape(stack, worker), at_rest, deadline_s=SETTLED_DEADLINE_S, interval_s=0.05
     )
+
+
+@contextmanager
+def counting_worker(stack: Stack, **options: Any) -> Iterator[tuple[Worker, Scrape]]:
+    """Run a worker as `Stack.running_worker` does, and give it with what it said when it was ready.
+
+    It ends when it has acknowledged all that it ran: what it still held would come back when its
+    lease is over, and be run and counted by the next worker on this database. That it acknowledges
+    at all is QUE-06's.
+    """
+    with stack.running_worker(**options) as worker:
+        stack.wait_ready(worker)
+        yield worker, scrape_at_rest(stack, worker)
+        wait_until(
+            lambda: int(stack.sql.query(f"SELECT count(*) FROM {MESSAGES}").scalar()),
+            lambda messages: messages == 0,
+            deadline_s=ACKNOWLEDGED_DEADLINE_S,
+            interval_s=0.02,
+        )
 
 
 def rises(before: Counts, after: Counts) -> dict[tuple[str, str], float]:

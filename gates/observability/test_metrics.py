@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import time
 
-from gates.holding import table_held, wait_for_a_session
+from gates.holding import sessions_waiting_for, table_held, wait_for_a_session
 from gates.observability.scrape import (
     BUCKETS_S,
     DURATION,
     FAILURE,
     SUCCESS,
     TYPES,
+    Counts,
     bucket_above,
+    counting_worker,
     expect_rises,
     rises_for,
     scrape,
-    scrape_at_rest,
 )
 from harness import criterion, falsified_by, source
 from harness.fixtures import Ids
+from harness.probes.worker import Worker
 from harness.stack import POOL_PREFORK, POOL_SOLO, Stack
 from harness.sut import Sut
 from harness.wait import wait_until
@@ -27,6 +29,7 @@ PINGS, ROUTES = 3, 2
 ROUTE = "app.tasks.llm.route"
 SCAN, SCANNED = "app.tasks.maintenance.scan_for_pii_contamination", "attribution_events"
 CHILDREN, BATCH = 2, 8
+POOL_THREADS = "threads"
 BUSY_DEADLINE_S = 20.0
 METRICS = "system/metrics.py"
 
@@ -66,9 +69,7 @@ METRICS = "system/metrics.py"
 )
 def test_metrics_rise_by_exactly_the_tasks_that_ran(own_stack: Stack, sut: Sut, ids: Ids) -> None:
     """Four typed families, no count of which rises by another number than that of the tasks."""
-    with own_stack.running_worker(pool=POOL_SOLO) as worker:
-        own_stack.wait_ready(worker)
-        before = scrape_at_rest(own_stack, worker)
+    with counting_worker(own_stack, pool=POOL_SOLO) as (worker, before):
         assert before.status == 200, f"metrics: got status {before.status}, expected 200"
         assert before.content_type.startswith("text/plain"), (
             f"content type of the metrics: got {before.content_type}, expected text/plain"
@@ -114,9 +115,7 @@ def test_metrics_rise_by_exactly_the_tasks_that_ran(own_stack: Stack, sut: Sut, 
 def test_failure_counts_as_a_failure_only(own_stack: Stack, sut: Sut) -> None:
     """A task that failed raises started, failure and duration by one, and success by nothing."""
     ping = sut.ping
-    with own_stack.running_worker(pool=POOL_SOLO) as worker:
-        own_stack.wait_ready(worker)
-        before = scrape_at_rest(own_stack, worker)
+    with counting_worker(own_stack, pool=POOL_SOLO) as (worker, before):
         failed = own_stack.tasks.run(ping.task, {**ping.arguments, **ping.fail})
         assert failed.state == "FAILURE", (
             f"ping that is to fail: got {failed.state}, expected FAILURE"
@@ -140,7 +139,6 @@ def test_failure_counts_as_a_failure_only(own_stack: Stack, sut: Sut) -> None:
             def serve_in_child(**_: object) -> None:
                 own = folder / str(os.getpid())
                 own.mkdir()
-                os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(own)
                 from system.metrics import TaskMetrics
 
                 metrics = TaskMetrics(own, (name for name in app.tasks if "app.tasks." in name))
@@ -151,7 +149,7 @@ def test_failure_counts_as_a_failure_only(own_stack: Stack, sut: Sut) -> None:
                     serve(monitoring.address, monitoring.port, endpoints)
 
             signals.worker_process_init.connect(serve_in_child, weak=False)
-            yield SimpleNamespace(socket=SimpleNamespace(close=lambda: None))
+            yield SimpleNamespace(leave_to_parent=lambda: None)
         """,
     ),
     expect="after pings in both children: got",
@@ -160,50 +158,103 @@ def test_failure_counts_as_a_failure_only(own_stack: Stack, sut: Sut) -> None:
     source(
         "the-dead-forgotten",
         METRICS,
-        "registry = CollectorRegistry()",
-        """for path in self._folder.glob("*.db"):
-                    if not Path("/proc", path.stem.rpartition("_")[2]).exists():
-                        path.unlink()
-                registry = CollectorRegistry()""",
+        append="""
+        def place() -> str:
+            return str(os.getpid())
+
+
+        def of_the_living(self: _Files) -> Iterator[Metric]:
+            files = {path: path.stem.rpartition("_")[2] for path in self._folder.glob("*.db")}
+            living = [str(path) for path, pid in files.items() if Path("/proc", pid).exists()]
+            yield from MultiProcessCollector.merge(living)
+
+
+        _Files.collect = of_the_living
+        """,
     ),
     expect="after a child's death: got",
 )
-def test_totals_add_up_over_children_and_outlive_them(own_stack: Stack, sut: Sut) -> None:
-    """Pings of both children are in one total, which stays when one is killed, and goes on."""
-    with own_stack.running_worker(pool=POOL_PREFORK, concurrency=CHILDREN) as worker:
-        own_stack.wait_ready(worker)
-        before = scrape_at_rest(own_stack, worker)
-        ran_in: list[int] = []
+@falsified_by(
+    source("children-alone-added-up", METRICS, 'glob("*.db")', 'glob("*_child-*.db")'),
+    expect="in a solo pool: got 0",
+)
+@falsified_by(
+    # Celery sends that signal in children and in a solo worker, and none to a pool of threads.
+    source(
+        "counted-from-a-signal-on",
+        "system/worker.py",
+        "    metrics.connect()\n",
+        """    signals.worker_process_init.connect(lambda **_: metrics.connect(), weak=False)
+""",
+    ),
+    expect="in a pool of threads: got 0",
+)
+@falsified_by(
+    source(
+        "one-run-at-a-time",
+        METRICS,
+        "            self._began[task_id] = time.monotonic()\n",
+        """            self._began.clear()
+            self._began[task_id] = time.monotonic()
+""",
+    ),
+    expect=" in a pool of threads: got",
+)
+def test_totals_are_those_of_the_whole_worker(own_stack: Stack, sut: Sut, ids: Ids) -> None:
+    """They add up over children and outlive them, and in a pool without children count as well."""
+    with counting_worker(own_stack, pool=POOL_PREFORK, concurrency=CHILDREN) as (worker, before):
+        expect_totals_that_outlive_children(own_stack, worker, before.counts)
+    with counting_worker(own_stack, pool=POOL_SOLO, concurrency=CHILDREN) as (worker, before):
+        ran = len(pids_of_pings(own_stack))
+        expected = rises_for(succeeded={sut.ping.task: ran}, failed={})
+        expect_rises(own_stack, worker, before.counts, expected, "in a solo pool")
+    with counting_worker(own_stack, pool=POOL_THREADS, concurrency=CHILDREN) as (worker, before):
+        with table_held(own_stack, SCANNED):
+            tenant = {sut.tenancy.key: ids.uuid()}
+            scans = [own_stack.tasks.publish(SCAN, (), tenant) for _ in range(CHILDREN)]
+            busy = wait_until(
+                lambda: len(sessions_waiting_for(own_stack, SCANNED)),
+                lambda number: number == CHILDREN,
+                deadline_s=BUSY_DEADLINE_S,
+            )
+            assert busy == CHILDREN, f"threads at work at once: got {busy}, expected {CHILDREN}"
+        states = [own_stack.tasks.result(scan).state for scan in scans]
+        assert states == ["SUCCESS"] * CHILDREN, f"scans: got {states}, expected SUCCESS of each"
+        ran = len(pids_of_pings(own_stack))
+        expected = rises_for(succeeded={sut.ping.task: ran, SCAN: CHILDREN}, failed={})
+        expect_rises(own_stack, worker, before.counts, expected, "in a pool of threads")
 
-        def ping_more() -> dict[int, int]:
-            ran_in.extend(pids_of_pings(own_stack))
-            return {pid: ran_in.count(pid) for pid in ran_in}
 
-        shares = wait_until(
-            ping_more, lambda seen: len(seen) == CHILDREN, deadline_s=BUSY_DEADLINE_S
-        )
-        assert len(shares) == CHILDREN, (
-            f"children that ran pings: got {shares}, expected {CHILDREN} of them"
-        )
-        expected = rises_for(succeeded={sut.ping.task: len(ran_in)}, failed={})
-        expect_rises(own_stack, worker, before.counts, expected, "after pings in both children")
-        victim = max(shares, key=lambda pid: shares[pid])
-        worker.kill_child(victim)
-        children = wait_until(
-            worker.children,
-            lambda pids: victim not in pids and len(pids) == CHILDREN,
-            deadline_s=BUSY_DEADLINE_S,
-            interval_s=0.1,
-        )
-        assert victim not in children, (
-            f"children after one was killed: got {children}, expected another instead of {victim}"
-        )
-        expect_rises(
-            own_stack, worker, before.counts, expected, "after a child's death", wait=False
-        )
-        more = pids_of_pings(own_stack)
-        expected = rises_for(succeeded={sut.ping.task: len(ran_in) + len(more)}, failed={})
-        expect_rises(own_stack, worker, before.counts, expected, "after its successor's pings")
+def expect_totals_that_outlive_children(stack: Stack, worker: Worker, before: Counts) -> None:
+    """Judge that pings of both children are in one total, which a child's death takes none off."""
+    task = stack.sut.ping.task
+    ran_in: list[int] = []
+
+    def ping_more() -> dict[int, int]:
+        ran_in.extend(pids_of_pings(stack))
+        return {pid: ran_in.count(pid) for pid in ran_in}
+
+    shares = wait_until(ping_more, lambda seen: len(seen) == CHILDREN, deadline_s=BUSY_DEADLINE_S)
+    assert len(shares) == CHILDREN, (
+        f"children that ran pings: got {shares}, expected {CHILDREN} of them"
+    )
+    expected = rises_for(succeeded={task: len(ran_in)}, failed={})
+    expect_rises(stack, worker, before, expected, "after pings in both children")
+    victim = max(shares, key=lambda pid: shares[pid])
+    worker.kill_child(victim)
+    children = wait_until(
+        worker.children,
+        lambda pids: victim not in pids and len(pids) == CHILDREN,
+        deadline_s=BUSY_DEADLINE_S,
+        interval_s=0.1,
+    )
+    assert victim not in children, (
+        f"children after one was killed: got {children}, expected another instead of {victim}"
+    )
+    expect_rises(stack, worker, before, expected, "after a child's death", wait=False)
+    more = pids_of_pings(stack)
+    expected = rises_for(succeeded={task: len(ran_in) + len(more)}, failed={})
+    expect_rises(stack, worker, before, expected, "after its successor's pings")
 
 
 def pids_of_pings(stack: Stack) -> list[int]:

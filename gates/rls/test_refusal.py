@@ -60,10 +60,10 @@ class Sent:
 @falsified_by(
     source(
         "refusals-are-no-failures",
-        "system/dead_letters.py",
-        "        identity = identify(sender, sender.request, task_id",
-        "        if type(exception).__name__ == 'TenantError':\n            return\n"
-        "        identity = identify(sender, sender.request, task_id",
+        "system/dead_letters/capture.py",
+        '        task = task_of(app, getattr(request, "task", None))\n',
+        '        task = task_of(app, getattr(request, "task", None))\n'
+        "        if type(error).__name__ == 'TenantError':\n            return None\n",
     ),
     expect="dead letters of app.tasks.attribution.recompute_window without a tenant: got 0",
 )

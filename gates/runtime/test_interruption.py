@@ -15,8 +15,8 @@ SCAN, SCANNED = "app.tasks.maintenance.scan_for_pii_contamination", "attribution
 CHILDREN = 2
 BUSY_DEADLINE_S, WATCHED_S = 15.0, 5.0
 
-STOPPING, LOST = "worker: ", "Connection to broker lost"
-"""What Celery's lines say when it was told to stop, and when its broker has gone."""
+STOPPING, LOST = "worker: ", "broker session lost"
+"""What the worker's lines say when it was told to stop, and when its broker has gone."""
 
 
 @criterion("RUN-04")
@@ -63,10 +63,10 @@ def test_warm_shutdown_finishes_the_running_task(own_stack: Stack, sut: Sut, ids
 @criterion("RUN-06")
 @falsified_by(
     source(
-        "no-reconnect",
-        "system/app.py",
-        '"broker_connection_max_retries": None,',
-        '"broker_connection_retry": False,',
+        "end-with-the-session",
+        "system/transport/session.py",
+        'log.warning("broker session lost; reconnecting", error=type(error).__name__)',
+        "os._exit(1)",
     ),
     expect="worker after PostgreSQL's restart: got exit",
 )

@@ -64,10 +64,9 @@ REACHED = """
 @falsified_by(
     migration(
         "dropped-as-unused",
-        "migrations/versions/celery_foundation/celery_0003_worker_failed_jobs.py",
-        "    op.execute(_RENAME.format(old=OLD, new=NEW))\n",
-        "    op.execute(_RENAME.format(old=OLD, new=NEW))\n"
-        '    op.execute("DROP TABLE celery_tasksetmeta")\n',
+        "migrations/versions/celery_foundation/celery_0004_durable_transport.py",
+        "    op.execute(_WAKE_UP)\n",
+        '    op.execute(_WAKE_UP)\n    op.execute("DROP TABLE celery_tasksetmeta")\n',
         landing="SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1",
     ),
     expect="celery_tasksetmeta: got no table, expected one",

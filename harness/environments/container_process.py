@@ -19,6 +19,7 @@ from docker.errors import APIError, NotFound
 from docker.utils.socket import frames_iter
 
 from harness.environments.engine import Engine, engine_problems, remove_container
+from harness.environments.interface import HeldConnection
 from harness.errors import HarnessError
 
 LOOK = Path(__file__).with_name("look.py")
@@ -90,13 +91,9 @@ class ContainerProcess:
         """Return the ids of its direct children."""
         return tuple(self._look()["children"])
 
-    def remote_ports(self) -> tuple[tuple[str, int], ...]:
-        """Return the remote addresses of its and its children's TCP connections."""
-        return tuple((str(host), int(port)) for _, (host, port) in self._look()["sockets"])
-
-    def local_ports(self) -> tuple[int, ...]:
-        """Return the local ports of the same connections, as a server sees its clients'."""
-        return tuple(int(port) for (_, port), _ in self._look()["sockets"])
+    def connections(self) -> tuple[HeldConnection, ...]:
+        """Return the TCP connections that it and its descendants hold, each with its holder."""
+        return tuple(HeldConnection(**held) for held in self._look()["connections"])
 
     def kill_child(self, pid: int) -> None:
         """End one of its children with SIGKILL."""

@@ -20,7 +20,7 @@ from harness.environments.engine import Engine
 from harness.environments.image import system_image
 from harness.environments.interface import Launcher, Server
 from harness.environments.postgres import refuse_taken_port
-from harness.environments.process import LocalLauncher
+from harness.environments.process import PYTEST_NEEDS, LocalLauncher
 from harness.leftovers import ENGINE_MARK, LABEL, hold, new_folder
 from harness.sut import Sut
 from harness.watchdog import Watchdog
@@ -63,7 +63,11 @@ class Containers:
         self.files = self.folder / "files"
         """Copies of the system's files, which every container sees."""
         self.files.mkdir(mode=0o755)
-        self.machine = LocalLauncher(self.folder / "out", label={LABEL: str(self.folder)})
+        label = {LABEL: str(self.folder)}
+        self.machine = LocalLauncher(self.folder / "out", label=label)
+        self.warm_machine = LocalLauncher(
+            self.folder / "out", label=label, warm=PYTEST_NEEDS, prefix="machine-"
+        )
         self._open: Engine | None = None
         self._launcher: ContainerLauncher | None = None
         self._servers: list[ContainerServer] = []
@@ -125,6 +129,7 @@ class Containers:
             return
         self._lock.close()
         self.machine.dispose()
+        self.warm_machine.dispose()
         if self._open is not None:
             self._open.remove_all()
             if self._launcher is not None:

@@ -18,7 +18,7 @@ from harness.environments.postgres import (
     free_port,
     refuse_taken_port,
 )
-from harness.environments.process import LocalLauncher
+from harness.environments.process import PYTEST_NEEDS, LocalLauncher
 from harness.errors import EnvironmentProblemError
 from harness.leftovers import LABEL, hold, new_folder
 from harness.watchdog import Watchdog
@@ -63,6 +63,9 @@ class Embedded:
         label = {LABEL: str(self.folder)}
         self.launcher = LocalLauncher(self.folder / "out", label=label)
         self.warm = LocalLauncher(self.folder / "out", label=label, warm=warm, prefix="warm-")
+        self.warm_machine = LocalLauncher(
+            self.folder / "out", label=label, warm=PYTEST_NEEDS, prefix="machine-"
+        )
         self._servers: list[PostgresServer] = []
         self._installation: Installation | None = None
 
@@ -108,6 +111,7 @@ class Embedded:
             return
         self.launcher.dispose()
         self.warm.dispose()
+        self.warm_machine.dispose()
         for server in self._servers:
             server.stop()
         shutil.rmtree(self.folder, ignore_errors=True)

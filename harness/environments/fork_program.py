@@ -83,6 +83,7 @@ def become(asked: dict[str, Any], streams: list[int]) -> tuple[str, str]:
     os.chdir(asked["folder"])
     kind, what, *rest = asked["fork"]
     sys.path.insert(0, str(Path.cwd()) if kind == "-m" else "")
+    sys.path[1:1] = [name for name in os.environ.get("PYTHONPATH", "").split(os.pathsep) if name]
     sys.argv = [what if kind == "-m" else kind, *rest]
     return kind, what
 

@@ -1,8 +1,9 @@
-"""Warm starts: processes forked from an interpreter that has imported a system's packages.
+"""Warm starts: processes forked from an interpreter that has imported what they need.
 
 Owns the conversation with the fork server and the rule which commands may be forked. A proof starts
 its system twice or more; most of a start is Python reading Celery and SQLAlchemy, and only what a
-fault changes, the system's own code and settings, must be read anew. Checks start cold.
+fault changes, the system's own code and settings, must be read anew. The same goes for proofs on
+the harness, which start pytest. Checks start cold.
 
 Source: decisions/0009; `multiprocessing.forkserver` does the same for functions.
 """
@@ -16,6 +17,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,21 +28,39 @@ from harness.wait import wait_until
 PROGRAM = Path(__file__).with_name("fork_program.py")
 COLD = ("PYTHON", "LD_", "LC_", "LANG", "TZ")
 """Beginnings of variables that an interpreter reads when it starts, and never again."""
+SEARCHED = "PYTHONPATH"
+"""The one of them that a forked process takes on; what is in its folders must not matter before."""
+AT_THE_START = ("sitecustomize", "usercustomize")
+"""What an interpreter imports by itself."""
 LARGEST = 1 << 20
 POLL_S = 0.002
 FOREVER_S = float("inf")
 
 
-def may_fork(command: Sequence[str], env: Mapping[str, str]) -> bool:
+def may_fork(command: Sequence[str], env: Mapping[str, str], imported: Sequence[str] = ()) -> bool:
     """Tell whether a forked process would be what the command starts.
 
     Args:
         command: its words, the interpreter first.
         env: what the command is given beside what every process gets.
+        imported: the packages that a forked process has imported already.
 
     """
     plain = len(command) > 2 and command[0] == sys.executable and command[1] in ("-m", "-c")
-    return plain and not any(name.startswith(COLD) for name in env)
+    cold = any(name.startswith(COLD) and name != SEARCHED for name in env)
+    return plain and not cold and not _finds(env.get(SEARCHED, ""), (*imported, *AT_THE_START))
+
+
+def _finds(path: str, packages: Sequence[str]) -> bool:
+    """Tell whether a search path has another form of one of these packages."""
+    folders = [Path(folder) for folder in path.split(os.pathsep) if folder]
+    names = {name.partition(".")[0] for name in packages}
+    return any(
+        (folder / form).exists()
+        for folder in folders
+        for name in names
+        for form in (name, f"{name}.py")
+    )
 
 
 class ForkServer:
@@ -52,6 +72,7 @@ class ForkServer:
         self._complaint = folder / "fork-server.err"
         self._server: subprocess.Popen[bytes] | None = None
         self._line: socket.socket | None = None
+        self._turn = threading.Lock()
 
     def __call__(
         self,
@@ -97,12 +118,14 @@ class ForkServer:
             self._line = self._server = None
 
     def _ask(self, asked: Mapping[str, Any], streams: Sequence[int]) -> dict[str, Any]:
-        line = self._line or self._start()
-        try:
-            socket.send_fds(line, [json.dumps(asked).encode()], streams)
-            message = line.recv(LARGEST)
-        except OSError as error:
-            message = str(error).encode()
+        # From any thread: a question and its answer belong together.
+        with self._turn:
+            line = self._line or self._start()
+            try:
+                socket.send_fds(line, [json.dumps(asked).encode()], streams)
+                message = line.recv(LARGEST)
+            except OSError as error:
+                message = str(error).encode()
         if not message.startswith(b"{"):
             said = self._complaint.read_text(errors="replace").strip().splitlines() or ["nothing"]
             raise HarnessError(

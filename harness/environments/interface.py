@@ -123,6 +123,18 @@ class Process(Protocol):
         """End it, whatever it does, and forget it."""
 
 
+@dataclass(frozen=True, order=True, kw_only=True)
+class HeldConnection:
+    """A TCP connection that a process holds."""
+
+    pid: int
+    """Its holder, where that runs: the number that `children` has for a child."""
+    local_port: int
+    """As a server sees its client's."""
+    remote_host: str
+    remote_port: int
+
+
 @runtime_checkable
 class CanInspect(Protocol):
     """A process whose children and sockets can be seen."""
@@ -130,11 +142,11 @@ class CanInspect(Protocol):
     def children(self) -> tuple[int, ...]:
         """Return the ids of its direct children."""
 
-    def remote_ports(self) -> tuple[tuple[str, int], ...]:
-        """Return the remote addresses of its and its children's TCP connections."""
+    def connections(self) -> tuple[HeldConnection, ...]:
+        """Return the TCP connections that it and its descendants hold, each with its holder.
 
-    def local_ports(self) -> tuple[int, ...]:
-        """Return the local ports of the same connections, as a server sees its clients'."""
+        One that several of them hold is told of once for each. Listening sockets are left out.
+        """
 
 
 @runtime_checkable
@@ -231,6 +243,10 @@ class Environment(Protocol):
     @property
     def machine(self) -> Launcher:
         """Starts commands on the machine that the harness itself runs on."""
+
+    @property
+    def warm_machine(self) -> Launcher:
+        """Starts the same for proofs, which may be forked where that is quicker."""
 
     @property
     def files(self) -> Path:

@@ -1,8 +1,8 @@
 """Looks at the first process of a container from inside: handed over as source text.
 
 Runs in the system's interpreter and imports nothing of the harness. Tells everything at once, since
-a call into a container is dear: the process's direct children, and both ends of the TCP
-connections that it and its children hold.
+a call into a container is dear: the process's direct children, and the TCP connections that it
+and its descendants hold, with their holders.
 """
 
 import json
@@ -38,15 +38,12 @@ def family(parent_of: dict[int, int]) -> set[int]:
     return found
 
 
-def descriptors(pids: set[int]) -> set[str]:
-    """Return what the file descriptors of processes lead to, as ``socket:[inode]``."""
-    found = set()
-    for pid in pids:
-        try:
-            found |= {str(entry.readlink()) for entry in (PROC / str(pid) / "fd").iterdir()}
-        except OSError:
-            continue
-    return found
+def descriptors(pid: int) -> set[str]:
+    """Return what the file descriptors of a process lead to, as ``socket:[inode]``."""
+    try:
+        return {str(entry.readlink()) for entry in (PROC / str(pid) / "fd").iterdir()}
+    except OSError:
+        return set()
 
 
 def address(text: str) -> tuple[str, int]:
@@ -56,15 +53,17 @@ def address(text: str) -> tuple[str, int]:
     return ".".join(str(part) for part in words[-1]), int(port, 16)
 
 
-def sockets(held: set[str]) -> list[tuple[tuple[str, int], tuple[str, int]]]:
-    """Return local and remote end of every connection among what is held."""
+def connections(pids: set[int]) -> list[dict[str, Any]]:
+    """Return the TCP connections of processes, each with its holder."""
+    held = {pid: descriptors(pid) for pid in sorted(pids)}
     found = []
     for table in TABLES:
         for line in read(PROC / "net" / table).decode().splitlines()[1:]:
             fields = line.split()
-            local, remote = address(fields[1]), address(fields[2])
-            if f"socket:[{fields[9]}]" in held and remote[1]:
-                found.append((local, remote))
+            (_, local_port), (host, port) = address(fields[1]), address(fields[2])
+            ends = {"local_port": local_port, "remote_host": host, "remote_port": port}
+            holders = [pid for pid in held if f"socket:[{fields[9]}]" in held[pid]]
+            found += [{"pid": pid, **ends} for pid in holders if port]
     return found
 
 
@@ -73,7 +72,7 @@ def look() -> dict[str, Any]:
     parent_of = parents()
     return {
         "children": sorted(pid for pid, parent in parent_of.items() if parent == FIRST),
-        "sockets": sockets(descriptors(family(parent_of))),
+        "connections": connections(family(parent_of)),
     }
 
 

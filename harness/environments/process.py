@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Protocol
 
 import psutil
 
 from harness.environments.fork_server import ForkServer, may_fork
-from harness.environments.interface import Completed, Conversation, Process
+from harness.environments.interface import Completed, Conversation, HeldConnection, Process
 from harness.environments.postgres import LOOPBACK, free_port, runs
 from harness.errors import HarnessError
 from harness.leftovers import session_of
@@ -124,13 +124,9 @@ class ChildProcess:
         """Return the ids of its direct children."""
         return tuple(child.pid for child in psutil.Process(self.pid).children())
 
-    def remote_ports(self) -> tuple[tuple[str, int], ...]:
-        """Return the remote addresses of its and its children's TCP connections."""
-        return tuple((str(s.raddr[0]), int(s.raddr[1])) for s in self._connected())
-
-    def local_ports(self) -> tuple[int, ...]:
-        """Return the local ports of the same connections, as a server sees its clients'."""
-        return tuple(int(s.laddr[1]) for s in self._connected())
+    def connections(self) -> tuple[HeldConnection, ...]:
+        """Return the TCP connections that it and its descendants hold, each with its holder."""
+        return tuple(held for one in self._family() for held in _connections(one))
 
     def kill_child(self, pid: int) -> None:
         """End one of its children with SIGKILL."""
@@ -182,10 +178,6 @@ class ChildProcess:
             interval_s=0.005,
         )
 
-    def _connected(self) -> list[Any]:
-        sockets = [s for one in self._family() for s in _sockets(one)]
-        return [s for s in sockets if s.raddr]
-
     def _family(self) -> list[psutil.Process]:
         """Return it and what it started, which outlives it where it was killed.
 
@@ -196,12 +188,22 @@ class ChildProcess:
         return list(session_of(self.pid))
 
 
-def _sockets(process: psutil.Process) -> list[Any]:
-    """Return a process's TCP sockets; none when it ended a moment ago."""
+def _connections(process: psutil.Process) -> list[HeldConnection]:
+    """Return a process's TCP connections; none when it ended a moment ago."""
     try:
-        return list(process.net_connections(kind="tcp"))
+        sockets = process.net_connections(kind="tcp")
     except psutil.NoSuchProcess:
         return []
+    return [
+        HeldConnection(
+            pid=process.pid,
+            local_port=socket.laddr[1],
+            remote_host=socket.raddr[0],
+            remote_port=socket.raddr[1],
+        )
+        for socket in sockets
+        if socket.raddr
+    ]
 
 
 class PipedProcess:
@@ -240,14 +242,22 @@ class PipedProcess:
                 stream.close()
 
 
+PYTEST_NEEDS = (
+    *("asyncio", "cryptography.hazmat.primitives.serialization.ssh", "httpx", "jinja2", "psutil"),
+    *("psycopg", "pydantic", "pytest", "rich.table"),
+)
+"""What a pytest with the harness imports of others' packages. Not pytest's plugins: it reads these
+itself, to rewrite their assertions."""
+
+
 class LocalLauncher:
     """Starts the system's commands as children of this process.
 
     Args:
         folder: where the processes' output is kept.
         label: variables by which everything that is started here is known.
-        warm: packages of the system; where any is named, processes that only need them imported
-            are forked, see `fork_server`.
+        warm: packages; where any is named, processes that only need them imported are forked, see
+            `fork_server`.
         prefix: of the names of files, where several launchers share the folder.
 
     """
@@ -264,6 +274,7 @@ class LocalLauncher:
         self._label = label
         self._prefix = prefix
         self._numbers = count()
+        self._warm = tuple(warm)
         self._forks: ForkServer | None = None
         if warm:
             self._forks = ForkServer(warm, env={**base_environment(), **label}, folder=folder)
@@ -299,9 +310,9 @@ class LocalLauncher:
         folder: Path,
         beside: Process | None = None,  # noqa: ARG002 (on one machine all share the ports)
     ) -> Process:
-        """Start a process that goes on, with a place for temporary files that ends with the run."""
+        """Start a process that goes on; its temporary files and its state end with the run."""
         # A killed process leaves them behind. Commands keep the machine's own: some start servers.
-        own = {"TMPDIR": str(self._folder), **env}
+        own = {"TMPDIR": str(self._folder), "XDG_STATE_HOME": str(self._folder), **env}
         return self._begin(name, command, env=own, folder=folder)
 
     def _begin(
@@ -351,6 +362,6 @@ class LocalLauncher:
         """Return how a command is started, and its whole environment."""
         whole = {**base_environment(), **self._label, **env}
         forks = self._forks
-        if forks is None or not may_fork(command, env):
+        if forks is None or not may_fork(command, env, self._warm):
             return start_cold, whole
         return forks, whole

@@ -7,6 +7,7 @@ whose behalf it records through its `Scope`, which the plugin changes as items c
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -61,6 +62,7 @@ class Recorder:
         self._data = data
         self._count = 0
         self._folders: set[str] = set()
+        self._turn = threading.Lock()
 
     @contextmanager
     def on_behalf_of(self, scope: Scope) -> Iterator[None]:
@@ -80,7 +82,7 @@ class Recorder:
         text: str,
         taken: tuple[Redaction, ...] = (),
     ) -> Observation:
-        """Record one thing that was seen.
+        """Record one thing that was seen; from any thread.
 
         Args:
             probe: which probe saw it.
@@ -96,24 +98,25 @@ class Recorder:
             NotWritableError: the capture could not be written.
 
         """
-        clean = self.redactor.redact(encodable(text))
-        clean_data, data_hits = self.redactor.redact_json(_plain(data))
-        line = self.redactor.redact(encodable(summary))
-        content = clean.text.encode()
-        return self.journal.append(
-            Observation,
-            criterion=self.scope.criterion,
-            item=self.scope.item,
-            part=self.scope.part,
-            probe=probe,
-            summary=line.text,
-            data=clean_data,
-            capture=self._write(probe, content),
-            digest=f"sha256:{hashlib.sha256(content).hexdigest()}",
-            redactions=_most(
-                _sum(clean.redactions, taken), _sum(data_hits, taken), line.redactions
-            ),
-        )
+        with self._turn:
+            clean = self.redactor.redact(encodable(text))
+            clean_data, data_hits = self.redactor.redact_json(_plain(data))
+            line = self.redactor.redact(encodable(summary))
+            content = clean.text.encode()
+            return self.journal.append(
+                Observation,
+                criterion=self.scope.criterion,
+                item=self.scope.item,
+                part=self.scope.part,
+                probe=probe,
+                summary=line.text,
+                data=clean_data,
+                capture=self._write(probe, content),
+                digest=f"sha256:{hashlib.sha256(content).hexdigest()}",
+                redactions=_most(
+                    _sum(clean.redactions, taken), _sum(data_hits, taken), line.redactions
+                ),
+            )
 
     def clean(self, text: str, most: int | None = None) -> str:
         """Return a text for a record that names no capture; the ledger counts what went.

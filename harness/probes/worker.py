@@ -7,7 +7,7 @@ published through the broker comes back from it: a look from outside cannot tell
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from harness.environments.interface import (
@@ -15,6 +15,7 @@ from harness.environments.interface import (
     CanKill,
     CanKillChild,
     CanPause,
+    HeldConnection,
     Process,
     require,
 )
@@ -111,16 +112,10 @@ class Worker:
         self._record("children", {"pids": list(children)})
         return children
 
-    def remote_ports(self) -> tuple[tuple[str, int], ...]:
-        """Return the remote addresses of its and its children's TCP connections."""
-        seen = require(self.process, CanInspect, "sockets of a worker").remote_ports()
-        self._record("sockets", {"remote": [f"{host}:{port}" for host, port in seen]})
-        return seen
-
-    def local_ports(self) -> tuple[int, ...]:
-        """Return the local ports of the same connections, as a server sees its clients'."""
-        seen = require(self.process, CanInspect, "sockets of a worker").local_ports()
-        self._record("sockets", {"local ports": list(seen)})
+    def connections(self) -> tuple[HeldConnection, ...]:
+        """Return the TCP connections that it and its descendants hold, each with its holder."""
+        seen = require(self.process, CanInspect, "connections of a worker").connections()
+        self._record("connections", {"held": [asdict(one) for one in seen]})
         return seen
 
     def signal(self, name: str | None = None) -> None:

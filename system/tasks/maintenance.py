@@ -1,4 +1,4 @@
-"""Tasks that keep the data in order: views refreshed, personal data found, old rows deleted.
+"""Tasks that keep the data in order: views, personal data, old rows, dead letters.
 
 The tenant tasks filter by no tenant: the transaction's policies decide which rows they see.
 """
@@ -8,10 +8,12 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from celery import shared_task
+from celery import current_app, shared_task
 from sqlalchemy import Connection, text
 
 from system import database
+from system.dead_letters import reconciliation
+from system.dead_letters.replay import Selection, replay
 from system.tenancy import tenant_task
 
 RETENTION_DAYS = 90
@@ -67,3 +69,39 @@ def enforce_data_retention(
         )
     deleted = connection.execute(_DELETE, {"days": retention_days}).rowcount
     return {"status": "ok", "tenant_id": str(tenant_id), "deleted": deleted}
+
+
+@shared_task(name="app.tasks.maintenance.replay_dead_letters")
+def replay_dead_letters(
+    limit: int = 100, error_kind: str | None = "transient", rate_per_s: float = 20.0
+) -> dict[str, Any]:
+    """Replay dead letters that are due, of all tenants.
+
+    Args:
+        limit: how many at most.
+        error_kind: `transient`, `permanent`, or None for both.
+        rate_per_s: how many are sent in a second at most.
+
+    """
+    ended = list(
+        replay(
+            current_app, Selection(error_kind=error_kind), most=int(limit), rate_per_s=rate_per_s
+        )
+    )
+    sent = sum(one.replay_id is not None for one in ended)
+    return {"status": "ok", "sent": sent, "not_sent": len(ended) - sent}
+
+
+@shared_task(name="app.tasks.maintenance.reconcile_dead_letters")
+def reconcile_dead_letters(limit: int = 1000) -> dict[str, Any]:
+    """Write the dead letter of every stored failure that has none."""
+    return {"status": "ok", "written": reconciliation.reconcile(most=int(limit))}
+
+
+@shared_task(name="app.tasks.maintenance.delete_old_dead_letters")
+def delete_old_dead_letters() -> dict[str, Any]:
+    """Delete dead letters that were resolved or abandoned `SYSTEM_DEAD_LETTER_RETENTION_DAYS` ago.
+
+    What is pending or in progress stays, however old it is.
+    """
+    return {"status": "ok", "deleted": reconciliation.retire()}

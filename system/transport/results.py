@@ -1,31 +1,32 @@
 """The result backend: celery's database backend on tables that a migration made.
 
-Owns the engine of each process; storing and reading results is stock celery's. That one opens and
-closes a connection for every result in a process that was not forked (the solo pool, every
-publisher), and tries DDL at its first use; neither happens here.
+Owns how results are stored and waited for; their form is stock celery's. A result is one statement
+on a connection that the process keeps (stock asks first and writes then, and outside of prefork
+connects anew for each). Whoever waits asks often at first and seldom later, as seldom as the
+interval of `get()`: a quick task answers within milliseconds.
 """
 
 from __future__ import annotations
 
-import os
+import time
 from typing import Any
 
-from celery.backends.database import DatabaseBackend
+from celery import states
 from celery.backends.database.session import SessionManager
-from sqlalchemy import Engine, create_engine
+from celery.exceptions import TimeoutError as CeleryTimeoutError
+from sqlalchemy import Engine
 from sqlalchemy.orm import sessionmaker
 
-from system.database import connect_args
+from system.transport.endings import TellingBackend
+from system.transport.engines import close_engine, engine_for
 
 APPLICATION_NAME = "system-results"
+FIRST_PAUSE_S = 0.002
+GROWTH = 1.3
 
 
 class Sessions(SessionManager):
-    """Sessions on one small pool a process; what a fork inherits stays unused."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._pools: dict[tuple[int, str], Engine] = {}
+    """Sessions on one small pool a process."""
 
     def create_session(
         self,
@@ -34,9 +35,7 @@ class Sessions(SessionManager):
         **_: object,
     ) -> tuple[Engine, Any]:
         """Return this process's engine and a factory of sessions on it."""
-        engine = self._pools.get((os.getpid(), dburi))
-        if engine is None:
-            engine = self._pools[os.getpid(), dburi] = _engine(dburi)
+        engine = engine_for(dburi, APPLICATION_NAME)
         return engine, sessionmaker(bind=engine)
 
     def prepare_models(self, engine: Engine) -> None:
@@ -44,13 +43,13 @@ class Sessions(SessionManager):
 
     def invalidate(self, dburi: str) -> None:
         """Drop this process's connections to a database that gave an error."""
-        engine = self._pools.pop((os.getpid(), dburi), None)
-        if engine is not None:
-            engine.dispose()
+        close_engine(dburi, APPLICATION_NAME)
 
 
-class Backend(DatabaseBackend):
+class Backend(TellingBackend):
     """The result backend behind `db+postgresql://`."""
+
+    _ensure_not_eager: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -59,13 +58,52 @@ class Backend(DatabaseBackend):
     def _create_tables(self) -> None:
         """Make no table; stock celery asks for it while it constructs a backend."""
 
+    def _store_result(
+        self,
+        task_id: str,
+        result: Any,
+        state: str,
+        traceback: str | None = None,
+        request: Any = None,
+        **_: Any,
+    ) -> None:
+        """Store a state and its value; what has succeeded stays so."""
+        statement = self._upsert(task_id, result, state, traceback, request)
+        with engine_for(self.url, APPLICATION_NAME).connect() as connection:
+            connection.execute(statement)
 
-def _engine(url: str) -> Engine:
-    return create_engine(
-        url,
-        pool_size=1,
-        max_overflow=4,
-        pool_pre_ping=True,
-        hide_parameters=True,
-        connect_args=connect_args(APPLICATION_NAME),
-    )
+    def wait_for(
+        self,
+        task_id: str,
+        timeout: float | None = None,
+        interval: float = 0.5,
+        no_ack: bool = True,  # noqa: ARG002 (the base's parameter)
+        on_interval: Any = None,
+    ) -> Any:
+        """Wait for a task to end; return its result's record.
+
+        Args:
+            task_id: of the task.
+            timeout: in seconds; for ever without one.
+            interval: the longest pause between two questions, in seconds.
+            no_ack: not used.
+            on_interval: called before each pause.
+
+        Raises:
+            celery.exceptions.TimeoutError: the time is over.
+
+        """
+        self._ensure_not_eager()
+        end = None if timeout is None else time.monotonic() + timeout
+        pause_s = min(FIRST_PAUSE_S, interval)
+        while True:
+            meta = self.get_task_meta(task_id)
+            if meta["status"] in states.READY_STATES:
+                return meta
+            if on_interval:
+                on_interval()
+            left_s = pause_s if end is None else end - time.monotonic()
+            if left_s <= 0:
+                raise CeleryTimeoutError("The operation timed out.")
+            time.sleep(min(pause_s, left_s))
+            pause_s = min(pause_s * GROWTH, interval)

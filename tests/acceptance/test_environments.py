@@ -82,7 +82,7 @@ def judge_gates(place: Place, out: Path) -> Judged:
     tests = (ROOT / "gates").glob("*/test_*.py")
     gates = sorted({test.parent.name for test in tests} - set(LEFT_OUT))
     command = [sys.executable, "-m", "pytest", *(f"gates/{gate}" for gate in gates)]
-    command += ["--no-falsify", "-q", "-p", "no:cacheprovider", "-n", "2"]
+    command += ["--no-falsify", "-q", "-p", "no:cacheprovider", "-n", "3"]
     command += ["--environment", place.environment, *place.options]
     command += ["--evidence-out", str(out / "reports")]
     ran = run_command(command, folder=ROOT, limit_s=LIMIT_S)

@@ -77,6 +77,17 @@ def test_readme_names_options_that_exist() -> None:
     assert {option for option in named if not any(option in told for told in helps)} == set()
 
 
+def test_pitfalls_are_each_seen_by_a_criterion() -> None:
+    """Each line of the page of pitfalls names criteria, and the catalogue has all of them."""
+    known = {one.id for one in load_catalogue(ROOT / "gates" / "criteria.toml").criteria}
+    page = (ROOT / "docs" / "reference" / "pitfalls.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if re.match(r"\| (?!\*\*|what |---)", line)]
+    named = [set(re.findall(r"\b[A-Z]{2,3}-\d\d\b", row.rpartition(" | ")[2])) for row in rows]
+    assert len(rows) >= 25
+    assert all(named), rows[named.index(set())] if set() in named else ""
+    assert set().union(*named) - known == set()
+
+
 def test_catalogue_has_the_severities_of_the_contract() -> None:
     """Tenancy, dead letters, runtime and idempotency are high, and five criteria beside them."""
     criteria = load_catalogue(ROOT / "gates" / "criteria.toml").criteria

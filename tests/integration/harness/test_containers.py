@@ -127,7 +127,7 @@ def test_worker_in_a_container_answers_and_stops_warmly(inside: Stack) -> None:
     assert result.value["parent_pid"] == worker.pid
     assert result.value["pid"] in worker.children()
     assert inside.http.get(worker.health_url).status == 200
-    assert {port for _, port in worker.remote_ports()} == {inside.server.inside.port}
+    assert {one.remote_port for one in worker.connections()} == {inside.server.inside.port}
     assert worker.stop() == 0
     assert worker.log().lines
 
@@ -390,6 +390,7 @@ def test_image_says_how_it_is_and_keeps_no_way_to_an_index(
         "PYTHONDONTWRITEBYTECODE",
         "CELERY_METRICS_ADDR",
         "CELERY_METRICS_PORT",
+        "SYSTEM_DEAD_LETTER_SPOOL",
     }
     assert described.image is not None
     assert contained.environment.images[image.tags[0]] == image.id

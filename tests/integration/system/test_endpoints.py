@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
 
 import psutil
 import pytest
@@ -34,9 +37,11 @@ def client(database: Database) -> Iterator[Client]:
 
 
 def totals(worker: Worker) -> tuple[float, ...]:
-    """Return what was started, succeeded, failed and timed."""
+    """Return what was started, succeeded, failed and timed, of one scrape."""
+    samples = dict(line.rsplit(" ", 1) for line in worker.ask("/metrics").text.splitlines())
     return tuple(
-        worker.total(family, PING) for family in (STARTED, SUCCEEDED, FAILED, f"{DURATION}_count")
+        float(samples[f'{family}{{task_name="{PING}"}}'])
+        for family in (STARTED, SUCCEEDED, FAILED, f"{DURATION}_count")
     )
 
 
@@ -76,21 +81,105 @@ def test_metrics_are_the_four_families(worker: Worker, client: Client) -> None:
     assert bounds == ["0.01", "0.05", "0.1", "0.25", "0.5", "1.0", "2.0", "5.0", "10.0", "+Inf"]
 
 
-def test_metrics_count_a_solo_worker(
-    database: Database, start_worker: StartWorker, client: Client
+@pytest.mark.parametrize("pool", ["solo", "threads"])
+def test_metrics_count_a_worker_without_children(
+    database: Database, start_worker: StartWorker, client: Client, pool: str
 ) -> None:
-    """A worker without children counts as well, and a new one begins at zero."""
+    """A pool within the worker's own process loses no count, and a new worker begins at zero."""
     for _ in range(2):
-        worker = start_worker(database, "--pool", "solo")
+        worker = start_worker(database, "--pool", pool, "--concurrency", "4")
         assert totals(worker) == (0, 0, 0, 0)
-        client.run(PING)
-        assert wait_for(partial(counted_one, worker))
+        client.run_many(PING, 12, hold_s=0.02)
+        client.fail(PING, fail=True)
+        assert wait_for(lambda: totals(worker) == (13, 12, 1, 13)), totals(worker)  # noqa: B023 (called at once)
         worker.stop()
 
 
-def counted_one(worker: Worker) -> bool:
-    """Say whether a worker has counted one task."""
-    return totals(worker) == (1, 1, 0, 1)
+def test_metrics_survive_children_of_one_task_each(
+    database: Database, start_worker: StartWorker, client: Client, tmp_path: Path
+) -> None:
+    """With a child for each task totals never fall, none is lost, and the files stay as many."""
+    options = ("--pool", "prefork", "--concurrency", "2", "--max-tasks-per-child", "1")
+    worker = start_worker(database, *options)
+    with scraping(worker) as seen:
+        answers = client.run_many(PING, 12)
+        assert wait_for(lambda: totals(worker) == (12, 12, 0, 12)), totals(worker)
+    assert len({answer["pid"] for answer in answers}) == 12
+    assert len(seen) > 4
+    for earlier, later in pairwise([*seen, (12, 12, 0, 12)]):
+        assert all(one <= other for one, other in zip(earlier, later, strict=True))
+    places = {path.name for path in tmp_path.glob("system-worker-metrics-*/*.db")}
+    assert places == {
+        f"{kind}_{place}.db"
+        for kind in ("counter", "histogram")
+        for place in ("parent", "child-0", "child-1")
+    }
+
+
+def test_metrics_survive_children_that_are_killed(
+    database: Database, start_worker: StartWorker, client: Client, tmp_path: Path
+) -> None:
+    """Killed again and again, idle or at work, children take no count with them."""
+    worker = start_worker(database, "--pool", "prefork", "--concurrency", "1")
+    for done in range(1, 5):
+        pid = client.run(PING)["pid"]
+        counted = (done, done, 0, done)
+        assert wait_for(lambda: totals(worker) == counted), totals(worker)  # noqa: B023 (called at once)
+        os.kill(pid, signal.SIGKILL)
+        assert wait_for(lambda: not psutil.pid_exists(pid))  # noqa: B023 (called at once)
+        assert totals(worker) == counted
+    assert len(list(tmp_path.glob("system-worker-metrics-*/*.db"))) == 4
+
+
+def test_metrics_count_a_time_limit_once(database: Database, start_worker: StartWorker) -> None:
+    """A task that its hard time limit ends is one failure, though Celery reports it twice."""
+    worker = start_worker(database, "--pool", "prefork", "--concurrency", "1", "--time-limit", "1")
+    with make_client(database) as client:
+        _, error = client.fail(PING, hold_s=20)
+        assert "TimeLimitExceeded" in error
+        client.run(PING)
+    assert wait_for(lambda: totals(worker)[3] == 1)
+    assert totals(worker) == (2, 1, 1, 1)
+
+
+def test_metrics_of_a_killed_worker_are_carried_nowhere(
+    database: Database, start_worker: StartWorker, client: Client, tmp_path: Path
+) -> None:
+    """The next worker begins at zero and removes what the killed one left, not what others use."""
+    other = start_worker(database, "--pool", "solo", "--queues", "llm")
+    killed = start_worker(database, "--pool", "prefork", "--concurrency", "2")
+    client.run(PING)
+    assert wait_for(lambda: totals(killed) == (1, 1, 0, 1))
+    children = psutil.Process(killed.process.pid).children()
+    killed.process.kill()
+    assert killed.process.wait(10) == -signal.SIGKILL
+    for child in children:
+        child.kill()
+    assert len(list(tmp_path.glob("system-worker-metrics-*"))) == 2
+    assert wait_for(lambda: not any(child.is_running() for child in children))
+    worker = start_worker(database, "--pool", "solo")
+    assert totals(worker) == (0, 0, 0, 0)
+    assert len(list(tmp_path.glob("system-worker-metrics-*"))) == 2
+    assert totals(other) == (0, 0, 0, 0)
+
+
+@contextmanager
+def scraping(worker: Worker) -> Iterator[list[tuple[float, ...]]]:
+    """Scrape without a pause during the block, and give the totals that were seen."""
+    seen: list[tuple[float, ...]] = []
+    over = threading.Event()
+
+    def scrape() -> None:
+        while not over.is_set():
+            seen.append(totals(worker))
+
+    thread = threading.Thread(target=scrape)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        over.set()
+        thread.join()
 
 
 def test_health_is_ok(worker: Worker) -> None:

@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 
-from .support import PROVISION, ROOT, Database, clean_environment
+from tests.postgres import PROVISION
+
+from .support import ROOT, Database, clean_environment
 
 CELERY_TABLES = ["celery_tasksetmeta", "celery_taskmeta", "kombu_message", "kombu_queue"]
 RIGHTS = ["DELETE", "INSERT", "SELECT", "UPDATE"]
+PUBLISHING = {"kombu_queue": ("SELECT",), "kombu_message": ("INSERT",)}
 LETTER = """
     INSERT INTO {table} (task_id, task_name, tenant_id, exception_class)
     VALUES ('t-1', 'n', '7c8f3b0a-62a1-4a3e-9d56-0f4b6c1f2d3e', 'E')
@@ -129,13 +132,14 @@ def test_rename_keeps_everything_both_ways(empty: Database) -> None:
 
 @pytest.mark.parametrize("table", CELERY_TABLES)
 def test_worker_role_has_exactly_four_rights(shared: Database, table: str) -> None:
-    """`app_user` reads and writes the Celery tables; nobody else but their owner may touch them."""
+    """`app_user` reads and writes the Celery tables; operators publish, and nobody else may."""
     rights = shared.rows(
         "SELECT grantee, privilege_type FROM information_schema.role_table_grants "
-        "WHERE table_name = %s AND grantee <> 'migrator' ORDER BY 2",
+        "WHERE table_name = %s AND grantee <> 'migrator' ORDER BY 1, 2",
         table,
     )
-    assert rights == [("app_user", right) for right in RIGHTS]
+    published = [("app_rw", right) for right in PUBLISHING.get(table, ())]
+    assert rights == published + [("app_user", right) for right in RIGHTS]
 
 
 def test_worker_role_has_no_ddl(shared: Database) -> None:

@@ -21,7 +21,7 @@ from harness.wait import wait_until
 DEADLINE_S = 30.0
 ABOUT_ITSELF = (
     "import json, os, sys;"
-    "print(json.dumps({'argv': sys.argv, 'path': sys.path[0], 'cwd': os.getcwd(),"
+    "print(json.dumps({'argv': sys.argv, 'path': sys.path[:3], 'cwd': os.getcwd(),"
     "'env': dict(os.environ), 'session': os.getsid(0) == os.getpid(),"
     "'imported': sorted({'colorsys', 'wave'} & set(sys.modules)),"
     "'read': sys.stdin.read(), 'descriptors': sorted(os.listdir('/proc/self/fd'))}))"
@@ -39,7 +39,9 @@ def warm(tmp_path: Path) -> Iterator[LocalLauncher]:
 def run(launcher: LocalLauncher, folder: Path, *words: str) -> tuple[int, str]:
     """Run Python to its end; return its status and what it printed."""
     command = [sys.executable, *words]
-    done = launcher.run(command, env={"OWN": "1"}, folder=folder, deadline_s=DEADLINE_S)
+    searched = os.pathsep.join((str(folder / "first"), str(folder / "second")))
+    env = {"OWN": "1", "PYTHONPATH": searched}
+    done = launcher.run(command, env=env, folder=folder, deadline_s=DEADLINE_S)
     return done.exit_status, done.output
 
 
@@ -174,3 +176,22 @@ def test_only_what_a_fork_gives_too_is_forked(
     """Options of the interpreter, and variables that it reads at its start, need a cold start."""
     assert may_fork([sys.executable, *words], env) is forks
     assert not may_fork(["another-python", *words], env)
+
+
+@pytest.mark.parametrize(
+    ("found", "forks"),
+    [
+        ("something_else.py", True),
+        ("colorsys.py", False),
+        ("colorsys/__init__.py", False),
+        ("sitecustomize.py", False),
+    ],
+)
+def test_path_with_another_form_of_what_is_imported_starts_cold(
+    tmp_path: Path, found: str, *, forks: bool
+) -> None:
+    """A forked process would go on with the packages of its server, and runs no sitecustomize."""
+    (tmp_path / "last" / found).parent.mkdir(parents=True)
+    (tmp_path / "last" / found).touch()
+    env = {"PYTHONPATH": os.pathsep.join((str(tmp_path), str(tmp_path / "last")))}
+    assert may_fork([sys.executable, "-c", "pass"], env, ("colorsys", "json.tool")) is forks

@@ -28,7 +28,7 @@ def test_sut_of_the_reference_system_is_read() -> None:
     sut = load_sut(SUT)
     assert sut.folder == ROOT
     assert sut.queue_of("app.tasks.llm.route") == "llm"
-    assert len(sut.tasks) == len(set(sut.tasks)) == 9
+    assert len(sut.tasks) == len(set(sut.tasks)) == 12
     assert all(text.strip() for text in sut.read_sql(sut.provision.server))
 
 

@@ -21,8 +21,11 @@ TASKS = {
     "app.tasks.llm.explanation",
     "app.tasks.llm.investigation",
     "app.tasks.llm.route",
+    "app.tasks.maintenance.delete_old_dead_letters",
     "app.tasks.maintenance.enforce_data_retention",
+    "app.tasks.maintenance.reconcile_dead_letters",
     "app.tasks.maintenance.refresh_all_materialized_views",
+    "app.tasks.maintenance.replay_dead_letters",
     "app.tasks.maintenance.scan_for_pii_contamination",
 }
 _LOOK = """

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import psycopg2
 import pytest
+import structlog
 from celery.app.task import Context
-from celery.exceptions import SoftTimeLimitExceeded
+from celery.backends.database import DatabaseBackend
+from celery.exceptions import BackendStoreError, SoftTimeLimitExceeded
+from celery.utils.serialization import UnpickleableExceptionWrapper
+from kombu.message import Message
 from sqlalchemy.exc import OperationalError
 
-from system import database, dead_letters
+from system import database
+from system.dead_letters import capture, consumer, letter
 from system.errors import TenantError
-from system.identity import identify
+from system.transport import endings
 
 TENANT = "7c8f3b0a-62a1-4a3e-9d56-0f4b6c1f2d3e"
 
 
-def make(function: Any, error: BaseException, **request: Any) -> dead_letters.DeadLetter:
+def make(function: Any, error: BaseException, **request: Any) -> letter.DeadLetter:
     """Describe the failure of a function that ran as a task."""
     context = Context({"id": "id-1", "args": [], "kwargs": {}, **request})
     task = SimpleNamespace(name="app.tasks.llm.route", run=function, request=context)
-    return dead_letters.describe(task, identify(task, context), error)
+    return letter.describe(task, context, error)
 
 
 def function(*args: Any, **kwargs: Any) -> None:
@@ -32,32 +38,32 @@ def function(*args: Any, **kwargs: Any) -> None:
 
 def test_letter_says_what_happened() -> None:
     """A letter has the task, its tenant, its arguments and the error."""
-    letter = make(function, LookupError("lost"), kwargs={"tenant_id": TENANT, "n": 1}, args=["a"])
-    assert letter.identity.task_name == "app.tasks.llm.route"
-    assert (letter.identity.task_id, letter.identity.tenant_id) == ("id-1", TENANT)
-    assert json.loads(letter.args) == ["a"]
-    assert json.loads(letter.kwargs) == {"tenant_id": TENANT, "n": 1}
-    assert (letter.exception_class, letter.error_message) == ("LookupError", "lost")
-    assert letter.queue == "llm"
-    assert letter.traceback is not None
-    assert "LookupError: lost" in letter.traceback
+    made = make(function, LookupError("lost"), kwargs={"tenant_id": TENANT, "n": 1}, args=["a"])
+    assert made.identity.task_name == "app.tasks.llm.route"
+    assert (made.identity.task_id, made.identity.tenant_id) == ("id-1", TENANT)
+    assert json.loads(made.args) == ["a"]
+    assert json.loads(made.kwargs) == {"tenant_id": TENANT, "n": 1}
+    assert (made.exception_class, made.error_message) == ("LookupError", "lost")
+    assert made.queue == "llm"
+    assert made.traceback is not None
+    assert "LookupError: lost" in made.traceback
 
 
 def test_letter_of_a_foreign_tenant_id_has_none() -> None:
     """A tenant that is no UUID leaves the row without one, and stays in the arguments."""
-    letter = make(function, TenantError("x"), kwargs={"tenant_id": "nope"})
-    assert letter.identity.tenant_id is None
-    assert json.loads(letter.kwargs) == {"tenant_id": "nope"}
+    made = make(function, TenantError("x"), kwargs={"tenant_id": "nope"})
+    assert made.identity.tenant_id is None
+    assert json.loads(made.kwargs) == {"tenant_id": "nope"}
 
 
 def test_letter_hides_secrets_everywhere() -> None:
     """A sensitive value is in no part of the letter, even where the error repeats it."""
     secret = "hunter2-hunter2"
-    letter = make(
+    made = make(
         function, ValueError(f"bad {secret}"), kwargs={"password": secret, "a": [{"token": secret}]}
     )
-    assert secret not in str(letter)
-    assert letter.error_message == "bad [masked]"
+    assert secret not in str(made)
+    assert made.error_message == "bad [masked]"
 
 
 @pytest.mark.parametrize(
@@ -82,6 +88,32 @@ def test_other_trouble_is_permanent(error: BaseException) -> None:
     assert make(function, error).error_kind == "permanent"
 
 
+def test_error_that_cannot_be_pickled_keeps_its_name() -> None:
+    """The class of an error that Celery had to wrap is that of the one inside."""
+    wrapped = UnpickleableExceptionWrapper("some.where", "OddError", ("odd",), "OddError('odd')")
+    assert make(function, wrapped).exception_class == "some.where.OddError"
+
+
+def test_error_without_a_text_is_said() -> None:
+    """An error whose text cannot be had leaves a letter that says so."""
+
+    class MuteError(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    assert make(function, MuteError()).error_message == "its text cannot be had: RuntimeError"
+
+
+def test_message_without_an_id_has_a_stable_one() -> None:
+    """The id made of a message is the same for it again, and another for its neighbour."""
+    first, again, other, longer = (
+        consumer.stable_id(SimpleNamespace(properties={"delivery_tag": tag}, body=body))
+        for tag, body in (("a", b"x"), ("a", b"x"), ("b", b"x"), ("a", b"xy"))
+    )
+    assert first == again
+    assert len({first, other, longer}) == 3
+
+
 @pytest.mark.parametrize(
     ("routing_key", "task_name", "queue"),
     [
@@ -95,7 +127,7 @@ def test_other_trouble_is_permanent(error: BaseException) -> None:
 def test_queue_is_found(routing_key: str | None, task_name: str, queue: str | None) -> None:
     """The queue is that of the routing key, else that of the task's name."""
     info = {"routing_key": routing_key}
-    assert dead_letters.queue_of(info, task_name=task_name) == queue
+    assert letter.queue_of(info, task_name=task_name) == queue
 
 
 @pytest.mark.parametrize(
@@ -117,7 +149,7 @@ def test_failed_insert_is_one_line_without_the_payload(
     """A letter that cannot be written is one error line, which repeats nothing of the letter."""
     said: list[tuple[str, dict[str, Any]]] = []
     monkeypatch.setattr(
-        dead_letters, "log", SimpleNamespace(error=lambda event, **more: said.append((event, more)))
+        capture, "log", SimpleNamespace(error=lambda event, **more: said.append((event, more)))
     )
 
     def refuse(*_: Any) -> Any:
@@ -125,9 +157,69 @@ def test_failed_insert_is_one_line_without_the_payload(
 
     monkeypatch.setattr(database, "transaction", refuse)
     context = Context({"id": "id-1", "args": [], "kwargs": {"x": "payload-2"}})
-    task = SimpleNamespace(name="n", run=function, request=context)
-    dead_letters.record_failure(task, "id-1", ValueError("payload-4"))
+    task: Any = SimpleNamespace(name="n", run=function, request=context)
+    task.backend = None
+    capture.record_failure(task, "id-1", ValueError("payload-4"))
     assert [event for event, _ in said] == ["dead letter not written"]
     assert said[0][1]["task_id"] == "id-1"
     assert said[0][1]["error"] == "sqlalchemy.exc.OperationalError"
     assert "payload" not in str(said)
+
+
+@pytest.mark.parametrize(
+    "request_of_it",
+    [None, Context({"id": "id-1", "task": "app.tasks.llm.route", "args": [{1, 2}], "kwargs": {}})],
+    ids=["of-another-task", "changed-by-the-task"],
+)
+def test_failure_whose_arguments_are_not_known_leaves_a_letter(request_of_it: Any) -> None:
+    """It cannot be replayed, and keeps no text in which nothing tells what is sensitive."""
+    error = ValueError("token=hidden")
+    app = SimpleNamespace(tasks={})
+    made = capture.letter_of_failure(app, "id-1", error, "Traceback: token=hidden", request_of_it)
+    assert made is not None
+    assert (made.identity.task_id, made.exception_class) == ("id-1", "ValueError")
+    assert (made.args, made.kwargs, made.replayable) == ("[]", "{}", False)
+    assert (made.error_message, made.traceback) == (capture.NOT_KEPT, None)
+
+
+def test_message_whose_letter_is_kept_nowhere_goes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With neither database nor disk a refused message is not taken off its queue."""
+    monkeypatch.setenv("DATABASE_URL", "postgresql://nobody:x@127.0.0.1:1/nowhere")
+    taken = tmp_path / "a file"
+    taken.touch()
+    channel = Channel()
+    message = Message(body="no call", headers={"task": "app.tasks.none"}, channel=channel)
+    refusing: Any = consumer.Consumer.__new__(consumer.Consumer)
+    refusing.app, refusing.connection_errors = SimpleNamespace(tasks={}), ()
+    for folder, kept in ((taken, False), (tmp_path / "spool", True)):
+        monkeypatch.setenv("SYSTEM_DEAD_LETTER_SPOOL", str(folder))
+        assert refusing._keep(message, ValueError("x")) is kept
+    assert channel.rejected == [True]
+
+
+class Channel:
+    """Notes what is rejected, and whether it goes back to its queue."""
+
+    def __init__(self) -> None:
+        self.rejected: list[bool] = []
+
+    def basic_reject(self, _: Any, *, requeue: bool) -> None:
+        """Note it."""
+        self.rejected.append(requeue)
+
+
+def test_revoked_task_whose_result_cannot_be_stored_raises_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A worker finds a task expired while it takes it: what is raised there ends the worker."""
+    backend = endings.TellingBackend.__new__(endings.TellingBackend)
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise BackendStoreError("away")
+
+    monkeypatch.setattr(DatabaseBackend, "mark_as_revoked", refuse)
+    with structlog.testing.capture_logs() as said:
+        backend.mark_as_revoked("id-1", "terminated")
+    assert [(one["event"], one["task_id"]) for one in said] == [("result not stored", "id-1")]

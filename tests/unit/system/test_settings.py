@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import psycopg2.extensions
 import pytest
 from sqlalchemy import create_engine
@@ -212,6 +214,60 @@ def test_bad_deadline_is_refused(deadline: str) -> None:
     """A deadline that is no number of seconds in its range is refused."""
     with pytest.raises(ConfigurationError, match=r"SYSTEM_HEALTH_DEADLINE_S: got .* expected sec"):
         settings.monitoring_from({"SYSTEM_HEALTH_DEADLINE_S": deadline})
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"), [(None, {}), ("", {}), ("2", {"max_deliveries": 2})]
+)
+def test_deliveries_are_the_transports_own_unless_said(
+    given: str | None, expected: dict[str, int]
+) -> None:
+    """Only a number that somebody set is handed to the transport."""
+    environment = {} if given is None else {"SYSTEM_BROKER_MAX_DELIVERIES": given}
+    assert settings.broker_options_from(environment) == expected
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "two", "1.5"])
+def test_bad_number_of_deliveries_is_refused(number: str) -> None:
+    """A number of deliveries is whole and above zero."""
+    with pytest.raises(ConfigurationError, match="SYSTEM_BROKER_MAX_DELIVERIES: got"):
+        settings.broker_options_from({"SYSTEM_BROKER_MAX_DELIVERIES": number})
+
+
+def test_dead_letters_have_defaults() -> None:
+    """With a home alone, letters that must wait do so in the user's state; nothing is sealed."""
+    made = settings.dead_letters_from({"HOME": "/home/ann"})
+    assert made == settings.DeadLetters(
+        keys=(),
+        spool=Path("/home/ann/.local/state/system-dead-letters"),
+        spool_limit_bytes=256 * 2**20,
+        retention_days=90,
+        most_replays=8,
+    )
+
+
+def test_dead_letters_are_read() -> None:
+    """Keys, folder and numbers come from the environment, and no key is shown."""
+    made = settings.dead_letters_from(
+        {
+            "SYSTEM_DEAD_LETTER_KEYS": " new-key, old-key,",
+            "SYSTEM_DEAD_LETTER_SPOOL": "/var/spool/x",
+            "SYSTEM_DEAD_LETTER_SPOOL_MB": "1",
+            "SYSTEM_DEAD_LETTER_RETENTION_DAYS": "7",
+            "SYSTEM_DEAD_LETTER_REPLAYS": "3",
+        }
+    )
+    assert made.keys == ("new-key", "old-key")
+    assert "key" not in repr(made).replace("keys", "")
+    assert (made.spool, made.spool_limit_bytes) == (Path("/var/spool/x"), 2**20)
+    assert (made.retention_days, made.most_replays) == (7, 3)
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "x", "1.5", "100001"])
+def test_bad_number_of_dead_letters_is_refused(number: str) -> None:
+    """A number that is none, or out of its range, is refused with the variable's name."""
+    with pytest.raises(ConfigurationError, match=r"RETENTION_DAYS: got .*, expected a whole numb"):
+        settings.dead_letters_from({"SYSTEM_DEAD_LETTER_RETENTION_DAYS": number})
 
 
 @pytest.mark.parametrize(

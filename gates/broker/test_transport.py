@@ -1,0 +1,138 @@
+"""Gate broker: what the transport is asked for, and what several processes ask of it at once."""
+
+from __future__ import annotations
+
+import json
+
+from harness import criterion, falsified_by, source, sql
+from harness.fixtures import Ids
+from harness.stack import Stack
+
+TRANSPORT, OPTIONS = "system/transport/__init__.py", "system/transport/options.py"
+STATEMENTS = "system/transport/statements.py"
+DECLARERS, QUEUES = 8, 5
+
+_CONNECT = """
+import sys
+from system.app import app
+app.conf.broker_transport_options = {sys.argv[1]: 1.0}
+try:
+    with app.connection_for_write() as connection:
+        connection.ensure_connection(max_retries=1)
+except Exception as error:
+    print(f"{type(error).__name__}: {error}")
+else:
+    print("taken")
+"""
+
+# Every process has connected, and declares when all others are about to.
+_DECLARE = """
+import json, multiprocessing, sys
+from kombu import Queue
+from system.app import app
+
+def declare(barrier, told, names):
+    with app.connection_for_write() as connection:
+        connection.ensure_connection(max_retries=1)
+        channel = connection.channel()
+        for name in names:
+            barrier.wait(60)
+            try:
+                Queue(name, routing_key=name, channel=channel).declare()
+            except Exception as error:
+                told.put(f"{name}: {type(error).__name__}")
+    told.put("")
+
+fork = multiprocessing.get_context("fork")
+count, names = int(sys.argv[1]), sys.argv[2:]
+barrier, told = fork.Barrier(count), fork.Queue()
+started = [fork.Process(target=declare, args=(barrier, told, names)) for _ in range(count)]
+for process in started:
+    process.start()
+refused, ended = [], 0
+while ended < count:
+    said = told.get(timeout=120)
+    refused += [said] if said else []
+    ended += not said
+print(json.dumps(refused))
+"""
+
+
+@criterion("BRK-06")
+@falsified_by(
+    source(
+        "unknown-let-through",
+        OPTIONS,
+        "    unknown = sorted(set(given) - set(known) - THEIRS)\n",
+        "    unknown: list[str] = []\n",
+    ),
+    expect="transport option poling_interval: got 'taken', expected a refusal",
+)
+@falsified_by(
+    source(
+        "stock-broker",
+        TRANSPORT,
+        'TRANSPORT_ALIASES[alias] = "system.transport.broker:Transport"',
+        "pass",
+    ),
+    expect="transport option poling_interval: got 'taken', expected a refusal",
+)
+def test_unknown_transport_option_is_refused_by_name(stack: Stack) -> None:
+    """A misspelt option is refused with its name and the known ones; a known one is taken."""
+    told = _connect_with(stack, "poling_interval")
+    named = "poling_interval, expected" in told and ", polling_interval" in told
+    assert named, (
+        f"transport option poling_interval: got {told!r}, expected a refusal that names it and "
+        "the known ones"
+    )
+    told = _connect_with(stack, "polling_interval")
+    assert told == "taken", f"transport option polling_interval: got {told!r}, expected it taken"
+
+
+def _connect_with(stack: Stack, option: str) -> str:
+    """Return what comes of connecting with one transport option."""
+    done = stack.process.run(
+        [*stack.sut.fill(["{python}", "-c"]), _CONNECT, option],
+        env=stack.worker_environment(),
+        folder=stack.sut.folder,
+    )
+    return done.output.strip().splitlines()[-1] if done.output.strip() else "nothing"
+
+
+@criterion("BRK-07")
+@falsified_by(
+    source(
+        "insert-without-a-care",
+        STATEMENTS,
+        'DECLARE = text("INSERT INTO kombu_queue (name) VALUES (:name) ON CONFLICT (name)'
+        ' DO NOTHING")',
+        'DECLARE = text("INSERT INTO kombu_queue (name) VALUES (:name)")',
+    ),
+    expect="declarations that were refused: got [",
+)
+@falsified_by(
+    sql(
+        "names-not-unique",
+        "ALTER TABLE kombu_queue DROP CONSTRAINT kombu_queue_name_key",
+        landing="""SELECT conname FROM pg_constraint WHERE conrelid = 'kombu_queue'::regclass
+            ORDER BY 1""",
+    ),
+    expect="declarations that were refused: got [",
+)
+def test_processes_declare_one_queue_at_once(own_stack: Stack, ids: Ids) -> None:
+    """Eight processes that declare the same new queues at the same moments all succeed."""
+    stack, names = own_stack, [ids.slug("queue") for _ in range(QUEUES)]
+    done = stack.process.run(
+        [*stack.sut.fill(["{python}", "-c"]), _DECLARE, str(DECLARERS), *names],
+        env=stack.worker_environment(),
+        folder=stack.sut.folder,
+    )
+    assert done.exit_status == 0, (
+        f"declaring processes: got exit {done.exit_status}, expected 0: {done.output[-500:]}"
+    )
+    refused = json.loads(done.output.splitlines()[-1])
+    assert refused == [], f"declarations that were refused: got {refused}, expected none"
+    made = stack.sql.query(
+        "SELECT name FROM kombu_queue WHERE name = ANY(%s) ORDER BY name", (names,)
+    ).column()
+    assert made == sorted(names), f"queues that were declared: got {made}, expected each once"

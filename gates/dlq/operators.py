@@ -1,0 +1,23 @@
+"""The operators' command, run as their role."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from harness.environments.interface import Completed
+from harness.stack import Stack
+
+
+def run_command(
+    stack: Stack, words: Sequence[str], env: Mapping[str, str] | None = None
+) -> Completed:
+    """Run the command, and return how it ended."""
+    how = stack.sut.worker
+    dsns = {
+        name: stack.inner_dsn(stack.sut.roles.operator, form=form) for name, form in how.dsn.items()
+    }
+    return stack.process.run(
+        [*stack.sut.fill(["{python}", "-m", "system.dead_letters"]), *words],
+        env={**how.env, **dsns, **(env or {}), **stack.settings},
+        folder=stack.sut.folder,
+    )

@@ -1,0 +1,91 @@
+"""Gate dlq: a task that fails while the database is away."""
+
+from __future__ import annotations
+
+from gates.dlq.letters import letters_of
+from gates.dlq.parts import CAPTURE
+from gates.endings import wait_for_failure_lines
+from harness import criterion, falsified_by, settings, source
+from harness.fixtures import Ids
+from harness.stack import Stack
+from harness.sut import Sut
+from harness.wait import wait_until
+
+HELD = 2
+"""As many as the worker has children."""
+BUSY_DEADLINE_S, WRITTEN_DEADLINE_S = 15.0, 12.0
+
+_ASLEEP = """
+SELECT count(*) FROM pg_stat_activity
+ WHERE datname = current_database() AND usename = %s AND wait_event = 'PgSleep'
+"""
+
+
+@criterion("DLQ-09")
+@falsified_by(
+    source(
+        "kept-nowhere",
+        CAPTURE,
+        "        spool().put(task_id, table.to_record(entry))\n",
+        "        pass\n",
+    ),
+    expect="dead letters of tasks that failed with the database away: got 0, expected 2",
+)
+@falsified_by(
+    source(
+        "disk-never-read",
+        CAPTURE,
+        function="_start_draining",
+        body="pass",
+    ),
+    expect="dead letters of tasks that failed with the database away: got 0, expected 2",
+)
+@falsified_by(
+    settings("disk-takes-nothing", {"SYSTEM_DEAD_LETTER_SPOOL": "/proc/dead-letters"}),
+    expect="dead letters of tasks that failed with the database away: got 0, expected 2",
+)
+def test_failure_with_the_database_away_is_not_lost(
+    own_server_stack: Stack, sut: Sut, ids: Ids
+) -> None:
+    """Tasks whose database stops under them each leave one letter once it is back, and no more."""
+    stack, tenant = own_server_stack, str(ids.uuid())
+    kwargs = {**sut.ping.arguments, **sut.ping.hold, sut.tenancy.key: tenant}
+    assert stack.worker.alive, "premise: worker: got an end, expected it to run"
+    sent = [stack.tasks.publish(sut.ping.task, (), kwargs) for _ in range(HELD)]
+    busy = wait_until(
+        lambda: int(stack.sql.query(_ASLEEP, (sut.roles.worker,)).scalar()),
+        lambda number: number == HELD,
+        deadline_s=BUSY_DEADLINE_S,
+        interval_s=0.1,
+    )
+    assert busy == HELD, f"premise: tasks in the middle of a statement: got {busy}, expected {HELD}"
+    with stack.server_away():
+        wait_for_failure_lines(stack, sent)
+        names = sut.logs
+        told = stack.worker.log().matching(**{names.message: names.failure})
+        failed = {str(line.get(names.task_id)) for line in told} & set(sent)
+        assert len(failed) == HELD, (
+            f"premise: tasks that failed while the database was away: got {len(failed)}, "
+            f"expected {HELD}"
+        )
+    letters = wait_until(
+        lambda: letters_of(stack, sent, tenant_id=tenant),
+        lambda found: {letter.task_id for letter in found} >= set(sent),
+        deadline_s=WRITTEN_DEADLINE_S,
+        interval_s=0.2,
+    )
+    assert len(letters) == HELD, (
+        f"dead letters of tasks that failed with the database away: got {len(letters)}, "
+        f"expected {HELD}"
+    )
+    # Whatever else is written late has had time when the worker has run another task.
+    done = stack.tasks.run(sut.ping.task, sut.ping.arguments)
+    assert done.state == "SUCCESS", f"ping after the outage: got {done.state}, expected SUCCESS"
+    letters = letters_of(stack, sent, tenant_id=tenant)
+    ends = sorted((letter.task_id, letter.tenant_id, letter.status) for letter in letters)
+    expected = sorted((task_id, tenant, "pending") for task_id in sent)
+    assert ends == expected, f"dead letters after the outage: got {ends}, expected {expected}"
+    for letter in letters:
+        assert letter.sent_kwargs() == kwargs, (
+            f"kwargs of {letter.task_name}: got {letter.sent_kwargs()}, expected {kwargs}"
+        )

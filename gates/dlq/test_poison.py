@@ -1,0 +1,95 @@
+"""Gate dlq: a message that kills whoever runs it is not handed out for ever."""
+
+from __future__ import annotations
+
+from gates.dlq.letters import letters_of
+from gates.holding import sessions_waiting_for, table_held
+from harness import criterion, falsified_by, source
+from harness.fixtures import Ids
+from harness.stack import POOL_SOLO, Stack
+from harness.sut import Sut
+from harness.wait import wait_until
+
+SCAN, SCANNED = "app.tasks.maintenance.scan_for_pii_contamination", "attribution_events"
+BROKER, STATEMENTS = "system/transport/broker.py", "system/transport/statements.py"
+
+MOST = 2
+"""How often a message is handed out here; the system's own default would only take longer."""
+SETTING = "SYSTEM_BROKER_MAX_DELIVERIES"
+RUN_DEADLINE_S, WITHIN_S = 20.0, 12.0
+LETTERS = "dead letters of a task that killed each worker that ran it"
+
+
+@criterion("DLQ-16")
+@falsified_by(
+    source(
+        "handed-out-for-ever",
+        BROKER,
+        "if envelope is None or deliveries > self.options.max_deliveries:",
+        "if envelope is None:",
+    ),
+    expect=f"{LETTERS}: got 0, expected exactly one",
+)
+@falsified_by(
+    source(
+        "deliveries-not-counted",
+        STATEMENTS,
+        "claimed_by = :me, deliveries = deliveries + 1,",
+        "claimed_by = :me, deliveries = 1,",
+    ),
+    expect=f"{LETTERS}: got 0, expected exactly one",
+)
+@falsified_by(
+    source(
+        "refused-without-a-word",
+        "system/dead_letters/refused.py",
+        function="keep",
+        body="del refusal",
+    ),
+    expect=f"{LETTERS}: got 0, expected exactly one",
+)
+def test_message_that_kills_its_workers_ends(own_stack: Stack, sut: Sut, ids: Ids) -> None:
+    """Two workers die of it; the third writes its letter, does not run it, and goes on."""
+    stack, tenant = own_stack, str(ids.uuid())
+    options = {"pool": POOL_SOLO, "env": {SETTING: str(MOST)}}
+    with table_held(stack, SCANNED):
+        poison = stack.tasks.publish(SCAN, (), {sut.tenancy.key: tenant})
+        for number in range(MOST):
+            with stack.running_worker(name=f"victim-{number + 1}", **options) as victim:
+                victim.report()
+                runs = runs_begun(stack, number + 1)
+                assert runs == number + 1, (
+                    f"premise: runs of {SCAN}: got {runs}, expected {number + 1}"
+                )
+                victim.kill()
+        with stack.running_worker(name="survivor", **options) as survivor:
+            survivor.report()
+            letters = wait_until(
+                lambda: letters_of(stack, [poison], tenant_id=tenant),
+                bool,
+                deadline_s=WITHIN_S,
+                interval_s=0.2,
+            )
+            assert len(letters) == 1, f"{LETTERS}: got {len(letters)}, expected exactly one"
+            got = letters[0].task_name, letters[0].tenant_id, letters[0].status
+            assert got == (SCAN, tenant, "pending"), (
+                f"letter of a task that killed its workers: got {got}, "
+                f"expected {(SCAN, tenant, 'pending')}"
+            )
+            done = stack.tasks.run(sut.ping.task, sut.ping.arguments)
+            assert done.state == "SUCCESS", (
+                f"a task behind it: got {done.state}, expected SUCCESS from the worker that refused"
+            )
+
+
+def runs_begun(stack: Stack, wanted: int) -> int:
+    """Return how often the held task has begun, once that is as often as it is to.
+
+    The server does not see that a client is gone while its statement waits, so all are counted.
+    """
+    return wait_until(
+        lambda: len(sessions_waiting_for(stack, SCANNED)),
+        lambda number: number == wanted,
+        deadline_s=RUN_DEADLINE_S,
+        interval_s=0.1,
+    )

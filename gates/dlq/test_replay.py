@@ -1,0 +1,130 @@
+"""Gate dlq: letters that are replayed."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from gates.dlq.letters import letters_of
+from gates.dlq.operators import run_command
+from gates.dlq.parts import CAPTURE, REPLAY, TABLE
+from harness import criterion, falsified_by, source, sql
+from harness.fixtures import Ids
+from harness.stack import Stack
+from harness.sut import Sut
+from harness.wait import wait_until
+
+SCAN, SCANNED = "app.tasks.maintenance.scan_for_pii_contamination", "attribution_events"
+LETTERS = 6
+BOTH_DEADLINE_S, ENDED_DEADLINE_S, LINE_DEADLINE_S = 30.0, 12.0, 3.0
+
+_CLAIM = "SELECT pg_get_functiondef('claim_dead_letters'::regproc)"
+_CLAIMING = """
+SELECT count(*) FROM pg_stat_activity
+ WHERE datname = current_database() AND usename = %s AND wait_event_type = 'Lock'
+"""
+
+
+@criterion("DLQ-10")
+@falsified_by(
+    # Looked at and claimed a second later: so both look before either claims.
+    sql(
+        "claimed-by-both",
+        """DO $$ BEGIN EXECUTE replace(replace(
+            pg_get_functiondef('claim_dead_letters'::regproc), 'FOR UPDATE SKIP LOCKED', ''),
+            'AND o.replayable', 'AND o.replayable AND (SELECT pg_sleep(1)) IS NOT NULL');
+        END $$""",
+        landing=_CLAIM,
+    ),
+    expect="replays that ran: got",
+)
+@falsified_by(
+    source(
+        "success-not-told",
+        CAPTURE,
+        function="Observer.of_success",
+        body="return None",
+    ),
+    expect="letters after their replay: got {'in_progress': 6}, expected 6 resolved",
+)
+@falsified_by(
+    source(
+        "replayed-without-arguments",
+        REPLAY,
+        "            args=args,\n            kwargs=kwargs,\n",
+        "            args=args[:0],\n            kwargs={},\n",
+    ),
+    expect="letters after their replay: got {'pending': 6}, expected 6 resolved",
+)
+def test_two_replayers_replay_each_letter_once(own_stack: Stack, sut: Sut, ids: Ids) -> None:
+    """Of letters that two operators replay at once each runs once, and is resolved by it."""
+    stack, tenant = own_stack, str(ids.uuid())
+    worker_role = sut.roles.worker
+    stack.sql.query(f"REVOKE SELECT ON {SCANNED} FROM {worker_role}")
+    sent = [stack.tasks.publish(SCAN, (), {sut.tenancy.key: tenant}) for _ in range(LETTERS)]
+    assert stack.worker.alive, "premise: worker: got an end, expected it to run"
+    there = wait_until(
+        lambda: letters_of(stack, sent),
+        lambda found: len(found) == LETTERS,
+        deadline_s=ENDED_DEADLINE_S,
+        interval_s=0.2,
+    )
+    assert len(there) == LETTERS, f"premise: dead letters: got {len(there)}, expected {LETTERS}"
+    stack.sql.query(f"GRANT SELECT ON {SCANNED} TO {worker_role}")
+
+    told = replay_twice_at_once(stack)
+    replayed = Counter(one["task_id"] for one in told if one["task_id"] in sent)
+    statuses = wait_until(
+        lambda: Counter(letter.status for letter in letters_of(stack, sent)),
+        lambda seen: seen["resolved"] == LETTERS,
+        deadline_s=ENDED_DEADLINE_S,
+        interval_s=0.2,
+    )
+    # A letter is resolved a moment before the worker says so.
+    ran = wait_until(
+        lambda: replays_that_ran(stack, sent),
+        lambda seen: seen >= LETTERS,
+        deadline_s=LINE_DEADLINE_S,
+    )
+    assert ran <= LETTERS, f"replays that ran: got {ran}, expected {LETTERS}"
+    assert statuses == {"resolved": LETTERS}, (
+        f"letters after their replay: got {dict(statuses)}, expected {LETTERS} resolved"
+    )
+    assert ran == LETTERS, f"replays that ran: got {ran}, expected {LETTERS}"
+    assert replayed == Counter(sent), (
+        f"letters that both replayers said they sent: got {sorted(replayed.values())}, "
+        f"expected each of {LETTERS} once"
+    )
+
+
+def replays_that_ran(stack: Stack, task_ids: list[str]) -> int:
+    """Count the successes in the worker's log of tasks that replay these tasks' letters."""
+    names, table = stack.sut.logs, stack.sut.dead_letters.table
+    ids = stack.sql.query(f"SELECT id::text FROM {table} WHERE task_id = ANY(%s)", (task_ids,))
+    begin = tuple(f"replay-{letter_id}-" for letter_id in ids.column())
+    lines = stack.worker.log().matching(**{names.message: names.success, names.task_name: SCAN})
+    return sum(str(line.get(names.task_id)).startswith(begin) for line in lines)
+
+
+def replay_twice_at_once(stack: Stack) -> list[dict[str, Any]]:
+    """Have two operators replay everything, held until both ask for letters; return what they say.
+
+    The table is held so that neither can claim before the other is about to.
+    """
+    words = ["replay", "--json", "--rate", "1000", "--since", "1970-01-01"]
+    with ThreadPoolExecutor(2) as operators:
+        with stack.sql.session() as session:
+            session.query(f"LOCK TABLE {TABLE} IN EXCLUSIVE MODE")
+            both = [operators.submit(run_command, stack, words) for _ in range(2)]
+            waiting = wait_until(
+                lambda: int(stack.sql.query(_CLAIMING, (stack.sut.roles.operator,)).scalar()),
+                lambda number: number == 2,
+                deadline_s=BOTH_DEADLINE_S,
+                interval_s=0.1,
+            )
+        ended = [one.result() for one in both]
+    assert waiting == 2, f"premise: replayers that wait for letters: got {waiting}, expected 2"
+    said = [line for done in ended for line in done.output.splitlines()]
+    return [json.loads(line) for line in said if line.startswith("{")]

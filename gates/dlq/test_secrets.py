@@ -1,0 +1,180 @@
+"""Gate dlq: sensitive values of a task that failed."""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from gates.dlq.letters import letters_of
+from gates.dlq.operators import run_command
+from gates.dlq.parts import LETTER, PAYLOAD, REPLAY
+from gates.endings import LETTER_AFTER_LINE_S
+from harness import criterion, falsified_by, source
+from harness.fixtures import Ids
+from harness.stack import POOL_SOLO, Stack
+from harness.sut import Sut
+from harness.wait import wait_until
+
+RECOMPUTE = "app.tasks.attribution.recompute_window"
+KEYS = "SYSTEM_DEAD_LETTER_KEYS"
+SENSITIVE_KEYS = ("password", "token", "secret", "authorization")
+UNREACHABLE = "postgresql://nobody@127.0.0.1:1/nowhere"
+
+# What a worker does with a failure, in a process whose database nobody answers for: the system's
+# own result backend is told of it, and what it kept on disk instead is printed.
+_KEPT_ON_DISK = """
+import contextlib, json, os, pathlib, sys, tempfile
+folder = os.environ["SYSTEM_DEAD_LETTER_SPOOL"] = tempfile.mkdtemp()
+from celery.app.task import Context
+from system.app import app
+asked = json.loads(sys.argv[1])
+request = Context(asked | {"args": [], "headers": {}, "delivery_info": {}})
+error = ValueError("no window for " + asked["kwargs"]["model_version"]["token"])
+with contextlib.suppress(Exception):
+    app.backend.mark_as_failure(asked["id"], error, request=request)
+print(json.dumps([path.read_text() for path in pathlib.Path(folder).rglob("*.json")]))
+"""
+
+
+@criterion("DLQ-13")
+@falsified_by(
+    source(
+        "no-word-is-sensitive",
+        PAYLOAD,
+        "self.keys or not self.words.isdisjoint(words)",
+        "self.keys",
+    ),
+    expect="sensitive values in clear in a dead letter without a key: got",
+)
+@falsified_by(
+    source("sealed-by-nothing", LETTER, "sealed=seal(sent) if", "sealed=sent if"),
+    expect="sensitive values in clear in a dead letter with a key: got",
+)
+@falsified_by(
+    source("masked-yet-replayable", LETTER, "replayable=not why_not,", "replayable=True,"),
+    expect="letter whose values are lost: got replayable True, expected False",
+)
+@falsified_by(
+    source("mask-replayed", REPLAY, '    if row["sealed"] is None:\n', "    if row:\n"),
+    expect="values that the replay sends: got",
+)
+@falsified_by(
+    source(
+        "error-text-as-it-is",
+        LETTER,
+        "mask.text(message_of(exception))",
+        "message_of(exception)",
+    ),
+    expect="sensitive values in clear on disk: got",
+)
+def test_sensitive_values_are_never_in_clear(own_stack: Stack, sut: Sut, ids: Ids) -> None:
+    """They are in no row and in no file; a replay sends them with the key, and is refused without.
+
+    Every worker here gets the key or none for itself, so that no variable of the machine counts.
+    """
+    stack, hidden = own_stack, {key: ids.slug(f"hidden-{key}") for key in SENSITIVE_KEYS}
+    key = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
+    kwargs = {
+        sut.tenancy.key: str(ids.uuid()),
+        "window_start": "2026-01-01T00:00:00+00:00",
+        "window_end": "2026-01-02T00:00:00+00:00",
+        "model_version": hidden,
+        "fail": True,
+    }
+    lost = fail_in_a_worker(stack, kwargs, {KEYS: ""})
+    sealed = fail_in_a_worker(stack, kwargs, {KEYS: key})
+    for how, task_id in (("without", lost), ("with", sealed)):
+        row = whole_letter(stack, task_id)
+        seen = in_clear(row, hidden)
+        assert not seen, f"sensitive values in clear in a dead letter {how} a key: got {seen}"
+
+    (without,) = letters_of(stack, [lost])
+    replayable, notes = stack.sql.query(
+        f"SELECT replayable, notes FROM {sut.dead_letters.table} WHERE task_id = %s", (lost,)
+    ).rows[0]
+    assert replayable is False, (
+        f"letter whose values are lost: got replayable {replayable}, expected False"
+    )
+    assert "cannot be replayed" in (notes or ""), (
+        f"notes of a letter whose values are lost: got {notes!r}, expected why"
+    )
+    refused = run_command(stack, ["replay", lost], env={KEYS: key})
+    assert refused.exit_status == 1, (
+        f"replay of values that are lost: got exit {refused.exit_status}, expected 1"
+    )
+    assert without.status == "pending", f"that letter: got {without.status}, expected pending"
+
+    sent = run_command(stack, ["replay", sealed], env={KEYS: key})
+    assert sent.exit_status == 0, (
+        f"replay with the key: got exit {sent.exit_status}, expected 0: {sent.output}"
+    )
+    again = values_of_replays(stack, sealed)
+    assert again == [hidden], f"values that the replay sends: got {again}, expected {[hidden]}"
+
+    kept = kept_on_disk(stack, kwargs, {KEYS: key})
+    assert len(kept) == 1, f"letters on disk: got {len(kept)}, expected 1"
+    seen = in_clear(kept[0], hidden)
+    assert not seen, f"sensitive values in clear on disk: got {seen}"
+
+
+def fail_in_a_worker(stack: Stack, kwargs: Mapping[str, Any], env: Mapping[str, str]) -> str:
+    """Run a task that fails in a worker with these variables, and return its id with its letter."""
+    with stack.running_worker(pool=POOL_SOLO, env=env) as worker:
+        stack.wait_ready(worker)
+        result = stack.tasks.run(RECOMPUTE, kwargs)
+        assert result.state == "FAILURE", (
+            f"premise: {RECOMPUTE}: got {result.state}, expected FAILURE"
+        )
+        found = wait_until(
+            lambda: letters_of(stack, [result.task_id]),
+            lambda letters: bool(letters),
+            deadline_s=LETTER_AFTER_LINE_S,
+        )
+        assert len(found) == 1, f"premise: dead letters: got {len(found)}, expected 1"
+        return result.task_id
+
+
+def whole_letter(stack: Stack, task_id: str) -> str:
+    """Return every column of a letter as text."""
+    table = stack.sut.dead_letters.table
+    row = stack.sql.query(
+        f"SELECT row_to_json(w)::text FROM {table} w WHERE task_id = %s", (task_id,)
+    )
+    return str(row.scalar())
+
+
+def in_clear(text: str, hidden: Mapping[str, str]) -> list[str]:
+    """Return the keys whose values a text holds."""
+    return [key for key, value in hidden.items() if value in text]
+
+
+def values_of_replays(stack: Stack, task_id: str) -> list[Any]:
+    """Return the sensitive values in every message that replays a task's letter."""
+    table = stack.sut.dead_letters.table
+    letter = stack.sql.query(f"SELECT id::text FROM {table} WHERE task_id = %s", (task_id,))
+    payloads = stack.sql.query("SELECT payload FROM kombu_message ORDER BY id").column()
+    envelopes = [json.loads(payload) for payload in payloads]
+    return [
+        json.loads(base64.b64decode(envelope["body"]))[1].get("model_version")
+        for envelope in envelopes
+        if envelope["headers"].get("dead_letter_id") == letter.scalar()
+    ]
+
+
+def kept_on_disk(stack: Stack, kwargs: Mapping[str, Any], env: Mapping[str, str]) -> list[str]:
+    """Return what a process of the system keeps on disk of a failure, with no database there."""
+    how, asked = stack.sut.worker, {"id": "kept-on-disk", "task": RECOMPUTE, "kwargs": kwargs}
+    nowhere = dict.fromkeys(how.dsn, UNREACHABLE)
+    done = stack.process.run(
+        [*stack.sut.fill(["{python}", "-c"]), _KEPT_ON_DISK, json.dumps(asked)],
+        env={**how.env, **nowhere, **env, **stack.settings},
+        folder=stack.sut.folder,
+    )
+    assert done.exit_status == 0, (
+        f"failure without a database: got exit {done.exit_status}, expected 0: {done.output}"
+    )
+    kept: list[str] = json.loads(done.output.splitlines()[-1])
+    return kept

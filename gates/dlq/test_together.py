@@ -1,0 +1,59 @@
+"""Gate dlq: a failure's result is not there before its dead letter is."""
+
+from __future__ import annotations
+
+from gates.dlq.letters import letters_of
+from gates.dlq.parts import TABLE
+from gates.holding import table_held, wait_for_a_session
+from harness import criterion, falsified_by, source
+from harness.stack import Stack
+from harness.sut import Sut
+
+ENDINGS = "system/transport/endings.py"
+
+
+@criterion("DLQ-15")
+@falsified_by(
+    source(
+        "letter-after-the-result",
+        ENDINGS,
+        "                under_way.ending.write(connection)\n        under_way.written = True\n",
+        "                pass\n",
+    ),
+    expect="result of a task whose dead letter cannot be written: got FAILURE",
+)
+@falsified_by(
+    source(
+        "two-transactions",
+        ENDINGS,
+        "            if connection.execute(statement).rowcount:\n",
+        """            with database.transaction() as first:
+                stored = first.execute(statement).rowcount
+            if stored:
+""",
+    ),
+    expect="result of a task whose dead letter cannot be written: got FAILURE",
+)
+def test_result_and_letter_are_there_together(own_stack: Stack, sut: Sut) -> None:
+    """While the letter cannot be written there is no result; then there are both.
+
+    So whatever ends the process in between leaves neither, and the message comes back.
+    """
+    stack, ping = own_stack, sut.ping
+    assert stack.worker.alive, "premise: worker: got an end, expected it to run"
+    with table_held(stack, TABLE, mode="EXCLUSIVE"):
+        task_id = stack.tasks.publish(ping.task, (), {**ping.arguments, **ping.fail})
+        assert wait_for_a_session(stack, TABLE), (
+            f"premise: sessions that wait for {TABLE}: got none, expected the failing task's"
+        )
+        stored = stack.sql.query(
+            "SELECT status FROM celery_taskmeta WHERE task_id = %s", (task_id,)
+        ).column()
+        seen = stored[0] if stored else "none"
+        assert seen != "FAILURE", (
+            f"result of a task whose dead letter cannot be written: got {seen}, expected none"
+        )
+    state = stack.tasks.result(task_id).state
+    assert state == "FAILURE", f"result of that task: got {state}, expected FAILURE"
+    count = len(letters_of(stack, [task_id]))
+    assert count == 1, f"dead letters of that task, its result being there: got {count}, expected 1"

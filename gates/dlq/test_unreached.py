@@ -1,0 +1,180 @@
+"""Gate dlq: failures that never reach the task's code, or that end its process."""
+
+from __future__ import annotations
+
+import base64
+import json
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from gates.dlq.letters import Letter, letters_of
+from gates.dlq.parts import CAPTURE, CONSTRAINTS, CONSUMER, TABLE
+from gates.holding import table_held, wait_for_a_session
+from harness import criterion, falsified_by, source, sql
+from harness.fixtures import Ids
+from harness.stack import POOL_PREFORK, Stack
+from harness.sut import Sut
+from harness.wait import wait_until
+
+SCAN, SCANNED = "app.tasks.maintenance.scan_for_pii_contamination", "attribution_events"
+UNKNOWN = "app.tasks.housekeeping.no_such_task"
+
+TIME_LIMIT_S, OVER_S = 1, -1
+WITHIN_S = 16.0
+"""A blocking pool would miss a child that was killed after ten seconds only."""
+
+KILLED, LIMITED, NOT_KNOWN, UNREADABLE, MISCALLED, EXPIRED = (
+    "a task whose child was killed",
+    "a task past its hard time limit",
+    "a task that no worker knows",
+    "a message that cannot be decoded",
+    "a task called with an argument that it does not take",
+    "a task that no worker took in time",
+)
+ERRORS = {
+    KILLED: "WorkerLostError",
+    LIMITED: "TimeLimitExceeded",
+    NOT_KNOWN: "NotRegistered",
+    UNREADABLE: "DecodeError",
+    MISCALLED: "TypeError",
+    EXPIRED: "TaskRevokedError",
+}
+
+_PUT = (
+    "INSERT INTO kombu_message (payload, queue_id) SELECT %s, id FROM kombu_queue WHERE name = %s"
+)
+
+
+@criterion("DLQ-08")
+@falsified_by(
+    source(
+        "stock-consumer",
+        CAPTURE,
+        '    conf.worker_consumer = "system.dead_letters.consumer:Consumer"\n',
+        "    del conf\n",
+    ),
+    expect=f"dead letters of {NOT_KNOWN}: got 0, expected exactly one",
+)
+@falsified_by(
+    source(
+        "undecodable-dropped",
+        CONSUMER,
+        function="Consumer.on_decode_error",
+        body="super().on_decode_error(message, exc)",
+    ),
+    expect=f"dead letters of {UNREADABLE}: got 0, expected exactly one",
+)
+@falsified_by(
+    source(
+        "told-by-children-alone",
+        CAPTURE,
+        "    if request is not None and not isinstance(request, Context):\n        return None\n",
+        """    if request is not None and not isinstance(request, Context):
+        return None
+    if type(error).__name__ in ("WorkerLostError", "TimeLimitExceeded"):
+        return None
+""",
+    ),
+    expect=f"dead letters of {KILLED}: got 0, expected exactly one",
+)
+@falsified_by(
+    # Celery reports a hard time limit twice.
+    sql(
+        "letters-not-unique",
+        f"ALTER TABLE {TABLE} DROP CONSTRAINT {TABLE}_task_id_key",
+        landing=CONSTRAINTS,
+    ),
+    expect=f"dead letters of {LIMITED}: got 2, expected exactly one",
+)
+@falsified_by(
+    source(
+        "expiry-is-no-failure",
+        "system/transport/endings.py",
+        "if self.observer and reason == EXPIRED:",
+        "if self.observer and reason != reason:",
+    ),
+    expect=f"dead letters of {EXPIRED}: got 0, expected exactly one",
+)
+def test_failures_out_of_reach_leave_one_letter_each(own_stack: Stack, sut: Sut, ids: Ids) -> None:
+    """A killed child, a time limit, an unknown name, a bad body, a wrong argument, an expiry."""
+    stack, tenants = own_stack, {what: str(ids.uuid()) for what in ERRORS}
+    sent: dict[str, str] = {}
+    with stack.running_worker(pool=POOL_PREFORK, concurrency=1) as worker:
+        stack.wait_ready(worker)
+        with table_held(stack, SCANNED):
+            sent[KILLED] = stack.tasks.publish(SCAN, (), {sut.tenancy.key: tenants[KILLED]})
+            assert wait_for_a_session(stack, SCANNED), f"premise: {SCAN}: got no run, expected one"
+            (child,) = worker.children()
+            worker.kill_child(child)
+            sent[LIMITED] = stack.tasks.publish(
+                SCAN, (), {sut.tenancy.key: tenants[LIMITED]}, time_limit=TIME_LIMIT_S
+            )
+            queue = sut.queue_of(sut.ping.task)
+            sent[NOT_KNOWN] = stack.tasks.publish(
+                UNKNOWN,
+                (),
+                {sut.tenancy.key: tenants[NOT_KNOWN]},
+                queue=queue,
+                routing_key=f"{queue}.task",
+            )
+            sent[UNREADABLE] = put(stack, b"{no JSON", tenants[UNREADABLE])
+            wrong = {sut.tenancy.key: tenants[MISCALLED], "no_such_argument": 1}
+            sent[MISCALLED] = put(stack, json.dumps([[], wrong, {}]).encode(), tenants[MISCALLED])
+            ping = {**sut.ping.arguments, sut.tenancy.key: tenants[EXPIRED]}
+            sent[EXPIRED] = stack.tasks.publish(sut.ping.task, (), ping, expires=OVER_S)
+            wait_until(
+                lambda: letters_of(stack, list(sent.values())),
+                lambda found: {letter.task_id for letter in found} >= set(sent.values()),
+                deadline_s=WITHIN_S,
+                interval_s=0.2,
+            )
+        # Whatever else a failure writes has had time when the same worker has done another task.
+        done = stack.tasks.run(sut.ping.task, sut.ping.arguments)
+        assert done.state == "SUCCESS", f"premise: plain ping: got {done.state}, expected SUCCESS"
+        names = {KILLED: SCAN, LIMITED: SCAN, NOT_KNOWN: UNKNOWN}
+        for what, task_id in sent.items():
+            letters = letters_of(stack, [task_id], tenant_id=tenants[what])
+            expect_one(letters, what, names.get(what, sut.ping.task), task_id, tenants[what])
+
+
+def expect_one(
+    letters: tuple[Letter, ...], what: str, task: str, task_id: str, tenant: str
+) -> None:
+    """Judge that a failure left one pending letter that names its task, tenant and error."""
+    assert len(letters) == 1, f"dead letters of {what}: got {len(letters)}, expected exactly one"
+    letter = letters[0]
+    got: Mapping[str, tuple[Any, Any]] = {
+        "task": (letter.task_name, task),
+        "task_id": (letter.task_id, task_id),
+        "tenant": (letter.tenant_id, tenant),
+        "exception": (letter.exception_class.rpartition(".")[2], ERRORS[what]),
+        "status": (letter.status, "pending"),
+    }
+    for name, (seen, expected) in got.items():
+        assert seen == expected, f"{name} of {what}: got {seen}, expected {expected}"
+
+
+def put(stack: Stack, body: bytes, tenant: str) -> str:
+    """Put a message of the ping with this body into the broker's table, and return its task's id.
+
+    As kombu writes it, protocol 2; the publisher would refuse to send such a one.
+    """
+    sut = stack.sut
+    task, task_id, queue = sut.ping.task, str(uuid.uuid4()), sut.queue_of(sut.ping.task)
+    envelope = {
+        "body": base64.b64encode(body).decode(),
+        "content-encoding": "utf-8",
+        "content-type": "application/json",
+        "headers": {"lang": "py", "task": task, "id": task_id, sut.tenancy.key: tenant},
+        "properties": {
+            "body_encoding": "base64",
+            "correlation_id": task_id,
+            "delivery_info": {"exchange": "", "routing_key": f"{queue}.task"},
+            "delivery_mode": 2,
+            "delivery_tag": str(uuid.uuid4()),
+            "priority": 0,
+        },
+    }
+    stack.sql.query(_PUT, (json.dumps(envelope), queue))
+    return task_id

@@ -1,0 +1,227 @@
+"""Gate runtime: a killed worker loses no task, and what has ended does not run again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+
+from gates.holding import sessions_waiting_for, table_held
+from harness import criterion, falsified_by, source
+from harness.fixtures import Ids
+from harness.probes.worker import Worker
+from harness.stack import POOL_PREFORK, Stack
+from harness.sut import Sut
+from harness.wait import wait_until
+
+SCAN, SCANNED = "app.tasks.maintenance.scan_for_pii_contamination", "attribution_events"
+RESULTS = "celery_taskmeta"
+STATEMENTS, BROKER = "system/transport/statements.py", "system/transport/broker.py"
+
+CHILDREN = 2
+SCANS, LATER = 12, 4
+COUNTDOWN_S = 3
+"""Of the tasks that are to begin later, after the kill: a worker may hold them until then."""
+LEASE_S = 3.0
+"""How long a claim outlives its worker in the reference system."""
+HELD_S = 2 * LEASE_S
+"""How long tasks go on before the kill: what a live worker runs outlasts any lease."""
+BUSY_DEADLINE_S, END_DEADLINE_S, LINES_DEADLINE_S = 20.0, 15.0, 5.0
+WATCHED_S = 3 * LEASE_S
+PINGS = 3
+
+
+@criterion("RUN-05")
+@falsified_by(
+    source(
+        "acknowledged-at-the-start",
+        "system/app.py",
+        '"task_acks_late": True,',
+        '"task_acks_late": False,',
+    ),
+    expect="tasks without an end after their worker was killed: got",
+)
+@falsified_by(
+    source(
+        "claims-of-the-dead-kept",
+        STATEMENTS,
+        "AND claimed_by NOT IN (SELECT key FROM alive)",
+        "AND false",
+    ),
+    expect="tasks without an end after their worker was killed: got",
+)
+@falsified_by(
+    source(
+        "stock-broker",
+        "system/transport/__init__.py",
+        'TRANSPORT_ALIASES[alias] = "system.transport.broker:Transport"',
+        "pass",
+    ),
+    expect="tasks without an end after their worker was killed: got",
+)
+@falsified_by(
+    source(
+        "claims-of-the-living-returned",
+        STATEMENTS,
+        """AND claimed_by <> %(me)s AND lease_until < now()
+            AND claimed_by NOT IN (SELECT key FROM alive)""",
+        "AND claimed_by <> %(me)s",
+    ),
+    expect="ends of tasks in the logs of both workers: got",
+)
+def test_killed_worker_loses_no_task(own_stack: Stack, sut: Sut, ids: Ids) -> None:
+    """Of two workers one is killed in mid-task: each task ends once, and no run but its is again.
+
+    A run that was cut off leaves no line, and one worker is killed once: with one end in the logs
+    no task ran more than twice.
+    """
+    stack, tenant = own_stack, {sut.tenancy.key: ids.uuid()}
+    with two_workers(stack) as (victim, other):
+        with table_held(stack, SCANNED):
+            published = [stack.tasks.publish(SCAN, (), tenant) for _ in range(SCANS)]
+            busy = wait_until(
+                lambda: len(sessions_waiting_for(stack, SCANNED)),
+                lambda number: number == 2 * CHILDREN,
+                deadline_s=BUSY_DEADLINE_S,
+            )
+            assert busy == 2 * CHILDREN, (
+                f"children in mid-task: got {busy}, expected {2 * CHILDREN} of two workers"
+            )
+            stack.sql.query("SELECT pg_sleep(%s)", (HELD_S,))
+            published += [
+                stack.tasks.publish(sut.ping.task, (), sut.ping.arguments, countdown=COUNTDOWN_S)
+                for _ in range(LATER)
+            ]
+            stack.sql.query("SELECT pg_sleep(%s)", (COUNTDOWN_S / 2,))
+            victim.kill()
+        expect_one_end_each(stack, published)
+        expect_one_line_each(stack, (victim, other), published)
+
+
+@criterion("RUN-07")
+@falsified_by(
+    source(
+        "returned-when-acknowledged",
+        BROKER,
+        function="QoS.ack",
+        body="""
+            super().ack(delivery_tag)
+            self.channel.transport.give_back([delivery_tag], touched=False)
+        """,
+    ),
+    expect="ends of finished tasks while their worker lives: got",
+)
+@falsified_by(
+    source(
+        "finished-not-deleted",
+        STATEMENTS,
+        '"DELETE FROM kombu_message WHERE id = ANY(CAST(:ids AS bigint[])) AND claimed_by = :me"\n'
+        '    " RETURNING id"',
+        '"UPDATE kombu_message SET deliveries = 0"\n'
+        '    " WHERE id = ANY(CAST(:ids AS bigint[])) AND claimed_by = :me RETURNING id"',
+    ),
+    expect="ends of finished tasks after their worker's restart: got",
+)
+def test_finished_task_is_not_run_again(own_stack: Stack, sut: Sut) -> None:
+    """What succeeded, failed or was retried ends once, over three leases and again a restart."""
+    stack, ping = own_stack, sut.ping
+    with stack.running_worker(pool=POOL_PREFORK, concurrency=CHILDREN, name="first") as worker:
+        stack.wait_ready(worker)
+        kinds = [ping.arguments] * PINGS + [{**ping.arguments, **ping.fail}]
+        kinds.append({**ping.arguments, **ping.retry})
+        finished = [stack.tasks.publish(ping.task, (), arguments) for arguments in kinds]
+        states = [stack.tasks.result(task_id).state for task_id in finished]
+        assert states == ["SUCCESS"] * PINGS + ["FAILURE", "SUCCESS"], (
+            f"tasks that are to finish: got {states}, expected all to succeed but the fourth"
+        )
+        expect_no_second_end(stack, (worker,), finished, "while their worker lives")
+        status = worker.stop()
+        assert status == 0, f"worker that was told to stop: got exit {status}, expected 0"
+        with stack.running_worker(pool=POOL_PREFORK, concurrency=CHILDREN) as successor:
+            stack.wait_ready(successor)
+            workers = (worker, successor)
+            expect_no_second_end(stack, workers, finished, "after their worker's restart")
+
+
+@contextmanager
+def two_workers(stack: Stack) -> Iterator[tuple[Worker, Worker]]:
+    """Run two workers on the same queues, both ready."""
+    with stack.running_worker(pool=POOL_PREFORK, concurrency=CHILDREN, name="victim") as victim:
+        stack.wait_ready(victim)
+        with stack.running_worker(pool=POOL_PREFORK, concurrency=CHILDREN, name="other") as other:
+            stack.wait_ready(other)
+            yield victim, other
+
+
+def expect_one_end_each(stack: Stack, published: Collection[str]) -> None:
+    """Judge that each task succeeded, or failed and left one dead letter."""
+    ids = list(published)
+    ended = wait_until(
+        lambda: dict(
+            stack.sql.query(
+                f"SELECT task_id, status FROM {RESULTS} WHERE task_id = ANY(%s)"
+                " AND status IN ('SUCCESS', 'FAILURE')",
+                (ids,),
+            ).rows
+        ),
+        lambda seen: len(seen) == len(ids),
+        deadline_s=END_DEADLINE_S,
+        interval_s=0.2,
+    )
+    lost = len(ids) - len(ended)
+    assert lost == 0, (
+        f"tasks without an end after their worker was killed: got {lost} of {len(ids)}, expected 0"
+    )
+    table = stack.sut.dead_letters.table
+    letters = Counter(
+        stack.sql.query(f"SELECT task_id FROM {table} WHERE task_id = ANY(%s)", (ids,)).column()
+    )
+    wanted = Counter(task_id for task_id, status in ended.items() if status == "FAILURE")
+    assert letters == wanted, (
+        f"dead letters of {len(ids)} tasks: got {letters.total()}, expected one of each of the "
+        f"{wanted.total()} that failed"
+    )
+
+
+def expect_one_line_each(
+    stack: Stack, workers: tuple[Worker, ...], published: Collection[str]
+) -> None:
+    """Judge that the workers' logs tell of one end of each task."""
+    seen = wait_until(
+        lambda: ends(stack, workers, published),
+        lambda counted: len(counted) == len(published),
+        deadline_s=LINES_DEADLINE_S,
+        interval_s=0.2,
+    )
+    numbers = sorted(seen[task_id] for task_id in published)
+    assert numbers == [1] * len(published), (
+        f"ends of tasks in the logs of both workers: got {numbers}, expected 1 of each"
+    )
+
+
+def expect_no_second_end(
+    stack: Stack, workers: tuple[Worker, ...], finished: Collection[str], when: str
+) -> None:
+    """Judge that for as long as three leases last no finished task ends once more."""
+    seen = wait_until(
+        lambda: ends(stack, workers, finished),
+        lambda counted: counted.total() > len(finished),
+        deadline_s=WATCHED_S,
+        interval_s=0.5,
+    )
+    numbers = [seen[task_id] for task_id in finished]
+    assert numbers == [1] * len(finished), (
+        f"ends of finished tasks {when}: got {numbers}, expected 1 of each"
+    )
+
+
+def ends(stack: Stack, workers: tuple[Worker, ...], published: Collection[str]) -> Counter[str]:
+    """Count the ends of each task that the workers' logs tell of."""
+    names, wanted = stack.sut.logs, set(published)
+    return Counter(
+        task_id
+        for worker in workers
+        for message in (names.success, names.failure)
+        for line in worker.log().matching(**{names.message: message})
+        if (task_id := str(line.get(names.task_id))) in wanted
+    )

@@ -1,0 +1,292 @@
+"""The operators' command: look at dead letters, replay them, and say that they are done with."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+import click
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from system import settings, texts
+from system.dead_letters import listing, sealing
+from system.dead_letters.listing import Filter
+from system.dead_letters.replay import Replayed, Selection
+from system.dead_letters.replay import replay as replay_letters
+from system.errors import ReferenceSystemError
+from system.identity import canonical_uuid
+
+EXIT_NOT_DONE = 1
+EXIT_DATABASE = 3
+STATUSES = ("pending", "in_progress", "resolved", "abandoned")
+KINDS = ("transient", "permanent")
+
+_AGE = re.compile(r"([0-9]{1,6})([smhd])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_SHOWN = ("id", "failed_at", "status", "retry_count", "task_name", "tenant_id", "exception_class")
+
+C = TypeVar("C", bound=Callable[..., Any])
+
+
+class Moment(click.ParamType[datetime]):
+    """A time, as ISO 8601 or as how long ago it was."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return an aware time."""
+        if isinstance(value, datetime):
+            return value
+        ago = _AGE.fullmatch(value)
+        if ago:
+            return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+        try:
+            read = datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(f"got {value!r}, expected 2026-01-31T12:00Z, or 90m, 24h, 7d ago", param, ctx)
+        return read if read.tzinfo else read.replace(tzinfo=UTC)
+
+
+class Tenant(click.ParamType[str]):
+    """A tenant's id."""
+
+    name = "uuid"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return it in canonical form."""
+        return canonical_uuid(value) or self.fail(f"got {value!r}, expected a UUID", param, ctx)
+
+
+class Commands(click.Group):
+    """The commands; what the system or the database refuses is one line and a status."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except ReferenceSystemError as error:
+            raise click.UsageError(str(error)) from None
+        except SQLAlchemyError as error:
+            # The message of the driver; SQLAlchemy's own repeats the statement.
+            said = str(getattr(error, "orig", None) or error).strip().splitlines()[:1]
+            click.echo(f"Error: database: {' '.join(said)}", err=True)
+            ctx.exit(EXIT_DATABASE)
+
+
+def filters(command: C) -> C:
+    """Add the options by which letters are chosen."""
+    for option in (
+        click.option("--until", "not_after", type=Moment(), help="failed before this time"),
+        click.option("--since", "not_before", type=Moment(), help="failed at this time or later"),
+        click.option("--kind", "error_kind", type=click.Choice(KINDS), help="kind of error"),
+        click.option("--tenant", "tenant_id", type=Tenant(), help="of this tenant"),
+        click.option("--task", "task_name", help="of the task of this name"),
+    ):
+        command = option(command)
+    return command
+
+
+as_json = click.option("--json", "is_json", is_flag=True, help="Print JSON, one object a line.")
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit status: 0 done; 1 some letter was not found, not moved or not sent; 2 wrong use"
+    " or settings; 3 the database refused.",
+)
+def main() -> None:
+    """Look at dead letters, replay them, and say that they are done with.
+
+    A dead letter is a task that failed for good, with what it was asked and why it failed. It is
+    `pending` until somebody replays it (`in_progress`, then `resolved` or `pending` again),
+    resolves it or abandons it.
+
+    DATABASE_URL names the database, as an operator's role: app_rw, or to look only app_ro.
+    Times are ISO 8601, or how long ago: 90m, 24h, 7d.
+    """
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+
+
+@main.command("list")
+@filters
+@click.option(
+    "--status", "statuses", multiple=True, type=click.Choice(STATUSES), help="[repeatable]"
+)
+@click.option("--limit", default=100, show_default=True, type=click.IntRange(1), help="How many.")
+@as_json
+def list_(statuses: Sequence[str], limit: int, is_json: bool, **chosen: Any) -> None:
+    """List letters, the oldest failure first."""
+    rows = listing.find(Filter(statuses=statuses or None, **chosen), most=limit)
+    _print(rows, is_json=is_json)
+    if len(rows) == limit:
+        click.echo(f"{limit} letters, perhaps more: see --limit", err=True)
+
+
+@main.command()
+@click.argument("letter")
+@click.option("--reveal", is_flag=True, help="Decrypt the sensitive arguments too.")
+@as_json
+@click.pass_context
+def show(ctx: click.Context, letter: str, reveal: bool, is_json: bool) -> None:
+    """Show one LETTER, by its id or its task's, with arguments and traceback.
+
+    --reveal needs a key in SYSTEM_DEAD_LETTER_KEYS that fits.
+    """
+    rows = listing.show(letter)
+    if not rows:
+        click.echo(f"Error: letter: got none of id {letter}, expected one; see list", err=True)
+        ctx.exit(EXIT_NOT_DONE)
+    row = rows[0]
+    sealed = row.pop("sealed")
+    row |= {"args": json.loads(row["args"]), "kwargs": json.loads(row["kwargs"])}
+    if reveal and sealed:
+        row["args"], row["kwargs"] = json.loads(_unseal(sealed))
+    if is_json:
+        _print(rows, is_json=True)
+        return
+    for name, value in row.items():
+        click.echo(f"{name + ':':17}{_text(value)}")
+
+
+@main.command()
+@click.argument("letters", nargs=-1)
+@filters
+@click.option(
+    "--limit",
+    default=100,
+    show_default=True,
+    type=click.IntRange(1),
+    help="How many of the chosen; of LETTERS all.",
+)
+@click.option(
+    "--rate",
+    default=10.0,
+    show_default=True,
+    type=click.FloatRange(0.01, 1000),
+    help="How many a second at most.",
+)
+@click.option("--now", is_flag=True, help="Also those whose back-off is not over.")
+@as_json
+@click.pass_context
+def replay(
+    ctx: click.Context,
+    /,
+    letters: Sequence[str],
+    limit: int,
+    rate: float,
+    now: bool,
+    is_json: bool,
+    **chosen: Any,
+) -> None:
+    """Send the tasks of pending LETTERS anew (ids of letters or tasks), or of all that are chosen.
+
+    Each is sent once, to its queue, with what it was asked; a worker then resolves the letter, or
+    makes it pending again. Letters that are named are replayed whether or not they are due. The
+    broker is that of CELERY_BROKER_URL, else of DATABASE_URL. Sealed arguments need the key in
+    SYSTEM_DEAD_LETTER_KEYS.
+    """
+    from system.app import app  # (only now: it reads the settings on its import)
+
+    _demand_choice(letters, chosen)
+    found = listing.find(Filter(ids=letters), most=len(letters)) if letters else []
+    ids = tuple(row["id"] for row in found) if letters else None
+    selection = Selection(ids=ids, only_due=not (now or letters), **chosen)
+    ended = []
+    for one in replay_letters(app, selection, most=len(letters) or limit, rate_per_s=rate):
+        ended.append(one)
+        _print_replayed(one, is_json=is_json)
+    sent = sum(one.replay_id is not None for one in ended)
+    click.echo(f"{sent} sent, {len(ended) - sent} not sent", err=True)
+    if len(letters) > sent or len(ended) > sent:
+        if len(letters) > len(ended):
+            click.echo("the others are not pending, or cannot be replayed: see show", err=True)
+        ctx.exit(EXIT_NOT_DONE)
+
+
+@main.command()
+@click.argument("letters", nargs=-1)
+@filters
+@click.option("--note", help="Why; kept with the letter.")
+@as_json
+@click.pass_context
+def resolve(ctx: click.Context, /, letters: Sequence[str], **more: Any) -> None:
+    """Say that LETTERS (ids of letters or tasks), or all that are chosen, are dealt with."""
+    _move(ctx, letters, to="resolved", **more)
+
+
+@main.command()
+@click.argument("letters", nargs=-1)
+@filters
+@click.option("--note", help="Why; kept with the letter.")
+@as_json
+@click.pass_context
+def abandon(ctx: click.Context, /, letters: Sequence[str], **more: Any) -> None:
+    """Give LETTERS (ids of letters or tasks), or all that are chosen, up."""
+    _move(ctx, letters, to="abandoned", **more)
+
+
+def _move(
+    ctx: click.Context,
+    letters: Sequence[str],
+    *,
+    to: str,
+    note: str | None,
+    is_json: bool,
+    **chosen: Any,
+) -> None:
+    _demand_choice(letters, chosen)
+    rows = listing.move(Filter(ids=letters or None, **chosen), to=to, note=note)
+    _print(rows, is_json=is_json)
+    click.echo(f"{len(rows)} {to}", err=True)
+    if len(rows) < len(letters):
+        click.echo("the others are not there, or neither pending nor in progress", err=True)
+        ctx.exit(EXIT_NOT_DONE)
+
+
+def _demand_choice(letters: Sequence[str], chosen: dict[str, Any]) -> None:
+    if not letters and not any(chosen.values()):
+        raise click.UsageError(
+            "letters: got none and no option that chooses, expected one; to take all of them:"
+            " --since 1970-01-01"
+        )
+
+
+def _unseal(sealed: str) -> str:
+    sealer = sealing.sealer()
+    if sealer is None:
+        raise click.UsageError(f"{settings.KEYS}: got no key, expected the one that sealed")
+    return sealer.unseal(sealed)
+
+
+def _print(rows: list[dict[str, Any]], *, is_json: bool) -> None:
+    if is_json:
+        for row in rows:
+            click.echo(json.dumps(row, default=_text))
+        return
+    lines = [_SHOWN, *([_text(row[name]) for name in _SHOWN] for row in rows)]
+    widths = [max(len(line[place]) for line in lines) for place in range(len(_SHOWN))]
+    for line in lines if rows else ():
+        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        click.echo("  ".join(cells).rstrip())
+
+
+def _print_replayed(one: Replayed, *, is_json: bool) -> None:
+    if is_json:
+        click.echo(json.dumps(vars(one)))
+    else:
+        said = f"sent as {one.replay_id}" if one.replay_id else f"not sent: {one.error}"
+        click.echo(f"{one.id}  {one.task_name}  {said}")
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat(timespec="seconds")
+    if isinstance(value, dict | list):
+        return json.dumps(value)
+    return "-" if value is None else texts.storable(str(value))

@@ -1,0 +1,208 @@
+"""The SQL of the durable transport.
+
+A message is *waiting* (visible), *claimed* (invisible, `claimed_by` set), *scheduled* (invisible,
+`available_at` set) or *parked* (invisible and neither: refused with nobody to take the refusal, or
+claimed by a stock transport once). One statement moves it, in a transaction of its own; whoever
+acknowledges deletes it.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import text
+
+CHANNEL = "kombu_message"
+"""Where the trigger of the table notifies, with the id of the queue."""
+
+ANSWER = text("SELECT 1")
+
+DECLARE = text("INSERT INTO kombu_queue (name) VALUES (:name) ON CONFLICT (name) DO NOTHING")
+DECLARE_OWN = text(
+    """
+    INSERT INTO kombu_queue (name, owner, lease_until)
+    VALUES (:name, :me, clock_timestamp() + make_interval(secs => :lease))
+    ON CONFLICT (name) DO UPDATE
+        SET owner = excluded.owner, lease_until = excluded.lease_until,
+            bindings = CASE WHEN kombu_queue.owner = excluded.owner THEN kombu_queue.bindings
+                ELSE '[]' END
+    """
+)
+BIND = text(
+    """
+    UPDATE kombu_queue SET bindings = bindings || CAST(:binding AS jsonb)
+    WHERE name = :name AND NOT bindings @> CAST(:binding AS jsonb)
+    """
+)
+BOUND = text(
+    """
+    SELECT b ->> 'routing_key', b ->> 'pattern', name
+    FROM kombu_queue, jsonb_array_elements(bindings) b
+    WHERE owner IS NOT NULL AND b ->> 'exchange' = :exchange
+    """
+)
+FIND = text("SELECT id, name FROM kombu_queue WHERE name = ANY(:names)")
+SIZE = text(
+    "SELECT count(*) FROM kombu_message m JOIN kombu_queue q ON q.id = m.queue_id"
+    " WHERE m.visible AND q.name = :name"
+)
+PURGE = text(
+    "DELETE FROM kombu_message m USING kombu_queue q"
+    " WHERE q.id = m.queue_id AND q.name = :name AND (m.visible OR m.available_at IS NOT NULL)"
+)
+DROP = text(
+    """
+    WITH gone AS (
+        DELETE FROM kombu_message m USING kombu_queue q WHERE q.id = m.queue_id AND q.name = :name
+    )
+    DELETE FROM kombu_queue WHERE name = :name
+    """
+)
+
+DROP_OWN = text(
+    """
+    WITH own AS (SELECT id FROM kombu_queue WHERE owner = :me), gone AS (
+        DELETE FROM kombu_message USING own WHERE queue_id = own.id
+    )
+    DELETE FROM kombu_queue USING own WHERE kombu_queue.id = own.id
+    """
+)
+
+PUT = text(
+    """
+    INSERT INTO kombu_message (payload, queue_id, visible, available_at)
+    SELECT :payload, id, CAST(:eta AS timestamptz) IS NULL, CAST(:eta AS timestamptz)
+    FROM kombu_queue WHERE name = :name
+    """
+)
+PUT_TO_ALL = text(
+    """
+    INSERT INTO kombu_message (payload, queue_id)
+    SELECT :payload, id FROM kombu_queue
+    WHERE owner IS NOT NULL
+        AND bindings @> jsonb_build_array(jsonb_build_object('exchange', CAST(:exchange AS text)))
+    """
+)
+
+# Queue by queue, so that each is read along its index; every queue's first rows compete by age.
+TAKE = text(
+    """
+    WITH first AS MATERIALIZED (
+        SELECT m.id FROM unnest(CAST(:queues AS bigint[])) q(id) CROSS JOIN LATERAL (
+            SELECT id FROM kombu_message
+            WHERE queue_id = q.id AND visible ORDER BY id LIMIT :count FOR UPDATE SKIP LOCKED
+        ) m ORDER BY m.id LIMIT :count
+    )
+    DELETE FROM kombu_message m USING first WHERE m.id = first.id
+    RETURNING m.id, m.queue_id, m.payload, m.deliveries
+    """
+)
+CLAIM = text(
+    """
+    WITH others AS MATERIALIZED (
+        SELECT m.id FROM unnest(CAST(:queues AS bigint[])) q(id) CROSS JOIN LATERAL (
+            SELECT id FROM kombu_message
+            WHERE queue_id = q.id AND visible AND deliveries < :trusted
+            ORDER BY id LIMIT :count FOR UPDATE SKIP LOCKED
+        ) m ORDER BY m.id LIMIT :count
+    ), suspect AS MATERIALIZED (
+        SELECT id FROM kombu_message
+        WHERE visible AND deliveries > 0 AND deliveries >= :trusted
+            AND queue_id = ANY(CAST(:queues AS bigint[]))
+            AND NOT EXISTS (
+                SELECT FROM kombu_message WHERE claimed_by = :me AND deliveries > :trusted
+            )
+        ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED
+    ), first AS (
+        SELECT id FROM others UNION ALL SELECT id FROM suspect ORDER BY id LIMIT :count
+    )
+    UPDATE kombu_message m SET visible = false, claimed_by = :me, deliveries = deliveries + 1,
+        lease_until = clock_timestamp() + make_interval(secs => :lease)
+    FROM first WHERE m.id = first.id
+    RETURNING m.id, m.queue_id, m.payload, m.deliveries
+    """
+)
+"""Of what outlived several consumers, a consumer has one at a time: beside the message that killed
+them the rest would be counted, and refused, for nothing."""
+ACK = text(
+    "DELETE FROM kombu_message WHERE id = ANY(CAST(:ids AS bigint[])) AND claimed_by = :me"
+    " RETURNING id"
+)
+RETURN = text(
+    """
+    WITH returned AS (
+        UPDATE kombu_message SET visible = true, claimed_by = NULL, lease_until = NULL,
+            deliveries = deliveries - :untouched
+        WHERE id = ANY(CAST(:ids AS bigint[])) AND claimed_by = :me
+        RETURNING queue_id
+    )
+    SELECT pg_notify(:channel, queue_id::text) FROM (SELECT DISTINCT queue_id FROM returned) found
+    """
+)
+RETURN_STRAYS = text(
+    """
+    WITH returned AS (
+        UPDATE kombu_message SET visible = true, claimed_by = NULL, lease_until = NULL,
+            deliveries = greatest(deliveries - 1, 0)
+        WHERE claimed_by = :me AND id <> ALL(CAST(:known AS bigint[]))
+        RETURNING queue_id
+    )
+    SELECT pg_notify(:channel, queue_id::text) FROM (SELECT DISTINCT queue_id FROM returned) found
+    """
+)
+PARK = text(
+    "UPDATE kombu_message SET claimed_by = NULL, lease_until = NULL"
+    " WHERE id = :id AND claimed_by = :me"
+)
+
+# All that a session does once a heartbeat, in one statement: it prolongs its leases, returns what
+# consumers without lock and lease had claimed, and releases what is due. It waits for nobody, who
+# could be waiting for it; and compares with now(), which an index can be searched by.
+BEAT = """
+    WITH alive AS MATERIALIZED (
+        SELECT (l.classid::bigint << 32) | l.objid::bigint AS key FROM pg_locks l
+        WHERE l.locktype = 'advisory' AND l.objsubid = 1
+            AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    ), held AS MATERIALIZED (
+        SELECT id FROM kombu_message WHERE claimed_by = %(me)s FOR UPDATE SKIP LOCKED
+    ), mine AS (
+        UPDATE kombu_message m
+        SET lease_until = clock_timestamp() + make_interval(secs => %(lease)s)
+        FROM held WHERE m.id = held.id
+    ), own AS (
+        UPDATE kombu_queue SET lease_until = clock_timestamp() + make_interval(secs => %(lease)s)
+        WHERE owner = %(me)s
+    ), left_over AS MATERIALIZED (
+        SELECT id FROM kombu_message
+        WHERE %(settled)s AND claimed_by <> %(me)s AND lease_until < now()
+            AND claimed_by NOT IN (SELECT key FROM alive)
+        FOR UPDATE SKIP LOCKED
+    ), returned AS (
+        UPDATE kombu_message m SET visible = true, claimed_by = NULL, lease_until = NULL
+        FROM left_over WHERE m.id = left_over.id
+        RETURNING m.queue_id
+    ), on_time AS MATERIALIZED (
+        SELECT id FROM kombu_message WHERE available_at <= now() FOR UPDATE SKIP LOCKED
+    ), due AS (
+        UPDATE kombu_message m SET visible = true, available_at = NULL
+        FROM on_time WHERE m.id = on_time.id
+        RETURNING m.queue_id
+    ), woken AS MATERIALIZED (
+        SELECT pg_notify(%(channel)s, queue_id::text)
+        FROM (SELECT queue_id FROM returned UNION SELECT queue_id FROM due) found
+    )
+    SELECT (SELECT count(*) FROM returned), (SELECT count(*) FROM woken),
+        (SELECT extract(epoch FROM min(available_at) - clock_timestamp()) FROM kombu_message
+         WHERE available_at > now())
+"""
+REAP = """
+    WITH dead AS MATERIALIZED (
+        SELECT id FROM kombu_queue
+        WHERE owner IS NOT NULL AND lease_until < now() AND owner NOT IN (
+            SELECT (l.classid::bigint << 32) | l.objid::bigint FROM pg_locks l
+            WHERE l.locktype = 'advisory' AND l.objsubid = 1
+                AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+        )
+    ), gone AS (
+        DELETE FROM kombu_message USING dead WHERE queue_id = dead.id
+    )
+    DELETE FROM kombu_queue USING dead WHERE kombu_queue.id = dead.id
+"""

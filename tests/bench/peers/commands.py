@@ -1,0 +1,45 @@
+"""The commands that every peer understands, and how long a caller waits between two questions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+DISCARDED = 20
+"""Round trips that warm up, and are not counted."""
+FIRST_PAUSE_S, LONGEST_PAUSE_S, GROWTH = 0.002, 0.5, 1.3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Peer:
+    """What one of them does."""
+
+    install: Callable[[], None]
+    enqueue: Callable[[int], None]
+    ping: Callable[[int], None]
+    worker: Callable[[], None]
+
+
+def main(peer: Peer, words: Sequence[str]) -> None:
+    """Run one command."""
+    match list(words):
+        case ["install"]:
+            peer.install()
+        case ["enqueue", count]:
+            peer.enqueue(int(count))
+        case ["ping", count]:
+            peer.ping(int(count))
+        case ["worker"]:
+            peer.worker()
+        case _:
+            raise SystemExit(
+                f"got {' '.join(words)!r}, expected install, enqueue N, ping N, worker"
+            )
+
+
+def pauses() -> Iterator[float]:
+    """Give the pauses of who polls for an end, in seconds: the durable transport's own."""
+    pause_s = FIRST_PAUSE_S
+    while True:
+        yield pause_s
+        pause_s = min(pause_s * GROWTH, LONGEST_PAUSE_S)

@@ -1,0 +1,422 @@
+"""Dead letters after they were written: replayed, reconciled, retired, kept while all is away."""
+
+from __future__ import annotations
+
+import json
+import stat
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.fernet import Fernet
+
+from system import database as engines
+from system.dead_letters import replay as replaying
+
+from .support import (
+    ROOT,
+    Client,
+    Database,
+    StartWorker,
+    Worker,
+    clean_environment,
+    make_client,
+    wait_for,
+)
+
+QUEUE: dict[str, Any] = {"queue": "housekeeping", "routing_key": "housekeeping.task"}
+FLAKY = "failing.until_there"
+INCLUDE = ("--include", "tests.integration.system.failing_tasks")
+OLD_KEY, KEY = (Fernet.generate_key().decode() for _ in range(2))
+SECRET = "hunter2-hunter2"
+
+
+@pytest.fixture(scope="module")
+def worker(shared: Database, start_shared_worker: StartWorker) -> Worker:
+    """Run a worker with two children that seals what is sensitive."""
+    options = ("--pool", "prefork", "--concurrency", "2", *INCLUDE)
+    return start_shared_worker(shared, *options, SYSTEM_DEAD_LETTER_KEYS=OLD_KEY)
+
+
+@pytest.fixture(scope="module")
+def client(shared: Database, worker: Worker) -> Iterator[Client]:  # noqa: ARG001 (must run)
+    """Publish to that worker."""
+    with make_client(shared) as made:
+        yield made
+
+
+def command(
+    database: Database, *words: str, role: str = "app_rw", **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run the operators' command."""
+    return subprocess.run(
+        [sys.executable, "-m", "system.dead_letters", *words],
+        cwd=ROOT,
+        env={**clean_environment(), "DATABASE_URL": database.dsn(role), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def objects(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
+    """Return what a command printed as JSON, and demand that it ended well."""
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def row_of(database: Database, task_id: str) -> dict[str, Any]:
+    """Return the only letter of a task."""
+    rows = database.rows(
+        "SELECT row_to_json(w) FROM worker_failed_jobs w WHERE task_id = %s", task_id
+    )
+    assert len(rows) == 1
+    row: dict[str, Any] = rows[0][0]
+    return row
+
+
+def failed(database: Database, client: Client, path: Path, count: int, **kwargs: Any) -> list[str]:
+    """Have tasks fail, and return their ids once all have their letters."""
+    sent = [
+        client.send(FLAKY, {"path": str(path), "tenant_id": str(uuid.uuid4()), **kwargs}, **QUEUE)
+        for _ in range(count)
+    ]
+    there = "SELECT 1 FROM worker_failed_jobs WHERE task_id = ANY(%s)"
+    assert wait_for(lambda: len(database.rows(there, sent)) == count, deadline_s=60)
+    path.unlink()
+    return sent
+
+
+def statuses(database: Database, task_ids: list[str]) -> set[str]:
+    """Return the statuses of the letters of some tasks."""
+    rows = database.rows("SELECT status FROM worker_failed_jobs WHERE task_id = ANY(%s)", task_ids)
+    return {status for (status,) in rows}
+
+
+def test_replay_under_two_replayers_runs_each_once(
+    shared: Database, client: Client, tmp_path: Path
+) -> None:
+    """Two operators who replay the same letters at once send each once, and all are resolved."""
+    path = tmp_path / "runs"
+    sent = failed(shared, client, path, 12)
+    Path(f"{path}.healed").touch()
+    with ThreadPoolExecutor(2) as pool:
+        words = ("replay", "--json", "--rate", "100", "--task", FLAKY)
+        both = [pool.submit(command, shared, *words) for _ in range(2)]
+        told = [one for done in both for one in objects(done.result())]
+    assert sorted(one["task_id"] for one in told) == sorted(sent)
+    assert wait_for(lambda: statuses(shared, sent) == {"resolved"}, deadline_s=60)
+    assert path.read_text(encoding="utf-8").splitlines() == ["run"] * 12
+    assert all(row_of(shared, task_id)["resolved_at"] for task_id in sent)
+
+
+def test_replay_that_fails_again_counts_in_its_letter(
+    shared: Database, client: Client, tmp_path: Path
+) -> None:
+    """A failed replay leaves no letter of its own: the first is pending again, and due later."""
+    path = tmp_path / "runs"
+    (task_id,) = failed(shared, client, path, 1)
+    before = shared.rows("SELECT count(*) FROM worker_failed_jobs")
+    letter = row_of(shared, task_id)
+    counted = "SELECT 1 FROM worker_failed_jobs WHERE task_id = %s AND retry_count = %s"
+    for attempt in (1, 2):
+        assert len(objects(command(shared, "replay", task_id, "--json"))) == 1
+        assert wait_for(partial(shared.rows, counted, task_id, attempt), deadline_s=60)
+    again = row_of(shared, task_id)
+    assert (again["status"], again["tenant_id"]) == ("pending", letter["tenant_id"])
+    assert again["last_retry_at"] is not None
+    assert shared.rows("SELECT count(*) FROM worker_failed_jobs") == before
+    waits = shared.rows(
+        "SELECT extract(epoch FROM due_at - last_retry_at) FROM worker_failed_jobs"
+        " WHERE task_id = %s",
+        task_id,
+    )
+    assert [float(wait) for (wait,) in waits] == [120.0]
+    # What is not due is left alone, unless it is named or asked for.
+    tenant = ("--tenant", letter["tenant_id"])
+    assert objects(command(shared, "replay", "--json", *tenant)) == []
+    Path(f"{path}.healed").touch()
+    assert len(objects(command(shared, "replay", "--json", "--now", *tenant))) == 1
+    assert wait_for(lambda: statuses(shared, [task_id]) == {"resolved"}, deadline_s=60)
+
+
+def test_replay_task_sends_what_is_due(shared: Database, client: Client, tmp_path: Path) -> None:
+    """The task, which runs as the worker's role, replays letters of all tenants."""
+    path = tmp_path / "runs"
+    sent = failed(shared, client, path, 3)
+    Path(f"{path}.healed").touch()
+    told = client.run("app.tasks.maintenance.replay_dead_letters", rate_per_s=100.0)
+    assert (told["sent"] >= 3, told["not_sent"]) == (True, 0)
+    assert wait_for(lambda: statuses(shared, sent) == {"resolved"}, deadline_s=60)
+
+
+def test_sealed_letter_is_replayed_with_the_key_alone(
+    shared: Database, client: Client, tmp_path: Path
+) -> None:
+    """What is sensitive is in the row for no one without a key, and is sent again with one."""
+    path = tmp_path / "runs"
+    (task_id,) = failed(shared, client, path, 1, password=SECRET)
+    letter = row_of(shared, task_id)
+    assert (letter["kwargs"]["password"], letter["replayable"]) == ("[masked]", True)
+    assert SECRET not in json.dumps(letter)
+    Path(f"{path}.healed").touch()
+    without = command(shared, "replay", task_id)
+    assert without.returncode == 1
+    assert "got no key, expected one in SYSTEM_DEAD_LETTER_KEYS" in without.stdout
+    assert statuses(shared, [task_id]) == {"pending"}
+    # Not at once again, or those that cannot be sent would be all that is ever tried.
+    due = shared.rows("SELECT due_at > now() FROM worker_failed_jobs WHERE task_id = %s", task_id)
+    assert due == [(True,)]
+    # The old key behind a new one, as while keys are changed.
+    rotated = {"SYSTEM_DEAD_LETTER_KEYS": f"{KEY},{OLD_KEY}"}
+    shown = objects(command(shared, "show", task_id, "--reveal", "--json", **rotated))
+    assert shown[0]["kwargs"]["password"] == SECRET
+    assert len(objects(command(shared, "replay", task_id, "--json", **rotated))) == 1
+    assert wait_for(lambda: statuses(shared, [task_id]) == {"resolved"}, deadline_s=60)
+
+
+def test_letter_without_a_key_says_that_it_cannot_be_replayed(
+    database: Database, start_worker: StartWorker
+) -> None:
+    """Masked without a key, a letter says why it cannot be replayed, and is not."""
+    start_worker(database, *INCLUDE)
+    with make_client(database) as client:
+        task_id, _ = client.fail("app.tasks.housekeeping.ping", password=SECRET)
+    letter = row_of(database, task_id)
+    assert (letter["sealed"], letter["replayable"]) == (None, False)
+    assert letter["notes"].startswith("cannot be replayed: sensitive values are masked")
+    refused = command(database, "replay", task_id)
+    assert refused.returncode == 1
+    assert "cannot be replayed: see show" in refused.stderr
+    assert SECRET not in refused.stdout + refused.stderr + json.dumps(letter)
+
+
+def test_list_filters_and_moves_are_told(shared: Database, client: Client, tmp_path: Path) -> None:
+    """Letters are found by task, tenant, status and time; a move is done once, then refused."""
+    first, second = failed(shared, client, tmp_path / "runs", 2)
+    tenant = row_of(shared, first)["tenant_id"]
+    for words, count in (
+        (("--tenant", tenant), 1),
+        (("--tenant", tenant, "--task", FLAKY, "--status", "pending", "--since", "1h"), 1),
+        (("--tenant", tenant, "--status", "resolved"), 0),
+        (("--tenant", tenant, "--until", "1h"), 0),
+        (("--tenant", tenant, "--task", "other"), 0),
+        (("--tenant", tenant, "--kind", "permanent"), 0),
+    ):
+        listed = objects(command(shared, "list", "--json", *words, role="app_ro"))
+        assert [one["task_id"] for one in listed] == [first] * count
+    resolved = command(shared, "resolve", first, "--note", "seen", "--json")
+    assert objects(resolved)[0]["notes"] == "seen"
+    assert command(shared, "resolve", first).returncode == 1
+    assert command(shared, "abandon", second).returncode == 0
+    assert (statuses(shared, [first]), statuses(shared, [second])) == ({"resolved"}, {"abandoned"})
+    assert FLAKY in command(shared, "list", "--tenant", tenant).stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        (("resolve",), 2, "got none and no option that chooses"),
+        (("replay",), 2, "got none and no option that chooses"),
+        (("list", "--tenant", "nope"), 2, "got 'nope', expected a UUID"),
+        (("list", "--since", "soon"), 2, "got 'soon', expected 2026"),
+        (("show", "no-such-letter"), 1, "got none of id no-such-letter"),
+        (("--help",), 0, "Exit status: 0 done; 1"),
+        (("replay", "--help"), 0, "or makes it pending again"),
+    ],
+)
+def test_command_says_what_is_wrong(
+    shared: Database, words: tuple[str, ...], status: int, said: str
+) -> None:
+    """Wrong use, what is not there, and a question for help each have their status and words."""
+    done = command(shared, *words)
+    assert done.returncode == status, done.stderr
+    assert said in " ".join((done.stdout + done.stderr).split())
+
+
+def test_command_without_rights_says_so(shared: Database, client: Client, tmp_path: Path) -> None:
+    """A role that may only read is refused by the database, in one line, with a status."""
+    (task_id,) = failed(shared, client, tmp_path / "runs", 1)
+    done = command(shared, "abandon", task_id, role="app_ro")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr.splitlines() == [
+        "Error: database: permission denied for table worker_failed_jobs"
+    ]
+
+
+def test_reconciliation_writes_what_is_missing_once(shared: Database, client: Client) -> None:
+    """A stored failure without a letter gets one, which says that it cannot be replayed."""
+    task_id = f"lost-{uuid.uuid4()}"
+    error = {"exc_type": "GoneError", "exc_message": ["gone"], "exc_module": "some.where"}
+    with shared.connect("postgres") as connection:
+        connection.execute(
+            "INSERT INTO celery_taskmeta (id, task_id, status, result, date_done)"
+            " VALUES (nextval('task_id_sequence'), %s, 'FAILURE', %s, now() - interval '1 hour')",
+            (task_id, json.dumps(error).encode()),
+        )
+    name = "app.tasks.maintenance.reconcile_dead_letters"
+    assert [client.run(name)["written"] for _ in range(2)] == [1, 0]
+    letter = row_of(shared, task_id)
+    assert (letter["exception_class"], letter["error_message"]) == (
+        "some.where.GoneError",
+        "not kept: nothing tells which of its values are sensitive",
+    )
+    assert letter["traceback"] is None
+    assert (letter["replayable"], letter["status"]) == (False, "pending")
+
+
+def test_retention_deletes_what_is_done_with(shared: Database, client: Client) -> None:
+    """Old letters go once they are resolved or abandoned; pending ones and new ones stay."""
+    with shared.connect("postgres") as connection:
+        for status in ("pending", "in_progress", "resolved", "abandoned"):
+            for days in (1, 100):
+                connection.execute(
+                    "INSERT INTO worker_failed_jobs (task_id, task_name, exception_class, status,"
+                    " failed_at) VALUES (%s, 'kept', 'E', %s, now() - make_interval(days => %s))",
+                    (f"{status}-{days}", status, days),
+                )
+        connection.execute(
+            "INSERT INTO celery_taskmeta (id, task_id, status, date_done) VALUES"
+            " (nextval('task_id_sequence'), 'resolved-100', 'FAILURE', now() - interval '100 days')"
+        )
+    client.run("app.tasks.maintenance.delete_old_dead_letters")
+    # Nor is a letter that went missed by whoever looks for what is missing.
+    client.run("app.tasks.maintenance.reconcile_dead_letters")
+    assert shared.rows("SELECT 1 FROM worker_failed_jobs WHERE task_id = 'resolved-100'") == []
+    rows = shared.rows("SELECT task_id FROM worker_failed_jobs WHERE task_name = 'kept'")
+    kept = {f"{status}-1" for status in ("pending", "in_progress", "resolved", "abandoned")}
+    assert {task_id for (task_id,) in rows} == kept | {"pending-100", "in_progress-100"}
+
+
+def test_replay_that_ends_after_it_was_given_up_is_told(shared: Database) -> None:
+    """A success settles a letter that is pending again, and no replay but the letter's own does."""
+    task_id = f"late-{uuid.uuid4()}"
+    letter_id = str(uuid.uuid4())
+    settle = (
+        "SELECT settle_dead_letter(%s, %s, 'succeeded', NULL, NULL, NULL, NULL,"
+        " interval '1 minute', interval '1 day', 8)"
+    )
+    with shared.connect("postgres") as connection:
+        connection.execute(
+            "INSERT INTO worker_failed_jobs (id, task_id, task_name, exception_class, status,"
+            " replay_task_id) VALUES (%s, %s, 'late', 'E', 'pending', 'replay-mine')",
+            (letter_id, task_id),
+        )
+    assert shared.rows(settle, letter_id, "replay-other", role="app_user") == [(False,)]
+    assert statuses(shared, [task_id]) == {"pending"}
+    assert shared.rows(settle, letter_id, "replay-mine", role="app_user") == [(True,)]
+    assert statuses(shared, [task_id]) == {"resolved"}
+
+
+def test_replay_that_waits_too_long_is_not_run(
+    shared: Database, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A replay's message ends before its letter is given up: run late, it would be run twice."""
+    (task_id,) = failed(shared, client, tmp_path / "runs", 1)
+    monkeypatch.setenv("DATABASE_URL", shared.dsn("app_rw"))
+    sent: list[dict[str, Any]] = []
+    monkeypatch.setattr(client.app, "send_task", lambda _, **options: sent.append(options))
+    engines.task_engine.cache_clear()
+    try:
+        selection = replaying.Selection(ids=(row_of(shared, task_id)["id"],), only_due=False)
+        done = list(replaying.replay(client.app, selection, most=1, rate_per_s=1000))
+    finally:
+        engines.task_engine.cache_clear()
+    assert [one.error for one in done] == [None]
+    assert timedelta() < timedelta(seconds=sent[0]["expires"]) < replaying.LEASE
+
+
+def test_letters_that_are_named_are_all_replayed(
+    shared: Database, client: Client, tmp_path: Path
+) -> None:
+    """The limit is for what is chosen: of letters that are named none is left out."""
+    path = tmp_path / "runs"
+    sent = failed(shared, client, path, 3)
+    Path(f"{path}.healed").touch()
+    done = command(shared, "replay", "--json", "--limit", "1", "--rate", "100", *sent)
+    assert len(objects(done)) == 3
+    assert wait_for(lambda: statuses(shared, sent) == {"resolved"}, deadline_s=60)
+
+
+def test_metrics_tell_of_pending_letters(database: Database, start_worker: StartWorker) -> None:
+    """A scrape of any worker tells how many letters of all tenants wait, and how old they are.
+
+    A replay of which nothing was heard in its time waits too.
+    """
+    with database.connect("postgres") as connection:
+        for tenant, status in ((uuid.uuid4(), "pending"), (None, "pending"), (None, "resolved")):
+            connection.execute(
+                "INSERT INTO worker_failed_jobs (task_id, task_name, exception_class, tenant_id,"
+                " status, failed_at) VALUES (%s, 'n', 'E', %s, %s, now() - interval '1 hour')",
+                (str(uuid.uuid4()), tenant, status),
+            )
+        connection.execute(
+            "INSERT INTO worker_failed_jobs (task_id, task_name, exception_class, status,"
+            " replay_until) VALUES ('stuck', 'n', 'E', 'in_progress', now() - interval '1 minute'),"
+            " ('running', 'n', 'E', 'in_progress', now() + interval '1 minute')"
+        )
+    worker = start_worker(database)
+
+    def told() -> dict[str, float]:
+        lines = worker.ask("/metrics").text.splitlines()
+        found = [line for line in lines if line.startswith("system_dead_letters_")]
+        return {name: float(value) for name, _, value in (line.partition(" ") for line in found)}
+
+    samples = wait_for(told, pause_s=0.2)
+    assert samples["system_dead_letters_pending"] == 3
+    assert 3600 <= samples["system_dead_letters_oldest_age_seconds"] < 3900
+
+
+def test_letters_wait_on_disk_while_the_database_is_away(
+    database: Database, start_worker: StartWorker, tmp_path: Path
+) -> None:
+    """What fails with the database away is on disk, sealed, and in the table when it is back."""
+    spool = tmp_path / "kept"
+    worker = start_worker(
+        database,
+        *("--pool", "prefork", "--concurrency", "3", *INCLUDE),
+        SYSTEM_DEAD_LETTER_SPOOL=str(spool),
+        SYSTEM_DEAD_LETTER_KEYS=KEY,
+    )
+    signal = tmp_path / "signal"
+    with make_client(database) as client:
+        kwargs = {"path": str(signal), "password": SECRET}
+        sent = [client.send("failing.when_told", kwargs, **QUEUE) for _ in range(3)]
+    running = "SELECT count(*) FROM kombu_message WHERE visible"
+    assert wait_for(lambda: database.rows(running) == [(0,)])
+    allow(database, yes=False)
+    try:
+        signal.touch()
+        for task_id in sent:
+            worker.wait_for_line("dead letter kept on disk", task_id=task_id)
+        files = [path for path in spool.rglob("*") if path.suffix == ".json"]
+        assert len(files) == 3
+        assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
+        assert SECRET not in "".join(path.read_text(encoding="ascii") for path in files)
+    finally:
+        allow(database, yes=True)
+    worker.wait_for_line("spool drained")
+    assert [path for path in spool.rglob("*") if path.suffix == ".json"] == []
+    for task_id in sent:
+        letter = row_of(database, task_id)
+        assert (letter["exception_class"], letter["replayable"]) == ("LookupError", True)
+    assert database.rows("SELECT count(*) FROM worker_failed_jobs") == [(3,)]
+
+
+def allow(database: Database, *, yes: bool) -> None:
+    """Let nobody connect to a database any more, and end whoever is; or let them again."""
+    with database.server.admin() as connection:
+        connection.execute(f"ALTER DATABASE {database.name} ALLOW_CONNECTIONS {yes}")
+        if not yes:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
+                (database.name,),
+            )

@@ -1,0 +1,98 @@
+"""The endpoints of a real worker under clients that mean no good."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+
+import psutil
+
+from .support import Database, StartWorker, Worker, make_client, wait_for
+
+PING = "app.tasks.housekeeping.ping"
+SLOW = 400
+REQUEST = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
+ANSWER_WITHIN_S = 5.0
+
+
+@contextmanager
+def slow_clients(worker: Worker, count: int) -> Iterator[list[socket.socket]]:
+    """Connect so many: some say nothing, some begin a request, some send one and never read."""
+    with ExitStack() as stack:
+        clients = []
+        for number in range(count):
+            address = ("127.0.0.1", worker.port)
+            client = stack.enter_context(socket.create_connection(address, timeout=10))
+            client.sendall((b"", REQUEST[:9], REQUEST)[number % 3])
+            clients.append(client)
+        yield clients
+
+
+def scrape(worker: Worker) -> bool:
+    """Say whether both endpoints answer, soon."""
+    began = time.monotonic()
+    statuses = [worker.ask(path).status_code for path in ("/metrics", "/health")]
+    return statuses == [200, 200] and time.monotonic() - began < 2 * ANSWER_WITHIN_S
+
+
+def test_slow_clients_keep_no_scrape_out(database: Database, start_worker: StartWorker) -> None:
+    """While hundreds hold connections, scrapes and tasks go on; no thread or descriptor is left."""
+    worker = start_worker(database, "--pool", "prefork", "--concurrency", "1")
+    process = psutil.Process(worker.process.pid)
+    assert scrape(worker)
+    threads, descriptors = process.num_threads(), process.num_fds()
+    with slow_clients(worker, SLOW) as clients, make_client(database) as client:
+        assert all(scrape(worker) for _ in range(5))
+        assert client.run(PING)["status"] == "ok"
+        # Those of a health check that is under way, and of the count of dead letters.
+        assert process.num_threads() <= threads + 3
+        assert process.num_fds() < descriptors + len(clients) // 2
+    assert wait_for(lambda: process.num_threads() <= threads)
+    assert wait_for(lambda: process.num_fds() <= descriptors + 2)
+    assert scrape(worker)
+
+
+def test_silent_clients_are_shut_out_in_time(database: Database, start_worker: StartWorker) -> None:
+    """A client that stays silent has its connection ended, by a worker that it cost no thread."""
+    worker = start_worker(database, "--pool", "solo")
+    with slow_clients(worker, 1) as clients:
+        clients[0].settimeout(20)
+        assert clients[0].recv(100).startswith(b"HTTP/1.1 408 ")
+
+
+def test_child_keeps_no_connection_of_a_client(
+    database: Database, start_worker: StartWorker
+) -> None:
+    """A child that is forked while clients are connected holds none of their connections."""
+    options = ("--pool", "prefork", "--concurrency", "1", "--max-tasks-per-child", "1")
+    worker = start_worker(database, *options)
+    with slow_clients(worker, 30), make_client(database) as client:
+        pids = [client.run(PING)["pid"] for _ in range(2)]
+        ports = {made.laddr.port for made in psutil.Process(worker.process.pid).net_connections()}
+        assert worker.port in ports
+        # The next child follows on the last one in a moment.
+        children = wait_for(psutil.Process(worker.process.pid).children)
+        assert children
+        assert not {child.pid for child in children} & {pids[0]}
+        held = [
+            made
+            for child in children
+            for made in child.net_connections("tcp")
+            if made.laddr.port == worker.port
+        ]
+        assert held == []
+
+
+def test_many_scrapes_at_once_are_all_answered(
+    database: Database, start_worker: StartWorker
+) -> None:
+    """A hundred scrapes and health checks, 16 at a time, each get their answer."""
+    worker = start_worker(database, "--pool", "threads", "--concurrency", "2")
+    with ThreadPoolExecutor(max_workers=16) as clients:
+        answers = list(
+            clients.map(lambda path: worker.ask(path).status_code, ("/metrics", "/health") * 50)
+        )
+    assert answers == [200] * 100

