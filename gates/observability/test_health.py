@@ -41,7 +41,7 @@ BAD_REQUESTS = (
 """Cut off, garbage, a version that does not exist, a path and a number of headers too large."""
 
 
-SLOW = 300
+SLOW = 160
 """Clients that connect and begin no more than a request: more than a server has threads for."""
 
 
