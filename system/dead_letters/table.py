@@ -43,6 +43,9 @@ _INSERT = text(
     """
 )
 _EXISTS = text("SELECT EXISTS (SELECT FROM worker_failed_jobs WHERE task_id = :task_id)")
+_SUCCEEDED = text(
+    "SELECT EXISTS (SELECT FROM celery_taskmeta WHERE task_id = :task_id AND status = 'SUCCESS')"
+)
 _SETTLE = text(
     """
     SELECT settle_dead_letter(
@@ -178,6 +181,10 @@ def _insert(connection: Connection, letter: DeadLetter) -> None:
     del values["identity"]
     savepoint = connection.begin_nested()
     try:
+        # A child that is killed after its success was stored is a failure to its parent alone.
+        if connection.execute(_SUCCEEDED, {"task_id": identity.task_id}).scalar_one():
+            savepoint.commit()
+            return
         # For this letter alone: the next one in this transaction may be another tenant's.
         database.set_tenant(connection, identity.tenant_id)
         connection.execute(_INSERT, values)
