@@ -17,7 +17,7 @@ import psycopg2
 from sqlalchemy import Connection, Engine, create_engine, event, text
 
 from system import settings
-from system.inherited import known
+from system.inherited import kept_from_children
 
 TENANT_GUC = "app.current_tenant_id"
 CONNECT_TIMEOUT_S = 5
@@ -86,9 +86,9 @@ def connect_args(application_name: str) -> dict[str, str | int]:
 
 
 @event.listens_for(Engine, "connect")
-def _know(connection: psycopg2.extensions.connection, _record: object) -> None:
-    """Know every connection of every engine: a child that is forked must not keep it."""
-    known(connection)
+def _keep_from_children(connection: psycopg2.extensions.connection, _record: object) -> None:
+    """Keep every connection of every engine from the children that are forked."""
+    kept_from_children(connection)
 
 
 def forget_engine() -> None:

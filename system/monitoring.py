@@ -22,13 +22,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 import socket
 import threading
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import formatdate
 from http import HTTPStatus
@@ -38,6 +36,7 @@ import structlog
 
 from system.errors import EndpointError
 from system.health import OK, Health
+from system.inherited import kept_from_children
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 JSON_TYPE = "application/json"
@@ -65,6 +64,18 @@ class Response:
     body: bytes
 
 
+@dataclass(frozen=True, eq=False)
+class _Client:
+    """One client's connection."""
+
+    writer: asyncio.StreamWriter
+
+    def fileno(self) -> int:
+        """Return the descriptor of its socket, -1 once that is closed."""
+        descriptor: int = self.writer.get_extra_info("socket").fileno()
+        return descriptor
+
+
 Endpoints = Mapping[str, Callable[[], Awaitable[Response]]]
 
 
@@ -72,9 +83,9 @@ class Server:
     """Answers on one socket, in one thread."""
 
     def __init__(self, listening: socket.socket, endpoints: Endpoints) -> None:
-        self._listening = listening
+        self._listening = kept_from_children(listening)
         self._endpoints = endpoints
-        self._open: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+        self._open: dict[asyncio.Task[None], _Client] = {}
         self._waiting: dict[asyncio.Task[None], None] = {}
         self._loop = asyncio.new_event_loop()
         self._over = asyncio.Event()
@@ -96,13 +107,6 @@ class Server:
         self._loop.call_soon_threadsafe(self._over.set)
         self._thread.join()
 
-    def leave_to_parent(self) -> None:
-        """Close a forked child's copies of the sockets: the connections are its parent's."""
-        self._listening.close()
-        for writer in self._open.values():
-            with suppress(OSError):
-                os.close(writer.get_extra_info("socket").fileno())
-
     def _run(self) -> None:
         with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
             runner.run(self._serve())
@@ -120,7 +124,7 @@ class Server:
         """Serve one connection to its end, whatever the client does; nothing of it is left."""
         task = asyncio.current_task()
         assert task is not None
-        self._open[task] = writer
+        self._open[task] = kept_from_children(_Client(writer))
         self._waiting[task] = None
         if len(self._open) > MOST_CONNECTIONS:
             oldest = next(iter(self._waiting))

@@ -30,7 +30,7 @@ from system.dead_letters import sealing
 from system.errors import ReferenceSystemError
 from system.health import health_of
 from system.metrics_folder import metrics_folder
-from system.monitoring import Server, endpoints_of, serve
+from system.monitoring import endpoints_of, serve
 
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
@@ -72,20 +72,20 @@ def _run(arguments: list[str], output: logs.Output) -> int:
     logs.hide(connections.passwords())
     from system.app import app  # (after the settings: it is built from them)
 
-    with metrics_folder() as folder, _server(app, folder, monitoring, connections) as server:  # 3
+    with metrics_folder() as folder, _server(app, folder, monitoring, connections):  # 3
         task_log.connect()
         refusal_log.connect()
         signals.setup_logging.connect(_keep_logging, weak=False)
         signals.celeryd_after_setup.connect(_reporter(app, monitoring), weak=False)
         signals.worker_ready.connect(_ready, weak=False)
-        signals.worker_process_init.connect(_child(server, output), weak=False)
+        signals.worker_process_init.connect(_child(output), weak=False)
         return _celery(arguments)  # 4, then 5
 
 
 @contextmanager
 def _server(
     app: Celery, folder: Path, monitoring: settings.Monitoring, connections: settings.Connections
-) -> Iterator[Server]:
+) -> Iterator[None]:
     from system.metrics import TaskMetrics  # (here: prometheus_client is slow to import)
 
     metrics = TaskMetrics(folder, (name for name in app.tasks if name.startswith("app.tasks.")))
@@ -93,7 +93,7 @@ def _server(
     health = health_of(connections, monitoring.health_deadline_s)
     server = serve(monitoring.address, monitoring.port, endpoints_of(metrics.render, health))
     try:
-        yield server
+        yield
     finally:
         server.close()
 
@@ -138,12 +138,11 @@ def _ready(**_: object) -> None:
     log.info("worker ready")
 
 
-def _child(server: Server, output: logs.Output) -> Any:
-    """Return what a pool's child does first: it lets go of what is its parent's."""
+def _child(output: logs.Output) -> Any:
+    """Return what a pool's child does first: it leaves its output's reader to its parent."""
 
     def begin(**_: object) -> None:
         if os.getpid() != parent:
-            server.leave_to_parent()
             output.forget_reader()
 
     parent = os.getpid()

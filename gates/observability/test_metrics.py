@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from gates.holding import sessions_waiting_for, table_held, wait_for_a_session
+from gates.holding import SCAN, SCANNED, sessions_waiting_for, tables_held, wait_for_a_session
 from gates.observability.scrape import (
     BUCKETS_S,
     DURATION,
@@ -27,7 +27,6 @@ from harness.wait import wait_until
 
 PINGS, ROUTES = 3, 2
 ROUTE = "app.tasks.llm.route"
-SCAN, SCANNED = "app.tasks.maintenance.scan_for_pii_contamination", "attribution_events"
 CHILDREN, BATCH = 2, 8
 POOL_THREADS = "threads"
 BUSY_DEADLINE_S = 20.0
@@ -79,7 +78,7 @@ def test_metrics_rise_by_exactly_the_tasks_that_ran(own_stack: Stack, sut: Sut, 
         runs = [own_stack.tasks.run(sut.ping.task, sut.ping.arguments) for _ in range(PINGS)]
         runs += [own_stack.tasks.run(ROUTE, tenant) for _ in range(ROUTES)]
         began = time.monotonic()
-        with table_held(own_stack, SCANNED):
+        with tables_held(own_stack, SCANNED):
             slow = own_stack.tasks.publish(SCAN, (), tenant)
             assert wait_for_a_session(own_stack, SCANNED), f"{SCAN}: got no run, expected one"
             own_stack.sql.query("SELECT pg_sleep(0.3)")
@@ -132,7 +131,6 @@ def test_failure_counts_as_a_failure_only(own_stack: Stack, sut: Sut) -> None:
         function="_server",
         body="""
             from contextlib import suppress
-            from types import SimpleNamespace
 
             from system.errors import EndpointError
 
@@ -149,7 +147,7 @@ def test_failure_counts_as_a_failure_only(own_stack: Stack, sut: Sut) -> None:
                     serve(monitoring.address, monitoring.port, endpoints)
 
             signals.worker_process_init.connect(serve_in_child, weak=False)
-            yield SimpleNamespace(leave_to_parent=lambda: None)
+            yield
         """,
     ),
     expect="after pings in both children: got",
@@ -209,7 +207,7 @@ def test_totals_are_those_of_the_whole_worker(own_stack: Stack, sut: Sut, ids: I
         expected = rises_for(succeeded={sut.ping.task: ran}, failed={})
         expect_rises(own_stack, worker, before.counts, expected, "in a solo pool")
     with counting_worker(own_stack, pool=POOL_THREADS, concurrency=CHILDREN) as (worker, before):
-        with table_held(own_stack, SCANNED):
+        with tables_held(own_stack, SCANNED):
             tenant = {sut.tenancy.key: ids.uuid()}
             scans = [own_stack.tasks.publish(SCAN, (), tenant) for _ in range(CHILDREN)]
             busy = wait_until(

@@ -27,7 +27,7 @@ from system.dead_letters.letter import DeadLetter, UnregisteredTask, class_name,
 from system.dead_letters.spool import Spool, folder_for
 from system.dead_letters.table import Entry, Settlement
 from system.errors import ConfigurationError, SpoolError
-from system.identity import HEADER_DEAD_LETTER, Identity, canonical_uuid
+from system.identity import HEADER_DEAD_LETTER, canonical_uuid
 from system.transport.endings import TellingBackend
 
 NOT_WRITTEN = "dead letter not written"
@@ -139,7 +139,6 @@ def without_arguments(app: Any, request: Context, error: BaseException) -> DeadL
         task_of(app, getattr(request, "task", None)),
         bare,
         error,
-        traceback="",
         unreadable="what it was asked is not known, or cannot be written",
     )
     return replace(letter, error_message=NOT_KEPT, traceback=None)
@@ -185,18 +184,15 @@ def entry_of(letter: DeadLetter, headers: Mapping[str, Any] | None) -> Entry:
     )
 
 
-def is_kept(known: Identity) -> bool:
-    """Say whether a task has a letter, on disk or in the table.
-
-    A letter without a tenant is not looked for in the table, where nobody's session sees it.
+def is_kept_on_disk(task_id: str) -> bool:
+    """Say whether what a task left waits on this machine's disk for its database.
 
     Raises:
-        sqlalchemy.exc.SQLAlchemyError: the database does not answer.
         OSError: the disk cannot be read.
         ConfigurationError: the environment names no usable database or folder.
 
     """
-    return spool().find(known.task_id) is not None or table.has_letter(known)
+    return spool().find(task_id) is not None
 
 
 def keep(entry: Entry) -> None:

@@ -22,7 +22,7 @@ from celery.exceptions import InvalidTaskError, NotRegistered
 from celery.worker import consumer as stock
 
 from system import identity
-from system.dead_letters import capture
+from system.dead_letters import capture, table
 from system.dead_letters.letter import DeadLetter, class_name, describe
 
 log = structlog.get_logger("system.dead_letters")
@@ -90,20 +90,14 @@ def has_ended(app: Any, message: Any) -> bool:
     if not (message.delivery_info or {}).get("redelivered"):
         return False
     try:
+        found = identity.identify(_task_of(app, message), request_of(message))
+        if capture.is_kept_on_disk(found.task_id):  # asked first: the disk is never away
+            return True
         state = app.backend.get_task_meta(message.headers["id"], cache=False)["status"]
-        return state in states.READY_STATES or _has_letter(app, message)
+        return state in states.READY_STATES or table.has_letter(found)
     except Exception as error:  # noqa: BLE001 (whatever keeps a backend from answering)
         log.warning("end of a task not looked up", error=class_name(error))
         return False
-
-
-def _has_letter(app: Any, message: Any) -> bool:
-    request = request_of(message)
-    name = _headers(message).get("task")
-    known = identity.identify(
-        capture.task_of(app, name if isinstance(name, str) else None), request
-    )
-    return capture.is_kept(known)
 
 
 def keep_message(app: Any, message: Any, error: Exception) -> None:
@@ -118,11 +112,13 @@ def keep_message(app: Any, message: Any, error: Exception) -> None:
 
 def letter_of(app: Any, message: Any, error: Exception) -> DeadLetter:
     """Return what is written about a message that was refused."""
-    request = request_of(message)
-    name = _headers(message).get("task")
-    task = capture.task_of(app, name if isinstance(name, str) else None)
-    unreadable = _call_of(message)[2]
-    return describe(task, request, error, unreadable=unreadable, seal=capture.sealing_function())
+    return describe(
+        _task_of(app, message),
+        request_of(message),
+        error,
+        unreadable=_call_of(message)[2],
+        seal=capture.sealing_function(),
+    )
 
 
 def request_of(message: Any) -> Context:
@@ -165,6 +161,11 @@ def _call_of(message: Any) -> tuple[list[Any], dict[str, Any], str | None]:
         return list(args), dict(kwargs), None
     size = len(_bytes(message.body))
     return [], {}, f"the message's body of {size} bytes could not be read"
+
+
+def _task_of(app: Any, message: Any) -> Any:
+    name = _headers(message).get("task")
+    return capture.task_of(app, name if isinstance(name, str) else None)
 
 
 def _headers(message: Any) -> Mapping[str, Any]:

@@ -72,7 +72,7 @@ def letter_of(row: dict[str, Any]) -> DeadLetter:
         queue=queue_of(None, task_name=name),
         args="[]",
         kwargs="{}",
-        exception_class=_error_of(row["result"]),
+        exception_class=_class_of(row["result"]),
         error_message=capture.NOT_KEPT,
         traceback=None,
         error_kind="permanent",
@@ -83,7 +83,7 @@ def letter_of(row: dict[str, Any]) -> DeadLetter:
     )
 
 
-def _error_of(result: bytes | None) -> str:
+def _class_of(result: bytes | None) -> str:
     """Return the class of the error that a result holds, as far as it can be read."""
     try:
         told = json.loads(bytes(result or b""))

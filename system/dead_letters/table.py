@@ -127,18 +127,20 @@ def settle(connection: Connection, settlement: Settlement) -> bool:
     return known
 
 
-def has_letter(known: Identity) -> bool:
-    """Say whether a tenant's session sees a letter of a task.
+def has_letter(identity: Identity) -> bool:
+    """Say whether the table has a letter of a task.
+
+    One without a tenant is not looked for: nobody's session sees it.
 
     Raises:
         sqlalchemy.exc.SQLAlchemyError: the database does not answer.
 
     """
-    if known.tenant_id is None:
+    if identity.tenant_id is None:
         return False
     with database.transaction() as connection:
-        database.set_tenant(connection, known.tenant_id)
-        return bool(connection.execute(_EXISTS, {"task_id": known.task_id}).scalar_one())
+        database.set_tenant(connection, identity.tenant_id)
+        return bool(connection.execute(_EXISTS, {"task_id": identity.task_id}).scalar_one())
 
 
 def to_record(entry: Entry) -> dict[str, Any]:

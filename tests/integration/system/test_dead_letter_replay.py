@@ -15,10 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from billiard.exceptions import WorkerLostError
+from celery.app.task import Context
 from cryptography.fernet import Fernet
 
 from system import database as engines
+from system.dead_letters import capture
 from system.dead_letters import replay as replaying
+from system.dead_letters.letter import UnregisteredTask, describe
 
 from .support import (
     ROOT,
@@ -32,6 +36,8 @@ from .support import (
 )
 
 QUEUE: dict[str, Any] = {"queue": "housekeeping", "routing_key": "housekeeping.task"}
+PING = "app.tasks.housekeeping.ping"
+TENANT = "7c8f3b0a-62a1-4a3e-9d56-0f4b6c1f2d3e"
 FLAKY = "failing.until_there"
 INCLUDE = ("--include", "tests.integration.system.failing_tasks")
 OLD_KEY, KEY = (Fernet.generate_key().decode() for _ in range(2))
@@ -409,6 +415,23 @@ def test_letters_wait_on_disk_while_the_database_is_away(
         letter = row_of(database, task_id)
         assert (letter["exception_class"], letter["replayable"]) == ("LookupError", True)
     assert database.rows("SELECT count(*) FROM worker_failed_jobs") == [(3,)]
+
+
+def test_letter_of_a_task_whose_success_is_stored_is_not_written(
+    shared: Database, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A child can be killed after its success was stored: what its parent kept of it is dropped."""
+    monkeypatch.setenv("DATABASE_URL", shared.dsn("app_user"))
+    monkeypatch.setenv("SYSTEM_DEAD_LETTER_SPOOL", str(tmp_path))
+    succeeded, failing = client.publish(PING, {"tenant_id": TENANT}), str(uuid.uuid4())
+    client.wait(succeeded)
+    for task_id in (succeeded, failing):
+        request = Context({"id": task_id, "kwargs": {"tenant_id": TENANT}})
+        lost = describe(UnregisteredTask(PING), request, WorkerLostError())
+        capture.keep_on_disk(lost, OSError("away"))
+    assert capture.drain() == 2
+    there = "SELECT task_id, tenant_id::text FROM worker_failed_jobs WHERE task_id IN (%s, %s)"
+    assert shared.rows(there, succeeded, failing) == [(failing, TENANT)]
 
 
 def allow(database: Database, *, yes: bool) -> None:

@@ -12,7 +12,7 @@ from .support import ROOT, Database
 _FORK = """
 import json, os, psycopg2
 from system import database
-from system.inherited import known
+from system.inherited import kept_from_children
 
 def ask(connection):
     try:
@@ -22,9 +22,9 @@ def ask(connection):
     except psycopg2.Error:
         return "refused"
 
-direct = known(psycopg2.connect(os.environ["DATABASE_URL"]))
+direct = kept_from_children(psycopg2.connect(os.environ["DATABASE_URL"]))
 pooled = database.task_engine().raw_connection()
-gone = known(psycopg2.connect(os.environ["DATABASE_URL"]))
+gone = kept_from_children(psycopg2.connect(os.environ["DATABASE_URL"]))
 gone.close()
 descriptors = [direct.fileno(), pooled.driver_connection.fileno()]
 read, write = os.pipe()

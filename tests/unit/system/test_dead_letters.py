@@ -199,6 +199,29 @@ def test_message_whose_letter_is_kept_nowhere_goes_back(
     assert channel.rejected == [True]
 
 
+def test_message_that_comes_again_is_done_while_its_letter_waits_on_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the database away the disk tells that a task has ended; of another nothing does."""
+    monkeypatch.setenv("DATABASE_URL", "postgresql://nobody:x@127.0.0.1:1/nowhere")
+    monkeypatch.setenv("SYSTEM_DEAD_LETTER_SPOOL", str(tmp_path))
+    capture.keep(make(function, ValueError("x"), id="t-failed"))
+
+    def away(*_: Any, **__: Any) -> None:
+        raise OperationalError("SELECT", {}, OSError())
+
+    app = SimpleNamespace(tasks={}, backend=SimpleNamespace(get_task_meta=away))
+
+    def message(task_id: str, *, again: bool) -> Message:
+        headers = {"task": "app.tasks.none", "id": task_id}
+        info = {"redelivered": again}
+        return Message(body="", channel=Channel(), headers=headers, delivery_info=info)
+
+    assert consumer.has_ended(app, message("t-failed", again=True))
+    assert not consumer.has_ended(app, message("t-other", again=True))
+    assert not consumer.has_ended(app, message("t-failed", again=False))
+
+
 class Channel:
     """Notes what is rejected, and whether it goes back to its queue."""
 
