@@ -1,4 +1,4 @@
-"""Holding a table, so that a process of the system stays in the middle of what it does with it."""
+"""Holding tables, so that a process of the system stays in the middle of what it does with them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import Any
 
 from harness.stack import Stack
 from harness.wait import wait_until
+
+SCAN, SCANNED = "app.tasks.maintenance.scan_for_pii_contamination", "attribution_events"
+"""A task, and the table that it reads: while that is held, so is the task."""
 
 DEADLINE_S = 15.0
 
@@ -20,18 +23,18 @@ SELECT pid, usename, application_name, client_port, query
 
 
 @contextmanager
-def table_held(stack: Stack, table: str, *, mode: str = "ACCESS EXCLUSIVE") -> Iterator[None]:
-    """Hold a table for the block.
+def tables_held(stack: Stack, *tables: str, mode: str = "ACCESS EXCLUSIVE") -> Iterator[None]:
+    """Hold tables for the block: what asks of them hangs, with its connection.
 
     Args:
-        stack: whose database it is in.
-        table: its name.
-        mode: ``ACCESS EXCLUSIVE`` stops every statement on it, ``EXCLUSIVE`` what writes to it or
-            claims rows of it.
+        stack: whose database they are in.
+        tables: their names.
+        mode: ``ACCESS EXCLUSIVE`` stops every statement on them, ``EXCLUSIVE`` what writes to them
+            or claims rows of them.
 
     """
     with stack.sql.session() as session:
-        session.query(f"LOCK TABLE {table} IN {mode} MODE")
+        session.query(f"LOCK TABLE {', '.join(tables)} IN {mode} MODE")
         yield
 
 

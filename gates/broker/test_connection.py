@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from gates.broker.connections import connections_waiting_for
-from gates.holding import table_held
+from gates.holding import tables_held
 from harness import criterion, falsified_by, settings, source
 from harness.probes.logs import LogLines
 from harness.probes.worker import Worker
@@ -61,7 +61,7 @@ def test_worker_takes_its_messages_from_postgresql(own_stack: Stack) -> None:
             f"broker that the running worker reports: got {reported!r}, expected 'sqla+postgresql'"
         )
         wait_until_consuming(worker)
-        with table_held(own_stack, MESSAGES):
+        with tables_held(own_stack, MESSAGES):
             seen = connections_waiting_for(own_stack, worker, MESSAGES, deadline_s=LOOKS_WITHIN_S)
         assert seen, (
             f"connections of the worker that wait for {MESSAGES}: got none, expected the one with "
@@ -91,7 +91,7 @@ def test_worker_puts_its_results_into_postgresql(own_stack: Stack, sut: Sut) -> 
             "result backend that the running worker reports: "
             f"got {reported!r}, expected 'db+postgresql'"
         )
-        with table_held(own_stack, RESULTS, mode="EXCLUSIVE"):
+        with tables_held(own_stack, RESULTS, mode="EXCLUSIVE"):
             task_id = own_stack.tasks.publish(sut.ping.task, (), sut.ping.arguments)
             # Celery stores a result before it signals success.
             ended = {sut.logs.message: sut.logs.success, sut.logs.task_id: task_id}

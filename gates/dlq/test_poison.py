@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from gates.dlq.letters import letters_of
-from gates.holding import sessions_waiting_for, table_held
+from gates.holding import SCAN, SCANNED, sessions_waiting_for, tables_held
 from harness import criterion, falsified_by, source
 from harness.fixtures import Ids
 from harness.stack import POOL_SOLO, Stack
 from harness.sut import Sut
 from harness.wait import wait_until
 
-SCAN, SCANNED = "app.tasks.maintenance.scan_for_pii_contamination", "attribution_events"
 BROKER, STATEMENTS = "system/transport/broker.py", "system/transport/statements.py"
 
 MOST = 2
@@ -52,7 +51,7 @@ def test_message_that_kills_its_workers_ends(own_stack: Stack, sut: Sut, ids: Id
     """Two workers die of it; the third writes its letter, does not run it, and goes on."""
     stack, tenant = own_stack, str(ids.uuid())
     options = {"pool": POOL_SOLO, "env": {SETTING: str(MOST)}}
-    with table_held(stack, SCANNED):
+    with tables_held(stack, SCANNED):
         poison = stack.tasks.publish(SCAN, (), {sut.tenancy.key: tenant})
         for number in range(MOST):
             with stack.running_worker(name=f"victim-{number + 1}", **options) as victim:

@@ -10,13 +10,13 @@ from typing import Any
 from gates.dlq.letters import letters_of
 from gates.dlq.operators import run_command
 from gates.dlq.parts import CAPTURE, REPLAY, TABLE
+from gates.holding import SCAN, SCANNED
 from harness import criterion, falsified_by, source, sql
 from harness.fixtures import Ids
 from harness.stack import Stack
 from harness.sut import Sut
 from harness.wait import wait_until
 
-SCAN, SCANNED = "app.tasks.maintenance.scan_for_pii_contamination", "attribution_events"
 LETTERS = 6
 BOTH_DEADLINE_S, ENDED_DEADLINE_S, LINE_DEADLINE_S = 30.0, 12.0, 3.0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gates.dlq.letters import letters_of
 from gates.dlq.parts import TABLE
-from gates.holding import table_held, wait_for_a_session
+from gates.holding import tables_held, wait_for_a_session
 from harness import criterion, falsified_by, source
 from harness.stack import Stack
 from harness.sut import Sut
@@ -41,7 +41,7 @@ def test_result_and_letter_are_there_together(own_stack: Stack, sut: Sut) -> Non
     """
     stack, ping = own_stack, sut.ping
     assert stack.worker.alive, "premise: worker: got an end, expected it to run"
-    with table_held(stack, TABLE, mode="EXCLUSIVE"):
+    with tables_held(stack, TABLE, mode="EXCLUSIVE"):
         task_id = stack.tasks.publish(ping.task, (), {**ping.arguments, **ping.fail})
         assert wait_for_a_session(stack, TABLE), (
             f"premise: sessions that wait for {TABLE}: got none, expected the failing task's"

@@ -10,14 +10,13 @@ from typing import Any
 
 from gates.dlq.letters import Letter, letters_of
 from gates.dlq.parts import CAPTURE, CONSTRAINTS, CONSUMER, TABLE
-from gates.holding import table_held, wait_for_a_session
+from gates.holding import SCAN, SCANNED, tables_held, wait_for_a_session
 from harness import criterion, falsified_by, source, sql
 from harness.fixtures import Ids
 from harness.stack import POOL_PREFORK, Stack
 from harness.sut import Sut
 from harness.wait import wait_until
 
-SCAN, SCANNED = "app.tasks.maintenance.scan_for_pii_contamination", "attribution_events"
 UNKNOWN = "app.tasks.housekeeping.no_such_task"
 
 TIME_LIMIT_S, OVER_S = 1, -1
@@ -102,7 +101,7 @@ def test_failures_out_of_reach_leave_one_letter_each(own_stack: Stack, sut: Sut,
     sent: dict[str, str] = {}
     with stack.running_worker(pool=POOL_PREFORK, concurrency=1) as worker:
         stack.wait_ready(worker)
-        with table_held(stack, SCANNED):
+        with tables_held(stack, SCANNED):
             sent[KILLED] = stack.tasks.publish(SCAN, (), {sut.tenancy.key: tenants[KILLED]})
             assert wait_for_a_session(stack, SCANNED), f"premise: {SCAN}: got no run, expected one"
             (child,) = worker.children()

@@ -100,14 +100,6 @@ def database_closed(stack: Stack, name: str) -> Iterator[None]:
 
 
 @contextmanager
-def tables_held(stack: Stack, tables: tuple[str, ...]) -> Iterator[None]:
-    """Hold tables for the block: what asks of them hangs, with its connection."""
-    with stack.sql.session() as session:
-        session.query(f"LOCK TABLE {', '.join(tables)} IN ACCESS EXCLUSIVE MODE")
-        yield
-
-
-@contextmanager
 def way_of_its_own(stack: Stack) -> Iterator[Relay]:
     """Lead to the stack's server by a further way, which can be closed by itself."""
     relay = Relay.start(stack.around.launcher(), stack)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from gates.holding import tables_held
 from gates.observability.health import (
     AWAY,
     OK,
@@ -15,7 +16,6 @@ from gates.observability.health import (
     expect_unhealthy,
     said,
     slow_clients,
-    tables_held,
     wait_for_endpoints,
     way_of_its_own,
 )
@@ -125,7 +125,7 @@ def test_health_names_what_is_away_and_recovers(own_stack: Stack, sut: Sut) -> N
             with closed(to_database, "away"):
                 expect_unhealthy(stack, worker, "with both away", broker=AWAY, database=AWAY)
         expect_healthy(stack, worker, "with both back")
-        with tables_held(stack, sut.celery.tables):
+        with tables_held(stack, *sut.celery.tables):
             expect_unhealthy(stack, worker, "with the broker hanging", broker=AWAY, database=OK)
         expect_healthy(stack, worker, "with the broker's tables free again")
         with closed(to_database, "silent"):

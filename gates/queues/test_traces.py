@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from gates.control import celery
 from harness import criterion, falsified_by, source
 from harness.stack import POOL_SOLO, Stack
 from harness.sut import Sut
 from harness.wait import wait_until
 
-ASK = ("{python}", "-m", "celery", "--app")
-PATIENCE_S = "3"
 MAILBOX_DEADLINE_S, DELETED_DEADLINE_S = 20.0, 5.0
 REAPED_DEADLINE_S = 12.0
 """A worker of the reference system looks for queues of the dead every five seconds."""
@@ -55,11 +54,7 @@ def test_ended_processes_leave_no_queue(own_stack: Stack, sut: Sut) -> None:
                 f"premise: queues of two workers: got {more}, expected one more than {there}"
             )
             victim.kill()
-        asked = stack.process.run(
-            [*sut.fill(list(ASK)), sut.celery.app, "inspect", "--timeout", PATIENCE_S, "ping"],
-            env=stack.worker_environment(),
-            folder=sut.folder,
-        )
+        asked = celery(stack, "inspect", "ping")
         assert asked.exit_status == 0, (
             f"premise: celery inspect ping: got exit {asked.exit_status}, expected 0: "
             f"{asked.output[-300:]}"

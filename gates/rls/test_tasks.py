@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from gates.holding import SCAN
 from gates.rls.tenants import Tenant, policies_of, two_tenants
 from harness import criterion, falsified_by, settings, source, sql
 from harness.errors import InconclusiveError
@@ -14,7 +15,6 @@ from harness.stack import POOL_SOLO, Stack
 from harness.sut import Sut
 
 EVENTS = "attribution_events"
-SCAN = "app.tasks.maintenance.scan_for_pii_contamination"
 RETAIN = "app.tasks.maintenance.enforce_data_retention"
 RECOMPUTE = "app.tasks.attribution.recompute_window"
 WINDOW = {"window_start": "2025-03-01T00:00:00Z", "window_end": "2025-03-02T00:00:00Z"}

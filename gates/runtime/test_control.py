@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from gates.holding import table_held, wait_for_a_session
+from gates.control import celery
+from gates.holding import SCAN, SCANNED, tables_held, wait_for_a_session
 from harness import criterion, falsified_by, source
-from harness.environments.interface import Completed
 from harness.fixtures import Ids
 from harness.stack import POOL_PREFORK, Stack
 from harness.sut import Sut
-
-SCAN, SCANNED = "app.tasks.maintenance.scan_for_pii_contamination", "attribution_events"
-PATIENCE_S = "3"
 
 
 @criterion("RUN-08")
@@ -37,16 +34,16 @@ def test_workers_answer_and_obey(own_stack: Stack, sut: Sut, ids: Ids) -> None:
     stack, ping = own_stack, sut.ping
     with stack.running_worker(pool=POOL_PREFORK, concurrency=1) as worker:
         stack.wait_ready(worker)
-        asked = celery(stack, "inspect", "--timeout", PATIENCE_S, "ping")
+        asked = celery(stack, "inspect", "ping")
         assert asked.exit_status == 0, (
             f"celery inspect ping: got exit {asked.exit_status}, expected 0: {asked.output[-300:]}"
         )
         assert "pong" in asked.output, f"celery inspect ping: got {asked.output!r}, expected pong"
-        with table_held(stack, SCANNED):
+        with tables_held(stack, SCANNED):
             first = stack.tasks.publish(SCAN, (), {sut.tenancy.key: ids.uuid()})
             assert wait_for_a_session(stack, SCANNED), f"premise: {SCAN}: got no run, expected one"
             behind = stack.tasks.publish(ping.task, (), ping.arguments)
-            told = celery(stack, "control", "--timeout", PATIENCE_S, "revoke", behind)
+            told = celery(stack, "control", "revoke", behind)
             assert told.exit_status == 0, (
                 f"celery control revoke: got exit {told.exit_status}, expected 0: "
                 f"{told.output[-300:]}"
@@ -56,12 +53,3 @@ def test_workers_answer_and_obey(own_stack: Stack, sut: Sut, ids: Ids) -> None:
             f"a task, and one behind it that was revoked: got {states}, "
             "expected ['SUCCESS', 'REVOKED']"
         )
-
-
-def celery(stack: Stack, *words: str) -> Completed:
-    """Run Celery's own command on the system's app."""
-    return stack.process.run(
-        [*stack.sut.fill(["{python}", "-m", "celery"]), "--app", stack.sut.celery.app, *words],
-        env=stack.worker_environment(),
-        folder=stack.sut.folder,
-    )

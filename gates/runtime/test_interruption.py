@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gates.holding import table_held, wait_for_a_session
+from gates.holding import SCAN, SCANNED, tables_held, wait_for_a_session
 from harness import criterion, falsified_by, settings, source
 from harness.fixtures import Ids
 from harness.probes.tasks import RESULT_DEADLINE_S, TaskResult
@@ -11,7 +11,6 @@ from harness.stack import POOL_PREFORK, Stack
 from harness.sut import Sut
 from harness.wait import wait_until
 
-SCAN, SCANNED = "app.tasks.maintenance.scan_for_pii_contamination", "attribution_events"
 CHILDREN = 2
 BUSY_DEADLINE_S, WATCHED_S = 15.0, 5.0
 
@@ -37,7 +36,7 @@ def test_warm_shutdown_finishes_the_running_task(own_stack: Stack, sut: Sut, ids
     """Told to stop while a lock holds its task, a worker goes on, ends the task, then itself."""
     with own_stack.running_worker(pool=POOL_PREFORK, concurrency=1) as worker:
         own_stack.wait_ready(worker)
-        with table_held(own_stack, SCANNED):
+        with tables_held(own_stack, SCANNED):
             task_id = own_stack.tasks.publish(SCAN, (), {sut.tenancy.key: ids.uuid()})
             held = wait_for_a_session(own_stack, SCANNED)
             assert held, f"task {SCAN}: got no session waiting for {SCANNED}, expected it running"

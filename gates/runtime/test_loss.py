@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
-from gates.holding import sessions_waiting_for, table_held
+from gates.holding import SCAN, SCANNED, sessions_waiting_for, tables_held
 from harness import criterion, falsified_by, source
 from harness.fixtures import Ids
 from harness.probes.worker import Worker
@@ -14,7 +14,6 @@ from harness.stack import POOL_PREFORK, Stack
 from harness.sut import Sut
 from harness.wait import wait_until
 
-SCAN, SCANNED = "app.tasks.maintenance.scan_for_pii_contamination", "attribution_events"
 RESULTS = "celery_taskmeta"
 STATEMENTS, BROKER = "system/transport/statements.py", "system/transport/broker.py"
 
@@ -77,7 +76,7 @@ def test_killed_worker_loses_no_task(own_stack: Stack, sut: Sut, ids: Ids) -> No
     """
     stack, tenant = own_stack, {sut.tenancy.key: ids.uuid()}
     with two_workers(stack) as (victim, other):
-        with table_held(stack, SCANNED):
+        with tables_held(stack, SCANNED):
             published = [stack.tasks.publish(SCAN, (), tenant) for _ in range(SCANS)]
             busy = wait_until(
                 lambda: len(sessions_waiting_for(stack, SCANNED)),
