@@ -22,7 +22,7 @@ from system.transport.engines import close_engine, engine_for
 
 APPLICATION_NAME = "system-results"
 FIRST_PAUSE_S = 0.002
-GROWTH = 1.3
+GROWTH = 1.15
 
 
 class Sessions(SessionManager):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 DISCARDED = 20
 """Round trips that warm up, and are not counted."""
-FIRST_PAUSE_S, LONGEST_PAUSE_S, GROWTH = 0.002, 0.5, 1.3
+FIRST_PAUSE_S, LONGEST_PAUSE_S, GROWTH = 0.002, 0.5, 1.15
 
 
 @dataclass(frozen=True, kw_only=True)
