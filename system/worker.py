@@ -67,8 +67,7 @@ def _run(arguments: list[str], output: logs.Output) -> int:
     connections = settings.connections_from(os.environ)
     settings.eager_from(os.environ)
     settings.broker_options_from(os.environ)
-    settings.dead_letters_from(os.environ)
-    sealing.sealer()
+    sealing.sealer()  # (with the other settings of the dead letters)
     logs.hide(connections.passwords())
     from system.app import app  # (after the settings: it is built from them)
 
@@ -79,7 +78,7 @@ def _run(arguments: list[str], output: logs.Output) -> int:
         signals.celeryd_after_setup.connect(_reporter(app, monitoring), weak=False)
         signals.worker_ready.connect(_ready, weak=False)
         signals.worker_process_init.connect(_child(output), weak=False)
-        return _celery(arguments)  # 4, then 5
+        return _celery(app, arguments)  # 4, then 5
 
 
 @contextmanager
@@ -98,12 +97,20 @@ def _server(
         server.close()
 
 
-def _celery(arguments: list[str]) -> int:
-    """Run Celery's own command, without its banner, and return its exit status."""
-    from celery.bin.celery import celery
+def _celery(app: Celery, arguments: list[str]) -> int:
+    """Run what `celery --quiet worker` runs, and return its exit status.
 
-    words = ["--app", "system.app:app", "--quiet", "worker", "--loglevel", "INFO", *arguments]
-    status: Any = celery.main(args=words, prog_name="celery", standalone_mode=False)
+    Not by way of `celery` itself, which imports every other command of Celery's and a shell.
+    """
+    from celery.bin.base import CLIContext
+    from celery.bin.worker import worker
+
+    status: Any = worker.main(
+        args=["--loglevel", "INFO", *arguments],
+        prog_name="celery worker",
+        standalone_mode=False,
+        obj=CLIContext(app=app, no_color=False, workdir=None, quiet=True),
+    )
     return status if isinstance(status, int) else 0
 
 
