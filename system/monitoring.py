@@ -45,6 +45,9 @@ REQUEST_DEADLINE_S = 5.0
 ANSWER_DEADLINE_S = 5.0
 LINGER_S = 1.0
 MOST_CONNECTIONS = 128
+MET_AT_ONCE = 8
+"""How many newcomers are let in before it is looked again at who has asked: were it all of a rush,
+who asked just before would be displaced unheard."""
 LONGEST_REQUEST = 16 * 1024
 MOST_HEADERS = 100
 
@@ -113,8 +116,9 @@ class Server:
 
     async def _serve(self) -> None:
         server = await asyncio.start_server(
-            self._meet, sock=self._listening, limit=LONGEST_REQUEST, backlog=MOST_CONNECTIONS
+            self._meet, sock=self._listening, limit=LONGEST_REQUEST, backlog=MET_AT_ONCE
         )
+        self._listening.listen(MOST_CONNECTIONS)  # (the backlog there is both of these numbers)
         await self._over.wait()
         server.close()
         for task in tuple(self._open):

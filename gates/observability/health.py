@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from urllib.parse import urlsplit
 
@@ -11,6 +11,7 @@ from harness.faults.relay import Relay
 from harness.probes.http import Exchange
 from harness.probes.worker import Worker
 from harness.stack import Stack
+from harness.wait import wait_until
 
 OK, AWAY, UNHEALTHY = "ok", "error", "unhealthy"
 
@@ -19,6 +20,8 @@ SLACK_S = 0.5
 
 START_DEADLINE_S = 60.0
 CONNECT_DEADLINE_S = 15.0
+WATCHED_S, MORE = 1.5, 8
+"""How long it is asked beside slow clients, and how many more of these come each time."""
 RECOVERY_ANSWERS = 4
 """Answers until one must be good again. Counted, not timed: an answer that still waits for what
 hung takes its deadline, one that remembers what was comes at once."""
@@ -59,25 +62,57 @@ def expect_unhealthy(
 
 def expect_answers(stack: Stack, worker: Worker, when: str) -> None:
     """Judge that both of its endpoints answer."""
+    problem = unanswered(stack, worker, when)
+    assert not problem, f"{problem}, expected 200"
+
+
+def expect_answers_beside_slow_clients(stack: Stack, worker: Worker, number: int) -> None:
+    """Judge that both of its endpoints answer, while so many clients are slow and more come.
+
+    A connection that was ending when they came may have kept one of them out, and have left its
+    place to whoever asks next; so it is asked again and again, each time after some more.
+    """
+    when = "beside slow clients"
+    with slow_clients(worker.url, number) as connect:
+
+        def look() -> str:
+            connect(MORE)
+            return unanswered(stack, worker, when)
+
+        problem = wait_until(look, deadline_s=WATCHED_S, interval_s=0.1)
+    assert not problem, f"{problem}, expected 200"
+
+
+def unanswered(stack: Stack, worker: Worker, when: str) -> str:
+    """Say which of its endpoints does not answer with 200; nothing where both do."""
     for path in (stack.sut.endpoints.metrics, stack.sut.endpoints.health):
         answer = stack.http.get(worker.url + path)
-        got = answer.status or f"no answer ({answer.error})"
-        assert answer.status == 200, f"GET {path} {when}: got {got}, expected 200"
+        if answer.status != 200:
+            return f"GET {path} {when}: got {answer.status or f'no answer ({answer.error})'}"
+    return ""
 
 
 @contextmanager
-def slow_clients(url: str, number: int) -> Iterator[None]:
-    """Hold connections for the block: every other one says nothing, the rest begin a request."""
+def slow_clients(url: str, number: int) -> Iterator[Callable[[int], None]]:
+    """Hold connections for the block: every other one says nothing, the rest begin a request.
+
+    Gives what connects so many more.
+    """
     to = urlsplit(url)
     assert to.hostname is not None
+    address = (to.hostname, to.port or 80)
     with ExitStack() as stack:
-        for nth in range(number):
-            client = stack.enter_context(
-                socket.create_connection((to.hostname, to.port or 80), timeout=CONNECT_DEADLINE_S)
-            )
-            with suppress(OSError):  # It may be turned away by now, which is the server's affair.
-                client.sendall(b"GET /hea" if nth % 2 else b"")
-        yield
+
+        def connect(number: int) -> None:
+            for nth in range(number):
+                client = stack.enter_context(
+                    socket.create_connection(address, timeout=CONNECT_DEADLINE_S)
+                )
+                with suppress(OSError):  # It may be turned away by now: the server's affair.
+                    client.sendall(b"GET /hea" if nth % 2 else b"")
+
+        connect(number)
+        yield connect
 
 
 def said(answer: Exchange) -> str:

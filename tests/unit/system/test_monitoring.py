@@ -281,6 +281,26 @@ def test_request_in_the_making_is_not_displaced() -> None:
         server.close()
 
 
+def test_request_that_is_there_is_not_displaced_by_a_rush() -> None:
+    """Who has asked is answered, though more clients than there are places connect right after."""
+    rush = 3 * MOST_CONNECTIONS
+    with ExitStack() as stack:
+        listening = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=2 * rush))
+
+        def connect() -> socket.socket:
+            return stack.enter_context(socket.create_connection(listening.getsockname()))
+
+        first = connect()
+        first.sendall(GET)
+        for _ in range(rush):
+            connect()
+        server = Server(listening, {"/page": page})  # finds them all waiting
+        stack.callback(server.close)
+        first.settimeout(10)
+        assert first.recv(100).startswith(b"HTTP/1.1 200 ")
+        assert ask(server, "GET", "/page")[0] == 200  # (behind them all: they are met by then)
+
+
 def test_end_of_the_server_ends_its_connections() -> None:
     """Closing it ends what is open, at once, and frees the port."""
     server = serve("127.0.0.1", 0, {"/page": page})
