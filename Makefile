@@ -21,7 +21,7 @@ gates: $(SETUP)  ## judge the reference system and seal the evidence under repor
 
 test: $(SETUP)  ## run the tests of the project itself, tier by tier
 	$(BIN)/pytest tests/unit -n auto
-	$(BIN)/pytest tests/integration -n 4 --dist loadfile
+	$(BIN)/pytest tests/integration -n 3 --dist loadfile
 	$(BIN)/pytest tests/acceptance -n 3 --dist loadfile --no-loadscope-reorder --durations 12
 	$(BIN)/pytest tests/browser
 
