@@ -27,11 +27,11 @@ class Connected(Protocol):
         ...
 
 
-_Any = TypeVar("_Any", bound=Connected)
+_Kept = TypeVar("_Kept", bound=Connected)
 _CONNECTED: WeakSet[Connected] = WeakSet()
 
 
-def kept_from_children(connected: _Any) -> _Any:
+def kept_from_children(connected: _Kept) -> _Kept:
     """Have a socket of this process kept from the children that it forks; return what has it."""
     _CONNECTED.add(connected)
     return connected

@@ -107,7 +107,7 @@ def _celery(app: Celery, arguments: list[str]) -> int:
 
     status: Any = worker.main(
         args=["--loglevel", "INFO", *arguments],
-        prog_name="celery worker",
+        prog_name="python -m system.worker",
         standalone_mode=False,
         obj=CLIContext(app=app, no_color=False, workdir=None, quiet=True),
     )

@@ -187,12 +187,13 @@ def entry_of(letter: DeadLetter, headers: Mapping[str, Any] | None) -> Entry:
 def is_kept_on_disk(task_id: str) -> bool:
     """Say whether what a task left waits on this machine's disk for its database.
 
-    Raises:
-        OSError: the disk cannot be read.
-        ConfigurationError: the environment names no usable database or folder.
-
+    A disk that cannot be read is logged and holds nothing: there is more that can be asked.
     """
-    return spool().find(task_id) is not None
+    try:
+        return spool().find(task_id) is not None
+    except (OSError, ValueError, ConfigurationError) as error:
+        log.warning("spool not read", error=class_name(error))
+        return False
 
 
 def keep(entry: Entry) -> None:

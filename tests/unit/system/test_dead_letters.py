@@ -220,6 +220,11 @@ def test_message_that_comes_again_is_done_while_its_letter_waits_on_disk(
     assert consumer.has_ended(app, message("t-failed", again=True))
     assert not consumer.has_ended(app, message("t-other", again=True))
     assert not consumer.has_ended(app, message("t-failed", again=False))
+    # A spool that cannot be read keeps nobody from asking for the result.
+    (tmp_path / "a file").touch()
+    monkeypatch.setenv("SYSTEM_DEAD_LETTER_SPOOL", str(tmp_path / "a file"))
+    app.backend.get_task_meta = lambda *_, **__: {"status": "SUCCESS"}
+    assert consumer.has_ended(app, message("t-other", again=True))
 
 
 class Channel:
