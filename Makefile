@@ -1,34 +1,51 @@
-# Each target sets up what it needs: a venv with pinned, hash-checked dependencies.
+# Each target sets up what it needs: a venv with complete, hash-locked sets of pinned packages.
+#   make gates PYTHON=python3.13            another Python (3.11 or later)
+#   make gates WHEELHOUSE=wheelhouse        without an index, from what `make wheelhouse` collected
+#   make gates GATES=gates/rls GATES_ARGS=  one gate, in one process
 PYTHON ?= python3
-VENV := .venv
+VENV ?= .venv
 BIN := $(VENV)/bin
-SETUP := $(VENV)/.gateproof-$(shell { cat constraints.txt pyproject.toml; $(PYTHON) -V; } | sha256sum | cut -c1-16)
 EVIDENCE ?= reports
+GATES ?= gates/
+# The number of processes is the plugin's choice; make gates GATES_ARGS= runs the checks in one.
+GATES_ARGS ?= -n auto
+BENCH_ARGS ?=
+WHEELHOUSE ?=
+# A release of pip to set up with, instead of the one that Python brings.
+PIP ?=
+
+# --no-deps: the sets are complete, so that no release of tomorrow can change what is installed.
+INSTALL = -m pip install --quiet --disable-pip-version-check --no-deps --no-compile --require-hashes \
+    $(if $(WHEELHOUSE),--no-index --find-links $(WHEELHOUSE))
+INSTALL_FAILED = { echo "make: the packages could not be installed; docs/how-to/install.md has the ways" \
+    "behind a proxy, with another index, and without network" >&2; exit 1; }
+
+# A stamp's name holds the digest of what is installed: another pin, another set-up.
+stamp = .gateproof-$(1)-$(shell { cat $(2) pyproject.toml; $(PYTHON) -V; echo $(PIP); } 2>&1 | sha256sum | cut -c1-16)
+SETUP := $(VENV)/$(call stamp,gates,requirements.txt)
+DEV_SETUP := $(VENV)/$(call stamp,dev,requirements.txt requirements-dev.txt requirements-sdist.txt)
 # Of the benchmarks alone: a plugin that others bring must not be in the environment of the gates.
 BENCH := $(VENV)/bench
-BENCH_SETUP := $(BENCH)/.gateproof-$(shell { cat constraints.txt constraints-bench.txt pyproject.toml; $(PYTHON) -V; } | sha256sum | cut -c1-16)
-BENCH_ARGS ?=
-# One process a core; make gates GATES_ARGS= runs the checks one after another.
-GATES_ARGS ?= -n auto
+BENCH_SETUP := $(VENV)/$(call stamp,bench,requirements.txt requirements-dev.txt requirements-sdist.txt requirements-bench.txt)
 
-.PHONY: gates test mutants check bench fuzz format docs workflows setup clean help
+.PHONY: gates test mutants check bench fuzz format docs requirements workflows setup wheelhouse clean help
 
 help:  ## say what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 gates: $(SETUP)  ## judge the reference system and seal the evidence under reports/
-	$(BIN)/pytest gates/ --evidence-out $(EVIDENCE) $(GATES_ARGS)
+	$(BIN)/pytest $(GATES) --evidence-out $(EVIDENCE) $(GATES_ARGS)
 
-test: $(SETUP)  ## run the tests of the project itself, tier by tier
+test: $(DEV_SETUP)  ## run the tests of the project itself, tier by tier
 	$(BIN)/pytest tests/unit -n auto
 	$(BIN)/pytest tests/integration -n 3 --dist loadfile
 	$(BIN)/pytest tests/acceptance -n 3 --dist loadfile --no-loadscope-reorder --durations 12
 	$(BIN)/pytest tests/browser
 
-mutants: $(SETUP)  ## blank every check and empty every fault of all gates: nothing may be proven
+mutants: $(DEV_SETUP)  ## blank every check and empty every fault of all gates: nothing may be proven
 	GATEPROOF_MUTANTS=gates/ $(BIN)/pytest tests/acceptance/test_mutants.py
 
-check: $(SETUP) docs workflows  ## ruff, mypy strict, import contracts, docs, workflows
+check: $(DEV_SETUP) docs requirements workflows  ## ruff, mypy strict, import contracts, docs, pinned sets, workflows
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -43,16 +60,26 @@ bench: $(BENCH_SETUP)  ## measure recording, sealing, verifying and the system's
 	$(BENCH)/bin/python -m tests.bench.page
 	$(BENCH)/bin/python -m tests.bench.broker $(BENCH_ARGS)
 
-docs: $(SETUP)  ## hold the documentation against the code: generated pages, links
+docs: $(DEV_SETUP)  ## hold the documentation against the code: generated pages, links
 	$(BIN)/pytest -q tests/unit/test_docs.py
 
-workflows: $(SETUP)  ## hold the workflows against their schema, and audit them
+requirements: $(DEV_SETUP)  ## check that every pinned set is complete, and installed as it is
+	$(BIN)/pytest -q tests/unit/test_requirements.py
+
+workflows: $(DEV_SETUP)  ## hold the workflows against their schema, and audit them
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/zizmor --offline --no-progress --quiet --pedantic --strict-collection .github/workflows
 
-setup: $(SETUP)  ## only install what the other targets need
+setup: $(SETUP)  ## only install what `make gates` and the command `gateproof` need
 
-format: $(SETUP)  ## format the code
+wheelhouse: $(DEV_SETUP)  ## collect the wheels of all sets in wheelhouse/, for machines without network
+	$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes \
+		--only-binary :all: --dest wheelhouse -r requirements.txt -r requirements-dev.txt
+	$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes \
+		--no-build-isolation --dest wheelhouse -r requirements-sdist.txt
+	@echo "$$(ls wheelhouse | wc -l) wheels, $$(du -sm wheelhouse | cut -f1) MB in wheelhouse/ for $$($(BIN)/python -V)"
+
+format: $(DEV_SETUP)  ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
@@ -60,21 +87,30 @@ clean:  ## remove what the targets made; bundles under reports/ stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The stamp's name holds the digest of what is installed: another pin, another set-up.
 $(SETUP):
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-		|| { echo "Python 3.11 or later is needed: name one with make PYTHON=python3.12 ..."; exit 1; }
-	@test "$$($(BIN)/python -V 2>/dev/null)" = "$$($(PYTHON) -V)" || $(PYTHON) -m venv --clear $(VENV) \
-		|| { echo "python3 -m venv failed: install the package python3-venv"; exit 1; }
-	@echo "installing the pinned dependencies into $(VENV) ..."
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r constraints.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index -e .
-	@rm -f $(VENV)/.gateproof-* && touch $@
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+		|| { echo "Python 3.11 or later is needed, got $$($(PYTHON) -V 2>&1): name one with make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -m venv --clear $(VENV) \
+		|| { echo "$(PYTHON) -m venv failed: install the package python3-venv" >&2; exit 1; }
+	@$(if $(PIP),$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps pip==$(PIP))
+	@echo "installing $$(grep -c == requirements.txt) pinned packages into $(VENV), about half a minute ..."
+	@$(BIN)/python $(INSTALL) --only-binary :all: -r requirements.txt || $(INSTALL_FAILED)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index -e .
+	@$(BIN)/python -m pip check
+	@touch $@
 
-# All that the other targets use, and what the benchmarks hold it beside.
-$(BENCH_SETUP): $(SETUP)
-	$(BIN)/python -m venv --clear $(BENCH)
+$(DEV_SETUP): $(SETUP)
+	@echo "installing $$(grep -c == requirements-dev.txt) more for development ..."
+	@$(BIN)/python $(INSTALL) --only-binary :all: -r requirements-dev.txt || $(INSTALL_FAILED)
+	@$(BIN)/python $(INSTALL) --no-build-isolation -r requirements-sdist.txt || $(INSTALL_FAILED)
+	@$(BIN)/python -m pip check
+	@rm -f $(VENV)/.gateproof-dev-* && touch $@
+
+# All that the other targets use, and what the benchmarks compare it with.
+$(BENCH_SETUP): $(DEV_SETUP)
+	@$(BIN)/python -m venv --clear $(BENCH)
 	@$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' \
 		> $$($(BENCH)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/gateproof.pth
-	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r constraints-bench.txt
-	@touch $@
+	@echo "installing $$(grep -c == requirements-bench.txt) more for the benchmarks ..."
+	@$(BENCH)/bin/python $(INSTALL) --only-binary :all: -r requirements-bench.txt || $(INSTALL_FAILED)
+	@rm -f $(VENV)/.gateproof-bench-* && touch $@

@@ -90,7 +90,7 @@ def _spelt(fault: Fault) -> dict[str, str]:
 
 def _project(folder: Path) -> Iterator[Path]:
     """Yield the files that faults of kind `file` change, and those that commands are read from."""
-    for name in (".github", "Makefile", "README.md", "constraints.txt", "pyproject.toml"):
+    for name in (".github", "Makefile", "README.md", "requirements.txt", "pyproject.toml"):
         path = folder / name
         yield from path.rglob("*") if path.is_dir() else (path,)
 

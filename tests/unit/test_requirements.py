@@ -1,0 +1,163 @@
+"""The pinned sets: each is complete, and nothing is installed that it does not name."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from tests.requirement_sets import (
+    PYTHONS,
+    Distribution,
+    Pin,
+    findings,
+    installed,
+    installs_with_dependencies,
+    read_set,
+)
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+GATES, DEV, SDIST = "requirements.txt", "requirements-dev.txt", "requirements-sdist.txt"
+BENCH = "requirements-bench.txt"
+SYSTEM = "system/requirements.txt"
+
+THAT_INSTALL = sorted(
+    path
+    for pattern in ("Makefile", ".ci/*", ".github/workflows/*", "system/Dockerfile", "docs/**/*.md")
+    for path in ROOT.glob(pattern)
+)
+
+
+def pins(*names: str) -> list[Pin]:
+    """Return the entries of some sets together."""
+    return [pin for name in names for pin in read_set((ROOT / name).read_text(encoding="utf-8"))]
+
+
+def wanted(*groups: str) -> list[str]:
+    """Return the requirements of the project, and of its dependency groups of these names."""
+    by_group = PROJECT["dependency-groups"]
+    return [*PROJECT["project"]["dependencies"], *(one for g in groups for one in by_group[g])]
+
+
+def test_requirements_of_the_gates_are_met() -> None:
+    """All that `make gates` needs is pinned, extras and markers included, and nothing else is."""
+    assert findings(pins(GATES), wanted("build", "system"), metadata=installed) == []
+
+
+def test_requirements_of_development_are_met() -> None:
+    """The same with what `make test` and `make check` add."""
+    roots = wanted("build", "system", "dev")
+    assert findings(pins(GATES, DEV, SDIST), roots, metadata=installed) == []
+
+
+def test_requirements_of_the_system_are_met() -> None:
+    """The set of the system's image is complete by itself, and pins what the gates run with."""
+    own = PROJECT["dependency-groups"]["system"]
+    assert findings(pins(SYSTEM), own, metadata=installed) == []
+    assert set(pins(SYSTEM)) <= set(pins(GATES))
+
+
+def test_requirements_are_read_from_what_is_installed() -> None:
+    """Of every pin without a marker the metadata is here: the walks above did not end early."""
+    unread = [
+        pin.name for pin in pins(GATES, DEV, SDIST) if not pin.marker and not installed(pin.name)
+    ]
+    assert unread == []
+    here = [pin for pin in pins(GATES, DEV, SDIST) if installed(pin.name)]
+    assert [pin.name for pin in here if version(pin.name) != pin.version] == []
+
+
+def test_requirements_have_hashes_and_no_address() -> None:
+    """Each pin has a hash and stands in one set only, and no set names an index."""
+    entries = pins(GATES, DEV, SDIST, BENCH)
+    assert [pin.name for pin in entries if not pin.hashes] == []
+    assert len({pin.name for pin in entries}) == len(entries)
+    texts = [(ROOT / name).read_text() for name in (GATES, DEV, SDIST, BENCH, SYSTEM)]
+    assert [found for text in texts for found in re.findall(r"\S+://\S+|--index\S*", text)] == []
+
+
+def test_requirements_serve_the_pythons_of_the_workflow() -> None:
+    """The sets are checked for the versions of Python that CI runs on."""
+    workflow = YAML(typ="safe").load(ROOT / ".github" / "workflows" / "ci.yml")
+    assert tuple(workflow["jobs"]["test"]["strategy"]["matrix"]["python"]) == PYTHONS
+
+
+@pytest.mark.parametrize("path", THAT_INSTALL, ids=lambda path: str(path.relative_to(ROOT)))
+def test_requirements_are_installed_without_dependencies(path: Path) -> None:
+    """No line lets pip choose a package: a set that pip resolves again breaks one day."""
+    assert installs_with_dependencies(path.read_text(encoding="utf-8")) == []
+
+
+KNOWN = {
+    "a": Distribution(requires=("b[fast]>=2", "old; python_version < '3.12'")),
+    "b": Distribution(requires=("quick; extra == 'fast'", "slow; extra == 'pure'")),
+    "old": Distribution(),
+    "quick": Distribution(),
+    "new": Distribution(requires_python=">=3.13"),
+}
+COMPLETE = {"a": "1", "b": "2.1", "old": "1", "quick": "1"}
+
+
+@pytest.mark.parametrize(
+    ("change", "roots", "expected"),
+    [
+        ({}, ("a",), []),
+        ({"quick": None}, ("a",), ["b needs quick", "got no pin"]),
+        ({"old": None}, ("a",), ["a needs old", "(Python 3.11, x86_64): got no pin"]),
+        ({"b": "1.9"}, ("a",), ["a needs b[fast]>=2", "got 1.9"]),
+        ({"b": None}, ("a",), ["a needs b[fast]>=2", "got no pin"]),
+        ({"spare": "1"}, ("a",), ["spare: nothing needs it"]),
+        ({"new": "1"}, ("a", "new"), ["new (Python 3.12, x86_64): it is for Python >=3.13"]),
+        ({}, ("a", "missing"), ["pyproject.toml needs missing", "got no pin"]),
+    ],
+)
+def test_findings_name_what_a_set_lacks(
+    change: dict[str, str | None], roots: tuple[str, ...], expected: list[str]
+) -> None:
+    """A pin that is absent, too old, for another Python or for nothing is named with its reason."""
+    entries = [
+        Pin(name=name, version=version, marker="", hashes=1)
+        for name, version in (COMPLETE | change).items()
+        if version
+    ]
+    lines = "\n".join(findings(entries, roots, metadata=KNOWN.get))
+    assert [part for part in expected if part not in lines] == []
+    assert bool(lines) == bool(expected)
+
+
+def test_findings_see_a_pin_for_some_pythons_only() -> None:
+    """A pin with a marker serves only the environments of that marker."""
+    only_new = Pin(name="quick", version="1", marker="python_version >= '3.13'", hashes=1)
+    lines = findings([only_new], ("quick",), metadata=KNOWN.get)
+    assert [line.split("(")[1].split(",")[0] for line in lines] == [
+        python for python in ("Python 3.11", "Python 3.12") for _ in range(2)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("RUN pip install --no-deps -r x.txt", 0),
+        ("RUN pip install -r x.txt", 1),
+        ("python -m pip --quiet install \\\n  --no-deps x", 0),
+        ("python -m pip install \\\n  -r x.txt", 1),
+        ("uv pip install x", 1),
+        ("pip download x", 1),
+        ("# pip install x is what we do not do", 0),
+    ],
+)
+def test_installs_with_dependencies_are_found(text: str, found: int) -> None:
+    """An install line is found over several lines too, and a comment is none."""
+    assert len(installs_with_dependencies(text)) == found
+
+
+@pytest.mark.parametrize("line", ["a>=1", "a", "a==1,!=2", "a[x]==1", "a==1.*"])
+def test_set_with_anything_but_one_exact_version_is_refused(line: str) -> None:
+    """A range, an extra or a wildcard would leave the choice to pip."""
+    with pytest.raises(ValueError, match="pinned set: got"):
+        read_set(f"{line} --hash=sha256:00\n")
