@@ -59,14 +59,13 @@ class Containers:
         """Where the processes' output is kept; its name labels all that is started."""
         self._lock = hold(self.folder)
         self._watchdog = Watchdog(self.folder)
-        (self.folder / "out").mkdir(mode=0o700)
         self.files = self.folder / "files"
         """Copies of the system's files, which every container sees."""
         self.files.mkdir(mode=0o755)
         label = {LABEL: str(self.folder)}
-        self.machine = LocalLauncher(self.folder / "out", label=label)
+        self.machine = LocalLauncher(self.folder, label=label)
         self.warm_machine = LocalLauncher(
-            self.folder / "out", label=label, warm=PYTEST_NEEDS, prefix="machine-"
+            self.folder, label=label, warm=PYTEST_NEEDS, prefix="machine-"
         )
         self._open: Engine | None = None
         self._launcher: ContainerLauncher | None = None
@@ -175,7 +174,7 @@ class Containers:
             folder=how.folder if how else str(image.attrs["Config"].get("WorkingDir") or "/"),
             python=how.python if how else "python",
             shown=(self.files,),
-            output=self.folder / "out",
+            output=self.machine.output,
         )
         self._python = launcher.python_version()
         return launcher

@@ -56,15 +56,14 @@ class Embedded:
         """Everything that this environment writes, and the label of all that it starts."""
         self._lock = hold(self.folder)
         self._watchdog = Watchdog(self.folder)
-        (self.folder / "out").mkdir(mode=0o700)
         self.files = self.folder / "files"
         """Copies of the system's files."""
         self.files.mkdir(mode=0o755)
         label = {LABEL: str(self.folder)}
-        self.launcher = LocalLauncher(self.folder / "out", label=label)
-        self.warm = LocalLauncher(self.folder / "out", label=label, warm=warm, prefix="warm-")
+        self.launcher = LocalLauncher(self.folder, label=label)
+        self.warm = LocalLauncher(self.folder, label=label, warm=warm, prefix="warm-")
         self.warm_machine = LocalLauncher(
-            self.folder / "out", label=label, warm=PYTEST_NEEDS, prefix="machine-"
+            self.folder, label=label, warm=PYTEST_NEEDS, prefix="machine-"
         )
         self._servers: list[PostgresServer] = []
         self._installation: Installation | None = None

@@ -12,7 +12,6 @@ import hashlib
 import io
 import os
 import tarfile
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -50,7 +49,7 @@ def system_image(engine: Engine, sut: Sut) -> Any:
         )
     context, labels = read_context(sut), read_labels(sut)
     tag = f"{REPOSITORY}:{inputs_digest(context, labels)[:16]}"
-    with _lock(tag), engine_problems("image of the system"):
+    with _lock(sut.folder / sut.image.dockerfile), engine_problems("image of the system"):
         try:
             return engine.client.images.get(tag)
         except ImageNotFound:
@@ -144,9 +143,11 @@ def _tar(context: Mapping[str, bytes]) -> io.BytesIO:
 
 
 @contextmanager
-def _lock(tag: str) -> Iterator[None]:
-    """Let one writer build while the others wait for its image."""
-    path = Path(tempfile.gettempdir()) / f"{tag.replace(':', '-')}-{os.geteuid()}.lock"
-    with path.open("w") as file:
+def _lock(dockerfile: Path) -> Iterator[None]:
+    """Let one process build while the others wait for its image.
+
+    The lock is on the Dockerfile, so that no file of its own is left.
+    """
+    with dockerfile.open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -254,7 +254,7 @@ class LocalLauncher:
     """Starts the system's commands as children of this process.
 
     Args:
-        folder: where the processes' output is kept.
+        folder: the run's folder: output goes to `out` in it, temporary files to `tmp`.
         label: variables by which everything that is started here is known.
         warm: packages; where any is named, processes that only need them imported are forked, see
             `fork_server`.
@@ -270,14 +270,20 @@ class LocalLauncher:
         warm: Sequence[str] = (),
         prefix: str = "",
     ) -> None:
-        self._folder = folder
+        self.output = folder / "out"
+        """Holds what the processes print, before it is redacted: for this account alone."""
+        self._temporary = folder / "tmp"
+        self.output.mkdir(mode=0o700, exist_ok=True)
+        # A server that a command starts runs as another account, and has to get through.
+        self._temporary.mkdir(exist_ok=True)
+        self._temporary.chmod(0o711)
         self._label = label
         self._prefix = prefix
         self._numbers = count()
         self._warm = tuple(warm)
         self._forks: ForkServer | None = None
         if warm:
-            self._forks = ForkServer(warm, env={**base_environment(), **label}, folder=folder)
+            self._forks = ForkServer(warm, env={**base_environment(), **label}, folder=self.output)
         self._started: list[ChildProcess | PipedProcess] = []
 
     def run(
@@ -310,10 +316,8 @@ class LocalLauncher:
         folder: Path,
         beside: Process | None = None,  # noqa: ARG002 (on one machine all share the ports)
     ) -> Process:
-        """Start a process that goes on; its temporary files and its state end with the run."""
-        # A killed process leaves them behind. Commands keep the machine's own: some start servers.
-        own = {"TMPDIR": str(self._folder), "XDG_STATE_HOME": str(self._folder), **env}
-        return self._begin(name, command, env=own, folder=folder)
+        """Start a process that runs until it is stopped."""
+        return self._begin(name, command, env=env, folder=folder)
 
     def _begin(
         self, name: str, command: Sequence[str], *, env: Mapping[str, str], folder: Path
@@ -354,13 +358,18 @@ class LocalLauncher:
             self._forks.stop()
 
     def _file(self, name: str) -> Path:
-        return self._folder / f"{self._prefix}{next(self._numbers):04d}-{name}"
+        return self.output / f"{self._prefix}{next(self._numbers):04d}-{name}"
 
     def _how(
         self, command: Sequence[str], env: Mapping[str, str]
     ) -> tuple[Start, Mapping[str, str]]:
-        """Return how a command is started, and its whole environment."""
-        whole = {**base_environment(), **self._label, **env}
+        """Return how a command is started, and its whole environment.
+
+        Temporary files and state of whatever runs here go to the run's folder: a killed process
+        leaves them behind, and the folder is removed with the run.
+        """
+        own = {"TMPDIR": str(self._temporary), "XDG_STATE_HOME": str(self._temporary)}
+        whole = {**base_environment(), **own, **self._label, **env}
         forks = self._forks
         if forks is None or not may_fork(command, env, self._warm):
             return start_cold, whole

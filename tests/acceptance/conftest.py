@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -52,12 +53,25 @@ def run_gates(tmp_path: Path, sut: Sut) -> Callable[..., Miniature]:
 
 
 def run_command(
-    command: list[str], *, folder: Path, limit_s: float = RUN_LIMIT_S
+    command: list[str],
+    *,
+    folder: Path,
+    limit_s: float = RUN_LIMIT_S,
+    env: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end, both streams together; it is killed past the limit."""
+    """Run a command to its end, both streams together; it is killed past the limit.
+
+    Args:
+        command: the program and its arguments.
+        folder: its working folder.
+        limit_s: how long it may take.
+        env: variables that it gets in addition to those of the tests.
+
+    """
     return subprocess.run(
         command,
         cwd=folder,
+        env={**os.environ, **(env or {})},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -39,11 +39,15 @@ WHILE_CHECKING_S = 3.0
 """How far into the check kills are spread: in containers a worker comes and goes in this time."""
 
 MARK = "checking"
+LITTER = "import tempfile; tempfile.mkdtemp(); tempfile.mkstemp()"
+"""A program of the system's that cleans up nothing."""
+
 BUSY = f"""
 from pathlib import Path
 
 @criterion("MIN-01")
-def test_busy(own_stack):
+def test_busy(own_stack, commands, sut):
+    commands.run([sys.executable, "-c", {LITTER!r}], env={{}}, folder=sut.folder)
     Path({MARK!r}).touch()
     for _ in range(1000):
         worker = own_stack.start_worker()
@@ -59,7 +63,8 @@ class Counts:
 
     processes: int
     """On this machine; those inside containers are the containers'."""
-    folders: int
+    files: int
+    """Entries of the temporary folder and of the home, pytest's own base folder excepted."""
     containers: int = 0
     networks: int = 0
     volumes: int = 0
@@ -67,7 +72,7 @@ class Counts:
     @property
     def total(self) -> int:
         """All of it."""
-        return self.processes + self.folders + self.containers + self.networks + self.volumes
+        return self.processes + self.files + self.containers + self.networks + self.volumes
 
     def __str__(self) -> str:
         return ", ".join(f"{count} {what}" for what, count in vars(self).items())
@@ -101,6 +106,8 @@ class Run:
         self._folder = folder
         self._scratch = folder / "t"
         self._scratch.mkdir(mode=0o711)
+        self._home = folder / "home"
+        self._home.mkdir()
         folder.chmod(0o711)
         self._names: set[str] = set()
         sut = load_sut(ROOT / "system" / "sut.toml")
@@ -109,7 +116,7 @@ class Run:
         self._child = subprocess.Popen(
             [*COMMAND, "--no-falsify", "--environment", environment],
             cwd=folder,
-            env={**os.environ, "TMPDIR": str(self._scratch)},
+            env={**os.environ, "TMPDIR": str(self._scratch), "HOME": str(self._home)},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
@@ -136,7 +143,7 @@ class Run:
         self._names |= {folder.name for folder in folders}
         return Counts(
             processes=sum(len(processes_of(folder)) for folder in folders),
-            folders=len(folders),
+            files=len(entries(self._scratch)) + len(entries(self._home)),
             **(self._on_engine() if self._environment == CONTAINERS else {}),
         )
 
@@ -152,6 +159,11 @@ class Run:
                 counts["networks"] += len(client.networks.list(filters=label))
                 counts["volumes"] += len(client.volumes.list(filters=label))
         return counts
+
+
+def entries(folder: Path) -> set[str]:
+    """Return the names in a folder that a run may write to; pytest keeps its own base folder."""
+    return {path.name for path in folder.iterdir() if not path.name.startswith("pytest-of-")}
 
 
 def kill_run(environment: str, *, after_s: float, into_check: bool) -> Kill:

@@ -22,6 +22,8 @@ from tests.acceptance.leftovers import (
     BUSY,
     CONTAINERS,
     EMBEDDED,
+    LITTER,
+    entries,
     environments,
     kill_runs,
     tell,
@@ -54,6 +56,40 @@ def scratch() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="kill-") as name:
         Path(name).chmod(0o711)
         yield Path(name)
+
+
+LITTERING = f"""
+@criterion("MIN-01")
+def test_littering(own_stack, commands, machine, sut):
+    for place in (commands, machine):
+        done = place.run([sys.executable, "-c", {LITTER!r}], env={{}}, folder=sut.folder)
+        assert done.exit_status == 0, done.output
+    worker = own_stack.start_worker()
+    own_stack.wait_ready(worker)
+    worker.kill()
+"""
+
+
+@pytest.mark.parametrize("environment", [EMBEDDED, CONTAINERS])
+def test_run_leaves_no_file_outside_its_evidence(
+    tmp_path: Path, scratch: Path, sut: Sut, environment: str
+) -> None:
+    """Temporary folder, home and project are as before, whatever commands and workers left."""
+    if environment not in environments():
+        pytest.skip(f"{environment}: no container engine answers here")
+    write_miniature(sut, tmp_path, checks=LITTERING, ids=("MIN-01",))
+    home = scratch / "home"
+    home.mkdir()
+    before = {folder: entries(folder) for folder in (scratch, home, tmp_path)}
+    done = run_command(
+        [*COMMAND, "--no-falsify", "--environment", environment],
+        folder=tmp_path,
+        env={"TMPDIR": str(scratch), "HOME": str(home)},
+    )
+    run = read_miniature(tmp_path, exit_status=done.returncode, output=done.stdout)
+    assert run.judged("MIN-01")[0] == "pass", f"premise: the check ran\n{done.stdout}"
+    after = {folder: entries(folder) for folder in (scratch, home, tmp_path)}
+    assert after == before | {tmp_path: before[tmp_path] | {"reports"}}
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
