@@ -6,15 +6,23 @@ found by the workers, since they collect, and said once by the controller.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
 
+from harness.options import find_gates
 from harness.run import GateRun
 from harness.writer import MAIN, Account
 
 STAGING, ACCOUNT = "gateproof_staging", "gateproof_account"
+
+PROCESSES_PER_CORE = 2
+"""A check waits for its workers and its database about as long as it computes."""
+
+AUTO_VARIABLE = "PYTEST_XDIST_AUTO_NUM_WORKERS"
+"""Says what `-n auto` means; xdist's own."""
 
 
 class Node(Protocol):
@@ -24,6 +32,16 @@ class Node(Protocol):
     workerinput: dict[str, Any]
     workeroutput: dict[str, Any]
     gateway: Any
+
+
+def auto_processes(config: pytest.Config) -> int | None:
+    """Return how many processes `-n auto` starts for a run of gates.
+
+    None leaves the choice to xdist: in other runs, and where its variable names a number.
+    """
+    if find_gates(config) is None or os.environ.get(AUTO_VARIABLE):
+        return None
+    return PROCESSES_PER_CORE * len(os.sched_getaffinity(0))
 
 
 def is_worker(config: pytest.Config) -> bool:

@@ -20,6 +20,7 @@ from evidence.rollup import HARNESS
 from harness.declarations import Declaration, read_declaration
 from harness.distribution import (
     Node,
+    auto_processes,
     hand_account,
     hand_staging,
     is_controller,
@@ -80,6 +81,12 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     writer = config.stash.get(WRITER, None)
     if writer is not None:
         writer.bring_up.dispose()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Choose how many processes `-n auto` starts for a run of gates."""
+    return auto_processes(config)
 
 
 @pytest.hookimpl(optionalhook=True)
