@@ -14,9 +14,12 @@ from pathspec import GitIgnoreSpec
 
 IGNORES = ".gitignore"
 
+BEING_WRITTEN = "*.pyc.*"
+"""Names of compiled files that Python has not finished: it renames each to its final name."""
+
 
 def copy_folders(root: Path, names: Iterable[str], into: Path) -> None:
-    """Copy folders and files of a project whole.
+    """Copy folders and files of a project whole, while its processes may be running.
 
     Args:
         root: the project's folder.
@@ -30,7 +33,8 @@ def copy_folders(root: Path, names: Iterable[str], into: Path) -> None:
         source, target = root / name, into / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
-            shutil.copytree(source, target, dirs_exist_ok=True)
+            unfinished = shutil.ignore_patterns(BEING_WRITTEN)
+            shutil.copytree(source, target, ignore=unfinished, dirs_exist_ok=True)
         else:
             shutil.copy2(source, target)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.files import copy_project, project_files
+from harness.files import copy_folders, copy_project, project_files
 
 
 @pytest.fixture
@@ -58,3 +58,14 @@ def test_copy_of_a_project_needs_no_checkout_and_holds_no_git(
     assert project_files(tmp_path / "before") == project_files(project)
     assert not (tmp_path / "after" / ".git").exists()
     assert project_files(tmp_path / "after") == project_files(project)
+
+
+def test_copy_leaves_out_what_python_is_still_writing(tmp_path: Path) -> None:
+    """A compiled file under its temporary name may be gone by the time it is copied."""
+    cache = tmp_path / "project" / "code" / "__pycache__"
+    cache.mkdir(parents=True)
+    for name in ("a.cpython-311.pyc", "a.cpython-311.pyc.140315989172240"):
+        (cache / name).touch()
+    copy_folders(tmp_path / "project", ["code"], tmp_path / "copy")
+    copied = sorted(path.name for path in (tmp_path / "copy").rglob("*") if path.is_file())
+    assert copied == ["a.cpython-311.pyc"]
