@@ -1,7 +1,8 @@
 """Asks an authority for a timestamp over a bundle's attestation.
 
 Owns the request over HTTP. Leaves reading the answer to `evidence.timestamp`, and its place in the
-bundle to `evidence.late`. Verification never imports this module: it asks nobody.
+bundle to `evidence.late`. Verification never imports this module: it asks nobody. Not compared:
+the nonce, because a replayed answer would have to be over the same digest and within `CLOCK_SKEW`.
 
 Source: RFC 3161 section 3.4 (HTTP); openssl-ts(1).
 """

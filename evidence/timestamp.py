@@ -239,5 +239,5 @@ def _said(stderr: bytes) -> str:
     """Return the reason in openssl's last error, without its places in memory and source."""
     lines = [line for line in stderr.decode("utf-8", "replace").splitlines() if ":error:" in line]
     parts = lines[-1].split(":") if lines else []
-    reasons = [part for part in (*parts[4:5], *parts[7:]) if part]
+    reasons = [part for part in (*parts[5:6], *parts[8:]) if part]
     return ": ".join(reasons)[:300] or "it cannot be read"

@@ -1,8 +1,7 @@
-"""The container engine: found through testcontainers, everything on it labelled with its run.
+"""The container engine: found as the docker command finds it, everything on it labelled by run.
 
-Owns the connection, the label, and the words in which an engine's troubles are told. Nothing of
-testcontainers' own clean-up is used: its reaper is one more image, and says that it reaped where it
-did not (testcontainers-python#1114); what a run made is found again by its label.
+Owns the connection, the label, and the words in which an engine's troubles are told. No reaper
+container is used; what a run made is found again by its label.
 
 Source: docs/decisions/0005-containers.md.
 """
@@ -16,8 +15,10 @@ from contextlib import closing, contextmanager, suppress
 from typing import Any
 
 import requests.exceptions
+from docker import DockerClient
+from docker.context import ContextAPI
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
-from testcontainers.core.docker_client import DockerClient, get_docker_host
+from docker.utils import kwargs_from_env
 
 from harness.environments.postgres import LOOPBACK, free_port
 from harness.errors import EnvironmentProblemError
@@ -60,13 +61,26 @@ def _advice(told: str) -> str:
     return "see that the engine runs (docker info), or choose --environment embedded"
 
 
-def _connect(timeout_s: float) -> DockerClient:
+def engine_options() -> dict[str, Any]:
+    """Return the address of the engine, and its TLS configuration if there is one.
+
+    The order is that of the docker command: ``DOCKER_HOST``, the context that ``DOCKER_CONTEXT``
+    names, the current context, the default socket.
+    """
+    named = kwargs_from_env()
+    if "base_url" in named:
+        return dict(named)
+    return {"base_url": DEFAULT_HOST, **ContextAPI.kwargs_from_context(), **named}
+
+
+def _connect(timeout_s: float) -> Any:
     """Return a client of the engine.
 
     A local engine's socket is tried first: docker-py leaves one open for each refusal, and an open
     socket is a warning in whatever test is running when it is found.
     """
-    host = get_docker_host() or DEFAULT_HOST
+    options = engine_options()
+    host = options["base_url"]
     if host.startswith(LOCAL):
         with socket.socket(socket.AF_UNIX) as probe:
             probe.settimeout(FOUND_TIMEOUT_S)
@@ -74,7 +88,7 @@ def _connect(timeout_s: float) -> DockerClient:
                 probe.connect(host.removeprefix(LOCAL))
             except OSError as error:
                 raise DockerException(f"no engine answers at {host} ({error.strerror})") from error
-    return DockerClient(timeout=timeout_s)
+    return DockerClient(timeout=timeout_s, **options)
 
 
 def find_engine() -> str:
@@ -84,10 +98,7 @@ def find_engine() -> str:
         EnvironmentProblemError: none does.
 
     """
-    with (
-        engine_problems("container engine"),
-        closing(_connect(FOUND_TIMEOUT_S).client) as client,
-    ):
+    with engine_problems("container engine"), closing(_connect(FOUND_TIMEOUT_S)) as client:
         told = client.version()
     name = told.get("Platform", {}).get("Name") or "Docker"
     return f"{name} {told['Version']}"
@@ -106,8 +117,7 @@ class Engine:
 
     def __init__(self, *, run: str) -> None:
         with engine_problems("container engine"):
-            self._docker = _connect(CALL_TIMEOUT_S)
-            self.client: Any = self._docker.client
+            self.client: Any = _connect(CALL_TIMEOUT_S)
             self.client.ping()
         self.labels = {RUN_LABEL: run}
         self.name = run
@@ -152,7 +162,7 @@ class Engine:
         for _ in range(PORT_TRIES):
             place = _beside(beside) if beside is not None else self._place(alias, ports or {})
             with engine_problems(f"container of {image}"):
-                container = self._docker.create(
+                container = self.client.containers.create(
                     image,
                     list(command),
                     environment=dict(env),
@@ -164,7 +174,7 @@ class Engine:
                     **options,
                 )
                 try:
-                    self._docker.start(container)
+                    container.start()
                 except APIError as error:
                     remove_container(container)
                     if not any(one in str(error) for one in PORT_TAKEN):

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from testcontainers.core.docker_client import get_docker_host
 
 from evidence.journal import Journal
 from evidence.redaction import Redactor
@@ -23,7 +22,7 @@ from harness.bringup import BringUp
 from harness.choice import decide
 from harness.environments.container_process import status_of
 from harness.environments.containers import Containers
-from harness.environments.engine import DEFAULT_HOST, LOCAL, RUN_LABEL, Engine, find_engine
+from harness.environments.engine import LOCAL, RUN_LABEL, Engine, engine_options, find_engine
 from harness.environments.image import build_arguments, inputs_digest, read_context, system_image
 from harness.environments.interface import CanCut, CanKillChild, CanRestart, require
 from harness.errors import EnvironmentProblemError, HarnessError, NotReadyError
@@ -275,7 +274,7 @@ def test_leftovers_on_the_engine_are_found_by_the_folder(make: MakeContainers) -
 
 def ask_and_go(path: str, asked: dict[str, object]) -> None:
     """Ask a local engine for something and be gone before it answers, as one who is killed is."""
-    host = get_docker_host() or DEFAULT_HOST
+    host = engine_options()["base_url"]
     if not host.startswith(LOCAL):
         pytest.skip(f"{host}: no engine of this machine")
     body = json.dumps(asked)
