@@ -1,0 +1,176 @@
+"""Phrases of a private language, and what to write instead.
+
+Owns the table of phrases that no text of the project uses, and finding them in tracked files:
+identifiers, docstrings, comments, messages and pages alike. Leaves vocabulary to
+docs/explanation/glossary.md. ``python -m tests.plain_english [PATH ...]`` prints what it finds.
+
+Not checked: grammar, and words that are plain in one sense and private in another, unless they are
+in the table.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+READ = (".py", ".md", ".toml", ".html", ".css", ".sh", ".sql", ".yml", ".mako", ".ini", ".txt")
+READ_BY_NAME = ("Makefile", "Dockerfile", "run", "lock")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phrase:
+    """A phrase that is refused."""
+
+    name: str
+    pattern: re.Pattern[str]
+    instead: str
+
+
+def _phrase(name: str, pattern: str, instead: str) -> Phrase:
+    return Phrase(name=name, pattern=re.compile(pattern, re.IGNORECASE), instead=instead)
+
+
+_B, _E = r"(?<![a-zA-Z])", r"(?![a-zA-Z])"
+"""Word borders at which an underscore counts as a blank, so that identifiers are read too."""
+
+
+def _word(name: str, pattern: str, instead: str) -> Phrase:
+    return _phrase(name, f"{_B}(?:{pattern}){_E}", instead)
+
+
+PHRASES = (
+    _phrase(
+        "letter",
+        rf"(?<!dead)(?<!dead[ _-]){_B}letters?{_E}|dead[ _-]letter{_E}(?![ -]\n? *(?:row|queue|table))"
+        r"(?!_?(?:row|table|spool|key|command|replay|id))",
+        "dead-letter row, DeadLetter",
+    ),
+    _word("told, tell of", r"told|tells? (?:of|on|that|what|which|whether|how)", "reported, recorded, returned"),
+    _word("said", r"said", "reported, printed, stated"),
+    _word("heard of", r"heard (?:of|from)", "known, received from"),
+    _word("strike, struck", r"struck(?: down)?|strikes?", "kill, match, fail"),
+    _word("anew", r"anew|again and again", "again, retried, repeatedly"),
+    _word("beside", r"beside", "next to; compared with; in addition to"),
+    _word("whoever", r"whoever|whomever|of whom", "the caller, the signer, anyone who"),
+    _word("nobody's, somebody else's", r"nobody(?:'s)?|somebody(?: else)?(?:'s)?", "unowned; an external ...; no ..."),
+    _word("dear, cheap", r"(?:is|are|too|as|so|less|more) (?:dear|cheap)", "slow, fast"),
+    _word("manner", r"manners?|a kind of going", "a mode"),
+    _word("look at", r"look(?:s|ed|ing)? at", "poll, scan, read, inspect"),
+    _word("lead nowhere", r"leads? nowhere", "redirect to /dev/null"),
+    _word("go on", r"go(?:es|ing)? on|went on", "continue, keep running"),
+    _word("made-up", r"made[- _]up(?: secrets?)?", "canary; generated"),
+    _word("lost before their end", r"lost before their end", "lease expired before ack"),
+    _word("nobody lived", r"lived to", "delivery limit exceeded"),
+    _word("held against", r"(?:is|are|be|been|was|were) held against|hold(?:s|ing)? [a-z ]{1,40} against", "compared with"),
+    _phrase(
+        "a sentence without subject",
+        r'(?:"""|# |^- )(?:What|Who|Whose) (?![^\n]*\?)',
+        "subject, verb, object",
+    ),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Allowed:
+    """A place where a phrase is right."""
+
+    path: str
+    """A pattern of file names."""
+    phrase: str
+    """A name of `PHRASES`, or `*`."""
+    reason: str
+    line: str = ""
+    """A part of the line; empty for the whole file."""
+
+
+ALLOWED = (
+    Allowed(path="tests/plain_english.py", phrase="*", reason="the table itself"),
+    Allowed(path="tests/unit/test_plain_english.py", phrase="*", reason="its examples"),
+    Allowed(path="tests/corpus/*/*", phrase="*", reason="sealed bundles keep their bytes"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One refused phrase in a file."""
+
+    path: str
+    line: int
+    found: str
+    phrase: Phrase
+
+    def __str__(self) -> str:
+        """Return the message: what was found where, and what to write."""
+        return f"{self.path}:{self.line}: got {self.found!r}, expected plain English: {self.phrase.instead}"
+
+
+def find_phrases(path: str, text: str) -> Iterator[Finding]:
+    """Yield the refused phrases of a text, but for those that are allowed there."""
+    for number, line in enumerate(text.splitlines(), start=1):
+        for phrase in PHRASES:
+            for match in phrase.pattern.finditer(line):
+                if not _allowed(path, line, phrase):
+                    yield Finding(path=path, line=number, found=match.group(), phrase=phrase)
+
+
+def tracked(paths: Iterable[str] = ()) -> list[str]:
+    """Return the names of the tracked text files, all or below some paths."""
+    done = subprocess.run(
+        ["git", "ls-files", "-z", *paths], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    names = [name for name in done.stdout.split("\0") if name]
+    return [
+        name
+        for name in names
+        if (name.endswith(READ) or Path(name).name in READ_BY_NAME) and (ROOT / name).is_file()
+    ]
+
+
+def findings(paths: Iterable[str] = ()) -> list[Finding]:
+    """Return the refused phrases of the tracked text files, all or below some paths."""
+    return [
+        finding
+        for name in tracked(paths)
+        if not name.startswith("requirements")
+        for finding in find_phrases(name, (ROOT / name).read_text(encoding="utf-8"))
+    ]
+
+
+def unused() -> list[Allowed]:
+    """Return the exceptions that no file needs any more."""
+    names = tracked()
+    return [one for one in ALLOWED if not any(_needs(name, one) for name in names)]
+
+
+def _needs(name: str, one: Allowed) -> bool:
+    if not fnmatch(name, one.path):
+        return False
+    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
+    patterns = [phrase.pattern for phrase in PHRASES if one.phrase in ("*", phrase.name)]
+    return any(one.line in line and any(p.search(line) for p in patterns) for line in lines)
+
+
+def _allowed(path: str, line: str, phrase: Phrase) -> bool:
+    return any(
+        fnmatch(path, one.path) and one.phrase in ("*", phrase.name) and one.line in line
+        for one in ALLOWED
+    )
+
+
+def main() -> int:
+    """Print the findings; 1 when there is any."""
+    found = findings(sys.argv[1:])
+    for finding in found:
+        sys.stdout.write(f"{finding}\n")
+    sys.stdout.write(f"{len(found)} phrases to replace\n")
+    return int(bool(found))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
