@@ -2,11 +2,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SETUP := $(VENV)/.gateproof-$(shell { cat constraints.txt pyproject.toml; $(PYTHON) -V; } | sha256sum | cut -c1-16)
+SETUP := $(VENV)/.gateproof-$(shell { cat constraints.txt evidence/pyproject.toml harness/pyproject.toml; $(PYTHON) -V; } | sha256sum | cut -c1-16)
 EVIDENCE ?= reports
 # Of the benchmarks alone: a plugin that others bring must not be in the environment of the gates.
 BENCH := $(VENV)/bench
-BENCH_SETUP := $(BENCH)/.gateproof-$(shell { cat constraints.txt constraints-bench.txt pyproject.toml; $(PYTHON) -V; } | sha256sum | cut -c1-16)
+BENCH_SETUP := $(BENCH)/.gateproof-$(shell { cat constraints.txt constraints-bench.txt evidence/pyproject.toml harness/pyproject.toml; $(PYTHON) -V; } | sha256sum | cut -c1-16)
 BENCH_ARGS ?=
 # One process a core; make gates GATES_ARGS= runs the checks one after another.
 GATES_ARGS ?= -n auto
@@ -68,7 +68,7 @@ $(SETUP):
 		|| { echo "python3 -m venv failed: install the package python3-venv"; exit 1; }
 	@echo "installing the pinned dependencies into $(VENV) ..."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r constraints.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index -e .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index -e evidence -e harness
 	@rm -f $(VENV)/.gateproof-* && touch $@
 
 # All that the other targets use, and what the benchmarks hold it beside.

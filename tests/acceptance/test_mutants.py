@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from evidence.proof import SPECIMENS
+from gateproof.base.project import copy_project
+from gateproof_evidence.judging.proof import SPECIMENS
 from gates.taxonomy.miniature import Miniature, read_miniature
-from harness.files import copy_project
 from tests.acceptance.conftest import ROOT
 
 INCOMPLETE = 100
@@ -29,7 +29,7 @@ REFUSED_BY_PROBES = ("RUN-01", "eager")
 """Evidence from eager mode is refused by the harness's own probe, whatever a check asserts."""
 
 EMPTY_INJECTIONS = f"""
-from harness.faults.interface import Fault
+from gateproof.faults.interface import Fault
 
 def kinds(of=Fault):
     for kind in of.__subclasses__():
