@@ -11,23 +11,20 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-import os
 import re
-import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from gateproof_evidence.additions.addition import LARGEST, MOST
-from gateproof_evidence.errors import BadInputError, EvidenceError
+from gateproof_evidence.clients import openssl
+from gateproof_evidence.errors import EvidenceError
 from gateproof_evidence.format.layout import TIMESTAMPS
 from gateproof_evidence.format.tree import File
 from gateproof_evidence.model import Digest
 from gateproof_evidence.model.finding import Code, Finding
 
-PROGRAM = "openssl"
-DEADLINE_S = 60.0
 ENDING = ".tsr"
 
 CLOCK_SKEW = dt.timedelta(minutes=5)
@@ -216,29 +213,7 @@ def _moment(text: str) -> dt.datetime:
 
 
 def _openssl(*words: str | Path) -> str:
-    """Run ``openssl ts`` and return what it prints."""
     try:
-        done = subprocess.run(
-            (PROGRAM, "ts", *map(str, words)),
-            capture_output=True,
-            check=False,
-            timeout=DEADLINE_S,
-            env={**os.environ, "LC_ALL": "C"},
-            stdin=subprocess.DEVNULL,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise BadInputError(
-            f"{PROGRAM}: timestamps: got {error}, expected it to run; install openssl (1.1.1 or "
-            "later)"
-        ) from error
-    if done.returncode:
-        raise TimestampError(f"timestamp: openssl: {_said(done.stderr)}")
-    return done.stdout.decode("utf-8", "backslashreplace")
-
-
-def _said(stderr: bytes) -> str:
-    """Return the reason in openssl's last error, without its places in memory and source."""
-    lines = [line for line in stderr.decode("utf-8", "replace").splitlines() if ":error:" in line]
-    parts = lines[-1].split(":") if lines else []
-    reasons = [part for part in (*parts[4:5], *parts[7:]) if part]
-    return ": ".join(reasons)[:300] or "it cannot be read"
+        return openssl.ts(*words)
+    except openssl.OpensslError as error:
+        raise TimestampError(f"timestamp: openssl: {error}") from error

@@ -1,6 +1,6 @@
 """Asks an authority for a timestamp over a bundle's attestation.
 
-Owns the request over HTTP. Leaves reading the answer to `gateproof_evidence.additions.timestamp`,
+Owns the refusals. Leaves reading the answer to `gateproof_evidence.additions.timestamp`,
 and its place in the bundle to `gateproof_evidence.additions.addition`. Verification never imports
 this module: it asks nobody.
 
@@ -9,33 +9,26 @@ Source: RFC 3161 section 3.4 (HTTP); openssl-ts(1).
 
 from __future__ import annotations
 
-import subprocess
-import tempfile
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from gateproof_evidence.additions.addition import LARGEST, add
 from gateproof_evidence.additions.timestamp import (
     CLOCK_SKEW,
-    PROGRAM,
     Timestamp,
     TimestampError,
     parse_timestamp,
     place_of,
     refusal,
 )
+from gateproof_evidence.clients.openssl import query
+from gateproof_evidence.clients.time_stamp_authority import ask
 from gateproof_evidence.errors import BadInputError
 from gateproof_evidence.format.layout import ATTESTATION
 from gateproof_evidence.format.tree import read_tree
 from gateproof_evidence.model import Digest
 from gateproof_evidence.verification.bundle import verify
-
-DEADLINE_S = 30.0
-_QUERY, _REPLY = "application/timestamp-query", "application/timestamp-reply"
 
 
 def stamp(
@@ -61,7 +54,7 @@ def stamp(
             "verifies; gateproof verify says all of them"
         )
     digest = _digest(bundle)
-    answer = _ask(url, _query(digest))
+    answer = ask(url, query(digest), most=LARGEST)
     try:
         path = place_of(answer)
         made = parse_timestamp(answer, path=path)
@@ -87,38 +80,3 @@ def _refusal(made: Timestamp, digest: Digest, authority: bytes | None, now: date
     if authority is None:
         return None
     return refusal(made.content, authority, imprint=digest, at=made.at)
-
-
-def _query(digest: Digest) -> bytes:
-    with tempfile.TemporaryDirectory(prefix="gateproof-") as folder:
-        path = Path(folder, "query")
-        command = (PROGRAM, "ts", "-query", "-sha256", "-cert", "-out", str(path), "-digest")
-        try:
-            subprocess.run(
-                (*command, digest.removeprefix("sha256:")), capture_output=True, check=True
-            )
-        except (OSError, subprocess.CalledProcessError) as error:
-            raise BadInputError(
-                f"{PROGRAM}: timestamp: got {error}, expected a query; install openssl (1.1.1 or "
-                "later)"
-            ) from error
-        return path.read_bytes()
-
-
-def _ask(url: str, query: bytes) -> bytes:
-    if urlsplit(url).scheme not in ("http", "https"):
-        raise BadInputError(
-            f"--timestamp-url: got {url}, expected http://... or https://...; name an authority"
-        )
-    headers = {"Content-Type": _QUERY, "Accept": _REPLY}
-    request = urllib.request.Request(url, data=query, headers=headers)  # noqa: S310 (judged above)
-    try:
-        with urllib.request.urlopen(request, timeout=DEADLINE_S) as answer:  # noqa: S310 (the same)
-            content = answer.read(LARGEST + 1)
-    except (OSError, ValueError) as error:
-        raise BadInputError(
-            f"{url}: timestamp: got {error}, expected an answer; name another --timestamp-url"
-        ) from error
-    if len(content) > LARGEST:
-        raise BadInputError(f"{url}: timestamp: got more than {LARGEST} bytes, expected an answer")
-    return bytes(content)
