@@ -93,8 +93,13 @@ def emptied(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Miniatur
     """The run in which every injection does nothing."""
     folder = tmp_path_factory.mktemp("emptied")
     (folder / "emptied.py").write_text(EMPTY_INJECTIONS, encoding="utf-8")
-    path = os.pathsep.join((str(folder), str(project)))
+    path = os.pathsep.join((str(folder), imported_from(project)))
     return judge(project, folder, "-p", "emptied", PYTHONPATH=path)
+
+
+def imported_from(project: Path) -> str:
+    """Return the folders that the copy's own harness, gates and system are imported from."""
+    return os.pathsep.join(map(str, (project / "harness", project / "evidence", project)))
 
 
 def judge(project: Path, out: Path, *arguments: str, **variables: str) -> Miniature:
@@ -104,7 +109,7 @@ def judge(project: Path, out: Path, *arguments: str, **variables: str) -> Miniat
     done = subprocess.run(
         command,
         cwd=project,
-        env={**os.environ, "PYTHONPATH": str(project), **variables},
+        env={**os.environ, "PYTHONPATH": imported_from(project), **variables},
         capture_output=True,
         text=True,
         check=False,

@@ -226,7 +226,7 @@ def _made(folder: Path) -> Path:
 
 INSTRUMENTED = """
 import atheris
-with atheris.instrument_imports(include=["evidence"]):
+with atheris.instrument_imports(include=["gateproof_evidence"]):
     import tests.bench.fuzz
 tests.bench.fuzz.main()
 """

@@ -109,7 +109,7 @@ def prepare(folder: Path, *, kind: str, checks: int) -> tuple[Path, Mapping[str,
     env = {
         **{key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"},
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": os.pathsep.join(str(ROOT / name) for name in ("harness", "evidence")),
     }
     return gates, env
 
