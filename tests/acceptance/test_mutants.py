@@ -29,7 +29,8 @@ REFUSED_BY_PROBES = ("RUN-01", "eager")
 """Evidence from eager mode is refused by the harness's own probe, whatever a check asserts."""
 
 EMPTY_INJECTIONS = f"""
-from gateproof.faults.interface import Fault
+# The kinds are imported when first asked for, and only then are classes that derive from Fault.
+from gateproof import Fault, file, migration, network, process, settings, source, sql
 
 def kinds(of=Fault):
     for kind in of.__subclasses__():

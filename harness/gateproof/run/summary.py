@@ -47,7 +47,7 @@ def print_summary(
 
 
 def _print(reporter: pytest.TerminalReporter, thing: RenderableType) -> None:
-    width = max(80, reporter._tw.fullwidth)  # noqa: SLF001 (pytest offers the width nowhere else)
+    width = max(80, reporter.config.get_terminal_writer().fullwidth)
     console = Console(width=width, force_terminal=reporter.hasmarkup, highlight=False)
     with console.capture() as capture:
         console.print(thing)
