@@ -21,7 +21,7 @@ INSTALL_FAILED = { echo "make: the packages could not be installed; docs/how-to/
     "behind a proxy, with another index, and without network" >&2; exit 1; }
 
 # A stamp's name holds the digest of what is installed: another pin, another set-up.
-stamp = .gateproof-$(1)-$(shell { cat $(2) pyproject.toml; $(PYTHON) -V; echo $(PIP); } 2>&1 | sha256sum | cut -c1-16)
+stamp = .gateproof-$(1)-$(shell { cat $(2) evidence/pyproject.toml harness/pyproject.toml; $(PYTHON) -V; echo $(PIP); } 2>&1 | sha256sum | cut -c1-16)
 SETUP := $(VENV)/$(call stamp,gates,requirements.txt)
 DEV_SETUP := $(VENV)/$(call stamp,dev,requirements.txt requirements-dev.txt requirements-sdist.txt)
 # Of the benchmarks alone: a plugin that others bring must not be in the environment of the gates.
@@ -95,7 +95,7 @@ $(SETUP):
 	@$(if $(PIP),$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps pip==$(PIP))
 	@echo "installing $$(grep -c == requirements.txt) pinned packages into $(VENV), about half a minute ..."
 	@$(BIN)/python $(INSTALL) --only-binary :all: -r requirements.txt || $(INSTALL_FAILED)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index -e .
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index -e evidence -e harness
 	@$(BIN)/python -m pip check
 	@touch $@
 

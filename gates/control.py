@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from harness.environments.interface import Completed
-from harness.stack import Stack
+from gateproof import Completed, Stack
 
 PATIENCE_S = "3"
 """How long the command waits for answers."""

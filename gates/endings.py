@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from harness.stack import Stack
-from harness.wait import wait_until
+from gateproof import Stack, wait_until
 
 LINE_WITHIN_S = 15.0
 LETTER_AFTER_LINE_S = 1.0

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from harness.stack import Stack
-from harness.wait import wait_until
+from gateproof import Stack, wait_until
 
 SCAN, SCANNED = "app.tasks.maintenance.scan_for_pii_contamination", "attribution_events"
 """A task, and the table that it reads: while that is held, so is the task."""

@@ -9,8 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 
-from evidence.model import Redaction
-from harness.stack import Stack
+from gateproof import Redaction, Stack
 
 _PRINT_ENVIRONMENT = "import os; print(*os.environ.values(), sep='\\n')"
 

@@ -17,11 +17,12 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from evidence.canonical import digest_of
-from evidence.catalogue import Catalogue
-from evidence.journal import Journal, read_journal
-from evidence.judgement import Ending, judge
-from evidence.model import (
+from gateproof_evidence.format.canonical import digest_of
+from gateproof_evidence.format.catalogue import Catalogue
+from gateproof_evidence.format.journal import Journal, read_journal
+from gateproof_evidence.judging.judgement import Ending, judge
+from gateproof_evidence.judging.proof import SPECIMENS
+from gateproof_evidence.model import (
     Bindings,
     Criterion,
     EnvironmentReport,
@@ -39,10 +40,9 @@ from evidence.model import (
     Timing,
     Waiver,
 )
-from evidence.proof import SPECIMENS
-from evidence.reports.renderer import renderer_digest
-from evidence.sealing import seal
-from evidence.signing import RunKey
+from gateproof_evidence.reports.renderer import renderer_digest
+from gateproof_evidence.sealing.run_key import RunKey
+from gateproof_evidence.sealing.seal import seal
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 ENDED = START + timedelta(seconds=20)

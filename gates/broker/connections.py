@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from gates.holding import sessions_waiting_for
-from harness.probes.worker import Worker
-from harness.stack import Stack
-from harness.wait import wait_until
+from gateproof import Stack, Worker, wait_until
+
+from ..holding import sessions_waiting_for
 
 DEADLINE_S = 30.0
 

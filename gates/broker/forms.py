@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.stack import Stack
+from gateproof import Stack
 
 PROGRAM = Path(__file__).with_name("forms_program.py")
 RESULT_DEADLINE_S = 40.0

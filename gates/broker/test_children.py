@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from harness import criterion, falsified_by, source
-from harness.probes.worker import Worker
-from harness.stack import POOL_PREFORK, Stack
-from harness.sut import Sut
-from harness.wait import wait_until
+from gateproof import POOL_PREFORK, Stack, Sut, Worker, criterion, falsified_by, source, wait_until
 
 DEADLINE_S, LET_GO_DEADLINE_S = 20.0, 5.0
 SHARED = "connections to the database with more than one holder"

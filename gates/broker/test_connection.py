@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import re
 
-from gates.broker.connections import connections_waiting_for
-from gates.holding import tables_held
-from harness import criterion, falsified_by, settings, source
-from harness.probes.logs import LogLines
-from harness.probes.worker import Worker
-from harness.stack import Stack
-from harness.sut import Sut
-from harness.wait import wait_until
+from gateproof import (
+    LogLines,
+    Stack,
+    Sut,
+    Worker,
+    criterion,
+    falsified_by,
+    settings,
+    source,
+    wait_until,
+)
+
+from ..holding import tables_held
+from .connections import connections_waiting_for
 
 MESSAGES, RESULTS = "kombu_message", "celery_taskmeta"
 """Where kombu's SQLAlchemy transport keeps messages and Celery's database backend keeps results."""

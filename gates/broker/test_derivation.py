@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from evidence.model import Redaction
-from gates.broker.forms import Form, publish_each
-from gates.secrecy import redaction_sees_a_printed_dsn, taken_out
-from harness import criterion, falsified_by, migration, source
-from harness.probes.worker import Worker
-from harness.stack import POOL_SOLO, Stack
-from harness.sut import Sut
-from harness.wait import wait_until
+from gateproof import (
+    POOL_SOLO,
+    Redaction,
+    Stack,
+    Sut,
+    Worker,
+    criterion,
+    falsified_by,
+    migration,
+    source,
+    wait_until,
+)
+
+from ..secrecy import redaction_sees_a_printed_dsn, taken_out
+from .forms import Form, publish_each
 
 FORMS = (
     Form(driver="postgresql+asyncpg", query="ssl=prefer&prepared_statement_cache_size=0"),

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 
-from harness import criterion, falsified_by, source, sql
-from harness.fixtures import Ids
-from harness.stack import Stack
+from gateproof import Ids, Stack, criterion, falsified_by, source, sql
 
 TRANSPORT, OPTIONS = "system/transport/__init__.py", "system/transport/options.py"
 STATEMENTS = "system/transport/statements.py"

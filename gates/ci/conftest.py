@@ -8,15 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from gates.ci.runner import Runner
-from harness.probes.process import ProcessProbe
-from harness.probes.recorder import Recorder
-from harness.sut import Sut
+from gateproof import ProcessProbe, Recorder, Sut
+
+from .runner import Runner
 
 
 @pytest.fixture
 def new_runner(
-    machine: ProcessProbe, recorder: Recorder, sut: Sut, harness_folder: Path, tmp_path: Path
+    machine: ProcessProbe,
+    recorder: Recorder,
+    sut: Sut,
+    harness_path: tuple[Path, ...],
+    tmp_path: Path,
 ) -> Callable[[str], Runner]:
     """Makes the runner of a job, by the job's name."""
 
@@ -25,7 +28,7 @@ def new_runner(
             machine,
             recorder,
             project=sut.folder,
-            harness=harness_folder,
+            harness=harness_path,
             workspace=Path(tempfile.mkdtemp(prefix=f"{name}-", dir=tmp_path)),
         )
 

@@ -10,6 +10,7 @@ harness under judgement: in a proof on the harness that is a copy, else the proj
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import shutil
 import sys
@@ -17,10 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.environments.interface import Completed
-from harness.probes.file import FileProbe
-from harness.probes.process import ProcessProbe
-from harness.probes.recorder import Recorder
+from gateproof import Completed, FileProbe, ProcessProbe, Recorder
 
 REPORTS, SUMMARY = "reports", "summary.md"
 RUN_DEADLINE_S = 240.0
@@ -35,8 +33,8 @@ class Runner:
     files: FileProbe
     """Reads what the job left in its workspace."""
     project: Path
-    harness: Path
-    """The folder that `harness` and `evidence` are imported from."""
+    harness: tuple[Path, ...]
+    """The folders that the harness is imported from."""
     workspace: Path
 
     @classmethod
@@ -46,7 +44,7 @@ class Runner:
         recorder: Recorder,
         *,
         project: Path,
-        harness: Path,
+        harness: tuple[Path, ...],
         workspace: Path,
     ) -> Runner:
         """Make an empty folder a workspace in which ``.venv`` is the interpreter of this run."""
@@ -59,7 +57,7 @@ class Runner:
     def judge(self, command: str, *arguments: str) -> Completed:
         """Run the gates command with further arguments for pytest, into the workspace."""
         # PYTHONPATH alone would come after the paths of the project's own configuration.
-        harness = ("-o", f"pythonpath={shlex.quote(str(self.harness))} .")
+        harness = ("-o", f"pythonpath={shlex.join(map(str, self.harness))} .")
         asked = shlex.join((*harness, "--falsify=none", "-p", "no:cacheprovider", *arguments))
         return self.make(command, f"EVIDENCE={self.workspace / REPORTS}", f"GATES_ARGS={asked}")
 
@@ -81,7 +79,7 @@ class Runner:
     @property
     def _environment(self) -> dict[str, str]:
         """Have commands import the harness under judgement and not the one that is installed."""
-        return {"PYTHONPATH": str(self.harness)}
+        return {"PYTHONPATH": os.pathsep.join(map(str, self.harness))}
 
     def take_artifact(self, other: Runner) -> None:
         """Take another job's reports as an artifact store gives them: no links, plain modes."""

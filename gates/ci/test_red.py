@@ -6,12 +6,10 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from gates.ci.readme import documented_commands
-from gates.ci.runner import Runner
-from harness import criterion, falsified_by, file, source
-from harness.files import copy_folders
-from harness.probes.file import FileProbe
-from harness.sut import Sut
+from gateproof import FileProbe, Sut, copy_folders, criterion, falsified_by, file, source
+
+from .readme import documented_commands
+from .runner import Runner
 
 NewRunner = Callable[[str], Runner]
 
@@ -33,7 +31,7 @@ NAMES_CHECK = "test_tasks_are_registered_under_their_exact_names"
 @falsified_by(
     source(
         "seal-green-runs-only",
-        "harness/plugin.py",
+        "gateproof/hooks.py",
         "if run.refusal is not None or not (run.bound or run.defects):",
         "if status or run.refusal is not None or not (run.bound or run.defects):",
         tree="harness",
@@ -43,7 +41,7 @@ NAMES_CHECK = "test_tasks_are_registered_under_their_exact_names"
 @falsified_by(
     source(
         "cover-what-no-waiver-covers",
-        "evidence/rollup.py",
+        "gateproof_evidence/judging/rollup.py",
         "return RELEASED if verdict.disposition is Disposition.WAIVED else VIOLATION",
         "return VIOLATION if verdict.disposition is Disposition.WAIVER_EXPIRED else RELEASED",
         tree="harness",
@@ -53,8 +51,8 @@ NAMES_CHECK = "test_tasks_are_registered_under_their_exact_names"
 @falsified_by(
     source(
         "leave-junit-where-it-was",
-        "harness/plugin.py",
-        'config.option.xmlpath = str(tests / "junit.xml")',
+        "gateproof/hooks.py",
+        "config.option.xmlpath = str(run.staging / JUNIT)",
         "pass",
         tree="harness",
     ),

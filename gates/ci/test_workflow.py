@@ -7,13 +7,11 @@ from typing import Any
 
 from ruamel.yaml.error import YAMLError
 
-from gates.ci.readme import documented_commands
-from gates.ci.runner import SUMMARY, Runner
-from gates.ci.workflow import Job, Workflow, read_workflow
-from harness import criterion, falsified_by, file
-from harness.bringup import BringUp
-from harness.probes.file import FileProbe
-from harness.sut import Sut
+from gateproof import BringUp, FileProbe, Sut, criterion, falsified_by, file
+
+from .readme import documented_commands
+from .runner import SUMMARY, Runner
+from .workflow import Job, Workflow, read_workflow
 
 WORKFLOW, README = ".github/workflows/gates.yml", "README.md"
 CHECKOUT, PYTHON = "actions/checkout", "actions/setup-python"
@@ -108,9 +106,9 @@ def test_workflow_judges_on_a_clean_machine_and_keeps_red_evidence(
         "verify-in-ci-as-nobody-else-does",
         WORKFLOW,
         "      - run: .venv/bin/gateproof verify reports/latest\n",
-        "      - run: .venv/bin/python -m evidence verify reports/latest\n",
+        "      - run: .venv/bin/python -m gateproof_evidence verify reports/latest\n",
     ),
-    expect="that README.md does not have: got ['.venv/bin/python -m evidence",
+    expect="that README.md does not have: got ['.venv/bin/python -m gateproof_evidence",
 )
 @falsified_by(
     file(

@@ -11,10 +11,9 @@ from typing import Any
 
 from kombu.utils import json as kombu_json
 
-from gates.endings import LETTER_AFTER_LINE_S, wait_for_failure_lines
-from harness.probes.tasks import TaskResult
-from harness.stack import Stack
-from harness.wait import wait_until
+from gateproof import Stack, TaskResult, wait_until
+
+from ..endings import LETTER_AFTER_LINE_S, wait_for_failure_lines
 
 _COLUMNS = (
     "task_id, task_name, queue, tenant_id::text, args::text, kwargs::text,"

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from harness.environments.interface import Completed
-from harness.stack import Stack
+from gateproof import Completed, Stack
 
 
 def run_command(

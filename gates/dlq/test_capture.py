@@ -10,14 +10,17 @@ from typing import Any
 
 from kombu.utils import json as kombu_json
 
-from gates.dlq.letters import (
+from gateproof import Ids, Stack, Sut, TaskResult, criterion, falsified_by, source, sql, wait_until
+
+from ..endings import LETTER_AFTER_LINE_S, wait_for_failure_lines
+from .letters import (
     Letter,
     fail,
     failing_ping,
     letters_of,
     wait_for_letters,
 )
-from gates.dlq.parts import (
+from .parts import (
     CAPTURE,
     IDENTITY,
     LETTER,
@@ -28,13 +31,6 @@ from gates.dlq.parts import (
     TYPES,
     VIEWS,
 )
-from gates.endings import LETTER_AFTER_LINE_S, wait_for_failure_lines
-from harness import criterion, falsified_by, source, sql
-from harness.fixtures import Ids
-from harness.probes.tasks import TaskResult
-from harness.stack import Stack
-from harness.sut import Sut
-from harness.wait import wait_until
 
 RECOMPUTE = "app.tasks.attribution.recompute_window"
 RECOMPUTE_MESSAGE = "attribution recompute failure requested"

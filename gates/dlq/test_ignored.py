@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from gates.dlq.letters import wait_for_letters
-from harness import criterion, falsified_by, source
-from harness.fixtures import Ids
-from harness.stack import Stack
-from harness.sut import Sut
+from gateproof import Ids, Stack, Sut, criterion, falsified_by, source
+
+from .letters import wait_for_letters
 
 ENDINGS = "system/transport/endings.py"
 LETTERS = "dead letters of a task whose result is ignored"

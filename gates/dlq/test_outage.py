@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from gates.dlq.letters import letters_of
-from gates.dlq.parts import CAPTURE
-from gates.endings import wait_for_failure_lines
-from harness import criterion, falsified_by, settings, source
-from harness.fixtures import Ids
-from harness.stack import Stack
-from harness.sut import Sut
-from harness.wait import wait_until
+from gateproof import Ids, Stack, Sut, criterion, falsified_by, settings, source, wait_until
+
+from ..endings import wait_for_failure_lines
+from .letters import letters_of
+from .parts import CAPTURE
 
 HELD = 2
 """As many as the worker has children."""

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from gates.dlq.letters import letters_of
-from gates.holding import SCAN, SCANNED, sessions_waiting_for, tables_held
-from harness import criterion, falsified_by, source
-from harness.fixtures import Ids
-from harness.stack import POOL_SOLO, Stack
-from harness.sut import Sut
-from harness.wait import wait_until
+from gateproof import POOL_SOLO, Ids, Stack, Sut, criterion, falsified_by, source, wait_until
+
+from ..holding import SCAN, SCANNED, sessions_waiting_for, tables_held
+from .letters import letters_of
 
 BROKER, STATEMENTS = "system/transport/broker.py", "system/transport/statements.py"
 

@@ -5,19 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from gates.dlq.parts import RENAMED
-from gates.schema.definitions import (
+from gateproof import Ids, Stack, Sut, criterion, falsified_by, migration
+
+from ..schema.definitions import (
     Definition,
     differences,
     read_table,
     renamed,
     told,
 )
-from gates.schema.migrating import assert_done
-from harness import criterion, falsified_by, migration
-from harness.fixtures import Ids
-from harness.stack import Stack
-from harness.sut import Sut
+from ..schema.migrating import assert_done
+from .parts import RENAMED
 
 MOST_STEPS = 20
 KINDS = ("column", "constraint", "index", "policy", "privilege", "trigger")

@@ -7,15 +7,12 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from gates.dlq.letters import letters_of
-from gates.dlq.operators import run_command
-from gates.dlq.parts import CAPTURE, REPLAY, TABLE
-from gates.holding import SCAN, SCANNED
-from harness import criterion, falsified_by, source, sql
-from harness.fixtures import Ids
-from harness.stack import Stack
-from harness.sut import Sut
-from harness.wait import wait_until
+from gateproof import Ids, Stack, Sut, criterion, falsified_by, source, sql, wait_until
+
+from ..holding import SCAN, SCANNED
+from .letters import letters_of
+from .operators import run_command
+from .parts import CAPTURE, REPLAY, TABLE
 
 LETTERS = 6
 BOTH_DEADLINE_S, ENDED_DEADLINE_S, LINE_DEADLINE_S = 30.0, 12.0, 3.0

@@ -8,15 +8,12 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
-from gates.dlq.letters import letters_of
-from gates.dlq.operators import run_command
-from gates.dlq.parts import LETTER, PAYLOAD, REPLAY
-from gates.endings import LETTER_AFTER_LINE_S
-from harness import criterion, falsified_by, source
-from harness.fixtures import Ids
-from harness.stack import POOL_SOLO, Stack
-from harness.sut import Sut
-from harness.wait import wait_until
+from gateproof import POOL_SOLO, Ids, Stack, Sut, criterion, falsified_by, source, wait_until
+
+from ..endings import LETTER_AFTER_LINE_S
+from .letters import letters_of
+from .operators import run_command
+from .parts import LETTER, PAYLOAD, REPLAY
 
 RECOMPUTE = "app.tasks.attribution.recompute_window"
 KEYS = "SYSTEM_DEAD_LETTER_KEYS"

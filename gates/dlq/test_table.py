@@ -7,8 +7,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from gates.dlq.contract import COLUMNS, INDEXED, KINDS, MOVES, STATUSES, WAYS
-from gates.dlq.parts import (
+from gateproof import (
+    Ids,
+    Refused,
+    Rows,
+    Session,
+    Stack,
+    Sut,
+    criterion,
+    falsified_by,
+    migration,
+    sql,
+)
+
+from ..schema.privileges import held, spelled
+from .contract import COLUMNS, INDEXED, KINDS, MOVES, STATUSES, WAYS
+from .parts import (
     BORN,
     CONSTRAINTS,
     INDEXES,
@@ -19,12 +33,6 @@ from gates.dlq.parts import (
     TRIGGERS,
     TYPES,
 )
-from gates.schema.privileges import held, spelled
-from harness import criterion, falsified_by, migration, sql
-from harness.fixtures import Ids
-from harness.probes.sql import Refused, Rows, Session
-from harness.stack import Stack
-from harness.sut import Sut
 
 NULL, UNIQUE, CHECK, FORBIDDEN = "23502", "23505", "23514", "42501"
 """SQLSTATEs of the refusals: not_null, unique and check violation, insufficient privilege."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from gates.dlq.letters import letters_of
-from gates.dlq.parts import TABLE
-from gates.holding import tables_held, wait_for_a_session
-from harness import criterion, falsified_by, source
-from harness.stack import Stack
-from harness.sut import Sut
+from gateproof import Stack, Sut, criterion, falsified_by, source
+
+from ..holding import tables_held, wait_for_a_session
+from .letters import letters_of
+from .parts import TABLE
 
 ENDINGS = "system/transport/endings.py"
 

@@ -8,14 +8,21 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from gates.dlq.letters import Letter, letters_of
-from gates.dlq.parts import CAPTURE, CONSTRAINTS, CONSUMER, TABLE
-from gates.holding import SCAN, SCANNED, tables_held, wait_for_a_session
-from harness import criterion, falsified_by, source, sql
-from harness.fixtures import Ids
-from harness.stack import POOL_PREFORK, Stack
-from harness.sut import Sut
-from harness.wait import wait_until
+from gateproof import (
+    POOL_PREFORK,
+    Ids,
+    Stack,
+    Sut,
+    criterion,
+    falsified_by,
+    source,
+    sql,
+    wait_until,
+)
+
+from ..holding import SCAN, SCANNED, tables_held, wait_for_a_session
+from .letters import Letter, letters_of
+from .parts import CAPTURE, CONSTRAINTS, CONSUMER, TABLE
 
 UNKNOWN = "app.tasks.housekeeping.no_such_task"
 

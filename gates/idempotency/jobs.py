@@ -10,9 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from harness.probes.tasks import TaskResult
-from harness.stack import Stack
-from harness.sut import Sut
+from gateproof import Stack, Sut, TaskResult
 
 TASK = "app.tasks.attribution.recompute_window"
 TABLE = "attribution_recompute_jobs"

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from gates.idempotency.jobs import CONSTRAINT, END, JOBS_REVISION, LANDING, START, TABLE
-from harness import criterion, falsified_by, migration, sql
-from harness.fixtures import Ids
-from harness.probes.sql import Refused, Rows
-from harness.stack import Stack
-from harness.sut import Sut
+from gateproof import Ids, Refused, Rows, Stack, Sut, criterion, falsified_by, migration, sql
+
+from .jobs import CONSTRAINT, END, JOBS_REVISION, LANDING, START, TABLE
 
 UNIQUE_VIOLATION = "23505"
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from gates.idempotency.jobs import (
+from gateproof import Ids, Stack, Sut, criterion, falsified_by, migration, source, sql, wait_until
+
+from .jobs import (
     JOBS_REVISION,
     LANDING,
     SAME_END,
@@ -15,11 +17,6 @@ from gates.idempotency.jobs import (
     run,
     window,
 )
-from harness import criterion, falsified_by, migration, source, sql
-from harness.fixtures import Ids
-from harness.stack import Stack
-from harness.sut import Sut
-from harness.wait import wait_until
 
 AT_ONCE = 2
 WAIT_DEADLINE_S = 10.0

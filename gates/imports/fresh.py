@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.probes.process import ProcessProbe
-from harness.sut import Sut
+from gateproof import ProcessProbe, Sut
 
 PROGRAM = Path(__file__).with_name("interpreter.py")
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from gates.imports.fresh import assert_imported, import_in_fresh_interpreter
-from harness import criterion, falsified_by, source
-from harness.probes.process import ProcessProbe
-from harness.sut import Sut
+from gateproof import ProcessProbe, Sut, criterion, falsified_by, source
+
+from .fresh import assert_imported, import_in_fresh_interpreter
 
 KINDS = ("connect", "bind", "thread", "process")
 

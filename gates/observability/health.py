@@ -7,11 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from urllib.parse import urlsplit
 
-from harness.faults.relay import Relay
-from harness.probes.http import Exchange
-from harness.probes.worker import Worker
-from harness.stack import Stack
-from harness.wait import wait_until
+from gateproof import Exchange, Relay, Stack, Worker, wait_until
 
 OK, AWAY, UNHEALTHY = "ok", "error", "unhealthy"
 

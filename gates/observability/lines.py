@@ -6,10 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from harness.probes.logs import LogLines
-from harness.probes.worker import Worker
-from harness.stack import Stack
-from harness.wait import wait_until
+from gateproof import LogLines, Stack, Worker, wait_until
 
 DEADLINE_S = 30.0
 

@@ -10,9 +10,7 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from harness.probes.worker import Worker
-from harness.stack import Stack
-from harness.wait import wait_until
+from gateproof import Stack, Worker, wait_until
 
 STARTED, SUCCESS = "celery_task_started_total", "celery_task_success_total"
 FAILURE, DURATION = "celery_task_failure_total", "celery_task_duration_seconds"

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from harness import criterion, falsified_by, source, sql
-from harness.fixtures import Ids
-from harness.probes.worker import Worker
-from harness.stack import POOL_SOLO, Stack
-from harness.sut import Sut
-from harness.wait import wait_until
+from gateproof import (
+    POOL_SOLO,
+    Ids,
+    Stack,
+    Sut,
+    Worker,
+    criterion,
+    falsified_by,
+    source,
+    sql,
+    wait_until,
+)
 
 PENDING, AGE_S = "system_dead_letters_pending", "system_dead_letters_oldest_age_seconds"
 OLD_S, SLACK_S = 3600, 300

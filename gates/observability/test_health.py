@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from gates.holding import tables_held
-from gates.observability.health import (
+from gateproof import POOL_SOLO, Relay, Stack, Sut, Worker, criterion, falsified_by, source
+
+from ..holding import tables_held
+from .health import (
     AWAY,
     OK,
     ask_health,
@@ -19,11 +21,6 @@ from gates.observability.health import (
     wait_for_endpoints,
     way_of_its_own,
 )
-from harness import criterion, falsified_by, source
-from harness.faults.relay import Relay
-from harness.probes.worker import Worker
-from harness.stack import POOL_SOLO, Stack
-from harness.sut import Sut
 
 HEALTH, MONITORING = "system/health.py", "system/monitoring.py"
 

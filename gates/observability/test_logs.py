@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import re
 
-from evidence.model import Redaction
-from gates.observability.health import database_closed, expect_healthy
-from gates.observability.lines import (
+from gateproof import POOL_SOLO, Ids, Redaction, Stack, Sut, criterion, falsified_by, source
+
+from ..secrecy import redaction_sees_a_printed_dsn, taken_out
+from .health import database_closed, expect_healthy
+from .lines import (
     dead_letters_of,
     expect_fields,
     expect_json,
     line_of,
     log_after,
 )
-from gates.secrecy import redaction_sees_a_printed_dsn, taken_out
-from harness import criterion, falsified_by, source
-from harness.fixtures import Ids
-from harness.stack import POOL_SOLO, Stack
-from harness.sut import Sut
 
 RECOMPUTE, ROUTE = "app.tasks.attribution.recompute_window", "app.tasks.llm.route"
 WINDOW = {"window_start": "2026-01-01T00:00:00Z", "window_end": "2026-01-02T00:00:00Z"}

@@ -4,8 +4,21 @@ from __future__ import annotations
 
 import time
 
-from gates.holding import SCAN, SCANNED, sessions_waiting_for, tables_held, wait_for_a_session
-from gates.observability.scrape import (
+from gateproof import (
+    POOL_PREFORK,
+    POOL_SOLO,
+    Ids,
+    Stack,
+    Sut,
+    Worker,
+    criterion,
+    falsified_by,
+    source,
+    wait_until,
+)
+
+from ..holding import SCAN, SCANNED, sessions_waiting_for, tables_held, wait_for_a_session
+from .scrape import (
     BUCKETS_S,
     DURATION,
     FAILURE,
@@ -18,12 +31,6 @@ from gates.observability.scrape import (
     rises_for,
     scrape,
 )
-from harness import criterion, falsified_by, source
-from harness.fixtures import Ids
-from harness.probes.worker import Worker
-from harness.stack import POOL_PREFORK, POOL_SOLO, Stack
-from harness.sut import Sut
-from harness.wait import wait_until
 
 PINGS, ROUTES = 3, 2
 ROUTE = "app.tasks.llm.route"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from harness.probes.sql import SqlProbe
+from gateproof import SqlProbe
 
 _WAITING = """
     SELECT m.payload::json #>> '{headers,id}', m.payload::json #>> '{headers,task}', q.name,

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness import criterion, falsified_by, source
-from harness.stack import Stack
+from gateproof import Stack, criterion, falsified_by, source
 
 RECORD = Path(__file__).with_name("task_names.txt")
 """One name a line. A new task is added here; a name that goes orphans messages under way."""

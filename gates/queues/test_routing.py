@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from gates.queues.messages import messages_of, task_queues
-from harness import criterion, falsified_by, source, sql
-from harness.probes.tasks import TaskProbe
-from harness.stack import Stack
-from harness.sut import Sut
+from gateproof import Stack, Sut, TaskProbe, criterion, falsified_by, source, sql
+
+from .messages import messages_of, task_queues
 
 # An insert that a trigger turns to another queue: the message is where its route did not send it.
 MISROUTED = """

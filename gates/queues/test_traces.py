@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from gates.control import celery
-from harness import criterion, falsified_by, source
-from harness.stack import POOL_SOLO, Stack
-from harness.sut import Sut
-from harness.wait import wait_until
+from gateproof import POOL_SOLO, Stack, Sut, criterion, falsified_by, source, wait_until
+
+from ..control import celery
 
 MAILBOX_DEADLINE_S, DELETED_DEADLINE_S = 20.0, 5.0
 REAPED_DEADLINE_S = 12.0

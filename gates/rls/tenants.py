@@ -11,9 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from harness.fixtures import Ids
-from harness.probes.sql import Refused, Rows, Session, SqlProbe
-from harness.sut import Sut
+from gateproof import Ids, Refused, Rows, Session, SqlProbe, Sut
 
 A_ROWS, B_ROWS = 3, 2
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from gates.rls.tenants import bound_tables
-from harness import criterion, falsified_by, migration, sql
-from harness.stack import Stack
-from harness.sut import Sut
+from gateproof import Stack, Sut, criterion, falsified_by, migration, sql
+
+from .tenants import bound_tables
 
 ATTRIBUTES = "SELECT rolname, rolsuper, rolbypassrls FROM pg_roles WHERE rolname = ANY(%s)"
 

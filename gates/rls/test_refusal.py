@@ -6,12 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gates.endings import LETTER_AFTER_LINE_S, wait_for_failure_lines
-from harness import criterion, falsified_by, source
-from harness.fixtures import Ids
-from harness.stack import Stack
-from harness.sut import Sut
-from harness.wait import wait_until
+from gateproof import Ids, Stack, Sut, criterion, falsified_by, source, wait_until
+
+from ..endings import LETTER_AFTER_LINE_S, wait_for_failure_lines
 
 RECOMPUTE = "app.tasks.attribution.recompute_window"
 JOBS = "attribution_recompute_jobs"

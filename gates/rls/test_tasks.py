@@ -5,14 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gates.holding import SCAN
-from gates.rls.tenants import Tenant, policies_of, two_tenants
-from harness import criterion, falsified_by, settings, source, sql
-from harness.errors import InconclusiveError
-from harness.fixtures import Ids
-from harness.probes.worker import Worker
-from harness.stack import POOL_SOLO, Stack
-from harness.sut import Sut
+from gateproof import (
+    POOL_SOLO,
+    Ids,
+    InconclusiveError,
+    Stack,
+    Sut,
+    Worker,
+    criterion,
+    falsified_by,
+    settings,
+    source,
+    sql,
+)
+
+from ..holding import SCAN
+from .tenants import Tenant, policies_of, two_tenants
 
 EVENTS = "attribution_events"
 RETAIN = "app.tasks.maintenance.enforce_data_retention"

@@ -9,12 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gates.rls.tenants import Tenant, bound_tables, give_rows, outcome, two_tenants
-from harness import criterion, falsified_by, sql
-from harness.fixtures import Ids
-from harness.probes.sql import Refused, Rows
-from harness.stack import Stack
-from harness.sut import Sut
+from gateproof import Ids, Refused, Rows, Stack, Sut, criterion, falsified_by, sql
+
+from .tenants import Tenant, bound_tables, give_rows, outcome, two_tenants
 
 REFRESH = "refresh_all_materialized_views()"
 REVIEWED = {

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from gates.rls.tenants import (
+from gateproof import Ids, Refused, Session, Stack, Sut, criterion, falsified_by, migration, sql
+
+from .tenants import (
     Tenant,
     bound_tables,
     outcome,
@@ -10,11 +12,6 @@ from gates.rls.tenants import (
     two_tenants,
     visible,
 )
-from harness import criterion, falsified_by, migration, sql
-from harness.fixtures import Ids
-from harness.probes.sql import Refused, Session
-from harness.stack import Stack
-from harness.sut import Sut
 
 INVALID_VALUE = "22"
 """SQLSTATE class of data exceptions: what a malformed tenant may be refused with."""

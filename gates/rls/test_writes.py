@@ -8,12 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from gates.rls.tenants import SEEDS, Tenant, bound_tables, outcome, policies_of, two_tenants
-from harness import criterion, falsified_by, sql
-from harness.fixtures import Ids
-from harness.probes.sql import Refused, Rows, Session
-from harness.stack import Stack
-from harness.sut import Sut
+from gateproof import Ids, Refused, Rows, Session, Stack, Sut, criterion, falsified_by, sql
+
+from .tenants import SEEDS, Tenant, bound_tables, outcome, policies_of, two_tenants
 
 FORBIDDEN = "42501"
 """SQLSTATE insufficient_privilege: what policies and missing privileges refuse with."""

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from gates.control import celery
-from gates.holding import SCAN, SCANNED, tables_held, wait_for_a_session
-from harness import criterion, falsified_by, source
-from harness.fixtures import Ids
-from harness.stack import POOL_PREFORK, Stack
-from harness.sut import Sut
+from gateproof import POOL_PREFORK, Ids, Stack, Sut, criterion, falsified_by, source
+
+from ..control import celery
+from ..holding import SCAN, SCANNED, tables_held, wait_for_a_session
 
 
 @criterion("RUN-08")

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from gates.holding import SCAN, SCANNED, tables_held, wait_for_a_session
-from harness import criterion, falsified_by, settings, source
-from harness.fixtures import Ids
-from harness.probes.tasks import RESULT_DEADLINE_S, TaskResult
-from harness.probes.worker import Worker
-from harness.stack import POOL_PREFORK, Stack
-from harness.sut import Sut
-from harness.wait import wait_until
+from gateproof import (
+    POOL_PREFORK,
+    RESULT_DEADLINE_S,
+    Ids,
+    Stack,
+    Sut,
+    TaskResult,
+    Worker,
+    criterion,
+    falsified_by,
+    settings,
+    source,
+    wait_until,
+)
+
+from ..holding import SCAN, SCANNED, tables_held, wait_for_a_session
 
 CHILDREN = 2
 BUSY_DEADLINE_S, WATCHED_S = 15.0, 5.0

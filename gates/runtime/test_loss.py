@@ -6,13 +6,19 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
-from gates.holding import SCAN, SCANNED, sessions_waiting_for, tables_held
-from harness import criterion, falsified_by, source
-from harness.fixtures import Ids
-from harness.probes.worker import Worker
-from harness.stack import POOL_PREFORK, Stack
-from harness.sut import Sut
-from harness.wait import wait_until
+from gateproof import (
+    POOL_PREFORK,
+    Ids,
+    Stack,
+    Sut,
+    Worker,
+    criterion,
+    falsified_by,
+    source,
+    wait_until,
+)
+
+from ..holding import SCAN, SCANNED, sessions_waiting_for, tables_held
 
 RESULTS = "celery_taskmeta"
 STATEMENTS, BROKER = "system/transport/statements.py", "system/transport/broker.py"

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from collections import Counter
 
-from harness import criterion, falsified_by, process, settings, source, sql
-from harness.fixtures import Ids
-from harness.probes.tasks import RESULT_DEADLINE_S, EagerModeError, TaskResult
-from harness.probes.worker import Worker
-from harness.stack import POOL_SOLO, Stack
-from harness.sut import Sut
-from harness.wait import wait_until
+from gateproof import (
+    POOL_SOLO,
+    RESULT_DEADLINE_S,
+    EagerModeError,
+    Ids,
+    Stack,
+    Sut,
+    TaskResult,
+    Worker,
+    criterion,
+    falsified_by,
+    process,
+    settings,
+    source,
+    sql,
+    wait_until,
+)
 
 RESULTS, MESSAGES = "celery_taskmeta", "kombu_message"
 ROUNDS = 3

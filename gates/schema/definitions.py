@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from harness.probes.sql import SqlProbe
+from gateproof import SqlProbe
 
 
 @dataclass(frozen=True, kw_only=True, order=True)

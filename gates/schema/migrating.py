@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.environments.interface import Completed
+from gateproof import Completed
 
 _TELLING = ("psycopg2.", "Error", "FAILED")
 """What the line that names the cause has in it, in Alembic's and SQLAlchemy's output."""

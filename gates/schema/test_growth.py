@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from harness import criterion, falsified_by, sql
-from harness.probes.worker import Worker
-from harness.stack import POOL_SOLO, Stack
-from harness.sut import Sut
+from gateproof import POOL_SOLO, Stack, Sut, Worker, criterion, falsified_by, sql
 
 BEYOND = 2**31 + 10
 """More than four bytes hold."""

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from gates.schema.definitions import differences, read_definitions, told
-from gates.schema.migrating import assert_done
-from harness import criterion, falsified_by, migration, sql
-from harness.probes.sql import SqlProbe
-from harness.stack import Stack
-from harness.sut import Sut
+from gateproof import SqlProbe, Stack, Sut, criterion, falsified_by, migration, sql
+
+from .definitions import differences, read_definitions, told
+from .migrating import assert_done
 
 CORE_1 = "migrations/versions/core/core_0001_attribution_events.py"
 CORE_2 = "migrations/versions/core/core_0002_recompute_jobs.py"

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from gates.schema.privileges import held, spelled
-from harness import criterion, falsified_by, migration, sql
-from harness.probes.sql import Refused
-from harness.stack import Stack
-from harness.sut import Sut
+from gateproof import Refused, Stack, Sut, criterion, falsified_by, migration, sql
+
+from .privileges import held, spelled
 
 SEQUENCES = ("queue_id_sequence", "message_id_sequence", "task_id_sequence", "taskset_id_sequence")
 """The names are the libraries': kombu.transport.sqlalchemy.models, celery.backends.database.models.

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from gates.taxonomy.miniature import Bench
-from harness.probes.process import ProcessProbe
-from harness.sut import Sut
+from gateproof import ProcessProbe, Sut
+
+from .miniature import Bench
 
 
 @pytest.fixture
-def bench(machine: ProcessProbe, sut: Sut, harness_folder: Path, tmp_path: Path) -> Bench:
+def bench(machine: ProcessProbe, sut: Sut, harness_path: tuple[Path, ...], tmp_path: Path) -> Bench:
     """Writes miniatures and runs them with the harness under judgement."""
-    return Bench(machine=machine, sut=sut, harness=harness_folder, folder=tmp_path)
+    return Bench(machine=machine, sut=sut, harness=harness_path, folder=tmp_path)

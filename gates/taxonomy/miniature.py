@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.probes.process import ProcessProbe
-from harness.sut import Sut
+from gateproof import ProcessProbe, Sut
 
 CRITERION = """
 [[criterion]]
@@ -29,8 +28,8 @@ source = "gate taxonomy"
 HEADER = """
 import sys
 import pytest
-from harness import criterion
-from harness.errors import NotApplicableError
+from gateproof import criterion
+from gateproof import NotApplicableError
 
 def observe(commands, sut):
     commands.run([sys.executable, "-c", "print('seen')"], env={}, folder=sut.folder)
@@ -89,8 +88,8 @@ class Bench:
     """Runs pytest."""
     sut: Sut
     """The system under test, for checks that need it."""
-    harness: Path
-    """The folder that `harness` and `evidence` are imported from."""
+    harness: tuple[Path, ...]
+    """The folders that the harness is imported from."""
     folder: Path
 
     def run(
@@ -118,7 +117,7 @@ class Bench:
         write_miniature(self.sut, folder, checks=checks, ids=ids)
         if conftest:
             (folder / "gates" / "conftest.py").write_text(conftest, encoding="utf-8")
-        searched = os.pathsep.join(map(str, (self.harness, *path)))
+        searched = os.pathsep.join(map(str, (*self.harness, *path)))
         done = self.machine.run(
             [*COMMAND, *arguments],
             env={"PYTHONPATH": searched, **(env or {})},

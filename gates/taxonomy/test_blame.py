@@ -5,8 +5,9 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
-from gates.taxonomy.miniature import LIMIT_S, NO_PROOFS, SOUND, Bench, Miniature
-from harness import criterion, falsified_by, source
+from gateproof import criterion, falsified_by, source
+
+from .miniature import LIMIT_S, NO_PROOFS, SOUND, Bench, Miniature
 
 BROKEN_SET_UP = """
 @pytest.fixture
@@ -68,7 +69,7 @@ def test_impatient(cold_stack):
 """
 
 PROVABLE = """
-from harness import falsified_by, source
+from gateproof import falsified_by, source
 
 @criterion("MIN-01")
 @falsified_by(source("note", {file!r}, append="# changed", imports=False), expect="got a change")
@@ -107,7 +108,7 @@ def test_not_here(commands, sut):
 @falsified_by(
     source(
         "blame-the-system-for-a-set-up",
-        "evidence/verdict.py",
+        "gateproof_evidence/judging/verdict.py",
         'if category == "assertion" and phase.when == "call":',
         'if category == "assertion":',
         tree="harness",
@@ -117,7 +118,7 @@ def test_not_here(commands, sut):
 @falsified_by(
     source(
         "let-a-fail-hide-a-defect",
-        "evidence/rollup.py",
+        "gateproof_evidence/judging/rollup.py",
         "for status in (HARNESS, ENVIRONMENT, VIOLATION, INCOMPLETE):",
         "for status in (VIOLATION, HARNESS, ENVIRONMENT, INCOMPLETE):",
         tree="harness",
@@ -141,7 +142,7 @@ def test_broken_set_up_is_an_error_and_a_broken_claim_a_fail(bench: Bench) -> No
 @falsified_by(
     source(
         "forget-whose-error-it-was",
-        "evidence/verdict.py",
+        "gateproof_evidence/judging/verdict.py",
         'if away or category == "environment":',
         "if away:",
         tree="harness",
@@ -151,7 +152,7 @@ def test_broken_set_up_is_an_error_and_a_broken_claim_a_fail(bench: Bench) -> No
 @falsified_by(
     source(
         "take-the-database-for-granted",
-        "harness/environments/postgres.py",
+        "gateproof/environments/postgres.py",
         'if not (root / "bin" / "postgres").is_file():',
         "if not root.name:",
         tree="harness",
@@ -192,7 +193,7 @@ def _assert_environment(ran: Miniature, what: str, said: str, to_do: str) -> Non
 @falsified_by(
     source(
         "wait-as-long-as-it-takes-here",
-        "harness/stack.py",
+        "gateproof/stack/stack.py",
         "deadline_s = self.around.ready_deadline_s",
         "deadline_s = 0.5",
         tree="harness",
@@ -202,7 +203,7 @@ def _assert_environment(ran: Miniature, what: str, said: str, to_do: str) -> Non
 @falsified_by(
     source(
         "call-the-late-broken",
-        "harness/stack.py",
+        "gateproof/stack/stack.py",
         "if not answered:\n            raise NotReadyError(",
         "if not answered:\n            raise AssertionError(",
         tree="harness",
@@ -245,7 +246,7 @@ def _held_back(folder: Path, module: str, seconds: float) -> str:
     # It happened in public: no result was counted as a pass (keptn#2277).
     source(
         "count-no-result-as-a-pass",
-        "evidence/verdict.py",
+        "gateproof_evidence/judging/verdict.py",
         'return _not_run("the check did not run")',
         'return Judgement(outcome=Outcome.PASS, cause=None, message="")',
         tree="harness",
@@ -256,7 +257,7 @@ def _held_back(folder: Path, module: str, seconds: float) -> str:
     # It happened in public: what was unknown was not rolled up (sonobuoy#848).
     source(
         "leave-the-unknown-out-of-the-roll-up",
-        "evidence/rollup.py",
+        "gateproof_evidence/judging/rollup.py",
         "if verdict.outcome in (Outcome.PASS, Outcome.NOTAPPLICABLE):",
         "if verdict.outcome not in (Outcome.FAIL, Outcome.ERROR):",
         tree="harness",
@@ -266,7 +267,7 @@ def _held_back(folder: Path, module: str, seconds: float) -> str:
 @falsified_by(
     source(
         "take-no-objection-for-a-release",
-        "evidence/rollup.py",
+        "gateproof_evidence/judging/rollup.py",
         "passed = {verdict.gate for verdict in verdicts if verdict.outcome is Outcome.PASS}",
         "passed = {verdict.gate for verdict in verdicts if verdict.outcome is not Outcome.FAIL}",
         tree="harness",
@@ -276,7 +277,7 @@ def _held_back(folder: Path, module: str, seconds: float) -> str:
 @falsified_by(
     source(
         "pass-without-a-look",
-        "evidence/verdict.py",
+        "gateproof_evidence/judging/verdict.py",
         function="_observed",
         body="return bool(own)",
         tree="harness",

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from gates.taxonomy.miniature import LIMIT_S, Bench
-from harness import criterion, falsified_by, source
+from gateproof import criterion, falsified_by, source
+
+from .miniature import LIMIT_S, Bench
 
 PROOFS = """
 from dataclasses import dataclass
 
-from harness import falsified_by, source
-from harness.faults.interface import Fault
+from gateproof import falsified_by, source
+from gateproof import Fault
 
 NOTE = dict(file={file!r}, append="# changed", imports=False)
 
@@ -74,7 +75,7 @@ WANTED = (
     # It happened in public: an action that was denied still "completed" (chaostoolkit-lib#95).
     source(
         "count-a-denied-fault-as-injected",
-        "harness/proof.py",
+        "gateproof/proof/proof.py",
         function="_inject",
         body="""
         before = fault.fingerprint(copy)
@@ -92,7 +93,7 @@ WANTED = (
 @falsified_by(
     source(
         "believe-that-it-landed",
-        "evidence/proof.py",
+        "gateproof_evidence/judging/proof.py",
         "return after is not None and after != event.fingerprint_before",
         "return after is not None",
         tree="harness",
@@ -102,7 +103,7 @@ WANTED = (
 @falsified_by(
     source(
         "take-any-message-for-the-predicted",
-        "evidence/proof.py",
+        "gateproof_evidence/judging/proof.py",
         "if event.expected not in said:",
         "if not said:",
         tree="harness",
@@ -112,7 +113,7 @@ WANTED = (
 @falsified_by(
     source(
         "take-any-red-for-a-judgement",
-        "evidence/proof.py",
+        "gateproof_evidence/judging/proof.py",
         'if event.faulted_category != "assertion":',
         'if event.faulted_category == "limit":',
         tree="harness",
@@ -122,7 +123,7 @@ WANTED = (
 @falsified_by(
     source(
         "be-content-with-a-fault-that-landed",
-        "evidence/proof.py",
+        "gateproof_evidence/judging/proof.py",
         'return Falsification.BLIND, "the check stayed green under the fault"',
         'return Falsification.PROVEN, "the system stayed green under the fault"',
         tree="harness",

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from gateproof.base.sut import Sut, load_sut
 from gates.taxonomy.miniature import COMMAND, Miniature, read_miniature, write_miniature
-from harness.sut import Sut, load_sut
 
 ROOT = Path(__file__).parents[2]
 RUN_LIMIT_S = 300

@@ -19,12 +19,12 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from gateproof.base.errors import EnvironmentProblemError
+from gateproof.base.sut import load_sut
+from gateproof.base.wait import wait_until
+from gateproof.environments.engine import RUN_LABEL, Engine, find_engine
+from gateproof.environments.leftover import PREFIX, processes_of
 from gates.taxonomy.miniature import COMMAND, write_miniature
-from harness.environments.engine import RUN_LABEL, Engine, find_engine
-from harness.errors import EnvironmentProblemError
-from harness.leftovers import PREFIX, processes_of
-from harness.sut import load_sut
-from harness.wait import wait_until
 
 ROOT = Path(__file__).parents[2]
 EMBEDDED, CONTAINERS = "embedded", "containers"

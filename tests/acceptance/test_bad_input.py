@@ -35,7 +35,7 @@ def refused(ran: Miniature, tmp_path: Path, said: str) -> None:
         (SOUND + SOUND.replace("sound", "other"), ("MIN-01",), "has a check already"),
         (SOUND, ("MIN-01", "MIN-01"), "MIN-01"),
         (SOUND + "\ndef test_stray():\n    pass\n", ("MIN-01",), "got no criterion"),
-        ("from harness import falsified_by, sql\n@falsified_by(sql('x', 'SELECT 1', landing='')"
+        ("from gateproof import falsified_by, sql\n@falsified_by(sql('x', 'SELECT 1', landing='')"
          ", expect=' ')" + SOUND, ("MIN-01",), "got no predicted message"),
     ],
     ids=["no-check", "unknown-id", "two-checks", "duplicate-id", "no-criterion", "no-message"],

@@ -9,7 +9,7 @@ from pathlib import Path
 from gates.taxonomy.miniature import HEADER, NO_PROOFS, Miniature
 
 TELLS = """
-from harness.writer import WRITER
+from gateproof.run.writer import WRITER
 
 @criterion("MIN-01")
 def test_tells(commands, sut, request):

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from evidence.catalogue import load_catalogue
+from gateproof.base.errors import EnvironmentProblemError
+from gateproof.environments.engine import find_engine
+from gateproof_evidence.format.catalogue import load_catalogue
 from gates.taxonomy.miniature import Miniature, read_miniature
-from harness.environments.engine import find_engine
-from harness.errors import EnvironmentProblemError
 from tests.acceptance.agreement import disagreements, outcomes
 from tests.acceptance.conftest import ROOT, run_command
 

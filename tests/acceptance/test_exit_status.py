@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from evidence.proof import SPECIMENS
+from gateproof_evidence.judging.proof import SPECIMENS
 from gates.taxonomy.miniature import COMMAND, SOUND, Miniature, read_miniature
 from tests.acceptance.conftest import run_command
 
@@ -25,7 +25,7 @@ def test_second(commands, sut):
 TWO = ("MIN-01", "MIN-02")
 
 SHOWN_ABLE = """
-from harness import falsified_by, source
+from gateproof import falsified_by, source
 
 @criterion("MIN-01")
 @falsified_by(
@@ -37,7 +37,7 @@ def test_shown_able(files):
 """A check that needs no database, and is proven."""
 
 PROVEN = """
-from harness import falsified_by, sql
+from gateproof import falsified_by, sql
 
 COUNT = "SELECT count(*) FROM attribution_events"
 MAKE = "INSERT INTO attribution_events (tenant_id, event_type) VALUES (gen_random_uuid(), 'x')"

@@ -13,10 +13,18 @@ from pathlib import Path
 
 import pytest
 
+from gateproof.base.sut import Sut
+from gateproof.base.wait import wait_until
+from gateproof.environments.leftover import (
+    LABEL,
+    PREFIX,
+    dead_folders,
+    hold,
+    new_folder,
+    processes_of,
+    remove,
+)
 from gates.taxonomy.miniature import COMMAND, read_miniature, write_miniature
-from harness.leftovers import LABEL, PREFIX, dead_folders, hold, new_folder, processes_of, remove
-from harness.sut import Sut
-from harness.wait import wait_until
 from tests.acceptance.conftest import run_command
 from tests.acceptance.leftovers import (
     BUSY,

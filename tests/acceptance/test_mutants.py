@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from evidence.proof import SPECIMENS
+from gateproof.base.project import copy_project
+from gateproof_evidence.judging.proof import SPECIMENS
 from gates.taxonomy.miniature import Miniature, read_miniature
-from harness.files import copy_project
 from tests.acceptance.conftest import ROOT
 
 INCOMPLETE = 100
@@ -29,7 +29,8 @@ REFUSED_BY_PROBES = ("RUN-01", "eager")
 """Evidence from eager mode is refused by the harness's own probe, whatever a check asserts."""
 
 EMPTY_INJECTIONS = f"""
-from harness.faults.interface import Fault
+# The kinds are imported when first asked for, and only then are classes that derive from Fault.
+from gateproof import Fault, file, migration, network, process, settings, source, sql
 
 def kinds(of=Fault):
     for kind in of.__subclasses__():
@@ -93,8 +94,13 @@ def emptied(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Miniatur
     """The run in which every injection does nothing."""
     folder = tmp_path_factory.mktemp("emptied")
     (folder / "emptied.py").write_text(EMPTY_INJECTIONS, encoding="utf-8")
-    path = os.pathsep.join((str(folder), str(project)))
+    path = os.pathsep.join((str(folder), imported_from(project)))
     return judge(project, folder, "-p", "emptied", PYTHONPATH=path)
+
+
+def imported_from(project: Path) -> str:
+    """Return the folders that the copy's own harness, gates and system are imported from."""
+    return os.pathsep.join(map(str, (project / "harness", project / "evidence", project)))
 
 
 def judge(project: Path, out: Path, *arguments: str, **variables: str) -> Miniature:
@@ -104,7 +110,7 @@ def judge(project: Path, out: Path, *arguments: str, **variables: str) -> Miniat
     done = subprocess.run(
         command,
         cwd=project,
-        env={**os.environ, "PYTHONPATH": str(project), **variables},
+        env={**os.environ, "PYTHONPATH": imported_from(project), **variables},
         capture_output=True,
         text=True,
         check=False,

@@ -11,18 +11,18 @@ from typing import Any
 
 import pytest
 
-from evidence.proof import SPECIMENS
+from gateproof.base.project import copy_folders
+from gateproof.base.sut import Sut
+from gateproof.faults.source import change_file
+from gateproof.faults.text import Replacement
+from gateproof.stack.copy import HARNESS_PACKAGES
+from gateproof_evidence.judging.proof import SPECIMENS
 from gates.taxonomy.miniature import COMMAND, Miniature, read_miniature, write_miniature
-from harness.copies import HARNESS, HARNESS_PACKAGES
-from harness.faults.source import change_file
-from harness.faults.text import Replacement
-from harness.files import copy_folders
-from harness.sut import Sut
 
 Run = Callable[..., Miniature]
 
 CHECKS = """
-from harness import falsified_by, source
+from gateproof import falsified_by, source
 
 def mark(name, text):
     return source(name, "system/health.py", append=f"# {text}", imports=False)
@@ -130,9 +130,13 @@ def test_harness_that_judges_proofs_wrongly_is_a_defect(
 ) -> None:
     """Every rule that is taken out of the harness makes a specimen come out wrong: exit 103."""
     copy = tmp_path / "harness"
-    copy_folders(HARNESS, HARNESS_PACKAGES, copy)
+    for package in HARNESS_PACKAGES:
+        copy_folders(package.parent, (package.name,), copy)
     before, after = BREAKS[name]
-    change_file(copy / "evidence" / "proof.py", Replacement(before=before, after=after))
+    change_file(
+        copy / "gateproof_evidence" / "judging" / "proof.py",
+        Replacement(before=before, after=after),
+    )
     write_miniature(sut, tmp_path, checks=CHECKS, ids=IDS)
     ran = run_with(copy, tmp_path)
     assert ran.exit_status == 103, ran.output

@@ -22,21 +22,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from evidence.attestation import format_statement, parse_statement
-from evidence.canonical import canonical_json, read_json
-from evidence.catalogue import load_catalogue, parse_catalogue
-from evidence.consistency import JournalReader, parse
-from evidence.envelope import Envelope
-from evidence.errors import EvidenceError
-from evidence.finding import Finding
-from evidence.judgement import judge
-from evidence.manifest import format_manifest, parse_manifest
-from evidence.model import Run
-from evidence.publickey import load_public_key
-from evidence.signoff import format_signoff, parse_signoff
-from evidence.sshsig import SshSignature
-from evidence.tree import File, Limits
-from evidence.waiver import format_waivers, load_waivers, parse_waivers
+from gateproof_evidence.additions.sign_off import format_signoff, parse_signoff
+from gateproof_evidence.clients.ssh_keygen import SshSignature
+from gateproof_evidence.errors import EvidenceError
+from gateproof_evidence.format.attestation import format_statement, parse_statement
+from gateproof_evidence.format.canonical import canonical_json, read_json
+from gateproof_evidence.format.catalogue import load_catalogue, parse_catalogue
+from gateproof_evidence.format.envelope import Envelope
+from gateproof_evidence.format.manifest import format_manifest, parse_manifest
+from gateproof_evidence.format.public_key import load_public_key
+from gateproof_evidence.format.tree import File, Limits
+from gateproof_evidence.format.waiver import format_waivers, load_waivers, parse_waivers
+from gateproof_evidence.judging.judgement import judge
+from gateproof_evidence.model import Run
+from gateproof_evidence.model.finding import Finding
+from gateproof_evidence.verification.consistency import JournalReader, parse
 from tests.corpus.seals import sign_off
 from tests.corpus.workshop import Workshop
 from tests.sample import WAIVERS, sample_catalogue
@@ -226,7 +226,7 @@ def _made(folder: Path) -> Path:
 
 INSTRUMENTED = """
 import atheris
-with atheris.instrument_imports(include=["evidence"]):
+with atheris.instrument_imports(include=["gateproof_evidence"]):
     import tests.bench.fuzz
 tests.bench.fuzz.main()
 """

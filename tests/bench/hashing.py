@@ -16,8 +16,8 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
-from evidence.sealing import seal
-from evidence.verification import verify
+from gateproof_evidence.sealing.seal import seal
+from gateproof_evidence.verification.bundle import verify
 from tests.bench.measure import BenchError, Case, Row, compare, table
 from tests.sample import SEALED, WAIVERS, fixed_key, judged, sample_catalogue, stage
 

@@ -18,8 +18,8 @@ from typing import Any
 
 from playwright.sync_api import Browser, sync_playwright
 
-from evidence.commands.common import read_attested, read_records, read_run
-from evidence.rerendering import render_again
+from gateproof_evidence.cli.common import read_attested, read_records, read_run
+from gateproof_evidence.verification.rerendering import render_again
 from tests.browser import sample
 from tests.browser.axe import ask_axe, violations
 from tests.browser.conftest import QUIET, chromium

@@ -109,7 +109,7 @@ def prepare(folder: Path, *, kind: str, checks: int) -> tuple[Path, Mapping[str,
     env = {
         **{key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"},
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": os.pathsep.join(str(ROOT / name) for name in ("harness", "evidence")),
     }
     return gates, env
 
@@ -126,7 +126,7 @@ def gates_case(gates: Path) -> Case:
     options = ("--no-falsify", "--environment", "embedded", "--sut", "sut.toml", "gates")
     return Case(
         name=GATES,
-        command=(*LEAN, "-p", "harness.plugin", *options),
+        command=(*LEAN, "-p", "gateproof.plugin", *options),
         folder=gates,
         status=INCOMPLETE,
         before=lambda: shutil.rmtree(gates / "reports", ignore_errors=True),
@@ -162,7 +162,7 @@ def _write(plain: Path, gates: Path, kind: str, checks: int) -> None:
         (plain / f"test_{gate}.py").write_text("\n\n".join(tests), encoding="utf-8")
         ids = [f"{letter}-{number:02d}" for number in numbers]
         marked = [f'@criterion("{name}")\n{test}' for name, test in zip(ids, tests, strict=True)]
-        source = "\n\n".join(["from harness import criterion", *marked])
+        source = "\n\n".join(["from gateproof import criterion", *marked])
         (gates / f"test_{gate}.py").write_text(source, encoding="utf-8")
         catalogue += [CRITERION.format(id=name, gate=gate) for name in ids]
     (gates / "criteria.toml").write_text("".join(catalogue), encoding="utf-8")

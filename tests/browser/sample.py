@@ -18,11 +18,12 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from evidence.canonical import digest_of
-from evidence.catalogue import Catalogue, load_catalogue
-from evidence.journal import Journal, read_journal
-from evidence.judgement import Ending
-from evidence.model import (
+from gateproof_evidence.format.canonical import digest_of
+from gateproof_evidence.format.catalogue import Catalogue, load_catalogue
+from gateproof_evidence.format.journal import Journal, read_journal
+from gateproof_evidence.judging.judgement import Ending
+from gateproof_evidence.judging.proof import SPECIMENS
+from gateproof_evidence.model import (
     Bindings,
     CellEvent,
     Criterion,
@@ -38,10 +39,9 @@ from evidence.model import (
     Timing,
     Waiver,
 )
-from evidence.proof import SPECIMENS
-from evidence.reports.renderer import renderer_digest
-from evidence.sealing import seal
-from evidence.signing import RunKey
+from gateproof_evidence.reports.renderer import renderer_digest
+from gateproof_evidence.sealing.run_key import RunKey
+from gateproof_evidence.sealing.seal import seal
 from tests.sample import START, run_of, write_proofs
 
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page
 
-from evidence.model import Run
+from gateproof_evidence.model import Run
 from tests.browser.axe import ask_axe, violations
 from tests.browser.conftest import Open
 from tests.browser.sample import MARKUP, PROBES

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import reduce
 from pathlib import Path
 
-from evidence.canonical import canonical_json
+from gateproof_evidence.format.canonical import canonical_json
 from tests.corpus.workshop import MANIFEST, Workshop
 
 

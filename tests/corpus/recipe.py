@@ -15,8 +15,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from evidence.expectation import Expectation, parse_age, read_previous
-from evidence.reviewers import Policy
+from gateproof_evidence.additions.reviewer import Policy
+from gateproof_evidence.verification.expectation import Expectation, parse_age, read_previous
 from tests.corpus import files, seals
 from tests.corpus.workshop import Workshop
 from tests.sample import SEALED

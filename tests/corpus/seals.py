@@ -12,22 +12,27 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from evidence.attestation import AttestedKey, attested, format_statement, parse_statement
-from evidence.canonical import canonical_json, digest_of
-from evidence.catalogue import Catalogue, parse_catalogue
-from evidence.envelope import Envelope, pae
-from evidence.journal import read_journal
-from evidence.judgement import judge
-from evidence.late import is_late
-from evidence.manifest import format_manifest, payload_oxum
-from evidence.model import Run
-from evidence.reports import exports
-from evidence.rerendering import render_again
-from evidence.signing import RunKey
-from evidence.signoff import Statement, format_signoff, place_of
-from evidence.sshsig import SshSignature
-from evidence.tree import read_tree
-from evidence.waiver import parse_waivers
+from gateproof_evidence.additions.addition import is_late
+from gateproof_evidence.additions.sign_off import Statement, format_signoff, place_of
+from gateproof_evidence.clients.ssh_keygen import SshSignature
+from gateproof_evidence.format.attestation import (
+    AttestedKey,
+    attested,
+    format_statement,
+    parse_statement,
+)
+from gateproof_evidence.format.canonical import canonical_json, digest_of
+from gateproof_evidence.format.catalogue import Catalogue, parse_catalogue
+from gateproof_evidence.format.envelope import Envelope, pae
+from gateproof_evidence.format.journal import read_journal
+from gateproof_evidence.format.manifest import format_manifest, payload_oxum
+from gateproof_evidence.format.tree import read_tree
+from gateproof_evidence.format.waiver import parse_waivers
+from gateproof_evidence.judging.judgement import judge
+from gateproof_evidence.model import Run
+from gateproof_evidence.reports.exports import registry as exports
+from gateproof_evidence.sealing.run_key import RunKey
+from gateproof_evidence.verification.rerendering import render_again
 from tests.corpus.files import edit, write
 from tests.corpus.workshop import ATTESTATION, KEYS, MANIFEST, TAGS, Workshop, write_ssh_key
 from tests.sample import SEALED, fixed_key

@@ -22,9 +22,9 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from securesystemslib.dsse import Envelope
 from securesystemslib.signer._key import Key, SSlibKey
 
-from evidence.bagfile import TEMPLATES
-from evidence.errors import BadInputError
-from evidence.verification import verify
+from gateproof_evidence.errors import BadInputError
+from gateproof_evidence.sealing.bag import TEMPLATES
+from gateproof_evidence.verification.bundle import verify
 from tests.corpus.recipe import Made
 from tests.corpus.workshop import ATTESTATION, MANIFEST, TAGS
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from evidence.verification import verify
+from gateproof_evidence.verification.bundle import verify
 from tests.bench import hashing, recording
 from tests.bench.measure import BenchError, Case, Row, compare, run
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from evidence.catalogue import load_catalogue
-from evidence.schema import run_schema
-from harness.reference import sut_reference
+from gateproof.base.sut_reference import sut_reference
+from gateproof_evidence.format.catalogue import load_catalogue
+from gateproof_evidence.model.schema import run_schema
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(

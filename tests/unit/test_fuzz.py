@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from evidence.errors import EvidenceError
+from gateproof_evidence.errors import EvidenceError
 from tests.bench import fuzz
 
 

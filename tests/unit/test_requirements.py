@@ -6,6 +6,7 @@ import re
 import tomllib
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
@@ -21,7 +22,6 @@ from tests.requirement_sets import (
 )
 
 ROOT = Path(__file__).parents[2]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 GATES, DEV, SDIST = "requirements.txt", "requirements-dev.txt", "requirements-sdist.txt"
 BENCH = "requirements-bench.txt"
 SYSTEM = "system/requirements.txt"
@@ -39,9 +39,25 @@ def pins(*names: str) -> list[Pin]:
 
 
 def wanted(*groups: str) -> list[str]:
-    """Return the requirements of the project, and of its dependency groups of these names."""
-    by_group = PROJECT["dependency-groups"]
-    return [*PROJECT["project"]["dependencies"], *(one for g in groups for one in by_group[g])]
+    """Return the requirements of both distributions, and of dependency groups."""
+    own = [
+        requirement
+        for folder in ("evidence", "harness")
+        for requirement in read(f"{folder}/pyproject.toml")["project"]["dependencies"]
+        if not requirement.startswith("gateproof-evidence")
+    ]
+    return [*own, *of_groups(*groups)]
+
+
+def of_groups(*groups: str) -> list[str]:
+    """Return the requirements of dependency groups."""
+    by_group = read("pyproject.toml")["dependency-groups"]
+    return [requirement for group in groups for requirement in by_group[group]]
+
+
+def read(name: str) -> dict[str, Any]:
+    """Return the content of a TOML file of the project."""
+    return tomllib.loads((ROOT / name).read_text(encoding="utf-8"))
 
 
 def test_requirements_of_the_gates_are_met() -> None:
@@ -57,8 +73,7 @@ def test_requirements_of_development_are_met() -> None:
 
 def test_requirements_of_the_system_are_met() -> None:
     """The set of the system's image is complete by itself, and pins what the gates run with."""
-    own = PROJECT["dependency-groups"]["system"]
-    assert findings(pins(SYSTEM), own, metadata=installed) == []
+    assert findings(pins(SYSTEM), of_groups("system"), metadata=installed) == []
     assert set(pins(SYSTEM)) <= set(pins(GATES))
 
 

@@ -81,8 +81,9 @@ def test_ci_runs_what_make_knows_on_every_python_that_is_claimed() -> None:
     for line in lines:
         assert run(*line.split(), "--dry-run", "SETUP=").returncode == 0, line
     minors = [int(version.removeprefix("3.")) for version in job["strategy"]["matrix"]["python"]]
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert project["requires-python"] == f">=3.{minors[0]}"
+    for name in ("evidence", "harness"):
+        text = (ROOT / name / "pyproject.toml").read_text(encoding="utf-8")
+        assert tomllib.loads(text)["project"]["requires-python"] == f">=3.{minors[0]}", name
     assert minors == list(range(minors[0], 15))
 
 

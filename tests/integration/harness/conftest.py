@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from evidence.journal import Journal
-from evidence.redaction import Redactor
-from harness.bringup import BringUp
-from harness.environments.embedded import Embedded
-from harness.probes.recorder import Recorder
-from harness.stack import Stack
-from harness.sut import load_sut
+from gateproof.base.sut import load_sut
+from gateproof.environments.embedded import Embedded
+from gateproof.probes.recorder import Recorder
+from gateproof.stack.bring_up import BringUp
+from gateproof.stack.stack import Stack
+from gateproof_evidence.format.journal import Journal
+from gateproof_evidence.redaction.redactor import Redactor
 
 ROOT = Path(__file__).parents[3]
 

@@ -6,10 +6,10 @@ import sys
 
 import pytest
 
-from evidence.journal import read_journal
-from harness.bringup import BringUp
-from harness.errors import NotReadyError
-from harness.stack import Stack
+from gateproof.base.errors import NotReadyError
+from gateproof.stack.bring_up import BringUp
+from gateproof.stack.stack import Stack
+from gateproof_evidence.format.journal import read_journal
 
 SAYS_AND_STAYS = "import threading; print('still here', flush=True); threading.Event().wait()"
 KILLS_ITSELF = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"

@@ -16,22 +16,33 @@ from typing import Any
 
 import pytest
 
-from evidence.journal import Journal
-from evidence.redaction import Redactor
-from harness.bringup import BringUp
-from harness.choice import decide
-from harness.environments.container_process import status_of
-from harness.environments.containers import Containers
-from harness.environments.engine import LOCAL, RUN_LABEL, Engine, engine_options, find_engine
-from harness.environments.image import build_arguments, inputs_digest, read_context, system_image
-from harness.environments.interface import CanCut, CanKillChild, CanRestart, require
-from harness.errors import EnvironmentProblemError, HarnessError, NotReadyError
-from harness.files import copy_project
-from harness.leftovers import ENGINE_MARK, remove
-from harness.probes.recorder import Recorder
-from harness.stack import Stack
-from harness.sut import Sut, load_sut
-from harness.wait import wait_until
+from gateproof.base.errors import EnvironmentProblemError, HarnessError, NotReadyError
+from gateproof.base.project import copy_project
+from gateproof.base.sut import Sut, load_sut
+from gateproof.base.wait import wait_until
+from gateproof.environments.containers.environment import Containers
+from gateproof.environments.containers.image import (
+    build_arguments,
+    inputs_digest,
+    read_context,
+    system_image,
+)
+from gateproof.environments.containers.process import status_of
+from gateproof.environments.engine import (
+    LOCAL,
+    RUN_LABEL,
+    Engine,
+    engine_options,
+    find_engine,
+)
+from gateproof.environments.interface import CanCut, CanKillChild, CanRestart, require
+from gateproof.environments.leftover import ENGINE_MARK, remove
+from gateproof.probes.recorder import Recorder
+from gateproof.run.choice import decide
+from gateproof.stack.bring_up import BringUp
+from gateproof.stack.stack import Stack
+from gateproof_evidence.format.journal import Journal
+from gateproof_evidence.redaction.redactor import Redactor
 
 ROOT = Path(__file__).parents[3]
 POSTGRES = "postgres:15-bookworm"

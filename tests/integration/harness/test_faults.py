@@ -9,12 +9,12 @@ from typing import Any
 import psutil
 import pytest
 
-from harness import file, migration, network, process, settings, source, sql
-from harness.bringup import BringUp
-from harness.copies import Copy
-from harness.errors import HarnessError
-from harness.faults.interface import Fault
-from harness.probes.sql import SqlProbe
+from gateproof import file, migration, network, process, settings, source, sql
+from gateproof.base.errors import HarnessError
+from gateproof.faults.interface import Fault
+from gateproof.probes.sql import SqlProbe
+from gateproof.stack.bring_up import BringUp
+from gateproof.stack.copy import Copy
 
 MakeCopy = Callable[[Fault], Copy]
 PING = "app.tasks.housekeeping.ping"
@@ -116,13 +116,15 @@ def test_source_fault_that_cannot_be_imported_is_refused(make_copy: MakeCopy) ->
 
 def test_harness_fault_changes_a_copy_of_the_harness(make_copy: MakeCopy) -> None:
     """The changed module is imported from the copy, and ours is as it was."""
-    fault = source("h", "evidence/verdict.py", append="CHANGED = True", tree="harness")
+    fault = source(
+        "h", "gateproof_evidence/judging/verdict.py", append="CHANGED = True", tree="harness"
+    )
     copy = make_copy(fault)
     before, after = landed(fault, copy)
     assert before != after
-    seen = "import evidence.verdict; print(hasattr(evidence.verdict, 'CHANGED'))"
+    seen = "from gateproof_evidence.judging import verdict; print(hasattr(verdict, 'CHANGED'))"
     assert copy.run_python(seen, tree="harness").output.strip() == "True"
-    from evidence import verdict
+    from gateproof_evidence.judging import verdict
 
     assert not hasattr(verdict, "CHANGED")
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from evidence.journal import read_journal
-from harness.bringup import BringUp
-from harness.stack import Stack
+from gateproof.stack.bring_up import BringUp
+from gateproof.stack.stack import Stack
+from gateproof_evidence.format.journal import read_journal
 from tests.planted import KINDS, Kind
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from harness.environments.embedded import Embedded
-from harness.environments.interface import CanKill, CanPause, CanRestart, require
-from harness.environments.postgres import INSTALLATIONS, free_port
-from harness.errors import EnvironmentProblemError, NotApplicableError
+from gateproof.base.errors import EnvironmentProblemError, NotApplicableError
+from gateproof.environments.embedded import Embedded
+from gateproof.environments.interface import CanKill, CanPause, CanRestart, require
+from gateproof.environments.postgres import INSTALLATIONS, free_port
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ import sys
 import psycopg
 import pytest
 
-from harness.bringup import BringUp
-from harness.errors import EnvironmentProblemError, HarnessError, NotReadyError
-from harness.probes.sql import Refused
-from harness.probes.tasks import EagerModeError
-from harness.stack import Stack
+from gateproof.base.errors import EnvironmentProblemError, HarnessError, NotReadyError
+from gateproof.probes.sql import Refused
+from gateproof.probes.task import EagerModeError
+from gateproof.stack.bring_up import BringUp
+from gateproof.stack.stack import Stack
 
 EVENTS = "SELECT count(*) FROM attribution_events"
 INSERT = "INSERT INTO attribution_events (tenant_id, event_type) VALUES (gen_random_uuid(), 'view')"

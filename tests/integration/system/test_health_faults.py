@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
-from harness.faults.relay import PROGRAM
+from gateproof.guest import program
 
 from .support import Database, StartWorker, Worker, wait_for
 
@@ -41,7 +41,7 @@ class Way:
 def way(database: Database) -> Iterator[Way]:
     """Run the relay of the network faults in front of the server."""
     process = subprocess.Popen(
-        [sys.executable, str(PROGRAM), "127.0.0.1", str(database.server.port)],
+        [sys.executable, "-c", program("relay"), "127.0.0.1", str(database.server.port)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

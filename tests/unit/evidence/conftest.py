@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from evidence.catalogue import Catalogue
-from evidence.journal import read_journal
-from evidence.model import Record, Run, Waiver
-from evidence.sealing import seal
-from evidence.signing import RunKey
+from gateproof_evidence.format.catalogue import Catalogue
+from gateproof_evidence.format.journal import read_journal
+from gateproof_evidence.model import Record, Run, Waiver
+from gateproof_evidence.sealing.run_key import RunKey
+from gateproof_evidence.sealing.seal import seal
 from tests.sample import SEALED, WAIVERS, judged, sample_catalogue, stage
 
 

@@ -7,12 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from evidence.attestation import AttestedKey, attested, format_statement, parse_statement
-from evidence.envelope import Envelope, pae
-from evidence.manifest import format_manifest, payload_oxum
-from evidence.signing import RunKey
-from evidence.tree import read_tree
-from evidence.verification import Verification
+from gateproof_evidence.format.attestation import (
+    AttestedKey,
+    attested,
+    format_statement,
+    parse_statement,
+)
+from gateproof_evidence.format.envelope import Envelope, pae
+from gateproof_evidence.format.manifest import format_manifest, payload_oxum
+from gateproof_evidence.format.tree import read_tree
+from gateproof_evidence.sealing.run_key import RunKey
+from gateproof_evidence.verification.bundle import Verification
 
 ATTESTATION = "attestation.dsse.json"
 Change = Callable[[Path], None]

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evidence.errors import EvidenceError, NotWritableError
-from evidence.late import add
-from evidence.signoff import Statement, format_signoff, parse_signoff
-from evidence.sshsig import SignatureError, SshSignature
-from evidence.timestamp import TimestampError, parse_timestamp
+from gateproof_evidence.additions.addition import add
+from gateproof_evidence.additions.sign_off import Statement, format_signoff, parse_signoff
+from gateproof_evidence.additions.timestamp import TimestampError, parse_timestamp
+from gateproof_evidence.clients.ssh_keygen import SignatureError, SshSignature
+from gateproof_evidence.errors import EvidenceError, NotWritableError
 
 DIGEST = f"sha256:{'ab' * 32}"
 STATEMENT = Statement.model_validate(

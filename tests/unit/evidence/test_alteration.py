@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from evidence.verification import verify
+from gateproof_evidence.verification.bundle import verify
 from tests.sample import sealed
 
 ALTERATIONS = 2_000

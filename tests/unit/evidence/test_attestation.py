@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from evidence.canonical import canonical_json
-from evidence.signing import RunKey
-from evidence.verification import UNKNOWN, verify
+from gateproof_evidence.format.canonical import canonical_json
+from gateproof_evidence.sealing.run_key import RunKey
+from gateproof_evidence.verification.bundle import UNKNOWN, verify
 
 from .support import ATTESTATION, Change, codes, reseal, rewrite_manifests
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from evidence.canary import Canary, CanaryError, search
-from evidence.ledger import counted, format_ledger, observed
-from evidence.model import Record
-from evidence.redaction import Redactor
+from gateproof_evidence.model import Record
+from gateproof_evidence.redaction.canary import Canary, CanaryError, search
+from gateproof_evidence.redaction.ledger import counted, format_ledger, observed
+from gateproof_evidence.redaction.redactor import Redactor
 
 FORMS = sorted(Canary(core="0" * 24).forms())
 

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from evidence.canonical import DuplicateKeyError, JsonError, canonical_json, digest_of, read_json
+from gateproof_evidence.format.canonical import (
+    DuplicateKeyError,
+    JsonError,
+    canonical_json,
+    digest_of,
+    read_json,
+)
 
 
 def test_canonical_json_is_one_spelling() -> None:

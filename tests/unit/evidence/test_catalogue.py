@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from evidence.catalogue import Catalogue, load_catalogue
-from evidence.errors import BadInputError
-from evidence.waiver import load_waivers
+from gateproof_evidence.errors import BadInputError
+from gateproof_evidence.format.catalogue import Catalogue, load_catalogue
+from gateproof_evidence.format.waiver import load_waivers
 
 CRITERION = """
 [[criterion]]

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from evidence.cli import main
-from evidence.reports.markdown import escape
-from evidence.signing import RunKey
+from gateproof_evidence.cli import main
+from gateproof_evidence.reports.markdown import escape
+from gateproof_evidence.sealing.run_key import RunKey
 
 
 def gateproof(*arguments: object) -> Result:
@@ -205,7 +205,7 @@ def test_module_runs_as_a_program(bundle: Path) -> None:
     """The module run by its name is the same command line, and its status reaches the shell."""
     (bundle / ".hidden").write_text("x")
     done = subprocess.run(
-        [sys.executable, "-m", "evidence", "verify", str(bundle)],
+        [sys.executable, "-m", "gateproof_evidence", "verify", str(bundle)],
         capture_output=True,
         text=True,
         check=False,

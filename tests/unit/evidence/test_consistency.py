@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from evidence.canonical import canonical_json
-from evidence.signing import RunKey
-from evidence.verification import verify
+from gateproof_evidence.format.canonical import canonical_json
+from gateproof_evidence.sealing.run_key import RunKey
+from gateproof_evidence.verification.bundle import verify
 
 from .support import Change, codes, reseal, rewrite_manifests, tagged
 

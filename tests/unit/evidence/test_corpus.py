@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from evidence.finding import Code
+from gateproof_evidence.model.finding import Code
 from tests.corpus.case import CORPUS, FAIL, PASS, Case, read_case, read_corpus
 from tests.corpus.recipe import STEPS
 from tests.corpus.table import Measured, measure, node_answers, page, read_node

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from evidence.expectation import Expectation
-from evidence.model import Result
-from evidence.signing import RunKey
-from evidence.verification import verify
+from gateproof_evidence.model import Result
+from gateproof_evidence.sealing.run_key import RunKey
+from gateproof_evidence.verification.bundle import verify
+from gateproof_evidence.verification.expectation import Expectation
 
 from .support import codes, reseal
 

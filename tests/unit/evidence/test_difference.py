@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from evidence.baseline import read_baseline
-from evidence.cli import main
-from evidence.difference import compare, regressions, standings
-from evidence.errors import BadInputError
-from evidence.journal import read_journal
-from evidence.judgement import Ending, judge
-from evidence.model import (
+from gateproof_evidence.cli import main
+from gateproof_evidence.errors import BadInputError
+from gateproof_evidence.format.journal import read_journal
+from gateproof_evidence.judging.difference import compare, regressions, standings
+from gateproof_evidence.judging.judgement import Ending, judge
+from gateproof_evidence.judging.phase import phases
+from gateproof_evidence.judging.rollup import roll_up
+from gateproof_evidence.model import (
     Baseline,
     Falsification,
     Outcome,
@@ -31,9 +32,8 @@ from evidence.model import (
     Severity,
     Verdict,
 )
-from evidence.phase import phases
-from evidence.reports.terminal import gate_lines
-from evidence.rollup import roll_up
+from gateproof_evidence.reports.terminal import gate_lines
+from gateproof_evidence.verification.baseline import read_baseline
 from tests.sample import WAIVERS, fixed_key, judged, sample_catalogue, sealed, stage
 
 Change = Callable[[Verdict], dict[str, Any]]

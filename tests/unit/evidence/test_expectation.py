@@ -7,12 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from evidence.attestation import Predicate, parse_statement
-from evidence.envelope import Envelope
-from evidence.errors import BadInputError
-from evidence.expectation import Expectation, answer, parse_age, parse_commit, read_previous
-from evidence.signing import RunKey
-from evidence.verification import verify
+from gateproof_evidence.errors import BadInputError
+from gateproof_evidence.format.attestation import Predicate, parse_statement
+from gateproof_evidence.format.envelope import Envelope
+from gateproof_evidence.sealing.run_key import RunKey
+from gateproof_evidence.verification.bundle import verify
+from gateproof_evidence.verification.expectation import (
+    Expectation,
+    answer,
+    parse_age,
+    parse_commit,
+    read_previous,
+)
 from tests.sample import COMMIT, SEALED
 
 from .support import ATTESTATION, codes, reseal

@@ -17,12 +17,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trestle.oscal.assessment_results import Model
 
-from evidence.cli import main
-from evidence.model import Cause, Falsification, Outcome, Result, Run, Verdict
-from evidence.reports.exports import EXPORTS, FOLDER, export_named, render_all
-from evidence.reports.gap_matrix import gap_matrix
-from evidence.reports.gaps_csv import harmless
-from evidence.reports.interface import NothingToSayError
+from gateproof_evidence.cli import main
+from gateproof_evidence.format.layout import EXPORT_FOLDER
+from gateproof_evidence.model import Cause, Falsification, Outcome, Result, Run, Verdict
+from gateproof_evidence.reports.exports.gap_csv import harmless
+from gateproof_evidence.reports.exports.interface import NothingToSayError
+from gateproof_evidence.reports.exports.registry import EXPORTS, export_named, render_all
+from gateproof_evidence.reports.gap_matrix import gap_matrix
 
 FORMULA = re.compile(r"[\s\"]*[=+\-@＝＋－＠]")
 IDS = ["RLS-01", "RLS-02", "DLQ-01", "DLQ-02"]
@@ -75,7 +76,7 @@ def junit(run: Run) -> dict[str, str]:
 
 def test_bundle_holds_every_export_as_the_command_gives_it(bundle: Path) -> None:
     """Each file under data/exports/ is, byte for byte, what `gateproof export` prints."""
-    sealed = {path.name: path.read_bytes() for path in (bundle / FOLDER).iterdir()}
+    sealed = {path.name: path.read_bytes() for path in (bundle / EXPORT_FOLDER).iterdir()}
     assert set(sealed) == {one.file for one in EXPORTS}
     for one in EXPORTS:
         done = CliRunner().invoke(main, ["export", str(bundle), "--format", one.name])
@@ -92,9 +93,9 @@ def test_exports_survive_any_message(changed: Callable[..., Run]) -> None:
         run = changed("RLS-02", outcome=outcome, message=message)
         found = render_all(run)
         assert len(found) == len(EXPORTS)
-        ET.fromstring(found[f"{FOLDER}junit-criteria.xml"])
-        json.loads(found[f"{FOLDER}oscal-assessment-results.json"])
-        pages = found[f"{FOLDER}gaps.md"].decode().splitlines()
+        ET.fromstring(found[f"{EXPORT_FOLDER}junit-criteria.xml"])
+        json.loads(found[f"{EXPORT_FOLDER}oscal-assessment-results.json"])
+        pages = found[f"{EXPORT_FOLDER}gaps.md"].decode().splitlines()
         assert len([line for line in pages if line.startswith("| RLS-02")]) == 1
 
 
@@ -119,11 +120,11 @@ def test_gap_matrix_points_to_files_of_the_bundle(bundle: Path, run: Run) -> Non
     """Every pointer leads to something, from the matrix and from the links of its page."""
     for row in gap_matrix(run):
         assert (bundle / row.evidence).exists(), row.evidence
-    page = (bundle / FOLDER / "gaps.md").read_text()
+    page = (bundle / EXPORT_FOLDER / "gaps.md").read_text()
     links = re.findall(r"\]\(([^)]+)\)", page)
     assert len(links) == len(gap_matrix(run))
     for link in links:
-        assert (bundle / FOLDER / link).exists(), link
+        assert (bundle / EXPORT_FOLDER / link).exists(), link
 
 
 @pytest.mark.parametrize(
@@ -253,11 +254,11 @@ def test_oscal_satisfies_no_pass_that_is_not_proven(changed: Callable[..., Run])
 
 def test_oscal_names_evidence_that_is_there(bundle: Path) -> None:
     """Every piece of evidence is a file of the bundle, with the digest of its capture."""
-    told = json.loads((bundle / FOLDER / "oscal-assessment-results.json").read_text())
+    told = json.loads((bundle / EXPORT_FOLDER / "oscal-assessment-results.json").read_text())
     [result] = told["assessment-results"]["results"]
     hrefs = [e["href"] for o in result["observations"] for e in o["relevant-evidence"]]
     assert len(hrefs) == 4
-    assert all((bundle / FOLDER / href).is_file() for href in hrefs), hrefs
+    assert all((bundle / EXPORT_FOLDER / href).is_file() for href in hrefs), hrefs
 
 
 def test_oscal_of_a_run_that_judged_nothing_is_valid(run: Run) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from evidence.errors import BadInputError, NotWritableError
-from evidence.journal import Journal, read_journal
-from evidence.model import RunEvent
+from gateproof_evidence.errors import BadInputError, NotWritableError
+from gateproof_evidence.format.journal import Journal, read_journal
+from gateproof_evidence.model import RunEvent
 
 
 def ticking() -> dt.datetime:

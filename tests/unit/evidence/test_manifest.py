@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from evidence.canonical import digest_of
-from evidence.manifest import ManifestError, format_manifest, parse_manifest, payload_oxum
-from evidence.tree import File, look, name_problem
+from gateproof_evidence.format.canonical import digest_of
+from gateproof_evidence.format.manifest import (
+    ManifestError,
+    format_manifest,
+    parse_manifest,
+    payload_oxum,
+)
+from gateproof_evidence.format.tree import File, look, name_problem
 
 HEX = "0" * 64
 

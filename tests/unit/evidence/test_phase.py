@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from evidence.cli import main
-from evidence.errors import BadInputError
-from evidence.model import Cause, Falsification, Outcome, Proof, Result, Run, Verdict
-from evidence.phase import find_phase, phases
+from gateproof_evidence.cli import main
+from gateproof_evidence.errors import BadInputError
+from gateproof_evidence.judging.phase import find_phase, phases
+from gateproof_evidence.model import Cause, Falsification, Outcome, Proof, Result, Run, Verdict
 
 Change = Callable[[Verdict], Verdict]
 

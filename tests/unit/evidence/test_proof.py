@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from evidence.matrix import gate_matrices, matrix_line
-from evidence.model import Cell, CellEvent, CellResult, Run, SelfProofEvent
-from evidence.proof import SPECIMENS, judge_cell, judge_cells, judge_self_proof
-from evidence.reports.terminal import matrix_tables
+from gateproof_evidence.judging.matrix import gate_matrices, matrix_line
+from gateproof_evidence.judging.proof import SPECIMENS, judge_cell, judge_cells, judge_self_proof
+from gateproof_evidence.model import Cell, CellEvent, CellResult, Run, SelfProofEvent
+from gateproof_evidence.reports.terminal import matrix_tables
 
 STORY: dict[str, Any] = {
     "writer": "main",

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evidence.errors import BadInputError, NotWritableError
-from evidence.model import Redaction
-from evidence.redaction import LedgerEntry, Redactor
+from gateproof_evidence.errors import BadInputError, NotWritableError
+from gateproof_evidence.model import Redaction
+from gateproof_evidence.redaction.redactor import LedgerEntry, Redactor
 
 SECRET = "s3cr/t p@ss+wörd?~"
 

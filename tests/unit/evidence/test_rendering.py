@@ -14,22 +14,24 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from evidence.catalogue import Catalogue
-from evidence.cli import main
-from evidence.finding import Code
-from evidence.model import Run, Waiver
-from evidence.reports.exports import EXPORTS, FOLDER
-from evidence.reports.renderer import PACKAGE, PARTS, renderer_digest
-from evidence.sealing import seal
-from evidence.signing import RunKey
-from evidence.verification import verify
+from gateproof_evidence.cli import main
+from gateproof_evidence.format.catalogue import Catalogue
+from gateproof_evidence.format.layout import EXPORT_FOLDER
+from gateproof_evidence.model import Run, Waiver
+from gateproof_evidence.model.finding import Code
+from gateproof_evidence.reports.exports.registry import EXPORTS
+from gateproof_evidence.reports.renderer import PACKAGE, PARTS, renderer_digest
+from gateproof_evidence.sealing.run_key import RunKey
+from gateproof_evidence.sealing.seal import seal
+from gateproof_evidence.verification.bundle import verify
 from tests.sample import fixed_key, sealed
 from tests.unit.evidence.support import codes, reseal
 
 REPORT = "data/report.html"
 OTHER = "sha256:" + "e" * 64
+PREFIX = "gateproof_evidence."
 BESIDES = {
-    "tree.py": "which names may lie in a bundle",
+    "format/tree.py": "which names may lie in a bundle",
     "errors.py": "the classes of errors",
     "reports/terminal.py": "the table in the terminal, which lies in no bundle",
 }
@@ -88,7 +90,7 @@ def test_page_tells_commands_that_can_be_pasted(tmp_path: Path) -> None:
     lines = [line for line in html.unescape(told).splitlines() if line]
     assert len(lines) == 5
     (tmp_path / "SIGNER.pem").write_bytes(fixed_key().public_pem)
-    (tmp_path / "verify.sh").write_bytes((PACKAGE / "templates/verify.sh").read_bytes())
+    (tmp_path / "verify.sh").write_bytes((PACKAGE / "sealing/templates/verify.sh").read_bytes())
     assert [_paste(line.replace("BUNDLE", "bundle"), tmp_path) for line in lines] == [0] * 5
     (bundle / REPORT).write_text(page.replace("Released", "Blocked"), encoding="utf-8")
     (tmp_path / "report.html").unlink()
@@ -171,7 +173,7 @@ def _more(path: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [_left_out, _more])
-@pytest.mark.parametrize("name", [REPORT, *(f"{FOLDER}{export.file}" for export in EXPORTS)])
+@pytest.mark.parametrize("name", [REPORT, *(f"{EXPORT_FOLDER}{export.file}" for export in EXPORTS)])
 def test_verification_finds_each_file_that_says_something_else(
     bundle: Path, key: RunKey, name: str, change: Callable[[Path], None]
 ) -> None:
@@ -184,7 +186,7 @@ def test_verification_finds_each_file_that_says_something_else(
 
 def test_verification_finds_an_export_that_nothing_renders(bundle: Path, key: RunKey) -> None:
     """What lies among the exports and is none of them would be read as one."""
-    name = f"{FOLDER}gaps-2.csv"
+    name = f"{EXPORT_FOLDER}gaps-2.csv"
     (bundle / name).write_text('"criterion","gap"\r\n')
     reseal(bundle, key)
     assert codes(verify(bundle)) == {(Code.EXPORT_MISMATCH.value, name)}
@@ -203,7 +205,7 @@ def test_verification_wants_no_export_that_has_nothing_to_say(
     told = {"catalogue": catalogue, "waivers": waivers, "key": RunKey.ephemeral()}
     loose = run.model_copy(update={"bindings": bound})
     unbound = seal(staging, tmp_path / "loose", run=loose, clock=clock, **told)  # type: ignore[arg-type]
-    assert not list((unbound / FOLDER).glob("*.intoto.json"))
+    assert not list((unbound / EXPORT_FOLDER).glob("*.intoto.json"))
     found = verify(unbound)
     assert found.ok, found.findings
     assert "the same bytes" in found.report
@@ -219,7 +221,7 @@ def test_verification_only_notes_another_renderer(
 ) -> None:
     """Another version's page or export is no finding: what it shows is held against the journal."""
     bundle = seal_with(renderer)
-    with (bundle / FOLDER / "gaps.md").open("a") as file:
+    with (bundle / EXPORT_FOLDER / "gaps.md").open("a") as file:
         file.write("as another version writes it\n")
     reseal(bundle, key)
     found = verify(bundle)
@@ -238,14 +240,14 @@ def test_verification_renders_nothing_that_has_findings(bundle: Path) -> None:
 def test_renderer_digest_covers_all_that_rendering_imports() -> None:
     """Every module of ours that rendering reaches, and every template, is a part of the digest."""
     reached: set[str] = set()
-    todo = ["reports/html.py", "reports/exports.py"]
+    todo = ["reports/html.py", "reports/exports/registry.py"]
     while todo:
         name = todo.pop()
         if name not in reached and name not in BESIDES:
             reached.add(name)
             todo += _imported(name)
-    templates = {path.name for path in (PACKAGE / "templates").glob("report*")}
-    assert set(PARTS) == reached | {f"templates/{name}" for name in templates}
+    templates = {path.name for path in (PACKAGE / "reports/templates").glob("report*")}
+    assert set(PARTS) == reached | {f"reports/templates/{name}" for name in templates}
 
 
 def test_renderer_digest_changes_with_its_parts(
@@ -255,7 +257,7 @@ def test_renderer_digest_changes_with_its_parts(
     for part in PARTS:
         (tmp_path / part).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / part).write_bytes((PACKAGE / part).read_bytes())
-    monkeypatch.setattr("evidence.reports.renderer.PACKAGE", tmp_path)
+    monkeypatch.setattr("gateproof_evidence.reports.renderer.PACKAGE", tmp_path)
     assert renderer_digest.__wrapped__() == renderer_digest()
     with (tmp_path / PARTS[-1]).open("a") as file:
         file.write(" ")
@@ -267,7 +269,8 @@ def _imported(name: str) -> list[str]:
     tree = ast.parse((PACKAGE / name).read_text())
     found = []
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("evidence."):
-            path = (node.module or "").removeprefix("evidence.").replace(".", "/")
-            found.append(f"{path}.py")
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(PREFIX):
+            path = (node.module or "").removeprefix(PREFIX).replace(".", "/")
+            is_package = (PACKAGE / path).is_dir()
+            found.append(f"{path}/__init__.py" if is_package else f"{path}.py")
     return found

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from evidence.model import (
+from gateproof_evidence.judging.phase import phases
+from gateproof_evidence.model import (
     Cause,
     Cell,
     Falsification,
@@ -28,14 +29,13 @@ from evidence.model import (
     Specimen,
     Verdict,
 )
-from evidence.phase import phases
-from evidence.reports.gap_matrix import gap_matrix
-from evidence.reports.gaps import WORDS, columns, gate_rows, obstacles, total_row
-from evidence.reports.glossary import GLOSSARY
-from evidence.reports.html import DETAILS, Detail, Signer
-from evidence.reports.html import render as render_page
-from evidence.reports.quotation import LARGEST, Captures
-from evidence.reports.terminal import gate_lines, gate_table
+from gateproof_evidence.reports.gap_matrix import gap_matrix
+from gateproof_evidence.reports.gate_summary import WORDS, columns, gate_rows, obstacles, total_row
+from gateproof_evidence.reports.glossary import GLOSSARY
+from gateproof_evidence.reports.html import DETAILS, Detail, Signer
+from gateproof_evidence.reports.html import render as render_page
+from gateproof_evidence.reports.quotation import LARGEST, Captures
+from gateproof_evidence.reports.terminal import gate_lines, gate_table
 
 MARKUP = "<img src=x onerror=alert(1)><script>alert(1)</script>&amp;\"'"
 
@@ -288,8 +288,8 @@ def test_page_quotes_less_when_it_would_be_too_large(
     first, second = (verdict.captures[0] for verdict in run.criteria[:2])
     whole = render(run, records=records, captures_root=data)
     least = Detail(quoted=0, listed=0, proofs=False)
-    monkeypatch.setattr("evidence.reports.html.LARGEST_PAGE", len(whole) - 1)
-    monkeypatch.setattr("evidence.reports.html.DETAILS", (DETAILS[0], least))
+    monkeypatch.setattr("gateproof_evidence.reports.html.LARGEST_PAGE", len(whole) - 1)
+    monkeypatch.setattr("gateproof_evidence.reports.html.DETAILS", (DETAILS[0], least))
     page = Page(render(run, records=records, captures_root=data))
     assert "select count(*) from t;" in Page(whole).text
     assert "select count(*) from t;" not in page.text

@@ -8,13 +8,13 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from evidence.schema import run_schema
+from gateproof_evidence.model.schema import run_schema
 
 PUBLISHED = Path(__file__).parents[3] / "docs/reference/run.schema.json"
 
 
 def test_schema_is_published_as_the_model_gives_it() -> None:
-    """Where this is red: python -m evidence.schema docs/reference/run.schema.json."""
+    """The schema is current; else: python -m gateproof_evidence.model.schema FILE."""
     assert PUBLISHED.read_bytes() == run_schema()
 
 

@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
-from evidence.canary import Canary, CanaryError
-from evidence.catalogue import Catalogue
-from evidence.errors import EvidenceError, NotWritableError
-from evidence.model import Result, Run, Waiver
-from evidence.sealing import seal
-from evidence.signing import RunKey
-from evidence.verification import verify
+from gateproof_evidence.errors import EvidenceError, NotWritableError
+from gateproof_evidence.format.catalogue import Catalogue
+from gateproof_evidence.model import Result, Run, Waiver
+from gateproof_evidence.redaction.canary import Canary, CanaryError
+from gateproof_evidence.sealing.run_key import RunKey
+from gateproof_evidence.sealing.seal import seal
+from gateproof_evidence.verification.bundle import verify
 
 Leak = Callable[[Path, pytest.MonkeyPatch, str], str]
 """Puts a secret into a file of the bundle to be, and returns the file's name."""
@@ -210,18 +210,25 @@ def _in_staging(name: str) -> Leak:
 
 
 def _in_report(_: Path, patch: pytest.MonkeyPatch, secret: str) -> str:
-    patch.setattr("evidence.sealing.html.render", lambda *_, **__: f"<p>{secret}".encode())
+    patch.setattr(
+        "gateproof_evidence.sealing.seal.html.render", lambda *_, **__: f"<p>{secret}".encode()
+    )
     return "data/report.html"
 
 
 def _in_export(_: Path, patch: pytest.MonkeyPatch, secret: str) -> str:
     name = "data/exports/gaps.csv"
-    patch.setattr("evidence.sealing.exports.render_all", lambda _: {name: secret.encode()})
+    patch.setattr(
+        "gateproof_evidence.sealing.seal.exports.render_all", lambda _: {name: secret.encode()}
+    )
     return name
 
 
 def _in_tag_file(_: Path, patch: pytest.MonkeyPatch, secret: str) -> str:
-    patch.setattr("evidence.sealing.bag_files", lambda *_, **__: {"bag-info.txt": secret.encode()})
+    patch.setattr(
+        "gateproof_evidence.sealing.seal.bag_files",
+        lambda *_, **__: {"bag-info.txt": secret.encode()},
+    )
     return "bag-info.txt"
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evidence.redaction import Redactor
+from gateproof_evidence.redaction.redactor import Redactor
 from tests.planted import KINDS, Kind
 
 PBKDF2 = "pbkdf2_sha256$600000$" + "c2FsdHNhbHQ$" + "q83vEjRWeJq83vEjRWeJq83vEjRWeJq83vEjRWeJ"

@@ -10,11 +10,11 @@ import pytest
 from click.testing import CliRunner, Result
 from rich.console import Console
 
-from evidence.cli import main
-from evidence.model import Record, Run
-from evidence.reports.dossier import SHOWN_LINES, criterion_dossier
-from evidence.reports.quotation import Captures, share, tones
-from evidence.reports.terminal import gate_table
+from gateproof_evidence.cli import main
+from gateproof_evidence.model import Record, Run
+from gateproof_evidence.reports.dossier import SHOWN_LINES, criterion_dossier
+from gateproof_evidence.reports.quotation import Captures, share, tones
+from gateproof_evidence.reports.terminal import gate_table
 
 
 def gateproof(*arguments: object) -> Result:

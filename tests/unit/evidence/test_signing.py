@@ -21,9 +21,9 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from evidence.errors import BadInputError, NotWritableError
-from evidence.publickey import keyid, load_public_key
-from evidence.signing import RunKey, generate
+from gateproof_evidence.errors import BadInputError, NotWritableError
+from gateproof_evidence.format.public_key import keyid, load_public_key
+from gateproof_evidence.sealing.run_key import RunKey, generate
 
 PLAIN = NoEncryption()
 LOCKED = BestAvailableEncryption(b"open sesame")

@@ -17,16 +17,22 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from evidence.bagfile import TEMPLATES
-from evidence.cli import main
-from evidence.countersigning import Reviewer, countersign
-from evidence.errors import BadInputError, NotWritableError
-from evidence.reviewers import Policy
-from evidence.signing import RunKey
-from evidence.signoff import NAMESPACE, Statement, format_signoff, parse_signoff, place_of
-from evidence.sshsig import SshSignature
-from evidence.verification import Verification, verify
-from harness.wait import wait_until
+from gateproof.base.wait import wait_until
+from gateproof_evidence.additions.countersignature import Reviewer, countersign
+from gateproof_evidence.additions.reviewer import Policy
+from gateproof_evidence.additions.sign_off import (
+    NAMESPACE,
+    Statement,
+    format_signoff,
+    parse_signoff,
+    place_of,
+)
+from gateproof_evidence.cli import main
+from gateproof_evidence.clients.ssh_keygen import SshSignature
+from gateproof_evidence.errors import BadInputError, NotWritableError
+from gateproof_evidence.sealing.bag import TEMPLATES
+from gateproof_evidence.sealing.run_key import RunKey
+from gateproof_evidence.verification.bundle import Verification, verify
 from tests.sample import SEALED, fixed_key, sealed
 
 SCRIPT = TEMPLATES / "verify.sh"
@@ -154,7 +160,7 @@ def test_signoff_refuses_a_bundle_that_is_swapped_once_it_was_verified(
             shutil.copy(blocked / name, bundle / name)
         return found
 
-    monkeypatch.setattr("evidence.countersigning.verify", verify_then_swap)
+    monkeypatch.setattr("gateproof_evidence.additions.countersignature.verify", verify_then_swap)
     with pytest.raises(BadInputError, match="got another bundle than was verified"):
         sign(released, keys["ada"])
     assert not (released / "signoffs").exists()

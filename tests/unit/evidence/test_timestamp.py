@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from evidence.bagfile import TEMPLATES
-from evidence.cli import main
-from evidence.errors import BadInputError
-from evidence.stamping import stamp
-from evidence.timestamp import place_of
-from evidence.verification import Verification, verify
+from gateproof_evidence.additions.timestamp import place_of
+from gateproof_evidence.additions.timestamp_request import stamp
+from gateproof_evidence.cli import main
+from gateproof_evidence.errors import BadInputError
+from gateproof_evidence.sealing.bag import TEMPLATES
+from gateproof_evidence.verification.bundle import Verification, verify
 from tests.sample import sealed
 
 CONFIGURATION = """\

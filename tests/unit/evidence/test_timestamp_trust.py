@@ -18,8 +18,14 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
-from evidence.timestamp import Stamped, TimestampError, check, parse_timestamp, place_of
-from evidence.tree import File
+from gateproof_evidence.additions.timestamp import (
+    Stamped,
+    TimestampError,
+    check,
+    parse_timestamp,
+    place_of,
+)
+from gateproof_evidence.format.tree import File
 
 Key = ec.EllipticCurvePrivateKey
 STAMPED_AT = dt.datetime(2025, 6, 1, tzinfo=dt.UTC)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from evidence.tree import Limits, read_tree
+from gateproof_evidence.format.tree import Limits, read_tree
 
 
 @pytest.fixture

@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
-from evidence.model import (
+from gateproof_evidence.judging.proof import judge_proof
+from gateproof_evidence.judging.rollup import roll_up
+from gateproof_evidence.judging.verdict import derive, judge_check, worst_falsification
+from gateproof_evidence.model import (
     Cause,
     Criterion,
     Disposition,
@@ -24,9 +27,6 @@ from evidence.model import (
     Verdict,
     Waiver,
 )
-from evidence.proof import judge_proof
-from evidence.rollup import roll_up
-from evidence.verdict import derive, judge_check, worst_falsification
 
 AT = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 TODAY = AT.date()

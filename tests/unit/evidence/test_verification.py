@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from evidence.errors import BadInputError
-from evidence.expectation import Expectation
-from evidence.finding import Code
-from evidence.model import Result
-from evidence.signing import RunKey
-from evidence.tree import Limits
-from evidence.verification import UNKNOWN, verify
+from gateproof_evidence.errors import BadInputError
+from gateproof_evidence.format.tree import Limits
+from gateproof_evidence.model import Result
+from gateproof_evidence.model.finding import Code
+from gateproof_evidence.sealing.run_key import RunKey
+from gateproof_evidence.verification.bundle import UNKNOWN, verify
+from gateproof_evidence.verification.expectation import Expectation
 from tests.sample import sealed
 
 from .support import ATTESTATION, Change, codes, files_of
@@ -174,7 +174,7 @@ def test_verify_opens_no_link_that_was_swapped_in_after_the_look(
     path = bundle / "data/tests/junit.xml"
     status = path.lstat()
     _file_link(bundle)
-    monkeypatch.setattr("evidence.tree.os.lstat", lambda *_, **__: status)
+    monkeypatch.setattr("gateproof_evidence.format.tree.os.lstat", lambda *_, **__: status)
     found = {f.path: f for f in verify(bundle).findings if f.code is Code.UNREADABLE}
     assert "symbolic links" in found["data/tests/junit.xml"].message
 
@@ -218,7 +218,7 @@ def test_verify_says_which_files_are_too_large_to_be_read(bundle: Path) -> None:
 
 def test_verify_reads_a_journal_in_pieces(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lines that fall into two pieces are whole, and one that never ends is said."""
-    monkeypatch.setattr("evidence.tree._CHUNK", 7)
+    monkeypatch.setattr("gateproof_evidence.format.tree._CHUNK", 7)
     assert verify(bundle).ok
     journal = bundle / "data/journal.jsonl"
     journal.write_bytes(b"x" * 3000)

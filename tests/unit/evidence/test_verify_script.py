@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from evidence.bagfile import TEMPLATES
-from evidence.signing import RunKey
-from evidence.verification import verify
+from gateproof_evidence.sealing.bag import TEMPLATES
+from gateproof_evidence.sealing.run_key import RunKey
+from gateproof_evidence.verification.bundle import verify
 
 SCRIPT = TEMPLATES / "verify.sh"
 

@@ -8,12 +8,12 @@ from typing import get_args
 
 import pytest
 
-from evidence.canary import Canary, CanaryError, search
-from evidence.journal import Journal, read_journal
-from evidence.model import Observation
-from evidence.redaction import Redactor
-from harness.canary import release, release_into
-from harness.probes.recorder import CANARY, Probe, Recorder
+from gateproof.probes.canary import release, release_into
+from gateproof.probes.recorder import CANARY, Probe, Recorder
+from gateproof_evidence.format.journal import Journal, read_journal
+from gateproof_evidence.model import Observation
+from gateproof_evidence.redaction.canary import Canary, CanaryError, search
+from gateproof_evidence.redaction.redactor import Redactor
 
 
 def written(folder: Path, canary: Canary, redactor: Redactor) -> list[Path]:

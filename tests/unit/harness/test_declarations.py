@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from evidence.errors import BadInputError
-from harness.faults.settings import settings
-from harness.faults.sql import sql
-from harness.options import refuse_unwritable
+from gateproof.faults.setting import settings
+from gateproof.faults.sql import sql
+from gateproof.run.option import refuse_unwritable
+from gateproof_evidence.errors import BadInputError
 
 
 @pytest.mark.parametrize("name", ["drop-policy", "a", "v2-x9"])

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 from xdist import plugin
 
-from harness.distribution import AUTO_VARIABLE, PROCESSES_PER_CORE
+from gateproof.base.option import AUTO_VARIABLE, PROCESSES_PER_CORE
 
 ASK = """
 import pytest

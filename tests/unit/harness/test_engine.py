@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.environments.engine import DEFAULT_HOST, engine_options, find_engine
-from harness.errors import EnvironmentProblemError
+from gateproof.base.errors import EnvironmentProblemError
+from gateproof.environments.engine import DEFAULT_HOST, engine_options, find_engine
 
 SetContext = Callable[[str, str], None]
 VARIABLES = ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH")

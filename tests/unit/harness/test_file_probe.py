@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from evidence.journal import Journal, read_journal
-from evidence.model import Observation
-from evidence.redaction import Redactor
-from harness.errors import HarnessError
-from harness.probes.file import FileProbe
-from harness.probes.recorder import Recorder
+from gateproof.base.errors import HarnessError
+from gateproof.probes.file import FileProbe
+from gateproof.probes.recorder import Recorder
+from gateproof_evidence.format.journal import Journal, read_journal
+from gateproof_evidence.model import Observation
+from gateproof_evidence.redaction.redactor import Redactor
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.files import copy_folders, copy_project, project_files
+from gateproof.base.project import copy_folders, copy_project, project_files
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from harness.environments.fork_server import ForkServer, may_fork
-from harness.environments.process import ChildProcess, LocalLauncher
-from harness.errors import HarnessError
-from harness.wait import wait_until
+from gateproof.base.errors import HarnessError
+from gateproof.base.wait import wait_until
+from gateproof.environments.fork_server import ForkServer, may_fork
+from gateproof.environments.process import ChildProcess, LocalLauncher
 
 DEADLINE_S = 30.0
 ABOUT_ITSELF = (

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from evidence.errors import NotWritableError
-from harness.errors import (
+from gateproof.base.errors import (
     EnvironmentProblemError,
     HarnessError,
     InconclusiveError,
@@ -13,8 +12,9 @@ from harness.errors import (
     NotApplicableError,
     NotReadyError,
 )
-from harness.phases import categorise, first_line
-from harness.probes.tasks import EagerModeError
+from gateproof.probes.task import EagerModeError
+from gateproof.run.stage import categorise, first_line
+from gateproof_evidence.errors import NotWritableError
 
 
 @pytest.mark.parametrize(

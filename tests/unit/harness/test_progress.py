@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.progress import EVERY_S, Progress
+from gateproof.run.progress import EVERY_S, Progress
 
 IDS = [f"gates/rls/test_a.py::test_a[proof-{name}]" for name in ("one", "two", "three", "four")]
 

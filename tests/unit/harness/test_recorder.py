@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from evidence.errors import NotWritableError
-from evidence.journal import Journal, read_journal
-from evidence.model import Observation
-from evidence.redaction import Redactor
-from harness.probes.recorder import Recorder, Scope
+from gateproof.probes.recorder import Recorder, Scope
+from gateproof_evidence.errors import NotWritableError
+from gateproof_evidence.format.journal import Journal, read_journal
+from gateproof_evidence.model import Observation
+from gateproof_evidence.redaction.redactor import Redactor
 
 SECRET = "correct-horse-battery"
 

@@ -20,19 +20,19 @@ from urllib.parse import unquote
 
 import pytest
 
-from evidence.journal import Journal, read_journal
-from evidence.model import Observation, PhaseEvent, ProofEvent
-from evidence.redaction import Redactor
-from harness.environments.interface import Completed
-from harness.phases import record_phase
-from harness.probes.file import FileProbe
-from harness.probes.http import HttpProbe
-from harness.probes.logs import read_log
-from harness.probes.process import ProcessProbe
-from harness.probes.recorder import Recorder, Scope
-from harness.probes.sql import Session
-from harness.probes.tasks import TaskProbe
-from harness.proof import tell_story
+from gateproof.environments.interface import Completed
+from gateproof.probes.file import FileProbe
+from gateproof.probes.http import HttpProbe
+from gateproof.probes.log import read_log
+from gateproof.probes.process import ProcessProbe
+from gateproof.probes.recorder import Recorder, Scope
+from gateproof.probes.sql import Session
+from gateproof.probes.task import TaskProbe
+from gateproof.proof.proof import tell_story
+from gateproof.run.stage import record_phase
+from gateproof_evidence.format.journal import Journal, read_journal
+from gateproof_evidence.model import Observation, PhaseEvent, ProofEvent
+from gateproof_evidence.redaction.redactor import Redactor
 from tests.planted import KINDS, Kind
 
 Plant = Callable[["Desk", Kind], None]

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from evidence.errors import BadInputError
-from harness.errors import HarnessError
-from harness.faults.file import file
-from harness.faults.source import change_file, source
-from harness.faults.text import Addition, Body, Replacement
+from gateproof.base.errors import HarnessError
+from gateproof.faults.file import file
+from gateproof.faults.source import change_file, source
+from gateproof.faults.text import Addition, Body, Replacement
+from gateproof_evidence.errors import BadInputError
 
 CODE = '''"""A module."""
 

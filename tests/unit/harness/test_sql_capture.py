@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from harness.probes.parameters import parameter_names
-from harness.probes.sql import SHOWN_ROWS, Rows, _show
+from gateproof.probes.parameter import parameter_names
+from gateproof.probes.sql import SHOWN_ROWS, Rows, _show
 
 
 def test_rows_are_aligned_as_psql_does() -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from evidence.errors import BadInputError
-from harness.reference import sut_reference
-from harness.sut import load_sut
+from gateproof.base.sut import load_sut
+from gateproof.base.sut_reference import sut_reference
+from gateproof_evidence.errors import BadInputError
 
 ROOT = Path(__file__).parents[3]
 SUT = ROOT / "system" / "sut.toml"
@@ -95,6 +95,7 @@ def test_sut_reference_is_the_published_one_and_explains_every_key() -> None:
     """The page under docs/ is generated from the model, and no key lacks its meaning."""
     page = ROOT / "docs" / "reference" / "sut.md"
     assert page.read_text(encoding="utf-8") == sut_reference(), (
-        "docs/reference/sut.md is stale: run python -m harness.reference docs/reference/sut.md"
+        "docs/reference/sut.md is stale: "
+        "run python -m gateproof.base.sut_reference docs/reference/sut.md"
     )
     assert "|  |" not in sut_reference()

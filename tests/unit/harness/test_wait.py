@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import count
 
-from harness.wait import wait_until
+from gateproof.base.wait import wait_until
 
 
 def test_wait_returns_as_soon_as_it_is_satisfied() -> None:

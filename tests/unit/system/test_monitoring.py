@@ -15,7 +15,7 @@ from contextlib import ExitStack, suppress
 
 import pytest
 
-from harness.wait import wait_until
+from gateproof.base.wait import wait_until
 from system import monitoring
 from system.errors import EndpointError
 from system.health import Health

@@ -1,0 +1,87 @@
+"""What may be added to a bundle after it was sealed: sign-offs and timestamps.
+
+Owns the two folders, their limits, and adding to them. Leaves what lies in them to
+`gateproof_evidence.additions.sign_off` and `gateproof_evidence.additions.timestamp`: only what
+parses and names this attestation is allowed.
+
+Source: design, "Order of sealing"; docs/reference/verification.md.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from gateproof_evidence.errors import NotWritableError
+from gateproof_evidence.format.layout import SIGNOFFS, TIMESTAMPS
+from gateproof_evidence.format.tree import File
+
+LARGEST = 64 * 1024
+"""Bytes of one such file; the largest signature and the largest timestamp seen have 7 KiB."""
+
+MOST = 1000
+"""Files that are read; far more than a bundle has reviewers."""
+
+
+class Late:
+    """Says how much of each late file is read, until there are too many of them."""
+
+    def __init__(self) -> None:
+        self._left = MOST
+
+    def limit(self, path: str) -> int:
+        """Return how many bytes of a file's content to keep; 0 for what is not late."""
+        if not is_late(path) or self._left == 0:
+            return 0
+        self._left -= 1
+        return LARGEST
+
+
+def is_late(path: str) -> bool:
+    """Say whether a path lies where files may be added."""
+    return path.startswith((SIGNOFFS, TIMESTAMPS))
+
+
+def in_folder(files: Iterable[File], folder: str) -> tuple[File, ...]:
+    """Return the files that lie in one of the two folders."""
+    return tuple(file for file in files if file.path.startswith(folder))
+
+
+def add(bundle: Path, contents: Mapping[str, bytes]) -> None:
+    """Write new files into a sealed bundle, all of them or none.
+
+    Args:
+        bundle: the folder.
+        contents: path inside the bundle to content.
+
+    Raises:
+        NotWritableError: one is there already, or the folder refuses it.
+
+    """
+    written: list[Path] = []
+    try:
+        for name, content in contents.items():
+            path = bundle / name
+            path.parent.mkdir(exist_ok=True)
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
+            written.append(path)
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+    except OSError as error:
+        _remove(written)
+        raise NotWritableError(
+            f"{bundle}: adding to the bundle: got {error.strerror}, expected to write "
+            f"{', '.join(contents)}; make the folder writable, or sign a copy"
+        ) from error
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    """Leave nothing half-written, nor a folder that is empty: both would be findings."""
+    for path in paths:
+        with contextlib.suppress(OSError):
+            path.unlink()
+            path.parent.rmdir()

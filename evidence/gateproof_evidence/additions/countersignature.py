@@ -1,0 +1,202 @@
+"""Makes a reviewer's sign-off: states what is signed, and has ssh-keygen sign it.
+
+Owns the refusals before signing. Leaves what a sign-off says to
+`gateproof_evidence.additions.sign_off`, and private keys to ssh-keygen and its agent: this module
+never reads one. Verification never imports it.
+
+Source: design, "Sign-off"; ssh-keygen(1), ``-Y sign``.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from gateproof_evidence.additions.addition import add
+from gateproof_evidence.additions.sign_off import (
+    NAMESPACE,
+    SIGNATURE,
+    STATEMENT,
+    Statement,
+    format_signoff,
+    parse_signoff,
+    place_of,
+    result_of,
+)
+from gateproof_evidence.clients.ssh_keygen import PROGRAM, Checker, SshSignature, run
+from gateproof_evidence.errors import BadInputError
+from gateproof_evidence.format.attestation import parse_statement
+from gateproof_evidence.format.canonical import digest_of, read_json
+from gateproof_evidence.format.envelope import Envelope
+from gateproof_evidence.format.layout import ATTESTATION, REPORT, RUN
+from gateproof_evidence.format.problem import first_problem
+from gateproof_evidence.model import Digest, Result, Run
+from gateproof_evidence.verification.bundle import Verification, verify
+
+Clock = Callable[[], dt.datetime]
+
+_FEW = 5
+"""How many findings a refusal names."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reviewer:
+    """Who signs, and by which key."""
+
+    signer: str
+    """The name that the allowed signers know."""
+    key: Path
+    """An SSH private key, or a public one whose private half the agent holds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Read:
+    """What of a bundle is signed."""
+
+    attestation: Digest
+    report: Digest
+    run: Run
+
+
+def countersign(
+    bundle: Path,
+    reviewer: Reviewer,
+    *,
+    phase: str | None,
+    reservations: str | None,
+    run_key: bytes | None,
+    clock: Clock,
+) -> tuple[Statement, str]:
+    """Sign a bundle off.
+
+    1. The bundle verifies, with the key of the run where it was given.
+    2. What is signed is released, or reservations say why it is signed all the same.
+    3. The statement names the attestation and the report of this bundle.
+    4. ssh-keygen signs it; the signature holds and is not by the run's own key.
+    5. Both files are put into ``signoffs/``.
+
+    Args:
+        bundle: the folder.
+        reviewer: signs.
+        phase: what is signed off; None for the whole run.
+        reservations: what the reviewer leaves open; None for none.
+        run_key: the run's public key from outside the bundle.
+        clock: gives the moment of signing.
+
+    Returns:
+        What was signed, and the path of its statement inside the bundle.
+
+    Raises:
+        BadInputError: the bundle does not verify, is not released, or the key cannot sign.
+        NotWritableError: the bundle cannot be added to.
+
+    """
+    # 1
+    verified = _verified(bundle, run_key)
+    # 2, 3
+    read = _read(bundle, verified)
+    statement = _state(bundle, read, reviewer.signer, phase, reservations, clock())
+    content = format_signoff(statement)
+    # 4
+    signature = _sign(reviewer.key, content)
+    _refuse_bad(signature, content, verified, reviewer.key)
+    # 5
+    place = place_of(content, statement, signature.keyid)
+    add(bundle, {place + SIGNATURE: signature.armoured, place + STATEMENT: content})
+    return statement, place + STATEMENT
+
+
+def _verified(bundle: Path, run_key: bytes | None) -> Verification:
+    verified = verify(bundle, key=run_key)
+    if not verified.ok:
+        named = ", ".join(f"{one.code} {one.path}" for one in verified.findings[:_FEW])
+        raise BadInputError(
+            f"{bundle}: sign-off: got {len(verified.findings)} findings ({named}), expected a "
+            "bundle that verifies; gateproof verify says all of them"
+        )
+    return verified
+
+
+def _read(bundle: Path, verified: Verification) -> _Read:
+    """Read what is signed once more, and take only what was verified a moment ago."""
+    attestation = (bundle / ATTESTATION).read_bytes()
+    run = (bundle / RUN).read_bytes()
+    attested = parse_statement(Envelope.from_bytes(attestation).payload)
+    digests = {file.path: file.digest for file in attested.files}
+    if attested != verified.predicate or digests[RUN] != digest_of(run):
+        raise BadInputError(
+            f"{bundle}: sign-off: got another bundle than was verified a moment ago, expected "
+            "nobody to change it meanwhile; sign a copy"
+        )
+    return _Read(
+        attestation=digest_of(attestation),
+        report=digests[REPORT],
+        run=Run.model_validate(read_json(run)),
+    )
+
+
+def _state(
+    bundle: Path,
+    read: _Read,
+    signer: str,
+    phase: str | None,
+    reservations: str | None,
+    at: dt.datetime,
+) -> Statement:
+    result = result_of(read.run, phase)
+    if result is not Result.RELEASED and reservations is None:
+        raise BadInputError(
+            f"{bundle}: sign-off: {phase or 'the run'} is {result}, expected released; say why it "
+            'is signed all the same with --with-reservations "why"'
+        )
+    try:
+        statement = Statement(
+            attestation=read.attestation,
+            report=read.report,
+            phase=phase,
+            result=result,
+            signer=signer,
+            at=at.astimezone(dt.UTC).replace(microsecond=0),
+            reservations=reservations,
+        )
+    except ValidationError as error:
+        problem = first_problem(error)
+        raise BadInputError(
+            f"sign-off: {problem.field}: got {problem.value!a}: {problem.message}; a signer "
+            "is one name without blanks, reservations are 10 to 2000 characters on one line"
+        ) from error
+    return parse_signoff(format_signoff(statement))
+
+
+def _sign(key: Path, content: bytes) -> SshSignature:
+    with tempfile.TemporaryDirectory(prefix="gateproof-") as folder:
+        path = Path(folder) / "statement"
+        path.write_bytes(content)
+        command = (PROGRAM, "-Y", "sign", "-q", "-f", str(key), "-n", NAMESPACE, str(path))
+        done = run(command, content=None)
+        made = path.with_name(f"{path.name}.sig")
+        if done.returncode or not made.exists():
+            said = " ".join(done.stderr.decode("utf-8", "replace").replace("@", "").split())
+            raise BadInputError(
+                f"{key}: sign-off: got {said or done.returncode}, expected ssh-keygen to sign; "
+                "name an SSH private key that you alone can read"
+            )
+        return SshSignature.from_bytes(made.read_bytes())
+
+
+def _refuse_bad(signature: SshSignature, content: bytes, verified: Verification, key: Path) -> None:
+    if verified.predicate is None or signature.keyid == verified.predicate.key.keyid:
+        raise BadInputError(
+            f"{key}: sign-off: got the key that sealed the run, expected a reviewer's own; who "
+            "ran cannot review"
+        )
+    with Checker(namespace=NAMESPACE) as checker:
+        if not checker.holds(signature, content):
+            raise BadInputError(
+                f"{key}: sign-off: got a signature that does not hold, expected one that does"
+            )

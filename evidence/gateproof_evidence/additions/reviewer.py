@@ -1,0 +1,211 @@
+"""Who may sign a run off, and whether enough have: by keys and persons from outside the bundle.
+
+Owns the policy, the check of each sign-off by it, and counting. Leaves what a sign-off says to
+`gateproof_evidence.additions.sign_off`. Not checked: when a reviewer really signed; the time is the
+reviewer's word, held only between sealing and now.
+
+Source: design, "Sign-off"; docs/reference/sign-off.md.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from gateproof_evidence.additions.sign_off import (
+    NAMESPACE,
+    SignOff,
+    Subject,
+    compare_signoff,
+    read_signoffs,
+    result_of,
+)
+from gateproof_evidence.clients.ssh_keygen import Checker, check_revoked
+from gateproof_evidence.errors import BadInputError
+from gateproof_evidence.format.layout import RUN, SIGNOFFS
+from gateproof_evidence.format.tree import File
+from gateproof_evidence.model import Digest, Result
+from gateproof_evidence.model.finding import Code, Finding
+
+_EXPIRED = ("has expired", "is not yet valid")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """What is asked of a bundle's sign-offs."""
+
+    required: int = 0
+    """How many persons must have signed."""
+    allowed_signers: bytes | None = None
+    """Content of an ``allowed_signers`` file (ssh-keygen(1)), from outside the bundle."""
+    revoked: bytes | None = None
+    """Content of a KRL, or of a list of public keys, from outside the bundle."""
+    phase: str | None = None
+    """What must be signed off: a phase, or None for the whole run."""
+    released: bool = False
+    """Whether the phase must be released; of the whole run
+    `gateproof_evidence.verification.expectation` asks that."""
+
+    def __post_init__(self) -> None:
+        if self.allowed_signers is None and (self.required or self.revoked is not None):
+            raise BadInputError(
+                "--allowed-signers: got none, expected the file that says who may sign; without "
+                "it nobody can be counted and nobody's key is looked up"
+            )
+        if self.revoked is not None:
+            check_revoked(self.revoked, name="--revoked")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Review:
+    """What the sign-offs of a bundle come to."""
+
+    findings: tuple[Finding, ...] = ()
+    signoffs: tuple[SignOff, ...] = ()
+    """Those with nothing found against them."""
+    persons: int | None = None
+    """How many different persons signed what was asked for; None where nobody is known."""
+
+
+def review(
+    files: Iterable[File],
+    subject: Subject,
+    policy: Policy,
+    *,
+    own_keys: frozenset[Digest],
+    now: dt.datetime,
+) -> Review:
+    """Check every sign-off in a bundle, and count those that the policy asks for.
+
+    1. What lies in ``signoffs/`` is pairs of a statement in its one spelling and a signature.
+    2. Each is about this bundle, says what its phase came to, and is not by the run's own key.
+    3. Each signature is for sign-offs and holds over its statement.
+    4. With allowed signers: each is by a key that they allow this person at that time, and that is
+       not revoked.
+    5. Enough different persons have signed, by different keys, and the phase that is asked for is
+       released where that is asked, too.
+
+    Args:
+        files: what lies in ``signoffs/``.
+        subject: the bundle.
+        policy: who may sign, and how many must.
+        own_keys: ids of keys that never count.
+        now: the verifier's clock.
+
+    Raises:
+        BadInputError: the run has no phase of the name that is asked for.
+
+    """
+    # 1
+    read, malformed = read_signoffs(files)
+    findings = [*malformed]
+    good: list[SignOff] = []
+    # 2, 3, 4
+    for one, wrong in _signatures(read, policy):
+        wrong += compare_signoff(one, subject, own_keys, now)
+        findings += wrong
+        if not wrong:
+            good.append(one)
+    # 5
+    findings += _released(subject, policy)
+    if policy.allowed_signers is None:
+        return Review(findings=tuple(findings), signoffs=tuple(good))
+    counted = count_persons(
+        [one for one in good if one.statement.covers(policy.phase)], policy.allowed_signers
+    )
+    if counted < policy.required:
+        findings.append(_missing(counted, policy))
+    return Review(findings=tuple(findings), signoffs=tuple(good), persons=counted)
+
+
+def count_persons(signoffs: Sequence[SignOff], allowed_signers: bytes) -> int:
+    """Count the different persons behind sign-offs.
+
+    A name or a key in common makes one person of two, and so do names on one line of the allowed
+    signers: whoever holds two keys, or goes by two names, counts once.
+    """
+    ties = [
+        {f"name:{_fold(one.statement.signer)}", f"key:{one.signature.keyid}"} for one in signoffs
+    ]
+    groups: list[set[str]] = []
+    for tie in [*ties, *_aliases(allowed_signers)]:
+        joined = [group for group in groups if group & tie]
+        groups = [group for group in groups if not group & tie]
+        groups.append(tie.union(*joined))
+    return sum(any(node.startswith("key:") for node in group) for group in groups)
+
+
+def _signatures(
+    signoffs: Sequence[SignOff], policy: Policy
+) -> Iterator[tuple[SignOff, list[Finding]]]:
+    if not signoffs:
+        return
+    known, revoked = policy.allowed_signers, policy.revoked
+    with Checker(namespace=NAMESPACE, allowed_signers=known, revoked=revoked) as checker:
+        for one in signoffs:
+            yield one, list(_signature(one, checker, is_known=known is not None))
+
+
+def _signature(signoff: SignOff, checker: Checker, *, is_known: bool) -> Iterator[Finding]:
+    path, signature, content = signoff.path, signoff.signature, signoff.content
+    if signature.namespace != NAMESPACE:
+        message = f"namespace: got {signature.namespace!a}, expected {NAMESPACE}"
+        yield Finding(code=Code.SIGNOFF_NAMESPACE, path=path, message=message)
+        return
+    if not checker.holds(signature, content):
+        message = "the signature does not hold over the statement"
+        yield Finding(code=Code.SIGNOFF_INVALID, path=path, message=message)
+        return
+    if is_known:
+        yield from _allowed(signoff, checker)
+    if checker.is_revoked(signature, content):
+        message = f"key {signature.keyid} of {signoff.statement.signer} is revoked"
+        yield Finding(code=Code.SIGNOFF_KEY_REVOKED, path=path, message=message)
+
+
+def _allowed(signoff: SignOff, checker: Checker) -> Iterator[Finding]:
+    said = signoff.statement
+    refusal = checker.refusal(signoff.signature, signoff.content, who=said.signer, at=said.at)
+    if refusal is None:
+        return
+    key = f"key {signoff.signature.keyid}"
+    if any(words in refusal for words in _EXPIRED):
+        code, message = Code.SIGNOFF_KEY_EXPIRED, f"{key} at {said.at}: {refusal}"
+    elif not refusal and checker.is_known(signoff.signature):
+        code, message = Code.SIGNOFF_WRONG_IDENTITY, f"{key} is known, but not as {said.signer}"
+    else:
+        why = f" ({refusal})" if refusal else ""
+        code, message = Code.SIGNOFF_NOT_ALLOWED, f"{key} as {said.signer} may not sign{why}"
+    yield Finding(code=code, path=signoff.path, message=message)
+
+
+def _released(subject: Subject, policy: Policy) -> Iterator[Finding]:
+    """Judge the phase that is asked for; a run that cannot be read has findings of its own."""
+    if policy.phase is None or subject.run is None:
+        return
+    result = result_of(subject.run, policy.phase)
+    if policy.released and result is not Result.RELEASED:
+        message = f"phase {policy.phase}: got {result}, expected released"
+        yield Finding(code=Code.NOT_RELEASED, path=RUN, message=message)
+
+
+def _missing(counted: int, policy: Policy) -> Finding:
+    what = f"phase {policy.phase}" if policy.phase else "the whole run"
+    message = f"persons who signed {what} off: got {counted}, expected {policy.required} or more"
+    return Finding(code=Code.SIGNOFFS_MISSING, path=SIGNOFFS.rstrip("/"), message=message)
+
+
+def _aliases(allowed_signers: bytes) -> Iterator[set[str]]:
+    """Give the names of each line; patterns name nobody."""
+    for line in allowed_signers.decode("utf-8", "replace").splitlines():
+        text = line.strip()
+        if text and not text.startswith("#"):
+            quoted = text.startswith('"')
+            names = text[1:].split('"', 1)[0] if quoted else text.split(None, 1)[0]
+            plain = {name for name in names.split(",") if name and not set(name) & set("*?!")}
+            yield {f"name:{_fold(name)}" for name in plain}
+
+
+def _fold(name: str) -> str:
+    return name.casefold()

@@ -1,0 +1,82 @@
+"""Asks an authority for a timestamp over a bundle's attestation.
+
+Owns the refusals. Leaves reading the answer to `gateproof_evidence.additions.timestamp`,
+and its place in the bundle to `gateproof_evidence.additions.addition`. Verification never imports
+this module: it asks nobody.
+
+Source: RFC 3161 section 3.4 (HTTP); openssl-ts(1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+from gateproof_evidence.additions.addition import LARGEST, add
+from gateproof_evidence.additions.timestamp import (
+    CLOCK_SKEW,
+    Timestamp,
+    TimestampError,
+    parse_timestamp,
+    place_of,
+    refusal,
+)
+from gateproof_evidence.clients.openssl import query
+from gateproof_evidence.clients.time_stamp_authority import ask
+from gateproof_evidence.errors import BadInputError
+from gateproof_evidence.format.layout import ATTESTATION
+from gateproof_evidence.format.tree import read_tree
+from gateproof_evidence.model import Digest
+from gateproof_evidence.verification.bundle import verify
+
+
+def stamp(
+    bundle: Path, url: str, *, authority: bytes | None, clock: Callable[[], datetime]
+) -> Timestamp:
+    """Have a bundle stamped, and put the answer into its ``timestamps/``.
+
+    Args:
+        bundle: the folder; it must verify.
+        url: of the authority, http or https.
+        authority: certificates (PEM) to hold the answer against before it is kept; None for none.
+        clock: gives the present moment.
+
+    Raises:
+        BadInputError: the bundle does not verify, or nothing that can be kept was answered.
+        NotWritableError: the bundle cannot be added to.
+
+    """
+    verified = verify(bundle)
+    if not verified.ok:
+        raise BadInputError(
+            f"{bundle}: timestamp: got {len(verified.findings)} findings, expected a bundle that "
+            "verifies; gateproof verify says all of them"
+        )
+    digest = _digest(bundle)
+    answer = ask(url, query(digest), most=LARGEST)
+    try:
+        path = place_of(answer)
+        made = parse_timestamp(answer, path=path)
+    except TimestampError as error:
+        raise BadInputError(f"{url}: {error}; name another --timestamp-url") from error
+    why = _refusal(made, digest, authority, clock())
+    if why is not None:
+        raise BadInputError(f"{url}: timestamp: got one that is no use ({why}); nothing was kept")
+    add(bundle, {path: answer})
+    return made
+
+
+def _digest(bundle: Path) -> Digest:
+    files = read_tree(bundle, keep=lambda _: 0).files
+    return next(file.digest for file in files if file.path == ATTESTATION)
+
+
+def _refusal(made: Timestamp, digest: Digest, authority: bytes | None, now: datetime) -> str | None:
+    if made.imprint != digest:
+        return f"over {made.imprint}, expected {digest}"
+    if abs(made.at - now) > CLOCK_SKEW:
+        return f"for {made.at}, expected about {now}"
+    if authority is None:
+        return None
+    return refusal(made.content, authority, imprint=digest, at=made.at)

@@ -1,0 +1,99 @@
+"""The command line: the group of commands, and what becomes of their errors.
+
+Leaves each command to its module in `gateproof_evidence.cli`, and its rules to what that calls.
+
+Source: design, "Command line"; spec, "Exit status".
+"""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import entry_points
+from typing import Any
+
+import click
+
+from gateproof_evidence.cli.common import BAD_INPUT
+from gateproof_evidence.cli.diff import diff
+from gateproof_evidence.cli.export import export
+from gateproof_evidence.cli.keygen import keygen
+from gateproof_evidence.cli.render import render
+from gateproof_evidence.cli.show import show
+from gateproof_evidence.cli.sign_off import sign_off
+from gateproof_evidence.cli.timestamp import timestamp
+from gateproof_evidence.cli.verify import verify
+from gateproof_evidence.errors import EvidenceError
+
+COMMANDS = "gateproof.commands"
+
+
+class _BadUsage(click.UsageError):
+    """Usage that is wrong is bad input too."""
+
+    exit_code = BAD_INPUT
+
+
+class _Group(click.Group):
+    """Turns our errors into one line on standard error, and all bad input into one status.
+
+    With ``--json`` the line is also an object on standard output, where a program reads.
+    Commands of other packages join by the entry point group `COMMANDS`: this package imports none.
+    """
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *entry_points(group=COMMANDS).names})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        found = super().get_command(ctx, cmd_name)
+        if found is not None:
+            return found
+        for entry in entry_points(group=COMMANDS, name=cmd_name):
+            command = entry.load()
+            assert isinstance(command, click.Command)
+            return command
+        return None
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        try:
+            return super().make_context(*args, **kwargs)
+        except click.UsageError as error:
+            raise _bad_usage(error) from error
+
+    def invoke(self, ctx: click.Context) -> Any:
+        as_json = "--json" in ctx.args
+        try:
+            return super().invoke(ctx)
+        except click.UsageError as error:
+            if as_json:
+                _print_json(error.format_message())
+            raise _bad_usage(error) from error
+        except EvidenceError as error:
+            line = _one_line(str(error))
+            if as_json:
+                _print_json(line)
+            click.echo(line, err=True)
+            ctx.exit(BAD_INPUT)
+
+
+def _bad_usage(error: click.UsageError) -> click.UsageError:
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        return error
+    return _BadUsage(error.format_message(), ctx=error.ctx)
+
+
+@click.group(cls=_Group)
+@click.version_option(package_name="gateproof-evidence", prog_name="gateproof")
+def main() -> None:
+    """Verify and read sealed bundles of gate runs."""
+
+
+for command in (verify, show, render, diff, export, keygen, sign_off, timestamp):
+    main.add_command(command)
+
+
+def _print_json(error: str) -> None:
+    click.echo(json.dumps({"ok": False, "error": _one_line(error)}, indent=2))
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

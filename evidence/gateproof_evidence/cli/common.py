@@ -1,0 +1,109 @@
+"""What the commands share: exit statuses, paths, reading, the console.
+
+Source: spec, "Exit status".
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+from pydantic import ValidationError
+from rich.console import Console
+
+from gateproof_evidence.errors import BadInputError, EvidenceError
+from gateproof_evidence.format.attestation import Predicate, parse_statement
+from gateproof_evidence.format.canonical import JsonError, read_json
+from gateproof_evidence.format.envelope import Envelope
+from gateproof_evidence.format.journal import read_journal
+from gateproof_evidence.format.layout import ATTESTATION, JOURNAL, RUN
+from gateproof_evidence.format.layout import LATEST as LINK
+from gateproof_evidence.model import Record, Run
+from gateproof_evidence.verification.outside import refuse_inside
+
+WHOLE, FINDINGS, BAD_INPUT = 0, 1, 4
+"""Exit statuses of every command."""
+
+PATH = click.Path(path_type=Path)
+LATEST = Path("reports") / LINK
+"""The bundle that is meant where none is named."""
+
+
+def console() -> Console:
+    """Return a console as wide as the terminal, or 120 columns where there is none."""
+    return Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+
+
+def read_file(path: Path, what: str) -> bytes:
+    """Read a file that the user named.
+
+    Raises:
+        BadInputError: it cannot be read; `what` says what it was named as.
+
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BadInputError(
+            f"{path}: {what}: got {error.strerror}, expected a readable file; name another"
+        ) from error
+
+
+def read_outside(path: Path, bundle: Path, what: str) -> bytes:
+    """Read a file that says whom to trust: never one that the bundle brings itself.
+
+    Raises:
+        BadInputError: it lies in the bundle, or cannot be read.
+
+    """
+    refuse_inside(path, bundle, what)
+    return read_file(path, what)
+
+
+def read_run(bundle: Path) -> Run:
+    """Read the run of a bundle, without verifying it.
+
+    Raises:
+        BadInputError: the folder holds no run.json that can be read.
+
+    """
+    path = bundle / RUN
+    content = read_file(path, "bundle")
+    try:
+        return Run.model_validate(read_json(content))
+    except (JsonError, ValidationError) as error:
+        raise BadInputError(
+            f"{path}: run: got {error}, expected the run.json of a sealed bundle; "
+            "gateproof verify says more"
+        ) from error
+
+
+def read_records(bundle: Path) -> tuple[Record, ...]:
+    """Read the journal of a bundle, without verifying it.
+
+    Raises:
+        BadInputError: there is none, or a line of it is no record.
+
+    """
+    path = bundle / JOURNAL
+    read_file(path, "journal")
+    return read_journal([path])
+
+
+def read_attested(bundle: Path) -> Predicate:
+    """Read what a bundle's attestation says, without verifying its signature.
+
+    Raises:
+        BadInputError: there is none, or it is no statement about a bundle.
+
+    """
+    path = bundle / ATTESTATION
+    content = read_file(path, "attestation")
+    try:
+        return parse_statement(Envelope.from_bytes(content).payload)
+    except EvidenceError as error:
+        raise BadInputError(
+            f"{path}: attestation: got {error}, expected that of a sealed bundle; "
+            "gateproof verify says more"
+        ) from error

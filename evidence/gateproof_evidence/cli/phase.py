@@ -1,0 +1,80 @@
+"""`gateproof show --phase`: whether the next phase may begin, and what stands in the way."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gateproof_evidence.additions.addition import Late, in_folder
+from gateproof_evidence.additions.sign_off import SignOff, read_signoffs
+from gateproof_evidence.cli.review import signoff_line
+from gateproof_evidence.format.layout import SIGNOFFS
+from gateproof_evidence.format.tree import read_tree
+from gateproof_evidence.judging.phase import Phase, find_phase, phases
+from gateproof_evidence.model import Run
+
+_LINE_LIMIT = 300
+"""How much of a reason a line shows, as in the other tables; the report has all of it."""
+
+_OPEN = "; what stands in the way:"
+
+
+def show_phases(bundle: Path, run: Run, name: str | None, *, as_json: bool) -> None:
+    """Print every phase of a run, or one, with what lies in the bundle of sign-offs.
+
+    Args:
+        bundle: the folder.
+        run: of that bundle.
+        name: the phase; None for all.
+        as_json: whether to print JSON.
+
+    Raises:
+        BadInputError: the run has no phase of that name.
+
+    """
+    shown = phases(run) if name is None else (find_phase(run, name),)
+    signoffs = _signoffs(bundle)
+    if as_json:
+        told = [_phase_json(one, signoffs) for one in shown]
+        click.echo(json.dumps({"phases": told}, indent=2))
+        return
+    for one in shown:
+        _print_phase(one, signoffs)
+    click.echo("not verified by this command")
+
+
+def _signoffs(bundle: Path) -> tuple[SignOff, ...]:
+    """Return the sign-offs that can be read; what cannot is for verification to say."""
+    late = Late()
+    files = read_tree(bundle, keep=late.limit).files
+    return read_signoffs(in_folder(files, SIGNOFFS))[0]
+
+
+def _print_phase(phase: Phase, signoffs: tuple[SignOff, ...]) -> None:
+    many = len(phase.criteria)
+    click.echo(f"{phase.id}: {phase.result} ({many} {'criterion' if many == 1 else 'criteria'})")
+    if phase.next is None:
+        click.echo(
+            "  the last phase" + ("" if phase.next_may_begin else "; what stands in the way:")
+        )
+    elif phase.next_may_begin:
+        click.echo(f"  {phase.next} may begin")
+    else:
+        click.echo(f"  {phase.next} may not begin{_OPEN}")
+    for reason in phase.in_the_way:
+        click.echo(f"  - {' '.join(reason.split())[:_LINE_LIMIT]}")
+    for one in signoffs:
+        if one.statement.covers(phase.id):
+            click.echo(f"  signed off, unverified: {signoff_line(one.statement)}")
+
+
+def _phase_json(phase: Phase, signoffs: tuple[SignOff, ...]) -> dict[str, Any]:
+    signed = [
+        one.statement.model_dump(mode="json", by_alias=True)
+        for one in signoffs
+        if one.statement.covers(phase.id)
+    ]
+    return {**vars(phase), "next_may_begin": phase.next_may_begin, "signoffs": signed}

@@ -1,0 +1,49 @@
+"""`gateproof render`: the report of a bundle once more, from what was signed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from gateproof_evidence.cli.common import (
+    LATEST,
+    PATH,
+    read_attested,
+    read_records,
+    read_run,
+)
+from gateproof_evidence.errors import BadInputError
+from gateproof_evidence.reports.renderer import renderer_digest
+from gateproof_evidence.verification.rerendering import render_again
+
+
+@click.command()
+@click.argument("bundle", type=PATH, default=LATEST)
+@click.option("--out", type=PATH, metavar="FILE", help="Where to; standard output without it.")
+def render(bundle: Path, out: Path | None) -> None:
+    """Render the report of BUNDLE (reports/latest) again. This does not verify the bundle.
+
+    The bytes are those of data/report.html where the same renderer made it; otherwise a line on
+    standard error says that another one did.
+    """
+    if out is not None and out.resolve().is_relative_to(bundle.resolve()):
+        raise BadInputError(
+            f"{out}: --out: got a file inside the bundle, expected one outside; nothing may be "
+            "added to what is sealed"
+        )
+    run = read_run(bundle)
+    content = render_again(bundle, run, read_records(bundle), read_attested(bundle))
+    if run.bindings.renderer != renderer_digest():
+        made = run.bindings.renderer or "one that was not recorded"
+        click.echo(f"another renderer made the bundle's own report: {made}", err=True)
+    if out is None:
+        click.echo(content, nl=False)
+        return
+    try:
+        out.write_bytes(content)
+    except OSError as error:
+        raise BadInputError(
+            f"{out}: --out: got {error.strerror}, expected a file that can be written; name another"
+        ) from error
+    click.echo(f"{out}: {len(content)} bytes, renderer {renderer_digest()}")

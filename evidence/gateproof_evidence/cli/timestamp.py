@@ -1,0 +1,35 @@
+"""`gateproof timestamp`: somebody else's word for when a bundle was there."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from pathlib import Path
+
+import click
+
+from gateproof_evidence.additions.timestamp_request import stamp
+from gateproof_evidence.cli.common import PATH, read_outside
+
+
+@click.command()
+@click.argument("bundle", type=PATH)
+@click.option("--timestamp-url", required=True, help="The authority (RFC 3161 over HTTP).")
+@click.option("--timestamp-ca", type=PATH, help="Its certificates, to check the answer at once.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def timestamp(
+    bundle: Path, *, timestamp_url: str, timestamp_ca: Path | None, as_json: bool
+) -> None:
+    """Have BUNDLE stamped by an authority: its attestation was there at that time."""
+    made = stamp(
+        bundle,
+        timestamp_url,
+        authority=read_outside(timestamp_ca, bundle, "certificates") if timestamp_ca else None,
+        clock=lambda: dt.datetime.now(dt.UTC),
+    )
+    if as_json:
+        told = {"path": made.path, "at": made.at.isoformat(), "attestation": made.imprint}
+        click.echo(json.dumps(told, indent=2))
+        return
+    checked = "" if timestamp_ca else "; not checked: name the authority with --timestamp-ca"
+    click.echo(f"{bundle}/{made.path}: stamped at {made.at}{checked}")

@@ -1,0 +1,124 @@
+"""`gateproof verify`: what was found, in words or as JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gateproof_evidence.additions.reviewer import Policy
+from gateproof_evidence.cli.common import FINDINGS, PATH, WHOLE, read_outside
+from gateproof_evidence.cli.review import (
+    print_review,
+    print_stamps,
+    review_json,
+    review_options,
+    stamps_json,
+)
+from gateproof_evidence.model.finding import printable
+from gateproof_evidence.verification.bundle import UNKNOWN, Verification
+from gateproof_evidence.verification.bundle import verify as verify_bundle
+from gateproof_evidence.verification.expectation import (
+    Expectation,
+    parse_age,
+    parse_commit,
+    read_previous,
+)
+
+
+@click.command()
+@click.argument("bundle", type=PATH)
+@click.option("--key", type=PATH, help="The signer's public key, from outside the bundle.")
+@click.option("--require-released", is_flag=True, help="Anything but a release is a finding.")
+@click.option("--expect-commit", metavar="ID", help="The commit that was judged, its full id.")
+@click.option("--require-clean", is_flag=True, help="Uncommitted changes are a finding.")
+@click.option("--max-age", metavar="AGE", help="Sealed no longer ago than this: 7d, 12h.")
+@click.option("--previous", type=PATH, metavar="BUNDLE", help="The bundle before this one.")
+@review_options
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.pass_context
+def verify(
+    ctx: click.Context,
+    bundle: Path,
+    key: Path | None,
+    *,
+    require_released: bool,
+    expect_commit: str | None,
+    require_clean: bool,
+    max_age: str | None,
+    previous: Path | None,
+    policy: Policy,
+    timestamp_ca: bytes | None,
+    as_json: bool,
+) -> None:
+    """Verify BUNDLE: every file as it was sealed, none added, none gone, the signature holds.
+
+    Exit status: 0 whole, 1 findings, 4 bad input.
+    """
+    content = read_outside(key, bundle, "public key") if key else None
+    expect = Expectation(
+        released=require_released and policy.phase is None,
+        commit=None if expect_commit is None else parse_commit(expect_commit),
+        clean=require_clean,
+        max_age=None if max_age is None else parse_age(max_age),
+        previous=None if previous is None else read_previous(previous),
+    )
+    policy = replace(policy, released=require_released)
+    found = verify_bundle(
+        bundle, key=content, expect=expect, policy=policy, timestamp_ca=timestamp_ca
+    )
+    if as_json:
+        click.echo(json.dumps(_verification_json(found), indent=2))
+    else:
+        _print_verification(bundle, found)
+        print_review(found.review, policy)
+        print_stamps(found.stamped)
+    ctx.exit(WHOLE if found.ok else FINDINGS)
+
+
+def _print_verification(bundle: Path, found: Verification) -> None:
+    for finding in found.findings:
+        click.echo(str(finding))
+    count = len(found.findings)
+    verdict = "whole" if found.ok else f"{count} finding{'s' if count > 1 else ''}"
+    click.echo(f"{bundle}: {verdict}")
+    click.echo(_signer(found))
+    if found.predicate:
+        files = len(found.predicate.files)
+        click.echo(
+            f"attested: {found.predicate.result} (exit status {found.predicate.exit_status}), "
+            f"{len(found.predicate.criteria)} criteria, {files} files, "
+            f"commit {printable(found.predicate.commit or 'unknown')}"
+            f"{', dirty' if found.predicate.dirty else ''}, sealed {found.predicate.sealed}"
+        )
+    if found.report:
+        click.echo(f"report and exports: {found.report}")
+
+
+def _signer(found: Verification) -> str:
+    if found.predicate is None:
+        return "signer: the signature does not hold, nothing here is vouched for"
+    if found.signer == UNKNOWN:
+        return "signer unknown: integrity only, nobody vouches for it"
+    return f"signed by {found.signer}, the key that was given"
+
+
+def _verification_json(found: Verification) -> dict[str, Any]:
+    return {
+        "ok": found.ok,
+        "signer": found.signer,
+        "result": found.result,
+        "review": review_json(found.review),
+        "stamped": stamps_json(found.stamped),
+        "report": found.report,
+        "findings": [
+            {"code": finding.code, "path": finding.path, "message": finding.message}
+            for finding in found.findings
+        ],
+        "attested": found.predicate.model_dump(mode="json", exclude={"files"})
+        if found.predicate
+        else None,
+    }

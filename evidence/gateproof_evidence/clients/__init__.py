@@ -1,0 +1,1 @@
+"""External programs and services that the package calls, one a module."""

@@ -1,0 +1,157 @@
+"""The catalogue: every criterion that a run is expected to judge, from ``gates/criteria.toml``.
+
+Owns reading the file, the form in which a bundle holds it, and the rules between criteria.
+Leaves the binding of checks to criteria to the harness.
+
+Source: spec, "Phases and gates"; design, "Catalogue first".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from gateproof_evidence.errors import BadInputError, EvidenceError
+from gateproof_evidence.format.canonical import canonical_json, digest_of, read_json
+from gateproof_evidence.format.problem import first_problem
+from gateproof_evidence.format.table import read_tables
+from gateproof_evidence.model import Criterion, Digest, Value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Catalogue:
+    """The expected criteria, in file order."""
+
+    criteria: tuple[Criterion, ...]
+
+    @cached_property
+    def content(self) -> bytes:
+        """The catalogue as canonical JSON, which is what a bundle holds and signs."""
+        criteria = [criterion.model_dump(mode="json") for criterion in self.criteria]
+        return canonical_json({"criteria": criteria})
+
+    @cached_property
+    def digest(self) -> Digest:
+        """Digest of `content`: the same whatever the file's comments and layout."""
+        return digest_of(self.content)
+
+    @cached_property
+    def ids(self) -> tuple[str, ...]:
+        """Every id, in file order."""
+        return tuple(criterion.id for criterion in self.criteria)
+
+    @cached_property
+    def gates(self) -> tuple[str, ...]:
+        """Every gate once, in file order."""
+        return tuple(dict.fromkeys(criterion.gate for criterion in self.criteria))
+
+    def by_id(self, id: str) -> Criterion:  # noqa: A002 (the field's name)
+        """Return the criterion with an id.
+
+        Raises:
+            BadInputError: the catalogue has none.
+
+        """
+        found = self.get(id)
+        if found is None:
+            raise BadInputError(
+                f"criterion id: got {id}, expected one of the catalogue; add it to criteria.toml "
+                "or correct the id"
+            )
+        return found
+
+    def get(self, id: str) -> Criterion | None:  # noqa: A002 (the field's name)
+        """Return the criterion with an id, or None where the catalogue has none."""
+        return self._by_id.get(id)
+
+    @cached_property
+    def _by_id(self) -> Mapping[str, Criterion]:
+        # Asked several times for each check: searching 5,000 criteria would take longer than it.
+        return {criterion.id: criterion for criterion in self.criteria}
+
+
+class CatalogueError(EvidenceError):
+    """A bundle's catalogue does not read as one."""
+
+
+class _Sealed(Value):
+    criteria: tuple[Criterion, ...]
+
+
+def parse_catalogue(content: bytes) -> Catalogue:
+    """Read what a bundle holds, refusing every spelling but that of `Catalogue.content`.
+
+    Raises:
+        EvidenceError: duplicate keys, other fields, an id twice, or another spelling.
+
+    """
+    try:
+        catalogue = Catalogue(criteria=_Sealed.model_validate(read_json(content)).criteria)
+    except ValidationError as error:
+        problem = first_problem(error)
+        raise CatalogueError(f"catalogue: {problem}") from error
+    if len(set(catalogue.ids)) < len(catalogue.ids):
+        raise CatalogueError("catalogue: id: got one twice, expected each once")
+    if catalogue.content != content:
+        raise CatalogueError("catalogue: bytes: got another spelling, expected canonical JSON")
+    return catalogue
+
+
+def load_catalogue(path: Path) -> Catalogue:
+    """Read the catalogue.
+
+    Args:
+        path: a TOML file of ``[[criterion]]`` tables.
+
+    Raises:
+        BadInputError: unreadable, a key or a value that is not allowed, an id twice, or letters
+            that do not belong to one gate alone.
+
+    """
+    criteria = read_tables(path, name="criterion", key="id", model=Criterion)
+    _refuse_empty(path, criteria)
+    _refuse_duplicates(path, criteria)
+    _refuse_foreign_letters(path, criteria)
+    return Catalogue(criteria=criteria)
+
+
+def _refuse_empty(path: Path, criteria: Sequence[Criterion]) -> None:
+    if not criteria:
+        raise BadInputError(
+            f"{path}: criteria: got none, expected at least one [[criterion]]; "
+            "a run that expects nothing shows nothing"
+        )
+
+
+def _refuse_duplicates(path: Path, criteria: Sequence[Criterion]) -> None:
+    seen: set[str] = set()
+    for criterion in criteria:
+        if criterion.id in seen:
+            raise BadInputError(
+                f"{path}: criterion id: got {criterion.id} twice, expected each once; "
+                "give one of them the next free number"
+            )
+        seen.add(criterion.id)
+
+
+def _refuse_foreign_letters(path: Path, criteria: Sequence[Criterion]) -> None:
+    letters_of: dict[str, str] = {}
+    gate_of: dict[str, str] = {}
+    for criterion in criteria:
+        letters = criterion.id.partition("-")[0]
+        expected = letters_of.setdefault(criterion.gate, letters)
+        if letters != expected:
+            raise BadInputError(
+                f"{path}: criterion id of gate {criterion.gate}: got {criterion.id}, expected "
+                f"the letters {expected}; one gate has one set of letters"
+            )
+        owner = gate_of.setdefault(letters, criterion.gate)
+        if owner != criterion.gate:
+            raise BadInputError(
+                f"{path}: criterion {criterion.id}: got gate {criterion.gate}, expected {owner}, "
+                f"which has the letters {letters}; one set of letters has one gate"
+            )

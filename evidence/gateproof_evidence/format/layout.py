@@ -1,0 +1,77 @@
+"""Every path inside a bundle, relative to its folder, with forward slashes.
+
+Folders end in a slash. Records name files relative to ``data/``: `in_data` and `in_bundle` turn one
+way of naming into the other.
+
+Source: RFC 8493 section 2 (the bag); docs/reference/bundle.md.
+"""
+
+from __future__ import annotations
+
+# --- the bag -----------------------------------------------------------------------------------
+
+PAYLOAD = "data/"
+PAYLOAD_MANIFEST = "manifest-sha256.txt"
+TAG_MANIFEST = "tagmanifest-sha256.txt"
+BAGIT = "bagit.txt"
+BAG_INFO = "bag-info.txt"
+ATTESTATION = "attestation.dsse.json"
+PUBLIC_KEY = "public-key.pem"
+VERIFY_TEXT = "VERIFY.txt"
+VERIFY_SCRIPT = "verify.sh"
+
+# --- what a run recorded, and what follows from it -----------------------------------------------
+
+JOURNAL = "data/journal.jsonl"
+RUN = "data/run.json"
+CATALOGUE = "data/catalogue.json"
+WAIVERS = "data/waivers.json"
+REDACTIONS = "data/redactions.json"
+REPORT = "data/report.html"
+CAPTURES = "data/captures/"
+PROOFS = "data/proofs/"
+TAKEN_OVER = "data/taken-over/"
+EXPORT_FOLDER = "data/exports/"
+TESTS = "data/tests/"
+JUNIT = "data/tests/junit.xml"
+PYTEST_PAGE = "data/tests/pytest.html"
+
+# --- what is added after sealing -----------------------------------------------------------------
+
+SIGNOFFS = "signoffs/"
+TIMESTAMPS = "timestamps/"
+
+# --- next to bundles -----------------------------------------------------------------------------
+
+LATEST = "latest"
+"""The link that leads to the last bundle of a folder of them."""
+
+
+def in_bundle(recorded: str) -> str:
+    """Return the path in the bundle of a file that a record names."""
+    return f"{PAYLOAD}{recorded}"
+
+
+def in_data(path: str) -> str:
+    """Return the path of a file as records name it: relative to ``data/``."""
+    return path.removeprefix(PAYLOAD)
+
+
+def proof_record(criterion: str, falsifier: str) -> str:
+    """Return the path of a proof's record."""
+    return f"{PROOFS}{criterion}/{falsifier}.json"
+
+
+def proof_captures(gate: str, criterion: str, falsifier: str) -> str:
+    """Return the folder of what was captured in one proof, without a slash at its end."""
+    return f"{CAPTURES}{gate}/{criterion}/proof/{falsifier}"
+
+
+def taken_over(digest: str) -> str:
+    """Return the path of the attestation of the earlier bundle that a proof comes from.
+
+    Args:
+        digest: of that attestation, ``sha256:...``.
+
+    """
+    return f"{TAKEN_OVER}{digest.removeprefix('sha256:')}.dsse.json"

@@ -1,0 +1,380 @@
+"""What lies in a folder: every file read once through one descriptor, and all that is not a file.
+
+Owns walking, hashing and the rule of which names are allowed. Leaves what ought to be there to
+`gateproof_evidence.sealing.seal` and `gateproof_evidence.verification.bundle`, which both read
+through here.
+
+Source: design, "Verification"; RFC 8493 section 2.1.3 (names in manifests).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import stat
+import threading
+import unicodedata
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from gateproof_evidence.model import Digest
+
+LONGEST_PATH = 1024
+"""Characters of a path inside a bundle; far more than any capture has."""
+
+DEEPEST = 32
+"""Folders within folders; a capture lies in four."""
+
+_CHUNK = 256 * 1024
+"""Bytes read at once, into one buffer a thread."""
+
+_THREADS = 2
+"""Hashing lets the other thread run; more than two wait for each other's Python."""
+
+_BATCH = 64
+"""Files that a thread reads in one go; their folders are held open for it."""
+
+_PENDING = 4
+"""Batches that wait or are read at once."""
+
+Oddity = Literal["link", "special", "empty-folder", "name", "lookalike", "unreadable", "limit"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How much of a folder is read before it counts as an attack on the reader."""
+
+    entries: int = 500_000
+    """Files and folders: fifty times the largest bundle that was measured."""
+    total: int = 64 * 1024**3
+    """Bytes of all files together."""
+    kept: int = 64 * 1024**2
+    """Bytes of a file whose content is kept in memory, and of one line of a journal."""
+    records: int = 500_000
+    """Lines of a journal: forty times those of the largest run that was measured, in 1.3 GB."""
+
+
+LIMITS = Limits()
+
+
+@dataclass(frozen=True, kw_only=True)
+class File:
+    """One regular file as it was read."""
+
+    path: str
+    """Relative, with ``/`` between its parts."""
+    size: int
+    digest: Digest
+    content: bytes | None
+    """Only where it was asked for, and not larger than was asked for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Odd:
+    """Something that a bundle must not hold."""
+
+    kind: Oddity
+    path: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tree:
+    """All that a folder holds, files sorted by path."""
+
+    files: tuple[File, ...]
+    odd: tuple[Odd, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything was read."""
+        return all(one.kind != "limit" for one in self.odd)
+
+
+Feed = Mapping[str, Callable[[bytes], object]]
+"""Path to what takes the file's content piece by piece, as it is read."""
+
+
+def read_tree(
+    root: Path, *, keep: Callable[[str], int], feed: Feed | None = None, limits: Limits = LIMITS
+) -> Tree:
+    """Read a folder completely.
+
+    Args:
+        root: the folder; it may be reached through a link, nothing inside may be one.
+        keep: says for a path how many bytes of content at most are wanted; 0 for none.
+        feed: takes contents that are too large to be kept.
+        limits: past one of them reading stops, and the tree is not `complete`.
+
+    Returns:
+        Every file with size and digest of the same read, and everything else as oddities.
+
+    """
+    files: list[File] = []
+    odd: list[Odd] = []
+    reader = _Reader(keep, feed or {}, limits)
+    try:
+        with contextlib.closing(reader.read(root.resolve())) as all_found:
+            for found in all_found:
+                if isinstance(found, File):
+                    files.append(found)
+                else:
+                    odd.append(found)
+    except _LimitError as error:
+        odd.append(Odd(kind="limit", path=error.path, message=str(error)))
+    files.sort(key=lambda file: file.path)
+    odd += [*_bad_names(files), *_lookalikes(files)]
+    return Tree(files=tuple(files), odd=tuple(sorted(odd, key=lambda one: (one.path, one.kind))))
+
+
+def name_problem(path: str) -> str:
+    """Say why a path may not stand in a bundle, or return an empty string.
+
+    Allowed is what reads the same everywhere: relative, in NFC, without ``.`` and ``..``,
+    backslashes, percent signs, control characters, or blanks at the ends of a part.
+    """
+    if not path or len(path) > LONGEST_PATH:
+        return f"got {len(path)} characters, expected 1 to {LONGEST_PATH}"
+    if any(part in ("", ".", "..") for part in path.split("/")):
+        return "got an empty part, '.' or '..', expected a plain relative path"
+    if any(part != part.strip() for part in path.split("/")):
+        return "got blanks at the end of a part, expected none"
+    for character in path:
+        if character in "\\%" or unicodedata.category(character).startswith(("C", "Zl", "Zp")):
+            return f"got {character!a}, expected printable characters without \\ and %"
+    if unicodedata.normalize("NFC", path) != path:
+        return "got a decomposed Unicode form, expected NFC"
+    return ""
+
+
+def look(path: str) -> str:
+    """Return a key under which paths collide that differ by case or Unicode form only."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", path).casefold())
+
+
+class _LimitError(Exception):
+    """Too much to read."""
+
+    def __init__(self, path: str, message: str) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Entry:
+    """A file that is still to be read."""
+
+    name: str
+    path: str
+    folder: int
+    """A descriptor of its folder, which its batch closes."""
+    wanted: int
+    """Bytes of content at most that are kept."""
+
+
+@dataclass
+class _Batch:
+    """Files for one thread, and the folders that are held open for them."""
+
+    entries: list[_Entry] = field(default_factory=list)
+    folders: list[int] = field(default_factory=list)
+
+    def hold(self, folder_fd: int) -> int:
+        """Hold a folder open, whose own descriptor may be closed before its files are read."""
+        held = os.dup(folder_fd)
+        self.folders.append(held)
+        return held
+
+    def close(self) -> None:
+        for held in self.folders:
+            os.close(held)
+        self.folders.clear()
+
+
+@dataclass
+class _Reader:
+    """Walks, reads in threads, and counts both."""
+
+    keep: Callable[[str], int]
+    feed: Feed
+    limits: Limits
+    entries: int = 0
+    total: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _local: threading.local = field(default_factory=threading.local)
+
+    def read(self, root: Path) -> Generator[File | Odd, None, None]:
+        """Yield all that is found, in any order.
+
+        Raises:
+            _LimitError: one of the limits is passed.
+
+        """
+        pending: deque[tuple[Future[list[File | Odd]], _Batch]] = deque()
+        with ThreadPoolExecutor(_THREADS) as pool:
+            try:
+                for found in self._walk(root):
+                    if not isinstance(found, _Batch):
+                        yield found
+                        continue
+                    pending.append((pool.submit(self._read_batch, found), found))
+                    if len(pending) >= _PENDING:
+                        yield from pending.popleft()[0].result()
+                while pending:
+                    yield from pending.popleft()[0].result()
+            finally:
+                for future, batch in pending:
+                    if future.cancel():
+                        batch.close()
+
+    def _walk(self, root: Path) -> Iterator[_Batch | Odd]:
+        unreadable: list[OSError] = []
+        batch = _Batch()
+        try:
+            for top, folders, names, top_fd in os.fwalk(
+                root, follow_symlinks=False, onerror=unreadable.append
+            ):
+                prefix = Path(top).relative_to(root)
+                self._count(prefix, len(folders) + len(names))
+                yield from _odd_folders(prefix, folders, names, top_fd)
+                for start in range(0, len(names), _BATCH):
+                    self._add(batch, prefix, names[start : start + _BATCH], top_fd)
+                    if len(batch.entries) >= _BATCH:
+                        full, batch = batch, _Batch()
+                        yield full
+                folders.sort()
+            full, batch = batch, _Batch()
+            yield full
+        finally:
+            batch.close()  # what was not handed over
+        for error in unreadable:
+            yield _unreadable(Path(error.filename or "").name, error)
+
+    def _add(self, batch: _Batch, prefix: Path, names: Iterable[str], top_fd: int) -> None:
+        held = batch.hold(top_fd)
+        before = "" if prefix == Path() else f"{prefix.as_posix()}/"
+        for name in names:
+            path = f"{before}{name}"  # `keep` may count: it is asked in this thread alone
+            batch.entries.append(_Entry(name=name, path=path, folder=held, wanted=self.keep(path)))
+
+    def _count(self, folder: Path, entries: int) -> None:
+        self.entries += entries
+        if self.entries > self.limits.entries:
+            message = f"got more than {self.limits.entries} files and folders, expected fewer"
+            raise _LimitError(".", message)
+        if len(folder.parts) > DEEPEST:
+            message = f"got more than {DEEPEST} folders within folders, expected fewer"
+            raise _LimitError(folder.as_posix(), message)
+
+    def _read_batch(self, batch: _Batch) -> list[File | Odd]:
+        try:
+            return [self._read(one) for one in batch.entries]
+        finally:
+            batch.close()
+
+    def _read(self, one: _Entry) -> File | Odd:
+        """Open without following links or waiting for a pipe's other end, then judge and read."""
+        path, folder = one.path, one.folder
+        try:
+            mode = os.lstat(one.name, dir_fd=folder).st_mode
+            if stat.S_ISLNK(mode):
+                return _link(path)
+            if not stat.S_ISREG(mode):
+                return _special(path)
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+            handle = os.open(one.name, flags, dir_fd=folder)
+            try:
+                status = os.fstat(handle)
+                if not stat.S_ISREG(status.st_mode):
+                    return _special(path)
+                kept = bool(one.wanted) and status.st_size <= one.wanted
+                return self._hash(handle, path, keep=kept)
+            finally:
+                os.close(handle)
+        except OSError as error:
+            return _unreadable(path, error)
+
+    def _hash(self, handle: int, path: str, *, keep: bool) -> File:
+        digest = hashlib.sha256()
+        size = 0
+        chunks: list[bytes] = []
+        feed = self.feed.get(path)
+        buffer = self._buffer()
+        while count := os.readv(handle, [buffer]):
+            piece = buffer[:count]
+            digest.update(piece)
+            size += count
+            self._add_up(path, count)
+            if keep:
+                chunks.append(bytes(piece))
+            if feed is not None:
+                feed(bytes(piece))
+        content = b"".join(chunks) if keep else None
+        return File(path=path, size=size, digest=f"sha256:{digest.hexdigest()}", content=content)
+
+    def _add_up(self, path: str, count: int) -> None:
+        with self._lock:
+            self.total += count
+            if self.total > self.limits.total:
+                message = f"got more than {self.limits.total} bytes in all, expected fewer"
+                raise _LimitError(path, message)
+
+    def _buffer(self) -> memoryview:
+        if not hasattr(self._local, "buffer"):
+            self._local.buffer = memoryview(bytearray(_CHUNK))
+        buffer: memoryview = self._local.buffer
+        return buffer
+
+
+def _odd_folders(
+    prefix: Path, folders: Iterable[str], names: list[str], top_fd: int
+) -> Iterator[Odd]:
+    if not folders and not names and prefix.parts:
+        yield Odd(
+            kind="empty-folder", path=prefix.as_posix(), message="an empty folder is not listed"
+        )
+    for name in folders:
+        if stat.S_ISLNK(os.lstat(name, dir_fd=top_fd).st_mode):
+            yield _link((prefix / name).as_posix())
+
+
+def _bad_names(files: list[File]) -> Iterator[Odd]:
+    for file in files:
+        problem = name_problem(file.path)
+        if problem:
+            yield Odd(kind="name", path=file.path, message=f"name: {problem}")
+
+
+def _lookalikes(files: list[File]) -> Iterator[Odd]:
+    """Compare every folder and file once, so that ``Data/x`` beside ``data/y`` is seen too."""
+    first: dict[str, str] = {}
+    names = {
+        "/".join(parts[:depth])
+        for parts in (file.path.split("/") for file in files)
+        for depth in range(1, len(parts) + 1)
+    }
+    for name in sorted(names):
+        other = first.setdefault(look(name), name)
+        if other != name:
+            yield Odd(
+                kind="lookalike",
+                path=name,
+                message=f"name: differs from {other} only by case or Unicode form",
+            )
+
+
+def _link(path: str) -> Odd:
+    return Odd(kind="link", path=path, message="a link, expected a regular file")
+
+
+def _special(path: str) -> Odd:
+    return Odd(kind="special", path=path, message="no regular file, link or folder")
+
+
+def _unreadable(path: str, error: OSError) -> Odd:
+    return Odd(kind="unreadable", path=path, message=f"not readable: {error.strerror}")

@@ -1,0 +1,121 @@
+"""Waivers: failures that a named person accepts until a date, from ``gates/waivers.toml``.
+
+Owns reading the file before anything starts, and the form in which a bundle holds them. Leaves what
+a waiver covers, and whether it has expired, to `gateproof_evidence.judging.verdict`: an expired one
+is not bad input, it fails live.
+
+Source: spec, "What bad input gets".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from gateproof_evidence.errors import BadInputError, EvidenceError
+from gateproof_evidence.format.canonical import canonical_json, read_json
+from gateproof_evidence.format.catalogue import Catalogue
+from gateproof_evidence.format.problem import first_problem
+from gateproof_evidence.format.table import read_tables
+from gateproof_evidence.model import Value, Waiver
+
+
+class _Sealed(Value):
+    waivers: tuple[Waiver, ...]
+
+
+class WaiversError(EvidenceError):
+    """A bundle's waivers do not read as waivers of its catalogue."""
+
+
+def format_waivers(waivers: Sequence[Waiver]) -> bytes:
+    """Write the waivers that were in force as canonical JSON, which is what a bundle holds."""
+    return canonical_json({"waivers": [waiver.model_dump(mode="json") for waiver in waivers]})
+
+
+def parse_waivers(content: bytes) -> tuple[Waiver, ...]:
+    """Read what `format_waivers` wrote.
+
+    Raises:
+        EvidenceError: duplicate keys, other fields, a day that no calendar has, two waivers for
+            one criterion, or another spelling.
+
+    """
+    try:
+        waivers = _Sealed.model_validate(read_json(content)).waivers
+        for waiver in waivers:
+            date.fromisoformat(waiver.expires)
+    except ValidationError as error:
+        problem = first_problem(error)
+        raise WaiversError(f"waivers: {problem}") from error
+    except ValueError as error:
+        raise WaiversError(f"waivers: expires: {error}") from error
+    if len({waiver.criterion for waiver in waivers}) < len(waivers):
+        raise WaiversError("waivers: criterion: got one twice, expected each once")
+    if format_waivers(waivers) != content:
+        raise WaiversError("waivers: bytes: got another spelling, expected canonical JSON")
+    return waivers
+
+
+def load_waivers(path: Path, catalogue: Catalogue) -> tuple[Waiver, ...]:
+    """Read the waivers of a catalogue.
+
+    Args:
+        path: a TOML file of ``[[waiver]]`` tables; a file that is not there holds none.
+        catalogue: every waiver names one of its criteria.
+
+    Raises:
+        BadInputError: a reason, owner or expiry that is missing, empty or malformed, an unknown
+            criterion, or two waivers for one.
+
+    """
+    if not path.exists() and not path.is_symlink():
+        return ()
+    waivers = read_tables(path, name="waiver", key="criterion", model=Waiver)
+    for waiver in waivers:
+        _refuse_blank(path, waiver)
+        _refuse_bad_date(path, waiver)
+        _refuse_unknown(path, waiver, catalogue)
+    _refuse_duplicates(path, waivers)
+    return waivers
+
+
+def _refuse_blank(path: Path, waiver: Waiver) -> None:
+    for field in ("reason", "owner"):
+        if not getattr(waiver, field).strip():
+            raise BadInputError(
+                f"{path}: waiver {waiver.criterion}: {field}: got only blanks, expected words; "
+                "say who accepts what and why"
+            )
+
+
+def _refuse_bad_date(path: Path, waiver: Waiver) -> None:
+    try:
+        date.fromisoformat(waiver.expires)
+    except ValueError as error:
+        raise BadInputError(
+            f"{path}: waiver {waiver.criterion}: expires: got {waiver.expires!r}, expected a day "
+            "of the calendar as YYYY-MM-DD; correct it"
+        ) from error
+
+
+def _refuse_unknown(path: Path, waiver: Waiver, catalogue: Catalogue) -> None:
+    if waiver.criterion not in catalogue.ids:
+        raise BadInputError(
+            f"{path}: waiver criterion: got {waiver.criterion}, expected an id of the catalogue; "
+            "correct the id or remove the waiver"
+        )
+
+
+def _refuse_duplicates(path: Path, waivers: Sequence[Waiver]) -> None:
+    seen: set[str] = set()
+    for waiver in waivers:
+        if waiver.criterion in seen:
+            raise BadInputError(
+                f"{path}: waiver criterion: got {waiver.criterion} twice, expected each once; "
+                "keep one of the two"
+            )
+        seen.add(waiver.criterion)

@@ -1,0 +1,208 @@
+"""What a run comes to, from its journal, its catalogue and its waivers alone.
+
+Owns putting the rules together: verdicts, self-proof, kill matrix and roll-up. The harness judges a
+run by it, sealing refuses a run that it does not give, and verification applies it again to a
+bundle. Pure: what no probe saw (pytest's own status, defects that belong to no criterion) is read
+from the record with which the run ended, and the day against which waivers expire is that record's.
+
+Source: docs/reference/verdicts.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import AwareDatetime, Field, ValidationError
+
+from gateproof_evidence.errors import EvidenceError
+from gateproof_evidence.format.canonical import canonical_json
+from gateproof_evidence.format.problem import first_problem
+from gateproof_evidence.judging.difference import regressions
+from gateproof_evidence.judging.proof import judge_cells, judge_self_proof
+from gateproof_evidence.judging.rollup import RollUp, roll_up
+from gateproof_evidence.judging.verdict import derive
+from gateproof_evidence.model import (
+    Baseline,
+    Cell,
+    Comparison,
+    Criterion,
+    Disposition,
+    Extent,
+    Record,
+    Regression,
+    Result,
+    Run,
+    RunEvent,
+    Specimen,
+    Value,
+    Verdict,
+    Waiver,
+)
+
+
+class Ending(Value):
+    """What the record with which a run ends says."""
+
+    pytest_status: Annotated[int, Field(ge=0)]
+    falsify: Extent
+    """Which proofs the run was asked for."""
+    defects: tuple[str, ...]
+    """Harness defects that belong to no criterion and that no specimen showed."""
+    baseline: Baseline | None = None
+    """What an earlier bundle shows, where the run was asked to fall behind in nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """Every field of a run that follows from what was recorded."""
+
+    result: Result
+    exit_status: int
+    reasons: tuple[str, ...]
+    falsify: Extent
+    pytest_status: int
+    defects: tuple[str, ...]
+    ended: AwareDatetime
+    self_proof: tuple[Specimen, ...]
+    criteria: tuple[Verdict, ...]
+    matrix: tuple[Cell, ...]
+    baseline: Comparison | None
+
+
+FIELDS = tuple(Judged.__dataclass_fields__)
+
+
+def judge(
+    criteria: Sequence[Criterion], records: Sequence[Record], waivers: Iterable[Waiver]
+) -> Judged:
+    """Judge a run.
+
+    Args:
+        criteria: the catalogue.
+        records: the merged journal, with one record of the run's end.
+        waivers: those that were in force, each with a day of the calendar.
+
+    Raises:
+        EvidenceError: the journal does not say how the run ended, or what was collected.
+
+    """
+    at, ending = read_ending(records)
+    verdicts = derive(criteria, records, waivers, today=at.date())
+    defects = list(ending.defects)
+    specimens: tuple[Specimen, ...] = ()
+    if ending.falsify != "none":
+        specimens, wrong = judge_self_proof(records)
+        defects += wrong
+    comparison = _compare(ending, verdicts)
+    lost = comparison.regressions if comparison else ()
+    rolled = _roll_up(verdicts, defects, ending, lost)
+    return Judged(
+        result=rolled.result,
+        exit_status=rolled.exit_status,
+        reasons=rolled.reasons,
+        falsify=ending.falsify,
+        pytest_status=ending.pytest_status,
+        defects=tuple(defects),
+        ended=at,
+        self_proof=specimens,
+        criteria=verdicts,
+        matrix=judge_cells(records),
+        baseline=comparison,
+    )
+
+
+def _compare(ending: Ending, verdicts: Sequence[Verdict]) -> Comparison | None:
+    """Hold the verdicts against the baseline, where there is one."""
+    if ending.baseline is None:
+        return None
+    before = ending.baseline
+    return Comparison(
+        attestation=before.attestation,
+        signer=before.signer,
+        commit=before.commit,
+        regressions=regressions(before.criteria, verdicts, falsify=ending.falsify),
+    )
+
+
+def _roll_up(
+    verdicts: Sequence[Verdict],
+    defects: list[str],
+    ending: Ending,
+    lost: Sequence[Regression],
+) -> RollUp:
+    """Roll up; where pytest is red and no verdict is, that itself is a defect."""
+    status, falsify = ending.pytest_status, ending.falsify
+    rolled = roll_up(
+        verdicts, pytest_status=status, defects=defects, falsify=falsify, regressions=lost
+    )
+    waived = any(verdict.disposition is Disposition.WAIVED for verdict in verdicts)
+    if status and not rolled.exit_status and not waived:
+        defects.append(f"pytest ended with {status}, and no verdict tells why")
+        rolled = roll_up(verdicts, defects=defects, falsify=falsify, regressions=lost)
+    return rolled
+
+
+def read_ending(records: Iterable[Record]) -> tuple[AwareDatetime, Ending]:
+    """Return when and how the run ended.
+
+    Raises:
+        EvidenceError: the journal has no such record, several, or one of another shape.
+
+    """
+    found = [r for r in records if isinstance(r, RunEvent) and r.event == "ended"]
+    if len(found) != 1:
+        raise EvidenceError(f"journal: the run's end: got {len(found)} records, expected one")
+    try:
+        return found[0].at, Ending.model_validate(found[0].data)
+    except ValidationError as error:
+        problem = first_problem(error)
+        raise EvidenceError(
+            f"journal: the run's end: {problem.field}: got {problem.message}, "
+            "expected its status, what it was asked to prove, and its defects"
+        ) from error
+
+
+def differences(run: Run, judged: Judged) -> Iterator[tuple[str, str]]:
+    """Compare a run with what its evidence comes to.
+
+    Returns:
+        For each field that differs its name (``criteria.RLS-02.outcome``), and both values.
+
+    """
+    for field in FIELDS:
+        got, expected = getattr(run, field), getattr(judged, field)
+        if field == "criteria":
+            yield from _verdicts(got, expected)
+        elif got != expected:
+            yield field, _both(got, expected)
+
+
+def _verdicts(got: Sequence[Verdict], expected: Sequence[Verdict]) -> Iterator[tuple[str, str]]:
+    ids, wanted = [v.id for v in got], [v.id for v in expected]
+    if ids != wanted:
+        yield "criteria", _both(ids, wanted)
+        return
+    for one, other in zip(got, expected, strict=True):
+        for field in Verdict.model_fields:
+            if getattr(one, field) != getattr(other, field):
+                both = _both(getattr(one, field), getattr(other, field))
+                yield f"criteria.{one.id}.{field}", both
+
+
+def _both(got: object, expected: object) -> str:
+    return f"got {_short(got)}, expected {_short(expected)}"
+
+
+def _short(value: object) -> str:
+    text = _plain(value)
+    return text if len(text) <= 200 else f"{text[:200]}…"
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, Value):
+        return canonical_json(value.model_dump(mode="json")).decode("utf-8")
+    if isinstance(value, tuple | list):
+        return f"[{', '.join(_plain(one) for one in value)}]"
+    return str(value)

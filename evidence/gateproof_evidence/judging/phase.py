@@ -1,0 +1,120 @@
+"""The run by phase: whether each is released, and whether the one after it may begin.
+
+Owns the order of phases and what one of them comes to. Leaves the rules of a release to
+`gateproof_evidence.judging.rollup`, and who signed a phase off to
+`gateproof_evidence.additions.sign_off`. Pure.
+
+Source: design, "Sign-off"; docs/reference/verdicts.md.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gateproof_evidence.errors import BadInputError
+from gateproof_evidence.judging.rollup import roll_up
+from gateproof_evidence.model import Extent, Falsification, Regression, Result, Run, Verdict
+
+_NUMBER = re.compile(r"[0-9]{1,9}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phase:
+    """One phase, and what it comes to."""
+
+    id: str
+    criteria: tuple[str, ...]
+    """Ids, in the order of the catalogue."""
+    result: Result
+    reasons: tuple[str, ...]
+    """Why it is not released, one line each; empty when it is."""
+    next: str | None
+    """The phase after it; None for the last."""
+    in_the_way: tuple[str, ...]
+    """Why the next phase may not begin: its own reasons, and every earlier phase that is not
+    released; empty when the next may begin."""
+
+    @property
+    def next_may_begin(self) -> bool:
+        """Whether this phase and all before it are released."""
+        return not self.in_the_way
+
+
+def phases(run: Run) -> tuple[Phase, ...]:
+    """Return the phases of a run in the order of their ids.
+
+    A phase is judged by the criteria that name it and by what concerns every criterion: a defect
+    of the harness, or pytest's own end, holds all phases back.
+    """
+    ids = sorted({verdict.phase for verdict in run.criteria}, key=_place)
+    found: list[Phase] = []
+    for name, after in zip(ids, [*ids[1:], None], strict=True):
+        own = [verdict for verdict in run.criteria if verdict.phase == name]
+        rolled = roll_up(
+            own,
+            pytest_status=run.pytest_status,
+            defects=run.defects,
+            falsify=_asked(own, run.falsify),
+            regressions=_lost(run, name, ids),
+        )
+        reasons = rolled.reasons or _silent(rolled.result, rolled.exit_status)
+        earlier = tuple(
+            f"phase {one.id} before it is {one.result}"
+            for one in found
+            if one.result is not Result.RELEASED
+        )
+        found.append(
+            Phase(
+                id=name,
+                criteria=tuple(verdict.id for verdict in own),
+                result=rolled.result,
+                reasons=reasons,
+                next=after,
+                in_the_way=(*earlier, *reasons),
+            )
+        )
+    return tuple(found)
+
+
+def find_phase(run: Run, name: str) -> Phase:
+    """Return one phase of a run.
+
+    Raises:
+        BadInputError: no criterion of the run names it.
+
+    """
+    known = phases(run)
+    for phase in known:
+        if phase.id == name:
+            return phase
+    raise BadInputError(
+        f"--phase: got {name}, expected one of {', '.join(one.id for one in known) or 'none'}"
+        "; name one of these"
+    )
+
+
+def _place(phase: str) -> tuple[tuple[int, ...], str]:
+    """Return where a phase stands: ``B0.10`` comes after ``B0.9``, whatever else a name may be."""
+    return tuple(int(number) for number in _NUMBER.findall(phase)), phase
+
+
+def _asked(verdicts: Sequence[Verdict], asked: Extent) -> Extent:
+    """Say which proofs a phase was asked for: where only some were, it may have had all of its."""
+    proofs = [proof for verdict in verdicts for proof in verdict.proofs]
+    ran = all(proof.result is not Falsification.UNPROVEN for proof in proofs)
+    return "all" if asked == "some" and ran else asked
+
+
+def _lost(run: Run, name: str, ids: Sequence[str]) -> tuple[Regression, ...]:
+    """Return what a phase lost beside the baseline; where a phase is gone, all phases lost it."""
+    told = run.baseline.regressions if run.baseline else ()
+    return tuple(one for one in told if one.phase == name or one.phase not in ids)
+
+
+def _silent(result: Result, exit_status: int) -> tuple[str, ...]:
+    """Give the one reason that no verdict tells: how pytest itself ended."""
+    if result is Result.RELEASED:
+        return ()
+    return (f"pytest ended with {exit_status}: the run did not come to its end",)

@@ -1,0 +1,142 @@
+"""The rules that say what a proof is worth, and whether the harness can tell.
+
+Pure, like `gateproof_evidence.judging.verdict`: the story that was recorded is judged, here and in
+verification.
+
+Source: docs/reference/verdicts.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from gateproof_evidence.model import (
+    Cell,
+    CellEvent,
+    CellResult,
+    Falsification,
+    ProofEvent,
+    Record,
+    SelfProofEvent,
+    Specimen,
+    Story,
+)
+
+SPECIMENS = {
+    "always-green": Falsification.BLIND,
+    "always-red": Falsification.VOID,
+    "change-that-does-not-matter": Falsification.BLIND,
+    "fault-that-does-not-land": Falsification.VOID,
+    "fault-that-is-denied": Falsification.VOID,
+    "red-by-an-error": Falsification.VOID,
+    "red-for-another-reason": Falsification.VOID,
+    "check-that-can-fail": Falsification.PROVEN,
+}
+"""Specimen to what must come out of its proof, in every run that proves anything."""
+
+
+def judge_proof(event: Story | None, *, broken: str = "") -> tuple[Falsification, str]:
+    """Judge one falsifier's story.
+
+    Args:
+        event: its record, or None where none was written.
+        broken: why its set-up or clean-up broke, or its record is missing; empty when all is well.
+
+    Returns:
+        The falsification, and the message to show: what the check said, or why it is void.
+
+    """
+    if broken:
+        return Falsification.VOID, f"the proof broke before its end: {broken}"
+    if event is None:
+        return Falsification.UNPROVEN, "did not run"
+    if event.baseline == event.faulted == "pass" and has_landed(event):
+        return Falsification.BLIND, "the check stayed green under the fault"
+    why_void = _why_void(event)
+    if why_void:
+        return Falsification.VOID, why_void
+    return Falsification.PROVEN, _first_line(event.faulted)
+
+
+def _why_void(event: Story) -> str:
+    """Return which step did not happen as it must; empty when all did."""
+    if event.baseline != "pass":
+        return f"baseline was not green: {event.baseline}"
+    if event.refusal:
+        return f"the fault could not be injected: {event.refusal}"
+    if not has_landed(event):
+        return f"the fault did not land: the fingerprint stayed {event.fingerprint_after!r}"
+    if event.faulted_category != "assertion":
+        return f"red by {event.faulted_category}, not by an assertion: {event.faulted}"
+    said = _first_line(event.faulted)  # what follows it is pytest's own
+    if event.expected not in said:
+        return f"red for another reason: expected {event.expected!r} in {said!r}"
+    return ""
+
+
+def _first_line(message: str) -> str:
+    return message.splitlines()[0] if message else ""
+
+
+def has_landed(event: Story) -> bool:
+    """Tell whether what the fault changes looks different afterwards."""
+    after = event.fingerprint_after
+    return after is not None and after != event.fingerprint_before
+
+
+def judge_self_proof(records: Iterable[Record]) -> tuple[tuple[Specimen, ...], tuple[str, ...]]:
+    """Judge the specimens.
+
+    Returns:
+        What came out of each, and a defect for each of which it is not what must come out.
+
+    """
+    events = [record for record in records if isinstance(record, SelfProofEvent)]
+    found = tuple(_specimen(name, events) for name in SPECIMENS)
+    defects = tuple(
+        f"self-proof: {one.name} came out {one.result}, expected {one.wanted}: {one.message}"
+        for one in found
+        if one.result is not one.wanted
+    )
+    return found, defects
+
+
+def _specimen(name: str, events: Sequence[SelfProofEvent]) -> Specimen:
+    own = [event for event in events if event.specimen == name]
+    if len(own) == 1:
+        result, message = judge_proof(own[0])
+    else:
+        result, message = Falsification.UNPROVEN, f"it ran {len(own)} times, expected once"
+    return Specimen(name=name, wanted=SPECIMENS[name], result=result, message=message)
+
+
+def judge_cells(records: Iterable[Record]) -> tuple[Cell, ...]:
+    """Judge every check against every falsifier of its gate that it was run against.
+
+    Empty where no check was run against a falsifier of another.
+    """
+    stories = [record for record in records if isinstance(record, CellEvent | ProofEvent)]
+    if not any(isinstance(story, CellEvent) for story in stories):
+        return ()
+    return tuple(_cell(story) for story in stories)
+
+
+def _cell(story: CellEvent | ProofEvent) -> Cell:
+    result, message = judge_cell(story)
+    return Cell(
+        criterion=story.criterion,
+        owner=story.owner if isinstance(story, CellEvent) else story.criterion,
+        falsifier=story.falsifier,
+        result=result,
+        message=message,
+    )
+
+
+def judge_cell(story: Story) -> tuple[CellResult, str]:
+    """Judge what a check made of a fault, whatever its message: another check's fault has none."""
+    if story.baseline != "pass" or story.refusal or not has_landed(story):
+        return "void", _why_void(story)
+    if story.faulted == "pass":
+        return "survived", ""
+    killed = story.faulted_category == "assertion"
+    return "killed" if killed else "broken", _first_line(story.faulted)

@@ -1,0 +1,160 @@
+"""The rules that turn verdicts into one result, one exit status and the reasons for it.
+
+Pure, like `gateproof_evidence.judging.verdict`.
+
+Source: spec, "Exit status".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from gateproof_evidence.model import (
+    Cause,
+    Disposition,
+    Extent,
+    Falsification,
+    Outcome,
+    Regression,
+    Result,
+    Verdict,
+)
+
+RELEASED, VIOLATION, INCOMPLETE, ENVIRONMENT, HARNESS = 0, 1, 100, 102, 103
+"""Exit statuses of a run that pytest itself has nothing to say about."""
+
+PYTEST_OWN = (2, 3, 4, 5)
+"""Interrupted, internal error, bad input, nothing collected: they win over all of ours."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RollUp:
+    """What a run comes to."""
+
+    result: Result
+    exit_status: int
+    reasons: tuple[str, ...]
+
+
+def roll_up(
+    verdicts: Sequence[Verdict],
+    *,
+    pytest_status: int = 0,
+    defects: Sequence[str] = (),
+    falsify: Extent = "all",
+    regressions: Sequence[Regression] = (),
+) -> RollUp:
+    """Roll verdicts up to a result and an exit status; the worst one wins.
+
+    Args:
+        verdicts: one for every criterion of the catalogue.
+        pytest_status: pytest's own exit status; 2 to 5 win over everything.
+        defects: harness defects that belong to no criterion.
+        falsify: which proofs were asked for; unless all were, the result is incomplete.
+        regressions: what a baseline showed and the verdicts do not; what was left out is told by
+            the verdicts themselves.
+
+    """
+    lost = [f"baseline: {regression}" for regression in regressions if not regression.left_out]
+    statuses = {reason: status for status, reason in _reasons(verdicts, defects, falsify=falsify)}
+    statuses.update(dict.fromkeys(lost, INCOMPLETE))
+    exit_status = _worst(statuses.values())
+    if pytest_status in PYTEST_OWN:
+        exit_status = pytest_status
+    return RollUp(
+        result=_result(verdicts, exit_status, falsify=falsify, lost=bool(lost)),
+        exit_status=exit_status,
+        reasons=tuple(statuses),
+    )
+
+
+# --- the run ---------------------------------------------------------------------------------
+
+
+def _reasons(
+    verdicts: Sequence[Verdict], defects: Sequence[str], *, falsify: Extent
+) -> Iterable[tuple[int, str]]:
+    """Give every obstacle to a release with the exit status that it asks for."""
+    for defect in defects:
+        yield HARNESS, f"harness defect: {defect}"
+    for verdict in verdicts:
+        yield from _own_reasons(verdict, falsify=falsify)
+    if falsify == "none":
+        yield INCOMPLETE, "no check was shown able to fail: the run was asked not to falsify"
+    if falsify == "some":
+        yield INCOMPLETE, "not every check was shown able to fail: the run was asked for some"
+    passed = {verdict.gate for verdict in verdicts if verdict.outcome is Outcome.PASS}
+    for gate in dict.fromkeys(verdict.gate for verdict in verdicts):
+        if gate not in passed:
+            yield INCOMPLETE, f"gate {gate}: not one criterion passed"
+    if not verdicts:
+        yield INCOMPLETE, "the catalogue is empty: nothing was expected, so nothing is shown"
+
+
+def _own_reasons(verdict: Verdict, *, falsify: Extent) -> Iterable[tuple[int, str]]:
+    status = _status(verdict)
+    if status:
+        cause = f", {verdict.cause}" if verdict.cause else ""
+        yield status, f"{verdict.id} {verdict.outcome}{cause}: {verdict.message}"
+    if _blocks(verdict, falsify=falsify):
+        yield INCOMPLETE, f"{verdict.id} {verdict.falsification}: {_why(verdict)}"
+
+
+def _status(verdict: Verdict) -> int:
+    if verdict.outcome in (Outcome.PASS, Outcome.NOTAPPLICABLE):
+        return RELEASED
+    if verdict.cause is Cause.HARNESS_DEFECT:
+        return HARNESS
+    if verdict.cause is Cause.ENVIRONMENT_PROBLEM:
+        return ENVIRONMENT
+    if verdict.outcome is Outcome.FAIL:
+        return RELEASED if verdict.disposition is Disposition.WAIVED else VIOLATION
+    return INCOMPLETE
+
+
+def _blocks(verdict: Verdict, *, falsify: Extent) -> bool:
+    """Say whether the state of the proofs holds a release back.
+
+    What the run was not asked to prove is told once, for the whole run.
+    """
+    if verdict.falsification in (Falsification.BLIND, Falsification.VOID):
+        return True
+    missing = verdict.falsification is not Falsification.PROVEN
+    asked = falsify == "all" or not verdict.falsifiers
+    return missing and asked and falsify != "none" and verdict.outcome is Outcome.PASS
+
+
+def _why(verdict: Verdict) -> str:
+    if not verdict.proofs:
+        return "its check names no falsifier"
+    return "; ".join(
+        f"{proof.falsifier}: {proof.message}"
+        for proof in verdict.proofs
+        if proof.result is not Falsification.PROVEN
+    )
+
+
+def _worst(statuses: Iterable[int]) -> int:
+    found = set(statuses)
+    for status in (HARNESS, ENVIRONMENT, VIOLATION, INCOMPLETE):
+        if status in found:
+            return status
+    return RELEASED
+
+
+def _result(
+    verdicts: Sequence[Verdict], exit_status: int, *, falsify: Extent, lost: bool
+) -> Result:
+    """Say `partial` only where nothing but the selection, or missing proofs, hold it back."""
+    if exit_status == RELEASED:
+        return Result.RELEASED
+    if lost:
+        return Result.BLOCKED
+    selected = [v for v in verdicts if v.outcome is not Outcome.NOTSELECTED]
+    clean = all(_status(v) == RELEASED for v in selected) and exit_status == INCOMPLETE
+    left_out = len(selected) < len(verdicts) or falsify != "all"
+    held_by_proofs = any(_blocks(v, falsify=falsify) for v in selected)
+    return (
+        Result.PARTIAL if clean and left_out and selected and not held_by_proofs else Result.BLOCKED
+    )

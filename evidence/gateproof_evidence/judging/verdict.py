@@ -1,0 +1,315 @@
+"""The rules that turn a journal into verdicts, proofs and a roll-up.
+
+Pure: what is judged is what was recorded, so that verification can apply the same rules to a
+bundle years later. The cause comes from what was recorded (which phase broke, whether the
+environment still answered), never from the exception alone.
+
+Source: docs/reference/verdicts.md.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from pydantic import TypeAdapter, ValidationError
+
+from gateproof_evidence.errors import EvidenceError
+from gateproof_evidence.format.layout import in_data, proof_record
+from gateproof_evidence.format.problem import first_problem
+from gateproof_evidence.judging.proof import has_landed, judge_proof
+from gateproof_evidence.model import (
+    Cause,
+    Criterion,
+    Disposition,
+    Falsification,
+    Observation,
+    Outcome,
+    PhaseEvent,
+    Proof,
+    ProofEvent,
+    Record,
+    RunEvent,
+    StateEvent,
+    TakenOverEvent,
+    Value,
+    Verdict,
+    Waiver,
+)
+
+CHECK = "check"
+PHASES = ("setup", "call", "teardown")
+PROOF_PREFIX = "proof:"
+
+_WORST_FIRST = (
+    Falsification.BLIND,
+    Falsification.VOID,
+    Falsification.UNPROVEN,
+    Falsification.PROVEN,
+)
+
+
+class Binding(Value):
+    """What collection said of one criterion."""
+
+    item: str
+    """The node id of its check."""
+    selected: bool
+    falsifiers: tuple[str, ...]
+    """Names of the falsifiers that the check declares."""
+
+
+_BINDINGS = TypeAdapter(dict[str, Binding])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """Outcome, cause and message of one check."""
+
+    outcome: Outcome
+    cause: Cause | None
+    message: str
+
+
+def derive(
+    criteria: Sequence[Criterion],
+    records: Sequence[Record],
+    waivers: Iterable[Waiver],
+    *,
+    today: date,
+) -> tuple[Verdict, ...]:
+    """Derive the verdict on every criterion of a catalogue from a journal.
+
+    Args:
+        criteria: the catalogue; each gets exactly one verdict, in this order.
+        records: the merged journal.
+        waivers: those that were in force; each covers a ``fail`` of its criterion only.
+        today: the UTC day against which waivers expire.
+
+    Raises:
+        EvidenceError: what collection recorded does not read as bindings.
+
+    """
+    bindings = read_bindings(records)
+    covering = {waiver.criterion: waiver for waiver in waivers}
+    by_item, by_criterion = _index(records)
+    verdicts: list[Verdict] = []
+    for criterion in criteria:
+        binding = bindings.get(criterion.id)
+        own = by_item[binding.item] if binding else ()
+        proofs = _proofs(criterion.id, binding, by_criterion[criterion.id])
+        waiver = covering.get(criterion.id)
+        verdicts.append(_verdict(criterion, binding, own, proofs, waiver, today))
+    return tuple(verdicts)
+
+
+def _index(
+    records: Iterable[Record],
+) -> tuple[Mapping[str, Sequence[Record]], Mapping[str, Sequence[Record]]]:
+    """Return the records by item and by criterion: a search for each criterion would be quadratic.
+
+    5,000 criteria have some 30,000 records.
+    """
+    by_item: dict[str, list[Record]] = defaultdict(list)
+    by_criterion: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        if isinstance(record, RunEvent):
+            continue
+        if record.item is not None:
+            by_item[record.item].append(record)
+        if not isinstance(record, StateEvent) and record.criterion is not None:
+            by_criterion[record.criterion].append(record)
+    return by_item, by_criterion
+
+
+def read_bindings(records: Iterable[Record]) -> Mapping[str, Binding]:
+    """Return what collection recorded: criterion id to its check, selection and falsifiers.
+
+    Raises:
+        EvidenceError: it does not read as that.
+
+    """
+    found: dict[str, Binding] = {}
+    for record in records:
+        if isinstance(record, RunEvent) and record.event == "collected":
+            try:
+                found.update(_BINDINGS.validate_python(record.data))
+            except ValidationError as error:
+                problem = first_problem(error)
+                raise EvidenceError(
+                    f"journal record {record.writer}:{record.seq}: {problem.field}: got "
+                    f"{problem.message}, expected what collection found"
+                ) from error
+    return found
+
+
+def judge_check(records: Iterable[Record], *, item: str) -> Judgement:
+    """Judge one check by the phases that pytest ran of it.
+
+    Args:
+        records: the journal; only this item's records of the part ``check`` are looked at.
+        item: the node id.
+    """
+    own = [r for r in records if not isinstance(r, RunEvent) and r.item == item]
+    seen = [r for r in own if isinstance(r, PhaseEvent) and r.part == CHECK]
+    phases = {r.when: r for r in seen}
+    away = any(isinstance(r, StateEvent) and r.environment == "away" for r in own)
+    if not phases:
+        return _not_run("the check did not run")
+    for phase in seen:
+        if phase.result == "raised":
+            return _judge_raised(phase, away=away)
+    if len(seen) > len(phases):
+        return Judgement(
+            outcome=Outcome.ERROR,
+            cause=Cause.HARNESS_DEFECT,
+            message=f"the check ran {len(seen) - len(phases) + 1} times or more, expected once",
+        )
+    if set(phases) != set(PHASES):
+        return _not_run("the check did not come to an end")
+    if not _observed(own, phases["setup"], phases["call"]):
+        return Judgement(
+            outcome=Outcome.INCONCLUSIVE,
+            cause=Cause.TO_INVESTIGATE,
+            message="the check passed without having observed anything",
+        )
+    return Judgement(outcome=Outcome.PASS, cause=None, message="")
+
+
+def _observed(own: Sequence[Record], setup: PhaseEvent, call: PhaseEvent) -> bool:
+    """Tell whether the check itself saw anything: what its fixtures saw is no evidence."""
+    return any(
+        isinstance(r, Observation)
+        and r.part == CHECK
+        and r.writer == call.writer
+        and setup.seq < r.seq < call.seq
+        for r in own
+    )
+
+
+def worst_falsification(results: Iterable[Falsification]) -> Falsification:
+    """Return the worst of several; no proof at all is `unproven`."""
+    found = set(results) or {Falsification.UNPROVEN}
+    return next(one for one in _WORST_FIRST if one in found)
+
+
+# --- one criterion ---------------------------------------------------------------------------
+
+
+def _verdict(
+    criterion: Criterion,
+    binding: Binding | None,
+    own: Sequence[Record],
+    proofs: tuple[Proof, ...],
+    waiver: Waiver | None,
+    today: date,
+) -> Verdict:
+    judgement = _judgement(binding, own)
+    seen = [r for r in own if isinstance(r, Observation) and r.part == CHECK]
+    return Verdict(
+        **criterion.model_dump(),
+        outcome=judgement.outcome,
+        cause=judgement.cause,
+        message=judgement.message,
+        disposition=_disposition(judgement, waiver, today),
+        waiver=waiver,
+        falsification=worst_falsification(proof.result for proof in proofs),
+        falsifiers=len(binding.falsifiers) if binding else 0,
+        proofs=proofs,
+        duration_s=_duration_s(own),
+        observations=tuple(r.digest for r in seen),
+        captures=tuple(r.capture for r in seen),
+    )
+
+
+def _judgement(binding: Binding | None, records: Sequence[Record]) -> Judgement:
+    if binding is None:
+        return _not_run("no check was collected")
+    if not binding.selected:
+        return Judgement(
+            outcome=Outcome.NOTSELECTED, cause=None, message="left out by the selection of this run"
+        )
+    return judge_check(records, item=binding.item)
+
+
+def _not_run(message: str) -> Judgement:
+    return Judgement(outcome=Outcome.NOTCHECKED, cause=Cause.TO_INVESTIGATE, message=message)
+
+
+def _judge_raised(phase: PhaseEvent, *, away: bool) -> Judgement:
+    """Say what an exception in one phase means; only an assertion in the call is a `fail`."""
+    category = phase.category
+    message = phase.message or "no message"
+    if category == "notapplicable":
+        return Judgement(outcome=Outcome.NOTAPPLICABLE, cause=None, message=message)
+    if away or category == "environment":
+        return Judgement(outcome=Outcome.ERROR, cause=Cause.ENVIRONMENT_PROBLEM, message=message)
+    if category in ("inconclusive", "limit"):
+        return Judgement(outcome=Outcome.INCONCLUSIVE, cause=Cause.TO_INVESTIGATE, message=message)
+    if category == "notready":
+        return Judgement(outcome=Outcome.ERROR, cause=Cause.TO_INVESTIGATE, message=message)
+    if category == "assertion" and phase.when == "call":
+        return Judgement(outcome=Outcome.FAIL, cause=Cause.GATE_VIOLATION, message=message)
+    return Judgement(
+        outcome=Outcome.ERROR, cause=Cause.HARNESS_DEFECT, message=f"in {phase.when}: {message}"
+    )
+
+
+def _disposition(judgement: Judgement, waiver: Waiver | None, today: date) -> Disposition:
+    if waiver is None or judgement.outcome is not Outcome.FAIL:
+        return Disposition.NONE
+    expired = date.fromisoformat(waiver.expires) < today
+    return Disposition.WAIVER_EXPIRED if expired else Disposition.WAIVED
+
+
+def _proofs(
+    criterion: str, binding: Binding | None, records: Sequence[Record]
+) -> tuple[Proof, ...]:
+    if binding is None:
+        return ()
+    stories = [_story(r) for r in records if isinstance(r, ProofEvent | TakenOverEvent)]
+    seen_again = not stories or any(story.baseline_runs > 1 for story in stories)
+    once = "" if seen_again else "no proof showed that the check bears a second run"
+    return tuple(_proof(criterion, name, records, doubt=once) for name in binding.falsifiers)
+
+
+def _proof(criterion: str, name: str, records: Sequence[Record], *, doubt: str) -> Proof:
+    kinds = ProofEvent | TakenOverEvent
+    events = [r for r in records if isinstance(r, kinds) and r.falsifier == name]
+    event = _story(events[0]) if events else None
+    taken = [r.attestation for r in events if isinstance(r, TakenOverEvent)]
+    phases = [r for r in records if isinstance(r, PhaseEvent) and r.part == f"{PROOF_PREFIX}{name}"]
+    broken = _what_broke(events, phases) or (doubt if event else "")
+    result, message = judge_proof(event, broken=broken)
+    return Proof(
+        falsifier=name,
+        kind=event.fault_kind if event else "",
+        fault=event.fault if event else "",
+        result=result,
+        expected=event.expected if event else "",
+        message=message,
+        landed=event is not None and has_landed(event),
+        record=in_data(proof_record(criterion, name)) if event else "",
+        duration_s=round(sum(phase.duration_s for phase in phases), 3),
+        depends=event.depends if event else None,
+        taken_over=taken[0] if taken else None,
+    )
+
+
+def _story(record: ProofEvent | TakenOverEvent) -> ProofEvent:
+    return record.story if isinstance(record, TakenOverEvent) else record
+
+
+def _what_broke(events: Sequence[Record], phases: Sequence[PhaseEvent]) -> str:
+    """Return what went wrong around a proof; in its call the proof's own verdict may raise."""
+    if len(events) > 1:
+        return f"it ran {len(events)} times, expected once"
+    raised = [r for r in phases if r.result == "raised" and (r.when != "call" or not events)]
+    return (raised[0].message or raised[0].category) if raised else ""
+
+
+def _duration_s(records: Iterable[Record]) -> float:
+    phases = (r for r in records if isinstance(r, PhaseEvent) and r.part == CHECK)
+    return round(sum(phase.duration_s for phase in phases), 6)

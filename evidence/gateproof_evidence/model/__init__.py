@@ -1,0 +1,100 @@
+"""The values that evidence is made of: criteria, journal records, verdicts and the run.
+
+Owns the shapes of ``journal.jsonl`` (one `Record` a line) and ``run.json`` (one `Run`), strictly:
+unknown fields are refused where a file is read. Leaves the rules that derive one from the other to
+`gateproof_evidence.judging.verdict`, and reading and writing to `gateproof_evidence.format.journal`
+and `gateproof_evidence.sealing`.
+
+Source: docs/reference/run.schema.json; outcomes are XCCDF 1.2's, with TTCN-3's inconclusive.
+"""
+
+from gateproof_evidence.model.criterion import Criterion, Waiver
+from gateproof_evidence.model.record import (
+    RECORD,
+    CellEvent,
+    Entry,
+    Observation,
+    PhaseEvent,
+    ProofEvent,
+    Record,
+    Redaction,
+    RunEvent,
+    SelfProofEvent,
+    StateEvent,
+    Story,
+    TakenOverEvent,
+)
+from gateproof_evidence.model.run import (
+    Baseline,
+    Bindings,
+    Cell,
+    CellResult,
+    Comparison,
+    EnvironmentReport,
+    Extent,
+    Proof,
+    Regression,
+    RegressionRule,
+    Run,
+    Specimen,
+    Standing,
+    Timing,
+    Verdict,
+)
+from gateproof_evidence.model.value import (
+    CRITERION_ID,
+    DIGEST,
+    Cause,
+    CriterionId,
+    Digest,
+    Disposition,
+    Falsification,
+    Outcome,
+    Result,
+    Severity,
+    Value,
+)
+
+__all__ = [
+    "CRITERION_ID",
+    "DIGEST",
+    "RECORD",
+    "Baseline",
+    "Bindings",
+    "Cause",
+    "Cell",
+    "CellEvent",
+    "CellResult",
+    "Comparison",
+    "Criterion",
+    "CriterionId",
+    "Digest",
+    "Disposition",
+    "Entry",
+    "EnvironmentReport",
+    "Extent",
+    "Falsification",
+    "Observation",
+    "Outcome",
+    "PhaseEvent",
+    "Proof",
+    "ProofEvent",
+    "Record",
+    "Redaction",
+    "Regression",
+    "RegressionRule",
+    "Result",
+    "Run",
+    "RunEvent",
+    "SelfProofEvent",
+    "Severity",
+    "Specimen",
+    "Standing",
+    "StateEvent",
+    "Story",
+    "TakenOverEvent",
+    "Timing",
+    "Value",
+    "Verdict",
+    "Waiver",
+]

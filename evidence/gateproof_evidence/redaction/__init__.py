@@ -1,0 +1,1 @@
+"""Takes secrets out of what is recorded: by name, by form, and by known value."""

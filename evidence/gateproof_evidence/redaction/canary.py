@@ -1,0 +1,126 @@
+"""A secret that is made up to be looked for: where it is found, redaction has failed.
+
+Owns making one, the forms in which it travels, and the search for it, raw and decoded. Leaves
+letting it out to the harness. The forms are written here once more, apart from
+`gateproof_evidence.redaction.spelling`: a form that is forgotten there must not be forgotten here
+too.
+
+Source: design, "Redaction".
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import html
+import json
+import re
+import secrets
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote, quote_plus, unquote_to_bytes
+
+from gateproof_evidence.errors import EvidenceError
+
+_CORE_BYTES = 12
+_BASE64 = re.compile(rb"[A-Za-z0-9+/_-]{24,}")
+_HEX = re.compile(rb"(?:[0-9a-fA-F]{2}){24,}")
+_LINE_END = re.compile(rb"(?:\r?\n|\\n)[ \t>]*")
+_URLSAFE = bytes.maketrans(b"-_", b"+/")
+
+
+class CanaryError(EvidenceError):
+    """A secret that was let out on purpose was written."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Canary:
+    """A made-up secret."""
+
+    core: str
+    """Hexadecimal digits in its middle, which stand in every form but base64 and hexadecimal."""
+
+    @classmethod
+    def make(cls) -> Canary:
+        """Make one that nobody has seen."""
+        return cls(core=secrets.token_hex(_CORE_BYTES))
+
+    @property
+    def value(self) -> str:
+        """The secret: with characters that URLs, JSON and markup write in other ways."""
+        return f"cánary/{self.core}+<&>\"'%"
+
+    def forms(self) -> Mapping[str, str]:
+        """Return the secret in every form in which secrets are known to travel."""
+        value = self.value
+        raw = value.encode()
+        return {
+            "plain": value,
+            "url": quote(value, safe=""),
+            "url-path": quote(value),
+            "query": quote_plus(value),
+            "base64": base64.b64encode(raw).decode(),
+            "base64-after-1": base64.b64encode(b":" + raw + b"x").decode(),
+            "base64-after-2": base64.b64encode(b"u:" + raw + b"xy").decode(),
+            "base64-url": base64.urlsafe_b64encode(raw).decode(),
+            "hex": raw.hex(),
+            "hex-capitals": raw.hex().upper(),
+            "json": json.dumps(value),
+            "json-unicode": json.dumps(value, ensure_ascii=False),
+            "python": repr(value),
+            "markup": html.escape(value),
+            "json-in-markup": html.escape(json.dumps(value)),
+            "markup-in-markup": html.escape(html.escape(value)),
+            "dsn": f"postgresql://user:{quote(value, safe='')}@host/db",
+            "header": f"Authorization: Basic {base64.b64encode(b'u:' + raw).decode()}",
+        }
+
+
+def search(files: Iterable[Path], canaries: Iterable[Canary]) -> None:
+    """Search files for canaries.
+
+    Args:
+        files: of any content, each small enough for memory; none is read without a canary.
+        canaries: what must be in none of them.
+
+    Raises:
+        CanaryError: one is; the message names the file and how it was seen.
+
+    """
+    cores = [canary.core.encode() for canary in canaries]
+    if not cores:
+        return
+    for path in files:
+        for how, text in _views(path.read_bytes()):
+            if any(core in text for core in cores):
+                raise CanaryError(
+                    f"{path}: redaction: got a made-up secret ({how}), expected it to be taken "
+                    "out; whatever the run's own secrets are may be there too: look, then delete it"
+                )
+
+
+def _views(content: bytes) -> Iterator[tuple[str, bytes]]:
+    """Give a content as it is, and decoded."""
+    yield "as it is", content
+    if b"%" in content:
+        yield "percent-decoded", unquote_to_bytes(content)
+    joined = _LINE_END.sub(b"", content)
+    for run in set(_BASE64.findall(joined)):
+        if not _HEX.fullmatch(run):  # a digest: thousands of them are decoded below, once
+            yield "base64-decoded", _from_base64(run)
+    for run in set(_HEX.findall(content)):
+        yield "hex-decoded", bytes.fromhex(run.decode("ascii"))
+
+
+def _from_base64(run: bytes) -> bytes:
+    """Decode a run from each of its first four digits: what stands before it may belong to it."""
+    plain = run.translate(_URLSAFE)
+    decoded = []
+    for start in range(4):
+        part = plain[start:]
+        try:
+            decoded.append(base64.b64decode(part[: len(part) // 4 * 4]))
+        except binascii.Error:
+            continue
+    return b"\0".join(decoded)

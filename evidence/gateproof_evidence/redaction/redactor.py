@@ -1,0 +1,372 @@
+"""Takes secrets out of what is recorded, before it touches the disk, and keeps count.
+
+Owns the run's known secrets in every spelling, the passwords in any DSN, the headers that carry
+credentials, and the ledger. Leaves the list of spellings to
+`gateproof_evidence.redaction.spelling`, and what secrets look like that nobody registered to
+`gateproof_evidence.redaction.secret`. Not caught: what no rule knows, or a number that is not text.
+
+Source: design, "Redaction"; RFC 3986 section 3.2.1 (userinfo).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from gateproof_evidence.errors import BadInputError, NotWritableError
+from gateproof_evidence.model import Redaction
+from gateproof_evidence.redaction.column import secret_cells
+from gateproof_evidence.redaction.secret import (
+    BLOCKS,
+    FORMS,
+    Form,
+    is_secret_name,
+    looks_secret,
+    spans,
+)
+from gateproof_evidence.redaction.spelling import spellings
+
+SHORTEST_SECRET = 6
+"""Characters; a shorter one would be found in the middle of ordinary words."""
+
+_SHORT, _REMEMBERED = 64, 4096
+"""Characters of a text, and number of texts, that are remembered as harmless."""
+
+_SHORTEST_TEXT = 8
+"""Characters; ``pwd=a1b2`` has them, and most values of a journal have fewer."""
+
+HEADERS = (
+    "proxy-authorization",
+    "authorization",
+    "set-cookie",
+    "cookie",
+    "x-amz-security-token",
+    "x-vault-token",
+    "x-auth-token",
+    "x-api-token",
+    "private-token",
+    "x-api-key",
+    "api-key",
+)
+"""Headers whose whole value is a credential, in lower case, longer names first."""
+
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_NOT_DONE = r"(?!\[redacted:[^\]\s]*\][ \t]*(?:$|[\r\n\"'&<@]|\\[nr]))"
+_DSN = re.compile(
+    # A port and a path are no password; nor is a mask of asterisks.
+    r"(://[^\s/:@\"'<>]{0,256}:)(?!\d{1,5}[/?#])(?!\*+@)"
+    + _NOT_DONE
+    + r"[^\s\"'<>@]{1,1024}(?:@[^\s\"'<>@/]{1,256}){0,3}@"
+)
+_HEADER_NAMES = "|".join(HEADERS)
+_QUOTE = r"(?:\\?[\"']|&(?:amp;)?(?:quot|#34|#x27|#39);)"
+_HEADER_PAIR = re.compile(
+    rf"(?i)(?P<quote>{_QUOTE})(?P<name>{_HEADER_NAMES})(?P=quote)"
+    rf"(?P<sep>\s*[:,]\s*+[bu]?+)(?P<open>{_QUOTE}){_NOT_DONE}"
+    r"(?P<value>(?:(?!(?P=open))[^\r\n]){1,65536})"
+)
+_HEADER_QUOTED = re.compile(
+    rf"(?i)(?P<quote>{_QUOTE})(?P<name>{_HEADER_NAMES})(?P<sep>[ \t]*:[ \t]*+){_NOT_DONE}"
+    r"(?P<value>(?:(?!(?P=quote))[^\r\n]){1,65536})(?P=quote)"
+)
+_HEADER_LINE = re.compile(
+    # Stops at the end of a line, also at an escaped one, at markup and at an open quote.
+    rf"(?i)(?<![\w-])(?P<name>{_HEADER_NAMES})(?P<sep>[ \t]*:[ \t]*+){_NOT_DONE}"
+    r"(?P<value>(?:=\"[^\"\r\n]*\"(?=[;,\s]|$)|(?!\\[nr]|&(?:amp;)?(?:quot|#34|#x27|#39);|</?[a-z])[^\r\n\"])+)"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Redacted:
+    """Text without its secrets, and what was taken out."""
+
+    text: str
+    redactions: tuple[Redaction, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LedgerEntry:
+    """How often one rule struck in one place."""
+
+    rule: str
+    place: str
+    count: int
+
+
+class Redactor:
+    """Knows the secrets of one run."""
+
+    def __init__(self) -> None:
+        self._rules: dict[str, str] = {}
+        self._harmless: set[str] = set()
+        """Short texts in which nothing was found: names of fields come again with each record."""
+        self._ledger: Counter[tuple[str, str]] = Counter()
+
+    @property
+    def ledger(self) -> tuple[LedgerEntry, ...]:
+        """What was taken out where, for the calls that named a place."""
+        return tuple(
+            LedgerEntry(rule=rule, place=place, count=count)
+            for (rule, place), count in sorted(self._ledger.items())
+        )
+
+    def add_secret(self, name: str, value: str) -> None:
+        """Register a secret; from now on no spelling of it passes.
+
+        Args:
+            name: what to call it in replacements: letters, digits, ``_``, ``.`` and ``-``.
+            value: the secret, at least `SHORTEST_SECRET` characters.
+
+        Raises:
+            BadInputError: too short, or a name that would not read as a rule.
+
+        """
+        if not _NAME.fullmatch(name):
+            raise BadInputError(
+                f"secret name: got {name!r}, expected 1 to 64 of letters, digits, _ . -; rename it"
+            )
+        if len(value) < SHORTEST_SECRET:
+            raise BadInputError(
+                f"secret {name}: got {len(value)} characters, expected at least "
+                f"{SHORTEST_SECRET}; a shorter one cannot be told from other text, use a longer one"
+            )
+        for spelling in spellings(value):
+            self._rules.setdefault(spelling, f"secret:{name}")
+        self._harmless.clear()
+
+    def redact(self, text: str, *, place: str = "") -> Redacted:
+        """Take every known secret, DSN password, credential header and likely secret out of a text.
+
+        Args:
+            text: of any length; redacting what was redacted changes nothing.
+            place: where the text belongs, for the ledger; empty keeps none.
+
+        """
+        if not text or text in self._harmless:
+            return Redacted(text=text, redactions=())
+        counts: Counter[str] = Counter()
+        text = self._without_secrets(text, counts)
+        text = _without_forms(text, BLOCKS, counts)
+        text = _without_passwords(text, counts)
+        text = _without_headers(text, counts)
+        text = _without_forms(text, FORMS, counts)
+        text = _without_cells(text, counts)
+        if not counts and len(text) <= _SHORT and len(self._harmless) < _REMEMBERED:
+            self._harmless.add(text)
+        return Redacted(text=text, redactions=self._count(counts, place))
+
+    def redact_json(self, value: Any, *, place: str = "") -> tuple[Any, tuple[Redaction, ...]]:
+        """Redact keys and values of a JSON value, at every depth.
+
+        A value under the name of a credential header goes as a whole, a text under the name of a
+        secret too. Numbers are left alone.
+        """
+        counts: Counter[str] = Counter()
+        cleaned = self._clean(value, counts)
+        return cleaned, self._count(counts, place)
+
+    def redact_headers(
+        self, headers: Iterable[tuple[str, str]], *, place: str = ""
+    ) -> tuple[tuple[tuple[str, str], ...], tuple[Redaction, ...]]:
+        """Redact (name, value) pairs; credential headers keep their name only."""
+        counts: Counter[str] = Counter()
+        pairs = tuple(
+            (self._clean_text(name, counts), self._clean_under(name, value, counts))
+            for name, value in headers
+        )
+        return pairs, self._count(counts, place)
+
+    def redact_rows(
+        self, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, place: str = ""
+    ) -> tuple[tuple[tuple[Any, ...], ...], tuple[Redaction, ...]]:
+        """Take out what stands in columns that are named as secrets are; the rest stays."""
+        counts: Counter[str] = Counter()
+        secret = [is_secret_name(name) for name in columns]
+        cleaned = tuple(
+            tuple(
+                _replacement("named", counts) if is_secret and _is_text(cell) else cell
+                for cell, is_secret in zip(row, secret, strict=True)
+            )
+            for row in rows
+        )
+        return cleaned, self._count(counts, place)
+
+    def redact_file(self, path: Path, *, place: str = "") -> tuple[Redaction, ...]:
+        """Rewrite a text file in place, by a rename, when it holds anything to take out.
+
+        Args:
+            path: a file of any size that fits in memory; bytes that are no UTF-8 are kept.
+            place: for the ledger; the path's name by default.
+
+        Raises:
+            NotWritableError: it could not be read or replaced.
+
+        """
+        try:
+            text = path.read_bytes().decode("utf-8", "surrogateescape")
+            done = self.redact(text, place=place or path.name)
+            if done.redactions:
+                _replace(path, done.text.encode("utf-8", "surrogateescape"))
+        except OSError as error:
+            raise NotWritableError(
+                f"{path}: redaction: got {error.strerror}, expected to rewrite the file; "
+                "free the disk or correct its mode"
+            ) from error
+        return done.redactions
+
+    # --- inside ------------------------------------------------------------------------------
+
+    def _without_secrets(self, text: str, counts: Counter[str]) -> str:
+        # Searching for each literal is quick, an alternation of hundreds is not: only those that
+        # occur at all go into the pattern.
+        present = frozenset(spelling for spelling in self._rules if spelling in text)
+        if not present:
+            return text
+
+        def replace(match: re.Match[str]) -> str:
+            return _replacement(self._rules[match[0]], counts)
+
+        return _alternation(present).sub(replace, text)
+
+    def _clean(self, value: Any, counts: Counter[str]) -> Any:
+        if isinstance(value, str):
+            return self._clean_text(value, counts)
+        if isinstance(value, Mapping):
+            return self._clean_mapping(value, counts)
+        if isinstance(value, list | tuple):
+            if len(value) == 2 and _is_header(value[0]):
+                return [value[0], self._clean_under(value[0], value[1], counts)]
+            return [self._clean(one, counts) for one in value]
+        return value
+
+    def _clean_mapping(self, value: Mapping[str, Any], counts: Counter[str]) -> dict[str, Any]:
+        cleaned: dict[str, Any] = {}
+        for key, inner in value.items():
+            name = self._clean_text(str(key), counts)
+            while name in cleaned:  # two keys may read alike once redacted; neither may be lost
+                name += "'"
+            cleaned[name] = self._clean_under(key, inner, counts)
+        return cleaned
+
+    def _clean_under(self, key: Any, value: Any, counts: Counter[str]) -> Any:
+        if isinstance(value, str) and isinstance(key, str) and not _is_header(key):
+            return self._clean_named(key, value, counts)
+        if not _is_header(key) or value in (None, ""):
+            return self._clean(value, counts)
+        rule = f"header:{key.lower()}"
+        if value == f"[redacted:{rule}]":
+            return value
+        return _replacement(rule, counts)
+
+    def _clean_named(self, key: str, value: str, counts: Counter[str]) -> str:
+        cleaned = self._clean_text(value, counts)
+        if cleaned == value and is_secret_name(key) and looks_secret(key, value):
+            return _replacement("named", counts)
+        return cleaned
+
+    def _clean_text(self, text: str, counts: Counter[str]) -> str:
+        done = self.redact(text)
+        for redaction in done.redactions:
+            counts[redaction.rule] += redaction.count
+        return done.text
+
+    def _count(self, counts: Counter[str], place: str) -> tuple[Redaction, ...]:
+        if place:
+            for rule, count in counts.items():
+                self._ledger[rule, place] += count
+        return tuple(Redaction(rule=rule, count=count) for rule, count in sorted(counts.items()))
+
+
+def _without_passwords(text: str, counts: Counter[str]) -> str:
+    if "://" not in text:
+        return text
+    return _DSN.sub(lambda match: f"{match[1]}{_replacement('dsn-userinfo', counts)}@", text)
+
+
+def _without_headers(text: str, counts: Counter[str]) -> str:
+    folded = text.lower()
+    if not any(name in folded for name in ("authorization", "cookie", "api-key", "-token")):
+        return text
+    for pattern in (_HEADER_PAIR, _HEADER_QUOTED, _HEADER_LINE):
+        text = pattern.sub(_header_replacer(counts), text)
+    return text
+
+
+def _without_forms(text: str, forms: Sequence[Form], counts: Counter[str]) -> str:
+    if len(text) < _SHORTEST_TEXT:
+        return text
+    folded = text.lower()
+    for form in forms:
+        if any(anchor in folded for anchor in form.anchors):
+            cut = _cut(text, spans(form, text, folded), form.rule, counts)
+            text, folded = (text, folded) if cut is text else (cut, cut.lower())
+    return text
+
+
+def _without_cells(text: str, counts: Counter[str]) -> str:
+    if "--" not in text and "-[ RECORD" not in text:
+        return text
+    return _cut(text, secret_cells(text), "named", counts)
+
+
+def _cut(text: str, places: Iterable[tuple[int, int]], rule: str, counts: Counter[str]) -> str:
+    """Replace places of a text, which are in order and apart."""
+    parts: list[str] = []
+    done = 0
+    for start, end in places:
+        if not text.startswith("[redacted:", start):
+            parts += text[done:start], _replacement(rule, counts)
+            done = end
+    return "".join([*parts, text[done:]]) if parts else text
+
+
+def _header_replacer(counts: Counter[str]) -> Callable[[re.Match[str]], str]:
+    def replace(match: re.Match[str]) -> str:
+        start, end = match.start("value") - match.start(), match.end("value") - match.start()
+        whole = match[0]
+        replaced = _replacement(f"header:{match['name'].lower()}", counts)
+        return whole[:start] + replaced + whole[end:]
+
+    return replace
+
+
+def _replacement(rule: str, counts: Counter[str]) -> str:
+    counts[rule] += 1
+    return f"[redacted:{rule}]"
+
+
+def _is_text(cell: object) -> bool:
+    return isinstance(cell, str | bytes) and bool(cell)
+
+
+def _is_header(key: Any) -> bool:
+    return isinstance(key, str) and key.lower() in HEADERS
+
+
+@lru_cache(maxsize=256)
+def _alternation(present: frozenset[str]) -> re.Pattern[str]:
+    """Compile spellings into one pattern, the longest first, so that none leaves a rest behind."""
+    longest_first = sorted(present, key=lambda spelling: (-len(spelling), spelling))
+    return re.compile("|".join(re.escape(spelling) for spelling in longest_first))
+
+
+def _replace(path: Path, content: bytes) -> None:
+    mode = path.stat().st_mode
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            os.fchmod(file.fileno(), mode & 0o7777)
+        Path(name).replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            Path(name).unlink()
+        raise

@@ -1,0 +1,1 @@
+"""The run in formats that other tools read, one format a module."""

@@ -1,0 +1,40 @@
+"""The gap matrix as CSV, which a spreadsheet opens without computing anything.
+
+What a check said may hold anything, a formula too. A cell that a spreadsheet would take for one
+gets an apostrophe before it, also behind a semicolon, which splits cells where the decimal sign is
+a comma.
+
+Source: RFC 4180; OWASP, "CSV Injection".
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from dataclasses import astuple, fields
+
+from gateproof_evidence.model import Run
+from gateproof_evidence.reports.exports.interface import Export
+from gateproof_evidence.reports.gap_matrix import GapRow, gap_matrix
+
+_FORMULA = re.compile(r"^([\s\"']*)(?=[=+\-@＝＋－＠])")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
+
+
+def render(run: Run) -> bytes:
+    """Return the matrix: UTF-8, every cell quoted, CRLF after each line."""
+    page = io.StringIO()
+    writer = csv.writer(page, quoting=csv.QUOTE_ALL, lineterminator="\r\n")
+    writer.writerow([field.name for field in fields(GapRow)])
+    for row in gap_matrix(run):
+        writer.writerow([harmless(cell) for cell in astuple(row)])
+    return page.getvalue().encode("utf-8", "backslashreplace")
+
+
+def harmless(cell: str) -> str:
+    """Return a cell that no spreadsheet takes for a formula, however it splits cells."""
+    return ";".join(_FORMULA.sub(r"\1'", part) for part in _CONTROL.sub(" ", cell).split(";"))
+
+
+GAPS_CSV = Export(name="gaps-csv", file="gaps.csv", render=render)

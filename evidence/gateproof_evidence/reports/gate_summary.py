@@ -1,0 +1,150 @@
+"""The run by gate: counts, proofs and what stands in the way, for every surface alike.
+
+Owns the arithmetic. Leaves how it looks to `gateproof_evidence.reports.html` and
+`gateproof_evidence.reports.terminal`, and the rules of a release to
+`gateproof_evidence.judging.verdict`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gateproof_evidence.judging.rollup import roll_up
+from gateproof_evidence.model import (
+    Disposition,
+    Extent,
+    Falsification,
+    Outcome,
+    Result,
+    Run,
+    Verdict,
+)
+
+ORDER = (
+    Outcome.PASS,
+    Outcome.FAIL,
+    Outcome.ERROR,
+    Outcome.INCONCLUSIVE,
+    Outcome.NOTAPPLICABLE,
+    Outcome.NOTCHECKED,
+    Outcome.NOTSELECTED,
+)
+"""The outcomes in the order of every table."""
+
+WORDS: Mapping[Outcome, str] = {
+    Outcome.PASS: "pass",
+    Outcome.FAIL: "fail",
+    Outcome.ERROR: "error",
+    Outcome.INCONCLUSIVE: "inconclusive",
+    Outcome.NOTAPPLICABLE: "not applicable",
+    Outcome.NOTCHECKED: "not checked",
+    Outcome.NOTSELECTED: "not selected",
+}
+"""The outcomes as people read them."""
+
+
+_ALWAYS = (Outcome.PASS, Outcome.FAIL, Outcome.ERROR)
+_FEW = 5
+"""How many ids a line names; more are easier to read in the table."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateRow:
+    """One gate, or all of them together."""
+
+    gate: str
+    phases: tuple[str, ...]
+    criteria: int
+    counts: Mapping[Outcome, int]
+    waived: int
+    proven: int
+    """Falsifiers that turned their check red for the predicted reason."""
+    declared: int
+    """Falsifiers that the checks of selected criteria name."""
+    unproven: int
+    """Criteria that were judged and have no falsifier at all."""
+    result: Result
+
+    @property
+    def selected(self) -> bool:
+        """Whether the run was asked for any of it."""
+        return self.counts[Outcome.NOTSELECTED] < self.criteria
+
+    @property
+    def verdict(self) -> str:
+        """The result as people read it."""
+        return self.result.value if self.selected else WORDS[Outcome.NOTSELECTED]
+
+
+def gate_rows(run: Run) -> tuple[GateRow, ...]:
+    """Return a row for each gate, in the order of the catalogue."""
+    gates: dict[str, list[Verdict]] = {}
+    for verdict in run.criteria:
+        gates.setdefault(verdict.gate, []).append(verdict)
+    return tuple(_row(gate, tuple(own), run.falsify) for gate, own in gates.items())
+
+
+def total_row(run: Run) -> GateRow:
+    """Return the row of the whole run, whose result is the run's own."""
+    row = _row("all", run.criteria, run.falsify)
+    return GateRow(**{**vars(row), "result": run.result})
+
+
+def columns(run: Run) -> tuple[Outcome, ...]:
+    """Return the outcomes that a table needs: pass, fail and error, and any that somebody had."""
+    counts = total_row(run).counts
+    return tuple(outcome for outcome in ORDER if outcome in _ALWAYS or counts[outcome])
+
+
+def of_gate(run: Run, gate: str) -> tuple[Verdict, ...]:
+    """Return the verdicts of one gate."""
+    return tuple(verdict for verdict in run.criteria if verdict.gate == gate)
+
+
+def open_verdicts(run: Run) -> tuple[Verdict, ...]:
+    """Return the verdicts that somebody has to look at: all but clean passes."""
+    return tuple(verdict for verdict in run.criteria if is_open(verdict))
+
+
+def obstacles(run: Run) -> tuple[str, ...]:
+    """Return the run's reasons, with all that the selection left out told in one."""
+    left_out = [v.id for v in run.criteria if v.outcome is Outcome.NOTSELECTED]
+    selected = {v.gate for v in run.criteria if v.outcome is not Outcome.NOTSELECTED}
+    gates = dict.fromkeys(v.gate for v in run.criteria)
+    idle = tuple(f"gate {gate}:" for gate in gates if gate not in selected)
+    names = frozenset(left_out)
+    reasons = [
+        reason
+        for reason in run.reasons
+        if reason.partition(" ")[0] not in names and not reason.startswith(idle)
+    ]
+    if left_out:
+        many = f"{len(left_out)} criteria, as the table says"
+        reasons.append(f"not selected: {many if len(left_out) > _FEW else ', '.join(left_out)}")
+    return tuple(reasons)
+
+
+def is_open(verdict: Verdict) -> bool:
+    """Say whether somebody has to look at a verdict: it is no clean pass, and was asked for."""
+    if verdict.outcome is Outcome.PASS:
+        return verdict.falsification is not Falsification.PROVEN
+    return verdict.outcome not in (Outcome.NOTAPPLICABLE, Outcome.NOTSELECTED)
+
+
+def _row(gate: str, verdicts: tuple[Verdict, ...], asked: Extent) -> GateRow:
+    counts = Counter(verdict.outcome for verdict in verdicts)
+    proofs = [proof for verdict in verdicts for proof in verdict.proofs]
+    ran = all(proof.result is not Falsification.UNPROVEN for proof in proofs)
+    return GateRow(
+        gate=gate,
+        phases=tuple(dict.fromkeys(verdict.phase for verdict in verdicts)),
+        criteria=len(verdicts),
+        counts={outcome: counts[outcome] for outcome in ORDER},
+        waived=sum(verdict.disposition is Disposition.WAIVED for verdict in verdicts),
+        proven=sum(proof.result is Falsification.PROVEN for proof in proofs),
+        declared=sum(v.falsifiers for v in verdicts if v.outcome is not Outcome.NOTSELECTED),
+        unproven=sum(v.outcome is Outcome.PASS and v.falsifiers == 0 for v in verdicts),
+        result=roll_up(verdicts, falsify="all" if asked == "some" and ran else asked).result,
+    )

@@ -1,0 +1,394 @@
+"""The run as one page that an auditor reads: no script, everything escaped, prints well.
+
+Owns what the page shows of each verdict, proof and capture, and how much. Leaves markup and style
+to the templates, quoting captures to `gateproof_evidence.reports.quotation`, and the arithmetic to
+`gateproof_evidence.reports.gate_summary`. The same inputs give the same bytes: the page can be
+rendered again from what was signed.
+
+Source: design, "The bundle"; Content Security Policy level 3 (style by hash).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cache
+from typing import Any
+from urllib.parse import quote as percent_encoded
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from gateproof_evidence.format.layout import in_data
+from gateproof_evidence.judging.matrix import gate_matrices, matrix_line
+from gateproof_evidence.judging.phase import phases
+from gateproof_evidence.model import (
+    Cause,
+    Digest,
+    Disposition,
+    Falsification,
+    Observation,
+    Outcome,
+    Record,
+    Run,
+    Verdict,
+)
+from gateproof_evidence.reports.gap_matrix import evidence_of, gap_of
+from gateproof_evidence.reports.gate_summary import (
+    ORDER,
+    WORDS,
+    columns,
+    gate_rows,
+    is_open,
+    obstacles,
+    of_gate,
+    total_row,
+)
+from gateproof_evidence.reports.glossary import GLOSSARY
+from gateproof_evidence.reports.quotation import Captures, Quotation, quote, share, visible
+from gateproof_evidence.reports.renderer import TEMPLATES
+from gateproof_evidence.reports.timeline import WIDTH, timeline
+
+LARGEST_PAGE = 14_500_000
+"""Bytes past which less is quoted; the promise is 15 MB with 5,000 criteria."""
+
+_TIME = "%Y-%m-%d %H:%M:%S UTC"
+BRING_UP = "bring-up"
+PROOF_PREFIX = "proof:"
+"""Of what part of a run an observation is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signer:
+    """Who vouches for the page."""
+
+    keyid: Digest
+    ephemeral: bool
+    """Whether the key was made for this run: then nobody does."""
+    sealed: datetime
+    """When it was signed, by the signer's clock."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detail:
+    """How much of the evidence stands in the page itself."""
+
+    quoted: int
+    """Bytes of captures that are quoted, all together."""
+    listed: int
+    """Captures of proofs that are listed, all together."""
+    proofs: bool
+    """Whether a proof shows its change, or only points to its record."""
+
+
+DETAILS = (
+    Detail(quoted=4_000_000, listed=12_000, proofs=True),
+    Detail(quoted=2_000_000, listed=4_000, proofs=True),
+    Detail(quoted=0, listed=0, proofs=False),
+)
+"""From the most to the least; the first with which the page is small enough is taken."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptureView:
+    """One capture as the page shows it."""
+
+    path: str
+    digest: str
+    probe: str
+    summary: str
+    quotation: Quotation | None
+    """None where there is no room for it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptureList:
+    """The captures of one check, one proof or the bring-up."""
+
+    captures: tuple[CaptureView, ...] = ()
+    kinds: str = ""
+    """How many of which probe, in words."""
+    unlisted: int = 0
+    """Captures that only the journal and the manifest name."""
+
+    def __len__(self) -> int:
+        return len(self.captures) + self.unlisted
+
+
+def render(run: Run, *, records: Sequence[Record], captures: Captures, signer: Signer) -> bytes:
+    """Render the page.
+
+    Args:
+        run: what is shown.
+        records: the journal, for what each capture is about, when what ran, and what was redacted.
+        captures: gives their texts; one that is not there is shown as missing.
+        signer: by whose key and when the bundle is signed.
+
+    Returns:
+        UTF-8 HTML, the same bytes for the same inputs.
+
+    """
+    content = b""
+    for detail in DETAILS:
+        page = _page(run, records, captures, signer, detail)
+        content = page.encode("utf-8", "backslashreplace")
+        if len(content) <= LARGEST_PAGE:
+            break
+    return content
+
+
+def _page(
+    run: Run, records: Sequence[Record], captures: Captures, signer: Signer, detail: Detail
+) -> str:
+    style = (TEMPLATES / "report.css").read_text(encoding="utf-8")
+    observations = [record for record in records if isinstance(record, Observation)]
+    evidence = _Evidence(run, observations, captures, detail)
+    rows = gate_rows(run)
+    return (
+        _environment()
+        .get_template("report.html")
+        .render(
+            run=run,
+            style=Markup(f"\n{style}"),  # noqa: S704 (our own file, hashed in the policy)
+            style_hash=_style_hash(f"\n{style}"),
+            signer=signer,
+            detail=detail,
+            evidence=evidence,
+            badge=_badge,
+            proof_tones=PROOF_TONES,
+            ids={verdict.id for verdict in run.criteria},
+            outcomes=columns(run),
+            obstacles=obstacles(run),
+            rows=rows,
+            total=total_row(run),
+            gates=[(row, of_gate(run, row.gate)) for row in rows],
+            phases=phases(run),
+            filters=_filters(run),
+            causes=_causes(run),
+            waived=[v for v in run.criteria if v.disposition is not Disposition.NONE],
+            redactions=_redactions(observations),
+            matrices=[(matrix, matrix_line(matrix)) for matrix in gate_matrices(run)],
+            timeline=timeline(run, records),
+            timeline_width=WIDTH,
+            glossary=GLOSSARY,
+        )
+    )
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_spelt,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters.update(
+        time=_time,
+        duration=_duration,
+        word=WORDS.__getitem__,
+        href=_href,
+        tone=_tone,
+        gap=gap_of,
+        pointer=lambda verdict: in_data(evidence_of(verdict)),
+        status=lambda one: _status(one.outcome, one.disposition, one.falsification, _tone(one)),
+        kinds=_filter_names,
+        all_kinds=_all_filter_names,
+        room=lambda count: min(1 << (count - 1).bit_length(), 256),
+        sentence=lambda text: text[:1].upper() + text[1:],
+    )
+    return environment
+
+
+def _spelt(value: Any) -> Any:
+    """Spell out what would hide in text that came from outside."""
+    return visible(value) if type(value) is str else value
+
+
+class _Evidence:
+    """The captures by what they belong to, as far as there is room for them."""
+
+    def __init__(
+        self, run: Run, observations: Iterable[Observation], captures: Captures, detail: Detail
+    ) -> None:
+        self._captures = captures
+        self._observations = {one.capture: one for one in observations}
+        own = {
+            verdict.id: tuple(zip(verdict.captures, verdict.observations, strict=True))
+            for verdict in run.criteria
+        }
+        start = [(one.capture, one.digest) for one in observations if one.part == BRING_UP]
+        paths = [path for pairs in (*own.values(), start) for path, _ in pairs]
+        self.sizes = {path: captures.size(path) for path in paths}
+        self.quoted = sum(self.sizes.values())
+        self.limit = share(self.sizes.values(), detail.quoted) if detail.quoted else 0
+        self.checks = {name: self._quoted(pairs) for name, pairs in own.items()}
+        self.bring_up = self._quoted(start)
+        self._left = detail.listed
+        self.proofs = {place: self._listed(found) for place, found in self._tried().items()}
+        self.listed = sum(len(one.captures) for one in self.proofs.values())
+        self.elsewhere = len(self._observations) - len(self.sizes) - self.listed
+
+    def proof(self, criterion: str, falsifier: str) -> CaptureList:
+        """Return what was seen while one falsifier was tried."""
+        return self.proofs.get((criterion, falsifier), CaptureList())
+
+    def _tried(self) -> Mapping[tuple[str, str], Sequence[Observation]]:
+        """Return what was seen in proofs, by criterion and falsifier."""
+        found: dict[tuple[str, str], list[Observation]] = defaultdict(list)
+        for one in self._observations.values():
+            if one.criterion is not None and one.part.startswith(PROOF_PREFIX):
+                name = one.part.removeprefix(PROOF_PREFIX).partition(":")[0]
+                found[one.criterion, name].append(one)
+        return found
+
+    def _quoted(self, pairs: Sequence[tuple[str, Digest]]) -> CaptureList:
+        views = []
+        for path, digest in pairs:
+            seen = self._observations.get(path)
+            probe = seen.probe if seen else ""
+            content = self._captures.read(path, self.limit) if self.limit else None
+            quotation = quote(probe, content, size=self.sizes[path]) if self.limit else None
+            views.append(_view(path, digest, seen, quotation))
+        return CaptureList(captures=tuple(views), kinds=_kinds(views))
+
+    def _listed(self, found: Sequence[Observation]) -> CaptureList:
+        here = found[: self._left]
+        self._left -= len(here)
+        views = [_view(one.capture, one.digest, one, None) for one in here]
+        return CaptureList(
+            captures=tuple(views), kinds=_kinds(views), unlisted=len(found) - len(here)
+        )
+
+
+def _view(
+    path: str, digest: Digest, seen: Observation | None, quotation: Quotation | None
+) -> CaptureView:
+    return CaptureView(
+        path=path,
+        digest=digest,
+        probe=seen.probe if seen else "",
+        summary=seen.summary if seen else "",
+        quotation=quotation,
+    )
+
+
+def _kinds(views: Iterable[CaptureView]) -> str:
+    counts = Counter(view.probe for view in views if view.probe)
+    return ", ".join(f"{count} {probe}" for probe, count in sorted(counts.items()))
+
+
+def _filters(run: Run) -> tuple[tuple[str, str, int], ...]:
+    """Return name, words and count of each filter that would show something."""
+    counts = Counter(name for verdict in run.criteria for name in _filter_names(verdict).split())
+    words = {"open": "needs attention", "unproven": "not proven", "waived": "waived"}
+    words |= {outcome.value: WORDS[outcome] for outcome in ORDER}
+    return tuple((name, word, counts[name]) for name, word in words.items() if counts[name])
+
+
+def _filter_names(verdict: Verdict) -> str:
+    """Return the filters that show a verdict, as classes."""
+    names = [verdict.outcome.value]
+    if is_open(verdict):
+        names.append("open")
+    passed = verdict.outcome is Outcome.PASS
+    if passed and verdict.falsification is not Falsification.PROVEN:
+        names.append("unproven")
+    if verdict.disposition is not Disposition.NONE:
+        names.append("waived")
+    return " ".join(names)
+
+
+def _all_filter_names(verdicts: Iterable[Verdict]) -> str:
+    """Return the filters that show any of several verdicts, as classes."""
+    return " ".join(sorted({name for one in verdicts for name in _filter_names(one).split()}))
+
+
+def _causes(run: Run) -> tuple[tuple[Cause, Mapping[Outcome, Sequence[str]]], ...]:
+    """Return, by cause and outcome, the criteria that did not pass."""
+    found: dict[Cause, dict[Outcome, list[str]]] = {cause: {} for cause in Cause}
+    for verdict in run.criteria:
+        if verdict.cause is not None:
+            found[verdict.cause].setdefault(verdict.outcome, []).append(verdict.id)
+    return tuple(found.items())
+
+
+def _redactions(observations: Iterable[Observation]) -> tuple[tuple[str, int, int], ...]:
+    """Return rule, how often it struck, and in how many captures."""
+    counts: Counter[str] = Counter()
+    places: Counter[str] = Counter()
+    for observation in observations:
+        for redaction in observation.redactions:
+            counts[redaction.rule] += redaction.count
+            places[redaction.rule] += 1
+    return tuple((rule, count, places[rule]) for rule, count in sorted(counts.items()))
+
+
+def _style_hash(style: str) -> str:
+    digest = hashlib.sha256(style.encode("utf-8")).digest()
+    return f"sha256-{base64.b64encode(digest).decode('ascii')}"
+
+
+def _href(path: str) -> str:
+    """Give a path as a relative reference, which no name can turn into another scheme."""
+    return f"./{percent_encoded(path)}"
+
+
+def _time(moment: datetime) -> str:
+    return moment.strftime(_TIME)
+
+
+def _duration(value: float | timedelta) -> str:
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 90:
+        return f"{seconds:.1f} s"
+    return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
+
+
+@cache
+def _badge(text: str, tone: str) -> Markup:
+    return Markup('<b class="badge {}">{}</b>').format(tone, text)
+
+
+@cache
+def _status(
+    outcome: Outcome, disposition: Disposition, falsification: Falsification, tone: str
+) -> Markup:
+    """Return the badges of a verdict: there are few different ones, and thousands of verdicts."""
+    passed = outcome is Outcome.PASS
+    badges = [_badge(WORDS[outcome], "good" if passed else tone)]
+    if disposition is not Disposition.NONE:
+        expired = disposition is Disposition.WAIVER_EXPIRED
+        badges.append(_badge(disposition.value.replace("_", " "), "bad" if expired else "warn"))
+    if passed:
+        badges.append(_badge(falsification.value, PROOF_TONES[falsification]))
+    return Markup(" ").join(badges)
+
+
+def _tone(verdict: Verdict) -> str:
+    """Say whether a verdict is good, bad, or something to look at."""
+    if verdict.outcome is Outcome.PASS:
+        if verdict.falsification in (Falsification.BLIND, Falsification.VOID):
+            return "bad"
+        return "good" if verdict.falsification is Falsification.PROVEN else "warn"
+    if verdict.outcome in (Outcome.FAIL, Outcome.ERROR):
+        return "warn" if verdict.disposition is Disposition.WAIVED else "bad"
+    return "quiet" if verdict.outcome in _QUIET else "warn"
+
+
+PROOF_TONES: Mapping[Falsification, str] = {
+    Falsification.PROVEN: "good",
+    Falsification.BLIND: "bad",
+    Falsification.VOID: "bad",
+    Falsification.UNPROVEN: "warn",
+}
+_QUIET = (Outcome.NOTAPPLICABLE, Outcome.NOTSELECTED)

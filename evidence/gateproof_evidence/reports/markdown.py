@@ -1,0 +1,56 @@
+"""The run as Markdown: the table of gates and what stands in the way, for a job's summary.
+
+Owns the spelling. Leaves the arithmetic to `gateproof_evidence.reports.gate_summary` and the
+wording of what stands in the way to `gateproof_evidence.reports.terminal`.
+
+Source: GitHub Flavored Markdown, sections 2.4 (backslash escapes) and 4.10 (tables).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from gateproof_evidence.model import Outcome, Run
+from gateproof_evidence.reports.gate_summary import WORDS, GateRow, columns, gate_rows, total_row
+from gateproof_evidence.reports.terminal import gate_lines
+
+_SPECIAL = re.compile(r"[\\`*_{}\[\]<>|#~!&@]")
+_NOTHING = "·"
+
+
+def gap_page(run: Run) -> str:
+    """Return the verdict, a row for each gate, and what stands in the way, line by line."""
+    lines = [f"**{run.result.value}** (exit status {run.exit_status}), as the bundle says", ""]
+    lines += _table(run)
+    said = [f"- {escape(line.plain)}" for line in gate_lines(run)]
+    return "\n".join([*lines, *(["", *said] if said else []), ""])
+
+
+def escape(text: str) -> str:
+    """Return text that Markdown shows as it is, on one line.
+
+    What a check said may hold anything: markup of the system under test must not become ours.
+    """
+    return _SPECIAL.sub(r"\\\g<0>", " ".join(text.split()))
+
+
+def _table(run: Run) -> list[str]:
+    shown = columns(run)
+    counted = ["criteria", *(WORDS[outcome] for outcome in shown), "proven"]
+    head = [_row(["gate", *counted, "verdict"]), _row([":--", *("--:" for _ in counted), ":--"])]
+    rows = (*gate_rows(run), total_row(run))
+    return [*head, *(_row(_cells(row, shown)) for row in rows)]
+
+
+def _cells(row: GateRow, shown: Sequence[Outcome]) -> Iterable[str]:
+    yield escape(row.gate)
+    yield str(row.criteria)
+    for outcome in shown:
+        yield str(row.counts[outcome] or _NOTHING)
+    yield f"{row.proven}/{row.declared}" if row.declared else "–"
+    yield row.verdict + (f" ({row.waived} waived)" if row.waived else "")
+
+
+def _row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"

@@ -1,0 +1,227 @@
+"""What of the captures stands in the report, and how a reader is helped through it.
+
+Owns how much is quoted, and the emphasis by kind of capture; the words stay as they were captured.
+Leaves the page around it to `gateproof_evidence.reports.html`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from markupsafe import Markup, escape
+
+from gateproof_evidence.format.tree import name_problem
+
+LARGEST = 100_000
+"""Bytes of one capture that are quoted at most; the rest is one link away."""
+
+FOLD_AFTER = 40
+"""Lines of a capture past which all but its beginning folds."""
+_BEGINNING = 25
+
+_CONTROLS: dict[int, int | str] = {
+    **{code: 0x2400 + code for code in range(0x20) if chr(code) not in "\n\t"},
+    0x7F: 0x2421,
+    **{
+        code: f"\\u{code:04x}"
+        for code in (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+    },
+}
+_MESSAGE = re.compile(r'("(?:message|event|msg)": ?")((?:[^"\\]|\\.)*)')
+_LEVEL = re.compile(r'"level(?:name)?": ?"(warning|error|critical|fatal)"', re.IGNORECASE)
+
+
+NOTHING = Markup("")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quotation:
+    """The text of one capture, ready for the page."""
+
+    beginning: Markup
+    rest: Markup = NOTHING
+    """What folds, where it is long."""
+    folded: int = 0
+    """Lines that fold."""
+    cut: int = 0
+    """Bytes that are not quoted."""
+
+
+class Captures:
+    """The captures of one bundle.
+
+    Args:
+        root: the folder that their paths are relative to.
+
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root.resolve()
+        self._plain: dict[str, bool] = {"": True}
+        """Folders to whether each of their parts is a folder and no link."""
+
+    def size(self, path: str) -> int:
+        """Return the size in bytes; 0 where there is no such file inside the folder."""
+        return self._size(path) or 0
+
+    def read(self, path: str, limit: int) -> bytes | None:
+        """Return the beginning of a capture; None where there is no such file in the folder."""
+        if self._size(path) is None:
+            return None
+        with (self._root / path).open("rb") as content:
+            return content.read(limit)
+
+    def _size(self, path: str) -> int | None:
+        """Follow no link and no name out of the folder: the bundle may not be verified yet."""
+        folder, _, name = path.rpartition("/")
+        if name_problem(path) or not self._is_plain(folder):
+            return None
+        found = self._status(path)
+        return found.st_size if name and found and stat.S_ISREG(found.st_mode) else None
+
+    def _is_plain(self, folder: str) -> bool:
+        if folder not in self._plain:
+            found = self._status(folder)
+            here = found is not None and stat.S_ISDIR(found.st_mode)
+            self._plain[folder] = here and self._is_plain(folder.rpartition("/")[0])
+        return self._plain[folder]
+
+    def _status(self, path: str) -> os.stat_result | None:
+        try:
+            return os.lstat(f"{self._root}/{path}")
+        except OSError:
+            return None
+
+
+def share(sizes: Iterable[int], room: int) -> int:
+    """Return how many bytes of each capture are quoted, so that all of them fit.
+
+    Small captures stand whole, and large ones share what is left: the last criterion gets as
+    much as the first.
+    """
+    ordered = sorted(min(size, LARGEST) for size in sizes)
+    left = room
+    for number, size in enumerate(ordered):
+        fair = left // (len(ordered) - number)
+        if size > fair:
+            return fair
+        left -= size
+    return LARGEST
+
+
+def quote(probe: str, content: bytes | None, *, size: int) -> Quotation:
+    """Return a capture as the page shows it.
+
+    Args:
+        probe: which probe wrote it.
+        content: its beginning; None where it is missing.
+        size: of the whole, in bytes.
+
+    """
+    if content is None:
+        return Quotation(beginning=Markup("(this capture is missing)"))
+    text = visible(content.decode("utf-8", "ignore" if len(content) < size else "replace"))
+    lines = text.replace("\r\n", "\n").split("\n")
+    toned = list(zip(tones(probe, lines), lines, strict=True))
+    if lines[-1] == "":
+        toned.pop()
+    split = _BEGINNING if len(toned) > FOLD_AFTER else len(toned)
+    return Quotation(
+        beginning=_markup(toned[:split]),
+        rest=_markup(toned[split:]),
+        folded=len(toned) - split,
+        cut=max(size - len(content), 0),
+    )
+
+
+def visible(text: str) -> str:
+    """Return text in which nothing hides: control and direction characters are spelt out."""
+    if text.isprintable():
+        return text
+    return text.replace("\r\n", "\n").translate(_CONTROLS)
+
+
+def _markup(lines: Sequence[tuple[str, str]]) -> Markup:
+    """Join lines: those of one tone in one element, and each line of a log in one of its own."""
+    parts: list[tuple[str, list[str]]] = []
+    for tone, line in lines:
+        if parts and parts[-1][0] == tone and not tone.startswith("log"):
+            parts[-1][1].append(line)
+        else:
+            parts.append((tone, [line]))
+    return Markup("").join(_element(tone, "\n".join(own) + "\n") for tone, own in parts)
+
+
+def _element(tone: str, text: str) -> Markup:
+    said = _logged(text) if tone.startswith("log") else _text(text)
+    if not tone:
+        return said
+    return Markup(f'<span class="{tone}">{said}</span>')  # noqa: S704 (both are markup already)
+
+
+def _logged(line: str) -> Markup:
+    """Make the message of a line that is JSON stand out."""
+    found = _MESSAGE.search(line)
+    if found is None:
+        return _text(line)
+    return Markup("{}<b>{}</b>{}").format(
+        _text(line[: found.start(2)]), _text(found[2]), _text(line[found.end(2) :])
+    )
+
+
+def _text(text: str) -> Markup:
+    """Escape for the inside of an element, where quotation marks stand for themselves."""
+    plain = str(escape(text)).replace("&#34;", '"').replace("&#39;", "'")
+    return Markup(plain)  # noqa: S704 (escaped one line above)
+
+
+def tones(probe: str, lines: Sequence[str]) -> Iterator[str]:
+    """Return for each line what it is: ``cmd``, ``req``, ``res``, ``note``, ``err``, ``log``.
+
+    A line of a log may be two of them; a line that needs no emphasis is an empty string.
+    """
+    if probe in ("http", "tasks"):
+        return _exchange(lines)
+    if probe == "sql":
+        return _sql(lines)
+    if probe == "logs":
+        return (f"log {_level(line)}".rstrip() for line in lines)
+    return (_other(line) for line in lines)
+
+
+def _exchange(lines: Sequence[str]) -> Iterator[str]:
+    """Tell command, request, answer and failure apart; what follows the headers is the body."""
+    tones = {"$": "cmd", ">": "req", "<": "res", "*": "err"}
+    body = False
+    for line in lines:
+        yield "" if body else tones.get(line[:1], "")
+        body = body or line == "<"
+
+
+def _sql(lines: Sequence[str]) -> Iterator[str]:
+    """Tell role and settings, the statement, and a refusal apart."""
+    asked = False
+    for line in lines:
+        if line.startswith("ERROR:"):
+            yield "err"
+        elif line.startswith("-- "):
+            yield "note"
+        else:
+            yield "" if asked else "cmd"
+            asked = asked or line.endswith(";")
+
+
+def _level(line: str) -> str:
+    found = _LEVEL.search(line)
+    if found is None:
+        return ""
+    return "note" if found[1].lower() == "warning" else "err"
+
+
+def _other(line: str) -> str:
+    return "cmd" if line.startswith("$ ") else "note" if line.startswith("# ") else ""

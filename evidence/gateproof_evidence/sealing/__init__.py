@@ -1,0 +1,1 @@
+"""Seals a run into a bundle."""

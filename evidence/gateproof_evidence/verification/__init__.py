@@ -1,0 +1,1 @@
+"""Checks a sealed bundle, trusting nothing that it says of itself."""

@@ -1,0 +1,48 @@
+"""Reading the earlier bundle that a run must not fall behind.
+
+Owns verifying it with a key from outside. Leaves what falling behind means to
+`gateproof_evidence.judging.difference`, and what becomes of it to
+`gateproof_evidence.judging.judgement`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gateproof_evidence.errors import BadInputError
+from gateproof_evidence.format.canonical import digest_of, read_json
+from gateproof_evidence.format.layout import ATTESTATION, RUN
+from gateproof_evidence.judging.difference import standings
+from gateproof_evidence.model import Baseline, Run
+from gateproof_evidence.verification.bundle import verify
+
+
+def read_baseline(bundle: Path, key: bytes) -> Baseline:
+    """Verify a bundle and read what it shows; it need not be a released one.
+
+    Args:
+        bundle: its folder.
+        key: the public key that it must be signed with, from outside the bundle.
+
+    Raises:
+        BadInputError: it does not verify, another key signed it, or it changed while it was read.
+
+    """
+    found = verify(bundle, key=key)
+    if not found.ok or found.predicate is None:
+        first = next(iter(found.findings), None)
+        raise BadInputError(
+            f"{bundle}: --baseline: got {first}, expected a bundle that verifies with "
+            "--baseline-key; gateproof verify tells more"
+        )
+    content = (bundle / RUN).read_bytes()
+    attested = {file.path: file.digest for file in found.predicate.files}
+    if digest_of(content) != attested.get(RUN):
+        raise BadInputError(f"{bundle / RUN}: --baseline: changed while it was read")
+    run = Run.model_validate(read_json(content))
+    return Baseline(
+        attestation=digest_of((bundle / ATTESTATION).read_bytes()),
+        signer=found.signer,
+        commit=run.bindings.commit,
+        criteria=standings(run),
+    )

@@ -1,0 +1,257 @@
+"""Whether the files inside a bundle agree with each other and with what was attested.
+
+Owns reading run.json, the catalogue, the waivers and the journal of a bundle, strictly, and
+comparing them with the statement and the captures. Leaves signature, manifests and the closed world
+to `gateproof_evidence.verification.bundle`, and whether the verdicts follow to
+`gateproof_evidence.verification.derivation`.
+
+Source: design, "Verification".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from pydantic import ValidationError
+
+from gateproof_evidence.errors import EvidenceError
+from gateproof_evidence.format.attestation import Predicate
+from gateproof_evidence.format.canonical import DuplicateKeyError, read_json
+from gateproof_evidence.format.catalogue import Catalogue, parse_catalogue
+from gateproof_evidence.format.layout import (
+    CATALOGUE,
+    JOURNAL,
+    PROOFS,
+    RUN,
+    TAKEN_OVER,
+    WAIVERS,
+    in_bundle,
+)
+from gateproof_evidence.format.problem import first_problem
+from gateproof_evidence.format.tree import LIMITS, File, Limits
+from gateproof_evidence.format.waiver import parse_waivers
+from gateproof_evidence.model import RECORD, Observation, Record, Run, Waiver
+from gateproof_evidence.model.finding import Code, Finding
+from gateproof_evidence.verification.takeover import compare_taken_over
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contents:
+    """What a bundle's own files say; None where one cannot be read."""
+
+    run: Run | None
+    catalogue: Catalogue | None
+    waivers: tuple[Waiver, ...] | None
+    records: Sequence[Record] | None
+    """The journal, observations without their data: that is what takes memory."""
+    findings: tuple[Finding, ...]
+    """Why something could not be read."""
+
+
+def is_read(path: str) -> bool:
+    """Say whether the content of a file is compared, and not only its digest.
+
+    Captures are left out: what the system answered may be any bytes, duplicate keys too.
+    """
+    return path in (RUN, CATALOGUE, WAIVERS) or (
+        path.startswith((PROOFS, TAKEN_OVER)) and path.endswith(".json")
+    )
+
+
+def read(files: Mapping[str, File], journal: JournalReader) -> Contents:
+    """Read what the files say.
+
+    Args:
+        files: by path; those for which `is_read` holds carry their content.
+        journal: was fed the journal.
+
+    """
+    findings: list[Finding] = []
+    records, problems = journal.end()
+    if JOURNAL not in files:
+        records = None
+        problems = [Finding(code=Code.FILE_MISSING, path=JOURNAL, message="it is missing")]
+    return Contents(
+        run=_read(files, RUN, _parse_run, findings),
+        catalogue=_read(files, CATALOGUE, parse_catalogue, findings),
+        waivers=_read(files, WAIVERS, parse_waivers, findings),
+        records=records,
+        findings=(*findings, *problems),
+    )
+
+
+def compare(
+    contents: Contents,
+    files: Mapping[str, File],
+    predicate: Predicate | None,
+    key: Ed25519PublicKey | None,
+) -> Iterator[Finding]:
+    """Compare what the files say.
+
+    Args:
+        contents: what `read` returned.
+        files: by path.
+        predicate: what was attested, or None where that could not be read.
+        key: the signer's, where one was given.
+
+    """
+    yield from contents.findings
+    if contents.run is not None and predicate is not None:
+        yield from _compare_run(contents.run, predicate)
+    if contents.run is not None:
+        yield from compare_taken_over(contents.run, files, key)
+    if predicate is not None:
+        yield from _compare_catalogue(contents.catalogue, files, predicate)
+    for record in contents.records or ():
+        if isinstance(record, Observation):
+            yield from compare_capture(record, files)
+
+
+def parse(file: File, parser: Callable[[bytes], T]) -> T | Finding:
+    """Read one file's content, or say why it does not read."""
+    code = Code.JSON_MALFORMED
+    if file.content is None:
+        return Finding(code=code, path=file.path, message="too large to be read")
+    try:
+        return parser(file.content)
+    except DuplicateKeyError as error:
+        return Finding(code=Code.JSON_DUPLICATE_KEY, path=file.path, message=str(error))
+    except EvidenceError as error:
+        return Finding(code=code, path=file.path, message=str(error))
+    except ValidationError as error:
+        problem = first_problem(error)
+        return Finding(code=code, path=file.path, message=f"{problem}")
+
+
+def _parse_run(content: bytes) -> Run:
+    return Run.model_validate(read_json(content))
+
+
+def _read(
+    files: Mapping[str, File],
+    path: str,
+    parser: Callable[[bytes], T],
+    findings: list[Finding],
+) -> T | None:
+    file = files.get(path)
+    if file is None:
+        findings.append(Finding(code=Code.FILE_MISSING, path=path, message="it is missing"))
+        return None
+    found = parse(file, parser)
+    if isinstance(found, Finding):
+        findings.append(found)
+        return None
+    return found
+
+
+class JournalReader:
+    """Reads a journal line by line while it is hashed: it may be larger than memory.
+
+    Every line is read, whatever the others are, up to a limit: records are kept in memory.
+    """
+
+    def __init__(self, limits: Limits = LIMITS) -> None:
+        """Take the length in bytes of the longest line, and how many lines there may be."""
+        self._longest = limits.kept
+        self._most = limits.records
+        self._rest = bytearray()
+        self._lines = 0
+        self._records: list[Record] = []
+        self._findings: list[Finding] = []
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next piece of the file."""
+        self._rest += chunk
+        if b"\n" in chunk:
+            *lines, rest = bytes(self._rest).split(b"\n")
+            self._rest[:] = rest
+            for line in lines:
+                self._take(line)
+        if len(self._rest) > self._longest:
+            self._add(Code.JSON_MALFORMED, f"line {self._lines + 1}: too long to be read")
+            self._rest.clear()
+
+    def end(self) -> tuple[Sequence[Record] | None, Sequence[Finding]]:
+        """Return the records, or None unless all lines read; and why."""
+        if self._rest:
+            self._add(Code.JSON_MALFORMED, "the last line is cut off")
+        return (None if self._findings else self._records), self._findings
+
+    def _take(self, line: bytes) -> None:
+        self._lines += 1
+        if self._lines > self._most:
+            if self._lines == self._most + 1:
+                message = f"got more than {self._most} lines, expected fewer; the rest was not read"
+                self._add(Code.LIMIT_EXCEEDED, message)
+            return
+        file = File(path=JOURNAL, size=len(line), digest="", content=line)
+        record = parse(file, _parse_record)
+        if isinstance(record, Finding):
+            self._add(record.code, f"line {self._lines}: {record.message}")
+        else:
+            self._records.append(record)
+
+    def _add(self, code: Code, message: str) -> None:
+        self._findings.append(Finding(code=code, path=JOURNAL, message=message))
+
+
+def _parse_record(line: bytes) -> Record:
+    record = RECORD.validate_python(read_json(line))
+    return record.model_copy(update={"data": {}}) if isinstance(record, Observation) else record
+
+
+def _compare_run(run: Run, predicate: Predicate) -> Iterator[Finding]:
+    ids = tuple(verdict.id for verdict in run.criteria)
+    for field, got, expected in (
+        ("criteria", ids, predicate.criteria),
+        ("result", run.result, predicate.result),
+        ("exit_status", run.exit_status, predicate.exit_status),
+        ("catalogue_digest", run.catalogue_digest, predicate.catalogue_digest),
+        ("commit", run.bindings.commit, predicate.commit),
+        ("dirty", run.bindings.dirty, predicate.dirty),
+        ("nonce", run.bindings.nonce, predicate.nonce),
+        ("previous", run.bindings.previous, predicate.previous),
+        ("started", run.started, predicate.started),
+        ("ended", run.ended, predicate.ended),
+    ):
+        if got != expected:
+            message = f"{field}: got {_short(got)}, expected {_short(expected)} as attested"
+            yield Finding(code=Code.RUN_MISMATCH, path=RUN, message=message)
+    if predicate.sealed < run.ended:
+        message = f"ended: got {run.ended}, expected no later than the sealing, {predicate.sealed}"
+        yield Finding(code=Code.RUN_MISMATCH, path=RUN, message=message)
+
+
+def _compare_catalogue(
+    catalogue: Catalogue | None, files: Mapping[str, File], predicate: Predicate
+) -> Iterator[Finding]:
+    file = files.get(CATALOGUE)
+    if file is not None and file.digest != predicate.catalogue_digest:
+        message = f"got {file.digest}, expected {predicate.catalogue_digest} as attested"
+        yield Finding(code=Code.CATALOGUE_MISMATCH, path=CATALOGUE, message=message)
+    if catalogue is not None and catalogue.ids != predicate.criteria:
+        message = "ids: got others than the attested criteria"
+        yield Finding(code=Code.CATALOGUE_MISMATCH, path=CATALOGUE, message=message)
+
+
+def compare_capture(record: Observation, files: Mapping[str, File]) -> Iterator[Finding]:
+    """Compare an observation with the capture that it names."""
+    path = in_bundle(record.capture)
+    file = files.get(path)
+    who = f"observation {record.writer}:{record.seq}"
+    if file is None:
+        message = f"{who} names a capture that is missing"
+        yield Finding(code=Code.CAPTURE_MISMATCH, path=path, message=message)
+    elif file.digest != record.digest:
+        message = f"{who}: got {file.digest}, expected {record.digest}"
+        yield Finding(code=Code.CAPTURE_MISMATCH, path=path, message=message)
+
+
+def _short(value: object) -> str:
+    text = ", ".join(value) if isinstance(value, tuple) else str(value)
+    return text if len(text) <= 200 else f"{text[:200]}…"

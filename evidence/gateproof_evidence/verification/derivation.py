@@ -1,0 +1,138 @@
+"""Whether a bundle says more than its evidence: verdicts, roll-up and proofs, derived again.
+
+Owns comparing run.json, the records of proofs and the attested result with what
+`gateproof_evidence.judging.judgement` makes of the journal, the catalogue and the waivers. Leaves
+reading them to `gateproof_evidence.verification.consistency`. Not checked: whether what the journal
+says was seen was there to be seen.
+
+Source: design, "Verification"; docs/reference/verdicts.md has the rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from gateproof_evidence.errors import EvidenceError
+from gateproof_evidence.format.attestation import Predicate
+from gateproof_evidence.format.canonical import read_json
+from gateproof_evidence.format.catalogue import Catalogue
+from gateproof_evidence.format.layout import (
+    ATTESTATION,
+    CATALOGUE,
+    JOURNAL,
+    PROOFS,
+    RUN,
+    proof_record,
+)
+from gateproof_evidence.format.tree import File
+from gateproof_evidence.judging.judgement import Judged, differences, judge
+from gateproof_evidence.judging.verdict import read_bindings
+from gateproof_evidence.model import ProofEvent, Record, RunEvent, TakenOverEvent
+from gateproof_evidence.model.finding import Code, Finding
+from gateproof_evidence.verification.consistency import Contents, parse
+
+
+def derive_again(
+    contents: Contents, files: Mapping[str, File], predicate: Predicate | None
+) -> Iterator[Finding]:
+    """Derive everything again and compare.
+
+    1. The journal is complete: no writer's sequence has a gap, and it ends with the run's end.
+       It collected no criterion that the catalogue leaves out.
+    2. Every verdict and the roll-up of run.json are those that follow.
+    3. So are the attested result and exit status.
+    4. Every record under ``data/proofs/`` is the journal's story of that proof; none is missing.
+
+    Where the journal, the catalogue or the waivers do not read, that is a finding already, and
+    what needs them is left out.
+    """
+    if contents.records is None:
+        return
+    # 1
+    yield from _gaps(contents.records)
+    # 2, 3
+    judged = None
+    try:
+        if contents.catalogue is not None and contents.waivers is not None:
+            yield from _collected(contents.records, contents.catalogue)
+            judged = judge(contents.catalogue.criteria, contents.records, contents.waivers)
+    except EvidenceError as error:
+        yield Finding(code=Code.JOURNAL_INCOMPLETE, path=JOURNAL, message=str(error))
+    if judged is not None:
+        yield from _run(contents, judged)
+        yield from _statement(predicate, judged)
+    # 4
+    yield from _proofs(contents.records, files)
+
+
+def _gaps(records: Sequence[Record]) -> Iterator[Finding]:
+    expected: dict[str, int] = {}
+    for record in records:
+        wanted = expected.get(record.writer, 0)
+        if record.seq != wanted:
+            message = (
+                f"sequence of {record.writer}: got {record.seq}, expected {wanted}; a record is "
+                "missing, was put in, or stands elsewhere"
+            )
+            yield Finding(code=Code.JOURNAL_INCOMPLETE, path=JOURNAL, message=message)
+        expected[record.writer] = record.seq + 1
+    last = records[-1] if records else None
+    if not isinstance(last, RunEvent) or last.event != "ended":
+        message = f"got {last.kind if last else 'no record'} as its last, expected the run's end"
+        yield Finding(code=Code.JOURNAL_INCOMPLETE, path=JOURNAL, message=message)
+    elif any(record.at > last.at for record in records):
+        message = f"got a record later than the run's end, {last.at}"
+        yield Finding(code=Code.JOURNAL_INCOMPLETE, path=JOURNAL, message=message)
+
+
+def _collected(records: Sequence[Record], catalogue: Catalogue) -> Iterator[Finding]:
+    for name in sorted(read_bindings(records).keys() - set(catalogue.ids)):
+        message = f"got no {name}, expected it: the journal says that it was collected"
+        yield Finding(code=Code.CATALOGUE_MISMATCH, path=CATALOGUE, message=message)
+
+
+def _run(contents: Contents, judged: Judged) -> Iterator[Finding]:
+    if contents.run is None:
+        return
+    for field, both in differences(contents.run, judged):
+        verdict = field.startswith("criteria")
+        code = Code.VERDICT_MISMATCH if verdict else Code.ROLLUP_MISMATCH
+        yield Finding(code=code, path=RUN, message=f"{field}: {both} as the journal says")
+
+
+def _statement(predicate: Predicate | None, judged: Judged) -> Iterator[Finding]:
+    for field in ("result", "exit_status", "ended") if predicate is not None else ():
+        got, expected = getattr(predicate, field), getattr(judged, field)
+        if got != expected:
+            message = f"{field}: got {got}, expected {expected} as the journal says"
+            yield Finding(code=Code.ROLLUP_MISMATCH, path=ATTESTATION, message=message)
+
+
+def _proofs(records: Sequence[Record], files: Mapping[str, File]) -> Iterator[Finding]:
+    stories: dict[str, list[ProofEvent]] = {}
+    for record in records:
+        if isinstance(record, ProofEvent | TakenOverEvent):
+            path = proof_record(record.criterion, record.falsifier)
+            story = record.story if isinstance(record, TakenOverEvent) else record
+            stories.setdefault(path, []).append(story)
+    there = {path for path in files if path.startswith(PROOFS)}
+    for path in sorted(there | stories.keys()):
+        yield from _record(files.get(path), path, stories.get(path, []))
+
+
+def _record(file: File | None, path: str, stories: Sequence[ProofEvent]) -> Iterator[Finding]:
+    if file is None:
+        message = "the journal tells of this proof, and its record is missing"
+        yield Finding(code=Code.PROOF_MISMATCH, path=path, message=message)
+        return
+    found = parse(file, _parse_story)
+    if isinstance(found, Finding):
+        yield found
+    elif found not in stories:
+        said = "another story" if stories else "nothing"
+        message = f"got a proof of which the journal says {said}"
+        yield Finding(code=Code.PROOF_MISMATCH, path=path, message=message)
+
+
+def _parse_story(content: bytes) -> ProofEvent:
+    return ProofEvent.model_validate(read_json(content))

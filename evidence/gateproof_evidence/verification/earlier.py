@@ -1,0 +1,91 @@
+"""Reading an earlier bundle, for proofs that a run need not repeat.
+
+Owns verifying it with a key from outside, and finding its proofs. Leaves what a proof depends on to
+whoever runs it, and what vouches for a proof in the later bundle to
+`gateproof_evidence.verification.takeover`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateproof_evidence.errors import BadInputError
+from gateproof_evidence.format.canonical import digest_of, read_json
+from gateproof_evidence.format.layout import ATTESTATION, RUN, in_bundle, taken_over
+from gateproof_evidence.model import Digest, Falsification, ProofEvent, Run
+from gateproof_evidence.verification.bundle import verify
+
+
+@dataclass(frozen=True, kw_only=True)
+class EarlierProof:
+    """A proof that an earlier run gave."""
+
+    story: ProofEvent
+    record: bytes
+    """Its record, byte for byte as it was attested."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Earlier:
+    """An earlier bundle that verified, signed by a key from outside."""
+
+    attestation: bytes
+    digest: Digest
+    proofs: Mapping[tuple[str, str, Digest], EarlierProof]
+    """Criterion, falsifier and what the proof depends on, to the proof."""
+
+    @property
+    def name(self) -> str:
+        """Where its attestation lies in a later bundle."""
+        return taken_over(self.digest)
+
+
+def read_earlier(bundle: Path, key: bytes) -> Earlier:
+    """Verify an earlier bundle and read its proofs.
+
+    Args:
+        bundle: its folder.
+        key: the public key that it must be signed with, from outside the bundle.
+
+    Raises:
+        BadInputError: it does not verify, or another key signed it.
+
+    """
+    found = verify(bundle, key=key)
+    if not found.ok or found.predicate is None:
+        first = next(iter(found.findings), None)
+        raise BadInputError(
+            f"{bundle}: --proofs-from: got {first}, expected a bundle that verifies with "
+            "--proofs-key; gateproof verify tells more, --fresh repeats all proofs"
+        )
+    digests = {file.path: file.digest for file in found.predicate.files}
+    content = _attested(bundle, RUN, digests)
+    run = Run.model_validate(read_json(content))
+    attestation = (bundle / ATTESTATION).read_bytes()
+    return Earlier(
+        attestation=attestation,
+        digest=digest_of(attestation),
+        proofs=dict(_proofs(bundle, run, digests)),
+    )
+
+
+def _proofs(
+    bundle: Path, run: Run, digests: Mapping[str, Digest]
+) -> Iterator[tuple[tuple[str, str, Digest], EarlierProof]]:
+    for verdict in run.criteria:
+        for proof in verdict.proofs:
+            if proof.result is Falsification.PROVEN and proof.depends is not None:
+                record = _attested(bundle, in_bundle(proof.record), digests)
+                story = ProofEvent.model_validate(read_json(record))
+                key = verdict.id, proof.falsifier, proof.depends
+                yield key, EarlierProof(story=story, record=record)
+
+
+def _attested(bundle: Path, path: str, digests: Mapping[str, Digest]) -> bytes:
+    """Read a file again, and see that it still is what was attested."""
+    content = (bundle / path).read_bytes()
+    if digest_of(content) != digests.get(path):
+        raise BadInputError(f"{bundle / path}: --proofs-from: changed while it was read")
+    return content

@@ -1,0 +1,182 @@
+"""What whoever verifies asks of a bundle beyond being whole: step 10 of verification.
+
+Owns the questions and their answers from what was attested. Nothing is answered from a statement
+whose signature does not hold. The clock is passed in; the time of sealing is the signer's word.
+
+Source: design, "Verification"; docs/reference/verification.md.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from gateproof_evidence.errors import BadInputError
+from gateproof_evidence.format.attestation import Predicate
+from gateproof_evidence.format.canonical import digest_of
+from gateproof_evidence.format.layout import ATTESTATION
+from gateproof_evidence.model import Digest, Result
+from gateproof_evidence.model.finding import Code, Finding
+
+CLOCK_SKEW = timedelta(minutes=5)
+"""How far the signer's clock may be ahead of ours: machines of one team differ by seconds."""
+
+LARGEST_ATTESTATION = 256 * 1024 * 1024
+"""Bytes of an earlier attestation that are read; 10,000 files take 3 MB."""
+
+_AGE = re.compile(r"([1-9][0-9]{0,5})([smhdw])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expectation:
+    """What is asked; by default nothing."""
+
+    released: bool = False
+    """Anything but ``released`` is a finding."""
+    commit: str | None = None
+    """The full id of the commit that must have been judged."""
+    clean: bool = False
+    """The tree that was judged must have had no uncommitted change."""
+    max_age: timedelta | None = None
+    """How long ago it may have been sealed."""
+    previous: Digest | None = None
+    """Digest of the attestation of the bundle that must be the one before this."""
+
+
+def parse_age(text: str) -> timedelta:
+    """Read an age such as ``7d`` or ``12h``: a whole number of s, m, h, d or w.
+
+    Raises:
+        BadInputError: another form.
+
+    """
+    match = _AGE.fullmatch(text)
+    if match is None:
+        raise BadInputError(
+            f"--max-age: got {text!r}, expected a whole number and one of s, m, h, d, w, such as "
+            "7d or 12h; correct it"
+        )
+    return timedelta(**{_UNITS[match[2]]: int(match[1])})
+
+
+def parse_commit(text: str) -> str:
+    """Read a full commit id.
+
+    Raises:
+        BadInputError: an abbreviation, which another commit could share, or no id at all.
+
+    """
+    if _COMMIT.fullmatch(text) is None:
+        raise BadInputError(
+            f"--expect-commit: got {text!r}, expected a full id of 40 or 64 hexadecimal digits; "
+            "git rev-parse HEAD prints it"
+        )
+    return text
+
+
+def read_previous(bundle: Path) -> Digest:
+    """Return the digest of an earlier bundle's attestation; that bundle is not verified here.
+
+    Raises:
+        BadInputError: the folder has no attestation that can be read.
+
+    """
+    path = bundle / ATTESTATION
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with os.fdopen(handle, "rb") as file:
+            content = file.read(LARGEST_ATTESTATION + 1)
+    except OSError as error:
+        raise BadInputError(
+            f"{path}: --previous: got {error.strerror}, expected the attestation of a bundle; "
+            "name the bundle before this one"
+        ) from error
+    if len(content) > LARGEST_ATTESTATION:
+        raise BadInputError(
+            f"{path}: --previous: got more than {LARGEST_ATTESTATION} bytes, expected an "
+            "attestation; name the bundle before this one"
+        )
+    return digest_of(content)
+
+
+def answer(
+    expectation: Expectation, predicate: Predicate | None, *, now: datetime
+) -> Iterator[Finding]:
+    """Hold what was attested against what is asked.
+
+    Args:
+        expectation: what is asked.
+        predicate: what was attested; None unless the signature over it holds.
+        now: the present moment, aware.
+
+    """
+    for asked, code, judge in _QUESTIONS:
+        if not asked(expectation):
+            continue
+        if predicate is None:
+            message = "nothing that was attested can be trusted"
+            yield Finding(code=code, path=ATTESTATION, message=message)
+            continue
+        message = judge(expectation, predicate, now)
+        if message:
+            yield Finding(code=code, path=ATTESTATION, message=message)
+
+
+# --- one question each: an empty answer when all is well ------------------------------------------
+
+
+def _released(_: Expectation, predicate: Predicate, __: datetime) -> str:
+    if predicate.result is Result.RELEASED:
+        return ""
+    return f"got {predicate.result} (exit status {predicate.exit_status}), expected released"
+
+
+def _commit(expectation: Expectation, predicate: Predicate, _: datetime) -> str:
+    if predicate.commit == expectation.commit:
+        return ""
+    return f"commit: got {predicate.commit or 'none'}, expected {expectation.commit}"
+
+
+def _clean(_: Expectation, predicate: Predicate, __: datetime) -> str:
+    if predicate.dirty is False:
+        return ""
+    got = "uncommitted changes" if predicate.dirty else "no commit to compare with"
+    return f"tree: got {got}, expected a clean one"
+
+
+def _max_age(expectation: Expectation, predicate: Predicate, now: datetime) -> str:
+    assert expectation.max_age is not None
+    age = now - predicate.sealed
+    if age <= expectation.max_age:
+        return ""
+    return f"sealed {predicate.sealed}: got an age of {age}, expected at most {expectation.max_age}"
+
+
+def _future(_: Expectation, predicate: Predicate, now: datetime) -> str:
+    if predicate.sealed - now <= CLOCK_SKEW:
+        return ""
+    return f"sealed {predicate.sealed}: got a time that is still to come, expected one before {now}"
+
+
+def _previous(expectation: Expectation, predicate: Predicate, _: datetime) -> str:
+    if predicate.previous == expectation.previous:
+        return ""
+    got = predicate.previous or "none"
+    return f"previous: got {got}, expected {expectation.previous}, the bundle that was named"
+
+
+_Question = Callable[[Expectation, Predicate, datetime], str]
+_QUESTIONS: tuple[tuple[Callable[[Expectation], bool], Code, _Question], ...] = (
+    (lambda asked: asked.released, Code.NOT_RELEASED, _released),
+    (lambda asked: asked.commit is not None, Code.COMMIT_MISMATCH, _commit),
+    (lambda asked: asked.clean, Code.NOT_CLEAN, _clean),
+    (lambda asked: asked.max_age is not None, Code.TOO_OLD, _max_age),
+    (lambda asked: asked.max_age is not None, Code.SEALED_IN_FUTURE, _future),
+    (lambda asked: asked.previous is not None, Code.CHAIN_MISMATCH, _previous),
+)

@@ -1,0 +1,98 @@
+"""The report and the exports once more, from what was signed: the same bytes by the same renderer.
+
+Owns the comparison. Leaves rendering to `gateproof_evidence.reports` and reading the bundle to
+whoever calls.
+
+Source: docs/reference/report.md, docs/reference/exports.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateproof_evidence.format.attestation import Predicate
+from gateproof_evidence.format.canonical import digest_of
+from gateproof_evidence.format.layout import EXPORT_FOLDER, PAYLOAD, REPORT
+from gateproof_evidence.format.tree import File
+from gateproof_evidence.model import Digest, Record, Run
+from gateproof_evidence.model.finding import Code, Finding
+from gateproof_evidence.reports import html
+from gateproof_evidence.reports.exports import registry as exports
+from gateproof_evidence.reports.quotation import Captures
+from gateproof_evidence.reports.renderer import renderer_digest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rerendered:
+    """What came of rendering again."""
+
+    note: str = ""
+    """What was done, or why nothing could be."""
+    findings: tuple[Finding, ...] = ()
+
+
+def render_again(bundle: Path, run: Run, records: Sequence[Record], predicate: Predicate) -> bytes:
+    """Return the report of a bundle, as this renderer makes it.
+
+    Args:
+        bundle: the folder, for the texts of the captures.
+        run: its run.json.
+        records: its journal, with or without the data of observations.
+        predicate: what was attested: by whose key and when.
+
+    """
+    key = predicate.key
+    return html.render(
+        run,
+        records=records,
+        captures=Captures(bundle / PAYLOAD),
+        signer=html.Signer(keyid=key.keyid, ephemeral=key.ephemeral, sealed=predicate.sealed),
+    )
+
+
+def compare_rendered(
+    bundle: Path,
+    files: Mapping[str, File],
+    run: Run | None,
+    records: Sequence[Record] | None,
+    predicate: Predicate | None,
+) -> Rerendered:
+    """Compare the report and the exports that lie in a bundle with those that are rendered now.
+
+    Args:
+        bundle: the folder.
+        files: by path.
+        run: its run.json; None where something that is shown cannot be relied on.
+        records: its journal.
+        predicate: what was attested, under a signature that holds.
+
+    """
+    if run is None or records is None or predicate is None:
+        return Rerendered(note="not rendered again: what is shown has findings of its own")
+    if run.bindings.renderer is None:
+        return Rerendered(note="not rendered again: the run does not say which renderer made it")
+    if run.bindings.renderer != renderer_digest():
+        return Rerendered(
+            note=f"not rendered again: made by another renderer, {run.bindings.renderer}; "
+            f"this one is {renderer_digest()}"
+        )
+    page = render_again(bundle, run, records, predicate)
+    expected = {REPORT: digest_of(page)}
+    expected |= {path: digest_of(made) for path, made in exports.render_all(run).items()}
+    findings = tuple(_compare(files, expected))
+    told = f"other bytes in {len(findings)} of them" if findings else "the same bytes"
+    return Rerendered(note=f"rendered again from what was signed: {told}", findings=findings)
+
+
+def _compare(files: Mapping[str, File], expected: Mapping[str, Digest]) -> Iterator[Finding]:
+    """Yield what is not as expected, what is missing, and exports that nothing renders."""
+    there = {path for path in files if path.startswith(EXPORT_FOLDER)}
+    for path in sorted(there | expected.keys()):
+        got = files[path].digest if path in files else "no such file"
+        wanted = expected.get(path, "no such file")
+        if got != wanted:
+            code = Code.REPORT_MISMATCH if path == REPORT else Code.EXPORT_MISMATCH
+            message = f"got {got}, expected {wanted}, rendered from what was signed"
+            yield Finding(code=code, path=path, message=message)

@@ -1,0 +1,76 @@
+"""What vouches for a proof that was taken over from an earlier bundle.
+
+A proof is taken over when nothing that it depends on has changed. The earlier bundle was verified
+with a key from outside; its attestation goes along under ``data/taken-over/``, and lists the record
+of the proof by its digest. So whoever verifies the later bundle sees that it was signed before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from pydantic import ValidationError
+
+from gateproof_evidence.errors import EvidenceError
+from gateproof_evidence.format.attestation import Predicate, parse_statement
+from gateproof_evidence.format.envelope import Envelope, pae
+from gateproof_evidence.format.layout import in_bundle, taken_over
+from gateproof_evidence.format.tree import File
+from gateproof_evidence.model import Digest, Run
+from gateproof_evidence.model.finding import Code, Finding
+
+
+def compare_taken_over(
+    run: Run, files: Mapping[str, File], key: Ed25519PublicKey | None
+) -> Iterator[Finding]:
+    """Compare every proof that was taken over with the attestation that vouches for it.
+
+    Args:
+        run: what is claimed.
+        files: by path; earlier attestations carry their content.
+        key: the signer's, where one was given: then it must have signed the earlier bundle too.
+
+    """
+    for verdict in run.criteria:
+        for proof in verdict.proofs:
+            if proof.taken_over is not None:
+                path = taken_over(proof.taken_over)
+                problem = _problem(files, path, proof.taken_over, in_bundle(proof.record), key)
+                if problem:
+                    message = f"{verdict.id}:{proof.falsifier}: {problem}"
+                    yield Finding(code=Code.TAKEOVER_MISMATCH, path=path, message=message)
+
+
+def _problem(
+    files: Mapping[str, File],
+    path: str,
+    digest: Digest,
+    record: str,
+    key: Ed25519PublicKey | None,
+) -> str:
+    """Return why an earlier attestation does not vouch for a record; empty when it does."""
+    file = files.get(path)
+    if file is None or file.content is None:
+        return "the attestation that vouches for it is missing"
+    if file.digest != digest:
+        return f"attestation: got {file.digest}, expected {digest}"
+    try:
+        envelope = Envelope.from_bytes(file.content)
+        predicate = parse_statement(envelope.payload)
+        if key is not None:
+            key.verify(envelope.signature, pae(envelope.payload))
+    except (EvidenceError, ValidationError) as error:
+        return f"attestation: {str(error).splitlines()[0]}"
+    except InvalidSignature:
+        return "attestation: not signed by the key that was given"
+    return _unlisted(predicate, files.get(record), record)
+
+
+def _unlisted(predicate: Predicate, file: File | None, record: str) -> str:
+    listed = {one.path: one.digest for one in predicate.files}
+    if file is None or listed.get(record) != file.digest:
+        got = file.digest if file else "no record"
+        return f"record: got {got}, expected {listed.get(record, 'none')} as attested before"
+    return ""

@@ -1,0 +1,136 @@
+"""The pytest plugin that runs a system for real and judges it: what gates import.
+
+Gates say what must be true (`criterion`), what would make it false (`falsified_by` with a fault),
+and learn about the world through the `stack` fixture's probes. It knows no gate, and it reaches
+the system under test through commands, a DSN and URLs only.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gateproof.base.errors import InconclusiveError, NotApplicableError
+    from gateproof.base.project import copy_folders
+    from gateproof.base.sut import Sut
+    from gateproof.base.wait import wait_until
+    from gateproof.environments.interface import Completed
+    from gateproof.faults.file import file
+    from gateproof.faults.interface import Fault
+    from gateproof.faults.migration import migration
+    from gateproof.faults.network import network
+    from gateproof.faults.process import process
+    from gateproof.faults.setting import settings
+    from gateproof.faults.source import source
+    from gateproof.faults.sql import sql
+    from gateproof.fixtures import Ids
+    from gateproof.probes.file import FileProbe
+    from gateproof.probes.http import Exchange
+    from gateproof.probes.log import LogLines
+    from gateproof.probes.process import ProcessProbe
+    from gateproof.probes.recorder import Recorder
+    from gateproof.probes.sql import Refused, Rows, Session, SqlProbe
+    from gateproof.probes.task import RESULT_DEADLINE_S, EagerModeError, TaskProbe, TaskResult
+    from gateproof.probes.worker import Worker
+    from gateproof.run.declaration import criterion, falsified_by
+    from gateproof.stack.bring_up import BringUp
+    from gateproof.stack.relay import Relay
+    from gateproof.stack.stack import POOL_PREFORK, POOL_SOLO, Stack
+    from gateproof_evidence.model import Redaction
+
+__all__ = [
+    "POOL_PREFORK",
+    "POOL_SOLO",
+    "RESULT_DEADLINE_S",
+    "BringUp",
+    "Completed",
+    "EagerModeError",
+    "Exchange",
+    "Fault",
+    "FileProbe",
+    "Ids",
+    "InconclusiveError",
+    "LogLines",
+    "NotApplicableError",
+    "ProcessProbe",
+    "Recorder",
+    "Redaction",
+    "Refused",
+    "Relay",
+    "Rows",
+    "Session",
+    "SqlProbe",
+    "Stack",
+    "Sut",
+    "TaskProbe",
+    "TaskResult",
+    "Worker",
+    "copy_folders",
+    "criterion",
+    "falsified_by",
+    "file",
+    "migration",
+    "network",
+    "process",
+    "settings",
+    "source",
+    "sql",
+    "wait_until",
+]
+
+_HOMES = {
+    "BringUp": "gateproof.stack.bring_up",
+    "Completed": "gateproof.environments.interface",
+    "EagerModeError": "gateproof.probes.task",
+    "Exchange": "gateproof.probes.http",
+    "Fault": "gateproof.faults.interface",
+    "FileProbe": "gateproof.probes.file",
+    "Ids": "gateproof.fixtures",
+    "InconclusiveError": "gateproof.base.errors",
+    "LogLines": "gateproof.probes.log",
+    "NotApplicableError": "gateproof.base.errors",
+    "POOL_PREFORK": "gateproof.stack.stack",
+    "POOL_SOLO": "gateproof.stack.stack",
+    "ProcessProbe": "gateproof.probes.process",
+    "RESULT_DEADLINE_S": "gateproof.probes.task",
+    "Recorder": "gateproof.probes.recorder",
+    "Redaction": "gateproof_evidence.model",
+    "Refused": "gateproof.probes.sql",
+    "Relay": "gateproof.stack.relay",
+    "Rows": "gateproof.probes.sql",
+    "Session": "gateproof.probes.sql",
+    "SqlProbe": "gateproof.probes.sql",
+    "Stack": "gateproof.stack.stack",
+    "Sut": "gateproof.base.sut",
+    "TaskProbe": "gateproof.probes.task",
+    "TaskResult": "gateproof.probes.task",
+    "Worker": "gateproof.probes.worker",
+    "copy_folders": "gateproof.base.project",
+    "criterion": "gateproof.run.declaration",
+    "falsified_by": "gateproof.run.declaration",
+    "file": "gateproof.faults.file",
+    "migration": "gateproof.faults.migration",
+    "network": "gateproof.faults.network",
+    "process": "gateproof.faults.process",
+    "settings": "gateproof.faults.setting",
+    "source": "gateproof.faults.source",
+    "sql": "gateproof.faults.sql",
+    "wait_until": "gateproof.base.wait",
+}
+"""Each public name and the module that defines it, which is imported when the name is first
+used."""
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name from its module, once."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found: object = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    """Return the public names."""
+    return __all__

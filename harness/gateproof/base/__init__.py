@@ -1,0 +1,1 @@
+"""What all other packages share: errors, waiting, the description of the system."""

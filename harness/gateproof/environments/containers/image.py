@@ -1,0 +1,153 @@
+"""The system's own image: built when its inputs changed, reused otherwise.
+
+The tag carries the digest of the build context and of what the labels say, not that of the base
+image, so that the same inputs give the same tag and nothing has to be remembered between runs. A
+new commit of the same context costs a moment: the labels are the last layer.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import io
+import os
+import tarfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from docker.errors import APIError, BuildError, ImageNotFound
+
+from gateproof.base.errors import EnvironmentProblemError
+from gateproof.base.git import git
+from gateproof.base.sut import Sut
+from gateproof.environments.engine import Engine, engine_problems
+
+REPOSITORY = "gateproof-system"
+PASSED_ON = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST", "PIP_DEFAULT_TIMEOUT")
+"""How this machine reaches its package index, handed to the build where it is set."""
+
+PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "FTP_PROXY")
+"""Build arguments that every Dockerfile knows; kept out of the image by the builder itself."""
+
+LEFT_OUT = {"__pycache__"}
+
+
+def system_image(engine: Engine, sut: Sut) -> Any:
+    """Return the image of the system, built where no image of these inputs is there.
+
+    Raises:
+        EnvironmentProblemError: the description names no Dockerfile, or the build failed.
+
+    """
+    if sut.image is None:
+        raise EnvironmentProblemError(
+            f"{sut.path}: image: got no section [image], expected how to build the system's "
+            "image; add it, or name a ready one with --system-image"
+        )
+    context, labels = read_context(sut), read_labels(sut)
+    tag = f"{REPOSITORY}:{inputs_digest(context, labels)[:16]}"
+    with _lock(sut.folder / sut.image.dockerfile), engine_problems("image of the system"):
+        try:
+            return engine.client.images.get(tag)
+        except ImageNotFound:
+            return _build(engine, sut, context, labels, tag)
+
+
+def read_context(sut: Sut) -> Mapping[str, bytes]:
+    """Return the files that the image is built from: name to content, in order."""
+    assert sut.image is not None
+    files: dict[str, bytes] = {}
+    for name in (sut.image.dockerfile, *sut.image.context):
+        for path in _files(sut.folder / name):
+            files[path.relative_to(sut.folder).as_posix()] = path.read_bytes()
+    return dict(sorted(files.items()))
+
+
+def read_labels(sut: Sut) -> Mapping[str, str]:
+    """Return the build arguments that the labels are made of: the commit and the version."""
+    return {
+        "COMMIT": git(sut.folder, "rev-parse", "HEAD") or "unknown",
+        "VERSION": version("gateproof"),
+    }
+
+
+def inputs_digest(context: Mapping[str, bytes], labels: Mapping[str, str]) -> str:
+    """Return the digest, in hexadecimal, over the context's names and contents and the labels."""
+    digest = hashlib.sha256()
+    for name, content in context.items():
+        digest.update(f"{hashlib.sha256(content).hexdigest()}  {name}\n".encode())
+    for name, value in labels.items():
+        digest.update(f"{name}={value}\n".encode())
+    return digest.hexdigest()
+
+
+def build_arguments(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return what the build is told of the way to the package index."""
+    names = (*PASSED_ON, *PROXIES, *(name.lower() for name in PROXIES))
+    return {name: environment[name] for name in names if environment.get(name)}
+
+
+def _build(
+    engine: Engine, sut: Sut, context: Mapping[str, bytes], labels: Mapping[str, str], tag: str
+) -> Any:
+    assert sut.image is not None
+    try:
+        image, _ = engine.client.images.build(
+            fileobj=_tar(context),
+            custom_context=True,
+            dockerfile=sut.image.dockerfile,
+            tag=tag,
+            buildargs={**build_arguments(os.environ), **labels},
+            rm=True,
+            forcerm=True,
+        )
+    except (BuildError, APIError) as error:
+        told = " ".join(_last_words(error).split())[-300:]
+        raise EnvironmentProblemError(
+            f"image of the system: {sut.image.dockerfile} cannot be built: {told}; build it by "
+            f"hand to see more (docker build -f {sut.image.dockerfile} .), or name a ready one "
+            "with --system-image"
+        ) from error
+    return image
+
+
+def _last_words(error: BuildError | APIError) -> str:
+    if isinstance(error, APIError):
+        return str(error.explanation or error)
+    printed = [str(line.get("stream", "")) for line in error.build_log if isinstance(line, dict)]
+    return f"{error.msg}: {''.join(printed)[-200:]}"
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if path.is_file():
+        yield path
+        return
+    for inner in sorted(path.rglob("*")):
+        if inner.is_file() and not LEFT_OUT & set(inner.parts):
+            yield inner
+
+
+def _tar(context: Mapping[str, bytes]) -> io.BytesIO:
+    """Pack the context; whatever this machine's umask is, the image's files can be read."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        for name, content in context.items():
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(content), 0o644
+            archive.addfile(entry, io.BytesIO(content))
+    packed.seek(0)
+    return packed
+
+
+@contextmanager
+def _lock(dockerfile: Path) -> Iterator[None]:
+    """Let one process build while the others wait for its image.
+
+    The lock is on the Dockerfile, so that no file of its own is left.
+    """
+    with dockerfile.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

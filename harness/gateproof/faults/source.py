@@ -1,0 +1,161 @@
+"""The fault kind `source`: a change to the code of a copy of the system, or of the harness.
+
+The change must apply exactly once, and the changed module must still import, in the interpreter and
+the folder that the system's processes have, unless the fault says otherwise.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from gateproof.base.errors import HarnessError
+from gateproof.faults.interface import Fault
+from gateproof.faults.text import Addition, Body, Change, Replacement
+from gateproof_evidence.errors import BadInputError
+
+if TYPE_CHECKING:
+    from gateproof.stack.copy import Copy, Tree
+
+LOOK = """
+import hashlib, importlib, json, sys
+sys.path.insert(0, "")
+module = importlib.import_module(sys.argv[1])
+with open(module.__file__, "rb") as file:
+    print("\\n" + json.dumps([module.__file__, hashlib.sha256(file.read()).hexdigest()]))
+"""
+LATER_S = 60
+"""How much later than the original the changed file claims to be: compiled files are compared with
+their source by whole seconds and size, so that a change within the same second could be missed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceFault(Fault):
+    """A change to one file of code."""
+
+    kind = "source"
+
+    file: str
+    change: Change
+    imports: bool = True
+    """Whether the changed module must still import."""
+
+    def describe(self) -> str:
+        """Return the file and the change."""
+        return f"in {self.file}: {self.change.describe()}"
+
+    def fingerprint(self, copy: Copy) -> str:
+        """Return the file's name and digest, and where it was read."""
+        content = self._path(copy).read_bytes()
+        return f"{self.file} sha256:{hashlib.sha256(content).hexdigest()}"
+
+    def inject(self, copy: Copy) -> None:
+        """Change the file, see that a process of the system imports it, and end the old ones."""
+        path = self._path(copy)
+        change_file(path, self.change)
+        if self.imports:
+            self._see_imported(copy, path)
+        copy.restart()
+
+    def _path(self, copy: Copy) -> Path:
+        root = copy.harness[0] if self.tree == "harness" else copy.sut.folder
+        return root / self.file
+
+    def _see_imported(self, copy: Copy, path: Path) -> None:
+        """Ask an interpreter of the system's what it imports under the file's module name.
+
+        Raises:
+            HarnessError: it cannot import it, or imports another file.
+
+        """
+        module = ".".join(PurePosixPath(self.file).with_suffix("").parts).removesuffix(".__init__")
+        assert self.tree is not None
+        done = copy.run_python(LOOK, module, tree=self.tree)
+        last = (done.output.strip().splitlines() or ["it printed nothing"])[-1]
+        if done.exit_status != 0:
+            raise HarnessError(f"import of the changed {module}: got {last}, expected none raised")
+        file, digest = json.loads(last)
+        wanted = hashlib.sha256(path.read_bytes()).hexdigest()
+        if digest != wanted:
+            raise HarnessError(
+                f"import of the changed {module}: got {file} with sha256:{digest}, "
+                f"expected {path} with sha256:{wanted}"
+            )
+
+
+def change_file(path: Path, change: Change) -> None:
+    """Change one file of a copy.
+
+    Raises:
+        HarnessError: there is no such file, or the change does not apply exactly once.
+
+    """
+    if not path.is_file():
+        raise HarnessError(f"file to change: got no {path.name} in the copy, expected {path}")
+    told = path.stat()
+    path.write_text(change.apply(path.read_text(encoding="utf-8")), encoding="utf-8")
+    os.utime(path, (told.st_atime + LATER_S, told.st_mtime + LATER_S))
+
+
+def source(
+    name: str,
+    file: str,
+    before: str = "",
+    after: str = "",
+    *,
+    function: str = "",
+    body: str = "",
+    append: str = "",
+    tree: Tree = "system",
+    imports: bool = True,
+) -> SourceFault:
+    """Break a claim in the code of a copy: by one of three ways of saying what changes.
+
+    Args:
+        name: a plain slug.
+        file: relative to the system's folder, with forward slashes; to the folder that `harness`
+            and `evidence` are in for the tree ``harness``.
+        before: a text that stands in the file exactly once ...
+        after: ... and what replaces it.
+        function: qualified name of one function or method ...
+        body: ... and its new body.
+        append: lines to add at the end of the file.
+        tree: ``system``, or ``harness`` for claims about the harness itself.
+        imports: whether the changed module must still import.
+
+    Raises:
+        BadInputError: not exactly one of the three ways, or it would change nothing.
+
+    """
+    return SourceFault(
+        name=name,
+        file=file,
+        change=one_change(name, before, after, function=function, body=body, append=append),
+        tree=tree,
+        imports=imports,
+    )
+
+
+def one_change(
+    name: str, before: str, after: str, *, function: str = "", body: str = "", append: str = ""
+) -> Change:
+    """Return the change that was meant.
+
+    Raises:
+        BadInputError: none or several were named, or it would change nothing.
+
+    """
+    if sum(map(bool, (before, function, append))) != 1 or before == after != "":
+        raise BadInputError(
+            f"falsifier {name}: change: got {before=}, {after=}, {function=}, {append=}, expected "
+            "one of before with another after, function with body, or append"
+        )
+    if append:
+        return Addition(lines=append)
+    if function:
+        return Body(function=function, body=body or "pass")
+    return Replacement(before=before, after=after)

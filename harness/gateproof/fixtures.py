@@ -1,0 +1,134 @@
+"""What a check can ask for: stacks, commands, the description of the system, fresh identifiers."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gateproof.base.sut import Sut
+from gateproof.probes.file import FileProbe
+from gateproof.probes.process import ProcessProbe
+from gateproof.probes.recorder import Recorder
+from gateproof.proof.proof import COPY_FIXTURE, ProofItem
+from gateproof.run.writer import WRITER
+from gateproof.stack.bring_up import BringUp
+from gateproof.stack.copy import HARNESS, Copy
+from gateproof.stack.stack import Stack
+
+
+class Ids:
+    """Fresh identifiers: nothing that a check makes can meet what another made."""
+
+    def uuid(self) -> uuid.UUID:
+        """Return a UUID that was never used."""
+        return uuid.uuid4()
+
+    def slug(self, prefix: str = "id") -> str:
+        """Return a short name that was never used."""
+        return f"{prefix}-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def ids() -> Ids:
+    """Fresh identifiers."""
+    return Ids()
+
+
+@pytest.fixture(scope="session")
+def bring_up(request: pytest.FixtureRequest) -> BringUp:
+    """The running environment."""
+    return request.config.stash[WRITER].bring_up
+
+
+@pytest.fixture(scope="session")
+def recorder(bring_up: BringUp) -> Recorder:
+    """The recorder, for probes that a gate makes itself."""
+    return bring_up.recorder
+
+
+@pytest.fixture
+def sut(request: pytest.FixtureRequest, bring_up: BringUp) -> Sut:
+    """The description of the system under test."""
+    return _copy(request).sut if isinstance(request.node, ProofItem) else bring_up.sut
+
+
+@pytest.fixture(scope="session")
+def commands(bring_up: BringUp) -> ProcessProbe:
+    """Runs commands where the system lives; needs no server."""
+    return ProcessProbe(bring_up.recorder, bring_up.environment.launcher)
+
+
+@pytest.fixture
+def files(recorder: Recorder, sut: Sut) -> FileProbe:
+    """Reads files of the system's project."""
+    return FileProbe(recorder, sut.folder)
+
+
+@pytest.fixture
+def harness_path(request: pytest.FixtureRequest) -> tuple[Path, ...]:
+    """The folders that the harness under judgement is imported from, for claims about it."""
+    return _copy(request).harness if isinstance(request.node, ProofItem) else HARNESS
+
+
+@pytest.fixture
+def machine(request: pytest.FixtureRequest, bring_up: BringUp) -> ProcessProbe:
+    """Runs commands where the harness itself runs, for claims about the harness and about CI."""
+    environment = bring_up.environment
+    is_proof = isinstance(request.node, ProofItem)
+    return ProcessProbe(
+        bring_up.recorder, environment.warm_machine if is_proof else environment.machine
+    )
+
+
+@pytest.fixture
+def proof_copy(request: pytest.FixtureRequest, bring_up: BringUp) -> Iterator[Copy]:
+    """The throw-away copy of a proof; used through the other fixtures."""
+    item = request.node
+    assert isinstance(item, ProofItem), "only a proof has a copy"
+    copy = Copy.make(
+        bring_up,
+        tree=item.falsifier.fault.tree,
+        own_server=item.needs_own_server,
+        needs_stack=item.needs_stack,
+    )
+    yield copy
+    copy.dispose()
+
+
+@pytest.fixture
+def stack(request: pytest.FixtureRequest, bring_up: BringUp) -> Stack:
+    """The stack that checks share which leave nothing behind: read, publish, use fresh ids."""
+    if isinstance(request.node, ProofItem):
+        return _copy(request).stack
+    return bring_up.shared()
+
+
+@pytest.fixture
+def own_stack(request: pytest.FixtureRequest, bring_up: BringUp) -> Iterator[Stack]:
+    """A stack for this check alone, for what changes things; its server is shared."""
+    if isinstance(request.node, ProofItem):
+        yield _copy(request).stack
+        return
+    own = bring_up.own_stack()
+    yield own
+    own.dispose()
+
+
+@pytest.fixture
+def own_server_stack(request: pytest.FixtureRequest, bring_up: BringUp) -> Iterator[Stack]:
+    """A stack with a server of its own, for what touches roles, settings or the server itself."""
+    if isinstance(request.node, ProofItem):
+        yield _copy(request).stack
+        return
+    own = bring_up.own_stack(own_server=True)
+    yield own
+    own.dispose()
+    own.server.stop()
+
+
+def _copy(request: pytest.FixtureRequest) -> Copy:
+    copy: Copy = request.getfixturevalue(COPY_FIXTURE)
+    return copy

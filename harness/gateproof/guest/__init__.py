@@ -1,0 +1,18 @@
+"""Programs that run in the system's interpreter; they import nothing of this package.
+
+They are handed over as source text, since the system's image does not have this package.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def program(name: str) -> str:
+    """Return the source text of one of the programs.
+
+    Args:
+        name: its module in this package, such as ``publisher``.
+
+    """
+    return (Path(__file__).parent / f"{name}.py").read_text(encoding="utf-8")

@@ -1,0 +1,1 @@
+"""Sets of gates that are shipped, one for each kind of system."""

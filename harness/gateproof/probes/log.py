@@ -1,0 +1,57 @@
+"""The log probe: reads what a process printed, line by line."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from gateproof.probes.recorder import Recorder
+from gateproof_evidence.model import Redaction
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogLines:
+    """The lines of one process, read at one moment."""
+
+    lines: tuple[str, ...]
+    redactions: tuple[Redaction, ...]
+    """What had to be taken out of the capture: secrets that the process printed."""
+
+    def entries(self) -> list[dict[str, Any]]:
+        """Return the lines that are one JSON object each."""
+        parsed = (parse_entry(line) for line in self.lines)
+        return [entry for entry in parsed if entry is not None]
+
+    def plain(self) -> list[str]:
+        """Return the lines that are no JSON object."""
+        return [line for line in self.lines if parse_entry(line) is None]
+
+    def matching(self, **fields: Any) -> list[dict[str, Any]]:
+        """Return the entries that have all these fields with these values."""
+        return [
+            entry
+            for entry in self.entries()
+            if all(entry.get(name) == value for name, value in fields.items())
+        ]
+
+
+def parse_entry(line: str) -> dict[str, Any] | None:
+    """Return a line's JSON object, or None when it is none."""
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def read_log(recorder: Recorder, name: str, output: str) -> LogLines:
+    """Record what a process printed so far and return its lines."""
+    lines = tuple(line for line in output.split("\n") if line.strip())
+    observation = recorder.observe(
+        "logs",
+        f"log of {name}: {len(lines)} lines",
+        data={"process": name, "count": len(lines)},
+        text=output,
+    )
+    return LogLines(lines=lines, redactions=observation.redactions)

@@ -1,0 +1,186 @@
+"""The recorder: turns what a probe saw into a redacted capture and a journal record.
+
+Checks see raw values in memory; what touches the disk is redacted first. The recorder knows on
+whose behalf it records through its `Scope`, which the plugin changes as items come and go.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from gateproof_evidence.errors import NotWritableError
+from gateproof_evidence.format.journal import Journal
+from gateproof_evidence.format.layout import CAPTURES, JOURNAL, in_data
+from gateproof_evidence.model import Observation, Redaction
+from gateproof_evidence.redaction.redactor import Redactor
+
+Probe = Literal["http", "sql", "tasks", "worker", "logs", "process", "file", "environment"]
+
+BRING_UP = "bring-up"
+CANARY = "canary"
+"""Where the ledger says that records which name no capture were."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scope:
+    """On whose behalf something is observed."""
+
+    part: str = BRING_UP
+    item: str | None = None
+    criterion: str | None = None
+    gate: str | None = None
+
+    def folder(self) -> str:
+        """Return the folder of the captures, relative to ``captures/``."""
+        if self.gate is None or self.criterion is None:
+            return CANARY if self.part == CANARY else BRING_UP
+        own = f"{self.gate}/{self.criterion}"
+        return own if self.part == "check" else f"{own}/{self.part.replace(':', '/')}"
+
+
+class Recorder:
+    """Writes observations for one writer.
+
+    Args:
+        journal: where records go.
+        redactor: takes secrets out before anything is written.
+        data: the bundle's ``data/`` folder in the making.
+
+    """
+
+    def __init__(self, journal: Journal, redactor: Redactor, data: Path) -> None:
+        self.journal = journal
+        self.redactor = redactor
+        self.scope = Scope()
+        self._data = data
+        self._count = 0
+        self._folders: set[str] = set()
+        self._turn = threading.Lock()
+
+    @contextmanager
+    def on_behalf_of(self, scope: Scope) -> Iterator[None]:
+        """Record for another scope while the block runs."""
+        before, self.scope = self.scope, scope
+        try:
+            yield
+        finally:
+            self.scope = before
+
+    def observe(
+        self,
+        probe: Probe,
+        summary: str,
+        *,
+        data: Mapping[str, Any],
+        text: str,
+        taken: tuple[Redaction, ...] = (),
+    ) -> Observation:
+        """Record one thing that was seen; from any thread.
+
+        Args:
+            probe: which probe saw it.
+            summary: one line: what was asked and what came back.
+            data: the same for machines: JSON values; others become text.
+            text: the same for people, as the tool that they know would show it.
+            taken: what the probe took out of both by what it alone knows.
+
+        Returns:
+            The record as written; its redactions tell which secrets had to be taken out.
+
+        Raises:
+            NotWritableError: the capture could not be written.
+
+        """
+        with self._turn:
+            clean = self.redactor.redact(encodable(text))
+            clean_data, data_hits = self.redactor.redact_json(_plain(data))
+            line = self.redactor.redact(encodable(summary))
+            content = clean.text.encode()
+            return self.journal.append(
+                Observation,
+                criterion=self.scope.criterion,
+                item=self.scope.item,
+                part=self.scope.part,
+                probe=probe,
+                summary=line.text,
+                data=clean_data,
+                capture=self._write(probe, content),
+                digest=f"sha256:{hashlib.sha256(content).hexdigest()}",
+                redactions=_most(
+                    _sum(clean.redactions, taken), _sum(data_hits, taken), line.redactions
+                ),
+            )
+
+    def clean(self, text: str, most: int | None = None) -> str:
+        """Return a text for a record that names no capture; the ledger counts what went.
+
+        Args:
+            text: of any length.
+            most: how many characters of it are kept; all of them if left out.
+
+        """
+        return self.redactor.redact(encodable(text), place=in_data(JOURNAL)).text[:most]
+
+    def short(self, text: str, most: int) -> str:
+        """Return the beginning of a text, redacted before it is cut: half a secret has no form.
+
+        What went is not counted here: the whole text is observed too, or its hits are `taken`.
+        """
+        return self.redactor.redact(encodable(text)).text[:most]
+
+    def _write(self, probe: Probe, content: bytes) -> str:
+        self._count += 1
+        folder = f"{in_data(CAPTURES)}{self.scope.folder()}"
+        name = f"{folder}/{self.journal.writer}-{self._count:05d}-{probe}.txt"
+        path = self._data / name
+        try:
+            if folder not in self._folders:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self._folders.add(folder)
+            path.write_bytes(content)
+        except OSError as error:
+            raise NotWritableError(
+                f"{path}: the capture cannot be written ({error.strerror}); free the disk or "
+                "name another folder with --evidence-out"
+            ) from error
+        return name
+
+
+def encodable(text: str) -> str:
+    """Return a text that UTF-8 can hold: what it cannot, such as half a pair, is spelt out."""
+    return text.encode("utf-8", errors="backslashreplace").decode()
+
+
+def _plain(value: Any) -> Any:
+    """Return JSON values only; whatever else there is becomes its text."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    plain = value is None or isinstance(value, bool | int | float)
+    return value if plain else encodable(str(value))
+
+
+def _sum(*hits: tuple[Redaction, ...]) -> tuple[Redaction, ...]:
+    """Add what was taken out one after the other."""
+    counts: Counter[str] = Counter()
+    for step in hits:
+        for redaction in step:
+            counts[redaction.rule] += redaction.count
+    return tuple(Redaction(rule=rule, count=count) for rule, count in sorted(counts.items()))
+
+
+def _most(*hits: tuple[Redaction, ...]) -> tuple[Redaction, ...]:
+    """Merge views of one observation: the same secret seen in several counts as often as in one."""
+    counts: dict[str, int] = {}
+    for view in hits:
+        for redaction in view:
+            counts[redaction.rule] = max(counts.get(redaction.rule, 0), redaction.count)
+    return tuple(Redaction(rule=rule, count=count) for rule, count in sorted(counts.items()))

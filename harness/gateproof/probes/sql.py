@@ -1,0 +1,297 @@
+"""The SQL probe: asks the database as a named role and keeps what a psql user would see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+
+from gateproof.base.errors import EnvironmentProblemError
+from gateproof.probes.parameter import parameter_names
+from gateproof.probes.recorder import Recorder
+from gateproof_evidence.model import Redaction
+
+CONNECT_TIMEOUT_S = 10
+SHOWN_ROWS = 200
+"""How many rows a capture shows; the count is always exact."""
+
+SHOWN_WIDTH = 160
+"""How wide a row may be before a capture shows it expanded."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """What a statement came back with."""
+
+    columns: tuple[str, ...] = ()
+    rows: tuple[tuple[Any, ...], ...] = ()
+    count: int = 0
+    """Rows returned, or changed by a statement that returns none."""
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def dicts(self) -> list[dict[str, Any]]:
+        """Return the rows by column name."""
+        return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
+
+    def column(self, number: int = 0) -> list[Any]:
+        """Return one column, the first by default."""
+        return [row[number] for row in self.rows]
+
+    def scalar(self) -> Any:
+        """Return the first value of the first row, or None where there is no row."""
+        return self.rows[0][0] if self.rows else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refused:
+    """A statement that PostgreSQL refused."""
+
+    sqlstate: str
+    """Five characters, such as ``42501`` (insufficient privilege)."""
+    message: str
+
+
+class Session:
+    """One connection and, unless it is in autocommit, one transaction at a time."""
+
+    def __init__(self, connection: psycopg.Connection[Any], recorder: Recorder, role: str) -> None:
+        self._connection = connection
+        self._recorder = recorder
+        self._role = role
+        self._gucs: dict[str, str] = {}
+
+    @property
+    def backend_pid(self) -> int:
+        """The server's process id of this connection."""
+        return self._connection.info.backend_pid
+
+    def query(self, statement: str, params: Sequence[Any] | Mapping[str, Any] = ()) -> Rows:
+        """Run one statement.
+
+        Raises:
+            psycopg.Error: PostgreSQL refused it; use `attempt` where a refusal is expected.
+
+        """
+        try:
+            rows = self._run(statement, params)
+        except psycopg.Error as error:
+            self._record(statement, params, refused=_refused(error))
+            raise
+        self._record(statement, params, rows=rows)
+        return rows
+
+    def attempt(
+        self, statement: str, params: Sequence[Any] | Mapping[str, Any] = ()
+    ) -> Rows | Refused:
+        """Run one statement that may be refused; in a transaction, under a savepoint."""
+        try:
+            with self._connection.transaction():
+                rows = self._run(statement, params)
+        except psycopg.Error as error:
+            refused = _refused(error)
+            self._record(statement, params, refused=refused)
+            return refused
+        self._record(statement, params, rows=rows)
+        return rows
+
+    def set_local(self, name: str, value: str) -> None:
+        """Set a GUC for this transaction only."""
+        self.query("SELECT set_config(%s, %s, true)", (name, value))
+        self._gucs[name] = value
+
+    def commit(self) -> None:
+        """Commit the transaction."""
+        self._connection.commit()
+        self._gucs.clear()
+
+    def rollback(self) -> None:
+        """Roll the transaction back."""
+        self._connection.rollback()
+        self._gucs.clear()
+
+    def _run(self, statement: str, params: Sequence[Any] | Mapping[str, Any]) -> Rows:
+        cursor = self._connection.execute(statement, params or None)
+        if cursor.description is None:
+            return Rows(count=max(cursor.rowcount, 0))
+        rows = tuple(tuple(row) for row in cursor.fetchall())
+        columns = tuple(column.name for column in cursor.description)
+        return Rows(columns=columns, rows=rows, count=len(rows))
+
+    def _record(
+        self,
+        statement: str,
+        params: Sequence[Any] | Mapping[str, Any],
+        *,
+        rows: Rows | None = None,
+        refused: Refused | None = None,
+    ) -> None:
+        said = (
+            f"{rows.count} rows"
+            if rows is not None
+            else f"{refused.sqlstate} {refused.message}"
+            if refused
+            else ""
+        )
+        params, taken = self._without_secret_parameters(statement, params)
+        kept = None
+        if rows is not None:
+            kept, more = self._without_secrets(rows)
+            taken += more
+        shown = _show(kept) if kept is not None else f"ERROR:  {said}\n"
+        gucs = "".join(f"-- {name} = {value!r}\n" for name, value in self._gucs.items())
+        asked = f"{statement.strip()};\n" + (f"-- parameters: {params!r}\n" if params else "")
+        database = self._connection.info.dbname
+        self._recorder.observe(
+            "sql",
+            f"{self._role}: {self._recorder.short(' '.join(statement.split()), 120)} -> {said}",
+            data={
+                "role": self._role,
+                "database": database,
+                "gucs": self._gucs,
+                "statement": statement,
+                "params": params,
+                "rows": kept.rows if kept is not None else [],
+                "count": rows.count if rows is not None else None,
+                "refused": vars(refused) if refused else None,
+            },
+            text=f"-- role {self._role}, database {database}\n{gucs}{asked}\n{shown}",
+            taken=taken,
+        )
+
+    def _without_secret_parameters(
+        self, statement: str, params: Sequence[Any] | Mapping[str, Any]
+    ) -> tuple[Sequence[Any] | Mapping[str, Any], tuple[Redaction, ...]]:
+        """Return the parameters without those for columns named as secrets are."""
+        if isinstance(params, Mapping) or not params:
+            return params, ()
+        names = parameter_names(statement, len(params))
+        [shown], taken = self._recorder.redactor.redact_rows(names, [params])
+        return shown, taken
+
+    def _without_secrets(self, rows: Rows) -> tuple[Rows, tuple[Redaction, ...]]:
+        """Return the rows that are shown, without what stands in columns named as secrets are.
+
+        Here the columns are known; later they would be a list of values like any other.
+        """
+        redact = self._recorder.redactor.redact_rows
+        shown, taken = redact(rows.columns, rows.rows[:SHOWN_ROWS])
+        return Rows(columns=rows.columns, rows=shown, count=rows.count), taken
+
+
+class SqlProbe:
+    """Asks one database.
+
+    Args:
+        recorder: keeps what is seen.
+        dsn_of: gives the DSN of a role; None stands for the superuser.
+
+    """
+
+    def __init__(self, recorder: Recorder, dsn_of: Callable[[str | None], str]) -> None:
+        self._recorder = recorder
+        self._dsn_of = dsn_of
+
+    @contextmanager
+    def session(self, role: str | None = None, *, autocommit: bool = False) -> Iterator[Session]:
+        """Open a connection as a role; what is not committed at the end is rolled back.
+
+        Args:
+            role: a login role of the system, or None for the superuser.
+            autocommit: whether each statement is its own transaction.
+
+        Raises:
+            EnvironmentProblemError: the server cannot be reached.
+
+        """
+        try:
+            connection = psycopg.connect(
+                self._dsn_of(role),
+                autocommit=autocommit,
+                connect_timeout=CONNECT_TIMEOUT_S,
+                application_name="gateproof",
+            )
+        except psycopg.OperationalError as error:
+            raise EnvironmentProblemError(
+                f"PostgreSQL, as {role or 'superuser'}: {error}"
+            ) from error
+        try:
+            yield Session(connection, self._recorder, role or "superuser")
+        finally:
+            connection.close()
+
+    def query(
+        self,
+        statement: str,
+        params: Sequence[Any] | Mapping[str, Any] = (),
+        *,
+        role: str | None = None,
+    ) -> Rows:
+        """Run one statement in a transaction of its own; None as role is the superuser."""
+        with self.session(role, autocommit=True) as session:
+            return session.query(statement, params)
+
+    def attempt(
+        self,
+        statement: str,
+        params: Sequence[Any] | Mapping[str, Any] = (),
+        *,
+        role: str | None = None,
+    ) -> Rows | Refused:
+        """Run one statement that may be refused, in a transaction of its own."""
+        with self.session(role) as session:
+            seen = session.attempt(statement, params)
+            session.commit()
+            return seen
+
+    def execute(self, statements: str, *, role: str | None = None) -> None:
+        """Run several statements in autocommit, without parameters."""
+        with self.session(role, autocommit=True) as session:
+            session.query(statements)
+
+
+def _refused(error: psycopg.Error) -> Refused:
+    message = error.diag.message_primary or str(error).strip()
+    return Refused(sqlstate=error.sqlstate or "", message=message)
+
+
+def _show(rows: Rows) -> str:
+    r"""Align rows as psql does, and expand them as its ``\x auto`` does when they are wide."""
+    if not rows.columns:
+        return f"({rows.count} rows)\n"
+    cells = [
+        ["" if value is None else str(value) for value in row] for row in rows.rows[:SHOWN_ROWS]
+    ]
+    hidden = rows.count - SHOWN_ROWS
+    more = f"... {hidden} more\n" if hidden > 0 else ""
+    shown = _aligned(rows.columns, cells) or _expanded(rows.columns, cells)
+    return f"{shown}{more}({rows.count} rows)\n"
+
+
+def _aligned(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
+    """Return a table, or nothing when a row does not fit on one line."""
+    lines = [columns, *cells]
+    widths = [max(len(line[number]) for line in lines) for number in range(len(columns))]
+    if sum(widths) + 3 * len(columns) > SHOWN_WIDTH or any("\n" in c for row in cells for c in row):
+        return ""
+    padded = [
+        " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    ]
+    rule = "-+-".join("-" * width for width in widths)
+    return "\n".join([padded[0], rule, *padded[1:], ""])
+
+
+def _expanded(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
+    """Return one block a row and one line a column."""
+    width = max(len(name) for name in columns)
+    blocks = []
+    for number, row in enumerate(cells, start=1):
+        pairs = zip(columns, row, strict=True)
+        lines = [f"{name.ljust(width)} | {cell}" for name, cell in pairs]
+        blocks.append("\n".join([f"-[ RECORD {number} ]", *lines, ""]))
+    return "".join(blocks)

@@ -1,0 +1,46 @@
+"""The kill matrix: every check of a gate against every falsifier of that gate.
+
+Adds an item for each pair that is not a proof already. What they saw is judged by
+`gateproof_evidence.judging.proof`: which checks are redundant, and which falsifiers only one check
+sees.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+
+import pytest
+
+from gateproof.proof.proof import ProofItem
+from gateproof.run.declaration import read_declaration
+
+
+def add_cells(items: list[pytest.Item], *, gate_of: Callable[[pytest.Item], str]) -> None:
+    """Add the items of the matrix behind those that there are.
+
+    Args:
+        items: those of this run; extended in place.
+        gate_of: says which gate an item belongs to.
+
+    """
+    proofs: dict[str, list[ProofItem]] = defaultdict(list)
+    checks: dict[str, list[pytest.Function]] = defaultdict(list)
+    for item in items:
+        if isinstance(item, ProofItem):
+            proofs[gate_of(item)].append(item)
+        elif isinstance(item, pytest.Function):
+            checks[gate_of(item)].append(item)
+    items += [
+        ProofItem.beside(check, proof.falsifier, owner=_criterion(proof))
+        for gate, own in checks.items()
+        for check in own
+        for proof in proofs[gate]
+        if proof.check != check.nodeid
+    ]
+
+
+def _criterion(item: pytest.Item) -> str:
+    declaration = read_declaration(item)
+    assert declaration is not None
+    return declaration.criterion

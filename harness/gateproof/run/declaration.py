@@ -1,0 +1,105 @@
+"""How a gate declares a check: the criterion that it judges and the falsifiers that break it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import pytest
+
+from gateproof.faults.interface import Fault
+from gateproof_evidence.errors import BadInputError
+
+LIMIT_S = 90.0
+"""A check's overall limit unless it names another, in seconds; generous, since waits end first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Falsifier:
+    """A fault, and the part of the message that it must bring forth."""
+
+    fault: Fault
+    expect: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Declaration:
+    """What one check says about itself."""
+
+    criterion: str
+    limit_s: float
+    falsifiers: tuple[Falsifier, ...]
+
+    def within(self, environment: str) -> Declaration:
+        """Return the declaration with those falsifiers that an environment can make."""
+        can = (one for one in self.falsifiers if environment in one.fault.environments)
+        return replace(self, falsifiers=tuple(can))
+
+
+def criterion(identifier: str, *, limit_s: float = LIMIT_S) -> pytest.MarkDecorator:
+    """Bind a check to one criterion of the catalogue.
+
+    Args:
+        identifier: the criterion's id, such as ``RLS-02``.
+        limit_s: the check's overall limit in seconds; reaching it is inconclusive, never a fail.
+
+    """
+    return pytest.mark.criterion(identifier, limit_s=limit_s)
+
+
+def falsified_by(fault: Fault, *, expect: str) -> pytest.MarkDecorator:
+    """Name a fault under which the check's claim is false.
+
+    Args:
+        fault: the change to a throw-away copy of the system.
+        expect: part of the message with which the check must then fail.
+
+    """
+    return pytest.mark.falsified_by(Falsifier(fault=fault, expect=expect))
+
+
+_DECLARATION: pytest.StashKey[Declaration] = pytest.StashKey()
+"""What an item declares: asked at collection, and at each of its phases."""
+
+
+def read_declaration(item: pytest.Item) -> Declaration | None:
+    """Return what an item declares, or None where it names no criterion.
+
+    Raises:
+        BadInputError: more than one criterion, a falsifier without a predicted message, or two
+            falsifiers of one name.
+
+    """
+    known = item.stash.get(_DECLARATION, None)
+    if known is not None:
+        return known
+    marks = list(item.iter_markers("criterion"))
+    if not marks:
+        return None
+    if len(marks) > 1:
+        names = ", ".join(str(mark.args[0]) for mark in marks)
+        raise BadInputError(f"{item.nodeid}: criterion: got {names}, expected one id a check")
+    falsifiers = tuple(mark.args[0] for mark in reversed(list(item.iter_markers("falsified_by"))))
+    _refuse_bad(item, falsifiers)
+    found = Declaration(
+        criterion=str(marks[0].args[0]),
+        limit_s=float(marks[0].kwargs.get("limit_s", LIMIT_S)),
+        falsifiers=falsifiers,
+    )
+    item.stash[_DECLARATION] = found
+    return found
+
+
+def _refuse_bad(item: pytest.Item, falsifiers: tuple[Falsifier, ...]) -> None:
+    seen: set[str] = set()
+    for falsifier in falsifiers:
+        name = falsifier.fault.name
+        if not falsifier.expect.strip():
+            raise BadInputError(
+                f"{item.nodeid}: falsifier {name}: got no predicted message, expected the part "
+                "of the check's message that this fault must bring forth"
+            )
+        if name in seen:
+            raise BadInputError(
+                f"{item.nodeid}: falsifier name: got {name} twice, expected each name once"
+            )
+        seen.add(name)

@@ -1,0 +1,116 @@
+"""What a proof depends on, as one digest: when it is the same, the proof would come out the same.
+
+Over the system's files and description, all gates (checks share helpers), the harness, every
+installed distribution, Python, the environment with PostgreSQL and images, the catalogue, and the
+falsifier itself. Coarse on purpose: a digest that leaves something out takes over what is stale.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Iterable, Iterator
+from importlib.metadata import distributions
+from pathlib import Path
+
+from gateproof.faults.interface import Fault
+from gateproof.run.declaration import Falsifier
+from gateproof.stack.bring_up import BringUp
+from gateproof.stack.copy import HARNESS_PACKAGES
+from gateproof_evidence.format.catalogue import Catalogue
+from gateproof_evidence.model import Digest
+
+LEFT_OUT = "__pycache__"
+PROJECT_FILES = ("pyproject.toml", "evidence/pyproject.toml", "harness/pyproject.toml")
+
+
+class Dependence:
+    """Tells what proofs of one writer depend on; files are read once, when first asked.
+
+    Args:
+        bring_up: the running environment.
+        catalogue: the criteria.
+        gates: the gates folder.
+
+    """
+
+    def __init__(self, bring_up: BringUp, catalogue: Catalogue, gates: Path) -> None:
+        self._bring_up = bring_up
+        self._catalogue = catalogue
+        self._gates = gates
+        self._still: dict[str, str] | None = None
+
+    def digest(self, check: str, falsifier: Falsifier) -> Digest:
+        """Return the digest of all that a check's proof depends on.
+
+        Args:
+            check: node id of the check.
+            falsifier: the fault and its predicted message.
+
+        """
+        report = self._bring_up.report()
+        told = {
+            **self._files(),
+            "environment": report.kind,
+            "postgres": report.postgres,
+            "python": f"{platform.python_version()} {report.python}",
+            "platform": report.platform,
+            "images": dict(self._bring_up.environment.images),
+            "check": check,
+            "fault": _spelt(falsifier.fault),
+            "expect": falsifier.expect,
+        }
+        content = json.dumps(told, sort_keys=True).encode()
+        return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+    def _files(self) -> dict[str, str]:
+        if self._still is None:
+            sut = self._bring_up.sut
+            self._still = {
+                "system": sut.sources_digest(),
+                "project": _digest(sut.folder, _project(sut.folder)),
+                "sut": sut.digest,
+                "gates": _digest(self._gates, self._gates.rglob("*")),
+                "harness": _packages(),
+                "dependencies": _installed(),
+                "catalogue": self._catalogue.digest,
+            }
+        return self._still
+
+
+def _packages() -> str:
+    """Return a digest over both packages of the harness, by their names inside each."""
+    parts = (f"{one.name} {_digest(one, one.rglob('*'))}" for one in HARNESS_PACKAGES)
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _spelt(fault: Fault) -> dict[str, str]:
+    """Return all that a fault is made of, in one spelling: a set has no order of its own."""
+    parts = {
+        name: ",".join(sorted(value)) if isinstance(value, frozenset) else repr(value)
+        for name, value in vars(fault).items()
+    }
+    return {"kind": fault.kind, **parts}
+
+
+def _project(folder: Path) -> Iterator[Path]:
+    """Yield the files that faults of kind `file` change, and those that commands are read from."""
+    for name in (".github", "Makefile", "README.md", "requirements.txt", *PROJECT_FILES):
+        path = folder / name
+        yield from path.rglob("*") if path.is_dir() else (path,)
+
+
+def _digest(root: Path, paths: Iterable[Path]) -> str:
+    """Return a digest over names and contents."""
+    digest = hashlib.sha256()
+    for path in sorted(paths):
+        if path.is_file() and LEFT_OUT not in path.parts:
+            content = hashlib.sha256(path.read_bytes()).hexdigest()
+            digest.update(f"{content}  {path.relative_to(root).as_posix()}\n".encode())
+    return digest.hexdigest()
+
+
+def _installed() -> str:
+    lines = sorted(f"{one.metadata['Name']}=={one.version}" for one in distributions())
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

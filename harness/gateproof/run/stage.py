@@ -1,0 +1,103 @@
+"""What pytest saw of each item, as phase events in the journal.
+
+The category of an exception is recorded, and whether the environment still answered right after a
+red; who is to blame follows from both, later and elsewhere (`gateproof_evidence.judging.verdict`).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pytest
+
+from gateproof.base.errors import (
+    EnvironmentProblemError,
+    HarnessError,
+    InconclusiveError,
+    LimitError,
+    NotApplicableError,
+    NotReadyError,
+)
+from gateproof.probes.recorder import Recorder, encodable
+from gateproof.stack.bring_up import BringUp
+from gateproof_evidence.errors import EvidenceError
+from gateproof_evidence.model import PhaseEvent, StateEvent
+
+Category = Literal[
+    "none",
+    "assertion",
+    "environment",
+    "harness",
+    "notready",
+    "notapplicable",
+    "inconclusive",
+    "limit",
+    "other",
+]
+
+_CATEGORIES: tuple[tuple[type[BaseException], Category], ...] = (
+    (NotApplicableError, "notapplicable"),
+    (LimitError, "limit"),
+    (EnvironmentProblemError, "environment"),
+    (NotReadyError, "notready"),
+    (InconclusiveError, "inconclusive"),
+    (pytest.skip.Exception, "inconclusive"),  # a bare skip says nothing about the claim
+    (AssertionError, "assertion"),
+    (pytest.fail.Exception, "assertion"),
+    (HarnessError, "harness"),
+    (EvidenceError, "harness"),
+)
+"""The first kind that fits decides; what fits none is a defect of the check."""
+
+MESSAGE_LIMIT = 4000
+"""Characters of a message that a record keeps, counted once it holds no secret any more."""
+
+
+def categorise(error: BaseException) -> tuple[Category, str]:
+    """Return an exception's category and its whole message, with whatever secrets it holds."""
+    category: Category = "other"
+    for kind, name in _CATEGORIES:
+        if isinstance(error, kind):
+            category = name
+            break
+    text = str(error).strip() or type(error).__name__
+    if category == "other":
+        text = f"{type(error).__name__}: {text}"
+    if isinstance(error, pytest.skip.Exception) and not isinstance(error, NotApplicableError):
+        text = f"skipped: {text}"
+    return category, encodable(text)
+
+
+def first_line(message: str) -> str:
+    """Return what a table shows of a message."""
+    return message.splitlines()[0] if message else ""
+
+
+def record_phase(
+    recorder: Recorder, bring_up: BringUp, call: pytest.CallInfo[None], *, item: str
+) -> None:
+    """Record how one phase of one item ended, and after a red what is still alive."""
+    raised = call.excinfo
+    category: Category = "none"
+    message = ""
+    if raised:
+        category, message = categorise(raised.value)
+    recorder.journal.append(
+        PhaseEvent,
+        item=item,
+        criterion=recorder.scope.criterion,
+        part=recorder.scope.part,
+        when=call.when,
+        result="raised" if raised else "passed",
+        category=category,
+        message=recorder.clean(first_line(message), MESSAGE_LIMIT),
+        duration_s=call.duration,
+    )
+    if raised and category != "notapplicable":
+        answers = bring_up.still_answers()
+        recorder.journal.append(
+            StateEvent,
+            item=item,
+            part=recorder.scope.part,
+            environment={True: "answers", False: "away", None: "unknown"}[answers],
+        )

@@ -1,0 +1,54 @@
+"""What a run prints at its end: the table of gates, what stands in the way, where the bundle is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from rich.console import Console, RenderableType
+
+from gateproof.run.run import GateRun
+from gateproof_evidence.model import Run
+from gateproof_evidence.reports.terminal import gate_lines, gate_table, matrix_tables, proof_line
+
+
+def print_summary(
+    reporter: pytest.TerminalReporter,
+    judged: Run,
+    bundle: Path,
+    *,
+    run: GateRun,
+    sealing_s: float,
+) -> None:
+    """Print the verdict, and where to read on."""
+    reporter.ensure_newline()
+    _print(reporter, gate_table(judged))
+    for line in gate_lines(judged):
+        _print(reporter, line)
+    for thing in matrix_tables(judged):
+        _print(reporter, thing)
+    if judged.falsify != "none":
+        reporter.write_line(proof_line(judged))
+    if judged.environment is not None:
+        where = judged.environment
+        reporter.write_line(
+            f"environment: {where.kind}, PostgreSQL {where.postgres}, {where.reason}"
+        )
+    steps = ", ".join(f"{name} {seconds:.1f}" for name, seconds in run.took_s.items())
+    timing = judged.timing
+    reporter.write_line(
+        f"time: start-up {timing.start_up_s:.1f} s ({steps or 'nothing was started'}), "
+        f"checks {timing.checks_s:.1f} s, proofs {timing.proofs_s:.1f} s, sealing {sealing_s:.1f} s"
+    )
+    if run.key.is_ephemeral:
+        reporter.write_line("signed by a key made for this run: integrity only, nobody vouches")
+    reporter.write_line(f"report: {bundle / 'data' / 'report.html'}")
+    reporter.write_line(f"verify: gateproof verify {bundle}")
+
+
+def _print(reporter: pytest.TerminalReporter, thing: RenderableType) -> None:
+    width = max(80, reporter.config.get_terminal_writer().fullwidth)
+    console = Console(width=width, force_terminal=reporter.hasmarkup, highlight=False)
+    with console.capture() as capture:
+        console.print(thing)
+    reporter.write(capture.get())

@@ -1,0 +1,199 @@
+"""Bringing a system up: the environment, a migrated template database, and stacks cloned from it.
+
+Everything starts when it is first asked for, so that a selection which needs no server starts
+none. A bring-up that failed is not tried again: each check that needs it gets the same error.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from itertools import count
+from pathlib import Path
+from typing import TypeVar
+
+import psycopg
+
+from gateproof.base.errors import HarnessError, NotReadyError
+from gateproof.base.sut import Sut
+from gateproof.environments.interface import CanRestart, Environment, Login, Server, require
+from gateproof.probes.recorder import Recorder
+from gateproof.stack.stack import (
+    Stack,
+    Surroundings,
+    create_database,
+    provision_database,
+    provision_server,
+)
+from gateproof_evidence.model import EnvironmentReport
+
+TEMPLATE = "template"
+
+T = TypeVar("T")
+
+Progress = Callable[[str], None]
+"""Told in one line what goes on."""
+
+
+@dataclass
+class BringUp:
+    """The running environment of one pytest process."""
+
+    environment: Environment
+    sut: Sut
+    recorder: Recorder
+    ready_deadline_s: float
+    progress: Progress
+    learn_secret: Callable[[str, str], None]
+    """Told every password that is made up here, before it is used."""
+    took_s: dict[str, float] = field(default_factory=dict)
+    """Step to its wall time in seconds."""
+    _server: Server | None = None
+    _template_server: Server | None = None
+    _shared: Stack | None = None
+    _problem: HarnessError | None = None
+    _numbers: count[int] = field(default_factory=lambda: count(1))
+
+    def __post_init__(self) -> None:
+        self.logins = {role: self._new_login(role) for role in self.sut.roles.login()}
+        self.around = Surroundings(
+            environment=self.environment,
+            sut=self.sut,
+            recorder=self.recorder,
+            logins=self.logins,
+            ready_deadline_s=self.ready_deadline_s,
+            name_database=lambda: f"db{next(self._numbers)}",
+        )
+
+    def start(self) -> None:
+        """Start the server, provision and migrate the template, and have a worker answer a ping.
+
+        Raises:
+            HarnessError: it cannot be; the same one every time.
+
+        """
+        if self._problem is not None:
+            raise self._problem
+        if self._shared is not None:
+            return
+        try:
+            self._server = self._step("PostgreSQL", self._start_server)
+            self._step("migrations", lambda: self._make_template(self._running()))
+            self._shared = self._new_stack(self._running(), self.around)
+        except HarnessError as error:
+            self._problem = error
+            raise
+        except psycopg.Error as error:
+            self._problem = NotReadyError(f"provisioning SQL of {self.sut.path.name}: {error}")
+            raise self._problem from error
+
+    def warm_up(self) -> None:
+        """Have the shared stack's worker answer a ping, so that the first check need not wait.
+
+        A worker that is not ready is no problem of the bring-up: the checks that need it say so.
+        """
+        try:
+            self._step("worker", lambda: self.shared().worker)
+        except (HarnessError, AssertionError) as error:
+            self.progress(f"the worker is not ready: {error}")
+
+    def shared(self) -> Stack:
+        """Return the stack that checks share which leave nothing behind."""
+        self.start()
+        assert self._shared is not None
+        return self._shared
+
+    def own_stack(
+        self, *, own_server: bool = False, sut: Sut | None = None, warm: bool = False
+    ) -> Stack:
+        """Make a stack for one check alone; the caller disposes of it.
+
+        Args:
+            own_server: whether it needs a server of its own, for roles and server settings.
+            sut: the description of a copy of the system; by default the system itself.
+            warm: whether its processes may be forked, with the system's packages imported.
+
+        """
+        self.start()
+        server = self._own_server() if own_server else self._running()
+        return self._new_stack(server, replace(self.around, sut=sut or self.sut, warm=warm))
+
+    def new_folder(self) -> Path:
+        """Return a folder that is not there yet, which the system's processes can read."""
+        return self.environment.files / f"copy-{next(self._numbers)}"
+
+    def still_answers(self) -> bool | None:
+        """Tell whether the environment's server answers; None when there is none yet."""
+        return self._server.answers() if self._server is not None else None
+
+    def report(self) -> EnvironmentReport:
+        """Return what the bundle says of the environment."""
+        return self.environment.report()
+
+    def dispose(self) -> None:
+        """End everything."""
+        if self._shared is not None:
+            self._shared.stop_processes()
+        self.environment.dispose()
+
+    # --- steps -------------------------------------------------------------------------------
+
+    def _start_server(self) -> Server:
+        server = self.environment.new_server("main")
+        at = f"{server.outside.host}:{server.outside.port}"
+        self._note(f"PostgreSQL {self.report().postgres}", f"started at {at}")
+        provision_server(self.sut, server, self.logins)
+        self._note("roles", f"provisioned by {', '.join(self.sut.provision.server)}")
+        return server
+
+    def _make_template(self, server: Server) -> None:
+        create_database(server, TEMPLATE)
+        provision_database(self.sut, server, TEMPLATE)
+        stack = Stack(around=self.around, server=server, database=TEMPLATE)
+        done = stack.migrate(self.sut.migrations.all)
+        if done.exit_status != 0:
+            last = (done.output.strip().splitlines() or ["it printed nothing"])[-1]
+            raise NotReadyError(
+                f"migrations: got exit {done.exit_status}, expected 0: {last}; run the command of "
+                f"{self.sut.path.name} [migrations] by hand to see more"
+            )
+
+    def _new_stack(self, server: Server, around: Surroundings) -> Stack:
+        name = around.name_database()
+        create_database(server, name, template=TEMPLATE)
+        provision_database(around.sut, server, name)
+        return Stack(around=around, server=server, database=name)
+
+    def _own_server(self) -> Server:
+        """Copy a halted server that was prepared once, when the first check asked for one."""
+        if self._template_server is None:
+            self._template_server = self.environment.new_server("server-template")
+            provision_server(self.sut, self._template_server, self.logins)
+            self._make_template(self._template_server)
+            require(self._template_server, CanRestart, "a server of its own").halt()
+        return self.environment.copy_server(self._template_server, "own")
+
+    def _running(self) -> Server:
+        assert self._server is not None
+        return self._server
+
+    def _note(self, what: str, how: str) -> None:
+        """Leave in the journal what was provisioned, so that the bundle tells all of it."""
+        line = f"{what}: {how}"
+        data = {"provisioned": what, "how": how}
+        self.recorder.observe("environment", line, data=data, text=f"{line}\n")
+
+    def _step(self, name: str, act: Callable[[], T]) -> T:
+        self.progress(f"starting {name} ...")
+        began = time.monotonic()
+        result = act()
+        self.took_s[name] = time.monotonic() - began
+        self.progress(f"{name} ready after {self.took_s[name]:.1f} s")
+        return result
+
+    def _new_login(self, role: str) -> Login:
+        login = Login(role=role, password=secrets.token_urlsafe(18))
+        self.learn_secret(f"password-{role}", login.password)
+        return login
