@@ -63,7 +63,7 @@ class Runner:
 
     def make(self, command: str, *overrides: str) -> Completed:
         """Run a ``make`` command in the project's folder."""
-        venv = (f"VENV={sys.prefix}", "SETUP=")
+        venv = (f"VENV={sys.prefix}", "SETUP=", "DEV_SETUP=")
         return self.machine.run(
             [*shlex.split(command), *venv, *overrides],
             env=self._environment,

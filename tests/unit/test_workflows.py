@@ -34,7 +34,7 @@ def run(*command: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
 def make_workflows(folder: Path) -> subprocess.CompletedProcess[str]:
     """Hold the workflows under a folder against schema and audit, as ``make check`` does."""
     venv = f"VENV={SCRIPTS.parent}"
-    return run("make", "-f", str(ROOT / "Makefile"), "workflows", venv, "SETUP=", folder=folder)
+    return run("make", "-f", str(ROOT / "Makefile"), "workflows", venv, "SETUP=", "DEV_SETUP=", folder=folder)
 
 
 def spoiled(folder: Path, before: str, after: str) -> Path:
@@ -79,7 +79,7 @@ def test_ci_runs_what_make_knows_on_every_python_that_is_claimed() -> None:
     lines = [step["run"] for step in job["steps"] if "run" in step]
     assert lines == ["make check", "make test"]
     for line in lines:
-        assert run(*line.split(), "--dry-run", "SETUP=").returncode == 0, line
+        assert run(*line.split(), "--dry-run", "SETUP=", "DEV_SETUP=").returncode == 0, line
     minors = [int(version.removeprefix("3.")) for version in job["strategy"]["matrix"]["python"]]
     for name in ("evidence", "harness"):
         text = (ROOT / name / "pyproject.toml").read_text(encoding="utf-8")
