@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from gateproof.base.errors import InconclusiveError, NotApplicableError
+    from gateproof.base.identifier import Ids
     from gateproof.base.project import copy_folders
     from gateproof.base.sut import Sut
     from gateproof.base.wait import wait_until
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from gateproof.faults.setting import settings
     from gateproof.faults.source import source
     from gateproof.faults.sql import sql
-    from gateproof.fixtures import Ids
     from gateproof.probes.file import FileProbe
     from gateproof.probes.http import Exchange
     from gateproof.probes.log import LogLines
@@ -86,7 +86,7 @@ _HOMES = {
     "Exchange": "gateproof.probes.http",
     "Fault": "gateproof.faults.interface",
     "FileProbe": "gateproof.probes.file",
-    "Ids": "gateproof.fixtures",
+    "Ids": "gateproof.base.identifier",
     "InconclusiveError": "gateproof.base.errors",
     "LogLines": "gateproof.probes.log",
     "NotApplicableError": "gateproof.base.errors",

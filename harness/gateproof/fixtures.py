@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from gateproof.base.identifier import Ids
 from gateproof.base.sut import Sut
 from gateproof.probes.file import FileProbe
 from gateproof.probes.process import ProcessProbe
@@ -17,18 +17,6 @@ from gateproof.run.writer import WRITER
 from gateproof.stack.bring_up import BringUp
 from gateproof.stack.copy import HARNESS, Copy
 from gateproof.stack.stack import Stack
-
-
-class Ids:
-    """Fresh identifiers: nothing that a check makes can meet what another made."""
-
-    def uuid(self) -> uuid.UUID:
-        """Return a UUID that was never used."""
-        return uuid.uuid4()
-
-    def slug(self, prefix: str = "id") -> str:
-        """Return a short name that was never used."""
-        return f"{prefix}-{uuid.uuid4().hex[:12]}"
 
 
 @pytest.fixture
