@@ -33,8 +33,8 @@ def run(*command: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
 
 def make_workflows(folder: Path) -> subprocess.CompletedProcess[str]:
     """Hold the workflows under a folder against schema and audit, as ``make check`` does."""
-    venv = f"VENV={SCRIPTS.parent}"
-    return run("make", "-f", str(ROOT / "Makefile"), "workflows", venv, "SETUP=", "DEV_SETUP=", folder=folder)
+    ready = (f"VENV={SCRIPTS.parent}", "SETUP=", "DEV_SETUP=")
+    return run("make", "-f", str(ROOT / "Makefile"), "workflows", *ready, folder=folder)
 
 
 def spoiled(folder: Path, before: str, after: str) -> Path:
