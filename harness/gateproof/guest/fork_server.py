@@ -27,6 +27,9 @@ from typing import Any
 LARGEST = 1 << 20
 STREAMS = 3
 
+COERCED = ("LC_CTYPE",)
+"""Variables that Python itself sets when it starts, see PEP 538."""
+
 
 def main() -> tuple[str, str] | None:
     """Serve until the other end is closed; return in a forked process with what it must run."""
@@ -78,8 +81,10 @@ def become(asked: dict[str, Any], streams: list[int]) -> tuple[str, str]:
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
+    # An interpreter that starts in the C locale adds this variable; this one did when it started.
+    coerced = {name: os.environ[name] for name in COERCED if name in os.environ}
     os.environ.clear()
-    os.environ.update(asked["env"])
+    os.environ.update(coerced | asked["env"])
     os.chdir(asked["folder"])
     kind, what, *rest = asked["fork"]
     sys.path.insert(0, str(Path.cwd()) if kind == "-m" else "")

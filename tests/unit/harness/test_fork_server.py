@@ -60,6 +60,27 @@ def test_forked_process_has_all_of_its_own_but_the_packages(
         assert forked["env"]["OWN"] == "1"
 
 
+@pytest.mark.parametrize("locale", [{}, {"LANG": "C.UTF-8"}, {"LC_ALL": "C"}, {"LC_ALL": "POSIX"}])
+def test_forked_process_has_the_locale_of_a_cold_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, locale: dict[str, str]
+) -> None:
+    """The environment is that of a cold start in every locale of this machine, also in none."""
+    for name in ("LANG", "LC_ALL", "LC_CTYPE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in locale.items():
+        monkeypatch.setenv(name, value)
+    cold = LocalLauncher(tmp_path, label={}, prefix="cold-")
+    warm = LocalLauncher(tmp_path, label={}, warm=("colorsys",))
+    try:
+        forked, started = (
+            json.loads(run(one, tmp_path, "-c", ABOUT_ITSELF)[1]) for one in (warm, cold)
+        )
+    finally:
+        warm.dispose()
+    assert forked["imported"] == ["colorsys"], "premise: it was forked"
+    assert forked["env"] == started["env"]
+
+
 @pytest.mark.parametrize(
     ("code", "status", "said"),
     [
