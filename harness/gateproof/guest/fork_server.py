@@ -84,7 +84,7 @@ def become(asked: dict[str, Any], streams: list[int]) -> tuple[str, str]:
     # An interpreter that starts in the C locale adds this variable; this one did when it started.
     coerced = {name: os.environ[name] for name in COERCED if name in os.environ}
     os.environ.clear()
-    os.environ.update(coerced | asked["env"])
+    os.environ.update({**coerced, **asked["env"]})
     os.chdir(asked["folder"])
     kind, what, *rest = asked["fork"]
     sys.path.insert(0, str(Path.cwd()) if kind == "-m" else "")
