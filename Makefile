@@ -28,7 +28,7 @@ DEV_SETUP := $(VENV)/$(call stamp,dev,requirements.txt requirements-dev.txt requ
 BENCH := $(VENV)/bench
 BENCH_SETUP := $(VENV)/$(call stamp,bench,requirements.txt requirements-dev.txt requirements-sdist.txt requirements-bench.txt)
 
-.PHONY: gates test mutants check bench fuzz format docs requirements workflows setup wheelhouse clean help
+.PHONY: gates test mutants check bench fuzz format docs requirements workflows setup wheels wheelhouse clean help
 
 help:  ## say what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -71,6 +71,10 @@ workflows: $(DEV_SETUP)  ## hold the workflows against their schema, and audit t
 	$(BIN)/zizmor --offline --no-progress --quiet --pedantic --strict-collection .github/workflows
 
 setup: $(SETUP)  ## only install what `make gates` and the command `gateproof` need
+
+wheels: $(SETUP)  ## build the wheels of both distributions in dist/
+	cd evidence && $(abspath $(BIN))/python -m hatchling build --target wheel --directory ../dist
+	cd harness && $(abspath $(BIN))/python -m hatchling build --target wheel --directory ../dist
 
 wheelhouse: $(DEV_SETUP)  ## collect the wheels of all sets in wheelhouse/, for machines without network
 	$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes \

@@ -24,7 +24,7 @@ from tests.requirement_sets import (
 ROOT = Path(__file__).parents[2]
 GATES, DEV, SDIST = "requirements.txt", "requirements-dev.txt", "requirements-sdist.txt"
 BENCH = "requirements-bench.txt"
-SYSTEM = "system/requirements.txt"
+SYSTEM, EVIDENCE = "system/requirements.txt", "evidence/requirements.txt"
 
 THAT_INSTALL = sorted(
     path
@@ -77,6 +77,13 @@ def test_requirements_of_the_system_are_met() -> None:
     assert set(pins(SYSTEM)) <= set(pins(GATES))
 
 
+def test_requirements_of_verification_are_met() -> None:
+    """An auditor's set is complete by itself, and pins what the gates run with."""
+    own = read("evidence/pyproject.toml")["project"]["dependencies"]
+    assert findings(pins(EVIDENCE), own, metadata=installed) == []
+    assert set(pins(EVIDENCE)) <= set(pins(GATES))
+
+
 def test_requirements_are_read_from_what_is_installed() -> None:
     """Of every pin without a marker the metadata is here: the walks above did not end early."""
     unread = [
@@ -92,7 +99,7 @@ def test_requirements_have_hashes_and_no_address() -> None:
     entries = pins(GATES, DEV, SDIST, BENCH)
     assert [pin.name for pin in entries if not pin.hashes] == []
     assert len({pin.name for pin in entries}) == len(entries)
-    texts = [(ROOT / name).read_text() for name in (GATES, DEV, SDIST, BENCH, SYSTEM)]
+    texts = [(ROOT / name).read_text() for name in (GATES, DEV, SDIST, BENCH, SYSTEM, EVIDENCE)]
     assert [found for text in texts for found in re.findall(r"\S+://\S+|--index\S*", text)] == []
 
 
