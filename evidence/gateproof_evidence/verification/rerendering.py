@@ -10,18 +10,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 from gateproof_evidence.format.attestation import Predicate
 from gateproof_evidence.format.canonical import digest_of
 from gateproof_evidence.format.layout import EXPORT_FOLDER, PAYLOAD, REPORT
 from gateproof_evidence.format.tree import File
-from gateproof_evidence.model import Digest, Record, Run
+from gateproof_evidence.model import Bindings, Digest, Record, Run
 from gateproof_evidence.model.finding import Code, Finding
 from gateproof_evidence.reports import html
 from gateproof_evidence.reports.exports import registry as exports
 from gateproof_evidence.reports.quotation import Captures
 from gateproof_evidence.reports.renderer import renderer_digest
+
+DISTRIBUTION = "gateproof-evidence"
+"""Its version is that of `gateproof`, which makes the bundles."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,16 +78,28 @@ def compare_rendered(
     if run.bindings.renderer is None:
         return Rerendered(note="not rendered again: the run does not say which renderer made it")
     if run.bindings.renderer != renderer_digest():
-        return Rerendered(
-            note=f"not rendered again: made by another renderer, {run.bindings.renderer}; "
-            f"this one is {renderer_digest()}"
-        )
+        return Rerendered(note=_another_renderer(run.bindings))
     page = render_again(bundle, run, records, predicate)
     expected = {REPORT: digest_of(page)}
     expected |= {path: digest_of(made) for path, made in exports.render_all(run).items()}
     findings = tuple(_compare(files, expected))
     told = f"other bytes in {len(findings)} of them" if findings else "the same bytes"
     return Rerendered(note=f"rendered again from what was signed: {told}", findings=findings)
+
+
+def _another_renderer(bindings: Bindings) -> str:
+    """Return why the report was not compared, and which version compares it."""
+    own = version(DISTRIBUTION)
+    made_by = bindings.versions.get("gateproof", own)
+    if made_by != own:
+        return (
+            f"not rendered again: got a bundle of gateproof {made_by}, expected {own}; verify it "
+            f"with version {made_by} to compare report and exports"
+        )
+    return (
+        f"not rendered again: made by another renderer, {bindings.renderer}; this one is "
+        f"{renderer_digest()}"
+    )
 
 
 def _compare(files: Mapping[str, File], expected: Mapping[str, Digest]) -> Iterator[Finding]:

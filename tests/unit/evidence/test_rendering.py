@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -213,7 +214,7 @@ def test_verification_wants_no_export_that_has_nothing_to_say(
 
 @pytest.mark.parametrize(
     ("renderer", "said"),
-    [(OTHER, f"made by another renderer, {OTHER}"), (None, "does not say which renderer")],
+    [(OTHER, "not rendered again: "), (None, "does not say which renderer")],
     ids=["another", "none"],
 )
 def test_verification_only_notes_another_renderer(
@@ -227,6 +228,27 @@ def test_verification_only_notes_another_renderer(
     found = verify(bundle)
     assert found.ok
     assert said in found.report
+
+
+@pytest.mark.parametrize(
+    ("made_by", "expected"),
+    [
+        ("0.0.9", "got a bundle of gateproof 0.0.9, expected {own}; verify it with version 0.0.9"),
+        ("{own}", "made by another renderer"),
+        (None, "made by another renderer"),
+    ],
+)
+def test_verification_names_the_version_that_compares_the_report(
+    run: Run, seal_with: SealWith, made_by: str | None, expected: str
+) -> None:
+    """For a bundle of another version it says which one renders its report."""
+    own = version("gateproof-evidence")
+    run.bindings.versions.pop("gateproof", None)
+    if made_by:
+        run.bindings.versions["gateproof"] = made_by.format(own=own)
+    found = verify(seal_with(OTHER))
+    assert found.ok
+    assert expected.format(own=own) in found.report
 
 
 def test_verification_renders_nothing_that_has_findings(bundle: Path) -> None:
