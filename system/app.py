@@ -15,7 +15,8 @@ import sys
 from celery import Celery, signals
 from kombu import Exchange, Queue
 
-from system import database, dead_letters, identity, settings, transport
+from system import dead_letters, identity, settings, transport
+from system.connections import database
 from system.errors import ConfigurationError
 from system.tasks import attribution, housekeeping, llm, maintenance
 from system.transport import unconfigured

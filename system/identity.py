@@ -19,7 +19,7 @@ from typing import Any
 
 from celery import signals
 
-from system import texts
+from system.connections.text import storable_name
 
 HEADER_CORRELATION_ID = "correlation_id"
 HEADER_TENANT_ID = "tenant_id"
@@ -58,12 +58,12 @@ def identify(
     """
     named = arguments_by_name(task, args or request.args, kwargs or request.kwargs)
     headers = request.headers or {}
-    known_id = texts.name(request.id or task_id or "")
+    known_id = storable_name(request.id or task_id or "")
     return Identity(
-        task_name=texts.name(task.name),
+        task_name=storable_name(task.name),
         task_id=known_id,
         tenant_id=canonical_uuid(named.get("tenant_id") or headers.get(HEADER_TENANT_ID)),
-        correlation_id=texts.name(
+        correlation_id=storable_name(
             named.get("correlation_id") or headers.get(_KEPT_CORRELATION_ID) or known_id
         ),
     )

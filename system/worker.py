@@ -25,12 +25,13 @@ import click
 import structlog
 from celery import Celery, signals
 
-from system import logs, refusal_log, settings, task_log
-from system.dead_letters import sealing
+from system import settings
+from system.dead_letters import encryption
 from system.errors import ReferenceSystemError
-from system.health import health_of
-from system.metrics_folder import metrics_folder
-from system.monitoring import endpoints_of, serve
+from system.observability import logs, refusal_log, task_log
+from system.observability.health import health_of
+from system.observability.metrics_folder import metrics_folder
+from system.observability.monitoring import endpoints_of, serve
 
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
@@ -67,7 +68,7 @@ def _run(arguments: list[str], output: logs.Output) -> int:
     connections = settings.connections_from(os.environ)
     settings.eager_from(os.environ)
     settings.broker_options_from(os.environ)
-    sealing.sealer()  # (with the other settings of the dead letters)
+    encryption.sealer()  # (with the other settings of the dead letters)
     logs.hide(connections.passwords())
     from system.app import app  # (after the settings: it is built from them)
 
@@ -85,7 +86,9 @@ def _run(arguments: list[str], output: logs.Output) -> int:
 def _server(
     app: Celery, folder: Path, monitoring: settings.Monitoring, connections: settings.Connections
 ) -> Iterator[None]:
-    from system.metrics import TaskMetrics  # (here: prometheus_client is slow to import)
+    from system.observability.metrics import (
+        TaskMetrics,  # (here: prometheus_client is slow to import)
+    )
 
     metrics = TaskMetrics(folder, (name for name in app.tasks if name.startswith("app.tasks.")))
     metrics.connect()

@@ -18,7 +18,7 @@ SHARED = "connections to the database with more than one holder"
 @falsified_by(
     source(
         "connections-inherited",
-        "system/inherited.py",
+        "system/connections/fork.py",
         "os.register_at_fork(after_in_child=_lead_nowhere)",
         "",
     ),

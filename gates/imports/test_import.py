@@ -72,7 +72,7 @@ def test_worker_module_imports_without_services(commands: ProcessProbe, sut: Sut
 @falsified_by(
     source(
         "count-in-a-thread-from-import-on",
-        "system/health.py",
+        "system/observability/health.py",
         append="""
         threading.Thread(target=time.sleep, args=(3600,), daemon=True).start()
         """,

@@ -25,7 +25,7 @@ from harness.probes.worker import Worker
 from harness.stack import POOL_SOLO, Stack
 from harness.sut import Sut
 
-HEALTH, MONITORING = "system/health.py", "system/monitoring.py"
+HEALTH, MONITORING = "system/observability/health.py", "system/observability/monitoring.py"
 
 METHODS = ("POST", "PUT", "PATCH", "DELETE", "OPTIONS", "NONSENSE")
 UNKNOWN = ("/", "/nothing", "/healthy", "/metrics/x", "/health/../etc/passwd", "/%00")

@@ -51,7 +51,7 @@ class Sent:
 @falsified_by(
     source(
         "default-tenant",
-        "system/tenancy.py",
+        "system/tasks/tenancy.py",
         function="required_tenant",
         body="return UUID(canonical_uuid(value) or '00000000-0000-4000-8000-000000000001')",
     ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from system.dead_letters.cli import main
+from system.commands.dead_letters import main
 
 if __name__ == "__main__":
     main(prog_name="python -m system.dead_letters")

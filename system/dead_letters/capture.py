@@ -21,9 +21,10 @@ from sqlalchemy import Connection, create_engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from system import database, settings
-from system.dead_letters import sealing, table
-from system.dead_letters.letter import DeadLetter, UnregisteredTask, class_name, describe
+from system import settings
+from system.connections import database
+from system.dead_letters import encryption, table
+from system.dead_letters.row import DeadLetter, UnregisteredTask, class_name, describe
 from system.dead_letters.spool import Spool, folder_for
 from system.dead_letters.table import Entry, Settlement
 from system.errors import ConfigurationError, SpoolError
@@ -288,7 +289,7 @@ def task_of(app: Any, name: str | None) -> Any:
 def sealing_function() -> Callable[[str], str] | None:
     """Return what seals; None without a key, and with one that cannot be used, which is logged."""
     try:
-        sealer = sealing.sealer()
+        sealer = encryption.sealer()
     except ConfigurationError as error:
         log.error("dead letters are not sealed", error=str(error))  # noqa: TRY400 (it is said)
         return None

@@ -23,7 +23,7 @@ from celery.worker import consumer as stock
 
 from system import identity
 from system.dead_letters import capture, table
-from system.dead_letters.letter import DeadLetter, class_name, describe
+from system.dead_letters.row import DeadLetter, class_name, describe
 
 log = structlog.get_logger("system.dead_letters")
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import TextClause, text
 
-from system import database
+from system.connections import database
 
 _WHERE = """
     WHERE (CAST(:ids AS text[]) IS NULL OR id::text = ANY(:ids) OR task_id = ANY(:ids))

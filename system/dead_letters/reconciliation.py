@@ -15,9 +15,10 @@ from typing import Any
 
 from sqlalchemy import text
 
-from system import database, settings
+from system import settings
+from system.connections import database
 from system.dead_letters import capture, table
-from system.dead_letters.letter import DeadLetter, queue_of
+from system.dead_letters.row import DeadLetter, queue_of
 from system.identity import Identity
 
 SETTLED = timedelta(minutes=1)

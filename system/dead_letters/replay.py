@@ -24,9 +24,10 @@ from typing import Any
 
 from sqlalchemy import text
 
-from system import database, payload, settings
-from system.dead_letters import sealing, table
-from system.dead_letters.letter import class_name
+from system import settings
+from system.connections import database
+from system.dead_letters import encryption, payload, table
+from system.dead_letters.row import class_name
 from system.dead_letters.table import Settlement
 from system.errors import ReferenceSystemError, SealError
 from system.identity import HEADER_CORRELATION_ID, HEADER_DEAD_LETTER, HEADER_TENANT_ID
@@ -161,7 +162,7 @@ def _send(app: Any, row: dict[str, Any]) -> Replayed:
 def _arguments(row: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
     if row["sealed"] is None:
         return payload.loads(row["args"]), payload.loads(row["kwargs"])
-    sealer = sealing.sealer()
+    sealer = encryption.sealer()
     if sealer is None:
         raise SealError(
             f"sealed arguments: got no key, expected one in {settings.KEYS}; set it to replay"

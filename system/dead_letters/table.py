@@ -18,8 +18,9 @@ from typing import Any
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
-from system import database, settings
-from system.dead_letters.letter import DeadLetter
+from system import settings
+from system.connections import database
+from system.dead_letters.row import DeadLetter
 from system.identity import Identity
 
 # SQLSTATE class 54: a row that is too large for its index.

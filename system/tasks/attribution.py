@@ -14,7 +14,7 @@ from celery import current_task, shared_task
 from sqlalchemy import Connection, text
 
 from system.identity import identify
-from system.tenancy import tenant_task
+from system.tasks.tenancy import tenant_task
 
 _RECORD = text(
     """

@@ -8,8 +8,8 @@ from typing import Any
 from celery import current_task, shared_task
 from sqlalchemy import text
 
-from system import database
-from system.tenancy import required_tenant
+from system.connections import database
+from system.tasks.tenancy import required_tenant
 
 LONGEST_HOLD_S = 300.0
 

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from celery import shared_task
 
-from system.tenancy import tenant_task
+from system.tasks.tenancy import tenant_task
 
 Payload = dict[str, Any] | None
 _ACCEPTED = {"status": "accepted", "route": "noop"}

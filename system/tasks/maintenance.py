@@ -11,10 +11,10 @@ from uuid import UUID
 from celery import current_app, shared_task
 from sqlalchemy import Connection, text
 
-from system import database
+from system.connections import database
 from system.dead_letters import reconciliation
 from system.dead_letters.replay import Selection, replay
-from system.tenancy import tenant_task
+from system.tasks.tenancy import tenant_task
 
 RETENTION_DAYS = 90
 

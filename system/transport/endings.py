@@ -21,7 +21,8 @@ from celery.exceptions import BackendStoreError, TaskRevokedError
 from sqlalchemy import Connection, Executable
 from sqlalchemy.dialects.postgresql import insert
 
-from system import database, settings
+from system import settings
+from system.connections import database
 
 EXPIRED = "expired"
 """Why Celery revokes a task whose time was over; what a person revoked has another reason."""

@@ -11,7 +11,7 @@ import threading
 
 from sqlalchemy import Engine, create_engine
 
-from system.database import connect_args
+from system.connections.database import connect_args
 
 _ENGINES: dict[tuple[str, str], Engine] = {}
 _LOCK = threading.Lock()

@@ -31,8 +31,8 @@ import psycopg2
 import structlog
 from sqlalchemy.engine import make_url
 
-from system.database import CONNECT_TIMEOUT_S, connect_args
-from system.inherited import kept_from_children
+from system.connections.database import CONNECT_TIMEOUT_S, connect_args
+from system.connections.fork import kept_from_children
 from system.transport import statements
 from system.transport.options import Options
 

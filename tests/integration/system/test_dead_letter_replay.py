@@ -19,10 +19,10 @@ from billiard.exceptions import WorkerLostError
 from celery.app.task import Context
 from cryptography.fernet import Fernet
 
-from system import database as engines
+from system.connections import database as engines
 from system.dead_letters import capture
 from system.dead_letters import replay as replaying
-from system.dead_letters.letter import UnregisteredTask, describe
+from system.dead_letters.row import UnregisteredTask, describe
 
 from .support import (
     ROOT,

@@ -11,8 +11,8 @@ from .support import ROOT, Database
 
 _FORK = """
 import json, os, psycopg2
-from system import database
-from system.inherited import kept_from_children
+from system.connections import database
+from system.connections.fork import kept_from_children
 
 def ask(connection):
     try:

@@ -17,19 +17,19 @@ from celery.utils.serialization import UnpickleableExceptionWrapper
 from kombu.message import Message
 from sqlalchemy.exc import OperationalError
 
-from system import database
-from system.dead_letters import capture, consumer, letter
+from system.connections import database
+from system.dead_letters import capture, consumer, row
 from system.errors import TenantError
 from system.transport import endings
 
 TENANT = "7c8f3b0a-62a1-4a3e-9d56-0f4b6c1f2d3e"
 
 
-def make(function: Any, error: BaseException, **request: Any) -> letter.DeadLetter:
+def make(function: Any, error: BaseException, **request: Any) -> row.DeadLetter:
     """Describe the failure of a function that ran as a task."""
     context = Context({"id": "id-1", "args": [], "kwargs": {}, **request})
     task = SimpleNamespace(name="app.tasks.llm.route", run=function, request=context)
-    return letter.describe(task, context, error)
+    return row.describe(task, context, error)
 
 
 def function(*args: Any, **kwargs: Any) -> None:
@@ -127,7 +127,7 @@ def test_message_without_an_id_has_a_stable_one() -> None:
 def test_queue_is_found(routing_key: str | None, task_name: str, queue: str | None) -> None:
     """The queue is that of the routing key, else that of the task's name."""
     info = {"routing_key": routing_key}
-    assert letter.queue_of(info, task_name=task_name) == queue
+    assert row.queue_of(info, task_name=task_name) == queue
 
 
 @pytest.mark.parametrize(

@@ -10,20 +10,19 @@ import pytest
 from celery.app.task import Context
 from cryptography.fernet import Fernet
 
-from system import payload
-from system.dead_letters import letter, table
-from system.dead_letters.sealing import Sealer
+from system.dead_letters import payload, row, table
+from system.dead_letters.encryption import Sealer
 from system.errors import ConfigurationError, SealError
 
 OLD, NEW, OTHER = (Fernet.generate_key().decode() for _ in range(3))
 SECRET = "hunter2-hunter2"
 
 
-def make(seal: Any, **kwargs: Any) -> letter.DeadLetter:
+def make(seal: Any, **kwargs: Any) -> row.DeadLetter:
     """Describe a failure with these arguments."""
     task = SimpleNamespace(name="n", run=lambda **_: None)
     request = Context({"id": "id-1", "args": ["a"], "kwargs": kwargs})
-    return letter.describe(task, request, ValueError("x"), seal=seal)
+    return row.describe(task, request, ValueError("x"), seal=seal)
 
 
 def test_sealed_text_is_read_with_its_key_alone() -> None:
@@ -63,7 +62,7 @@ def test_letter_without_a_key_says_that_it_is_lost() -> None:
     """Without a key what is masked is lost, and the letter says so; what is not masked is not."""
     lost = make(None, password=SECRET)
     assert (lost.sealed, lost.replayable) == (None, False)
-    assert lost.notes == f"cannot be replayed: {letter.NOT_SEALED}"
+    assert lost.notes == f"cannot be replayed: {row.NOT_SEALED}"
     kept = make(None, n=float("nan"))
     assert (kept.replayable, kept.notes) == (True, None)
 

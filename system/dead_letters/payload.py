@@ -17,8 +17,8 @@ from typing import Any
 
 from kombu.utils import json as kombu_json
 
+from system.connections.text import storable
 from system.identity import arguments_by_name
-from system.texts import storable
 
 MASK = "[masked]"
 SENSITIVE = frozenset(

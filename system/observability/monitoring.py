@@ -34,9 +34,9 @@ from urllib.parse import urlsplit
 
 import structlog
 
+from system.connections.fork import kept_from_children
 from system.errors import EndpointError
-from system.health import OK, Health
-from system.inherited import kept_from_children
+from system.observability.health import OK, Health
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 JSON_TYPE = "application/json"

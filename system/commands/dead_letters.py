@@ -13,8 +13,9 @@ import click
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from system import settings, texts
-from system.dead_letters import listing, sealing
+from system import settings
+from system.connections.text import storable
+from system.dead_letters import encryption, listing
 from system.dead_letters.listing import Filter
 from system.dead_letters.replay import Replayed, Selection
 from system.dead_letters.replay import replay as replay_letters
@@ -258,7 +259,7 @@ def _demand_choice(letters: Sequence[str], chosen: dict[str, Any]) -> None:
 
 
 def _unseal(sealed: str) -> str:
-    sealer = sealing.sealer()
+    sealer = encryption.sealer()
     if sealer is None:
         raise click.UsageError(f"{settings.KEYS}: got no key, expected the one that sealed")
     return sealer.unseal(sealed)
@@ -289,4 +290,4 @@ def _text(value: Any) -> str:
         return value.astimezone(UTC).isoformat(timespec="seconds")
     if isinstance(value, dict | list):
         return json.dumps(value)
-    return "-" if value is None else texts.storable(str(value))
+    return "-" if value is None else storable(str(value))

@@ -21,8 +21,9 @@ from prometheus_client.registry import Collector
 from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
-from system import database, settings
-from system.dead_letters.letter import class_name
+from system import settings
+from system.connections import database
+from system.dead_letters.row import class_name
 
 FRESH_S = 5.0
 STALE_S = 60.0

@@ -15,7 +15,7 @@ from uuid import UUID
 
 from structlog.contextvars import bound_contextvars
 
-from system import database
+from system.connections import database
 from system.errors import TenantError
 from system.identity import canonical_uuid
 

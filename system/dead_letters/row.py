@@ -18,7 +18,9 @@ from celery.utils.serialization import UnpickleableExceptionWrapper
 from kombu.exceptions import OperationalError as BrokerError
 from sqlalchemy.exc import OperationalError
 
-from system import payload, settings, texts
+from system import settings
+from system.connections.text import storable_name
+from system.dead_letters import payload
 from system.errors import UndeliverableError
 from system.identity import Identity, identify
 
@@ -121,7 +123,7 @@ def queue_of(delivery_info: Mapping[str, Any] | None, *, task_name: str) -> str 
     for name in (routing_key.split(".")[0], *task_name.split(".")):
         if name in settings.QUEUES:
             return name
-    return texts.name(routing_key) if routing_key else None
+    return storable_name(routing_key) if routing_key else None
 
 
 def class_name(error: BaseException) -> str:

@@ -28,7 +28,7 @@ from kombu import Connection
 from psycopg2.extensions import POLL_OK, POLL_READ
 from sqlalchemy.engine import make_url
 
-from system.inherited import kept_from_children
+from system.connections.fork import kept_from_children
 from system.settings import Connections, is_postgresql
 
 OK, ERROR = "ok", "error"

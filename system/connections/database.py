@@ -17,7 +17,7 @@ import psycopg2
 from sqlalchemy import Connection, Engine, create_engine, event, text
 
 from system import settings
-from system.inherited import kept_from_children
+from system.connections.fork import kept_from_children
 
 TENANT_GUC = "app.current_tenant_id"
 CONNECT_TIMEOUT_S = 5
