@@ -7,23 +7,19 @@ what is missing is said on first use. Logs, endpoints and the process itself are
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
-import sys
 
 from celery import Celery, signals
 from kombu import Exchange, Queue
 
 from system import dead_letters, identity, settings, transport
-from system.connections import database
+from system.connections import fork
 from system.errors import ConfigurationError
 from system.tasks import attribution, housekeeping, llm, maintenance
 from system.transport import unconfigured
 
 TASK_MODULES = (housekeeping, maintenance, llm, attribution)
 EXCHANGE = "tasks"
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def queues() -> tuple[Queue, ...]:
@@ -95,21 +91,13 @@ def _configuration(*, eager: bool) -> dict[str, object]:
     }
 
 
-def after_fork(**_: object) -> None:
-    """Leave the parent's sockets alone, and end with it.
-
-    An orphan would finish a task that another worker has been given by then.
-    """
-    database.forget_engine()
-    parent = os.getppid()
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os.kill(os.getpid(), signal.SIGKILL)
+def _start_child(**_: object) -> None:
+    """Tie a child of the worker's pool to its parent; what a fork itself needs is `fork`'s."""
+    fork.end_with_parent()
 
 
 app = make_app(dict(os.environ))
 app.set_default()
 identity.connect()
 dead_letters.connect()
-signals.worker_process_init.connect(after_fork, weak=False, dispatch_uid="system.app.after_fork")
+signals.worker_process_init.connect(_start_child, weak=False, dispatch_uid="system.app.start_child")

@@ -47,7 +47,7 @@ def main(arguments: Sequence[str]) -> int:
     output = logs.take_over()  # 1
     status = EXIT_FAILURE
     try:
-        status = _run(list(arguments), output)
+        status = _run(list(arguments))
     except ReferenceSystemError as error:
         log.error("worker not started", error=str(error))  # noqa: TRY400 (no traceback: it is said)
     except click.ClickException as error:
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str]) -> int:
     return status
 
 
-def _run(arguments: list[str], output: logs.Output) -> int:
+def _run(arguments: list[str]) -> int:
     monitoring = settings.monitoring_from(os.environ)  # 2
     connections = settings.connections_from(os.environ)
     settings.eager_from(os.environ)
@@ -78,7 +78,6 @@ def _run(arguments: list[str], output: logs.Output) -> int:
         signals.setup_logging.connect(_keep_logging, weak=False)
         signals.celeryd_after_setup.connect(_reporter(app, monitoring), weak=False)
         signals.worker_ready.connect(_ready, weak=False)
-        signals.worker_process_init.connect(_child(output), weak=False)
         return _celery(app, arguments)  # 4, then 5
 
 
@@ -146,17 +145,6 @@ def _ready(**_: object) -> None:
     # Celery would exec itself anew on SIGHUP, and so lose the pipe that its output goes through.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     log.info("worker ready")
-
-
-def _child(output: logs.Output) -> Any:
-    """Return what a pool's child does first: it leaves its output's reader to its parent."""
-
-    def begin(**_: object) -> None:
-        if os.getpid() != parent:
-            output.forget_reader()
-
-    parent = os.getpid()
-    return begin
 
 
 if __name__ == "__main__":

@@ -61,6 +61,8 @@ def test_worker_module_imports_without_services(commands: ProcessProbe, sut: Sut
         "warm-the-pool-up-on-import",
         "system/app.py",
         append="""
+        from system.connections import database
+
         try:
             database.task_engine().connect().close()
         except Exception:

@@ -17,7 +17,7 @@ import psycopg2
 from sqlalchemy import Connection, Engine, create_engine, event, text
 
 from system import settings
-from system.connections.fork import kept_from_children
+from system.connections.fork import keep_from_children, run_in_children
 
 TENANT_GUC = "app.current_tenant_id"
 CONNECT_TIMEOUT_S = 5
@@ -88,11 +88,14 @@ def connect_args(application_name: str) -> dict[str, str | int]:
 @event.listens_for(Engine, "connect")
 def _keep_from_children(connection: psycopg2.extensions.connection, _record: object) -> None:
     """Keep every connection of every engine from the children that are forked."""
-    kept_from_children(connection)
+    keep_from_children(connection)
 
 
-def forget_engine() -> None:
-    """Drop the engine that this process inherited, without touching the parent's sockets."""
+def _drop_inherited_engine() -> None:
+    """Drop the engine of the parent process, without touching the parent's sockets."""
     if task_engine.cache_info().currsize:
         task_engine().dispose(close=False)
         task_engine.cache_clear()
+
+
+run_in_children(_drop_inherited_engine)

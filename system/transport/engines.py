@@ -6,12 +6,12 @@ commit by themselves; whoever needs a transaction opens one.
 
 from __future__ import annotations
 
-import os
 import threading
 
 from sqlalchemy import Engine, create_engine
 
 from system.connections.database import connect_args
+from system.connections.fork import run_in_children
 
 _ENGINES: dict[tuple[str, str], Engine] = {}
 _LOCK = threading.Lock()
@@ -57,8 +57,8 @@ def close_engines() -> None:
         _ENGINES.clear()
 
 
-def _forget_inherited() -> None:
-    """Begin anew in a forked child: neither the sockets nor the lock's state are its own."""
+def _drop_inherited() -> None:
+    """Drop the parent's engines in a forked child, with the lock: neither belongs to it."""
     global _LOCK
     _LOCK = threading.Lock()
     for engine in _ENGINES.values():
@@ -66,4 +66,4 @@ def _forget_inherited() -> None:
     _ENGINES.clear()
 
 
-os.register_at_fork(after_in_child=_forget_inherited)
+run_in_children(_drop_inherited)

@@ -32,7 +32,7 @@ import structlog
 from sqlalchemy.engine import make_url
 
 from system.connections.database import CONNECT_TIMEOUT_S, connect_args
-from system.connections.fork import kept_from_children
+from system.connections.fork import keep_from_children
 from system.transport import statements
 from system.transport.options import Options
 
@@ -167,7 +167,7 @@ class Session:
     def _connect(self) -> None:
         arguments = make_url(self._url).translate_connect_args(username="user", database="dbname")
         query = make_url(self._url).query
-        connection = kept_from_children(
+        connection = keep_from_children(
             psycopg2.connect(**{**arguments, **query, **connect_args(APPLICATION_NAME)})
         )
         connection.autocommit = True
