@@ -7,9 +7,14 @@ from __future__ import annotations
 
 TABLE = "worker_failed_jobs"
 
-CAPTURE = "system/dead_letters/capture.py"
-CONSUMER = "system/dead_letters/consumer.py"
-LETTER = "system/dead_letters/row.py"
+CAPTURE = "system/dead_letters/capture/__init__.py"
+CONSUMER = "system/dead_letters/capture/consumer.py"
+FAILURE = "system/dead_letters/capture/failure.py"
+RESULT = "system/dead_letters/capture/result.py"
+SIGNAL = "system/dead_letters/capture/signal.py"
+KEEPER = "system/dead_letters/storage/keeper.py"
+DRAIN = "system/dead_letters/storage/drain.py"
+ROW = "system/dead_letters/row.py"
 REPLAY = "system/dead_letters/replay.py"
 IDENTITY = "system/identity.py"
 PAYLOAD = "system/dead_letters/payload.py"

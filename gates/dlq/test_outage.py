@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gates.dlq.letters import letters_of
-from gates.dlq.parts import CAPTURE
+from gates.dlq.parts import DRAIN, KEEPER
 from gates.endings import wait_for_failure_lines
 from harness import criterion, falsified_by, settings, source
 from harness.fixtures import Ids
@@ -25,8 +25,8 @@ SELECT count(*) FROM pg_stat_activity
 @falsified_by(
     source(
         "kept-nowhere",
-        CAPTURE,
-        "        spool().put(task_id, table.to_record(entry))\n",
+        KEEPER,
+        "        spool().put(task_id, to_record(entry))\n",
         "        pass\n",
     ),
     expect="dead letters of tasks that failed with the database away: got 0, expected 2",
@@ -34,7 +34,7 @@ SELECT count(*) FROM pg_stat_activity
 @falsified_by(
     source(
         "disk-never-read",
-        CAPTURE,
+        DRAIN,
         function="_start_draining",
         body="pass",
     ),

@@ -9,7 +9,7 @@ from typing import Any
 
 from gates.dlq.letters import letters_of
 from gates.dlq.operators import run_command
-from gates.dlq.parts import CAPTURE, REPLAY, TABLE
+from gates.dlq.parts import REPLAY, RESULT, TABLE
 from gates.holding import SCAN, SCANNED
 from harness import criterion, falsified_by, source, sql
 from harness.fixtures import Ids
@@ -43,7 +43,7 @@ SELECT count(*) FROM pg_stat_activity
 @falsified_by(
     source(
         "success-not-told",
-        CAPTURE,
+        RESULT,
         function="Observer.of_success",
         body="return None",
     ),

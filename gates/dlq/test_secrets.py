@@ -10,7 +10,7 @@ from typing import Any
 
 from gates.dlq.letters import letters_of
 from gates.dlq.operators import run_command
-from gates.dlq.parts import LETTER, PAYLOAD, REPLAY
+from gates.dlq.parts import PAYLOAD, REPLAY, ROW
 from gates.endings import LETTER_AFTER_LINE_S
 from harness import criterion, falsified_by, source
 from harness.fixtures import Ids
@@ -50,11 +50,11 @@ print(json.dumps([path.read_text() for path in pathlib.Path(folder).rglob("*.jso
     expect="sensitive values in clear in a dead letter without a key: got",
 )
 @falsified_by(
-    source("sealed-by-nothing", LETTER, "sealed=seal(sent) if", "sealed=sent if"),
+    source("sealed-by-nothing", ROW, "sealed=encrypt(sent) if", "sealed=sent if"),
     expect="sensitive values in clear in a dead letter with a key: got",
 )
 @falsified_by(
-    source("masked-yet-replayable", LETTER, "replayable=not why_not,", "replayable=True,"),
+    source("masked-yet-replayable", ROW, "replayable=not why_not,", "replayable=True,"),
     expect="letter whose values are lost: got replayable True, expected False",
 )
 @falsified_by(
@@ -64,7 +64,7 @@ print(json.dumps([path.read_text() for path in pathlib.Path(folder).rglob("*.jso
 @falsified_by(
     source(
         "error-text-as-it-is",
-        LETTER,
+        ROW,
         "mask.text(message_of(exception))",
         "message_of(exception)",
     ),

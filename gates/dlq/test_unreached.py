@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gates.dlq.letters import Letter, letters_of
-from gates.dlq.parts import CAPTURE, CONSTRAINTS, CONSUMER, TABLE
+from gates.dlq.parts import CAPTURE, CONSTRAINTS, CONSUMER, FAILURE, TABLE
 from gates.holding import SCAN, SCANNED, tables_held, wait_for_a_session
 from harness import criterion, falsified_by, source, sql
 from harness.fixtures import Ids
@@ -50,7 +50,7 @@ _PUT = (
     source(
         "stock-consumer",
         CAPTURE,
-        '    conf.worker_consumer = "system.dead_letters.consumer:Consumer"\n',
+        '    conf.worker_consumer = "system.dead_letters.capture.consumer:Consumer"\n',
         "    del conf\n",
     ),
     expect=f"dead letters of {NOT_KNOWN}: got 0, expected exactly one",
@@ -67,7 +67,7 @@ _PUT = (
 @falsified_by(
     source(
         "told-by-children-alone",
-        CAPTURE,
+        FAILURE,
         "    if request is not None and not isinstance(request, Context):\n        return None\n",
         """    if request is not None and not isinstance(request, Context):
         return None

@@ -111,7 +111,7 @@ def test_every_line_is_a_json_object_with_its_fields(own_stack: Stack, sut: Sut,
 @falsified_by(
     source(
         "task-id-in-dead-letters",
-        "system/dead_letters/table.py",
+        "system/dead_letters/storage/table.py",
         """"correlation_id": identity.correlation_id,""",
         """"correlation_id": identity.task_id,""",
     ),

@@ -60,7 +60,7 @@ class Sent:
 @falsified_by(
     source(
         "refusals-are-no-failures",
-        "system/dead_letters/capture.py",
+        "system/dead_letters/capture/failure.py",
         '        task = task_of(app, getattr(request, "task", None))\n',
         '        task = task_of(app, getattr(request, "task", None))\n'
         "        if type(error).__name__ == 'TenantError':\n            return None\n",

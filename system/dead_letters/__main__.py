@@ -1,4 +1,4 @@
-"""`python -m system.dead_letters`."""
+"""Run the operators' command: `python -m system.dead_letters`."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
-"""How many dead letters are pending and how old the oldest is, for whoever scrapes a worker.
+"""Measure how many dead letters are pending and how old the oldest is.
 
-The database is asked by a thread that a scrape does not wait for beyond `PATIENCE_S`, at most once
-in `FRESH_S` and never twice at a time: a database that hangs slows no scrape. What was last seen is
-told until it is `STALE_S` old; then, as before the first answer, nothing is told rather than a
-number that nobody saw.
+A thread queries the database, at most once in `FRESH_S` and never twice at a time. A scrape waits
+for it at most `PATIENCE_S`, so that a hanging database does not slow scrapes. The last answer is
+reported until it is `STALE_S` old; after that, as before the first answer, nothing is reported.
 """
 
 from __future__ import annotations
@@ -36,73 +35,76 @@ log = structlog.get_logger("system.dead_letters")
 
 @dataclass(frozen=True, kw_only=True)
 class Backlog:
-    """The pending letters of all tenants."""
+    """The pending rows of all tenants."""
 
     pending: int
     oldest: datetime | None
-    """When the oldest failed; None where none is pending."""
+    """When the oldest failed; None if none is pending."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Seen:
+class _Answer:
     backlog: Backlog
     at: float
-    """By the monotonic clock."""
+    """Monotonic time."""
 
 
 class BacklogGauge(Collector):
     """`system_dead_letters_pending` and `system_dead_letters_oldest_age_seconds`."""
 
-    def __init__(self, ask: Callable[[], Backlog] | None = None) -> None:
-        self._ask = ask or ask_database
+    def __init__(self, source: Callable[[], Backlog] | None = None) -> None:
+        self._source = source or query_backlog
         self._lock = threading.Lock()
-        self._seen: _Seen | None = None
-        self._asking: threading.Event | None = None
+        self._answer: _Answer | None = None
+        self._running: threading.Event | None = None
 
     def collect(self) -> Iterator[Metric]:
-        """Tell what was seen last, if that is not long ago."""
+        """Report the last answer, unless it is too old."""
         self._refresh()
-        seen = self._seen
-        if seen is None or time.monotonic() - seen.at > STALE_S:
+        answer = self._answer
+        if answer is None or time.monotonic() - answer.at > STALE_S:
             return
         yield GaugeMetricFamily(
             "system_dead_letters_pending",
-            "Dead letters that wait for somebody.",
-            value=seen.backlog.pending,
+            "Dead letters that are pending.",
+            value=answer.backlog.pending,
         )
-        oldest = seen.backlog.oldest
+        oldest = answer.backlog.oldest
         age = (datetime.now(UTC) - oldest).total_seconds() if oldest else 0.0
         yield GaugeMetricFamily(
             "system_dead_letters_oldest_age_seconds",
-            "How long ago the oldest pending dead letter failed; 0 where there is none.",
+            "How long ago the oldest pending dead letter failed; 0 if there is none.",
             value=max(0.0, age),
         )
 
     def _refresh(self) -> None:
         with self._lock:
-            if self._seen and time.monotonic() - self._seen.at < FRESH_S:
+            if self._answer and time.monotonic() - self._answer.at < FRESH_S:
                 return
-            if self._asking is None:
-                self._asking = threading.Event()
+            if self._running is None:
+                self._running = threading.Event()
                 threading.Thread(
-                    target=self._look, args=(self._asking,), name="dead-letter-backlog", daemon=True
+                    target=self._query,
+                    args=(self._running,),
+                    name="dead-letter-backlog",
+                    daemon=True,
                 ).start()
-            asking = self._asking
-        asking.wait(PATIENCE_S)
+            running = self._running
+        running.wait(PATIENCE_S)
 
-    def _look(self, asking: threading.Event) -> None:
+    def _query(self, running: threading.Event) -> None:
         try:
-            self._seen = _Seen(backlog=self._ask(), at=time.monotonic())
-        except Exception as error:  # noqa: BLE001 (whatever stops the database from answering)
+            self._answer = _Answer(backlog=self._source(), at=time.monotonic())
+        except Exception as error:  # noqa: BLE001 (a database can fail to answer in any way)
             log.warning("dead letters not counted", error=class_name(error))
         finally:
             with self._lock:
-                self._asking = None
-            asking.set()
+                self._running = None
+            running.set()
 
 
-def ask_database() -> Backlog:
-    """Return the backlog, on a connection of its own."""
+def query_backlog() -> Backlog:
+    """Query the backlog on a separate connection."""
     engine = create_engine(
         settings.connections_from(os.environ).database_url,
         poolclass=NullPool,

@@ -1,4 +1,4 @@
-"""The tasks for language models: they accept a payload for a tenant, and route it nowhere yet."""
+"""Accept payloads for language models; no model is called yet."""
 
 from __future__ import annotations
 

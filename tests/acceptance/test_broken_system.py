@@ -66,8 +66,8 @@ def test_removed_failure_handler_is_a_violation_of_dead_letters(
 ) -> None:
     """Tasks still fail and say so; nothing is kept of them."""
     break_file(
-        system_copy / "system/dead_letters/capture.py",
-        "    TellingBackend.observer = Observer()\n",
+        system_copy / "system/dead_letters/capture/__init__.py",
+        "    ReportingBackend.observer = Observer()\n",
         "",
     )
     red = violations(judge_copy(system_copy, tmp_path, *LETTERS, *NAMES))
