@@ -1,5 +1,5 @@
-"""The reference system: background work on Celery with PostgreSQL as its only service.
+"""Run background tasks on Celery with PostgreSQL as the only service: the reference system.
 
-A real instance for the gates to prove; it imports nothing of the harness. README.md in this folder
-says what it is and how to run it.
+The gates prove this system; it imports nothing of the harness. README.md in this folder describes
+how to run it.
 """

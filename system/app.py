@@ -1,38 +1,35 @@
-"""The Celery app: queues, routes, tasks and where broker and results are.
+"""Make the Celery app: queues, routes, tasks, broker and result backend.
 
 Owns the wiring. Importing it opens no connection and starts nothing, and works with nothing set:
-what is missing is said on first use. Logs, endpoints and the process itself are left to
-`system.worker`.
+the first use raises an error that names what is missing. `system.worker` owns logs, endpoints and
+the process.
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
-import sys
 
 from celery import Celery, signals
 from kombu import Exchange, Queue
 
-from system import database, dead_letters, identity, settings, transport
+from system import dead_letters, identity, settings, transport
+from system.connections import fork
 from system.errors import ConfigurationError
 from system.tasks import attribution, housekeeping, llm, maintenance
 from system.transport import unconfigured
 
 TASK_MODULES = (housekeeping, maintenance, llm, attribution)
 EXCHANGE = "tasks"
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def queues() -> tuple[Queue, ...]:
-    """Return the four queues, each bound to its own part of one topic exchange."""
+    """Return the four queues, each with its own binding to one topic exchange."""
     exchange = Exchange(EXCHANGE, type="topic")
     return tuple(Queue(name, exchange, routing_key=f"{name}.#") for name in settings.QUEUES)
 
 
 def routes() -> dict[str, dict[str, str]]:
-    """Return where each family of tasks goes."""
+    """Return the route of each group of tasks."""
     return {
         f"app.tasks.{name}.*": {"queue": name, "routing_key": f"{name}.task"}
         for name in settings.QUEUES
@@ -40,7 +37,7 @@ def routes() -> dict[str, dict[str, str]]:
 
 
 def make_app(environment: dict[str, str]) -> Celery:
-    """Return the app, with URLs from the environment or stand-ins that say what is missing."""
+    """Return the app, with URLs from the environment, or stand-ins that raise at first use."""
     transport.install()
     try:
         connections = settings.connections_from(environment)
@@ -50,8 +47,8 @@ def make_app(environment: dict[str, str]) -> Celery:
         connections, eager, broker_options = None, False, {}
     broker_url = connections.broker_url if connections else unconfigured.URL
     result_backend = connections.result_backend if connections else unconfigured.URL
-    # As read and write URL, and as backend_cls: only these outrank the raw CELERY_* variables,
-    # which celery reads by itself, before any clean-up.
+    # As read and write URL, and as backend_cls: only these override the raw CELERY_* variables,
+    # which Celery reads itself, before any clean-up.
     made = Celery(
         "system",
         backend=result_backend,
@@ -81,34 +78,26 @@ def _configuration(*, eager: bool) -> dict[str, object]:
         "enable_utc": True,
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
-        # A message is deleted when its task has ended: a worker that is killed before leaves it to
-        # the others. A task whose own process is killed is a failure and no message to try again:
-        # it may have been the killer.
+        # A message is deleted when its task has ended: if a worker is killed before, another one
+        # gets it. A task whose own process is killed fails and is not tried again: it may have
+        # caused the death.
         "task_acks_late": True,
         "task_reject_on_worker_lost": False,
-        # What was claimed stays with the process that claimed it; losing the broker for a moment
-        # must not stop a task that does not need it.
+        # Claims stay with the process that made them: a short loss of the broker must not stop a
+        # running task.
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "worker_redirect_stdouts": False,
         "worker_hijack_root_logger": False,
     }
 
 
-def after_fork(**_: object) -> None:
-    """Leave the parent's sockets alone, and end with it.
-
-    An orphan would finish a task that another worker has been given by then.
-    """
-    database.forget_engine()
-    parent = os.getppid()
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os.kill(os.getpid(), signal.SIGKILL)
+def _start_child(**_: object) -> None:
+    """End a child of the worker's pool with its parent."""
+    fork.end_with_parent()
 
 
 app = make_app(dict(os.environ))
 app.set_default()
 identity.connect()
 dead_letters.connect()
-signals.worker_process_init.connect(after_fork, weak=False, dispatch_uid="system.app.after_fork")
+signals.worker_process_init.connect(_start_child, weak=False, dispatch_uid="system.app.start_child")

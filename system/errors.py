@@ -1,6 +1,6 @@
-"""The errors that the reference system raises itself; one root, messages as *rule: got, expected*.
+"""Define the errors of the reference system: one root, messages as *rule: got, expected*.
 
-Owns the types only. Ending the process is left to `system.worker`.
+Only `system.worker` ends the process.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ class ReferenceSystemError(Exception):
 
 
 class ConfigurationError(ReferenceSystemError):
-    """A setting is missing or cannot be used; the message never holds its value if it is a URL."""
+    """A setting is missing or cannot be used; the message never repeats a URL."""
 
 
 class TenantError(ReferenceSystemError):
-    """A tenant task came without a usable tenant."""
+    """A tenant task was called without a valid tenant id."""
 
 
 class EndpointError(ReferenceSystemError):
@@ -23,12 +23,12 @@ class EndpointError(ReferenceSystemError):
 
 
 class UndeliverableError(ReferenceSystemError):
-    """A message was handed out again and again, and each time its worker died."""
+    """A message was delivered too often, and each time its worker died."""
 
 
-class SealError(ReferenceSystemError):
-    """Arguments that were sealed cannot be read."""
+class EncryptionError(ReferenceSystemError):
+    """Encrypted arguments cannot be decrypted."""
 
 
 class SpoolError(ReferenceSystemError):
-    """A dead letter cannot be kept on disk."""
+    """A dead-letter row cannot be kept on disk."""

@@ -1,12 +1,12 @@
-"""Who a task is in logs and dead letters: its name, id, tenant and correlation id.
+"""Identify a task in logs and dead letters: its name, id, tenant and correlation id.
 
-Owns how these are found in a request, and the two message headers that carry them to processes
-that never see the arguments (the worker's parent). Leaves writing them to `system.logs` and
-`system.dead_letters`.
+Owns how these are found in a request, and the two message headers that carry them to the worker's
+parent, which never sees the arguments. `system.observability.logs` and `system.dead_letters` write
+them.
 
-The correlation id travels in the message header `correlation_id`. Celery overwrites that key of
-the request with the message *property* of the same name (which is the task id), so the header is
-kept under a key of its own when the message arrives; a retry sends that key on.
+The correlation id is sent in the message header `correlation_id`. Celery overwrites that key of the
+request with the message *property* of the same name (the task id). So the header is copied to a
+separate key when the message arrives; a retry sends that key on.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from typing import Any
 
 from celery import signals
 
-from system import texts
+from system.connections.text import storable_name
 
 HEADER_CORRELATION_ID = "correlation_id"
 HEADER_TENANT_ID = "tenant_id"
 HEADER_DEAD_LETTER = "dead_letter_id"
-"""Names the row that a task replays."""
+"""The header with the id of the row that a task replays."""
 _KEPT_CORRELATION_ID = "system_correlation_id"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """What names one run of a task."""
+    """Identifies one run of a task."""
 
     task_name: str
     task_id: str
     tenant_id: str | None
-    """A canonical UUID, or None: for a global task, and for a value that is no UUID."""
+    """A canonical UUID; None for a global task, or for a value that is no UUID."""
     correlation_id: str
 
 
@@ -52,18 +52,18 @@ def identify(
     Args:
         task: the Celery task.
         request: its `celery.app.task.Context`, possibly an empty one.
-        task_id: what a signal said, where the request may be gone.
-        args, kwargs: what a signal said; the request's own by default.
+        task_id: a signal's value, used if the request has none.
+        args, kwargs: a signal's values; the request's own by default.
 
     """
     named = arguments_by_name(task, args or request.args, kwargs or request.kwargs)
     headers = request.headers or {}
-    known_id = texts.name(request.id or task_id or "")
+    known_id = storable_name(request.id or task_id or "")
     return Identity(
-        task_name=texts.name(task.name),
+        task_name=storable_name(task.name),
         task_id=known_id,
         tenant_id=canonical_uuid(named.get("tenant_id") or headers.get(HEADER_TENANT_ID)),
-        correlation_id=texts.name(
+        correlation_id=storable_name(
             named.get("correlation_id") or headers.get(_KEPT_CORRELATION_ID) or known_id
         ),
     )
@@ -72,13 +72,13 @@ def identify(
 def arguments_by_name(
     task: Any, args: Sequence[Any] | None, kwargs: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    """Return a task's arguments under their parameters' names, as far as they have one."""
+    """Return a task's arguments by parameter name, as far as they have one."""
     positional = list(inspect.signature(task.run).parameters)
     return dict(zip(positional, args or (), strict=False)) | dict(kwargs or {})
 
 
 def canonical_uuid(value: object) -> str | None:
-    """Return a UUID's canonical text, or None of anything else (braces and URNs included)."""
+    """Return a UUID's canonical text; None for anything else (braces and URNs included)."""
     if isinstance(value, uuid.UUID):
         return str(value)
     try:
@@ -89,13 +89,13 @@ def canonical_uuid(value: object) -> str | None:
 
 
 def connect() -> None:
-    """Connect the signals that carry identities with messages; a second call changes nothing."""
+    """Connect the signals that put identities into messages; a second call changes nothing."""
     signals.before_task_publish.connect(_stamp, weak=False, dispatch_uid="system.identity.stamp")
     signals.task_received.connect(_keep, weak=False, dispatch_uid="system.identity.keep")
 
 
 def _stamp(headers: dict[str, Any], body: Any, **_: object) -> None:
-    """Put tenant and correlation id of a message's keyword arguments into its headers."""
+    """Copy tenant and correlation id from a message's keyword arguments into its headers."""
     kwargs = body[1] if isinstance(body, tuple | list) and len(body) > 1 else {}
     tenant_id = canonical_uuid(kwargs.get("tenant_id"))
     if tenant_id:
@@ -105,7 +105,7 @@ def _stamp(headers: dict[str, Any], body: Any, **_: object) -> None:
 
 
 def carry(headers: dict[str, Any]) -> dict[str, Any]:
-    """Keep a message's correlation id in its headers where Celery leaves it alone."""
+    """Copy a message's correlation id in its headers to a key that Celery does not overwrite."""
     sent = headers.get(HEADER_CORRELATION_ID)
     if sent:
         headers.setdefault(_KEPT_CORRELATION_ID, str(sent))
@@ -113,7 +113,7 @@ def carry(headers: dict[str, Any]) -> dict[str, Any]:
 
 
 def _keep(request: Any, **_: object) -> None:
-    """Keep the header until it reaches the process that runs it, whatever the consumer did."""
+    """Pass the copied header on to the process that runs the task."""
     kept = carry(dict(request.message.headers)).get(_KEPT_CORRELATION_ID)
     if kept:
         request.request_dict[_KEPT_CORRELATION_ID] = kept

@@ -1,10 +1,9 @@
-"""Settings from the environment, and the derivation of broker and result URLs from one DSN.
+"""Read settings from the environment, and derive broker and result URLs from one DSN.
 
-Owns every environment variable of the system and the clean-up of PostgreSQL URLs: whatever driver
-a DSN names, the synchronous psycopg2 is put in its place (a bare `postgresql://` means psycopg 3 to
-SQLAlchemy 2.1), asyncpg's spelling of TLS becomes libpq's, and parameters that libpq does not know
-are left out. Pure: the environment is passed in. Messages never repeat a URL, since it holds a
-password.
+Owns every environment variable of the system and the clean-up of PostgreSQL URLs. The driver of a
+DSN becomes the synchronous psycopg2 (a bare `postgresql://` means psycopg 3 to SQLAlchemy 2.1),
+asyncpg's spelling of TLS becomes libpq's, and parameters that libpq does not know are removed.
+Pure: the environment is passed in. Messages never repeat a URL, since it holds a password.
 
 Source: spec, "Configuration"; PostgreSQL documentation, "Parameter Key Words" (libpq).
 """
@@ -32,7 +31,7 @@ _DRIVERS = frozenset({"", "asyncpg", "psycopg", "psycopg2"})
 _TRANSPORTS = {"sqla": "sqla", "sqlalchemy": "sqla"}
 _BACKENDS = {"db": "db", "database": "db"}
 
-# application_name is ours to set: pg_stat_activity tells the connections apart by it.
+# Without application_name, which the system sets: it distinguishes connections in pg_stat_activity.
 LIBPQ_PARAMETERS = frozenset(
     (
         "channel_binding",
@@ -72,7 +71,7 @@ LIBPQ_PARAMETERS = frozenset(
         "tcp_user_timeout",
     )
 )
-# asyncpg takes the mode's name, or a truth value, under another key.
+# asyncpg takes the mode's name, or a boolean, under another key.
 _SSL_TRUTH = {"true": "require", "1": "require", "on": "require", "yes": "require"} | {
     "false": "disable",
     "0": "disable",
@@ -85,7 +84,7 @@ _FALSE = frozenset({"", "0", "false", "no", "off"})
 
 @dataclass(frozen=True, kw_only=True)
 class Connections:
-    """Where the system connects to; the URLs hold passwords and stay out of `repr`."""
+    """The URLs of the system's connections; they hold passwords and stay out of `repr`."""
 
     database_url: str = field(repr=False)
     """SQLAlchemy URL, `postgresql+psycopg2://…`."""
@@ -95,29 +94,29 @@ class Connections:
     """celery URL; `db+postgresql+psycopg2://…` unless the environment names another backend."""
 
     def passwords(self) -> tuple[str, ...]:
-        """Return every password in the three URLs, decoded, each once."""
+        """Return the distinct passwords in the three URLs, decoded."""
         urls = (self.database_url, self.broker_url, self.result_backend)
         return tuple(dict.fromkeys(word for url in urls for word in _passwords(url)))
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeadLetters:
-    """How dead letters are kept."""
+    """Settings of the dead letters."""
 
     keys: tuple[str, ...] = field(repr=False)
-    """Fernet keys, as they were given; the first one encrypts."""
+    """Fernet keys, not validated; the first one encrypts."""
     spool: Path
-    """Folder for letters that the database cannot take."""
+    """Folder for rows that the database cannot take."""
     spool_limit_bytes: int
     retention_days: int
-    """How long a letter stays after it was resolved or abandoned."""
+    """How long a row stays after it was resolved or abandoned."""
     most_replays: int
-    """After so many that failed a letter is abandoned."""
+    """The number of failed replays after which a row is abandoned."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Monitoring:
-    """Where `/metrics` and `/health` are served, and how long a health check may take."""
+    """The address of `/metrics` and `/health`, and the deadline of a health check."""
 
     address: str
     port: int
@@ -129,11 +128,11 @@ def connections_from(environment: Mapping[str, str]) -> Connections:
     """Return the three URLs that the environment gives.
 
     Args:
-        environment: `DATABASE_URL` is demanded; `CELERY_BROKER_URL` and `CELERY_RESULT_BACKEND`
-            are derived from it where they are missing or empty.
+        environment: `DATABASE_URL` is required; `CELERY_BROKER_URL` and `CELERY_RESULT_BACKEND`
+            are derived from it if they are missing or empty.
 
     Returns:
-        PostgreSQL URLs cleaned up; URLs of other brokers and backends as they are.
+        PostgreSQL URLs cleaned up; URLs of other brokers and backends unchanged.
 
     Raises:
         ConfigurationError: `DATABASE_URL` is missing, or one of the three cannot be read.
@@ -152,13 +151,13 @@ def connections_from(environment: Mapping[str, str]) -> Connections:
 
 
 def broker_options_from(environment: Mapping[str, str]) -> dict[str, int]:
-    """Return what the environment says of the transport's options.
+    """Return the transport's options that the environment sets.
 
     Args:
         environment: `SYSTEM_BROKER_MAX_DELIVERIES` (the transport's own default).
 
     Raises:
-        ConfigurationError: it is no number, or out of its range.
+        ConfigurationError: it is not a number in its range.
 
     """
     name = "SYSTEM_BROKER_MAX_DELIVERIES"
@@ -166,7 +165,7 @@ def broker_options_from(environment: Mapping[str, str]) -> dict[str, int]:
 
 
 def monitoring_from(environment: Mapping[str, str]) -> Monitoring:
-    """Return where and how to serve the endpoints.
+    """Return the settings of the monitoring endpoints.
 
     Args:
         environment: `CELERY_METRICS_PORT` (9540), `CELERY_METRICS_ADDR` (127.0.0.1),
@@ -184,18 +183,18 @@ def monitoring_from(environment: Mapping[str, str]) -> Monitoring:
 
 
 def dead_letters_from(environment: Mapping[str, str]) -> DeadLetters:
-    """Return how dead letters are kept.
+    """Return the settings of the dead letters.
 
     Args:
         environment: `SYSTEM_DEAD_LETTER_KEYS` (none), separated by commas;
-            `SYSTEM_DEAD_LETTER_SPOOL` (a folder in the user's state, or where there is no home in
-            the one for temporary files), `SYSTEM_DEAD_LETTER_SPOOL_MB` (256),
+            `SYSTEM_DEAD_LETTER_SPOOL` (a folder in the user's state, or without a home in the
+            folder for temporary files), `SYSTEM_DEAD_LETTER_SPOOL_MB` (256),
             `SYSTEM_DEAD_LETTER_RETENTION_DAYS` (90), `SYSTEM_DEAD_LETTER_REPLAYS` (8).
 
     Raises:
-        ConfigurationError: a number is none, or out of its range.
+        ConfigurationError: a number is malformed or out of its range.
 
-    Does not check that the keys are keys.
+    Does not check the keys.
 
     """
     given = environment.get(KEYS, "").split(",")
@@ -209,10 +208,10 @@ def dead_letters_from(environment: Mapping[str, str]) -> DeadLetters:
 
 
 def eager_from(environment: Mapping[str, str]) -> bool:
-    """Return whether `CELERY_TASK_ALWAYS_EAGER` asks for eager mode.
+    """Return whether `CELERY_TASK_ALWAYS_EAGER` turns eager mode on.
 
     Raises:
-        ConfigurationError: the value is neither a yes nor a no.
+        ConfigurationError: the value is not a boolean.
 
     """
     text = environment.get("CELERY_TASK_ALWAYS_EAGER", "").strip().lower()
@@ -229,7 +228,7 @@ def sqlalchemy_url(url: str, *, name: str) -> str:
     Args:
         url: `postgresql://`, `postgresql+asyncpg://`, `+psycopg2`, `+psycopg` or `postgres://`,
             with any query parameters.
-        name: the variable that the URL came from, for messages.
+        name: the variable that holds the URL, for messages.
 
     Raises:
         ConfigurationError: the URL is empty, or of another scheme or driver.
@@ -249,7 +248,7 @@ def sqlalchemy_url(url: str, *, name: str) -> str:
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
-        # The cause repeats parts of the URL, so it is not chained.
+        # Not chained: the cause repeats parts of the URL.
         raise ConfigurationError(
             f"{name}: got a URL that cannot be read, expected user, host, port and database; "
             "correct it, and percent-encode special characters"
@@ -265,12 +264,12 @@ def scheme_of(url: str) -> str:
 
 
 def is_postgresql(url: str) -> bool:
-    """Return whether a broker, result or database URL leads to PostgreSQL."""
+    """Return whether a broker, result or database URL is one of PostgreSQL."""
     return not _DIALECTS.isdisjoint(urlsplit(url).scheme.split("+"))
 
 
 def _clean(url: str, prefixes: Mapping[str, str], *, name: str) -> str:
-    """Clean up a PostgreSQL URL, with kombu's or celery's prefix or without; leave others alone."""
+    """Clean up a PostgreSQL URL, with kombu's or Celery's prefix or without; keep other URLs."""
     if not is_postgresql(url):
         return url
     prefix, _, rest = url.partition("+")

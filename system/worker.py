@@ -1,13 +1,13 @@
-"""`python -m system.worker`: a Celery worker with JSON output and endpoints of its own.
+"""Run a Celery worker with JSON output and monitoring endpoints: `python -m system.worker`.
 
 Takes the options of `celery worker` (`--queues a,b --pool prefork|solo --concurrency N …`). Owns
 the process: its output, its metrics folder, its server, its exit status. Importing this module
 starts nothing.
 
-1. Standard output is taken for JSON lines; nothing else reaches it from here on.
-2. Settings are read; what is wrong with them ends the process.
-3. The endpoints are bound; a port that is taken ends the process before anything is consumed.
-4. Celery's worker runs until it is told to stop.
+1. Standard output is reserved for JSON lines.
+2. Settings are read; a wrong one ends the process.
+3. The endpoints are bound; a port in use ends the process before it consumes a message.
+4. Celery's worker runs until it receives a signal to stop.
 5. The server is closed, the metrics folder removed, the last line written.
 """
 
@@ -25,49 +25,50 @@ import click
 import structlog
 from celery import Celery, signals
 
-from system import logs, refusal_log, settings, task_log
-from system.dead_letters import sealing
+from system import settings
+from system.dead_letters import encryption
 from system.errors import ReferenceSystemError
-from system.health import health_of
-from system.metrics_folder import metrics_folder
-from system.monitoring import endpoints_of, serve
+from system.observability import logs, refusal_log, task_log
+from system.observability.health import health_of
+from system.observability.metrics_folder import metrics_folder
+from system.observability.monitoring import endpoints_of, serve
 
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
 
-# The one pool whose module is not named as the option that chooses it.
+# The only pool whose module has another name than its option.
 _POOLS = {"celery.concurrency.thread": "threads"}
 
 log = structlog.get_logger("system.worker")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run a worker, and return its exit status: 0, 1 for what stopped it, 2 for wrong options."""
+    """Run a worker, and return its exit status: 0, 1 after an error, 2 for wrong options."""
     output = logs.take_over()  # 1
     status = EXIT_FAILURE
     try:
-        status = _run(list(arguments), output)
+        status = _run(list(arguments))
     except ReferenceSystemError as error:
-        log.error("worker not started", error=str(error))  # noqa: TRY400 (no traceback: it is said)
+        log.error("worker not started", error=str(error))  # noqa: TRY400 (the message suffices)
     except click.ClickException as error:
         status = EXIT_USAGE
         log.error("worker not started", error=error.format_message())  # noqa: TRY400
     except SystemExit as error:
         status = error.code if isinstance(error.code, int) else EXIT_FAILURE
     except Exception:
-        log.exception("worker broke")
+        log.exception("worker failed")
     finally:
         log.info("worker stopped", exit_status=status)
         output.drain()
     return status
 
 
-def _run(arguments: list[str], output: logs.Output) -> int:
+def _run(arguments: list[str]) -> int:
     monitoring = settings.monitoring_from(os.environ)  # 2
     connections = settings.connections_from(os.environ)
     settings.eager_from(os.environ)
     settings.broker_options_from(os.environ)
-    sealing.sealer()  # (with the other settings of the dead letters)
+    encryption.cipher()  # (with the other settings of the dead letters)
     logs.hide(connections.passwords())
     from system.app import app  # (after the settings: it is built from them)
 
@@ -77,7 +78,6 @@ def _run(arguments: list[str], output: logs.Output) -> int:
         signals.setup_logging.connect(_keep_logging, weak=False)
         signals.celeryd_after_setup.connect(_reporter(app, monitoring), weak=False)
         signals.worker_ready.connect(_ready, weak=False)
-        signals.worker_process_init.connect(_child(output), weak=False)
         return _celery(app, arguments)  # 4, then 5
 
 
@@ -85,7 +85,9 @@ def _run(arguments: list[str], output: logs.Output) -> int:
 def _server(
     app: Celery, folder: Path, monitoring: settings.Monitoring, connections: settings.Connections
 ) -> Iterator[None]:
-    from system.metrics import TaskMetrics  # (here: prometheus_client is slow to import)
+    from system.observability.metrics import (
+        TaskMetrics,  # (here: prometheus_client is slow to import)
+    )
 
     metrics = TaskMetrics(folder, (name for name in app.tasks if name.startswith("app.tasks.")))
     metrics.connect()
@@ -98,9 +100,9 @@ def _server(
 
 
 def _celery(app: Celery, arguments: list[str]) -> int:
-    """Run what `celery --quiet worker` runs, and return its exit status.
+    """Run the command `celery --quiet worker`, and return its exit status.
 
-    Not by way of `celery` itself, which imports every other command of Celery's and a shell.
+    Not through `celery` itself, which imports all other commands of Celery and a shell.
     """
     from celery.bin.base import CLIContext
     from celery.bin.worker import worker
@@ -115,11 +117,11 @@ def _celery(app: Celery, arguments: list[str]) -> int:
 
 
 def _keep_logging(**_: object) -> None:
-    """Take Celery's place in setting up logs: being connected is what keeps it from doing so."""
+    """Keep Celery from setting up logs, which it does if this signal has no receiver."""
 
 
 def _reporter(app: Celery, monitoring: settings.Monitoring) -> Any:
-    """Return what says, once the worker is set up, which configuration it really uses."""
+    """Return a receiver that logs the configuration in use when the worker is set up."""
 
     def report(instance: Any, **_: object) -> None:
         named = instance.pool_cls
@@ -140,23 +142,12 @@ def _reporter(app: Celery, monitoring: settings.Monitoring) -> Any:
 
 
 def _ready(**_: object) -> None:
-    # Celery would exec itself anew on SIGHUP, and so lose the pipe that its output goes through.
+    # On SIGHUP Celery would exec itself again, and so lose the pipe of its output.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     log.info("worker ready")
 
 
-def _child(output: logs.Output) -> Any:
-    """Return what a pool's child does first: it leaves its output's reader to its parent."""
-
-    def begin(**_: object) -> None:
-        if os.getpid() != parent:
-            output.forget_reader()
-
-    parent = os.getpid()
-    return begin
-
-
 if __name__ == "__main__":
-    # Everything is put away by now; an ordinary exit would wait a second for billiard's sleeping
-    # timeout thread, and could still print a line that is no object.
+    # All is cleaned up; an ordinary exit would wait a second for billiard's sleeping timeout
+    # thread, and could still print a line that is no JSON object.
     os._exit(main(sys.argv[1:]))

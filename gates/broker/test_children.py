@@ -14,8 +14,8 @@ SHARED = "connections to the database with more than one holder"
 @falsified_by(
     source(
         "connections-inherited",
-        "system/inherited.py",
-        "os.register_at_fork(after_in_child=_lead_nowhere)",
+        "system/connections/fork.py",
+        "    _redirect_descriptors()  # 2\n",
         "",
     ),
     expect=f"{SHARED}: got",

@@ -61,7 +61,7 @@ print(json.dumps(refused))
     source(
         "unknown-let-through",
         OPTIONS,
-        "    unknown = sorted(set(given) - set(known) - THEIRS)\n",
+        "    unknown = sorted(set(given) - set(known) - FOREIGN)\n",
         "    unknown: list[str] = []\n",
     ),
     expect="transport option poling_interval: got 'taken', expected a refusal",

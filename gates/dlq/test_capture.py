@@ -21,12 +21,13 @@ from .letters import (
     wait_for_letters,
 )
 from .parts import (
-    CAPTURE,
+    FAILURE,
     IDENTITY,
-    LETTER,
     PAYLOAD,
     POLICIES,
     READERS,
+    ROW,
+    SIGNAL,
     TABLE,
     TYPES,
     VIEWS,
@@ -71,8 +72,8 @@ _WITH_TASK_ID = """
 @falsified_by(
     source(
         "error-swallowed",
-        CAPTURE,
-        function="letter_of_failure",
+        FAILURE,
+        function="describe_failure",
         body="""
             try:
                 task = task_of(app, request["task"])
@@ -86,8 +87,11 @@ _WITH_TASK_ID = """
 @falsified_by(
     source(
         "each-attempt-too",
-        CAPTURE,
+        SIGNAL,
         append="""
+            from celery import signals
+
+
             def record_attempt(sender, request, reason, **_):
                 attempt = Context(vars(request) | {"id": f"{request.id}-{request.retries}"})
                 keep(describe(sender, attempt, reason))
@@ -99,7 +103,7 @@ _WITH_TASK_ID = """
     expect="dead letters of app.tasks.housekeeping.ping: got 2",
 )
 @falsified_by(
-    source("kwargs-dropped", LETTER, "payload.dumps(masked_kwargs)", "payload.dumps({})"),
+    source("kwargs-dropped", ROW, "payload.dumps(masked_kwargs)", "payload.dumps({})"),
     expect="kwargs of app.tasks.housekeeping.ping: got {}",
 )
 @falsified_by(
@@ -136,7 +140,7 @@ def test_failing_task_leaves_exactly_one_letter(stack: Stack, sut: Sut, ids: Ids
 @falsified_by(
     source(
         "correlation-id-left-out",
-        LETTER,
+        ROW,
         "payload.dumps(masked_kwargs)",
         "payload.dumps({k: v for k, v in masked_kwargs.items() if k != 'correlation_id'})",
     ),
@@ -145,7 +149,7 @@ def test_failing_task_leaves_exactly_one_letter(stack: Stack, sut: Sut, ids: Ids
 @falsified_by(
     source(
         "message-as-repr",
-        LETTER,
+        ROW,
         "mask.text(message_of(exception))",
         "mask.text(repr(exception))",
     ),
@@ -244,7 +248,7 @@ def _assert_says(letter: Letter, sut: Sut, result: TaskResult, kwargs: Mapping[s
     expect="large text in kwargs: got 65536 bytes, expected 1048576",
 )
 @falsified_by(
-    source("args-dropped", LETTER, "payload.dumps(masked_args)", "payload.dumps([])"),
+    source("args-dropped", ROW, "payload.dumps(masked_args)", "payload.dumps([])"),
     expect="args: got [], expected",
 )
 def test_arguments_survive_with_their_types(stack: Stack, ids: Ids) -> None:
@@ -307,7 +311,7 @@ def _read_long(stack: Stack, task_id: str) -> tuple[Any, int, str, Any]:
 @falsified_by(
     source(
         "global-skipped",
-        CAPTURE,
+        FAILURE,
         '        task = task_of(app, getattr(request, "task", None))\n',
         '        task = task_of(app, getattr(request, "task", None))\n'
         "        if not request.kwargs.get('tenant_id'):\n            return None\n",

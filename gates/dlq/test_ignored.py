@@ -26,8 +26,8 @@ LETTERS = "dead letters of a task whose result is ignored"
     source(
         "letters-beside-results-alone",
         ENDINGS,
-        "            ending.finish(written=under_way.written)\n",
-        "            if under_way.written:\n                ending.finish(written=True)\n",
+        "            observed.kept = ending.finish(written=observed.written)\n",
+        "            if observed.written:\n                ending.finish(written=True)\n",
     ),
     expect=f"{LETTERS}: got 0, expected exactly one",
 )

@@ -6,7 +6,7 @@ from gateproof import Ids, Stack, Sut, criterion, falsified_by, settings, source
 
 from ..endings import wait_for_failure_lines
 from .letters import letters_of
-from .parts import CAPTURE
+from .parts import DRAIN, KEEPER
 
 HELD = 2
 """As many as the worker has children."""
@@ -22,8 +22,8 @@ SELECT count(*) FROM pg_stat_activity
 @falsified_by(
     source(
         "kept-nowhere",
-        CAPTURE,
-        "        spool().put(task_id, table.to_record(entry))\n",
+        KEEPER,
+        "        spool().put(task_id, to_record(entry))\n",
         "        pass\n",
     ),
     expect="dead letters of tasks that failed with the database away: got 0, expected 2",
@@ -31,7 +31,7 @@ SELECT count(*) FROM pg_stat_activity
 @falsified_by(
     source(
         "disk-never-read",
-        CAPTURE,
+        DRAIN,
         function="_start_draining",
         body="pass",
     ),

@@ -38,7 +38,7 @@ LETTERS = "dead letters of a task that killed each worker that ran it"
 @falsified_by(
     source(
         "refused-without-a-word",
-        "system/dead_letters/refused.py",
+        "system/dead_letters/capture/refused.py",
         function="keep",
         body="del refusal",
     ),

@@ -12,7 +12,7 @@ from gateproof import Ids, Stack, Sut, criterion, falsified_by, source, sql, wai
 from ..holding import SCAN, SCANNED
 from .letters import letters_of
 from .operators import run_command
-from .parts import CAPTURE, REPLAY, TABLE
+from .parts import REPLAY, RESULT, TABLE
 
 LETTERS = 6
 BOTH_DEADLINE_S, ENDED_DEADLINE_S, LINE_DEADLINE_S = 30.0, 12.0, 3.0
@@ -40,7 +40,7 @@ SELECT count(*) FROM pg_stat_activity
 @falsified_by(
     source(
         "success-not-told",
-        CAPTURE,
+        RESULT,
         function="Observer.of_success",
         body="return None",
     ),

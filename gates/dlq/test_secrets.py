@@ -13,7 +13,7 @@ from gateproof import POOL_SOLO, Ids, Stack, Sut, criterion, falsified_by, sourc
 from ..endings import LETTER_AFTER_LINE_S
 from .letters import letters_of
 from .operators import run_command
-from .parts import LETTER, PAYLOAD, REPLAY
+from .parts import PAYLOAD, REPLAY, ROW
 
 RECOMPUTE = "app.tasks.attribution.recompute_window"
 KEYS = "SYSTEM_DEAD_LETTER_KEYS"
@@ -47,11 +47,11 @@ print(json.dumps([path.read_text() for path in pathlib.Path(folder).rglob("*.jso
     expect="sensitive values in clear in a dead letter without a key: got",
 )
 @falsified_by(
-    source("sealed-by-nothing", LETTER, "sealed=seal(sent) if", "sealed=sent if"),
+    source("sealed-by-nothing", ROW, "sealed=encrypt(sent) if", "sealed=sent if"),
     expect="sensitive values in clear in a dead letter with a key: got",
 )
 @falsified_by(
-    source("masked-yet-replayable", LETTER, "replayable=not why_not,", "replayable=True,"),
+    source("masked-yet-replayable", ROW, "replayable=not why_not,", "replayable=True,"),
     expect="letter whose values are lost: got replayable True, expected False",
 )
 @falsified_by(
@@ -61,7 +61,7 @@ print(json.dumps([path.read_text() for path in pathlib.Path(folder).rglob("*.jso
 @falsified_by(
     source(
         "error-text-as-it-is",
-        LETTER,
+        ROW,
         "mask.text(message_of(exception))",
         "message_of(exception)",
     ),

@@ -16,7 +16,7 @@ ENDINGS = "system/transport/endings.py"
     source(
         "letter-after-the-result",
         ENDINGS,
-        "                under_way.ending.write(connection)\n        under_way.written = True\n",
+        "                observed.ending.write(connection)\n        observed.written = True\n",
         "                pass\n",
     ),
     expect="result of a task whose dead letter cannot be written: got FAILURE",

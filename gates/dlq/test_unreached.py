@@ -22,7 +22,7 @@ from gateproof import (
 
 from ..holding import SCAN, SCANNED, tables_held, wait_for_a_session
 from .letters import Letter, letters_of
-from .parts import CAPTURE, CONSTRAINTS, CONSUMER, TABLE
+from .parts import CAPTURE, CONSTRAINTS, CONSUMER, FAILURE, TABLE
 
 UNKNOWN = "app.tasks.housekeeping.no_such_task"
 
@@ -57,7 +57,7 @@ _PUT = (
     source(
         "stock-consumer",
         CAPTURE,
-        '    conf.worker_consumer = "system.dead_letters.consumer:Consumer"\n',
+        '    conf.worker_consumer = "system.dead_letters.capture.consumer:Consumer"\n',
         "    del conf\n",
     ),
     expect=f"dead letters of {NOT_KNOWN}: got 0, expected exactly one",
@@ -74,7 +74,7 @@ _PUT = (
 @falsified_by(
     source(
         "told-by-children-alone",
-        CAPTURE,
+        FAILURE,
         "    if request is not None and not isinstance(request, Context):\n        return None\n",
         """    if request is not None and not isinstance(request, Context):
         return None

@@ -60,6 +60,8 @@ def test_worker_module_imports_without_services(commands: ProcessProbe, sut: Sut
         "warm-the-pool-up-on-import",
         "system/app.py",
         append="""
+        from system.connections import database
+
         try:
             database.task_engine().connect().close()
         except Exception:
@@ -71,7 +73,7 @@ def test_worker_module_imports_without_services(commands: ProcessProbe, sut: Sut
 @falsified_by(
     source(
         "count-in-a-thread-from-import-on",
-        "system/health.py",
+        "system/observability/health.py",
         append="""
         threading.Thread(target=time.sleep, args=(3600,), daemon=True).start()
         """,

@@ -48,7 +48,7 @@ def altered(old: str, new: str) -> str:
 @falsified_by(
     source(
         "gauge-left-out",
-        "system/metrics.py",
+        "system/observability/metrics.py",
         "        registry.register(self._backlog)\n",
         "",
     ),

@@ -22,7 +22,7 @@ from .health import (
     way_of_its_own,
 )
 
-HEALTH, MONITORING = "system/health.py", "system/monitoring.py"
+HEALTH, MONITORING = "system/observability/health.py", "system/observability/monitoring.py"
 
 METHODS = ("POST", "PUT", "PATCH", "DELETE", "OPTIONS", "NONSENSE")
 UNKNOWN = ("/", "/nothing", "/healthy", "/metrics/x", "/health/../etc/passwd", "/%00")

@@ -22,7 +22,7 @@ WINDOW = {"window_start": "2026-01-01T00:00:00Z", "window_end": "2026-01-02T00:0
 DSN = re.compile(r"postgres(?:ql)?(?:\+\w+)?://[\w.%-]|://[^\s/\"'@]+@", re.IGNORECASE)
 """A database's address, or userinfo in any URL."""
 
-IDENTITY, LOGS, WORKER = "system/identity.py", "system/logs.py", "system/worker.py"
+IDENTITY, LOGS, WORKER = "system/identity.py", "system/observability/logs.py", "system/worker.py"
 TAKE_OVER = "output = logs.take_over()  # 1"
 
 
@@ -48,7 +48,7 @@ TAKE_OVER = "output = logs.take_over()  # 1"
 @falsified_by(
     source(
         "retries-for-debugging-only",
-        "system/task_log.py",
+        "system/observability/task_log.py",
         """log.warning(
         RETRIED""",
         """log.debug(
@@ -108,7 +108,7 @@ def test_every_line_is_a_json_object_with_its_fields(own_stack: Stack, sut: Sut,
 @falsified_by(
     source(
         "task-id-in-dead-letters",
-        "system/dead_letters/table.py",
+        "system/dead_letters/storage/table.py",
         """"correlation_id": identity.correlation_id,""",
         """"correlation_id": identity.task_id,""",
     ),
@@ -179,7 +179,7 @@ def test_correlation_id_goes_all_the_way(own_stack: Stack, sut: Sut, ids: Ids) -
 @falsified_by(
     source(
         "arguments-in-errors",
-        "system/task_log.py",
+        "system/observability/task_log.py",
         """return mask.text(f"{type(error).__qualname__}: {error}")""",
         """return f"{type(error).__qualname__}: {error} {kwargs or task.request.kwargs}\"""",
     ),
@@ -192,7 +192,7 @@ def test_correlation_id_goes_all_the_way(own_stack: Stack, sut: Sut, ids: Ids) -
 @falsified_by(
     source(
         "health-says-where",
-        "system/health.py",
+        "system/observability/health.py",
         """return {"status": status, **parts}""",
         """asked = [getattr(check._ask, "args", ()) for check in self._checks if status != OK]
         return {"status": status, **parts, "asked": str(asked)}""",

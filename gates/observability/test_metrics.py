@@ -37,7 +37,7 @@ ROUTE = "app.tasks.llm.route"
 CHILDREN, BATCH = 2, 8
 POOL_THREADS = "threads"
 BUSY_DEADLINE_S = 20.0
-METRICS = "system/metrics.py"
+METRICS = "system/observability/metrics.py"
 
 
 @criterion("OBS-01")
@@ -144,7 +144,7 @@ def test_failure_counts_as_a_failure_only(own_stack: Stack, sut: Sut) -> None:
             def serve_in_child(**_: object) -> None:
                 own = folder / str(os.getpid())
                 own.mkdir()
-                from system.metrics import TaskMetrics
+                from system.observability.metrics import TaskMetrics
 
                 metrics = TaskMetrics(own, (name for name in app.tasks if "app.tasks." in name))
                 metrics.connect()

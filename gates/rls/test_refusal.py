@@ -48,7 +48,7 @@ class Sent:
 @falsified_by(
     source(
         "default-tenant",
-        "system/tenancy.py",
+        "system/tasks/tenancy.py",
         function="required_tenant",
         body="return UUID(canonical_uuid(value) or '00000000-0000-4000-8000-000000000001')",
     ),
@@ -57,7 +57,7 @@ class Sent:
 @falsified_by(
     source(
         "refusals-are-no-failures",
-        "system/dead_letters/capture.py",
+        "system/dead_letters/capture/failure.py",
         '        task = task_of(app, getattr(request, "task", None))\n',
         '        task = task_of(app, getattr(request, "task", None))\n'
         "        if type(error).__name__ == 'TenantError':\n            return None\n",

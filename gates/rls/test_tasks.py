@@ -27,7 +27,7 @@ RETAIN = "app.tasks.maintenance.enforce_data_retention"
 RECOMPUTE = "app.tasks.attribution.recompute_window"
 WINDOW = {"window_start": "2025-03-01T00:00:00Z", "window_end": "2025-03-02T00:00:00Z"}
 BACKWARDS = {"window_start": WINDOW["window_end"], "window_end": WINDOW["window_start"]}
-DATABASE = "system/database.py"
+DATABASE = "system/connections/database.py"
 
 
 @criterion("RLS-03")

@@ -80,7 +80,7 @@ def test_warm_shutdown_finishes_the_running_task(own_stack: Stack, sut: Sut, ids
 @falsified_by(
     source(
         "stale-connections",
-        "system/database.py",
+        "system/connections/database.py",
         "pool_pre_ping=True,",
         "pool_pre_ping=False,",
     ),

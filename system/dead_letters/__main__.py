@@ -1,8 +1,8 @@
-"""`python -m system.dead_letters`."""
+"""Run the operators' command: `python -m system.dead_letters`."""
 
 from __future__ import annotations
 
-from system.dead_letters.cli import main
+from system.commands.dead_letters import main
 
 if __name__ == "__main__":
     main(prog_name="python -m system.dead_letters")

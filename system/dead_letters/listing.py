@@ -1,7 +1,7 @@
-"""Letters as operators look at them and move them.
+"""Read dead-letter rows and change their status, for operators.
 
-By the role that may: `app_rw`, or to look only `app_ro`. Which rows there are is for the policies;
-a role without one sees none.
+Connects as `app_rw`, or as `app_ro` to read only. The policies decide which rows a role sees; a
+role without a policy sees none.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import TextClause, text
 
-from system import database
+from system.connections import database
 
 _WHERE = """
     WHERE (CAST(:ids AS text[]) IS NULL OR id::text = ANY(:ids) OR task_id = ANY(:ids))
@@ -52,10 +52,10 @@ _MOVE = text(
 
 @dataclass(frozen=True, kw_only=True)
 class Filter:
-    """Which letters; what is None does not matter."""
+    """Which rows; a field that is None does not restrict."""
 
     ids: Sequence[str] | None = None
-    """Of letters or of their tasks."""
+    """Ids of rows or of their tasks."""
     statuses: Sequence[str] | None = None
     task_name: str | None = None
     tenant_id: str | None = None
@@ -65,22 +65,22 @@ class Filter:
 
 
 def find(which: Filter, *, most: int) -> list[dict[str, Any]]:
-    """Return letters, the oldest failure first, without what they were asked."""
+    """Return rows, the oldest failure first, without arguments and traceback."""
     return _rows(_LIST, which, most=most)
 
 
-def show(letter: str) -> list[dict[str, Any]]:
-    """Return the letter of an id, its own or its task's, with everything."""
-    return _rows(_SHOW, Filter(ids=[letter]), most=1)
+def show(row_id: str) -> list[dict[str, Any]]:
+    """Return the row of an id, its own or its task's, with all columns."""
+    return _rows(_SHOW, Filter(ids=[row_id]), most=1)
 
 
 def move(which: Filter, *, to: str, note: str | None) -> list[dict[str, Any]]:
-    """End letters that are pending or in progress, and return them.
+    """Resolve or abandon rows that are pending or in progress, and return them.
 
     Args:
-        which: of those.
+        which: selects among them.
         to: `resolved` or `abandoned`.
-        note: added to each.
+        note: appended to the notes of each.
 
     """
     return _rows(_MOVE, which, to=to, note=note)

@@ -1,17 +1,18 @@
-"""Replay: a letter's task is sent anew as it was sent, and the letter is told how it went.
+"""Replay dead-letter rows: send the task of a row again, and record in the row how it ended.
 
-1. A letter is claimed: `pending` becomes `in_progress` under the id of a new task, for one replayer
-   alone (SKIP LOCKED, in the function `claim_dead_letters`).
-2. That task is sent to the letter's queue. Its header `dead_letter_id` names the letter.
-3. Its end is written with its result, in one transaction: a success makes the letter `resolved`; a
-   failure counts, says what it was now, and makes it `pending` again, due after a back-off that
-   doubles each time, or `abandoned` after `SYSTEM_DEAD_LETTER_REPLAYS` of them. It leaves no letter
-   of its own. Only the replay that a letter names settles it.
-4. A replay of which nothing was heard for `LEASE` is given up: the next one who claims finds in the
-   stored results whether it succeeded, and makes the letter `pending` if not. So a task that runs
-   longer than that could be replayed while it still runs; a message that waits as long expires.
+1. A row is claimed: `pending` becomes `in_progress` under the id of a new task, by one replayer
+   only (SKIP LOCKED, in the function `claim_dead_letters`).
+2. That task is sent to the row's queue. Its header `dead_letter_id` names the row.
+3. Its end is written with its result, in one transaction. A success makes the row `resolved`. A
+   failure is counted and its error recorded; the row is `pending` again after a back-off that
+   doubles each time, or `abandoned` after `SYSTEM_DEAD_LETTER_REPLAYS` failures. It leaves no row
+   of its own. Only the replay that a row names can settle it.
+4. The claim of a replay that does not end within `LEASE` expires. The next replayer reads in the
+   stored results whether it succeeded, and makes the row `pending` if not. So a task that runs
+   longer can be replayed while it still runs; a message that waits as long expires.
 
-What could not be sent is `pending` again, due after the first back-off, and counts as no attempt.
+A task that cannot be sent leaves its row `pending`, due after the first back-off, and counts as no
+attempt.
 """
 
 from __future__ import annotations
@@ -24,16 +25,18 @@ from typing import Any
 
 from sqlalchemy import text
 
-from system import database, payload, settings
-from system.dead_letters import sealing, table
-from system.dead_letters.letter import class_name
-from system.dead_letters.table import Settlement
-from system.errors import ReferenceSystemError, SealError
+from system import settings
+from system.connections import database
+from system.dead_letters import encryption, payload
+from system.dead_letters.row import class_name
+from system.dead_letters.storage import table
+from system.dead_letters.storage.entry import Settlement
+from system.errors import EncryptionError, ReferenceSystemError
 from system.identity import HEADER_CORRELATION_ID, HEADER_DEAD_LETTER, HEADER_TENANT_ID
 
 LEASE = timedelta(hours=6)
 EXPIRES = LEASE - timedelta(minutes=5)
-"""After what a message that nobody took is not run any more: before its letter is given up."""
+"""The age at which a waiting message expires; it must do so before its row's claim does."""
 BATCH = 20
 
 _NOW = text("SELECT clock_timestamp()")
@@ -52,7 +55,7 @@ _CLAIM = text(
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """Which letters; what is None does not matter."""
+    """Which rows to replay; a field that is None does not restrict."""
 
     ids: tuple[str, ...] | None = None
     """Canonical UUIDs."""
@@ -61,15 +64,15 @@ class Selection:
     error_kind: str | None = None
     """`transient` or `permanent`."""
     not_before: datetime | None = None
-    """Of the failure; aware."""
+    """Aware time of the failure."""
     not_after: datetime | None = None
     only_due: bool = True
-    """Leave those alone whose back-off is not over."""
+    """Leave out rows whose back-off is not over."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Replayed:
-    """What became of one letter that was claimed."""
+    """The outcome of one claimed row."""
 
     id: str
     task_id: str
@@ -88,21 +91,21 @@ def replay(
     rate_per_s: float,
     pause: Callable[[float], None] = time.sleep,
 ) -> Iterator[Replayed]:
-    """Replay letters, the oldest first and each at most once, and tell of each as it is sent.
+    """Replay rows, the oldest first and each at most once, and yield each outcome.
 
     Args:
         app: the Celery app that sends.
-        selection: which; only `pending` ones that can be replayed are.
-        most: how many at most.
-        rate_per_s: how many are sent in a second at most.
-        pause: waits so many seconds.
+        selection: which rows; only replayable `pending` rows are taken.
+        most: the greatest number of rows.
+        rate_per_s: the greatest number of tasks sent in a second.
+        pause: waits the given number of seconds.
 
     Raises:
         sqlalchemy.exc.SQLAlchemyError: the database does not answer.
 
     """
     left = most
-    # What fails again while this goes on is pending again, and not for this call.
+    # A row that fails again during this call is pending again, but not for this call.
     with database.transaction() as connection:
         began = connection.execute(_NOW).scalar_one()
     while left > 0:
@@ -151,27 +154,27 @@ def _send(app: Any, row: dict[str, Any]) -> Replayed:
             headers={name: value for name, value in headers.items() if value},
             **_route(row["queue"]),
         )
-    except Exception as error:  # noqa: BLE001 (whatever keeps one from being sent, others may go)
+    except Exception as error:  # noqa: BLE001 (one that cannot be sent must not stop the others)
         _give_back(row)
-        said = str(error) if isinstance(error, ReferenceSystemError) else class_name(error)
-        return Replayed(**known, replay_id=None, error=said)
+        reason = str(error) if isinstance(error, ReferenceSystemError) else class_name(error)
+        return Replayed(**known, replay_id=None, error=reason)
     return Replayed(**known, replay_id=row["replay_task_id"])
 
 
 def _arguments(row: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
     if row["sealed"] is None:
         return payload.loads(row["args"]), payload.loads(row["kwargs"])
-    sealer = sealing.sealer()
-    if sealer is None:
-        raise SealError(
-            f"sealed arguments: got no key, expected one in {settings.KEYS}; set it to replay"
+    cipher = encryption.cipher()
+    if cipher is None:
+        raise EncryptionError(
+            f"encrypted arguments: got no key, expected one in {settings.KEYS}; set it to replay"
         )
-    args, kwargs = payload.loads(sealer.unseal(row["sealed"]))
+    args, kwargs = payload.loads(cipher.decrypt(row["sealed"]))
     return args, kwargs
 
 
 def _route(queue: str | None) -> dict[str, str]:
-    """Return where a letter's task goes: to its queue, or where its name leads."""
+    """Return the route to a row's queue; none if the task's name decides."""
     if queue not in settings.QUEUES:
         return {}
     return {"queue": str(queue), "routing_key": f"{queue}.task"}
@@ -181,5 +184,5 @@ def _give_back(row: dict[str, Any]) -> None:
     with database.transaction() as connection:
         table.settle(
             connection,
-            Settlement(letter_id=row["id"], replay_id=row["replay_task_id"], verdict="not sent"),
+            Settlement(row_id=row["id"], replay_id=row["replay_task_id"], verdict="not sent"),
         )

@@ -1,1 +1,4 @@
-"""The tasks, one module a queue; their names (`app.tasks.<queue>.…`) are part of the contract."""
+"""Define the tasks, one module for each queue, and `tenant_task`.
+
+The names of tasks (`app.tasks.<queue>.…`) are part of the contract.
+"""

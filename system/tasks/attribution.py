@@ -1,7 +1,7 @@
-"""The recomputation of attribution: the identity of a job is its tenant, window and model.
+"""Record recomputations of attribution; a job is identified by tenant, window and model version.
 
-A second run of the same window finds its row and counts in it; the unique constraint decides, so
-that two workers at once cannot make two rows.
+A second run of the same window updates its row. The unique constraint decides, so that two workers
+at once cannot make two rows.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from celery import current_task, shared_task
 from sqlalchemy import Connection, text
 
 from system.identity import identify
-from system.tenancy import tenant_task
+from system.tasks.tenancy import tenant_task
 
 _RECORD = text(
     """
@@ -46,18 +46,18 @@ def recompute_window(
     """Record a recomputation of one window, and accept it.
 
     Args:
-        tenant_id: whose window it is.
-        window_start, window_end: ISO 8601 or datetimes; without an offset they are taken as UTC.
+        tenant_id: the tenant of the window.
+        window_start, window_end: ISO 8601 or datetimes; without an offset they are UTC.
         model_version: part of the job's identity.
-        correlation_id: of the request behind it; the message's own by default.
+        correlation_id: of the request that caused it; the message's own by default.
         fail: raise instead, leaving no row.
         connection: the tenant's transaction.
 
     Returns:
-        `status`, the window as it was given, `request_id` (the task's id) and `correlation_id`.
+        `status`, the window as passed, `request_id` (the task's id) and `correlation_id`.
 
     Raises:
-        ValueError: `fail` was asked for, or a time cannot be read.
+        ValueError: `fail` is set, or a time cannot be read.
 
     """
     if fail:
@@ -82,10 +82,10 @@ def recompute_window(
 
 
 def moment(value: str | datetime, *, name: str) -> datetime:
-    """Return an aware time of ISO 8601 text or a datetime.
+    """Return an aware time from ISO 8601 text or a datetime.
 
     Raises:
-        ValueError: the text is no time.
+        ValueError: the text is not a time.
 
     """
     try:

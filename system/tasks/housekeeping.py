@@ -1,4 +1,4 @@
-"""The task that shows that a worker, its queue and its database answer."""
+"""Define the task that checks a worker, its queue and its database."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 from celery import current_task, shared_task
 from sqlalchemy import text
 
-from system import database
-from system.tenancy import required_tenant
+from system.connections import database
+from system.tasks.tenancy import required_tenant
 
 LONGEST_HOLD_S = 300.0
 
@@ -18,21 +18,21 @@ LONGEST_HOLD_S = 300.0
 def ping(
     fail: bool = False, tenant_id: object = None, retry: int = 0, hold_s: float = 0.0
 ) -> dict[str, Any]:
-    """Ask the database, and say which processes answered.
+    """Query the database, and return the ids of the processes involved.
 
     Args:
-        fail: raise instead, after the database answered.
-        tenant_id: run as this tenant; a UUID.
-        retry: ask to be run again so many times first.
-        hold_s: let the database take so long (at most 300), as a task that runs for a while.
+        fail: raise instead of returning, after the database answered.
+        tenant_id: the tenant to run as; a UUID.
+        retry: the number of retries before the task ends.
+        hold_s: seconds that the query takes (at most 300), to imitate a long task.
 
     Returns:
         `status`, `pid`, `parent_pid`, `backend_pid` and `tenant`: the tenant GUC as that
-        connection sees it, `None` if it was never set there and `""` if it was and is no more.
+        connection sees it, `None` if it was never set there and `""` if it was set before.
 
     Raises:
-        ValueError: `fail` was asked for.
-        TenantError: `tenant_id` is given and no UUID.
+        ValueError: `fail` is set.
+        TenantError: `tenant_id` is not a UUID.
 
     """
     tenant = None if tenant_id is None else required_tenant(tenant_id)

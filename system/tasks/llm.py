@@ -1,4 +1,4 @@
-"""The tasks for language models: they accept a payload for a tenant, and route it nowhere yet."""
+"""Accept payloads for language models; no model is called yet."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from uuid import UUID
 
 from celery import shared_task
 
-from system.tenancy import tenant_task
+from system.tasks.tenancy import tenant_task
 
 Payload = dict[str, Any] | None
 _ACCEPTED = {"status": "accepted", "route": "noop"}

@@ -1,6 +1,6 @@
-"""Tasks that keep the data in order: views, personal data, old rows, dead letters.
+"""Maintain the data: views, personal data, old rows, dead letters.
 
-The tenant tasks filter by no tenant: the transaction's policies decide which rows they see.
+The statements of tenant tasks do not filter by tenant: the policies decide which rows they see.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from uuid import UUID
 from celery import current_app, shared_task
 from sqlalchemy import Connection, text
 
-from system import database
+from system.connections import database
 from system.dead_letters import reconciliation
 from system.dead_letters.replay import Selection, replay
-from system.tenancy import tenant_task
+from system.tasks.tenancy import tenant_task
 
 RETENTION_DAYS = 90
 
 EMAIL = r"[[:alnum:]._%+-]+@[[:alnum:].-]+\.[[:alpha:]]{2,}"
-# 14 to 19 digits, in groups or not; 13 would take every time in milliseconds for a card.
+# 14 to 19 digits, in groups or not; with 13, each time in milliseconds would count as a card.
 CARD_NUMBER = r"(^|[^0-9])[0-9]([ -]?[0-9]){13,18}([^0-9]|$)"
 
 _SCAN = text(
@@ -42,7 +42,7 @@ def refresh_all_materialized_views() -> dict[str, Any]:
 @shared_task(name="app.tasks.maintenance.scan_for_pii_contamination")
 @tenant_task
 def scan_for_pii_contamination(tenant_id: UUID, *, connection: Connection) -> dict[str, Any]:
-    """Count the tenant's events, and those whose payload holds an e-mail or a card number."""
+    """Count the tenant's events, and those whose payload has an e-mail address or a card number."""
     row = connection.execute(_SCAN, {"email": EMAIL, "card": CARD_NUMBER}).one()
     return {
         "status": "ok",
@@ -60,7 +60,7 @@ def enforce_data_retention(
     """Delete the tenant's events that are older than its retention.
 
     Raises:
-        ValueError: `retention_days` is no whole number of at least one day.
+        ValueError: `retention_days` is not a whole number of at least one day.
 
     """
     if type(retention_days) is not int or retention_days < 1:
@@ -78,9 +78,9 @@ def replay_dead_letters(
     """Replay dead letters that are due, of all tenants.
 
     Args:
-        limit: how many at most.
+        limit: the greatest number of rows.
         error_kind: `transient`, `permanent`, or None for both.
-        rate_per_s: how many are sent in a second at most.
+        rate_per_s: the greatest number of tasks sent in a second.
 
     """
     ended = list(
@@ -94,7 +94,7 @@ def replay_dead_letters(
 
 @shared_task(name="app.tasks.maintenance.reconcile_dead_letters")
 def reconcile_dead_letters(limit: int = 1000) -> dict[str, Any]:
-    """Write the dead letter of every stored failure that has none."""
+    """Write the dead-letter row of every stored failure that has none."""
     return {"status": "ok", "written": reconciliation.reconcile(most=int(limit))}
 
 
@@ -102,6 +102,6 @@ def reconcile_dead_letters(limit: int = 1000) -> dict[str, Any]:
 def delete_old_dead_letters() -> dict[str, Any]:
     """Delete dead letters that were resolved or abandoned `SYSTEM_DEAD_LETTER_RETENTION_DAYS` ago.
 
-    What is pending or in progress stays, however old it is.
+    Rows that are pending or in progress stay, whatever their age.
     """
-    return {"status": "ok", "deleted": reconciliation.retire()}
+    return {"status": "ok", "deleted": reconciliation.delete_old()}

@@ -1,16 +1,16 @@
-"""The broker: a kombu transport that keeps its messages in PostgreSQL until they are acknowledged.
+"""Implement a kombu transport that keeps messages in PostgreSQL until they are acknowledged.
 
-Owns what kombu asks of a channel; times and lost consumers are `session`'s, the SQL `statements`'.
+Owns the channel that kombu calls; `session` owns leases and dead consumers, `statements` the SQL.
 
-A worker consumes from its event loop: it is woken by a notification, by an acknowledgement that
-makes room, or by the polling interval, and then deletes in one statement what was acknowledged and
-claims in another as much as its prefetch count allows. Celery does not learn of a lost connection:
-it would drop what it has reserved and so have it run again elsewhere. What is claimed stays
-claimed, the session reconnects, and acknowledgements wait.
+A worker consumes from its event loop. It is woken by a notification, by an acknowledgement that
+makes room, or by the polling interval. Then one statement deletes what was acknowledged, and
+another claims as much as the prefetch count allows. A lost connection is hidden from Celery, which
+would drop its reserved messages and so have them run again elsewhere. Claims stay, the session
+reconnects, and acknowledgements wait.
 
-Queues that belong to one process (the mailboxes of remote control, event receivers) carry their
-bindings in the database, so that others can publish to them; they go with the session that made
-them. Messages to them are for whoever is there: taken without a claim, and dropped when the
+Queues that belong to one process (the mailboxes of remote control, event receivers) store their
+bindings in the database, so that other processes can publish to them. They are deleted with the
+session that declared them. Messages to them are taken without a claim, and are dropped while the
 database is away.
 """
 
@@ -35,11 +35,11 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from system.transport import statements
 from system.transport.engines import engine_for
 from system.transport.options import Options, options_from
-from system.transport.refusals import EXHAUSTED, UNREADABLE, Refusal, was_taken
+from system.transport.refusals import EXHAUSTED, UNREADABLE, Refusal, was_handled
 from system.transport.session import Session
 
 APPLICATION_NAME = "system-broker"
-# How long acknowledgements gather before they are sent together.
+# How long acknowledgements are collected before one statement sends them.
 GATHER_S = 0.002
 RETRY_S = 0.25
 LONGEST_RETRY_S = 2.0
@@ -51,19 +51,19 @@ log = structlog.get_logger("system.transport")
 
 
 class QoS(virtual.QoS):
-    """What a channel has handed out and not seen acknowledged."""
+    """Tracks the messages that a channel has delivered and that are not acknowledged."""
 
     channel: Channel
     _delivered: Any
     _flush: Any
 
     def ack(self, delivery_tag: str) -> None:
-        """Have the message deleted."""
+        """Delete the message."""
         super().ack(delivery_tag)
         self.channel.transport.acknowledge(delivery_tag)
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
-        """Have the message returned to its queue, or deleted."""
+        """Return the message to its queue, or delete it."""
         virtual.QoS.ack(self, delivery_tag)
         if requeue:
             self.channel.transport.give_back([delivery_tag], touched=True)
@@ -71,12 +71,12 @@ class QoS(virtual.QoS):
             self.channel.transport.acknowledge(delivery_tag)
 
     def delivered(self) -> list[str]:
-        """Return the tags of what was handed out and not seen acknowledged."""
+        """Return the tags of delivered messages that are not acknowledged."""
         self._flush()
         return list(self._delivered)
 
     def restore_unacked(self) -> Any:
-        """Return what was not acknowledged; a worker that is told to end is not its fault."""
+        """Return unacknowledged messages to their queues; a shutdown counts as no delivery."""
         self._flush()
         tags = list(self._delivered)
         self._delivered.clear()
@@ -85,7 +85,7 @@ class QoS(virtual.QoS):
 
 
 class Channel(virtual.Channel):
-    """A channel on the tables that a migration made."""
+    """A channel on the tables of the migrations."""
 
     QoS = QoS
     supports_fanout = True
@@ -94,14 +94,14 @@ class Channel(virtual.Channel):
         super().__init__(connection, **kwargs)
         self.transport: Transport = connection
         self.taken: set[str] = set()
-        """Queues that are consumed without acknowledgement."""
+        """Names of queues that are consumed without acknowledgement."""
         self._own: set[str] = set()
-        """Queues that belong to this process."""
+        """Names of queues that belong to this process."""
 
     # Queues
 
     def queue_declare(self, queue: Any = None, passive: bool = False, **kwargs: Any) -> Any:
-        """Declare a queue; its messages are counted for who asks passively, and is told them."""
+        """Declare a queue; count its messages only for a passive declaration."""
         if passive or not queue:
             return super().queue_declare(queue, passive, **kwargs)
         self._new_queue(queue, **kwargs)
@@ -136,7 +136,7 @@ class Channel(virtual.Channel):
             self.transport.bind_own(queue, json.dumps([binding]))
 
     def get_table(self, exchange: str) -> list[Any]:
-        """Return an exchange's bindings: those declared here, else those of other processes."""
+        """Return an exchange's bindings: declared by this connection, else by other processes."""
         known = self._known(exchange)
         if any(queue not in self._own for _, _, queue in known):
             return known
@@ -156,16 +156,16 @@ class Channel(virtual.Channel):
     def basic_publish(
         self, message: dict[str, Any], exchange: str, routing_key: str, **kwargs: Any
     ) -> Any:
-        """Publish; what nobody keeps is dropped while the database is away."""
+        """Publish; drop a message to processes that are present while the database is away."""
         try:
             return super().basic_publish(message, exchange, routing_key, **kwargs)
         except Transport.connection_errors as error:
-            if not self._is_fleeting(exchange):
+            if not self._is_broadcast(exchange):
                 raise
             log.debug("message to present processes dropped", error=type(error).__name__)
             return None
 
-    def _is_fleeting(self, exchange: str) -> bool:
+    def _is_broadcast(self, exchange: str) -> bool:
         known = self._known(exchange)
         return bool(exchange) and not any(queue not in self._own for _, _, queue in known)
 
@@ -175,13 +175,13 @@ class Channel(virtual.Channel):
         return list(exchanges.get(exchange, {}).get("table", ()))
 
     def _get(self, queue: str, timeout: float | None = None) -> dict[str, Any]:
-        del timeout  # (what is there is there)
+        del timeout  # (a poll does not wait)
         for _, envelope in self.transport.claim({queue}, 1):
             return envelope
         raise Empty
 
     def basic_consume(self, queue: str, no_ack: bool, *args: Any, **kwargs: Any) -> Any:
-        """Consume from a queue from now on."""
+        """Start consuming from a queue."""
         if no_ack:
             self.taken.add(queue)
         super().basic_consume(queue, no_ack, *args, **kwargs)
@@ -193,7 +193,7 @@ class Channel(virtual.Channel):
         super().basic_cancel(consumer_tag)
 
     def after_reply_message_received(self, queue: str) -> None:
-        """Delete the queue of a reply; the next one may have its name."""
+        """Delete the queue of a reply; the next one can have the same name."""
         self._delete(queue)
         state: Any = self.state
         state.queue_bindings_delete(queue)
@@ -201,7 +201,7 @@ class Channel(virtual.Channel):
             exchange["table"] = [row for row in exchange.get("table", ()) if row[2] != queue]
 
     def consumed(self) -> set[str]:
-        """Return the queues whose messages are acknowledged."""
+        """Return the names of queues whose messages are acknowledged."""
         return set(self._active_queues) - self.taken
 
     def room(self, most: int) -> int:
@@ -238,15 +238,15 @@ class Transport(virtual.Transport):
         self._uncertain = False
         self._acknowledged: list[int] = []
         self._loop: Any = None
-        self._look_at: float | None = None
+        self._poll_at: float | None = None
         self._retry_s = RETRY_S
         self._away = False
 
     def establish_connection(self) -> Any:
-        """Return this transport, once the database has answered.
+        """Return this transport after the database has answered.
 
         Raises:
-            sqlalchemy.exc.OperationalError: it does not.
+            sqlalchemy.exc.OperationalError: the database does not answer.
 
         """
         self.execute(statements.ANSWER)
@@ -265,7 +265,7 @@ class Transport(virtual.Transport):
 
     @property
     def session(self) -> Session:
-        """The session of this connection, begun when first asked for."""
+        """The session of this connection, started at first use."""
         if self._session is None:
             session = Session(self._url, self.options)
             try:
@@ -276,20 +276,20 @@ class Transport(virtual.Transport):
         return self._session
 
     def execute(self, statement: Any, **values: Any) -> list[Any]:
-        """Run one statement in a transaction of its own; return its rows, if it has any."""
+        """Run one statement in a transaction of its own; return its rows."""
         with self.engine.connect() as connection:
             done = connection.execute(statement, values)
             return list(done.fetchall()) if done.returns_rows else []
 
     def count(self, statement: Any, **values: Any) -> int:
-        """Run one statement; return how many rows it changed."""
+        """Run one statement; return the number of changed rows."""
         with self.engine.connect() as connection:
             return int(connection.execute(statement, values).rowcount)
 
     # Queues
 
     def id_of(self, queue: str) -> int | None:
-        """Return the id of a queue; None where there is none."""
+        """Return the id of a queue; None if it does not exist."""
         return self._ids_of([queue]).get(queue)
 
     def _ids_of(self, queues: Iterable[str]) -> dict[str, int]:
@@ -302,27 +302,27 @@ class Transport(virtual.Transport):
         return {queue: self._ids[queue] for queue in wanted if queue in self._ids}
 
     def declare_own(self, queue: str) -> None:
-        """Make a queue that goes with this connection's session."""
+        """Declare a queue that is deleted with this connection's session."""
         session = self.session
         self.execute(statements.DECLARE_OWN, name=queue, me=session.key, lease=session.lease_s)
         self._own.setdefault(queue, [])
 
     def bind_own(self, queue: str, binding: str) -> None:
-        """Have messages of an exchange, as JSON says it, reach a queue of this connection's."""
+        """Bind a queue of this connection to an exchange; the binding is JSON."""
         self.count(statements.BIND, name=queue, binding=binding)
         self._own.setdefault(queue, []).append(binding)
 
     def forget(self, queue: str) -> None:
-        """Forget a queue that is deleted."""
+        """Remove a deleted queue from the caches."""
         self._ids.pop(queue, None)
         self._own.pop(queue, None)
 
     # Messages
 
     def put(self, queue: str, message: Mapping[str, Any]) -> None:
-        """Store a message; one with a time in the future waits for it in the table."""
+        """Store a message; one with an ETA in the future is scheduled."""
         eta = _time_of(message.get("headers"))
-        # A worker holds for a moment what the next heartbeat would release too late.
+        # A worker holds what is due before the next heartbeat, which would release it too late.
         soon = datetime.now(UTC) + timedelta(seconds=self.options.heartbeat)
         waits = eta is not None and eta > soon
         values = {"name": queue, "payload": dumps(message), "eta": eta if waits else None}
@@ -331,14 +331,14 @@ class Transport(virtual.Transport):
             self.count(statements.PUT, **values)
 
     def claim(self, queues: set[str], most: int) -> list[Delivery]:
-        """Claim up to so many of the oldest messages of some queues, oldest first."""
+        """Claim the oldest messages of some queues, oldest first, up to a number."""
         session = self.session
         claim = {"me": session.key, "lease": session.lease_s, "trusted": self.options.trusted}
         try:
             rows = self._first(statements.CLAIM, queues, most, **claim)
             return self._readable(rows)
         except DBAPIError:
-            # It may have been claimed, and only the answer be lost.
+            # The claim may have succeeded, and only the answer be lost.
             self._uncertain = True
             raise
 
@@ -364,7 +364,7 @@ class Transport(virtual.Transport):
         return readable
 
     def _take(self, queues: set[str]) -> list[Delivery]:
-        """Take messages that nobody acknowledges out of the table."""
+        """Delete and return messages that are not acknowledged."""
         rows = self._first(statements.TAKE, queues, self.options.batch)
         read = [(queue, _read(text)) for _, queue, text, _ in rows]
         return [(queue, envelope) for queue, envelope in read if envelope is not None]
@@ -380,7 +380,7 @@ class Transport(virtual.Transport):
         return [(row[0], names[row[1]], row[2], row[3]) for row in sorted(rows)]
 
     def _message_of(self, envelope: dict[str, Any] | None) -> Any:
-        """Return an envelope as a message; None where its body's encoding is unknown."""
+        """Return an envelope as a message; None if its body's encoding is unknown."""
         if envelope is None:
             return None
         envelope["properties"].setdefault("delivery_tag", None)
@@ -396,13 +396,13 @@ class Transport(virtual.Transport):
             queue=refusal.queue,
             deliveries=refusal.deliveries,
         )
-        if was_taken(refusal):
+        if was_handled(refusal):
             self.execute(statements.ACK, ids=[number], me=self.session.key)
         else:
             self.count(statements.PARK, id=number, me=self.session.key)
 
     def acknowledge(self, delivery_tag: str) -> None:
-        """Have a message deleted, together with others that are acknowledged about now."""
+        """Delete a message soon, in one statement with others."""
         self._acknowledged.append(int(delivery_tag))
         self._plan(GATHER_S)
 
@@ -410,16 +410,16 @@ class Transport(virtual.Transport):
         """Return claimed messages to their queues.
 
         Args:
-            delivery_tags: of messages that this connection has claimed.
-            touched: whether this delivery counts as one that failed.
+            delivery_tags: tags of messages that this connection has claimed.
+            touched: whether this delivery counts as a failed one.
 
         """
         ids = [int(tag) for tag in delivery_tags]
         if not ids or self._session is None:
             return
-        told = {"me": self._session.key, "untouched": 0 if touched else 1}
+        values = {"me": self._session.key, "untouched": 0 if touched else 1}
         try:
-            self.execute(statements.RETURN, ids=ids, channel=statements.CHANNEL, **told)
+            self.execute(statements.RETURN, ids=ids, channel=statements.CHANNEL, **values)
         except DBAPIError:
             self._uncertain = True
             raise
@@ -434,27 +434,28 @@ class Transport(virtual.Transport):
             self._acknowledged = ids + self._acknowledged
             raise
         if len(deleted) < len(ids):
-            log.warning("claims were lost before their end", count=len(ids) - len(deleted))
+            log.warning("lease expired before ack", count=len(ids) - len(deleted))
 
     # Delivery
 
     def deliver(self) -> bool:
-        """Delete what was acknowledged and hand out what waits; say whether anything was."""
-        self._mend()
+        """Delete acknowledged messages and deliver waiting ones; return whether there were any."""
+        self._recover()
         self._delete_acknowledged()
         delivered = False
         for channel in list(self.channels):
             taken = self._take(channel.taken)
             claimed = self.claim(channel.consumed(), channel.room(self.options.batch))
-            self._hand_out(taken, claimed)
+            self._deliver_all(taken, claimed)
             delivered = delivered or bool(taken or claimed)
         return delivered
 
-    def _mend(self) -> None:
-        """Make good what a lost connection left behind.
+    def _recover(self) -> None:
+        """Repair what a lost connection left behind.
 
-        A session that came back finds its queues deleted, perhaps, as those of a dead one; what was
-        claimed for nobody is returned. And a queue may have been deleted and declared anew.
+        The queues of a session that reconnects can have been deleted as those of a dead one, and
+        are declared again. Messages that were claimed but never arrived are returned. The ids of
+        queues are read again: a queue can have been deleted and declared again.
         """
         session = self._session
         if session is None:
@@ -483,25 +484,25 @@ class Transport(virtual.Transport):
             self._ids_until = now + self.options.polling_interval
 
     def _known(self) -> set[int]:
-        """Return the ids of messages that consumers have, or have acknowledged."""
+        """Return the ids of messages that were delivered, or acknowledged and not yet deleted."""
         tags = (tag for channel in self.channels for tag in channel.qos.delivered())
         return {int(tag) for tag in tags} | set(self._acknowledged)
 
-    def _hand_out(self, taken: list[Delivery], claimed: list[Delivery]) -> None:
-        """Give messages to their consumers; what is left when one of these breaks is returned."""
+    def _deliver_all(self, taken: list[Delivery], claimed: list[Delivery]) -> None:
+        """Deliver messages to their consumers; if one fails, return the rest to their queues."""
         waiting = deque(claimed)
         try:
             for queue, envelope in taken:
                 self._deliver(envelope, queue)
             while waiting:
                 queue, envelope = waiting.popleft()
-                self._hand_over(queue, envelope)
+                self._deliver_one(queue, envelope)
         finally:
             tags = [envelope["properties"]["delivery_tag"] for _, envelope in waiting]
             self.give_back(tags, touched=False)
 
-    def _hand_over(self, queue: str, envelope: dict[str, Any]) -> None:
-        """Give a message to its consumer; refuse one whose body is none."""
+    def _deliver_one(self, queue: str, envelope: dict[str, Any]) -> None:
+        """Deliver a message to its consumer; refuse it if its body cannot be read."""
         try:
             self._deliver(envelope, queue)
         except Exception:
@@ -519,10 +520,10 @@ class Transport(virtual.Transport):
         timeout: float | None = None,
         **_: Any,
     ) -> None:
-        """Hand out what waits, or what comes before the timeout.
+        """Deliver messages that wait, or that arrive before the timeout.
 
         Raises:
-            socket.timeout: nothing came.
+            socket.timeout: no message arrived.
 
         """
         end = None if timeout is None else time.monotonic() + timeout
@@ -535,27 +536,27 @@ class Transport(virtual.Transport):
             self.session.wait(left_s)
 
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:  # noqa: ARG002 (base)
-        """Consume from a worker's event loop, which ends this with the connection."""
+        """Consume from a worker's event loop until the connection is closed."""
         self._loop = loop
         loop.add_reader(self.session.fileno(), self._on_woken)
         loop.call_repeatedly(self.session.polling_interval_s, self._plan, 0)
         self._plan(0)
 
     def _on_woken(self) -> None:
-        if self._session is not None and self._session.heard():
+        if self._session is not None and self._session.was_woken():
             self._plan(0)
 
     def _plan(self, delay_s: float) -> None:
-        """Look after so many seconds, or earlier where that is planned already."""
+        """Poll after a delay, unless an earlier poll is planned."""
         at = time.monotonic() + delay_s
-        if self._loop is not None and (self._look_at is None or at < self._look_at):
-            self._look_at = at
-            self._loop.call_later(delay_s, self._look, at)
+        if self._loop is not None and (self._poll_at is None or at < self._poll_at):
+            self._poll_at = at
+            self._loop.call_later(delay_s, self._poll, at)
 
-    def _look(self, at: float) -> None:
-        if at != self._look_at or self._loop is None:
+    def _poll(self, at: float) -> None:
+        if at != self._poll_at or self._loop is None:
             return
-        self._look_at = None
+        self._poll_at = None
         try:
             delivered = self.deliver()
         except DBAPIError as error:
@@ -567,7 +568,7 @@ class Transport(virtual.Transport):
         if self._away:
             log.info("broker is back")
         self._away, self._retry_s = False, RETRY_S
-        # While something came, more may wait; where there is no room, an acknowledgement plans.
+        # After a delivery more may wait; without room, an acknowledgement plans the next poll.
         if delivered and self._has_room():
             self._plan(0)
 
@@ -575,15 +576,15 @@ class Transport(virtual.Transport):
         return any(channel.room(1) for channel in self.channels if channel.consumed())
 
     def _on_away(self, error: DBAPIError) -> None:
-        """Go on with what is claimed, and try again later."""
+        """Keep the claims, and try again later."""
         if not self._away:
-            log.warning("broker is away; what is claimed goes on", error=type(error.orig).__name__)
+            log.warning("broker is away; claimed tasks continue", error=type(error.orig).__name__)
         self._away = True
         self._plan(self._retry_s)
         self._retry_s = min(2 * self._retry_s, LONGEST_RETRY_S)
 
     def close_connection(self, connection: Any) -> None:
-        """Delete what was acknowledged, return the rest, and end the session."""
+        """Delete acknowledged messages, return the others, and end the session."""
         self._loop = None
         try:
             self._delete_acknowledged()
@@ -600,7 +601,7 @@ class Transport(virtual.Transport):
 
 
 def _time_of(headers: Any) -> datetime | None:
-    """Return the time before which a message is not to be run; None where it names none."""
+    """Return the ETA of a message; None if it has none."""
     try:
         eta = datetime.fromisoformat(headers["eta"])
     except (KeyError, TypeError, ValueError):
@@ -609,7 +610,7 @@ def _time_of(headers: Any) -> datetime | None:
 
 
 def _read(text: str) -> dict[str, Any] | None:
-    """Return a stored payload as kombu's envelope; None where it is none."""
+    """Return a stored payload as kombu's envelope; None if it is not one."""
     try:
         envelope = loads(text)
         readable = isinstance(envelope["properties"]["delivery_info"], dict)

@@ -1,9 +1,9 @@
-"""How others write about a task's end in the very transaction that stores its result.
+"""Report each task's end to an observer, which can write in the transaction of the result.
 
-Owns the moment only: what is written is the observer's. Every failure that Celery stores passes
-through `mark_as_failure`, in the pool's child or in the worker's parent, with its result ignored
-or not; an expired task passes through `mark_as_revoked`, a success through `mark_as_done`. How a
-result is stored that nothing is written beside is the backend's own business.
+Owns the moment; the observer decides what to write. Every failure that Celery stores passes through
+`mark_as_failure`, in the pool's child or in the worker's parent, with its result ignored or not. An
+expired task passes through `mark_as_revoked`, a success through `mark_as_done`. A result for which
+the observer has nothing to write is stored by the backend alone.
 """
 
 from __future__ import annotations
@@ -21,56 +21,59 @@ from celery.exceptions import BackendStoreError, TaskRevokedError
 from sqlalchemy import Connection, Executable
 from sqlalchemy.dialects.postgresql import insert
 
-from system import database, settings
+from system import settings
+from system.connections import database
 
 EXPIRED = "expired"
-"""Why Celery revokes a task whose time was over; what a person revoked has another reason."""
+"""The reason with which Celery revokes an expired task; one revoked by a person has another."""
 
 
 log = structlog.get_logger("system.transport")
 
 
 class Ending(Protocol):
-    """What is written about one task's end."""
+    """An observer's part in the end of one task."""
 
     task_id: str
 
     def write(self, connection: Connection) -> None:
-        """Write it in a transaction that is open; raise only what breaks the connection."""
+        """Write in an open transaction; raise only errors that break the connection."""
         ...
 
-    def finish(self, *, written: bool) -> None:
-        """End it: whatever no committed transaction holds is written or kept now; never raises."""
+    def finish(self, *, written: bool) -> object:
+        """Keep what no committed transaction holds, and return where it is; never raise."""
         ...
 
 
 class Observer(Protocol):
-    """Who has something to write about ends; None where it has nothing."""
+    """Decides what to write about the end of a task; None for nothing."""
 
     def of_failure(
         self, app: Any, task_id: str, error: BaseException, traceback: str | None, request: Any
     ) -> Ending | None:
-        """Return what a failure leaves."""
+        """Return what to write about a failure."""
         ...
 
     def of_success(self, task_id: str, request: Any) -> Ending | None:
-        """Return what a success leaves."""
+        """Return what to write about a success."""
         ...
 
 
-class UnderWay:
-    """An ending under way, and whether a committed transaction holds it."""
+class Observed:
+    """An ending that is not finished, and whether a committed transaction holds it."""
 
     def __init__(self, ending: Ending) -> None:
         self.ending = ending
         self.written = False
+        self.kept: object = None
+        """Where it is, once it is finished."""
 
 
-_UNDER_WAY: ContextVar[UnderWay | None] = ContextVar("ending", default=None)
+_OBSERVED: ContextVar[Observed | None] = ContextVar("ending", default=None)
 
 
-class TellingBackend(DatabaseBackend):
-    """A database backend that tells an observer of every end, and takes along what it writes."""
+class ReportingBackend(DatabaseBackend):
+    """A database backend that reports every end to an observer, and stores what it writes."""
 
     observer: ClassVar[Observer | None] = None
 
@@ -90,24 +93,32 @@ class TellingBackend(DatabaseBackend):
         call_errbacks: bool = True,
         state: str = states.FAILURE,
     ) -> None:
-        """Mark a task as failed, and have the observer's part written with it.
+        """Mark a task as failed, and write the observer's part with its result."""
+        self.report_failure(task_id, exc, traceback, request, store_result, call_errbacks, state)
 
-        Where the result cannot be stored that is logged and not raised: the observer keeps its part
-        elsewhere then, and Celery, which would take the error for the task's own, goes on to tell
-        its signals of the failure.
+    def report_failure(
+        self, task_id: str, exc: Exception, traceback: str | None, request: Any, *options: Any
+    ) -> object:
+        """Mark a task as failed, and return where the observer keeps its part.
+
+        A result that cannot be stored is logged and raises nothing: the observer keeps its part
+        elsewhere, and Celery, which would take the error for the task's own, sends its signals.
+
+        Returns:
+            What `Ending.finish` returned; None if the observer has nothing to write.
+
         """
         ending = None
         if self.observer:
             ending = self.observer.of_failure(self.app, task_id, exc, traceback, request)
-        with _beside(ending):
+        with _observed(ending) as observed:
             try:
-                super().mark_as_failure(
-                    task_id, exc, traceback, request, store_result, call_errbacks, state
-                )
+                super().mark_as_failure(task_id, exc, traceback, request, *options)
             except BackendStoreError:
                 if ending is None:
                     raise
-                log.error("result not stored", task_id=task_id)  # noqa: TRY400 (Celery gave it)
+                log.error("result not stored", task_id=task_id)  # noqa: TRY400 (Celery logs it)
+        return observed.kept if observed else None
 
     def mark_as_revoked(
         self,
@@ -117,20 +128,20 @@ class TellingBackend(DatabaseBackend):
         store_result: bool = True,
         state: str = states.REVOKED,
     ) -> None:
-        """Mark a task as revoked; one that expired is told of as a failure.
+        """Mark a task as revoked; report an expired one as a failure.
 
-        Where the result cannot be stored that is logged and not raised: a worker that finds a task
-        expired while it takes the next one would end.
+        A result that cannot be stored is logged and raises nothing: the error would end a worker
+        that finds an expired task while it takes the next one.
         """
         ending = None
         if self.observer and reason == EXPIRED:
             error = TaskRevokedError(reason)
             ending = self.observer.of_failure(self.app, task_id, error, None, request)
-        with _beside(ending):
+        with _observed(ending):
             try:
                 super().mark_as_revoked(task_id, reason, request, store_result, state)
             except BackendStoreError:
-                log.error("result not stored", task_id=task_id)  # noqa: TRY400 (Celery gave it)
+                log.error("result not stored", task_id=task_id)  # noqa: TRY400 (Celery logs it)
 
     def mark_as_done(
         self,
@@ -140,9 +151,9 @@ class TellingBackend(DatabaseBackend):
         store_result: bool = True,
         state: str = states.SUCCESS,
     ) -> None:
-        """Mark a task as successful, and have the observer's part written with it."""
+        """Mark a task as successful, and write the observer's part with its result."""
         ending = self.observer.of_success(task_id, request) if self.observer else None
-        with _beside(ending, only_after_success=True):
+        with _observed(ending, only_after_success=True):
             super().mark_as_done(task_id, result, request, store_result, state)
 
     def store_result(
@@ -154,15 +165,15 @@ class TellingBackend(DatabaseBackend):
         request: Any = None,
         **more: Any,
     ) -> Any:
-        """Store a result, in one transaction with what is written beside it."""
-        under_way = _UNDER_WAY.get()
-        # A failure also stores the results of the tasks chained behind it.
-        if under_way is None or under_way.ending.task_id != task_id or not self._shares_database():
+        """Store a result in one transaction with the observer's part."""
+        observed = _OBSERVED.get()
+        # A failure also stores the results of the tasks that are chained after it.
+        if observed is None or observed.ending.task_id != task_id or not self._shares_database():
             return super().store_result(task_id, result, state, traceback, request, **more)
         encoded = self.encode_result(result, state)
         self._ensure_retryable(
             self._store_together,
-            under_way,
+            observed,
             encoded,
             state,
             traceback,
@@ -173,14 +184,14 @@ class TellingBackend(DatabaseBackend):
         return encoded
 
     def _store_together(
-        self, under_way: UnderWay, result: Any, state: str, traceback: str | None, request: Any
+        self, observed: Observed, result: Any, state: str, traceback: str | None, request: Any
     ) -> None:
-        statement = self._upsert(under_way.ending.task_id, result, state, traceback, request)
+        statement = self._upsert(observed.ending.task_id, result, state, traceback, request)
         with database.transaction() as connection:
-            # No row is touched where a success stands, and then nothing is written beside it.
+            # A stored success stays: no row is updated, and nothing is written with it.
             if connection.execute(statement).rowcount:
-                under_way.ending.write(connection)
-        under_way.written = True
+                observed.ending.write(connection)
+        observed.written = True
 
     def _upsert(
         self, task_id: str, result: Any, state: str, traceback: str | None, request: Any
@@ -188,8 +199,8 @@ class TellingBackend(DatabaseBackend):
         row: Any = self.task_cls(task_id)
         self._update_result(row, result, state, traceback=traceback, request=request)
         table = self.task_cls.__table__
-        # Columns of extended results are no attribute of a plain one. None must not undo the
-        # stamps that an earlier state stored.
+        # A plain result lacks the columns of an extended one. None must not overwrite the stamps
+        # that an earlier state stored.
         values = {
             column.name: getattr(row, column.name)
             for column in table.columns
@@ -212,18 +223,20 @@ class TellingBackend(DatabaseBackend):
 
 
 @contextmanager
-def _beside(ending: Ending | None, *, only_after_success: bool = False) -> Iterator[None]:
+def _observed(
+    ending: Ending | None, *, only_after_success: bool = False
+) -> Iterator[Observed | None]:
     if ending is None:
-        yield
+        yield None
         return
-    under_way = UnderWay(ending)
-    token = _UNDER_WAY.set(under_way)
+    observed = Observed(ending)
+    token = _OBSERVED.set(observed)
     failed = True
     try:
-        yield
+        yield observed
         failed = False
     finally:
-        _UNDER_WAY.reset(token)
-        # A success whose result could not be stored is no success: its failure is told of next.
+        _OBSERVED.reset(token)
+        # A success whose result cannot be stored is none: Celery reports its failure next.
         if not (failed and only_after_success):
-            ending.finish(written=under_way.written)
+            observed.kept = ending.finish(written=observed.written)

@@ -1,17 +1,16 @@
-"""SQLAlchemy engines of broker and results: one of each kind in a process, made on first use.
+"""Make the SQLAlchemy engines of broker and results: one of each in a process, at first use.
 
-A socket that two processes share breaks both, so a forked child drops what it inherits. Statements
-commit by themselves; whoever needs a transaction opens one.
+A forked child drops the engines that it inherits. Each statement commits by itself.
 """
 
 from __future__ import annotations
 
-import os
 import threading
 
 from sqlalchemy import Engine, create_engine
 
-from system.database import connect_args
+from system.connections.database import connect_args
+from system.connections.fork import run_in_children
 
 _ENGINES: dict[tuple[str, str], Engine] = {}
 _LOCK = threading.Lock()
@@ -21,8 +20,8 @@ def engine_for(url: str, application_name: str) -> Engine:
     """Return this process's engine.
 
     Args:
-        url: SQLAlchemy's, as `settings.sqlalchemy_url` returns it.
-        application_name: what `pg_stat_activity` shows.
+        url: a SQLAlchemy URL, as `settings.sqlalchemy_url` returns it.
+        application_name: the name in `pg_stat_activity`.
 
     """
     key = url, application_name
@@ -32,7 +31,7 @@ def engine_for(url: str, application_name: str) -> Engine:
                 url,
                 pool_size=1,
                 max_overflow=4,
-                # Not tested before use, which would double the statements of an idle worker.
+                # No test before use: it would double the statements of an idle worker.
                 pool_pre_ping=False,
                 hide_parameters=True,
                 isolation_level="AUTOCOMMIT",
@@ -42,7 +41,7 @@ def engine_for(url: str, application_name: str) -> Engine:
 
 
 def close_engine(url: str, application_name: str) -> None:
-    """Close the connections of one engine; asked for later, it is a new one."""
+    """Close the connections of one engine; the next use makes a new engine."""
     with _LOCK:
         engine = _ENGINES.pop((url, application_name), None)
     if engine is not None:
@@ -50,15 +49,15 @@ def close_engine(url: str, application_name: str) -> None:
 
 
 def close_engines() -> None:
-    """Close all connections of this process; engines that are asked for later are new ones."""
+    """Close all connections of this process; the next use makes new engines."""
     with _LOCK:
         for engine in _ENGINES.values():
             engine.dispose()
         _ENGINES.clear()
 
 
-def _forget_inherited() -> None:
-    """Begin anew in a forked child: neither the sockets nor the lock's state are its own."""
+def _drop_inherited() -> None:
+    """Drop the parent's engines in a forked child, with the lock: neither belongs to it."""
     global _LOCK
     _LOCK = threading.Lock()
     for engine in _ENGINES.values():
@@ -66,4 +65,4 @@ def _forget_inherited() -> None:
     _ENGINES.clear()
 
 
-os.register_at_fork(after_in_child=_forget_inherited)
+run_in_children(_drop_inherited)

@@ -1,4 +1,4 @@
-"""What `broker_transport_options` may say to this transport, and its defaults."""
+"""Define the options of `broker_transport_options` for this transport, and their defaults."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 from system.errors import ConfigurationError
 
-# Celery and kombu put these in the same place, for publishing and connecting, and read them.
-THEIRS = frozenset(
+# Celery and kombu read these options from the same place, for publishing and connecting.
+FOREIGN = frozenset(
     {
         *("callback", "errback", "interval_max", "interval_start", "interval_step"),
         *("max_retries", "retry_errors", "wait_for_workers"),
@@ -19,26 +19,26 @@ THEIRS = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Times in seconds; names are those of the options."""
+    """The options by name; times are in seconds."""
 
     polling_interval: float = 5.0
-    """How often to look for messages that nothing told of: a notification wakes at once."""
+    """How often to poll for messages without a notification, which wakes at once."""
     pooled_polling_interval: float = 0.1
-    """The same behind a pooler in transaction mode, where nothing notifies."""
+    """The same behind a pooler in transaction mode, without notifications."""
     lease: float = 3.0
-    """How long a claim outlives the session that holds it, when that is gone."""
+    """How long a claim outlives the session that holds it."""
     pooled_lease: float = 30.0
-    """How long a claim outlives its last heartbeat behind a pooler, where no lock tells more."""
+    """How long a claim outlives its last heartbeat behind a pooler, where locks are not usable."""
     heartbeat: float = 1.0
-    """How often leases are prolonged, dead consumers' messages returned and due ones released."""
+    """How often leases are extended, claims of dead consumers returned, due messages released."""
     max_deliveries: int = 5
-    """How often a message is handed out before it is refused as one that kills its workers."""
+    """The delivery limit: then a message is refused as one that kills its workers."""
     batch: int = 100
-    """How many messages one statement claims at most."""
+    """The greatest number of messages that one statement claims."""
 
     @property
     def trusted(self) -> int:
-        """How often a message may have been handed out and still go along with others."""
+        """The number of deliveries up to which a message is claimed together with others."""
         return max(1, min(2, self.max_deliveries - 1))
 
 
@@ -46,14 +46,14 @@ def options_from(given: Mapping[str, Any]) -> Options:
     """Return the options of a connection.
 
     Args:
-        given: `broker_transport_options`; what kombu and Celery read themselves is let through.
+        given: `broker_transport_options`; names that kombu and Celery read are let through.
 
     Raises:
         ConfigurationError: a name is unknown, or a value is not a number above zero.
 
     """
     known = Options.__dataclass_fields__
-    unknown = sorted(set(given) - set(known) - THEIRS)
+    unknown = sorted(set(given) - set(known) - FOREIGN)
     if unknown:
         raise ConfigurationError(
             f"broker_transport_options: got {', '.join(unknown)}, expected "

@@ -1,8 +1,8 @@
-"""What becomes of messages that this transport cannot hand out.
+"""Hand refused messages to their handlers.
 
-A message that was handed out too often, each time to a consumer that died with it, and one that
-cannot be read, would come back for ever. Whoever keeps dead letters takes them here; what nobody
-takes is parked in the table, where it is not lost.
+A message that exceeded its delivery limit because its consumers died, and one that cannot be read,
+would be redelivered for ever. The dead letters register a handler here. A message that no handler
+keeps is parked in the table, where it is not lost.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ log = structlog.get_logger("system.transport")
 
 @dataclass(frozen=True, kw_only=True)
 class Refusal:
-    """A message, and why it is not handed out."""
+    """A message that is not delivered, and why."""
 
     reason: str
     """`exhausted` or `unreadable`."""
@@ -29,32 +29,33 @@ class Refusal:
     text: str
     """The stored payload."""
     message: Any
-    """The payload as kombu's message; None where it cannot be read."""
+    """The payload as kombu's message; None if it cannot be read."""
     deliveries: int
-    """How often it was handed out before."""
+    """The number of earlier deliveries."""
 
 
-Taker = Callable[[Refusal], None]
-_TAKERS: dict[str, Taker] = {}
+Handler = Callable[[Refusal], None]
+_HANDLERS: dict[str, Handler] = {}
 
 
-def take_refusals(name: str, taker: Taker) -> None:
-    """Have refused messages given to a function, which raises when it could not keep one.
+def handle_refusals(name: str, handler: Handler) -> None:
+    """Register a handler of refused messages.
 
     Args:
-        name: says whose it is; a second taker of that name replaces the first.
-        taker: called in the consuming process; may be called twice for one message.
+        name: identifies the handler; a second one of that name replaces the first.
+        handler: runs in the consuming process, possibly twice for one message. It raises if it
+            cannot keep the message.
 
     """
-    _TAKERS[name] = taker
+    _HANDLERS[name] = handler
 
 
-def was_taken(refusal: Refusal) -> bool:
-    """Give a message to every taker; say whether there is one and all of them kept it."""
-    for name, taker in _TAKERS.items():
+def was_handled(refusal: Refusal) -> bool:
+    """Pass a message to every handler; return whether there is one and all of them kept it."""
+    for name, handler in _HANDLERS.items():
         try:
-            taker(refusal)
-        except Exception as error:  # noqa: BLE001 (the message stays parked, whatever it was)
-            log.error("refused message not taken", taker=name, error=type(error).__name__)  # noqa: TRY400
+            handler(refusal)
+        except Exception as error:  # noqa: BLE001 (the message is parked, whatever the error)
+            log.error("refused message not kept", handler=name, error=type(error).__name__)  # noqa: TRY400
             return False
-    return bool(_TAKERS)
+    return bool(_HANDLERS)

@@ -1,9 +1,9 @@
-"""The result backend: celery's database backend on tables that a migration made.
+"""Store results with Celery's database backend, on tables that a migration made.
 
-Owns how results are stored and waited for; their form is stock celery's. A result is one statement
-on a connection that the process keeps (stock asks first and writes then, and outside of prefork
-connects anew for each). Whoever waits asks often at first and seldom later, as seldom as the
-interval of `get()`: a quick task answers within milliseconds.
+Owns how results are stored and waited for; their format is stock Celery's. A result is stored by
+one statement on a connection that the process keeps (stock Celery reads before it writes, and
+outside of prefork opens a new connection each time). A caller that waits polls quickly at first and
+slows down to the interval of `get()`: the result of a quick task arrives within milliseconds.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from celery.exceptions import TimeoutError as CeleryTimeoutError
 from sqlalchemy import Engine
 from sqlalchemy.orm import sessionmaker
 
-from system.transport.endings import TellingBackend
+from system.transport.endings import ReportingBackend
 from system.transport.engines import close_engine, engine_for
 
 APPLICATION_NAME = "system-results"
@@ -26,7 +26,7 @@ GROWTH = 1.15
 
 
 class Sessions(SessionManager):
-    """Sessions on one small pool a process."""
+    """Makes sessions on one small pool in each process."""
 
     def create_session(
         self,
@@ -34,19 +34,19 @@ class Sessions(SessionManager):
         short_lived_sessions: bool = False,  # noqa: ARG002 (the base's parameter)
         **_: object,
     ) -> tuple[Engine, Any]:
-        """Return this process's engine and a factory of sessions on it."""
+        """Return this process's engine and a session factory for it."""
         engine = engine_for(dburi, APPLICATION_NAME)
         return engine, sessionmaker(bind=engine)
 
     def prepare_models(self, engine: Engine) -> None:
-        """Make no table and alter none: the migration did."""
+        """Create and alter no table: the migration did."""
 
     def invalidate(self, dburi: str) -> None:
-        """Drop this process's connections to a database that gave an error."""
+        """Close this process's connections to a database after an error."""
         close_engine(dburi, APPLICATION_NAME)
 
 
-class Backend(TellingBackend):
+class Backend(ReportingBackend):
     """The result backend behind `db+postgresql://`."""
 
     _ensure_not_eager: Any
@@ -56,7 +56,7 @@ class Backend(TellingBackend):
         self.session_manager = Sessions()
 
     def _create_tables(self) -> None:
-        """Make no table; stock celery asks for it while it constructs a backend."""
+        """Create no table; stock Celery calls this when it constructs a backend."""
 
     def _store_result(
         self,
@@ -67,7 +67,7 @@ class Backend(TellingBackend):
         request: Any = None,
         **_: Any,
     ) -> None:
-        """Store a state and its value; what has succeeded stays so."""
+        """Store a state and its value; a stored success stays."""
         statement = self._upsert(task_id, result, state, traceback, request)
         with engine_for(self.url, APPLICATION_NAME).connect() as connection:
             connection.execute(statement)
@@ -80,17 +80,17 @@ class Backend(TellingBackend):
         no_ack: bool = True,  # noqa: ARG002 (the base's parameter)
         on_interval: Any = None,
     ) -> Any:
-        """Wait for a task to end; return its result's record.
+        """Wait until a task has ended; return the record of its result.
 
         Args:
-            task_id: of the task.
-            timeout: in seconds; for ever without one.
-            interval: the longest pause between two questions, in seconds.
+            task_id: the task's id.
+            timeout: in seconds; without one there is no limit.
+            interval: the longest pause between two polls, in seconds.
             no_ack: not used.
             on_interval: called before each pause.
 
         Raises:
-            celery.exceptions.TimeoutError: the time is over.
+            celery.exceptions.TimeoutError: the timeout has passed.
 
         """
         self._ensure_not_eager()

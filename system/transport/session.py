@@ -1,18 +1,18 @@
-"""A consumer's session: what tells the database that this process lives, and it that there is work.
+"""Keep a consumer's session: its lock and leases in the database, and notifications of new work.
 
-One connection and one thread for each consuming kombu connection. The connection holds an advisory
-lock under a random key, which is what claims and queues of its own are recorded under, and listens
-for new messages. The thread, once a heartbeat, prolongs the leases of what is claimed, returns what
-dead consumers had claimed, and releases what is due (`statements.BEAT`).
+Each consuming kombu connection has one session: a database connection and a thread. The connection
+holds an advisory lock under a random key, which its claims and its own queues refer to, and listens
+for new messages. The thread sends a heartbeat (`statements.BEAT`), which extends the leases of its
+claims, returns the claims of dead consumers, and releases scheduled messages that are due.
 
-A claim is returned only when its lock is free *and* its lease has run out. So a worker whose thread
-does not get to run keeps its messages by the lock, and one whose connection broke keeps them by the
-lease while it reconnects. Who has just connected waits for a lease's length before it returns
-anything: after a restart of the server the others need that time to come back.
+A claim is returned only when its lock is free *and* its lease has expired. So a worker whose thread
+is starved keeps its messages by the lock, and a worker whose connection broke keeps them by the
+lease while it reconnects. A new session waits for the length of a lease before it returns claims:
+after a restart of the server the other workers need that time to reconnect.
 
-Behind a pooler in transaction mode neither lock nor LISTEN belong to a client. A pooler shows by
-the process id that it gives its clients, which is not the server's; then the lease alone counts,
-and is longer, and the consumer polls.
+Behind a pooler in transaction mode neither lock nor LISTEN belong to a client. A pooler is detected
+by the backend process id that it reports, which is not the server's. Then only the lease counts, it
+is longer, and the consumer polls.
 
 Source: PostgreSQL documentation, "Advisory Locks", "NOTIFY", "pg_locks".
 """
@@ -31,8 +31,8 @@ import psycopg2
 import structlog
 from sqlalchemy.engine import make_url
 
-from system.database import CONNECT_TIMEOUT_S, connect_args
-from system.inherited import kept_from_children
+from system.connections.database import CONNECT_TIMEOUT_S, connect_args
+from system.connections.fork import keep_from_children
 from system.transport import statements
 from system.transport.options import Options
 
@@ -45,14 +45,14 @@ log = structlog.get_logger("system.transport")
 
 
 class Session:
-    """The session of one consuming connection; `close` ends it."""
+    """The session of one consuming connection."""
 
     def __init__(self, url: str, options: Options) -> None:
         self.key = secrets.randbits(62)
         self.pooled = False
-        """Whether a pooler in transaction mode lies between; known after `start`."""
+        """Whether there is a pooler in transaction mode; known after `start`."""
         self.epoch = 0
-        """How often it came back: what belonged to it may have been taken for a dead one's."""
+        """The number of reconnects; after each, what it owned may have been deleted or returned."""
         self._url = url
         self._options = options
         self._process = os.getpid()
@@ -67,20 +67,20 @@ class Session:
 
     @property
     def lease_s(self) -> float:
-        """How long a claim is given."""
+        """The length of a lease."""
         return self._options.pooled_lease if self.pooled else self._options.lease
 
     @property
     def polling_interval_s(self) -> float:
-        """How often a consumer looks by itself."""
+        """How often a consumer polls without a notification."""
         options = self._options
         return options.pooled_polling_interval if self.pooled else options.polling_interval
 
     def start(self) -> None:
-        """Connect and begin.
+        """Connect, and start the thread.
 
         Raises:
-            psycopg2.OperationalError: the server cannot be reached; later losses are mended here.
+            psycopg2.OperationalError: the server cannot be reached; later the thread reconnects.
 
         """
         self._connect()
@@ -89,27 +89,27 @@ class Session:
         self._thread.start()
 
     def fileno(self) -> int:
-        """Return what becomes readable when there is something to look for."""
+        """Return a descriptor that becomes readable when the consumer should poll."""
         return self._woken
 
-    def heard(self) -> bool:
-        """Say whether it was woken since the last time this was asked."""
+    def was_woken(self) -> bool:
+        """Return whether the session was woken since the last call."""
         with suppress(BlockingIOError):
             return bool(os.read(self._woken, 4096))
         return False
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait until woken; say whether that was so."""
+        """Wait until woken; return whether that happened before the timeout."""
         select.select([self._woken], [], [], timeout_s)
-        return self.heard()
+        return self.was_woken()
 
     def wake(self) -> None:
-        """Have the consumer look; from any thread."""
+        """Make the consumer poll; from any thread."""
         with suppress(BlockingIOError):
             os.write(self._wake, b"!")
 
     def close(self) -> None:
-        """End the thread and the connection, and so the lock; in a forked child do nothing."""
+        """End the thread, the connection and its lock; do nothing in a forked child."""
         if self._process != os.getpid() or self._end < 0:
             return
         end, self._end = self._end, -1
@@ -143,7 +143,7 @@ class Session:
                 return
 
     def _wait(self, pause_s: float) -> bool:
-        """Wait for a notification, the next beat or the end; say whether it is the end."""
+        """Wait for a notification, the next heartbeat or the end; return whether it is the end."""
         watched: list[Any] = [self._ended]
         if self._connection is not None:
             watched.append(self._connection)
@@ -167,7 +167,7 @@ class Session:
     def _connect(self) -> None:
         arguments = make_url(self._url).translate_connect_args(username="user", database="dbname")
         query = make_url(self._url).query
-        connection = kept_from_children(
+        connection = keep_from_children(
             psycopg2.connect(**{**arguments, **query, **connect_args(APPLICATION_NAME)})
         )
         connection.autocommit = True
@@ -187,12 +187,12 @@ class Session:
 
     def _reconnect(self) -> None:
         self._connect()
-        # The others lost their connections too, perhaps, and run what they claimed all the same:
-        # they have time to come back.
+        # Other workers may have lost their connections too, and still run what they claimed: they
+        # get time to reconnect.
         self._settled_at += CONNECT_TIMEOUT_S + RECONNECT_S
         self.epoch += 1
-        log.info("broker session is back")
-        # What was sent meanwhile was notified to nobody.
+        log.info("broker session reconnected")
+        # Notifications of messages sent in the meantime are lost.
         self.wake()
 
     def _ask(self, statement: str, values: Any = None) -> Any:
@@ -225,7 +225,7 @@ class Session:
             self._reap()
 
     def _reap(self) -> None:
-        """Delete the queues of dead processes; one that is being written to waits for next time."""
+        """Delete the queues of dead processes; leave one with a concurrent insert for later."""
         with suppress(psycopg2.IntegrityError), self._connection.cursor() as cursor:
             cursor.execute(statements.REAP)
 

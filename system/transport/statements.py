@@ -1,9 +1,9 @@
-"""The SQL of the durable transport.
+"""Define the SQL statements of the durable transport.
 
 A message is *waiting* (visible), *claimed* (invisible, `claimed_by` set), *scheduled* (invisible,
-`available_at` set) or *parked* (invisible and neither: refused with nobody to take the refusal, or
-claimed by a stock transport once). One statement moves it, in a transaction of its own; whoever
-acknowledges deletes it.
+`available_at` set) or *parked* (invisible and neither: refused without a handler, or claimed by a
+stock transport earlier). One statement changes its state, in a transaction of its own. An
+acknowledgement deletes it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from sqlalchemy import text
 
 CHANNEL = "kombu_message"
-"""Where the trigger of the table notifies, with the id of the queue."""
+"""The channel of the table's trigger; the payload is the id of the queue."""
 
 ANSWER = text("SELECT 1")
 
@@ -82,7 +82,7 @@ PUT_TO_ALL = text(
     """
 )
 
-# Queue by queue, so that each is read along its index; every queue's first rows compete by age.
+# Queue by queue, so that each is read along its index; then the oldest of all are chosen.
 TAKE = text(
     """
     WITH first AS MATERIALIZED (
@@ -120,8 +120,8 @@ CLAIM = text(
     RETURNING m.id, m.queue_id, m.payload, m.deliveries
     """
 )
-"""Of what outlived several consumers, a consumer has one at a time: beside the message that killed
-them the rest would be counted, and refused, for nothing."""
+"""Of messages that outlived several consumers, a consumer claims one at a time: with the message
+that killed them, the others would be counted, and refused, without a reason."""
 ACK = text(
     "DELETE FROM kombu_message WHERE id = ANY(CAST(:ids AS bigint[])) AND claimed_by = :me"
     " RETURNING id"
@@ -153,9 +153,9 @@ PARK = text(
     " WHERE id = :id AND claimed_by = :me"
 )
 
-# All that a session does once a heartbeat, in one statement: it prolongs its leases, returns what
-# consumers without lock and lease had claimed, and releases what is due. It waits for nobody, who
-# could be waiting for it; and compares with now(), which an index can be searched by.
+# A heartbeat in one statement: it extends the session's leases, returns the claims of consumers
+# without lock and lease, and releases what is due. It skips locked rows, so that it cannot
+# deadlock, and compares with now(), for which an index can be used.
 BEAT = """
     WITH alive AS MATERIALIZED (
         SELECT (l.classid::bigint << 32) | l.objid::bigint AS key FROM pg_locks l

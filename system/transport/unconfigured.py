@@ -1,7 +1,7 @@
-"""What stands in for broker and results where no usable DSN is configured.
+"""Stand in for broker and result backend if no usable DSN is configured.
 
-Importing the app must work with nothing set (IMP-01); the first use of either then says what is
-missing, instead of Celery's attempt to reach a broker of another kind on this machine.
+The app must be importable with nothing set (IMP-01). The first use of either then raises an error
+that names what is missing; Celery's default would try to reach another kind of broker.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ URL = "unset://"
 
 
 class Transport(virtual.Transport):
-    """A broker that cannot be reached, and says why."""
+    """A broker whose use raises an error that says what is missing."""
 
     can_parse_url = True
 
@@ -28,20 +28,20 @@ class Transport(virtual.Transport):
 
 
 class Backend(DisabledBackend):
-    """A result backend that cannot be used, and says why."""
+    """A result backend whose use raises an error that says what is missing."""
 
     def __init__(self, *_: object, **__: object) -> None:
         explain()
 
 
 def explain() -> NoReturn:
-    """Raise the error that the environment deserves.
+    """Raise an error that says what is missing in the environment.
 
     Raises:
-        ConfigurationError: always; set after the import, a DSN comes too late for this process.
+        ConfigurationError: always; a DSN that is set after the import is too late.
 
     """
     settings.connections_from(os.environ)
     raise ConfigurationError(
-        "DATABASE_URL: got it after the app was imported, expected it before; start anew with it"
+        "DATABASE_URL: got it after the app was imported, expected it before; restart with it"
     )

@@ -66,8 +66,8 @@ def test_removed_failure_handler_is_a_violation_of_dead_letters(
 ) -> None:
     """Tasks still fail and say so; nothing is kept of them."""
     break_file(
-        system_copy / "system/dead_letters/capture.py",
-        "    TellingBackend.observer = Observer()\n",
+        system_copy / "system/dead_letters/capture/__init__.py",
+        "    ReportingBackend.observer = Observer()\n",
         "",
     )
     red = violations(judge_copy(system_copy, tmp_path, *LETTERS, *NAMES))
@@ -79,7 +79,7 @@ def test_removed_failure_handler_is_a_violation_of_dead_letters(
 def test_constant_health_is_a_violation_of_observability(system_copy: Path, tmp_path: Path) -> None:
     """A health endpoint that says ok without looking is right only while nothing is wrong."""
     break_file(
-        system_copy / "system/health.py",
+        system_copy / "system/observability/health.py",
         "parts = {check.name: OK if healthy else ERROR for check, healthy in asked}",
         "parts = {check.name: OK for check, _ in asked}",
     )

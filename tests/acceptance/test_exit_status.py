@@ -29,10 +29,10 @@ from gateproof import falsified_by, source
 
 @criterion("MIN-01")
 @falsified_by(
-    source("marked", "system/health.py", append="# a mark", imports=False), expect="got a mark"
+    source("marked", "system/worker.py", append="# a mark", imports=False), expect="got a mark"
 )
 def test_shown_able(files):
-    assert "# a mark" not in files.read("system/health.py"), "health.py: got a mark, expected none"
+    assert "# a mark" not in files.read("system/worker.py"), "worker.py: got a mark, expected none"
 """
 """A check that needs no database, and is proven."""
 

@@ -25,10 +25,10 @@ CHECKS = """
 from gateproof import falsified_by, source
 
 def mark(name, text):
-    return source(name, "system/health.py", append=f"# {text}", imports=False)
+    return source(name, "system/observability/health.py", append=f"# {text}", imports=False)
 
 def read(files):
-    return files.read("system/health.py")
+    return files.read("system/observability/health.py")
 
 @criterion("MIN-01")
 @falsified_by(mark("one-mark", "mark one"), expect="got mark one")

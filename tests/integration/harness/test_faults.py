@@ -18,6 +18,7 @@ from gateproof.stack.copy import Copy
 
 MakeCopy = Callable[[Fault], Copy]
 PING = "app.tasks.housekeeping.ping"
+HEALTH = "system/observability/health.py"
 
 
 @pytest.fixture
@@ -106,10 +107,10 @@ def test_source_fault_changes_what_the_worker_runs(make_copy: MakeCopy) -> None:
 
 def test_source_fault_that_cannot_be_imported_is_refused(make_copy: MakeCopy) -> None:
     """Unless the fault says that it breaks the import, it has not landed."""
-    broken = source("broken", "system/health.py", append="raise RuntimeError('no')")
-    with pytest.raises(HarnessError, match=r"import of the changed system\.health: got .*no"):
+    broken = source("broken", HEALTH, append="raise RuntimeError('no')")
+    with pytest.raises(HarnessError, match=r"changed system\.observability\.health: got .*no"):
         broken.inject(make_copy(broken))
-    meant = source("meant", "system/health.py", append="raise RuntimeError('no')", imports=False)
+    meant = source("meant", HEALTH, append="raise RuntimeError('no')", imports=False)
     before, after = landed(meant, make_copy(meant))
     assert before != after
 

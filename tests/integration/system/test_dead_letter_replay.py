@@ -19,10 +19,10 @@ from billiard.exceptions import WorkerLostError
 from celery.app.task import Context
 from cryptography.fernet import Fernet
 
-from system import database as engines
-from system.dead_letters import capture
+from system.connections import database as engines
 from system.dead_letters import replay as replaying
-from system.dead_letters.letter import UnregisteredTask, describe
+from system.dead_letters.row import UnregisteredTask, describe
+from system.dead_letters.storage import drain, keeper
 
 from .support import (
     ROOT,
@@ -230,11 +230,11 @@ def test_list_filters_and_moves_are_told(shared: Database, client: Client, tmp_p
 @pytest.mark.parametrize(
     ("words", "status", "said"),
     [
-        (("resolve",), 2, "got none and no option that chooses"),
-        (("replay",), 2, "got none and no option that chooses"),
+        (("resolve",), 2, "got no id and no option that selects"),
+        (("replay",), 2, "got no id and no option that selects"),
         (("list", "--tenant", "nope"), 2, "got 'nope', expected a UUID"),
         (("list", "--since", "soon"), 2, "got 'soon', expected 2026"),
-        (("show", "no-such-letter"), 1, "got none of id no-such-letter"),
+        (("show", "no-such-row"), 1, "got none with id no-such-row"),
         (("--help",), 0, "Exit status: 0 done; 1"),
         (("replay", "--help"), 0, "or makes it pending again"),
     ],
@@ -428,8 +428,8 @@ def test_letter_of_a_task_whose_success_is_stored_is_not_written(
     for task_id in (succeeded, failing):
         request = Context({"id": task_id, "kwargs": {"tenant_id": TENANT}})
         lost = describe(UnregisteredTask(PING), request, WorkerLostError())
-        capture.keep_on_disk(lost, OSError("away"))
-    assert capture.drain() == 2
+        keeper.keep_on_disk(lost, OSError("away"))
+    assert drain.drain() == 2
     there = "SELECT task_id, tenant_id::text FROM worker_failed_jobs WHERE task_id IN (%s, %s)"
     assert shared.rows(there, succeeded, failing) == [(failing, TENANT)]
 

@@ -189,7 +189,7 @@ def test_running_task_keeps_its_message_when_every_connection_breaks(
     )
     assert client.wait(task_id)["status"] == "ok"
     assert wait_for(lambda: runs(*workers) == [task_id])
-    assert any(worker.lines("broker session is back") for worker in workers)
+    assert any(worker.lines("broker session reconnected") for worker in workers)
     assert wait_for(lambda: messages(database) == [])
     assert client.run(PING)["status"] == "ok"
 
@@ -364,7 +364,7 @@ def test_what_outlived_consumers_is_handed_out_one_by_one(database: Database) ->
         assert claimed() == [ids[1]]
 
 
-def test_mailbox_that_was_taken_for_a_dead_one_s_is_made_anew(
+def test_mailbox_that_was_deleted_as_a_dead_one_s_is_declared_again(
     database: Database, start_worker: StartWorker
 ) -> None:
     """A worker that was cut off for longer than its lease answers again once it is back."""
@@ -375,7 +375,7 @@ def test_mailbox_that_was_taken_for_a_dead_one_s_is_made_anew(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
         " WHERE application_name = 'system-broker-session' AND datname = current_database()"
     )
-    worker.wait_for_line("broker session is back")
+    worker.wait_for_line("broker session reconnected")
     done = inspect(database, "inspect", "ping", "--timeout", "5")
     assert done.returncode == 0, done.stdout
 

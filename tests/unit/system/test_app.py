@@ -68,6 +68,36 @@ def test_import_does_nothing(module: str) -> None:
     }
 
 
+_PUBLISH = """
+import sys
+from system.app import app
+from celery.exceptions import OperationalError
+try:
+    app.send_task("app.tasks.housekeeping.ping", retry=False)
+except OperationalError:
+    pass
+worker = ("celery.worker.consumer", "prometheus_client", "system.worker", "system.commands",
+          "system.observability", "system.dead_letters.capture.consumer")
+print([name for name in sys.modules if name.startswith(worker)])
+"""
+
+
+def test_publisher_imports_no_worker_module() -> None:
+    """A process that publishes loads neither Celery's consumer nor the worker's own modules.
+
+    Celery itself loads `celery.worker`, for its support of Django.
+    """
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", _PUBLISH],
+        env={"PATH": os.environ["PATH"], "DATABASE_URL": "postgresql://u:p@127.0.0.1:1/d"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
+
+
 def test_queues_are_the_four() -> None:
     """Four queues are declared, each bound to its own keys, and no other is made on demand."""
     app = make_app({})

@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from prometheus_client import CollectorRegistry
 
-from system.dead_letters import backlog
-from system.dead_letters.backlog import Backlog, BacklogGauge
+from system.observability import backlog
+from system.observability.backlog import Backlog, BacklogGauge
 
 PENDING, AGE = "system_dead_letters_pending", "system_dead_letters_oldest_age_seconds"
 

@@ -1,4 +1,4 @@
-"""Dead letters: what is written about a failure."""
+"""Dead letters: the row of a failure, and where it is kept."""
 
 from __future__ import annotations
 
@@ -17,27 +17,30 @@ from celery.utils.serialization import UnpickleableExceptionWrapper
 from kombu.message import Message
 from sqlalchemy.exc import OperationalError
 
-from system import database
-from system.dead_letters import capture, consumer, letter
+from system.connections import database
+from system.dead_letters import row
+from system.dead_letters.capture import consumer, failure, signal
+from system.dead_letters.capture.message import stable_id
+from system.dead_letters.storage import keeper
 from system.errors import TenantError
 from system.transport import endings
 
 TENANT = "7c8f3b0a-62a1-4a3e-9d56-0f4b6c1f2d3e"
 
 
-def make(function: Any, error: BaseException, **request: Any) -> letter.DeadLetter:
+def make(function: Any, error: BaseException, **request: Any) -> row.DeadLetter:
     """Describe the failure of a function that ran as a task."""
     context = Context({"id": "id-1", "args": [], "kwargs": {}, **request})
     task = SimpleNamespace(name="app.tasks.llm.route", run=function, request=context)
-    return letter.describe(task, context, error)
+    return row.describe(task, context, error)
 
 
 def function(*args: Any, **kwargs: Any) -> None:
     """Take anything."""
 
 
-def test_letter_says_what_happened() -> None:
-    """A letter has the task, its tenant, its arguments and the error."""
+def test_row_describes_the_failure() -> None:
+    """A row has the task, its tenant, its arguments and the error."""
     made = make(function, LookupError("lost"), kwargs={"tenant_id": TENANT, "n": 1}, args=["a"])
     assert made.identity.task_name == "app.tasks.llm.route"
     assert (made.identity.task_id, made.identity.tenant_id) == ("id-1", TENANT)
@@ -49,15 +52,15 @@ def test_letter_says_what_happened() -> None:
     assert "LookupError: lost" in made.traceback
 
 
-def test_letter_of_a_foreign_tenant_id_has_none() -> None:
-    """A tenant that is no UUID leaves the row without one, and stays in the arguments."""
+def test_row_of_a_malformed_tenant_id_has_none() -> None:
+    """A tenant id that is no UUID is only in the arguments, and not in the row's column."""
     made = make(function, TenantError("x"), kwargs={"tenant_id": "nope"})
     assert made.identity.tenant_id is None
     assert json.loads(made.kwargs) == {"tenant_id": "nope"}
 
 
-def test_letter_hides_secrets_everywhere() -> None:
-    """A sensitive value is in no part of the letter, even where the error repeats it."""
+def test_row_hides_secrets_everywhere() -> None:
+    """A sensitive value is in no part of the row, even where the error repeats it."""
     secret = "hunter2-hunter2"
     made = make(
         function, ValueError(f"bad {secret}"), kwargs={"password": secret, "a": [{"token": secret}]}
@@ -94,20 +97,20 @@ def test_error_that_cannot_be_pickled_keeps_its_name() -> None:
     assert make(function, wrapped).exception_class == "some.where.OddError"
 
 
-def test_error_without_a_text_is_said() -> None:
-    """An error whose text cannot be had leaves a letter that says so."""
+def test_error_without_a_text_is_reported() -> None:
+    """An error whose text is not available leaves a row that says so."""
 
     class MuteError(Exception):
         def __str__(self) -> str:
             raise RuntimeError
 
-    assert make(function, MuteError()).error_message == "its text cannot be had: RuntimeError"
+    assert make(function, MuteError()).error_message == "its text is not available: RuntimeError"
 
 
 def test_message_without_an_id_has_a_stable_one() -> None:
     """The id made of a message is the same for it again, and another for its neighbour."""
     first, again, other, longer = (
-        consumer.stable_id(SimpleNamespace(properties={"delivery_tag": tag}, body=body))
+        stable_id(SimpleNamespace(properties={"delivery_tag": tag}, body=body))
         for tag, body in (("a", b"x"), ("a", b"x"), ("b", b"x"), ("a", b"xy"))
     )
     assert first == again
@@ -127,7 +130,7 @@ def test_message_without_an_id_has_a_stable_one() -> None:
 def test_queue_is_found(routing_key: str | None, task_name: str, queue: str | None) -> None:
     """The queue is that of the routing key, else that of the task's name."""
     info = {"routing_key": routing_key}
-    assert letter.queue_of(info, task_name=task_name) == queue
+    assert row.queue_of(info, task_name=task_name) == queue
 
 
 @pytest.mark.parametrize(
@@ -146,10 +149,10 @@ def test_correlation_id_is_found(request_fields: dict[str, Any], expected: str) 
 def test_failed_insert_is_one_line_without_the_payload(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A letter that cannot be written is one error line, which repeats nothing of the letter."""
+    """A row that cannot be written is one error line, which repeats nothing of the row."""
     said: list[tuple[str, dict[str, Any]]] = []
     monkeypatch.setattr(
-        capture, "log", SimpleNamespace(error=lambda event, **more: said.append((event, more)))
+        keeper, "log", SimpleNamespace(error=lambda event, **more: said.append((event, more)))
     )
 
     def refuse(*_: Any) -> Any:
@@ -159,7 +162,7 @@ def test_failed_insert_is_one_line_without_the_payload(
     context = Context({"id": "id-1", "args": [], "kwargs": {"x": "payload-2"}})
     task: Any = SimpleNamespace(name="n", run=function, request=context)
     task.backend = None
-    capture.record_failure(task, "id-1", ValueError("payload-4"))
+    signal.record_failure(task, "id-1", ValueError("payload-4"))
     assert [event for event, _ in said] == ["dead letter not written"]
     assert said[0][1]["task_id"] == "id-1"
     assert said[0][1]["error"] == "sqlalchemy.exc.OperationalError"
@@ -171,18 +174,18 @@ def test_failed_insert_is_one_line_without_the_payload(
     [None, Context({"id": "id-1", "task": "app.tasks.llm.route", "args": [{1, 2}], "kwargs": {}})],
     ids=["of-another-task", "changed-by-the-task"],
 )
-def test_failure_whose_arguments_are_not_known_leaves_a_letter(request_of_it: Any) -> None:
-    """It cannot be replayed, and keeps no text in which nothing tells what is sensitive."""
+def test_failure_whose_arguments_are_unknown_leaves_a_row(request_of_it: Any) -> None:
+    """It cannot be replayed, and has no text whose sensitive parts are unknown."""
     error = ValueError("token=hidden")
     app = SimpleNamespace(tasks={})
-    made = capture.letter_of_failure(app, "id-1", error, "Traceback: token=hidden", request_of_it)
+    made = failure.describe_failure(app, "id-1", error, "Traceback: token=hidden", request_of_it)
     assert made is not None
     assert (made.identity.task_id, made.exception_class) == ("id-1", "ValueError")
     assert (made.args, made.kwargs, made.replayable) == ("[]", "{}", False)
-    assert (made.error_message, made.traceback) == (capture.NOT_KEPT, None)
+    assert (made.error_message, made.traceback) == (failure.NOT_KEPT, None)
 
 
-def test_message_whose_letter_is_kept_nowhere_goes_back(
+def test_message_whose_row_is_lost_goes_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With neither database nor disk a refused message is not taken off its queue."""
@@ -199,13 +202,15 @@ def test_message_whose_letter_is_kept_nowhere_goes_back(
     assert channel.rejected == [True]
 
 
-def test_message_that_comes_again_is_done_while_its_letter_waits_on_disk(
+def test_redelivered_message_is_done_while_its_row_is_on_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the database away the disk tells that a task has ended; of another nothing does."""
+    """With the database away the disk shows that a task has ended, and nothing does for another."""
     monkeypatch.setenv("DATABASE_URL", "postgresql://nobody:x@127.0.0.1:1/nowhere")
     monkeypatch.setenv("SYSTEM_DEAD_LETTER_SPOOL", str(tmp_path))
-    capture.keep(make(function, ValueError("x"), id="t-failed"))
+    kept = keeper.keep(make(function, ValueError("x"), id="t-failed"))
+    assert isinstance(kept, keeper.Spooled)
+    assert isinstance(kept.error, OperationalError)
 
     def away(*_: Any, **__: Any) -> None:
         raise OperationalError("SELECT", {}, OSError())
@@ -242,7 +247,7 @@ def test_revoked_task_whose_result_cannot_be_stored_raises_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A worker finds a task expired while it takes it: what is raised there ends the worker."""
-    backend = endings.TellingBackend.__new__(endings.TellingBackend)
+    backend = endings.ReportingBackend.__new__(endings.ReportingBackend)
 
     def refuse(*_: Any, **__: Any) -> None:
         raise BackendStoreError("away")

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from system.health import Check, Health, query
+from system.observability.health import Check, Health, query
 
 
 def fine() -> None:

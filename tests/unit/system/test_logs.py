@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import structlog
 
-from system import logs
+from system.observability import logs
 
 FIELDS = ["timestamp", "level", "logger", "message", *logs.TASK_FIELDS]
 

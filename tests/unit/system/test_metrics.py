@@ -16,7 +16,7 @@ import os, signal, sys, threading
 from pathlib import Path
 from types import SimpleNamespace
 from billiard import Process
-from system.metrics import TaskMetrics
+from system.observability.metrics import TaskMetrics
 
 folder, forking = Path(sys.argv[1]), threading.Event()
 metrics, task = TaskMetrics(folder, ["task"]), SimpleNamespace(name="task")
@@ -56,7 +56,7 @@ print("expected", sum(counted) + 5 * {CHILDREN})
 EMPTY = """
 import shutil, sys
 from pathlib import Path
-from system.metrics import TaskMetrics
+from system.observability.metrics import TaskMetrics
 
 folder = Path(sys.argv[1])
 metrics = TaskMetrics(folder, ["task"])

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from system import metrics_folder as module
-from system.metrics_folder import PREFIX, metrics_folder, remove_abandoned
+from system.observability import metrics_folder as module
+from system.observability.metrics_folder import PREFIX, metrics_folder, remove_abandoned
 
 HOLD = """
 import sys
-from system.metrics_folder import metrics_folder
+from system.observability.metrics_folder import metrics_folder
 with metrics_folder() as folder:
     print(folder, flush=True)
     sys.stdin.read()

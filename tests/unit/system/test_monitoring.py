@@ -16,10 +16,10 @@ from contextlib import ExitStack, suppress
 import pytest
 
 from gateproof.base.wait import wait_until
-from system import monitoring
 from system.errors import EndpointError
-from system.health import Health
-from system.monitoring import MOST_CONNECTIONS, Response, Server, endpoints_of, serve
+from system.observability import monitoring
+from system.observability.health import Health
+from system.observability.monitoring import MOST_CONNECTIONS, Response, Server, endpoints_of, serve
 
 GET = b"GET /page HTTP/1.1\r\n\r\n"
 MUCH = bytes(16 * 2**20)

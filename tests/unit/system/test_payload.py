@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from system import payload
+from system.dead_letters import payload
 
 
 def masking(*declared: str) -> payload.Masking:

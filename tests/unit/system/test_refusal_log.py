@@ -7,7 +7,7 @@ import logging
 import pytest
 from celery.worker.consumer import consumer
 
-from system.refusal_log import SAID, shorten
+from system.observability.refusal_log import SAID, shorten
 
 
 @pytest.mark.parametrize("template", SAID)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from system.dead_letters.spool import REFUSED, Spool, folder_for
+from system.dead_letters.storage.spool import REFUSED, Spool, folder_for
 from system.errors import SpoolError
 
 
@@ -99,7 +99,7 @@ def test_spool_sets_aside_what_never_fits(spool: Spool) -> None:
 def test_spool_is_bounded(spool: Spool) -> None:
     """A record beyond the limit is refused, and says what to do; what was there stays."""
     spool.put("task-0", {"n": "x" * 500})
-    with pytest.raises(SpoolError, match=r"got 1 letters and one of 5\d\d bytes more, expected at"):
+    with pytest.raises(SpoolError, match=r"got 1 entries and 5\d\d bytes more, expected at"):
         spool.put("task-1", {"n": "x" * 500})
     assert drained(spool) == ["x" * 500]
 
@@ -121,7 +121,7 @@ def test_spool_leaves_halves_alone(spool: Spool) -> None:
 
 
 def test_folder_is_of_one_database(tmp_path: Path) -> None:
-    """Letters of one database never go into another; a changed password changes nothing."""
+    """Entries of one database never go into another; a changed password changes nothing."""
     first, again, other = (
         folder_for(tmp_path, url)
         for url in (

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from structlog.contextvars import get_contextvars
 
-from system import database
+from system.connections import database
 from system.errors import TenantError
-from system.tenancy import required_tenant, tenant_task
+from system.tasks.tenancy import required_tenant, tenant_task
 
 TENANT = uuid.UUID("7c8f3b0a-62a1-4a3e-9d56-0f4b6c1f2d3e")
 

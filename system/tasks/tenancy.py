@@ -1,8 +1,8 @@
-"""`@tenant_task`: a task that runs for exactly one tenant, in that tenant's transaction.
+"""Provide `@tenant_task`: a task that runs for exactly one tenant, in that tenant's transaction.
 
-Owns the demand for `tenant_id` and the scope of its effects. Which rows the transaction sees is
-the database's business alone: no statement of a tenant task filters by tenant itself, so that a
-broken policy shows.
+Owns the check of `tenant_id` and the scope of its effects. The database alone decides which rows
+the transaction sees: no statement of a tenant task filters by tenant, so that a broken policy is
+noticed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from uuid import UUID
 
 from structlog.contextvars import bound_contextvars
 
-from system import database
+from system.connections import database
 from system.errors import TenantError
 from system.identity import canonical_uuid
 
@@ -26,16 +26,15 @@ def tenant_task(function: Callable[..., R]) -> Callable[..., R]:
     """Make a function a tenant task; use it below `@shared_task`.
 
     Args:
-        function: takes `tenant_id` (a `UUID`) and, if it names it, the keyword `connection`, the
-            open transaction whose GUC `app.current_tenant_id` is that tenant.
+        function: takes `tenant_id` (a `UUID`) and optionally the keyword `connection`, the open
+            transaction whose GUC `app.current_tenant_id` is that tenant.
 
     Returns:
-        A function of the same arguments but `connection`. It takes any, so that a wrong call is
-        refused by the worker, where it leaves a dead letter, and not only by a publisher that
-        happens to know the signature.
+        A function of the same arguments except `connection`. It accepts any arguments, so that the
+        worker refuses a wrong call, which then leaves a dead-letter row.
 
     Raises (when called):
-        TenantError: `tenant_id` is missing or no UUID.
+        TenantError: `tenant_id` is missing or not a UUID.
 
     """
     signature = inspect.signature(function)
@@ -58,10 +57,10 @@ def tenant_task(function: Callable[..., R]) -> Callable[..., R]:
 
 
 def required_tenant(value: object) -> UUID:
-    """Return the tenant that a value names.
+    """Return a tenant id as a UUID.
 
     Raises:
-        TenantError: there is none, or it is no UUID in canonical form.
+        TenantError: the value is None, or not a UUID in canonical form.
 
     """
     if value is None:

@@ -1,10 +1,10 @@
-"""A task's arguments as text to keep: JSON with kombu's type tags, sensitive values masked.
+"""Serialize a task's arguments as JSON with kombu's type tags, and mask sensitive values.
 
-Owns the serialization and the masking of dead letters. Encrypting what is masked, so that it can
-be replayed, is `system.dead_letters.sealing`'s.
+Owns the serialization and the masking rules of dead letters and log lines. `encryption` encrypts
+the original of what is masked, for replays.
 
-Two things that Celery's messages allow and PostgreSQL's JSON and text do not are kept in a form
-that it takes: NaN and the infinities as a tagged value, NUL and lone surrogates as escapes.
+Celery's messages allow values that PostgreSQL's JSON and text refuse. NaN and the infinities are
+stored as tagged values, NUL and lone surrogates as escapes.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from typing import Any
 
 from kombu.utils import json as kombu_json
 
+from system.connections.text import storable
 from system.identity import arguments_by_name
-from system.texts import storable
 
 MASK = "[masked]"
 SENSITIVE = frozenset(
     {"password", "passwords", "passwd", "token", "secret", "secrets", "authorization"}
 )
-# Shorter ones occur in any text; replacing them would garble it and still hide nothing.
+# Shorter values occur in any text: to replace them would garble it and hide nothing.
 SHORTEST_SECRET = 4
 
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+")
@@ -47,19 +47,19 @@ def loads(text: str) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class Masking:
-    """What to mask for one task, and what was found; used for one failure."""
+    """The masking rules of one task, and the values that they matched in one failure."""
 
     words: frozenset[str]
-    """Lower-case words; a key that has one of them is sensitive."""
+    """Lower-case words; a key that contains one of them is sensitive."""
     keys: frozenset[str]
-    """Whole keys, lower-case, that the task declares."""
+    """Whole keys, lower-case, which the task declares."""
     found: set[str] = field(default_factory=set)
-    """Values that were masked."""
+    """Masked values."""
 
     def arguments(
         self, task: Any, args: Sequence[Any] | None, kwargs: Mapping[str, Any] | None
     ) -> tuple[list[Any], dict[str, Any]]:
-        """Return masked arguments; a positional one is judged by its parameter's name."""
+        """Return masked arguments; the key of a positional one is its parameter's name."""
         names = list(arguments_by_name(task, args, None))
         names += [""] * (len(args or ()) - len(names))
         masked = [self.value(item, key=name) for item, name in zip(args or (), names, strict=False)]
@@ -77,12 +77,12 @@ class Masking:
         return value
 
     def is_sensitive(self, key: str) -> bool:
-        """Return whether a key names a secret: by one of its words, or because the task says so."""
+        """Return whether a key is sensitive: by one of its words, or by the task."""
         words = {word.lower() for word in _WORD.findall(key)}
         return key.lower() in self.keys or not self.words.isdisjoint(words)
 
     def text(self, text: str) -> str:
-        """Return text that PostgreSQL stores, without the values that were masked."""
+        """Return text in a form that PostgreSQL stores, with the masked values replaced."""
         for secret in sorted(self.found, key=len, reverse=True):
             text = text.replace(secret, MASK)
         return storable(text)
@@ -98,7 +98,7 @@ class Masking:
 
 
 def masking_for(task: Any) -> Masking:
-    """Return the masking of a task: the common words, and its own attribute `sensitive_keys`."""
+    """Return the rules of a task: the common words and its attribute `sensitive_keys`."""
     declared = getattr(task, "sensitive_keys", ())
     return Masking(words=SENSITIVE, keys=frozenset(key.lower() for key in declared))
 
@@ -113,5 +113,5 @@ def _finite(value: Any) -> Any:
     return value
 
 
-# Only the decoder is ever used: json.dumps asks no encoder about a float.
+# Only the decoder is used: json.dumps calls no custom encoder for a float.
 kombu_json.register_type(float, "float", repr, float)

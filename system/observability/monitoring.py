@@ -34,9 +34,9 @@ from urllib.parse import urlsplit
 
 import structlog
 
+from system.connections.fork import keep_from_children
 from system.errors import EndpointError
-from system.health import OK, Health
-from system.inherited import kept_from_children
+from system.observability.health import OK, Health
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 JSON_TYPE = "application/json"
@@ -86,7 +86,7 @@ class Server:
     """Answers on one socket, in one thread."""
 
     def __init__(self, listening: socket.socket, endpoints: Endpoints) -> None:
-        self._listening = kept_from_children(listening)
+        self._listening = keep_from_children(listening)
         self._endpoints = endpoints
         self._open: dict[asyncio.Task[None], _Client] = {}
         self._waiting: dict[asyncio.Task[None], None] = {}
@@ -128,7 +128,7 @@ class Server:
         """Serve one connection to its end, whatever the client does; nothing of it is left."""
         task = asyncio.current_task()
         assert task is not None
-        self._open[task] = kept_from_children(_Client(writer))
+        self._open[task] = keep_from_children(_Client(writer))
         self._waiting[task] = None
         if len(self._open) > MOST_CONNECTIONS:
             oldest = next(iter(self._waiting))

@@ -28,7 +28,7 @@ from kombu import Connection
 from psycopg2.extensions import POLL_OK, POLL_READ
 from sqlalchemy.engine import make_url
 
-from system.inherited import kept_from_children
+from system.connections.fork import keep_from_children
 from system.settings import Connections, is_postgresql
 
 OK, ERROR = "ok", "error"
@@ -133,7 +133,7 @@ def query(url: str, statement: str, limit_s: float) -> None:
     parsed = make_url(url)
     _, arguments = parsed.get_dialect()().create_connect_args(parsed)
     arguments["application_name"] = "system-health"
-    with closing(kept_from_children(psycopg2.connect(**arguments, async_=True))) as connection:
+    with closing(keep_from_children(psycopg2.connect(**arguments, async_=True))) as connection:
         _wait(connection, end)
         with connection.cursor() as cursor:
             cursor.execute(statement)

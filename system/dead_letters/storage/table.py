@@ -1,31 +1,32 @@
-"""The writing of dead letters into `worker_failed_jobs`, and of how a replay of one ended.
+"""Write dead-letter rows into `worker_failed_jobs`, and record there how a replay ended.
 
-A letter is inserted as its tenant, or as nobody. One that is there already stays as it is: without
-RETURNING and ON CONFLICT, since both demand that the row be visible, and one without a tenant is
-visible to no tenant. So a refused second insert is undone by a savepoint.
+A row is inserted with its tenant's GUC, or without one. An existing row of the task stays as it is.
+RETURNING and ON CONFLICT cannot be used: both demand that the row be visible, and a row without a
+tenant is visible to no tenant. So a savepoint undoes a refused second insert.
 
-The worker's role cannot move a letter; that a replay ended is told to a function of the database.
+The worker's role cannot update rows; a function of the database records that a replay ended.
 """
 
 from __future__ import annotations
 
 import os
 import uuid
-from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
-from typing import Any
+from dataclasses import asdict
+from datetime import timedelta
 
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
-from system import database, settings
-from system.dead_letters.letter import DeadLetter
+from system import settings
+from system.connections import database
+from system.dead_letters.row import DeadLetter
+from system.dead_letters.storage.entry import Entry, Settlement
 from system.identity import Identity
 
-# SQLSTATE class 54: a row that is too large for its index.
+# SQLSTATE class 54, for example a row that is too large for its index.
 PROGRAM_LIMITS = "54"
 BACK_OFF = timedelta(minutes=1)
-"""Until a letter is due again after its first replay failed; doubled by each further one."""
+"""How long a row waits after its first failed replay; doubled by each further one."""
 LONGEST_BACK_OFF = timedelta(days=1)
 
 _UNIQUE_VIOLATION = "23505"
@@ -49,36 +50,18 @@ _SUCCEEDED = text(
 _SETTLE = text(
     """
     SELECT settle_dead_letter(
-        CAST(:letter_id AS uuid), :replay_id, :verdict, :exception_class, :error_message,
+        CAST(:row_id AS uuid), :replay_id, :verdict, :exception_class, :error_message,
         :traceback, :error_kind, :base, :longest, :most
     )
     """
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Settlement:
-    """How the replay of a letter ended."""
-
-    letter_id: str
-    """Canonical UUID."""
-    replay_id: str
-    """The task's id; only the letter's current replay settles it."""
-    verdict: str
-    """`succeeded`, `failed` or `not sent`."""
-    failure: DeadLetter | None = None
-    """What the failure would leave as a letter of its own."""
-
-
-Entry = DeadLetter | Settlement
-"""What is written about the end of a task."""
-
-
 def write(entry: Entry) -> None:
-    """Write in a transaction of its own.
+    """Write an entry in a transaction of its own.
 
     Raises:
-        sqlalchemy.exc.SQLAlchemyError: the database did not take it.
+        sqlalchemy.exc.SQLAlchemyError: the database refused it.
 
     """
     with database.transaction() as connection:
@@ -86,13 +69,13 @@ def write(entry: Entry) -> None:
 
 
 def put(connection: Connection, entry: Entry) -> None:
-    """Write in an open transaction without a tenant, which goes on also when this is refused.
+    """Write an entry in an open transaction without a tenant, which survives a refusal.
 
-    What was written before is left as it is. A failure whose letter does not know this replay (it
-    was deleted, or given to another replay meanwhile) is a letter of its own.
+    Existing rows stay as they are. A failed replay whose row is gone, or belongs to another replay
+    by now, leaves a row of its own.
 
     Raises:
-        sqlalchemy.exc.SQLAlchemyError: the database did not take it.
+        sqlalchemy.exc.SQLAlchemyError: the database refused it.
 
     """
     if isinstance(entry, DeadLetter):
@@ -102,10 +85,10 @@ def put(connection: Connection, entry: Entry) -> None:
 
 
 def settle(connection: Connection, settlement: Settlement) -> bool:
-    """Tell a letter how its replay ended; return whether it knows that replay."""
+    """Record in a row how its replay ended; return whether the row knows that replay."""
     failure = settlement.failure
     values = {
-        "letter_id": settlement.letter_id,
+        "row_id": settlement.row_id,
         "replay_id": settlement.replay_id,
         "verdict": settlement.verdict,
         "exception_class": failure and failure.exception_class,
@@ -127,10 +110,10 @@ def settle(connection: Connection, settlement: Settlement) -> bool:
     return known
 
 
-def has_letter(identity: Identity) -> bool:
-    """Say whether the table has a letter of a task.
+def has_row(identity: Identity) -> bool:
+    """Return whether the table has a row of a task; always False for a task without a tenant.
 
-    One without a tenant is not looked for: nobody's session sees it.
+    No session of the worker's role sees a row without a tenant.
 
     Raises:
         sqlalchemy.exc.SQLAlchemyError: the database does not answer.
@@ -143,37 +126,20 @@ def has_letter(identity: Identity) -> bool:
         return bool(connection.execute(_EXISTS, {"task_id": identity.task_id}).scalar_one())
 
 
-def to_record(entry: Entry) -> dict[str, Any]:
-    """Return an entry as JSON can hold it."""
-    record = asdict(entry)
-    letter = record.get("failure") if isinstance(entry, Settlement) else record
-    if letter:
-        letter["failed_at"] = letter["failed_at"].isoformat()
-    return record
-
-
-def from_record(record: dict[str, Any]) -> Entry:
-    """Return the entry that `to_record` was given."""
-    if "verdict" not in record:
-        return _letter(record)
-    failure = record["failure"]
-    return Settlement(**record | {"failure": _letter(failure) if failure else None})
-
-
 def sqlstate(error: BaseException) -> str | None:
-    """Return PostgreSQL's code of an error, where it has one."""
+    """Return the SQLSTATE of an error, if it has one."""
     return getattr(getattr(error, "orig", None), "pgcode", None)
 
 
 def is_refused(error: DBAPIError) -> bool:
-    """Say whether PostgreSQL will never take what it was given, whenever that is tried again."""
+    """Return whether PostgreSQL will refuse the same values at every further attempt."""
     code = sqlstate(error) or ""
     return isinstance(error, DataError | IntegrityError) or code.startswith(PROGRAM_LIMITS)
 
 
-def _insert(connection: Connection, letter: DeadLetter) -> None:
-    identity = letter.identity
-    values = asdict(letter) | {
+def _insert(connection: Connection, row: DeadLetter) -> None:
+    identity = row.identity
+    values = asdict(row) | {
         "id": uuid.uuid4(),
         "task_id": identity.task_id,
         "task_name": identity.task_name,
@@ -183,11 +149,11 @@ def _insert(connection: Connection, letter: DeadLetter) -> None:
     del values["identity"]
     savepoint = connection.begin_nested()
     try:
-        # A child that is killed after its success was stored is a failure to its parent alone.
+        # The parent reports a failure when a child is killed after it stored a success.
         if connection.execute(_SUCCEEDED, {"task_id": identity.task_id}).scalar_one():
             savepoint.commit()
             return
-        # For this letter alone: the next one in this transaction may be another tenant's.
+        # For this row alone: the next one in this transaction may be another tenant's.
         database.set_tenant(connection, identity.tenant_id)
         connection.execute(_INSERT, values)
     except IntegrityError as error:
@@ -201,13 +167,3 @@ def _insert(connection: Connection, letter: DeadLetter) -> None:
     else:
         database.set_tenant(connection, None)
         savepoint.commit()
-
-
-def _letter(record: dict[str, Any]) -> DeadLetter:
-    return DeadLetter(
-        **record
-        | {
-            "identity": Identity(**record["identity"]),
-            "failed_at": datetime.fromisoformat(record["failed_at"]),
-        }
-    )

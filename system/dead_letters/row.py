@@ -1,8 +1,8 @@
-"""What a dead letter says: the failure, the task and what it was asked, fit to be kept.
+"""Describe a failure as a dead-letter row: the error, the task and its arguments.
 
-Arguments are JSON with kombu's type tags, so that what is replayed is what was sent; values under
-sensitive keys are masked there and in the error's text, and the arguments are encrypted beside it
-where there is a key. Pure: writing it is `table`'s.
+Arguments are JSON with kombu's type tags, so that a replay sends the original values. Values under
+sensitive keys are masked in the arguments and in the error's text; with a key, the original
+arguments are also encrypted. Pure: `storage` writes the row.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from celery.utils.serialization import UnpickleableExceptionWrapper
 from kombu.exceptions import OperationalError as BrokerError
 from sqlalchemy.exc import OperationalError
 
-from system import payload, settings, texts
+from system import settings
+from system.connections.text import storable_name
+from system.dead_letters import payload
 from system.errors import UndeliverableError
 from system.identity import Identity, identify
 
@@ -33,12 +35,12 @@ TRANSIENT = (
     UndeliverableError,
 )
 
-NOT_SEALED = f"sensitive values are masked, and {settings.KEYS} has no key that could keep them"
+NOT_ENCRYPTED = f"sensitive values are masked, and {settings.KEYS} has no key to encrypt them"
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeadLetter:
-    """A failure as it is written."""
+    """One dead-letter row."""
 
     identity: Identity
     queue: str | None
@@ -52,22 +54,22 @@ class DeadLetter:
     error_kind: str
     """`transient` or `permanent`."""
     failed_at: datetime
-    """When it was seen, which may be long before it is written."""
+    """When the failure was reported, which can be long before the row is written."""
     notes: str | None = None
     sealed: str | None = None
-    """The arguments with their sensitive values, encrypted, where some were masked."""
+    """The original arguments, encrypted, where some of their values are masked."""
     replayable: bool = True
-    """Whether what was sent is still known; the notes say why it is not."""
+    """Whether the original arguments are known; if not, the notes say why."""
 
 
 class UnregisteredTask:
-    """What stands for a task that this process does not know."""
+    """A stand-in for a task that this process does not know."""
 
     def __init__(self, name: str) -> None:
         self.name = name
 
     def run(self) -> None:
-        """Take no argument: none has a name that is known."""
+        """Take no argument: the names of the real ones are unknown."""
 
 
 def describe(
@@ -78,19 +80,19 @@ def describe(
     task_id: str | None = None,
     traceback: str | None = None,
     unreadable: str | None = None,
-    seal: Callable[[str], str] | None = None,
+    encrypt: Callable[[str], str] | None = None,
 ) -> DeadLetter:
-    """Return what is written about a failure, with sensitive values masked.
+    """Return the row of a failure, with sensitive values masked.
 
     Args:
-        task: the Celery task, or what stands for it.
-        request: what it was asked: a `celery.app.task.Context` or its like, with `args`, `kwargs`,
-            `headers`, `delivery_info` and `id`.
+        task: the Celery task, or its stand-in.
+        request: a `celery.app.task.Context` or similar, with `args`, `kwargs`, `headers`,
+            `delivery_info` and `id`.
         exception: why it failed.
-        task_id: where the request has none.
-        traceback: as it was seen where it was raised; made of the exception otherwise.
-        unreadable: why the arguments are not known, where they are not.
-        seal: encrypts what is masked; without it that is lost.
+        task_id: used if the request has none.
+        traceback: from the process that raised; by default it is made of the exception.
+        unreadable: why the arguments are unknown, if they are.
+        encrypt: encrypts the original arguments; without it the masked values are lost.
 
     """
     identity = identify(task, request, task_id=task_id)
@@ -98,7 +100,7 @@ def describe(
     masked_args, masked_kwargs = mask.arguments(task, request.args, request.kwargs)
     sent = payload.dumps([list(request.args or ()), dict(request.kwargs or {})])
     is_masked = payload.dumps([masked_args, masked_kwargs]) != sent
-    why_not = unreadable or (NOT_SEALED if is_masked and seal is None else None)
+    why_not = unreadable or (NOT_ENCRYPTED if is_masked and encrypt is None else None)
     return DeadLetter(
         identity=identity,
         queue=queue_of(request.delivery_info, task_name=identity.task_name),
@@ -110,24 +112,24 @@ def describe(
         error_kind="transient" if isinstance(exception, TRANSIENT) else "permanent",
         failed_at=datetime.now(UTC),
         notes=f"cannot be replayed: {why_not}" if why_not else None,
-        sealed=seal(sent) if seal and is_masked else None,
+        sealed=encrypt(sent) if encrypt and is_masked else None,
         replayable=not why_not,
     )
 
 
 def queue_of(delivery_info: Mapping[str, Any] | None, *, task_name: str) -> str | None:
-    """Return the queue that a message came from, by its routing key, else by the task's name."""
+    """Return the queue of a message, by its routing key, else by the task's name."""
     routing_key = (delivery_info or {}).get("routing_key") or ""
     for name in (routing_key.split(".")[0], *task_name.split(".")):
         if name in settings.QUEUES:
             return name
-    return texts.name(routing_key) if routing_key else None
+    return storable_name(routing_key) if routing_key else None
 
 
 def class_name(error: BaseException) -> str:
     """Return the name of an exception's class, with its module unless it is built in.
 
-    Celery wraps one that cannot be pickled; the name is that of the one inside.
+    Celery wraps an exception that cannot be pickled; the name is that of the wrapped one.
     """
     if isinstance(error, UnpickleableExceptionWrapper):
         module, name = str(error.exc_module), str(error.exc_cls_name)
@@ -137,11 +139,11 @@ def class_name(error: BaseException) -> str:
 
 
 def message_of(error: BaseException) -> str:
-    """Return an exception's text; of one that cannot say it, that."""
+    """Return an exception's text, or why there is none."""
     try:
         return str(error)
     except Exception as broken:  # noqa: BLE001 (an exception's own code can raise anything)
-        return f"its text cannot be had: {type(broken).__qualname__}"
+        return f"its text is not available: {type(broken).__qualname__}"
 
 
 def _traceback(exception: BaseException) -> str:

@@ -27,6 +27,8 @@ from urllib.parse import quote, quote_plus
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
+from system.connections.fork import keep_from_children
+
 TASK_FIELDS = ("task_name", "task_id", "tenant_id", "correlation_id")
 LINE_LIMIT = select.PIPE_BUF
 HIDDEN = "[hidden]"
@@ -84,7 +86,11 @@ class Output:
 
     def __init__(self) -> None:
         self.descriptor = os.dup(1)
-        self._reader, writer = os.pipe()
+        reader, writer = os.pipe()
+        # A child's copy of the reading end would keep the pipe open after its parent has died.
+        self._printed = keep_from_children(
+            os.fdopen(reader, encoding="utf-8", errors="backslashreplace")
+        )
         os.dup2(writer, 1)
         os.dup2(writer, 2)
         os.close(writer)
@@ -99,13 +105,8 @@ class Output:
         os.write(1, f"\n{self._marker}\n".encode())
         self._drained.wait(DRAIN_DEADLINE_S)
 
-    def forget_reader(self) -> None:
-        """Close a child's copy of the reading end, which is the parent's business."""
-        with suppress(OSError):
-            os.close(self._reader)
-
     def _relay(self) -> None:
-        with os.fdopen(self._reader, encoding="utf-8", errors="backslashreplace") as lines:
+        with self._printed as lines:
             for line in lines:
                 if line.strip() == self._marker:
                     self._drained.set()

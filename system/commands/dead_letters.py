@@ -1,4 +1,4 @@
-"""The operators' command: look at dead letters, replay them, and say that they are done with."""
+"""The operators' command: list and show dead letters, replay, resolve and abandon them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ import click
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from system import settings, texts
-from system.dead_letters import listing, sealing
+from system import settings
+from system.connections.text import storable
+from system.dead_letters import encryption, listing
 from system.dead_letters.listing import Filter
 from system.dead_letters.replay import Replayed, Selection
-from system.dead_letters.replay import replay as replay_letters
+from system.dead_letters.replay import replay as replay_rows
 from system.errors import ReferenceSystemError
 from system.identity import canonical_uuid
 
@@ -34,7 +35,7 @@ C = TypeVar("C", bound=Callable[..., Any])
 
 
 class Moment(click.ParamType[datetime]):
-    """A time, as ISO 8601 or as how long ago it was."""
+    """A time, in ISO 8601 or as an age."""
 
     name = "time"
 
@@ -48,7 +49,9 @@ class Moment(click.ParamType[datetime]):
         try:
             read = datetime.fromisoformat(value)
         except ValueError:
-            self.fail(f"got {value!r}, expected 2026-01-31T12:00Z, or 90m, 24h, 7d ago", param, ctx)
+            self.fail(
+                f"got {value!r}, expected 2026-01-31T12:00Z, or an age: 90m, 24h, 7d", param, ctx
+            )
         return read if read.tzinfo else read.replace(tzinfo=UTC)
 
 
@@ -63,7 +66,7 @@ class Tenant(click.ParamType[str]):
 
 
 class Commands(click.Group):
-    """The commands; what the system or the database refuses is one line and a status."""
+    """The commands; an error of the system or the database is one line and an exit status."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command."""
@@ -72,20 +75,20 @@ class Commands(click.Group):
         except ReferenceSystemError as error:
             raise click.UsageError(str(error)) from None
         except SQLAlchemyError as error:
-            # The message of the driver; SQLAlchemy's own repeats the statement.
-            said = str(getattr(error, "orig", None) or error).strip().splitlines()[:1]
-            click.echo(f"Error: database: {' '.join(said)}", err=True)
+            # The driver's message; SQLAlchemy's own repeats the statement.
+            reason = str(getattr(error, "orig", None) or error).strip().splitlines()[:1]
+            click.echo(f"Error: database: {' '.join(reason)}", err=True)
             ctx.exit(EXIT_DATABASE)
 
 
 def filters(command: C) -> C:
-    """Add the options by which letters are chosen."""
+    """Add the options that select rows."""
     for option in (
         click.option("--until", "not_after", type=Moment(), help="failed before this time"),
         click.option("--since", "not_before", type=Moment(), help="failed at this time or later"),
         click.option("--kind", "error_kind", type=click.Choice(KINDS), help="kind of error"),
-        click.option("--tenant", "tenant_id", type=Tenant(), help="of this tenant"),
-        click.option("--task", "task_name", help="of the task of this name"),
+        click.option("--tenant", "tenant_id", type=Tenant(), help="rows of this tenant"),
+        click.option("--task", "task_name", help="rows of the task with this name"),
     ):
         command = option(command)
     return command
@@ -97,18 +100,18 @@ as_json = click.option("--json", "is_json", is_flag=True, help="Print JSON, one 
 @click.group(
     cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit status: 0 done; 1 some letter was not found, not moved or not sent; 2 wrong use"
-    " or settings; 3 the database refused.",
+    epilog="Exit status: 0 done; 1 some row was not found, not moved or not sent; 2 wrong usage"
+    " or settings; 3 the database reported an error.",
 )
 def main() -> None:
-    """Look at dead letters, replay them, and say that they are done with.
+    """List and show dead letters, replay, resolve and abandon them.
 
-    A dead letter is a task that failed for good, with what it was asked and why it failed. It is
-    `pending` until somebody replays it (`in_progress`, then `resolved` or `pending` again),
+    A dead letter is the row of a task that failed for good, with its arguments and its error. It is
+    `pending` until an operator replays it (`in_progress`, then `resolved` or `pending` again),
     resolves it or abandons it.
 
-    DATABASE_URL names the database, as an operator's role: app_rw, or to look only app_ro.
-    Times are ISO 8601, or how long ago: 90m, 24h, 7d.
+    DATABASE_URL names the database and an operator's role: app_rw, or app_ro to read only.
+    Times are ISO 8601, or an age: 90m, 24h, 7d.
     """
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 
@@ -121,32 +124,32 @@ def main() -> None:
 @click.option("--limit", default=100, show_default=True, type=click.IntRange(1), help="How many.")
 @as_json
 def list_(statuses: Sequence[str], limit: int, is_json: bool, **chosen: Any) -> None:
-    """List letters, the oldest failure first."""
+    """List rows, the oldest failure first."""
     rows = listing.find(Filter(statuses=statuses or None, **chosen), most=limit)
     _print(rows, is_json=is_json)
     if len(rows) == limit:
-        click.echo(f"{limit} letters, perhaps more: see --limit", err=True)
+        click.echo(f"{limit} rows, perhaps more: see --limit", err=True)
 
 
 @main.command()
-@click.argument("letter")
+@click.argument("row_id", metavar="ROW")
 @click.option("--reveal", is_flag=True, help="Decrypt the sensitive arguments too.")
 @as_json
 @click.pass_context
-def show(ctx: click.Context, letter: str, reveal: bool, is_json: bool) -> None:
-    """Show one LETTER, by its id or its task's, with arguments and traceback.
+def show(ctx: click.Context, row_id: str, reveal: bool, is_json: bool) -> None:
+    """Show one ROW, by its id or its task's, with arguments and traceback.
 
-    --reveal needs a key in SYSTEM_DEAD_LETTER_KEYS that fits.
+    --reveal needs the key in SYSTEM_DEAD_LETTER_KEYS.
     """
-    rows = listing.show(letter)
+    rows = listing.show(row_id)
     if not rows:
-        click.echo(f"Error: letter: got none of id {letter}, expected one; see list", err=True)
+        click.echo(f"Error: row: got none with id {row_id}, expected one; see list", err=True)
         ctx.exit(EXIT_NOT_DONE)
     row = rows[0]
     sealed = row.pop("sealed")
     row |= {"args": json.loads(row["args"]), "kwargs": json.loads(row["kwargs"])}
     if reveal and sealed:
-        row["args"], row["kwargs"] = json.loads(_unseal(sealed))
+        row["args"], row["kwargs"] = json.loads(_decrypt(sealed))
     if is_json:
         _print(rows, is_json=True)
         return
@@ -155,14 +158,14 @@ def show(ctx: click.Context, letter: str, reveal: bool, is_json: bool) -> None:
 
 
 @main.command()
-@click.argument("letters", nargs=-1)
+@click.argument("row_ids", nargs=-1, metavar="[ROW]...")
 @filters
 @click.option(
     "--limit",
     default=100,
     show_default=True,
     type=click.IntRange(1),
-    help="How many of the chosen; of LETTERS all.",
+    help="How many of the selected rows; of named rows all.",
 )
 @click.option(
     "--rate",
@@ -171,97 +174,97 @@ def show(ctx: click.Context, letter: str, reveal: bool, is_json: bool) -> None:
     type=click.FloatRange(0.01, 1000),
     help="How many a second at most.",
 )
-@click.option("--now", is_flag=True, help="Also those whose back-off is not over.")
+@click.option("--now", is_flag=True, help="Also rows whose back-off is not over.")
 @as_json
 @click.pass_context
 def replay(
     ctx: click.Context,
     /,
-    letters: Sequence[str],
+    row_ids: Sequence[str],
     limit: int,
     rate: float,
     now: bool,
     is_json: bool,
     **chosen: Any,
 ) -> None:
-    """Send the tasks of pending LETTERS anew (ids of letters or tasks), or of all that are chosen.
+    """Send the tasks of pending rows again: of each ROW (id of a row or task), or of all selected.
 
-    Each is sent once, to its queue, with what it was asked; a worker then resolves the letter, or
-    makes it pending again. Letters that are named are replayed whether or not they are due. The
-    broker is that of CELERY_BROKER_URL, else of DATABASE_URL. Sealed arguments need the key in
+    Each task is sent once, to its queue, with its arguments; a worker then resolves the row, or
+    makes it pending again. Named rows are replayed whether or not they are due. The broker is that
+    of CELERY_BROKER_URL, else of DATABASE_URL. Encrypted arguments need the key in
     SYSTEM_DEAD_LETTER_KEYS.
     """
-    from system.app import app  # (only now: it reads the settings on its import)
+    from system.app import app  # (only now: its import reads the settings)
 
-    _demand_choice(letters, chosen)
-    found = listing.find(Filter(ids=letters), most=len(letters)) if letters else []
-    ids = tuple(row["id"] for row in found) if letters else None
-    selection = Selection(ids=ids, only_due=not (now or letters), **chosen)
+    _demand_choice(row_ids, chosen)
+    found = listing.find(Filter(ids=row_ids), most=len(row_ids)) if row_ids else []
+    ids = tuple(row["id"] for row in found) if row_ids else None
+    selection = Selection(ids=ids, only_due=not (now or row_ids), **chosen)
     ended = []
-    for one in replay_letters(app, selection, most=len(letters) or limit, rate_per_s=rate):
+    for one in replay_rows(app, selection, most=len(row_ids) or limit, rate_per_s=rate):
         ended.append(one)
         _print_replayed(one, is_json=is_json)
     sent = sum(one.replay_id is not None for one in ended)
     click.echo(f"{sent} sent, {len(ended) - sent} not sent", err=True)
-    if len(letters) > sent or len(ended) > sent:
-        if len(letters) > len(ended):
+    if len(row_ids) > sent or len(ended) > sent:
+        if len(row_ids) > len(ended):
             click.echo("the others are not pending, or cannot be replayed: see show", err=True)
         ctx.exit(EXIT_NOT_DONE)
 
 
 @main.command()
-@click.argument("letters", nargs=-1)
+@click.argument("row_ids", nargs=-1, metavar="[ROW]...")
 @filters
-@click.option("--note", help="Why; kept with the letter.")
+@click.option("--note", help="Why; kept with the row.")
 @as_json
 @click.pass_context
-def resolve(ctx: click.Context, /, letters: Sequence[str], **more: Any) -> None:
-    """Say that LETTERS (ids of letters or tasks), or all that are chosen, are dealt with."""
-    _move(ctx, letters, to="resolved", **more)
+def resolve(ctx: click.Context, /, row_ids: Sequence[str], **more: Any) -> None:
+    """Resolve each ROW (id of a row or task), or all selected rows."""
+    _move(ctx, row_ids, to="resolved", **more)
 
 
 @main.command()
-@click.argument("letters", nargs=-1)
+@click.argument("row_ids", nargs=-1, metavar="[ROW]...")
 @filters
-@click.option("--note", help="Why; kept with the letter.")
+@click.option("--note", help="Why; kept with the row.")
 @as_json
 @click.pass_context
-def abandon(ctx: click.Context, /, letters: Sequence[str], **more: Any) -> None:
-    """Give LETTERS (ids of letters or tasks), or all that are chosen, up."""
-    _move(ctx, letters, to="abandoned", **more)
+def abandon(ctx: click.Context, /, row_ids: Sequence[str], **more: Any) -> None:
+    """Abandon each ROW (id of a row or task), or all selected rows."""
+    _move(ctx, row_ids, to="abandoned", **more)
 
 
 def _move(
     ctx: click.Context,
-    letters: Sequence[str],
+    row_ids: Sequence[str],
     *,
     to: str,
     note: str | None,
     is_json: bool,
     **chosen: Any,
 ) -> None:
-    _demand_choice(letters, chosen)
-    rows = listing.move(Filter(ids=letters or None, **chosen), to=to, note=note)
+    _demand_choice(row_ids, chosen)
+    rows = listing.move(Filter(ids=row_ids or None, **chosen), to=to, note=note)
     _print(rows, is_json=is_json)
     click.echo(f"{len(rows)} {to}", err=True)
-    if len(rows) < len(letters):
-        click.echo("the others are not there, or neither pending nor in progress", err=True)
+    if len(rows) < len(row_ids):
+        click.echo("the others do not exist, or are neither pending nor in progress", err=True)
         ctx.exit(EXIT_NOT_DONE)
 
 
-def _demand_choice(letters: Sequence[str], chosen: dict[str, Any]) -> None:
-    if not letters and not any(chosen.values()):
+def _demand_choice(row_ids: Sequence[str], chosen: dict[str, Any]) -> None:
+    if not row_ids and not any(chosen.values()):
         raise click.UsageError(
-            "letters: got none and no option that chooses, expected one; to take all of them:"
+            "rows: got no id and no option that selects, expected one; to select all rows:"
             " --since 1970-01-01"
         )
 
 
-def _unseal(sealed: str) -> str:
-    sealer = sealing.sealer()
-    if sealer is None:
-        raise click.UsageError(f"{settings.KEYS}: got no key, expected the one that sealed")
-    return sealer.unseal(sealed)
+def _decrypt(sealed: str) -> str:
+    cipher = encryption.cipher()
+    if cipher is None:
+        raise click.UsageError(f"{settings.KEYS}: got no key, expected the one that encrypted")
+    return cipher.decrypt(sealed)
 
 
 def _print(rows: list[dict[str, Any]], *, is_json: bool) -> None:
@@ -280,8 +283,8 @@ def _print_replayed(one: Replayed, *, is_json: bool) -> None:
     if is_json:
         click.echo(json.dumps(vars(one)))
     else:
-        said = f"sent as {one.replay_id}" if one.replay_id else f"not sent: {one.error}"
-        click.echo(f"{one.id}  {one.task_name}  {said}")
+        outcome = f"sent as {one.replay_id}" if one.replay_id else f"not sent: {one.error}"
+        click.echo(f"{one.id}  {one.task_name}  {outcome}")
 
 
 def _text(value: Any) -> str:
@@ -289,4 +292,4 @@ def _text(value: Any) -> str:
         return value.astimezone(UTC).isoformat(timespec="seconds")
     if isinstance(value, dict | list):
         return json.dumps(value)
-    return "-" if value is None else texts.storable(str(value))
+    return "-" if value is None else storable(str(value))

@@ -11,8 +11,8 @@ from .support import ROOT, Database
 
 _FORK = """
 import json, os, psycopg2
-from system import database
-from system.inherited import kept_from_children
+from system.connections import database
+from system.connections.fork import keep_from_children
 
 def ask(connection):
     try:
@@ -22,9 +22,9 @@ def ask(connection):
     except psycopg2.Error:
         return "refused"
 
-direct = kept_from_children(psycopg2.connect(os.environ["DATABASE_URL"]))
+direct = keep_from_children(psycopg2.connect(os.environ["DATABASE_URL"]))
 pooled = database.task_engine().raw_connection()
-gone = kept_from_children(psycopg2.connect(os.environ["DATABASE_URL"]))
+gone = keep_from_children(psycopg2.connect(os.environ["DATABASE_URL"]))
 gone.close()
 descriptors = [direct.fileno(), pooled.driver_connection.fileno()]
 read, write = os.pipe()

@@ -16,9 +16,9 @@ from celery import signals
 from celery.app import trace
 from structlog.contextvars import bind_contextvars, unbind_contextvars
 
-from system import payload
+from system.dead_letters import payload
 from system.identity import identify
-from system.logs import TASK_FIELDS
+from system.observability.logs import TASK_FIELDS
 
 SUCCEEDED, FAILED, RETRIED = "task succeeded", "task failed", "task retried"
 

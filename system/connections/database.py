@@ -1,8 +1,8 @@
-"""Connections to the system's database: one small pool for tasks in each process.
+"""Connect tasks to the system's database, with one small pool in each process.
 
-Owns engines and the tenant GUC; leaves what a tenant may see to the policies of the database. The
-GUC is set for the transaction only: a session's would survive the return to the pool. Engines are
-made on first use and thrown away after a fork: a socket that two processes share breaks both.
+Owns the engine and the tenant GUC; the policies of the database decide what a tenant sees. The GUC
+is set for the transaction only: a session's would survive the return to the pool. The engine is
+made at first use, and dropped in a forked child.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import psycopg2
 from sqlalchemy import Connection, Engine, create_engine, event, text
 
 from system import settings
-from system.inherited import kept_from_children
+from system.connections.fork import keep_from_children, run_in_children
 
 TENANT_GUC = "app.current_tenant_id"
 CONNECT_TIMEOUT_S = 5
-# A server that is cut off shows within about ten seconds, on both sides of a connection: one that
-# is quiet by keepalives, one that waits for an acknowledgement of what it sent by the limit for
-# that, since then no keepalives are sent. Source: tcp(7), TCP_USER_TIMEOUT.
+# A lost server is detected within about ten seconds: on an idle connection by keepalives; with data
+# that is not acknowledged by the user timeout, since no keepalives are sent then. Source: tcp(7),
+# TCP_USER_TIMEOUT.
 KEEPALIVES: dict[str, str | int] = {
     "keepalives_idle": 5,
     "keepalives_interval": 2,
@@ -36,9 +36,9 @@ KEEPALIVES: dict[str, str | int] = {
 def task_engine() -> Engine:
     """Return this process's engine for tasks and dead letters.
 
-    One pooled connection, so that a process keeps its backend; the overflow serves a pool of
-    threads, however many, and the dead letter of a task that still holds the first. Parameters are
-    hidden from errors: they reach logs, results and dead letters.
+    One pooled connection, so that a process keeps its backend. The overflow serves a pool of any
+    number of threads, and the dead-letter row of a task that still holds the first connection.
+    Parameters are hidden from errors, which reach logs, results and dead letters.
 
     Raises:
         ConfigurationError: `DATABASE_URL` is missing or cannot be read.
@@ -56,10 +56,10 @@ def task_engine() -> Engine:
 
 @contextmanager
 def transaction(tenant_id: UUID | None = None) -> Iterator[Connection]:
-    """Open a transaction, as a tenant's if one is given; commit at its end, roll back on error.
+    """Open a transaction, with a tenant's GUC if given; commit at its end, roll back on error.
 
     Args:
-        tenant_id: goes into the GUC `app.current_tenant_id` of this transaction alone.
+        tenant_id: the value of the GUC `app.current_tenant_id` in this transaction only.
 
     """
     with task_engine().begin() as connection:
@@ -69,7 +69,7 @@ def transaction(tenant_id: UUID | None = None) -> Iterator[Connection]:
 
 
 def set_tenant(connection: Connection, tenant_id: str | None) -> None:
-    """Make an open transaction a tenant's from here on, or nobody's."""
+    """Set the tenant GUC of an open transaction, or reset it."""
     connection.execute(
         text("SELECT set_config(:guc, :tenant_id, true)"),
         {"guc": TENANT_GUC, "tenant_id": tenant_id or ""},
@@ -77,7 +77,7 @@ def set_tenant(connection: Connection, tenant_id: str | None) -> None:
 
 
 def connect_args(application_name: str) -> dict[str, str | int]:
-    """Return libpq's arguments for a connection that `pg_stat_activity` shows under a name."""
+    """Return libpq's arguments for a connection with this name in `pg_stat_activity`."""
     return {
         "application_name": application_name,
         "connect_timeout": CONNECT_TIMEOUT_S,
@@ -87,12 +87,15 @@ def connect_args(application_name: str) -> dict[str, str | int]:
 
 @event.listens_for(Engine, "connect")
 def _keep_from_children(connection: psycopg2.extensions.connection, _record: object) -> None:
-    """Keep every connection of every engine from the children that are forked."""
-    kept_from_children(connection)
+    """Redirect every connection of every engine in forked children."""
+    keep_from_children(connection)
 
 
-def forget_engine() -> None:
-    """Drop the engine that this process inherited, without touching the parent's sockets."""
+def _drop_inherited_engine() -> None:
+    """Drop the engine of the parent process, without touching the parent's sockets."""
     if task_engine.cache_info().currsize:
         task_engine().dispose(close=False)
         task_engine.cache_clear()
+
+
+run_in_children(_drop_inherited_engine)

@@ -1,12 +1,13 @@
-"""Letters on local disk while the database is away, and their way into it.
+"""Keep entries on local disk while the database is away, and hand them over later.
 
-A folder a database, with one file a letter: written aside, synced, renamed, and the folder synced,
-so that it is there whole or not at all, also after a power cut. A file is removed when the database
-has it; a letter that is there twice is there once, by the key of its row. Bounded: a full spool
-refuses, since a disk that is full of letters would stop what makes them.
+Each database has a folder, and each entry a file. A file is written under a temporary name,
+synced and renamed, and the folder is synced, so that it is there completely or not at all, also
+after a power cut. A file is removed once the database has its entry; an entry that is handed over
+twice is written once, by the key of its row. The size is limited: a disk full of entries would
+stop the workers.
 
-Any process of any worker on the machine may put; one at a time takes, in the order of the failures
-(flock(2)). What is kept is masked or sealed already.
+Any process of any worker on the machine can put entries. One process at a time hands them over, in
+the order of the failures (flock(2)). Sensitive values are masked or encrypted already.
 """
 
 from __future__ import annotations
@@ -33,18 +34,18 @@ Record = dict[str, Any]
 
 
 class Spool:
-    """The letters of one database that it could not be given."""
+    """The entries that one database could not take."""
 
     def __init__(self, folder: Path, *, limit_bytes: int) -> None:
         self.folder = folder
         self._limit_bytes = limit_bytes
 
     def put(self, key: str, record: Record) -> None:
-        """Keep a record; one of that key that is there already stays.
+        """Keep a record, unless the spool has one of that key.
 
         Raises:
             SpoolError: the spool is full.
-            OSError: the disk does not take it.
+            OSError: the disk refuses it.
 
         """
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -56,56 +57,57 @@ class Spool:
         size = len(data) + sum(_size(path) for path in files)
         if size > self._limit_bytes:
             raise SpoolError(
-                f"spool {self.folder}: got {len(files)} letters and one of {len(data)} bytes more,"
-                f" expected at most {self._limit_bytes} bytes; give it room, or its database back"
+                f"spool {self.folder}: got {len(files)} entries and {len(data)} bytes more,"
+                f" expected at most {self._limit_bytes} bytes; raise the limit, or start the"
+                " database"
             )
-        # Named by the moment, so that the order of names is that of the failures.
+        # The name begins with the time: names sort in the order of the failures.
         name = f"{time.time_ns():020d}-{digest}"
-        aside = self.folder / f"{name}.{os.getpid()}.part"
-        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        partial = self.folder / f"{name}.{os.getpid()}.part"
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             with os.fdopen(descriptor, "wb") as stream:
                 stream.write(data)
                 stream.flush()
                 os.fsync(stream.fileno())
-            aside.rename(self.folder / f"{name}{_SUFFIX}")
+            partial.rename(self.folder / f"{name}{_SUFFIX}")
         except OSError:
-            aside.unlink(missing_ok=True)
+            partial.unlink(missing_ok=True)
             raise
         self._sync()
 
     def find(self, key: str) -> Record | None:
-        """Return the record of a key, if it waits."""
+        """Return the record of a key; None if there is none."""
         digest = _digest(key)
         for path in self._files():
             if path.stem.endswith(digest):
-                with suppress(FileNotFoundError):  # drained meanwhile
+                with suppress(FileNotFoundError):  # drained in the meantime
                     record: Record = json.loads(path.read_bytes())
                     return record
         return None
 
     def count(self) -> int:
-        """Return how many letters wait."""
+        """Return the number of entries."""
         return len(self._files())
 
     def drain(self, write: Callable[[Record], None]) -> int:
-        """Write every letter, the oldest first; stop where one is not taken.
+        """Write every entry, the oldest first; stop at the first that cannot be written now.
 
         Args:
-            write: stores a record for good, or raises: `SpoolError` for one that never can be,
-                which is set aside under another name, anything else to try again later.
+            write: stores a record. It raises `SpoolError` for a record that can never be stored,
+                which is then renamed and kept, and any other error to try again later.
 
         Returns:
-            How many were written; none where another process drains already.
+            The number of entries written; 0 if another process is draining.
 
         """
         written = 0
-        with self._turn() as mine:
+        with self._lock() as mine:
             for path in self._files() if mine else ():
                 try:
                     write(_read(path))
                 except SpoolError:
-                    # It will never be taken: kept for people, out of the way of the others.
+                    # Kept for a person to read, and not tried again.
                     path.rename(path.with_suffix(REFUSED))
                     continue
                 path.unlink()
@@ -127,8 +129,8 @@ class Spool:
             os.close(descriptor)
 
     @contextmanager
-    def _turn(self) -> Iterator[bool]:
-        """Take the turn to drain, if nobody has it."""
+    def _lock(self) -> Iterator[bool]:
+        """Lock the spool for draining; yield whether that worked."""
         try:
             stream = (self.folder / _LOCK).open("wb")
         except FileNotFoundError:
@@ -144,7 +146,7 @@ class Spool:
 
 
 def folder_for(root: Path, database_url: str) -> Path:
-    """Return the folder of one database: letters of one never go into another."""
+    """Return the folder of one database: its entries never go into another."""
     url = make_url(database_url)
     place = (url.host, url.port, url.query.get("host"), url.query.get("port"), url.database)
     digest = hashlib.sha256(json.dumps(place).encode()).hexdigest()[:16]
@@ -155,7 +157,7 @@ def _read(path: Path) -> Record:
     try:
         record: Record = json.loads(path.read_bytes())
     except ValueError:
-        raise SpoolError(f"spooled letter {path.name}: got no JSON") from None
+        raise SpoolError(f"spooled dead letter {path.name}: got no JSON") from None
     return record
 
 
@@ -164,6 +166,6 @@ def _digest(key: str) -> str:
 
 
 def _size(path: Path) -> int:
-    with suppress(FileNotFoundError):  # drained meanwhile
+    with suppress(FileNotFoundError):  # drained in the meantime
         return path.stat().st_size
     return 0

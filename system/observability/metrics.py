@@ -25,8 +25,9 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, Metric, gen
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from system.dead_letters.backlog import BacklogGauge
+from system.connections.fork import hold_during_fork
 from system.errors import EndpointError
+from system.observability.backlog import BacklogGauge
 
 FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 BUCKETS_S = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0)
@@ -65,13 +66,9 @@ class TaskMetrics:
         for name in task_names:
             self._touch(name)
         self._counting = threading.Lock()
-        # The parent counts too, in threads of its own: a child that is forked in the middle of it
-        # would inherit a lock of the library that nobody ever opens again.
-        os.register_at_fork(
-            before=self._counting.acquire,
-            after_in_parent=self._counting.release,
-            after_in_child=self._counting.release,
-        )
+        # Threads of the parent count too: a child that is forked while one of them does would
+        # inherit a lock of the library that is never released.
+        hold_during_fork(self._counting)
 
     def connect(self) -> None:
         """Count what Celery's signals report, in every process that they fire in."""

@@ -1,0 +1,1 @@
+"""Connections to PostgreSQL: the engine of tasks, what a forked child inherits, text to store."""

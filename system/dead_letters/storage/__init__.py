@@ -1,0 +1,1 @@
+"""Store dead letters: in the table, or on local disk until the database takes them."""
