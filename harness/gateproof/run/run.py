@@ -170,12 +170,13 @@ class GateRun:
     def _merge_journals(self, pytest_status: int) -> None:
         """Write one journal from the writers' files, with the record of the run's end."""
         folder = self.staging / JOURNALS
-        last = self.started
-        with (self.staging / JOURNAL).open("w", encoding="utf-8") as file:
+        part, last = self.staging / f"{JOURNAL}.part", self.started
+        with part.open("w", encoding="utf-8") as file:
             for record in iter_journal(sorted(folder.iterdir())):
                 file.write(f"{record.model_dump_json()}\n")
                 last = max(last, record.at)
             file.write(f"{self._ending(last, pytest_status).model_dump_json()}\n")
+        part.rename(self.staging / JOURNAL)  # a merge that failed leaves no journal of this name
         shutil.rmtree(folder)
 
     def _ending(self, last: dt.datetime, pytest_status: int) -> RunEvent:
