@@ -10,7 +10,7 @@ which makes its run and its proofs by the functions here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from gateproof_evidence.format.canonical import digest_of
 from gateproof_evidence.format.catalogue import Catalogue
 from gateproof_evidence.format.journal import Journal, read_journal
-from gateproof_evidence.judging.judgement import Ending, judge
+from gateproof_evidence.judging.judgement import Context, Ending, derive_run
 from gateproof_evidence.judging.proof import SPECIMENS
 from gateproof_evidence.model import (
     Bindings,
@@ -43,6 +43,7 @@ from gateproof_evidence.model import (
 from gateproof_evidence.reports.renderer import renderer_digest
 from gateproof_evidence.sealing.run_key import RunKey
 from gateproof_evidence.sealing.seal import seal
+from gateproof_evidence.sealing.staged_journal import read_staged_journal
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 ENDED = START + timedelta(seconds=20)
@@ -76,6 +77,7 @@ BOUND = Bindings(
     nonce="4f6c2a",
     renderer=renderer_digest(),
 )
+TIMING = Timing(start_up_s=1.5, checks_s=12.0, proofs_s=6.5)
 
 
 def fixed_key(number: int = 1) -> RunKey:
@@ -124,7 +126,7 @@ def stage(root: Path, *, failing: bool = True) -> Path:
     with (data / "journal.jsonl").open("a") as merged:
         merged.write((data / "ended.jsonl").read_text())
     (data / "ended.jsonl").unlink()
-    write_proofs(data, journal.records)
+    write_proofs(data, read_journal([data / "journal.jsonl"]))
     return root
 
 
@@ -138,22 +140,14 @@ def write_proofs(data: Path, records: Iterable[Record]) -> None:
 
 
 def judged(root: Path) -> Run:
-    """Judge what lies in a folder."""
+    """Return the run of a staging folder, as sealing derives it."""
     records = read_journal([root / "data/journal.jsonl"])
-    timing = Timing(start_up_s=1.5, checks_s=12.0, proofs_s=6.5)
-    return run_of(sample_catalogue(), records, WAIVERS, BOUND, timing)
+    return derive_run(sample_catalogue(), records, WAIVERS, context_of(BOUND, TIMING))
 
 
-def run_of(
-    catalogue: Catalogue,
-    records: Sequence[Record],
-    waivers: Sequence[Waiver],
-    bindings: Bindings,
-    timing: Timing,
-) -> Run:
-    """Return what the records come to, as a run in an embedded environment."""
-    return Run(
-        **vars(judge(catalogue.criteria, records, waivers)),
+def context_of(bindings: Bindings, timing: Timing) -> Context:
+    """Return the context of a run in an embedded environment."""
+    return Context(
         started=START,
         environment=EnvironmentReport(
             kind="embedded",
@@ -163,7 +157,6 @@ def run_of(
             platform="Linux x86_64",
         ),
         bindings=bindings,
-        catalogue_digest=catalogue.digest,
         timing=timing,
     )
 
@@ -174,12 +167,13 @@ def sealed(folder: Path, *, failing: bool = True, key: RunKey | None = None) -> 
     return seal(
         staging,
         folder / "bundle",
-        run=judged(staging),
+        journal=read_staged_journal(staging),
         catalogue=sample_catalogue(),
         waivers=WAIVERS,
+        context=context_of(BOUND, TIMING),
         key=key or fixed_key(),
         clock=lambda: SEALED,
-    )
+    ).bundle
 
 
 # --- what was recorded -------------------------------------------------------------------------

@@ -17,9 +17,19 @@ from dataclasses import asdict
 from pathlib import Path
 
 from gateproof_evidence.sealing.seal import seal
+from gateproof_evidence.sealing.staged_journal import read_staged_journal
 from gateproof_evidence.verification.bundle import verify
 from tests.bench.measure import BenchError, Case, Row, compare, table
-from tests.sample import SEALED, WAIVERS, fixed_key, judged, sample_catalogue, stage
+from tests.sample import (
+    BOUND,
+    SEALED,
+    TIMING,
+    WAIVERS,
+    context_of,
+    fixed_key,
+    sample_catalogue,
+    stage,
+)
 
 SHA256SUM = "sha256sum, 2 processes"
 LARGEST_MB = 200
@@ -114,9 +124,10 @@ def _do(what: str, folder: Path) -> None:
     seal(
         staging,
         bundle,
-        run=judged(staging),
+        journal=read_staged_journal(staging),
         catalogue=sample_catalogue(),
         waivers=WAIVERS,
+        context=context_of(BOUND, TIMING),
         key=fixed_key(),
         clock=lambda: SEALED,
     )

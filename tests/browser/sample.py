@@ -31,7 +31,6 @@ from gateproof_evidence.model import (
     PhaseEvent,
     ProofEvent,
     Redaction,
-    Run,
     RunEvent,
     SelfProofEvent,
     Story,
@@ -42,7 +41,8 @@ from gateproof_evidence.model import (
 from gateproof_evidence.reports.renderer import renderer_digest
 from gateproof_evidence.sealing.run_key import RunKey
 from gateproof_evidence.sealing.seal import seal
-from tests.sample import START, run_of, write_proofs
+from gateproof_evidence.sealing.staged_journal import read_staged_journal
+from tests.sample import START, context_of, write_proofs
 
 ROOT = Path(__file__).parents[2]
 BOUND = Bindings(
@@ -182,28 +182,28 @@ def make_bundle(
     *,
     criteria: Sequence[Criterion] | None = None,
     key: RunKey | None = None,
-    change: Callable[[Run], Run] = lambda run: run,
 ) -> Path:
-    """Write what a run would have left, judge it, and seal it.
+    """Write the staging folder of a run, and seal it.
 
     Args:
         destination: the bundle; its parent exists.
         plan: what is to come out.
         criteria: the catalogue; by default that of this repository.
         key: signs; by default one made for this bundle.
-        change: changes the run before it is sealed, where no journal leads to what is wanted.
 
     """
     catalogue = Catalogue(criteria=tuple(criteria or criteria_of_gates()))
     staging = destination.parent / f".{destination.name}"
     recording = _Recording(staging / "data", plan)
     recording.record(catalogue.criteria)
+    timing = recording.finish()
     seal(
         staging,
         destination,
-        run=change(recording.judge(catalogue)),
+        journal=read_staged_journal(staging),
         catalogue=catalogue,
         waivers=plan.waivers,
+        context=context_of(BOUND, timing),
         key=key or RunKey.ephemeral(),
         clock=lambda: recording.now + timedelta(seconds=2),
     )
@@ -243,8 +243,8 @@ class _Recording:
             self._cells([one for one in criteria if one.gate == gate])
         self.now = max(self._times)
 
-    def judge(self, catalogue: Catalogue) -> Run:
-        """Derive the run from what was recorded."""
+    def finish(self) -> Timing:
+        """Merge the journals, write the records of proofs, and return the timing of the run."""
         for writer in self._writers:
             writer.close()
         folder = self._data.parent / "journals"
@@ -261,12 +261,11 @@ class _Recording:
         write_proofs(self._data, records)
         spent = [one for one in records if isinstance(one, PhaseEvent)]
         checks = sum(one.duration_s for one in spent if one.part == "check")
-        timing = Timing(
+        return Timing(
             start_up_s=2.0,
             checks_s=round(checks, 3),
             proofs_s=round(sum(one.duration_s for one in spent) - checks, 3),
         )
-        return run_of(catalogue, records, self._plan.waivers, BOUND, timing)
 
     # --- one criterion -------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """The journal: every record in order, flushed as it happens, so that a crash leaves it readable.
 
-One file a writer, one JSON object a line. Readers merge the files by time. Leaves
-redaction to whoever hands over a record: what arrives here is written as it is.
+Each writer has one file, with one JSON object a line. Readers merge the files by time. Nothing is
+kept in memory: the file is the journal. The caller redacts a record before it is appended.
 """
 
 from __future__ import annotations
@@ -24,18 +24,17 @@ E = TypeVar("E", bound=Entry)
 
 
 class Journal:
-    """Appends records of one writer to one file.
+    """Appends the records of one writer to one file.
 
     Args:
-        path: the file; its folder must exist. Appended to when it is there already.
+        path: the file; its folder must exist. An existing file is appended to.
         writer: a name that no other writer of the run has, such as ``main`` or ``gw0``.
-        clock: gives each record its time.
+        clock: returns the time of each record.
 
     """
 
     def __init__(self, path: Path, *, writer: str, clock: Clock) -> None:
         self.path = path
-        self.records: list[Record] = []
         self.writer = writer
         self._clock = clock
         self._seq = 0
@@ -45,10 +44,11 @@ class Journal:
             raise _not_writable(path, error) from error
 
     def append(self, kind: type[E], **fields: Any) -> E:
-        """Write one record and flush it; returns it with writer, sequence and time filled in.
+        """Write one record, flush it, and return it with writer, sequence number and time.
 
         Raises:
-            NotWritableError: the disk refused it; the run must not go on as if it had.
+            NotWritableError: the record could not be written; the run must not continue as if it
+                had been.
 
         """
         record = kind(writer=self.writer, seq=self._seq, at=self._clock(), **fields)
@@ -58,32 +58,36 @@ class Journal:
         except (OSError, ValueError) as error:
             raise _not_writable(self.path, error) from error
         self._seq += 1
-        self.records.append(record)  # type: ignore[arg-type]
         return record
 
     def close(self) -> None:
-        """Close the file; what was appended is on disk already."""
+        """Close the file; every appended record has been flushed already."""
         self._file.close()
 
 
 def read_journal(paths: Iterable[Path]) -> tuple[Record, ...]:
-    """Read and merge journal files.
+    """Read and merge journal files, as `iter_journal` does, into memory."""
+    return tuple(iter_journal(paths))
 
-    Returns:
-        All records by time; those of one file stay in its order, whatever the clock did.
+
+def iter_journal(paths: Iterable[Path]) -> Iterator[Record]:
+    """Read and merge journal files, and hold no more than one record of each in memory.
+
+    Yields:
+        All records by time; those of one file stay in its order, even if the clock was set back.
 
     Raises:
-        BadInputError: a line is no record, or a writer's sequence has a gap. A last line that was
-            cut off in mid-write (no newline) is left out: that is what a crash leaves.
+        BadInputError: a line is not a record, or a writer's sequence has a gap. A last line without
+            a newline is left out: a crash in the middle of a write leaves such a line.
 
     """
-    files = [list(_read_file(path)) for path in paths]
-    return tuple(heapq.merge(*files, key=lambda record: (record.at, record.writer)))
+    files = [_read_file(path) for path in paths]
+    return heapq.merge(*files, key=lambda record: (record.at, record.writer))
 
 
 def _read_file(path: Path) -> Iterator[Record]:
     expected: dict[str, int] = {}
-    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
+    for number, line in enumerate(_whole_lines(path), start=1):
         try:
             record = RECORD.validate_json(line)
         except ValidationError as error:
@@ -97,6 +101,13 @@ def _read_file(path: Path) -> Iterator[Record]:
             )
         expected[record.writer] = wanted + 1
         yield record
+
+
+def _whole_lines(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        for line in file:
+            if line.endswith(b"\n"):
+                yield line[:-1]
 
 
 def _not_writable(path: Path, error: Exception) -> NotWritableError:

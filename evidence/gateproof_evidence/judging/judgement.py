@@ -1,9 +1,9 @@
-"""What a run comes to, from its journal, its catalogue and its waivers alone.
+"""Derives a run from its journal, its catalogue and its waivers.
 
-Owns putting the rules together: verdicts, self-proof, kill matrix and roll-up. The harness judges a
-run by it, sealing refuses a run that it does not give, and verification applies it again to a
-bundle. Pure: what no probe saw (pytest's own status, defects that belong to no criterion) is read
-from the record with which the run ended, and the day against which waivers expire is that record's.
+Owns the combination of the rules: verdicts, self-proof, kill matrix and roll-up. Sealing derives
+each run here, once, and verification derives it again from the bundle. Pure: pytest's own status
+and the defects that belong to no criterion are read from the record of the run's end. Waivers
+expire by the day of that record.
 
 Source: docs/reference/verdicts.md.
 """
@@ -18,6 +18,7 @@ from pydantic import AwareDatetime, Field, ValidationError
 
 from gateproof_evidence.errors import EvidenceError
 from gateproof_evidence.format.canonical import canonical_json
+from gateproof_evidence.format.catalogue import Catalogue
 from gateproof_evidence.format.problem import first_problem
 from gateproof_evidence.judging.difference import regressions
 from gateproof_evidence.judging.proof import judge_cells, judge_self_proof
@@ -25,10 +26,12 @@ from gateproof_evidence.judging.rollup import RollUp, roll_up
 from gateproof_evidence.judging.verdict import derive
 from gateproof_evidence.model import (
     Baseline,
+    Bindings,
     Cell,
     Comparison,
     Criterion,
     Disposition,
+    EnvironmentReport,
     Extent,
     Record,
     Regression,
@@ -36,6 +39,7 @@ from gateproof_evidence.model import (
     Run,
     RunEvent,
     Specimen,
+    Timing,
     Value,
     Verdict,
     Waiver,
@@ -43,7 +47,7 @@ from gateproof_evidence.model import (
 
 
 class Ending(Value):
-    """What the record with which a run ends says."""
+    """The data of the record of a run's end."""
 
     pytest_status: Annotated[int, Field(ge=0)]
     falsify: Extent
@@ -51,12 +55,12 @@ class Ending(Value):
     defects: tuple[str, ...]
     """Harness defects that belong to no criterion and that no specimen showed."""
     baseline: Baseline | None = None
-    """What an earlier bundle shows, where the run was asked to fall behind in nothing."""
+    """The verdicts of an earlier bundle, where the run must not regress from them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Judged:
-    """Every field of a run that follows from what was recorded."""
+    """The fields of a run that follow from its journal, its catalogue and its waivers."""
 
     result: Result
     exit_status: int
@@ -71,7 +75,39 @@ class Judged:
     baseline: Comparison | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """The fields of a run that its journal does not contain."""
+
+    started: AwareDatetime
+    environment: EnvironmentReport | None
+    bindings: Bindings
+    timing: Timing
+
+
 FIELDS = tuple(Judged.__dataclass_fields__)
+
+
+def derive_run(
+    catalogue: Catalogue, records: Sequence[Record], waivers: Iterable[Waiver], context: Context
+) -> Run:
+    """Return the run that a journal shows.
+
+    Args:
+        catalogue: the criteria; each gets one verdict, in this order.
+        records: the merged journal, with one record of the run's end.
+        waivers: those that were in force.
+        context: the fields that the journal does not contain.
+
+    Raises:
+        EvidenceError: as for `judge`.
+
+    """
+    return Run(
+        **vars(judge(catalogue.criteria, records, waivers)),
+        **vars(context),
+        catalogue_digest=catalogue.digest,
+    )
 
 
 def judge(
@@ -82,10 +118,10 @@ def judge(
     Args:
         criteria: the catalogue.
         records: the merged journal, with one record of the run's end.
-        waivers: those that were in force, each with a day of the calendar.
+        waivers: those that were in force; each expires on a calendar day.
 
     Raises:
-        EvidenceError: the journal does not say how the run ended, or what was collected.
+        EvidenceError: the journal has no readable record of the run's end or of the collection.
 
     """
     at, ending = read_ending(records)
@@ -114,7 +150,7 @@ def judge(
 
 
 def _compare(ending: Ending, verdicts: Sequence[Verdict]) -> Comparison | None:
-    """Hold the verdicts against the baseline, where there is one."""
+    """Compare the verdicts with the baseline, where there is one."""
     if ending.baseline is None:
         return None
     before = ending.baseline
@@ -132,7 +168,7 @@ def _roll_up(
     ending: Ending,
     lost: Sequence[Regression],
 ) -> RollUp:
-    """Roll up; where pytest is red and no verdict is, that itself is a defect."""
+    """Roll up the verdicts; a failed pytest run without a failed verdict is a defect."""
     status, falsify = ending.pytest_status, ending.falsify
     rolled = roll_up(
         verdicts, pytest_status=status, defects=defects, falsify=falsify, regressions=lost
@@ -148,7 +184,7 @@ def read_ending(records: Iterable[Record]) -> tuple[AwareDatetime, Ending]:
     """Return when and how the run ended.
 
     Raises:
-        EvidenceError: the journal has no such record, several, or one of another shape.
+        EvidenceError: the journal has no such record, more than one, or one of another shape.
 
     """
     found = [r for r in records if isinstance(r, RunEvent) and r.event == "ended"]
@@ -165,10 +201,10 @@ def read_ending(records: Iterable[Record]) -> tuple[AwareDatetime, Ending]:
 
 
 def differences(run: Run, judged: Judged) -> Iterator[tuple[str, str]]:
-    """Compare a run with what its evidence comes to.
+    """Compare a run with the fields that were derived from its evidence.
 
-    Returns:
-        For each field that differs its name (``criteria.RLS-02.outcome``), and both values.
+    Yields:
+        The name of each field that differs (``criteria.RLS-02.outcome``), and both values.
 
     """
     for field in FIELDS:

@@ -1,1 +1,1 @@
-"""Seals a run into a bundle."""
+"""Derives a run and seals it into a bundle."""

@@ -1,6 +1,6 @@
-"""The tag files that go with every bundle: how to verify it, and the BagIt declarations.
+"""The tag files of a bundle: how to verify it, and the BagIt declarations.
 
-Owns their contents. Leaves writing and listing them to `gateproof_evidence.sealing.seal`.
+Owns their contents. `gateproof_evidence.sealing.seal` writes and lists them.
 
 Source: RFC 8493 sections 2.1.1 and 2.2.2.
 """
@@ -22,13 +22,13 @@ TEMPLATES = Path(__file__).parent / "templates"
 def bag_files(
     run: Run, payload: Iterable[File], *, public_pem: bytes, sealed: datetime
 ) -> Mapping[str, bytes]:
-    """Return name and content of every tag file but the manifests and the attestation.
+    """Return name and content of every tag file except the manifests and the attestation.
 
     Args:
-        run: whose nonce and result go into bag-info.txt.
+        run: the sealed run; bag-info.txt contains its nonce and its result.
         payload: the files under ``data/``.
-        public_pem: the run's public key.
-        sealed: the moment of sealing, UTC.
+        public_pem: the public key of the run, in PEM.
+        sealed: the time of sealing, UTC.
 
     """
     return {

@@ -1,7 +1,7 @@
 """The key that signs a run.
 
-Owns private keys: making, loading and using them. Leaves what is signed to
-`gateproof_evidence.sealing.seal`. Verification never imports this module.
+Owns private keys: making, loading and using them. `gateproof_evidence.sealing.seal` chooses the
+bytes to sign. Verification never imports this module.
 
 Source: design, "The bundle"; RFC 8032 (Ed25519), RFC 5958 (PKCS #8).
 """
@@ -27,41 +27,41 @@ from gateproof_evidence.errors import BadInputError, NotWritableError
 from gateproof_evidence.format import public_key as publickey
 from gateproof_evidence.model import Digest
 
-PASSPHRASE_VARIABLE = "GATEPROOF_SIGNING_KEY_PASSPHRASE"  # noqa: S105 (a name, no passphrase)
+PASSPHRASE_VARIABLE = "GATEPROOF_SIGNING_KEY_PASSPHRASE"  # noqa: S105 (a name, not a passphrase)
 _OPENSSH = b"-----BEGIN OPENSSH PRIVATE KEY-----"
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunKey:
-    """An Ed25519 key that can sign; an ephemeral one shows integrity only."""
+    """An Ed25519 key that signs a run; a signature by an ephemeral key shows integrity only."""
 
     is_ephemeral: bool
-    """Whether the key was made for this run and is thrown away: nobody vouches for it."""
+    """Whether the key was made for this run and is not kept: it shows no origin."""
     _private: Ed25519PrivateKey = field(repr=False)
 
     @classmethod
     def ephemeral(cls) -> RunKey:
-        """Make a key for one run."""
+        """Return a new key for one run."""
         return cls(is_ephemeral=True, _private=Ed25519PrivateKey.generate())
 
     @classmethod
     def load(cls, path: Path, passphrase: bytes | None) -> RunKey:
-        """Load a private key that its owner alone can read.
+        """Load a private key from a file that only its owner can read.
 
         Args:
-            path: PEM (PKCS #8) or OpenSSH form.
-            passphrase: for an encrypted key; None when there is none.
+            path: a file in PEM (PKCS #8) or OpenSSH form.
+            passphrase: decrypts an encrypted key; None for a key that is not encrypted.
 
         Raises:
-            BadInputError: missing, readable by group or others, no private key, encrypted without
-                its passphrase, or not Ed25519.
+            BadInputError: the file is missing, is readable by group or others, or contains no
+                Ed25519 key that the passphrase unlocks.
 
         """
         return cls(is_ephemeral=False, _private=_parse(path, _read_private(path), passphrase))
 
     @property
     def public_pem(self) -> bytes:
-        """The public half as PEM."""
+        """The public key as PEM."""
         return publickey.to_pem(self._private.public_key())
 
     @property
@@ -75,10 +75,12 @@ class RunKey:
 
 
 def generate(path: Path) -> RunKey:
-    """Write a new private key, for its owner alone, and its public half beside it as ``.pub.pem``.
+    """Write a new private key that only its owner can read, and its public key as ``.pub.pem``.
+
+    Both files are in the same folder.
 
     Raises:
-        NotWritableError: one of the two files is there already, or the folder refuses it.
+        NotWritableError: one of the two files exists already, or the folder is not writable.
 
     """
     private = Ed25519PrivateKey.generate()
@@ -97,12 +99,12 @@ def _write_new(path: Path, content: bytes, *, mode: int) -> None:
             file.write(content)
     except OSError as error:
         raise NotWritableError(
-            f"{path}: new key: got {error.strerror}, expected a name that is free; name another"
+            f"{path}: new key: got {error.strerror}, expected a free name; name another"
         ) from error
 
 
 def _read_private(path: Path) -> bytes:
-    """Read through one descriptor, so that the mode that was judged is the file's that was read."""
+    """Read mode and content through one descriptor, so that both belong to the same file."""
     try:
         with path.open("rb") as file:
             status = os.fstat(file.fileno())
@@ -114,8 +116,8 @@ def _read_private(path: Path) -> bytes:
         ) from error
     if stat.S_IMODE(status.st_mode) & 0o077:
         raise BadInputError(
-            f"{path}: signing key: got mode {stat.S_IMODE(status.st_mode):04o}, expected it "
-            f"readable by its owner alone; chmod 600 {path}"
+            f"{path}: signing key: got mode {stat.S_IMODE(status.st_mode):04o}, expected a file "
+            f"that only its owner can read; chmod 600 {path}"
         )
     return content
 

@@ -1,8 +1,7 @@
-"""Turns the folder of one run into a sealed bundle, or into nothing.
+"""Derives the run of a staging folder and seals the folder into a bundle, or leaves no bundle.
 
-Owns the order of sealing, and the refusal of anything that could not be verified later or that
-holds a secret that redaction was to take out. Leaves redaction and the merging of journals to
-whoever filled the folder.
+Owns the order of sealing, and refuses everything that could not be verified later or that contains
+a secret that redaction should have removed. The caller redacts and merges the journals.
 
 Source: design, "The bundle"; docs/reference/bundle.md.
 """
@@ -11,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from gateproof_evidence.format.attestation import AttestedKey, Predicate, attest
 from gateproof_evidence.format.canonical import digest_of
 from gateproof_evidence.format.catalogue import Catalogue
 from gateproof_evidence.format.envelope import Envelope, pae
-from gateproof_evidence.format.journal import Clock, read_journal
+from gateproof_evidence.format.journal import Clock
 from gateproof_evidence.format.layout import (
     ATTESTATION,
     CATALOGUE,
@@ -35,7 +35,8 @@ from gateproof_evidence.format.layout import (
 from gateproof_evidence.format.manifest import format_manifest
 from gateproof_evidence.format.tree import File, read_tree
 from gateproof_evidence.format.waiver import format_waivers
-from gateproof_evidence.judging.judgement import differences, judge
+from gateproof_evidence.judging.judgement import Context, derive_run
+from gateproof_evidence.judging.verdict import read_bindings
 from gateproof_evidence.model import Observation, Record, Run, Waiver
 from gateproof_evidence.redaction.canary import Canary, search
 from gateproof_evidence.reports import html
@@ -43,53 +44,66 @@ from gateproof_evidence.reports.exports import registry as exports
 from gateproof_evidence.reports.quotation import Captures
 from gateproof_evidence.sealing.bag import bag_files
 from gateproof_evidence.sealing.run_key import RunKey
+from gateproof_evidence.sealing.staged_journal import StagedJournal
 from gateproof_evidence.verification import consistency
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sealed:
+    """A sealed run."""
+
+    run: Run
+    """The run that the bundle's run.json contains."""
+    bundle: Path
 
 
 def seal(
     staging: Path,
     destination: Path,
     *,
-    run: Run,
+    journal: StagedJournal,
     catalogue: Catalogue,
     waivers: Sequence[Waiver],
+    context: Context,
     key: RunKey,
     clock: Clock,
     canaries: Sequence[Canary] = (),
-) -> Path:
-    """Seal a run.
+) -> Sealed:
+    """Derive a run and seal it.
 
-    1. The destination is free; the run judges exactly the catalogue, as its journal says.
+    1. Refuse a destination that exists. Derive the run, once, from the journal, the catalogue and
+       the waivers; refuse a journal with criteria that the catalogue does not contain.
     2. Write run.json, the catalogue, the waivers, the report and the exports into ``data/``.
     3. Refuse what could not be verified: links, special files, empty folders, unsafe names,
-       captures that are not those that were observed.
+       captures that differ from those that were observed, a journal that changed since it was read.
     4. Write the payload manifest, then the tag files, then the tag manifest.
-    5. Refuse a canary in any file: what was recorded, what was written in 2, the names in 4.
+    5. Refuse a canary in any file: the recorded files, those written in 2, and the names in 4.
     6. Sign the attestation over both manifests and every file.
-    7. Bring what vouches for the rest to the disk, and rename the folder into place.
+    7. Flush the journal, run.json, the manifests and the attestation to the disk, and rename the
+       folder to its destination.
 
     Args:
         staging: a folder on the destination's file system that holds ``data/`` with journal.jsonl,
             captures, proofs and tests, all redacted.
         destination: the bundle's folder; its parent must exist.
-        run: what the evidence comes to.
-        catalogue: what was expected.
+        journal: the journal of the staging folder.
+        catalogue: the criteria of the run.
         waivers: those that were in force.
-        key: signs; an ephemeral one shows integrity only.
-        clock: gives the moment of sealing.
-        canaries: made-up secrets that were let out during the run.
-
-    Returns:
-        The destination.
+        context: the fields of the run that its journal does not contain.
+        key: signs the bundle; the signature of an ephemeral key shows integrity only.
+        clock: returns the time of sealing.
+        canaries: those that were passed through the captures of the run.
 
     Raises:
-        NotWritableError: the destination exists, or the disk refuses.
-        CanaryError: a file holds a canary, raw or decoded; the destination then does not exist.
-        EvidenceError: the folder or the run breaks a rule; the destination then does not exist.
+        NotWritableError: the destination exists, or a file cannot be written.
+        CanaryError: a file contains a canary, raw or encoded; the destination then does not exist.
+        EvidenceError: the folder or the journal breaks a rule; the destination then does not exist.
 
     """
     try:
-        return _seal(staging, destination, run, catalogue, waivers, key, clock, canaries)
+        return _seal(
+            staging, destination, journal, catalogue, waivers, context, key, clock, canaries
+        )
     except OSError as error:
         raise NotWritableError(
             f"{error.filename or destination}: bundle: got {error.strerror}, expected to write it; "
@@ -100,25 +114,25 @@ def seal(
 def _seal(
     staging: Path,
     destination: Path,
-    run: Run,
+    journal: StagedJournal,
     catalogue: Catalogue,
     waivers: Sequence[Waiver],
+    context: Context,
     key: RunKey,
     clock: Clock,
     canaries: Sequence[Canary],
-) -> Path:
+) -> Sealed:
     # 1
     _refuse_taken(destination)
-    _refuse_other_catalogue(run, catalogue)
-    records = read_journal([staging / JOURNAL])
-    _refuse_other_verdicts(run, catalogue, records, waivers)
+    _refuse_other_catalogue(journal.records, catalogue)
+    run = derive_run(catalogue, journal.records, waivers, context)
     # 2
-    sealed = max(clock(), run.ended)  # a clock that was set back in between
+    sealed = max(clock(), run.ended)  # the clock can have been set back in between
     _write_all(staging, {WAIVERS: format_waivers(waivers)})
     signer = html.Signer(keyid=key.keyid, ephemeral=key.is_ephemeral, sealed=sealed)
-    _write_reports(staging, run, catalogue, records, signer)
+    _write_reports(staging, run, catalogue, journal.records, signer)
     # 3
-    payload = _payload(staging, records)
+    payload = _payload(staging, journal)
     # 4
     files = list(payload.values())
     own = bag_files(run, files, public_pem=key.public_pem, sealed=sealed)
@@ -135,33 +149,24 @@ def _seal(
     _refuse_taken(destination)
     staging.rename(destination)
     _sync(destination.parent)
-    return destination
+    return Sealed(run=run, bundle=destination)
 
 
 def _refuse_taken(destination: Path) -> None:
     if os.path.lexists(destination):
         raise NotWritableError(
-            f"{destination}: bundle: got something that is there already, expected a free name; "
+            f"{destination}: bundle: got a path that exists, expected a free name; "
             "bundles are never overwritten"
         )
 
 
-def _refuse_other_catalogue(run: Run, catalogue: Catalogue) -> None:
-    ids = tuple(verdict.id for verdict in run.criteria)
-    if ids != catalogue.ids or run.catalogue_digest != catalogue.digest:
-        missing = ", ".join(sorted(set(ids) ^ set(catalogue.ids))) or "the order or the digest"
+def _refuse_other_catalogue(records: Sequence[Record], catalogue: Catalogue) -> None:
+    """Refuse a journal that collected criteria which would get no verdict."""
+    left_out = sorted(read_bindings(records).keys() - set(catalogue.ids))
+    if left_out:
         raise EvidenceError(
-            f"run: criteria: got others than the catalogue's ({missing} differs), expected one "
-            "verdict on each, in its order; this is a defect of the harness"
-        )
-
-
-def _refuse_other_verdicts(
-    run: Run, catalogue: Catalogue, records: Sequence[Record], waivers: Sequence[Waiver]
-) -> None:
-    for field, both in differences(run, judge(catalogue.criteria, records, waivers)):
-        raise EvidenceError(
-            f"run: {field}: {both} as the journal says; this is a defect of the harness"
+            f"journal: collected criteria: got {', '.join(left_out)}, expected criteria of the "
+            "catalogue only; this is a defect of the harness"
         )
 
 
@@ -187,12 +192,17 @@ def _write_reports(
     )
 
 
-def _payload(staging: Path, records: tuple[Record, ...]) -> Mapping[str, File]:
+def _payload(staging: Path, journal: StagedJournal) -> Mapping[str, File]:
     files = {file.path: file for file in _files(staging)}
     for path in files:
         if not path.startswith(PAYLOAD):
             raise EvidenceError(f"{path}: bundle: got a file outside data/, expected none yet")
-    for record in records:
+    if files[JOURNAL].digest != journal.digest:
+        raise EvidenceError(
+            f"{JOURNAL}: bundle: got {files[JOURNAL].digest}, expected {journal.digest}: the run "
+            "was derived from that journal; this is a defect of the harness"
+        )
+    for record in journal.records:
         if isinstance(record, Observation):
             for finding in consistency.compare_capture(record, files):
                 raise EvidenceError(f"{finding.path}: bundle: {finding.message}")
@@ -236,7 +246,7 @@ def _sign(predicate: Predicate, key: RunKey) -> bytes:
 
 
 def _write_all(staging: Path, contents: Mapping[str, bytes]) -> list[File]:
-    """Write new files; one that is there already was not ours to write."""
+    """Write new files, and refuse a name that is taken: only sealing writes these names."""
     for path, content in contents.items():
         try:
             with (staging / path).open("xb") as file:
@@ -252,10 +262,10 @@ def _write_all(staging: Path, contents: Mapping[str, bytes]) -> list[File]:
 
 
 def _settle(staging: Path, tags: list[File]) -> None:
-    """Bring to the disk what vouches for the rest.
+    """Flush the files that attest to the others to the disk.
 
-    Not every capture: 5,000 of them take longer than the run, and one that a power cut takes is
-    found by its digest.
+    Captures are not flushed: flushing 5,000 of them takes longer than the run, and verification
+    finds by its digest a capture that was lost in a power cut.
     """
     data = (
         JOURNAL,

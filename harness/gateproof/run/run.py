@@ -1,8 +1,8 @@
-"""One run of the gates: what it was asked, and how what its writers recorded ends in a bundle.
+"""One run of the gates, from its options to its bundle.
 
-Owns the order of things: options and files are checked before anything starts; at the end the
-journals are merged, verdicts derived from them, and everything sealed. Leaves running items to
-`gateproof.run.writer`.
+Owns the order of its steps: options and files are checked before anything starts; at the end the
+journals of the writers are merged and the run is sealed. Leaves running items to
+`gateproof.run.writer`, and deriving the run from its journal to `gateproof_evidence.sealing.seal`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from gateproof.run.binding import bind
 from gateproof.run.option import Options
 from gateproof.run.writer import JOURNALS, Account, earlier_of, now, report_of
 from gateproof_evidence.format.catalogue import Catalogue, load_catalogue
-from gateproof_evidence.format.journal import read_journal
+from gateproof_evidence.format.journal import iter_journal
 from gateproof_evidence.format.layout import (
     CAPTURES,
     JOURNAL,
@@ -38,7 +38,7 @@ from gateproof_evidence.format.layout import (
     proof_record,
 )
 from gateproof_evidence.format.waiver import load_waivers
-from gateproof_evidence.judging.judgement import Ending, judge
+from gateproof_evidence.judging.judgement import Context, Ending
 from gateproof_evidence.judging.verdict import CHECK
 from gateproof_evidence.model import (
     Baseline,
@@ -56,11 +56,12 @@ from gateproof_evidence.redaction.ledger import counted, format_ledger, observed
 from gateproof_evidence.redaction.redactor import LedgerEntry, Redactor
 from gateproof_evidence.sealing.run_key import RunKey
 from gateproof_evidence.sealing.seal import seal
+from gateproof_evidence.sealing.staged_journal import read_staged_journal
 from gateproof_evidence.verification.baseline import read_baseline
 from gateproof_evidence.verification.earlier import Earlier
 
 WHOLE_RUN = "run"
-"""The writer of what is known at the end, when every other writer has closed its journal."""
+"""The writer of the record of the run's end; every other writer has closed its journal by then."""
 
 
 @dataclass
@@ -77,17 +78,17 @@ class GateRun:
     earlier: Earlier | None
     """A bundle whose proofs need not be repeated."""
     baseline: Baseline | None
-    """A bundle that the run must not fall behind."""
+    """The verdicts of a bundle; the run must not regress from them."""
     ledger: tuple[LedgerEntry, ...] = ()
-    """What was taken out of other plugins' files."""
+    """Redactions in the files of other plugins."""
     accounts: list[Account] = field(default_factory=list)
-    """What the writers left, once they have ended."""
+    """The accounts of the writers that have ended."""
     defects: list[str] = field(default_factory=list)
     """Harness defects that belong to no criterion and no writer's account."""
 
     @classmethod
     def open(cls, options: Options) -> GateRun:
-        """Check every file that was named, then make the folder that evidence goes to.
+        """Check every file that the options name, then make the staging folder.
 
         Raises:
             BadInputError: a file breaks its rule; nothing has been started or written.
@@ -106,7 +107,7 @@ class GateRun:
 
     @property
     def refusal(self) -> str | None:
-        """Why a writer refused what it collected, or None."""
+        """The reason why a writer refused the collection, or None."""
         return next((one.refusal for one in self.accounts if one.refusal), None)
 
     @property
@@ -116,7 +117,7 @@ class GateRun:
 
     @property
     def took_s(self) -> dict[str, float]:
-        """Steps of the bring-up to their wall time; writers bring up side by side."""
+        """Steps of the bring-up and their wall time; writers bring up at the same time."""
         steps: dict[str, float] = {}
         for account in self.accounts:
             for step, seconds in account.took_s.items():
@@ -124,57 +125,61 @@ class GateRun:
         return steps
 
     def finish(self, pytest_status: int) -> tuple[Run, Path, float]:
-        """Judge, write what belongs beside the journal, and seal.
+        """Merge the journals, write the files that follow from them, and seal.
 
         Returns:
-            The run, its sealed bundle, and how long sealing took, in seconds.
+            The run as sealing derived it, its bundle, and the time that sealing took, in seconds.
 
         Raises:
-            EvidenceError: the bundle could not be written, or a made-up secret came through: the
-                run's own may have, too. What there is stays in the staging folder, its journals
-                readable.
+            EvidenceError: the bundle could not be written, or a canary was not redacted: then a
+                secret of the run may not have been, either. The staging folder stays, with readable
+                journals.
 
         """
         self._redact_reports()
-        records = self._merge_journals(pytest_status)
-        run = self._judge(records)
-        self._write_proofs(records)
-        self._write_ledger(records)
+        self._merge_journals(pytest_status)
+        journal = read_staged_journal(self.staging)
+        self._write_proofs(journal.records)
+        self._write_ledger(journal.records)
         _drop_empty(self.staging / PAYLOAD)
+        context = self._context(journal.records)
         began = time.monotonic()
-        bundle = seal(
+        sealed = seal(
             self.staging,
             self._destination(),
-            run=run,
+            journal=journal,
             catalogue=self.catalogue,
             waivers=self.waivers,
+            context=context,
             key=self.key,
             clock=now,
             canaries=self._canaries(),
         )
-        _point_latest(bundle)
-        return run, bundle, time.monotonic() - began
+        _point_latest(sealed.bundle)
+        return sealed.run, sealed.bundle, time.monotonic() - began
 
     def drop_reports(self) -> None:
-        """Remove what other plugins wrote, where it cannot be redacted."""
+        """Remove the files of other plugins, where they cannot be redacted."""
         for path in (self.staging / TESTS).glob("*"):
             path.unlink()
 
     def discard(self) -> None:
-        """Throw away what was begun: nothing was judged, so there is nothing to keep."""
+        """Remove the staging folder: no check ran, so it contains no evidence."""
         shutil.rmtree(self.staging, ignore_errors=True)
 
-    def _merge_journals(self, pytest_status: int) -> tuple[Record, ...]:
-        """Make one journal of the writers' files and of what none of them could know."""
+    def _merge_journals(self, pytest_status: int) -> None:
+        """Write one journal from the writers' files, with the record of the run's end."""
         folder = self.staging / JOURNALS
-        records = read_journal(sorted(folder.iterdir()))
-        records = (*records, self._ending(records, pytest_status))
-        lines = "".join(f"{record.model_dump_json()}\n" for record in records)
-        (self.staging / JOURNAL).write_text(lines, encoding="utf-8")
+        part, last = self.staging / f"{JOURNAL}.part", self.started
+        with part.open("w", encoding="utf-8") as file:
+            for record in iter_journal(sorted(folder.iterdir())):
+                file.write(f"{record.model_dump_json()}\n")
+                last = max(last, record.at)
+            file.write(f"{self._ending(last, pytest_status).model_dump_json()}\n")
+        part.rename(self.staging / JOURNAL)  # a merge that failed leaves no journal of this name
         shutil.rmtree(folder)
-        return records
 
-    def _ending(self, records: tuple[Record, ...], pytest_status: int) -> RunEvent:
+    def _ending(self, last: dt.datetime, pytest_status: int) -> RunEvent:
         defects = [*self.defects, *(one for account in self.accounts for one in account.defects)]
         redactor = self._redactor()
         ending = Ending(
@@ -183,23 +188,22 @@ class GateRun:
             defects=tuple(redactor.redact(defect).text for defect in defects),
             baseline=self.baseline,
         )
-        # A clock that was set back must not end the run before its last record.
-        last = max((record.at for record in records), default=self.started)
+        # Even if the clock was set back, the run ends after its last record.
         data = ending.model_dump(mode="json")
         return RunEvent(writer=WHOLE_RUN, seq=0, at=max(now(), last), event="ended", data=data)
 
-    def _judge(self, records: tuple[Record, ...]) -> Run:
-        judged = judge(self.catalogue.criteria, records, self.waivers)
-        return Run(
-            **vars(judged),
+    def _context(self, records: tuple[Record, ...]) -> Context:
+        images: dict[str, str] = {}
+        for account in self.accounts:
+            images.update(account.images)
+        return Context(
             started=self.started,
             environment=report_of(self.accounts),
             bindings=bind(
                 self.sut,
                 previous=self.options.evidence_out / LATEST,
-                images={name: one for told in self.accounts for name, one in told.images.items()},
+                images=images,
             ),
-            catalogue_digest=self.catalogue.digest,
             timing=self._timing(records),
         )
 
@@ -220,7 +224,7 @@ class GateRun:
                 path.write_bytes(self._proof_record(record))
 
     def _proof_record(self, record: ProofEvent | TakenOverEvent) -> bytes:
-        """Return a proof's record; one that was taken over stays as it was attested."""
+        """Return a proof's record; one that was taken over keeps the bytes that were attested."""
         if isinstance(record, ProofEvent):
             return f"{record.model_dump_json(indent=2)}\n".encode()
         assert self.earlier is not None
@@ -232,9 +236,9 @@ class GateRun:
         return self.earlier.proofs[key].record
 
     def _redact_reports(self) -> None:
-        """Take every writer's secrets out of what other plugins wrote.
+        """Redact every writer's secrets in the files of other plugins.
 
-        The secrets of a writer that left no account are not known: their reports are not kept.
+        The secrets of a writer without an account are unknown: then no such file is kept.
         """
         if self.defects:
             self.drop_reports()
@@ -254,9 +258,9 @@ class GateRun:
         return [Canary(core=account.canary) for account in self.accounts]
 
     def _write_ledger(self, records: tuple[Record, ...]) -> None:
-        """Write what was taken out where: rule, place and count."""
-        told = [one for account in self.accounts for one in account.ledger]
-        entries = [*observed(records), *self.ledger, *counted(told)]
+        """Write rule, place and count of every redaction."""
+        reported = [one for account in self.accounts for one in account.ledger]
+        entries = [*observed(records), *self.ledger, *counted(reported)]
         (self.staging / REDACTIONS).write_bytes(format_ledger(entries))
 
     def _redactor(self) -> Redactor:
@@ -288,15 +292,15 @@ def _load_key(options: Options) -> RunKey:
 
 
 def _drop_empty(folder: Path) -> None:
-    """Remove folders that nothing was put into: a bundle holds files only."""
+    """Remove empty folders: a bundle contains files only."""
     for top, _, files in os.walk(folder, topdown=False):
         if not files:
-            with contextlib.suppress(OSError):  # it holds folders that hold files
+            with contextlib.suppress(OSError):  # its subfolders contain files
                 Path(top).rmdir()
 
 
 def _point_latest(bundle: Path) -> None:
-    """Have ``latest`` lead to the bundle, without a moment in which it leads nowhere."""
+    """Point the link ``latest`` to the bundle; it is replaced at once, and never missing."""
     link = bundle.parent / f".latest-{os.getpid()}"
     link.unlink(missing_ok=True)
     link.symlink_to(bundle.name)

@@ -1,7 +1,7 @@
 """A writer: one pytest process that runs items, with its own environment and its own journal.
 
-Without xdist there is one; with it, one a worker process. What the whole run needs of a writer at
-its end crosses the process boundary as an `Account`.
+Without xdist there is one writer; with xdist each worker process is one. At its end a writer
+returns an `Account` to the run, across the process boundary.
 """
 
 from __future__ import annotations
@@ -32,53 +32,53 @@ from gateproof_evidence.redaction.redactor import Redactor
 from gateproof_evidence.verification.earlier import Earlier, read_earlier
 
 MAIN = "main"
-"""Where the ledger says that what was taken out of the environment's report stood."""
+"""The name of the only writer of a run without xdist."""
 JOURNALS = "journals"
-"""Folder of the staging area that holds one journal file a writer, until they are merged."""
+"""Folder of the staging area with one journal file for each writer, until they are merged."""
 
 
 def now() -> dt.datetime:
-    """Return the present moment in UTC."""
+    """Return the current time in UTC."""
     return dt.datetime.now(dt.UTC)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Account:
-    """What a writer leaves to the run; plain values, since it crosses a process boundary."""
+    """The report of a writer to the run; plain values, since it crosses a process boundary."""
 
     writer: str
     bound: bool
-    """Whether the checks fit the catalogue; before that there is nothing to judge."""
+    """Whether the checks were bound to the catalogue; otherwise there is nothing to judge."""
     refusal: str | None
-    """Why collection was refused as bad input."""
+    """The reason why the collection was refused as bad input."""
     environment: dict[str, Any]
     images: dict[str, str]
     took_s: dict[str, float]
     secrets: dict[str, str]
-    """Name to value; known to this run's processes only, for redacting what pytest wrote."""
+    """Name to value; known to this run's processes only, to redact the files of other plugins."""
     canary: str
-    """Core of the made-up secret that this writer let out through every kind of capture."""
+    """Core of the canary that this writer passed through every kind of capture."""
     ledger: tuple[tuple[str, str, int], ...]
-    """Rule, place and count of what was taken out of records that name no capture."""
+    """Rule, place and count of the redactions in records without a capture."""
     defects: tuple[str, ...]
 
     def to_plain(self) -> dict[str, Any]:
-        """Return the account as values that any serializer takes."""
+        """Return the account as values that every serializer accepts."""
         ledger = [list(one) for one in self.ledger]
         return {**asdict(self), "ledger": ledger, "defects": list(self.defects)}
 
     @classmethod
-    def from_plain(cls, told: dict[str, Any]) -> Account:
-        """Read what `to_plain` returned."""
-        ledger = tuple((rule, place, count) for rule, place, count in told["ledger"])
-        return cls(**{**told, "ledger": ledger, "defects": tuple(told["defects"])})
+    def from_plain(cls, plain: dict[str, Any]) -> Account:
+        """Return the account from the values of `to_plain`."""
+        ledger = tuple((rule, place, count) for rule, place, count in plain["ledger"])
+        return cls(**{**plain, "ledger": ledger, "defects": tuple(plain["defects"])})
 
 
 def earlier_of(options: Options) -> Earlier | None:
-    """Return the earlier bundle that proofs are taken over from, or None.
+    """Return the earlier bundle from which proofs are taken over, or None.
 
     Raises:
-        BadInputError: it does not verify with the key.
+        BadInputError: the bundle does not verify with the key.
 
     """
     if options.proofs_from is None or options.proofs_key is None:
@@ -88,7 +88,7 @@ def earlier_of(options: Options) -> Earlier | None:
 
 @dataclass
 class Writer:
-    """What one process holds on to while it runs items."""
+    """The state of one process while it runs items."""
 
     name: str
     options: Options
@@ -97,14 +97,14 @@ class Writer:
     bring_up: BringUp
     secrets: dict[str, str]
     canary: Canary
-    """A made-up secret that must not be found in the bundle."""
+    """A secret that must not be found in the bundle."""
     dependence: Dependence
     earlier: Earlier | None
     """A bundle whose proofs need not be repeated."""
     defects: list[str] = field(default_factory=list)
     """Harness defects that belong to no criterion."""
     declared: tuple[tuple[str, Declaration], ...] | None = None
-    """Node id and declaration of every check that was collected; None until all could be read."""
+    """Node id and declaration of every collected check; None until all have been read."""
     bound: bool = False
     refusal: str | None = None
 
@@ -120,7 +120,7 @@ class Writer:
         progress: Progress,
         earlier: Earlier | None,
     ) -> Writer:
-        """Open the writer's journal; nothing is started yet."""
+        """Open the writer's journal, and start nothing."""
         redactor = Redactor()
         secrets: dict[str, str] = {}
 
@@ -164,9 +164,9 @@ class Writer:
         return self.catalogue.by_id(criterion).gate
 
     def wanted(self, declaration: Declaration) -> tuple[Falsifier, ...]:
-        """Return the falsifiers of a check that this run is to try."""
+        """Return the falsifiers of a check that this run applies."""
         criterion = self.catalogue.get(declaration.criterion)
-        if criterion is None:  # refused once all is read
+        if criterion is None:  # bind_checks refuses it later
             return ()
         return tuple(
             one
@@ -175,14 +175,14 @@ class Writer:
         )
 
     def bind_checks(self, selected: set[str], *, whole: bool) -> None:
-        """Record which check judges which criterion, and which of them run.
+        """Record the check of each criterion, and whether it runs.
 
         Args:
-            selected: node ids of those that run.
+            selected: node ids of the checks that run.
             whole: whether the whole gates folder was collected.
 
         Raises:
-            BadInputError: a check for an unknown criterion, two for one, or a criterion without.
+            BadInputError: a check has an unknown criterion, or a criterion has two checks or none.
 
         """
         bound: dict[str, tuple[str, Declaration]] = {}
@@ -194,7 +194,7 @@ class Writer:
         if missing and whole:
             raise BadInputError(
                 f"{self.options.catalogue}: criterion: got no check for {', '.join(missing)}, "
-                "expected one each; write it or take the criterion out"
+                "expected one each; write it or remove the criterion"
             )
         names = [
             name
@@ -203,25 +203,27 @@ class Writer:
             for name in (one.fault.name, f"{declaration.criterion}:{one.fault.name}")
         ]
         self.options.falsify.refuse_unknown(self.catalogue.criteria, names)
-        told = {
-            criterion.id: _told(bound.get(criterion.id), selected)
+        collected = {
+            criterion.id: _binding(bound.get(criterion.id), selected)
             for criterion in self.catalogue.criteria
         }
-        self.recorder.journal.append(RunEvent, event="collected", data=told)
+        self.recorder.journal.append(RunEvent, event="collected", data=collected)
         self.bound = True
 
     def end(self) -> Account:
-        """End everything that was started here and close the journal."""
+        """Stop everything that this writer started, close the journal, and return the account."""
         try:
             self.bring_up.dispose()
-        except Exception as error:  # noqa: BLE001 (a bundle says so; without one nobody would know)
-            self.defects.append(f"the end of {self.name} broke: {type(error).__name__}: {error}")
+        except Exception as error:  # noqa: BLE001 (a defect is in the bundle; an exception is not)
+            self.defects.append(
+                f"the teardown of {self.name} failed: {type(error).__name__}: {error}"
+            )
         redactor = self.recorder.redactor
         canaries.release(self.recorder, self.canary)
         self.recorder.journal.close()
-        # What an engine answered may stand in its reason; this goes to run.json past every probe.
-        told = self.bring_up.report().model_dump(mode="json")
-        environment, _ = redactor.redact_json(told, place=in_data(RUN))
+        # The reason can quote an engine's answer, and no probe redacts run.json.
+        report = self.bring_up.report().model_dump(mode="json")
+        environment, _ = redactor.redact_json(report, place=in_data(RUN))
         return Account(
             writer=self.name,
             bound=self.bound,
@@ -246,7 +248,7 @@ class Writer:
         if name not in known:
             raise BadInputError(
                 f"{item}: criterion: got {name}, expected an id of {self.options.catalogue}; "
-                "add it there or mend the id"
+                "add it there or correct the id"
             )
         if name in bound:
             raise BadInputError(
@@ -255,11 +257,11 @@ class Writer:
 
 
 def report_of(accounts: list[Account]) -> EnvironmentReport | None:
-    """Return the environment of the first writer: all of a run have the same."""
+    """Return the environment of the first writer: all writers of a run have the same."""
     return EnvironmentReport.model_validate(accounts[0].environment) if accounts else None
 
 
-def _told(bound: tuple[str, Declaration] | None, selected: set[str]) -> dict[str, object]:
+def _binding(bound: tuple[str, Declaration] | None, selected: set[str]) -> dict[str, object]:
     if bound is None:
         return {"item": "", "selected": False, "falsifiers": []}
     item, declaration = bound

@@ -11,10 +11,21 @@ import pytest
 
 from gateproof_evidence.format.catalogue import Catalogue
 from gateproof_evidence.format.journal import read_journal
+from gateproof_evidence.judging.judgement import Context
 from gateproof_evidence.model import Record, Run, Waiver
 from gateproof_evidence.sealing.run_key import RunKey
 from gateproof_evidence.sealing.seal import seal
-from tests.sample import SEALED, WAIVERS, judged, sample_catalogue, stage
+from gateproof_evidence.sealing.staged_journal import read_staged_journal
+from tests.sample import (
+    BOUND,
+    SEALED,
+    TIMING,
+    WAIVERS,
+    context_of,
+    judged,
+    sample_catalogue,
+    stage,
+)
 
 
 @pytest.fixture
@@ -42,9 +53,15 @@ def staging(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def run(staging: Path) -> Run:
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Give a run with a pass, a fail, a waived fail and a criterion that was not selected."""
-    return judged(staging)
+    return judged(stage(tmp_path_factory.mktemp("run")))
+
+
+@pytest.fixture
+def context() -> Context:
+    """Give the fields of the run that its journal does not contain."""
+    return context_of(BOUND, TIMING)
 
 
 @pytest.fixture
@@ -63,9 +80,9 @@ def key() -> RunKey:
 def bundle(
     staging: Path,
     tmp_path: Path,
-    run: Run,
     catalogue: Catalogue,
     waivers: tuple[Waiver, ...],
+    context: Context,
     key: RunKey,
     clock: Callable[[], datetime],
 ) -> Path:
@@ -73,12 +90,13 @@ def bundle(
     return seal(
         staging,
         tmp_path / "bundle",
-        run=run,
+        journal=read_staged_journal(staging),
         catalogue=catalogue,
         waivers=waivers,
+        context=context,
         key=key,
         clock=clock,
-    )
+    ).bundle
 
 
 @pytest.fixture

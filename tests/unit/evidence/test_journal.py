@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+import gc
+import weakref
 from pathlib import Path
 
 import pytest
 
 from gateproof_evidence.errors import BadInputError, NotWritableError
-from gateproof_evidence.format.journal import Journal, read_journal
+from gateproof_evidence.format.journal import Journal, iter_journal, read_journal
 from gateproof_evidence.model import RunEvent
 
 
@@ -30,6 +32,26 @@ def test_journal_is_readable_while_it_is_still_open(tmp_path: Path) -> None:
     journal = write(tmp_path / "j.jsonl", 3)
     assert len(read_journal([tmp_path / "j.jsonl"])) == 3
     journal.close()
+
+
+def test_journal_keeps_no_record_in_memory(tmp_path: Path) -> None:
+    """A record can be freed as soon as its caller drops it: the file is the journal."""
+    journal = write(tmp_path / "j.jsonl", 1)
+    record = weakref.ref(journal.append(RunEvent, event="started", data={}))
+    gc.collect()
+    assert record() is None
+    journal.close()
+
+
+def test_journal_is_iterated_without_reading_ahead(tmp_path: Path) -> None:
+    """A journal larger than the memory can be merged: a bad line is found when it is reached."""
+    path = tmp_path / "j.jsonl"
+    write(path, 2).close()
+    path.write_text(path.read_text() + "no record\n" * 2)
+    records = iter_journal([path])
+    assert [next(records).seq for _ in range(2)] == [0, 1]
+    with pytest.raises(BadInputError, match=r"j.jsonl:3: journal record"):
+        next(records)
 
 
 def test_journal_cut_off_in_mid_line_loses_that_line_only(tmp_path: Path) -> None:

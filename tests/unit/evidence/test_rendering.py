@@ -9,6 +9,8 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 
@@ -18,12 +20,14 @@ from click.testing import CliRunner, Result
 from gateproof_evidence.cli import main
 from gateproof_evidence.format.catalogue import Catalogue
 from gateproof_evidence.format.layout import EXPORT_FOLDER
-from gateproof_evidence.model import Run, Waiver
+from gateproof_evidence.judging.judgement import Context
+from gateproof_evidence.model import Waiver
 from gateproof_evidence.model.finding import Code
 from gateproof_evidence.reports.exports.registry import EXPORTS
 from gateproof_evidence.reports.renderer import PACKAGE, PARTS, renderer_digest
 from gateproof_evidence.sealing.run_key import RunKey
 from gateproof_evidence.sealing.seal import seal
+from gateproof_evidence.sealing.staged_journal import read_staged_journal
 from gateproof_evidence.verification.bundle import verify
 from tests.sample import fixed_key, sealed
 from tests.unit.evidence.support import codes, reseal
@@ -45,19 +49,26 @@ SealWith = Callable[[str | None], Path]
 def seal_with(
     staging: Path,
     tmp_path: Path,
-    run: Run,
     catalogue: Catalogue,
     waivers: Sequence[Waiver],
+    context: Context,
     key: RunKey,
-    clock: Callable[..., object],
+    clock: Callable[[], datetime],
 ) -> SealWith:
     """Give a function that seals the run as made by a renderer."""
 
     def made_by(renderer: str | None) -> Path:
-        bindings = run.bindings.model_copy(update={"renderer": renderer})
-        made = run.model_copy(update={"bindings": bindings})
-        told = {"run": made, "catalogue": catalogue, "waivers": waivers, "key": key}
-        return seal(staging, tmp_path / "bundle", clock=clock, **told)  # type: ignore[arg-type]
+        bindings = context.bindings.model_copy(update={"renderer": renderer})
+        return seal(
+            staging,
+            tmp_path / "bundle",
+            journal=read_staged_journal(staging),
+            catalogue=catalogue,
+            waivers=waivers,
+            context=replace(context, bindings=bindings),
+            key=key,
+            clock=clock,
+        ).bundle
 
     return made_by
 
@@ -196,16 +207,23 @@ def test_verification_finds_an_export_that_nothing_renders(bundle: Path, key: Ru
 def test_verification_wants_no_export_that_has_nothing_to_say(
     staging: Path,
     tmp_path: Path,
-    run: Run,
     catalogue: Catalogue,
     waivers: Sequence[Waiver],
-    clock: Callable[..., object],
+    context: Context,
+    clock: Callable[[], datetime],
 ) -> None:
     """A run that is bound to nothing has no in-toto statement, and lacks none."""
-    bound = run.bindings.model_copy(update={"commit": None, "system": None})
-    told = {"catalogue": catalogue, "waivers": waivers, "key": RunKey.ephemeral()}
-    loose = run.model_copy(update={"bindings": bound})
-    unbound = seal(staging, tmp_path / "loose", run=loose, clock=clock, **told)  # type: ignore[arg-type]
+    loose = context.bindings.model_copy(update={"commit": None, "system": None})
+    unbound = seal(
+        staging,
+        tmp_path / "loose",
+        journal=read_staged_journal(staging),
+        catalogue=catalogue,
+        waivers=waivers,
+        context=replace(context, bindings=loose),
+        key=RunKey.ephemeral(),
+        clock=clock,
+    ).bundle
     assert not list((unbound / EXPORT_FOLDER).glob("*.intoto.json"))
     found = verify(unbound)
     assert found.ok, found.findings
@@ -239,13 +257,13 @@ def test_verification_only_notes_another_renderer(
     ],
 )
 def test_verification_names_the_version_that_compares_the_report(
-    run: Run, seal_with: SealWith, made_by: str | None, expected: str
+    context: Context, seal_with: SealWith, made_by: str | None, expected: str
 ) -> None:
     """For a bundle of another version it says which one renders its report."""
     own = version("gateproof-evidence")
-    run.bindings.versions.pop("gateproof", None)
+    context.bindings.versions.pop("gateproof", None)
     if made_by:
-        run.bindings.versions["gateproof"] = made_by.format(own=own)
+        context.bindings.versions["gateproof"] = made_by.format(own=own)
     found = verify(seal_with(OTHER))
     assert found.ok
     assert expected.format(own=own) in found.report

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,13 @@ import pytest
 
 from gateproof_evidence.errors import EvidenceError, NotWritableError
 from gateproof_evidence.format.catalogue import Catalogue
+from gateproof_evidence.judging import judgement
+from gateproof_evidence.judging.judgement import Context
 from gateproof_evidence.model import Result, Run, Waiver
 from gateproof_evidence.redaction.canary import Canary, CanaryError
 from gateproof_evidence.sealing.run_key import RunKey
-from gateproof_evidence.sealing.seal import seal
+from gateproof_evidence.sealing.seal import Sealed, seal
+from gateproof_evidence.sealing.staged_journal import read_staged_journal
 from gateproof_evidence.verification.bundle import verify
 
 Leak = Callable[[Path, pytest.MonkeyPatch, str], str]
@@ -30,7 +34,7 @@ FORMS = sorted(Canary(core="0" * 24).forms())
 
 @pytest.fixture
 def canary() -> Canary:
-    """Give a secret that nobody has seen."""
+    """Give a canary that no file contains."""
     return Canary.make()
 
 
@@ -38,19 +42,20 @@ def canary() -> Canary:
 def sealing(
     staging: Path,
     tmp_path: Path,
-    run: Run,
     catalogue: Catalogue,
     waivers: tuple[Waiver, ...],
+    context: Context,
     key: RunKey,
     clock: Callable[[], datetime],
-) -> Callable[..., Path]:
+) -> Callable[..., Sealed]:
     """Give a function that seals the staged run, with changes."""
 
-    def do(**changes: Any) -> Path:
+    def do(**changes: Any) -> Sealed:
         fields = {
-            "run": run,
+            "journal": read_staged_journal(staging),
             "catalogue": catalogue,
             "waivers": waivers,
+            "context": context,
             "key": key,
             "clock": clock,
             **changes,
@@ -83,18 +88,41 @@ def test_seal_writes_the_catalogue_that_was_digested(bundle: Path, catalogue: Ca
 
 
 def test_seal_writes_run_json_with_its_schema_first(bundle: Path, run: Run) -> None:
-    """run.json reads back as the run that was sealed."""
+    """run.json reads back as the run that follows from the journal on disk."""
     content = (bundle / "data/run.json").read_bytes()
     assert next(iter(json.loads(content))) == "schema"
     assert Run.model_validate_json(content) == run
 
 
+def test_seal_returns_the_run_that_run_json_contains(sealing: Callable[..., Sealed]) -> None:
+    """Whatever the waivers change, the caller gets the value that was written and attested."""
+    sealed = sealing(waivers=())
+    assert sealed.run == Run.model_validate_json((sealed.bundle / "data/run.json").read_bytes())
+    assert sealed.run.result is Result.BLOCKED
+    assert verify(sealed.bundle).findings == ()
+
+
+def test_seal_judges_the_journal_once(
+    sealing: Callable[..., Sealed], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run has one value: it is not judged a second time to be compared with itself."""
+    judge, judged = judgement.judge, []
+
+    def count(*arguments: Any) -> judgement.Judged:
+        judged.append(judge(*arguments))
+        return judged[-1]
+
+    monkeypatch.setattr(judgement, "judge", count)
+    run = sealing().run
+    assert [one.criteria for one in judged] == [run.criteria]
+
+
 def test_seal_refuses_a_destination_that_exists(
-    sealing: Callable[..., Path], tmp_path: Path, staging: Path
+    sealing: Callable[..., Sealed], tmp_path: Path, staging: Path
 ) -> None:
     """A bundle is never overwritten, not even an empty folder of its name."""
     (tmp_path / "bundle").mkdir()
-    with pytest.raises(NotWritableError, match="bundle: got something that is there already"):
+    with pytest.raises(NotWritableError, match="bundle: got a path that exists, expected a free"):
         sealing()
     assert sorted(path.name for path in staging.iterdir()) == ["data"]
 
@@ -151,7 +179,7 @@ def _taken(data: Path) -> None:
     ],
 )
 def test_seal_refuses_what_could_not_be_verified(
-    sealing: Callable[..., Path],
+    sealing: Callable[..., Sealed],
     staging: Path,
     tmp_path: Path,
     change: Callable[[Path], None],
@@ -164,39 +192,52 @@ def test_seal_refuses_what_could_not_be_verified(
     assert not (tmp_path / "bundle").exists()
 
 
-def test_seal_refuses_a_run_on_another_catalogue(sealing: Callable[..., Path], run: Run) -> None:
-    """A verdict that is missing from the run is said before anything is written."""
-    short = run.model_copy(update={"criteria": run.criteria[1:]})
-    with pytest.raises(EvidenceError, match=r"others than the catalogue's \(RLS-01 differs\)"):
-        sealing(run=short)
-
-
-def test_seal_refuses_a_run_that_says_more_than_its_journal(
-    sealing: Callable[..., Path], run: Run, tmp_path: Path
+def test_seal_refuses_a_catalogue_without_a_collected_criterion(
+    sealing: Callable[..., Sealed], catalogue: Catalogue, staging: Path
 ) -> None:
-    """What verification would refuse is not sealed in the first place."""
-    better = run.model_copy(update={"result": Result.RELEASED})
-    with pytest.raises(EvidenceError, match="run: result: got released, expected blocked"):
-        sealing(run=better)
-    with pytest.raises(EvidenceError, match="run: reasons: got"):
-        sealing(waivers=())
+    """A criterion that would get no verdict is reported before anything is written."""
+    short = Catalogue(criteria=catalogue.criteria[1:])
+    with pytest.raises(EvidenceError, match="journal: collected criteria: got RLS-01, expected"):
+        sealing(catalogue=short)
+    assert not (staging / "data/catalogue.json").exists()
+
+
+def test_seal_refuses_a_journal_without_its_end(
+    sealing: Callable[..., Sealed], staging: Path, tmp_path: Path
+) -> None:
+    """A journal whose last line was cut off gives no run, and no bundle."""
+    path = staging / "data/journal.jsonl"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(EvidenceError, match="the run's end: got 0 records, expected one"):
+        sealing()
     assert not (tmp_path / "bundle").exists()
 
 
-# --- made-up secrets ----------------------------------------------------------------------------
+def test_seal_refuses_a_journal_that_changed_since_it_was_read(
+    sealing: Callable[..., Sealed], staging: Path, tmp_path: Path
+) -> None:
+    """The journal in the bundle is the one from which the run was derived, byte by byte."""
+    path = staging / "data/journal.jsonl"
+    read = read_staged_journal(staging)
+    path.write_bytes(path.read_bytes().replace(b'"rows":3', b'"rows":4', 1))
+    with pytest.raises(EvidenceError, match=r"data/journal\.jsonl: bundle: got sha256:"):
+        sealing(journal=read)
+    assert not (tmp_path / "bundle").exists()
+
+
+# --- canaries -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_seal_refuses_a_secret_that_came_through_in_the_run_itself(
-    sealing: Callable[..., Path], run: Run, canary: Canary, tmp_path: Path, form: str
+    sealing: Callable[..., Sealed], context: Context, canary: Canary, tmp_path: Path, form: str
 ) -> None:
-    """What no probe saw, and so nothing redacted, is found in the files that sealing writes."""
-    assert run.environment is not None
+    """A secret that no probe redacted is found in the files that sealing writes."""
+    assert context.environment is not None
     reason = f"no engine answers: {canary.forms()[form]}"
-    told = run.environment.model_copy(update={"reason": reason})
-    leaking = run.model_copy(update={"environment": told})
+    leaking = context.environment.model_copy(update={"reason": reason})
     with pytest.raises(CanaryError, match=r"data/[a-z./]+: redaction: got a made-up secret"):
-        sealing(run=leaking, canaries=[Canary.make(), canary])
+        sealing(context=replace(context, environment=leaking), canaries=[Canary.make(), canary])
     assert not (tmp_path / "bundle").exists()
 
 
@@ -244,7 +285,7 @@ def _in_tag_file(_: Path, patch: pytest.MonkeyPatch, secret: str) -> str:
     ],
 )
 def test_seal_refuses_a_secret_in_any_file(
-    sealing: Callable[..., Path],
+    sealing: Callable[..., Sealed],
     staging: Path,
     tmp_path: Path,
     canary: Canary,
@@ -259,7 +300,7 @@ def test_seal_refuses_a_secret_in_any_file(
 
 
 def test_seal_refuses_a_secret_in_a_name(
-    sealing: Callable[..., Path], staging: Path, canary: Canary
+    sealing: Callable[..., Sealed], staging: Path, canary: Canary
 ) -> None:
     """Names are listed in the manifests, and are found there."""
     (staging / f"data/tests/{canary.core}.txt").write_text("nothing")
@@ -267,13 +308,13 @@ def test_seal_refuses_a_secret_in_a_name(
         sealing(canaries=[canary])
 
 
-def test_seal_accepts_what_holds_no_canary(sealing: Callable[..., Path], canary: Canary) -> None:
+def test_seal_accepts_what_holds_no_canary(sealing: Callable[..., Sealed], canary: Canary) -> None:
     """A canary that did not come through keeps nothing from being sealed."""
-    assert verify(sealing(canaries=[canary])).ok
+    assert verify(sealing(canaries=[canary]).bundle).ok
 
 
 def test_seal_says_which_file_cannot_be_written(
-    sealing: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sealing: Callable[..., Sealed], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A disk that refuses is said with the path and what to do, and leaves no bundle."""
 

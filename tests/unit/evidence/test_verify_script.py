@@ -33,7 +33,7 @@ def test_script_accepts_a_whole_bundle_from_anywhere(bundle: Path, tmp_path: Pat
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
         "whole: every file is as it was sealed",
-        "signer unknown: integrity only, nobody vouches for it",
+        "signer unknown: this shows integrity, not origin",
         "attested: blocked",
     ]
     assert done.stderr == ""
@@ -140,7 +140,7 @@ def _spaced(bundle: Path) -> None:
         pytest.param(_pipe, "ODD ./data/pipe", id="pipe"),
         pytest.param(
             _emptied_manifest,
-            "DIGEST_MISMATCH manifest-sha256.txt: not the file that was signed",
+            "DIGEST_MISMATCH manifest-sha256.txt: not the signed file",
             id="manifest",
         ),
         pytest.param(_second_line, "ATTESTATION_MALFORMED", id="second-line"),

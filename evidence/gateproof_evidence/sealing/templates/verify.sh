@@ -1,11 +1,11 @@
 #!/bin/sh
-# Verifies a bundle with a POSIX shell, openssl (1.1.1 or later) and sha256sum alone:
-# the signature over the attestation, both manifests, and that nothing else is there.
+# Verifies a bundle with a POSIX shell, openssl (1.1.1 or later) and sha256sum only:
+# the signature over the attestation, both manifests, and that the bundle has no other file.
 #
 #   sh verify.sh [BUNDLE [PUBLIC-KEY.pem]]
 #
-# BUNDLE is the folder of this script by default. Without a public key from outside, the bundle's
-# own is used: that shows integrity, and nobody vouches for it.
+# BUNDLE is the folder of this script by default. Without a public key from outside, the script uses
+# the key in the bundle: that shows integrity, not origin.
 # Exit status: 0 whole, 1 not whole, 4 bad input.
 set -u
 LC_ALL=C
@@ -19,7 +19,7 @@ if [ $# -ge 2 ]; then
     esac
 fi
 cd "${1:-$(dirname "$0")}" || exit 4
-is_bundle() { # one of the files that sealing writes is enough to look on
+is_bundle() { # true if any of the files that sealing writes exists
     for file in attestation.dsse.json bagit.txt bag-info.txt manifest-sha256.txt tagmanifest-sha256.txt; do
         if [ -e "$file" ] || [ -h "$file" ]; then return 0; fi
     done
@@ -36,23 +36,23 @@ work=$(mktemp -d) || exit 4
 trap 'rm -rf "$work"' EXIT
 bad=0
 
-finding() { # names may hold what commands a terminal; echo would read backslashes in them as well
+finding() { # names can contain control characters, and echo would interpret their backslashes
     bad=1
     printf '%s\n' "$1" | tr '\001-\011\013-\037\177' '[?*]' >&2
 }
 
-take() { # take PATTERN < one line: prints what the group holds, only where the whole line matches
+take() { # take PATTERN < one line: prints the pattern's group if the whole line matches
     sed -n "s|^$1\$|\\1|p"
 }
 
-# 1. Regular files only, no empty folder.
+# 1. The bundle has regular files only, and no empty folder.
 find . ! -type f ! -type d > "$work/odd"
 find . -type d -exec sh -c 'for d do [ -n "$(ls -A "$d")" ] || echo "$d"; done' sh {} + >> "$work/odd"
 while IFS= read -r path; do
     finding "ODD $path: a link, a special file or an empty folder"
 done < "$work/odd"
 
-# 2. The attestation is one envelope in its one spelling.
+# 2. The attestation is one envelope in its canonical form.
 b64='[A-Za-z0-9+/]*=*'
 type=application/vnd.in-toto+json
 head='{"payload":"'
@@ -66,7 +66,7 @@ sig=$(take "$head$b64$middle"'sha256:[0-9a-f]*","sig":"\('"$b64"'\)"}\]}' < atte
 printf '{"payload":"%s","payloadType":"%s","signatures":[{"keyid":"%s","sig":"%s"}]}' \
     "$payload" "$type" "$keyid" "$sig" > "$work/envelope"
 cmp -s "$work/envelope" attestation.dsse.json ||
-    finding "ATTESTATION_MALFORMED attestation.dsse.json: not the one spelling of an envelope"
+    finding "ATTESTATION_MALFORMED attestation.dsse.json: not the canonical form of an envelope"
 for part in payload sig; do
     eval "text=\$$part"
     printf '%s' "$text" | openssl base64 -d -A > "$work/$part"
@@ -74,21 +74,22 @@ for part in payload sig; do
         finding "ATTESTATION_MALFORMED attestation.dsse.json: $part: not canonical base64"
 done
 
-# 3. The signature over its pre-authentication encoding (DSSE v1). openssl needs files, not a pipe.
+# 3. The signature is valid for the pre-authentication encoding (DSSE v1). openssl needs files, not
+#    a pipe.
 {
     printf 'DSSEv1 %d %s %d ' "${#type}" "$type" "$(($(wc -c < "$work/payload")))"
     cat "$work/payload"
 } > "$work/pae"
 openssl pkey -pubin -in "$key" -noout -text 2> "$work/error" | grep -qi ed25519 ||
     finding "KEY_UNREADABLE $key: not an Ed25519 public key"
-# Key ids are signed by nobody: they must name the key that signed, or mislead whoever goes by them.
-# The bundle's own key is listed in a manifest; here only its spelling is looked at, and whose it is.
+# No signature covers the key id: a wrong one would mislead a reader, so it must name the key that
+# signed. A manifest lists the key in the bundle; this step checks its form and that it signed.
 id_of() { # id_of KEY
     openssl pkey -pubin -in "$1" -outform DER 2> "$work/error" | sha256sum | cut -c 1-64
 }
 id=$(id_of "$key")
 [ "$keyid" = "sha256:$id" ] ||
-    finding "KEY_MISMATCH attestation.dsse.json: the key id is not of the key that signed"
+    finding "KEY_MISMATCH attestation.dsse.json: the key id is not that of the key that signed"
 if [ -f public-key.pem ] && [ ! -h public-key.pem ]; then
     openssl pkey -pubin -in public-key.pem -out "$work/own" 2> "$work/error"
     cmp -s "$work/own" public-key.pem ||
@@ -98,24 +99,24 @@ if [ -f public-key.pem ] && [ ! -h public-key.pem ]; then
 fi
 openssl pkeyutl -verify -pubin -inkey "$key" -rawin -in "$work/pae" -sigfile "$work/sig" \
     > "$work/openssl" 2>&1 ||
-    finding "SIGNATURE_INVALID attestation.dsse.json: the signature does not hold"
+    finding "SIGNATURE_INVALID attestation.dsse.json: the signature is not valid"
 
-# 4. The manifests are those that were signed.
+# 4. Both manifests are the signed ones.
 hex='[0-9a-f]\{64\}'
-subject() { # subject FIRST SECOND: the statement ends in both subjects
+subject() { # subject FIRST SECOND: prints a digest; the statement ends with both subjects
     take '{.*"subject":\[{"digest":{"sha256":"'"$1"'"},"name":"manifest-sha256.txt"},{"digest":{"sha256":"'"$2"'"},"name":"tagmanifest-sha256.txt"}\]}' < "$work/payload"
 }
 same() { # same FILE DIGEST
     [ "$(sha256sum < "$1" | cut -c 1-64)" = "$2" ] ||
-        finding "DIGEST_MISMATCH $1: not the file that was signed"
+        finding "DIGEST_MISMATCH $1: not the signed file"
 }
 same manifest-sha256.txt "$(subject '\('"$hex"'\)' "$hex")"
 same tagmanifest-sha256.txt "$(subject "$hex" '\('"$hex"'\)')"
 
-# 5. Both manifests are plain lists, each of its own files; every listed file has its digest.
-not_plain() { # not_plain MANIFEST OWN-PATHS: prints every line that a reader could take for another
+# 5. Each manifest is a plain list of its own files; every listed file has its digest.
+not_plain() { # not_plain MANIFEST OWN-PATHS: prints every line that readers could interpret otherwise
     grep -v '^[0-9a-f]\{64\}  [^ ]' "$1"
-    [ -z "$(tail -c 1 "$1")" ] || echo "(the last line has no end)"
+    [ -z "$(tail -c 1 "$1")" ] || echo "(the last line has no newline)"
     cut -c 67- "$1" > "$work/paths"
     grep -E '(^|/)\.{0,2}(/|$)|[\\%]' "$work/paths"
     grep -vE "$2" "$work/paths"
@@ -131,19 +132,19 @@ for manifest in manifest-sha256.txt tagmanifest-sha256.txt; do
         while IFS= read -r line; do
             finding "MANIFEST_MALFORMED $manifest: $line"
         done < "$work/odd"
-        continue # such a path may lead outside
+        continue # such a path can be outside the bundle
     fi
     sha256sum -c "$manifest" > "$work/sums" 2> "$work/error" || {
         grep -v ': OK$' "$work/sums" > "$work/failed"
         while IFS= read -r line; do
             finding "DIGEST_MISMATCH ${line%: FAILED*}: not the file that $manifest lists, or missing"
         done < "$work/failed"
-        finding "MANIFEST_MISMATCH $manifest: does not hold"
+        finding "MANIFEST_MISMATCH $manifest: the files do not match it"
     }
 done
 
-# 6. Every file is listed, or was added later for this attestation. (That every listed file is
-#    there was seen in 5.) Who signed or stamped it, gateproof verify says, or ssh-keygen and openssl.
+# 6. Every file is listed, or was added later for this attestation. (Step 5 found every listed file.)
+#    gateproof verify checks who signed or stamped an added file, as ssh-keygen and openssl can.
 {
     echo ./attestation.dsse.json
     echo ./tagmanifest-sha256.txt
@@ -177,7 +178,7 @@ while IFS= read -r path; do
             continue
             ;;
     esac
-    finding "FILE_UNLISTED ${path#./}: there, but not listed"
+    finding "FILE_UNLISTED ${path#./}: in the bundle, but not listed"
 done < "$work/extra"
 
 [ "$bad" = 0 ] || { echo "not whole" >&2; exit 1; }
@@ -186,6 +187,6 @@ echo "whole: every file is as it was sealed"
 if [ $# -ge 2 ]; then
     echo "signed by the key in $2"
 else
-    echo "signer unknown: integrity only, nobody vouches for it"
+    echo "signer unknown: this shows integrity, not origin"
 fi
 echo "attested: $result"
