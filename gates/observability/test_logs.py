@@ -6,7 +6,7 @@ import re
 
 from gateproof import POOL_SOLO, Ids, Redaction, Stack, Sut, criterion, falsified_by, source
 
-from ..secrecy import redaction_sees_a_printed_dsn, taken_out
+from ..secrecy import redaction_sees_a_printed_dsn, removed_secrets
 from .health import database_closed, expect_healthy
 from .lines import (
     dead_letters_of,
@@ -202,7 +202,7 @@ def test_correlation_id_goes_all_the_way(own_stack: Stack, sut: Sut, ids: Ids) -
 def test_no_secret_in_logs_metrics_or_health(own_stack: Stack, sut: Sut, ids: Ids) -> None:
     """Through work, failures, a message nobody knows and a lost database, nothing secret shows."""
     assert redaction_sees_a_printed_dsn(own_stack), (
-        "redaction of a printed DSN: got nothing taken out, expected the password"
+        "redaction of a printed DSN: got nothing removed, expected the password"
     )
     token = ids.slug("token")
     secret = {"payload": {"token": token, "password": token}, sut.tenancy.key: "no tenant"}
@@ -237,7 +237,7 @@ def expect_nothing_secret(
     # The token first: redaction knows it too where it stands under a secret's name.
     lines = [line for line in text.split("\n") if token in line]
     assert not lines, f"tokens in {where}: got {len(lines)} lines, expected none: {lines[0][:200]}"
-    leaks = taken_out(redactions)
+    leaks = removed_secrets(redactions)
     assert not leaks, f"secrets in {where}: got {leaks}, expected none"
     places = [match[0] for match in DSN.finditer(text)]
     assert not places, f"DSNs in {where}: got {places[:3]}, expected none"

@@ -8,7 +8,7 @@ from typing import Any
 
 from gateproof import Ids, Stack, Sut, criterion, falsified_by, source, wait_until
 
-from ..endings import LETTER_AFTER_LINE_S, wait_for_failure_lines
+from ..endings import ROW_AFTER_LINE_S, wait_for_failure_lines
 
 RECOMPUTE = "app.tasks.attribution.recompute_window"
 JOBS = "attribution_recompute_jobs"
@@ -119,7 +119,7 @@ def _assert_dead_letters(stack: Stack, sut: Sut, sent: list[Sent]) -> None:
     rows = wait_until(
         lambda: stack.sql.query(query, (ids,)).dicts(),
         lambda seen: len(seen) >= len(sent),
-        deadline_s=LETTER_AFTER_LINE_S,
+        deadline_s=ROW_AFTER_LINE_S,
     )
     for one in sent:
         letters = [row for row in rows if row["task_id"] == one.id]
