@@ -66,7 +66,7 @@ class Observer:
             self.events.append(f"{EVENTS[event]}: {event} {arguments!r}"[:200])
 
     def take(self) -> dict[str, Any]:
-        """Return the observations since the last call: events, connections, and what is still open."""
+        """Return the observations since the last call: events, connections, what is open."""
         events, self.events = self.events, []
         before, self.before = self.before, count_open()
         left = {name: count - before[name] for name, count in self.before.items()}

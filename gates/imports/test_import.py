@@ -99,11 +99,11 @@ def test_import_connects_to_nothing_and_starts_nothing(commands: ProcessProbe, s
     missed = [kind for kind in KINDS if kind not in recorded]
     assert not missed, f"side effects that the audit hook misses: got {missed}, expected none"
     assert control["connections"] == 1, (
-        f"connections that the listener saw: got {control['connections']}, expected the control's one"
+        f"connections of the control: got {control['connections']}, expected the one that it made"
     )
     left = control["left"]
     assert left == {"sockets": 2, "threads": 1}, (
-        f"left open by the control: got {left}, expected the two sockets and the thread that it made"
+        f"left open by the control: got {left}, expected its two sockets and its thread"
     )
     assert not seen["events"], (
         f"import of the worker: got {'; '.join(seen['events'])}, expected it to start nothing"
