@@ -108,9 +108,8 @@ def slow_clients(url: str, number: int) -> Iterator[Callable[[int], None]]:
                 client = stack.enter_context(
                     socket.create_connection(address, timeout=CONNECT_DEADLINE_S)
                 )
-                with suppress(
-                    OSError
-                ):  # The server may have closed the connection, which is its right.
+                # The server may have closed the connection by now, which is its right.
+                with suppress(OSError):
                     client.sendall(b"GET /hea" if nth % 2 else b"")
 
         connect(number)

@@ -82,8 +82,8 @@ def test_metrics_have_the_number_and_age_of_pending_rows(
     pending, oldest_s = values.get(PENDING), values.get(AGE_S)
     shown = None if pending is None else int(pending)
     assert shown == expected, (
-        f"pending dead-letter rows in a worker's metrics: got {shown}, expected the "
-        f"{expected} of the table"
+        f"pending dead-letter rows in a worker's metrics: got {shown}, expected "
+        f"{expected} as in the table"
     )
     assert OLD_S <= (oldest_s or 0) <= OLD_S + SLACK_S, (
         f"age of the oldest pending dead-letter row: got {oldest_s} s, expected just over {OLD_S}"

@@ -1,4 +1,4 @@
-"""Gate runtime: workers can be asked and told."""
+"""Gate runtime: workers answer queries and obey commands of remote control."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def test_workers_answer_and_obey(own_stack: Stack, sut: Sut, ids: Ids) -> None:
         with tables_held(stack, SCANNED):
             first = stack.tasks.publish(SCAN, (), {sut.tenancy.key: ids.uuid()})
             assert wait_for_a_session(stack, SCANNED), f"premise: {SCAN}: got no run, expected one"
-            behind = stack.tasks.publish(ping.task, (), ping.arguments)
-            told = celery(stack, "control", "revoke", behind)
-            assert told.exit_status == 0, (
-                f"celery control revoke: got exit {told.exit_status}, expected 0: "
-                f"{told.output[-300:]}"
+            waiting = stack.tasks.publish(ping.task, (), ping.arguments)
+            revoked = celery(stack, "control", "revoke", waiting)
+            assert revoked.exit_status == 0, (
+                f"celery control revoke: got exit {revoked.exit_status}, expected 0: "
+                f"{revoked.output[-300:]}"
             )
-        states = [stack.tasks.result(task_id).state for task_id in (first, behind)]
+        states = [stack.tasks.result(task_id).state for task_id in (first, waiting)]
         assert states == ["SUCCESS", "REVOKED"], (
-            f"a task, and one behind it that was revoked: got {states}, "
+            f"a running task, and a waiting one that was revoked: got {states}, "
             "expected ['SUCCESS', 'REVOKED']"
         )
