@@ -7,7 +7,7 @@ from pathlib import Path
 from gateproof import Stack, criterion, falsified_by, source
 
 RECORD = Path(__file__).with_name("task_names.txt")
-"""The file with one task name a line. Add new tasks here. A removed name orphans queued messages."""
+"""One task name a line. Add new tasks here; removing a name orphans its queued messages."""
 
 UNKNOWN = "NotRegistered"
 """Celery's exception for a message whose task the worker does not know."""

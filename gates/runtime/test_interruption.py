@@ -29,7 +29,7 @@ STOPPING, LOST = "worker: ", "broker session lost"
 @criterion("RUN-04")
 @falsified_by(
     settings("cold-shutdown", {"REMAP_SIGTERM": "SIGQUIT"}),
-    expect="task that ran when the worker got the stop signal: got",
+    expect="task that ran at the stop signal: got",
 )
 @falsified_by(
     source(
@@ -59,7 +59,7 @@ def test_warm_shutdown_finishes_the_running_task(own_stack: Stack, sut: Sut, ids
         assert status == 0, f"worker after its last task: got exit {status}, expected 0"
         result = own_stack.tasks.result(task_id, deadline_s=0.1)
         assert result.state == "SUCCESS", (
-            f"task that ran when the worker got the stop signal: got {result.state}, expected SUCCESS"
+            f"task that ran at the stop signal: got {result.state}, expected SUCCESS"
         )
         runs = worker.log().matching(
             **{sut.logs.message: sut.logs.success, sut.logs.task_id: task_id}

@@ -231,6 +231,6 @@ def ping(stack: Stack, worker: Worker) -> TaskResult:
 
 
 def messages(stack: Stack) -> int:
-    """Count all messages, including acknowledged ones."""
+    """Count all rows of the message table."""
     count: int = stack.sql.query(f"SELECT count(*) FROM {MESSAGES}").scalar()
     return count
