@@ -107,7 +107,7 @@ def is_socket(descriptor: int) -> bool:
 
 
 def misbehave(port: int) -> list[Any]:
-    """Connect, listen, start a thread and a process. The returned objects keep them alive."""
+    """Cause every side effect once. The returned objects keep sockets and thread alive."""
     connection = socket.create_connection((LOOPBACK, port))
     server = socket.create_server((LOOPBACK, 0))
     thread = threading.Thread(target=threading.Event().wait, daemon=True)

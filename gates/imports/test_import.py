@@ -42,7 +42,7 @@ KINDS = ("connect", "bind", "thread", "process")
     expect="eager mode with nothing set: got True",
 )
 def test_worker_module_imports_without_services(commands: ProcessProbe, sut: Sut) -> None:
-    """It imports with nothing set, and with a DSN without a server. Eager mode is off."""
+    """The module imports with nothing set, and with a DSN without a server; eager mode is off."""
     for how, dsn in (
         ("with nothing set", ()),
         ("with no server at its DSN", tuple(sut.worker.dsn)),

@@ -56,7 +56,7 @@ SLOW = 160
     source("misnamed-table", HEALTH, "FROM kombu_queue LIMIT 1", "FROM kombu_queues LIMIT 1"),
     expect="health with both up: got 503 {'status': 'unhealthy', 'broker': 'error', ",
 )
-def test_health_is_ok_while_both_are_there(stack: Stack) -> None:
+def test_health_is_ok_while_both_are_up(stack: Stack) -> None:
     """A ready worker answers 200 and JSON that reports itself, broker and database as ok."""
     answer = ask_health(stack, stack.worker)
     got, wanted = describe(answer), f"200 { ({'status': OK, 'broker': OK, 'database': OK}) }"
@@ -105,7 +105,7 @@ def test_health_is_ok_while_both_are_there(stack: Stack) -> None:
     expect="health with the broker hanging: got ReadTimeout",
 )
 def test_health_names_what_is_down_and_recovers(own_stack: Stack, sut: Sut) -> None:
-    """It names the service that is down or hangs, and is ok again after each outage."""
+    """Health names the service that is down or hangs, and is ok again after each outage."""
     stack = own_stack
     with (
         separate_route(stack) as to_broker,
@@ -187,7 +187,7 @@ def worker_with_routes(stack: Stack, to_broker: Relay, to_database: Relay) -> It
     expect=" with slow clients: got no answer",
 )
 def test_endpoint_refuses_bad_requests_and_keeps_answering(own_stack: Stack, sut: Sut) -> None:
-    """It refuses with 404 and 405, and answers after bad requests and with slow clients."""
+    """The server refuses with 404 and 405, and answers after bad requests and with slow clients."""
     paths = (sut.endpoints.metrics, sut.endpoints.health)
     with own_stack.running_worker(pool=POOL_SOLO) as worker:
         wait_for_endpoints(worker)

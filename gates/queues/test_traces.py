@@ -35,33 +35,33 @@ def test_ended_processes_leave_no_queue(own_stack: Stack, sut: Sut) -> None:
     stack, four = own_stack, sorted(sut.queues)
     with stack.running_worker(pool=POOL_SOLO, name="survivor") as worker:
         stack.wait_ready(worker)
-        there = _queues(stack)
-        assert set(there) > set(four), (
-            f"premise: queues while a worker lives: got {there}, expected its mailbox too"
+        alone = _queues(stack)
+        assert set(alone) > set(four), (
+            f"premise: queues while a worker lives: got {alone}, expected its mailbox too"
         )
         # Workers of one machine share a default name, and so a mailbox: this one gets its own name.
         with stack.running_worker(
             pool=POOL_SOLO, options=("--hostname=victim@%h",), name="victim"
         ) as victim:
-            more = wait_until(
+            both = wait_until(
                 lambda: _queues(stack),
-                lambda seen: set(seen) > set(there),
+                lambda seen: set(seen) > set(alone),
                 deadline_s=MAILBOX_DEADLINE_S,
             )
-            assert set(more) > set(there), (
-                f"premise: queues of two workers: got {more}, expected one more than {there}"
+            assert set(both) > set(alone), (
+                f"premise: queues of two workers: got {both}, expected one more than {alone}"
             )
             victim.kill()
-        asked = celery(stack, "inspect", "ping")
-        assert asked.exit_status == 0, (
-            f"premise: celery inspect ping: got exit {asked.exit_status}, expected 0: "
-            f"{asked.output[-300:]}"
+        answer = celery(stack, "inspect", "ping")
+        assert answer.exit_status == 0, (
+            f"premise: celery inspect ping: got exit {answer.exit_status}, expected 0: "
+            f"{answer.output[-300:]}"
         )
         remaining = wait_until(
-            lambda: _queues(stack), lambda seen: seen == there, deadline_s=REAPED_DEADLINE_S
+            lambda: _queues(stack), lambda seen: seen == alone, deadline_s=REAPED_DEADLINE_S
         )
-        assert remaining == there, (
-            f"queues of a worker after another one was killed: got {remaining}, expected {there}"
+        assert remaining == alone, (
+            f"queues of a worker after another one was killed: got {remaining}, expected {alone}"
         )
         status = worker.stop()
         assert status == 0, f"worker after the stop signal: got exit {status}, expected 0"

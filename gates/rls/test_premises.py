@@ -94,7 +94,7 @@ def test_premises_hold(stack: Stack, sut: Sut) -> None:
     assert not missing, f"tables with {sut.tenancy.key}: got none named {missing}, expected each"
     for table in tables:
         if table["name"] not in sut.tenancy.exceptions:
-            _assert_table_is_closed(stack, sut, table)
+            _assert_table_is_protected(stack, sut, table)
     for role, bound in bound_tables(sut).items():
         _assert_policies_bind(stack, role, bound)
 
@@ -115,7 +115,7 @@ def _assert_roles_are_bound(stack: Stack, sut: Sut, tables: list[int]) -> None:
         assert not wider, f"role {role}: memberships in wider roles: got {wider}, expected none"
 
 
-def _assert_table_is_closed(stack: Stack, sut: Sut, table: dict[str, object]) -> None:
+def _assert_table_is_protected(stack: Stack, sut: Sut, table: dict[str, object]) -> None:
     name = table["name"]
     for attribute in ("enabled", "forced"):
         got = table[attribute]

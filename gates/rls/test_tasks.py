@@ -177,10 +177,10 @@ def test_the_tenant_ends_with_its_task(own_stack: Stack, sut: Sut, ids: Ids) -> 
     # One process, so that every task gets the connection of the task before it.
     with own_stack.running_worker(pool=POOL_SOLO, concurrency=1, name="pooled") as worker:
         own_stack.wait_ready(worker)
-        _assert_leaves_nothing(own_stack, sut, worker, str(ids.uuid()))
+        _assert_no_task_leaves_its_tenant(own_stack, sut, worker, str(ids.uuid()))
 
 
-def _assert_leaves_nothing(stack: Stack, sut: Sut, worker: Worker, tenant: str) -> None:
+def _assert_no_task_leaves_its_tenant(stack: Stack, sut: Sut, worker: Worker, tenant: str) -> None:
     key, ping = sut.tenancy.key, sut.ping
     before = _ping(stack, sut)
     backend = before["backend_pid"]
@@ -202,7 +202,7 @@ def _assert_leaves_nothing(stack: Stack, sut: Sut, worker: Worker, tenant: str) 
             f"{what} of tenant A: got {ended.state} {ended.value}, expected {expected}"
         )
         _assert_no_tenant(_ping(stack, sut), f"after {what} of tenant A", backend)
-    _assert_log_forgets(stack, sut, worker, tenant)
+    _assert_log_has_no_tenant(stack, sut, worker, tenant)
 
 
 def _ping(stack: Stack, sut: Sut, arguments: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
@@ -223,7 +223,7 @@ def _assert_no_tenant(report: Mapping[str, Any], when: str, backend: int) -> Non
         )
 
 
-def _assert_log_forgets(stack: Stack, sut: Sut, worker: Worker, tenant: str) -> None:
+def _assert_log_has_no_tenant(stack: Stack, sut: Sut, worker: Worker, tenant: str) -> None:
     """Assert that the tenant does not stay in the log context, as it could after a task."""
     names = sut.logs
     task_id = stack.tasks.run(sut.ping.task, sut.ping.arguments).task_id

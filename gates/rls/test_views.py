@@ -142,7 +142,7 @@ VIEW_TEXT = f"SELECT pg_get_viewdef('{TENANT_VIEW}'::regclass)"
     ),
     expect="app_user as tenant A calls claim_dead_letters(",
 )
-def test_nothing_derived_leads_past_the_policies(own_stack: Stack, sut: Sut, ids: Ids) -> None:
+def test_no_view_or_function_leaks_past_the_policies(own_stack: Stack, sut: Sut, ids: Ids) -> None:
     """Everything that tenant A can read or call returns the same after other tenants get rows."""
     a, b = two_tenants(own_stack.sql, sut, ids, tables=sut.tenancy.tables)
     for role in bound_tables(sut):
@@ -151,7 +151,7 @@ def test_nothing_derived_leads_past_the_policies(own_stack: Stack, sut: Sut, ids
     _assert_the_view_shows_its_tenant(own_stack, sut, a, b)
     _assert_errors_of_the_view_leak_nothing(own_stack, sut, a, b)
     newcomer = Tenant(name="C", id=ids.uuid(), rows=0)
-    _assert_nothing_interferes(own_stack, sut, a, others=(b, newcomer))
+    _assert_other_tenants_change_nothing(own_stack, sut, a, others=(b, newcomer))
 
 
 def _assert_definers_are_reviewed(stack: Stack, role: str) -> None:
@@ -189,9 +189,9 @@ def _assert_the_view_shows_its_tenant(stack: Stack, sut: Sut, a: Tenant, b: Tena
             assert got == expected, f"{where}: got {got}, expected {expected}"
             others = len(set(seen) - {tenant.id})
             assert others == 0, f"{where}: got {others} further tenants, expected none"
-        unbound = stack.sql.query(f"SELECT * FROM {TENANT_VIEW}", role=role).count
-        assert unbound == 0, (
-            f"{role} without a tenant reads {TENANT_VIEW}: got {unbound} rows, expected 0"
+        visible = stack.sql.query(f"SELECT * FROM {TENANT_VIEW}", role=role).count
+        assert visible == 0, (
+            f"{role} without a tenant reads {TENANT_VIEW}: got {visible} rows, expected 0"
         )
 
 
@@ -213,7 +213,7 @@ def _assert_errors_of_the_view_leak_nothing(stack: Stack, sut: Sut, a: Tenant, b
             )
 
 
-def _assert_nothing_interferes(
+def _assert_other_tenants_change_nothing(
     stack: Stack, sut: Sut, a: Tenant, *, others: tuple[Tenant, ...]
 ) -> None:
     """Insert rows of other tenants, and assert that everything A can see stays the same.
