@@ -1,25 +1,25 @@
-"""Asking and telling workers with Celery's own command."""
+"""Queries and commands to workers, sent with Celery's own command line."""
 
 from __future__ import annotations
 
 from gateproof import Completed, Stack
 
-PATIENCE_S = "3"
-"""How long the command waits for answers."""
+ANSWER_TIMEOUT_S = "3"
+"""How long the command waits for the workers' answers."""
 
 
 def celery(stack: Stack, group: str, *words: str) -> Completed:
-    """Run a command of Celery's on the system's app.
+    """Run a remote-control command of Celery for the system's app.
 
     Args:
-        stack: whose workers are meant.
+        stack: the stack whose workers get the command.
         group: ``inspect`` or ``control``.
-        words: what is asked or told, with its own words.
+        words: the command, followed by its arguments.
 
     """
     command = [*stack.sut.fill(["{python}", "-m", "celery"]), "--app", stack.sut.celery.app]
     return stack.process.run(
-        [*command, group, "--timeout", PATIENCE_S, *words],
+        [*command, group, "--timeout", ANSWER_TIMEOUT_S, *words],
         env=stack.worker_environment(),
         folder=stack.sut.folder,
     )

@@ -1,4 +1,4 @@
-"""Holding tables, so that a process of the system stays in the middle of what it does with them."""
+"""Table locks that block a process of the system in the middle of its work on a table."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from gateproof import Stack, wait_until
 
 SCAN, SCANNED = "app.tasks.maintenance.scan_for_pii_contamination", "attribution_events"
-"""A task, and the table that it reads: while that is held, so is the task."""
+"""A task, and the table that it reads. The task blocks while the table is locked."""
 
 DEADLINE_S = 15.0
 
@@ -23,13 +23,13 @@ SELECT pid, usename, application_name, client_port, query
 
 @contextmanager
 def tables_held(stack: Stack, *tables: str, mode: str = "ACCESS EXCLUSIVE") -> Iterator[None]:
-    """Hold tables for the block: what asks of them hangs, with its connection.
+    """Lock tables for the duration of the block. Statements on them wait, with their connections.
 
     Args:
-        stack: whose database they are in.
-        tables: their names.
-        mode: ``ACCESS EXCLUSIVE`` stops every statement on them, ``EXCLUSIVE`` what writes to them
-            or claims rows of them.
+        stack: the stack whose database has the tables.
+        tables: the names of the tables.
+        mode: ``ACCESS EXCLUSIVE`` blocks every statement on the tables, ``EXCLUSIVE`` blocks
+            statements that write to them or claim rows of them.
 
     """
     with stack.sql.session() as session:
@@ -38,12 +38,12 @@ def tables_held(stack: Stack, *tables: str, mode: str = "ACCESS EXCLUSIVE") -> I
 
 
 def sessions_waiting_for(stack: Stack, table: str) -> list[dict[str, Any]]:
-    """Return the sessions of the worker's role that wait for a held table now."""
+    """Return the sessions of the worker's role that wait for a locked table now."""
     return stack.sql.query(_WAITING, (stack.sut.worker.role, table)).dicts()
 
 
 def wait_for_a_session(stack: Stack, table: str) -> list[dict[str, Any]]:
-    """Return those sessions once there are some; empty when the deadline passed."""
+    """Wait for such a session and return all of them; an empty list after the deadline."""
     return wait_until(
         lambda: sessions_waiting_for(stack, table), deadline_s=DEADLINE_S, interval_s=0.1
     )

@@ -1,7 +1,8 @@
-"""What a worker's connections are for: seen while the table that they work on is held.
+"""The purpose of a worker's connections, observed while the table that they use is locked.
 
-A connection's name says what its owner claims. A connection that waits for a lock on a table, with
-a statement on that table, is really used for it; its client port ties it to the worker's process.
+The name of a connection only shows what its owner claims. A connection that waits for a lock on a
+table, with a statement on that table, really uses the table. Its client port links it to the
+worker's process.
 """
 
 from __future__ import annotations
@@ -21,26 +22,26 @@ def connections_waiting_for(
     worker: Worker,
     table: str,
     *,
-    over: Callable[[], bool] = lambda: False,
+    passed: Callable[[], bool] = lambda: False,
     deadline_s: float = DEADLINE_S,
 ) -> list[dict[str, Any]]:
-    """Return the worker's own connections that wait for a held table, once there are some.
+    """Wait until connections of the worker wait for a locked table, and return them.
 
     Args:
-        stack: whose database the table is in.
-        worker: whose connections count.
-        table: the held one.
-        over: tells that the worker has got past the point at which it would wait.
-        deadline_s: how long to look where nothing tells that.
+        stack: the stack whose database has the table.
+        worker: the worker whose connections count.
+        table: the locked table.
+        passed: returns whether the worker has passed the point at which it would wait.
+        deadline_s: how long to poll while `passed` returns false.
 
     """
 
-    def look() -> tuple[list[dict[str, Any]], bool]:
-        # Asked before the look, so that what it tells of is in the past by then.
-        past = over()
+    def poll() -> tuple[list[dict[str, Any]], bool]:
+        # Before the query: if the worker has passed that point by now, the query cannot miss it.
+        past = passed()
         rows = sessions_waiting_for(stack, table)
         ports = {one.local_port for one in worker.connections()} if rows else set()
         return [row for row in rows if row["client_port"] in ports], past
 
-    seen, _ = wait_until(look, any, deadline_s=deadline_s, interval_s=0.1)
+    seen, _ = wait_until(poll, any, deadline_s=deadline_s, interval_s=0.1)
     return seen

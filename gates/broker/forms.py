@@ -1,4 +1,4 @@
-"""What becomes of pings that are published with a DSN in each of its forms."""
+"""Pings that are published with each accepted form of the DSN, and their results."""
 
 from __future__ import annotations
 
@@ -12,43 +12,43 @@ from gateproof import Stack
 
 PROGRAM = Path(__file__).with_name("forms_program.py")
 RESULT_DEADLINE_S = 40.0
-"""How long a result may take, the start of its worker included."""
+"""How long a result may take, including the start of its worker."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    """One way of writing the DSN."""
+    """One accepted form of the DSN."""
 
     driver: str
     """The URL's scheme."""
     query: str
     awaited: bool = True
-    """Whether its result is waited for; else it is only published."""
+    """Whether the check waits for the ping's result; otherwise it only publishes the ping."""
 
     def __str__(self) -> str:
         return f"{self.driver}://...?{self.query}"
 
     def environment(self, stack: Stack) -> dict[str, str]:
-        """Return the DSN's variables in this form."""
+        """Return the environment variables of the DSN, with the DSN in this form."""
         how = stack.sut.worker
         dsn = stack.inner_dsn(how.role, form=self.driver)
         return dict.fromkeys(how.dsn, f"{dsn}?{self.query}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Told:
-    """What became of the pings, each in the order of the forms."""
+class PingResults:
+    """The results of the pings, each field in the order of the forms."""
 
     refusals: tuple[str, ...]
-    """Why one was not published; empty where it was."""
+    """Why a ping was not published; an empty string for each ping that was."""
     states: tuple[str, ...]
-    """States of those that were waited for; none where one of them was refused."""
+    """The states of the awaited pings; empty if one of those was not published."""
 
 
-def publish_each(stack: Stack, forms: Sequence[Form]) -> Told:
-    """Publish a ping with each form, and wait for its result with the same."""
+def publish_each(stack: Stack, forms: Sequence[Form]) -> PingResults:
+    """Publish a ping with each form of the DSN, and wait for its result with the same form."""
     ping = stack.sut.ping
-    asked = {
+    request = {
         "app": stack.sut.celery.app,
         "task": ping.task,
         "kwargs": ping.arguments,
@@ -57,19 +57,19 @@ def publish_each(stack: Stack, forms: Sequence[Form]) -> Told:
     }
     done = stack.process.run(
         [sys.executable, "-c", PROGRAM.read_text(encoding="utf-8")],
-        env={**stack.worker_environment(), "FORMS": json.dumps(asked)},
+        env={**stack.worker_environment(), "FORMS": json.dumps(request)},
         folder=stack.sut.folder,
         deadline_s=2 * RESULT_DEADLINE_S,
     )
     last = (done.output.strip().splitlines() or ["it printed nothing"])[-1]
     assert done.exit_status == 0, f"publishing in each form: got {last}, expected an answer"
-    told = json.loads(last)
-    return Told(
-        refusals=tuple(one_line(one.get("error", "")) for one in told["published"]),
-        states=tuple(one_line(one.get("state") or one["error"]) for one in told["states"]),
+    answer = json.loads(last)
+    return PingResults(
+        refusals=tuple(one_line(one.get("error", "")) for one in answer["published"]),
+        states=tuple(one_line(one.get("state") or one["error"]) for one in answer["states"]),
     )
 
 
 def one_line(text: str) -> str:
-    """Return a text without its line ends."""
+    """Return a text on one line."""
     return " ".join(text.split())

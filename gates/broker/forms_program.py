@@ -1,13 +1,13 @@
-"""Publishes one ping for each of several environments, and waits for its result in each.
+"""A program that publishes one ping for each of several environments, and waits for the results.
 
-Handed to the system's own interpreter as source text; imports nothing of ours. The libraries are
-imported once, and a fork for each environment imports the app anew: a process started for each
-would import them all again.
+The system's own interpreter runs it as source text, so it imports nothing of this repository. It
+imports the libraries once and forks for each environment, and each fork imports the app. Starting a
+new process for each environment would import the libraries each time.
 
-Takes JSON from the variable FORMS: the app, the task, its arguments, how long to wait for results,
-and a list of environments. Prints one JSON object, each list in the order of the environments:
-``published`` (``task_id``, or the ``error`` that refused it) and ``states``, which is empty
-where one of those that must publish was refused.
+Reads JSON from the variable FORMS: the app, the task, its arguments, how long to wait for results,
+and a list of environments. Prints one JSON object whose lists are in the order of the environments:
+``published`` (the ``task_id``, or the ``error`` of a failed publication) and ``states``, which is
+empty if one of the awaited pings was not published.
 """
 
 import importlib
@@ -20,8 +20,8 @@ LIBRARIES = ("celery.backends.database", "kombu.transport.sqlalchemy", "psycopg2
 
 
 def in_forks(jobs: list[tuple[dict[str, str], Callable[[], dict[str, Any]]]]) -> list[Any]:
-    """Do each job in a process with further environment variables, all at once."""
-    ends = []
+    """Run each job in a fork with additional environment variables, all at the same time."""
+    pipes = []
     for environment, job in jobs:
         reading, writing = os.pipe()
         if os.fork() == 0:
@@ -29,52 +29,54 @@ def in_forks(jobs: list[tuple[dict[str, str], Callable[[], dict[str, Any]]]]) ->
             os.write(writing, json.dumps(attempt(job)).encode())
             os._exit(0)
         os.close(writing)
-        ends.append(reading)
-    told = []
-    for reading in ends:
+        pipes.append(reading)
+    answers = []
+    for reading in pipes:
         with os.fdopen(reading, encoding="utf-8") as answer:
-            told.append(json.loads(answer.read() or '{"error": "it died"}'))
-    return told
+            answers.append(
+                json.loads(answer.read() or '{"error": "the process ended without an answer"}')
+            )
+    return answers
 
 
 def attempt(job: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Do a job; what it raises is part of what it told."""
+    """Run a job and return its answer, or the exception that it raised."""
     try:
         return job()
-    except BaseException as error:  # noqa: BLE001 (a fork must never go on as its parent)
+    except BaseException as error:  # noqa: BLE001 (a fork must never continue as its parent)
         return {"error": f"{type(error).__name__}: {error}"[:2000]}
 
 
-def main(asked: dict[str, Any]) -> dict[str, Any]:
-    """Publish for each environment, then wait where that is asked for."""
+def main(request: dict[str, Any]) -> dict[str, Any]:
+    """Publish a ping for each environment, then wait for the results that are requested."""
     for name in LIBRARIES:
         importlib.import_module(name)
 
     def app() -> Any:
-        module, _, attribute = asked["app"].partition(":")
-        made = getattr(importlib.import_module(module), attribute)
-        made.loader.import_default_modules()
-        return made
+        module, _, attribute = request["app"].partition(":")
+        found = getattr(importlib.import_module(module), attribute)
+        found.loader.import_default_modules()
+        return found
 
     def publish() -> dict[str, Any]:
-        result = app().tasks[asked["task"]].apply_async((), asked["kwargs"])
+        result = app().tasks[request["task"]].apply_async((), request["kwargs"])
         if type(result).__name__ == "EagerResult":
-            raise RuntimeError("eager mode: it ran on the spot")
+            raise RuntimeError("eager mode: the ping ran in the publisher")
         return {"task_id": result.id}
 
     def wait_for(task_id: str) -> Callable[[], dict[str, Any]]:
         def wait() -> dict[str, Any]:
             result = app().AsyncResult(task_id)
-            result.get(timeout=asked["deadline_s"], interval=0.02, propagate=False)
+            result.get(timeout=request["deadline_s"], interval=0.02, propagate=False)
             return {"state": result.state}
 
         return wait
 
-    forms = asked["forms"]
+    forms = request["forms"]
     published = in_forks([(form["env"], publish) for form in forms])
     awaited = [
-        (form["env"], told.get("task_id"))
-        for form, told in zip(forms, published, strict=True)
+        (form["env"], answer.get("task_id"))
+        for form, answer in zip(forms, published, strict=True)
         if form["awaited"]
     ]
     states = []

@@ -20,7 +20,7 @@ from ..holding import tables_held
 from .connections import connections_waiting_for
 
 MESSAGES, RESULTS = "kombu_message", "celery_taskmeta"
-"""Where kombu's SQLAlchemy transport keeps messages and Celery's database backend keeps results."""
+"""The tables of kombu's SQLAlchemy transport and of Celery's database backend."""
 
 BROKER_CLIENTS = frozenset(
     {
@@ -29,20 +29,20 @@ BROKER_CLIENTS = frozenset(
         *("consul", "etcd3", "stomp", "stompest", "softlayer_messaging", "pyro4", "pulsar"),
     }
 )
-"""Packages that kombu's transports and their like speak with; kombu always imports py-amqp."""
+"""Client packages of kombu's transports and of similar brokers; kombu always imports py-amqp."""
 
 TRANSPORTS = "kombu.transport."
 OWN_TRANSPORTS = frozenset({"base", "native_delayed_delivery", "sqlalchemy", "virtual"})
-"""Of kombu's transports the one for PostgreSQL, and what all of them share."""
+"""kombu's transport for PostgreSQL, and the modules that all transports share."""
 
-# What PYTHONVERBOSE prints of each import. PYTHONPROFILEIMPORTTIME leaves out what
-# importlib.import_module loads, as kombu does with its transports.
+# The line that PYTHONVERBOSE prints for each import. PYTHONPROFILEIMPORTTIME omits modules that
+# importlib.import_module loads, and kombu loads its transports with it.
 _IMPORT = re.compile(r"import '([\w.]+)' #")
 
 _READY = re.compile(r"celery@\S+ ready\.")
-"""What Celery says when it begins to look for messages."""
+"""The line that Celery logs when it starts to poll for messages."""
 
-READY_DEADLINE_S, LOOKS_WITHIN_S = 30.0, 4.0
+READY_DEADLINE_S, POLLS_WITHIN_S = 30.0, 4.0
 
 
 @criterion("BRK-01")
@@ -60,7 +60,7 @@ READY_DEADLINE_S, LOOKS_WITHIN_S = 30.0, 4.0
     expect=f"connections of the worker that wait for {MESSAGES}: got none",
 )
 def test_worker_takes_its_messages_from_postgresql(own_stack: Stack) -> None:
-    """The worker reports sqla+postgresql, and waits where the table of messages is held."""
+    """The worker reports sqla+postgresql, and waits for the message table while it is locked."""
     with own_stack.running_worker(concurrency=1) as worker:
         reported = worker.report().broker
         assert reported == "sqla+postgresql", (
@@ -68,10 +68,10 @@ def test_worker_takes_its_messages_from_postgresql(own_stack: Stack) -> None:
         )
         wait_until_consuming(worker)
         with tables_held(own_stack, MESSAGES):
-            seen = connections_waiting_for(own_stack, worker, MESSAGES, deadline_s=LOOKS_WITHIN_S)
+            seen = connections_waiting_for(own_stack, worker, MESSAGES, deadline_s=POLLS_WITHIN_S)
         assert seen, (
             f"connections of the worker that wait for {MESSAGES}: got none, expected the one with "
-            "which it looks for messages"
+            "which it polls for messages"
         )
 
 
@@ -90,7 +90,7 @@ def test_worker_takes_its_messages_from_postgresql(own_stack: Stack) -> None:
     expect=f"connections of the worker that wait for {RESULTS}: got none",
 )
 def test_worker_puts_its_results_into_postgresql(own_stack: Stack, sut: Sut) -> None:
-    """The worker reports db+postgresql, and waits with a result where their table is held."""
+    """The worker reports db+postgresql, and waits for the result table while it is locked."""
     with own_stack.running_worker(concurrency=1) as worker:
         reported = worker.report().result_backend
         assert reported == "db+postgresql", (
@@ -102,7 +102,7 @@ def test_worker_puts_its_results_into_postgresql(own_stack: Stack, sut: Sut) -> 
             # Celery stores a result before it signals success.
             ended = {sut.logs.message: sut.logs.success, sut.logs.task_id: task_id}
             seen = connections_waiting_for(
-                own_stack, worker, RESULTS, over=lambda: bool(worker.log().matching(**ended))
+                own_stack, worker, RESULTS, passed=lambda: bool(worker.log().matching(**ended))
             )
         assert seen, (
             f"connections of the worker that wait for {RESULTS}: got none, expected the one with "
@@ -127,7 +127,7 @@ def test_worker_puts_its_results_into_postgresql(own_stack: Stack, sut: Sut) -> 
         append="""
         import socket
 
-        # What stands in for another broker listens in this process itself.
+        # A socket of this process stands in for another broker.
         service = socket.create_server(("127.0.0.1", 0))
         client = socket.create_connection(service.getsockname())
         """,
@@ -135,10 +135,10 @@ def test_worker_puts_its_results_into_postgresql(own_stack: Stack, sut: Sut) -> 
     expect="remote ports of the worker: got",
 )
 def test_worker_has_no_client_of_another_broker(own_stack: Stack) -> None:
-    """Of all that a working worker imported nothing speaks with another broker, nor does it."""
+    """A working worker has imported no client of another broker, and has no connection to one."""
     with own_stack.running_worker(concurrency=1, env={"PYTHONVERBOSE": "1"}) as worker:
         own_stack.wait_ready(worker)
-        # Looked at before its endpoints are asked, which is a connection too.
+        # Read before the request to its health endpoint, which is a connection too.
         ports, expected = (
             {one.remote_port for one in worker.connections()},
             {own_stack.server.inside.port},
@@ -153,14 +153,14 @@ def test_worker_has_no_client_of_another_broker(own_stack: Stack) -> None:
         f"imports that the worker's output names: got {len(imported)}, expected kombu, celery and "
         "sqlalchemy among them"
     )
-    clients = sorted(name for name in imported if speaks_with_another_broker(name))
+    clients = sorted(name for name in imported if is_client_of_another_broker(name))
     assert not clients, (
         f"clients of other brokers that the worker imported: got {clients}, expected none"
     )
 
 
 def wait_until_consuming(worker: Worker) -> None:
-    """Wait until a worker says that it consumes, or has ended; the caller judges."""
+    """Wait until a worker logs that it consumes, or has ended. The caller judges."""
     wait_until(
         lambda: not worker.alive or any(_READY.search(line) for line in worker.log().lines),
         deadline_s=READY_DEADLINE_S,
@@ -169,12 +169,12 @@ def wait_until_consuming(worker: Worker) -> None:
 
 
 def imported_modules(log: LogLines) -> set[str]:
-    """Return the modules that a process imported, as PYTHONVERBOSE tells."""
+    """Return the modules that a process imported, read from the output of PYTHONVERBOSE."""
     return {name for line in log.lines for name in _IMPORT.findall(line)}
 
 
-def speaks_with_another_broker(module: str) -> bool:
-    """Tell whether a module is a client of another broker, or kombu's use of one."""
+def is_client_of_another_broker(module: str) -> bool:
+    """Return whether a module is a client of another broker, or kombu's transport for one."""
     package, *inner = module.split(".")
     if module.startswith(TRANSPORTS) and inner[1:]:
         return inner[1] not in OWN_TRANSPORTS

@@ -1,4 +1,4 @@
-"""Gate broker: one DSN gives broker and result backend, in every form, and stays unprinted."""
+"""Gate broker: one DSN in any form gives broker and result backend, and is never printed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gateproof import (
     wait_until,
 )
 
-from ..secrecy import redaction_sees_a_printed_dsn, taken_out
+from ..secrecy import redaction_sees_a_printed_dsn, removed_secrets
 from .forms import Form, publish_each
 
 FORMS = (
@@ -24,7 +24,7 @@ FORMS = (
     Form(driver="postgresql+psycopg2", query="sslmode=prefer&connect_timeout=10"),
     Form(driver="postgresql+psycopg", query="sslmode=prefer&channel_binding=prefer"),
 )
-"""Every accepted form, with parameters that its own driver takes."""
+"""Every accepted form, with parameters that its own driver accepts."""
 
 TLS_DEMANDED = (
     Form(driver="postgresql", query="sslmode=require", awaited=False),
@@ -70,11 +70,11 @@ TLS_DEMANDED = (
     expect="got NotImplementedError: No result backend is configured",
 )
 def test_every_form_of_dsn_gives_broker_and_backend(own_stack: Stack) -> None:
-    """Each form publishes and reads results, a worker runs with one, and TLS is insisted on."""
+    """Each form publishes and reads results, a worker runs with one, and none drops TLS."""
     forms = (*FORMS, *TLS_DEMANDED)
     with own_stack.running_worker(concurrency=1, env=FORMS[0].environment(own_stack)) as worker:
-        told = publish_each(own_stack, forms)
-    refusals = dict(zip(forms, told.refusals, strict=True))
+        results = publish_each(own_stack, forms)
+    refusals = dict(zip(forms, results.refusals, strict=True))
     for form in FORMS:
         assert not refusals[form], (
             f"publishing with {form}: got {refusals[form]}, expected a message"
@@ -82,10 +82,10 @@ def test_every_form_of_dsn_gives_broker_and_backend(own_stack: Stack) -> None:
     server_offers_tls = own_stack.sql.query("SHOW ssl").scalar() == "on"
     for form in TLS_DEMANDED:
         assert server_offers_tls or "SSL" in refusals[form], (
-            f"publishing with {form}: got {refusals[form] or 'a message'}, expected a refusal by a "
-            "client that insists on TLS, since the server offers none"
+            f"publishing with {form}: got {refusals[form] or 'a message'}, expected a refusal by "
+            "the client, which demands TLS that the server does not offer"
         )
-    for form, state in zip(FORMS, told.states, strict=True):
+    for form, state in zip(FORMS, results.states, strict=True):
         assert state == "SUCCESS", (
             f"ping published and awaited with {form}, run by {worker.name} with {FORMS[0]}: "
             f"got {state}, expected SUCCESS"
@@ -124,9 +124,9 @@ def test_every_form_of_dsn_gives_broker_and_backend(own_stack: Stack) -> None:
     expect="secrets in the output of a worker whose DSN has no port: got",
 )
 def test_no_password_is_printed(own_stack: Stack, sut: Sut) -> None:
-    """Neither at work nor in migrations nor in errors about the DSN does a password show."""
+    """Workers, migrations and errors about the DSN print no password."""
     assert redaction_sees_a_printed_dsn(own_stack), (
-        "redaction of a printed DSN: got nothing taken out, expected the password"
+        "redaction of a printed DSN: got nothing removed, expected the password"
     )
     done = own_stack.migrate(sut.migrations.all)
     expect_no_secret("a migration", own_stack.process.last_redactions)
@@ -166,14 +166,14 @@ def test_no_password_is_printed(own_stack: Stack, sut: Sut) -> None:
         expect_no_secret("a worker that runs", working.log().redactions)
 
 
-def expect_no_secret(whose: str, redactions: tuple[Redaction, ...]) -> None:
-    """Judge one process's output."""
-    leaks = taken_out(redactions)
-    assert not leaks, f"secrets in the output of {whose}: got {leaks}, expected none"
+def expect_no_secret(process: str, redactions: tuple[Redaction, ...]) -> None:
+    """Judge that the output of one process had no secret."""
+    leaks = removed_secrets(redactions)
+    assert not leaks, f"secrets in the output of {process}: got {leaks}, expected none"
 
 
 def work_and_stop(stack: Stack, worker: Worker) -> None:
-    """Have a worker run a ping and a failure, and end."""
+    """Let a worker run a failing ping, and stop it."""
     ping = stack.sut.ping
     stack.wait_ready(worker)
     stack.tasks.run(ping.task, {**ping.arguments, **ping.fail})
@@ -181,7 +181,7 @@ def work_and_stop(stack: Stack, worker: Worker) -> None:
 
 
 def wait_for_a_refused_login(worker: Worker) -> None:
-    """Wait until a worker says that PostgreSQL does not let it in."""
+    """Wait until a worker logs that PostgreSQL refused its login."""
     lines = wait_until(
         lambda: [line for line in worker.log().lines if "authentication failed" in line],
         deadline_s=20.0,

@@ -1,4 +1,4 @@
-"""Gate broker: what the transport is asked for, and what several processes ask of it at once."""
+"""Gate broker: options of the transport, and declarations of several processes at once."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ try:
 except Exception as error:
     print(f"{type(error).__name__}: {error}")
 else:
-    print("taken")
+    print("accepted")
 """
 
-# Every process has connected, and declares when all others are about to.
+# All processes connect first, and then declare each queue at the same moment.
 _DECLARE = """
 import json, multiprocessing, sys
 from kombu import Queue
 from system.app import app
 
-def declare(barrier, told, names):
+def declare(barrier, results, names):
     with app.connection_for_write() as connection:
         connection.ensure_connection(max_retries=1)
         channel = connection.channel()
@@ -38,20 +38,20 @@ def declare(barrier, told, names):
             try:
                 Queue(name, routing_key=name, channel=channel).declare()
             except Exception as error:
-                told.put(f"{name}: {type(error).__name__}")
-    told.put("")
+                results.put(f"{name}: {type(error).__name__}")
+    results.put("")
 
 fork = multiprocessing.get_context("fork")
 count, names = int(sys.argv[1]), sys.argv[2:]
-barrier, told = fork.Barrier(count), fork.Queue()
-started = [fork.Process(target=declare, args=(barrier, told, names)) for _ in range(count)]
+barrier, results = fork.Barrier(count), fork.Queue()
+started = [fork.Process(target=declare, args=(barrier, results, names)) for _ in range(count)]
 for process in started:
     process.start()
 refused, ended = [], 0
 while ended < count:
-    said = told.get(timeout=120)
-    refused += [said] if said else []
-    ended += not said
+    refusal = results.get(timeout=120)
+    refused += [refusal] if refusal else []
+    ended += not refusal
 print(json.dumps(refused))
 """
 
@@ -64,7 +64,7 @@ print(json.dumps(refused))
         "    unknown = sorted(set(given) - set(known) - FOREIGN)\n",
         "    unknown: list[str] = []\n",
     ),
-    expect="transport option poling_interval: got 'taken', expected a refusal",
+    expect="transport option poling_interval: got 'accepted', expected a refusal",
 )
 @falsified_by(
     source(
@@ -73,22 +73,24 @@ print(json.dumps(refused))
         'TRANSPORT_ALIASES[alias] = "system.transport.broker:Transport"',
         "pass",
     ),
-    expect="transport option poling_interval: got 'taken', expected a refusal",
+    expect="transport option poling_interval: got 'accepted', expected a refusal",
 )
 def test_unknown_transport_option_is_refused_by_name(stack: Stack) -> None:
-    """A misspelt option is refused with its name and the known ones; a known one is taken."""
-    told = _connect_with(stack, "poling_interval")
-    named = "poling_interval, expected" in told and ", polling_interval" in told
+    """A misspelt option is refused with its name and the known ones; a known one is accepted."""
+    answer = _connect_with(stack, "poling_interval")
+    named = "poling_interval, expected" in answer and ", polling_interval" in answer
     assert named, (
-        f"transport option poling_interval: got {told!r}, expected a refusal that names it and "
+        f"transport option poling_interval: got {answer!r}, expected a refusal that names it and "
         "the known ones"
     )
-    told = _connect_with(stack, "polling_interval")
-    assert told == "taken", f"transport option polling_interval: got {told!r}, expected it taken"
+    answer = _connect_with(stack, "polling_interval")
+    assert answer == "accepted", (
+        f"transport option polling_interval: got {answer!r}, expected it accepted"
+    )
 
 
 def _connect_with(stack: Stack, option: str) -> str:
-    """Return what comes of connecting with one transport option."""
+    """Connect with one transport option, and return `accepted` or the error."""
     done = stack.process.run(
         [*stack.sut.fill(["{python}", "-c"]), _CONNECT, option],
         env=stack.worker_environment(),
@@ -118,7 +120,7 @@ def _connect_with(stack: Stack, option: str) -> str:
     expect="declarations that were refused: got [",
 )
 def test_processes_declare_one_queue_at_once(own_stack: Stack, ids: Ids) -> None:
-    """Eight processes that declare the same new queues at the same moments all succeed."""
+    """Eight processes that declare the same new queues at the same time all succeed."""
     stack, names = own_stack, [ids.slug("queue") for _ in range(QUEUES)]
     done = stack.process.run(
         [*stack.sut.fill(["{python}", "-c"]), _DECLARE, str(DECLARERS), *names],
@@ -130,7 +132,9 @@ def test_processes_declare_one_queue_at_once(own_stack: Stack, ids: Ids) -> None
     )
     refused = json.loads(done.output.splitlines()[-1])
     assert refused == [], f"declarations that were refused: got {refused}, expected none"
-    made = stack.sql.query(
+    declared = stack.sql.query(
         "SELECT name FROM kombu_queue WHERE name = ANY(%s) ORDER BY name", (names,)
     ).column()
-    assert made == sorted(names), f"queues that were declared: got {made}, expected each once"
+    assert declared == sorted(names), (
+        f"queues that were declared: got {declared}, expected each once"
+    )

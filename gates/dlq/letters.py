@@ -13,7 +13,7 @@ from kombu.utils import json as kombu_json
 
 from gateproof import Stack, TaskResult, wait_until
 
-from ..endings import LETTER_AFTER_LINE_S, wait_for_failure_lines
+from ..endings import ROW_AFTER_LINE_S, wait_for_failure_lines
 
 _COLUMNS = (
     "task_id, task_name, queue, tenant_id::text, args::text, kwargs::text,"
@@ -69,7 +69,7 @@ def wait_for_letters(
     return wait_until(
         lambda: letters_of(stack, task_ids, tenant_id=tenant_id),
         lambda found: {letter.task_id for letter in found} >= set(task_ids),
-        deadline_s=LETTER_AFTER_LINE_S,
+        deadline_s=ROW_AFTER_LINE_S,
         interval_s=0.1,
     )
 

@@ -12,7 +12,7 @@ from kombu.utils import json as kombu_json
 
 from gateproof import Ids, Stack, Sut, TaskResult, criterion, falsified_by, source, sql, wait_until
 
-from ..endings import LETTER_AFTER_LINE_S, wait_for_failure_lines
+from ..endings import ROW_AFTER_LINE_S, wait_for_failure_lines
 from .letters import (
     Letter,
     fail,
@@ -297,7 +297,7 @@ def _read_long(stack: Stack, task_id: str) -> tuple[Any, int, str, Any]:
     statement = _LONG.format(table=stack.sut.dead_letters.table)
     rows = wait_until(
         lambda: stack.sql.query(statement, {"task_id": task_id, "path": LARGE}).rows,
-        deadline_s=LETTER_AFTER_LINE_S,
+        deadline_s=ROW_AFTER_LINE_S,
     )
     assert len(rows) == 1, f"dead letters of {RECOMPUTE}: got {len(rows)}, expected exactly one"
     args, length, digest, kwargs = rows[0]

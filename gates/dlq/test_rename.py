@@ -12,7 +12,7 @@ from ..schema.definitions import (
     differences,
     read_table,
     renamed,
-    told,
+    shown,
 )
 from ..schema.migrating import assert_done
 from .parts import RENAMED
@@ -184,7 +184,7 @@ def _assert_no_name_of(other: str, state: State, what: str) -> None:
 
 def _assert_same(got: State, expected: State, what: str) -> None:
     unlike = differences(got.definitions, expected.definitions)
-    assert not unlike, f"{what}: got {told(unlike)}, expected what was there before"
+    assert not unlike, f"{what}: got {shown(unlike)}, expected what was there before"
     have, want = len(got.rows), len(expected.rows)
     kept = sum(row in expected.rows for row in got.rows)
     same = got.rows == expected.rows

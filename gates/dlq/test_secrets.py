@@ -10,7 +10,7 @@ from typing import Any
 
 from gateproof import POOL_SOLO, Ids, Stack, Sut, criterion, falsified_by, source, wait_until
 
-from ..endings import LETTER_AFTER_LINE_S
+from ..endings import ROW_AFTER_LINE_S
 from .letters import letters_of
 from .operators import run_command
 from .parts import PAYLOAD, REPLAY, ROW
@@ -128,7 +128,7 @@ def fail_in_a_worker(stack: Stack, kwargs: Mapping[str, Any], env: Mapping[str, 
         found = wait_until(
             lambda: letters_of(stack, [result.task_id]),
             lambda letters: bool(letters),
-            deadline_s=LETTER_AFTER_LINE_S,
+            deadline_s=ROW_AFTER_LINE_S,
         )
         assert len(found) == 1, f"premise: dead letters: got {len(found)}, expected 1"
         return result.task_id

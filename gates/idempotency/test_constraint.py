@@ -1,4 +1,4 @@
-"""Gate idempotency: the identity of a job is held by the database."""
+"""Gate idempotency: the database enforces the identity of a job."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .jobs import CONSTRAINT, END, JOBS_REVISION, LANDING, START, TABLE
 
 UNIQUE_VIOLATION = "23505"
 
-# Only a whole, immediate index over plain columns holds for every row at every moment.
+# Only a complete, immediate index over plain columns covers every row at any time.
 UNIQUE_INDEXES = """
     SELECT i.relname AS name, array_agg(a.attname::text ORDER BY a.attname::text) AS columns,
         bool_and(a.attnotnull OR x.indnullsnotdistinct) AS no_gap
@@ -53,7 +53,7 @@ UNIQUE_INDEXES = """
     expect="columns of the identity that take NULL: got model_version",
 )
 def test_the_identity_is_held_by_the_database(stack: Stack, sut: Sut, ids: Ids) -> None:
-    """Past all code, a second row of one identity is refused, whatever else is in it."""
+    """The database itself refuses a second row of one identity, whatever its other columns are."""
     identity = sorted((sut.tenancy.key, "window_start", "window_end", "model_version"))
     tenant, model = str(ids.uuid()), ids.slug("model")
     for role in (sut.roles.worker, sut.roles.operator):
@@ -73,7 +73,7 @@ def test_the_identity_is_held_by_the_database(stack: Stack, sut: Sut, ids: Ids) 
     ).column()
     assert not nullable, (
         f"columns of the identity that take NULL: got {', '.join(nullable)}, expected none:"
-        " NULLs are no equals"
+        " two NULLs are not equal"
     )
     indexes = stack.sql.query(UNIQUE_INDEXES, (TABLE,)).dicts()
     found = {row["name"]: row["columns"] for row in indexes}
@@ -85,7 +85,7 @@ def test_the_identity_is_held_by_the_database(stack: Stack, sut: Sut, ids: Ids) 
 def _insert_twice(
     stack: Stack, sut: Sut, role: str, tenant: str, model: str, status: str
 ) -> Rows | Refused:
-    """Insert a row and a second one of its identity; return how the second fared; keep neither."""
+    """Insert two rows of one identity, return the outcome of the second, and roll both back."""
     statement = (
         f"INSERT INTO {TABLE} ({sut.tenancy.key}, window_start, window_end, model_version,"
         " request_id, status) VALUES (%s, %s, %s, %s, %s, %s)"
@@ -94,6 +94,6 @@ def _insert_twice(
         session.set_local(sut.tenancy.guc, tenant)
         first = session.attempt(statement, (tenant, START, END, model, "first", "accepted"))
         assert isinstance(first, Rows), (
-            f"a first row of one identity, as {role}: got {first}, expected it to be taken"
+            f"a first row of one identity, as {role}: got {first}, expected it to be inserted"
         )
         return session.attempt(statement, (tenant, START, END, model, "second", status))

@@ -1,4 +1,4 @@
-"""Gate idempotency: what runs of the same job, and of another, leave behind."""
+"""Gate idempotency: the rows that runs of the same job, and of other jobs, leave."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .jobs import (
     SAME_START,
     TABLE,
     TASK,
-    ending,
+    describe,
     identity_of,
     jobs_of,
     run,
@@ -21,7 +21,7 @@ from .jobs import (
 AT_ONCE = 2
 WAIT_DEADLINE_S = 10.0
 
-# It stops writers and lets readers pass: whoever looks before writing has looked in vain by then.
+# This lock blocks writers and lets readers pass: both runs have read before either one writes.
 HOLD = f"LOCK TABLE {TABLE} IN SHARE ROW EXCLUSIVE MODE"
 WAITING = """
     SELECT a.pid, a.usename, left(a.query, 60) AS query
@@ -30,17 +30,17 @@ WAITING = """
         AND %s = ANY(pg_blocking_pids(a.pid))
 """
 
-# Looks first, then thinks, then writes: right for one run after another, wrong for two at once.
+# Reads first, waits, then writes: correct for runs one after another, wrong for two at once.
 CHECK_THEN_INSERT = identity_of(
     "tenant_id, window_start, window_end, model_version, request_id"
 ) + (
-    f"; CREATE FUNCTION look_first() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+    f"; CREATE FUNCTION check_first() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
     f" IF EXISTS (SELECT FROM {TABLE} WHERE tenant_id = NEW.tenant_id"
     " AND window_start = NEW.window_start AND window_end = NEW.window_end"
     " AND model_version = NEW.model_version) THEN RETURN NULL; END IF;"
     " PERFORM pg_sleep(0.3); RETURN NEW; END $$;"
-    f" CREATE TRIGGER look_first BEFORE INSERT ON {TABLE}"
-    " FOR EACH ROW EXECUTE FUNCTION look_first()"
+    f" CREATE TRIGGER check_first BEFORE INSERT ON {TABLE}"
+    " FOR EACH ROW EXECUTE FUNCTION check_first()"
 )
 
 
@@ -63,21 +63,21 @@ CHECK_THEN_INSERT = identity_of(
     expect="job rows after the third run of one window: got 2",
 )
 def test_a_second_run_of_a_window_adds_no_row(stack: Stack, sut: Sut, ids: Ids) -> None:
-    """Run again, and again with its times spelt otherwise, a window has the row that it had."""
+    """A window keeps its one row when it runs again, also with its times in another notation."""
     assert stack.worker.alive, "worker: got one that ended, expected one that runs"
     tenant, model = ids.uuid(), ids.slug("model")
     arguments = window(sut, tenant, model=model)
-    spelt = {**arguments, "window_start": SAME_START, "window_end": SAME_END}
+    respelled = {**arguments, "window_start": SAME_START, "window_end": SAME_END}
     kept = None
-    for number, sent in (("first", arguments), ("second", arguments), ("third", spelt)):
+    for number, sent in (("first", arguments), ("second", arguments), ("third", respelled)):
         ended = run(stack, sent)
         jobs = jobs_of(stack, sut, tenant)
         assert len(jobs) == 1, (
             f"job rows after the {number} run of one window: got {len(jobs)}, expected 1"
-            f" (it ended as {ending(ended)})"
+            f" (it ended as {describe(ended)})"
         )
         assert ended.state == "SUCCESS", (
-            f"{number} run of one window: got {ending(ended)}, expected SUCCESS"
+            f"{number} run of one window: got {describe(ended)}, expected SUCCESS"
         )
         job = jobs[0]
         kept = kept or job["id"]
@@ -109,7 +109,7 @@ def test_a_second_run_of_a_window_adds_no_row(stack: Stack, sut: Sut, ids: Ids) 
 def test_runs_of_a_window_at_the_same_time_leave_one_row(
     own_stack: Stack, sut: Sut, ids: Ids
 ) -> None:
-    """Two runs, both seen at the point of writing, leave one row and both succeed."""
+    """Two runs, both blocked just before they write, leave one row, and both succeed."""
     assert own_stack.worker.alive, "worker: got one that ended, expected one that runs"
     tenant, model = ids.uuid(), ids.slug("model")
     arguments = window(sut, tenant, model=model)
@@ -124,18 +124,18 @@ def test_runs_of_a_window_at_the_same_time_leave_one_row(
         holder.rollback()
     roles = [session["usename"] for session in waiting]
     assert roles == [sut.roles.worker] * AT_ONCE, (
-        f"runs at the point of writing: got {len(roles)} {roles}, expected {AT_ONCE} at once"
+        f"runs that wait to write: got {len(roles)} {roles}, expected {AT_ONCE} at once"
     )
     ended = [own_stack.tasks.result(task_id) for task_id in sent]
     jobs = jobs_of(own_stack, sut, tenant)
-    endings = ", ".join(ending(one) for one in ended)
+    outcomes = ", ".join(describe(one) for one in ended)
     assert len(jobs) == 1, (
         f"job rows after {AT_ONCE} runs of one window at the same time: got {len(jobs)},"
-        f" expected 1 (they ended as {endings})"
+        f" expected 1 (they ended as {outcomes})"
     )
     states = [one.state for one in ended]
     assert states == ["SUCCESS"] * AT_ONCE, (
-        f"runs of one window at the same time: got {endings}, expected SUCCESS of each"
+        f"runs of one window at the same time: got {outcomes}, expected SUCCESS of each"
     )
 
 
@@ -158,17 +158,17 @@ def test_runs_of_a_window_at_the_same_time_leave_one_row(
     expect="model versions among the job rows of one window: got 1 ['model']",
 )
 def test_another_model_version_is_another_row(stack: Stack, sut: Sut, ids: Ids) -> None:
-    """A window that two model versions ran, each twice, has a row of each."""
+    """Two model versions, each run twice for one window, leave one row each."""
     assert stack.worker.alive, "worker: got one that ended, expected one that runs"
     tenant = ids.uuid()
     models = sorted((ids.slug("model"), ids.slug("model")))
     ended = [run(stack, window(sut, tenant, model=model)) for model in (*models, *models)]
-    endings = ", ".join(ending(one) for one in ended)
+    outcomes = ", ".join(describe(one) for one in ended)
     jobs = jobs_of(stack, sut, tenant)
     seen = sorted({job["model_version"] for job in jobs})
     assert seen == models, (
         f"model versions among the job rows of one window: got {len(seen)} {seen}, expected"
-        f" {len(models)} {models} (the runs ended as {endings})"
+        f" {len(models)} {models} (the runs ended as {outcomes})"
     )
     assert len(jobs) == len(models), (
         f"job rows of {len(models)} model versions: got {len(jobs)}, expected {len(models)}"
@@ -199,21 +199,19 @@ def test_another_model_version_is_another_row(stack: Stack, sut: Sut, ids: Ids) 
     expect="attribution_recompute_jobs_no_overlap",
 )
 def test_the_same_window_of_another_tenant_is_another_row(stack: Stack, sut: Sut, ids: Ids) -> None:
-    """The same window and model version, run for two tenants, is one row of each."""
+    """The same window and model version, run for two tenants, leaves one row for each."""
     assert stack.worker.alive, "worker: got one that ended, expected one that runs"
     model = ids.slug("model")
     tenants = {"A": ids.uuid(), "B": ids.uuid()}
-    ended = {
-        letter: run(stack, window(sut, tenant, model=model)) for letter, tenant in tenants.items()
-    }
-    for letter, tenant in tenants.items():
+    ended = {name: run(stack, window(sut, tenant, model=model)) for name, tenant in tenants.items()}
+    for name, tenant in tenants.items():
         jobs = jobs_of(stack, sut, tenant)
         assert len(jobs) == 1, (
-            f"job rows of tenant {letter}: got {len(jobs)}, expected 1"
-            f" (its run ended as {ending(ended[letter])})"
+            f"job rows of tenant {name}: got {len(jobs)}, expected 1"
+            f" (its run ended as {describe(ended[name])})"
         )
-        assert jobs[0]["request_id"] == ended[letter].task_id, (
-            f"request of tenant {letter}'s job: got {jobs[0]['request_id']}, expected its own run"
+        assert jobs[0]["request_id"] == ended[name].task_id, (
+            f"request of tenant {name}'s job: got {jobs[0]['request_id']}, expected its own run"
         )
     rows = stack.sql.query(f"SELECT id FROM {TABLE} WHERE model_version = %s", (model,)).count
     assert rows == len(tenants), f"job rows of the window: got {rows}, expected {len(tenants)}"

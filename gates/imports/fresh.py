@@ -1,4 +1,4 @@
-"""How this gate asks a fresh interpreter, where the system lives, what an import does."""
+"""An import of the system's modules in a fresh interpreter, and a record of what it did."""
 
 from __future__ import annotations
 
@@ -13,44 +13,44 @@ PROGRAM = Path(__file__).with_name("interpreter.py")
 
 
 def modules_of(sut: Sut) -> list[str]:
-    """Return the modules that a worker starts from: its own, and that of the app."""
+    """Return the modules that a worker starts from: the worker's module and the app's."""
     return list(dict.fromkeys((sut.celery.worker_module, sut.celery.app.partition(":")[0])))
 
 
 def import_in_fresh_interpreter(
     commands: ProcessProbe, sut: Sut, *, dsn: Sequence[str] = (), service: bool = False
 ) -> Mapping[str, Any]:
-    """Import the system's modules in an interpreter of their own and return what it tells.
+    """Import the system's modules in a fresh interpreter and return its report.
 
     Args:
-        commands: runs it.
-        sut: whose modules.
-        dsn: variables that hold a DSN; all others of the system's are unset.
-        service: whether anything listens at that DSN.
+        commands: the probe that runs the interpreter.
+        sut: the system whose modules are imported.
+        dsn: variables that hold a DSN; all other variables of the system are unset.
+        service: whether anything listens at the address in that DSN.
 
     """
-    asked = {
+    request = {
         "modules": modules_of(sut),
         "app": sut.celery.app,
         "dsn": list(dsn),
         "service": service,
     }
     program = PROGRAM.read_text(encoding="utf-8")
-    command = [*sut.fill(["{python}"]), "-c", program, json.dumps(asked)]
+    command = [*sut.fill(["{python}"]), "-c", program, json.dumps(request)]
     done = commands.run(command, env={}, folder=sut.folder)
     lines = done.output.splitlines() or ["it printed nothing"]
     assert done.exit_status == 0, (
         f"fresh interpreter: got exit {done.exit_status}, expected 0: {lines[-1]}"
     )
-    # What the modules themselves print on import stands before the answer.
+    # The report follows any output of the modules themselves.
     start = max(number for number, line in enumerate(lines) if line == "{")
-    told: Mapping[str, Any] = json.loads("\n".join(lines[start:]))
-    return told
+    report: Mapping[str, Any] = json.loads("\n".join(lines[start:]))
+    return report
 
 
-def assert_imported(told: Mapping[str, Any], *, how: str) -> None:
-    """Every module was imported; what one raised is the message."""
-    for module, origin in told["modules"].items():
+def assert_imported(report: Mapping[str, Any], *, how: str) -> None:
+    """Assert that every module was imported; the message has the exception of a failed import."""
+    for module, origin in report["modules"].items():
         assert not origin.startswith("raised "), (
             f"import of {module} {how}: got {origin.removeprefix('raised ')}, expected none raised"
         )

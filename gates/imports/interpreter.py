@@ -1,14 +1,14 @@
-"""A fresh interpreter that imports the system and says what happened: handed over as source text.
+"""A program that imports the system in a fresh interpreter and reports the side effects.
 
-Runs beside the system, in its interpreter and working folder, and imports nothing of the harness.
-Three ways of looking, since no one sees all:
+The system's own interpreter runs it as source text, in the system's working folder, so it imports
+nothing of the harness. It observes in three ways, because each misses something:
 
-- an audit hook hears what Python code does: connect, bind, a thread, a process;
-- a listening socket, named in the settings, sees a connection by any means, C libraries included;
-- what is open and alive afterwards is compared with what was before.
+- an audit hook records what Python code does: connect, bind, start a thread or a process;
+- a listening socket at the configured DSN sees every connection, also one by a C library;
+- the open sockets and running threads after the import are compared with those before.
 
-Then it does itself, once each, what the import must not do, and says whether it was seen: eyes
-that see nothing would find every import harmless.
+Afterwards the program itself does, once each, what an import must not do, and reports whether the
+observations show it. Without this control, a broken observation would pass every import.
 """
 
 import _thread
@@ -34,7 +34,7 @@ EVENTS = {
     "os.posix_spawn": "process",
     "subprocess.Popen": "process",
 }
-"""Audit event to what it means; see "Audit events table" in Python's documentation."""
+"""Audit event to the kind of side effect; see "Audit events table" in Python's documentation."""
 
 THREAD_STARTERS = (
     (_thread, "start_new_thread"),
@@ -42,45 +42,48 @@ THREAD_STARTERS = (
     (threading, "_start_new_thread"),
     (threading, "_start_joinable_thread"),
 )
-"""Every way to start a thread; Python 3.11 raises no audit event for it (measured), so we do."""
+"""Every function that starts a thread.
+
+Python 3.11 raises no audit event for a new thread (measured), so these are wrapped to raise one.
+"""
 
 
-class Eyes:
-    """Everything that watches, from its making on."""
+class Observer:
+    """All three observations; they start when it is created."""
 
     def __init__(self) -> None:
         self.events: list[str] = []
-        self.trap = socket.create_server((LOOPBACK, 0))
-        self.trap.setblocking(False)
-        self.before = alive()
-        sys.addaudithook(self._hear)
+        self.listener = socket.create_server((LOOPBACK, 0))
+        self.listener.setblocking(False)
+        self.before = count_open()
+        sys.addaudithook(self._record)
         for place, name in THREAD_STARTERS:
             if hasattr(place, name):
-                setattr(place, name, announced(getattr(place, name)))
+                setattr(place, name, with_audit_event(getattr(place, name)))
 
-    def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
+    def _record(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event in EVENTS:
             self.events.append(f"{EVENTS[event]}: {event} {arguments!r}"[:200])
 
     def take(self) -> dict[str, Any]:
-        """Return what was seen since the last time: events, connections, what is still there."""
+        """Return the observations since the last call: events, connections, what is open."""
         events, self.events = self.events, []
-        before, self.before = self.before, alive()
+        before, self.before = self.before, count_open()
         left = {name: count - before[name] for name, count in self.before.items()}
-        return {"events": events, "connections": self._caught(), "left": left}
+        return {"events": events, "connections": self._accepted(), "left": left}
 
-    def _caught(self) -> int:
+    def _accepted(self) -> int:
         count = 0
         while True:
             try:
-                self.trap.accept()[0].close()
+                self.listener.accept()[0].close()
             except BlockingIOError:
                 return count
             count += 1
 
 
-def announced(start: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a way to start a thread that raises an audit event first."""
+def with_audit_event(start: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap a function that starts a thread, so that it raises an audit event first."""
 
     def call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         sys.audit(THREAD_START, getattr(function, "__qualname__", repr(function)))
@@ -89,14 +92,14 @@ def announced(start: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def alive() -> dict[str, int]:
-    """Count this process's sockets, and its threads, those that `threading` misses too."""
+def count_open() -> dict[str, int]:
+    """Count the sockets and threads of this process, including threads unknown to `threading`."""
     threads = len(sys._current_frames())  # noqa: SLF001 (documented, and without another name)
     return {"sockets": sum(map(is_socket, range(256))), "threads": threads}
 
 
 def is_socket(descriptor: int) -> bool:
-    """Tell whether a file descriptor is an open socket."""
+    """Return whether a file descriptor is an open socket."""
     try:
         return stat.S_ISSOCK(os.fstat(descriptor).st_mode)
     except OSError:
@@ -104,7 +107,7 @@ def is_socket(descriptor: int) -> bool:
 
 
 def misbehave(port: int) -> list[Any]:
-    """Connect, listen, start a thread and a process; what is returned keeps them alive."""
+    """Cause every side effect once. The returned objects keep sockets and thread alive."""
     connection = socket.create_connection((LOOPBACK, port))
     server = socket.create_server((LOOPBACK, 0))
     thread = threading.Thread(target=threading.Event().wait, daemon=True)
@@ -113,8 +116,8 @@ def misbehave(port: int) -> list[Any]:
     return [connection, server, thread]
 
 
-def nobody_listens() -> int:
-    """Return a port at which a connection was just refused."""
+def unused_port() -> int:
+    """Return a port that has just refused a connection."""
     with socket.create_server((LOOPBACK, 0)) as server:
         port: int = server.getsockname()[1]
     try:
@@ -125,48 +128,48 @@ def nobody_listens() -> int:
 
 
 def import_all(names: list[str]) -> dict[str, str]:
-    """Import modules one after another; say of each where it came from, or what it raised."""
-    told = {}
+    """Import modules one by one; return the file of each, or the exception that it raised."""
+    origins = {}
     for name in names:
         try:
-            told[name] = str(getattr(importlib.import_module(name), "__file__", ""))
+            origins[name] = str(getattr(importlib.import_module(name), "__file__", ""))
         except BaseException as error:  # noqa: BLE001 (an import that exits is a finding too)
-            told[name] = f"raised {type(error).__name__}: {error}"
-    return told
+            origins[name] = f"raised {type(error).__name__}: {error}"
+    return origins
 
 
 def tasks_of(app: Any) -> list[str]:
-    """Return the names under which the app knows tasks, as a worker would load them."""
+    """Return the names of the app's tasks, loaded as a worker would load them."""
     app.loader.import_default_modules()
     app.finalize()
     return sorted(str(name) for name in app.tasks)
 
 
 def main(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Import what is asked for and tell everything about it.
+    """Import the requested modules and return a report about the import.
 
     Args:
-        arguments: ``modules`` to import; ``app`` as module:attribute; ``dsn`` the variables that
-            get a DSN, none where it is to be unset; ``service`` whether something (the trap)
-            listens at that DSN.
+        arguments: ``modules`` to import; ``app`` as module:attribute; ``dsn`` the variables to set
+            to a DSN, empty to leave it unset; ``service`` whether the observer listens at the
+            address in that DSN.
 
     """
-    eyes = Eyes() if arguments["service"] else None
-    port = eyes.trap.getsockname()[1] if eyes else nobody_listens()
+    observer = Observer() if arguments["service"] else None
+    port = observer.listener.getsockname()[1] if observer else unused_port()
     for variable in arguments["dsn"]:
         os.environ[variable] = f"postgresql://u:p@{LOOPBACK}:{port}/none?connect_timeout=2"
-    told: dict[str, Any] = {"modules": import_all(arguments["modules"])}
-    if eyes is not None:
-        told["seen"] = eyes.take()
+    report: dict[str, Any] = {"modules": import_all(arguments["modules"])}
+    if observer is not None:
+        report["seen"] = observer.take()
         kept = misbehave(port)
-        told["control"] = eyes.take()
+        report["control"] = observer.take()
         del kept
     module, _, attribute = arguments["app"].partition(":")
     app = getattr(sys.modules.get(module), attribute, None)
     if app is not None:
-        told["eager"] = bool(app.conf.task_always_eager)
-        told["tasks"] = tasks_of(app)
-    return told
+        report["eager"] = bool(app.conf.task_always_eager)
+        report["tasks"] = tasks_of(app)
+    return report
 
 
 if __name__ == "__main__":

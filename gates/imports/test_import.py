@@ -1,4 +1,4 @@
-"""Gate import: what it takes to import the worker's modules, and what that sets off."""
+"""Gate import: the worker's modules import anywhere, and their import has no side effects."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ KINDS = ("connect", "bind", "thread", "process")
                 assert connection.connection.is_valid
         """,
     ),
-    expect="with nobody at its DSN: got OperationalError",
+    expect="with no server at its DSN: got OperationalError",
 )
 @falsified_by(
     source(
@@ -42,20 +42,20 @@ KINDS = ("connect", "bind", "thread", "process")
     expect="eager mode with nothing set: got True",
 )
 def test_worker_module_imports_without_services(commands: ProcessProbe, sut: Sut) -> None:
-    """It imports with nothing set, and with a DSN at which nobody answers; eager mode is off."""
+    """The module imports with nothing set, and with a DSN without a server; eager mode is off."""
     for how, dsn in (
         ("with nothing set", ()),
-        ("with nobody at its DSN", tuple(sut.worker.dsn)),
+        ("with no server at its DSN", tuple(sut.worker.dsn)),
     ):
-        told = import_in_fresh_interpreter(commands, sut, dsn=dsn)
-        assert_imported(told, how=how)
-        assert "eager" in told, f"{sut.celery.app} {how}: got no such app, expected one to import"
-        assert told["eager"] is False, f"eager mode {how}: got {told['eager']}, expected False"
+        report = import_in_fresh_interpreter(commands, sut, dsn=dsn)
+        assert_imported(report, how=how)
+        assert "eager" in report, f"{sut.celery.app} {how}: got no such app, expected one to import"
+        assert report["eager"] is False, f"eager mode {how}: got {report['eager']}, expected False"
 
 
 @criterion("IMP-02")
 @falsified_by(
-    # The C library connects: of the three ways of looking, the listener alone sees it.
+    # The C library connects: of the three observations, only the listening socket sees it.
     source(
         "warm-the-pool-up-on-import",
         "system/app.py",
@@ -93,19 +93,19 @@ def test_worker_module_imports_without_services(commands: ProcessProbe, sut: Sut
     expect="import of the worker: got bind: socket.bind",
 )
 def test_import_connects_to_nothing_and_starts_nothing(commands: ProcessProbe, sut: Sut) -> None:
-    """Watched in three ways, each shown to see, the import connects to and starts nothing."""
-    told = import_in_fresh_interpreter(commands, sut, dsn=tuple(sut.worker.dsn), service=True)
-    assert_imported(told, how="with something that listens at its DSN")
-    control, seen = told["control"], told["seen"]
-    heard = {event.partition(":")[0] for event in control["events"]}
-    deaf = [kind for kind in KINDS if kind not in heard]
-    assert not deaf, f"what the audit hook does not hear: got {deaf}, expected nothing"
+    """By three observations, each shown to work, the import connects to and starts nothing."""
+    report = import_in_fresh_interpreter(commands, sut, dsn=tuple(sut.worker.dsn), service=True)
+    assert_imported(report, how="with something that listens at its DSN")
+    control, seen = report["control"], report["seen"]
+    recorded = {event.partition(":")[0] for event in control["events"]}
+    missed = [kind for kind in KINDS if kind not in recorded]
+    assert not missed, f"side effects that the audit hook misses: got {missed}, expected none"
     assert control["connections"] == 1, (
-        f"connections that the listener saw: got {control['connections']}, expected the one made"
+        f"connections of the control: got {control['connections']}, expected the one that it made"
     )
     left = control["left"]
     assert left == {"sockets": 2, "threads": 1}, (
-        f"what was seen to be left: got {left}, expected the two sockets and the thread made"
+        f"left open by the control: got {left}, expected its two sockets and its thread"
     )
     assert not seen["events"], (
         f"import of the worker: got {'; '.join(seen['events'])}, expected it to start nothing"
@@ -114,7 +114,7 @@ def test_import_connects_to_nothing_and_starts_nothing(commands: ProcessProbe, s
         f"connections that the import made: got {seen['connections']}, expected 0"
     )
     assert seen["left"] == {"sockets": 0, "threads": 0}, (
-        f"what the import left behind: got {seen['left']}, expected no socket and no thread"
+        f"left open by the import: got {seen['left']}, expected no socket and no thread"
     )
 
 
@@ -154,12 +154,12 @@ def test_import_connects_to_nothing_and_starts_nothing(commands: ProcessProbe, s
     expect="tasks beyond the contract: got ['app.tasks.housekeeping.pong']",
 )
 def test_tasks_are_registered_under_their_exact_names(commands: ProcessProbe, sut: Sut) -> None:
-    """The app knows the contract's tasks by their names, and no other task with their prefix."""
-    told = import_in_fresh_interpreter(commands, sut)
-    assert_imported(told, how="with nothing set")
+    """The app registers the contract's tasks by name, and no other task with their prefix."""
+    report = import_in_fresh_interpreter(commands, sut)
+    assert_imported(report, how="with nothing set")
     expected = sorted(sut.tasks)
     assert expected, "tasks of the contract: got none, expected those of the description"
-    known = [name for name in told.get("tasks", ()) if name.startswith(sut.celery.task_prefix)]
+    known = [name for name in report.get("tasks", ()) if name.startswith(sut.celery.task_prefix)]
     missing = [name for name in expected if name not in known]
     assert not missing, f"tasks that are not registered: got {missing}, expected none"
     further = [name for name in known if name not in expected]

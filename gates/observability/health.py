@@ -1,4 +1,4 @@
-"""What a worker says of its own health, and how broker and database are taken away one by one."""
+"""A worker's health endpoint, and means to take its broker or its database down."""
 
 from __future__ import annotations
 
@@ -9,47 +9,50 @@ from urllib.parse import urlsplit
 
 from gateproof import Exchange, Relay, Stack, Worker, wait_until
 
-OK, AWAY, UNHEALTHY = "ok", "error", "unhealthy"
+OK, ERROR, UNHEALTHY = "ok", "error", "unhealthy"
 
 SLACK_S = 0.5
-"""What a connection and the way there and back may add to the deadline on a busy machine."""
+"""The time that connecting and transfer may add to the deadline on a busy machine."""
 
 START_DEADLINE_S = 60.0
 CONNECT_DEADLINE_S = 15.0
 WATCHED_S, MORE = 1.5, 8
-"""How long it is asked beside slow clients, and how many more of these come each time."""
+"""How long the endpoints are polled with slow clients, and how many more connect each time."""
 RECOVERY_ANSWERS = 4
-"""Answers until one must be good again. Counted, not timed: an answer that still waits for what
-hung takes its deadline, one that remembers what was comes at once."""
+"""The number of answers among which one must be good again after an outage.
+
+Counted and not timed, because an answer that still waits for a hanging service takes the whole
+deadline, and a remembered answer comes at once.
+"""
 
 
 def ask_health(stack: Stack, worker: Worker) -> Exchange:
-    """Ask a worker for its health, with a little patience beyond what the contract allows."""
+    """Request a worker's health, with a timeout a little longer than the contract's deadline."""
     return stack.http.get(worker.health_url, timeout_s=_limit_s(stack) + SLACK_S)
 
 
 def wait_for_endpoints(worker: Worker) -> None:
-    """Wait until a worker has reported, by when its endpoints are there; it consumes soon after."""
+    """Wait until a worker has reported: then it serves its endpoints, and consumes soon after."""
     worker.report(deadline_s=START_DEADLINE_S)
 
 
 def expect_healthy(stack: Stack, worker: Worker, when: str) -> None:
-    """Judge that one of its next few answers is 200 and says ok of both."""
+    """Judge that one of its next few answers is 200 and reports both as ok."""
     wanted = _expected(200, OK, OK)
     for _ in range(RECOVERY_ANSWERS):
-        told = said(ask_health(stack, worker))
-        if told == wanted:
+        got = describe(ask_health(stack, worker))
+        if got == wanted:
             break
-    assert told == wanted, f"health {when}: got {told}, expected {wanted}"
+    assert got == wanted, f"health {when}: got {got}, expected {wanted}"
 
 
 def expect_unhealthy(
     stack: Stack, worker: Worker, when: str, *, broker: str, database: str
 ) -> None:
-    """Judge that its very next answer is 503, names what is away, and comes within the deadline."""
+    """Judge that the next answer is 503, names what is down, and meets the deadline."""
     answer = ask_health(stack, worker)
-    told, wanted = said(answer), _expected(503, broker, database)
-    assert told == wanted, f"health {when}: got {told}, expected {wanted}"
+    got, wanted = describe(answer), _expected(503, broker, database)
+    assert got == wanted, f"health {when}: got {got}, expected {wanted}"
     limit_s = _limit_s(stack)
     assert answer.duration_s <= limit_s, (
         f"time to answer {when}: got {answer.duration_s:.2f} s, expected at most {limit_s:g} s"
@@ -62,25 +65,26 @@ def expect_answers(stack: Stack, worker: Worker, when: str) -> None:
     assert not problem, f"{problem}, expected 200"
 
 
-def expect_answers_beside_slow_clients(stack: Stack, worker: Worker, number: int) -> None:
-    """Judge that both of its endpoints answer, while so many clients are slow and more come.
+def expect_answers_with_slow_clients(stack: Stack, worker: Worker, number: int) -> None:
+    """Judge that both of its endpoints answer while this many slow clients are connected.
 
-    A connection that was ending when they came may have kept one of them out, and have left its
-    place to whoever asks next; so it is asked again and again, each time after some more.
+    A connection that was about to close may have kept a slow client out, which leaves a free place
+    for the next request. So the endpoints are polled, and more slow clients connect before each
+    request.
     """
-    when = "beside slow clients"
+    when = "with slow clients"
     with slow_clients(worker.url, number) as connect:
 
-        def look() -> str:
+        def poll() -> str:
             connect(MORE)
             return unanswered(stack, worker, when)
 
-        problem = wait_until(look, deadline_s=WATCHED_S, interval_s=0.1)
+        problem = wait_until(poll, deadline_s=WATCHED_S, interval_s=0.1)
     assert not problem, f"{problem}, expected 200"
 
 
 def unanswered(stack: Stack, worker: Worker, when: str) -> str:
-    """Say which of its endpoints does not answer with 200; nothing where both do."""
+    """Return a message about an endpoint that does not answer 200, or an empty string."""
     for path in (stack.sut.endpoints.metrics, stack.sut.endpoints.health):
         answer = stack.http.get(worker.url + path)
         if answer.status != 200:
@@ -90,9 +94,9 @@ def unanswered(stack: Stack, worker: Worker, when: str) -> str:
 
 @contextmanager
 def slow_clients(url: str, number: int) -> Iterator[Callable[[int], None]]:
-    """Hold connections for the block: every other one says nothing, the rest begin a request.
+    """Keep slow clients connected for the block: half send nothing, the rest an incomplete request.
 
-    Gives what connects so many more.
+    Yields a function that connects more of them.
     """
     to = urlsplit(url)
     assert to.hostname is not None
@@ -104,21 +108,22 @@ def slow_clients(url: str, number: int) -> Iterator[Callable[[int], None]]:
                 client = stack.enter_context(
                     socket.create_connection(address, timeout=CONNECT_DEADLINE_S)
                 )
-                with suppress(OSError):  # It may be turned away by now: the server's affair.
+                # The server may have closed the connection by now, which is its right.
+                with suppress(OSError):
                     client.sendall(b"GET /hea" if nth % 2 else b"")
 
         connect(number)
         yield connect
 
 
-def said(answer: Exchange) -> str:
-    """Return status and body in one line, or why there is no answer."""
+def describe(answer: Exchange) -> str:
+    """Return status and body on one line, or the reason why there is no answer."""
     return f"{answer.status} {answer.json()}" if answer.status else answer.error
 
 
 @contextmanager
 def database_closed(stack: Stack, name: str) -> Iterator[None]:
-    """Keep everyone out of one database of the server for the block, and end who is in it."""
+    """Refuse new sessions on one database of the server for the block, and end the open ones."""
     admin = stack.sql_on("postgres")
     admin.query(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
     try:
@@ -131,8 +136,8 @@ def database_closed(stack: Stack, name: str) -> Iterator[None]:
 
 
 @contextmanager
-def way_of_its_own(stack: Stack) -> Iterator[Relay]:
-    """Lead to the stack's server by a further way, which can be closed by itself."""
+def separate_route(stack: Stack) -> Iterator[Relay]:
+    """Run an additional relay to the stack's server, which can be interrupted independently."""
     relay = Relay.start(stack.around.launcher(), stack)
     try:
         yield relay
@@ -141,12 +146,12 @@ def way_of_its_own(stack: Stack) -> Iterator[Relay]:
 
 
 @contextmanager
-def closed(relay: Relay, act: str) -> Iterator[None]:
-    """Close a way for the block, and wait until it is open again.
+def interrupted(relay: Relay, act: str) -> Iterator[None]:
+    """Interrupt a relay for the block, and restore it afterwards.
 
     Args:
-        relay: the way.
-        act: ``away`` refuses connections and ends those that there are, ``silent`` lets them hang.
+        relay: the relay.
+        act: ``away`` refuses connections and closes the open ones, ``silent`` lets them hang.
 
     """
     relay.tell(act)

@@ -1,4 +1,4 @@
-"""The lines that a worker printed about one task, and about itself."""
+"""The log lines of a worker about one task, and about itself."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ DEADLINE_S = 30.0
 
 
 def log_after(worker: Worker, stack: Stack) -> tuple[str, LogLines]:
-    """Run one more ping and return its id and the log once its line is there.
+    """Run one more ping, wait for its line, and return its id and the log.
 
-    A worker with one child runs its tasks one after another, so what it had to say about the tasks
-    that ended before is in the log as well: what is not there will not come.
+    A worker with one child runs its tasks one after another. When the line of the last ping is
+    there, the log has every line about the earlier tasks: a missing line will not appear later.
     """
     logs, ping = stack.sut.logs, stack.sut.ping
     last = stack.tasks.publish(ping.task, (), ping.arguments)
@@ -34,10 +34,10 @@ def line_of(log: LogLines, stack: Stack, message: str, task_id: str) -> Mapping[
 
 
 def expect_json(log: LogLines, stack: Stack) -> None:
-    """Judge that each line is one JSON object with the time it was written at."""
+    """Judge that each line is one JSON object with a timestamp."""
     plain = log.plain()
     assert not plain, (
-        f"lines that are no JSON object: got {len(plain)}, expected 0, the first: "
+        f"lines that are not a JSON object: got {len(plain)}, expected 0, the first: "
         f"{plain[0][:100]!r}"
     )
     untimed = without_time(log.entries(), stack.sut.logs.timestamp)
@@ -54,17 +54,17 @@ def expect_fields(line: Mapping[str, Any], stack: Stack, expected: Mapping[str, 
     )
     missing = [name for name in names if line.get(name) in (None, "")]
     assert not missing, f"fields of the line {message!r}: got none of {missing}, expected all"
-    told = {name: line.get(name) for name in expected}
-    assert told == expected, f"fields of the line {message!r}: got {told}, expected {expected}"
+    got = {name: line.get(name) for name in expected}
+    assert got == expected, f"fields of the line {message!r}: got {got}, expected {expected}"
 
 
 def without_time(entries: list[dict[str, Any]], name: str) -> list[Any]:
-    """Return the timestamps that are no aware ISO 8601 times."""
+    """Return the timestamps that are not aware ISO 8601 times."""
     return [entry.get(name) for entry in entries if not _is_aware(entry.get(name))]
 
 
 def dead_letters_of(stack: Stack, task_id: str) -> list[Any]:
-    """Return the correlation ids of a task's dead letters, once there is one."""
+    """Wait for a task's dead-letter row, and return the correlation ids of all such rows."""
     table = stack.sut.dead_letters.table
     statement = f"SELECT correlation_id FROM {table} WHERE task_id = %s"
     return wait_until(

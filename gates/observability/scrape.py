@@ -1,4 +1,4 @@
-"""What a worker's metrics say, read by the reference parser of the format, and how it rose."""
+"""A worker's metrics, read with the reference parser of the format, and how they rise."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TIMED = f"{DURATION}_count"
 
 TYPES = {STARTED: "counter", SUCCESS: "counter", FAILURE: "counter", DURATION: "histogram"}
 BUCKETS_S = ("0.01", "0.05", "0.1", "0.25", "0.5", "1.0", "2.0", "5.0", "10.0", "+Inf")
-"""The contract's buckets, as the format spells them."""
+"""The contract's bucket bounds, in the notation of the format."""
 
 SETTLED_DEADLINE_S = 3.0
 ACKNOWLEDGED_DEADLINE_S = 5.0
@@ -42,7 +42,7 @@ class Scrape:
 
 
 def scrape(stack: Stack, worker: Worker) -> Scrape:
-    """Ask a worker for its metrics."""
+    """Scrape a worker's metrics."""
     answer = stack.http.get(worker.metrics_url)
     types: dict[str, str] = {}
     counts: dict[tuple[str, str], float] = {}
@@ -65,7 +65,7 @@ def scrape(stack: Stack, worker: Worker) -> Scrape:
 
 
 def scrape_at_rest(stack: Stack, worker: Worker) -> Scrape:
-    """Ask for the metrics once every run that began has been timed: no count is on its way."""
+    """Scrape the metrics until every run that began has been timed: no more counts will follow."""
 
     def at_rest(seen: Scrape) -> bool:
         began = sum(number for (sample, _), number in seen.counts.items() if sample == STARTED)
@@ -78,11 +78,11 @@ def scrape_at_rest(stack: Stack, worker: Worker) -> Scrape:
 
 @contextmanager
 def counting_worker(stack: Stack, **options: Any) -> Iterator[tuple[Worker, Scrape]]:
-    """Run a worker as `Stack.running_worker` does, and give it with what it said when it was ready.
+    """Run a worker as `Stack.running_worker` does, and yield it with its metrics at the start.
 
-    It ends when it has acknowledged all that it ran: what it still held would come back when its
-    lease is over, and be run and counted by the next worker on this database. That it acknowledges
-    at all is QUE-06's.
+    The worker ends after it has acknowledged all its messages. Otherwise the next worker on this
+    database would get an unacknowledged message when its lease expires, and would run and count the
+    task again. QUE-06 judges whether a worker acknowledges its messages at all.
     """
     with stack.running_worker(**options) as worker:
         stack.wait_ready(worker)
@@ -96,7 +96,7 @@ def counting_worker(stack: Stack, **options: Any) -> Iterator[tuple[Worker, Scra
 
 
 def rises(before: Counts, after: Counts) -> dict[tuple[str, str], float]:
-    """Return by how much the number of tasks rose, where it did, a fall being negative."""
+    """Return by how much each count of tasks changed; unchanged counts are left out."""
     names = {STARTED, SUCCESS, FAILURE, TIMED}
     keys = {key for key in (*before, *after) if key[0] in names}
     found = {key: after.get(key, 0.0) - before.get(key, 0.0) for key in keys}
@@ -106,7 +106,7 @@ def rises(before: Counts, after: Counts) -> dict[tuple[str, str], float]:
 def rises_for(
     *, succeeded: Mapping[str, int], failed: Mapping[str, int]
 ) -> Counter[tuple[str, str]]:
-    """Return the rises that so many runs of each task must bring."""
+    """Return the rises that this number of runs of each task must cause."""
     expected: Counter[tuple[str, str]] = Counter()
     for sample, runs in ((SUCCESS, succeeded), (FAILURE, failed)):
         for task, number in runs.items():
@@ -123,10 +123,11 @@ def expect_rises(
     *,
     wait: bool = True,
 ) -> None:
-    """Judge that the counts rose by exactly these numbers, and no other count did.
+    """Judge that these counts rose by exactly these numbers, and that no other count rose.
 
-    A run is timed when all else about it was counted, so once as many runs were timed as there
-    were, nothing more can come. Without `wait` they were timed before, and none may be lost since.
+    The worker times a run after it has updated all other counts of the run. So when all runs have
+    been timed, the counts are final. Without `wait`, all runs were timed earlier, and no count may
+    have been lost since then.
     """
     runs = _timed(expected)
     seen = wait_until(
@@ -141,7 +142,7 @@ def expect_rises(
 
 
 def bucket_above(duration_s: float) -> str:
-    """Return the bound of the smallest bucket that a run of at most this duration is in."""
+    """Return the bound of the smallest bucket that must count a run of at most this duration."""
     return next(bound for bound in BUCKETS_S if duration_s <= float(bound))
 
 
@@ -150,6 +151,6 @@ def _timed(counts: Mapping[tuple[str, str], float]) -> float:
 
 
 def _task(labels: Mapping[str, str]) -> str:
-    """Return the task of a sample; further labels would tell its series apart, and are shown."""
+    """Return the task of a sample, with any further labels, which would split its series."""
     more = {name: value for name, value in labels.items() if name not in ("task_name", "le")}
     return labels.get("task_name", "no task") + (f" {more}" if more else "")

@@ -1,4 +1,4 @@
-"""Gate observability: how many dead letters wait, and for how long."""
+"""Gate observability: the number of pending dead-letter rows, and the age of the oldest."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from gateproof import (
 
 PENDING, AGE_S = "system_dead_letters_pending", "system_dead_letters_oldest_age_seconds"
 OLD_S, SLACK_S = 3600, 300
-TOLD_WITHIN_S = 10.0
-"""The reference system asks its database at most every five seconds."""
+UPDATED_WITHIN_S = 10.0
+"""The reference system queries its database for this at most every five seconds."""
 
 _FUNCTION = "SELECT pg_get_functiondef('dead_letter_backlog()'::regprocedure)"
 
 
 def altered(old: str, new: str) -> str:
-    """Return SQL that replaces a text in the function that counts."""
+    """Return SQL that replaces a text in the function that counts the rows."""
     return f"""DO $do$ BEGIN EXECUTE replace(
         pg_get_functiondef('dead_letter_backlog()'::regprocedure), $a${old}$a$, $b${new}$b$);
     END $do$"""
@@ -39,11 +39,11 @@ def altered(old: str, new: str) -> str:
         altered("status = 'pending'", "true"),
         landing=_FUNCTION,
     ),
-    expect="pending dead letters that a worker tells of: got",
+    expect="pending dead-letter rows in a worker's metrics: got",
 )
 @falsified_by(
     sql("age-of-the-newest", altered("min(failed_at)", "max(failed_at)"), landing=_FUNCTION),
-    expect="age of the oldest pending dead letter: got",
+    expect="age of the oldest pending dead-letter row: got",
 )
 @falsified_by(
     source(
@@ -52,10 +52,12 @@ def altered(old: str, new: str) -> str:
         "        registry.register(self._backlog)\n",
         "",
     ),
-    expect="pending dead letters that a worker tells of: got None, expected",
+    expect="pending dead-letter rows in a worker's metrics: got None, expected",
 )
-def test_pending_letters_and_their_age_are_told(own_stack: Stack, sut: Sut, ids: Ids) -> None:
-    """A worker's metrics count the pending letters of all tenants and of none, and their age."""
+def test_metrics_have_the_number_and_age_of_pending_rows(
+    own_stack: Stack, sut: Sut, ids: Ids
+) -> None:
+    """A worker's metrics count the pending rows with and without a tenant, and show their age."""
     stack, table = own_stack, sut.dead_letters.table
     for tenant, status, age_s in (
         (str(ids.uuid()), "pending", OLD_S),
@@ -71,25 +73,25 @@ def test_pending_letters_and_their_age_are_told(own_stack: Stack, sut: Sut, ids:
     expected = int(count.scalar())
     with stack.running_worker(pool=POOL_SOLO) as worker:
         stack.wait_ready(worker)
-        told = wait_until(
+        values = wait_until(
             lambda: gauges(stack, worker),
             lambda seen: seen.get(PENDING) == expected,
-            deadline_s=TOLD_WITHIN_S,
+            deadline_s=UPDATED_WITHIN_S,
             interval_s=0.2,
         )
-    pending, oldest_s = told.get(PENDING), told.get(AGE_S)
+    pending, oldest_s = values.get(PENDING), values.get(AGE_S)
     shown = None if pending is None else int(pending)
     assert shown == expected, (
-        f"pending dead letters that a worker tells of: got {shown}, expected {expected} as the "
-        "table has them"
+        f"pending dead-letter rows in a worker's metrics: got {shown}, expected "
+        f"{expected} as in the table"
     )
     assert OLD_S <= (oldest_s or 0) <= OLD_S + SLACK_S, (
-        f"age of the oldest pending dead letter: got {oldest_s} s, expected {OLD_S} and a little"
+        f"age of the oldest pending dead-letter row: got {oldest_s} s, expected just over {OLD_S}"
     )
 
 
 def gauges(stack: Stack, worker: Worker) -> dict[str, float]:
-    """Return what a worker's metrics say of dead letters."""
+    """Return the values of the two gauges in a worker's metrics."""
     text = stack.http.get(worker.metrics_url).body
     return {
         sample.name: sample.value

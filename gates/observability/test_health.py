@@ -1,4 +1,4 @@
-"""Gate observability: the health endpoint looks before it answers, and survives what it is sent."""
+"""Gate observability: the health endpoint tests its services, and survives bad requests."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from gateproof import POOL_SOLO, Relay, Stack, Sut, Worker, criterion, falsified
 
 from ..holding import tables_held
 from .health import (
-    AWAY,
+    ERROR,
     OK,
     ask_health,
-    closed,
+    describe,
     expect_answers,
-    expect_answers_beside_slow_clients,
+    expect_answers_with_slow_clients,
     expect_healthy,
     expect_unhealthy,
-    said,
+    interrupted,
+    separate_route,
     wait_for_endpoints,
-    way_of_its_own,
 )
 
 HEALTH, MONITORING = "system/observability/health.py", "system/observability/monitoring.py"
@@ -35,11 +35,11 @@ BAD_REQUESTS = (
     b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\n\r\n",
     b"GET /health HTTP/1.1\r\n" + b"".join(b"X-%d: y\r\n" % n for n in range(200)) + b"\r\n",
 )
-"""Cut off, garbage, a version that does not exist, a path and a number of headers too large."""
+"""Truncated, garbage, a version that does not exist, a path and a number of headers too large."""
 
 
 SLOW = 160
-"""Clients that connect and begin no more than a request: more than a server has threads for."""
+"""The number of slow clients: more than a server has threads for."""
 
 
 @criterion("OBS-04")
@@ -50,17 +50,17 @@ SLOW = 160
         """(Check("broker", ask_broker), Check("database", ask_database))""",
         """(Check("database", ask_database),)""",
     ),
-    expect="health with both there: got 200 {'status': 'ok', 'database': 'ok'}",
+    expect="health with both up: got 200 {'status': 'ok', 'database': 'ok'}",
 )
 @falsified_by(
     source("misnamed-table", HEALTH, "FROM kombu_queue LIMIT 1", "FROM kombu_queues LIMIT 1"),
-    expect="health with both there: got 503 {'status': 'unhealthy', 'broker': 'error', ",
+    expect="health with both up: got 503 {'status': 'unhealthy', 'broker': 'error', ",
 )
-def test_health_is_ok_while_both_are_there(stack: Stack) -> None:
-    """A ready worker answers 200 and JSON that says ok of itself, the broker and the database."""
+def test_health_is_ok_while_both_are_up(stack: Stack) -> None:
+    """A ready worker answers 200 and JSON that reports itself, broker and database as ok."""
     answer = ask_health(stack, stack.worker)
-    told, wanted = said(answer), f"200 { ({'status': OK, 'broker': OK, 'database': OK}) }"
-    assert told == wanted, f"health with both there: got {told}, expected {wanted}"
+    got, wanted = describe(answer), f"200 { ({'status': OK, 'broker': OK, 'database': OK}) }"
+    assert got == wanted, f"health with both up: got {got}, expected {wanted}"
     kind = answer.headers.get("content-type", "")
     assert kind.startswith("application/json"), (
         f"content type of health: got {kind!r}, expected application/json"
@@ -75,7 +75,7 @@ def test_health_is_ok_while_both_are_there(stack: Stack) -> None:
         function="Health.ask",
         body="""return {"status": OK, "broker": OK, "database": OK}""",
     ),
-    expect="health with the database away: got 200",
+    expect="health with the database down: got 200",
 )
 @falsified_by(
     source(
@@ -84,7 +84,7 @@ def test_health_is_ok_while_both_are_there(stack: Stack) -> None:
         """broker_url = connections.broker_url.partition("+")[2]""",
         """broker_url = connections.database_url""",
     ),
-    expect="health with the database away: got 503 {'status': 'unhealthy', 'broker': 'error', ",
+    expect="health with the database down: got 503 {'status': 'unhealthy', 'broker': 'error', ",
 )
 @falsified_by(
     source(
@@ -93,7 +93,7 @@ def test_health_is_ok_while_both_are_there(stack: Stack) -> None:
         "if self._asked is not None and not self._asked.done():",
         "if self._asked is not None and not (self._asked.done() and self._asked.result()):",
     ),
-    expect="health with the database back: got 503",
+    expect="health with the database up again: got 503",
 )
 @falsified_by(
     source(
@@ -104,35 +104,35 @@ def test_health_is_ok_while_both_are_there(stack: Stack) -> None:
     ),
     expect="health with the broker hanging: got ReadTimeout",
 )
-def test_health_names_what_is_away_and_recovers(own_stack: Stack, sut: Sut) -> None:
-    """Each on a way of its own: each away alone, each hanging alone, both away."""
+def test_health_names_what_is_down_and_recovers(own_stack: Stack, sut: Sut) -> None:
+    """Health names the service that is down or hangs, and is ok again after each outage."""
     stack = own_stack
     with (
-        way_of_its_own(stack) as to_broker,
-        way_of_its_own(stack) as to_database,
-        led_by(stack, to_broker, to_database) as worker,
+        separate_route(stack) as to_broker,
+        separate_route(stack) as to_database,
+        worker_with_routes(stack, to_broker, to_database) as worker,
     ):
         wait_for_endpoints(worker)
-        expect_healthy(stack, worker, "with both there")
-        with closed(to_database, "away"):
-            expect_unhealthy(stack, worker, "with the database away", broker=OK, database=AWAY)
-        expect_healthy(stack, worker, "with the database back")
-        with closed(to_broker, "away"):
-            expect_unhealthy(stack, worker, "with the broker away", broker=AWAY, database=OK)
-            with closed(to_database, "away"):
-                expect_unhealthy(stack, worker, "with both away", broker=AWAY, database=AWAY)
-        expect_healthy(stack, worker, "with both back")
+        expect_healthy(stack, worker, "with both up")
+        with interrupted(to_database, "away"):
+            expect_unhealthy(stack, worker, "with the database down", broker=OK, database=ERROR)
+        expect_healthy(stack, worker, "with the database up again")
+        with interrupted(to_broker, "away"):
+            expect_unhealthy(stack, worker, "with the broker down", broker=ERROR, database=OK)
+            with interrupted(to_database, "away"):
+                expect_unhealthy(stack, worker, "with both down", broker=ERROR, database=ERROR)
+        expect_healthy(stack, worker, "with both up again")
         with tables_held(stack, *sut.celery.tables):
-            expect_unhealthy(stack, worker, "with the broker hanging", broker=AWAY, database=OK)
-        expect_healthy(stack, worker, "with the broker's tables free again")
-        with closed(to_database, "silent"):
-            expect_unhealthy(stack, worker, "with the database silent", broker=OK, database=AWAY)
+            expect_unhealthy(stack, worker, "with the broker hanging", broker=ERROR, database=OK)
+        expect_healthy(stack, worker, "with the broker's tables unlocked again")
+        with interrupted(to_database, "silent"):
+            expect_unhealthy(stack, worker, "with the database silent", broker=OK, database=ERROR)
         expect_healthy(stack, worker, "with the database answering again")
 
 
 @contextmanager
-def led_by(stack: Stack, to_broker: Relay, to_database: Relay) -> Iterator[Worker]:
-    """Start a worker that reaches its broker by one way and its database by the other."""
+def worker_with_routes(stack: Stack, to_broker: Relay, to_database: Relay) -> Iterator[Worker]:
+    """Run a worker that reaches its broker by one relay and its database by the other."""
     how, env = stack.sut.worker, {}
     stack.lead_through(to_database.address)
     env.update({name: stack.inner_dsn(how.role, form=form) for name, form in how.dsn.items()})
@@ -166,7 +166,7 @@ def led_by(stack: Stack, to_broker: Relay, to_database: Relay) -> Iterator[Worke
     expect="POST /metrics: got 200, expected 405",
 )
 @falsified_by(
-    # Meant to close the connection.
+    # The defect: it closes the listening socket instead of the connection.
     source(
         "server-closed-by-a-bad-request",
         MONITORING,
@@ -184,10 +184,10 @@ def led_by(stack: Stack, to_broker: Relay, to_database: Relay) -> Iterator[Worke
         "oldest = next(iter(self._waiting))",
         "oldest = task",
     ),
-    expect=" beside slow clients: got no answer",
+    expect=" with slow clients: got no answer",
 )
-def test_endpoint_refuses_politely_and_goes_on(own_stack: Stack, sut: Sut) -> None:
-    """404 and 405 for what it is not; it answers after bad requests and beside slow clients."""
+def test_endpoint_refuses_bad_requests_and_keeps_answering(own_stack: Stack, sut: Sut) -> None:
+    """The server refuses with 404 and 405, and answers after bad requests and with slow clients."""
     paths = (sut.endpoints.metrics, sut.endpoints.health)
     with own_stack.running_worker(pool=POOL_SOLO) as worker:
         wait_for_endpoints(worker)
@@ -205,5 +205,5 @@ def test_endpoint_refuses_politely_and_goes_on(own_stack: Stack, sut: Sut) -> No
                 f"bad request {content[:30]!r}: got {answer[:20]!r}, expected no success"
             )
         expect_answers(own_stack, worker, "after bad requests")
-        expect_answers_beside_slow_clients(own_stack, worker, SLOW)
-        assert worker.alive, "worker after bad requests: got an end, expected it alive"
+        expect_answers_with_slow_clients(own_stack, worker, SLOW)
+        assert worker.alive, "worker after bad requests: got one that ended, expected one that runs"

@@ -1,4 +1,4 @@
-"""Gate observability: each line is one JSON object that says who it is about, and no secret."""
+"""Gate observability: each log line is one JSON object that names its task and has no secret."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 from gateproof import POOL_SOLO, Ids, Redaction, Stack, Sut, criterion, falsified_by, source
 
-from ..secrecy import redaction_sees_a_printed_dsn, taken_out
+from ..secrecy import redaction_sees_a_printed_dsn, removed_secrets
 from .health import database_closed, expect_healthy
 from .lines import (
     dead_letters_of,
@@ -20,7 +20,7 @@ RECOMPUTE, ROUTE = "app.tasks.attribution.recompute_window", "app.tasks.llm.rout
 WINDOW = {"window_start": "2026-01-01T00:00:00Z", "window_end": "2026-01-02T00:00:00Z"}
 
 DSN = re.compile(r"postgres(?:ql)?(?:\+\w+)?://[\w.%-]|://[^\s/\"'@]+@", re.IGNORECASE)
-"""A database's address, or userinfo in any URL."""
+"""The URL of a PostgreSQL database, or credentials in any URL."""
 
 IDENTITY, LOGS, WORKER = "system/identity.py", "system/observability/logs.py", "system/worker.py"
 TAKE_OVER = "output = logs.take_over()  # 1"
@@ -57,7 +57,7 @@ TAKE_OVER = "output = logs.take_over()  # 1"
     expect="lines 'task retried' of the task",
 )
 def test_every_line_is_a_json_object_with_its_fields(own_stack: Stack, sut: Sut, ids: Ids) -> None:
-    """From the first line to the last, at work, at a taken port, and for each way a task can go."""
+    """From the first line to the last: at work, on a port in use, and for each result of a task."""
     ping, logs = sut.ping, sut.logs
     tenant = str(ids.uuid())
     own = {**ping.arguments, sut.tenancy.key: tenant}
@@ -70,7 +70,8 @@ def test_every_line_is_a_json_object_with_its_fields(own_stack: Stack, sut: Sut,
         }
         states = [own_stack.tasks.result(task_id).state for task_id in runs.values()]
         assert states == ["SUCCESS", "FAILURE", "SUCCESS"], (
-            f"pings that succeed, fail and are retried: got {states}, expected it so"
+            f"pings that succeed, fail and are retried: got {states}, "
+            "expected SUCCESS, FAILURE, SUCCESS"
         )
         _, log = log_after(worker, own_stack)
         expect_json(log, own_stack)
@@ -85,18 +86,18 @@ def test_every_line_is_a_json_object_with_its_fields(own_stack: Stack, sut: Sut,
         with own_stack.running_worker(beside=worker) as other:
             status = other.wait_exit()
             refused = other.log()
-        assert status, f"worker on a taken port: got exit {status}, expected a failure"
+        assert status, f"worker on a port in use: got exit {status}, expected a failure"
         expect_json(refused, own_stack)
         before_stop = len(worker.log().lines)
         worker.stop()
         log = worker.log()
-    assert len(log.lines) > before_stop, "lines about the shut-down: got none, expected some"
+    assert len(log.lines) > before_stop, "lines about the shutdown: got none, expected some"
     expect_json(log, own_stack)
 
 
 @criterion("OBS-08")
 @falsified_by(
-    # Under this key Celery puts the message's property of the same name: the task's id.
+    # Celery sets this key to the message property of the same name, which is the task's id.
     source(
         "header-overwritten",
         IDENTITY,
@@ -112,7 +113,7 @@ def test_every_line_is_a_json_object_with_its_fields(own_stack: Stack, sut: Sut,
         """"correlation_id": identity.correlation_id,""",
         """"correlation_id": identity.task_id,""",
     ),
-    expect="correlation id of a failing ping in its dead letter: got",
+    expect="correlation id of a failing ping in its dead-letter row: got",
 )
 @falsified_by(
     source(
@@ -124,8 +125,10 @@ def test_every_line_is_a_json_object_with_its_fields(own_stack: Stack, sut: Sut,
     ),
     expect="correlation id of a later ping without one: got",
 )
-def test_correlation_id_goes_all_the_way(own_stack: Stack, sut: Sut, ids: Ids) -> None:
-    """By header and by argument it reaches every line and the dead letter, and no other task."""
+def test_correlation_id_reaches_log_and_dead_letter_row(
+    own_stack: Stack, sut: Sut, ids: Ids
+) -> None:
+    """By header and by argument it reaches each line and the dead-letter row, and no other task."""
     ping, logs, key = sut.ping, sut.logs, sut.logs.correlation_id
     by_header, retried, by_argument = (ids.slug("correlation") for _ in range(3))
     fields = {sut.tenancy.key: str(ids.uuid()), **WINDOW, "correlation_id": by_argument}
@@ -137,7 +140,8 @@ def test_correlation_id_goes_all_the_way(own_stack: Stack, sut: Sut, ids: Ids) -
         window = publish(RECOMPUTE, (), {**fields, "fail": True})
         states = [own_stack.tasks.result(task_id).state for task_id in (failing, trying, window)]
         assert states == ["FAILURE", "SUCCESS", "FAILURE"], (
-            f"a failing ping, a retried one, a failing window: got {states}, expected it so"
+            f"a failing ping, a retried one, a failing window: got {states}, "
+            "expected FAILURE, SUCCESS, FAILURE"
         )
         later, log = log_after(worker, own_stack)
         in_log = (
@@ -147,22 +151,22 @@ def test_correlation_id_goes_all_the_way(own_stack: Stack, sut: Sut, ids: Ids) -
             ("a failing window", logs.failure, window, by_argument),
         )
         for what, message, task_id, correlation in in_log:
-            told = line_of(log, own_stack, message, task_id).get(key)
-            assert told == correlation, (
-                f"correlation id of {what} in the log: got {told}, expected {correlation}"
+            got = line_of(log, own_stack, message, task_id).get(key)
+            assert got == correlation, (
+                f"correlation id of {what} in the log: got {got}, expected {correlation}"
             )
         for what, task_id, correlation in (
             ("a failing ping", failing, by_header),
             ("a failing window", window, by_argument),
         ):
-            letters = dead_letters_of(own_stack, task_id)
-            assert letters == [correlation], (
-                f"correlation id of {what} in its dead letter: got {letters}, "
+            stored = dead_letters_of(own_stack, task_id)
+            assert stored == [correlation], (
+                f"correlation id of {what} in its dead-letter row: got {stored}, "
                 f"expected {[correlation]}"
             )
-        told = line_of(log, own_stack, logs.success, later).get(key)
-        assert told not in (by_header, retried, by_argument), (
-            f"correlation id of a later ping without one: got {told}, expected none of another"
+        got = line_of(log, own_stack, logs.success, later).get(key)
+        assert got not in (by_header, retried, by_argument), (
+            f"correlation id of a later ping without one: got {got}, expected no other task's"
         )
 
 
@@ -197,12 +201,12 @@ def test_correlation_id_goes_all_the_way(own_stack: Stack, sut: Sut, ids: Ids) -
         """asked = [getattr(check._ask, "args", ()) for check in self._checks if status != OK]
         return {"status": status, **parts, "asked": str(asked)}""",
     ),
-    expect="secrets in health with the database away: got",
+    expect="secrets in health with the database down: got",
 )
 def test_no_secret_in_logs_metrics_or_health(own_stack: Stack, sut: Sut, ids: Ids) -> None:
-    """Through work, failures, a message nobody knows and a lost database, nothing secret shows."""
+    """No secret is visible after work, failures, an unknown task and a lost database."""
     assert redaction_sees_a_printed_dsn(own_stack), (
-        "redaction of a printed DSN: got nothing taken out, expected the password"
+        "redaction of a printed DSN: got nothing removed, expected the password"
     )
     token = ids.slug("token")
     secret = {"payload": {"token": token, "password": token}, sut.tenancy.key: "no tenant"}
@@ -222,9 +226,9 @@ def test_no_secret_in_logs_metrics_or_health(own_stack: Stack, sut: Sut, ids: Id
         with database_closed(own_stack, own_stack.database):
             seen = own_stack.http.get(worker.health_url)
             expect_nothing_secret(
-                "health with the database away", seen.body, seen.redactions, token
+                "health with the database down", seen.body, seen.redactions, token
             )
-        expect_healthy(own_stack, worker, "with the database back")
+        expect_healthy(own_stack, worker, "with the database up again")
         worker.stop()
         log = worker.log()
     expect_nothing_secret("the log to its end", "\n".join(log.lines), log.redactions, token)
@@ -233,11 +237,11 @@ def test_no_secret_in_logs_metrics_or_health(own_stack: Stack, sut: Sut, ids: Id
 def expect_nothing_secret(
     where: str, text: str, redactions: tuple[Redaction, ...], token: str
 ) -> None:
-    """Judge that a text has not this token, no password and no DSN."""
-    # The token first: redaction knows it too where it stands under a secret's name.
+    """Judge that a text has neither this token nor a password nor a DSN."""
+    # The token first: redaction also matches it where it is the value of a sensitive key.
     lines = [line for line in text.split("\n") if token in line]
     assert not lines, f"tokens in {where}: got {len(lines)} lines, expected none: {lines[0][:200]}"
-    leaks = taken_out(redactions)
+    leaks = removed_secrets(redactions)
     assert not leaks, f"secrets in {where}: got {leaks}, expected none"
     places = [match[0] for match in DSN.finditer(text)]
     assert not places, f"DSNs in {where}: got {places[:3]}, expected none"

@@ -74,7 +74,7 @@ METRICS = "system/observability/metrics.py"
     expect="runs of a task of over 0.25 s in the buckets up to 0.25 and to",
 )
 def test_metrics_rise_by_exactly_the_tasks_that_ran(own_stack: Stack, sut: Sut, ids: Ids) -> None:
-    """Four typed families, no count of which rises by another number than that of the tasks."""
+    """The four typed families rise by exactly the number of tasks that ran."""
     with counting_worker(own_stack, pool=POOL_SOLO) as (worker, before):
         assert before.status == 200, f"metrics: got status {before.status}, expected 200"
         assert before.content_type.startswith("text/plain"), (
@@ -119,7 +119,7 @@ def test_metrics_rise_by_exactly_the_tasks_that_ran(own_stack: Stack, sut: Sut, 
     expect=f"rise of {FAILURE} of app.tasks.housekeeping.ping after a failure: got 0, expected 1",
 )
 def test_failure_counts_as_a_failure_only(own_stack: Stack, sut: Sut) -> None:
-    """A task that failed raises started, failure and duration by one, and success by nothing."""
+    """A failed task raises started, failure and duration by one, and does not raise success."""
     ping = sut.ping
     with counting_worker(own_stack, pool=POOL_SOLO) as (worker, before):
         failed = own_stack.tasks.run(ping.task, {**ping.arguments, **ping.fail})
@@ -184,7 +184,7 @@ def test_failure_counts_as_a_failure_only(own_stack: Stack, sut: Sut) -> None:
     expect="in a solo pool: got 0",
 )
 @falsified_by(
-    # Celery sends that signal in children and in a solo worker, and none to a pool of threads.
+    # Celery sends this signal in children and in a solo worker, but not in a pool of threads.
     source(
         "counted-from-a-signal-on",
         "system/worker.py",
@@ -206,7 +206,7 @@ def test_failure_counts_as_a_failure_only(own_stack: Stack, sut: Sut) -> None:
     expect=" in a pool of threads: got",
 )
 def test_totals_are_those_of_the_whole_worker(own_stack: Stack, sut: Sut, ids: Ids) -> None:
-    """They add up over children and outlive them, and in a pool without children count as well."""
+    """Totals cover all children, outlive them, and are right in pools without children too."""
     with counting_worker(own_stack, pool=POOL_PREFORK, concurrency=CHILDREN) as (worker, before):
         expect_totals_that_outlive_children(own_stack, worker, before.counts)
     with counting_worker(own_stack, pool=POOL_SOLO, concurrency=CHILDREN) as (worker, before):
@@ -231,7 +231,7 @@ def test_totals_are_those_of_the_whole_worker(own_stack: Stack, sut: Sut, ids: I
 
 
 def expect_totals_that_outlive_children(stack: Stack, worker: Worker, before: Counts) -> None:
-    """Judge that pings of both children are in one total, which a child's death takes none off."""
+    """Judge that one total has the pings of both children, and keeps them when a child dies."""
     task = stack.sut.ping.task
     ran_in: list[int] = []
 
@@ -254,7 +254,7 @@ def expect_totals_that_outlive_children(stack: Stack, worker: Worker, before: Co
         interval_s=0.1,
     )
     assert victim not in children, (
-        f"children after one was killed: got {children}, expected another instead of {victim}"
+        f"children after one was killed: got {children}, expected a successor of {victim}"
     )
     expect_rises(stack, worker, before, expected, "after a child's death", wait=False)
     more = pids_of_pings(stack)
@@ -263,7 +263,7 @@ def expect_totals_that_outlive_children(stack: Stack, worker: Worker, before: Co
 
 
 def pids_of_pings(stack: Stack) -> list[int]:
-    """Run a batch of pings at once and return the process of each."""
+    """Run a batch of pings at once and return the process id of each."""
     ping, probe = stack.sut.ping, stack.tasks
     published = [probe.publish(ping.task, (), ping.arguments) for _ in range(BATCH)]
     results = [probe.result(task_id) for task_id in published]

@@ -1,4 +1,4 @@
-"""The messages that wait in the broker's table, as kombu writes them there.
+"""The messages in the broker's table, as kombu writes them.
 
 Source: kombu.transport.virtual (the envelope), Celery's message protocol 2 (the headers).
 """
@@ -18,8 +18,8 @@ _WAITING = """
     ORDER BY m.id
 """
 
-OTHERS_CLAIM = "%.pidbox"
-"""Mailboxes of remote control: no task is ever put there."""
+MAILBOXES = "%.pidbox"
+"""The queue names of remote-control mailboxes, which never hold a task."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class Message:
     queue: str
     routing_key: str
     visible: bool
-    """Whether no worker has claimed it."""
+    """Whether the message is unclaimed."""
 
 
 def messages_of(probe: SqlProbe, task_ids: Iterable[str]) -> tuple[Message, ...]:
@@ -46,6 +46,6 @@ def messages_of(probe: SqlProbe, task_ids: Iterable[str]) -> tuple[Message, ...]
 def task_queues(probe: SqlProbe) -> tuple[str, ...]:
     """Return the declared queues, without mailboxes of remote control."""
     rows = probe.query(
-        "SELECT name FROM kombu_queue WHERE name NOT LIKE %s ORDER BY name", (OTHERS_CLAIM,)
+        "SELECT name FROM kombu_queue WHERE name NOT LIKE %s ORDER BY name", (MAILBOXES,)
     )
     return tuple(rows.column())

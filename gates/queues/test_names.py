@@ -7,10 +7,10 @@ from pathlib import Path
 from gateproof import Stack, criterion, falsified_by, source
 
 RECORD = Path(__file__).with_name("task_names.txt")
-"""One name a line. A new task is added here; a name that goes orphans messages under way."""
+"""One task name a line. Add new tasks here; removing a name orphans its queued messages."""
 
 UNKNOWN = "NotRegistered"
-"""What Celery says of a message whose task its worker does not know."""
+"""Celery's exception for a message whose task the worker does not know."""
 
 
 @criterion("QUE-04")
@@ -36,7 +36,7 @@ UNKNOWN = "NotRegistered"
     expect="not recorded app.tasks.llm.summary; missing none",
 )
 @falsified_by(
-    # Publishers know the name as before: only the worker's answer tells.
+    # Publishers still know the name, so only the worker's answer shows the fault.
     source(
         "task-switched-off-in-workers",
         "system/worker.py",
@@ -46,7 +46,7 @@ UNKNOWN = "NotRegistered"
     expect="app.tasks.llm.explanation: got NotRegistered from the worker",
 )
 def test_task_names_are_the_recorded_ones(own_stack: Stack) -> None:
-    """The app registers the recorded names and no other, and the worker knows each."""
+    """The app registers exactly the recorded names, and the worker knows each of them."""
     recorded = RECORD.read_text(encoding="utf-8").split()
     assert recorded, f"premise: {RECORD.name}: got no name, expected one a line"
     registered = set(own_stack.tasks.describe().tasks)
@@ -55,10 +55,10 @@ def test_task_names_are_the_recorded_ones(own_stack: Stack) -> None:
         f"task names: got not recorded {', '.join(new) or 'none'}; "
         f"missing {', '.join(gone) or 'none'}, expected those of {RECORD.name}"
     )
-    assert own_stack.worker.alive, "worker: got an end, expected it to run"
+    assert own_stack.worker.alive, "worker: got one that ended, expected one that runs"
     sent = {name: own_stack.tasks.publish(name) for name in recorded}
     for name, task_id in sent.items():
         result = own_stack.tasks.result(task_id, deadline_s=15.0)
-        assert not result.timed_out, f"{name}: got no end, expected the worker to run it"
-        said = result.value.get("exception") if isinstance(result.value, dict) else None
-        assert said != UNKNOWN, f"{name}: got {UNKNOWN} from the worker, expected a known task"
+        assert not result.timed_out, f"{name}: got no result, expected the worker to run it"
+        raised = result.value.get("exception") if isinstance(result.value, dict) else None
+        assert raised != UNKNOWN, f"{name}: got {UNKNOWN} from the worker, expected a known task"

@@ -1,4 +1,4 @@
-"""Gate queues: every task goes where it belongs, and is taken only there."""
+"""Gate queues: every task goes to its own queue, and only workers of this queue take it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from gateproof import Stack, Sut, TaskProbe, criterion, falsified_by, source, sq
 
 from .messages import messages_of, task_queues
 
-# An insert that a trigger turns to another queue: the message is where its route did not send it.
+# A trigger changes the queue of each new message, so messages are not where their route sent them.
 MISROUTED = """
     CREATE FUNCTION misroute() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
@@ -43,7 +43,7 @@ TRIGGERS = "SELECT tgname FROM pg_trigger WHERE tgrelid = 'kombu_message'::regcl
     expect="consumed queues: got attribution, housekeeping, maintenance, expected",
 )
 def test_queues_are_the_four_of_the_contract(own_stack: Stack, sut: Sut) -> None:
-    """The table holds the four queues, the worker says that it consumes them, and does."""
+    """The table has exactly the four queues, and the worker reports and consumes them."""
     wanted = tuple(sorted(sut.queues))
     assert len(wanted) == 4, f"premise: queues in the sut file: got {wanted}, expected four"
     worker = own_stack.worker
@@ -103,16 +103,16 @@ def test_queues_are_the_four_of_the_contract(own_stack: Stack, sut: Sut) -> None
     expect="got housekeeping, expected maintenance",
 )
 def test_every_task_is_stored_in_its_own_queue(own_stack: Stack, sut: Sut) -> None:
-    """With no worker to take it, each task's one row shows its queue and `<queue>.task`."""
+    """Without a worker, each task has one row, with its queue and the key `<queue>.task`."""
     sent = {own_stack.tasks.publish(task): task for task in sut.tasks}
     stored = messages_of(own_stack.sql, sent)
     for task_id, task in sent.items():
-        mine = [message for message in stored if message.task_id == task_id]
-        assert len(mine) == 1, f"messages of {task}: got {len(mine)}, expected one"
-        assert mine[0].task == task, f"message of {task}: got {mine[0].task}, expected {task}"
+        found = [message for message in stored if message.task_id == task_id]
+        assert len(found) == 1, f"messages of {task}: got {len(found)}, expected one"
+        assert found[0].task == task, f"message of {task}: got {found[0].task}, expected {task}"
         queue = sut.queue_of(task)
-        assert mine[0].queue == queue, f"queue of {task}: got {mine[0].queue}, expected {queue}"
-        key = mine[0].routing_key
+        assert found[0].queue == queue, f"queue of {task}: got {found[0].queue}, expected {queue}"
+        key = found[0].routing_key
         assert key == f"{queue}.task", f"routing key of {task}: got {key}, expected {queue}.task"
 
 
@@ -136,7 +136,7 @@ def test_every_task_is_stored_in_its_own_queue(own_stack: Stack, sut: Sut) -> No
     expect="got SUCCESS, stored in maintenance",
 )
 def test_worker_of_one_queue_leaves_the_others_alone(own_stack: Stack, sut: Sut) -> None:
-    """Tasks of the other queues wait in them, unclaimed, while it does three of its own."""
+    """Tasks of the other queues stay unclaimed while the worker runs three tasks of its own."""
     own = sut.queue_of(sut.ping.task)
     others = tuple(queue for queue in sut.queues if queue != own)
     with own_stack.running_worker(queues=[own], concurrency=1) as worker:
@@ -151,17 +151,17 @@ def test_worker_of_one_queue_leaves_the_others_alone(own_stack: Stack, sut: Sut)
 
 
 def _assert_waiting(stack: Stack, sent: dict[str, str], own: str) -> None:
-    """See each message in its queue alone, with no claim on it and no result."""
+    """Assert that each message is in its queue only, is unclaimed and has no result."""
     states = {task_id: stack.tasks.result(task_id, deadline_s=0.1).state for task_id in sent}
     stored = messages_of(stack.sql, sent)
     for task_id, queue in sent.items():
-        mine = [message for message in stored if message.task_id == task_id]
-        queues = sorted(message.queue for message in mine)
-        unclaimed = all(message.visible for message in mine)
+        found = [message for message in stored if message.task_id == task_id]
+        queues = sorted(message.queue for message in found)
+        unclaimed = all(message.visible for message in found)
         assert (states[task_id], queues, unclaimed) == ("PENDING", [queue], True), (
-            f"task in queue {queue} beside a worker of {own} alone: got {states[task_id]}, "
+            f"task in queue {queue} with a worker of {own} only: got {states[task_id]}, "
             f"stored in {', '.join(queues) or 'none'}, unclaimed {unclaimed}, expected PENDING, "
-            f"stored in {queue} alone, unclaimed"
+            f"stored in {queue} only, unclaimed"
         )
 
 

@@ -1,4 +1,4 @@
-"""Gate queues: what has ended leaves nothing in the broker's tables."""
+"""Gate queues: ended processes and tasks leave nothing in the broker's tables."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ..control import celery
 
 MAILBOX_DEADLINE_S, DELETED_DEADLINE_S = 20.0, 5.0
 REAPED_DEADLINE_S = 12.0
-"""A worker of the reference system looks for queues of the dead every five seconds."""
+"""A worker of the reference system deletes queues of dead processes every five seconds."""
 
 
 @criterion("QUE-05")
@@ -19,7 +19,7 @@ REAPED_DEADLINE_S = 12.0
         function="Transport._drop_own",
         body="return None",
     ),
-    expect="queues after a worker and whoever asked it have ended: got",
+    expect="queues after a worker and its callers have ended: got",
 )
 @falsified_by(
     source(
@@ -28,46 +28,46 @@ REAPED_DEADLINE_S = 12.0
         function="Session._reap",
         body="return None",
     ),
-    expect="queues of a worker beside which another was killed: got",
+    expect="queues of a worker after another one was killed: got",
 )
 def test_ended_processes_leave_no_queue(own_stack: Stack, sut: Sut) -> None:
-    """A worker has a mailbox while it lives; killed or ended, it and its callers leave the four."""
+    """Workers and their callers, ended or killed, leave only the four task queues."""
     stack, four = own_stack, sorted(sut.queues)
     with stack.running_worker(pool=POOL_SOLO, name="survivor") as worker:
         stack.wait_ready(worker)
-        there = _queues(stack)
-        assert set(there) > set(four), (
-            f"premise: queues while a worker lives: got {there}, expected its mailbox too"
+        alone = _queues(stack)
+        assert set(alone) > set(four), (
+            f"premise: queues while a worker lives: got {alone}, expected its mailbox too"
         )
-        # Workers of one machine have one name, and so one mailbox, unless they are given others.
+        # Workers of one machine share a default name, and so a mailbox: this one gets its own name.
         with stack.running_worker(
             pool=POOL_SOLO, options=("--hostname=victim@%h",), name="victim"
         ) as victim:
-            more = wait_until(
+            both = wait_until(
                 lambda: _queues(stack),
-                lambda seen: set(seen) > set(there),
+                lambda seen: set(seen) > set(alone),
                 deadline_s=MAILBOX_DEADLINE_S,
             )
-            assert set(more) > set(there), (
-                f"premise: queues of two workers: got {more}, expected one more than {there}"
+            assert set(both) > set(alone), (
+                f"premise: queues of two workers: got {both}, expected one more than {alone}"
             )
             victim.kill()
-        asked = celery(stack, "inspect", "ping")
-        assert asked.exit_status == 0, (
-            f"premise: celery inspect ping: got exit {asked.exit_status}, expected 0: "
-            f"{asked.output[-300:]}"
+        answer = celery(stack, "inspect", "ping")
+        assert answer.exit_status == 0, (
+            f"premise: celery inspect ping: got exit {answer.exit_status}, expected 0: "
+            f"{answer.output[-300:]}"
         )
-        beside = wait_until(
-            lambda: _queues(stack), lambda seen: seen == there, deadline_s=REAPED_DEADLINE_S
+        remaining = wait_until(
+            lambda: _queues(stack), lambda seen: seen == alone, deadline_s=REAPED_DEADLINE_S
         )
-        assert beside == there, (
-            f"queues of a worker beside which another was killed: got {beside}, expected {there}"
+        assert remaining == alone, (
+            f"queues of a worker after another one was killed: got {remaining}, expected {alone}"
         )
         status = worker.stop()
-        assert status == 0, f"worker that was told to stop: got exit {status}, expected 0"
+        assert status == 0, f"worker after the stop signal: got exit {status}, expected 0"
     left = _queues(stack)
     assert left == four, (
-        f"queues after a worker and whoever asked it have ended: got {left}, expected {four}"
+        f"queues after a worker and its callers have ended: got {left}, expected {four}"
     )
 
 
@@ -92,14 +92,14 @@ def test_ended_processes_leave_no_queue(own_stack: Stack, sut: Sut) -> None:
     expect="messages of tasks that have ended: got",
 )
 def test_ended_tasks_leave_no_message(own_stack: Stack, sut: Sut) -> None:
-    """One ping that succeeds, one that fails and one that is run again leave the table empty."""
+    """One ping that succeeds, one that fails and one that is retried leave the table empty."""
     stack, ping = own_stack, sut.ping
-    assert stack.worker.alive, "premise: worker: got an end, expected it to run"
+    assert stack.worker.alive, "premise: worker: got one that ended, expected one that runs"
     kinds = (ping.arguments, {**ping.arguments, **ping.fail}, {**ping.arguments, **ping.retry})
     sent = [stack.tasks.publish(ping.task, (), arguments) for arguments in kinds]
     states = [stack.tasks.result(task_id).state for task_id in sent]
     assert states == ["SUCCESS", "FAILURE", "SUCCESS"], (
-        f"premise: ends of three tasks: got {states}, expected ['SUCCESS', 'FAILURE', 'SUCCESS']"
+        f"premise: states of three tasks: got {states}, expected ['SUCCESS', 'FAILURE', 'SUCCESS']"
     )
     left = wait_until(
         lambda: int(stack.sql.query("SELECT count(*) FROM kombu_message").scalar()),

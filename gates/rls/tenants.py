@@ -1,8 +1,8 @@
-"""Two tenants with rows of their own, and what each role may see of them.
+"""Two tenants with rows of their own, and the tables in which each role sees only these.
 
-Owns the seed of this gate: as superuser, so that no policy stands between it and the tables, and
-checked as superuser, so that every check starts from rows that are really there. Source: tenancy
-contract; the statements know the columns of the reference system's tables.
+Owns the seed of this gate. It is written as superuser, so that no policy applies to it, and read
+back as superuser, so that every check starts from rows that really exist. Source: tenancy contract;
+the statements know the columns of the reference system's tables.
 """
 
 from __future__ import annotations
@@ -32,23 +32,23 @@ SEEDS = {
         " FROM generate_series(1, %(rows)s)"
     ),
 }
-"""Table to the statement that gives a tenant rows."""
+"""Table to the statement that inserts rows of a tenant."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tenant:
-    """A tenant and how many rows it has in each table."""
+    """A tenant and the number of its rows in each table."""
 
-    letter: str
+    name: str
     id: UUID
     rows: int
 
 
 def bound_tables(sut: Sut) -> Mapping[str, tuple[str, ...]]:
-    """Return role to the tables in which it sees its tenant's rows only.
+    """Map each role to the tables in which it sees only its tenant's rows.
 
-    The worker's role is bound on every table; the operators' roles on the domain's, since they
-    read every dead letter by contract.
+    Policies bind the worker's role on every table. They bind the operators' roles on the domain's
+    tables only, because these roles read all dead-letter rows by contract.
     """
     domain = tuple(table for table in sut.tenancy.tables if table != sut.dead_letters.table)
     return {
@@ -59,25 +59,25 @@ def bound_tables(sut: Sut) -> Mapping[str, tuple[str, ...]]:
 
 
 def two_tenants(sql: SqlProbe, sut: Sut, ids: Ids, *, tables: Sequence[str]) -> list[Tenant]:
-    """Give tenants A and B, new ones, three and two rows in each table, and see that they do."""
+    """Insert three rows of a new tenant A and two of a new tenant B, and assert that they exist."""
     tenants = [
-        Tenant(letter="A", id=ids.uuid(), rows=A_ROWS),
-        Tenant(letter="B", id=ids.uuid(), rows=B_ROWS),
+        Tenant(name="A", id=ids.uuid(), rows=A_ROWS),
+        Tenant(name="B", id=ids.uuid(), rows=B_ROWS),
     ]
     for table in tables:
         assert table in SEEDS, f"seed of {table}: got none, expected a statement in gates/rls"
         for tenant in tenants:
             give_rows(sql, table, tenant, rows=tenant.rows)
         seen = rows_by_tenant(sql.query(count_by_tenant(sut, table)))
-        there = [seen.get(tenant.id, 0) for tenant in tenants]
-        assert there == [A_ROWS, B_ROWS], (
-            f"superuser sees in {table}: got {there} rows of A and B, expected {[A_ROWS, B_ROWS]}"
+        counts = [seen.get(tenant.id, 0) for tenant in tenants]
+        assert counts == [A_ROWS, B_ROWS], (
+            f"superuser sees in {table}: got {counts} rows of A and B, expected {[A_ROWS, B_ROWS]}"
         )
     return tenants
 
 
 def give_rows(sql: SqlProbe, table: str, tenant: Tenant, *, rows: int) -> None:
-    """Insert rows of a tenant as superuser, whom no policy binds."""
+    """Insert rows of a tenant as superuser, which no policy binds."""
     sql.query(SEEDS[table], {"tenant": tenant.id, "rows": rows})
 
 
@@ -87,24 +87,24 @@ def count_by_tenant(sut: Sut, table: str) -> str:
 
 
 def rows_by_tenant(seen: Rows) -> dict[UUID | None, int]:
-    """Return the counts that `count_by_tenant` gave."""
+    """Return the result of `count_by_tenant` as a mapping."""
     return {row[0]: row[1] for row in seen.rows}
 
 
 def visible(session: Session, sut: Sut, table: str) -> dict[UUID | None, int]:
-    """Return tenant to the number of its rows that a session sees in a table."""
+    """Return the number of rows that a session sees in a table, by tenant."""
     return rows_by_tenant(session.query(count_by_tenant(sut, table)))
 
 
 def outcome(seen: Rows | Refused) -> str:
-    """Say in a few words how a statement ended."""
+    """Return the outcome of a statement in a few words."""
     if isinstance(seen, Refused):
         return f"{seen.sqlstate} {seen.message}"
     return f"{seen.count} rows"
 
 
 def policies_of(table: str) -> str:
-    """Return the landing query over a table's policies."""
+    """Return the landing query for the policies of a table."""
     return (
         "SELECT polname, polcmd, polroles::regrole[]::text, pg_get_expr(polqual, polrelid),"
         " pg_get_expr(polwithcheck, polrelid)"

@@ -1,4 +1,4 @@
-"""Gate rls: the premises, without which nothing else that this gate sees would mean anything."""
+"""Gate rls: the premises of every other check of this gate."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .tenants import bound_tables
 
 ATTRIBUTES = "SELECT rolname, rolsuper, rolbypassrls FROM pg_roles WHERE rolname = ANY(%s)"
 
-# A member inherits, or can take on with SET ROLE, whatever the other role is and may.
+# A member inherits the attributes and privileges of the other role, or gets them with SET ROLE.
 MEMBERSHIPS = """
     SELECT member.rolname AS member, granted.rolname AS granted
     FROM pg_roles member
@@ -83,10 +83,10 @@ POLICIES = """
         role="superuser",
         scope="server",
     ),
-    expect="role app_user: memberships that see more: got app_aggregator",
+    expect="role app_user: memberships in wider roles: got app_aggregator",
 )
 def test_premises_hold(stack: Stack, sut: Sut) -> None:
-    """Policies bind the roles, and every table with a tenant is enabled, forced and under one."""
+    """Policies bind the roles, and every table with a tenant has forced row-level security."""
     tables = stack.sql.query(TENANT_TABLES, (sut.tenancy.key,)).dicts()
     _assert_roles_are_bound(stack, sut, [table["oid"] for table in tables])
     names = [table["name"] for table in tables]
@@ -94,35 +94,35 @@ def test_premises_hold(stack: Stack, sut: Sut) -> None:
     assert not missing, f"tables with {sut.tenancy.key}: got none named {missing}, expected each"
     for table in tables:
         if table["name"] not in sut.tenancy.exceptions:
-            _assert_table_is_closed(stack, sut, table)
+            _assert_table_is_protected(stack, sut, table)
     for role, bound in bound_tables(sut).items():
         _assert_policies_bind(stack, role, bound)
 
 
 def _assert_roles_are_bound(stack: Stack, sut: Sut, tables: list[int]) -> None:
-    """No application role is exempt from policies, by itself or by a role that it is in."""
+    """Assert that no application role is exempt from policies, directly or through a role."""
     roles = [sut.roles.worker, sut.roles.operator, sut.roles.reader, sut.roles.aggregator]
     found = {row["rolname"]: row for row in stack.sql.query(ATTRIBUTES, (roles,)).dicts()}
     for role in roles:
         assert role in found, f"role {role}: got none, expected it to exist"
-        for attribute, spoken in (("rolsuper", "SUPERUSER"), ("rolbypassrls", "BYPASSRLS")):
+        for attribute, keyword in (("rolsuper", "SUPERUSER"), ("rolbypassrls", "BYPASSRLS")):
             got = found[role][attribute]
-            assert got is False, f"role {role}: {spoken}: got {got}, expected False"
-    asked = {"roles": roles, "known": [*roles, sut.roles.migration], "tables": tables}
-    memberships = stack.sql.query(MEMBERSHIPS, asked).dicts()
+            assert got is False, f"role {role}: {keyword}: got {got}, expected False"
+    parameters = {"roles": roles, "known": [*roles, sut.roles.migration], "tables": tables}
+    memberships = stack.sql.query(MEMBERSHIPS, parameters).dicts()
     for role in roles:
         wider = ", ".join(row["granted"] for row in memberships if row["member"] == role)
-        assert not wider, f"role {role}: memberships that see more: got {wider}, expected none"
+        assert not wider, f"role {role}: memberships in wider roles: got {wider}, expected none"
 
 
-def _assert_table_is_closed(stack: Stack, sut: Sut, table: dict[str, object]) -> None:
+def _assert_table_is_protected(stack: Stack, sut: Sut, table: dict[str, object]) -> None:
     name = table["name"]
     for attribute in ("enabled", "forced"):
         got = table[attribute]
         assert got is True, f"{name}: row-level security {attribute}: got {got}, expected True"
     owner = table["owner"]
     assert owner == sut.roles.migration, (
-        f"{name}: owner: got {owner}, expected {sut.roles.migration}, whom no worker logs in as"
+        f"{name}: owner: got {owner}, expected {sut.roles.migration}, which no worker uses"
     )
     count = stack.sql.query(POLICIES, (table["oid"], sut.roles.worker)).scalar()
     assert count > 0, (
@@ -131,10 +131,10 @@ def _assert_table_is_closed(stack: Stack, sut: Sut, table: dict[str, object]) ->
 
 
 def _assert_policies_bind(stack: Stack, role: str, tables: tuple[str, ...]) -> None:
-    """Ask PostgreSQL itself, as the role, whether policies hold for it on each table."""
+    """Ask PostgreSQL, as the role, whether row-level security is active on each table."""
     with stack.sql.session(role) as session:
-        who = session.query("SELECT current_user, session_user").rows[0]
-        assert who == (role, role), f"login of {role}: got {who}, expected {role} itself"
+        users = session.query("SELECT current_user, session_user").rows[0]
+        assert users == (role, role), f"login of {role}: got {users}, expected {role} itself"
         for table in tables:
             active = session.query("SELECT row_security_active(%s)", (table,)).scalar()
             assert active is True, (

@@ -1,4 +1,4 @@
-"""Gate rls: a tenant task without a usable tenant is refused, and the refusal is not lost."""
+"""Gate rls: a tenant task without a valid tenant is refused, and leaves a dead-letter row."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from gateproof import Ids, Stack, Sut, criterion, falsified_by, source, wait_until
 
-from ..endings import LETTER_AFTER_LINE_S, wait_for_failure_lines
+from ..endings import ROW_AFTER_LINE_S, wait_for_failure_lines
 
 RECOMPUTE = "app.tasks.attribution.recompute_window"
 JOBS = "attribution_recompute_jobs"
@@ -23,7 +23,7 @@ TENANT_TASKS: Mapping[str, Mapping[str, Any]] = {
     "app.tasks.llm.investigation": {"payload": {"n": 1}},
     "app.tasks.llm.budget_optimization": {"payload": {"n": 1}},
 }
-"""The contract's tenant tasks, and what they need beside their tenant."""
+"""The contract's tenant tasks, with their arguments without the tenant."""
 
 NO_TENANTS: Mapping[str, Any] = {
     "with None as tenant": None,
@@ -32,12 +32,12 @@ NO_TENANTS: Mapping[str, Any] = {
     "with most of a UUID as tenant": "3f2b8c1e-5d4a-4e6f-9a7b-1c2d3e4f5a6",
     "with a list as tenant": ["3f2b8c1e-5d4a-4e6f-9a7b-1c2d3e4f5a6b"],
 }
-"""Further values that are no UUID; tried on one task, since one decorator serves them all."""
+"""Further values that are not UUIDs. One task gets them, because all tasks share one decorator."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sent:
-    """A task that was published, and how to speak of it."""
+    """A published task, and its description for messages."""
 
     what: str
     task: str
@@ -62,7 +62,7 @@ class Sent:
         '        task = task_of(app, getattr(request, "task", None))\n'
         "        if type(error).__name__ == 'TenantError':\n            return None\n",
     ),
-    expect="dead letters of app.tasks.attribution.recompute_window without a tenant: got 0",
+    expect="dead-letter rows of app.tasks.attribution.recompute_window without a tenant: got 0",
 )
 @falsified_by(
     source(
@@ -71,10 +71,10 @@ class Sent:
         "headers.get(HEADER_TENANT_ID)),",
         "headers.get(HEADER_TENANT_ID)) or str(uuid.UUID(int=0)),",
     ),
-    expect="tenant of the dead letter of app.tasks.attribution.recompute_window without a tenant",
+    expect="dead-letter row of app.tasks.attribution.recompute_window without a tenant: tenant",
 )
 def test_a_tenant_task_needs_a_tenant(stack: Stack, sut: Sut, ids: Ids) -> None:
-    """Every tenant task is refused without a UUID as its tenant, and ends as a dead letter."""
+    """Every tenant task without a UUID as its tenant is refused, and leaves a dead-letter row."""
     assert stack.worker.alive, "worker: got one that ended, expected one that runs"
     model = ids.slug("refused")
     sent = list(_publish_without_tenant(stack, sut, model))
@@ -84,7 +84,7 @@ def test_a_tenant_task_needs_a_tenant(stack: Stack, sut: Sut, ids: Ids) -> None:
         assert ended.state == "FAILURE", f"{one.what}: got {got}, expected a refusal"
         reason = str(ended.value["message"])
         assert sut.tenancy.key in reason, (
-            f"reason against {one.what}: got {reason!r}, expected it to name {sut.tenancy.key}"
+            f"refusal of {one.what}: got {reason!r}, expected it to name {sut.tenancy.key}"
         )
     _assert_dead_letters(stack, sut, sent)
     jobs = stack.sql.query(f"SELECT * FROM {JOBS} WHERE model_version = %s", (model,)).count
@@ -109,7 +109,7 @@ def _publish_without_tenant(stack: Stack, sut: Sut, model: str) -> Iterator[Sent
 
 
 def _assert_dead_letters(stack: Stack, sut: Sut, sent: list[Sent]) -> None:
-    """Each refusal is one row, of no tenant: the value that was sent is none to file it under."""
+    """Assert that each refusal left one row without a tenant, since the sent value is not one."""
     query = (
         f"SELECT task_id, task_name, {sut.tenancy.key}, status FROM {sut.dead_letters.table}"
         " WHERE task_id = ANY(%s)"
@@ -119,23 +119,21 @@ def _assert_dead_letters(stack: Stack, sut: Sut, sent: list[Sent]) -> None:
     rows = wait_until(
         lambda: stack.sql.query(query, (ids,)).dicts(),
         lambda seen: len(seen) >= len(sent),
-        deadline_s=LETTER_AFTER_LINE_S,
+        deadline_s=ROW_AFTER_LINE_S,
     )
     for one in sent:
-        letters = [row for row in rows if row["task_id"] == one.id]
-        where = f"dead letters of {one.what}"
-        assert len(letters) == 1, f"{where}: got {len(letters)}, expected 1"
-        (letter,) = letters
-        tenant = letter[sut.tenancy.key]
-        assert tenant is None, (
-            f"tenant of the dead letter of {one.what}: got {tenant}, expected none"
-        )
-        got = (letter["task_name"], letter["status"])
+        found = [row for row in rows if row["task_id"] == one.id]
+        where = f"dead-letter rows of {one.what}"
+        assert len(found) == 1, f"{where}: got {len(found)}, expected 1"
+        (row,) = found
+        tenant = row[sut.tenancy.key]
+        assert tenant is None, f"dead-letter row of {one.what}: tenant: got {tenant}, expected none"
+        got = (row["task_name"], row["status"])
         assert got == (one.task, "pending"), f"{where}: got {got}, expected {one.task}, pending"
 
 
 def _assert_accepted_with_a_tenant(stack: Stack, sut: Sut, ids: Ids) -> None:
-    """With a UUID the same calls succeed, so it was the tenant that was refused."""
+    """Assert that the same calls succeed with a UUID, so the tenant was the reason for refusal."""
     tenant = ids.uuid()
     sent = {
         task: stack.tasks.publish(task, (), {**arguments, sut.tenancy.key: tenant})

@@ -67,9 +67,9 @@ DATABASE = "system/connections/database.py"
     ),
     expect="a scan for tenant A: got 0 rows",
 )
-# Seen in public, in a library's reaper of left-over containers: it said that it had succeeded while
-# nothing was reaped (testcontainers-python#1114). Here a dry run went live: the task counts what
-# it would delete, reports that, and deletes nothing.
+# A public example is a library's cleanup of left-over containers: it reported success, but removed
+# nothing (testcontainers-python#1114). This fault is a dry run in production: the task counts and
+# reports the rows that it would delete, and deletes nothing.
 @falsified_by(
     source(
         "reports-what-it-would-delete",
@@ -80,7 +80,7 @@ DATABASE = "system/connections/database.py"
     expect="rows after the retention of tenant A: got 3 of A and 2 of B",
 )
 def test_tasks_see_their_tenants_rows_only(own_stack: Stack, sut: Sut, ids: Ids) -> None:
-    """With 3 rows of A and 2 of B, a scan finds 3 for A and 2 for B, and A's retention spares B."""
+    """With 3 rows of A and 2 of B, scans find 3 and 2, and A's retention deletes no row of B."""
     worker = own_stack.worker
     own_stack.sql.query(f"TRUNCATE {EVENTS}")
     a, b = two_tenants(own_stack.sql, sut, ids, tables=(EVENTS,))
@@ -89,22 +89,22 @@ def test_tasks_see_their_tenants_rows_only(own_stack: Stack, sut: Sut, ids: Ids)
         ended = own_stack.tasks.run(SCAN, {sut.tenancy.key: tenant.id})
         got = (ended.value or {}).get("scanned")
         assert got == tenant.rows, (
-            f"a scan for tenant {tenant.letter}: got {got} rows, expected its {tenant.rows}"
+            f"a scan for tenant {tenant.name}: got {got} rows, expected its {tenant.rows}"
             f" (it ended as {ended.state}: {ended.value})"
         )
     _assert_retention_spares_others(own_stack, sut, a, b)
 
 
 def _assert_runs_as_the_workers_role(stack: Stack, sut: Sut, worker: Worker) -> None:
-    """Ask PostgreSQL which role the worker's connections belong to: another would prove nothing."""
-    told = stack.tasks.run(sut.ping.task, sut.ping.arguments).value
+    """Assert that the worker's sessions have the worker's role: others may bypass the policies."""
+    report = stack.tasks.run(sut.ping.task, sut.ping.arguments).value
     sessions = stack.sql.query(
         "SELECT pid, usename FROM pg_stat_activity"
         " WHERE datname = current_database() AND application_name <> 'gateproof'"
     ).dicts()
     pids = [session["pid"] for session in sessions]
-    assert told["backend_pid"] in pids, (
-        f"{worker.name}: session of its tasks: got {pids}, expected {told['backend_pid']} among it"
+    assert report["backend_pid"] in pids, (
+        f"{worker.name}: session of its tasks: got {pids}, expected {report['backend_pid']} in it"
     )
     roles = sorted({session["usename"] for session in sessions})
     assert roles == [sut.roles.worker], (
@@ -113,10 +113,9 @@ def _assert_runs_as_the_workers_role(stack: Stack, sut: Sut, worker: Worker) -> 
 
 
 def _assert_retention_spares_others(stack: Stack, sut: Sut, a: Tenant, b: Tenant) -> None:
-    """One row of each tenant is two years old; what A's retention deletes is A's.
+    """Make one row of each tenant two years old, and assert that A's retention deletes A's only.
 
-    Judged by the rows that are left, which the superuser counts: the task's own report is believed
-    only where it agrees with them.
+    The superuser counts the rows that are left. The report of the task must agree with this count.
     """
     stack.sql.query(
         f"UPDATE {EVENTS} SET occurred_at = now() - interval '2 years' WHERE id IN"
@@ -131,9 +130,9 @@ def _assert_retention_spares_others(stack: Stack, sut: Sut, a: Tenant, b: Tenant
     got = f"{seen.get(a.id, 0)} of A and {seen.get(b.id, 0)} of B"
     expected = f"{a.rows - 1} of A and {b.rows} of B"
     assert got == expected, f"rows after the retention of tenant A: got {got}, expected {expected}"
-    told = ended.value.get("deleted")
-    assert told == 1, (
-        f"what the retention of tenant A reports as deleted: got {told}, expected the 1 that went"
+    deleted = ended.value.get("deleted")
+    assert deleted == 1, (
+        f"rows that the retention of tenant A reports as deleted: got {deleted}, expected 1"
     )
 
 
@@ -158,7 +157,7 @@ def _assert_retention_spares_others(stack: Stack, sut: Sut, a: Tenant, b: Tenant
                     connection.commit()
                 except Exception:
                     connection.rollback()
-                    if tenant_id is not None:  # for whoever writes the failure down
+                    if tenant_id is not None:  # for the code that records the failure
                         connection.execute(text(statement), {**values, "local": False})
                         connection.commit()
                     raise
@@ -174,14 +173,14 @@ def _assert_retention_spares_others(stack: Stack, sut: Sut, a: Tenant, b: Tenant
     expect="tenant that a ping sees before any task of a tenant: got",
 )
 def test_the_tenant_ends_with_its_task(own_stack: Stack, sut: Sut, ids: Ids) -> None:
-    """A process's one pooled connection has no tenant left after success, failure or retry."""
-    # One process, so that every task meets the connection of the one before.
+    """The pooled connection of a process has no tenant after a success, failure or retry."""
+    # One process, so that every task gets the connection of the task before it.
     with own_stack.running_worker(pool=POOL_SOLO, concurrency=1, name="pooled") as worker:
         own_stack.wait_ready(worker)
-        _assert_leaves_nothing(own_stack, sut, worker, str(ids.uuid()))
+        _assert_no_task_leaves_its_tenant(own_stack, sut, worker, str(ids.uuid()))
 
 
-def _assert_leaves_nothing(stack: Stack, sut: Sut, worker: Worker, tenant: str) -> None:
+def _assert_no_task_leaves_its_tenant(stack: Stack, sut: Sut, worker: Worker, tenant: str) -> None:
     key, ping = sut.tenancy.key, sut.ping
     before = _ping(stack, sut)
     backend = before["backend_pid"]
@@ -203,34 +202,34 @@ def _assert_leaves_nothing(stack: Stack, sut: Sut, worker: Worker, tenant: str) 
             f"{what} of tenant A: got {ended.state} {ended.value}, expected {expected}"
         )
         _assert_no_tenant(_ping(stack, sut), f"after {what} of tenant A", backend)
-    _assert_log_forgets(stack, sut, worker, tenant)
+    _assert_log_has_no_tenant(stack, sut, worker, tenant)
 
 
 def _ping(stack: Stack, sut: Sut, arguments: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
     ended = stack.tasks.run(sut.ping.task, {**sut.ping.arguments, **(arguments or {})})
     assert ended.state == "SUCCESS", f"ping: got {ended.state} {ended.value}, expected SUCCESS"
-    told: Mapping[str, Any] = ended.value
-    return told
+    report: Mapping[str, Any] = ended.value
+    return report
 
 
-def _assert_no_tenant(told: Mapping[str, Any], when: str, backend: int) -> None:
-    """See no tenant, and see it on the connection that the task before had used."""
-    got = told["tenant"]
+def _assert_no_tenant(report: Mapping[str, Any], when: str, backend: int) -> None:
+    """Assert that a ping saw no tenant, on the connection that the task before it used."""
+    got = report["tenant"]
     assert not got, f"tenant that a ping sees {when}: got {got!r}, expected none"
-    if told["backend_pid"] != backend:
+    if report["backend_pid"] != backend:
         raise InconclusiveError(
-            f"connection of a ping {when}: got backend {told['backend_pid']}, expected {backend}:"
+            f"connection of a ping {when}: got backend {report['backend_pid']}, expected {backend}:"
             " only the pooled connection of the task before can show what it left"
         )
 
 
-def _assert_log_forgets(stack: Stack, sut: Sut, worker: Worker, tenant: str) -> None:
-    """The log context of a task is as much a place where its tenant could stay."""
+def _assert_log_has_no_tenant(stack: Stack, sut: Sut, worker: Worker, tenant: str) -> None:
+    """Assert that the tenant does not stay in the log context, as it could after a task."""
     names = sut.logs
     task_id = stack.tasks.run(sut.ping.task, sut.ping.arguments).task_id
-    asked: dict[str, Any] = {names.message: names.success, names.task_id: task_id}
-    lines = worker.wait_log(**asked)
-    found = [line.get(names.tenant_id) for line in lines.matching(**asked)]
+    fields: dict[str, Any] = {names.message: names.success, names.task_id: task_id}
+    lines = worker.wait_log(**fields)
+    found = [line.get(names.tenant_id) for line in lines.matching(**fields)]
     assert found == [None], f"tenant in the log line of a last ping: got {found}, expected [None]"
-    told = lines.matching(**{names.message: names.success, names.tenant_id: tenant})
-    assert told, f"log lines of tenant A: got {len(told)}, expected those of its tasks"
+    own = lines.matching(**{names.message: names.success, names.tenant_id: tenant})
+    assert own, f"log lines of tenant A: got {len(own)}, expected those of its tasks"

@@ -1,7 +1,7 @@
-"""Gate rls: nothing that is derived from tenants' rows leads past the policies.
+"""Gate rls: no view and no function gets around the policies.
 
-Judged by what changes: whatever a tenant can read or call must be the same before and after
-other tenants get rows. That sees totals too, which name no tenant.
+The check compares results: whatever a tenant can read or call must return the same before and
+after other tenants get rows. This also finds leaks through totals, which name no tenant.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ REVIEWED = {
     "dead_letter_backlog()": "dead_letter_backlog()",
     "delete_old_dead_letters(interval,integer)": "delete_old_dead_letters('1 day', 100)",
 }
-"""SECURITY DEFINER functions that were read and found to tell a tenant nothing, each with a call.
+"""SECURITY DEFINER functions that were reviewed and leak nothing to a tenant, each with a call.
 
-Those of dead letters are for all tenants at once, and refuse a session that has one.
+The functions for dead-letter rows work on the rows of all tenants, and refuse a session that has a
+tenant.
 """
 
 TENANT_VIEW = "attribution_daily_current"
@@ -141,20 +142,20 @@ VIEW_TEXT = f"SELECT pg_get_viewdef('{TENANT_VIEW}'::regclass)"
     ),
     expect="app_user as tenant A calls claim_dead_letters(",
 )
-def test_nothing_derived_leads_past_the_policies(own_stack: Stack, sut: Sut, ids: Ids) -> None:
-    """What tenant A can read and call stays the same, to the row, when other tenants get rows."""
+def test_no_view_or_function_leaks_past_the_policies(own_stack: Stack, sut: Sut, ids: Ids) -> None:
+    """Everything that tenant A can read or call returns the same after other tenants get rows."""
     a, b = two_tenants(own_stack.sql, sut, ids, tables=sut.tenancy.tables)
     for role in bound_tables(sut):
         _assert_definers_are_reviewed(own_stack, role)
     own_stack.sql.query(f"SELECT {REFRESH}", role=sut.roles.worker)
     _assert_the_view_shows_its_tenant(own_stack, sut, a, b)
-    _assert_the_view_tells_nothing_by_errors(own_stack, sut, a, b)
-    newcomer = Tenant(letter="C", id=ids.uuid(), rows=0)
-    _assert_nothing_interferes(own_stack, sut, a, others=(b, newcomer))
+    _assert_errors_of_the_view_leak_nothing(own_stack, sut, a, b)
+    newcomer = Tenant(name="C", id=ids.uuid(), rows=0)
+    _assert_other_tenants_change_nothing(own_stack, sut, a, others=(b, newcomer))
 
 
 def _assert_definers_are_reviewed(stack: Stack, role: str) -> None:
-    """A function that runs as its owner may do what the caller may not: each was read by people."""
+    """Assert that every function that runs with its owner's privileges has been reviewed."""
     found = stack.sql.query(DEFINERS, role=role).dicts()
     unknown = ", ".join(row["name"] for row in found if row["name"] not in REVIEWED)
     assert not unknown, (
@@ -165,17 +166,17 @@ def _assert_definers_are_reviewed(stack: Stack, role: str) -> None:
         got, owner = row["search_path"], row["owner"]
         assert got, f"search_path of {row['name']}: got {got!r}, expected a fixed one"
         assert not row["unbound"], (
-            f"owner of {row['name']}: got {owner}, whom no policy binds, expected another"
+            f"owner of {row['name']}: got {owner}, which no policy binds, expected another"
         )
 
 
 def _assert_the_view_shows_its_tenant(stack: Stack, sut: Sut, a: Tenant, b: Tenant) -> None:
-    """The premise and the claim on the one view that is meant for tenants."""
+    """Assert that the one view for tenants shows each tenant its own rows."""
     totals = "SELECT tenant_id, sum(events)::int FROM {} GROUP BY 1"
     behind = {row[0]: row[1] for row in stack.sql.query(totals.format(BEHIND_IT)).rows}
-    there = [behind.get(tenant.id) for tenant in (a, b)]
-    assert there == [a.rows, b.rows], (
-        f"superuser sees in {BEHIND_IT}: got {there} events of A and B, expected {[a.rows, b.rows]}"
+    counts = [behind.get(tenant.id) for tenant in (a, b)]
+    assert counts == [a.rows, b.rows], (
+        f"superuser sees in {BEHIND_IT}: got {counts} of A and B, expected {[a.rows, b.rows]}"
     )
     for role in bound_tables(sut):
         for tenant in (a, b):
@@ -184,20 +185,21 @@ def _assert_the_view_shows_its_tenant(stack: Stack, sut: Sut, a: Tenant, b: Tena
             seen = {row[0]: row[1] for row in rows.rows}
             got = f"{seen.get(a.id, 0)} of A and {seen.get(b.id, 0)} of B"
             expected = f"{a.rows} of A and 0 of B" if tenant is a else f"0 of A and {b.rows} of B"
-            where = f"{role} as tenant {tenant.letter} reads {TENANT_VIEW}"
+            where = f"{role} as tenant {tenant.name} reads {TENANT_VIEW}"
             assert got == expected, f"{where}: got {got}, expected {expected}"
             others = len(set(seen) - {tenant.id})
             assert others == 0, f"{where}: got {others} further tenants, expected none"
-        nobody = stack.sql.query(f"SELECT * FROM {TENANT_VIEW}", role=role).count
-        assert nobody == 0, (
-            f"{role} without a tenant reads {TENANT_VIEW}: got {nobody} rows, expected 0"
+        visible = stack.sql.query(f"SELECT * FROM {TENANT_VIEW}", role=role).count
+        assert visible == 0, (
+            f"{role} without a tenant reads {TENANT_VIEW}: got {visible} rows, expected 0"
         )
 
 
-def _assert_the_view_tells_nothing_by_errors(stack: Stack, sut: Sut, a: Tenant, b: Tenant) -> None:
-    """A condition that fails on B's rows must not be asked of them before the filter is.
+def _assert_errors_of_the_view_leak_nothing(stack: Stack, sut: Sut, a: Tenant, b: Tenant) -> None:
+    """Assert that no condition of a query is evaluated on B's rows before the view's filter.
 
-    The attacker may choose the plan: without indexes the cheaper condition is asked first.
+    The attacker can influence the plan: without indexes, the condition with the lower cost is
+    evaluated first.
     """
     probe = f"SELECT count(*) FROM {TENANT_VIEW} WHERE 1 / (tenant_id <> %s)::int = 1"
     for role in bound_tables(sut):
@@ -211,17 +213,18 @@ def _assert_the_view_tells_nothing_by_errors(stack: Stack, sut: Sut, a: Tenant, 
             )
 
 
-def _assert_nothing_interferes(
+def _assert_other_tenants_change_nothing(
     stack: Stack, sut: Sut, a: Tenant, *, others: tuple[Tenant, ...]
 ) -> None:
-    """Give others rows, in the domain's tables and as dead letters, and compare what A can see.
+    """Insert rows of other tenants, and assert that everything A can see stays the same.
 
-    The operators' roles read every dead letter by contract: those rows are not held against them.
+    First the domain's tables get rows, then the dead-letter table. The second comparison leaves out
+    the operators' roles, because they read all dead-letter rows by contract.
     """
     bound = bound_tables(sut)
-    letters = sut.dead_letters.table
-    domain = [table for table in sut.tenancy.tables if table != letters]
-    for grown, roles in ((domain, list(bound)), ([letters], [sut.roles.worker])):
+    dead_letters = sut.dead_letters.table
+    domain = [table for table in sut.tenancy.tables if table != dead_letters]
+    for grown, roles in ((domain, list(bound)), ([dead_letters], [sut.roles.worker])):
         before = {role: _answers(stack, sut, role, a) for role in roles}
         for table in grown:
             for other in others:
@@ -230,7 +233,7 @@ def _assert_nothing_interferes(
         for role in roles:
             after = _answers(stack, sut, role, a)
             assert TENANT_VIEW in " ".join(after), (
-                f"what {role} can read: got {sorted(after)}, expected {TENANT_VIEW} among it"
+                f"what {role} can read: got {sorted(after)}, expected {TENANT_VIEW} among them"
             )
             changed = sorted(name for name in after if after[name] != before[role].get(name))
             assert not changed, (
@@ -240,15 +243,15 @@ def _assert_nothing_interferes(
 
 
 def _answers(stack: Stack, sut: Sut, role: str, tenant: Tenant) -> Mapping[str, Any]:
-    """Return what a role reads, as a tenant, in everything derived, and what functions tell it."""
+    """Return what a role reads, as a tenant, from each view and from each reviewed function."""
     names = stack.sql.query(DERIVED, role=role).column()
-    asked = {f"reads {name}": f"SELECT * FROM {name} AS t ORDER BY t::text" for name in names}
+    statements = {f"reads {name}": f"SELECT * FROM {name} AS t ORDER BY t::text" for name in names}
     may = "SELECT has_function_privilege(%s, 'EXECUTE')"
     for function, call in REVIEWED.items():
         if stack.sql.query(may, (function,), role=role).scalar():
-            asked[f"calls {function}"] = f"SELECT {call}"
+            statements[f"calls {function}"] = f"SELECT {call}"
     answers = {}
-    for what, statement in asked.items():
+    for what, statement in statements.items():
         seen = _as_tenant(stack, sut, role, tenant, statement)
         answers[what] = seen.rows if isinstance(seen, Rows) else seen
     return answers

@@ -1,4 +1,4 @@
-"""Gate rls: what a tenant sees in SQL, and what is seen without one."""
+"""Gate rls: the rows that SQL shows to a session with a tenant, and without one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .tenants import (
 )
 
 INVALID_VALUE = "22"
-"""SQLSTATE class of data exceptions: what a malformed tenant may be refused with."""
+"""SQLSTATE class of data exceptions, with which a malformed tenant may be refused."""
 
 
 @criterion("RLS-02")
@@ -63,8 +63,8 @@ INVALID_VALUE = "22"
     ),
     expect="app_ro as tenant A sees in attribution_recompute_jobs: got 0 of A and 0 of B",
 )
-# Seen in public, in a test suite of row-level security: it connected as superuser, whom no policy
-# binds, so with every policy dropped all of its 15 tests passed (ourway/auth#35).
+# A public example is a test suite of row-level security that connected as superuser, which bypasses
+# policies: with every policy dropped, all of its 15 tests passed (ourway/auth#35).
 @falsified_by(
     sql(
         "asked-as-superuser",
@@ -78,7 +78,7 @@ INVALID_VALUE = "22"
 def test_each_tenant_sees_exactly_its_own_rows(own_stack: Stack, sut: Sut, ids: Ids) -> None:
     """With 3 rows of A and 2 of B, A sees 3 and 0 of B, B sees 2 and 0 of A, one after another.
 
-    As the worker's role on every table with a tenant, and as the roles that are bound like it.
+    Judged as the worker's role on every table with a tenant, and as the operators' roles.
     """
     tenants = two_tenants(own_stack.sql, sut, ids, tables=sut.tenancy.tables)
     for role, tables in bound_tables(sut).items():
@@ -94,14 +94,14 @@ def _assert_sees_its_own(
     session: Session, sut: Sut, role: str, table: str, tenant: Tenant, tenants: list[Tenant]
 ) -> None:
     seen = visible(session, sut, table)
-    got = " and ".join(f"{seen.get(each.id, 0)} of {each.letter}" for each in tenants)
+    got = " and ".join(f"{seen.get(each.id, 0)} of {each.name}" for each in tenants)
     expected = " and ".join(
-        f"{each.rows if each is tenant else 0} of {each.letter}" for each in tenants
+        f"{each.rows if each is tenant else 0} of {each.name}" for each in tenants
     )
-    where = f"{role} as tenant {tenant.letter} sees in {table}"
+    where = f"{role} as tenant {tenant.name} sees in {table}"
     assert got == expected, f"{where}: got {got}, expected {expected}"
     others = sum(seen.values()) - tenant.rows
-    assert others == 0, f"{where}: got {others} rows of nobody or other tenants, expected 0"
+    assert others == 0, f"{where}: got {others} rows of no tenant or of others, expected 0"
 
 
 @criterion("RLS-04")
@@ -154,10 +154,10 @@ def _assert_sees_its_own(
     expect="app_user with the malformed tenant 'not-a-uuid' reads attribution_events: got 5 rows",
 )
 def test_without_a_tenant_nothing_is_seen(own_stack: Stack, sut: Sut, ids: Ids) -> None:
-    """No GUC, an empty one and a used one give no row and no error; a malformed one no row."""
+    """An unset, empty or used GUC gives no row and no error, and a malformed one no row."""
     _clear(own_stack, sut)
     tenant, _ = two_tenants(own_stack.sql, sut, ids, tables=sut.tenancy.tables)
-    _give_nobody_a_dead_letter(own_stack, sut)
+    _add_row_without_tenant(own_stack, sut)
     for role, tables in bound_tables(sut).items():
         with own_stack.sql.session(role) as session:
             _assert_sees_nothing_unset(session, sut, role, tables)
@@ -166,16 +166,16 @@ def test_without_a_tenant_nothing_is_seen(own_stack: Stack, sut: Sut, ids: Ids) 
 
 
 def _clear(stack: Stack, sut: Sut) -> None:
-    """Empty the tables, so that what is seen without a tenant can be counted to the row."""
+    """Empty the tables, so that the rows that are visible without a tenant can be counted."""
     stack.sql.query(f"TRUNCATE {', '.join(sut.tenancy.tables)}")
 
 
-def _give_nobody_a_dead_letter(stack: Stack, sut: Sut) -> None:
-    """Leave one row without a tenant: `=` and `IS NOT DISTINCT FROM` differ on it."""
+def _add_row_without_tenant(stack: Stack, sut: Sut) -> None:
+    """Insert a dead-letter row without a tenant: `=` and `IS NOT DISTINCT FROM` differ on it."""
     table = sut.dead_letters.table
     stack.sql.query(
         f"INSERT INTO {table} (task_id, task_name, exception_class) VALUES (%s, 'seed', 'E')",
-        ("of-nobody",),
+        ("without-tenant",),
     )
 
 
@@ -193,7 +193,7 @@ def _assert_sees_nothing_unset(
 def _assert_sees_nothing_after_use(
     session: Session, sut: Sut, role: str, tables: tuple[str, ...], tenant: Tenant
 ) -> None:
-    """A GUC that a transaction had set reads as an empty string afterwards, however it ended."""
+    """Assert that no row is visible once the GUC, set in an ended transaction, reads as empty."""
     for end, finish in (("committed", session.commit), ("rolled-back", session.rollback)):
         session.set_local(sut.tenancy.guc, str(tenant.id))
         for table in tables:
@@ -221,7 +221,7 @@ def _assert_reads_nothing(session: Session, where: str, tables: tuple[str, ...])
 def _assert_sees_nothing_malformed(
     session: Session, sut: Sut, role: str, tables: tuple[str, ...], tenant: Tenant
 ) -> None:
-    """No row is seen; an error is allowed, if it is about the value."""
+    """Assert that no row is visible; an error about the value is allowed."""
     for value in ("not-a-uuid", f"{tenant.id}x", f"{tenant.id}' OR true --", "%", "NULL"):
         session.set_local(sut.tenancy.guc, value)
         for table in tables:

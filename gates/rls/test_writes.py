@@ -1,7 +1,7 @@
 """Gate rls: a tenant writes its own rows only.
 
-Statements with a WHERE or RETURNING are bound by the SELECT policies too, which would hide a hole
-in the others: so the attacks on whole tables name no row at all.
+The SELECT policies also apply to statements with WHERE or RETURNING, and would hide a defect in the
+other policies. So the attacks on whole tables use neither.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from gateproof import Ids, Refused, Rows, Session, Stack, Sut, criterion, falsif
 from .tenants import SEEDS, Tenant, bound_tables, outcome, policies_of, two_tenants
 
 FORBIDDEN = "42501"
-"""SQLSTATE insufficient_privilege: what policies and missing privileges refuse with."""
+"""SQLSTATE insufficient_privilege, for refusals by policies and by missing privileges."""
 
 BY_POLICY = "row-level security"
-"""What tells a policy's refusal from that of a missing privilege."""
+"""A text that only the refusal of a policy has, not that of a missing privilege."""
 
 PRIVILEGES = """
     SELECT privilege FROM unnest(ARRAY['INSERT', 'UPDATE', 'DELETE']) AS privilege
@@ -53,7 +53,7 @@ TOUCHED = {
         " USING (true) WITH CHECK (true)",
         landing=policies_of("attribution_recompute_jobs"),
     ),
-    expect="app_user as tenant A overwrites all that it may of attribution_recompute_jobs: got 5",
+    expect="app_user as tenant A overwrites attribution_recompute_jobs without WHERE: got 5",
 )
 @falsified_by(
     sql(
@@ -96,7 +96,7 @@ TOUCHED = {
     expect="app_user as tenant A truncates attribution_events: got 0 rows",
 )
 def test_a_tenant_writes_its_own_rows_only(own_stack: Stack, sut: Sut, ids: Ids) -> None:
-    """A tenant cannot insert, update, take over or delete another's rows, nor give its own away."""
+    """A tenant cannot insert, change or delete rows of another tenant, nor move its own rows."""
     for role, tables in bound_tables(sut).items():
         for table in tables:
             own_stack.sql.query(f"TRUNCATE {table}")
@@ -109,18 +109,18 @@ def test_a_tenant_writes_its_own_rows_only(own_stack: Stack, sut: Sut, ids: Ids)
             after = _contents(own_stack, sut, table, b)
             assert after == before, (
                 f"rows of tenant B in {table} after {role} as tenant A: got {after},"
-                f" expected them as they were: {before}"
+                f" expected them unchanged: {before}"
             )
 
 
 def _contents(stack: Stack, sut: Sut, table: str, tenant: Tenant) -> list[dict[str, Any]]:
-    """Return a tenant's rows as superuser sees them."""
+    """Return a tenant's rows, read as superuser."""
     where = f"WHERE {sut.tenancy.key} = %s ORDER BY id"
     return stack.sql.query(f"SELECT * FROM {table} {where}", (tenant.id,)).dicts()
 
 
 class _Attack:
-    """Everything that tenant A tries on tenant B's rows of one table, in one transaction."""
+    """All attacks of tenant A on tenant B's rows of one table, in one transaction."""
 
     def __init__(
         self,
@@ -138,7 +138,7 @@ class _Attack:
         self.privileges = session.query(PRIVILEGES, (table,)).column()
 
     def run(self) -> None:
-        """Try one thing after another, each under a savepoint."""
+        """Run each attack under its own savepoint."""
         self._insert()
         self._take_over()
         self._reach_by_id()
@@ -155,7 +155,7 @@ class _Attack:
         )
 
     def _take_over(self) -> None:
-        """Meet B's key on purpose: the upsert must not reach the row behind it."""
+        """Upsert with the key of B's row, which must not change that row."""
         if not self._may("INSERT") or not self._may("UPDATE"):
             return
         seed = SEEDS[self.table].replace(f"({self.key}", f"(id, {self.key}")
@@ -178,37 +178,37 @@ class _Attack:
 
     def _overwrite_all(self) -> None:
         seen = self.session.attempt(f"UPDATE {self.table} SET {self.column} = 'touched'")
-        self._assert_own_alone("overwrites", "UPDATE", seen)
+        self._assert_own_rows_only("overwrites", "UPDATE", seen)
 
     def _move(self) -> None:
-        for whose, tenant in (("tenant B", self.b.id), ("nobody", None)):
+        for target, tenant in (("tenant B", self.b.id), ("no tenant", None)):
             seen = self.session.attempt(f"UPDATE {self.table} SET {self.key} = %s", (tenant,))
-            what = f"moves its rows of {self.table} to {whose}"
+            what = f"moves its rows of {self.table} to {target}"
             if tenant is None and isinstance(seen, Refused) and seen.sqlstate == "23502":
-                continue  # the column takes no NULL: refused before any policy is asked
+                continue  # the column is NOT NULL, which is enforced before any policy
             self._assert_refused(what, seen, by_policy=self._may("UPDATE"))
 
     def _truncate(self) -> None:
-        """TRUNCATE asks no policy: only the privilege can refuse it."""
+        """Truncate the table: no policy applies to this, so only a missing privilege refuses it."""
         seen = self.session.attempt(f"TRUNCATE {self.table}")
         self._assert_refused(f"truncates {self.table}", seen, by_policy=False)
 
     def _delete_all(self) -> None:
         seen = self.session.attempt(f"DELETE FROM {self.table}")
-        self._assert_own_alone("deletes", "DELETE", seen)
+        self._assert_own_rows_only("deletes from", "DELETE", seen)
 
-    def _assert_own_alone(self, verb: str, privilege: str, seen: Rows | Refused) -> None:
-        """A role that may write at all reaches its tenant's rows, each of them and no other."""
-        where = f"{self.who} {verb} all that it may of {self.table}"
+    def _assert_own_rows_only(self, verb: str, privilege: str, seen: Rows | Refused) -> None:
+        """Assert that a role with the privilege changes exactly its tenant's rows."""
+        where = f"{self.who} {verb} {self.table} without WHERE"
         got, own = outcome(seen), self.a.rows
         expected = f"{own} rows" if self._may(privilege) else "a refusal"
-        right = got == expected if self._may(privilege) else _forbidden(seen)
-        assert right, f"{where}: got {got}, expected {expected}"
+        ok = got == expected if self._may(privilege) else _forbidden(seen)
+        assert ok, f"{where}: got {got}, expected {expected}"
 
     def _assert_refused(self, what: str, seen: Rows | Refused, *, by_policy: bool) -> None:
-        whose = "by a policy" if by_policy else "for want of a privilege"
-        right = _forbidden(seen) and (not by_policy or BY_POLICY in outcome(seen))
-        assert right, f"{self.who} {what}: got {outcome(seen)}, expected a refusal {whose}"
+        by = "by a policy" if by_policy else "for a missing privilege"
+        ok = _forbidden(seen) and (not by_policy or BY_POLICY in outcome(seen))
+        assert ok, f"{self.who} {what}: got {outcome(seen)}, expected a refusal {by}"
 
     def _may(self, privilege: str) -> bool:
         return privilege in self.privileges

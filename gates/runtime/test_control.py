@@ -1,4 +1,4 @@
-"""Gate runtime: workers can be asked and told."""
+"""Gate runtime: workers answer queries and obey commands of remote control."""
 
 from __future__ import annotations
 
@@ -28,26 +28,27 @@ from ..holding import SCAN, SCANNED, tables_held, wait_for_a_session
     expect="celery inspect ping: got exit 69",
 )
 def test_workers_answer_and_obey(own_stack: Stack, sut: Sut, ids: Ids) -> None:
-    """A worker answers `celery inspect ping`, and a task that is revoked in time does not run."""
+    """A worker answers `celery inspect ping`, and a task that is revoked before it starts does not run."""
     stack, ping = own_stack, sut.ping
     with stack.running_worker(pool=POOL_PREFORK, concurrency=1) as worker:
         stack.wait_ready(worker)
-        asked = celery(stack, "inspect", "ping")
-        assert asked.exit_status == 0, (
-            f"celery inspect ping: got exit {asked.exit_status}, expected 0: {asked.output[-300:]}"
+        answer = celery(stack, "inspect", "ping")
+        assert answer.exit_status == 0, (
+            f"celery inspect ping: got exit {answer.exit_status}, expected 0: "
+            f"{answer.output[-300:]}"
         )
-        assert "pong" in asked.output, f"celery inspect ping: got {asked.output!r}, expected pong"
+        assert "pong" in answer.output, f"celery inspect ping: got {answer.output!r}, expected pong"
         with tables_held(stack, SCANNED):
             first = stack.tasks.publish(SCAN, (), {sut.tenancy.key: ids.uuid()})
             assert wait_for_a_session(stack, SCANNED), f"premise: {SCAN}: got no run, expected one"
-            behind = stack.tasks.publish(ping.task, (), ping.arguments)
-            told = celery(stack, "control", "revoke", behind)
-            assert told.exit_status == 0, (
-                f"celery control revoke: got exit {told.exit_status}, expected 0: "
-                f"{told.output[-300:]}"
+            waiting = stack.tasks.publish(ping.task, (), ping.arguments)
+            revoked = celery(stack, "control", "revoke", waiting)
+            assert revoked.exit_status == 0, (
+                f"celery control revoke: got exit {revoked.exit_status}, expected 0: "
+                f"{revoked.output[-300:]}"
             )
-        states = [stack.tasks.result(task_id).state for task_id in (first, behind)]
+        states = [stack.tasks.result(task_id).state for task_id in (first, waiting)]
         assert states == ["SUCCESS", "REVOKED"], (
-            f"a task, and one behind it that was revoked: got {states}, "
+            f"a running task, and a waiting one that was revoked: got {states}, "
             "expected ['SUCCESS', 'REVOKED']"
         )

@@ -1,4 +1,4 @@
-"""Gate runtime: a worker that is told to stop, and one whose database goes away for a while."""
+"""Gate runtime: a worker that gets the stop signal, and one whose database restarts."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ CHILDREN = 2
 BUSY_DEADLINE_S, WATCHED_S = 15.0, 5.0
 
 STOPPING, LOST = "worker: ", "broker session lost"
-"""What the worker's lines say when it was told to stop, and when its broker has gone."""
+"""Texts of the worker's log lines after the stop signal and after a lost broker connection."""
 
 
 @criterion("RUN-04")
 @falsified_by(
     settings("cold-shutdown", {"REMAP_SIGTERM": "SIGQUIT"}),
-    expect="task that ran when the worker was told to stop: got",
+    expect="task that ran at the stop signal: got",
 )
 @falsified_by(
     source(
@@ -38,28 +38,28 @@ STOPPING, LOST = "worker: ", "broker session lost"
         '    log.info("worker ready")\n',
         '    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))\n    log.info("worker ready")\n',
     ),
-    expect="worker that was told to stop while its task ran: got exit",
+    expect="worker that got the stop signal while its task ran: got exit",
 )
 def test_warm_shutdown_finishes_the_running_task(own_stack: Stack, sut: Sut, ids: Ids) -> None:
-    """Told to stop while a lock holds its task, a worker goes on, ends the task, then itself."""
+    """After the stop signal a worker finishes its running task, and then exits."""
     with own_stack.running_worker(pool=POOL_PREFORK, concurrency=1) as worker:
         own_stack.wait_ready(worker)
         with tables_held(own_stack, SCANNED):
             task_id = own_stack.tasks.publish(SCAN, (), {sut.tenancy.key: ids.uuid()})
             held = wait_for_a_session(own_stack, SCANNED)
-            assert held, f"task {SCAN}: got no session waiting for {SCANNED}, expected it running"
+            assert held, f"task {SCAN}: got no session that waits for {SCANNED}, expected it to run"
             worker.signal()
-            wait_for_a_word(worker, STOPPING)
+            wait_for_line(worker, STOPPING)
             status = worker.wait_exit(deadline_s=0)
             assert status is None, (
-                f"worker that was told to stop while its task ran: got exit {status}, expected it "
-                "to go on until the task has ended"
+                f"worker that got the stop signal while its task ran: got exit {status}, expected "
+                "it to run until the task has ended"
             )
         status = worker.wait_exit()
         assert status == 0, f"worker after its last task: got exit {status}, expected 0"
         result = own_stack.tasks.result(task_id, deadline_s=0.1)
         assert result.state == "SUCCESS", (
-            f"task that ran when the worker was told to stop: got {result.state}, expected SUCCESS"
+            f"task that ran at the stop signal: got {result.state}, expected SUCCESS"
         )
         runs = worker.log().matching(
             **{sut.logs.message: sut.logs.success, sut.logs.task_id: task_id}
@@ -87,7 +87,7 @@ def test_warm_shutdown_finishes_the_running_task(own_stack: Stack, sut: Sut, ids
     expect="pings after PostgreSQL's restart: got",
 )
 def test_worker_survives_a_restart_of_postgresql(own_server_stack: Stack) -> None:
-    """The same worker, both its children connected before, runs tasks again after a restart."""
+    """A worker whose two children were connected runs tasks again after a restart."""
     stack = own_server_stack
     with stack.running_worker(pool=POOL_PREFORK, concurrency=CHILDREN) as worker:
         stack.wait_ready(worker)
@@ -101,29 +101,29 @@ def test_worker_survives_a_restart_of_postgresql(own_server_stack: Stack) -> Non
         )
         with stack.server_away():
             away = not stack.server.answers()
-            wait_for_a_word(worker, LOST)
-        assert away, "PostgreSQL, halted: got an answer, expected none"
+            wait_for_line(worker, LOST)
+        assert away, "PostgreSQL during the restart: got an answer, expected none"
         states = [result.state for result in ping_all(stack, worker)]
         status = worker.wait_exit(deadline_s=0)
         assert status is None, (
-            f"worker after PostgreSQL's restart: got exit {status}, expected it to live on"
+            f"worker after PostgreSQL's restart: got exit {status}, expected it to run"
         )
         assert states == ["SUCCESS"] * len(states), (
             f"pings after PostgreSQL's restart: got {states}, expected SUCCESS of each"
         )
 
 
-def wait_for_a_word(worker: Worker, said: str) -> None:
-    """Wait until a worker has said something, or has ended; what it does then is judged apart."""
+def wait_for_line(worker: Worker, text: str) -> None:
+    """Wait until a log line of a worker has a text, or until it has ended. The caller judges."""
     wait_until(
-        lambda: not worker.alive or any(said in line for line in worker.log().lines),
+        lambda: not worker.alive or any(text in line for line in worker.log().lines),
         deadline_s=WATCHED_S,
         interval_s=0.1,
     )
 
 
 def ping_all(stack: Stack, worker: Worker) -> list[TaskResult]:
-    """Run enough pings at once to keep every child busy; a dead worker is not waited for."""
+    """Run enough pings at once to keep every child busy, without waiting for a dead worker."""
     ping, probe = stack.sut.ping, stack.tasks
     published = [probe.publish(ping.task, (), ping.arguments) for _ in range(4 * CHILDREN)]
     return [

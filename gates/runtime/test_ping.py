@@ -1,4 +1,4 @@
-"""Gate runtime: what is published is run by a worker process, and its result is in the database."""
+"""Gate runtime: a worker process runs published tasks, and their results are in the database."""
 
 from __future__ import annotations
 
@@ -43,36 +43,35 @@ STORED_DEADLINE_S = 20.0
         '"worker_redirect_stdouts": False,',
         '"worker_redirect_stdouts": False,\n        "worker_max_tasks_per_child": 1,',
     ),
-    expect="pings that one and the same process ran: got 1 at most",
+    expect="pings that a single process ran: got 1 at most",
 )
 def test_pings_come_back_from_one_worker_process(own_stack: Stack, sut: Sut) -> None:
-    """Of pings that come back, a child of the worker runs three, on a connection of its own."""
+    """Every ping succeeds, and one child of the worker runs three, on its own connection."""
     worker = own_stack.worker
-    told = []
-    # So many that one of the children must run three of them.
+    reports = []
+    # Enough pings that at least one child must run three of them.
     for number in range(1, ROUNDS * sut.worker.concurrency + 1):
         done = ping(own_stack, worker)
         assert done.state == "SUCCESS", (
             f"state of ping {number}: got {done.state} from a worker that "
             f"{'runs' if worker.alive else 'has ended'}, expected SUCCESS"
         )
-        said = {name: done.value.get(name) for name in sut.ping.expect}
-        assert said == sut.ping.expect, (
-            f"result of ping {number}: got {said}, expected {sut.ping.expect}"
+        value = {name: done.value.get(name) for name in sut.ping.expect}
+        assert value == sut.ping.expect, (
+            f"result of ping {number}: got {value}, expected {sut.ping.expect}"
         )
-        told.append(done.value)
-    most = max(Counter(one["pid"] for one in told).values())
+        reports.append(done.value)
+    most = max(Counter(one["pid"] for one in reports).values())
     assert most >= ROUNDS, (
-        f"pings that one and the same process ran: got {most} at most, expected {ROUNDS} of "
-        f"{len(told)}"
+        f"pings that a single process ran: got {most} at most, expected {ROUNDS} of {len(reports)}"
     )
     children = worker.children()
-    ran_in = {one["pid"]: one["backend_pid"] for one in told}
+    ran_in = {one["pid"]: one["backend_pid"] for one in reports}
     assert set(ran_in) <= set(children), (
         f"processes that ran the pings: got {sorted(ran_in)}, expected children of the worker, "
         f"{sorted(children)}"
     )
-    parents = {one["parent_pid"] for one in told}
+    parents = {one["parent_pid"] for one in reports}
     assert parents == {worker.pid}, (
         f"parents of the processes that ran the pings: got {sorted(parents)}, expected the "
         f"worker, {worker.pid}"
@@ -81,7 +80,7 @@ def test_pings_come_back_from_one_worker_process(own_stack: Stack, sut: Sut) -> 
         "SELECT client_port FROM pg_stat_activity WHERE pid = ANY(%s)", (list(ran_in.values()),)
     ).column()
     assert len(clients) == len(ran_in), (
-        f"backends that answered pings: got {len(clients)} that are there, expected {len(ran_in)}"
+        f"backends that answered pings: got {len(clients)} that still run, expected {len(ran_in)}"
     )
     assert set(clients) <= {one.local_port for one in worker.connections()}, (
         f"clients of the backends that answered pings: got ports {clients}, expected the worker's "
@@ -131,14 +130,14 @@ def test_pings_come_back_from_one_worker_process(own_stack: Stack, sut: Sut) -> 
     expect=f"result in {RESULTS}: got a value without the ping's tenant",
 )
 def test_result_is_a_row_of_the_result_table(own_stack: Stack, sut: Sut, ids: Ids) -> None:
-    """A ping's row holds its state and value, and who asks for the result is given that row."""
+    """A ping's row has its state and value, and a request for the result reads that row."""
     marker = str(ids.uuid())
     with own_stack.running_worker(concurrency=1) as worker:
         publisher = own_stack.tasks
         task_id = publisher.publish(
             sut.ping.task, (), {**sut.ping.arguments, sut.tenancy.key: marker}
         )
-        # Celery stores a result before it signals success: after that line, no row is no result.
+        # Celery stores a result before it signals success: after that line the row must exist.
         succeeded = {sut.logs.message: sut.logs.success, sut.logs.task_id: task_id}
         ended = worker.wait_log(deadline_s=STORED_DEADLINE_S, **succeeded).matching(**succeeded)
         assert ended, f"log of the worker: got no {sut.logs.success!r} of the ping, expected one"
@@ -152,7 +151,7 @@ def test_result_is_a_row_of_the_result_table(own_stack: Stack, sut: Sut, ids: Id
             f"status in {RESULTS}: got {rows[0]['status']}, expected SUCCESS"
         )
         assert rows[0]["has_value"], (
-            f"result in {RESULTS}: got a value without the ping's tenant, expected it in there"
+            f"result in {RESULTS}: got a value without the ping's tenant, expected the tenant in it"
         )
     own_stack.sql.query(f"DELETE FROM {RESULTS} WHERE task_id = %s", (task_id,))
     left = publisher.result(task_id, deadline_s=0.2).state
@@ -192,7 +191,7 @@ def test_result_is_a_row_of_the_result_table(own_stack: Stack, sut: Sut, ids: Id
     expect="evidence obtained in eager mode: got accepted",
 )
 def test_eager_mode_is_off_and_its_evidence_refused(own_stack: Stack, sut: Sut) -> None:
-    """Worker and publisher have eager mode off, say so when it is on, and nothing passes in it."""
+    """Worker and publisher run without eager mode, report it when it is on, and refuse it."""
     switched_on = {sut.worker.eager: "true"}
     with (
         own_stack.running_worker(pool=POOL_SOLO) as worker,
@@ -202,7 +201,7 @@ def test_eager_mode_is_off_and_its_evidence_refused(own_stack: Stack, sut: Sut) 
         assert eager is False, f"eager mode of the running worker: got {eager}, expected False"
         assert control is True, (
             f"eager mode of a worker with {sut.worker.eager} on: got {control}, expected True: "
-            "the report must be able to say so"
+            "the report must show the real setting"
         )
     described = own_stack.tasks.describe().eager
     assert described is False, f"eager mode of the publisher: got {described}, expected False"
@@ -222,7 +221,7 @@ def test_eager_mode_is_off_and_its_evidence_refused(own_stack: Stack, sut: Sut) 
 
 
 def ping(stack: Stack, worker: Worker) -> TaskResult:
-    """Run one ping; do not go on waiting for a worker that has ended."""
+    """Run one ping, and stop waiting for it when the worker has ended."""
     task_id = stack.tasks.publish(stack.sut.ping.task, (), stack.sut.ping.arguments)
     return wait_until(
         lambda: stack.tasks.result(task_id, deadline_s=0.5),
@@ -232,6 +231,6 @@ def ping(stack: Stack, worker: Worker) -> TaskResult:
 
 
 def messages(stack: Stack) -> int:
-    """Count all messages, those of the past too."""
+    """Count all rows of the message table."""
     count: int = stack.sql.query(f"SELECT count(*) FROM {MESSAGES}").scalar()
     return count

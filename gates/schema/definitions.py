@@ -1,9 +1,9 @@
-"""What a schema consists of, as PostgreSQL's own catalogue describes it.
+"""The objects of a schema, as PostgreSQL's system catalogues describe them.
 
 Owns the queries that turn every object of a database into one line, so that two states can be
 compared: schemas, tables, columns, constraints, indexes, policies, triggers, views, rules,
-sequences, functions, types, owners and privileges. Leaves out what no migration makes (system
-schemas) and what is no schema (rows, statistics, the values of sequences), and comments.
+sequences, functions, types, owners and privileges. Leaves out the system schemas, which no
+migration creates, comments, and data: rows, statistics and the values of sequences.
 
 Source: PostgreSQL documentation, "System Catalogs".
 """
@@ -22,12 +22,12 @@ class Definition:
 
     kind: str
     table: str
-    """The table that it belongs to, without its schema; empty for what belongs to none."""
+    """The table that it belongs to, without the schema; empty if it belongs to none."""
     name: str
     text: str
 
     def __str__(self) -> str:
-        """Return its kind and name, as a message shows it."""
+        """Return kind and name, as a message shows them."""
         place = f" of {self.table}" if self.table and self.table != self.name else ""
         return f"{self.kind} {self.name}{place}"
 
@@ -118,7 +118,7 @@ QUERIES: Mapping[str, str] = {
         SELECT d.defaclrole::regrole::text || ' ' || d.defaclobjtype::text, {_GRANT}
         FROM pg_default_acl d, aclexplode(d.defaclacl) a""",
 }
-"""Kind to a query of three columns: table, name, text."""
+"""Kind of object to a query with three columns: table, name, text."""
 
 
 OF_NO_TABLE = frozenset(
@@ -132,11 +132,11 @@ OF_NO_TABLE = frozenset(
         "default privilege",
     }
 )
-"""Kinds that are nobody's part."""
+"""Kinds of objects that belong to no table."""
 
 
 def read_definitions(probe: SqlProbe) -> frozenset[Definition]:
-    """Return every object of a database's own schemas, read as superuser, one query a kind."""
+    """Return every object of a database except the system schemas, read as superuser."""
     with probe.session(autocommit=True) as session:
         return frozenset(
             Definition(kind=kind, table=table, name=name, text=text or "")
@@ -146,7 +146,7 @@ def read_definitions(probe: SqlProbe) -> frozenset[Definition]:
 
 
 def read_table(probe: SqlProbe, table: str) -> frozenset[Definition]:
-    """Return one table and what belongs to it, read as superuser in a single query."""
+    """Return a table and the objects that belong to it, read as superuser in a single query."""
     statement = " UNION ALL ".join(
         f"SELECT '{kind}' AS kind, name, text FROM ({query}) q(part_of, name, text)"
         f" WHERE part_of = '{table}'"
@@ -160,7 +160,7 @@ def read_table(probe: SqlProbe, table: str) -> frozenset[Definition]:
 
 
 def renamed(definitions: Iterable[Definition], old: str, new: str) -> frozenset[Definition]:
-    """Return definitions as they must read once a name has changed wherever it stands."""
+    """Return definitions with every occurrence of a name replaced by its new name."""
     return frozenset(
         replace(
             one,
@@ -173,7 +173,7 @@ def renamed(definitions: Iterable[Definition], old: str, new: str) -> frozenset[
 
 
 def differences(got: Iterable[Definition], expected: Iterable[Definition]) -> list[str]:
-    """Return what sets two schemas apart, one line each: lost, left over, changed."""
+    """Return the differences of two schemas, one line each: lost, left over, changed."""
     have = {(one.kind, one.table, one.name): one for one in got}
     want = {(one.kind, one.table, one.name): one for one in expected}
     lost = [f"lost {want[key]}" for key in sorted(want.keys() - have.keys())]
@@ -186,8 +186,8 @@ def differences(got: Iterable[Definition], expected: Iterable[Definition]) -> li
     return lost + more + changed
 
 
-def told(lines: list[str], *, most: int = 4) -> str:
-    """Return differences on one line, the first few in full."""
+def shown(lines: list[str], *, most: int = 4) -> str:
+    """Return differences on one line: the first few, and the number of the others."""
     more = f"; and {len(lines) - most} more" if len(lines) > most else ""
     return ("; ".join(lines[:most]) or "no difference") + more
 

@@ -1,4 +1,4 @@
-"""Which privileges roles really hold: granted to them, to PUBLIC, through a role, on a column."""
+"""The privileges that roles really hold: granted directly, to PUBLIC, by a role, on a column."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from gateproof import SqlProbe
 EVERY = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER")
 MAINTAIN = "MAINTAIN"
 MAINTAIN_SINCE = 170000
-"""PostgreSQL 17 made vacuum, analyze, reindex, cluster and refresh a privilege of their own."""
+"""PostgreSQL 17 added one privilege for vacuum, analyze, reindex, cluster and refresh."""
 
-# One column is enough to count: UPDATE of a single column is UPDATE all the same.
+# A privilege on one column counts as the privilege: UPDATE of one column is an UPDATE too.
 _HELD = """
     SELECT t.name, r.name, p.name || o.name
     FROM unnest(%(tables)s::text[]) t(name), unnest(%(roles)s::text[]) r(name),
@@ -28,7 +28,7 @@ def held(
 ) -> dict[tuple[str, str], frozenset[str]]:
     """Return what each role may do with each table, by table and role.
 
-    A privilege that may be granted on appears a second time, as ``SELECT WITH GRANT OPTION``.
+    A privilege with grant option appears a second time, such as ``SELECT WITH GRANT OPTION``.
     """
     version = int(probe.query("SHOW server_version_num").scalar())
     privileges = [*EVERY, MAINTAIN] if version >= MAINTAIN_SINCE else [*EVERY]
@@ -43,5 +43,5 @@ def held(
 
 
 def spelled(privileges: frozenset[str]) -> str:
-    """Return privileges in one fixed order, as a message shows them."""
+    """Return privileges in alphabetical order, as a message shows them."""
     return ", ".join(sorted(privileges)) or "none"

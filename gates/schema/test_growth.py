@@ -1,4 +1,4 @@
-"""Gate schema: tables that grow for years."""
+"""Gate schema: tables whose ids exceed four bytes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from gateproof import POOL_SOLO, Stack, Sut, Worker, criterion, falsified_by, sql
 
 BEYOND = 2**31 + 10
-"""More than four bytes hold."""
+"""An id that does not fit into four bytes."""
 RESULT_DEADLINE_S = 10.0
 
 SEQUENCES = {"message_id_sequence": "kombu_message", "task_id_sequence": "celery_taskmeta"}
@@ -35,7 +35,7 @@ SELECT table_name, data_type FROM information_schema.columns
     ),
     expect="ping whose message and result are beyond 2**31: got PENDING",
 )
-def test_ids_go_on_beyond_four_bytes(own_stack: Stack, sut: Sut) -> None:
+def test_ids_may_exceed_four_bytes(own_stack: Stack, sut: Sut) -> None:
     """A ping whose message and result get ids above 2**31 is sent, run and answered."""
     stack, ping = own_stack, sut.ping
     with stack.running_worker(pool=POOL_SOLO) as worker, beyond_four_bytes(stack, worker):
@@ -43,7 +43,7 @@ def test_ids_go_on_beyond_four_bytes(own_stack: Stack, sut: Sut) -> None:
             task_id = stack.tasks.publish(ping.task, (), ping.arguments)
         except AssertionError as error:
             raise AssertionError(
-                f"message beyond 2**31: got a refusal, expected it sent: {error}"
+                f"message beyond 2**31: got a refusal, expected it to be sent: {error}"
             ) from None
         state = stack.tasks.result(task_id, deadline_s=RESULT_DEADLINE_S).state
         assert state == "SUCCESS", (
@@ -55,7 +55,7 @@ def test_ids_go_on_beyond_four_bytes(own_stack: Stack, sut: Sut) -> None:
 
 @contextmanager
 def beyond_four_bytes(stack: Stack, worker: Worker) -> Iterator[None]:
-    """Have the sequences go on beyond four bytes for the block, and leave no trace of it."""
+    """Continue the sequences above four bytes for the block, and restore everything afterwards."""
     stack.wait_ready(worker)
     before = {
         name: stack.sql.query(f"SELECT last_value FROM {name}").scalar() for name in SEQUENCES

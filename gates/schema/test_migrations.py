@@ -1,10 +1,10 @@
-"""Gate schema: the migrations run from nothing, and back."""
+"""Gate schema: the migrations upgrade an empty database, and downgrade it again."""
 
 from __future__ import annotations
 
 from gateproof import SqlProbe, Stack, Sut, criterion, falsified_by, migration, sql
 
-from .definitions import differences, read_definitions, told
+from .definitions import differences, read_definitions, shown
 from .migrating import assert_done
 
 CORE_1 = "migrations/versions/core/core_0001_attribution_events.py"
@@ -13,7 +13,7 @@ CELERY_1 = "migrations/versions/celery_foundation/celery_0001_broker_and_results
 CELERY_2 = "migrations/versions/celery_foundation/celery_0002_task_failures.py"
 
 VERSION_TABLE = "alembic_version"
-"""Alembic's own note of where it stands: it stays, empty, when everything is taken back."""
+"""Alembic's own table of the current revision. It stays, empty, after a complete downgrade."""
 
 TABLES = """
     SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -37,7 +37,7 @@ TABLES = """
     expect="tables after upgrade heads: got none named attribution_recompute_jobs",
 )
 def test_migrations_start_from_an_empty_database(own_stack: Stack, sut: Sut) -> None:
-    """All heads, and the Celery branch alone, each make their tables in an empty database."""
+    """All heads, and the Celery branch alone, each create their tables in an empty database."""
     everything = {*sut.celery.tables, *sut.tenancy.tables, sut.dead_letters.table}
     wanted = {
         sut.migrations.all: everything,
@@ -72,7 +72,7 @@ def test_migrations_start_from_an_empty_database(own_stack: Stack, sut: Sut) -> 
         function="downgrade",
         body='op.execute("DROP TABLE celery_task_failures")',
     ),
-    expect="schema after the way down: got left over function enforce_dead_letter_moves()",
+    expect="schema after the downgrade: got left over function enforce_dead_letter_moves()",
 )
 @falsified_by(
     migration(
@@ -80,28 +80,27 @@ def test_migrations_start_from_an_empty_database(own_stack: Stack, sut: Sut) -> 
         CELERY_2,
         "GRANT SELECT ON celery_task_failures TO app_ro;\n",
     ),
-    expect="schema after the way down and up: got lost privilege app_ro SELECT",
+    expect="schema after downgrade and upgrade: got lost privilege app_ro SELECT",
 )
-def test_migrations_lead_down_to_nothing_and_up_to_the_same(own_stack: Stack, sut: Sut) -> None:
-    """What is there after all the way down and up again is what was there before."""
+def test_downgrade_and_upgrade_restore_the_same_schema(own_stack: Stack, sut: Sut) -> None:
+    """A complete downgrade removes everything, and an upgrade then gives the same schema."""
     empty = read_definitions(own_stack.sql_on(own_stack.empty_database()))
     before = read_definitions(own_stack.sql)
     gained = {one.table for one in before - empty if one.kind == "relation"}
     missing = {*sut.celery.tables, *sut.tenancy.tables} - gained
-    assert not missing, f"premise: tables before the way down: got none named {sorted(missing)}"
+    assert not missing, f"premise: tables before the downgrade: got none named {sorted(missing)}"
 
     how = sut.migrations
     assert_done(own_stack.migrate(how.base, down=True), f"downgrade {how.base}")
     left = {one for one in read_definitions(own_stack.sql) if one.table != VERSION_TABLE}
     unlike = differences(left, empty)
     assert not unlike, (
-        f"schema after the way down: got {told(unlike)}, expected that of a database that was "
-        "never migrated"
+        f"schema after the downgrade: got {shown(unlike)}, expected that of an empty database"
     )
-    assert_done(own_stack.migrate(how.all), f"upgrade {how.all} after the way down")
+    assert_done(own_stack.migrate(how.all), f"upgrade {how.all} after the downgrade")
     unlike = differences(read_definitions(own_stack.sql), before)
     assert not unlike, (
-        f"schema after the way down and up: got {told(unlike)}, expected the one before"
+        f"schema after downgrade and upgrade: got {shown(unlike)}, expected the one before"
     )
 
 

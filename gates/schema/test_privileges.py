@@ -1,4 +1,4 @@
-"""Gate schema: who owns the tables, and what the application's roles may do."""
+"""Gate schema: the owners of the tables, and the privileges of the application's roles."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from gateproof import Refused, Stack, Sut, criterion, falsified_by, migration, s
 from .privileges import held, spelled
 
 SEQUENCES = ("queue_id_sequence", "message_id_sequence", "task_id_sequence", "taskset_id_sequence")
-"""The names are the libraries': kombu.transport.sqlalchemy.models, celery.backends.database.models.
+"""The names are from kombu.transport.sqlalchemy.models and celery.backends.database.models.
 
-Both ask ``nextval`` of them by name, and nothing else: that takes USAGE.
+Both libraries only call ``nextval`` on these sequences, which needs USAGE.
 """
 
 TABLE_PRIVILEGES = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE"})
 SEQUENCE_PRIVILEGES = frozenset({"USAGE"})
 REFUSED = "42501"
-"""insufficient_privilege, which PostgreSQL also says to whoever is not the owner."""
+"""insufficient_privilege, which PostgreSQL also reports to a role that is not the owner."""
 
 OWNERS = """
     SELECT c.relname, c.relkind::text, c.relowner::regrole::text
@@ -70,7 +70,7 @@ REACHED = """
     expect="celery_tasksetmeta: got no table, expected one",
 )
 def test_celery_tables_belong_to_the_migration_role(stack: Stack, sut: Sut) -> None:
-    """The four tables are there as ordinary tables, once each, and the migration role owns them."""
+    """The four tables exist once each, as ordinary tables, and the migration role owns them."""
     tables = list(sut.celery.tables)
     assert len(tables) == 4, f"premise: tables in the sut file: got {tables}, expected four"
     rows = stack.sql.query(OWNERS, (tables,)).rows
@@ -154,7 +154,7 @@ def _assert_sequences(stack: Stack, role: str) -> None:
 
 
 def _assert_no_ddl(stack: Stack, role: str, tables: list[str]) -> None:
-    """See every statement refused, in a transaction that is rolled back whatever happens."""
+    """Assert that every DDL statement is refused; the transaction is rolled back in any case."""
     places = stack.sql.query(MAY_CREATE, {"role": role}).column()
     assert not places, f"{role} may create in: got {', '.join(places)}, expected nothing"
     with stack.sql.session(role) as session:
