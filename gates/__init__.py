@@ -1,1 +1,1 @@
-"""The gates: criteria, the checks that judge them and the faults that prove the checks."""
+"""The gates: criteria, the checks that judge them, and the faults that prove the checks."""

@@ -133,7 +133,7 @@ def database_closed(stack: Stack, name: str) -> Iterator[None]:
 @contextmanager
 def way_of_its_own(stack: Stack) -> Iterator[Relay]:
     """Lead to the stack's server by a further way, which can be closed by itself."""
-    relay = Relay.start(stack.around.launcher(), stack)
+    relay = Relay.start(stack.context.launcher(), stack)
     try:
         yield relay
     finally:
@@ -149,11 +149,11 @@ def closed(relay: Relay, act: str) -> Iterator[None]:
         act: ``away`` refuses connections and ends those that there are, ``silent`` lets them hang.
 
     """
-    relay.tell(act)
+    relay.set_mode(act)
     try:
         yield
     finally:
-        relay.tell("pass")
+        relay.set_mode("pass")
 
 
 def _limit_s(stack: Stack) -> float:

@@ -133,4 +133,4 @@ def test_evidence_asked_for_without_a_catalogue_is_refused(tmp_path: Path) -> No
     (tmp_path / "gates" / "test_plain.py").write_text("def test_it():\n    assert 1 + 1 == 2\n")
     done = run_command(list(COMMAND), folder=tmp_path)
     ran = Miniature(exit_status=done.returncode, output=done.stdout, run={})
-    refused(ran, tmp_path, "--evidence-out: got no criteria.toml beside or above gates")
+    refused(ran, tmp_path, "--evidence-out: got no criteria.toml in or above gates")

@@ -124,7 +124,7 @@ def test_process_that_dies_is_a_harness_defect(run_gates: Run, tmp_path: Path, s
     assert ran.exit_status == 103, ran.output
     assert ran.judged("MIN-01") == ("pass", None)
     assert ran.judged("MIN-02")[0] == "notchecked"
-    lost = [reason for reason in ran.run["reasons"] if "ended without an account" in reason]
+    lost = [reason for reason in ran.run["reasons"] if "ended without a result" in reason]
     assert len(lost) == 1, ran.run["reasons"]
     assert len(bundles(tmp_path)) == 1
     done = run_command([str(GATEPROOF), "verify", "reports/latest"], folder=tmp_path)

@@ -1,8 +1,8 @@
-"""One run of the gates: what it was asked, and how what its writers recorded ends in a bundle.
+"""One run of the gates, from its options to the sealed bundle.
 
-Owns the order of things: options and files are checked before anything starts; at the end the
-journals are merged, verdicts derived from them, and everything sealed. Leaves running items to
-`gateproof.run.writer`.
+Owns the order of the steps: options and files are checked before anything starts; at the end the
+journals are merged, verdicts are derived from them, and the bundle is sealed. Leaves running items
+to `gateproof.run.writer`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from gateproof.base.sut import Sut, load_sut
 from gateproof.probes import canary as canaries
 from gateproof.run.binding import bind
 from gateproof.run.option import Options
-from gateproof.run.writer import JOURNALS, Account, earlier_of, now, report_of
+from gateproof.run.writer import JOURNALS, WriterResult, earlier_of, now, report_of
 from gateproof_evidence.format.catalogue import Catalogue, load_catalogue
 from gateproof_evidence.format.journal import read_journal
 from gateproof_evidence.format.layout import (
@@ -60,12 +60,12 @@ from gateproof_evidence.verification.baseline import read_baseline
 from gateproof_evidence.verification.earlier import Earlier
 
 WHOLE_RUN = "run"
-"""The writer of what is known at the end, when every other writer has closed its journal."""
+"""The writer name of records that are added after all other writers have closed their journals."""
 
 
 @dataclass
 class GateRun:
-    """A run from its first option to its bundle."""
+    """One run of the gates."""
 
     options: Options
     catalogue: Catalogue
@@ -75,22 +75,22 @@ class GateRun:
     staging: Path
     started: dt.datetime
     earlier: Earlier | None
-    """A bundle whose proofs need not be repeated."""
+    """An earlier bundle whose proofs are reused."""
     baseline: Baseline | None
-    """A bundle that the run must not fall behind."""
+    """An earlier bundle that the run is compared with."""
     ledger: tuple[LedgerEntry, ...] = ()
-    """What was taken out of other plugins' files."""
-    accounts: list[Account] = field(default_factory=list)
-    """What the writers left, once they have ended."""
+    """The redactions in the files of other plugins."""
+    results: list[WriterResult] = field(default_factory=list)
+    """The results of the writers that have ended."""
     defects: list[str] = field(default_factory=list)
-    """Harness defects that belong to no criterion and no writer's account."""
+    """Harness defects that belong to no criterion and no writer."""
 
     @classmethod
     def open(cls, options: Options) -> GateRun:
-        """Check every file that was named, then make the folder that evidence goes to.
+        """Check all input files, and then create the staging folder.
 
         Raises:
-            BadInputError: a file breaks its rule; nothing has been started or written.
+            BadInputError: a file is invalid; nothing has been started or written.
 
         """
         catalogue = load_catalogue(options.catalogue)
@@ -106,33 +106,33 @@ class GateRun:
 
     @property
     def refusal(self) -> str | None:
-        """Why a writer refused what it collected, or None."""
-        return next((one.refusal for one in self.accounts if one.refusal), None)
+        """Why a writer refused the collected items, or None."""
+        return next((one.refusal for one in self.results if one.refusal), None)
 
     @property
     def bound(self) -> bool:
-        """Whether there is anything to judge."""
-        return any(account.bound for account in self.accounts)
+        """Whether checks were collected that can be judged."""
+        return any(result.bound for result in self.results)
 
     @property
     def took_s(self) -> dict[str, float]:
-        """Steps of the bring-up to their wall time; writers bring up side by side."""
+        """Maps each step of the bring-up to its wall time in seconds, in the slowest writer."""
         steps: dict[str, float] = {}
-        for account in self.accounts:
-            for step, seconds in account.took_s.items():
+        for result in self.results:
+            for step, seconds in result.took_s.items():
                 steps[step] = max(seconds, steps.get(step, 0.0))
         return steps
 
     def finish(self, pytest_status: int) -> tuple[Run, Path, float]:
-        """Judge, write what belongs beside the journal, and seal.
+        """Judge, write the files that go with the journal, and seal the bundle.
 
         Returns:
-            The run, its sealed bundle, and how long sealing took, in seconds.
+            The run, the path of its sealed bundle, and the duration of sealing in seconds.
 
         Raises:
-            EvidenceError: the bundle could not be written, or a made-up secret came through: the
-                run's own may have, too. What there is stays in the staging folder, its journals
-                readable.
+            EvidenceError: the bundle could not be written, or a canary was not redacted, so that
+                secrets of the run may be in it too. The staging folder is kept with readable
+                journals.
 
         """
         self._redact_reports()
@@ -156,16 +156,16 @@ class GateRun:
         return run, bundle, time.monotonic() - began
 
     def drop_reports(self) -> None:
-        """Remove what other plugins wrote, where it cannot be redacted."""
+        """Delete the files of other plugins, because they could not be redacted."""
         for path in (self.staging / TESTS).glob("*"):
             path.unlink()
 
     def discard(self) -> None:
-        """Throw away what was begun: nothing was judged, so there is nothing to keep."""
+        """Delete the staging folder: nothing was judged, so there is nothing to keep."""
         shutil.rmtree(self.staging, ignore_errors=True)
 
     def _merge_journals(self, pytest_status: int) -> tuple[Record, ...]:
-        """Make one journal of the writers' files and of what none of them could know."""
+        """Merge the journals of the writers into one, and add the record of the run's end."""
         folder = self.staging / JOURNALS
         records = read_journal(sorted(folder.iterdir()))
         records = (*records, self._ending(records, pytest_status))
@@ -175,7 +175,7 @@ class GateRun:
         return records
 
     def _ending(self, records: tuple[Record, ...], pytest_status: int) -> RunEvent:
-        defects = [*self.defects, *(one for account in self.accounts for one in account.defects)]
+        defects = [*self.defects, *(one for result in self.results for one in result.defects)]
         redactor = self._redactor()
         ending = Ending(
             pytest_status=pytest_status,
@@ -183,7 +183,7 @@ class GateRun:
             defects=tuple(redactor.redact(defect).text for defect in defects),
             baseline=self.baseline,
         )
-        # A clock that was set back must not end the run before its last record.
+        # The end of the run must not be before its last record, even if the clock was set back.
         last = max((record.at for record in records), default=self.started)
         data = ending.model_dump(mode="json")
         return RunEvent(writer=WHOLE_RUN, seq=0, at=max(now(), last), event="ended", data=data)
@@ -193,11 +193,13 @@ class GateRun:
         return Run(
             **vars(judged),
             started=self.started,
-            environment=report_of(self.accounts),
+            environment=report_of(self.results),
             bindings=bind(
                 self.sut,
                 previous=self.options.evidence_out / LATEST,
-                images={name: one for told in self.accounts for name, one in told.images.items()},
+                images={
+                    name: digest for one in self.results for name, digest in one.images.items()
+                },
             ),
             catalogue_digest=self.catalogue.digest,
             timing=self._timing(records),
@@ -220,7 +222,7 @@ class GateRun:
                 path.write_bytes(self._proof_record(record))
 
     def _proof_record(self, record: ProofEvent | TakenOverEvent) -> bytes:
-        """Return a proof's record; one that was taken over stays as it was attested."""
+        """Return the record of a proof; the record of a reused proof is copied unchanged."""
         if isinstance(record, ProofEvent):
             return f"{record.model_dump_json(indent=2)}\n".encode()
         assert self.earlier is not None
@@ -232,37 +234,37 @@ class GateRun:
         return self.earlier.proofs[key].record
 
     def _redact_reports(self) -> None:
-        """Take every writer's secrets out of what other plugins wrote.
+        """Redact the secrets of all writers in the files of other plugins.
 
-        The secrets of a writer that left no account are not known: their reports are not kept.
+        The secrets of a writer without a result are not known; the files are deleted then.
         """
         if self.defects:
             self.drop_reports()
             return
         redactor = self._redactor()
         folder = self.staging / TESTS
-        released = canaries.release_into(folder, self._canaries())
+        planted = canaries.plant_in_report(folder, self._canaries())
         for path in sorted(folder.iterdir()):
             redactor.redact_file(path, place=f"{in_data(TESTS)}{path.name}")
-        search([released], self._canaries())
-        released.unlink()
+        search([planted], self._canaries())
+        planted.unlink()
         self.ledger = tuple(
-            one for one in redactor.ledger if one.place != f"{in_data(TESTS)}{released.name}"
+            one for one in redactor.ledger if one.place != f"{in_data(TESTS)}{planted.name}"
         )
 
     def _canaries(self) -> list[Canary]:
-        return [Canary(core=account.canary) for account in self.accounts]
+        return [Canary(core=result.canary) for result in self.results]
 
     def _write_ledger(self, records: tuple[Record, ...]) -> None:
-        """Write what was taken out where: rule, place and count."""
-        told = [one for account in self.accounts for one in account.ledger]
-        entries = [*observed(records), *self.ledger, *counted(told)]
+        """Write the ledger of redactions: rule, place and count."""
+        rows = [one for result in self.results for one in result.ledger]
+        entries = [*observed(records), *self.ledger, *counted(rows)]
         (self.staging / REDACTIONS).write_bytes(format_ledger(entries))
 
     def _redactor(self) -> Redactor:
         redactor = Redactor()
-        for account in self.accounts:
-            for name, value in account.secrets.items():
+        for result in self.results:
+            for name, value in result.secrets.items():
                 redactor.add_secret(name, value)
         return redactor
 
@@ -288,15 +290,15 @@ def _load_key(options: Options) -> RunKey:
 
 
 def _drop_empty(folder: Path) -> None:
-    """Remove folders that nothing was put into: a bundle holds files only."""
+    """Remove empty folders: a bundle has only files."""
     for top, _, files in os.walk(folder, topdown=False):
         if not files:
-            with contextlib.suppress(OSError):  # it holds folders that hold files
+            with contextlib.suppress(OSError):  # it has subfolders with files
                 Path(top).rmdir()
 
 
 def _point_latest(bundle: Path) -> None:
-    """Have ``latest`` lead to the bundle, without a moment in which it leads nowhere."""
+    """Point the link ``latest`` to the bundle, atomically."""
     link = bundle.parent / f".latest-{os.getpid()}"
     link.unlink(missing_ok=True)
     link.symlink_to(bundle.name)
