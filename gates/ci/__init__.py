@@ -1,1 +1,1 @@
-"""Gate ci."""
+"""Gate ci: the workflow, and the evidence of a failed run."""

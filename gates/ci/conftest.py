@@ -1,4 +1,4 @@
-"""What the checks of gate ci share: this machine as a runner of jobs."""
+"""Fixtures of gate ci: this machine as a runner of CI jobs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def new_runner(
     harness_path: tuple[Path, ...],
     tmp_path: Path,
 ) -> Callable[[str], Runner]:
-    """Makes the runner of a job, by the job's name."""
+    """Creates the runner of a job from the job's name."""
 
     def make(name: str) -> Runner:
         return Runner.prepare(

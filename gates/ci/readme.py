@@ -1,4 +1,4 @@
-"""The commands that the README tells its readers to type."""
+"""The commands that the README documents."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ _COMMENT = re.compile(r"\s+#\s.*$")
 
 
 def documented_commands(text: str) -> tuple[str, ...]:
-    """Return the lines of the README's shell blocks without their comments, in order."""
+    """Return the lines of the shell blocks in the README, without comments, in order."""
     lines = (line for block in _BLOCK.findall(text) for line in block.splitlines())
     return tuple(line for line in (_COMMENT.sub("", one).strip() for one in lines) if line)

@@ -1,10 +1,11 @@
-"""A runner's part: runs the commands of a workflow on this machine, as the workflow gives them.
+"""A CI runner on this machine: runs the commands of a workflow as the workflow defines them.
 
-What differs from a runner is told here and nowhere else. ``make`` runs in the project's folder
-with the interpreter of this run, so that nothing is installed. The gates command gets a folder for
-its evidence and a selection: one gate, never ci or taxonomy, and no proofs, or a run of gates would
-run gates. Every other line runs unchanged, by the shell that runners use. All of them import the
-harness under judgement: in a proof on the harness that is a copy, else the project's own.
+It differs from a real runner only as follows. ``make`` runs in the project's folder with the
+interpreter of this run, so that nothing is installed. The gates command gets a folder for its
+evidence and a selection: one check of a gate other than ci and taxonomy, and no proofs; otherwise a
+run of the gates would start itself again. Every other line runs unchanged in the shell that runners
+use. All commands import the judged harness: in a proof on the harness the copy, otherwise the
+project's own.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from gateproof import Completed, FileProbe, ProcessProbe, Recorder
 
 REPORTS, SUMMARY = "reports", "summary.md"
 RUN_DEADLINE_S = 240.0
-"""For one run of gates, its bring-up included, on a busy machine."""
+"""Deadline for one run of the gates on a busy machine, including the bring-up."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,10 +32,10 @@ class Runner:
 
     machine: ProcessProbe
     files: FileProbe
-    """Reads what the job left in its workspace."""
+    """Reads the files in the workspace of the job."""
     project: Path
     harness: tuple[Path, ...]
-    """The folders that the harness is imported from."""
+    """The folders from which the harness is imported."""
     workspace: Path
 
     @classmethod
@@ -47,7 +48,7 @@ class Runner:
         harness: tuple[Path, ...],
         workspace: Path,
     ) -> Runner:
-        """Make an empty folder a workspace in which ``.venv`` is the interpreter of this run."""
+        """Turn an empty folder into a workspace with the interpreter of this run as ``.venv``."""
         (workspace / ".venv").symlink_to(sys.prefix)
         files = FileProbe(recorder, workspace)
         return cls(
@@ -55,11 +56,15 @@ class Runner:
         )
 
     def judge(self, command: str, *arguments: str) -> Completed:
-        """Run the gates command with further arguments for pytest, into the workspace."""
-        # PYTHONPATH alone would come after the paths of the project's own configuration.
+        """Run the gates command with further pytest arguments; the bundle goes to the workspace."""
+        # PYTHONPATH alone would come after the paths in the project's own configuration.
         harness = ("-o", f"pythonpath={shlex.join(map(str, self.harness))} .")
-        asked = shlex.join((*harness, "--falsify=none", "-p", "no:cacheprovider", *arguments))
-        return self.make(command, f"EVIDENCE={self.workspace / REPORTS}", f"GATES_ARGS={asked}")
+        pytest_arguments = shlex.join(
+            (*harness, "--falsify=none", "-p", "no:cacheprovider", *arguments)
+        )
+        return self.make(
+            command, f"EVIDENCE={self.workspace / REPORTS}", f"GATES_ARGS={pytest_arguments}"
+        )
 
     def make(self, command: str, *overrides: str) -> Completed:
         """Run a ``make`` command in the project's folder."""
@@ -78,16 +83,16 @@ class Runner:
 
     @property
     def _environment(self) -> dict[str, str]:
-        """Have commands import the harness under judgement and not the one that is installed."""
+        """Variables with which commands import the judged harness, not the installed one."""
         return {"PYTHONPATH": os.pathsep.join(map(str, self.harness))}
 
     def take_artifact(self, other: Runner) -> None:
-        """Take another job's reports as an artifact store gives them: no links, plain modes."""
+        """Copy the reports of another job like an artifact store: without links and file modes."""
         reports = self.workspace / REPORTS
         shutil.copytree(other.workspace / REPORTS, reports, copy_function=shutil.copyfile)
 
     def sealed_run(self) -> dict[str, Any]:
-        """Return ``run.json`` of the last run; empty when it sealed none."""
+        """Return ``run.json`` of the last run; empty if it sealed no bundle."""
         text = self.files.read(f"{REPORTS}/latest/data/run.json")
         return dict(json.loads(text)) if text else {}
 

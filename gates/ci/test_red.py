@@ -1,4 +1,4 @@
-"""Gate ci: a red run's evidence."""
+"""Gate ci: the evidence of a failed run."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ PARTS = frozenset(
         *("tests/junit.xml", "tests/pytest.html"),
     )
 )
-"""What an auditor finds in every bundle."""
+"""Files that an auditor finds in every bundle."""
 
 
 NAMES_CHECK = "test_tasks_are_registered_under_their_exact_names"
-"""The check of IMP-03, which is red where a task was renamed."""
+"""The check of IMP-03, which fails when a task was renamed."""
 
 
 @criterion("CI-03", limit_s=200.0)
@@ -67,35 +67,35 @@ NAMES_CHECK = "test_tasks_are_registered_under_their_exact_names"
     ),
     expect="got exit 0 for a broken system, expected a red",
 )
-def test_bundle_of_a_red_run_is_whole_and_says_red(
+def test_bundle_of_a_red_run_is_complete_and_blocked(
     files: FileProbe, new_runner: NewRunner, sut: Sut, tmp_path: Path
 ) -> None:
-    """With a task renamed in a copy of the system the run is red, its bundle whole and blocked."""
+    """When a task is renamed in a copy of the system, the bundle is complete and blocked."""
     command = documented_commands(files.read("README.md") or "")[0]
     broken = _broken_copy(sut, Path(tempfile.mkdtemp(dir=tmp_path)))
     runner = new_runner("red")
-    # The claim is about the bundle: embedded, since a copy would need an image of its own.
+    # Embedded is enough for a claim about the bundle; in containers the copy would need an image.
     system = ("--environment", "embedded", "--sut", str(broken))
     done = runner.judge(command, *system, "-k", NAMES_CHECK)
     assert done.exit_status != 0, f"{command}: got exit 0 for a broken system, expected a red"
     run = runner.sealed_run()
     assert run, f"{command}: got exit {done.exit_status} and no bundle, expected one of a red run"
-    said = (run["result"], run["exit_status"])
-    assert said == ("blocked", 1), f"verdict in the bundle: got {said}, expected blocked and 1"
+    result = (run["result"], run["exit_status"])
+    assert result == ("blocked", 1), f"verdict in the bundle: got {result}, expected blocked and 1"
     red = [verdict["id"] for verdict in run["criteria"] if verdict["outcome"] == "fail"]
     assert red == ["IMP-03"], f"fails in the bundle: got {red}, expected IMP-03, the renamed task"
     [failed] = [verdict for verdict in run["criteria"] if verdict["id"] == "IMP-03"]
     wanted = {*PARTS, *(f"data/{capture}" for capture in failed["captures"])}
     missing = wanted - set(runner.sealed_files())
-    assert len(wanted) > len(PARTS), "captures of IMP-03: got none, expected what the check saw"
+    assert len(wanted) > len(PARTS), "captures of IMP-03: got none, expected its observations"
     assert not missing, f"files of the red bundle: got no {sorted(missing)}, expected all of them"
-    _assert_whole(runner)
+    _assert_complete(runner)
     report = runner.files.read("reports/latest/data/report.html") or ""
     assert "blocked" in report, "report of the red run: got no 'blocked', expected the verdict"
 
 
-def _assert_whole(runner: Runner) -> None:
-    """Assert that both verifiers call it whole and that nobody takes it for a release."""
+def _assert_complete(runner: Runner) -> None:
+    """Assert that both verifiers accept the bundle, and that it does not count as a release."""
     verify = ".venv/bin/gateproof verify reports/latest"
     for command, expected in (
         (verify, 0),
@@ -113,7 +113,7 @@ def _assert_whole(runner: Runner) -> None:
 
 
 def _broken_copy(sut: Sut, folder: Path) -> Path:
-    """Copy the system, give its last task another name, and return the copy's description."""
+    """Copy the system, rename its last task, and return the path of the copy's description."""
     copy_folders(sut.folder, sut.sources, folder)
     name = sut.tasks[-1]
     renamed = 0
@@ -121,5 +121,5 @@ def _broken_copy(sut: Sut, folder: Path) -> Path:
         text = path.read_text(encoding="utf-8")
         renamed += text.count(f'"{name}"')
         path.write_text(text.replace(f'"{name}"', f'"{name}_renamed"'), encoding="utf-8")
-    assert renamed, f"premise: {name} got no place in {sut.sources}, expected one to rename"
+    assert renamed, f"premise: {name} was not found in {sut.sources}, expected a name to replace"
     return folder / sut.path.relative_to(sut.folder)

@@ -1,4 +1,4 @@
-"""Gate ci: what the workflow does on a clean machine, and that its commands work."""
+"""Gate ci: the workflow runs on a clean machine, and its commands work."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ UPLOAD, DOWNLOAD = "actions/upload-artifact", "actions/download-artifact"
 TO_SUMMARY = ' >> "$GITHUB_STEP_SUMMARY"'
 KEY_VARIABLES = frozenset({"GATEPROOF_SIGNING_KEY", "GATEPROOF_SIGNING_KEY_PASSPHRASE"})
 REFUSED_IN_NAMES = frozenset('":<>|*?\\\r\n')
-"""What the artifact store refuses in the name of a file."""
+"""Characters that the artifact store refuses in file names."""
 
 BROKER_CHECK = "test_worker_has_no_client_of_another_broker"
 NAMES_CHECK, NAMES = "test_tasks_are_registered_under_their_exact_names", "IMP-03"
-"""What an inner run selects: both names are those of one check; the second needs no server."""
+"""Names of single checks that inner runs select; the second check needs no server."""
 
 GATES_STEP = "      - run: make gates\n"
 UPLOAD_STEP = """\
@@ -78,7 +78,7 @@ NewRunner = Callable[[str], Runner]
 def test_workflow_judges_on_a_clean_machine_and_keeps_red_evidence(
     files: FileProbe, new_runner: NewRunner, bring_up: BringUp, sut: Sut
 ) -> None:
-    """The job runs the README's gates command with nothing but PostgreSQL, and always uploads."""
+    """The job runs the README's gates command, provisions only PostgreSQL, and always uploads."""
     command = _documented(files)[0]
     workflow = _workflow(files)
     missing = {"push", "pull_request"} - workflow.triggers
@@ -86,7 +86,7 @@ def test_workflow_judges_on_a_clean_machine_and_keeps_red_evidence(
     jobs = [job for job in workflow.jobs if job.position(command) is not None]
     assert len(jobs) == 1, f"jobs that run {command!r}: got {len(jobs)}, expected one"
     _assert_clean(jobs[0], command)
-    _assert_red_is_red(jobs[0], command)
+    _assert_failure_fails_job(jobs[0], command)
     _assert_uploads(jobs[0], command)
     runner = new_runner("judge")
     done = runner.judge(command, "--environment", bring_up.report().kind, "-k", BROKER_CHECK)
@@ -95,7 +95,7 @@ def test_workflow_judges_on_a_clean_machine_and_keeps_red_evidence(
     _assert_provisioned(runner.sealed_observations(), sut)
     outcome = {verdict["id"]: verdict["outcome"] for verdict in run["criteria"]}["BRK-03"]
     assert outcome == "pass", (
-        f"other brokers in the bundle: got {outcome} for BRK-03, expected a worker without any"
+        f"other brokers in the bundle: got {outcome} for BRK-03, expected a worker without them"
     )
     _assert_uploadable(runner)
 
@@ -122,7 +122,7 @@ def test_workflow_judges_on_a_clean_machine_and_keeps_red_evidence(
 def test_commands_of_the_workflow_are_the_readme_s_and_work(
     files: FileProbe, new_runner: NewRunner, bring_up: BringUp
 ) -> None:
-    """Each command stands in the README; run job by job, with the artifact between them."""
+    """Each command is in the README and works, run job by job with the artifact in between."""
     documented, workflow = _documented(files), _workflow(files)
     lines = [line.removesuffix(TO_SUMMARY) for line in workflow.commands]
     assert documented[0] in lines, f"{WORKFLOW}: got {lines}, expected {documented[0]!r} in it"
@@ -151,12 +151,12 @@ def _workflow(files: FileProbe) -> Workflow:
     try:
         return read_workflow(text)
     except YAMLError as error:
-        said = " ".join(str(error).split())
-        raise AssertionError(f"{WORKFLOW}: got {said}, expected YAML that can be read") from error
+        message = " ".join(str(error).split())
+        raise AssertionError(f"{WORKFLOW}: got {message}, expected valid YAML") from error
 
 
 def _assert_clean(job: Job, command: str) -> None:
-    """Assert that nothing but the run itself provisions anything."""
+    """Assert that only the run itself provisions anything."""
     assert job.machine.startswith("ubuntu-"), (
         f"job {job.name}: machine got {job.machine!r}, expected a fresh, hosted ubuntu-..."
     )
@@ -170,30 +170,30 @@ def _assert_clean(job: Job, command: str) -> None:
     )
 
 
-def _assert_red_is_red(job: Job, command: str) -> None:
-    """Assert that the command runs as it stands and that its red is the job's."""
-    place = job.position(command)
-    assert place is not None
-    gates = job.steps[place]
+def _assert_failure_fails_job(job: Job, command: str) -> None:
+    """Assert that the command runs unchanged, and that the job fails when it fails."""
+    position = job.position(command)
+    assert position is not None
+    gates = job.steps[position]
     conditions = [job.condition, gates.condition]
     assert conditions == ["", ""], (
         f"job {job.name}: conditions of {command!r} got {conditions}, expected none"
     )
     assert [job.forgiven, gates.forgiven] == [False, False], (
-        f"job {job.name}: {command!r} got continue-on-error, expected its red to be the job's"
+        f"job {job.name}: {command!r} got continue-on-error, expected its failure to fail the job"
     )
-    steering = (job.variables | gates.variables) - KEY_VARIABLES
-    assert not steering, (
-        f"job {job.name}: variables of {command!r} got {sorted(steering)}, expected none that "
+    unexpected = (job.variables | gates.variables) - KEY_VARIABLES
+    assert not unexpected, (
+        f"job {job.name}: variables of {command!r} got {sorted(unexpected)}, expected none that "
         "could change what it runs"
     )
 
 
 def _assert_uploads(job: Job, command: str) -> None:
-    """Assert that the bundle is kept after the command, whatever its end."""
-    place = job.position(command)
-    assert place is not None
-    uploads = [step for step in job.steps[place + 1 :] if step.action == UPLOAD]
+    """Assert that the bundle is uploaded after the command, whether it passed or failed."""
+    position = job.position(command)
+    assert position is not None
+    uploads = [step for step in job.steps[position + 1 :] if step.action == UPLOAD]
     assert uploads, f"job {job.name}: got no {UPLOAD} after {command!r}, expected the bundle kept"
     paths = [str(step.inputs.get("path", "")).strip() for step in uploads]
     assert paths == ["reports/"], f"job {job.name}: uploads got {paths}, expected reports/"
@@ -208,26 +208,26 @@ def _assert_uploads(job: Job, command: str) -> None:
 
 
 def _assert_provisioned(observations: list[dict[str, Any]], sut: Sut) -> None:
-    """Assert that the bundle tells of PostgreSQL, roles, migrations, a worker, and no more."""
-    seen = [one for one in observations if one["part"] == "bring-up"]
-    told = [one["data"]["provisioned"] for one in seen if one["probe"] == "environment"]
-    assert [name.split()[0] for name in told] == ["PostgreSQL", "roles"], (
-        f"provisioned, as the bundle tells: got {told}, expected PostgreSQL and roles, nothing else"
+    """Assert that the bundle records PostgreSQL, roles, migrations, a worker, and nothing else."""
+    own = [one for one in observations if one["part"] == "bring-up"]
+    provisioned = [one["data"]["provisioned"] for one in own if one["probe"] == "environment"]
+    assert [name.split()[0] for name in provisioned] == ["PostgreSQL", "roles"], (
+        f"provisioned in the bundle: got {provisioned}, expected only PostgreSQL and roles"
     )
     upgrade = sut.fill(sut.migrations.upgrade, revision=sut.migrations.all)[1:]
-    commands = [one["data"] for one in seen if one["probe"] == "process"]
+    commands = [one["data"] for one in own if one["probe"] == "process"]
     migrated = [one["exit_status"] for one in commands if one["command"][1:] == upgrade]
     assert migrated == [0], f"migrations in the bundle: got exits {migrated}, expected [0]"
     assert len(commands) == 1, (
         f"commands of the bring-up: got {[one['command'] for one in commands]}, expected one"
     )
-    answers = [one["data"]["answered"] for one in seen if one["probe"] == "tasks"]
+    answers = [one["data"]["answered"] for one in own if one["probe"] == "tasks"]
     states = {answer.get("state") for answer in answers}
     assert "SUCCESS" in states, f"ping of the bring-up: got {states}, expected a worker's answer"
 
 
 def _assert_uploadable(runner: Runner) -> None:
-    """Assert that the artifact store takes every file by its name."""
+    """Assert that the artifact store accepts the name of every file."""
     names = runner.sealed_files()
     assert names, "manifest of the bundle: got no file, expected all of them"
     refused = [name for name in names if REFUSED_IN_NAMES & set(name)]
@@ -235,7 +235,7 @@ def _assert_uploadable(runner: Runner) -> None:
 
 
 def _assert_works(runner: Runner, line: str, *, gates: str, kind: str) -> None:
-    """Assert that one command does its work; of the gates one gate, which is never a release."""
+    """Assert that one command works; of the gates, run a single check, which releases nothing."""
     if line == gates:
         done = runner.judge(line, "--environment", kind, "-k", NAMES_CHECK)
         verdicts = runner.sealed_run().get("criteria", ())
@@ -246,12 +246,12 @@ def _assert_works(runner: Runner, line: str, *, gates: str, kind: str) -> None:
         return
     done = runner.make(line) if line.startswith("make ") else runner.run(line)
     assert done.exit_status == 0, (
-        f"{line}: got exit {done.exit_status} ({_last(done.output)}), expected 0"
+        f"{line}: got exit {done.exit_status} ({_last_line(done.output)}), expected 0"
     )
     if line.endswith(TO_SUMMARY):
         summary = runner.files.read(SUMMARY) or ""
         assert "| import |" in summary, f"job summary: got {summary[:80]!r}, expected the gap table"
 
 
-def _last(output: str) -> str:
+def _last_line(output: str) -> str:
     return (output.strip().splitlines() or ["it printed nothing"])[-1]

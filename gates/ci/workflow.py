@@ -1,7 +1,7 @@
-"""A GitHub workflow as far as the gate judges it: jobs, steps, conditions, services.
+"""Parses the parts of a GitHub workflow that the gate judges: jobs, steps, conditions, services.
 
-Read as YAML 1.2, in which ``on`` is a name, and a key given twice is refused. Leaves the rules of
-the format to its published schema (``make workflows``), and judging to the checks.
+The file is read as YAML 1.2, in which ``on`` is a string and duplicate keys are refused. Leaves the
+rules of the format to its published schema (``make workflows``), and judging to the checks.
 
 Source: workflow syntax for GitHub Actions.
 """
@@ -14,7 +14,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 ALWAYS = frozenset({"always()", "${{ always() }}", "!cancelled()", "${{ !cancelled() }}"})
-"""Conditions under which a step runs though one before it was red."""
+"""Conditions under which a step runs although an earlier step failed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,42 +22,42 @@ class Step:
     """One step of a job."""
 
     uses: str
-    """The action, with its pin; empty for a step that runs a command."""
+    """The action with its pinned version; empty for a step that runs a command."""
     run: str
     """The command; empty for a step that uses an action."""
     condition: str
     inputs: dict[str, Any]
     variables: frozenset[str]
-    """Names of what it adds to the environment."""
+    """Names of the environment variables that it adds."""
     forgiven: bool
-    """Whether a red step leaves the job green."""
+    """Whether the job passes although the step fails."""
 
     @property
     def action(self) -> str:
-        """The action without its pin."""
+        """The action without its pinned version."""
         return self.uses.partition("@")[0]
 
     @property
     def runs_when_red(self) -> bool:
-        """Whether it runs after a red step."""
+        """Whether it runs after a failed step."""
         return self.condition in ALWAYS
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One job: a machine of its own and the steps on it."""
+    """One job: a machine and the steps on it."""
 
     name: str
     machine: str
     services: tuple[str, ...]
-    """Images that the CI system would start beside the job."""
+    """Images of the service containers that the CI system starts for the job."""
     container: bool
-    """Whether its steps run in a container instead of on the machine."""
+    """Whether its steps run in a container instead of directly on the machine."""
     condition: str
     variables: frozenset[str]
-    """Names of what it or the workflow adds to the environment of its steps."""
+    """Names of the environment variables that the job or the workflow adds."""
     forgiven: bool
-    """Whether a red job leaves the workflow green."""
+    """Whether the workflow passes although the job fails."""
     steps: tuple[Step, ...]
 
     @property
@@ -66,18 +66,18 @@ class Job:
         return tuple(line for step in self.steps for line in step.run.splitlines())
 
     def position(self, command: str) -> int | None:
-        """Return where a command is run, exactly as given; None where it is not."""
-        places = (n for n, step in enumerate(self.steps) if step.run == command)
-        return next(places, None)
+        """Return the index of the step that runs exactly this command; None if there is none."""
+        positions = (n for n, step in enumerate(self.steps) if step.run == command)
+        return next(positions, None)
 
     def uses(self, action: str) -> bool:
-        """Tell whether a step uses an action, whatever its pin."""
+        """Return whether a step uses an action, in any version."""
         return any(step.action == action for step in self.steps)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Workflow:
-    """What a workflow file says."""
+    """The content of a workflow file."""
 
     triggers: frozenset[str]
     jobs: tuple[Job, ...]
@@ -90,38 +90,38 @@ class Workflow:
 
 
 def read_workflow(text: str) -> Workflow:
-    """Return what a workflow says.
+    """Parse the text of a workflow.
 
     Raises:
-        ruamel.yaml.error.YAMLError: the text is no YAML.
+        ruamel.yaml.error.YAMLError: the text is not valid YAML.
 
     """
-    told = YAML(typ="safe", pure=True).load(text)
-    variables = frozenset(told.get("env") or {})
-    jobs = tuple(_job(name, job, variables) for name, job in told["jobs"].items())
-    return Workflow(triggers=frozenset(told["on"]), jobs=jobs)
+    content = YAML(typ="safe", pure=True).load(text)
+    variables = frozenset(content.get("env") or {})
+    jobs = tuple(_job(name, job, variables) for name, job in content["jobs"].items())
+    return Workflow(triggers=frozenset(content["on"]), jobs=jobs)
 
 
-def _job(name: str, told: dict[str, Any], around: frozenset[str]) -> Job:
-    services = (told.get("services") or {}).values()
+def _job(name: str, fields: dict[str, Any], inherited: frozenset[str]) -> Job:
+    services = (fields.get("services") or {}).values()
     return Job(
         name=name,
-        machine=str(told.get("runs-on", "")),
+        machine=str(fields.get("runs-on", "")),
         services=tuple(str(service.get("image", "")) for service in services),
-        container="container" in told,
-        condition=str(told.get("if", "")).strip(),
-        variables=around | frozenset(told.get("env") or {}),
-        forgiven=bool(told.get("continue-on-error")),
-        steps=tuple(_step(step) for step in told.get("steps", ())),
+        container="container" in fields,
+        condition=str(fields.get("if", "")).strip(),
+        variables=inherited | frozenset(fields.get("env") or {}),
+        forgiven=bool(fields.get("continue-on-error")),
+        steps=tuple(_step(step) for step in fields.get("steps", ())),
     )
 
 
-def _step(told: dict[str, Any]) -> Step:
+def _step(fields: dict[str, Any]) -> Step:
     return Step(
-        uses=str(told.get("uses", "")),
-        run=str(told.get("run", "")).strip(),
-        condition=str(told.get("if", "")).strip(),
-        inputs=dict(told.get("with") or {}),
-        variables=frozenset(told.get("env") or {}),
-        forgiven=bool(told.get("continue-on-error")),
+        uses=str(fields.get("uses", "")),
+        run=str(fields.get("run", "")).strip(),
+        condition=str(fields.get("if", "")).strip(),
+        inputs=dict(fields.get("with") or {}),
+        variables=frozenset(fields.get("env") or {}),
+        forgiven=bool(fields.get("continue-on-error")),
     )

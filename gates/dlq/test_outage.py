@@ -56,7 +56,7 @@ def test_failure_with_the_database_away_is_not_lost(
         interval_s=0.1,
     )
     assert busy == HELD, f"premise: tasks in the middle of a statement: got {busy}, expected {HELD}"
-    with stack.server_away():
+    with stack.server_stopped():
         wait_for_failure_lines(stack, sent)
         names = sut.logs
         told = stack.worker.log().matching(**{names.message: names.failure})

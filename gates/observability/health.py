@@ -138,7 +138,7 @@ def database_closed(stack: Stack, name: str) -> Iterator[None]:
 @contextmanager
 def separate_route(stack: Stack) -> Iterator[Relay]:
     """Run an additional relay to the stack's server, which can be interrupted independently."""
-    relay = Relay.start(stack.around.launcher(), stack)
+    relay = Relay.start(stack.context.launcher(), stack)
     try:
         yield relay
     finally:
@@ -154,11 +154,11 @@ def interrupted(relay: Relay, act: str) -> Iterator[None]:
         act: ``away`` refuses connections and closes the open ones, ``silent`` lets them hang.
 
     """
-    relay.tell(act)
+    relay.set_mode(act)
     try:
         yield
     finally:
-        relay.tell("pass")
+        relay.set_mode("pass")
 
 
 def _limit_s(stack: Stack) -> float:

@@ -134,11 +134,11 @@ def test_health_names_what_is_down_and_recovers(own_stack: Stack, sut: Sut) -> N
 def worker_with_routes(stack: Stack, to_broker: Relay, to_database: Relay) -> Iterator[Worker]:
     """Run a worker that reaches its broker by one relay and its database by the other."""
     how, env = stack.sut.worker, {}
-    stack.lead_through(to_database.address)
+    stack.route_through(to_database.address)
     env.update({name: stack.inner_dsn(how.role, form=form) for name, form in how.dsn.items()})
-    stack.lead_through(to_broker.address)
+    stack.route_through(to_broker.address)
     env[how.broker] = f"sqla+{stack.inner_dsn(how.role)}"
-    stack.lead_through(stack.server.inside)
+    stack.route_through(stack.server.inside)
     with stack.running_worker(pool=POOL_SOLO, env=env) as worker:
         yield worker
 

@@ -83,7 +83,7 @@ def test_every_line_is_a_json_object_with_its_fields(own_stack: Stack, sut: Sut,
             assert message != logs.failure or ping.fail_error in error, (
                 f"error of the line {message!r}: got {error!r}, expected {ping.fail_error}"
             )
-        with own_stack.running_worker(beside=worker) as other:
+        with own_stack.running_worker(share_port=worker) as other:
             status = other.wait_exit()
             refused = other.log()
         assert status, f"worker on a port in use: got exit {status}, expected a failure"

@@ -99,7 +99,7 @@ def test_worker_survives_a_restart_of_postgresql(own_server_stack: Stack) -> Non
         assert len(busy) == CHILDREN, (
             f"children that ran a ping before: got {len(busy)}, expected {CHILDREN}"
         )
-        with stack.server_away():
+        with stack.server_stopped():
             away = not stack.server.answers()
             wait_for_line(worker, LOST)
         assert away, "PostgreSQL during the restart: got an answer, expected none"

@@ -1,1 +1,1 @@
-"""Gate taxonomy."""
+"""Gate taxonomy: the outcomes, causes and proofs that the harness reports."""

@@ -1,4 +1,4 @@
-"""What the checks of gate taxonomy share: a bench on which miniature runs are made."""
+"""Fixtures of gate taxonomy: runs of miniature gates."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import pytest
 
 from gateproof import ProcessProbe, Sut
 
-from .miniature import Bench
+from .miniature import MiniatureRunner
 
 
 @pytest.fixture
-def bench(machine: ProcessProbe, sut: Sut, harness_path: tuple[Path, ...], tmp_path: Path) -> Bench:
-    """Writes miniatures and runs them with the harness under judgement."""
-    return Bench(machine=machine, sut=sut, harness=harness_path, folder=tmp_path)
+def miniatures(
+    machine: ProcessProbe, sut: Sut, harness_path: tuple[Path, ...], tmp_path: Path
+) -> MiniatureRunner:
+    """Writes miniature gates and runs them with the judged harness."""
+    return MiniatureRunner(machine=machine, sut=sut, harness=harness_path, folder=tmp_path)

@@ -1,6 +1,6 @@
-"""Miniature runs: a gates folder of a few lines, run by a pytest of its own.
+"""Runs of miniature gates: a gates folder of a few lines, in a separate pytest process.
 
-What the harness says of a red can only be seen from outside, in the bundle that a whole run wrote.
+How the harness reports a failure can only be checked from outside, in the bundle of a whole run.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from gateproof import criterion
 from gateproof import NotApplicableError
 
 def observe(commands, sut):
-    commands.run([sys.executable, "-c", "print('seen')"], env={}, folder=sut.folder)
+    commands.run([sys.executable, "-c", "print('observed')"], env={}, folder=sut.folder)
 """
 
 SOUND = """
@@ -45,51 +45,51 @@ COMMAND = (
     *(sys.executable, "-m", "pytest", "gates", "-p", "no:cacheprovider"),
     *("--evidence-out", "reports", "--sut", "sut.toml", "--environment", "embedded"),
 )
-"""Runs the miniature in the working folder."""
+"""Runs the miniature gates in the working folder."""
 
 NO_PROOFS = ("--falsify", "none")
 
 RUN_DEADLINE_S, LIMIT_S = 120.0, 300.0
-"""For one miniature run, its own PostgreSQL included, on a busy machine; and for a whole check."""
+"""Limits on a busy machine: for one miniature run with its own PostgreSQL, and for a check."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Miniature:
-    """What a miniature run came to."""
+    """The result of a miniature run."""
 
     exit_status: int
     output: str
     run: dict[str, Any]
-    """Its ``run.json``; empty when it sealed no bundle."""
+    """Its ``run.json``; empty if it sealed no bundle."""
 
     def verdict(self, identifier: str) -> dict[str, Any]:
-        """Return the verdict on one criterion; empty when there is none."""
+        """Return the verdict on one criterion; empty if there is none."""
         for verdict in self.run.get("criteria", ()):
             if verdict["id"] == identifier:
                 return dict(verdict)
         return {}
 
     def judged(self, identifier: str) -> tuple[str | None, str | None]:
-        """Return outcome and cause of one criterion."""
+        """Return the outcome and the cause of one criterion."""
         verdict = self.verdict(identifier)
         return verdict.get("outcome"), verdict.get("cause")
 
     def proven(self, identifier: str) -> dict[str, tuple[str, str]]:
-        """Return what each falsifier of one criterion came to, and what is said of it."""
+        """Return the proof result and its message for each falsifier of one criterion."""
         proofs = self.verdict(identifier).get("proofs", ())
         return {proof["falsifier"]: (proof["result"], proof["message"]) for proof in proofs}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bench:
-    """Where miniatures are written, and run by the harness under judgement."""
+class MiniatureRunner:
+    """Writes miniature gates and runs them with the judged harness."""
 
     machine: ProcessProbe
     """Runs pytest."""
     sut: Sut
     """The system under test, for checks that need it."""
     harness: tuple[Path, ...]
-    """The folders that the harness is imported from."""
+    """The folders from which the harness is imported."""
     folder: Path
 
     def run(
@@ -105,22 +105,22 @@ class Bench:
         """Write a gates folder and run it.
 
         Args:
-            checks: source of the checks, after `HEADER`.
-            ids: the ids of its catalogue.
+            checks: source code of the checks, added after `HEADER`.
+            ids: the criterion ids of its catalogue.
             arguments: further arguments of pytest.
-            path: further folders for PYTHONPATH, after the harness's.
-            env: further environment variables of the run itself.
-            conftest: source of a conftest.py.
+            path: further folders for PYTHONPATH, after those of the harness.
+            env: further environment variables of the run.
+            conftest: source code of a conftest.py.
 
         """
         folder = Path(tempfile.mkdtemp(dir=self.folder))
         write_miniature(self.sut, folder, checks=checks, ids=ids)
         if conftest:
             (folder / "gates" / "conftest.py").write_text(conftest, encoding="utf-8")
-        searched = os.pathsep.join(map(str, (*self.harness, *path)))
+        search_path = os.pathsep.join(map(str, (*self.harness, *path)))
         done = self.machine.run(
             [*COMMAND, *arguments],
-            env={"PYTHONPATH": searched, **(env or {})},
+            env={"PYTHONPATH": search_path, **(env or {})},
             folder=folder,
             deadline_s=RUN_DEADLINE_S,
         )
@@ -128,7 +128,7 @@ class Bench:
 
 
 def write_miniature(sut: Sut, folder: Path, *, checks: str, ids: tuple[str, ...]) -> None:
-    """Write the gates, the catalogue and the description that `COMMAND` runs in a folder."""
+    """Write the gates, the catalogue and the description for `COMMAND` into a folder."""
     gates = folder / "gates"
     gates.mkdir()
     (folder / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
@@ -139,14 +139,14 @@ def write_miniature(sut: Sut, folder: Path, *, checks: str, ids: tuple[str, ...]
 
 
 def read_miniature(folder: Path, *, exit_status: int, output: str) -> Miniature:
-    """Read what a miniature run left in its folder."""
+    """Read the result of a miniature run from its folder."""
     run = folder / "reports" / "latest" / "data" / "run.json"
-    told = json.loads(run.read_text(encoding="utf-8")) if run.is_file() else {}
-    return Miniature(exit_status=exit_status, output=output, run=told)
+    content = json.loads(run.read_text(encoding="utf-8")) if run.is_file() else {}
+    return Miniature(exit_status=exit_status, output=output, run=content)
 
 
 def _describe(sut: Sut) -> str:
-    """Return the system's description with an absolute root."""
+    """Return the description of the system with an absolute root."""
     text = sut.path.read_text(encoding="utf-8")
     text, roots = re.subn(r"(?m)^root = .*$", f"root = {json.dumps(str(sut.folder))}", text)
     assert roots == 1, f"{sut.path}: got {roots} lines of root, expected one"

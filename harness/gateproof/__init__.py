@@ -1,8 +1,8 @@
 """The pytest plugin that runs a system for real and judges it: what gates import.
 
-Gates say what must be true (`criterion`), what would make it false (`falsified_by` with a fault),
-and learn about the world through the `stack` fixture's probes. It knows no gate, and it reaches
-the system under test through commands, a DSN and URLs only.
+A gate states what must be true (`criterion`) and what would make it false (`falsified_by` with a
+fault), and observes the system through the probes of the `stack` fixture. This package knows no
+gate, and reaches the system under test only through commands, a DSN and URLs.
 """
 
 from __future__ import annotations

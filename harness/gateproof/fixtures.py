@@ -1,4 +1,4 @@
-"""What a check can ask for: stacks, commands, the description of the system, fresh identifiers."""
+"""The fixtures of checks: stacks, commands, the description of the system, unique identifiers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from gateproof.stack.stack import Stack
 
 @pytest.fixture
 def ids() -> Ids:
-    """Fresh identifiers."""
+    """Unique identifiers."""
     return Ids()
 
 
@@ -33,7 +33,7 @@ def bring_up(request: pytest.FixtureRequest) -> BringUp:
 
 @pytest.fixture(scope="session")
 def recorder(bring_up: BringUp) -> Recorder:
-    """The recorder, for probes that a gate makes itself."""
+    """The recorder, for probes that a gate creates itself."""
     return bring_up.recorder
 
 
@@ -45,7 +45,7 @@ def sut(request: pytest.FixtureRequest, bring_up: BringUp) -> Sut:
 
 @pytest.fixture(scope="session")
 def commands(bring_up: BringUp) -> ProcessProbe:
-    """Runs commands where the system lives; needs no server."""
+    """Runs commands in the place where the system runs; needs no server."""
     return ProcessProbe(bring_up.recorder, bring_up.environment.launcher)
 
 
@@ -57,13 +57,13 @@ def files(recorder: Recorder, sut: Sut) -> FileProbe:
 
 @pytest.fixture
 def harness_path(request: pytest.FixtureRequest) -> tuple[Path, ...]:
-    """The folders that the harness under judgement is imported from, for claims about it."""
+    """The folders from which the judged harness is imported, for claims about the harness."""
     return _copy(request).harness if isinstance(request.node, ProofItem) else HARNESS
 
 
 @pytest.fixture
 def machine(request: pytest.FixtureRequest, bring_up: BringUp) -> ProcessProbe:
-    """Runs commands where the harness itself runs, for claims about the harness and about CI."""
+    """Runs commands on the machine of the harness, for claims about the harness and about CI."""
     environment = bring_up.environment
     is_proof = isinstance(request.node, ProofItem)
     return ProcessProbe(
@@ -73,7 +73,7 @@ def machine(request: pytest.FixtureRequest, bring_up: BringUp) -> ProcessProbe:
 
 @pytest.fixture
 def proof_copy(request: pytest.FixtureRequest, bring_up: BringUp) -> Iterator[Copy]:
-    """The throw-away copy of a proof; used through the other fixtures."""
+    """The throw-away copy of a proof; checks use it through the other fixtures."""
     item = request.node
     assert isinstance(item, ProofItem), "only a proof has a copy"
     copy = Copy.make(
@@ -88,7 +88,7 @@ def proof_copy(request: pytest.FixtureRequest, bring_up: BringUp) -> Iterator[Co
 
 @pytest.fixture
 def stack(request: pytest.FixtureRequest, bring_up: BringUp) -> Stack:
-    """The stack that checks share which leave nothing behind: read, publish, use fresh ids."""
+    """The shared stack, for checks that leave nothing behind: they read, or use unique ids."""
     if isinstance(request.node, ProofItem):
         return _copy(request).stack
     return bring_up.shared()
@@ -96,7 +96,7 @@ def stack(request: pytest.FixtureRequest, bring_up: BringUp) -> Stack:
 
 @pytest.fixture
 def own_stack(request: pytest.FixtureRequest, bring_up: BringUp) -> Iterator[Stack]:
-    """A stack for this check alone, for what changes things; its server is shared."""
+    """A stack for this check alone, for checks that change the database; its server is shared."""
     if isinstance(request.node, ProofItem):
         yield _copy(request).stack
         return
@@ -107,7 +107,7 @@ def own_stack(request: pytest.FixtureRequest, bring_up: BringUp) -> Iterator[Sta
 
 @pytest.fixture
 def own_server_stack(request: pytest.FixtureRequest, bring_up: BringUp) -> Iterator[Stack]:
-    """A stack with a server of its own, for what touches roles, settings or the server itself."""
+    """A stack with its own server, for checks that change roles, settings or the server itself."""
     if isinstance(request.node, ProofItem):
         yield _copy(request).stack
         return

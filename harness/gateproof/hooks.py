@@ -1,7 +1,7 @@
-"""The hooks that judge; they delegate at once, and their state is in ``config.stash``.
+"""The hooks of a run of gates; they delegate at once and keep their state in ``config.stash``.
 
-Registered by `gateproof.plugin` where there is a catalogue. Evidence that cannot be written fails
-the run.
+`gateproof.plugin` registers them where there is a catalogue. A run whose evidence cannot be written
+fails.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from gateproof.base.errors import HarnessError, LimitError
 from gateproof.base.sut import load_sut
 from gateproof.probes.recorder import Scope
 from gateproof.proof.matrix import add_cells
-from gateproof.proof.proof import RUNS, STACK_FIXTURES, ProofItem, demand_second_runs
+from gateproof.proof.proof import RUNS, STACK_FIXTURES, ProofItem, require_second_runs
 from gateproof.proof.self_proof import SelfProofItem
 from gateproof.run.declaration import Declaration, read_declaration
 from gateproof.run.distribution import (
     Node,
-    hand_account,
-    hand_staging,
     is_controller,
     is_worker,
-    staging_of,
-    take_account,
+    receive_result,
+    received_staging,
+    send_result,
+    send_staging,
     writer_name,
 )
 from gateproof.run.option import Options, read_options
 from gateproof.run.progress import Progress
 from gateproof.run.run import RUN, GateRun
-from gateproof.run.stage import record_phase
+from gateproof.run.stage import record_stage
 from gateproof.run.summary import print_summary
 from gateproof.run.writer import WRITER, Writer, earlier_of
 from gateproof_evidence.errors import EvidenceError, NotWritableError
@@ -45,7 +45,7 @@ from gateproof_evidence.judging.rollup import HARNESS
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Check everything that was named, before anything starts."""
+    """Check all options and files before anything starts."""
     with _usage_errors():
         options = read_options(config)
         if options is not None:
@@ -54,7 +54,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """End whatever still runs, however the session ended."""
+    """Stop everything that still runs, however the session ended."""
     writer = config.stash.get(WRITER, None)
     if writer is not None:
         writer.bring_up.dispose()
@@ -62,37 +62,37 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Node) -> None:
-    """Tell an xdist worker where to write."""
+    """Send the staging folder to an xdist worker."""
     run = node.config.stash.get(RUN, None)
     if run is not None:
-        hand_staging(run, node)
+        send_staging(run, node)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Node) -> None:
-    """Take what an xdist worker leaves."""
+    """Receive the result of an xdist worker."""
     run = node.config.stash.get(RUN, None)
     if run is not None:
-        take_account(run, node)
+        receive_result(run, node)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_pycollect_makeitem(
     collector: pytest.Module | pytest.Class,
 ) -> Generator[None, Any, Any]:
-    """Put the proofs beside the check that they prove."""
-    made = yield
+    """Add the proofs of a check after the check."""
+    items = yield
     writer = collector.config.stash.get(WRITER, None)
-    if writer is None or not isinstance(made, list):
-        return made
-    return [item for one in made for item in _with_proofs(one, writer)]
+    if writer is None or not isinstance(items, list):
+        return items
+    return [item for one in items for item in _with_proofs(one, writer)]
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection_modifyitems(
     session: pytest.Session, config: pytest.Config, items: list[pytest.Item]
 ) -> Generator[None, None, None]:
-    """Remember every check that was collected, before any is deselected; then add what proves."""
+    """Store all collected checks before any is deselected; then add the items that prove them."""
     writer = config.stash.get(WRITER, None)
     if writer is not None:
         with _refusals(config, writer, items):
@@ -101,15 +101,15 @@ def pytest_collection_modifyitems(
     if writer is not None and items and writer.options.falsify.extent != "none":
         if writer.options.falsify.matrix:
             add_cells(items, gate_of=lambda item: _gate(item, writer))
-        demand_second_runs(items)
-        items[:0] = SelfProofItem.beside(session)
+        require_second_runs(items)
+        items[:0] = SelfProofItem.make_all(session)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Bind the checks to the catalogue."""
     writer = session.config.stash.get(WRITER, None)
-    # pytest calls this also after the hook above has refused what was collected
+    # pytest calls this even after the hook above has refused the collected items
     if writer is not None and writer.declared is not None and not session.testsfailed:
         with _refusals(session.config, writer, session.items):
             selected = {item.nodeid for item in session.items}
@@ -118,28 +118,28 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> None:
-    """Bring the system up before the first check, with progress, when any check needs it."""
+    """Start the system before the first check, if any check needs it, and print the progress."""
     writer = session.config.stash.get(WRITER, None)
     needed = any(STACK_FIXTURES & set(getattr(i, "fixturenames", ())) for i in session.items)
     if writer is not None and needed and not session.testsfailed:
-        with contextlib.suppress(HarnessError):  # each check's set-up gets the same error
+        with contextlib.suppress(HarnessError):  # the set-up of each check gets the same error
             writer.bring_up.start()
             writer.bring_up.warm_up()
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
-    """Record what an item observes under its criterion."""
+    """Record the observations of an item under its criterion."""
     writer = item.config.stash.get(WRITER, None)
     if writer is None:
         return (yield)
-    with writer.recorder.on_behalf_of(_scope(item, writer)):
+    with writer.recorder.in_scope(_scope(item, writer)):
         return (yield)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
-    """End a check that goes past its overall limit."""
+    """Interrupt a check that exceeds its overall time limit."""
     writer = item.config.stash.get(WRITER, None)
     declaration = read_declaration(item) if writer is not None else None
     if declaration is None:
@@ -153,12 +153,12 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Record how each phase ended."""
+    """Record how each stage of an item ended."""
     report = yield
     writer = item.config.stash.get(WRITER, None)
     if writer is not None:
         try:
-            record_phase(writer.recorder, writer.bring_up, call, item=item.nodeid)
+            record_stage(writer.recorder, writer.bring_up, call, item=item.nodeid)
         except NotWritableError as error:
             writer.defects.append(str(error))
             item.session.shouldstop = str(error)
@@ -167,28 +167,30 @@ def pytest_runtest_makereport(
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[None, Any, None]:
-    """Seal after every other plugin has written its files; the verdict sets the exit status."""
-    _end_writer(session.config)
+    """Seal the bundle after all other plugins have written their files; set the exit status."""
+    _close_writer(session.config)
     run = session.config.stash.get(RUN, None)
     try:
         yield
     except Exception as error:
         if run is None:
             raise
-        run.defects.append(f"another plugin broke at the end: {type(error).__name__}: {error}")
+        run.defects.append(
+            f"another plugin failed at the end of the session: {type(error).__name__}: {error}"
+        )
     if run is not None:
         session.exitstatus = _finish(session.config, run, int(exitstatus))
 
 
-# --- what the hooks delegate to --------------------------------------------------------------
+# --- delegates of the hooks ------------------------------------------------------------------
 
 
 def _open(config: pytest.Config, options: Options) -> None:
-    """Open the run, unless this is an xdist worker, and a writer, unless others run the items."""
+    """Open the run, except in an xdist worker, and a writer, except in a controller."""
     run = None if is_worker(config) else GateRun.open(options)
     if run is not None:
         config.stash[RUN] = run
-        config.pluginmanager.register(Progress(tell=lambda line: _tell(config, line)))
+        config.pluginmanager.register(Progress(print_line=lambda line: _print(config, line)))
         _keep_reports(config, run)
     if not is_controller(config):
         config.stash[WRITER] = Writer.open(
@@ -196,39 +198,39 @@ def _open(config: pytest.Config, options: Options) -> None:
             options,
             catalogue=run.catalogue if run else load_catalogue(options.catalogue),
             sut=run.sut if run else load_sut(options.sut),
-            staging=run.staging if run else staging_of(config),
-            progress=lambda line: _tell(config, line),
+            staging=run.staging if run else received_staging(config),
+            progress=lambda line: _print(config, line),
             earlier=run.earlier if run else earlier_of(options),
         )
 
 
-def _end_writer(config: pytest.Config) -> None:
-    """End this process's writer and leave its account, here or for the controller."""
+def _close_writer(config: pytest.Config) -> None:
+    """Close the writer of this process, and pass its result to the run."""
     writer = config.stash.get(WRITER, None)
     if writer is None:
         return
-    account = writer.end()
+    result = writer.close()
     if is_worker(config):
-        hand_account(config, account)
+        send_result(config, result)
     else:
-        config.stash[RUN].accounts.append(account)
+        config.stash[RUN].results.append(result)
 
 
 def _finish(config: pytest.Config, run: GateRun, status: int) -> int:
     if run.refusal is not None:
-        _tell(config, f"ERROR: {run.refusal}", prefix="")
+        _print(config, f"ERROR: {run.refusal}", prefix="")
         status = int(pytest.ExitCode.USAGE_ERROR)
     if run.refusal is not None or not (run.bound or run.defects):
         run.discard()
         if run.refusal is None:
-            _tell(config, "no bundle: collection did not come to its end, so nothing was judged")
+            _print(config, "no bundle: the collection did not finish, so nothing was judged")
         return status
     try:
         judged, bundle, sealing_s = run.finish(status)
-    except Exception as error:  # noqa: BLE001 (whatever keeps evidence from being written)
+    except Exception as error:  # noqa: BLE001 (any reason why the evidence cannot be written)
         run.drop_reports()
-        _tell(config, f"no bundle: {type(error).__name__}: {error}")
-        _tell(config, f"what was recorded so far: {run.staging}")
+        _print(config, f"no bundle: {type(error).__name__}: {error}")
+        _print(config, f"the records so far are in {run.staging}")
         return HARNESS
     reporter = _reporter(config)
     if reporter is not None:
@@ -241,26 +243,29 @@ def _with_proofs(item: pytest.Item, writer: Writer) -> list[pytest.Item]:
         return [item]
     try:
         declaration = read_declaration(item)
-    except EvidenceError:  # said once collection is over, as bad input and not as a broken module
+    except EvidenceError:  # reported after the collection, as bad input and not as a broken module
         return [item]
     if declaration is None:
         return [item]
-    return [item, *(ProofItem.beside(item, one) for one in writer.wanted(declaration))]
+    return [
+        item,
+        *(ProofItem.of_check(item, one) for one in writer.selected_falsifiers(declaration)),
+    ]
 
 
 def _declared(item: pytest.Item) -> tuple[str, Declaration]:
-    """Return the node id of the check that an item is or proves, and what it declares."""
+    """Return the node id of the check of an item or proof, and its declaration."""
     declaration = read_declaration(item)
     if declaration is None:
         raise pytest.UsageError(
             f"{item.nodeid}: check: got no criterion, expected @criterion with an id of the "
-            "catalogue; tests of other things live outside the gates folder"
+            "catalogue; move tests that judge no criterion out of the gates folder"
         )
     return (item.check if isinstance(item, ProofItem) else item.nodeid), declaration
 
 
 def _is_whole(config: pytest.Config, writer: Writer) -> bool:
-    """Tell whether the whole gates folder was collected."""
+    """Return whether the whole gates folder was collected."""
     named = [(config.invocation_params.dir / argument).resolve() for argument in config.args]
     gates = writer.options.gates
     inside = any(path == gates or path in gates.parents for path in named)
@@ -297,7 +302,7 @@ def _usage_errors() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _refusals(config: pytest.Config, writer: Writer, items: list[pytest.Item]) -> Iterator[None]:
-    """Turn bad input into an early end; an xdist worker leaves saying so to its controller."""
+    """End the run early on bad input; in an xdist worker, leave the report to the controller."""
     try:
         with _usage_errors():
             yield
@@ -309,16 +314,16 @@ def _refusals(config: pytest.Config, writer: Writer, items: list[pytest.Item]) -
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-    """End as Ctrl-C does: what was seen until then is sealed."""
+    """End the run as Ctrl-C does: the observations so far are sealed."""
     raise KeyboardInterrupt
 
 
 @contextlib.contextmanager
 def _limit(limit_s: float) -> Iterator[None]:
-    def ring(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        raise LimitError(f"the check's overall limit of {limit_s:g} s passed")
+    def interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        raise LimitError(f"the check exceeded its overall limit of {limit_s:g} s")
 
-    before = signal.signal(signal.SIGALRM, ring)
+    before = signal.signal(signal.SIGALRM, interrupt)
     signal.setitimer(signal.ITIMER_REAL, limit_s)
     try:
         yield
@@ -328,7 +333,7 @@ def _limit(limit_s: float) -> Iterator[None]:
 
 
 def _keep_reports(config: pytest.Config, run: GateRun) -> None:
-    """Have pytest's JUnit and pytest-html's page written into the bundle."""
+    """Write the JUnit file of pytest and the page of pytest-html into the bundle."""
     if config.pluginmanager.hasplugin("junitxml") and config.option.xmlpath is None:
         config.option.xmlpath = str(run.staging / JUNIT)
     if config.pluginmanager.hasplugin("html") and config.option.htmlpath is None:
@@ -341,7 +346,7 @@ def _reporter(config: pytest.Config) -> pytest.TerminalReporter | None:
     return reporter if isinstance(reporter, pytest.TerminalReporter) else None
 
 
-def _tell(config: pytest.Config, line: str, *, prefix: str = "gateproof: ") -> None:
+def _print(config: pytest.Config, line: str, *, prefix: str = "gateproof: ") -> None:
     reporter = _reporter(config)
     if reporter is not None:
         reporter.ensure_newline()

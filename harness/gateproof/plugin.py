@@ -1,14 +1,14 @@
-"""The pytest plugin, as every pytest loads it: options, markers, and nothing else.
+"""The entry point of the pytest plugin: options and markers, and nothing else.
 
-What judges is imported where there is a catalogue: pytest must start as fast as without this
-package in a project that has none.
+The hooks that judge are imported only where there is a catalogue: in a project without one, pytest
+must start as fast as without this package.
 """
 
 from __future__ import annotations
 
 import pytest
 
-from gateproof.base.option import add_options, auto_processes, find_gates, refuse_idle
+from gateproof.base.option import add_options, auto_processes, find_gates, refuse_unused
 from gateproof_evidence.errors import BadInputError
 
 
@@ -19,11 +19,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Declare the markers, and register what judges where there is something to judge."""
+    """Declare the markers, and register fixtures and hooks where there is a catalogue."""
     config.addinivalue_line("markers", "criterion(id): the criterion that this check judges")
     config.addinivalue_line("markers", "falsified_by(falsifier): a fault that must turn it red")
     if find_gates(config) is None:
-        _refuse_idle(config)
+        _refuse_unused(config)
         return
     from gateproof import fixtures
 
@@ -40,11 +40,11 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     return auto_processes(config)
 
 
-def _refuse_idle(config: pytest.Config) -> None:
-    """Refuse options of this plugin that would do nothing."""
+def _refuse_unused(config: pytest.Config) -> None:
+    """Refuse options of this plugin that would have no effect."""
     if config.getoption("help") or config.getoption("collectonly"):
         return
     try:
-        refuse_idle(config)
+        refuse_unused(config)
     except BadInputError as error:
         raise pytest.UsageError(str(error)) from error

@@ -18,8 +18,8 @@ from gateproof.base.wait import wait_until
 from gateproof.environments.leftover import (
     LABEL,
     PREFIX,
-    dead_folders,
-    hold,
+    abandoned_folders,
+    acquire_lock,
     new_folder,
     processes_of,
     remove,
@@ -136,11 +136,11 @@ def test_clean_removes_a_dead_run_and_never_a_live_one(
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", None)
     live, dead = new_folder(), new_folder()
-    held = hold(live)
-    hold(dead).close()
+    held = acquire_lock(live)
+    acquire_lock(dead).close()
     stray = subprocess.Popen(["sleep", "600"], env={**os.environ, LABEL: str(dead)})
     visitor = subprocess.Popen(["sleep", "600"], cwd=dead)
-    assert dead_folders() == [dead]
+    assert abandoned_folders() == [dead]
     done = run_command([str(GATEPROOF), "clean", "--json"], folder=tmp_path)
     assert json.loads(done.stdout)["removed"] == [{"folder": str(dead), "processes": 1}]
     assert stray.wait(timeout=10) == -signal.SIGKILL

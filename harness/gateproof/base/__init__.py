@@ -1,1 +1,1 @@
-"""What all other packages share: errors, waiting, the description of the system."""
+"""Shared by all other packages: errors, waiting, the description of the system."""

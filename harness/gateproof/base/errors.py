@@ -1,4 +1,4 @@
-"""The one error root of this package; each kind tells a verdict who is to blame."""
+"""The one error root of this package; the class of an error decides the cause in the verdict."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ class HarnessError(Exception):
 
 
 class EnvironmentProblemError(HarnessError):
-    """Something that the run needs and does not own is missing: a port, a disk, an engine."""
+    """Something that the run needs from its environment is missing: a port, a disk, an engine."""
 
 
 class NotReadyError(HarnessError):
-    """A process did not become ready, or a command did not end, before the deadline."""
+    """A process did not become ready, or a command did not finish, before the deadline."""
 
 
 class InconclusiveError(HarnessError):
-    """The check saw too little to judge."""
+    """The check observed too little to judge."""
 
 
 class LimitError(HarnessError):
-    """The check's overall limit passed."""
+    """The check exceeded its overall time limit."""
 
 
-# pytest publishes the class as an attribute of a function, which mypy takes for no class.
+# pytest publishes this class as an attribute of a function, which mypy does not accept as a class.
 class NotApplicableError(pytest.skip.Exception):  # type: ignore[name-defined,misc]
     """The environment lacks an ability that the check needs."""

@@ -1,4 +1,4 @@
-"""What git says of a checkout, where there is git and a checkout."""
+"""Queries to git about a checkout, where there is git and a checkout."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def git(folder: Path, *arguments: str) -> str | None:
-    """Return what git says of a checkout, or None where there is no git or no checkout."""
+    """Return the output of a git command in a checkout; None without git or a checkout."""
     try:
         done = subprocess.run(
             ["git", "-C", str(folder), *arguments],

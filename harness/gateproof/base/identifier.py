@@ -6,7 +6,7 @@ import uuid
 
 
 class Ids:
-    """Fresh identifiers: nothing that a check makes can meet what another made."""
+    """Unique identifiers, so that the data of one check never collides with that of another."""
 
     def uuid(self) -> uuid.UUID:
         """Return a UUID that was never used."""

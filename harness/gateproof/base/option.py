@@ -1,7 +1,7 @@
-"""The command-line options of the plugin, and whether there is anything to judge.
+"""The command-line options of the plugin, and the search for the gates folder.
 
-Every pytest imports this module where the package is installed, so it imports little. Leaves what
-the options mean together to `gateproof.run.option`.
+Every pytest imports this module where the package is installed, so it imports little. Leaves
+checking the options to `gateproof.run.option`.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ KEY_VARIABLE = "GATEPROOF_SIGNING_KEY"
 PASSPHRASE_VARIABLE = "GATEPROOF_SIGNING_KEY_PASSPHRASE"  # noqa: S105 (a variable's name)
 READY_DEADLINE_S = 60.0
 POSTGRES_VERSIONS = ("16", "18")
-"""Major versions that the environment `embedded` has."""
+"""Major versions that the environment `embedded` offers."""
 
 FALSIFY_HELP = (
     "which proofs to run: all (default), none, matrix (every check of a gate against every "
-    "falsifier of that gate), or names, separated by commas: of criteria, gates, falsifiers"
+    "falsifier of that gate), or names of criteria, gates or falsifiers, separated by commas"
 )
 
 PROCESSES_PER_CORE = 2
-"""A check waits for its workers and its database about as long as it computes."""
+"""A check spends about half of its time waiting for workers and the database."""
 
 AUTO_VARIABLE = "PYTEST_XDIST_AUTO_NUM_WORKERS"
-"""Says what `-n auto` means; xdist's own."""
+"""The variable of xdist that sets the number of processes for `-n auto`."""
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -55,41 +55,41 @@ def add_options(parser: pytest.Parser) -> None:
         "--environment",
         choices=("auto", "containers", "embedded"),
         default="auto",
-        help="where the system runs: containers needs a container engine; embedded, PostgreSQL "
-        "from a wheel and workers as child processes, needs neither root nor Docker; auto "
-        "(default) takes containers where an engine answers",
+        help="where the system runs: containers needs a container engine; embedded runs PostgreSQL "
+        "from a wheel and workers as child processes, without root or Docker; auto "
+        "(default) uses containers when an engine answers",
     )
     group.addoption(
         "--postgres-image",
         metavar="IMAGE",
         default=DEFAULT_POSTGRES_IMAGE,
-        help=f"PostgreSQL's image, in containers (default: {DEFAULT_POSTGRES_IMAGE})",
+        help=f"PostgreSQL image for containers (default: {DEFAULT_POSTGRES_IMAGE})",
     )
     group.addoption(
         "--system-image",
         metavar="IMAGE",
         default=None,
-        help="a ready image of the system (default: built when its inputs changed)",
+        help="prebuilt image of the system (default: built when its inputs changed)",
     )
     group.addoption(
         "--postgres-version",
         choices=POSTGRES_VERSIONS,
         default="18",
-        help="PostgreSQL's major version, embedded (default: 18)",
+        help="PostgreSQL major version for embedded (default: 18)",
     )
     group.addoption(
         "--postgres-port",
         type=int,
         metavar="N",
         default=0,
-        help="port of the run's first PostgreSQL (default: a free one)",
+        help="port of the first PostgreSQL server of the run (default: a free one)",
     )
     group.addoption(
         "--ready-deadline",
         type=float,
         metavar="SECONDS",
         default=READY_DEADLINE_S,
-        help="how long a worker may take until it answers a ping; raise it on a slow machine "
+        help="time for a worker to answer its first ping; raise it on a slow machine "
         f"(default: {READY_DEADLINE_S:g})",
     )
     group.addoption(
@@ -97,9 +97,9 @@ def add_options(parser: pytest.Parser) -> None:
         metavar="FILE",
         default=None,
         help="Ed25519 private key that signs the bundle; also "
-        f"{KEY_VARIABLE}, with {PASSPHRASE_VARIABLE} (default: a key made for this run)",
+        f"{KEY_VARIABLE}, with {PASSPHRASE_VARIABLE} (default: a key generated for this run)",
     )
-    _add_takeover(group)
+    _add_proof_reuse(group)
     _add_baseline(group)
     group.addoption("--falsify", metavar="WHICH", default="all", help=FALSIFY_HELP)
     group.addoption(
@@ -107,30 +107,30 @@ def add_options(parser: pytest.Parser) -> None:
         action="store_const",
         const="none",
         dest="falsify",
-        help="run the checks without showing that they can fail, as --falsify=none; the result is "
-        "then incomplete",
+        help="run the checks without proving that they can fail, like --falsify=none; the result "
+        "is then incomplete",
     )
 
 
-def _add_takeover(group: pytest.OptionGroup) -> None:
+def _add_proof_reuse(group: pytest.OptionGroup) -> None:
     group.addoption(
         "--proofs-from",
         metavar="BUNDLE",
         default=None,
-        help="earlier bundle whose proofs are taken over where nothing that they depend on has "
+        help="earlier bundle whose proofs are reused where nothing that they depend on has "
         "changed; it must verify with --proofs-key",
     )
     group.addoption(
         "--proofs-key",
         metavar="FILE",
         default=None,
-        help="public key, from outside the bundle, that --proofs-from must be signed with",
+        help="public key, stored outside the bundle, that must verify --proofs-from",
     )
     group.addoption(
         "--fresh",
         action="store_true",
         default=False,
-        help="repeat every proof, whatever --proofs-from says (without it, too, all are repeated)",
+        help="run every proof again, even with --proofs-from",
     )
 
 
@@ -139,21 +139,21 @@ def _add_baseline(group: pytest.OptionGroup) -> None:
         "--baseline",
         metavar="BUNDLE",
         default=None,
-        help="earlier bundle that this run must not fall behind: a regression blocks; it must "
-        "verify with --baseline-key",
+        help="earlier bundle to compare this run with: a regression blocks; it must verify with "
+        "--baseline-key",
     )
     group.addoption(
         "--baseline-key",
         metavar="FILE",
         default=None,
-        help="public key, from outside the bundle, that --baseline must be signed with",
+        help="public key, stored outside the bundle, that must verify --baseline",
     )
 
 
 def auto_processes(config: pytest.Config) -> int | None:
     """Return how many processes `-n auto` starts for a run of gates.
 
-    None leaves the choice to xdist: in other runs, and where its variable names a number.
+    None leaves the choice to xdist: in other runs, and when its own variable is set.
     """
     if find_gates(config) is None or os.environ.get(AUTO_VARIABLE):
         return None
@@ -161,7 +161,7 @@ def auto_processes(config: pytest.Config) -> int | None:
 
 
 def find_gates(config: pytest.Config) -> Path | None:
-    """Return the folder of the catalogue: the nearest one above the first path that was named."""
+    """Return the folder of the catalogue: the nearest one in or above a path that was named."""
     for argument in config.args:
         path = (config.invocation_params.dir / argument.split("::")[0]).resolve()
         for folder in (path, *path.parents):
@@ -172,11 +172,11 @@ def find_gates(config: pytest.Config) -> Path | None:
     return None
 
 
-def refuse_idle(config: pytest.Config) -> None:
-    """Refuse options of ours where no catalogue was found: they would do nothing, silently."""
+def refuse_unused(config: pytest.Config) -> None:
+    """Refuse options of this plugin where no catalogue was found: they would have no effect."""
     for name in ("--evidence-out", "--sut", "--signing-key"):
         if config.getoption(name):
             raise BadInputError(
-                f"{name}: got no {CATALOGUE} beside or above {', '.join(config.args)}, expected "
+                f"{name}: got no {CATALOGUE} in or above {', '.join(config.args)}, expected "
                 "the folder of a catalogue among the paths; name it, such as gates/"
             )

@@ -1,6 +1,6 @@
 """Copies of a project's files, for faults that change one of them.
 
-Compiled files go along, and times are kept, so that Python need not compile the copy anew.
+Compiled files are copied too, and times are kept, so that Python need not compile the copy again.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from pathspec import GitIgnoreSpec
 
 IGNORES = ".gitignore"
 
-BEING_WRITTEN = "*.pyc.*"
-"""Names of compiled files that Python has not finished: it renames each to its final name."""
+UNFINISHED = "*.pyc.*"
+"""Temporary names of compiled files that Python is still writing."""
 
 
 def copy_folders(root: Path, names: Iterable[str], into: Path) -> None:
-    """Copy folders and files of a project whole, while its processes may be running.
+    """Copy whole folders and files of a project; its processes may be running.
 
     Args:
         root: the project's folder.
-        names: relative to it.
-        into: a folder that need not exist; an unprivileged account can enter it afterwards.
+        names: paths relative to it.
+        into: the target, created if missing; an unprivileged account can enter it afterwards.
 
     """
     into.mkdir(parents=True, exist_ok=True)
@@ -33,22 +33,22 @@ def copy_folders(root: Path, names: Iterable[str], into: Path) -> None:
         source, target = root / name, into / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
-            unfinished = shutil.ignore_patterns(BEING_WRITTEN)
+            unfinished = shutil.ignore_patterns(UNFINISHED)
             shutil.copytree(source, target, ignore=unfinished, dirs_exist_ok=True)
         else:
             shutil.copy2(source, target)
 
 
 def copy_project(root: Path, into: Path) -> None:
-    """Copy what belongs to a project, see `project_files`."""
+    """Copy the files of a project, see `project_files`."""
     copy_folders(root, project_files(root), into)
 
 
 def project_files(root: Path) -> list[str]:
-    """Return the files of a project: all but `.git` and what its `.gitignore` files leave out.
+    """Return the files of a project: all but `.git` and those that a `.gitignore` excludes.
 
-    Git itself is not asked: a project that was unpacked from an archive has none. Not read: ignores
-    outside the project's folder, and that git keeps an ignored file which was once added by force.
+    Git is not called: a project that was unpacked from an archive has no checkout. Not considered:
+    ignore files outside the project's folder, and ignored files that were added by force.
     """
     return sorted(_files(root, root, ()))
 
@@ -72,10 +72,10 @@ def _files(
 
 
 def _ignored(path: Path, folder: bool, above: tuple[tuple[Path, GitIgnoreSpec], ...]) -> bool:
-    """Tell whether git would ignore a file or folder: the innermost word on it counts."""
+    """Return whether git would ignore a file or folder: the innermost matching rule decides."""
     for base, spec in reversed(above):
         name = path.relative_to(base).as_posix() + ("/" if folder else "")
-        said = spec.check_file(name).include
-        if said is not None:
-            return said
+        ignored = spec.check_file(name).include
+        if ignored is not None:
+            return ignored
     return False

@@ -1,8 +1,7 @@
 """The description of the system under test: ``sut.toml``, strictly parsed.
 
-All that the harness knows of a system comes from this file. Owns its shape and the values that a
-command line can name (``{python}`` and the like); leaves starting anything to
-`gateproof.stack.stack`.
+All that the harness knows about a system comes from this file. Owns its schema and the placeholders
+of commands (``{python}`` and the like); leaves starting processes to `gateproof.stack.stack`.
 
 Source: docs/reference/sut.md.
 """
@@ -23,7 +22,7 @@ from gateproof_evidence.format.problem import first_problem
 
 
 class Section(BaseModel):
-    """A table of the file; unknown keys and other types are refused."""
+    """A table of the file; unknown keys and wrong types are refused."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True
@@ -32,7 +31,7 @@ class Section(BaseModel):
 
 Words = tuple[str, ...]
 Command = Annotated[Words, Field(min_length=1)]
-"""Words of a command; ``{python}`` and what its key's documentation names are filled in."""
+"""Words of a command; ``{python}`` and the placeholders that the key documents are filled in."""
 
 _DSN_FORMS = "postgresql|postgresql+asyncpg|postgresql+psycopg2|postgresql+psycopg"
 DsnForm = Annotated[str, Field(pattern=f"^({_DSN_FORMS})$".replace("+", r"\+"))]
@@ -50,24 +49,24 @@ class Celery(Section):
     worker_module: str
     """The module that a worker process runs; importing it must start nothing."""
     task_prefix: str
-    """What the names of the system's own tasks begin with."""
+    """The common prefix of the names of the system's own tasks."""
     tables: Words
-    """The tables of broker and result backend."""
+    """The tables of the broker and the result backend."""
 
 
 class Roles(Section):
-    """Database roles by what they are for."""
+    """Database roles by purpose."""
 
     migration: str
     """Owns the schema; runs the migrations."""
     worker: str
-    """What workers and publishers connect as."""
+    """The role that workers and publishers connect as."""
     operator: str
-    """Reads and moves every dead letter."""
+    """Reads and moves every dead-letter row."""
     reader: str
-    """Reads every dead letter."""
+    """Reads every dead-letter row."""
     aggregator: str
-    """Owns the materialized views; nobody logs in as it."""
+    """Owns the materialized views; has no login."""
 
     def login(self) -> Words:
         """Return the roles that get a password, each once."""
@@ -75,46 +74,46 @@ class Roles(Section):
 
 
 class Provision(Section):
-    """SQL files to run as superuser before migrating."""
+    """SQL files to run as superuser before the migrations."""
 
     server: Words = ()
-    """Once a server: roles."""
+    """Run once per server: roles."""
     database: Words = ()
-    """In every database, clones too: a clone drops database-level privileges."""
+    """Run in every database, clones included: a clone loses database-level privileges."""
 
 
 class Migrations(Section):
-    """How to migrate."""
+    """How to run the migrations."""
 
     role: str
-    """Who runs the migrations."""
+    """The role that runs the migrations."""
     dsn: dict[str, DsnForm]
-    """Environment variable to DSN form."""
+    """Maps environment variables to the form of their DSN."""
     upgrade: Command
     """``{revision}`` is filled in."""
     downgrade: Command
     """``{revision}`` is filled in."""
     all: str
-    """The revision that means everything."""
+    """The revision that applies all migrations."""
     branches: Words
-    """Revisions that must work alone on an empty database."""
+    """Revisions that must apply on their own to an empty database."""
     base: str
-    """The revision that means nothing at all."""
+    """The revision that removes all migrations."""
 
 
 class Report(Section):
-    """The log line in which a running worker says what it uses, and its fields."""
+    """The log line in which a running worker reports its configuration, and its fields."""
 
     message: str
     """The message of that line."""
     broker: str
-    """Field that holds the broker URL's scheme."""
+    """Field with the scheme of the broker URL."""
     result_backend: str
-    """Field that holds the result backend URL's scheme."""
+    """Field with the scheme of the result backend URL."""
     eager: str
-    """Field that holds whether tasks run on the spot."""
+    """Field that is true in eager mode."""
     queues: str
-    """Field that holds the names of the consumed queues."""
+    """Field with the names of the consumed queues."""
 
 
 class WorkerSection(Section):
@@ -123,19 +122,19 @@ class WorkerSection(Section):
     command: Command
     """``{queues}``, ``{pool}`` and ``{concurrency}`` are filled in."""
     pool: str
-    """Pool that a worker runs unless a check asks for another."""
+    """The pool of a worker, unless a check asks for another."""
     concurrency: Annotated[int, Field(ge=1)]
-    """Children or threads unless a check asks for another number."""
+    """The number of child processes or threads, unless a check asks for another."""
     warm: Words = ()
-    """Modules of packages, none of the system's own, that the processes of proofs find imported:
-    they are forked then, and not started cold. Importing them must start no thread and read no
-    setting. None, and every process is started cold."""
+    """Third-party modules, none of the system's own, that are imported once so that processes of
+    proofs can be forked instead of started cold. Importing them must start no thread and read no
+    setting. Without any, every process starts cold."""
     stop_signal: Annotated[str, Field(pattern=r"^SIG[A-Z0-9]+$")]
     """The signal of a warm shutdown."""
     role: str
     """The database role of its DSNs."""
     dsn: dict[str, DsnForm]
-    """Environment variable to DSN form."""
+    """Maps environment variables to the form of their DSN."""
     broker: str
     """Name of the variable that sets the broker URL."""
     result_backend: str
@@ -143,21 +142,21 @@ class WorkerSection(Section):
     port: str
     """Name of the variable that sets the port of the endpoints."""
     eager: str
-    """Name of the variable that would switch eager mode on."""
+    """Name of the variable that switches eager mode on."""
     env: dict[str, str] = {}
-    """Further variables, as they are."""
+    """Further environment variables, passed unchanged."""
     report: Report
 
 
 class Ping(Section):
-    """The task that shows that a worker answers."""
+    """The task that the harness uses to see that a worker answers."""
 
     task: str
     """Name of the task."""
     arguments: dict[str, Any] = {}
     """Keyword arguments of the ping."""
     expect: dict[str, Any]
-    """Part of its result."""
+    """A part of its result that must be present."""
     fail: dict[str, Any]
     """Arguments with which it fails."""
     fail_error: str
@@ -165,11 +164,11 @@ class Ping(Section):
     retry: dict[str, Any] = {}
     """Arguments with which it is retried once before it succeeds."""
     hold: dict[str, Any] = {}
-    """Arguments with which it goes on for a minute or more before it succeeds."""
+    """Arguments with which it runs for a minute or more before it succeeds."""
 
 
 class Tenancy(Section):
-    """How tenants are told apart."""
+    """How tenants are separated."""
 
     guc: str
     """The setting that names the current tenant."""
@@ -178,36 +177,36 @@ class Tenancy(Section):
     tables: Words
     """Tables that hold rows of tenants."""
     exceptions: Words = ()
-    """Tables that have the key and need no policy."""
+    """Tables that have the key column but need no policy."""
 
 
 class DeadLetters(Section):
-    """Where failed tasks end."""
+    """Where failed tasks are stored."""
 
     table: str
-    """The table of dead letters."""
+    """The table of dead-letter rows."""
     former_table: str
     """Its name before the rename migration."""
 
 
 class Endpoints(Section):
-    """What every worker serves over HTTP."""
+    """The endpoints that every worker serves over HTTP."""
 
     metrics: str
     """Path of the metrics in Prometheus text format."""
     health: str
-    """Path of the health in JSON."""
+    """Path of the health report in JSON."""
     health_deadline_s: float
-    """Within which the health endpoint must answer, in seconds."""
+    """Seconds within which the health endpoint must answer."""
 
 
 class Logs(Section):
     """Names of the fields and messages of the log lines."""
 
     timestamp: str = "timestamp"
-    """Aware, ISO 8601."""
+    """Field of the timestamp: ISO 8601 with a time zone."""
     level: str = "level"
-    """Field of the severity."""
+    """Field of the log level."""
     logger: str = "logger"
     """Field of the logger's name."""
     message: str
@@ -217,44 +216,44 @@ class Logs(Section):
     task_id: str
     """Field of the task's id."""
     tenant_id: str
-    """Field of the tenant."""
+    """Field of the tenant id."""
     correlation_id: str
     """Field of the correlation id."""
     error: str
-    """Field of the error, on failure."""
+    """Field of the error of a failed task."""
     success: str
-    """Message of the line that a finished task leaves."""
+    """Message of the line for a task that succeeded."""
     failure: str
-    """Message of the line that a failed task leaves."""
+    """Message of the line for a task that failed."""
     retry: str
-    """Message of the line that a retry leaves."""
+    """Message of the line for a retry."""
 
 
 class Image(Section):
-    """The system's own image, for the environment that runs it in containers."""
+    """The system's own image, for the environment `containers`."""
 
     dockerfile: str
     """The Dockerfile, relative to `Sut.root`, which is the build context."""
     context: Words
-    """Files and folders, relative to `Sut.root`, that the image is built from, and no others."""
+    """Files and folders, relative to `Sut.root`, that the image is built from."""
     folder: str
-    """Where `Sut.root` is inside the image."""
+    """The folder of `Sut.root` inside the image."""
     python: str = "python"
-    """The interpreter inside the image: what ``{python}`` stands for there."""
+    """The interpreter inside the image, which replaces ``{python}`` there."""
     volumes: tuple[InnerFolder, ...] = ()
-    """Folders of the image, owned by its user, that processes may write beside ``/tmp``; what they
-    write outlives them, is there for the next, and goes with the run."""
+    """Folders of the image, owned by its user, that processes may write to in addition to ``/tmp``.
+    Their content is shared by all processes of the run and removed with it."""
 
 
 class Sut(Section):
     """One system under test."""
 
     name: str
-    """What reports call the system."""
+    """The name of the system in reports."""
     root: str
-    """Working folder of every command, relative to this file or absolute."""
+    """Working folder of every command, absolute or relative to this file."""
     sources: Words
-    """Folders and files whose digest binds a bundle to the code."""
+    """Folders and files of the system's code; their digest binds a bundle to it."""
     celery: Celery
     roles: Roles
     provision: Provision
@@ -262,13 +261,13 @@ class Sut(Section):
     worker: WorkerSection
     ping: Ping
     queues: dict[str, Words]
-    """Queue to the names of the tasks that it serves: all tasks of the contract."""
+    """Maps each queue to the names of its tasks: all tasks of the contract."""
     tenancy: Tenancy
     dead_letters: DeadLetters
     endpoints: Endpoints
     logs: Logs
     image: Image | None = None
-    """How to build its image; without it only a ready one can be run in containers."""
+    """How to build its image; without it, containers need a prebuilt image."""
 
     _path: Path = PrivateAttr()
     _digest: str = PrivateAttr()
@@ -281,7 +280,7 @@ class Sut(Section):
 
     @property
     def path(self) -> Path:
-        """The file that was read."""
+        """The path of the file."""
         return self._path
 
     @property
@@ -303,7 +302,7 @@ class Sut(Section):
         return moved
 
     def queue_of(self, task: str) -> str:
-        """Return the queue that serves a task.
+        """Return the queue of a task.
 
         Raises:
             KeyError: the contract has no such task.
@@ -333,14 +332,14 @@ class Sut(Section):
             except OSError as error:
                 raise BadInputError(
                     f"{self._path}: provision: got {name}, expected a readable SQL file under "
-                    f"{self.folder} ({error.strerror}); mend the name or `root`"
+                    f"{self.folder} ({error.strerror}); correct the name or `root`"
                 ) from error
         return texts
 
     def sources_digest(self) -> str:
-        """Return the digest over names and contents of the system's files.
+        """Return the digest over the names and contents of the system's files.
 
-        Compiled files and other droppings of a run are left out.
+        Compiled files are left out.
         """
         digest = hashlib.sha256()
         for source in self.sources:
@@ -356,30 +355,30 @@ def load_sut(path: Path) -> Sut:
     """Read and check a ``sut.toml``.
 
     Raises:
-        BadInputError: the file cannot be read, is no TOML, has an unknown key or a wrong type.
+        BadInputError: the file cannot be read, is not TOML, has an unknown key or a wrong type.
 
     """
     try:
-        content = path.read_bytes()
-        told = tomllib.loads(content.decode("utf-8"))
+        raw = path.read_bytes()
+        content = tomllib.loads(raw.decode("utf-8"))
     except OSError as error:
         raise BadInputError(
             f"{path}: sut file: cannot be read ({error.strerror}); name another with --sut"
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadInputError(f"{path}: sut file: is no TOML ({error})") from error
+        raise BadInputError(f"{path}: sut file: is not valid TOML ({error})") from error
     try:
-        sut = Sut.model_validate(_tuples(told))
+        sut = Sut.model_validate(_tuples(content))
     except ValidationError as error:
         raise BadInputError(f"{path}: {_first(error)}; see docs/reference/sut.md") from error
     sut._path = path.resolve()  # noqa: SLF001 (the one constructor)
     sut._folder = (sut._path.parent / sut.root).resolve()  # noqa: SLF001
-    sut._digest = f"sha256:{hashlib.sha256(content).hexdigest()}"  # noqa: SLF001
+    sut._digest = f"sha256:{hashlib.sha256(raw).hexdigest()}"  # noqa: SLF001
     return sut
 
 
 def _tuples(value: Any) -> Any:
-    """Turn TOML's arrays into tuples, as the strict model wants them."""
+    """Turn the arrays of TOML into tuples, which the strict model requires."""
     if isinstance(value, dict):
         return {key: _tuples(inner) for key, inner in value.items()}
     return tuple(_tuples(inner) for inner in value) if isinstance(value, list) else value
@@ -388,7 +387,7 @@ def _tuples(value: Any) -> Any:
 def _first(error: ValidationError) -> str:
     first = first_problem(error, before=("extra_forbidden", "missing"))
     if first.kind == "extra_forbidden":
-        return f"{first.field}: unknown key; remove it or mend its spelling"
+        return f"{first.field}: unknown key; remove it or correct its spelling"
     if first.kind == "missing":
         return f"{first.field}: missing key; add it"
     return f"{first.field}: got {first.value!r}, expected: {first.message}"

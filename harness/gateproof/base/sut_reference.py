@@ -1,7 +1,7 @@
-"""Publishes the reference of ``sut.toml``, generated from the model that reads it.
+"""Generates the reference page of ``sut.toml`` from the model that parses it.
 
-``python -m gateproof.base.sut_reference docs/reference/sut.md`` writes it; a test holds the
-published file against the model, so that the page cannot say more or less than the parser takes.
+``python -m gateproof.base.sut_reference docs/reference/sut.md`` writes it; a test compares the
+published file with the model, so that the page describes exactly what the parser accepts.
 """
 
 from __future__ import annotations
@@ -15,23 +15,24 @@ from gateproof.base.sut import Sut
 
 INTRODUCTION = """# sut.toml: the system under test
 
-All that the harness knows of a system stands in this file; name another with `--sut FILE`.
-It is read strictly: an unknown key, a missing one or a wrong type is refused before anything
-starts, with the file and the key. `system/sut.toml` describes the reference system and is the
-default.
+This file holds all that the harness knows about a system; select another with `--sut FILE`.
+It is parsed strictly: an unknown key, a missing key or a wrong type is refused before anything
+starts, with a message that names the file and the key. `system/sut.toml` describes the reference
+system and is the default.
 
-Commands are lists of words; no shell reads them. `{python}` stands for the interpreter that runs
-the harness; in containers, for the image's own. Every command runs in the folder `root`, with the
-DSNs that its section names and nothing of the harness's own environment but `PATH`, `HOME` and the
-locale. `dsn` maps a variable to the form of DSN that the system expects in it: `postgresql`,
-`postgresql+asyncpg`, `postgresql+psycopg2` or `postgresql+psycopg`.
+Commands are lists of words and run without a shell. `{python}` is replaced by the interpreter that
+runs the harness or, in containers, by that of the image. Every command runs in the folder `root`.
+Its environment holds the DSNs that its section names and, from the harness's own environment, only
+`PATH`, `HOME`, the locale and a few others. `dsn` maps a variable to the form of DSN that the
+system expects in it: `postgresql`, `postgresql+asyncpg`, `postgresql+psycopg2` or
+`postgresql+psycopg`.
 
 This page is generated: `python -m gateproof.base.sut_reference docs/reference/sut.md`.
 """
 
 
 def sut_reference() -> str:
-    """Return the page: one table a section, one row a key."""
+    """Return the page: one table per section, one row per key."""
     schema = Sut.model_json_schema()
     sections = {
         name: schema["$defs"][_section_of(field)]
@@ -62,7 +63,7 @@ def _section(title: str, section: dict[str, Any], schema: dict[str, Any]) -> Ite
 
 
 def _section_of(field: dict[str, Any]) -> str:
-    """Return the name of the section that a field is, whether it may be left out or not."""
+    """Return the name of a field's section, required or optional; empty for a plain value."""
     named = [one["$ref"] for one in (field, *field.get("anyOf", ())) if "$ref" in one]
     return named[0].rsplit("/", 1)[-1] if named else ""
 

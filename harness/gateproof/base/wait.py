@@ -1,7 +1,7 @@
-"""Waiting: poll a condition up to a deadline and return what was last seen.
+"""Waiting: poll a condition up to a deadline and return its last value.
 
-The one place that sleeps. The caller asserts on what comes back, so that a state that never came
-is a failed assertion and not a time-out.
+The only place that sleeps. The caller asserts on the returned value, so that a state that was never
+reached is a failed assertion and not a time-out.
 """
 
 from __future__ import annotations
@@ -14,27 +14,27 @@ T = TypeVar("T")
 
 
 def wait_until(
-    look: Callable[[], T],
+    poll: Callable[[], T],
     satisfied: Callable[[T], bool] = bool,
     *,
     deadline_s: float,
     interval_s: float = 0.05,
 ) -> T:
-    """Look again and again until what is seen satisfies, or the deadline passes.
+    """Poll until a value satisfies the condition or the deadline passes; poll at least once.
 
     Args:
-        look: returns what is there now.
-        satisfied: tells whether that is what was waited for; default: whether it is truthy.
-        deadline_s: how long to go on looking, in seconds.
-        interval_s: the pause between two looks, in seconds.
+        poll: returns the present value.
+        satisfied: returns whether the wait is over; by default, when the value is truthy.
+        deadline_s: how long to poll, in seconds.
+        interval_s: the pause between two polls, in seconds.
 
     Returns:
-        What was last seen, satisfying or not.
+        The last value, whether it satisfies the condition or not.
 
     """
     end = time.monotonic() + deadline_s
     while True:
-        seen = look()
-        if satisfied(seen) or time.monotonic() >= end:
-            return seen
+        value = poll()
+        if satisfied(value) or time.monotonic() >= end:
+            return value
         time.sleep(interval_s)

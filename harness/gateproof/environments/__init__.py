@@ -1,1 +1,1 @@
-"""Where the system runs, one environment a file, behind the protocols of `interface`."""
+"""The environments that the system runs in, one per module, behind the protocols of `interface`."""

@@ -1,4 +1,4 @@
-"""The environment `embedded`: PostgreSQL from a wheel, the system as child processes."""
+"""The environment `embedded`: PostgreSQL from a wheel, the system's processes as children."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from gateproof.base.errors import EnvironmentProblemError
 from gateproof.environments.interface import Launcher, Server
-from gateproof.environments.leftover import LABEL, hold, new_folder
+from gateproof.environments.leftover import LABEL, acquire_lock, new_folder
 from gateproof.environments.postgres import (
     INSTALLATIONS,
     Installation,
@@ -27,14 +27,14 @@ DEFAULT_VERSION = "18"
 
 
 class Embedded:
-    """Servers and processes on this machine, as the present user.
+    """Runs servers and processes on this machine, as the current user.
 
     Args:
         reason: why this environment was chosen.
         version: PostgreSQL's major version, ``16`` or ``18``.
-        port: where the first server listens; 0 takes a free one.
-        learn_secret: told every password that is made up here, before it is used.
-        warm: packages that processes of proofs find imported.
+        port: port of the first server; 0 takes a free one.
+        learn_secret: called with each generated password before its first use.
+        warm: packages that are already imported in the forked processes of proofs.
 
     """
 
@@ -53,8 +53,8 @@ class Embedded:
         self._port = port
         self._learn_secret = learn_secret
         self.folder = new_folder()
-        """Everything that this environment writes, and the label of all that it starts."""
-        self._lock = hold(self.folder)
+        """Holds all files of this environment; its path labels all processes."""
+        self._lock = acquire_lock(self.folder)
         self._watchdog = Watchdog(self.folder)
         self.files = self.folder / "files"
         """Copies of the system's files."""
@@ -70,12 +70,12 @@ class Embedded:
 
     @property
     def machine(self) -> Launcher:
-        """The same launcher: here the system lives where the harness does."""
+        """The same launcher: the system runs on the machine of the harness."""
         return self.launcher
 
     @property
     def images(self) -> Mapping[str, str]:
-        """Return nothing: nothing here comes from an image."""
+        """Return an empty mapping: this environment uses no images."""
         return {}
 
     def new_server(self, name: str, *, durable: bool = False) -> Server:
@@ -87,7 +87,7 @@ class Embedded:
         return server
 
     def copy_server(self, template: Server, name: str) -> Server:
-        """Start a server with the data of a halted one."""
+        """Start a server with the data of a stopped one."""
         assert isinstance(template, PostgresServer)
         server = self._server(name, password=template.superuser.password)
         server.copy_data(template)
@@ -95,7 +95,7 @@ class Embedded:
         return server
 
     def report(self) -> EnvironmentReport:
-        """Return what the bundle says of this environment."""
+        """Return the description of this environment for the bundle."""
         return EnvironmentReport(
             kind="embedded",
             reason=self._reason,
@@ -105,7 +105,7 @@ class Embedded:
         )
 
     def dispose(self) -> None:
-        """End everything that was started here."""
+        """Stop everything that this environment started, and remove its files."""
         if self._lock.closed:
             return
         self.launcher.dispose()

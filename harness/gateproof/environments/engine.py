@@ -1,7 +1,7 @@
-"""The container engine: found as the docker command finds it, everything on it labelled by run.
+"""The container engine: found like the docker command finds it; everything is labelled by run.
 
-Owns the connection, the label, and the words in which an engine's troubles are told. No reaper
-container is used; what a run made is found again by its label.
+Owns the connection, the label, and the messages for errors of the engine. No reaper container is
+used: leftovers of a run are found by their label.
 
 Source: docs/decisions/0005-containers.md.
 """
@@ -25,13 +25,13 @@ from gateproof.environments.postgres import LOOPBACK, free_port
 
 RUN_LABEL = "gateproof.run"
 HEALTHCHECK_OFF = {"test": ["NONE"]}
-"""A look every 30 s would disturb what a check counts."""
+"""The image's health check would make requests that a check counts."""
 
 CALL_TIMEOUT_S = 120
 REMOVERS = 4
 PORT_TRIES = 5
 PORT_TAKEN = ("port is already allocated", "address already in use")
-"""What an engine says when a port was taken between our choice and its use."""
+"""Errors of an engine when a port was taken between our choice and its use."""
 FOUND_TIMEOUT_S = 5
 LOCAL = "unix://"
 DEFAULT_HOST = "unix:///var/run/docker.sock"
@@ -39,26 +39,26 @@ DEFAULT_HOST = "unix:///var/run/docker.sock"
 
 @contextmanager
 def engine_problems(what: str) -> Iterator[None]:
-    """Turn what the engine refuses into an environment problem of one line.
+    """Turn errors of the engine into an environment problem with a message of one line.
 
     Args:
-        what: what was tried, in a few words.
+        what: the failed operation, in a few words.
 
     """
     try:
         yield
     except (DockerException, requests.exceptions.RequestException) as error:
-        told = getattr(error, "explanation", None) or str(error)
-        line = " ".join(str(told).split())[:300]
+        message = getattr(error, "explanation", None) or str(error)
+        line = " ".join(str(message).split())[:300]
         raise EnvironmentProblemError(f"{what}: {line}; {_advice(line)}") from error
 
 
-def _advice(told: str) -> str:
-    if "no space left" in told:
+def _advice(message: str) -> str:
+    if "no space left" in message:
         return "free space on the engine's disk (docker system df, docker system prune)"
-    if "permission denied" in told.lower():
+    if "permission denied" in message.lower():
         return "let this account use the engine, or choose --environment embedded"
-    return "see that the engine runs (docker info), or choose --environment embedded"
+    return "check that the engine runs (docker info), or choose --environment embedded"
 
 
 def engine_options() -> dict[str, Any]:
@@ -76,8 +76,8 @@ def engine_options() -> dict[str, Any]:
 def _connect(timeout_s: float) -> Any:
     """Return a client of the engine.
 
-    A local engine's socket is tried first: docker-py leaves one open for each refusal, and an open
-    socket is a warning in whatever test is running when it is found.
+    The socket of a local engine is tried first: docker-py leaves a socket open for each refused
+    connection, which shows up as a ResourceWarning in an unrelated test.
     """
     options = engine_options()
     host = options["base_url"]
@@ -92,23 +92,23 @@ def _connect(timeout_s: float) -> Any:
 
 
 def find_engine() -> str:
-    """Return name and version of the engine that answers.
+    """Return the name and version of the engine.
 
     Raises:
-        EnvironmentProblemError: none does.
+        EnvironmentProblemError: no engine answers.
 
     """
     with engine_problems("container engine"), closing(_connect(FOUND_TIMEOUT_S)) as client:
-        told = client.version()
-    name = told.get("Platform", {}).get("Name") or "Docker"
-    return f"{name} {told['Version']}"
+        answer = client.version()
+    name = answer.get("Platform", {}).get("Name") or "Docker"
+    return f"{name} {answer['Version']}"
 
 
 class Engine:
-    """What one environment starts on the engine.
+    """The containers, volumes and network of one environment on the engine.
 
     Args:
-        run: its id, which everything is labelled with; also the name of its network.
+        run: id of the run: the label of everything, and the name of the network.
 
     Raises:
         EnvironmentProblemError: no engine answers.
@@ -125,7 +125,7 @@ class Engine:
 
     @property
     def network(self) -> Any:
-        """The private network that everything is on."""
+        """The private network of all containers; created at the first use."""
         if self._network is None:
             with engine_problems("private network"):
                 self._network = self.client.networks.create(
@@ -141,26 +141,29 @@ class Engine:
         env: Mapping[str, str],
         alias: str | None = None,
         ports: Mapping[int, int | None] | None = None,
-        beside: Any = None,
+        share_network: Any = None,
         **options: Any,
     ) -> Any:
         """Start a container on the private network and return it.
 
         Args:
-            image: its image, which is there already.
-            command: words; no shell reads them.
+            image: its image, which must be present.
+            command: its words; they run without a shell.
             env: environment variables.
-            alias: its name on the network.
-            ports: port inside to one of this machine's loopback; None takes a free one.
-            beside: a container whose network and ports it shares instead.
-            **options: as docker-py takes them.
+            alias: its host name on the network.
+            ports: maps ports inside to loopback ports of this machine; None takes a free one.
+            share_network: a container whose network and ports it uses instead.
+            **options: further keyword arguments for docker-py.
 
         Raises:
             EnvironmentProblemError: the engine refused.
 
         """
         for _ in range(PORT_TRIES):
-            place = _beside(beside) if beside is not None else self._place(alias, ports or {})
+            if share_network is not None:
+                network = _network_of(share_network)
+            else:
+                network = self._network_options(alias, ports or {})
             with engine_problems(f"container of {image}"):
                 container = self.client.containers.create(
                     image,
@@ -170,7 +173,7 @@ class Engine:
                     security_opt=["no-new-privileges"],
                     healthcheck=HEALTHCHECK_OFF,
                     detach=True,
-                    **place,
+                    **network,
                     **options,
                 )
                 try:
@@ -182,37 +185,37 @@ class Engine:
                 else:
                     return container
         raise EnvironmentProblemError(
-            f"container of {image}: its ports of this machine's loopback were taken "
-            f"{PORT_TRIES} times; end what listens there"
+            f"container of {image}: its loopback ports on this machine were taken "
+            f"{PORT_TRIES} times; stop the processes that listen there"
         )
 
-    def cut(self, container: Any) -> None:
-        """Take a container from the private network, and so from everything."""
-        with engine_problems("cutting a container from the network"):
+    def disconnect(self, container: Any) -> None:
+        """Disconnect a container from the private network, its only one."""
+        with engine_problems("disconnecting a container from the network"):
             self.network.disconnect(container, force=True)
 
-    def mend(self, container: Any, alias: str | None = None) -> None:
-        """Bring a container back to the private network, under the same name and ports."""
-        with engine_problems("bringing a container back to the network"):
+    def reconnect(self, container: Any, alias: str | None = None) -> None:
+        """Connect a container to the private network again, with the same name and ports."""
+        with engine_problems("reconnecting a container to the network"):
             self.network.connect(container, aliases=[alias] if alias else None)
 
     def address_of(self, container: Any) -> str:
         """Return a container's address on the private network."""
-        with engine_problems("looking at a container's address"):
+        with engine_problems("reading a container's address"):
             container.reload()
         return str(container.attrs["NetworkSettings"]["Networks"][self.network.name]["IPAddress"])
 
     def new_volume(self) -> Any:
-        """Make an empty volume."""
+        """Create an empty volume."""
         with engine_problems("volume"):
             return self.client.volumes.create(labels=self.labels)
 
     def have_image(self, name: str, option: str) -> Any:
-        """Return an image, pulled where it is missing.
+        """Return an image, and pull it if it is missing.
 
         Args:
-            name: of the image.
-            option: the command-line option that names another.
+            name: name of the image.
+            option: the command-line option that selects another image.
 
         Raises:
             EnvironmentProblemError: it is missing and cannot be pulled.
@@ -224,11 +227,11 @@ class Engine:
             try:
                 return self.client.images.pull(name)
             except APIError as error:
-                told = " ".join(str(error.explanation or error).split())[:200]
+                message = " ".join(str(error.explanation or error).split())[:200]
                 if error.response is not None:
-                    error.response.close()  # a stream that docker-py leaves open
+                    error.response.close()  # docker-py leaves it open
                 raise EnvironmentProblemError(
-                    f"image {name}: is not here and cannot be pulled ({told}); bring it with "
+                    f"image {name}: is not present and cannot be pulled ({message}); add it with "
                     f"docker pull or docker load, or name another with {option}"
                 ) from error
 
@@ -236,7 +239,7 @@ class Engine:
         """Remove every container, volume and network of this run.
 
         Returns:
-            How many there were. What the engine is still making may come after.
+            The number of removed objects. The engine may still be creating others.
 
         Raises:
             EnvironmentProblemError: the engine refused.
@@ -259,17 +262,19 @@ class Engine:
         return len(containers) + len(volumes) + len(networks)
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         self.client.close()
 
-    def _place(self, alias: str | None, ports: Mapping[int, int | None]) -> dict[str, Any]:
-        """Return a place of its own on the private network, ports open to loopback alone."""
+    def _network_options(
+        self, alias: str | None, ports: Mapping[int, int | None]
+    ) -> dict[str, Any]:
+        """Return options for the private network, with ports published on loopback only."""
         name = self.network.name
         endpoint = self.client.api.create_endpoint_config(aliases=[alias] if alias else None)
         return {
             "network": name,
             "networking_config": {name: endpoint},
-            # Chosen here and not by the engine, which would choose anew when it was cut and mended.
+            # Chosen here: the engine would choose other ports when the container is reconnected.
             "ports": {
                 f"{inner}/tcp": (LOOPBACK, outer or free_port()) for inner, outer in ports.items()
             },
@@ -277,24 +282,24 @@ class Engine:
 
 
 def loopback_port(container: Any, inner: int) -> int:
-    """Return the port of this machine's loopback that leads to a container's port.
+    """Return the loopback port of this machine that is mapped to a container's port.
 
-    0, at which nobody ever answers, where it has none: it shares the ports of another.
+    Return 0, at which nothing answers, for a container that shares the ports of another.
     """
     bound = container.attrs["HostConfig"].get("PortBindings") or {}
     return int(bound[f"{inner}/tcp"][0]["HostPort"]) if bound else 0
 
 
-def _beside(container: Any) -> dict[str, Any]:
+def _network_of(container: Any) -> dict[str, Any]:
     return {"network": None, "network_mode": f"container:{container.id}"}
 
 
 def remove_container(container: Any) -> None:
-    """Kill and remove a container with its anonymous volumes; one that has gone is no trouble."""
+    """Kill and remove a container with its anonymous volumes; ignore one that is already gone."""
     try:
         container.remove(force=True, v=True)
     except NotFound:
         return
     except APIError as error:
-        if error.status_code != 409:  # its removal is under way already
+        if error.status_code != 409:  # it is already being removed
             raise

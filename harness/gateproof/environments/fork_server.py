@@ -1,9 +1,9 @@
-"""Warm starts: processes forked from an interpreter that has imported what they need.
+"""Warm starts: processes forked from an interpreter that has already imported their packages.
 
-Owns the conversation with the fork server and the rule which commands may be forked. A proof starts
-its system twice or more; most of a start is Python reading Celery and SQLAlchemy, and only what a
-fault changes, the system's own code and settings, must be read anew. The same goes for proofs on
-the harness, which start pytest. Checks start cold.
+Owns the protocol with the fork server and the rule which commands may be forked. A proof starts its
+system at least twice. Most of a start is importing Celery and SQLAlchemy; only the system's own
+code and settings, which a fault may change, must be read again. The same holds for proofs on the
+harness, which start pytest. Checks start cold.
 
 Source: decisions/0009; `multiprocessing.forkserver` does the same for functions.
 """
@@ -27,32 +27,34 @@ from gateproof.base.wait import wait_until
 from gateproof.guest import program
 
 COLD = ("PYTHON", "LD_", "LC_", "LANG", "TZ")
-"""Beginnings of variables that an interpreter reads when it starts, and never again."""
-SEARCHED = "PYTHONPATH"
-"""The one of them that a forked process takes on; what is in its folders must not matter before."""
-AT_THE_START = ("sitecustomize", "usercustomize")
-"""What an interpreter imports by itself."""
-LARGEST = 1 << 20
+"""Prefixes of variables that an interpreter reads only when it starts."""
+SEARCH_PATH = "PYTHONPATH"
+"""The one variable of these that a forked process can apply, unless it changes earlier imports."""
+STARTUP_MODULES = ("sitecustomize", "usercustomize")
+"""Modules that an interpreter imports by itself at its start."""
+MESSAGE_LIMIT = 1 << 20
 POLL_S = 0.002
 FOREVER_S = float("inf")
 
 
 def may_fork(command: Sequence[str], env: Mapping[str, str], imported: Sequence[str] = ()) -> bool:
-    """Tell whether a forked process would be what the command starts.
+    """Return whether a forked process is equivalent to one that the command starts.
 
     Args:
-        command: its words, the interpreter first.
-        env: what the command is given beside what every process gets.
-        imported: the packages that a forked process has imported already.
+        command: the words of the command, the interpreter first.
+        env: the variables of the command, in addition to those of every process.
+        imported: the packages that a forked process has already imported.
 
     """
     plain = len(command) > 2 and command[0] == sys.executable and command[1] in ("-m", "-c")
-    cold = any(name.startswith(COLD) and name != SEARCHED for name in env)
-    return plain and not cold and not _finds(env.get(SEARCHED, ""), (*imported, *AT_THE_START))
+    cold = any(name.startswith(COLD) and name != SEARCH_PATH for name in env)
+    return (
+        plain and not cold and not _finds(env.get(SEARCH_PATH, ""), (*imported, *STARTUP_MODULES))
+    )
 
 
 def _finds(path: str, packages: Sequence[str]) -> bool:
-    """Tell whether a search path has another form of one of these packages."""
+    """Return whether a search path contains one of these packages."""
     folders = [Path(folder) for folder in path.split(os.pathsep) if folder]
     names = {name.partition(".")[0] for name in packages}
     return any(
@@ -64,15 +66,15 @@ def _finds(path: str, packages: Sequence[str]) -> bool:
 
 
 class ForkServer:
-    """An interpreter with imported packages, started when it is first needed."""
+    """An interpreter with imported packages that forks processes; started at its first use."""
 
     def __init__(self, packages: Sequence[str], *, env: Mapping[str, str], folder: Path) -> None:
         self._packages = packages
         self._env = env
-        self._complaint = folder / "fork-server.err"
+        self._error_log = folder / "fork-server.err"
         self._server: subprocess.Popen[bytes] | None = None
-        self._line: socket.socket | None = None
-        self._turn = threading.Lock()
+        self._connection: socket.socket | None = None
+        self._lock = threading.Lock()
 
     def __call__(
         self,
@@ -85,18 +87,18 @@ class ForkServer:
         """Fork a process.
 
         Args:
-            command: one that `may_fork`.
-            env: its whole environment.
+            command: a command for which `may_fork` is true.
+            env: its complete environment.
             folder: its working folder.
-            streams: descriptors of its standard streams; the caller closes its own.
+            streams: descriptors of its standard streams; the caller closes its copies.
 
         Raises:
-            HarnessError: the fork server has ended, or refuses.
+            HarnessError: the fork server has exited, or refuses.
 
         """
         words = command[1:]
-        asked = {"fork": words, "env": dict(env), "folder": str(folder)}
-        answer = self._ask(asked, streams)
+        request = {"fork": words, "env": dict(env), "folder": str(folder)}
+        answer = self._ask(request, streams)
         if "pid" not in answer:
             raise HarnessError(
                 f"warm start of {words[1][:60]}: got {answer['error']}, expected one thread; take "
@@ -110,34 +112,34 @@ class ForkServer:
         return status
 
     def stop(self) -> None:
-        """End it; what it forked goes on."""
-        if self._line is not None and self._server is not None:
-            self._line.close()
+        """Kill it; the forked processes keep running."""
+        if self._connection is not None and self._server is not None:
+            self._connection.close()
             self._server.kill()
             self._server.wait()
-            self._line = self._server = None
+            self._connection = self._server = None
 
-    def _ask(self, asked: Mapping[str, Any], streams: Sequence[int]) -> dict[str, Any]:
-        # From any thread: a question and its answer belong together.
-        with self._turn:
-            line = self._line or self._start()
+    def _ask(self, request: Mapping[str, Any], streams: Sequence[int]) -> dict[str, Any]:
+        # Any thread may ask: no other request may come between a request and its answer.
+        with self._lock:
+            connection = self._connection or self._start()
             try:
-                socket.send_fds(line, [json.dumps(asked).encode()], streams)
-                message = line.recv(LARGEST)
+                socket.send_fds(connection, [json.dumps(request).encode()], streams)
+                message = connection.recv(MESSAGE_LIMIT)
             except OSError as error:
                 message = str(error).encode()
         if not message.startswith(b"{"):
-            said = self._complaint.read_text(errors="replace").strip().splitlines() or ["nothing"]
+            lines = self._error_log.read_text(errors="replace").strip().splitlines() or ["nothing"]
             raise HarnessError(
-                f"fork server: it ended and said: {said[-1][:300]}; look at [worker] warm in "
+                f"fork server: it exited and printed: {lines[-1][:300]}; check [worker] warm in "
                 "sut.toml, which must name packages that can be imported"
             )
         answer: dict[str, Any] = json.loads(message)
         return answer
 
     def _start(self) -> socket.socket:
-        self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs, self._complaint.open("wb") as complaint:
+        self._connection, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs, self._error_log.open("wb") as errors:
             self._server = subprocess.Popen(
                 [
                     sys.executable,
@@ -149,16 +151,16 @@ class ForkServer:
                 cwd="/",
                 env=dict(self._env),
                 stdin=subprocess.DEVNULL,
-                stdout=complaint,
-                stderr=complaint,
+                stdout=errors,
+                stderr=errors,
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,
             )
-        return self._line
+        return self._connection
 
 
 class Forked:
-    """What `subprocess.Popen` is for a process that was started cold, as far as it is used here."""
+    """A forked process, with the methods of `subprocess.Popen` that are used here."""
 
     def __init__(self, server: ForkServer, pid: int, words: Sequence[str]) -> None:
         self._server = server
@@ -173,7 +175,7 @@ class Forked:
         return self._status
 
     def wait(self, timeout: float | None = None) -> int:
-        """Wait for its end.
+        """Wait until it exits.
 
         Raises:
             subprocess.TimeoutExpired: it still runs.
@@ -181,18 +183,18 @@ class Forked:
         """
         deadline_s = FOREVER_S if timeout is None else timeout
         status = wait_until(
-            self.poll, lambda seen: seen is not None, deadline_s=deadline_s, interval_s=POLL_S
+            self.poll, lambda value: value is not None, deadline_s=deadline_s, interval_s=POLL_S
         )
         if status is None:
             raise subprocess.TimeoutExpired(list(self._words), deadline_s)
         return status
 
     def send_signal(self, sig: int) -> None:
-        """Send a signal; its number is its own until it was reaped by `poll`."""
+        """Send a signal; the process id is not reused before `poll` has reaped the process."""
         if self.poll() is None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, sig)
 
     def kill(self) -> None:
-        """End it with SIGKILL."""
+        """Kill it with SIGKILL."""
         self.send_signal(signal.SIGKILL)

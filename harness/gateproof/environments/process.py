@@ -21,18 +21,18 @@ from gateproof.environments.leftover import session_of
 from gateproof.environments.postgres import LOOPBACK, free_port, runs
 
 INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "VIRTUAL_ENV", "SSL_CERT_FILE")
-"""What a process gets of the harness's own environment; nothing that could steer the system."""
+"""Variables that a process inherits from the harness; none of them configures the system."""
 
 STOP_DEADLINE_S = 10.0
 
 
 def base_environment() -> dict[str, str]:
-    """Return the part of the environment that every process gets."""
+    """Return the variables that every process inherits."""
     return {name: os.environ[name] for name in INHERITED if name in os.environ}
 
 
 class Child(Protocol):
-    """What is used of `subprocess.Popen`."""
+    """A child process, with the methods of `subprocess.Popen` that are used here."""
 
     @property
     def pid(self) -> int:
@@ -42,17 +42,17 @@ class Child(Protocol):
         """Return its exit status; None while it runs."""
 
     def wait(self, timeout: float | None = None) -> int:
-        """Wait for its end; past the time `subprocess.TimeoutExpired` is raised."""
+        """Wait until it exits, or raise `subprocess.TimeoutExpired`."""
 
     def send_signal(self, sig: int) -> None:
         """Send a signal."""
 
     def kill(self) -> None:
-        """End it with SIGKILL."""
+        """Kill it with SIGKILL."""
 
 
 class Start(Protocol):
-    """Starts a process in a session of its own, with a whole environment and three streams."""
+    """Starts a process in its own session, with a complete environment and three streams."""
 
     def __call__(
         self,
@@ -62,7 +62,7 @@ class Start(Protocol):
         folder: Path,
         streams: tuple[int, int, int],
     ) -> Child:
-        """Start it; the caller closes its descriptors of the streams."""
+        """Start it; the caller closes its own descriptors of the streams."""
 
 
 def start_cold(
@@ -72,7 +72,7 @@ def start_cold(
     folder: Path,
     streams: tuple[int, int, int],
 ) -> Child:
-    """Start a process as everybody does."""
+    """Start a process with `subprocess`, without the fork server."""
     stdin, stdout, stderr = streams
     return subprocess.Popen(
         command,
@@ -86,7 +86,7 @@ def start_cold(
 
 
 class ChildProcess:
-    """A process that goes on, its output kept in a file."""
+    """A long-running process whose output is kept in a file."""
 
     def __init__(
         self,
@@ -113,23 +113,23 @@ class ChildProcess:
         return self._child.poll()
 
     def signal(self, name: str) -> None:
-        """Send a signal by name; to a process that has ended it is nothing."""
+        """Send a signal by name; do nothing if the process has exited."""
         self._child.send_signal(signal.Signals[name])
 
     def output(self) -> str:
-        """Return everything that it printed so far."""
+        """Return the output so far."""
         return self._output.read_text(encoding="utf-8", errors="replace")
 
     def children(self) -> tuple[int, ...]:
-        """Return the ids of its direct children."""
+        """Return the process ids of its direct children."""
         return tuple(child.pid for child in psutil.Process(self.pid).children())
 
     def connections(self) -> tuple[HeldConnection, ...]:
-        """Return the TCP connections that it and its descendants hold, each with its holder."""
-        return tuple(held for one in self._family() for held in _connections(one))
+        """Return the TCP connections of the process and its descendants, each with its owner."""
+        return tuple(held for one in self._process_group() for held in _connections(one))
 
     def kill_child(self, pid: int) -> None:
-        """End one of its children with SIGKILL."""
+        """Kill one of its children with SIGKILL."""
         for child in psutil.Process(self.pid).children():
             if child.pid == pid:
                 child.kill()
@@ -137,24 +137,24 @@ class ChildProcess:
         raise HarnessError(f"child of {self.pid}: got {pid}, expected one of {self.children()}")
 
     def kill(self) -> None:
-        """End it with SIGKILL."""
+        """Kill it with SIGKILL."""
         self._child.kill()
         self._child.wait()
 
     def pause(self) -> None:
-        """Freeze it and its children."""
-        for process in self._family():
+        """Pause it and its children."""
+        for process in self._process_group():
             with suppress(psutil.NoSuchProcess):
                 process.suspend()
 
     def resume(self) -> None:
-        """Let them go on."""
-        for process in self._family():
+        """Resume it and its children."""
+        for process in self._process_group():
             with suppress(psutil.NoSuchProcess):
                 process.resume()
 
     def wait(self, timeout_s: float) -> None:
-        """Wait for its end.
+        """Wait until it exits.
 
         Raises:
             subprocess.TimeoutExpired: it still runs.
@@ -163,25 +163,25 @@ class ChildProcess:
         self._child.wait(timeout=timeout_s)
 
     def dispose(self) -> None:
-        """Kill it and what it left behind."""
-        family = self._family()
+        """Kill it and its descendants."""
+        family = self._process_group()
         for process in family:
             try:
                 process.kill()
             except psutil.NoSuchProcess:
                 continue
         self._child.wait()
-        # Whoever adopts the orphans may take seconds to reap them; they do nothing by then.
+        # The init process may take seconds to reap the orphans; zombies do no harm.
         wait_until(
             lambda: not any(runs(process) for process in family if process.pid != self.pid),
             deadline_s=STOP_DEADLINE_S,
             interval_s=0.005,
         )
 
-    def _family(self) -> list[psutil.Process]:
-        """Return it and what it started, which outlives it where it was killed.
+    def _process_group(self) -> list[psutil.Process]:
+        """Return the process and its descendants, which may outlive it.
 
-        Once it was reaped its number is free: who has it then is a stranger.
+        After it was reaped, another process may get its id; nothing is returned then.
         """
         if self._child.poll() is not None and psutil.pid_exists(self.pid):
             return []
@@ -189,7 +189,7 @@ class ChildProcess:
 
 
 def _connections(process: psutil.Process) -> list[HeldConnection]:
-    """Return a process's TCP connections; none when it ended a moment ago."""
+    """Return the TCP connections of a process; none if it has just exited."""
     try:
         sockets = process.net_connections(kind="tcp")
     except psutil.NoSuchProcess:
@@ -207,7 +207,7 @@ def _connections(process: psutil.Process) -> list[HeldConnection]:
 
 
 class PipedProcess:
-    """A process that is spoken to over its standard streams."""
+    """A process with which the harness exchanges lines over its standard streams."""
 
     def __init__(
         self,
@@ -216,29 +216,33 @@ class PipedProcess:
         *,
         env: Mapping[str, str],
         folder: Path,
-        complaint: Path,
+        stderr: Path,
     ) -> None:
-        self._complaint = complaint
-        hears, ours = os.pipe()
-        theirs, says = os.pipe()
+        self._stderr = stderr
+        child_input, ours = os.pipe()
+        theirs, child_output = os.pipe()
         self.stdin: IO[str] = os.fdopen(ours, "w", encoding="utf-8")
-        """Lines to it."""
+        """Its standard input, for lines to it."""
         self.stdout: IO[str] = os.fdopen(theirs, encoding="utf-8")
-        """Lines from it."""
-        with complaint.open("ab") as stream, os.fdopen(hears, "rb"), os.fdopen(says, "wb"):
-            streams = hears, says, stream.fileno()
+        """Its standard output, for lines from it."""
+        with (
+            stderr.open("ab") as errors,
+            os.fdopen(child_input, "rb"),
+            os.fdopen(child_output, "wb"),
+        ):
+            streams = child_input, child_output, errors.fileno()
             self._child = start(command, env=env, folder=folder, streams=streams)
 
-    def complaint(self) -> str:
-        """Return what it wrote to standard error so far."""
-        return self._complaint.read_text(encoding="utf-8", errors="replace")
+    def stderr(self) -> str:
+        """Return its output on standard error so far."""
+        return self._stderr.read_text(encoding="utf-8", errors="replace")
 
     def dispose(self) -> None:
-        """Kill it."""
+        """Kill it and close its streams."""
         self._child.kill()
         self._child.wait()
         for stream in (self.stdin, self.stdout):
-            with suppress(OSError):  # what was not yet sent to a dead process is lost with it
+            with suppress(OSError):  # data that was not yet sent to the killed process is lost
                 stream.close()
 
 
@@ -246,19 +250,19 @@ PYTEST_NEEDS = (
     *("asyncio", "cryptography.hazmat.primitives.serialization.ssh", "httpx", "jinja2", "psutil"),
     *("psycopg", "pydantic", "pytest", "rich.table"),
 )
-"""What a pytest with the harness imports of others' packages. Not pytest's plugins: it reads these
-itself, to rewrite their assertions."""
+"""Third-party packages that pytest with the harness imports. Plugins of pytest are left out: it
+must import them itself, to rewrite their assertions."""
 
 
 class LocalLauncher:
     """Starts the system's commands as children of this process.
 
     Args:
-        folder: the run's folder: output goes to `out` in it, temporary files to `tmp`.
-        label: variables by which everything that is started here is known.
-        warm: packages; where any is named, processes that only need them imported are forked, see
+        folder: the folder of the run: output goes to `out` in it, temporary files to `tmp`.
+        label: environment variables that mark all processes of this run.
+        warm: packages to import once; if any is named, processes are forked where possible, see
             `fork_server`.
-        prefix: of the names of files, where several launchers share the folder.
+        prefix: prefix of file names, for several launchers in one folder.
 
     """
 
@@ -271,10 +275,10 @@ class LocalLauncher:
         prefix: str = "",
     ) -> None:
         self.output = folder / "out"
-        """Holds what the processes print, before it is redacted: for this account alone."""
+        """Holds the output of the processes before redaction: readable by this account only."""
         self._temporary = folder / "tmp"
         self.output.mkdir(mode=0o700, exist_ok=True)
-        # A server that a command starts runs as another account, and has to get through.
+        # A server that a command starts runs as another account, which must be able to enter.
         self._temporary.mkdir(exist_ok=True)
         self._temporary.chmod(0o711)
         self._label = label
@@ -289,7 +293,7 @@ class LocalLauncher:
     def run(
         self, command: Sequence[str], *, env: Mapping[str, str], folder: Path, deadline_s: float
     ) -> Completed:
-        """Run a command to its end; past the deadline it is killed, and that is told."""
+        """Run a command to its end; kill it at the deadline and report that in the result."""
         child = self._begin("command", command, env=env, folder=folder)
         out_of_time = False
         try:
@@ -314,7 +318,7 @@ class LocalLauncher:
         *,
         env: Mapping[str, str],
         folder: Path,
-        beside: Process | None = None,  # noqa: ARG002 (on one machine all share the ports)
+        share_network: Process | None = None,  # noqa: ARG002 (on one machine all share it)
     ) -> Process:
         """Start a process that runs until it is stopped."""
         return self._begin(name, command, env=env, folder=folder)
@@ -323,23 +327,23 @@ class LocalLauncher:
         self, name: str, command: Sequence[str], *, env: Mapping[str, str], folder: Path
     ) -> ChildProcess:
         output = self._file(f"{name}.log")
-        start, whole = self._how(command, env)
-        child = ChildProcess(start, command, env=whole, folder=folder, output=output)
+        start, environment = self._start_mode(command, env)
+        child = ChildProcess(start, command, env=environment, folder=folder, output=output)
         self._started.append(child)
         return child
 
     def converse(
         self, command: Sequence[str], *, env: Mapping[str, str], folder: Path
     ) -> PipedProcess:
-        """Start a process that is spoken to over its standard streams."""
-        complaint = self._file("client.err")
-        start, whole = self._how(command, env)
-        child = PipedProcess(start, command, env=whole, folder=folder, complaint=complaint)
+        """Start a process with which the harness exchanges lines over its standard streams."""
+        stderr = self._file("client.err")
+        start, environment = self._start_mode(command, env)
+        child = PipedProcess(start, command, env=environment, folder=folder, stderr=stderr)
         self._started.append(child)
         return child
 
     def free_port(self) -> int:
-        """Return a loopback port that nothing listens on."""
+        """Return a free loopback port."""
         return free_port()
 
     def base_url(self, process: Process, port: int) -> str:  # noqa: ARG002 (one machine)
@@ -347,11 +351,11 @@ class LocalLauncher:
         return f"http://{LOOPBACK}:{port}"
 
     def host_of(self, conversation: Conversation) -> str:  # noqa: ARG002 (one machine)
-        """Return this machine's loopback."""
+        """Return the loopback address of this machine."""
         return LOOPBACK
 
     def dispose(self) -> None:
-        """Kill whatever still runs."""
+        """Kill all processes that still run."""
         for child in self._started:
             child.dispose()
         if self._forks is not None:
@@ -360,17 +364,17 @@ class LocalLauncher:
     def _file(self, name: str) -> Path:
         return self.output / f"{self._prefix}{next(self._numbers):04d}-{name}"
 
-    def _how(
+    def _start_mode(
         self, command: Sequence[str], env: Mapping[str, str]
     ) -> tuple[Start, Mapping[str, str]]:
-        """Return how a command is started, and its whole environment.
+        """Return how to start a command, cold or forked, and its complete environment.
 
-        Temporary files and state of whatever runs here go to the run's folder: a killed process
-        leaves them behind, and the folder is removed with the run.
+        Temporary files and state go to the folder of the run: a killed process leaves them behind,
+        and the folder is removed with the run.
         """
         own = {"TMPDIR": str(self._temporary), "XDG_STATE_HOME": str(self._temporary)}
-        whole = {**base_environment(), **own, **self._label, **env}
+        complete = {**base_environment(), **own, **self._label, **env}
         forks = self._forks
         if forks is None or not may_fork(command, env, self._warm):
-            return start_cold, whole
-        return forks, whole
+            return start_cold, complete
+        return forks, complete

@@ -1,8 +1,8 @@
-"""The watchdog: a small process that outlives a run and removes what it left behind.
+"""The watchdog: a small process that outlives a run and removes its leftovers.
 
-It holds the reading end of a pipe whose writing end only the run has. However the run ends, also by
-SIGKILL, the pipe breaks, and the watchdog removes what carries the run's label. A run that cleaned
-up says so first, and the watchdog goes without a look.
+It holds the reading end of a pipe, and only the run has the writing end. When the run ends in any
+way, even by SIGKILL, the pipe closes, and the watchdog removes everything with the run's label. A
+run that cleaned up itself reports that through the pipe, and the watchdog exits at once.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ class Watchdog:
     """
 
     def __init__(self, folder: Path) -> None:
-        # In a session of its own: what is sent to the run's group must not end its watchdog.
+        # In its own session: a signal to the process group of the run must not end the watchdog.
         self._child = subprocess.Popen(
             [sys.executable, "-m", "gateproof.environments.watchdog", str(folder)],
             cwd="/",
-            # Without the label of a run that this one may be part of: the watchdog outlives both.
+            # Without the label of an outer run that started this one: the watchdog outlives both.
             env={name: value for name, value in os.environ.items() if name != LABEL},
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
@@ -40,12 +40,12 @@ class Watchdog:
         )
 
     def dismiss(self) -> None:
-        """Say that the run cleaned up itself."""
+        """Report that the run has cleaned up, and wait until the watchdog exits."""
         self._child.communicate(DONE)
 
 
 def watch(folder: Path) -> None:
-    """Wait until the pipe breaks; clean up unless the run said that it had."""
+    """Wait until the pipe closes; clean up unless the run reported that it has."""
     if sys.stdin.read().strip() != DONE:
         remove(folder)
 

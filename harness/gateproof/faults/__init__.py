@@ -1,1 +1,1 @@
-"""Faults: the changes that make a claim false, one kind a file."""
+"""Faults: the changes that make a claim false, one kind per module."""

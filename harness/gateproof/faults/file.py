@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class FileFault(Fault):
-    """A change to one file that is no code."""
+    """A change to one file that is not code."""
 
     kind = "file"
 
@@ -41,14 +41,14 @@ def file(name: str, path: str, before: str = "", after: str = "", *, append: str
     """Break a claim in a file of a copy of the project.
 
     Args:
-        name: a plain slug.
-        path: of the file, relative to the project's folder, with forward slashes.
-        before: a text that stands in the file exactly once ...
-        after: ... and what replaces it.
+        name: a slug.
+        path: path of the file relative to the project's folder, with forward slashes.
+        before: a text that occurs exactly once in the file ...
+        after: ... and its replacement.
         append: lines to add at the end instead.
 
     Raises:
-        BadInputError: not exactly one of the two ways, or it would change nothing.
+        BadInputError: not exactly one of the two changes is given, or it would change nothing.
 
     """
     change = one_change(name, before, after, append=append)

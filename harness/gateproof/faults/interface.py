@@ -1,4 +1,4 @@
-"""What every fault offers to the proof that uses it."""
+"""The interface between a fault and the proof that uses it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 Scope = Literal["database", "server"]
-"""What a copy must have of its own: roles and server settings are shared by all databases."""
+"""The part that the copy must have alone: databases of a server share roles and settings."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,37 +25,36 @@ class Fault:
     """One word: ``sql``, ``settings``, ``source``, ..."""
 
     name: str
-    """A plain slug, unique among the falsifiers of one check."""
+    """A slug, unique among the falsifiers of one check."""
     scope: Scope = "database"
     tree: Tree | None = None
-    """None where no file is changed."""
+    """The files that the copy needs; None if no file is changed."""
     environments: frozenset[str] = frozenset({"embedded", "containers"})
-    """Where it can be made."""
+    """The environments in which it can be injected."""
 
     def __post_init__(self) -> None:
-        """Refuse what is no slug: names become file names and node ids."""
+        """Refuse a name that is not a slug: names become file names and node ids."""
         if not SLUG.fullmatch(self.name):
             raise BadInputError(
-                f"falsifier name: got {self.name!r}, expected a slug of small letters, digits "
-                "and dashes"
+                f"falsifier name: got {self.name!r}, expected a slug of a-z, 0-9 and single dashes"
             )
 
     def describe(self) -> str:
-        """Return what is changed, readable: the statement, the variable and its value."""
+        """Return a readable description of the change, such as the statement."""
         raise NotImplementedError
 
     def prepare(self, copy: Copy) -> None:
-        """Bring in what the fault will act through, before the baseline; most need nothing."""
+        """Set up what the fault needs, before the baseline run; most faults need nothing."""
 
     def fingerprint(self, copy: Copy) -> str:
-        """Look at the object that the fault changes, before and after; names that object."""
+        """Return the name and state of the changed object; it must differ after the injection."""
         raise NotImplementedError
 
     def inject(self, copy: Copy) -> None:
         """Make the change.
 
         Raises:
-            HarnessError: it was refused, or did not apply as it must.
+            HarnessError: the change was refused or does not apply.
 
         """
         raise NotImplementedError

@@ -1,7 +1,7 @@
 """The fault kind `migration`: a changed revision in a copy of the system.
 
-Where the claim is about what the migrations leave, the copy's database is made anew by the changed
-ones; where it is about running them, the check does that itself.
+For a claim about the result of the migrations, the copy's database is built again with the changed
+revision. For a claim about running them, the check runs them itself.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ class MigrationFault(Fault):
         return f"in {self.file}: {self.change.describe()}"
 
     def fingerprint(self, copy: Copy) -> str:
-        """Return what the landing query says of the database, or else the revision's digest."""
+        """Return the rows of the landing query or, without one, the digest of the revision."""
         if self.landing:
             return str(copy.stack.sql.query(self.landing).rows)
         content = (copy.sut.folder / self.file).read_bytes()
         return f"{self.file} sha256:{hashlib.sha256(content).hexdigest()}"
 
     def inject(self, copy: Copy) -> None:
-        """Change the revision, and migrate the copy's database anew where that is asked for."""
+        """Change the revision; with a landing query, rebuild the copy's database."""
         change_file(copy.sut.folder / self.file, self.change)
         if self.landing:
             copy.stack.rebuild()
@@ -59,17 +59,17 @@ def migration(
     """Break a claim in a revision.
 
     Args:
-        name: a plain slug.
-        file: of the revision, relative to the system's folder, with forward slashes.
-        before: a text that stands in the file exactly once ...
-        after: ... and what replaces it.
+        name: a slug.
+        file: path of the revision relative to the system's folder, with forward slashes.
+        before: a text that occurs exactly once in the file ...
+        after: ... and its replacement.
         function: ``upgrade`` or ``downgrade`` instead ...
         body: ... and its new body.
-        landing: a query over what the migrations make, whose rows must differ when the database is
-            made anew; empty for checks that run the migrations themselves.
+        landing: a query over the result of the migrations, whose rows must differ after the
+            rebuild; empty for checks that run the migrations themselves.
 
     Raises:
-        BadInputError: not exactly one of the two ways, or it would change nothing.
+        BadInputError: not exactly one of the two changes is given, or it would change nothing.
 
     """
     return MigrationFault(

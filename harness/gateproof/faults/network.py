@@ -1,7 +1,7 @@
-"""The fault kind `network`: what happens between the system's processes and PostgreSQL.
+"""The fault kind `network`: disturbances between the system's processes and PostgreSQL.
 
-A relay stands between them from before the baseline on, so that the baseline went the same way.
-The harness itself goes past it: it goes on to see the database while the system does not.
+A relay forwards their connections, in the baseline run too, so that both runs use the same route.
+The harness itself connects directly: it still reaches the database when the system does not.
 """
 
 from __future__ import annotations
@@ -17,65 +17,65 @@ if TYPE_CHECKING:
 
 Act = Literal["away", "silent", "slow", "cut"]
 
-WORDS = {
-    "away": "PostgreSQL is away: connections are refused, and those that there were are reset",
-    "silent": "PostgreSQL is silent: connections are accepted, and nothing is answered",
-    "slow": "PostgreSQL is slow: everything to it and from it is half a second late",
-    "cut": "PostgreSQL is cut off in mid-statement: a connection is reset when it is used",
+DESCRIPTIONS = {
+    "away": "PostgreSQL is away: new connections are refused, and existing ones are reset",
+    "silent": "PostgreSQL is silent: connections are accepted but get no answer",
+    "slow": "PostgreSQL is slow: all data to it and from it is delayed by half a second",
+    "cut": "PostgreSQL is cut off in mid-statement: a connection is reset at its next use",
 }
 
-ASK = """
+PROBE = """
 import socket, sys
 try:
-    with socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=3) as asked:
-        asked.sendall(bytes((0, 0, 0, 8, 4, 210, 22, 47)))
-        said = "answered" if asked.recv(1) else "reset"
+    with socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=3) as connection:
+        connection.sendall(bytes((0, 0, 0, 8, 4, 210, 22, 47)))
+        state = "answered" if connection.recv(1) else "reset"
 except TimeoutError:
-    said = "silent"
+    state = "silent"
 except ConnectionRefusedError:
-    said = "refused"
+    state = "refused"
 except OSError:
-    said = "reset"
-print(said)
+    state = "reset"
+print(state)
 """
-"""Asks PostgreSQL, as every client may, whether it speaks TLS: one byte is the answer."""
+"""Sends PostgreSQL an SSLRequest message, which it answers with one byte."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkFault(Fault):
-    """An act of the relay."""
+    """A mode of the relay."""
 
     kind = "network"
 
     act: Act
 
     def describe(self) -> str:
-        """Return the act in words."""
-        return WORDS[self.act]
+        """Return a description of the mode."""
+        return DESCRIPTIONS[self.act]
 
     def prepare(self, copy: Copy) -> None:
         """Put the relay between the copy's processes and its server."""
-        copy.relay = Relay.start(copy.stack.around.launcher(), copy.stack)
-        copy.stack.lead_through(copy.relay.address)
+        copy.relay = Relay.start(copy.stack.context.launcher(), copy.stack)
+        copy.stack.route_through(copy.relay.address)
 
     def fingerprint(self, copy: Copy) -> str:
-        """Return how a new connection of the system's side fares, and what the relay held back."""
-        address = copy.the_relay.address
-        done = copy.run_python(ASK, address.host, str(address.port), tree="system")
-        late = bool(copy.the_relay.tell(copy.the_relay.mode)["delayed"])
-        how = " late" if late else ""
-        return f"{address.host}:{address.port}: a connection is {done.output.strip()}{how}"
+        """Return the state of a new connection of the system, and whether the relay delayed it."""
+        address = copy.prepared_relay.address
+        done = copy.run_python(PROBE, address.host, str(address.port), tree="system")
+        late = bool(copy.prepared_relay.set_mode(copy.prepared_relay.mode)["delayed"])
+        suffix = " late" if late else ""
+        return f"{address.host}:{address.port}: a connection is {done.output.strip()}{suffix}"
 
     def inject(self, copy: Copy) -> None:
-        """Have the relay act."""
-        copy.the_relay.tell(self.act)
+        """Switch the relay to the mode."""
+        copy.prepared_relay.set_mode(self.act)
 
 
 def network(name: str, act: Act) -> NetworkFault:
-    """Break a claim by what happens on the way to PostgreSQL.
+    """Break a claim by a disturbance on the way to PostgreSQL.
 
     Args:
-        name: a plain slug.
+        name: a slug.
         act: ``away``, ``silent``, ``slow`` or ``cut``.
 
     """

@@ -1,4 +1,4 @@
-"""The fault kind `process`: something happens to the worker of a copy while it runs."""
+"""The fault kind `process`: the running worker of a copy is killed, paused, stopped or occupied."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ if TYPE_CHECKING:
 
 Act = Literal["kill", "pause", "stop", "exhaust"]
 
-WORDS = {
-    "kill": "kill the worker outright (SIGKILL)",
-    "pause": "freeze the worker and its children",
-    "stop": "end the worker by its stop signal",
-    "exhaust": "occupy every child of the worker with a task that goes on",
+DESCRIPTIONS = {
+    "kill": "kill the worker with SIGKILL",
+    "pause": "pause the worker and its children",
+    "stop": "stop the worker with its stop signal",
+    "exhaust": "occupy every child of the worker with a long-running task",
 }
 ANSWER_S, NO_ANSWER_S = 10.0, 1.5
-"""How long a ping may take before the fault, and how long none must come after it."""
+"""How long to wait for a ping's result before and after the fault, in seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessFault(Fault):
-    """An act on the copy's default worker, which nobody starts again."""
+    """An action on the copy's default worker, which is not started again."""
 
     kind = "process"
 
     act: Act
 
     def describe(self) -> str:
-        """Return the act in words."""
-        return WORDS[self.act]
+        """Return a description of the action."""
+        return DESCRIPTIONS[self.act]
 
     def fingerprint(self, copy: Copy) -> str:
-        """Return whether the worker runs, and whether a ping through its queue comes back."""
+        """Return whether the worker runs, and whether it answers a ping through its queue."""
         stack, ping = copy.stack, copy.sut.ping
         worker = stack.worker
         deadline_s = NO_ANSWER_S if stack.is_left_as_is else ANSWER_S
@@ -46,7 +46,7 @@ class ProcessFault(Fault):
         return f"{worker.name} {state}, a ping {'stays unanswered' if silent else 'comes back'}"
 
     def inject(self, copy: Copy) -> None:
-        """Carry out the act."""
+        """Perform the action."""
         worker = copy.stack.leave_worker_as_is()
         if self.act == "kill":
             worker.kill()
@@ -61,7 +61,7 @@ class ProcessFault(Fault):
         ping = copy.sut.ping
         if not ping.hold:
             raise HarnessError(
-                "ping.hold: got no arguments, expected those with which the ping goes on for a "
+                "ping.hold: got no arguments, expected those with which the ping runs for a "
                 f"minute; add them to {copy.sut.path.name}"
             )
         for _ in range(copy.sut.worker.concurrency):
@@ -69,12 +69,12 @@ class ProcessFault(Fault):
 
 
 def process(name: str, act: Act) -> ProcessFault:
-    """Break a claim by what happens to the worker.
+    """Break a claim by an action on the worker.
 
     Args:
-        name: a plain slug.
-        act: ``kill``, ``pause``, ``stop`` or ``exhaust``; on the stack's default worker, so it says
-            nothing to a check that starts workers of its own.
+        name: a slug.
+        act: ``kill``, ``pause``, ``stop`` or ``exhaust``. It applies to the stack's default worker,
+            so it does not affect a check that starts its own workers.
 
     """
     return ProcessFault(name=name, act=act)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class SettingsFault(Fault):
-    """Environment variables that break a claim, seen in the environment of a real process."""
+    """Environment variables that break a claim, verified in the environment of a real process."""
 
     kind = "settings"
 
@@ -25,14 +25,14 @@ class SettingsFault(Fault):
         return " ".join(f"{name}={value}" for name, value in self.variables)
 
     def fingerprint(self, copy: Copy) -> str:
-        """Return the variables as a process of the system, started now, has them."""
+        """Return the variables in the environment of a newly started process of the system."""
         names = [name for name, _ in self.variables]
         return copy.stack.seen_environment(names)
 
     def inject(self, copy: Copy) -> None:
-        """Have every process that the stack starts from now on see the variables.
+        """Set the variables for every process that the stack starts from now on.
 
-        Workers and the publisher that run already are stopped: they start again when asked for.
+        Running workers and publishers are stopped; they start again at their next use.
         """
         copy.stack.change_settings(dict(self.variables))
 
@@ -41,8 +41,8 @@ def settings(name: str, variables: Mapping[str, str]) -> SettingsFault:
     """Break a claim by settings.
 
     Args:
-        name: a plain slug.
-        variables: environment variables.
+        name: a slug.
+        variables: environment variables and their values.
 
     """
     return SettingsFault(name=name, variables=tuple(sorted(variables.items())))

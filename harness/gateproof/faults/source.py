@@ -1,7 +1,7 @@
 """The fault kind `source`: a change to the code of a copy of the system, or of the harness.
 
-The change must apply exactly once, and the changed module must still import, in the interpreter and
-the folder that the system's processes have, unless the fault says otherwise.
+The change must apply exactly once. The changed module must still be importable, in the interpreter
+and the folder of the system's processes, unless the fault says otherwise.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from gateproof_evidence.errors import BadInputError
 if TYPE_CHECKING:
     from gateproof.stack.copy import Copy, Tree
 
-LOOK = """
+IMPORT = """
 import hashlib, importlib, json, sys
 sys.path.insert(0, "")
 module = importlib.import_module(sys.argv[1])
@@ -29,8 +29,8 @@ with open(module.__file__, "rb") as file:
     print("\\n" + json.dumps([module.__file__, hashlib.sha256(file.read()).hexdigest()]))
 """
 LATER_S = 60
-"""How much later than the original the changed file claims to be: compiled files are compared with
-their source by whole seconds and size, so that a change within the same second could be missed."""
+"""How far the modification time of the changed file is moved forward, in seconds. Python compares a
+compiled file with its source by whole seconds and size, and could miss a change within a second."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,39 +42,39 @@ class SourceFault(Fault):
     file: str
     change: Change
     imports: bool = True
-    """Whether the changed module must still import."""
+    """Whether the changed module must still be importable."""
 
     def describe(self) -> str:
         """Return the file and the change."""
         return f"in {self.file}: {self.change.describe()}"
 
     def fingerprint(self, copy: Copy) -> str:
-        """Return the file's name and digest, and where it was read."""
+        """Return the file's name and digest."""
         content = self._path(copy).read_bytes()
         return f"{self.file} sha256:{hashlib.sha256(content).hexdigest()}"
 
     def inject(self, copy: Copy) -> None:
-        """Change the file, see that a process of the system imports it, and end the old ones."""
+        """Change the file, check that the system imports it, and stop the running processes."""
         path = self._path(copy)
         change_file(path, self.change)
         if self.imports:
-            self._see_imported(copy, path)
+            self._check_import(copy, path)
         copy.restart()
 
     def _path(self, copy: Copy) -> Path:
         root = copy.harness[0] if self.tree == "harness" else copy.sut.folder
         return root / self.file
 
-    def _see_imported(self, copy: Copy, path: Path) -> None:
-        """Ask an interpreter of the system's what it imports under the file's module name.
+    def _check_import(self, copy: Copy, path: Path) -> None:
+        """Check which file an interpreter of the system imports under the module's name.
 
         Raises:
-            HarnessError: it cannot import it, or imports another file.
+            HarnessError: the import fails, or imports another file.
 
         """
         module = ".".join(PurePosixPath(self.file).with_suffix("").parts).removesuffix(".__init__")
         assert self.tree is not None
-        done = copy.run_python(LOOK, module, tree=self.tree)
+        done = copy.run_python(IMPORT, module, tree=self.tree)
         last = (done.output.strip().splitlines() or ["it printed nothing"])[-1]
         if done.exit_status != 0:
             raise HarnessError(f"import of the changed {module}: got {last}, expected none raised")
@@ -91,14 +91,14 @@ def change_file(path: Path, change: Change) -> None:
     """Change one file of a copy.
 
     Raises:
-        HarnessError: there is no such file, or the change does not apply exactly once.
+        HarnessError: the file is missing, or the change does not apply exactly once.
 
     """
     if not path.is_file():
         raise HarnessError(f"file to change: got no {path.name} in the copy, expected {path}")
-    told = path.stat()
+    original = path.stat()
     path.write_text(change.apply(path.read_text(encoding="utf-8")), encoding="utf-8")
-    os.utime(path, (told.st_atime + LATER_S, told.st_mtime + LATER_S))
+    os.utime(path, (original.st_atime + LATER_S, original.st_mtime + LATER_S))
 
 
 def source(
@@ -113,22 +113,22 @@ def source(
     tree: Tree = "system",
     imports: bool = True,
 ) -> SourceFault:
-    """Break a claim in the code of a copy: by one of three ways of saying what changes.
+    """Break a claim in the code of a copy, by one of three kinds of change.
 
     Args:
-        name: a plain slug.
-        file: relative to the system's folder, with forward slashes; to the folder that `harness`
-            and `evidence` are in for the tree ``harness``.
-        before: a text that stands in the file exactly once ...
-        after: ... and what replaces it.
+        name: a slug.
+        file: path with forward slashes, relative to the system's folder or, for the tree
+            ``harness``, to the folder from which the packages are imported.
+        before: a text that occurs exactly once in the file ...
+        after: ... and its replacement.
         function: qualified name of one function or method ...
         body: ... and its new body.
         append: lines to add at the end of the file.
         tree: ``system``, or ``harness`` for claims about the harness itself.
-        imports: whether the changed module must still import.
+        imports: whether the changed module must still be importable.
 
     Raises:
-        BadInputError: not exactly one of the three ways, or it would change nothing.
+        BadInputError: not exactly one of the three changes is given, or it would change nothing.
 
     """
     return SourceFault(
@@ -143,10 +143,10 @@ def source(
 def one_change(
     name: str, before: str, after: str, *, function: str = "", body: str = "", append: str = ""
 ) -> Change:
-    """Return the change that was meant.
+    """Return the change that the arguments describe.
 
     Raises:
-        BadInputError: none or several were named, or it would change nothing.
+        BadInputError: none or several are given, or it would change nothing.
 
     """
     if sum(map(bool, (before, function, append))) != 1 or before == after != "":

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class SqlFault(Fault):
-    """Statements that break a claim, and the query that sees that they landed."""
+    """Statements that break a claim, and a query that shows their effect."""
 
     kind = "sql"
 
@@ -22,11 +22,11 @@ class SqlFault(Fault):
     role: str | None = None
 
     def describe(self) -> str:
-        """Return the statement and who runs it."""
+        """Return the statement and its role."""
         return f"as {self.role or 'the migration role'}: {self.statement.strip()}"
 
     def fingerprint(self, copy: Copy) -> str:
-        """Return what the landing query says, as superuser, so that no policy hides it."""
+        """Return the rows of the landing query, run as superuser so that no policy hides them."""
         return str(copy.stack.sql.query(self.landing).rows)
 
     def inject(self, copy: Copy) -> None:
@@ -46,11 +46,11 @@ def sql(
     """Break a claim in the database.
 
     Args:
-        name: a plain slug.
+        name: a slug.
         statement: one or more SQL statements.
-        landing: a query over the very object that changes; its rows must differ afterwards.
-        role: who runs the statement: None for the migration role, ``superuser``, or a role name.
-        scope: ``server`` for what all databases of a server share (roles, settings).
+        landing: a query over the changed object; its rows must differ after the statement.
+        role: the role that runs the statement: a name, ``superuser``, or None (migration role).
+        scope: ``server`` for changes to what all databases of a server share (roles, settings).
 
     """
     return SqlFault(name=name, statement=statement, landing=landing, role=role, scope=scope)

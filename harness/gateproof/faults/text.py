@@ -1,7 +1,7 @@
 """Changes to the text of a file that apply exactly once, or are refused.
 
-Three ways of saying where: a text that stands there once, a function by its qualified name (found
-in the syntax tree), or the end of the file.
+There are three kinds: replacing a text that occurs once, replacing the body of a function (found in
+the syntax tree by its qualified name), and adding lines at the end of the file.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from gateproof.base.errors import HarnessError
 
 @dataclass(frozen=True, kw_only=True)
 class Replacement:
-    """One text in the place of another that stands in the file exactly once."""
+    """Replaces a text that occurs exactly once in the file."""
 
     before: str
     after: str
@@ -28,7 +28,7 @@ class Replacement:
         """Return the changed text.
 
         Raises:
-            HarnessError: the text to replace stands there more or less than once.
+            HarnessError: the text does not occur exactly once.
 
         """
         found = text.count(self.before)
@@ -40,10 +40,10 @@ class Replacement:
 
 @dataclass(frozen=True, kw_only=True)
 class Body:
-    """Another body for one function or method; its signature and decorators stay."""
+    """Replaces the body of one function or method; its signature and decorators stay."""
 
     function: str
-    """Qualified name: ``Health.ask``."""
+    """Qualified name, such as ``Health.ask``."""
     body: str
 
     def describe(self) -> str:
@@ -54,7 +54,7 @@ class Body:
         """Return the changed text.
 
         Raises:
-            HarnessError: no function of that name, or several.
+            HarnessError: there is no function of that name, or several.
 
         """
         found = _functions(ast.parse(text), self.function.split("."))
@@ -70,7 +70,7 @@ class Body:
 
 @dataclass(frozen=True, kw_only=True)
 class Addition:
-    """Further lines at the end of the file."""
+    """Adds lines at the end of the file."""
 
     lines: str
 
@@ -87,7 +87,7 @@ Change = Replacement | Body | Addition
 
 
 def _functions(tree: ast.AST, path: list[str]) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
-    """Return the functions that a qualified name leads to, at any depth of ``if`` and ``try``."""
+    """Return the functions with a qualified name, also those inside ``if`` and ``try``."""
     head, *rest = path
     found: list[ast.FunctionDef | ast.AsyncFunctionDef] = []
     for node in ast.iter_child_nodes(tree):

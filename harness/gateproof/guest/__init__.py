@@ -1,6 +1,6 @@
-"""Programs that run in the system's interpreter; they import nothing of this package.
+"""Programs that run in the system's interpreter and import nothing from this package.
 
-They are handed over as source text, since the system's image does not have this package.
+They are passed as source text, because the image of the system does not contain this package.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Looks at the first process of a container from inside: handed over as source text.
+"""Inspects the first process of a container from inside; passed as source text.
 
-Runs in the system's interpreter and imports nothing of the harness. Tells everything at once, since
-a call into a container is dear: the process's direct children, and the TCP connections that it
-and its descendants hold, with their holders.
+Runs in the system's interpreter and imports nothing from the harness. Prints everything in one
+call, because a call into a container is slow: the direct children of the process, and the TCP
+connections of the process and its descendants, with their owners.
 """
 
 import json
@@ -15,7 +15,7 @@ TABLES = ("tcp", "tcp6")
 
 
 def read(path: Path) -> bytes:
-    """Return a file of the kernel's; nothing where its process has just gone."""
+    """Return a file of the proc file system; empty if its process has just exited."""
     try:
         return path.read_bytes()
     except OSError:
@@ -23,10 +23,10 @@ def read(path: Path) -> bytes:
 
 
 def parents() -> dict[int, int]:
-    """Map every process to its parent (proc(5), stat: the fourth field, after the name)."""
+    """Map every process to its parent (proc(5), stat: the second field after the name)."""
     pids = [int(entry.name) for entry in PROC.iterdir() if entry.name.isdigit()]
-    told = {pid: read(PROC / str(pid) / "stat").rpartition(b")")[2].split() for pid in pids}
-    return {pid: int(fields[1]) for pid, fields in told.items() if len(fields) > 1}
+    stats = {pid: read(PROC / str(pid) / "stat").rpartition(b")")[2].split() for pid in pids}
+    return {pid: int(fields[1]) for pid, fields in stats.items() if len(fields) > 1}
 
 
 def family(parent_of: dict[int, int]) -> set[int]:
@@ -39,7 +39,7 @@ def family(parent_of: dict[int, int]) -> set[int]:
 
 
 def descriptors(pid: int) -> set[str]:
-    """Return what the file descriptors of a process lead to, as ``socket:[inode]``."""
+    """Return the targets of a process's file descriptors, such as ``socket:[inode]``."""
     try:
         return {str(entry.readlink()) for entry in (PROC / str(pid) / "fd").iterdir()}
     except OSError:
@@ -47,14 +47,14 @@ def descriptors(pid: int) -> set[str]:
 
 
 def address(text: str) -> tuple[str, int]:
-    """Return host and port of the kernel's notation: words of the host's byte order, in hex."""
+    """Parse the kernel's notation of host and port: hexadecimal words in the host's byte order."""
     host, port = text.split(":")
     words = [bytes.fromhex(host)[at : at + 4][::-1] for at in range(0, len(host) // 2, 4)]
     return ".".join(str(part) for part in words[-1]), int(port, 16)
 
 
 def connections(pids: set[int]) -> list[dict[str, Any]]:
-    """Return the TCP connections of processes, each with its holder."""
+    """Return the TCP connections of processes, each with its owner."""
     held = {pid: descriptors(pid) for pid in sorted(pids)}
     found = []
     for table in TABLES:
@@ -62,13 +62,13 @@ def connections(pids: set[int]) -> list[dict[str, Any]]:
             fields = line.split()
             (_, local_port), (host, port) = address(fields[1]), address(fields[2])
             ends = {"local_port": local_port, "remote_host": host, "remote_port": port}
-            holders = [pid for pid in held if f"socket:[{fields[9]}]" in held[pid]]
-            found += [{"pid": pid, **ends} for pid in holders if port]
+            owners = [pid for pid in held if f"socket:[{fields[9]}]" in held[pid]]
+            found += [{"pid": pid, **ends} for pid in owners if port]
     return found
 
 
-def look() -> dict[str, Any]:
-    """Return everything at once."""
+def inspect() -> dict[str, Any]:
+    """Return the children and the connections of the first process."""
     parent_of = parents()
     return {
         "children": sorted(pid for pid, parent in parent_of.items() if parent == FIRST),
@@ -77,4 +77,4 @@ def look() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(look()))  # noqa: T201 (its answer)
+    print(json.dumps(inspect()))  # noqa: T201 (its answer)

@@ -1,16 +1,16 @@
-"""The fork server: an interpreter that has imported packages, and forks processes that need them.
+"""The fork server: an interpreter that has imported packages and forks processes that need them.
 
-Handed to the system's own interpreter as source text; imports nothing of ours. A process that it
-forks is like one that was started cold, but for the packages that are imported already: it has a
-session, streams, an environment and a working folder of its own, and reads the system's code after
-the fork. Only where no thread runs yet may an interpreter be forked; that is seen to each time.
+Passed as source text to the system's own interpreter; imports nothing from the harness. A forked
+process equals one that was started cold, except that the packages are already imported: it has its
+own session, streams, environment and working folder, and imports the system's code after the fork.
+An interpreter may be forked only while no other thread runs; this is checked before each fork.
 
-Arguments: the descriptor of a socket that keeps the bounds of messages, and the packages. Each
-message is a JSON object and gets one in return:
+Arguments: the descriptor of a socket that preserves message boundaries, and the packages. Each
+message is a JSON object and is answered with one:
 
 - ``{"fork": [words], "env": {}, "folder": ""}`` with three descriptors for the standard streams;
-  the words are those after the interpreter's own: ``-m module …`` or ``-c code …``. Gives a pid.
-- ``{"poll": pid}`` gives a status: none while it runs, negative for the signal that ended it.
+  the words follow the interpreter: ``-m module …`` or ``-c code …``. Returns a pid.
+- ``{"poll": pid}`` returns a status: none while it runs, negative for a signal.
 """
 
 import gc
@@ -24,7 +24,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-LARGEST = 1 << 20
+MESSAGE_LIMIT = 1 << 20
 STREAMS = 3
 
 COERCED = ("LC_CTYPE",)
@@ -32,15 +32,15 @@ COERCED = ("LC_CTYPE",)
 
 
 def main() -> tuple[str, str] | None:
-    """Serve until the other end is closed; return in a forked process with what it must run."""
-    sys.path.pop(0)  # the working folder: a forked process has another
+    """Serve until the other end is closed; in a forked process, return what it must run."""
+    sys.path.pop(0)  # the working folder: a forked process has its own
     server = socket.socket(fileno=int(sys.argv[1]))
     for name in sys.argv[2:]:
         importlib.import_module(name)
     gc.freeze()
     ended: dict[int, int] = {}
     while True:
-        message, streams, _, _ = socket.recv_fds(server, LARGEST, STREAMS)
+        message, streams, _, _ = socket.recv_fds(server, MESSAGE_LIMIT, STREAMS)
         if not message:
             return None
         asked = json.loads(message)
@@ -58,7 +58,9 @@ def main() -> tuple[str, str] | None:
                 os.close(becoming)
                 return found
             os.close(becoming)
-            os.read(became, 1)  # to its end: whoever is told of the process finds its session
+            os.read(
+                became, 1
+            )  # until it is closed: the client must find the session of the process
             os.close(became)
             answer = {"pid": pid}
         for stream in streams:
@@ -67,7 +69,7 @@ def main() -> tuple[str, str] | None:
 
 
 def poll(pid: int, ended: dict[int, int]) -> int | None:
-    """Return how a forked process ended; it is reaped no earlier than somebody asks."""
+    """Return the exit status of a forked process; it is reaped only when this is called."""
     if pid not in ended:
         found, status = os.waitpid(pid, os.WNOHANG)
         if found:
@@ -76,7 +78,7 @@ def poll(pid: int, ended: dict[int, int]) -> int | None:
 
 
 def become(asked: dict[str, Any], streams: list[int]) -> tuple[str, str]:
-    """Take on what a new process has of its own."""
+    """Apply session, streams, environment, folder and arguments of the new process."""
     os.setsid()
     for number, stream in enumerate(streams):
         os.dup2(stream, number)

@@ -1,10 +1,10 @@
-"""The publisher: a small program that runs beside the system, in its interpreter and image.
+"""The publisher: a small program that runs next to the system, in its interpreter and image.
 
-A client inside the harness would miss the system's routes, eager mode and headers. This one is
-handed to the system's own interpreter as source text, imports the system's app, reads one JSON
-request a line and answers one JSON object a line. It imports nothing of the harness.
+A client inside the harness would not use the system's routes, eager mode and headers. This program
+is passed as source text to the system's own interpreter, imports the system's app, reads one JSON
+request per line and answers with one JSON object per line. It imports nothing from the harness.
 
-Requests: ``describe``, ``publish``, ``result``. Values that JSON lacks travel as
+Requests: ``describe``, ``publish``, ``result``. Values that JSON lacks are encoded as
 ``{"__type__": "uuid" | "datetime" | "decimal" | "bytes", "value": text}``.
 """
 
@@ -28,7 +28,7 @@ FROM_TEXT: dict[str, Callable[[str], Any]] = {
 
 
 def revive(value: Any) -> Any:
-    """Turn tagged values back into what they were."""
+    """Decode tagged values."""
     if isinstance(value, list):
         return [revive(inner) for inner in value]
     if not isinstance(value, dict):
@@ -39,7 +39,7 @@ def revive(value: Any) -> Any:
 
 
 def describe(app: Any, request: dict[str, Any]) -> dict[str, Any]:
-    """Say what the app is configured to: URLs without userinfo, eager mode, tasks and routes."""
+    """Return the configuration of the app: URL schemes, eager mode, tasks, routes and queues."""
     app.finalize()
     app.loader.import_default_modules()
     names = sorted(name for name in app.tasks if name.startswith(request["prefix"]))
@@ -65,7 +65,7 @@ def describe(app: Any, request: dict[str, Any]) -> dict[str, Any]:
 
 
 def publish(app: Any, request: dict[str, Any]) -> dict[str, Any]:
-    """Send one task the way the system's own code would, and say whether it ran on the spot."""
+    """Publish one task like the system's own code, and return whether it ran in eager mode."""
     name, options = request["task"], request.get("options", {})
     args, kwargs = revive(request.get("args", [])), revive(request.get("kwargs", {}))
     app.loader.import_default_modules()
@@ -78,7 +78,7 @@ def publish(app: Any, request: dict[str, Any]) -> dict[str, Any]:
 
 
 def fetch_result(app: Any, request: dict[str, Any]) -> dict[str, Any]:
-    """Wait for a task's result up to a deadline and say how it ended."""
+    """Wait for a task's result up to a deadline and return its state."""
     result = app.AsyncResult(request["task_id"])
     try:
         value = result.get(timeout=request["timeout_s"], interval=0.02, propagate=False)
@@ -95,18 +95,18 @@ OPERATIONS = {"describe": describe, "publish": publish, "result": fetch_result}
 
 
 def answer(app: Any, line: str) -> dict[str, Any]:
-    """Carry out one request; what it raises is part of the answer."""
+    """Handle one request; an exception becomes part of the answer."""
     request = json.loads(line)
     try:
         return OPERATIONS[request["op"]](app, request)
-    except Exception as error:  # noqa: BLE001 (the answer says what was raised)
+    except Exception as error:  # noqa: BLE001 (the answer reports it)
         return {"error": {"type": type(error).__name__, "message": str(error)}}
 
 
 def main(target: str) -> None:
     """Serve requests until standard input ends."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what the system prints on import must not look like an answer
+    os.dup2(2, 1)  # output of the system on import must not be mistaken for an answer
     module, _, attribute = target.partition(":")
     app = getattr(importlib.import_module(module), attribute)
     for line in sys.stdin:

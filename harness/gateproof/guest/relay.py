@@ -1,26 +1,27 @@
-"""A relay between the system's processes and PostgreSQL, for faults on the way between them.
+"""A relay between the system's processes and PostgreSQL, for network faults.
 
-Handed to the system's own interpreter as source text, so that it runs where the system's processes
-can reach it; imports nothing of ours. Reads one word a line and answers each with one line of JSON:
-its port, what it does, and how much it forwarded, held back and cut since the last word.
+Passed as source text to the system's own interpreter, so that it runs where the system's processes
+can reach it; imports nothing from the harness. Reads one mode per line and answers with one line of
+JSON: its port, its mode, and how many pieces it forwarded and delayed and how many connections it
+reset since the last line.
 
 - ``pass``: forward everything.
-- ``away``: refuse connections, and reset those that there are.
+- ``away``: refuse new connections, and reset existing ones.
 - ``silent``: accept connections, and forward nothing.
-- ``slow``: forward everything, each piece half a second late.
-- ``cut``: reset a connection as soon as a further piece of it arrives, so in mid-statement.
+- ``slow``: forward everything, and delay each piece by half a second.
+- ``cut``: reset a connection when its next piece arrives, which is in mid-statement.
 """
 
 import asyncio
 import json
 import sys
 
-LATE_S = 0.5
-PIECE = 65536
+DELAY_S = 0.5
+PIECE_SIZE = 65536
 
 
 class Relay:
-    """Forwards connections to one address, in the manner that it was last told."""
+    """Forwards connections to one address in its present mode."""
 
     def __init__(self, host: str, port: int) -> None:
         self._target = host, port
@@ -28,11 +29,11 @@ class Relay:
         self._server: asyncio.Server | None = None
         self._port = 0
         self._open: set[asyncio.StreamWriter] = set()
-        self._pumps: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._counts = {"forwarded": 0, "delayed": 0, "reset": 0}
 
-    async def obey(self, mode: str) -> dict[str, object]:
-        """Go over to another manner and return what was done since the last word."""
+    async def set_mode(self, mode: str) -> dict[str, object]:
+        """Switch to a mode and return the counts since the last switch."""
         self._mode = mode
         if mode == "away":
             await self._close()
@@ -52,31 +53,31 @@ class Relay:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._open.add(writer)
         try:
-            onward, back = await asyncio.open_connection(*self._target)
+            server_reader, server_writer = await asyncio.open_connection(*self._target)
         except OSError:
             self._reset(writer)
             return
-        self._open.add(back)
-        for source, sink in ((reader, back), (onward, writer)):
-            task = asyncio.create_task(self._pump(source, sink, (writer, back)))
-            self._pumps.add(task)
-            task.add_done_callback(self._pumps.discard)
+        self._open.add(server_writer)
+        for source, sink in ((reader, server_writer), (server_reader, writer)):
+            task = asyncio.create_task(self._forward(source, sink, (writer, server_writer)))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
-    async def _pump(
+    async def _forward(
         self,
         source: asyncio.StreamReader,
         sink: asyncio.StreamWriter,
         both: tuple[asyncio.StreamWriter, ...],
     ) -> None:
         try:
-            while piece := await source.read(PIECE):
+            while piece := await source.read(PIECE_SIZE):
                 while self._mode == "silent":
                     await asyncio.sleep(0.05)
                 if self._mode == "cut":
                     break
                 if self._mode == "slow":
                     self._counts["delayed"] += 1
-                    await asyncio.sleep(LATE_S)
+                    await asyncio.sleep(DELAY_S)
                 sink.write(piece)
                 await sink.drain()
                 self._counts["forwarded"] += 1
@@ -93,13 +94,13 @@ class Relay:
 
 
 async def main(host: str, port: int) -> None:
-    """Obey words from standard input until it ends."""
+    """Read modes from standard input until it ends."""
     relay = Relay(host, port)
     lines = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
-    while word := (await lines.readline()).decode().strip():
-        sys.stdout.write(json.dumps(await relay.obey(word)) + "\n")
+    while mode := (await lines.readline()).decode().strip():
+        sys.stdout.write(json.dumps(await relay.set_mode(mode)) + "\n")
         sys.stdout.flush()
 
 

@@ -1,1 +1,1 @@
-"""Sets of gates that are shipped, one for each kind of system."""
+"""Sets of gates that the wheel contains, one for each kind of system."""

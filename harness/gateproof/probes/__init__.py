@@ -1,1 +1,1 @@
-"""How checks learn about the world: each call leaves one observation in the journal."""
+"""Probes, with which checks observe the system: each call adds one observation to the journal."""

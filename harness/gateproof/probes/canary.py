@@ -1,8 +1,7 @@
-"""Lets a made-up secret out through every kind of capture, so that its absence says something.
+"""Writes a canary through every kind of capture, so that its absence proves that redaction works.
 
-Owns the ways out. Leaves making and searching to `gateproof_evidence.redaction.canary`.
-
-Source: design, "Redaction".
+Owns writing the canary. Leaves generating and searching it to
+`gateproof_evidence.redaction.canary`.
 """
 
 from __future__ import annotations
@@ -16,27 +15,27 @@ from gateproof_evidence.redaction.canary import Canary
 REPORT = "canary.txt"
 
 
-def release(recorder: Recorder, canary: Canary) -> None:
-    """Observe the canary once through each kind of probe, in every form, wherever text goes.
+def plant(recorder: Recorder, canary: Canary) -> None:
+    """Record the canary once per kind of probe, in every form, in all text fields.
 
     Raises:
         NotWritableError: a capture could not be written.
 
     """
     forms = dict(canary.forms())
-    told = "\n".join(f"{name}: {form}" for name, form in forms.items())
-    with recorder.on_behalf_of(Scope(part=CANARY)):
+    text = "\n".join(f"{name}: {form}" for name, form in forms.items())
+    with recorder.in_scope(Scope(part=CANARY)):
         for probe in get_args(Probe):
             recorder.observe(
                 probe,
-                f"a made-up secret that redaction must take out: {canary.value}",
-                data={**forms, canary.value: list(forms.values()), "headers": {"Cookie": told}},
-                text=f"{told}\n",
+                f"a canary that redaction must remove: {canary.value}",
+                data={**forms, canary.value: list(forms.values()), "headers": {"Cookie": text}},
+                text=f"{text}\n",
             )
 
 
-def release_into(folder: Path, canaries: list[Canary]) -> Path:
-    """Write the canaries as a report of another plugin would hold them, and return the file."""
+def plant_in_report(folder: Path, canaries: list[Canary]) -> Path:
+    """Write the canaries into a file like a report of another plugin, and return the file."""
     path = folder / REPORT
     lines = [form for canary in canaries for form in canary.forms().values()]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -1,7 +1,6 @@
-"""The file probe: reads files of the system's project, or of what a command wrote, as they are.
+"""The file probe: reads files of the system's project or files that a command wrote.
 
-Owns reading and keeping what was read. Leaves parsing and judging to the checks, and says nothing
-of files that nobody asked for.
+Owns reading files and recording their content. Leaves parsing and judging to the checks.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ class FileProbe:
     """Reads text files under one folder.
 
     Args:
-        recorder: keeps what was read.
+        recorder: records what was read.
         root: the folder; nothing outside it is read.
 
     """
@@ -26,24 +25,24 @@ class FileProbe:
         self._root = root.resolve()
 
     def read(self, name: str) -> str | None:
-        """Return a file's text, or None when there is no such file; both are observations.
+        """Return the text of a file, or None if there is no such file; record either one.
 
         Args:
             name: path relative to the folder, with forward slashes.
 
         Raises:
-            HarnessError: the path leads out of the folder, by ``..`` or by a link.
+            HarnessError: the path is outside the folder, through ``..`` or a link.
 
         """
         path = (self._root / name).resolve()
         if not path.is_relative_to(self._root):
             raise HarnessError(f"file probe: got {name}, expected a path inside {self._root}")
         text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
-        said = "there is no such file" if text is None else f"{len(text)} characters"
+        result = "there is no such file" if text is None else f"{len(text)} characters"
         self._recorder.observe(
             "file",
-            f"{name}: {said}",
+            f"{name}: {result}",
             data={"path": name, "found": text is not None},
-            text=f"--- {name}\n{said}\n" if text is None else f"--- {name}\n{text}",
+            text=f"--- {name}\n{result}\n" if text is None else f"--- {name}\n{text}",
         )
         return text

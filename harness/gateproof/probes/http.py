@@ -1,4 +1,4 @@
-"""The HTTP probe: asks an endpoint and keeps what ``curl -v`` would show."""
+"""The HTTP probe: sends requests and records what ``curl -v`` would show."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from gateproof_evidence.model import Redaction
 
 TIMEOUT_S = 15.0
 SENT_LIMIT, ANSWER_LIMIT = 2_000, 20_000
-"""Characters of raw bytes, as Python writes them, that a capture shows."""
+"""The maximum length of raw bytes in a capture, in characters of their Python literal."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Exchange:
-    """One request and what came back; status 0 when nothing did."""
+    """One request and its response; status 0 if there was none."""
 
     method: str
     url: str
@@ -33,13 +33,13 @@ class Exchange:
     headers: Mapping[str, str]
     body: str
     error: str
-    """Why there is no answer: the exception's class and message; empty when there is one."""
+    """Class and message of the exception if there was no response; otherwise empty."""
     duration_s: float
     redactions: tuple[Redaction, ...]
-    """What had to be taken out of the capture."""
+    """The redactions in the capture."""
 
     def json(self) -> Any:
-        """Return the body as JSON, or None when it is none."""
+        """Return the parsed body, or None if it is not JSON."""
         try:
             return json.loads(self.body)
         except ValueError:
@@ -47,13 +47,13 @@ class Exchange:
 
 
 class HttpProbe:
-    """Asks HTTP endpoints."""
+    """Sends requests to HTTP endpoints."""
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
 
     def get(self, url: str, *, timeout_s: float = TIMEOUT_S) -> Exchange:
-        """Ask with GET; nothing is raised when no answer comes."""
+        """Send a GET request; raise nothing if there is no response."""
         return self.request("GET", url, timeout_s=timeout_s)
 
     def request(
@@ -65,19 +65,20 @@ class HttpProbe:
         content: bytes = b"",
         timeout_s: float = TIMEOUT_S,
     ) -> Exchange:
-        """Ask with any method; redirects are not followed and proxies not used."""
+        """Send a request; do not follow redirects, and use no proxy."""
         began = time.monotonic()
-        status, answered, body, error = 0, {}, "", ""
+        status, response_headers, body, error = 0, {}, "", ""
         request_headers = dict(headers or {})
         try:
-            with httpx.Client(trust_env=False, timeout=timeout_s, verify=_trust()) as client:
+            with httpx.Client(trust_env=False, timeout=timeout_s, verify=_tls_context()) as client:
                 response = client.request(method, url, headers=headers, content=content)
             request_headers = dict(response.request.headers)
-            status, answered, body = response.status_code, dict(response.headers), response.text
+            status, body = response.status_code, response.text
+            response_headers = dict(response.headers)
         except httpx.HTTPError as problem:
             error = f"{type(problem).__name__}: {problem}"
-        took = time.monotonic() - began
-        text = _as_curl(method, url, request_headers, status, answered, body, error)
+        duration_s = time.monotonic() - began
+        text = _as_curl(method, url, request_headers, status, response_headers, body, error)
         observation = self._recorder.observe(
             "http",
             f"{method} {url} -> {status or error}",
@@ -85,10 +86,10 @@ class HttpProbe:
                 "method": method,
                 "url": url,
                 "status": status,
-                "headers": answered,
+                "headers": response_headers,
                 "body": body,
                 "error": error,
-                "duration_s": took,
+                "duration_s": duration_s,
             },
             text=text,
         )
@@ -96,27 +97,27 @@ class HttpProbe:
             method=method,
             url=url,
             status=status,
-            headers=answered,
+            headers=response_headers,
             body=body,
             error=error,
-            duration_s=took,
+            duration_s=duration_s,
             redactions=observation.redactions,
         )
 
     def raw(self, base_url: str, content: bytes, *, timeout_s: float = 5.0) -> bytes:
-        """Send bytes that need be no HTTP, and return what came back before the connection ended.
+        """Send arbitrary bytes, and return all bytes received until the connection closed.
 
         Args:
-            base_url: whose host and port to connect to.
-            content: what to send, as it is.
-            timeout_s: how long to wait for more, in seconds.
+            base_url: the URL with the host and port to connect to.
+            content: the bytes to send.
+            timeout_s: how long to wait for further bytes, in seconds.
 
         """
-        place = urlsplit(base_url)
+        parts = urlsplit(base_url)
         answer = b""
         try:
             with socket.create_connection(
-                (place.hostname or "", place.port or 80), timeout=timeout_s
+                (parts.hostname or "", parts.port or 80), timeout=timeout_s
             ) as connection:
                 connection.sendall(content)
                 connection.shutdown(socket.SHUT_WR)
@@ -129,7 +130,7 @@ class HttpProbe:
         shown = {"sent": sent.text[:SENT_LIMIT], "answered": answered.text[:ANSWER_LIMIT]}
         self._recorder.observe(
             "http",
-            f"raw {len(content)} bytes to {place.netloc} -> {answered.text[:60]}",
+            f"raw {len(content)} bytes to {parts.netloc} -> {answered.text[:60]}",
             data=shown,
             text=f"> {shown['sent']}\n< {shown['answered']}\n",
             taken=(*sent.redactions, *answered.redactions),
@@ -138,29 +139,29 @@ class HttpProbe:
 
 
 @cache
-def _trust() -> ssl.SSLContext:
-    """Return whom TLS trusts: reading the authorities takes 20 ms, too long for every request."""
+def _tls_context() -> ssl.SSLContext:
+    """Return the TLS context; reading the certificate authorities takes 20 ms, so it is cached."""
     return httpx.create_ssl_context(trust_env=False)
 
 
 def _as_curl(
     method: str,
     url: str,
-    asked: Mapping[str, str],
+    request_headers: Mapping[str, str],
     status: int,
-    answered: Mapping[str, str],
+    response_headers: Mapping[str, str],
     body: str,
     error: str,
 ) -> str:
-    place = urlsplit(url)
+    parts = urlsplit(url)
     lines = [
         f"$ curl -v -X {method} {shlex.quote(url)}",
-        f"> {method} {place.path or '/'} HTTP/1.1",
+        f"> {method} {parts.path or '/'} HTTP/1.1",
     ]
-    lines += [f"> {name}: {value}" for name, value in asked.items()]
+    lines += [f"> {name}: {value}" for name, value in request_headers.items()]
     lines.append(">")
     if error:
         return "\n".join([*lines, f"* {error}", ""])
     lines.append(f"< HTTP/1.1 {status}")
-    lines += [f"< {name}: {value}" for name, value in answered.items()]
+    lines += [f"< {name}: {value}" for name, value in response_headers.items()]
     return "\n".join([*lines, "<", body])

@@ -1,4 +1,4 @@
-"""The log probe: reads what a process printed, line by line."""
+"""The log probe: reads the output of a process line by line."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ class LogLines:
 
     lines: tuple[str, ...]
     redactions: tuple[Redaction, ...]
-    """What had to be taken out of the capture: secrets that the process printed."""
+    """The redactions in the capture: secrets that the process printed."""
 
     def entries(self) -> list[dict[str, Any]]:
-        """Return the lines that are one JSON object each."""
+        """Return the lines that are JSON objects, parsed."""
         parsed = (parse_entry(line) for line in self.lines)
         return [entry for entry in parsed if entry is not None]
 
     def plain(self) -> list[str]:
-        """Return the lines that are no JSON object."""
+        """Return the lines that are not JSON objects."""
         return [line for line in self.lines if parse_entry(line) is None]
 
     def matching(self, **fields: Any) -> list[dict[str, Any]]:
-        """Return the entries that have all these fields with these values."""
+        """Return the entries in which all these fields have these values."""
         return [
             entry
             for entry in self.entries()
@@ -37,7 +37,7 @@ class LogLines:
 
 
 def parse_entry(line: str) -> dict[str, Any] | None:
-    """Return a line's JSON object, or None when it is none."""
+    """Return the JSON object of a line, or None if it is not one."""
     try:
         value = json.loads(line)
     except ValueError:
@@ -46,7 +46,7 @@ def parse_entry(line: str) -> dict[str, Any] | None:
 
 
 def read_log(recorder: Recorder, name: str, output: str) -> LogLines:
-    """Record what a process printed so far and return its lines."""
+    """Record the output of a process so far, and return its lines."""
     lines = tuple(line for line in output.split("\n") if line.strip())
     observation = recorder.observe(
         "logs",

@@ -1,7 +1,7 @@
-"""The names under which a statement's positional parameters stand, where the statement says so.
+"""Finds the column names of a statement's positional parameters, so that secrets can be redacted.
 
-Owns reading them off ``name = %s``, ``%s AS name`` and the columns of an INSERT. Leaves what a name
-means to whoever asks. No parser of SQL: what it does not recognise has no name.
+Recognises ``name = %s``, ``%s AS name`` and the columns of an INSERT. Leaves the meaning of a name
+to the caller. This is not an SQL parser: a parameter in any other place has no name.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _INSERT = re.compile(
 
 
 def parameter_names(statement: str, count: int) -> Sequence[str]:
-    """Return a name for each positional parameter; an empty one where none is known."""
+    """Return the name of each positional parameter; an empty string where it is not known."""
     names = [match["before"] or match["after"] or "" for match in _PLACEHOLDER.finditer(statement)]
     insert = _INSERT.search(statement)
     if insert:

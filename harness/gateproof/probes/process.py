@@ -1,4 +1,4 @@
-"""The process probe: runs a command to its end and keeps what it printed."""
+"""The process probe: runs a command to its end and records its output."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ DEADLINE_S = 60.0
 
 
 class ProcessProbe:
-    """Runs commands where the system lives."""
+    """Runs commands with a launcher."""
 
     def __init__(self, recorder: Recorder, launcher: Launcher) -> None:
         self._recorder = recorder
         self._launcher = launcher
         self.last_redactions: tuple[Redaction, ...] = ()
-        """What had to be taken out of the capture of the last command."""
+        """The redactions in the capture of the last command."""
 
     def run(
         self,
@@ -32,17 +32,17 @@ class ProcessProbe:
         folder: Path,
         deadline_s: float = DEADLINE_S,
     ) -> Completed:
-        """Run a command; its exit status is for the caller to judge.
+        """Run a command and return its result; the caller judges the exit status.
 
         Args:
-            command: its words; no shell reads them.
-            env: its environment, beside the few variables that every process gets.
+            command: its words; they run without a shell.
+            env: its variables, in addition to the few that every process gets.
             folder: its working folder.
-            deadline_s: past it the command is killed.
+            deadline_s: after how many seconds the command is killed.
 
         Raises:
-            NotReadyError: it was killed at the deadline: that says as much of the machine as of the
-                command, so it is no answer to judge.
+            NotReadyError: it was killed at the deadline. The machine may be the reason, so the
+                result cannot be judged.
 
         """
         done = self._launcher.run(command, env=env, folder=folder, deadline_s=deadline_s)
@@ -62,20 +62,20 @@ class ProcessProbe:
         self.last_redactions = observation.redactions
         if done.out_of_time:
             raise NotReadyError(
-                f"command {shown}: got no end within {deadline_s:g} s, expected one; its capture "
-                "has what it printed until then, and a busy machine may need more time"
+                f"command {shown}: got no exit within {deadline_s:g} s, expected one; its capture "
+                "has its output until then, and a busy machine may need more time"
             )
         return done
 
 
 def _words(line: Redacted, command: Sequence[str]) -> list[str]:
-    """Return the words of a command as its redacted line has them.
+    """Return the words of a command after redaction of the whole line.
 
-    Word by word ``--password`` and what follows it would both look harmless.
+    Redacted word by word, ``--password`` and the secret after it would both look harmless.
     """
     if not line.redactions:
         return list(command)
     try:
         return shlex.split(line.text)
-    except ValueError:  # a quote went with a secret
+    except ValueError:  # a quote was redacted together with a secret
         return [line.text]

@@ -1,7 +1,7 @@
-"""The recorder: turns what a probe saw into a redacted capture and a journal record.
+"""The recorder: turns an observation of a probe into a redacted capture and a journal record.
 
-Checks see raw values in memory; what touches the disk is redacted first. The recorder knows on
-whose behalf it records through its `Scope`, which the plugin changes as items come and go.
+Checks see raw values in memory; everything is redacted before it is written to disk. The `Scope` of
+the recorder names the item that observes; the plugin changes it for each item.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ Probe = Literal["http", "sql", "tasks", "worker", "logs", "process", "file", "en
 
 BRING_UP = "bring-up"
 CANARY = "canary"
-"""Where the ledger says that records which name no capture were."""
+"""The scope, and the folder of captures, of the canary."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scope:
-    """On whose behalf something is observed."""
+    """The item and criterion to which observations belong."""
 
     part: str = BRING_UP
     item: str | None = None
@@ -46,12 +46,12 @@ class Scope:
 
 
 class Recorder:
-    """Writes observations for one writer.
+    """Records the observations of one writer.
 
     Args:
-        journal: where records go.
-        redactor: takes secrets out before anything is written.
-        data: the bundle's ``data/`` folder in the making.
+        journal: receives the records.
+        redactor: removes secrets before anything is written.
+        data: the ``data/`` folder of the bundle that is being written.
 
     """
 
@@ -62,10 +62,10 @@ class Recorder:
         self._data = data
         self._count = 0
         self._folders: set[str] = set()
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
 
     @contextmanager
-    def on_behalf_of(self, scope: Scope) -> Iterator[None]:
+    def in_scope(self, scope: Scope) -> Iterator[None]:
         """Record for another scope while the block runs."""
         before, self.scope = self.scope, scope
         try:
@@ -82,23 +82,23 @@ class Recorder:
         text: str,
         taken: tuple[Redaction, ...] = (),
     ) -> Observation:
-        """Record one thing that was seen; from any thread.
+        """Record one observation; any thread may call this.
 
         Args:
-            probe: which probe saw it.
-            summary: one line: what was asked and what came back.
-            data: the same for machines: JSON values; others become text.
-            text: the same for people, as the tool that they know would show it.
-            taken: what the probe took out of both by what it alone knows.
+            probe: the kind of probe.
+            summary: the request and its result in one line.
+            data: the observation for programs: JSON values; other values become text.
+            text: the observation for people, as a well-known tool would show it.
+            taken: redactions that the probe has already made in both.
 
         Returns:
-            The record as written; its redactions tell which secrets had to be taken out.
+            The record as written, with the redactions that were made.
 
         Raises:
             NotWritableError: the capture could not be written.
 
         """
-        with self._turn:
+        with self._lock:
             clean = self.redactor.redact(encodable(text))
             clean_data, data_hits = self.redactor.redact_json(_plain(data))
             line = self.redactor.redact(encodable(summary))
@@ -119,19 +119,19 @@ class Recorder:
             )
 
     def clean(self, text: str, most: int | None = None) -> str:
-        """Return a text for a record that names no capture; the ledger counts what went.
+        """Redact a text for a record without a capture; the ledger counts the redactions.
 
         Args:
-            text: of any length.
-            most: how many characters of it are kept; all of them if left out.
+            text: a text of any length.
+            most: how many characters are kept; all by default.
 
         """
         return self.redactor.redact(encodable(text), place=in_data(JOURNAL)).text[:most]
 
     def short(self, text: str, most: int) -> str:
-        """Return the beginning of a text, redacted before it is cut: half a secret has no form.
+        """Redact a text and return its beginning: a secret that is cut in half is not recognised.
 
-        What went is not counted here: the whole text is observed too, or its hits are `taken`.
+        The redactions are not counted here: the whole text is recorded too, or they are in `taken`.
         """
         return self.redactor.redact(encodable(text)).text[:most]
 
@@ -154,12 +154,12 @@ class Recorder:
 
 
 def encodable(text: str) -> str:
-    """Return a text that UTF-8 can hold: what it cannot, such as half a pair, is spelt out."""
+    """Return a text that UTF-8 can encode: lone surrogates are escaped."""
     return text.encode("utf-8", errors="backslashreplace").decode()
 
 
 def _plain(value: Any) -> Any:
-    """Return JSON values only; whatever else there is becomes its text."""
+    """Return JSON values only; all other values become text."""
     if isinstance(value, Mapping):
         return {str(key): _plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -169,7 +169,7 @@ def _plain(value: Any) -> Any:
 
 
 def _sum(*hits: tuple[Redaction, ...]) -> tuple[Redaction, ...]:
-    """Add what was taken out one after the other."""
+    """Add the redactions of successive steps."""
     counts: Counter[str] = Counter()
     for step in hits:
         for redaction in step:
@@ -178,7 +178,7 @@ def _sum(*hits: tuple[Redaction, ...]) -> tuple[Redaction, ...]:
 
 
 def _most(*hits: tuple[Redaction, ...]) -> tuple[Redaction, ...]:
-    """Merge views of one observation: the same secret seen in several counts as often as in one."""
+    """Merge the redactions of several views of one observation: take the highest count per rule."""
     counts: dict[str, int] = {}
     for view in hits:
         for redaction in view:

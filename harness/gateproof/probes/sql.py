@@ -1,4 +1,4 @@
-"""The SQL probe: asks the database as a named role and keeps what a psql user would see."""
+"""The SQL probe: queries the database as a named role and records what psql would show."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from gateproof_evidence.model import Redaction
 
 CONNECT_TIMEOUT_S = 10
 SHOWN_ROWS = 200
-"""How many rows a capture shows; the count is always exact."""
+"""The maximum number of rows in a capture; the row count is always exact."""
 
 SHOWN_WIDTH = 160
-"""How wide a row may be before a capture shows it expanded."""
+"""The maximum width of a row, in characters; wider rows are shown expanded."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
-    """What a statement came back with."""
+    """The result of a statement."""
 
     columns: tuple[str, ...] = ()
     rows: tuple[tuple[Any, ...], ...] = ()
@@ -35,7 +35,7 @@ class Rows:
         return len(self.rows)
 
     def dicts(self) -> list[dict[str, Any]]:
-        """Return the rows by column name."""
+        """Return the rows as dicts by column name."""
         return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
 
     def column(self, number: int = 0) -> list[Any]:
@@ -43,7 +43,7 @@ class Rows:
         return [row[number] for row in self.rows]
 
     def scalar(self) -> Any:
-        """Return the first value of the first row, or None where there is no row."""
+        """Return the first value of the first row, or None if there is no row."""
         return self.rows[0][0] if self.rows else None
 
 
@@ -67,7 +67,7 @@ class Session:
 
     @property
     def backend_pid(self) -> int:
-        """The server's process id of this connection."""
+        """The process id of this connection on the server."""
         return self._connection.info.backend_pid
 
     def query(self, statement: str, params: Sequence[Any] | Mapping[str, Any] = ()) -> Rows:
@@ -88,7 +88,7 @@ class Session:
     def attempt(
         self, statement: str, params: Sequence[Any] | Mapping[str, Any] = ()
     ) -> Rows | Refused:
-        """Run one statement that may be refused; in a transaction, under a savepoint."""
+        """Run one statement that may be refused; inside a transaction, use a savepoint."""
         try:
             with self._connection.transaction():
                 rows = self._run(statement, params)
@@ -130,7 +130,7 @@ class Session:
         rows: Rows | None = None,
         refused: Refused | None = None,
     ) -> None:
-        said = (
+        result = (
             f"{rows.count} rows"
             if rows is not None
             else f"{refused.sqlstate} {refused.message}"
@@ -142,13 +142,13 @@ class Session:
         if rows is not None:
             kept, more = self._without_secrets(rows)
             taken += more
-        shown = _show(kept) if kept is not None else f"ERROR:  {said}\n"
+        shown = _show(kept) if kept is not None else f"ERROR:  {result}\n"
         gucs = "".join(f"-- {name} = {value!r}\n" for name, value in self._gucs.items())
         asked = f"{statement.strip()};\n" + (f"-- parameters: {params!r}\n" if params else "")
         database = self._connection.info.dbname
         self._recorder.observe(
             "sql",
-            f"{self._role}: {self._recorder.short(' '.join(statement.split()), 120)} -> {said}",
+            f"{self._role}: {self._recorder.short(' '.join(statement.split()), 120)} -> {result}",
             data={
                 "role": self._role,
                 "database": database,
@@ -166,7 +166,7 @@ class Session:
     def _without_secret_parameters(
         self, statement: str, params: Sequence[Any] | Mapping[str, Any]
     ) -> tuple[Sequence[Any] | Mapping[str, Any], tuple[Redaction, ...]]:
-        """Return the parameters without those for columns named as secrets are."""
+        """Redact the parameters for columns that have names of secrets."""
         if isinstance(params, Mapping) or not params:
             return params, ()
         names = parameter_names(statement, len(params))
@@ -174,9 +174,9 @@ class Session:
         return shown, taken
 
     def _without_secrets(self, rows: Rows) -> tuple[Rows, tuple[Redaction, ...]]:
-        """Return the rows that are shown, without what stands in columns named as secrets are.
+        """Return the rows for the capture, with columns that have names of secrets redacted.
 
-        Here the columns are known; later they would be a list of values like any other.
+        Only here are the column names known; later the rows are plain lists of values.
         """
         redact = self._recorder.redactor.redact_rows
         shown, taken = redact(rows.columns, rows.rows[:SHOWN_ROWS])
@@ -184,11 +184,11 @@ class Session:
 
 
 class SqlProbe:
-    """Asks one database.
+    """Queries one database.
 
     Args:
-        recorder: keeps what is seen.
-        dsn_of: gives the DSN of a role; None stands for the superuser.
+        recorder: records the results.
+        dsn_of: returns the DSN of a role; None is the superuser.
 
     """
 
@@ -198,7 +198,7 @@ class SqlProbe:
 
     @contextmanager
     def session(self, role: str | None = None, *, autocommit: bool = False) -> Iterator[Session]:
-        """Open a connection as a role; what is not committed at the end is rolled back.
+        """Open a connection as a role; uncommitted changes are rolled back at the end.
 
         Args:
             role: a login role of the system, or None for the superuser.
@@ -231,7 +231,7 @@ class SqlProbe:
         *,
         role: str | None = None,
     ) -> Rows:
-        """Run one statement in a transaction of its own; None as role is the superuser."""
+        """Run one statement in its own transaction; the role None is the superuser."""
         with self.session(role, autocommit=True) as session:
             return session.query(statement, params)
 
@@ -242,11 +242,11 @@ class SqlProbe:
         *,
         role: str | None = None,
     ) -> Rows | Refused:
-        """Run one statement that may be refused, in a transaction of its own."""
+        """Run one statement that may be refused, in its own transaction."""
         with self.session(role) as session:
-            seen = session.attempt(statement, params)
+            result = session.attempt(statement, params)
             session.commit()
-            return seen
+            return result
 
     def execute(self, statements: str, *, role: str | None = None) -> None:
         """Run several statements in autocommit, without parameters."""
@@ -260,7 +260,7 @@ def _refused(error: psycopg.Error) -> Refused:
 
 
 def _show(rows: Rows) -> str:
-    r"""Align rows as psql does, and expand them as its ``\x auto`` does when they are wide."""
+    r"""Format rows like psql: aligned, or expanded like ``\x auto`` if they are wide."""
     if not rows.columns:
         return f"({rows.count} rows)\n"
     cells = [
@@ -273,7 +273,7 @@ def _show(rows: Rows) -> str:
 
 
 def _aligned(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
-    """Return a table, or nothing when a row does not fit on one line."""
+    """Return a table, or an empty string if a row does not fit on one line."""
     lines = [columns, *cells]
     widths = [max(len(line[number]) for line in lines) for number in range(len(columns))]
     if sum(widths) + 3 * len(columns) > SHOWN_WIDTH or any("\n" in c for row in cells for c in row):
@@ -287,7 +287,7 @@ def _aligned(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
 
 
 def _expanded(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
-    """Return one block a row and one line a column."""
+    """Return one block per row with one line per column."""
     width = max(len(name) for name in columns)
     blocks = []
     for number, row in enumerate(cells, start=1):

@@ -1,7 +1,7 @@
 """The task probe: publishes through the system's own app and waits for results.
 
-Speaks JSON lines with `gateproof.guest.publisher`, which runs in the system's interpreter. Refuses
-evidence obtained in eager mode: nothing that ran on the spot reached a broker or a worker.
+Exchanges JSON lines with `gateproof.guest.publisher`, which runs in the system's interpreter.
+Refuses eager mode: a task that runs inside the publisher reaches neither broker nor worker.
 """
 
 from __future__ import annotations
@@ -25,39 +25,39 @@ START_DEADLINE_S = 30.0
 ANSWER_DEADLINE_S = 30.0
 RESULT_DEADLINE_S = 20.0
 SHOWN = 20_000
-"""Characters of a request and its answer that a capture shows."""
+"""The maximum length of a request with its answer in a capture, in characters."""
 
 
 class EagerModeError(AssertionError):
-    """A task ran on the spot: what was seen in eager mode is no evidence."""
+    """A task ran in eager mode, inside the publisher, so its result is no evidence."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskResult:
-    """How a task ended, or that it did not by the deadline."""
+    """The result of a task, or that there was none by the deadline."""
 
     task_id: str
     state: str
     value: Any
-    """What it returned; for a failure ``{"exception": class name, "message": text}``."""
+    """Its return value; for a failure ``{"exception": class name, "message": text}``."""
     timed_out: bool
 
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """What the system's app is configured to, as a publisher sees it."""
+    """The configuration of the system's app, as a publisher sees it."""
 
     broker: str
     result_backend: str
     eager: bool
     tasks: tuple[str, ...]
     routes: Mapping[str, Mapping[str, str]]
-    """Task name to ``queue`` and ``routing_key``."""
+    """Maps task names to ``queue`` and ``routing_key``."""
     queues: Mapping[str, Mapping[str, str]]
 
 
 class TaskProbe:
-    """Publishes tasks and fetches results through one client process."""
+    """Publishes tasks and fetches their results through one client process."""
 
     def __init__(self, recorder: Recorder, conversation: Conversation, *, prefix: str) -> None:
         self._recorder = recorder
@@ -68,11 +68,11 @@ class TaskProbe:
         threading.Thread(target=self._listen, daemon=True).start()
 
     def describe(self) -> Description:
-        """Ask what the app is configured to."""
-        told = self._ask({"op": "describe", "prefix": self._prefix})
-        self._record("describe the app", {}, told)
-        self._refuse_error("describe", told)
-        return Description(**{**told, "tasks": tuple(told["tasks"])})
+        """Return the configuration of the app."""
+        answer = self._ask({"op": "describe", "prefix": self._prefix})
+        self._record("describe the app", {}, answer)
+        self._refuse_error("describe", answer)
+        return Description(**{**answer, "tasks": tuple(answer["tasks"])})
 
     def publish(
         self,
@@ -84,14 +84,14 @@ class TaskProbe:
         """Publish one task and return its id.
 
         Args:
-            task: the task's name; one that the app does not know is sent by name.
-            args: positional arguments; UUIDs, datetimes, Decimals and bytes are allowed.
-            kwargs: keyword arguments, likewise.
-            **options: as ``apply_async`` takes them: queue, headers, task_id, countdown, ...
+            task: name of the task; a task that the app does not know is sent by its name.
+            args: positional arguments; UUID, datetime, Decimal and bytes are allowed.
+            kwargs: keyword arguments of the same types.
+            **options: options of ``apply_async``: queue, headers, task_id, countdown, ...
 
         Raises:
-            EagerModeError: it ran on the spot.
-            AssertionError: the system refused to publish it.
+            EagerModeError: the task ran in eager mode.
+            AssertionError: the system refused to publish the task.
 
         """
         request = {
@@ -101,27 +101,27 @@ class TaskProbe:
             "kwargs": _tag(kwargs or {}),
             "options": options,
         }
-        told = self._ask(request)
-        self._record(f"publish {task}", request, told)
-        self._refuse_error(f"publish {task}", told)
-        if told["eager"]:
+        answer = self._ask(request)
+        self._record(f"publish {task}", request, answer)
+        self._refuse_error(f"publish {task}", answer)
+        if answer["eager"]:
             raise EagerModeError(
                 f"eager mode: {task} ran inside the publisher, expected a message to the broker; "
                 "evidence obtained in eager mode is refused"
             )
-        return str(told["task_id"])
+        return str(answer["task_id"])
 
     def result(self, task_id: str, *, deadline_s: float = RESULT_DEADLINE_S) -> TaskResult:
-        """Wait for a task's result; `TaskResult.timed_out` tells that none came."""
+        """Wait for the result of a task; `TaskResult.timed_out` is true if none came."""
         request = {"op": "result", "task_id": task_id, "timeout_s": deadline_s}
-        told = self._ask(request, extra_s=deadline_s)
-        self._record(f"result of {task_id}", request, told)
-        self._refuse_error("fetch a result", told)
+        answer = self._ask(request, extra_s=deadline_s)
+        self._record(f"result of {task_id}", request, answer)
+        self._refuse_error("fetch a result", answer)
         return TaskResult(
             task_id=task_id,
-            state=told["state"],
-            value=told.get("value"),
-            timed_out=told["timed_out"],
+            state=answer["state"],
+            value=answer.get("value"),
+            timed_out=answer["timed_out"],
         )
 
     def run(
@@ -136,7 +136,7 @@ class TaskProbe:
         return self.result(self.publish(task, (), kwargs, **options), deadline_s=deadline_s)
 
     def close(self) -> None:
-        """End the client."""
+        """Stop the client."""
         self._conversation.dispose()
 
     def _ask(self, request: dict[str, Any], *, extra_s: float = 0.0) -> dict[str, Any]:
@@ -149,41 +149,43 @@ class TaskProbe:
         except (OSError, queue.Empty):
             line = ""
         if not line:
-            lines = self._conversation.complaint().strip().splitlines() or ["it said nothing"]
+            lines = self._conversation.stderr().strip().splitlines() or ["it printed nothing"]
             raise NotReadyError(
                 f"the publisher gave no answer within {deadline_s:g} s: {lines[-1]}"
             )
-        told: dict[str, Any] = json.loads(line)
-        return told
+        answer: dict[str, Any] = json.loads(line)
+        return answer
 
     def _listen(self) -> None:
         for line in self._conversation.stdout:
             self._answers.put(line)
         self._answers.put("")
 
-    def _record(self, what: str, request: Mapping[str, Any], told: Mapping[str, Any]) -> None:
-        (request, told), taken = self._recorder.redactor.redact_json([dict(request), dict(told)])
-        text = f"> {json.dumps(request)}\n< {json.dumps(told)}\n"
+    def _record(self, what: str, request: Mapping[str, Any], answer: Mapping[str, Any]) -> None:
+        (request, answer), taken = self._recorder.redactor.redact_json(
+            [dict(request), dict(answer)]
+        )
+        text = f"> {json.dumps(request)}\n< {json.dumps(answer)}\n"
         if len(text) > SHOWN:
-            text = text[:SHOWN] + f"... {len(text)} characters in all\n"
-        short = json.dumps(told)[:120]
+            text = text[:SHOWN] + f"... {len(text)} characters in total\n"
+        short = json.dumps(answer)[:120]
         shown = request if len(str(request)) < SHOWN else {"op": request["op"], "cut": True}
         self._recorder.observe(
             "tasks",
             f"{what} -> {short}",
-            data={"asked": shown, "answered": told},
+            data={"asked": shown, "answered": answer},
             text=text,
             taken=taken,
         )
 
     @staticmethod
-    def _refuse_error(what: str, told: Mapping[str, Any]) -> None:
-        error = told.get("error")
+    def _refuse_error(what: str, answer: Mapping[str, Any]) -> None:
+        error = answer.get("error")
         assert error is None, f"the system could not {what}: {error['type']}: {error['message']}"
 
 
 def _tag(value: Any) -> Any:
-    """Mark values that JSON lacks, as `gateproof.guest.publisher` reads them."""
+    """Encode values that JSON lacks, for `gateproof.guest.publisher`."""
     if isinstance(value, Mapping):
         return {key: _tag(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):

@@ -1,7 +1,7 @@
 """The worker probe: one worker process, from its start to its end.
 
-Each act on it (start, ready, signal, end) is an observation. A worker counts as ready when a task
-published through the broker comes back from it: a look from outside cannot tell.
+Each action on it (start, signal, exit and so on) is an observation. A worker counts as ready when
+it has answered a task that was published through the broker: its process alone does not show that.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ EXIT_DEADLINE_S = 30.0
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerReport:
-    """What a running worker says that it uses; None for what it does not say."""
+    """The configuration that a running worker reports; None for values that it does not report."""
 
     broker: str | None
     result_backend: str | None
@@ -55,19 +55,19 @@ class Worker:
         self._recorder = recorder
         self._sut = sut
         self.process = process
-        """The process itself, for the launcher."""
+        """The underlying process."""
         self.name = name
         self.url = url
         """Base URL of its endpoints."""
         self.port = port
-        """Port of its endpoints, where it runs."""
+        """Port of its endpoints in the place where it runs."""
         self.queues = queues
         self.pool = pool
         self._record("start", {"queues": queues, "pool": pool, "url": url})
 
     @property
     def pid(self) -> int:
-        """The worker's own process id; its children have others."""
+        """The process id of the worker's main process."""
         return self.process.pid
 
     @property
@@ -77,7 +77,7 @@ class Worker:
 
     @property
     def health_url(self) -> str:
-        """URL of its health."""
+        """URL of its health report."""
         return self.url + self._sut.endpoints.health
 
     @property
@@ -86,77 +86,77 @@ class Worker:
         return self.process.exit_status is None
 
     def log(self) -> LogLines:
-        """Read everything that it printed so far; one observation."""
+        """Read its output so far, as one observation."""
         return read_log(self._recorder, self.name, self.process.output())
 
     def wait_log(self, *, deadline_s: float = 15.0, **fields: Any) -> LogLines:
-        """Wait until a line with these fields is there; the caller asserts on what comes back."""
+        """Wait for a line with these fields and return the log; the caller asserts on it."""
         wait_until(lambda: self._has(fields), deadline_s=deadline_s)
         return self.log()
 
     def report(self, *, deadline_s: float = 30.0) -> WorkerReport:
-        """Return what the running worker says that it uses, waiting for it to say so."""
+        """Wait until the worker has reported its configuration, and return it."""
         names = self._sut.worker.report
         log = self.wait_log(deadline_s=deadline_s, **{self._sut.logs.message: names.message})
-        told = (log.matching(**{self._sut.logs.message: names.message}) or [{}])[-1]
+        entry = (log.matching(**{self._sut.logs.message: names.message}) or [{}])[-1]
         return WorkerReport(
-            broker=told.get(names.broker),
-            result_backend=told.get(names.result_backend),
-            eager=told.get(names.eager),
-            queues=tuple(told.get(names.queues) or ()),
+            broker=entry.get(names.broker),
+            result_backend=entry.get(names.result_backend),
+            eager=entry.get(names.eager),
+            queues=tuple(entry.get(names.queues) or ()),
         )
 
     def children(self) -> tuple[int, ...]:
-        """Return the ids of its direct children."""
+        """Return the process ids of its direct children."""
         children = require(self.process, CanInspect, "children of a worker").children()
         self._record("children", {"pids": list(children)})
         return children
 
     def connections(self) -> tuple[HeldConnection, ...]:
-        """Return the TCP connections that it and its descendants hold, each with its holder."""
-        seen = require(self.process, CanInspect, "connections of a worker").connections()
-        self._record("connections", {"held": [asdict(one) for one in seen]})
-        return seen
+        """Return the TCP connections of the worker and its descendants, each with its owner."""
+        connections = require(self.process, CanInspect, "connections of a worker").connections()
+        self._record("connections", {"held": [asdict(one) for one in connections]})
+        return connections
 
     def signal(self, name: str | None = None) -> None:
-        """Send a signal; the system's own stop signal by default."""
+        """Send a signal, by default the stop signal of the system."""
         name = name or self._sut.worker.stop_signal
         self._record(f"signal {name}", {"signal": name})
         self.process.signal(name)
 
     def wait_exit(self, *, deadline_s: float = EXIT_DEADLINE_S) -> int | None:
-        """Wait for its end; None when it still runs at the deadline."""
+        """Wait until it exits; return its exit status, or None if it still runs at the deadline."""
         wait_until(lambda: not self.alive, deadline_s=deadline_s)
         self._record("exit", {"status": self.process.exit_status})
         return self.process.exit_status
 
     def stop(self, *, deadline_s: float = EXIT_DEADLINE_S) -> int | None:
-        """Ask it to stop as an operator would, and wait for its end."""
+        """Stop it like an operator would, and wait until it exits."""
         self.signal()
         return self.wait_exit(deadline_s=deadline_s)
 
     def kill(self) -> None:
-        """End it with SIGKILL."""
+        """Kill it with SIGKILL."""
         self._record("kill", {})
         require(self.process, CanKill, "killing a worker").kill()
 
     def kill_child(self, pid: int) -> None:
-        """End one of its children with SIGKILL."""
+        """Kill one of its children with SIGKILL."""
         self._record("kill child", {"child": pid})
         require(self.process, CanKillChild, "killing a worker's child").kill_child(pid)
 
     def pause(self) -> None:
-        """Freeze it."""
+        """Pause it."""
         self._record("pause", {})
         require(self.process, CanPause, "pausing a worker").pause()
 
     def resume(self) -> None:
-        """Let it go on."""
+        """Resume it."""
         self._record("resume", {})
         require(self.process, CanPause, "pausing a worker").resume()
 
     def dispose(self) -> None:
-        """End it, whatever it does."""
+        """Kill it in any state."""
         self.process.dispose()
 
     def _has(self, fields: Mapping[str, Any]) -> bool:
@@ -168,10 +168,10 @@ class Worker:
         return found or not self.alive
 
     def _record(self, act: str, data: Mapping[str, Any]) -> None:
-        said = ", ".join(f"{name}={value}" for name, value in data.items())
+        details = ", ".join(f"{name}={value}" for name, value in data.items())
         self._recorder.observe(
             "worker",
-            f"{self.name} (pid {self.pid}): {act} {said}".strip(),
+            f"{self.name} (pid {self.pid}): {act} {details}".strip(),
             data={"worker": self.name, "pid": self.pid, "act": act, **data},
             text=f"worker {self.name}, pid {self.pid}: {act}\n"
             + "".join(f"  {name}: {value}\n" for name, value in data.items()),

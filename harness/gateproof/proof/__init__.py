@@ -1,1 +1,1 @@
-"""The proof that a check can fail, and the proof of the harness itself."""
+"""The proof that a check can fail, and the self-proof of the harness."""

@@ -1,8 +1,7 @@
 """The kill matrix: every check of a gate against every falsifier of that gate.
 
-Adds an item for each pair that is not a proof already. What they saw is judged by
-`gateproof_evidence.judging.proof`: which checks are redundant, and which falsifiers only one check
-sees.
+Adds an item for each pair that is not already a proof. `gateproof_evidence.judging.proof` judges
+the results: which checks are redundant, and which falsifiers only one check detects.
 """
 
 from __future__ import annotations
@@ -17,11 +16,11 @@ from gateproof.run.declaration import read_declaration
 
 
 def add_cells(items: list[pytest.Item], *, gate_of: Callable[[pytest.Item], str]) -> None:
-    """Add the items of the matrix behind those that there are.
+    """Append the items of the matrix.
 
     Args:
-        items: those of this run; extended in place.
-        gate_of: says which gate an item belongs to.
+        items: the items of this run; extended in place.
+        gate_of: returns the gate of an item.
 
     """
     proofs: dict[str, list[ProofItem]] = defaultdict(list)
@@ -32,7 +31,7 @@ def add_cells(items: list[pytest.Item], *, gate_of: Callable[[pytest.Item], str]
         elif isinstance(item, pytest.Function):
             checks[gate_of(item)].append(item)
     items += [
-        ProofItem.beside(check, proof.falsifier, owner=_criterion(proof))
+        ProofItem.of_check(check, proof.falsifier, owner=_criterion(proof))
         for gate, own in checks.items()
         for check in own
         for proof in proofs[gate]

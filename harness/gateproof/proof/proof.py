@@ -1,20 +1,20 @@
 """The proof that a check can fail: the same check on a throw-away copy, before and after a fault.
 
-One pytest item a criterion and falsifier, made at collection, so that selection and progress work
-on proofs as on checks. The steps, by number:
+Each pair of criterion and falsifier is one pytest item, created at collection, so that selection
+and progress work on proofs as they do on checks. The steps of a proof:
 
-1. a copy of the stack (a database cloned from the template; a server of its own for faults on
-   what all databases share), made by the fixtures;
-2. the check runs on the copy and must be green; in the first proof of a check twice, since a check
-   that only bears one run would go red after the fault whatever the fault is;
-3. the object that the fault changes is looked at;
-4. the fault is injected;
-5. the object is looked at again: it must look different;
-6. the check runs again and must fail, by an assertion, with the predicted message;
-7. the copy is thrown away.
+1. The fixtures make a copy of the stack: a database cloned from the template or, for faults on what
+   all databases share, a separate server.
+2. The check runs on the copy and must pass. In the first proof of a check it must pass twice: a
+   check that cannot run twice would fail after any fault.
+3. The state of the object that the fault changes is read.
+4. The fault is injected.
+5. The state of the object is read again, and must differ.
+6. The check runs again and must fail with an assertion and the predicted message.
+7. The copy is thrown away.
 
-What happened is recorded; `gateproof_evidence.judging.proof` says what it is worth. For the kill
-matrix a check goes through the same steps with the falsifiers of other checks of its gate.
+The steps are recorded; `gateproof_evidence.judging.proof` judges the record. For the kill matrix, a
+check goes through the same steps with the falsifiers of the other checks of its gate.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from gateproof_evidence.verification.earlier import Earlier
 COPY_FIXTURE = "proof_copy"
 OWN_SERVER_FIXTURE = "own_server_stack"
 RUNS = 3
-"""How often a proof runs its check at most."""
+"""The maximum number of times that a proof runs its check."""
 
 STACK_FIXTURES = frozenset({"stack", "own_stack", OWN_SERVER_FIXTURE})
 
@@ -54,32 +54,32 @@ S = TypeVar("S", bound=Story)
 
 
 class NotProvenError(Exception):
-    """The falsifier did not turn the check red for the predicted reason."""
+    """The check did not fail for the predicted reason under the falsifier."""
 
 
 class ProofItem(pytest.Function):
-    """A check and one of its falsifiers, or one of another check of its gate."""
+    """A check with one of its falsifiers, or with one of another check of its gate."""
 
     check: str
     """Node id of the check that is proven."""
     falsifier: Falsifier
     owner: str | None
-    """The criterion that the falsifier belongs to, where it is another's."""
+    """The criterion of the falsifier, if it belongs to another check; None for a proof."""
     again: bool
-    """Whether the check must be seen green twice before the fault."""
+    """Whether the check must pass twice before the fault."""
 
     @classmethod
-    def beside(
+    def of_check(
         cls, check: pytest.Function, falsifier: Falsifier, *, owner: str | None = None
     ) -> ProofItem:
-        """Make the item that belongs to a check."""
+        """Create the item of a check and a falsifier."""
         name = f"proof-{falsifier.fault.name}"
         if owner:
             name = f"cell-{owner}-{falsifier.fault.name}"
         item: ProofItem = cls.from_parent(
             check.parent, name=f"{check.originalname}[{name}]", callobj=check.obj
         )
-        # Set here and not above: pytest would make it the node id, which the check has already.
+        # Set here and not above: pytest would use it as the node id, which the check already has.
         item.originalname = check.originalname
         item.check = check.nodeid
         item.falsifier = falsifier
@@ -92,7 +92,7 @@ class ProofItem(pytest.Function):
 
     @property
     def part(self) -> str:
-        """What its observations are recorded as."""
+        """The part under which its observations are recorded."""
         name = self.falsifier.fault.name
         return f"cell:{self.owner}-{name}" if self.owner else f"proof:{name}"
 
@@ -103,31 +103,31 @@ class ProofItem(pytest.Function):
 
     @property
     def needs_own_server(self) -> bool:
-        """Whether the copy needs a server of its own."""
+        """Whether the copy needs its own server."""
         return self.falsifier.fault.scope == "server" or OWN_SERVER_FIXTURE in self.fixturenames
 
     def runtest(self) -> None:
-        """Run the proof; anything but `proven` is a failure of this item."""
+        """Run the proof; any result but `proven` fails this item."""
         recorder, copy = self.funcargs["recorder"], self.funcargs[COPY_FIXTURE]
         assert isinstance(recorder, Recorder)
         assert isinstance(copy, Copy)
         fault, expect = self.falsifier.fault, self.falsifier.expect
-        told: dict[str, Any] = {"recorder": recorder, "copy": copy, "again": self.again}
-        told["criterion"] = recorder.scope.criterion
+        fields: dict[str, Any] = {"recorder": recorder, "copy": copy, "again": self.again}
+        fields["criterion"] = recorder.scope.criterion
         if self.owner is not None:
-            tell_story(CellEvent, fault, expect, super().runtest, owner=self.owner, **told)
+            run_steps(CellEvent, fault, expect, super().runtest, owner=self.owner, **fields)
             return
         writer = self.config.stash[WRITER]
-        depends = writer.dependence.digest(self.check, self.falsifier)
-        if self._takes_over(recorder, writer.earlier, depends):
+        depends = writer.dependencies.digest(self.check, self.falsifier)
+        if self._reuse_proof(recorder, writer.earlier, depends):
             return
-        event = tell_story(ProofEvent, fault, expect, super().runtest, depends=depends, **told)
+        event = run_steps(ProofEvent, fault, expect, super().runtest, depends=depends, **fields)
         result, message = judge_proof(event)
         if result is not Falsification.PROVEN:
             raise NotProvenError(f"{result}: {message}")
 
-    def _takes_over(self, recorder: Recorder, earlier: Earlier | None, depends: Digest) -> bool:
-        """Record that an earlier bundle has this proof, where it has."""
+    def _reuse_proof(self, recorder: Recorder, earlier: Earlier | None, depends: Digest) -> bool:
+        """Record the proof of an earlier bundle if it has this one; return whether it has."""
         criterion = recorder.scope.criterion
         assert criterion is not None
         if earlier is None:
@@ -146,13 +146,13 @@ class ProofItem(pytest.Function):
         return True
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], *_: Any) -> str:
-        """Show the verdict alone: the trace of an expected red explains nothing."""
+        """Return only the verdict: the traceback of an expected failure explains nothing."""
         if isinstance(excinfo.value, NotProvenError):
             return f"{self.falsifier.fault.describe()}\n{excinfo.value}"
         return str(super().repr_failure(excinfo))
 
 
-def tell_story(
+def run_steps(
     kind: type[S],
     fault: Fault,
     expect: str,
@@ -163,43 +163,43 @@ def tell_story(
     again: bool,
     **fields: Any,
 ) -> S:
-    """Go through steps 2 to 6 and record them, whatever happens.
+    """Run steps 2 to 6 and record them, even if one fails.
 
     Args:
-        kind: of the record.
-        fault: what is injected.
-        expect: part of the message with which the check must then fail.
+        kind: the class of the record.
+        fault: the fault to inject.
+        expect: a part of the message with which the check must then fail.
         check: runs the check once.
-        recorder: takes the record.
-        copy: what the fault is injected into.
-        again: whether the check must be seen green twice.
+        recorder: receives the record.
+        copy: the copy into which the fault is injected.
+        again: whether the check must pass twice before the fault.
         **fields: further fields of the record.
 
     """
-    told: dict[str, Any] = {}
+    steps: dict[str, Any] = {}
     base = recorder.scope
     try:
         fault.prepare(copy)
         # 2
-        told["baseline"] = _run(check, recorder, base, "baseline")[1]
-        told["baseline_runs"] = 1
-        if told["baseline"] == "pass" and again:
+        steps["baseline"] = _run(check, recorder, base, "baseline")[1]
+        steps["baseline_runs"] = 1
+        if steps["baseline"] == "pass" and again:
             second = _run(check, recorder, base, "baseline-again")[1]
-            told["baseline"] = second if second == "pass" else f"on its second run: {second}"
-            told["baseline_runs"] = 2
-        if told["baseline"] == "pass":
+            steps["baseline"] = second if second == "pass" else f"on its second run: {second}"
+            steps["baseline_runs"] = 2
+        if steps["baseline"] == "pass":
             # 3, 4, 5
-            with recorder.on_behalf_of(_part(base, "landing")):
-                told.update(_inject(fault, copy))
-        if told.get("fingerprint_after") is not None:
+            with recorder.in_scope(_part(base, "landing")):
+                steps.update(_inject(fault, copy))
+        if steps.get("fingerprint_after") is not None:
             # 6
-            told["faulted_category"], told["faulted"] = _run(check, recorder, base, "faulted")
+            steps["faulted_category"], steps["faulted"] = _run(check, recorder, base, "faulted")
     except LimitError as error:
-        told.update(faulted_category="limit", faulted=str(error))
+        steps.update(faulted_category="limit", faulted=str(error))
     except HarnessError as error:
-        told["refusal"] = str(error)
+        steps["refusal"] = str(error)
     finally:
-        words = {name: value for name, value in told.items() if isinstance(value, str)}
+        texts = {name: value for name, value in steps.items() if isinstance(value, str)}
         event = recorder.journal.append(
             kind,
             item=base.item,
@@ -209,8 +209,8 @@ def tell_story(
             expected=expect,
             restoration="the copy is thrown away",
             **{
-                **told,
-                **{name: recorder.clean(value) for name, value in words.items()},
+                **steps,
+                **{name: recorder.clean(value) for name, value in texts.items()},
             },
             **fields,
         )
@@ -218,31 +218,31 @@ def tell_story(
 
 
 def _inject(fault: Fault, copy: Copy) -> dict[str, str]:
-    """Look, change, look again; a change that was refused is told, never counted."""
-    told: dict[str, str] = {}
+    """Read the state, inject the fault, read the state again; return a refusal, if any."""
+    steps: dict[str, str] = {}
     try:
-        told["fingerprint_before"] = fault.fingerprint(copy)
+        steps["fingerprint_before"] = fault.fingerprint(copy)
         fault.inject(copy)
-        told["fingerprint_after"] = fault.fingerprint(copy)
+        steps["fingerprint_after"] = fault.fingerprint(copy)
     except LimitError:
         raise
-    except Exception as error:  # noqa: BLE001 (a denied fault is a void proof, whatever denied it)
-        told["refusal"] = f"{type(error).__name__}: {error}"
-    return told
+    except Exception as error:  # noqa: BLE001 (a fault that fails in any way makes the proof void)
+        steps["refusal"] = f"{type(error).__name__}: {error}"
+    return steps
 
 
 def _run(
     check: Callable[[], object], recorder: Recorder, base: Scope, step: str
 ) -> tuple[str, str]:
-    """Run the check once; return the category and message of what it raised, or ``pass``."""
-    with recorder.on_behalf_of(_part(base, step)):
+    """Run the check once; return category and message of its exception, or ``pass``."""
+    with recorder.in_scope(_part(base, step)):
         try:
             check()
         except LimitError:
             raise
         except (KeyboardInterrupt, pytest.exit.Exception):
             raise
-        except BaseException as error:  # noqa: BLE001 (whatever a check says is recorded)
+        except BaseException as error:  # noqa: BLE001 (every exception of a check is recorded)
             category, message = categorise(error)
             return category, recorder.clean(message, MESSAGE_LIMIT)
     return "none", "pass"
@@ -254,8 +254,8 @@ def _part(base: Scope, step: str) -> Scope:
     )
 
 
-def demand_second_runs(items: list[pytest.Item]) -> None:
-    """Have the first proof of each check see it green twice."""
+def require_second_runs(items: list[pytest.Item]) -> None:
+    """Require two passes before the fault in the first proof of each check."""
     seen: set[str] = set()
     for item in items:
         if isinstance(item, ProofItem) and item.check not in seen and item.owner is None:

@@ -1,10 +1,10 @@
-"""The harness proves itself: specimens of which it is known what must come out of their proof.
+"""The self-proof of the harness: specimens, which are proofs with a known correct result.
 
-In every run that proves anything, by the same steps as any proof: a check that is always green, one
-that is always red, a change that does not matter, faults that do not land or are denied, and one
-sound check, on a copy that holds a single file. What must come out stands in
-`gateproof_evidence.judging.proof`; a specimen that comes out otherwise is a defect of the harness,
-and nothing of the run is released.
+They run in every run with proofs, by the same steps as any proof, on a copy that holds a single
+file: a check that always passes, one that always fails, a change that does not matter, faults that
+do not land or are denied, and one sound check. The correct results are in
+`gateproof_evidence.judging.proof`. Any other result is a defect of the harness, and the run
+releases nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import pytest
 from gateproof.faults.file import FileFault
 from gateproof.faults.text import Addition, Change, Replacement
 from gateproof.probes.file import FileProbe
-from gateproof.proof.proof import tell_story
+from gateproof.proof.proof import run_steps
 from gateproof.run.writer import WRITER
 from gateproof.stack.bring_up import BringUp
 from gateproof.stack.copy import HARNESS, Copy
@@ -27,46 +27,46 @@ from gateproof_evidence.judging.proof import SPECIMENS
 from gateproof_evidence.model import SelfProofEvent
 
 CLAIM, KEPT = "claim.txt", "kept = yes"
-SAID = "the claim is not kept"
+MESSAGE = "the claim is not kept"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Specimen:
-    """A check, a change, and the message that is predicted."""
+    """A check, a change, and the predicted message."""
 
     check: Callable[[FileProbe], None]
     change: Change
-    expect: str = SAID
+    expect: str = MESSAGE
 
 
 def sound(files: FileProbe) -> None:
     """Fail when the claim is not kept."""
     text = files.read(CLAIM)
     assert text is not None
-    assert KEPT in text, f"{SAID}: got {text!r}"
+    assert KEPT in text, f"{MESSAGE}: got {text!r}"
 
 
 def green(files: FileProbe) -> None:
-    """Look, and never fail."""
+    """Read the claim, and always pass."""
     files.read(CLAIM)
 
 
 def red(files: FileProbe) -> None:
-    """Fail whatever there is."""
+    """Always fail."""
     text = files.read(CLAIM)
-    assert text is None, f"{SAID}: got {text!r}"
+    assert text is None, f"{MESSAGE}: got {text!r}"
 
 
 def brittle(files: FileProbe) -> None:
-    """Break when the claim is not kept, by an error and not by an assertion."""
+    """Raise an error that is not an assertion when the claim is not kept."""
     text = files.read(CLAIM)
     if text is None or KEPT not in text:
-        raise KeyError(SAID)
+        raise KeyError(MESSAGE)
 
 
 BREAK = Replacement(before=KEPT, after="kept = no")
 
-MADE = {
+SPECIMEN_CHECKS = {
     "always-green": Specimen(check=green, change=BREAK),
     "always-red": Specimen(check=red, change=BREAK),
     "change-that-does-not-matter": Specimen(check=sound, change=Addition(lines="note = none")),
@@ -76,36 +76,36 @@ MADE = {
     "red-for-another-reason": Specimen(check=sound, change=BREAK, expect="some other message"),
     "check-that-can-fail": Specimen(check=sound, change=BREAK),
 }
-assert MADE.keys() == SPECIMENS.keys(), "every specimen is made here and judged there"
+assert SPECIMEN_CHECKS.keys() == SPECIMENS.keys(), "every specimen is defined here and judged there"
 
 
 class SelfProofItem(pytest.Item):
-    """One specimen; passes when its story was told, whatever comes out: that is judged later."""
+    """One specimen; passes when its steps were recorded: the result is judged later."""
 
     specimen: str
 
     @classmethod
-    def beside(cls, session: pytest.Session) -> list[pytest.Item]:
-        """Make the items of all specimens."""
+    def make_all(cls, session: pytest.Session) -> list[pytest.Item]:
+        """Create the items of all specimens."""
         items: list[pytest.Item] = []
-        for name in MADE:
+        for name in SPECIMEN_CHECKS:
             item: SelfProofItem = cls.from_parent(session, name=name, nodeid=f"self-proof::{name}")
             item.specimen = name
             items.append(item)
         return items
 
     def runtest(self) -> None:
-        """Tell the specimen's story."""
+        """Run the steps of the specimen's proof."""
         bring_up = self.config.stash[WRITER].bring_up
-        made, recorder = MADE[self.specimen], bring_up.recorder
-        fault = FileFault(name=self.specimen, file=CLAIM, change=made.change)
+        specimen, recorder = SPECIMEN_CHECKS[self.specimen], bring_up.recorder
+        fault = FileFault(name=self.specimen, file=CLAIM, change=specimen.change)
         with _copy(bring_up) as copy:
             files = FileProbe(recorder, copy.sut.folder)
-            tell_story(
+            run_steps(
                 SelfProofEvent,
                 fault,
-                made.expect,
-                lambda: made.check(files),
+                specimen.expect,
+                lambda: specimen.check(files),
                 recorder=recorder,
                 copy=copy,
                 again=True,
@@ -113,7 +113,7 @@ class SelfProofItem(pytest.Item):
             )
 
     def reportinfo(self) -> tuple[Path, int | None, str]:
-        """Return where it is and what it is called."""
+        """Return the location and the name of the item."""
         return Path(__file__), None, self.nodeid
 
 

@@ -1,1 +1,1 @@
-"""One run of the gates: options, declarations, writers, and the way to a sealed bundle."""
+"""One run of the gates: options, declarations, writers, and the sealed bundle."""

@@ -1,4 +1,4 @@
-"""What a run is bound to: the commit, the tree, versions, a nonce, the bundle before it."""
+"""The bindings of a run: the commit, the tree, versions, a nonce, the previous bundle."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ RECORDED = (
 
 
 def bind(sut: Sut, *, previous: Path, images: Mapping[str, str]) -> Bindings:
-    """Gather the bindings of a run.
+    """Collect the bindings of a run.
 
     Args:
-        sut: the system under test; its folder's git checkout is what is judged.
-        previous: the bundle before this one; it need not exist.
-        images: name to digest of every container image that was used.
+        sut: the system under test; the git checkout of its folder is judged.
+        previous: the previous bundle; it need not exist.
+        images: maps the name of every container image that was used to its digest.
 
     """
     commit = git(sut.folder, "rev-parse", "HEAD")
@@ -54,10 +54,12 @@ def bind(sut: Sut, *, previous: Path, images: Mapping[str, str]) -> Bindings:
 
 
 def _versions() -> dict[str, str]:
-    """Return the versions of those recorded distributions that are installed here."""
+    """Return the versions of the distributions in `RECORDED` that are installed."""
     found: dict[str, str] = {}
     for name in RECORDED:
-        with contextlib.suppress(PackageNotFoundError):  # the system's, which may live elsewhere
+        with contextlib.suppress(
+            PackageNotFoundError
+        ):  # a distribution of the system may be installed elsewhere
             found[name] = version(name)
     return found
 

@@ -1,6 +1,6 @@
-"""The choice of the environment: what was asked for, or what this machine can do.
+"""Chooses the environment: the requested one, or one that this machine supports.
 
-Nothing is started here. The engine's libraries are imported only where an engine is asked.
+Starts nothing. The libraries of the engine are imported only when an engine is needed.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ def choose_environment(
     *,
     learn_secret: Callable[[str, str], None],
 ) -> Environment:
-    """Return the environment of one writer; nothing of it runs yet.
+    """Return the environment of one writer, not yet started.
 
     Args:
-        options: which environment was asked for, and what it needs to know.
+        options: the requested environment and its settings.
         sut: the system under test.
-        learn_secret: told every password that is made up, before it is used.
+        learn_secret: called with each generated password before its first use.
 
     """
     kind, reason = decide(options.environment, has_image=bool(options.system_image or sut.image))
@@ -51,16 +51,16 @@ def choose_environment(
     )
 
 
-def decide(asked: str, *, has_image: bool) -> tuple[str, str]:
-    """Return which environment it is to be, and why, in one line.
+def decide(requested: str, *, has_image: bool) -> tuple[str, str]:
+    """Return the kind of environment to use, and the reason in one line.
 
     Args:
-        asked: ``auto``, ``containers`` or ``embedded``.
-        has_image: whether there is an image of the system, or a way to build one.
+        requested: ``auto``, ``containers`` or ``embedded``.
+        has_image: whether the system has an image, or a description of how to build one.
 
     """
-    if asked != AUTO:
-        return asked, f"asked for with --environment {asked}"
+    if requested != AUTO:
+        return requested, f"requested with --environment {requested}"
     if not has_image:
         return EMBEDDED, "chosen by auto: the description of the system has no section [image]"
     from gateproof.environments.engine import find_engine

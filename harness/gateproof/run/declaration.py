@@ -1,4 +1,4 @@
-"""How a gate declares a check: the criterion that it judges and the falsifiers that break it."""
+"""Declares checks: the criterion that a check judges and the falsifiers that break its claim."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from gateproof.faults.interface import Fault
 from gateproof_evidence.errors import BadInputError
 
 LIMIT_S = 90.0
-"""A check's overall limit unless it names another, in seconds; generous, since waits end first."""
+"""Default for the overall limit of a check, in seconds; longer than the deadlines of its waits."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Falsifier:
-    """A fault, and the part of the message that it must bring forth."""
+    """A fault, and the part of the check's message that it must cause."""
 
     fault: Fault
     expect: str
@@ -23,16 +23,16 @@ class Falsifier:
 
 @dataclass(frozen=True, kw_only=True)
 class Declaration:
-    """What one check says about itself."""
+    """The declaration of one check."""
 
     criterion: str
     limit_s: float
     falsifiers: tuple[Falsifier, ...]
 
     def within(self, environment: str) -> Declaration:
-        """Return the declaration with those falsifiers that an environment can make."""
-        can = (one for one in self.falsifiers if environment in one.fault.environments)
-        return replace(self, falsifiers=tuple(can))
+        """Return the declaration with only the falsifiers that an environment supports."""
+        supported = (one for one in self.falsifiers if environment in one.fault.environments)
+        return replace(self, falsifiers=tuple(supported))
 
 
 def criterion(identifier: str, *, limit_s: float = LIMIT_S) -> pytest.MarkDecorator:
@@ -40,29 +40,29 @@ def criterion(identifier: str, *, limit_s: float = LIMIT_S) -> pytest.MarkDecora
 
     Args:
         identifier: the criterion's id, such as ``RLS-02``.
-        limit_s: the check's overall limit in seconds; reaching it is inconclusive, never a fail.
+        limit_s: overall limit of the check in seconds; exceeding it is inconclusive, not a fail.
 
     """
     return pytest.mark.criterion(identifier, limit_s=limit_s)
 
 
 def falsified_by(fault: Fault, *, expect: str) -> pytest.MarkDecorator:
-    """Name a fault under which the check's claim is false.
+    """Declare a fault under which the check's claim is false.
 
     Args:
         fault: the change to a throw-away copy of the system.
-        expect: part of the message with which the check must then fail.
+        expect: a part of the message with which the check must then fail.
 
     """
     return pytest.mark.falsified_by(Falsifier(fault=fault, expect=expect))
 
 
 _DECLARATION: pytest.StashKey[Declaration] = pytest.StashKey()
-"""What an item declares: asked at collection, and at each of its phases."""
+"""The declaration of an item: read at collection and at each stage of the item."""
 
 
 def read_declaration(item: pytest.Item) -> Declaration | None:
-    """Return what an item declares, or None where it names no criterion.
+    """Return the declaration of an item, or None if it has no criterion.
 
     Raises:
         BadInputError: more than one criterion, a falsifier without a predicted message, or two
@@ -77,7 +77,7 @@ def read_declaration(item: pytest.Item) -> Declaration | None:
         return None
     if len(marks) > 1:
         names = ", ".join(str(mark.args[0]) for mark in marks)
-        raise BadInputError(f"{item.nodeid}: criterion: got {names}, expected one id a check")
+        raise BadInputError(f"{item.nodeid}: criterion: got {names}, expected one id per check")
     falsifiers = tuple(mark.args[0] for mark in reversed(list(item.iter_markers("falsified_by"))))
     _refuse_bad(item, falsifiers)
     found = Declaration(
@@ -96,7 +96,7 @@ def _refuse_bad(item: pytest.Item, falsifiers: tuple[Falsifier, ...]) -> None:
         if not falsifier.expect.strip():
             raise BadInputError(
                 f"{item.nodeid}: falsifier {name}: got no predicted message, expected the part "
-                "of the check's message that this fault must bring forth"
+                "of the check's message that this fault must cause"
             )
         if name in seen:
             raise BadInputError(

@@ -1,8 +1,8 @@
-"""What a proof depends on, as one digest: when it is the same, the proof would come out the same.
+"""The dependencies of a proof as one digest: if it is unchanged, the proof need not be repeated.
 
-Over the system's files and description, all gates (checks share helpers), the harness, every
+It covers the system's files and description, all gates (checks share helpers), the harness, every
 installed distribution, Python, the environment with PostgreSQL and images, the catalogue, and the
-falsifier itself. Coarse on purpose: a digest that leaves something out takes over what is stale.
+falsifier itself. It is coarse on purpose: with a missing dependency, a stale proof would be reused.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ LEFT_OUT = "__pycache__"
 PROJECT_FILES = ("pyproject.toml", "evidence/pyproject.toml", "harness/pyproject.toml")
 
 
-class Dependence:
-    """Tells what proofs of one writer depend on; files are read once, when first asked.
+class ProofDependencies:
+    """Computes the digests for the proofs of one writer; files are read once, at the first use.
 
     Args:
         bring_up: the running environment.
@@ -39,10 +39,10 @@ class Dependence:
         self._bring_up = bring_up
         self._catalogue = catalogue
         self._gates = gates
-        self._still: dict[str, str] | None = None
+        self._file_digests: dict[str, str] | None = None
 
     def digest(self, check: str, falsifier: Falsifier) -> Digest:
-        """Return the digest of all that a check's proof depends on.
+        """Return the digest of all dependencies of a proof.
 
         Args:
             check: node id of the check.
@@ -50,7 +50,7 @@ class Dependence:
 
         """
         report = self._bring_up.report()
-        told = {
+        dependencies = {
             **self._files(),
             "environment": report.kind,
             "postgres": report.postgres,
@@ -58,16 +58,16 @@ class Dependence:
             "platform": report.platform,
             "images": dict(self._bring_up.environment.images),
             "check": check,
-            "fault": _spelt(falsifier.fault),
+            "fault": _fault_fields(falsifier.fault),
             "expect": falsifier.expect,
         }
-        content = json.dumps(told, sort_keys=True).encode()
+        content = json.dumps(dependencies, sort_keys=True).encode()
         return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
     def _files(self) -> dict[str, str]:
-        if self._still is None:
+        if self._file_digests is None:
             sut = self._bring_up.sut
-            self._still = {
+            self._file_digests = {
                 "system": sut.sources_digest(),
                 "project": _digest(sut.folder, _project(sut.folder)),
                 "sut": sut.digest,
@@ -76,17 +76,17 @@ class Dependence:
                 "dependencies": _installed(),
                 "catalogue": self._catalogue.digest,
             }
-        return self._still
+        return self._file_digests
 
 
 def _packages() -> str:
-    """Return a digest over both packages of the harness, by their names inside each."""
+    """Return a digest over both packages of the harness, with file names relative to each."""
     parts = (f"{one.name} {_digest(one, one.rglob('*'))}" for one in HARNESS_PACKAGES)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def _spelt(fault: Fault) -> dict[str, str]:
-    """Return all that a fault is made of, in one spelling: a set has no order of its own."""
+def _fault_fields(fault: Fault) -> dict[str, str]:
+    """Return all fields of a fault as text; sets are sorted, because their order is not stable."""
     parts = {
         name: ",".join(sorted(value)) if isinstance(value, frozenset) else repr(value)
         for name, value in vars(fault).items()
@@ -95,7 +95,7 @@ def _spelt(fault: Fault) -> dict[str, str]:
 
 
 def _project(folder: Path) -> Iterator[Path]:
-    """Yield the files that faults of kind `file` change, and those that commands are read from."""
+    """Yield the files that faults of kind `file` change, and those that define commands."""
     for name in (".github", "Makefile", "README.md", "requirements.txt", *PROJECT_FILES):
         path = folder / name
         yield from path.rglob("*") if path.is_dir() else (path,)

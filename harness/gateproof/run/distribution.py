@@ -1,7 +1,7 @@
-"""Running under pytest-xdist: who opens what, and how a worker's account reaches the controller.
+"""Support for pytest-xdist: the roles of its processes, and the data that they exchange.
 
-The controller owns the run and runs no item; each worker process is a writer. What is bad input is
-found by the workers, since they collect, and said once by the controller.
+The controller owns the run and runs no item; each worker process is a writer. The workers collect,
+so they find bad input; the controller reports it once.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from typing import Any, Protocol
 import pytest
 
 from gateproof.run.run import GateRun
-from gateproof.run.writer import MAIN, Account
+from gateproof.run.writer import MAIN, WriterResult
 
-STAGING, ACCOUNT = "gateproof_staging", "gateproof_account"
+STAGING, RESULT = "gateproof_staging", "gateproof_result"
 
 
 class Node(Protocol):
-    """xdist's handle on one of its workers, as far as it is used here."""
+    """The controller's handle of a worker, with the attributes of xdist that are used here."""
 
     config: pytest.Config
     workerinput: dict[str, Any]
@@ -27,45 +27,45 @@ class Node(Protocol):
 
 
 def is_worker(config: pytest.Config) -> bool:
-    """Tell whether this process runs items for a controller."""
+    """Return whether this process runs items for a controller."""
     return hasattr(config, "workerinput")
 
 
 def is_controller(config: pytest.Config) -> bool:
-    """Tell whether other processes run the items."""
+    """Return whether other processes run the items for this one."""
     return not is_worker(config) and bool(getattr(config.option, "tx", None))
 
 
 def writer_name(config: pytest.Config) -> str:
-    """Return a name that no other writer of the run has."""
-    return str(_told(config, "workerinput")["workerid"]) if is_worker(config) else MAIN
+    """Return the name of this process's writer, unique within the run."""
+    return str(_xdist_attribute(config, "workerinput")["workerid"]) if is_worker(config) else MAIN
 
 
-def staging_of(config: pytest.Config) -> Path:
-    """Return where the controller of this worker has evidence written."""
-    return Path(_told(config, "workerinput")[STAGING])
+def received_staging(config: pytest.Config) -> Path:
+    """Return the staging folder that the controller sent to this worker."""
+    return Path(_xdist_attribute(config, "workerinput")[STAGING])
 
 
-def _told(config: pytest.Config, name: str) -> dict[str, Any]:
-    """Return what xdist hangs on a worker's configuration under one of its names."""
-    told: dict[str, Any] = getattr(config, name)
-    return told
+def _xdist_attribute(config: pytest.Config, name: str) -> dict[str, Any]:
+    """Return an attribute that xdist adds to the configuration of a worker."""
+    value: dict[str, Any] = getattr(config, name)
+    return value
 
 
-def hand_staging(run: GateRun, node: Node) -> None:
-    """Tell a worker that is about to start where to write."""
+def send_staging(run: GateRun, node: Node) -> None:
+    """Send the staging folder to a worker that is about to start."""
     node.workerinput[STAGING] = str(run.staging)
 
 
-def hand_account(config: pytest.Config, account: Account) -> None:
-    """Leave a worker's account for the controller."""
-    _told(config, "workeroutput")[ACCOUNT] = account.to_plain()
+def send_result(config: pytest.Config, result: WriterResult) -> None:
+    """Send the result of a worker to the controller."""
+    _xdist_attribute(config, "workeroutput")[RESULT] = result.to_plain()
 
 
-def take_account(run: GateRun, node: Node) -> None:
-    """Take the account of a worker that ended; one that left none is a defect."""
-    told = getattr(node, "workeroutput", {}).get(ACCOUNT)
-    if told is None:
-        run.defects.append(f"the xdist worker {node.gateway.id} ended without an account")
+def receive_result(run: GateRun, node: Node) -> None:
+    """Receive the result of a worker that ended; a missing result is a defect."""
+    values = getattr(node, "workeroutput", {}).get(RESULT)
+    if values is None:
+        run.defects.append(f"the xdist worker {node.gateway.id} ended without a result")
     else:
-        run.accounts.append(Account.from_plain(told))
+        run.results.append(WriterResult.from_plain(values))

@@ -1,4 +1,4 @@
-"""What the options of the plugin say, once they are checked.
+"""Reads and checks the options of the plugin.
 
 Leaves declaring them to `gateproof.base.option`, which every pytest imports.
 """
@@ -18,7 +18,7 @@ from gateproof.base.option import (
     KEY_VARIABLE,
     WAIVERS,
     find_gates,
-    refuse_idle,
+    refuse_unused,
 )
 from gateproof.run.selection import Selection
 from gateproof_evidence.errors import BadInputError
@@ -27,10 +27,10 @@ from gateproof_evidence.verification.outside import refuse_inside
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What was asked for, checked."""
+    """The checked options of a run."""
 
     gates: Path
-    """The folder that holds the catalogue."""
+    """The folder with the catalogue."""
     sut: Path
     evidence_out: Path
     environment: str
@@ -42,20 +42,20 @@ class Options:
     signing_key: Path | None
     falsify: Selection
     proofs_from: Path | None
-    """An earlier bundle whose proofs need not be repeated; None repeats all."""
+    """An earlier bundle whose proofs are reused; None repeats all proofs."""
     proofs_key: Path | None
     baseline: Path | None
-    """An earlier bundle that the run must not fall behind."""
+    """An earlier bundle that the run is compared with."""
     baseline_key: Path | None
 
     @property
     def catalogue(self) -> Path:
-        """The file of the criteria."""
+        """The path of the catalogue."""
         return self.gates / CATALOGUE
 
     @property
     def waivers(self) -> Path:
-        """The file of the waivers; it need not exist."""
+        """The path of the waivers; the file need not exist."""
         return self.gates / WAIVERS
 
 
@@ -63,23 +63,23 @@ def read_options(config: pytest.Config) -> Options | None:
     """Return the checked options, or None in a project without a catalogue.
 
     Raises:
-        BadInputError: the folder for evidence is a file or cannot be written; or evidence is asked
-            for where there is nothing to judge.
+        BadInputError: the evidence folder is a file or cannot be written, or options were given
+            that have no effect without a catalogue.
 
     """
     gates = find_gates(config)
     if gates is None:
-        refuse_idle(config)
+        refuse_unused(config)
         return None
     root = config.rootpath
     key = config.getoption("--signing-key") or os.environ.get(KEY_VARIABLE)
     out = Path(config.getoption("--evidence-out") or root / DEFAULT_EVIDENCE).absolute()
-    earlier, earlier_key = _takeover(config)
-    baseline, baseline_key = _vouched(
+    earlier, earlier_key = _reused_bundle(config)
+    baseline, baseline_key = _bundle_and_key(
         config,
         "--baseline",
         "--baseline-key",
-        "a run is held against a bundle only where a key from outside vouches for it",
+        "a run is compared only with a bundle that a key from outside the bundle verifies",
     )
     refuse_unwritable(out)
     return Options(
@@ -101,21 +101,21 @@ def read_options(config: pytest.Config) -> Options | None:
     )
 
 
-def _takeover(config: pytest.Config) -> tuple[Path | None, Path | None]:
-    """Return the earlier bundle and the key that it must be signed with, or neither."""
-    found = _vouched(
+def _reused_bundle(config: pytest.Config) -> tuple[Path | None, Path | None]:
+    """Return the bundle with proofs to reuse and the key that must verify it, or neither."""
+    found = _bundle_and_key(
         config,
         "--proofs-from",
         "--proofs-key",
-        "proofs are taken over from a bundle only where a key from outside vouches for it",
+        "proofs are reused only from a bundle that a key from outside the bundle verifies",
     )
     return (None, None) if config.getoption("--fresh") else found
 
 
-def _vouched(
+def _bundle_and_key(
     config: pytest.Config, option: str, key_option: str, why: str
 ) -> tuple[Path | None, Path | None]:
-    """Return a bundle and the key that it must be signed with, or neither."""
+    """Return a bundle and the key that must verify it, or neither."""
     bundle, key = config.getoption(option), config.getoption(key_option)
     if bool(bundle) != bool(key):
         raise BadInputError(f"{option}: got one of {option} and {key_option}, expected both: {why}")
@@ -129,10 +129,10 @@ def _vouched(
 
 
 def refuse_unwritable(out: Path) -> None:
-    """Check that bundles can be written to a folder, making it where it is missing.
+    """Check that bundles can be written to a folder; create it if it is missing.
 
     Raises:
-        BadInputError: it is a file, or cannot be made or written.
+        BadInputError: it is a file, or cannot be created or written.
 
     """
     if out.exists() and not out.is_dir():

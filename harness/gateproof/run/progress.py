@@ -1,4 +1,4 @@
-"""Progress while proofs run: how many of how many, the last one, and about how long still."""
+"""Progress of the proofs: the count, the last proof, and the estimated time left."""
 
 from __future__ import annotations
 
@@ -10,72 +10,72 @@ from typing import Any
 import pytest
 
 EVERY_S = 15.0
-"""How often a line is told at most."""
+"""The minimum time between two lines, in seconds."""
 
 MARKS = ("[proof-", "[cell-")
 
 
 def is_proof(nodeid: str) -> bool:
-    """Tell whether a node id is that of a proof or of a cell of the kill matrix."""
+    """Return whether a node id is that of a proof or of a cell of the kill matrix."""
     return any(mark in nodeid for mark in MARKS)
 
 
-@dataclass(eq=False)  # a plugin is put into sets: one is itself alone
+@dataclass(eq=False)  # pytest keeps plugins in sets, so compare by identity
 class Progress:
-    """Counts the proofs of a run as their reports come in, in this process or from others."""
+    """Counts the proofs of a run from their reports, also those of xdist workers."""
 
-    tell: Callable[[str], None]
+    print_line: Callable[[str], None]
     clock: Callable[[], float] = time.monotonic
     total: int = 0
     done: int = 0
     _began: float | None = None
-    _told: float = 0.0
+    _printed: float = 0.0
     _counted: set[str] = field(default_factory=set)
 
     def expect(self, nodeids: Iterable[str]) -> None:
-        """Learn what there will be."""
+        """Set the number of proofs from the node ids of all items."""
         self.total = sum(map(is_proof, nodeids))
 
     def end(self, nodeid: str) -> None:
-        """Count one that ended, and tell how far it is when it is time to."""
+        """Count a finished proof, and print a line if it is time for one."""
         if not is_proof(nodeid) or nodeid in self._counted:
             return
         self._counted.add(nodeid)
         self.done += 1
         now = self.clock()
         if self._began is None:
-            self._began = self._told = now
-        elif now - self._told >= EVERY_S and self.done < self.total:
-            self._told = now
-            self.tell(self.line(nodeid, now))
+            self._began = self._printed = now
+        elif now - self._printed >= EVERY_S and self.done < self.total:
+            self._printed = now
+            self.print_line(self.line(nodeid, now))
 
     def line(self, nodeid: str, now: float) -> str:
-        """Return what is told: counted, the last one, and the time left at the pace so far."""
+        """Return the line: the count, the last proof, and the time left at the pace so far."""
         assert self._began is not None
-        # The first one ended when the clock was started.
+        # The clock starts when the first proof ends.
         left_s = (now - self._began) / max(self.done - 1, 1) * (self.total - self.done)
         last = nodeid.rpartition("::")[2]
-        return f"{self.done} of {self.total} proofs, last {last}; about {_words(left_s)} left"
+        return f"{self.done} of {self.total} proofs, last {last}; about {_duration(left_s)} left"
 
-    # --- pytest's hooks ----------------------------------------------------------------------
+    # --- hooks of pytest ---------------------------------------------------------------------
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Learn the items of this process."""
+        """Count the proofs of this process."""
         if session.items:
             self.expect(item.nodeid for item in session.items)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, node: Any, ids: list[str]) -> None:  # noqa: ARG002 (pluggy passes by name)
-        """Learn the items from an xdist worker: each has all."""
+        """Count the proofs that an xdist worker collected: each worker collects all."""
         self.expect(ids)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Count a proof once its call has ended, or its set-up broke."""
+        """Count a proof when its call has ended or its set-up has failed."""
         if report.when == "call" or report.failed:
             self.end(report.nodeid)
 
 
-def _words(seconds: float) -> str:
+def _duration(seconds: float) -> str:
     if seconds < 90:
         return f"{max(seconds, 1):.0f} s"
     return f"{seconds / 60:.0f} min"

@@ -23,7 +23,7 @@ from gateproof.base.sut import Sut, load_sut
 from gateproof.probes import canary as canaries
 from gateproof.run.binding import bind
 from gateproof.run.option import Options
-from gateproof.run.writer import JOURNALS, Account, earlier_of, now, report_of
+from gateproof.run.writer import JOURNALS, WriterResult, earlier_of, now, report_of
 from gateproof_evidence.format.catalogue import Catalogue, load_catalogue
 from gateproof_evidence.format.journal import iter_journal
 from gateproof_evidence.format.layout import (
@@ -66,7 +66,7 @@ WHOLE_RUN = "run"
 
 @dataclass
 class GateRun:
-    """A run from its first option to its bundle."""
+    """One run of the gates."""
 
     options: Options
     catalogue: Catalogue
@@ -76,22 +76,22 @@ class GateRun:
     staging: Path
     started: dt.datetime
     earlier: Earlier | None
-    """A bundle whose proofs need not be repeated."""
+    """An earlier bundle whose proofs are reused."""
     baseline: Baseline | None
     """The verdicts of a bundle; the run must not regress from them."""
     ledger: tuple[LedgerEntry, ...] = ()
     """Redactions in the files of other plugins."""
-    accounts: list[Account] = field(default_factory=list)
-    """The accounts of the writers that have ended."""
+    results: list[WriterResult] = field(default_factory=list)
+    """The results of the writers that have ended."""
     defects: list[str] = field(default_factory=list)
-    """Harness defects that belong to no criterion and no writer's account."""
+    """Harness defects that belong to no criterion and no writer."""
 
     @classmethod
     def open(cls, options: Options) -> GateRun:
         """Check every file that the options name, then make the staging folder.
 
         Raises:
-            BadInputError: a file breaks its rule; nothing has been started or written.
+            BadInputError: a file is invalid; nothing has been started or written.
 
         """
         catalogue = load_catalogue(options.catalogue)
@@ -108,19 +108,19 @@ class GateRun:
     @property
     def refusal(self) -> str | None:
         """The reason why a writer refused the collection, or None."""
-        return next((one.refusal for one in self.accounts if one.refusal), None)
+        return next((one.refusal for one in self.results if one.refusal), None)
 
     @property
     def bound(self) -> bool:
-        """Whether there is anything to judge."""
-        return any(account.bound for account in self.accounts)
+        """Whether checks were collected that can be judged."""
+        return any(result.bound for result in self.results)
 
     @property
     def took_s(self) -> dict[str, float]:
         """Steps of the bring-up and their wall time; writers bring up at the same time."""
         steps: dict[str, float] = {}
-        for account in self.accounts:
-            for step, seconds in account.took_s.items():
+        for result in self.results:
+            for step, seconds in result.took_s.items():
                 steps[step] = max(seconds, steps.get(step, 0.0))
         return steps
 
@@ -180,7 +180,7 @@ class GateRun:
         shutil.rmtree(folder)
 
     def _ending(self, last: dt.datetime, pytest_status: int) -> RunEvent:
-        defects = [*self.defects, *(one for account in self.accounts for one in account.defects)]
+        defects = [*self.defects, *(one for result in self.results for one in result.defects)]
         redactor = self._redactor()
         ending = Ending(
             pytest_status=pytest_status,
@@ -194,11 +194,11 @@ class GateRun:
 
     def _context(self, records: tuple[Record, ...]) -> Context:
         images: dict[str, str] = {}
-        for account in self.accounts:
-            images.update(account.images)
+        for result in self.results:
+            images.update(result.images)
         return Context(
             started=self.started,
-            environment=report_of(self.accounts),
+            environment=report_of(self.results),
             bindings=bind(
                 self.sut,
                 previous=self.options.evidence_out / LATEST,
@@ -238,35 +238,35 @@ class GateRun:
     def _redact_reports(self) -> None:
         """Redact every writer's secrets in the files of other plugins.
 
-        The secrets of a writer without an account are unknown: then no such file is kept.
+        The secrets of a writer without a result are unknown: then no such file is kept.
         """
         if self.defects:
             self.drop_reports()
             return
         redactor = self._redactor()
         folder = self.staging / TESTS
-        released = canaries.release_into(folder, self._canaries())
+        planted = canaries.plant_in_report(folder, self._canaries())
         for path in sorted(folder.iterdir()):
             redactor.redact_file(path, place=f"{in_data(TESTS)}{path.name}")
-        search([released], self._canaries())
-        released.unlink()
+        search([planted], self._canaries())
+        planted.unlink()
         self.ledger = tuple(
-            one for one in redactor.ledger if one.place != f"{in_data(TESTS)}{released.name}"
+            one for one in redactor.ledger if one.place != f"{in_data(TESTS)}{planted.name}"
         )
 
     def _canaries(self) -> list[Canary]:
-        return [Canary(core=account.canary) for account in self.accounts]
+        return [Canary(core=result.canary) for result in self.results]
 
     def _write_ledger(self, records: tuple[Record, ...]) -> None:
         """Write rule, place and count of every redaction."""
-        reported = [one for account in self.accounts for one in account.ledger]
+        reported = [one for result in self.results for one in result.ledger]
         entries = [*observed(records), *self.ledger, *counted(reported)]
         (self.staging / REDACTIONS).write_bytes(format_ledger(entries))
 
     def _redactor(self) -> Redactor:
         redactor = Redactor()
-        for account in self.accounts:
-            for name, value in account.secrets.items():
+        for result in self.results:
+            for name, value in result.secrets.items():
                 redactor.add_secret(name, value)
         return redactor
 

@@ -1,4 +1,4 @@
-"""Which proofs a run was asked for: what ``--falsify`` says."""
+"""Selects proofs by the option ``--falsify``."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ ALL, NONE, MATRIX = "all", "none", "matrix"
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """What was asked for."""
+    """The value of ``--falsify``."""
 
     words: tuple[str, ...] = (ALL,)
 
     @classmethod
     def parse(cls, text: str) -> Selection:
-        """Read what was given on the command line.
+        """Parse the value of the option.
 
         Raises:
-            BadInputError: nothing, or one of the words for a whole together with others.
+            BadInputError: it is empty, or combines all, none or matrix with other words.
 
         """
         words = tuple(word.strip() for word in text.split(",") if word.strip())
@@ -36,32 +36,32 @@ class Selection:
 
     @property
     def extent(self) -> Extent:
-        """Which proofs these are, as a bundle says it."""
+        """The extent of the proofs, as recorded in the bundle."""
         if self.words == (NONE,):
             return "none"
         return "all" if self.words in ((ALL,), (MATRIX,)) else "some"
 
     @property
     def matrix(self) -> bool:
-        """Whether checks are run against each other's falsifiers too."""
+        """Whether checks are also run against the falsifiers of other checks."""
         return self.words == (MATRIX,)
 
-    def wants(self, criterion: Criterion, falsifier: str) -> bool:
-        """Tell whether a criterion's falsifier is to be run."""
+    def selects(self, criterion: Criterion, falsifier: str) -> bool:
+        """Return whether a falsifier of a criterion is selected."""
         if self.extent != "some":
             return self.extent == "all"
         names = {criterion.id, criterion.gate, falsifier, f"{criterion.id}:{falsifier}"}
         return bool(names & set(self.words))
 
     def refuse_unknown(self, criteria: Iterable[Criterion], falsifiers: Iterable[str]) -> None:
-        """See that every name is one of something.
+        """Refuse names that match nothing.
 
         Args:
             criteria: the catalogue.
-            falsifiers: names of all that were collected, alone and as ``criterion:falsifier``.
+            falsifiers: names of all collected falsifiers, alone and as ``criterion:falsifier``.
 
         Raises:
-            BadInputError: a name is nobody's.
+            BadInputError: a name matches no criterion, gate or falsifier.
 
         """
         if self.extent != "some":
@@ -71,6 +71,6 @@ class Selection:
         if unknown:
             raise BadInputError(
                 f"--falsify: got {', '.join(unknown)}, expected the id of a criterion, a gate, or "
-                "the name of a falsifier of a check that was collected; gateproof show --proofs "
+                "the name of a falsifier of a collected check; gateproof show --proofs "
                 "lists those of a bundle"
             )

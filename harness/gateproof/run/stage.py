@@ -1,7 +1,7 @@
-"""What pytest saw of each item, as phase events in the journal.
+"""Records the stages of each item (`setup`, `call`, `teardown`) in the journal.
 
-The category of an exception is recorded, and whether the environment still answered right after a
-red; who is to blame follows from both, later and elsewhere (`gateproof_evidence.judging.verdict`).
+After a failure it records the category of the exception and whether the environment still answered.
+`gateproof_evidence.judging.verdict` derives the cause from both.
 """
 
 from __future__ import annotations
@@ -41,20 +41,20 @@ _CATEGORIES: tuple[tuple[type[BaseException], Category], ...] = (
     (EnvironmentProblemError, "environment"),
     (NotReadyError, "notready"),
     (InconclusiveError, "inconclusive"),
-    (pytest.skip.Exception, "inconclusive"),  # a bare skip says nothing about the claim
+    (pytest.skip.Exception, "inconclusive"),  # a plain skip shows nothing about the claim
     (AssertionError, "assertion"),
     (pytest.fail.Exception, "assertion"),
     (HarnessError, "harness"),
     (EvidenceError, "harness"),
 )
-"""The first kind that fits decides; what fits none is a defect of the check."""
+"""The first class that matches decides; an exception that matches none is a defect of the check."""
 
 MESSAGE_LIMIT = 4000
-"""Characters of a message that a record keeps, counted once it holds no secret any more."""
+"""The maximum length of a message in a record, in characters after redaction."""
 
 
 def categorise(error: BaseException) -> tuple[Category, str]:
-    """Return an exception's category and its whole message, with whatever secrets it holds."""
+    """Return the category and the whole message of an exception, not yet redacted."""
     category: Category = "other"
     for kind, name in _CATEGORIES:
         if isinstance(error, kind):
@@ -69,14 +69,14 @@ def categorise(error: BaseException) -> tuple[Category, str]:
 
 
 def first_line(message: str) -> str:
-    """Return what a table shows of a message."""
+    """Return the first line of a message, for tables."""
     return message.splitlines()[0] if message else ""
 
 
-def record_phase(
+def record_stage(
     recorder: Recorder, bring_up: BringUp, call: pytest.CallInfo[None], *, item: str
 ) -> None:
-    """Record how one phase of one item ended, and after a red what is still alive."""
+    """Record how a stage of an item ended and, after a failure, whether the environment answers."""
     raised = call.excinfo
     category: Category = "none"
     message = ""

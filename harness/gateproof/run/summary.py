@@ -1,4 +1,4 @@
-"""What a run prints at its end: the table of gates, what stands in the way, where the bundle is."""
+"""Prints the summary of a run: the table of gates, the reasons for the verdict, the bundle."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def print_summary(
     run: GateRun,
     sealing_s: float,
 ) -> None:
-    """Print the verdict, and where to read on."""
+    """Print the verdict, and the paths of the report and the bundle."""
     reporter.ensure_newline()
     _print(reporter, gate_table(judged))
     for line in gate_lines(judged):
         _print(reporter, line)
-    for thing in matrix_tables(judged):
-        _print(reporter, thing)
+    for table in matrix_tables(judged):
+        _print(reporter, table)
     if judged.falsify != "none":
         reporter.write_line(proof_line(judged))
     if judged.environment is not None:
@@ -41,14 +41,16 @@ def print_summary(
         f"checks {timing.checks_s:.1f} s, proofs {timing.proofs_s:.1f} s, sealing {sealing_s:.1f} s"
     )
     if run.key.is_ephemeral:
-        reporter.write_line("signed by a key made for this run: integrity only, nobody vouches")
+        reporter.write_line(
+            "signed with a key generated for this run: it proves integrity, not the signer"
+        )
     reporter.write_line(f"report: {bundle / 'data' / 'report.html'}")
     reporter.write_line(f"verify: gateproof verify {bundle}")
 
 
-def _print(reporter: pytest.TerminalReporter, thing: RenderableType) -> None:
+def _print(reporter: pytest.TerminalReporter, renderable: RenderableType) -> None:
     width = max(80, reporter.config.get_terminal_writer().fullwidth)
     console = Console(width=width, force_terminal=reporter.hasmarkup, highlight=False)
     with console.capture() as capture:
-        console.print(thing)
+        console.print(renderable)
     reporter.write(capture.get())

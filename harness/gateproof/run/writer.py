@@ -1,7 +1,7 @@
 """A writer: one pytest process that runs items, with its own environment and its own journal.
 
-Without xdist there is one writer; with xdist each worker process is one. At its end a writer
-returns an `Account` to the run, across the process boundary.
+Without xdist there is one writer; with xdist, each worker process is one. At its end, a writer
+passes a `WriterResult` to the run, if necessary to another process.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from gateproof.probes import canary as canaries
 from gateproof.probes.recorder import CANARY, Recorder
 from gateproof.run.choice import choose_environment
 from gateproof.run.declaration import Declaration, Falsifier
-from gateproof.run.dependency import Dependence
+from gateproof.run.dependency import ProofDependencies
 from gateproof.run.option import Options
 from gateproof.stack.bring_up import BringUp, Progress
 from gateproof_evidence.errors import BadInputError
@@ -32,9 +32,9 @@ from gateproof_evidence.redaction.redactor import Redactor
 from gateproof_evidence.verification.earlier import Earlier, read_earlier
 
 MAIN = "main"
-"""The name of the only writer of a run without xdist."""
+"""The name of the writer in a run without xdist."""
 JOURNALS = "journals"
-"""Folder of the staging area with one journal file for each writer, until they are merged."""
+"""Folder in the staging folder with one journal file per writer, until they are merged."""
 
 
 def now() -> dt.datetime:
@@ -43,39 +43,39 @@ def now() -> dt.datetime:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Account:
-    """The report of a writer to the run; plain values, since it crosses a process boundary."""
+class WriterResult:
+    """The result of a writer; plain values only, because it is sent to another process."""
 
     writer: str
     bound: bool
     """Whether the checks were bound to the catalogue; otherwise there is nothing to judge."""
     refusal: str | None
-    """The reason why the collection was refused as bad input."""
+    """Why the collected items were refused as bad input; None if they were not."""
     environment: dict[str, Any]
     images: dict[str, str]
     took_s: dict[str, float]
     secrets: dict[str, str]
-    """Name to value; known to this run's processes only, to redact the files of other plugins."""
+    """Maps names to values; only for redacting files of pytest, and never written."""
     canary: str
-    """Core of the canary that this writer passed through every kind of capture."""
+    """The core of the canary that this writer wrote through every kind of capture."""
     ledger: tuple[tuple[str, str, int], ...]
     """Rule, place and count of the redactions in records without a capture."""
     defects: tuple[str, ...]
 
     def to_plain(self) -> dict[str, Any]:
-        """Return the account as values that every serializer accepts."""
+        """Return the result as values that any serializer accepts."""
         ledger = [list(one) for one in self.ledger]
         return {**asdict(self), "ledger": ledger, "defects": list(self.defects)}
 
     @classmethod
-    def from_plain(cls, plain: dict[str, Any]) -> Account:
-        """Return the account from the values of `to_plain`."""
-        ledger = tuple((rule, place, count) for rule, place, count in plain["ledger"])
-        return cls(**{**plain, "ledger": ledger, "defects": tuple(plain["defects"])})
+    def from_plain(cls, values: dict[str, Any]) -> WriterResult:
+        """Create a result from the return value of `to_plain`."""
+        ledger = tuple((rule, place, count) for rule, place, count in values["ledger"])
+        return cls(**{**values, "ledger": ledger, "defects": tuple(values["defects"])})
 
 
 def earlier_of(options: Options) -> Earlier | None:
-    """Return the earlier bundle from which proofs are taken over, or None.
+    """Return the earlier bundle whose proofs are reused, or None.
 
     Raises:
         BadInputError: the bundle does not verify with the key.
@@ -97,10 +97,10 @@ class Writer:
     bring_up: BringUp
     secrets: dict[str, str]
     canary: Canary
-    """A secret that must not be found in the bundle."""
-    dependence: Dependence
+    """A generated secret that must not appear in the bundle."""
+    dependencies: ProofDependencies
     earlier: Earlier | None
-    """A bundle whose proofs need not be repeated."""
+    """An earlier bundle whose proofs are reused."""
     defects: list[str] = field(default_factory=list)
     """Harness defects that belong to no criterion."""
     declared: tuple[tuple[str, Declaration], ...] | None = None
@@ -120,7 +120,7 @@ class Writer:
         progress: Progress,
         earlier: Earlier | None,
     ) -> Writer:
-        """Open the writer's journal, and start nothing."""
+        """Open the journal of the writer; start nothing yet."""
         redactor = Redactor()
         secrets: dict[str, str] = {}
 
@@ -150,39 +150,39 @@ class Writer:
             bring_up,
             secrets,
             canary,
-            dependence=Dependence(bring_up, catalogue, options.gates),
+            dependencies=ProofDependencies(bring_up, catalogue, options.gates),
             earlier=earlier,
         )
 
     @cached_property
     def kind(self) -> str:
-        """The kind of this run's environment."""
+        """The kind of the environment of this run."""
         return self.bring_up.report().kind
 
     def gate_of(self, criterion: str) -> str:
         """Return the gate of a criterion."""
         return self.catalogue.by_id(criterion).gate
 
-    def wanted(self, declaration: Declaration) -> tuple[Falsifier, ...]:
-        """Return the falsifiers of a check that this run applies."""
+    def selected_falsifiers(self, declaration: Declaration) -> tuple[Falsifier, ...]:
+        """Return the falsifiers of a check that are selected and supported by the environment."""
         criterion = self.catalogue.get(declaration.criterion)
-        if criterion is None:  # bind_checks refuses it later
+        if criterion is None:  # refused after the collection
             return ()
         return tuple(
             one
             for one in declaration.within(self.kind).falsifiers
-            if self.options.falsify.wants(criterion, one.fault.name)
+            if self.options.falsify.selects(criterion, one.fault.name)
         )
 
     def bind_checks(self, selected: set[str], *, whole: bool) -> None:
-        """Record the check of each criterion, and whether it runs.
+        """Record which check judges which criterion, and which checks are selected.
 
         Args:
-            selected: node ids of the checks that run.
+            selected: node ids of the items that run.
             whole: whether the whole gates folder was collected.
 
         Raises:
-            BadInputError: a check has an unknown criterion, or a criterion has two checks or none.
+            BadInputError: a criterion is unknown, has two checks, or has none.
 
         """
         bound: dict[str, tuple[str, Declaration]] = {}
@@ -194,7 +194,7 @@ class Writer:
         if missing and whole:
             raise BadInputError(
                 f"{self.options.catalogue}: criterion: got no check for {', '.join(missing)}, "
-                "expected one each; write it or remove the criterion"
+                "expected one each; write the check or remove the criterion"
             )
         names = [
             name
@@ -203,28 +203,28 @@ class Writer:
             for name in (one.fault.name, f"{declaration.criterion}:{one.fault.name}")
         ]
         self.options.falsify.refuse_unknown(self.catalogue.criteria, names)
-        collected = {
-            criterion.id: _binding(bound.get(criterion.id), selected)
+        bindings = {
+            criterion.id: _describe(bound.get(criterion.id), selected)
             for criterion in self.catalogue.criteria
         }
-        self.recorder.journal.append(RunEvent, event="collected", data=collected)
+        self.recorder.journal.append(RunEvent, event="collected", data=bindings)
         self.bound = True
 
-    def end(self) -> Account:
-        """Stop everything that this writer started, close the journal, and return the account."""
+    def close(self) -> WriterResult:
+        """Stop everything that this writer started, close the journal, and return the result."""
         try:
             self.bring_up.dispose()
-        except Exception as error:  # noqa: BLE001 (a defect is in the bundle; an exception is not)
+        except Exception as error:  # noqa: BLE001 (the bundle must report it)
             self.defects.append(
-                f"the teardown of {self.name} failed: {type(error).__name__}: {error}"
+                f"stopping the writer {self.name} failed: {type(error).__name__}: {error}"
             )
         redactor = self.recorder.redactor
-        canaries.release(self.recorder, self.canary)
+        canaries.plant(self.recorder, self.canary)
         self.recorder.journal.close()
-        # The reason can quote an engine's answer, and no probe redacts run.json.
+        # Its reason may quote a message of the engine, and no probe redacts it for run.json.
         report = self.bring_up.report().model_dump(mode="json")
         environment, _ = redactor.redact_json(report, place=in_data(RUN))
-        return Account(
+        return WriterResult(
             writer=self.name,
             bound=self.bound,
             refusal=self.refusal,
@@ -252,16 +252,16 @@ class Writer:
             )
         if name in bound:
             raise BadInputError(
-                f"{item}: criterion: {name} has a check already ({bound[name][0]}), expected one"
+                f"{item}: criterion: {name} already has a check ({bound[name][0]}), expected one"
             )
 
 
-def report_of(accounts: list[Account]) -> EnvironmentReport | None:
+def report_of(results: list[WriterResult]) -> EnvironmentReport | None:
     """Return the environment of the first writer: all writers of a run have the same."""
-    return EnvironmentReport.model_validate(accounts[0].environment) if accounts else None
+    return EnvironmentReport.model_validate(results[0].environment) if results else None
 
 
-def _binding(bound: tuple[str, Declaration] | None, selected: set[str]) -> dict[str, object]:
+def _describe(bound: tuple[str, Declaration] | None, selected: set[str]) -> dict[str, object]:
     if bound is None:
         return {"item": "", "selected": False, "falsifiers": []}
     item, declaration = bound

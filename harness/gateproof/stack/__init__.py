@@ -1,1 +1,1 @@
-"""A running system: its database, its processes, and copies of it for proofs."""
+"""Running systems: a database, the processes that use it, and copies of both for proofs."""

@@ -1,7 +1,7 @@
-"""Bringing a system up: the environment, a migrated template database, and stacks cloned from it.
+"""Starts the system: the environment, a migrated template database, and stacks cloned from it.
 
-Everything starts when it is first asked for, so that a selection which needs no server starts
-none. A bring-up that failed is not tried again: each check that needs it gets the same error.
+Everything starts at its first use, so that checks that need no server start none. A bring-up that
+failed is not retried: each check that needs it gets the same error.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from gateproof.environments.interface import CanRestart, Environment, Login, Ser
 from gateproof.probes.recorder import Recorder
 from gateproof.stack.stack import (
     Stack,
-    Surroundings,
+    StackContext,
     create_database,
     provision_database,
     provision_server,
@@ -34,7 +34,7 @@ TEMPLATE = "template"
 T = TypeVar("T")
 
 Progress = Callable[[str], None]
-"""Told in one line what goes on."""
+"""Called with a line of progress at each step."""
 
 
 @dataclass
@@ -47,9 +47,9 @@ class BringUp:
     ready_deadline_s: float
     progress: Progress
     learn_secret: Callable[[str, str], None]
-    """Told every password that is made up here, before it is used."""
+    """Called with each generated password before its first use."""
     took_s: dict[str, float] = field(default_factory=dict)
-    """Step to its wall time in seconds."""
+    """Maps each step to its wall time in seconds."""
     _server: Server | None = None
     _template_server: Server | None = None
     _shared: Stack | None = None
@@ -58,7 +58,7 @@ class BringUp:
 
     def __post_init__(self) -> None:
         self.logins = {role: self._new_login(role) for role in self.sut.roles.login()}
-        self.around = Surroundings(
+        self.context = StackContext(
             environment=self.environment,
             sut=self.sut,
             recorder=self.recorder,
@@ -68,10 +68,10 @@ class BringUp:
         )
 
     def start(self) -> None:
-        """Start the server, provision and migrate the template, and have a worker answer a ping.
+        """Start the server, migrate a template database, and create the shared stack from it.
 
         Raises:
-            HarnessError: it cannot be; the same one every time.
+            HarnessError: a step failed; each call raises the same error.
 
         """
         if self._problem is not None:
@@ -81,7 +81,7 @@ class BringUp:
         try:
             self._server = self._step("PostgreSQL", self._start_server)
             self._step("migrations", lambda: self._make_template(self._running()))
-            self._shared = self._new_stack(self._running(), self.around)
+            self._shared = self._new_stack(self._running(), self.context)
         except HarnessError as error:
             self._problem = error
             raise
@@ -90,9 +90,9 @@ class BringUp:
             raise self._problem from error
 
     def warm_up(self) -> None:
-        """Have the shared stack's worker answer a ping, so that the first check need not wait.
+        """Start the worker of the shared stack, so that the first check need not wait for it.
 
-        A worker that is not ready is no problem of the bring-up: the checks that need it say so.
+        A worker that is not ready does not fail the bring-up: the checks that need it will fail.
         """
         try:
             self._step("worker", lambda: self.shared().worker)
@@ -100,7 +100,7 @@ class BringUp:
             self.progress(f"the worker is not ready: {error}")
 
     def shared(self) -> Stack:
-        """Return the stack that checks share which leave nothing behind."""
+        """Return the shared stack, for checks that leave nothing behind."""
         self.start()
         assert self._shared is not None
         return self._shared
@@ -108,32 +108,32 @@ class BringUp:
     def own_stack(
         self, *, own_server: bool = False, sut: Sut | None = None, warm: bool = False
     ) -> Stack:
-        """Make a stack for one check alone; the caller disposes of it.
+        """Create a stack for one check alone; the caller disposes of it.
 
         Args:
-            own_server: whether it needs a server of its own, for roles and server settings.
-            sut: the description of a copy of the system; by default the system itself.
+            own_server: whether it needs its own server, for roles and server settings.
+            sut: the description of a copy of the system; by default, of the system itself.
             warm: whether its processes may be forked, with the system's packages imported.
 
         """
         self.start()
         server = self._own_server() if own_server else self._running()
-        return self._new_stack(server, replace(self.around, sut=sut or self.sut, warm=warm))
+        return self._new_stack(server, replace(self.context, sut=sut or self.sut, warm=warm))
 
     def new_folder(self) -> Path:
-        """Return a folder that is not there yet, which the system's processes can read."""
+        """Return the path of a new folder that the system's processes will be able to read."""
         return self.environment.files / f"copy-{next(self._numbers)}"
 
     def still_answers(self) -> bool | None:
-        """Tell whether the environment's server answers; None when there is none yet."""
+        """Return whether the environment's server answers; None if there is none yet."""
         return self._server.answers() if self._server is not None else None
 
     def report(self) -> EnvironmentReport:
-        """Return what the bundle says of the environment."""
+        """Return the description of the environment for the bundle."""
         return self.environment.report()
 
     def dispose(self) -> None:
-        """End everything."""
+        """Stop everything."""
         if self._shared is not None:
             self._shared.stop_processes()
         self.environment.dispose()
@@ -151,7 +151,7 @@ class BringUp:
     def _make_template(self, server: Server) -> None:
         create_database(server, TEMPLATE)
         provision_database(self.sut, server, TEMPLATE)
-        stack = Stack(around=self.around, server=server, database=TEMPLATE)
+        stack = Stack(context=self.context, server=server, database=TEMPLATE)
         done = stack.migrate(self.sut.migrations.all)
         if done.exit_status != 0:
             last = (done.output.strip().splitlines() or ["it printed nothing"])[-1]
@@ -160,14 +160,14 @@ class BringUp:
                 f"{self.sut.path.name} [migrations] by hand to see more"
             )
 
-    def _new_stack(self, server: Server, around: Surroundings) -> Stack:
-        name = around.name_database()
+    def _new_stack(self, server: Server, context: StackContext) -> Stack:
+        name = context.name_database()
         create_database(server, name, template=TEMPLATE)
-        provision_database(around.sut, server, name)
-        return Stack(around=around, server=server, database=name)
+        provision_database(context.sut, server, name)
+        return Stack(context=context, server=server, database=name)
 
     def _own_server(self) -> Server:
-        """Copy a halted server that was prepared once, when the first check asked for one."""
+        """Copy a stopped server, which is prepared when a check first asks for one."""
         if self._template_server is None:
             self._template_server = self.environment.new_server("server-template")
             provision_server(self.sut, self._template_server, self.logins)
@@ -180,7 +180,7 @@ class BringUp:
         return self._server
 
     def _note(self, what: str, how: str) -> None:
-        """Leave in the journal what was provisioned, so that the bundle tells all of it."""
+        """Record in the journal what was provisioned, so that the bundle lists everything."""
         line = f"{what}: {how}"
         data = {"provisioned": what, "how": how}
         self.recorder.observe("environment", line, data=data, text=f"{line}\n")

@@ -1,6 +1,6 @@
-"""The throw-away copy that a proof works on: a stack, and files of its own where a fault asks.
+"""The throw-away copy that a proof works on: a stack, and copied files if the fault needs them.
 
-Made part by part when first asked for: a check that needs no database is proven without one.
+Each part is created at its first use: a check that needs no database is proven without one.
 """
 
 from __future__ import annotations
@@ -22,38 +22,38 @@ from gateproof.stack.relay import Relay
 from gateproof.stack.stack import Stack
 
 HARNESS_PACKAGES = (Path(gateproof_evidence.__file__).parent, Path(__file__).parents[1])
-"""The folders of the two packages of the harness, wherever each is installed."""
+"""The folders of the two packages of the harness, which may be installed in different places."""
 
 HARNESS = tuple(dict.fromkeys(package.parent for package in HARNESS_PACKAGES))
-"""The folders that the two packages are imported from: one where both are installed alike."""
+"""The folders from which the two packages are imported; one folder if both are in the same."""
 
 Tree = Literal["system", "project", "harness"]
-"""Whose files a copy has of its own: the system's, its whole project's, or the harness's."""
+"""The files that are copied: those of the system, of its whole project, or of the harness."""
 
 
 @dataclass
 class Copy:
-    """One proof's own system; thrown away whole."""
+    """The copy of the system for one proof; it is thrown away as a whole."""
 
     bring_up: BringUp
     sut: Sut
-    """The description; its folder is the copy's where the copy has files of its own."""
+    """The description of the system; its folder is the copy's if files were copied."""
     harness: tuple[Path, ...]
-    """The folders that the harness under judgement is imported from."""
+    """The folders from which the judged harness is imported."""
     own_server: bool
     needs_stack: bool
     """Whether the check works on a stack."""
     folders: tuple[Path, ...] = ()
-    """What was copied for it."""
+    """The copied folders."""
     relay: Relay | None = None
-    """Between the copy's processes and its server, where a fault put one."""
+    """The relay between the copy's processes and its server, if a fault started one."""
     _stack: Stack | None = None
 
     @classmethod
     def make(
         cls, bring_up: BringUp, *, tree: Tree | None, own_server: bool, needs_stack: bool
     ) -> Copy:
-        """Make a copy; its stack is started when first asked for."""
+        """Create a copy; its stack is started at its first use."""
         sut, harness = bring_up.sut, HARNESS
         folder = bring_up.new_folder()
         if tree == "harness":
@@ -85,13 +85,13 @@ class Copy:
         return self._stack
 
     @property
-    def the_relay(self) -> Relay:
-        """The relay, which `prepare` has put there."""
+    def prepared_relay(self) -> Relay:
+        """The relay that `Fault.prepare` started."""
         assert self.relay is not None, "premise: the fault was prepared"
         return self.relay
 
     def run_python(self, code: str, *arguments: str, tree: Tree) -> Completed:
-        """Run a program in the system's interpreter, or in the harness's for its own tree."""
+        """Run Python code in the interpreter of the system or, for that tree, of the harness."""
         command = [sys.executable, "-c", code, *arguments]
         environment = self.bring_up.environment
         if tree == "harness":
@@ -103,12 +103,12 @@ class Copy:
         return probe.run(command, env=env, folder=self.sut.folder)
 
     def restart(self) -> None:
-        """End the processes of the stack, where there is one: they start again when asked for."""
+        """Stop the processes of the stack, if there is one; they start again at their next use."""
         if self._stack is not None:
             self._stack.stop_processes()
 
     def dispose(self) -> None:
-        """Throw everything away."""
+        """Stop the processes, and delete the databases and files."""
         if self._stack is not None:
             self._stack.dispose()
             if self.own_server:

@@ -1,4 +1,4 @@
-"""The harness's hold on a relay that runs beside the system's processes."""
+"""Controls a relay that runs next to the system's processes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ANSWER_DEADLINE_S = 15.0
 
 @dataclass
 class Relay:
-    """A running relay; forwards until it is told otherwise."""
+    """A running relay; its first mode is `pass`."""
 
     conversation: Conversation
     host: str
@@ -31,44 +31,44 @@ class Relay:
 
     @classmethod
     def start(cls, launcher: Launcher, stack: Stack) -> Relay:
-        """Start one that leads to a stack's server.
+        """Start a relay to the server of a stack.
 
         Raises:
-            HarnessError: it gave no answer.
+            HarnessError: the relay gave no answer.
 
         """
-        to = stack.server.inside
-        command = [sys.executable, "-c", program("relay"), to.host, str(to.port)]
+        target = stack.server.inside
+        command = [sys.executable, "-c", program("relay"), target.host, str(target.port)]
         conversation = launcher.converse(command, env={}, folder=stack.sut.folder)
         relay = cls(conversation, launcher.host_of(conversation))
         threading.Thread(target=relay._listen, daemon=True).start()
-        relay.tell("pass")
+        relay.set_mode("pass")
         return relay
 
     @property
     def address(self) -> Address:
-        """Where the system's processes reach it."""
+        """The address for the system's processes."""
         return Address(host=self.host, port=self.port)
 
-    def tell(self, mode: str) -> dict[str, Any]:
-        """Have it go over to a manner, and return what it says it did since it was last told.
+    def set_mode(self, mode: str) -> dict[str, Any]:
+        """Switch it to a mode, and return its counts since the last switch.
 
         Raises:
-            HarnessError: it gave no answer.
+            HarnessError: the relay gave no answer.
 
         """
         try:
             self.conversation.stdin.write(f"{mode}\n")
             self.conversation.stdin.flush()
-            told: dict[str, Any] = json.loads(self._answers.get(timeout=ANSWER_DEADLINE_S))
+            answer: dict[str, Any] = json.loads(self._answers.get(timeout=ANSWER_DEADLINE_S))
         except (OSError, queue.Empty, ValueError) as error:
-            said = (self.conversation.complaint().strip().splitlines() or ["nothing"])[-1]
-            raise HarnessError(f"relay: got {said}, expected an answer to {mode!r}") from error
-        self.mode, self.port = mode, int(told["port"])
-        return told
+            last = (self.conversation.stderr().strip().splitlines() or ["nothing"])[-1]
+            raise HarnessError(f"relay: got {last}, expected an answer to {mode!r}") from error
+        self.mode, self.port = mode, int(answer["port"])
+        return answer
 
     def stop(self) -> None:
-        """End it."""
+        """Stop it."""
         self.conversation.dispose()
 
     def _listen(self) -> None:

@@ -1,7 +1,8 @@
-"""A stack: one database and the system's processes that work on it.
+"""A stack: one database and the processes of the system that use it.
 
-Owns what a check uses: `sql`, `tasks`, `http`, `process`, and workers. Stacks are cheap (a database
-cloned from a migrated template) and thrown away whole; a proof breaks one and nobody else notices.
+Owns the probes of a check (`sql`, `tasks`, `http`, `process`) and the workers. Stacks are fast to
+create, because the database is cloned from a migrated template, and are thrown away as a whole: a
+proof can break its stack without affecting any other check.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from gateproof.base.sut import Sut
 from gateproof.base.wait import wait_until
 from gateproof.environments.interface import (
     Address,
-    CanCut,
+    CanDisconnect,
     CanPause,
     CanRestart,
     Completed,
@@ -42,26 +43,26 @@ POOL_PREFORK, POOL_SOLO = "prefork", "solo"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Surroundings:
-    """What all stacks of a run share."""
+class StackContext:
+    """The objects and settings that all stacks of a run share."""
 
     environment: Environment
     sut: Sut
     recorder: Recorder
     logins: Mapping[str, Login]
-    """Role to its login."""
+    """Maps each role to its login."""
     ready_deadline_s: float
-    """How long a worker may take until it answers a ping, in seconds."""
+    """Within how many seconds a worker must answer a ping."""
     name_database: Callable[[], str]
     warm: bool = False
     """Whether processes may be forked, with the system's packages imported."""
 
     def launcher(self, env: Mapping[str, str] | None = None) -> Launcher:
-        """Return what starts the system's commands.
+        """Return the launcher of the system's commands.
 
         Args:
-            env: variables beside the system's own. A package may have read one when it was
-                imported, so a process that gets any starts cold.
+            env: variables in addition to the system's own. A process with any starts cold, because
+                a package may read a variable when it is imported.
 
         """
         return self.environment.warm if self.warm and not env else self.environment.launcher
@@ -71,11 +72,11 @@ class Surroundings:
 class Stack:
     """One database, its workers, its publisher and the probes on them."""
 
-    around: Surroundings
+    context: StackContext
     server: Server
     database: str
     settings: dict[str, str] = field(default_factory=dict)
-    """Variables that every process started here gets; a `settings` fault changes them."""
+    """Variables of every process of this stack; a `settings` fault changes them."""
     _workers: list[Worker] = field(default_factory=list)
     _default_worker: Worker | None = None
     _default_ready: bool = False
@@ -85,42 +86,42 @@ class Stack:
     _databases: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.sut = self.around.sut
-        self.recorder = self.around.recorder
+        self.sut = self.context.sut
+        self.recorder = self.context.recorder
         self.sql = SqlProbe(self.recorder, self.dsn)
         self.http = HttpProbe(self.recorder)
-        self.process = ProcessProbe(self.recorder, self.around.launcher())
+        self.process = ProcessProbe(self.recorder, self.context.launcher())
         self._databases.append(self.database)
 
     # --- the database ------------------------------------------------------------------------
 
     def dsn(self, role: str | None = None, *, database: str | None = None) -> str:
-        """Return the DSN at which the harness reaches a database; None as role is the superuser."""
+        """Return the DSN of a database for the harness; the role None is the superuser."""
         return self._login(role).dsn(self.server.outside, database or self.database)
 
     def inner_dsn(self, role: str, *, form: str = "postgresql", database: str | None = None) -> str:
-        """Return the DSN at which the system's processes reach a database."""
+        """Return the DSN of a database for the system's processes."""
         address = self._inside or self.server.inside
         return self._login(role).dsn(address, database or self.database, form=form)
 
     def sql_on(self, database: str) -> SqlProbe:
-        """Return a probe on another database of the same server."""
+        """Return a probe for another database of the same server."""
         return SqlProbe(self.recorder, lambda role: self.dsn(role, database=database))
 
     def empty_database(self) -> str:
-        """Make a provisioned database without any migration, and return its name."""
-        name = self.around.name_database()
+        """Create a provisioned database without migrations, and return its name."""
+        name = self.context.name_database()
         create_database(self.server, name)
         self._databases.append(name)
         provision_database(self.sut, self.server, name)
         return name
 
     def cloned_database(self) -> str:
-        """Make another clone of this stack's database as it is now, and return its name.
+        """Clone this stack's database as it is now, and return the name of the clone.
 
-        Connections to the original are not allowed while it is cloned: stop its workers first.
+        PostgreSQL allows no connections to the original during cloning: stop the workers first.
         """
-        name = self.around.name_database()
+        name = self.context.name_database()
         create_database(self.server, name, template=self.database)
         self._databases.append(name)
         provision_database(self.sut, self.server, name)
@@ -129,20 +130,21 @@ class Stack:
     def migrate(
         self, revision: str, *, down: bool = False, database: str | None = None
     ) -> Completed:
-        """Run the system's own migration command; its exit status is for the caller to judge."""
-        how = self.sut.migrations
-        command = self.sut.fill(how.downgrade if down else how.upgrade, revision=revision)
+        """Run the system's own migration command; the caller judges the exit status."""
+        described = self.sut.migrations
+        words = described.downgrade if down else described.upgrade
+        command = self.sut.fill(words, revision=revision)
         env = {
-            name: self.inner_dsn(how.role, form=form, database=database)
-            for name, form in how.dsn.items()
+            name: self.inner_dsn(described.role, form=form, database=database)
+            for name, form in described.dsn.items()
         }
         return self.process.run(command, env={**env, **self.settings}, folder=self.sut.folder)
 
     def rebuild(self) -> None:
-        """Make the database anew, by the migrations as they stand now in the system's folder.
+        """Create the database again with the present migrations in the system's folder.
 
         Raises:
-            HarnessError: they could not be run.
+            HarnessError: the migrations failed.
 
         """
         self.stop_processes()
@@ -158,9 +160,9 @@ class Stack:
 
     @property
     def worker(self) -> Worker:
-        """The stack's default worker, ready: it has answered a ping through the queue.
+        """The stack's default worker, which has answered a ping through the queue.
 
-        One that ended is followed by another, unless a fault ended it.
+        A worker that has exited is replaced, unless a fault stopped it.
         """
         if self._left_as_is is not None:
             return self._left_as_is
@@ -173,15 +175,15 @@ class Stack:
 
     @property
     def tasks(self) -> TaskProbe:
-        """Publishes to this stack's broker."""
+        """The publisher to this stack's broker, without further variables."""
         return self.publisher()
 
     def publisher(self, env: Mapping[str, str] | None = None) -> TaskProbe:
-        """Return a publisher whose environment has further variables; started once for each."""
+        """Return a publisher with further variables; one is started for each set of variables."""
         key = tuple(sorted((env or {}).items()))
         if key not in self._publishers:
             command = [sys.executable, "-c", program("publisher")]
-            conversation = self.around.launcher(env).converse(
+            conversation = self.context.launcher(env).converse(
                 [*command, self.sut.celery.app],
                 env=self.worker_environment(env),
                 folder=self.sut.folder,
@@ -192,10 +194,10 @@ class Stack:
         return self._publishers[key]
 
     def worker_environment(self, env: Mapping[str, str] | None = None) -> dict[str, str]:
-        """Return the environment of a worker or publisher: DSNs, fixed variables, settings."""
-        how = self.sut.worker
-        dsns = {name: self.inner_dsn(how.role, form=form) for name, form in how.dsn.items()}
-        return {**dsns, **how.env, **(env or {}), **self.settings}
+        """Return the environment of a worker or publisher: DSNs, fixed variables and settings."""
+        worker = self.sut.worker
+        dsns = {name: self.inner_dsn(worker.role, form=form) for name, form in worker.dsn.items()}
+        return {**dsns, **worker.env, **(env or {}), **self.settings}
 
     def start_worker(
         self,
@@ -206,40 +208,40 @@ class Stack:
         options: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
         name: str | None = None,
-        beside: Worker | None = None,
+        share_port: Worker | None = None,
     ) -> Worker:
         """Start a worker; `wait_ready` waits until it answers.
 
         Args:
-            queues: what it consumes; all of the contract's by default.
-            pool: ``prefork``, ``solo`` or ``threads``; the system's own by default.
-            concurrency: children or threads; the system's own by default.
-            options: further words of its command.
+            queues: the queues that it consumes; by default, all of the contract.
+            pool: ``prefork``, ``solo`` or ``threads``; by default, that of the system.
+            concurrency: number of children or threads; by default, that of the system.
+            options: further options of its command.
             env: further environment variables.
-            name: for people and file names.
-            beside: a worker whose port it wants too; by default it gets a free one.
+            name: name in messages and file names.
+            share_port: a worker whose port it tries to use too; by default it gets a free one.
 
         """
-        how = self.sut.worker
-        launcher = self.around.launcher(env)
-        port = beside.port if beside else launcher.free_port()
-        chosen = tuple(queues or self.sut.queues)
-        pool = pool or how.pool
+        described = self.sut.worker
+        launcher = self.context.launcher(env)
+        port = share_port.port if share_port else launcher.free_port()
+        consumed = tuple(queues or self.sut.queues)
+        pool = pool or described.pool
         command = self.sut.fill(
-            how.command,
-            queues=",".join(chosen),
+            described.command,
+            queues=",".join(consumed),
             pool=pool,
-            concurrency=concurrency or how.concurrency,
+            concurrency=concurrency or described.concurrency,
         )
         command = [*command, *options]
-        environment = {how.port: str(port), **self.worker_environment(env)}
+        environment = {described.port: str(port), **self.worker_environment(env)}
         name = name or f"worker-{len(self._workers) + 1}"
         process = launcher.start(
             name,
             command,
             env=environment,
             folder=self.sut.folder,
-            beside=beside.process if beside else None,
+            share_network=share_port.process if share_port else None,
         )
         worker = Worker(
             self.recorder,
@@ -248,7 +250,7 @@ class Stack:
             name=name,
             url=launcher.base_url(process, port),
             port=port,
-            queues=chosen,
+            queues=consumed,
             pool=pool,
         )
         self._workers.append(worker)
@@ -256,7 +258,7 @@ class Stack:
 
     @contextmanager
     def running_worker(self, **options: Any) -> Iterator[Worker]:
-        """Start a worker as `start_worker` does and end it with the block; do not wait for it."""
+        """Start a worker like `start_worker`, without waiting, and kill it after the block."""
         worker = self.start_worker(**options)
         try:
             yield worker
@@ -264,44 +266,44 @@ class Stack:
             worker.dispose()
 
     def wait_ready(self, worker: Worker, *, env: Mapping[str, str] | None = None) -> None:
-        """Wait until a ping published through the broker comes back, up to the run's deadline.
+        """Wait until the worker has answered a ping through the broker, up to the run's deadline.
 
-        A worker that does not serve the ping's queue counts as ready once it has reported.
+        A worker that does not serve the queue of the ping is ready when it has logged its report.
 
         Raises:
-            NotReadyError: it exited, or no ping came back; the message says which.
+            NotReadyError: it exited, or it did not answer; the message says which.
 
         """
         ping = self.sut.ping
         if self.sut.queue_of(ping.task) not in worker.queues:
             worker.report()
             return
-        deadline_s = self.around.ready_deadline_s
+        deadline_s = self.context.ready_deadline_s
         publisher = self.publisher(env)
         task_id = publisher.publish(ping.task, (), ping.arguments)
 
-        def look() -> bool:
+        def poll() -> bool:
             if not worker.alive:
                 return True
             return not publisher.result(task_id, deadline_s=1.0).timed_out
 
-        answered = wait_until(look, deadline_s=deadline_s, interval_s=0.01)
+        answered = wait_until(poll, deadline_s=deadline_s, interval_s=0.01)
         if not worker.alive:
             last = (worker.log().lines or ("it printed nothing",))[-1]
-            raise NotReadyError(f"{worker.name} exited while it started: {last}")
+            raise NotReadyError(f"{worker.name} exited during its start: {last}")
         if not answered:
             raise NotReadyError(
-                f"{worker.name}: no ping came back within {deadline_s:g} s though the process "
-                "lives; read its log, or raise --ready-deadline on a slow machine"
+                f"{worker.name}: got no answer to a ping within {deadline_s:g} s from a running "
+                "process, expected one; read its log, or raise --ready-deadline on a slow machine"
             )
 
     # --- the server --------------------------------------------------------------------------
 
     @contextmanager
-    def server_away(self) -> Iterator[None]:
-        """Stop the stack's own server for the block: connections are refused."""
+    def server_stopped(self) -> Iterator[None]:
+        """Stop the stack's own server during the block: connections are refused."""
         server = require(self.server, CanRestart, "stopping PostgreSQL")
-        self._note_server("stop it, keeping its data")
+        self._note_server("stop it and keep its data")
         server.halt()
         try:
             yield
@@ -310,28 +312,28 @@ class Stack:
             self._note_server("start it again")
 
     @contextmanager
-    def server_frozen(self) -> Iterator[None]:
-        """Freeze the stack's own server for the block: connections hang, none is refused."""
-        server = require(self.server, CanPause, "freezing PostgreSQL")
-        self._note_server("freeze it")
+    def server_paused(self) -> Iterator[None]:
+        """Pause the stack's own server during the block: connections hang, none is refused."""
+        server = require(self.server, CanPause, "pausing PostgreSQL")
+        self._note_server("pause it")
         server.pause()
         try:
             yield
         finally:
             server.resume()
-            self._note_server("let it go on")
+            self._note_server("resume it")
 
     @contextmanager
-    def server_cut(self) -> Iterator[None]:
-        """Cut the stack's own server from the network for the block: nothing arrives there."""
-        server = require(self.server, CanCut, "cutting PostgreSQL from the network")
-        self._note_server("cut it from the network")
-        server.cut()
+    def server_disconnected(self) -> Iterator[None]:
+        """Disconnect the stack's own server from the network during the block: packets are lost."""
+        server = require(self.server, CanDisconnect, "disconnecting PostgreSQL")
+        self._note_server("disconnect it from the network")
+        server.disconnect()
         try:
             yield
         finally:
-            server.mend()
-            self._note_server("bring it back to the network")
+            server.reconnect()
+            self._note_server("reconnect it to the network")
 
     def _note_server(self, act: str) -> None:
         data = {"server": f"{self.server.outside.host}:{self.server.outside.port}", "act": act}
@@ -345,32 +347,32 @@ class Stack:
     # --- faults ------------------------------------------------------------------------------
 
     def leave_worker_as_is(self) -> Worker:
-        """Have the default worker stay whatever becomes of it, and return it."""
+        """Keep the default worker in any state, do not replace it, and return it."""
         self._left_as_is = self.worker
         return self._left_as_is
 
     @property
     def is_left_as_is(self) -> bool:
-        """Whether a fault acts on the default worker."""
+        """Whether the default worker is kept for a fault."""
         return self._left_as_is is not None
 
-    def lead_through(self, relay: Address) -> None:
-        """Have processes that start from now on reach the server at another address."""
+    def route_through(self, relay: Address) -> None:
+        """Stop the processes, and give those that start later another address of the server."""
         self.stop_processes()
         self._inside = relay
 
     def change_settings(self, variables: Mapping[str, str]) -> None:
-        """Have every process that starts from now on see these variables; stop the old ones.
+        """Stop the processes, and set variables for those that start later.
 
-        None of them is forked any more, see `Surroundings.launcher`.
+        Later processes are not forked, see `StackContext.launcher`.
         """
         self.settings.update(variables)
-        self.around = replace(self.around, warm=False)
-        self.process = ProcessProbe(self.recorder, self.around.launcher())
+        self.context = replace(self.context, warm=False)
+        self.process = ProcessProbe(self.recorder, self.context.launcher())
         self.stop_processes()
 
     def seen_environment(self, names: Sequence[str]) -> str:
-        """Return variables as a process that the stack starts now has them."""
+        """Return variables, as JSON, from the environment of a newly started process."""
         code = (
             "import os, json, sys; print(json.dumps({n: os.environ.get(n) for n in sys.argv[1:]}))"
         )
@@ -382,7 +384,7 @@ class Stack:
         return done.output.strip()
 
     def stop_processes(self) -> None:
-        """End workers and publishers; they start again when asked for."""
+        """Stop workers and publishers; they start again at their next use."""
         for publisher in self._publishers.values():
             publisher.close()
         for worker in self._workers:
@@ -392,7 +394,7 @@ class Stack:
         self._default_worker = self._left_as_is = None
 
     def dispose(self) -> None:
-        """End the processes and drop the databases."""
+        """Stop the processes and drop the databases."""
         self.stop_processes()
         for name in self._databases:
             drop_database(self.server, name)
@@ -400,17 +402,17 @@ class Stack:
     def _login(self, role: str | None) -> Login:
         if role is None:
             return self.server.superuser
-        if role not in self.around.logins:
-            known = ", ".join(self.around.logins)
+        if role not in self.context.logins:
+            known = ", ".join(self.context.logins)
             raise HarnessError(f"role: got {role}, expected one of {known}")
-        return self.around.logins[role]
+        return self.context.logins[role]
 
 
 # --- databases -------------------------------------------------------------------------------
 
 
 def create_database(server: Server, name: str, *, template: str = "template0") -> None:
-    """Create a database as a copy of another."""
+    """Create a database from a template."""
     statement = pgsql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
         pgsql.Identifier(name), pgsql.Identifier(template)
     )
@@ -418,14 +420,14 @@ def create_database(server: Server, name: str, *, template: str = "template0") -
 
 
 def drop_database(server: Server, name: str) -> None:
-    """Drop a database, ending its connections; nothing happens where the server has gone."""
+    """Drop a database and close its connections; do nothing if the server does not answer."""
     if server.answers():
         statement = pgsql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
         _as_superuser(server, "postgres", statement.format(pgsql.Identifier(name)))
 
 
 def provision_server(sut: Sut, server: Server, logins: Mapping[str, Login]) -> None:
-    """Run the system's server-wide SQL as superuser and give every login role its password."""
+    """Run the system's server-wide SQL as superuser, and set the passwords of the login roles."""
     for text in sut.read_sql(sut.provision.server):
         _as_superuser(server, "postgres", pgsql.SQL(text))
     for login in logins.values():
@@ -435,7 +437,7 @@ def provision_server(sut: Sut, server: Server, logins: Mapping[str, Login]) -> N
 
 
 def provision_database(sut: Sut, server: Server, name: str) -> None:
-    """Run the system's SQL for each database as superuser; a clone needs it again."""
+    """Run the system's SQL for each database as superuser; clones need it too."""
     for text in sut.read_sql(sut.provision.database):
         _as_superuser(server, name, pgsql.SQL(text))
 

@@ -1,4 +1,4 @@
-"""One bring-up for the tests of the harness against a real server and real workers."""
+"""A shared bring-up for tests of the harness with a real server and real workers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The environment `containers`, where an engine answers: the same promises as embedded."""
+"""The environment `containers`, if an engine answers: the same guarantees as embedded."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from gateproof.environments.engine import (
     engine_options,
     find_engine,
 )
-from gateproof.environments.interface import CanCut, CanKillChild, CanRestart, require
+from gateproof.environments.interface import CanDisconnect, CanKillChild, CanRestart, require
 from gateproof.environments.leftover import ENGINE_MARK, remove
 from gateproof.probes.recorder import Recorder
 from gateproof.run.choice import decide
@@ -46,7 +46,7 @@ from gateproof_evidence.redaction.redactor import Redactor
 
 ROOT = Path(__file__).parents[3]
 POSTGRES = "postgres:15-bookworm"
-NOBODY = "unix:///nowhere/engine.sock"
+NO_ENGINE = "unix:///nowhere/engine.sock"
 COMMANDS = """
 import glob, pathlib
 for path in glob.glob("/proc/[0-9]*/cmdline"):
@@ -55,7 +55,7 @@ for path in glob.glob("/proc/[0-9]*/cmdline"):
 
 
 def engine_or_skip() -> None:
-    """Skip where no engine answers: what was not run is told as skipped, never as passed."""
+    """Skip the test if no engine answers, so that it is reported as skipped and not as passed."""
     try:
         find_engine()
     except EnvironmentProblemError as error:
@@ -73,13 +73,13 @@ MakeContainers = Callable[..., Containers]
 
 @pytest.fixture(scope="module")
 def make(described: Sut) -> Iterator[MakeContainers]:
-    """Makes environments that are thrown away."""
+    """Creates environments that are disposed of after the tests."""
     engine_or_skip()
     made: list[Containers] = []
 
     def new(**options: Any) -> Containers:
-        asked = {"postgres_image": POSTGRES, "learn_secret": lambda _name, _value: None, **options}
-        made.append(Containers(reason="a test", sut=described, **asked))
+        values = {"postgres_image": POSTGRES, "learn_secret": lambda _name, _value: None, **options}
+        made.append(Containers(reason="a test", sut=described, **values))
         return made[-1]
 
     yield new
@@ -117,7 +117,7 @@ def inside(contained: BringUp) -> Iterator[Stack]:
 
 
 def left_behind(name: str) -> list[str]:
-    """Return what an engine still has under a run's label."""
+    """Return the ids of everything with a run's label on the engine."""
     engine = Engine(run=name)
     label = {"label": f"{RUN_LABEL}={name}"}
     try:
@@ -130,7 +130,7 @@ def left_behind(name: str) -> list[str]:
 
 
 def test_worker_in_a_container_answers_and_stops_warmly(inside: Stack) -> None:
-    """A ping comes back from a child of the container's first process; a stop ends it with 0."""
+    """A child of the container's first process answers a ping; a stop gives exit status 0."""
     worker = inside.worker
     result = inside.tasks.run(inside.sut.ping.task)
     assert result.state == "SUCCESS"
@@ -142,16 +142,16 @@ def test_worker_in_a_container_answers_and_stops_warmly(inside: Stack) -> None:
     assert worker.log().lines
 
 
-def test_worker_that_is_killed_tells_the_signal(inside: Stack) -> None:
-    """SIGKILL is status -9, and what the worker printed stays to be read."""
+def test_worker_that_is_killed_has_the_status_of_the_signal(inside: Stack) -> None:
+    """The exit status is -9 after SIGKILL, and the output of the worker is kept."""
     worker = inside.worker
     worker.kill()
     assert worker.wait_exit() == -9
     assert worker.log().lines
 
 
-def test_child_of_a_worker_can_be_killed_and_no_stranger(inside: Stack) -> None:
-    """The child goes; a process that is none of its children is refused."""
+def test_only_a_child_of_a_worker_can_be_killed(inside: Stack) -> None:
+    """A child is killed; a process that is not a child is refused."""
     worker = inside.worker
     victim = worker.children()[0]
     worker.kill_child(victim)
@@ -163,8 +163,8 @@ def test_child_of_a_worker_can_be_killed_and_no_stranger(inside: Stack) -> None:
         killing.kill_child(1)
 
 
-def test_container_of_a_worker_has_no_more_than_it_needs(inside: Stack) -> None:
-    """Not root, nothing writable but /tmp, no new privileges, limits, loopback alone, labelled."""
+def test_container_of_a_worker_is_restricted(inside: Stack) -> None:
+    """It is not root and has a read-only root, no capabilities, limits, loopback ports, a label."""
     container = inside.worker.process.container  # type: ignore[attr-defined]
     container.reload()
     host = container.attrs["HostConfig"]
@@ -182,63 +182,63 @@ def test_container_of_a_worker_has_no_more_than_it_needs(inside: Stack) -> None:
 
 
 def test_volume_of_the_system_keeps_what_a_killed_worker_wrote(inside: Stack) -> None:
-    """The root refuses a write, the volume takes one, and the next process finds it."""
+    """The root file system is read-only; the next process reads what was written to the volume."""
     assert inside.sut.image is not None
     folder = inside.sut.image.volumes[0]
-    beside, kept = f"{Path(folder).parent}/written", f"{folder}/{secrets.token_hex(4)}"
+    outside, kept = f"{Path(folder).parent}/written", f"{folder}/{secrets.token_hex(4)}"
     container = inside.worker.process.container  # type: ignore[attr-defined]
-    refused = container.exec_run(["touch", beside])
+    refused = container.exec_run(["touch", outside])
     assert (refused.exit_code, b"Read-only file system" in refused.output) == (1, True)
-    wrote = container.exec_run(["/bin/sh", "-c", f"echo told > {kept}"])
+    wrote = container.exec_run(["/bin/sh", "-c", f"echo kept > {kept}"])
     assert (wrote.exit_code, wrote.output) == (0, b"")
     inside.worker.kill()
     inside.worker.dispose()
     read = "import pathlib, sys; print(pathlib.Path(sys.argv[1]).read_text(), end='')"
     words = [sys.executable, "-c", read, kept]
-    assert inside.process.run(words, env={}, folder=inside.sut.folder).output == "told\n"
+    assert inside.process.run(words, env={}, folder=inside.sut.folder).output == "kept\n"
     with inside.running_worker() as next_one:
         found = next_one.process.container.exec_run(["cat", kept])  # type: ignore[attr-defined]
-    assert found.output == b"told\n"
+    assert found.output == b"kept\n"
 
 
-def test_worker_on_the_port_of_another_is_refused_it(inside: Stack) -> None:
-    """Beside another worker it shares that one's ports, and ends."""
-    with inside.running_worker(beside=inside.worker) as other:
+def test_worker_on_the_port_of_another_exits(inside: Stack) -> None:
+    """It shares the network of the other worker, finds the port taken, and exits with 1."""
+    with inside.running_worker(share_port=inside.worker) as other:
         assert other.wait_exit() == 1
         assert "9540" in "\n".join(other.log().lines)
 
 
 def test_command_past_its_deadline_is_killed_and_not_judged(inside: Stack) -> None:
-    """It is not ready, which is no answer; one that ends in time keeps its status and output."""
+    """It raises an error; a command that exits in time has its status and output."""
     slow = [sys.executable, "-c", "import threading; threading.Event().wait(60)"]
-    with pytest.raises(NotReadyError, match=r"got no end within 0\.5 s, expected one"):
+    with pytest.raises(NotReadyError, match=r"got no exit within 0\.5 s, expected one"):
         inside.process.run(slow, env={}, folder=inside.sut.folder, deadline_s=0.5)
     listed = inside.process.run([sys.executable, "-c", COMMANDS], env={}, folder=inside.sut.folder)
-    assert "cmdline" in listed.output, "the listing does not see even itself"
+    assert "cmdline" in listed.output, "premise: the listing contains its own process"
     assert "wait(60)" not in listed.output
     code = "import os; os.write(1, b'a'); os.write(2, b'b'); os.write(1, b'c'); os._exit(3)"
     ended = inside.process.run([sys.executable, "-c", code], env={}, folder=inside.sut.folder)
     assert (ended.exit_status, ended.output) == (3, "abc")
 
 
-def test_folder_that_a_variable_names_is_there_to_be_read(inside: Stack, tmp_path: Path) -> None:
-    """A folder of the temporary directory is mounted where it is, and cannot be written."""
+def test_folder_that_a_variable_names_is_mounted_read_only(inside: Stack, tmp_path: Path) -> None:
+    """A folder in the temporary directory is mounted at the same path and cannot be written."""
     folder = tmp_path / "named"
     folder.mkdir(mode=0o755)
-    (folder / "word").write_text("told", encoding="utf-8")
+    (folder / "word").write_text("kept", encoding="utf-8")
     code = f"import pathlib; p = pathlib.Path({str(folder / 'word')!r}); print(p.read_text())"
     read, write = ([sys.executable, "-c", code + more] for more in ("", "; p.write_text('')"))
     env, place = {"PYTHONPATH": str(folder)}, inside.sut.folder
-    assert inside.process.run(read, env=env, folder=place).output == "told\n"
+    assert inside.process.run(read, env=env, folder=place).output == "kept\n"
     assert inside.process.run(write, env=env, folder=place).exit_status == 1
 
 
-def test_server_in_a_container_is_halted_frozen_and_cut_off(contained: BringUp) -> None:
-    """Halted, frozen or cut off it answers nothing, and comes back at the same address."""
+def test_server_in_a_container_is_stopped_paused_and_disconnected(contained: BringUp) -> None:
+    """Stopped, paused or disconnected, it does not answer; afterwards it has the same address."""
     stack = contained.own_stack(own_server=True)
     stack.sql.execute("CREATE TABLE kept AS SELECT 7 AS n")
-    for away in (stack.server_away, stack.server_frozen, stack.server_cut):
-        with away():
+    for interruption in (stack.server_stopped, stack.server_paused, stack.server_disconnected):
+        with interruption():
             assert not stack.server.answers()
         assert stack.sql.query("SELECT n FROM kept").scalar() == 7
     assert stack.worker.alive
@@ -247,8 +247,8 @@ def test_server_in_a_container_is_halted_frozen_and_cut_off(contained: BringUp) 
     assert not stack.server.answers()
 
 
-def test_copy_of_a_server_goes_its_own_way(make: MakeContainers) -> None:
-    """A copy has the data, its password, another address, and shares nothing afterwards."""
+def test_copy_of_a_server_is_independent(make: MakeContainers) -> None:
+    """A copy has the data, the same password and another address, and shares no state."""
     environment = make()
     first = environment.new_server("first")
     require(first, CanRestart, "a test").halt()
@@ -258,7 +258,7 @@ def test_copy_of_a_server_goes_its_own_way(make: MakeContainers) -> None:
     require(first, CanRestart, "a test").resume_service()
     assert first.answers()
     assert (copy.outside, copy.inside) != (first.outside, first.inside)
-    assert isinstance(copy, CanCut)
+    assert isinstance(copy, CanDisconnect)
 
 
 def test_environment_in_containers_leaves_nothing_behind(make: MakeContainers) -> None:
@@ -268,14 +268,16 @@ def test_environment_in_containers_leaves_nothing_behind(make: MakeContainers) -
     launcher = environment.launcher
     launcher.start("sleeper", ["sleep", "600"], env={}, folder=ROOT)
     name = environment.folder.name
-    assert len(left_behind(name)) >= 6, "premise: server, bench, sleeper, 2 volumes, network"
+    assert len(left_behind(name)) >= 6, (
+        "premise: server, command container, sleeper, 2 volumes, network"
+    )
     environment.dispose()
     assert left_behind(name) == []
     assert not environment.folder.exists()
 
 
 def test_leftovers_on_the_engine_are_found_by_the_folder(make: MakeContainers) -> None:
-    """What removes a dead run's folder removes what the run has on the engine."""
+    """Removing the folder of an abandoned run also removes its objects on the engine."""
     environment = make()
     environment.new_server("main")
     assert left_behind(environment.folder.name)
@@ -283,36 +285,36 @@ def test_leftovers_on_the_engine_are_found_by_the_folder(make: MakeContainers) -
     assert left_behind(environment.folder.name) == []
 
 
-def ask_and_go(path: str, asked: dict[str, object]) -> None:
-    """Ask a local engine for something and be gone before it answers, as one who is killed is."""
+def request_and_disconnect(path: str, body: dict[str, object]) -> None:
+    """Send a request to a local engine and disconnect at once, like a killed process."""
     host = engine_options()["base_url"]
     if not host.startswith(LOCAL):
-        pytest.skip(f"{host}: no engine of this machine")
-    body = json.dumps(asked)
+        pytest.skip(f"{host}: not an engine of this machine")
+    content = json.dumps(body)
     head = f"POST {path} HTTP/1.1\r\nHost: engine\r\nContent-Type: application/json\r\n"
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(host.removeprefix(LOCAL))
-        client.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
+        client.sendall(f"{head}Content-Length: {len(content)}\r\n\r\n{content}".encode())
 
 
-def test_what_an_engine_finishes_late_is_removed_too(make: MakeContainers) -> None:
-    """What a run asked for as it was killed comes after the first look, and goes all the same."""
+def test_objects_that_an_engine_creates_late_are_removed_too(make: MakeContainers) -> None:
+    """An object that a killed run requested appears after the first scan and is removed too."""
     environment = make()
     name = environment.folder.name
     (environment.folder / ENGINE_MARK).touch()
     begun = int(time.time())
-    ask_and_go("/networks/create", {"Name": name, "Labels": {RUN_LABEL: name}})
+    request_and_disconnect("/networks/create", {"Name": name, "Labels": {RUN_LABEL: name}})
     remove(environment.folder)
     with closing(Engine(run=name)) as engine:
         filters = {"type": "network", "event": "create", "network": name}
         until = int(time.time()) + 1
         made = engine.client.api.events(since=begun, until=until, filters=filters, decode=True)
-        assert len(list(made)) == 1, "premise: the engine made it"
+        assert len(list(made)) == 1, "premise: the engine created it"
     assert left_behind(name) == []
 
 
 def test_bring_up_that_fails_leaves_nothing_behind(make: MakeContainers) -> None:
-    """An image that is no PostgreSQL is told in one line, and its container is removed."""
+    """An image without PostgreSQL is reported in one line, and its container is removed."""
     environment = make(postgres_image="python:3.11-slim-bookworm")
     with pytest.raises(
         EnvironmentProblemError, match=r"PostgreSQL in a container: .*--postgres-im"
@@ -323,10 +325,10 @@ def test_bring_up_that_fails_leaves_nothing_behind(make: MakeContainers) -> None
 
 
 @pytest.mark.parametrize("option", ["--postgres-image", "--system-image"])
-def test_image_that_cannot_be_had_is_an_environment_problem(
+def test_image_that_is_not_available_is_an_environment_problem(
     make: MakeContainers, option: str
 ) -> None:
-    """The message names the image and the option that names another, in one line."""
+    """The message names the image and the option that selects another, in one line."""
     name = f"localhost:1/no-such-{secrets.token_hex(4)}:none"
     key = option.removeprefix("--").replace("-", "_")
     environment = make(**{"image" if key == "system_image" else key: name})
@@ -336,7 +338,7 @@ def test_image_that_cannot_be_had_is_an_environment_problem(
 
 
 def test_image_is_built_once_for_the_same_inputs(described: Sut) -> None:
-    """The same context and labels give the same tag; other content or another commit, another."""
+    """The same context and labels give the same tag; other content or another commit do not."""
     engine_or_skip()
     engine = Engine(run="gp-test-image")
     first, second = system_image(engine, described), system_image(engine, described)
@@ -352,11 +354,11 @@ def test_image_is_built_once_for_the_same_inputs(described: Sut) -> None:
 
 
 def test_image_names_the_commit_that_it_was_built_from(described: Sut, tmp_path: Path) -> None:
-    """The label follows the checkout from commit to commit, and is unknown where there is none."""
+    """The label is the commit of the checkout, or unknown if there is no checkout."""
     engine_or_skip()
     copy_project(described.folder, tmp_path / "copy")
     copy = described.moved_to(tmp_path / "copy")
-    (copy.folder / "system" / "note.py").write_text("# so that no image here is another's\n")
+    (copy.folder / "system" / "note.py").write_text("# gives the image a tag of its own\n")
     engine = Engine(run="gp-test-image")
 
     def revision() -> str:
@@ -370,23 +372,23 @@ def test_image_names_the_commit_that_it_was_built_from(described: Sut, tmp_path:
         return done.stdout.strip()
 
     made: set[str] = set()
-    said = [revision()]
+    labels = [revision()]
     git("init", "-q")
     committed = []
     for message in ("one", "two"):
         git("commit", "-q", "--allow-empty", "-m", message)
         committed.append(git("rev-parse", "HEAD"))
-        said.append(revision())
+        labels.append(revision())
     for tag in made:
         engine.client.images.remove(tag)
     engine.close()
-    assert said == ["unknown", *committed]
+    assert labels == ["unknown", *committed]
 
 
-def test_image_says_how_it_is_and_keeps_no_way_to_an_index(
+def test_image_has_a_health_check_and_no_variables_of_the_build(
     contained: BringUp, described: Sut
 ) -> None:
-    """A health check is there; no variable of pip's or a proxy's was written in."""
+    """It has a health check and no variable of pip or of a proxy."""
     contained.start()
     engine = Engine(run="gp-test-image")
     image = system_image(engine, described)
@@ -406,8 +408,8 @@ def test_image_says_how_it_is_and_keeps_no_way_to_an_index(
     assert contained.environment.images[image.tags[0]] == image.id
 
 
-def test_build_is_told_the_way_to_the_index_and_nothing_else() -> None:
-    """Proxies and pip's index settings are passed on where they are set; no other variable is."""
+def test_build_gets_only_variables_for_the_package_index() -> None:
+    """Proxies and index settings of pip are passed on if they are set; no other variable is."""
     given = {
         "PIP_INDEX_URL": "https://index",
         "https_proxy": "http://p",
@@ -418,21 +420,23 @@ def test_build_is_told_the_way_to_the_index_and_nothing_else() -> None:
     assert build_arguments(given) == expected
 
 
-def test_engine_that_does_not_answer_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Asked for containers, the run has an environment problem that says what to do."""
-    monkeypatch.setenv("DOCKER_HOST", NOBODY)
+def test_engine_that_does_not_answer_is_reported_in_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The environment problem has a message of what to do."""
+    monkeypatch.setenv("DOCKER_HOST", NO_ENGINE)
     with pytest.raises(
         EnvironmentProblemError, match=r"container engine: .*--environment embedded"
     ):
-        Engine(run="gp-test-nobody")
+        Engine(run="gp-test-no-engine")
 
 
-def test_auto_takes_containers_only_where_an_engine_answers(
+def test_auto_uses_containers_only_if_an_engine_answers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Without an engine, or without an image of the system, auto is embedded and says why."""
+    """Without an engine or an image of the system, auto chooses embedded with a reason."""
     assert decide("auto", has_image=False)[0] == "embedded"
-    monkeypatch.setenv("DOCKER_HOST", NOBODY)
+    monkeypatch.setenv("DOCKER_HOST", NO_ENGINE)
     kind, reason = decide("auto", has_image=True)
     assert kind == "embedded"
     assert reason.startswith("chosen by auto: container engine: ")
@@ -445,5 +449,5 @@ def test_auto_takes_containers_only_where_an_engine_answers(
 
 @pytest.mark.parametrize(("code", "status"), [(0, 0), (1, 1), (128, 128), (137, -9), (143, -15)])
 def test_status_of_a_container_is_negative_for_a_signal(code: int, status: int) -> None:
-    """The engine adds 128 to the signal's number, as a shell does."""
+    """The engine adds 128 to the number of a signal, like a shell."""
     assert status_of(code) == status

@@ -1,4 +1,4 @@
-"""Faults land on a throw-away copy, are seen to land, and leave everybody else alone."""
+"""Faults change a throw-away copy, show their effect there, and do not affect other stacks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HEALTH = "system/observability/health.py"
 
 @pytest.fixture
 def make_copy(brought_up: BringUp) -> Iterator[MakeCopy]:
-    """Makes the copy that a fault asks for, prepared."""
+    """Creates and prepares the copy that a fault needs."""
     made: list[Copy] = []
 
     def make(fault: Fault) -> Copy:
@@ -39,32 +39,29 @@ def make_copy(brought_up: BringUp) -> Iterator[MakeCopy]:
 
 
 def landed(fault: Fault, copy: Copy) -> tuple[str, str]:
-    """Inject a fault; return what was there before and after."""
+    """Inject a fault; return its fingerprints before and after."""
     before = fault.fingerprint(copy)
     fault.inject(copy)
     return before, fault.fingerprint(copy)
 
 
 def answers(copy: Copy, deadline_s: float) -> bool:
-    """Tell whether a ping comes back."""
+    """Return whether the worker answers a ping."""
     task_id = copy.stack.tasks.publish(PING)
     return not copy.stack.tasks.result(task_id, deadline_s=deadline_s).timed_out
 
 
-def test_sql_fault_lands_in_the_copy_alone(brought_up: BringUp, make_copy: MakeCopy) -> None:
-    """A table that is dropped is gone there and nowhere else."""
-    look = "SELECT relname FROM pg_class WHERE relname = 'attribution_events'"
-    fault = sql("gone", "DROP TABLE attribution_events CASCADE", landing=look)
+def test_sql_fault_changes_only_the_copy(brought_up: BringUp, make_copy: MakeCopy) -> None:
+    """A dropped table is missing in the copy and nowhere else."""
+    query = "SELECT relname FROM pg_class WHERE relname = 'attribution_events'"
+    fault = sql("gone", "DROP TABLE attribution_events CASCADE", landing=query)
     before, after = landed(fault, make_copy(fault))
     assert ("attribution_events" in before, after) == (True, "()")
-    assert brought_up.shared().sql.query(look).count == 1
+    assert brought_up.shared().sql.query(query).count == 1
 
 
-def test_settings_fault_is_seen_in_a_process(make_copy: MakeCopy) -> None:
-    """The variable is in the environment of a process that starts afterwards, and was not before.
-
-    And a worker that starts then does as it says.
-    """
+def test_settings_fault_changes_later_processes(make_copy: MakeCopy) -> None:
+    """A process that starts after the fault has the variable, and a worker uses it."""
     fault = settings("no-port", {"CELERY_METRICS_PORT": "loud"})
     copy = make_copy(fault)
     before, after = landed(fault, copy)
@@ -76,7 +73,7 @@ def test_settings_fault_is_seen_in_a_process(make_copy: MakeCopy) -> None:
 
 
 def test_copies_start_warm_until_a_variable_is_changed(make_copy: MakeCopy) -> None:
-    """A copy's worker is forked; one with a variable of its own, or after such a fault, is not."""
+    """A copy's worker is forked, unless it has its own variable or follows a settings fault."""
     variables = {"ANY": "1"}
     fault = settings("any", variables)
     stack = make_copy(fault).stack
@@ -90,25 +87,27 @@ def test_copies_start_warm_until_a_variable_is_changed(make_copy: MakeCopy) -> N
 
 
 def test_source_fault_changes_what_the_worker_runs(make_copy: MakeCopy) -> None:
-    """The worker of the copy answers with the changed code, before with the original."""
+    """The worker of the copy runs the original code before the fault and the changed code after."""
     fault = source(
         "another-status", "system/tasks/housekeeping.py", '"status": "ok"', '"status": "odd"'
     )
     copy = make_copy(fault)
     assert copy.stack.worker.alive
-    told = [copy.stack.tasks.run(PING).value["status"]]
+    statuses = [copy.stack.tasks.run(PING).value["status"]]
     before, after = landed(fault, copy)
     assert copy.stack.worker.alive
-    told.append(copy.stack.tasks.run(PING).value["status"])
-    assert told == ["ok", "odd"]
+    statuses.append(copy.stack.tasks.run(PING).value["status"])
+    assert statuses == ["ok", "odd"]
     assert before.startswith("system/tasks/housekeeping.py sha256:")
     assert before != after
 
 
 def test_source_fault_that_cannot_be_imported_is_refused(make_copy: MakeCopy) -> None:
-    """Unless the fault says that it breaks the import, it has not landed."""
+    """A fault that breaks the import is refused, unless it declares that."""
     broken = source("broken", HEALTH, append="raise RuntimeError('no')")
-    with pytest.raises(HarnessError, match=r"changed system\.observability\.health: got .*no"):
+    with pytest.raises(
+        HarnessError, match=r"import of the changed system\.observability\.health: got .*no"
+    ):
         broken.inject(make_copy(broken))
     meant = source("meant", HEALTH, append="raise RuntimeError('no')", imports=False)
     before, after = landed(meant, make_copy(meant))
@@ -116,7 +115,7 @@ def test_source_fault_that_cannot_be_imported_is_refused(make_copy: MakeCopy) ->
 
 
 def test_harness_fault_changes_a_copy_of_the_harness(make_copy: MakeCopy) -> None:
-    """The changed module is imported from the copy, and ours is as it was."""
+    """The copy has the changed module, and the running harness is unchanged."""
     fault = source(
         "h", "gateproof_evidence/judging/verdict.py", append="CHANGED = True", tree="harness"
     )
@@ -131,7 +130,7 @@ def test_harness_fault_changes_a_copy_of_the_harness(make_copy: MakeCopy) -> Non
 
 
 def test_file_fault_changes_a_copy_of_the_project(brought_up: BringUp, make_copy: MakeCopy) -> None:
-    """A workflow is changed in the copy, and the project's own stays."""
+    """The workflow is changed in the copy and unchanged in the project."""
     path = ".github/workflows/gates.yml"
     original = (brought_up.sut.folder / path).read_bytes()
     fault = file("more", path, append="# more")
@@ -145,17 +144,17 @@ def test_file_fault_changes_a_copy_of_the_project(brought_up: BringUp, make_copy
 REVISION = "migrations/versions/celery_foundation/celery_0001_broker_and_results.py"
 
 
-def test_migration_fault_makes_the_database_anew(make_copy: MakeCopy) -> None:
-    """What the changed revision leaves out is missing in the copy's database."""
-    look = "SELECT indexname FROM pg_indexes WHERE indexname = 'ix_kombu_message_visible'"
+def test_migration_fault_rebuilds_the_database(make_copy: MakeCopy) -> None:
+    """An index that the changed revision omits is missing in the copy's database."""
+    query = "SELECT indexname FROM pg_indexes WHERE indexname = 'ix_kombu_message_visible'"
     index = "CREATE INDEX ix_kombu_message_visible ON kombu_message (visible);\n"
-    fault = migration("no-index", REVISION, index, "", landing=look)
+    fault = migration("no-index", REVISION, index, "", landing=query)
     before, after = landed(fault, make_copy(fault))
     assert ("ix_kombu_message_visible" in before, after) == (True, "()")
 
 
 def test_migration_fault_that_cannot_be_run_is_refused(make_copy: MakeCopy) -> None:
-    """A database that could not be made shows nothing of the claim."""
+    """A database that could not be built proves nothing about the claim."""
     fault = migration(
         "broken", REVISION, function="upgrade", body="raise ValueError('no')", landing="SELECT 1"
     )
@@ -166,7 +165,7 @@ def test_migration_fault_that_cannot_be_run_is_refused(make_copy: MakeCopy) -> N
 
 @pytest.mark.parametrize("act", ["kill", "pause", "stop", "exhaust"])
 def test_process_fault_keeps_the_worker_from_answering(make_copy: MakeCopy, act: str) -> None:
-    """A ping came back before, and does not after; nobody starts another worker."""
+    """The worker answers a ping before the fault and not after it, and is not replaced."""
     fault = process("gone", act)  # type: ignore[arg-type]
     copy = make_copy(fault)
     before, after = landed(fault, copy)
@@ -181,10 +180,10 @@ def test_process_fault_keeps_the_worker_from_answering(make_copy: MakeCopy, act:
     ("act", "seen"),
     [("away", "refused"), ("silent", "silent"), ("slow", "answered late"), ("cut", "reset")],
 )
-def test_network_fault_stands_between_system_and_server(
+def test_network_fault_is_between_system_and_server(
     make_copy: MakeCopy, act: str, seen: str
 ) -> None:
-    """The system's side sees the fault while the harness goes on to see the database."""
+    """The system is affected by the fault while the harness still reaches the database."""
     fault = network("n", act)  # type: ignore[arg-type]
     copy = make_copy(fault)
     assert copy.stack.worker.alive

@@ -1,4 +1,4 @@
-"""Secrets in what a real database, a real process and its environment let out."""
+"""Secrets in the output of a real database, a real process and its environment."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.planted import KINDS, Kind
 
 @pytest.fixture
 def written(brought_up: BringUp) -> set[Path]:
-    """Give the captures that were there before."""
+    """The captures that existed before the test."""
     return set(_captures(brought_up))
 
 
@@ -23,9 +23,9 @@ def written(brought_up: BringUp) -> set[Path]:
 def test_secret_in_a_row_a_column_and_an_environment_is_in_no_capture(
     brought_up: BringUp, own: Stack, written: set[Path], kind: Kind
 ) -> None:
-    """The check sees it, what is written holds none of it."""
+    """The check sees the secret, and no written file contains it."""
     held = kind.secret if kind.bare else kind.line
-    rows = own.sql.query(f'SELECT %s AS said, %s AS "{kind.column}"', (kind.line, held))
+    rows = own.sql.query(f'SELECT %s AS note, %s AS "{kind.column}"', (kind.line, held))
     assert rows.rows == ((kind.line, held),), "the check sees it"
     own.sql.attempt("SELECT no_such_function(%s)", (kind.line,))
     name, value = kind.variable

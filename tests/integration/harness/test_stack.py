@@ -1,4 +1,4 @@
-"""Stacks: real databases and workers, each apart from every other."""
+"""Stacks: real databases and workers, isolated from each other."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ INSERT = "INSERT INTO attribution_events (tenant_id, event_type) VALUES (gen_ran
 
 
 def test_stack_has_a_database_of_its_own(brought_up: BringUp, own: Stack) -> None:
-    """What one stack writes no other sees."""
+    """A row that one stack writes is in no other stack."""
     other = brought_up.own_stack()
     own.sql.execute(INSERT)
     assert own.sql.query(EVENTS).scalar() == 1
@@ -27,7 +27,7 @@ def test_stack_has_a_database_of_its_own(brought_up: BringUp, own: Stack) -> Non
 
 
 def test_stack_leaves_no_database_behind(brought_up: BringUp) -> None:
-    """Disposing of a stack drops every database that it made."""
+    """Disposing of a stack drops every database that it created."""
     stack = brought_up.own_stack()
     names = [stack.database, stack.empty_database(), stack.cloned_database()]
     probe = brought_up.shared().sql
@@ -44,14 +44,14 @@ def test_stack_with_a_server_of_its_own_keeps_roles_apart(brought_up: BringUp) -
     stack.sql.execute("ALTER ROLE app_user BYPASSRLS")
     assert stack.sql.query(bypass).scalar() is True
     assert brought_up.shared().sql.query(bypass).scalar() is False
-    assert stack.worker.alive, "the copied server must carry a whole system"
+    assert stack.worker.alive, "the copied server must run a whole system"
     stack.dispose()
     stack.server.stop()
     assert not stack.server.answers()
 
 
 def test_worker_answers_through_the_queue_and_stops_warmly(own: Stack) -> None:
-    """A ping comes back from another process, and a stop ends it with status 0."""
+    """A child process answers a ping, and a stop gives exit status 0."""
     worker = own.worker
     result = own.tasks.run(own.sut.ping.task)
     assert result.state == "SUCCESS"
@@ -59,43 +59,43 @@ def test_worker_answers_through_the_queue_and_stops_warmly(own: Stack) -> None:
     assert worker.stop() == 0
 
 
-def test_result_that_never_comes_is_told_apart(own: Stack) -> None:
-    """Without a worker a result times out, and nothing is raised."""
+def test_missing_result_times_out(own: Stack) -> None:
+    """Without a worker the result is marked as timed out, and nothing is raised."""
     result = own.tasks.run(own.sut.ping.task, deadline_s=0.3)
     assert result.timed_out
     assert result.state == "PENDING"
 
 
-def test_worker_that_exits_while_it_starts_is_not_ready(own: Stack) -> None:
-    """A worker that dies is told with its last words, and waited for no longer."""
+def test_worker_that_exits_during_its_start_is_not_ready(own: Stack) -> None:
+    """The error has the last line of the worker, and the wait ends at once."""
     worker = own.start_worker(pool="nonsense")
-    with pytest.raises(NotReadyError, match=f"{worker.name} exited while it started"):
+    with pytest.raises(NotReadyError, match=f"{worker.name} exited during its start"):
         own.wait_ready(worker)
 
 
 def test_eager_mode_is_refused(own: Stack) -> None:
-    """A task that ran inside the publisher is no evidence."""
+    """A task that ran inside the publisher is refused as evidence."""
     eager = own.publisher({own.sut.worker.eager: "true"})
     with pytest.raises(EagerModeError, match="evidence obtained in eager mode is refused"):
         eager.publish(own.sut.ping.task)
 
 
-def test_migration_that_fails_tells_its_exit_status(own: Stack) -> None:
-    """An unknown revision is refused by the system's own command."""
+def test_migration_that_fails_returns_its_exit_status(own: Stack) -> None:
+    """The system's own command fails for an unknown revision."""
     assert own.migrate("no_such_revision").exit_status != 0
     assert own.migrate(own.sut.migrations.all).exit_status == 0
 
 
-def test_sql_is_asked_as_the_role_that_was_named(own: Stack) -> None:
-    """Each role sees its own name, and one without a password is refused."""
+def test_sql_runs_as_the_given_role(own: Stack) -> None:
+    """Each role sees its own name, and an unknown role is refused."""
     for role in own.sut.roles.login():
         assert own.sql.query("SELECT current_user", role=role).scalar() == role
-    with pytest.raises(HarnessError, match="role: got nobody_known, expected one of"):
-        own.sql.query("SELECT 1", role="nobody_known")
+    with pytest.raises(HarnessError, match="role: got unknown_role, expected one of"):
+        own.sql.query("SELECT 1", role="unknown_role")
 
 
-def test_sql_refusal_is_a_value_where_it_was_expected(own: Stack) -> None:
-    """`attempt` returns what PostgreSQL said; the session goes on."""
+def test_sql_refusal_is_a_value_if_it_is_expected(own: Stack) -> None:
+    """`attempt` returns the error of PostgreSQL, and the session stays usable."""
     with own.sql.session(own.sut.roles.worker) as session:
         refused = session.attempt("DROP TABLE kombu_message")
         assert isinstance(refused, Refused)
@@ -105,14 +105,14 @@ def test_sql_refusal_is_a_value_where_it_was_expected(own: Stack) -> None:
         own.sql.query("SELECT nonsense")
 
 
-def test_sql_on_a_database_that_is_gone_is_an_environment_problem(own: Stack) -> None:
-    """A connection that cannot be made is not the system's fault."""
+def test_sql_on_a_missing_database_is_an_environment_problem(own: Stack) -> None:
+    """A connection that cannot be opened is not blamed on the system."""
     with pytest.raises(EnvironmentProblemError, match="PostgreSQL, as superuser"):
         own.sql_on("no_such_database").query("SELECT 1")
 
 
 def test_passwords_of_the_run_never_reach_a_capture(own: Stack, brought_up: BringUp) -> None:
-    """A command that prints its DSN is recorded without the password."""
+    """The output of a command that prints its DSN is recorded without the password."""
     code = "import os; print(os.environ['DATABASE_URL'])"
     done = own.process.run(
         [sys.executable, "-c", code], env=own.worker_environment(), folder=own.sut.folder

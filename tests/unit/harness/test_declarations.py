@@ -1,4 +1,4 @@
-"""What a check declares, and which declarations are refused."""
+"""Declarations of checks, and the refusal of invalid ones."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ from gateproof_evidence.errors import BadInputError
 
 
 @pytest.mark.parametrize("name", ["drop-policy", "a", "v2-x9"])
-def test_falsifier_name_that_is_a_slug_is_taken(name: str) -> None:
-    """Small letters, digits and single dashes make a name."""
+def test_falsifier_name_that_is_a_slug_is_accepted(name: str) -> None:
+    """A name has characters of a-z and 0-9, and single dashes."""
     assert settings(name, {}).name == name
 
 
 @pytest.mark.parametrize("name", ["", "Drop", "a_b", "a--b", "-a", "../x", "a b", "<img>"])
-def test_falsifier_name_that_is_no_slug_is_refused(name: str) -> None:
-    """Names become file names and node ids, so nothing else is let through."""
+def test_falsifier_name_that_is_not_a_slug_is_refused(name: str) -> None:
+    """Names become file names and node ids, so all other names are refused."""
     with pytest.raises(BadInputError, match=r"falsifier name: got .*expected a slug"):
         settings(name, {})
 
 
 def test_faults_describe_what_they_change() -> None:
-    """A reader sees the statement with its role, and the variables as a shell sets them."""
+    """The description has the statement with its role, or the variables in shell syntax."""
     fault = sql("drop", "DROP POLICY p ON t", landing="SELECT 1", role="superuser")
     assert fault.describe() == "as superuser: DROP POLICY p ON t"
     assert sql("x", "SELECT 1", landing="SELECT 1").describe() == "as the migration role: SELECT 1"
     assert settings("eager", {"B": "2", "A": "1"}).describe() == "A=1 B=2"
 
 
-def test_evidence_folder_is_made_where_it_is_missing(tmp_path: Path) -> None:
-    """A folder that does not exist yet is made, and left empty."""
+def test_evidence_folder_is_created_if_it_is_missing(tmp_path: Path) -> None:
+    """A folder that does not exist yet is created and left empty."""
     refuse_unwritable(tmp_path / "a" / "b")
     assert list((tmp_path / "a" / "b").iterdir()) == []
 
 
 def test_evidence_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
-    """A file stays what it is."""
+    """A file in place of the folder, or of its parent, is refused."""
     (tmp_path / "f").write_text("x")
     with pytest.raises(BadInputError, match="got a file, expected a folder"):
         refuse_unwritable(tmp_path / "f")

@@ -1,4 +1,4 @@
-"""How many processes a run of gates takes."""
+"""The number of processes of a run of gates."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from xdist import plugin
 
 from gateproof.base.option import AUTO_VARIABLE, PROCESSES_PER_CORE
 
-ASK = """
+PLUGIN = """
 import pytest
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -24,8 +24,8 @@ def pytest_xdist_auto_num_workers(config):
 
 
 def chosen(folder: Path, env: dict[str, str]) -> str:
-    """Return what `-n auto` came to for the path `gates` in a folder."""
-    (folder / "asking.py").write_text(ASK, encoding="utf-8")
+    """Return the number that `-n auto` chooses for the path `gates` in a folder."""
+    (folder / "asking.py").write_text(PLUGIN, encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "asking", "-n", "auto", "gates"],
         cwd=folder,
@@ -40,20 +40,20 @@ def chosen(folder: Path, env: dict[str, str]) -> str:
 
 
 @pytest.mark.parametrize(("named", "expected"), [("", None), ("7", "7")])
-def test_gates_take_several_processes_a_core(
+def test_gates_use_several_processes_per_core(
     tmp_path: Path, named: str, expected: str | None
 ) -> None:
-    """`-n auto` starts more processes than cores for gates, unless a variable says how many."""
+    """`-n auto` starts more processes than cores for gates, unless a variable sets the number."""
     (tmp_path / "gates").mkdir()
     (tmp_path / "gates" / "criteria.toml").touch()
     own = str(PROCESSES_PER_CORE * len(os.sched_getaffinity(0)))
     assert chosen(tmp_path, {AUTO_VARIABLE: named}) == (expected or own)
 
 
-def test_other_runs_take_what_xdist_chooses(
+def test_other_runs_use_the_choice_of_xdist(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In a project without a catalogue the choice is xdist's."""
+    """In a project without a catalogue, xdist chooses."""
     monkeypatch.delenv(AUTO_VARIABLE, raising=False)
     config = SimpleNamespace(option=SimpleNamespace(numprocesses="auto"))
     (tmp_path / "gates").mkdir()

@@ -1,4 +1,4 @@
-"""Where the container engine is: the same order as the docker command has."""
+"""The address of the container engine: found in the same order as by the docker command."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ VARIABLES = ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_TLS_VERIFY", "DOCKER_CERT_
 
 @pytest.fixture
 def set_context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SetContext:
-    """Give a function that adds a docker context and makes it the current one."""
+    """A function that adds a docker context and makes it the current one."""
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
@@ -35,12 +35,12 @@ def set_context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SetContext:
 
 @pytest.mark.usefixtures("set_context")
 def test_engine_without_settings_is_at_the_default_socket() -> None:
-    """Without a variable or a context the engine is at the socket of a plain installation."""
+    """Without a variable or a context, the engine is at the default socket."""
     assert engine_options() == {"base_url": DEFAULT_HOST}
 
 
 def test_engine_of_the_current_context(set_context: SetContext) -> None:
-    """``docker context use`` is followed."""
+    """The context that ``docker context use`` selected is used."""
     set_context("desk", "unix:///desk/engine.sock")
     assert engine_options()["base_url"] == "unix:///desk/engine.sock"
 
@@ -48,17 +48,17 @@ def test_engine_of_the_current_context(set_context: SetContext) -> None:
 def test_engine_of_the_context_that_a_variable_names(
     set_context: SetContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """``DOCKER_CONTEXT`` goes before the current context."""
+    """``DOCKER_CONTEXT`` takes precedence over the current context."""
     set_context("named", "unix:///named/engine.sock")
     set_context("current", "unix:///current/engine.sock")
     monkeypatch.setenv("DOCKER_CONTEXT", "named")
     assert engine_options()["base_url"] == "unix:///named/engine.sock"
 
 
-def test_engine_of_docker_host_goes_before_every_context(
+def test_engine_of_docker_host_takes_precedence_over_contexts(
     set_context: SetContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """``DOCKER_HOST`` goes before both, and takes no TLS configuration from a context."""
+    """``DOCKER_HOST`` takes precedence, and the TLS configuration of a context is not used."""
     set_context("current", "unix:///current/engine.sock")
     monkeypatch.setenv("DOCKER_CONTEXT", "current")
     monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
@@ -66,7 +66,7 @@ def test_engine_of_docker_host_goes_before_every_context(
 
 
 def test_engine_that_does_not_answer_is_named(set_context: SetContext) -> None:
-    """The message says which engine was tried."""
+    """The message names the address of the engine."""
     set_context("desk", "unix:///nowhere/engine.sock")
     with pytest.raises(EnvironmentProblemError, match="no engine answers at unix:///nowhere/"):
         find_engine()

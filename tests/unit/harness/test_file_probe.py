@@ -1,4 +1,4 @@
-"""The file probe: what it read is kept, also that there was nothing, and it stays in its folder."""
+"""The file probe: it records each file that it read or missed, and stays in its folder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gateproof_evidence.redaction.redactor import Redactor
 
 @pytest.fixture
 def files(tmp_path: Path) -> Iterator[FileProbe]:
-    """A probe on a folder with one file, and another file beside the folder."""
+    """A probe for a folder with one file, and another file outside the folder."""
     project = tmp_path / "project"
     project.mkdir()
     (project / "there.yml").write_text("on: push\n")
@@ -31,8 +31,8 @@ def files(tmp_path: Path) -> Iterator[FileProbe]:
     journal.close()
 
 
-def test_file_probe_keeps_what_it_read(files: FileProbe, tmp_path: Path) -> None:
-    """The text that a check sees is the text of the capture."""
+def test_file_probe_records_what_it_read(files: FileProbe, tmp_path: Path) -> None:
+    """The text that a check gets is the text of the capture."""
     assert files.read("there.yml") == "on: push\n"
     [record] = read_journal([tmp_path / "journal.jsonl"])
     assert isinstance(record, Observation)
@@ -41,7 +41,7 @@ def test_file_probe_keeps_what_it_read(files: FileProbe, tmp_path: Path) -> None
 
 
 def test_file_probe_records_that_a_file_is_missing(files: FileProbe, tmp_path: Path) -> None:
-    """A missing file is an observation too, or a check could pass on having looked at nothing."""
+    """A missing file is an observation too; otherwise a check could pass without any."""
     assert files.read("missing.yml") is None
     [record] = read_journal([tmp_path / "journal.jsonl"])
     assert isinstance(record, Observation)
@@ -50,6 +50,6 @@ def test_file_probe_records_that_a_file_is_missing(files: FileProbe, tmp_path: P
 
 @pytest.mark.parametrize("name", ["../outside.txt", "link.txt", "/etc/hostname"])
 def test_file_probe_stays_in_its_folder(files: FileProbe, name: str) -> None:
-    """Neither dots, nor a link, nor an absolute path lead out."""
+    """Paths with dots, through a link or from the root are refused."""
     with pytest.raises(HarnessError, match="expected a path inside"):
         files.read(name)

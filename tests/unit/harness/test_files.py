@@ -1,4 +1,4 @@
-"""Which files belong to a project, held against git's own answer."""
+"""The files of a project, compared with the list of git."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gateproof.base.project import copy_folders, copy_project, project_files
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A folder with files that its ignores keep out, let in again, and keep out further down."""
+    """A folder with ignored files, exceptions, and ignore files in subfolders."""
     written = {
         ".gitignore": "build/\n*.log\nreports/*\n!reports/README.md\n/only-here\n",
         "build/a": "",
@@ -38,20 +38,20 @@ def project(tmp_path: Path) -> Path:
 
 
 def test_files_of_a_project_are_those_that_git_would_list(project: Path) -> None:
-    """Nested ignores and their exceptions give git's list."""
+    """With nested ignore files and exceptions, the list equals that of git."""
     found = project_files(project)
     subprocess.run(["git", "init", "-q", str(project)], check=True)
     command = ["git", "-C", str(project), "ls-files", "-z", "--others", "--exclude-standard"]
-    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert found == sorted(name for name in told.split("\0") if name)
+    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert found == sorted(name for name in listed.split("\0") if name)
     assert "code/kept/b.log" in found
     assert "code/kept/secret" not in found
 
 
-def test_copy_of_a_project_needs_no_checkout_and_holds_no_git(
+def test_copy_of_a_project_needs_no_checkout_and_has_no_git_folder(
     project: Path, tmp_path: Path
 ) -> None:
-    """Without git's folder the same files are copied as with it."""
+    """The same files are copied with and without a folder of git."""
     copy_project(project, tmp_path / "before")
     subprocess.run(["git", "init", "-q", str(project)], check=True)
     copy_project(project, tmp_path / "after")
@@ -60,8 +60,8 @@ def test_copy_of_a_project_needs_no_checkout_and_holds_no_git(
     assert project_files(tmp_path / "after") == project_files(project)
 
 
-def test_copy_leaves_out_what_python_is_still_writing(tmp_path: Path) -> None:
-    """A compiled file under its temporary name may be gone by the time it is copied."""
+def test_copy_leaves_out_unfinished_compiled_files(tmp_path: Path) -> None:
+    """A compiled file with a temporary name may disappear before it is copied."""
     cache = tmp_path / "project" / "code" / "__pycache__"
     cache.mkdir(parents=True)
     for name in ("a.cpython-311.pyc", "a.cpython-311.pyc.140315989172240"):

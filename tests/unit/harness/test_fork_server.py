@@ -1,4 +1,4 @@
-"""Forked processes are like those that were started cold, but for what is imported already."""
+"""Forked processes equal those that were started cold, except for imported packages."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ ABOUT_ITSELF = (
 
 @pytest.fixture
 def warm(tmp_path: Path) -> Iterator[LocalLauncher]:
-    """A launcher that forks, with one package imported."""
+    """A launcher that forks processes, with one imported package."""
     launcher = LocalLauncher(tmp_path, label={"LABEL": "this-run"}, warm=("colorsys",))
     yield launcher
     launcher.dispose()
 
 
 def run(launcher: LocalLauncher, folder: Path, *words: str) -> tuple[int, str]:
-    """Run Python to its end; return its status and what it printed."""
+    """Run Python and return its exit status and output."""
     command = [sys.executable, *words]
-    searched = os.pathsep.join((str(folder / "first"), str(folder / "second")))
-    env = {"OWN": "1", "PYTHONPATH": searched}
+    search_path = os.pathsep.join((str(folder / "first"), str(folder / "second")))
+    env = {"OWN": "1", "PYTHONPATH": search_path}
     done = launcher.run(command, env=env, folder=folder, deadline_s=DEADLINE_S)
     return done.exit_status, done.output
 
 
-def test_forked_process_has_all_of_its_own_but_the_packages(
+def test_forked_process_differs_only_in_imported_packages(
     warm: LocalLauncher, tmp_path: Path
 ) -> None:
-    """Arguments, path, folder, environment, session and streams are those of a cold start."""
+    """Arguments, path, folder, environment, session and streams are as in a cold start."""
     cold = LocalLauncher(tmp_path, label={"LABEL": "this-run"}, prefix="cold-")
     (tmp_path / "asks.py").write_text(ABOUT_ITSELF, encoding="utf-8")
     for words in (("-c", ABOUT_ITSELF, "a", "b"), ("-m", "asks", "a", "b")):
@@ -82,7 +82,7 @@ def test_forked_process_has_the_locale_of_a_cold_start(
 
 
 @pytest.mark.parametrize(
-    ("code", "status", "said"),
+    ("code", "status", "printed"),
     [
         ("print('well')", 0, "well"),
         ("raise SystemExit(3)", 3, ""),
@@ -92,27 +92,27 @@ def test_forked_process_has_the_locale_of_a_cold_start(
         ("import atexit; atexit.register(print, 'at the end')", 0, "at the end"),
     ],
 )
-def test_forked_process_ends_as_any(
-    warm: LocalLauncher, tmp_path: Path, code: str, status: int, said: str
+def test_forked_process_exits_like_any_other(
+    warm: LocalLauncher, tmp_path: Path, code: str, status: int, printed: str
 ) -> None:
-    """Status and last words are those of an interpreter of its own."""
+    """Exit status and output are those of a separate interpreter."""
     found, output = run(warm, tmp_path, "-c", code)
-    assert (found, said in output) == (status, True), output
+    assert (found, printed in output) == (status, True), output
 
 
 def test_code_is_read_after_the_fork(warm: LocalLauncher, tmp_path: Path) -> None:
-    """A module that changed between two forks is read as it stands."""
-    said = []
+    """A module that changed between two forks is read in its present state."""
+    outputs = []
     for number in ("one", "another"):
         (tmp_path / "changing.py").write_text(f"print({number!r})", encoding="utf-8")
-        said.append(run(warm, tmp_path, "-c", "import changing")[1].strip())
-    assert said == ["one", "another"]
+        outputs.append(run(warm, tmp_path, "-c", "import changing")[1].strip())
+    assert outputs == ["one", "another"]
 
 
-def test_forked_process_is_signalled_spoken_to_and_swept_up(
+def test_forked_process_can_be_signalled_talked_to_and_cleaned_up(
     warm: LocalLauncher, tmp_path: Path
 ) -> None:
-    """It gets signals; its children end with it; the kernel shows the label of the run."""
+    """It receives signals and lines, is disposed of with its children, and has the run's label."""
     code = "import subprocess, time; subprocess.Popen(['sleep', '600']); time.sleep(600)"
     process = warm.start("sleeper", [sys.executable, "-c", code], env={}, folder=tmp_path)
     assert isinstance(process, ChildProcess)
@@ -137,7 +137,7 @@ def test_forked_process_is_signalled_spoken_to_and_swept_up(
 def test_forked_process_has_its_session_when_it_is_returned(
     warm: LocalLauncher, tmp_path: Path
 ) -> None:
-    """Who ends it at once finds it by its session, however late it is to run."""
+    """A caller that kills it at once finds it by its session, even before it runs."""
     code = "import time; time.sleep(600)"
     command = [sys.executable, "-c", code]
     sessions = []
@@ -149,7 +149,7 @@ def test_forked_process_has_its_session_when_it_is_returned(
 
 
 def test_fork_server_ends_with_its_launcher(tmp_path: Path) -> None:
-    """Nothing that it started, and not it itself, is there afterwards."""
+    """After disposal, neither it nor its processes exist."""
     launcher = LocalLauncher(tmp_path, label={"LABEL": "ends"}, warm=("colorsys",))
     code = "import time; time.sleep(600)"
     process = launcher.start("sleeper", [sys.executable, "-c", code], env={}, folder=tmp_path)
@@ -160,21 +160,21 @@ def test_fork_server_ends_with_its_launcher(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("package", "complaint"),
+    ("package", "message"),
     [
         ("no_such_package", "No module named 'no_such_package'.*can be imported"),
         ("threading_at_once", "threads run.*take the package that starts it out"),
     ],
 )
-def test_package_that_cannot_be_warm_is_named(tmp_path: Path, package: str, complaint: str) -> None:
-    """A package that is not there, or that starts a thread, is refused with what to do."""
+def test_package_that_cannot_be_warm_is_named(tmp_path: Path, package: str, message: str) -> None:
+    """A package that is missing or starts a thread is refused, with a message of what to do."""
     (tmp_path / "threading_at_once.py").write_text(
         "import threading\nthreading.Thread(target=threading.Event().wait, daemon=True).start()\n",
         encoding="utf-8",
     )
     env = {"PYTHONPATH": str(tmp_path)}
     server = ForkServer([package], env=env, folder=tmp_path)
-    with pytest.raises(HarnessError, match=complaint):
+    with pytest.raises(HarnessError, match=message):
         server([sys.executable, "-c", "pass"], env={}, folder=tmp_path, streams=(0, 1, 2))
     server.stop()
 
@@ -191,10 +191,10 @@ def test_package_that_cannot_be_warm_is_named(tmp_path: Path, package: str, comp
         (["-m", "x"], {"LC_ALL": "C"}, False),
     ],
 )
-def test_only_what_a_fork_gives_too_is_forked(
+def test_only_equivalent_commands_are_forked(
     words: list[str], env: dict[str, str], *, forks: bool
 ) -> None:
-    """Options of the interpreter, and variables that it reads at its start, need a cold start."""
+    """Interpreter options, and variables that it reads at its start, need a cold start."""
     assert may_fork([sys.executable, *words], env) is forks
     assert not may_fork(["another-python", *words], env)
 
@@ -208,10 +208,10 @@ def test_only_what_a_fork_gives_too_is_forked(
         ("sitecustomize.py", False),
     ],
 )
-def test_path_with_another_form_of_what_is_imported_starts_cold(
+def test_path_with_another_version_of_an_imported_package_starts_cold(
     tmp_path: Path, found: str, *, forks: bool
 ) -> None:
-    """A forked process would go on with the packages of its server, and runs no sitecustomize."""
+    """A forked process would use the packages of its server, and run no sitecustomize."""
     (tmp_path / "last" / found).parent.mkdir(parents=True)
     (tmp_path / "last" / found).touch()
     env = {"PYTHONPATH": os.pathsep.join((str(tmp_path), str(tmp_path / "last")))}

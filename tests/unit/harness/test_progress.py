@@ -1,4 +1,4 @@
-"""What is told while proofs run."""
+"""The lines of progress that are printed while proofs run."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from gateproof.run.progress import EVERY_S, Progress
 IDS = [f"gates/rls/test_a.py::test_a[proof-{name}]" for name in ("one", "two", "three", "four")]
 
 
-def test_progress_tells_count_last_and_time_left_at_the_pace_so_far() -> None:
-    """Two of four after one more stretch: as long again for each of the two that are left."""
+def test_progress_shows_count_last_proof_and_time_left() -> None:
+    """After two of four proofs, the time left is twice the time between the two."""
     lines: list[str] = []
     now = [0.0]
-    progress = Progress(tell=lines.append, clock=lambda: now[0])
+    progress = Progress(print_line=lines.append, clock=lambda: now[0])
     progress.expect([*IDS, "gates/rls/test_a.py::test_a", "self-proof::always-red"])
     progress.end(IDS[0])
     now[0] = EVERY_S + 5
@@ -24,10 +24,10 @@ def test_progress_tells_count_last_and_time_left_at_the_pace_so_far() -> None:
 
 
 def test_progress_is_silent_between_lines_and_at_the_end() -> None:
-    """No line sooner than it is time for one, and none for the last proof."""
+    """No line is printed before the interval has passed, and none for the last proof."""
     lines: list[str] = []
     now = [0.0]
-    progress = Progress(tell=lines.append, clock=lambda: now[0])
+    progress = Progress(print_line=lines.append, clock=lambda: now[0])
     progress.expect(IDS)
     for nodeid in IDS[:3]:
         progress.end(nodeid)
@@ -37,9 +37,9 @@ def test_progress_is_silent_between_lines_and_at_the_end() -> None:
     assert progress.done == progress.total == 4
 
 
-def test_progress_can_be_registered_where_conftests_are() -> None:
-    """With plugins left out, as pytest does for the conftest.py of another folder, it is called."""
-    progress = Progress(tell=print)
+def test_progress_is_called_for_items_under_a_conftest() -> None:
+    """It is called even where pytest leaves out plugins, such as another folder's conftest.py."""
+    progress = Progress(print_line=print)
     manager = pytest.PytestPluginManager()
     manager.register(progress)
     other = object()

@@ -1,4 +1,4 @@
-"""The recorder: what touches the disk is redacted, filed under its criterion and digested."""
+"""The recorder: captures are redacted, stored under their criterion, and have a digest."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ SCOPE = Scope(part="check", item="t.py::test", criterion="RLS-02", gate="rls")
 
 
 def test_observation_is_redacted_before_it_is_written(recorder: Recorder, tmp_path: Path) -> None:
-    """A secret is in neither the capture nor the journal, and the record says what was hit."""
-    with recorder.on_behalf_of(SCOPE):
+    """A secret is in neither the capture nor the journal, and the record lists the redaction."""
+    with recorder.in_scope(SCOPE):
         seen = recorder.observe(
-            "sql", f"said {SECRET}", data={"row": [SECRET]}, text=f"password {SECRET}\n"
+            "sql", f"printed {SECRET}", data={"row": [SECRET]}, text=f"password {SECRET}\n"
         )
     written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     assert SECRET.encode() not in written
@@ -45,9 +45,9 @@ def test_observation_is_redacted_before_it_is_written(recorder: Recorder, tmp_pa
     assert [redaction.count for redaction in seen.redactions] == [1]
 
 
-def test_observation_carries_the_digest_of_its_capture(recorder: Recorder, tmp_path: Path) -> None:
-    """The journal's digest is that of the bytes on disk, under the criterion's folder."""
-    with recorder.on_behalf_of(SCOPE):
+def test_observation_has_the_digest_of_its_capture(recorder: Recorder, tmp_path: Path) -> None:
+    """The digest in the journal is that of the file, which is in the criterion's folder."""
+    with recorder.in_scope(SCOPE):
         recorder.observe("http", "GET / -> 200", data={}, text="< 200\n")
     [record] = read_journal([tmp_path / "journal.jsonl"])
     assert isinstance(record, Observation)
@@ -58,8 +58,8 @@ def test_observation_carries_the_digest_of_its_capture(recorder: Recorder, tmp_p
 
 
 def test_scope_ends_with_its_block(recorder: Recorder, tmp_path: Path) -> None:
-    """What is seen outside of any item belongs to the bring-up; a proof has folders of its own."""
-    with recorder.on_behalf_of(SCOPE):
+    """Observations outside of any item belong to the bring-up; a proof has its own folders."""
+    with recorder.in_scope(SCOPE):
         pass
     recorder.observe("worker", "start", data={}, text="start\n")
     [record] = read_journal([tmp_path / "journal.jsonl"])
@@ -71,14 +71,14 @@ def test_scope_ends_with_its_block(recorder: Recorder, tmp_path: Path) -> None:
 
 
 def test_values_without_a_json_form_become_their_text(recorder: Recorder) -> None:
-    """A row of dates and bytes is recorded as people would read it."""
+    """A row with a date is recorded with readable text."""
     day = dt.date(2026, 1, 2)
     seen = recorder.observe("sql", "rows", data={"rows": ((day, 1, None),)}, text="")
     assert seen.data == {"rows": [["2026-01-02", 1, None]]}
 
 
 def test_capture_that_cannot_be_written_is_an_error(recorder: Recorder, tmp_path: Path) -> None:
-    """Evidence that cannot be written is never passed over."""
+    """Evidence that cannot be written is not ignored."""
     (tmp_path / "captures").write_text("a file in the way")
     with pytest.raises(NotWritableError, match="the capture cannot be written"):
         recorder.observe("sql", "x", data={}, text="x")

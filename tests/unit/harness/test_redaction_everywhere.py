@@ -1,4 +1,4 @@
-"""Every kind of secret in every kind of capture: planted through the real ways of writing."""
+"""Every kind of secret in every kind of capture, written by the real probes."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from gateproof.probes.process import ProcessProbe
 from gateproof.probes.recorder import Recorder, Scope
 from gateproof.probes.sql import Session
 from gateproof.probes.task import TaskProbe
-from gateproof.proof.proof import tell_story
-from gateproof.run.stage import record_phase
+from gateproof.proof.proof import run_steps
+from gateproof.run.stage import record_stage
 from gateproof_evidence.format.journal import Journal, read_journal
 from gateproof_evidence.model import Observation, PhaseEvent, ProofEvent
 from gateproof_evidence.redaction.redactor import Redactor
 from tests.planted import KINDS, Kind
 
-Plant = Callable[["Desk", Kind], None]
+Plant = Callable[["CaptureBench", Kind], None]
 
 
 class Here:
@@ -58,23 +58,23 @@ class Here:
         return Completed(command=tuple(command), exit_status=done.returncode, output=done.stdout)
 
 
-class Told:
-    """A publisher that answers as it was told to, one line after the other."""
+class PreparedPublisher:
+    """A publisher with prepared answers, one line per request."""
 
     def __init__(self, *answers: Mapping[str, Any]) -> None:
         self.stdin = io.StringIO()
         self.stdout = io.StringIO("".join(f"{json.dumps(one)}\n" for one in answers))
 
-    def complaint(self) -> str:
-        """Say nothing."""
+    def stderr(self) -> str:
+        """Return nothing."""
         return ""
 
     def dispose(self) -> None:
-        """Have nothing to end."""
+        """Do nothing."""
 
 
-class Desk:
-    """What a capture needs: a folder, a recorder, a server that says what it is told to."""
+class CaptureBench:
+    """The environment of a capture: a folder, a recorder, a server with a prepared answer."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -85,11 +85,11 @@ class Desk:
         )
         self.recorder = Recorder(self.journal, self.redactor, folder)
         self.answer: tuple[dict[str, str], str] = ({}, "")
-        desk = self
+        bench = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                headers, body = desk.answer
+                headers, body = bench.answer
                 self.send_response(200)
                 for name, value in headers.items():
                     self.send_header(name, value)
@@ -97,7 +97,7 @@ class Desk:
                 self.wfile.write(body.encode())
 
             def log_message(self, *_: object) -> None:
-                """Say nothing."""
+                """Return nothing."""
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         serve = {"poll_interval": 0.01}
@@ -125,28 +125,28 @@ class Desk:
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    """Give a desk for one capture."""
-    made = Desk(tmp_path / "data")
+def bench(tmp_path: Path) -> Iterator[CaptureBench]:
+    """A bench for one capture."""
+    made = CaptureBench(tmp_path / "data")
     yield made
     made.close()
 
 
-def _http(desk: Desk, kind: Kind) -> None:
-    """As a header of the request and of the answer, and in a body of JSON and of text."""
+def _http(bench: CaptureBench, kind: Kind) -> None:
+    """Put it in a header of the request and the response, and in bodies of JSON and text."""
     name, _, value = kind.line.removeprefix("> ").partition(": ")
     if "\n" in kind.line or " " in name:
         name, value = "X-Note", " ".join(kind.line.splitlines())
     held = kind.secret if kind.bare else kind.line
-    desk.answer = ({name: value}, json.dumps({"said": kind.line, kind.column: held}))
-    HttpProbe(desk.recorder).request("GET", f"{desk.url}/a?b=c", headers={name: value})
-    desk.answer = ({}, kind.line)
-    HttpProbe(desk.recorder).get(desk.url)
+    bench.answer = ({name: value}, json.dumps({"message": kind.line, kind.column: held}))
+    HttpProbe(bench.recorder).request("GET", f"{bench.url}/a?b=c", headers={name: value})
+    bench.answer = ({}, kind.line)
+    HttpProbe(bench.recorder).get(bench.url)
 
 
-def _sql(desk: Desk, kind: Kind) -> None:
-    """As a value in a row, a column of its own, a parameter and a refusal."""
-    columns = ("id", "said", kind.column if kind.bare else "said_too")
+def _sql(bench: CaptureBench, kind: Kind) -> None:
+    """Put it in a row, in a column, in a parameter and in a statement."""
+    columns = ("id", "message", kind.column if kind.bare else "message_too")
     held = kind.secret if kind.bare else kind.line
     rows = [(1, kind.line, held), (2, None, None)]
     connection: Any = SimpleNamespace(
@@ -155,75 +155,77 @@ def _sql(desk: Desk, kind: Kind) -> None:
             description=[SimpleNamespace(name=name) for name in columns], fetchall=lambda: rows
         ),
     )
-    session = Session(connection, desk.recorder, "app_user")
+    session = Session(connection, bench.recorder, "app_user")
     assert session.query("SELECT %s", (kind.line,)).rows[0][1] == kind.line, "the check sees it"
     session.query(f"SELECT 1 -- {kind.line}".replace("\n", " "))
 
 
-def _logs(desk: Desk, kind: Kind) -> None:
-    """As a line, and as a field of a JSON line."""
+def _logs(bench: CaptureBench, kind: Kind) -> None:
+    """Put it in a line, and in a field of a JSON line."""
     entry = {"level": "info", "message": kind.line, "extra": {kind.column: kind.secret}}
     if not kind.bare:
         entry["extra"] = kind.line
-    read = read_log(desk.recorder, "worker", f"starting\n{kind.line}\n{json.dumps(entry)}\n")
+    read = read_log(bench.recorder, "worker", f"starting\n{kind.line}\n{json.dumps(entry)}\n")
     assert any(kind.secret in line for line in read.lines), "the check sees it"
 
 
-def _process(desk: Desk, kind: Kind) -> None:
-    """As what a process prints, on a line and in the form of a literal."""
-    _run(desk, f"print({kind.line!r}); print([{kind.line!r}])")
+def _process(bench: CaptureBench, kind: Kind) -> None:
+    """Print it on a line and as a literal."""
+    _run(bench, f"print({kind.line!r}); print([{kind.line!r}])")
 
 
-def _command(desk: Desk, kind: Kind) -> None:
-    """As words of a command: what gives a secret away may be the word before it."""
+def _command(bench: CaptureBench, kind: Kind) -> None:
+    """Put it in the words of a command; the word before a secret may be what identifies it."""
     name = f"--{kind.column.replace('_', '-')}"
-    _run(desk, "pass", "--", *((name, kind.secret) if kind.bare else (kind.line,)))
+    _run(bench, "pass", "--", *((name, kind.secret) if kind.bare else (kind.line,)))
 
 
-def _tasks(desk: Desk, kind: Kind) -> None:
-    """As an argument of a task, as what it returned, and in what a publisher refused."""
-    held = {kind.column: kind.secret, "said": kind.line} if kind.bare else {"said": kind.line}
+def _tasks(bench: CaptureBench, kind: Kind) -> None:
+    """Put it in an argument, in a return value and in the error of a refused task."""
+    held = {kind.column: kind.secret, "note": kind.line} if kind.bare else {"note": kind.line}
     error = {"type": "OperationalError", "message": kind.line}
     probe = TaskProbe(
-        desk.recorder,
-        Told({"task_id": "1", "eager": False}, {"state": "SUCCESS", "value": held, "timed_out": 0}),
+        bench.recorder,
+        PreparedPublisher(
+            {"task_id": "1", "eager": False}, {"state": "SUCCESS", "value": held, "timed_out": 0}
+        ),
         prefix="app.",
     )
     assert probe.run("app.ping", held).value == held, "the check sees it"
-    refusing = TaskProbe(desk.recorder, Told({"error": error}), prefix="app.")
+    refusing = TaskProbe(bench.recorder, PreparedPublisher({"error": error}), prefix="app.")
     with pytest.raises(AssertionError, match="OperationalError"):
         refusing.publish("app.ping", [held])
 
 
-def _traceback(desk: Desk, kind: Kind) -> None:
-    """As the message of an exception that nobody catches, and in the line that raised it."""
-    _run(desk, f"raise RuntimeError({kind.line!r}) from ValueError([{kind.line!r}])")
+def _traceback(bench: CaptureBench, kind: Kind) -> None:
+    """Put it in the message of an uncaught exception, and in the line that raised it."""
+    _run(bench, f"raise RuntimeError({kind.line!r}) from ValueError([{kind.line!r}])")
 
 
-def _environment(desk: Desk, kind: Kind) -> None:
-    """As a variable, as env prints it and as Python shows its environment."""
+def _environment(bench: CaptureBench, kind: Kind) -> None:
+    """Put it in a variable, printed like env does and as Python shows its environment."""
     name, value = kind.variable
     script = "import os; print(*map('='.join, os.environ.items()), sep='\\n'); print(os.environ)"
-    _run(desk, script, env={name: value, "ALL": kind.line})
+    _run(bench, script, env={name: value, "ALL": kind.line})
 
 
-def _file(desk: Desk, kind: Kind) -> None:
-    """As a line of a file."""
-    project = desk.folder.parent / "project"
+def _file(bench: CaptureBench, kind: Kind) -> None:
+    """Put it in a line of a file."""
+    project = bench.folder.parent / "project"
     project.mkdir()
     (project / "settings").write_text(f"a = 1\n{kind.line}\n")
-    FileProbe(desk.recorder, project).read("settings")
+    FileProbe(bench.recorder, project).read("settings")
 
 
-def _phase(desk: Desk, kind: Kind) -> None:
-    """As the message of a check's own failure, in the journal."""
+def _stage(bench: CaptureBench, kind: Kind) -> None:
+    """Put it in the message of a failed check, for the journal."""
 
     def fail() -> None:
         raise AssertionError(f"got {kind.line}, expected nothing")
 
     call = pytest.CallInfo.from_call(fail, when="call")
     alive: Any = SimpleNamespace(still_answers=lambda: True)
-    record_phase(desk.recorder, alive, call, item="t.py::test")
+    record_stage(bench.recorder, alive, call, item="t.py::test")
 
 
 CAPTURES = {
@@ -236,52 +238,54 @@ CAPTURES = {
     "traceback": _traceback,
     "environment": _environment,
     "file": _file,
-    "phase": _phase,
+    "stage": _stage,
 }
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 @pytest.mark.parametrize("capture", CAPTURES)
-def test_secret_of_each_kind_is_in_no_capture(desk: Desk, kind: Kind, capture: str) -> None:
-    """Whatever a system lets out, what is written holds none of it, raw or decoded."""
-    CAPTURES[capture](desk, kind)
-    written = desk.written()
+def test_secret_of_each_kind_is_in_no_capture(
+    bench: CaptureBench, kind: Kind, capture: str
+) -> None:
+    """Nothing that is written contains the secret, raw or decoded."""
+    CAPTURES[capture](bench, kind)
+    written = bench.written()
     assert not _found(kind, written)
-    first_line_only = capture == "phase" and kind.name == "private-key"
+    first_line_only = capture == "stage" and kind.name == "private-key"
     assert first_line_only or "[redacted:" in written
 
 
-def _cut_statement(desk: Desk, text: str) -> None:
+def _cut_statement(bench: CaptureBench, text: str) -> None:
     connection: Any = SimpleNamespace(
         info=SimpleNamespace(dbname="app"),
         execute=lambda *_: SimpleNamespace(description=None, rowcount=0),
     )
-    Session(connection, desk.recorder, "app_user").query(text)
+    Session(connection, bench.recorder, "app_user").query(text)
 
 
-def _cut_answer_of_a_task(desk: Desk, text: str) -> None:
+def _cut_answer_of_a_task(bench: CaptureBench, text: str) -> None:
     answer = {"state": "SUCCESS", "value": text, "timed_out": False}
-    TaskProbe(desk.recorder, Told(answer), prefix="app.").result("1")
+    TaskProbe(bench.recorder, PreparedPublisher(answer), prefix="app.").result("1")
 
 
-def _cut_command(desk: Desk, text: str) -> None:
-    _run(desk, "print('password=nobodys-1')", text)
+def _cut_command(bench: CaptureBench, text: str) -> None:
+    _run(bench, "print('password=unknown-1')", text)
 
 
-def _cut_bytes(desk: Desk, text: str) -> None:
-    HttpProbe(desk.recorder).raw(desk.url, text.encode())
+def _cut_bytes(bench: CaptureBench, text: str) -> None:
+    HttpProbe(bench.recorder).raw(bench.url, text.encode())
 
 
-def _cut_message(desk: Desk, text: str) -> None:
+def _cut_message(bench: CaptureBench, text: str) -> None:
     def fail() -> None:
         raise AssertionError(text)
 
     call = pytest.CallInfo.from_call(fail, when="call")
     alive: Any = SimpleNamespace(still_answers=lambda: True)
-    record_phase(desk.recorder, alive, call, item="t.py::test")
+    record_stage(bench.recorder, alive, call, item="t.py::test")
 
 
-def _cut_story(desk: Desk, text: str) -> None:
+def _cut_proof(bench: CaptureBench, text: str) -> None:
     def fail() -> None:
         raise AssertionError(text)
 
@@ -289,9 +293,9 @@ def _cut_story(desk: Desk, text: str) -> None:
     fault: Any = SimpleNamespace(
         name="f", kind="sql", prepare=lambda _: None, describe=lambda: "DROP POLICY p ON t"
     )
-    told: dict[str, Any] = {"recorder": desk.recorder, "copy": copy, "again": False}
-    with desk.recorder.on_behalf_of(Scope(part="proof:f", item="t", criterion="RLS-01")):
-        tell_story(ProofEvent, fault, "got", fail, criterion="RLS-01", **told)
+    fields: dict[str, Any] = {"recorder": bench.recorder, "copy": copy, "again": False}
+    with bench.recorder.in_scope(Scope(part="proof:f", item="t", criterion="RLS-01")):
+        run_steps(ProofEvent, fault, "got", fail, criterion="RLS-01", **fields)
 
 
 @pytest.mark.parametrize(
@@ -303,51 +307,51 @@ def _cut_story(desk: Desk, text: str) -> None:
         (_cut_command, 400),
         (_cut_bytes, 2_000),
         (_cut_message, 4_000),
-        (_cut_story, 4_000),
+        (_cut_proof, 4_000),
     ],
 )
-def test_secret_is_taken_out_before_a_text_is_cut(
-    desk: Desk, capture: Callable[[Desk, str], None], limit: int
+def test_secret_is_redacted_before_a_text_is_cut(
+    bench: CaptureBench, capture: Callable[[CaptureBench, str], None], limit: int
 ) -> None:
-    """Half a secret has no form that gives it away: wherever a text is cut, it held none before."""
+    """Half a secret is not recognised, so every text is redacted before it is cut."""
     secret = "r4bbit-hole-9-of-the-broker"
     dsn = f"amqp://worker:{secret}@mq.example.org:5672/prod"
     for before in range(limit - len(dsn) - 60, limit, 7):
-        capture(desk, f"{'x' * before} {dsn}")
-    written = desk.written()
+        capture(bench, f"{'x' * before} {dsn}")
+    written = bench.written()
     assert "[redacted:" in written
     assert secret[:6] not in written
-    told = read_journal([desk.journal.path])
-    words = [one.message for one in told if isinstance(one, PhaseEvent)]
-    words += [one.baseline for one in told if isinstance(one, ProofEvent)]
-    words += [one.summary for one in told if isinstance(one, Observation)]
-    assert max(len(one) for one in words) <= 4_000, "a megabyte of words does not reach it"
+    records = read_journal([bench.journal.path])
+    texts = [one.message for one in records if isinstance(one, PhaseEvent)]
+    texts += [one.baseline for one in records if isinstance(one, ProofEvent)]
+    texts += [one.summary for one in records if isinstance(one, Observation)]
+    assert max(len(one) for one in texts) <= 4_000, "long texts are cut"
 
 
-def test_secret_of_each_kind_is_in_no_report_of_pytest(desk: Desk) -> None:
-    """As an assertion, a local, a print and a log record of a test, in JUnit and pytest-html."""
-    for path in _reports(desk):
+def test_secret_of_each_kind_is_in_no_report_of_pytest(bench: CaptureBench) -> None:
+    """JUnit and pytest-html show it as an assertion, a local variable, output and a log record."""
+    for path in _reports(bench):
         plain = "\n".join(_decoded(path.read_text()))
         assert all(_found(kind, plain) for kind in KINDS), "premise: they were written"
-        desk.redactor.redact_file(path)
-        counted = [one.count for one in desk.redactor.ledger if one.place == path.name]
+        bench.redactor.redact_file(path)
+        counted = [one.count for one in bench.redactor.ledger if one.place == path.name]
         assert sum(counted) >= len(KINDS), path.name
-    written = desk.written()
+    written = bench.written()
     assert [kind.name for kind in KINDS if _found(kind, written)] == []
 
 
-def _reports(desk: Desk) -> list[Path]:
-    """Return what pytest's reporters write about one test for each kind."""
-    project = desk.folder.parent / "tests"
+def _reports(bench: CaptureBench) -> list[Path]:
+    """Return the reports of pytest about one test for each kind of secret."""
+    project = bench.folder.parent / "tests"
     project.mkdir()
     (project / "test_it.py").write_text(
         "import logging\nimport pytest\n\n"
         f"@pytest.mark.parametrize('number', range({len(KINDS)}))\n"
         "def test_it(number):\n"
-        f"    said = {[kind.line for kind in KINDS]!r}[number]\n    print(said)\n"
-        "    logging.error('saw %s', said)\n    assert [said] == []\n"
+        f"    text = {[kind.line for kind in KINDS]!r}[number]\n    print(text)\n"
+        "    logging.error('saw %s', text)\n    assert [text] == []\n"
     )
-    reports = [desk.folder / "tests" / name for name in ("junit.xml", "pytest.html")]
+    reports = [bench.folder / "tests" / name for name in ("junit.xml", "pytest.html")]
     command = [sys.executable, "-m", "pytest", "-q", "-l", "-p", "no:gateproof", "-p", "no:xdist"]
     command += [f"--junitxml={reports[0]}", f"--html={reports[1]}", "--self-contained-html"]
     command += ["-o", "junit_logging=all", "--rootdir", str(project), str(project)]
@@ -356,12 +360,14 @@ def _reports(desk: Desk) -> list[Path]:
     return reports
 
 
-def _run(desk: Desk, script: str, *words: str, env: Mapping[str, str] | None = None) -> None:
-    """Run a script that reads from a file, so that its command line holds nothing but words."""
-    path = desk.folder.parent / "script.py"
+def _run(
+    bench: CaptureBench, script: str, *words: str, env: Mapping[str, str] | None = None
+) -> None:
+    """Run a script from a file, so that the command line contains only the given words."""
+    path = bench.folder.parent / "script.py"
     path.write_text(script)
-    probe = ProcessProbe(desk.recorder, Here())  # type: ignore[arg-type] # run is all it needs
-    probe.run([sys.executable, str(path), *words], env=env or {}, folder=desk.folder.parent)
+    probe = ProcessProbe(bench.recorder, Here())  # type: ignore[arg-type] # run is all it needs
+    probe.run([sys.executable, str(path), *words], env=env or {}, folder=bench.folder.parent)
     assert probe.last_redactions
 
 
@@ -370,7 +376,7 @@ def _found(kind: Kind, text: str) -> bool:
 
 
 def _decoded(text: str) -> Iterator[str]:
-    """Give a text without the escapes of markup, JSON, URLs and base64."""
+    """Yield a text without the escapes of markup, JSON, URLs and base64."""
     plain = html.unescape(html.unescape(text))
     yield plain
     yield unquote(plain)

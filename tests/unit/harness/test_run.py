@@ -12,7 +12,7 @@ import pytest
 from gateproof.base.sut import Sut
 from gateproof.run.option import Options
 from gateproof.run.run import GateRun
-from gateproof.run.writer import JOURNALS, Account
+from gateproof.run.writer import JOURNALS, WriterResult
 from gateproof_evidence.errors import BadInputError
 from gateproof_evidence.format.canonical import digest_of
 from gateproof_evidence.format.journal import read_journal
@@ -49,7 +49,7 @@ def run(staging: Path, monkeypatch: pytest.MonkeyPatch) -> GateRun:
     """Give a run that is about to finish."""
     monkeypatch.setattr("gateproof.run.run.now", lambda: ENDED)
     canary = Canary.make()
-    account = Account(
+    result = WriterResult(
         writer="main",
         bound=True,
         refusal=None,
@@ -77,7 +77,7 @@ def run(staging: Path, monkeypatch: pytest.MonkeyPatch) -> GateRun:
         started=START,
         earlier=None,
         baseline=None,
-        accounts=[account],
+        results=[result],
     )
 
 

@@ -1,4 +1,4 @@
-"""The description of a system: read strictly, documented wholly."""
+"""The description of a system: parsed strictly, documented completely."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def altered(tmp_path: Path, before: str, after: str) -> Path:
 
 
 def test_sut_of_the_reference_system_is_read() -> None:
-    """The shipped description is read, and its folder holds what it names."""
+    """The shipped description is valid, and the files that it names exist."""
     sut = load_sut(SUT)
     assert sut.folder == ROOT
     assert sut.queue_of("app.tasks.llm.route") == "llm"
@@ -33,12 +33,12 @@ def test_sut_of_the_reference_system_is_read() -> None:
 
 
 def test_sut_digest_follows_the_files_content(tmp_path: Path) -> None:
-    """Another byte in the file is another digest."""
+    """A change in the file changes the digest."""
     assert load_sut(altered(tmp_path, "# The", "# the")).digest != load_sut(SUT).digest
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "said"),
+    ("before", "after", "message"),
     [
         ("sources =", "source =", "source: unknown key"),
         ("sources = ", "# sources = ", "sources: missing key; add it"),
@@ -46,28 +46,28 @@ def test_sut_digest_follows_the_files_content(tmp_path: Path) -> None:
         ('stop_signal = "SIGTERM"', 'stop_signal = "TERM"', "worker.stop_signal: got 'TERM'"),
         ('app = "system.app:app"', 'app = "system.app"', "celery.app: got 'system.app'"),
         ('volumes = ["/var', 'volumes = ["../var', "image.volumes.0: got '../var"),
-        ("[roles]", "[roles", "is no TOML"),
+        ("[roles]", "[roles", "is not valid TOML"),
     ],
 )
 def test_sut_that_breaks_a_rule_is_refused(
-    tmp_path: Path, before: str, after: str, said: str
+    tmp_path: Path, before: str, after: str, message: str
 ) -> None:
-    """The message names the file, the key and what was expected."""
+    """The message names the file, the key and the expected value."""
     path = altered(tmp_path, before, after)
     with pytest.raises(BadInputError, match=f"{path}: .*") as refused:
         load_sut(path)
-    assert said in str(refused.value)
+    assert message in str(refused.value)
     assert "\n" not in str(refused.value)
 
 
 def test_sut_that_is_missing_is_refused(tmp_path: Path) -> None:
-    """A file that is not there is named, with the option that names another."""
+    """The message names the missing file and the option that selects another."""
     with pytest.raises(BadInputError, match=r"none\.toml: .*--sut"):
         load_sut(tmp_path / "none.toml")
 
 
 def test_sut_with_a_missing_sql_file_is_refused(tmp_path: Path) -> None:
-    """A provisioning file that cannot be read is named."""
+    """The message names the provisioning file that cannot be read."""
     path = altered(tmp_path, "provision/server.sql", "provision/none.sql")
     sut = load_sut(path)
     with pytest.raises(BadInputError, match=r"provision: got .*none\.sql, expected a readable"):
@@ -75,7 +75,7 @@ def test_sut_with_a_missing_sql_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_sut_sources_digest_follows_names_and_contents(tmp_path: Path) -> None:
-    """A changed byte and a renamed file both change the digest; compiled files do not."""
+    """A changed or renamed file changes the digest; a compiled file does not."""
     (tmp_path / "system").mkdir()
     (tmp_path / "migrations").mkdir()
     source = tmp_path / "system" / "a.py"
@@ -92,7 +92,7 @@ def test_sut_sources_digest_follows_names_and_contents(tmp_path: Path) -> None:
 
 
 def test_sut_reference_is_the_published_one_and_explains_every_key() -> None:
-    """The page under docs/ is generated from the model, and no key lacks its meaning."""
+    """The page under docs/ is generated from the model, and every key has a description."""
     page = ROOT / "docs" / "reference" / "sut.md"
     assert page.read_text(encoding="utf-8") == sut_reference(), (
         "docs/reference/sut.md is stale: "

@@ -1,1 +1,1 @@
-"""The environment `containers`: PostgreSQL and the system's image on an engine."""
+"""The environment `containers`: PostgreSQL and the system's image on a container engine."""

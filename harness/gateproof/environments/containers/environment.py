@@ -1,6 +1,6 @@
 """The environment `containers`: PostgreSQL and the system's own image on a private network.
 
-Owns one engine connection, one network and what runs on it.
+Owns one connection to the engine, one network and the containers on it.
 
 Source: docs/decisions/0005-containers.md.
 """
@@ -19,7 +19,7 @@ from gateproof.environments.containers.launcher import ContainerLauncher
 from gateproof.environments.containers.server import ContainerServer
 from gateproof.environments.engine import Engine
 from gateproof.environments.interface import Launcher, Server
-from gateproof.environments.leftover import ENGINE_MARK, LABEL, hold, new_folder
+from gateproof.environments.leftover import ENGINE_MARK, LABEL, acquire_lock, new_folder
 from gateproof.environments.postgres import refuse_taken_port
 from gateproof.environments.process import PYTEST_NEEDS, LocalLauncher
 from gateproof.environments.watchdog import Watchdog
@@ -27,15 +27,15 @@ from gateproof_evidence.model import EnvironmentReport
 
 
 class Containers:
-    """Servers and processes in containers of one engine.
+    """Runs servers and processes in containers of one engine.
 
     Args:
         reason: why this environment was chosen.
         sut: the system, for its image.
         postgres_image: PostgreSQL's image.
-        image: a ready image of the system; None builds it.
-        port: of this machine's loopback, for the first server; 0 takes a free one.
-        learn_secret: told every password that is made up here, before it is used.
+        image: a prebuilt image of the system; None builds it.
+        port: loopback port of this machine for the first server; 0 takes a free one.
+        learn_secret: called with each generated password before its first use.
 
     """
 
@@ -56,18 +56,18 @@ class Containers:
         self._port = port
         self._learn_secret = learn_secret
         self.folder = new_folder()
-        """Where the processes' output is kept; its name labels all that is started."""
-        self._lock = hold(self.folder)
+        """Holds the output of the processes; its name labels everything that is started."""
+        self._lock = acquire_lock(self.folder)
         self._watchdog = Watchdog(self.folder)
         self.files = self.folder / "files"
-        """Copies of the system's files, which every container sees."""
+        """Copies of the system's files, mounted in every container."""
         self.files.mkdir(mode=0o755)
         label = {LABEL: str(self.folder)}
         self.machine = LocalLauncher(self.folder, label=label)
         self.warm_machine = LocalLauncher(
             self.folder, label=label, warm=PYTEST_NEEDS, prefix="machine-"
         )
-        self._open: Engine | None = None
+        self._connected: Engine | None = None
         self._launcher: ContainerLauncher | None = None
         self._servers: list[ContainerServer] = []
         self._images: dict[str, str] = {}
@@ -76,20 +76,20 @@ class Containers:
 
     @property
     def images(self) -> Mapping[str, str]:
-        """Name to digest of every image that was used."""
+        """Maps the name of every image that was used to its digest."""
         return dict(self._images)
 
     @property
     def warm(self) -> Launcher:
-        """Return the same launcher: what is forked in a container would share it."""
+        """Return the same launcher: forked processes would share one container."""
         return self.launcher
 
     @property
     def launcher(self) -> Launcher:
-        """Starts the system's commands; the first use builds the image.
+        """The launcher of the system's commands; the first use builds the image.
 
         Raises:
-            EnvironmentProblemError: no engine answers, or there is no image.
+            EnvironmentProblemError: no engine answers, or the image is not available.
 
         """
         if self._launcher is None:
@@ -103,12 +103,12 @@ class Containers:
         return self._server(password=password, durable=durable)
 
     def copy_server(self, template: Server, name: str) -> Server:  # noqa: ARG002 (a protocol)
-        """Start a server with the data of a halted one."""
+        """Start a server with the data of a stopped one."""
         assert isinstance(template, ContainerServer)
         return self._server(password=template.superuser.password, template=template)
 
     def report(self) -> EnvironmentReport:
-        """Return what the bundle says of this environment."""
+        """Return the description of this environment for the bundle."""
         return EnvironmentReport(
             kind="containers",
             reason=self._reason,
@@ -118,10 +118,10 @@ class Containers:
         )
 
     def dispose(self) -> None:
-        """End and remove everything that was started here.
+        """Stop and remove everything that this environment started.
 
         Raises:
-            EnvironmentProblemError: the engine refused; the watchdog tries again when we end.
+            EnvironmentProblemError: the engine refused; the watchdog retries after this process.
 
         """
         if self._lock.closed:
@@ -129,20 +129,20 @@ class Containers:
         self._lock.close()
         self.machine.dispose()
         self.warm_machine.dispose()
-        if self._open is not None:
-            self._open.remove_all()
+        if self._connected is not None:
+            self._connected.remove_all()
             if self._launcher is not None:
-                self._launcher.forget()
-            self._open.close()
+                self._launcher.release()
+            self._connected.close()
         shutil.rmtree(self.folder, ignore_errors=True)
         self._watchdog.dismiss()
 
     @property
     def _engine(self) -> Engine:
-        if self._open is None:
-            self._open = Engine(run=self.folder.name)
+        if self._connected is None:
+            self._connected = Engine(run=self.folder.name)
             (self.folder / ENGINE_MARK).touch()
-        return self._open
+        return self._connected
 
     def _server(self, **options: Any) -> ContainerServer:
         image = self._engine.have_image(self._postgres_image, "--postgres-image")
@@ -165,15 +165,17 @@ class Containers:
             image = system_image(self._engine, self._sut)
         names = image.tags or [self._system_image or image.id]
         self._images[names[0]] = image.id
-        how = self._sut.image
+        described = self._sut.image
         launcher = ContainerLauncher(
             self._engine,
             image=image.id,
-            volumes=how.volumes if how else (),
+            volumes=described.volumes if described else (),
             root=self._sut.folder,
-            folder=how.folder if how else str(image.attrs["Config"].get("WorkingDir") or "/"),
-            python=how.python if how else "python",
-            shown=(self.files,),
+            folder=described.folder
+            if described
+            else str(image.attrs["Config"].get("WorkingDir") or "/"),
+            python=described.python if described else "python",
+            shared=(self.files,),
             output=self.machine.output,
         )
         self._python = launcher.python_version()

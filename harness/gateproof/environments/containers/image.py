@@ -1,8 +1,8 @@
-"""The system's own image: built when its inputs changed, reused otherwise.
+"""Builds the system's own image when its inputs changed, and reuses it otherwise.
 
-The tag carries the digest of the build context and of what the labels say, not that of the base
-image, so that the same inputs give the same tag and nothing has to be remembered between runs. A
-new commit of the same context costs a moment: the labels are the last layer.
+The tag contains the digest of the build context and of the label values, but not that of the base
+image: the same inputs give the same tag, and no state is kept between runs. A new commit with the
+same context builds quickly, because the labels are the last layer.
 """
 
 from __future__ import annotations
@@ -26,17 +26,22 @@ from gateproof.base.sut import Sut
 from gateproof.environments.engine import Engine, engine_problems
 
 REPOSITORY = "gateproof-system"
-PASSED_ON = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST", "PIP_DEFAULT_TIMEOUT")
-"""How this machine reaches its package index, handed to the build where it is set."""
+INDEX_VARIABLES = (
+    "PIP_INDEX_URL",
+    "PIP_EXTRA_INDEX_URL",
+    "PIP_TRUSTED_HOST",
+    "PIP_DEFAULT_TIMEOUT",
+)
+"""Variables with which this machine reaches its package index; passed to the build where set."""
 
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "FTP_PROXY")
-"""Build arguments that every Dockerfile knows; kept out of the image by the builder itself."""
+"""Predefined build arguments; the builder itself keeps them out of the image."""
 
 LEFT_OUT = {"__pycache__"}
 
 
 def system_image(engine: Engine, sut: Sut) -> Any:
-    """Return the image of the system, built where no image of these inputs is there.
+    """Return the image of the system, and build it if there is none for these inputs.
 
     Raises:
         EnvironmentProblemError: the description names no Dockerfile, or the build failed.
@@ -45,7 +50,7 @@ def system_image(engine: Engine, sut: Sut) -> Any:
     if sut.image is None:
         raise EnvironmentProblemError(
             f"{sut.path}: image: got no section [image], expected how to build the system's "
-            "image; add it, or name a ready one with --system-image"
+            "image; add it, or name a prebuilt one with --system-image"
         )
     context, labels = read_context(sut), read_labels(sut)
     tag = f"{REPOSITORY}:{inputs_digest(context, labels)[:16]}"
@@ -67,7 +72,7 @@ def read_context(sut: Sut) -> Mapping[str, bytes]:
 
 
 def read_labels(sut: Sut) -> Mapping[str, str]:
-    """Return the build arguments that the labels are made of: the commit and the version."""
+    """Return the build arguments for the labels: the commit and the version."""
     return {
         "COMMIT": git(sut.folder, "rev-parse", "HEAD") or "unknown",
         "VERSION": version("gateproof"),
@@ -75,7 +80,7 @@ def read_labels(sut: Sut) -> Mapping[str, str]:
 
 
 def inputs_digest(context: Mapping[str, bytes], labels: Mapping[str, str]) -> str:
-    """Return the digest, in hexadecimal, over the context's names and contents and the labels."""
+    """Return the hexadecimal digest over the names and contents of the context and the labels."""
     digest = hashlib.sha256()
     for name, content in context.items():
         digest.update(f"{hashlib.sha256(content).hexdigest()}  {name}\n".encode())
@@ -85,8 +90,8 @@ def inputs_digest(context: Mapping[str, bytes], labels: Mapping[str, str]) -> st
 
 
 def build_arguments(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return what the build is told of the way to the package index."""
-    names = (*PASSED_ON, *PROXIES, *(name.lower() for name in PROXIES))
+    """Return the build arguments for reaching the package index."""
+    names = (*INDEX_VARIABLES, *PROXIES, *(name.lower() for name in PROXIES))
     return {name: environment[name] for name in names if environment.get(name)}
 
 
@@ -105,16 +110,16 @@ def _build(
             forcerm=True,
         )
     except (BuildError, APIError) as error:
-        told = " ".join(_last_words(error).split())[-300:]
+        message = " ".join(_build_message(error).split())[-300:]
         raise EnvironmentProblemError(
-            f"image of the system: {sut.image.dockerfile} cannot be built: {told}; build it by "
-            f"hand to see more (docker build -f {sut.image.dockerfile} .), or name a ready one "
+            f"image of the system: {sut.image.dockerfile} cannot be built: {message}; build it by "
+            f"hand to see more (docker build -f {sut.image.dockerfile} .), or name a prebuilt one "
             "with --system-image"
         ) from error
     return image
 
 
-def _last_words(error: BuildError | APIError) -> str:
+def _build_message(error: BuildError | APIError) -> str:
     if isinstance(error, APIError):
         return str(error.explanation or error)
     printed = [str(line.get("stream", "")) for line in error.build_log if isinstance(line, dict)]
@@ -131,7 +136,7 @@ def _files(path: Path) -> Iterator[Path]:
 
 
 def _tar(context: Mapping[str, bytes]) -> io.BytesIO:
-    """Pack the context; whatever this machine's umask is, the image's files can be read."""
+    """Pack the context; files are readable in the image whatever the umask of this machine is."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as archive:
         for name, content in context.items():
@@ -144,9 +149,9 @@ def _tar(context: Mapping[str, bytes]) -> io.BytesIO:
 
 @contextmanager
 def _lock(dockerfile: Path) -> Iterator[None]:
-    """Let one process build while the others wait for its image.
+    """Let one process build the image while other processes wait for it.
 
-    The lock is on the Dockerfile, so that no file of its own is left.
+    The lock is on the Dockerfile, so that no lock file is left behind.
     """
     with dockerfile.open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

@@ -1,7 +1,7 @@
-"""One PostgreSQL server in a container: halted, paused, cut off, copied, thrown away.
+"""One PostgreSQL server in a container, with operations to stop, pause, disconnect and copy it.
 
-A small loop in the container keeps the server, so that it can be halted and started again while the
-container, and with it its addresses, stay.
+A small loop in the container restarts the server after a halt. So the container, and with it the
+addresses of the server, stay the same.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from gateproof.environments.engine import (
     remove_container,
 )
 from gateproof.environments.interface import Address, Login
-from gateproof.environments.postgres import LOOPBACK, THROW_AWAY, ask_version
+from gateproof.environments.postgres import LOOPBACK, NOT_DURABLE, ask_version
 
 PORT = 5432
 START_DEADLINE_S = 60.0
@@ -29,14 +29,14 @@ CAPABILITIES = {
     "cap_drop": ["ALL"],
     "cap_add": ["CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID", "KILL"],
 }
-"""What the image's entry point needs to hand the data over and to become `postgres`."""
+"""Capabilities with which the entry point changes the owner of the data and the user."""
 
 WRITABLE = {
     "read_only": True,
     "tmpfs": {"/tmp": "rw,mode=1777", "/run": "rw,mode=0755"},  # noqa: S108 (the container's own)
 }
 
-KEEP = f"""
+SERVICE_LOOP = f"""
 trap 'exit 0' TERM
 if [ -d {TEMPLATE} ] && [ ! -s {DATA}/PG_VERSION ]; then
     cp -a {TEMPLATE}/. {DATA}/ && rm -f {DATA}/postmaster.pid
@@ -46,20 +46,20 @@ while docker-entrypoint.sh postgres "$@"; do
     while [ -e /tmp/halted ]; do sleep 0.02; done
 done
 """
-"""Runs the image's own entry point, again whenever it was halted; a server that fails ends it."""
+"""Runs the image's own entry point, and again after each halt; exits when the server fails."""
 
 
 class ContainerServer:
-    """One PostgreSQL server in a container: halted, paused, copied, thrown away.
+    """One PostgreSQL server in a container.
 
     Args:
-        engine: where.
+        engine: the engine that it runs on.
         image: PostgreSQL's image.
-        name: its name on the network, unique on it.
-        password: the superuser's.
+        name: its host name, unique on the network.
+        password: the password of the superuser.
         durable: whether data must survive a crash.
-        port: of this machine's loopback; None takes a free one.
-        template: the halted server whose data it takes over.
+        port: loopback port of this machine; None takes a free one.
+        template: the stopped server whose data is copied.
 
     """
 
@@ -78,15 +78,15 @@ class ContainerServer:
         self._superuser = Login(role="postgres", password=password)
         self._inside = Address(host=name, port=PORT)
         self.volume = engine.new_volume()
-        """Holds the data."""
+        """The volume with the data."""
         volumes = {self.volume.name: {"bind": DATA, "mode": "rw"}}
         if template is not None:
             volumes[template.volume.name] = {"bind": TEMPLATE, "mode": "ro"}
-        settings = (*SETTINGS, *([] if durable else THROW_AWAY))
+        settings = (*SETTINGS, *([] if durable else NOT_DURABLE))
         words = [word for one in settings for word in ("-c", one.replace(" ", ""))]
         self._container = engine.start(
             image,
-            ["-c", KEEP, "keep", *words],
+            ["-c", SERVICE_LOOP, "service-loop", *words],
             entrypoint=["/bin/sh"],
             env={
                 "POSTGRES_PASSWORD": password,
@@ -106,12 +106,12 @@ class ContainerServer:
 
     @property
     def outside(self) -> Address:
-        """Where the harness reaches it: a port of this machine's loopback."""
+        """The address for the harness: a loopback port of this machine."""
         return self._outside
 
     @property
     def inside(self) -> Address:
-        """Where the system's processes reach it: its name on the private network."""
+        """The address for the system's processes: its name on the private network."""
         return self._inside
 
     @property
@@ -123,7 +123,7 @@ class ContainerServer:
         """Wait until it accepts connections, and return its exact version.
 
         Raises:
-            EnvironmentProblemError: it does not within the deadline; the message has its last line.
+            EnvironmentProblemError: the deadline passed; the message has the last line of its log.
 
         """
         if not wait_until(self._ready_or_gone, deadline_s=START_DEADLINE_S) or not self.answers():
@@ -131,13 +131,13 @@ class ContainerServer:
                 lines = self._container.logs(tail=1).decode(errors="replace").strip().splitlines()
             raise EnvironmentProblemError(
                 f"PostgreSQL in a container: got no answer, expected one within "
-                f"{START_DEADLINE_S:g} s; its last line: {(lines or ['none'])[-1][:200]}; look at "
+                f"{START_DEADLINE_S:g} s; its last line: {(lines or ['none'])[-1][:200]}; check "
                 "its image (--postgres-image)"
             )
         return ask_version(self._superuser.dsn(self._outside, "postgres"))
 
     def answers(self) -> bool:
-        """Tell whether it answers a query now, within two seconds."""
+        """Return whether it answers a query within two seconds."""
         try:
             dsn = self._superuser.dsn(self._outside, "postgres")
             with psycopg.connect(dsn, connect_timeout=2) as connection:
@@ -147,36 +147,36 @@ class ContainerServer:
         return True
 
     def halt(self) -> None:
-        """Stop it fast, keeping its data, its container and its addresses."""
+        """Stop it in PostgreSQL's fast mode; keep its data, container and addresses."""
         self._exec("pg_ctl", "-D", DATA, "-m", "fast", "-w", "stop", user="postgres")
-        # Only once the loop has seen the end may it be told to go on.
+        # The loop must have noticed the halt before it can start the server again.
         wait_until(self._has_halted, deadline_s=10.0, interval_s=0.02)
 
     def resume_service(self) -> None:
-        """Start it again on the same addresses."""
+        """Start it again with the same addresses."""
         self._exec("rm", "-f", "/tmp/halted")  # noqa: S108 (the container's own)
         self.wait_ready()
 
     def pause(self) -> None:
-        """Freeze the postmaster and every back-end: connections hang, none is refused."""
+        """Pause the postmaster and every back-end: connections hang, none is refused."""
         with engine_problems("pausing PostgreSQL"):
             self._container.pause()
 
     def resume(self) -> None:
-        """Let them go on."""
+        """Resume the postmaster and every back-end."""
         with engine_problems("resuming PostgreSQL"):
             self._container.unpause()
 
-    def cut(self) -> None:
-        """Take it from the network: nothing is refused, and nothing arrives."""
-        self._engine.cut(self._container)
+    def disconnect(self) -> None:
+        """Disconnect it from the network: packets are lost, no connection is refused."""
+        self._engine.disconnect(self._container)
 
-    def mend(self) -> None:
-        """Bring it back under its name."""
-        self._engine.mend(self._container, self._inside.host)
+    def reconnect(self) -> None:
+        """Connect it to the network again, with the same name."""
+        self._engine.reconnect(self._container, self._inside.host)
 
     def stop(self) -> None:
-        """End it at once and throw its data away."""
+        """Kill it and delete its data."""
         with engine_problems("removing PostgreSQL"):
             remove_container(self._container)
             self.volume.remove(force=True)
@@ -193,4 +193,6 @@ class ContainerServer:
             done = self._container.exec_run(list(command), user=user)
         if done.exit_code != 0:
             lines = done.output.decode(errors="replace").strip().splitlines() or ["nothing"]
-            raise EnvironmentProblemError(f"PostgreSQL's {command[0]}: said {lines[-1]}")
+            raise EnvironmentProblemError(
+                f"PostgreSQL's {command[0]}: got {lines[-1]}, expected exit 0"
+            )

@@ -1,4 +1,4 @@
-"""What kind of exception ended a phase."""
+"""The category of the exception that ended a stage."""
 
 from __future__ import annotations
 
@@ -35,23 +35,23 @@ from gateproof_evidence.errors import NotWritableError
     ],
 )
 def test_exception_has_its_category(error: BaseException, category: str) -> None:
-    """Each kind is told apart; only an assertion speaks of the system."""
+    """Each kind of exception has a category; only an assertion is about the system."""
     assert categorise(error)[0] == category
 
 
 def test_message_is_never_empty_and_names_an_unexpected_exception() -> None:
-    """An exception without a text is named by its class, and so is one that nobody foresaw."""
+    """An exception without a message and an unexpected exception are named by their class."""
     assert categorise(AssertionError()) == ("assertion", "AssertionError")
     assert categorise(ZeroDivisionError("by zero"))[1] == "ZeroDivisionError: by zero"
     assert categorise(pytest.skip.Exception("not today"))[1] == "skipped: not today"
 
 
-def test_message_that_utf8_cannot_hold_is_spelt_out() -> None:
-    """Half of a surrogate pair is no reason to lose the record."""
+def test_message_that_utf8_cannot_encode_is_escaped() -> None:
+    """A lone surrogate does not prevent the record from being written."""
     assert categorise(AssertionError("got \ud800"))[1] == r"got \ud800"
 
 
 def test_table_shows_the_first_line_of_a_message() -> None:
-    """The rest of a comparison is in pytest's own reports."""
+    """The rest of the message is in the reports of pytest."""
     assert first_line("one\ntwo") == "one"
     assert first_line("") == ""
