@@ -12,7 +12,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from gateproof_evidence.additions.addition import is_late
+from gateproof_evidence.additions.addition import is_addition
 from gateproof_evidence.additions.sign_off import Statement, format_signoff, place_of
 from gateproof_evidence.clients.ssh_keygen import SshSignature
 from gateproof_evidence.format.attestation import (
@@ -42,7 +42,7 @@ RUN, CATALOGUE = "data/run.json", "data/catalogue.json"
 
 def rewrite_manifests(bundle: Path, _: Workshop) -> None:
     """Make both manifests and the payload's size fit what lies in the bundle."""
-    files = [f for f in read_tree(bundle, keep=lambda _: 0).files if not is_late(f.path)]
+    files = [f for f in read_tree(bundle, keep=lambda _: 0).files if not is_addition(f.path)]
     payload = [file for file in files if file.path.startswith("data/")]
     info = bundle / "bag-info.txt"
     lines = [line for line in info.read_text().splitlines() if not line.startswith("Payload-Oxum")]
@@ -53,7 +53,7 @@ def rewrite_manifests(bundle: Path, _: Workshop) -> None:
 
 def rewrite_tags(bundle: Path, _: Workshop) -> None:
     """Make the tag manifest fit what lies beside the payload."""
-    files = [f for f in read_tree(bundle, keep=lambda _: 0).files if not is_late(f.path)]
+    files = [f for f in read_tree(bundle, keep=lambda _: 0).files if not is_addition(f.path)]
     tags = [f for f in files if not f.path.startswith("data/")]
     tags = [f for f in tags if f.path not in (ATTESTATION, TAGS)]
     (bundle / TAGS).write_bytes(format_manifest(tags))
@@ -69,7 +69,7 @@ def seal(bundle: Path, shop: Workshop, *, key: str = "signer", claims: str = "{}
 def sign(bundle: Path, _: Workshop, *, key: str = "signer", claims: str = "{}") -> None:
     """Attest what lies in the bundle, manifests as they are; claims are what is said otherwise."""
     tree = read_tree(bundle, keep=lambda _: 0)
-    files = [f for f in tree.files if f.path != ATTESTATION and not is_late(f.path)]
+    files = [f for f in tree.files if f.path != ATTESTATION and not is_addition(f.path)]
     told = parse_statement(_envelope(bundle).payload)
     own = AttestedKey(keyid=_key(key).keyid, ephemeral=False)
     told = told.model_copy(update={"files": attested(files), "key": own})

@@ -1,9 +1,9 @@
-"""What a run comes to, from its journal, its catalogue and its waivers alone.
+"""The result of a run, from its journal, its catalogue and its waivers alone.
 
-Owns putting the rules together: verdicts, self-proof, kill matrix and roll-up. The harness judges a
-run by it, sealing refuses a run that it does not give, and verification applies it again to a
-bundle. Pure: what no probe saw (pytest's own status, defects that belong to no criterion) is read
-from the record with which the run ended, and the day against which waivers expire is that record's.
+Owns the combination of the rules: verdicts, self-proof, kill matrix and roll-up. The harness judges
+a run by it, sealing refuses a run with another result, and verification applies it to a bundle.
+Pure: the record at the end of the run gives pytest's own status, defects that belong to no
+criterion, and the day for the expiry of waivers.
 
 Source: docs/reference/verdicts.md.
 """
@@ -43,20 +43,20 @@ from gateproof_evidence.model import (
 
 
 class Ending(Value):
-    """What the record with which a run ends says."""
+    """The content of the record at the end of a run."""
 
     pytest_status: Annotated[int, Field(ge=0)]
     falsify: Extent
-    """Which proofs the run was asked for."""
+    """The proofs that were requested of the run."""
     defects: tuple[str, ...]
-    """Harness defects that belong to no criterion and that no specimen showed."""
+    """Harness defects that belong to no criterion and that no specimen revealed."""
     baseline: Baseline | None = None
-    """What an earlier bundle shows, where the run was asked to fall behind in nothing."""
+    """The state of an earlier bundle, if the run must have no regression."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Judged:
-    """Every field of a run that follows from what was recorded."""
+    """Every field of a run that is derived from its records."""
 
     result: Result
     exit_status: int
@@ -81,11 +81,11 @@ def judge(
 
     Args:
         criteria: the catalogue.
-        records: the merged journal, with one record of the run's end.
-        waivers: those that were in force, each with a day of the calendar.
+        records: the merged journal, with one record of the end of the run.
+        waivers: those in force, each with a valid date.
 
     Raises:
-        EvidenceError: the journal does not say how the run ended, or what was collected.
+        EvidenceError: the journal lacks how the run ended, or what was collected.
 
     """
     at, ending = read_ending(records)
@@ -114,7 +114,7 @@ def judge(
 
 
 def _compare(ending: Ending, verdicts: Sequence[Verdict]) -> Comparison | None:
-    """Hold the verdicts against the baseline, where there is one."""
+    """Compare the verdicts with the baseline, if there is one."""
     if ending.baseline is None:
         return None
     before = ending.baseline
@@ -132,14 +132,14 @@ def _roll_up(
     ending: Ending,
     lost: Sequence[Regression],
 ) -> RollUp:
-    """Roll up; where pytest is red and no verdict is, that itself is a defect."""
+    """Roll up; if pytest failed and no verdict explains it, that is a defect."""
     status, falsify = ending.pytest_status, ending.falsify
     rolled = roll_up(
         verdicts, pytest_status=status, defects=defects, falsify=falsify, regressions=lost
     )
     waived = any(verdict.disposition is Disposition.WAIVED for verdict in verdicts)
     if status and not rolled.exit_status and not waived:
-        defects.append(f"pytest ended with {status}, and no verdict tells why")
+        defects.append(f"pytest ended with {status}, and no verdict explains it")
         rolled = roll_up(verdicts, defects=defects, falsify=falsify, regressions=lost)
     return rolled
 
@@ -148,24 +148,24 @@ def read_ending(records: Iterable[Record]) -> tuple[AwareDatetime, Ending]:
     """Return when and how the run ended.
 
     Raises:
-        EvidenceError: the journal has no such record, several, or one of another shape.
+        EvidenceError: the journal has no such record, several, or one with other fields.
 
     """
     found = [r for r in records if isinstance(r, RunEvent) and r.event == "ended"]
     if len(found) != 1:
-        raise EvidenceError(f"journal: the run's end: got {len(found)} records, expected one")
+        raise EvidenceError(f"journal: the end of the run: got {len(found)} records, expected one")
     try:
         return found[0].at, Ending.model_validate(found[0].data)
     except ValidationError as error:
         problem = first_problem(error)
         raise EvidenceError(
-            f"journal: the run's end: {problem.field}: got {problem.message}, "
-            "expected its status, what it was asked to prove, and its defects"
+            f"journal: the end of the run: {problem.field}: got {problem.message}, "
+            "expected its status, the extent of its proofs, and its defects"
         ) from error
 
 
 def differences(run: Run, judged: Judged) -> Iterator[tuple[str, str]]:
-    """Compare a run with what its evidence comes to.
+    """Compare a run with the result of its evidence.
 
     Returns:
         For each field that differs its name (``criteria.RLS-02.outcome``), and both values.

@@ -75,7 +75,7 @@ def test_signature_of_any_bytes_reads_or_is_refused(signature: bytes, data: st.D
         (b"-----BEGIN SSH SIGNATURE-----\nA===\n-----END SSH SIGNATURE-----\n", "expected base64"),
         (armoured(b"OTHER!" + b"\0" * 20), "expected SSHSIG"),
         (armoured(b"SSHSIG\0\0\0\2"), "expected 1"),
-        (armoured(b"SSHSIG\0\0\0\1\0\0\xff\xff"), "got a cut-off field"),
+        (armoured(b"SSHSIG\0\0\0\1\0\0\xff\xff"), "got a truncated field"),
         (armoured(b"SSHSIG\0\0\0\1" + b"\0" * 20), "expected those of version 1"),
     ],
 )

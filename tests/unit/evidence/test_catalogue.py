@@ -75,12 +75,12 @@ def test_catalogue_refuses_an_id_that_it_does_not_hold(path: Path) -> None:
         ),
         pytest.param(
             entry("RLS-01") + entry("SQL-02"),
-            "criterion id of gate rls: got SQL-02, expected the letters RLS",
-            id="letters",
+            "criterion id of gate rls: got SQL-02, expected the prefix RLS",
+            id="prefix",
         ),
         pytest.param(
             entry("RLS-01") + entry("RLS-02", "dlq"),
-            "criterion RLS-02: got gate dlq, expected rls, which has the letters RLS",
+            "criterion RLS-02: got gate dlq, expected rls, which has the prefix RLS",
             id="gate",
         ),
         pytest.param(

@@ -26,7 +26,7 @@ def test_verify_exits_0_on_a_whole_bundle_and_says_that_nobody_vouches(bundle: P
     assert done.exit_code == 0, done.output
     lines = done.output.splitlines()
     assert lines[0] == f"{bundle}: whole"
-    assert lines[1] == "signer unknown: integrity only, nobody vouches for it"
+    assert lines[1] == "signer unknown: this shows integrity, not origin"
     assert lines[2].startswith("attested: blocked (exit status 1), 4 criteria, ")
 
 
@@ -68,7 +68,7 @@ def test_verify_exits_1_when_the_signature_does_not_hold(bundle: Path) -> None:
     (bundle / "public-key.pem").write_bytes(RunKey.ephemeral().public_pem)
     done = gateproof("verify", bundle)
     assert done.exit_code == 1
-    assert "the signature does not hold, nothing here is vouched for" in done.output
+    assert "the signature is not valid, so nothing here can be trusted" in done.output
     assert "attested:" not in done.output
 
 

@@ -11,7 +11,7 @@ from gateproof_evidence.format.manifest import (
     parse_manifest,
     payload_oxum,
 )
-from gateproof_evidence.format.tree import File, look, name_problem
+from gateproof_evidence.format.tree import File, collision_key, name_problem
 
 HEX = "0" * 64
 
@@ -102,4 +102,4 @@ def test_name_is_refused(path: str, problem: str) -> None:
 )
 def test_look_tells_names_apart_as_people_do(one: str, other: str, *, alike: bool) -> None:
     """Case and Unicode forms make no difference, letters do."""
-    assert (look(one) == look(other)) is alike
+    assert (collision_key(one) == collision_key(other)) is alike

@@ -114,10 +114,13 @@ def test_show_lets_no_capture_command_the_terminal(
     ("options", "told"),
     [
         (("--gate", "nope"), "--gate: got nope, expected one of rls, dlq"),
-        (("--criterion", "RLS-99"), "--criterion: got RLS-99, expected an id of this run"),
-        (("--gate", "rls", "--criterion", "RLS-01"), "--criterion: got both it and --gate"),
+        (("--criterion", "RLS-99"), "--criterion: got RLS-99, expected a criterion of this run"),
+        (
+            ("--gate", "rls", "--criterion", "RLS-01"),
+            "--criterion: got both this option and --gate",
+        ),
         (("--phase", "--proofs"), "expected one"),
-        (("--full",), "--full: got it without --criterion"),
+        (("--full",), "--full: got this option without --criterion"),
     ],
 )
 def test_show_refuses_what_it_cannot_show(

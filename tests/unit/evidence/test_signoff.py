@@ -161,7 +161,7 @@ def test_signoff_refuses_a_bundle_that_is_swapped_once_it_was_verified(
         return found
 
     monkeypatch.setattr("gateproof_evidence.additions.countersignature.verify", verify_then_swap)
-    with pytest.raises(BadInputError, match="got another bundle than was verified"):
+    with pytest.raises(BadInputError, match="got a bundle that changed after its verification"):
         sign(released, keys["ada"])
     assert not (released / "signoffs").exists()
 

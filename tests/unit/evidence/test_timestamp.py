@@ -246,7 +246,7 @@ def test_stamp_keeps_nothing_that_is_over_something_else(
     openssl(tmp_path, f"ts -query -sha256 -cert -digest {'ab' * 32} -out query")
     old = authority.answer((tmp_path / "query").read_bytes())
     url = served(authority.answer)
-    with pytest.raises(BadInputError, match=r"got one that is no use \(over sha256:abab"):
+    with pytest.raises(BadInputError, match=r"got an unusable one \(over sha256:abab"):
         stamp(bundle, served(lambda _: old), authority=None, clock=now)
     with pytest.raises(BadInputError, match="expected about 2099"):
         stamp(bundle, url, authority=None, clock=lambda: dt.datetime(2099, 1, 1, tzinfo=dt.UTC))
@@ -275,7 +275,7 @@ def test_timestamp_by_command(
     done = gateproof("timestamp", bundle, "--timestamp-url", url, "--timestamp-ca", root, "--json")
     assert done.exit_code == 0, done.output
     told = json.loads(done.output)
-    assert "; by whom is unknown" in gateproof("verify", bundle).output
+    assert "; authority unknown" in gateproof("verify", bundle).output
     done = gateproof("verify", bundle, "--timestamp-ca", root)
     assert done.exit_code == 0, done.output
     assert done.output.splitlines()[-1] == f"stamped at {dt.datetime.fromisoformat(told['at'])}"
