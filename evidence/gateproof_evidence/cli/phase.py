@@ -19,7 +19,7 @@ from gateproof_evidence.model import Run
 _LINE_LIMIT = 300
 """The most characters of a reason that a line shows; the report has all of them."""
 
-_OPEN = "; what stands in the way:"
+_OPEN = "; blocked by:"
 
 
 def show_phases(bundle: Path, run: Run, name: str | None, *, as_json: bool) -> None:
@@ -58,7 +58,7 @@ def _print_phase(phase: Phase, signoffs: tuple[SignOff, ...]) -> None:
     click.echo(f"{phase.id}: {phase.result} ({many} {'criterion' if many == 1 else 'criteria'})")
     if phase.next is None:
         click.echo(
-            "  the last phase" + ("" if phase.next_may_begin else "; what stands in the way:")
+            "  the last phase" + ("" if phase.next_may_begin else _OPEN)
         )
     elif phase.next_may_begin:
         click.echo(f"  {phase.next} may begin")

@@ -1,4 +1,4 @@
-"""Sealing: a bundle in place is whole, and what cannot be verified is not sealed."""
+"""Sealing: a sealed bundle is whole, and a folder that cannot be verified is not sealed."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from gateproof_evidence.sealing.seal import seal
 from gateproof_evidence.verification.bundle import verify
 
 Leak = Callable[[Path, pytest.MonkeyPatch, str], str]
-"""Puts a secret into a file of the bundle to be, and returns the file's name."""
+"""Writes a secret into a file of the future bundle, and returns the file's name."""
 
 FORMS = sorted(Canary(core="0" * 24).forms())
 
 
 @pytest.fixture
 def canary() -> Canary:
-    """Give a secret that nobody has seen."""
+    """Provide a new canary."""
     return Canary.make()
 
 
@@ -44,7 +44,7 @@ def sealing(
     key: RunKey,
     clock: Callable[[], datetime],
 ) -> Callable[..., Path]:
-    """Give a function that seals the staged run, with changes."""
+    """Provide a function that seals the staged run, with changes."""
 
     def do(**changes: Any) -> Path:
         fields = {
@@ -61,13 +61,13 @@ def sealing(
 
 
 def test_seal_moves_a_whole_bundle_into_place(bundle: Path, staging: Path) -> None:
-    """What is sealed verifies, and no staging folder stays behind."""
+    """A sealed bundle verifies, and its staging folder is gone."""
     assert verify(bundle).findings == ()
     assert not staging.exists()
 
 
 def test_seal_writes_manifests_that_sha256sum_checks(bundle: Path) -> None:
-    """Both manifests hold for sha256sum, which knows nothing of ours."""
+    """sha256sum, an independent tool, accepts both manifests."""
     for manifest in ("manifest-sha256.txt", "tagmanifest-sha256.txt"):
         done = subprocess.run(
             ["sha256sum", "-c", manifest], cwd=bundle, capture_output=True, text=True, check=False
@@ -83,7 +83,7 @@ def test_seal_writes_the_catalogue_that_was_digested(bundle: Path, catalogue: Ca
 
 
 def test_seal_writes_run_json_with_its_schema_first(bundle: Path, run: Run) -> None:
-    """run.json reads back as the run that was sealed."""
+    """The run in run.json equals the run that was sealed."""
     content = (bundle / "data/run.json").read_bytes()
     assert next(iter(json.loads(content))) == "schema"
     assert Run.model_validate_json(content) == run
@@ -92,7 +92,7 @@ def test_seal_writes_run_json_with_its_schema_first(bundle: Path, run: Run) -> N
 def test_seal_refuses_a_destination_that_exists(
     sealing: Callable[..., Path], tmp_path: Path, staging: Path
 ) -> None:
-    """A bundle is never overwritten, not even an empty folder of its name."""
+    """A bundle is never overwritten, not even an empty folder with its name."""
     (tmp_path / "bundle").mkdir()
     with pytest.raises(NotWritableError, match="bundle: got something that is there already"):
         sealing()
@@ -111,7 +111,7 @@ def _empty_folder(data: Path) -> None:
     (data / "captures/none").mkdir()
 
 
-def _beside(data: Path) -> None:
+def _outside(data: Path) -> None:
     (data.parent / "notes.txt").write_text("x")
 
 
@@ -142,7 +142,7 @@ def _taken(data: Path) -> None:
         pytest.param(_link, r"captures/link\.txt: bundle: got a link", id="link"),
         pytest.param(_pipe, "captures/pipe: bundle: got no regular file", id="pipe"),
         pytest.param(_empty_folder, "captures/none: bundle: got an empty folder", id="empty"),
-        pytest.param(_beside, r"notes\.txt: bundle: got a file outside data/", id="beside"),
+        pytest.param(_outside, r"notes\.txt: bundle: got a file outside data/", id="outside"),
         pytest.param(_backslash, "printable characters without", id="backslash"),
         pytest.param(_lookalike, "only by case or Unicode form", id="lookalike"),
         pytest.param(_lost_capture, "names a capture that is missing", id="lost-capture"),
@@ -150,14 +150,14 @@ def _taken(data: Path) -> None:
         pytest.param(_taken, r"data/run\.json: bundle: got a file of that name", id="taken"),
     ],
 )
-def test_seal_refuses_what_could_not_be_verified(
+def test_seal_refuses_a_folder_that_could_not_be_verified(
     sealing: Callable[..., Path],
     staging: Path,
     tmp_path: Path,
     change: Callable[[Path], None],
     message: str,
 ) -> None:
-    """Anything unexpected in the folder leaves no bundle, and the message names it."""
+    """An unexpected entry of the folder prevents the bundle, and the message names it."""
     change(staging / "data")
     with pytest.raises(EvidenceError, match=message):
         sealing()
@@ -165,16 +165,16 @@ def test_seal_refuses_what_could_not_be_verified(
 
 
 def test_seal_refuses_a_run_on_another_catalogue(sealing: Callable[..., Path], run: Run) -> None:
-    """A verdict that is missing from the run is said before anything is written."""
+    """A verdict that is missing from the run is an error before anything is written."""
     short = run.model_copy(update={"criteria": run.criteria[1:]})
     with pytest.raises(EvidenceError, match=r"others than the catalogue's \(RLS-01 differs\)"):
         sealing(run=short)
 
 
-def test_seal_refuses_a_run_that_says_more_than_its_journal(
+def test_seal_refuses_a_run_that_its_journal_does_not_support(
     sealing: Callable[..., Path], run: Run, tmp_path: Path
 ) -> None:
-    """What verification would refuse is not sealed in the first place."""
+    """A run that verification would refuse is not sealed."""
     better = run.model_copy(update={"result": Result.RELEASED})
     with pytest.raises(EvidenceError, match="run: result: got released, expected blocked"):
         sealing(run=better)
@@ -183,19 +183,19 @@ def test_seal_refuses_a_run_that_says_more_than_its_journal(
     assert not (tmp_path / "bundle").exists()
 
 
-# --- made-up secrets ----------------------------------------------------------------------------
+# --- canaries -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_seal_refuses_a_secret_that_came_through_in_the_run_itself(
+def test_seal_refuses_a_canary_in_the_run_itself(
     sealing: Callable[..., Path], run: Run, canary: Canary, tmp_path: Path, form: str
 ) -> None:
-    """What no probe saw, and so nothing redacted, is found in the files that sealing writes."""
+    """A canary that no probe saw, and no rule redacted, is found in the files of sealing."""
     assert run.environment is not None
     reason = f"no engine answers: {canary.forms()[form]}"
-    told = run.environment.model_copy(update={"reason": reason})
-    leaking = run.model_copy(update={"environment": told})
-    with pytest.raises(CanaryError, match=r"data/[a-z./]+: redaction: got a made-up secret"):
+    environment = run.environment.model_copy(update={"reason": reason})
+    leaking = run.model_copy(update={"environment": environment})
+    with pytest.raises(CanaryError, match=r"data/[a-z./]+: redaction: got a canary"):
         sealing(run=leaking, canaries=[Canary.make(), canary])
     assert not (tmp_path / "bundle").exists()
 
@@ -251,9 +251,9 @@ def test_seal_refuses_a_secret_in_any_file(
     monkeypatch: pytest.MonkeyPatch,
     leak: Leak,
 ) -> None:
-    """Whichever file holds it is named, and there is no bundle."""
+    """The message names the file with the secret, and there is no bundle."""
     name = leak(staging, monkeypatch, base64.b64encode(canary.value.encode()).decode())
-    with pytest.raises(CanaryError, match=f"{name}: redaction: got a made-up secret"):
+    with pytest.raises(CanaryError, match=f"{name}: redaction: got a canary"):
         sealing(canaries=[canary])
     assert not (tmp_path / "bundle").exists()
 
@@ -261,21 +261,23 @@ def test_seal_refuses_a_secret_in_any_file(
 def test_seal_refuses_a_secret_in_a_name(
     sealing: Callable[..., Path], staging: Path, canary: Canary
 ) -> None:
-    """Names are listed in the manifests, and are found there."""
+    """A canary in a file name is found in the manifest."""
     (staging / f"data/tests/{canary.core}.txt").write_text("nothing")
     with pytest.raises(CanaryError, match=r"manifest-sha256\.txt: redaction"):
         sealing(canaries=[canary])
 
 
-def test_seal_accepts_what_holds_no_canary(sealing: Callable[..., Path], canary: Canary) -> None:
-    """A canary that did not come through keeps nothing from being sealed."""
+def test_seal_accepts_a_bundle_without_a_canary(
+    sealing: Callable[..., Path], canary: Canary
+) -> None:
+    """A canary that was redacted does not prevent sealing."""
     assert verify(sealing(canaries=[canary])).ok
 
 
-def test_seal_says_which_file_cannot_be_written(
+def test_seal_names_a_file_that_cannot_be_written(
     sealing: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A disk that refuses is said with the path and what to do, and leaves no bundle."""
+    """The error of a full disk has the path and what to do, and there is no bundle."""
 
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
