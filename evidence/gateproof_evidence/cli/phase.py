@@ -57,9 +57,7 @@ def _print_phase(phase: Phase, signoffs: tuple[SignOff, ...]) -> None:
     many = len(phase.criteria)
     click.echo(f"{phase.id}: {phase.result} ({many} {'criterion' if many == 1 else 'criteria'})")
     if phase.next is None:
-        click.echo(
-            "  the last phase" + ("" if phase.next_may_begin else _OPEN)
-        )
+        click.echo("  the last phase" + ("" if phase.next_may_begin else _OPEN))
     elif phase.next_may_begin:
         click.echo(f"  {phase.next} may begin")
     else:

@@ -336,7 +336,9 @@ def _odd_folders(
 ) -> Iterator[Odd]:
     if not folders and not names and prefix.parts:
         yield Odd(
-            kind="empty-folder", path=prefix.as_posix(), message="an empty folder is not listed"
+            kind="empty-folder",
+            path=prefix.as_posix(),
+            message="an empty folder, which no manifest lists",
         )
     for name in folders:
         if stat.S_ISLNK(os.lstat(name, dir_fd=top_fd).st_mode):
@@ -373,7 +375,7 @@ def _link(path: str) -> Odd:
 
 
 def _special(path: str) -> Odd:
-    return Odd(kind="special", path=path, message="not a regular file, link or folder")
+    return Odd(kind="special", path=path, message="a special file, expected a regular file")
 
 
 def _unreadable(path: str, error: OSError) -> Odd:

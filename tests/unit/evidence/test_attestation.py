@@ -99,7 +99,9 @@ def _truncated(bundle: Path) -> None:
     ("change", "code", "message"),
     [
         pytest.param(_strip_signature, "ATTESTATION_MALFORMED", "signatures: got 0", id="stripped"),
-        pytest.param(_two_signatures, "ATTESTATION_MALFORMED", "got 2, expected exactly 1", id="2"),
+        pytest.param(
+            _two_signatures, "ATTESTATION_MALFORMED", "got 2, expected a list of exactly 1", id="2"
+        ),
         pytest.param(_empty_signature, "SIGNATURE_INVALID", "not valid", id="empty"),
         pytest.param(_other_type, "ATTESTATION_MALFORMED", "got 'text/plain'", id="other-type"),
         pytest.param(_extra_field, "ATTESTATION_MALFORMED", "'note'", id="extra-field"),

@@ -140,7 +140,7 @@ def _taken(data: Path) -> None:
     ("change", "message"),
     [
         pytest.param(_link, r"captures/link\.txt: bundle: got a link", id="link"),
-        pytest.param(_pipe, "captures/pipe: bundle: got no regular file", id="pipe"),
+        pytest.param(_pipe, "captures/pipe: bundle: got a special file", id="pipe"),
         pytest.param(_empty_folder, "captures/none: bundle: got an empty folder", id="empty"),
         pytest.param(_outside, r"notes\.txt: bundle: got a file outside data/", id="outside"),
         pytest.param(_backslash, "printable characters without", id="backslash"),
