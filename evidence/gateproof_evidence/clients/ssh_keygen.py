@@ -58,7 +58,7 @@ class SshSignature:
     key_line: str
     """The key in the form of ``authorized_keys``: type and base64."""
     keyid: Digest
-    """The id of the key, whatever its spelling; a run's key has an id of the same form."""
+    """The id of the key, independent of its encoding; a run's key has an id of the same form."""
 
     @classmethod
     def from_bytes(cls, content: bytes) -> SshSignature:

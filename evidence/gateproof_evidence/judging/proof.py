@@ -1,4 +1,4 @@
-"""The rules that judge a proof, and the harness's own ability to tell.
+"""The rules that judge a proof, and the self-proof of the harness.
 
 Pure, like `gateproof_evidence.judging.verdict`: the recorded steps of a proof are judged, here and
 in verification.
@@ -94,7 +94,7 @@ def judge_self_proof(records: Iterable[Record]) -> tuple[tuple[Specimen, ...], t
     events = [record for record in records if isinstance(record, SelfProofEvent)]
     found = tuple(_specimen(name, events) for name in SPECIMENS)
     defects = tuple(
-        f"self-proof: {one.name} came out {one.result}, expected {one.wanted}: {one.message}"
+        f"self-proof: {one.name}: got {one.result}, expected {one.wanted}: {one.message}"
         for one in found
         if one.result is not one.wanted
     )

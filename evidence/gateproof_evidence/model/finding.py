@@ -81,7 +81,7 @@ class Finding:
     message: str
 
     def __str__(self) -> str:
-        """Return the finding as one line, whatever characters the path has."""
+        """Return the finding as one line, with any characters in the path."""
         return printable(f"{self.code} {self.path}: {self.message}")
 
 

@@ -61,7 +61,7 @@ def test_specimen_that_did_not_run_or_ran_twice_is_a_defect(name: str) -> None:
     without = [event for event in ALL if event.specimen != name]
     for count, events in ((0, without), (2, [*ALL, specimen(name)])):
         [defect] = judge_self_proof(events)[1]
-        assert defect.startswith(f"self-proof: {name} came out unproven")
+        assert defect.startswith(f"self-proof: {name}: got unproven")
         assert defect.endswith(f"it ran {count} times, expected once")
 
 
@@ -79,7 +79,7 @@ def test_specimen_with_another_result_is_a_defect(name: str, fields: dict[str, A
     """The defect names the specimen, its result and the required result."""
     others = [event for event in ALL if event.specimen != name]
     [defect] = judge_self_proof([*others, specimen(name, **fields)])[1]
-    assert defect.startswith(f"self-proof: {name} came out ")
+    assert defect.startswith(f"self-proof: {name}: got ")
     assert f"expected {SPECIMENS[name]}" in defect
 
 

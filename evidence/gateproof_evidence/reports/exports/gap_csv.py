@@ -33,7 +33,7 @@ def render(run: Run) -> bytes:
 
 
 def harmless(cell: str) -> str:
-    """Return a cell that no spreadsheet takes for a formula, whatever its separator is."""
+    """Return a cell that no spreadsheet takes for a formula, with any separator."""
     return ";".join(_FORMULA.sub(r"\1'", part) for part in _CONTROL.sub(" ", cell).split(";"))
 
 
