@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class EvidenceError(Exception):
-    """Evidence could not be read, written or believed."""
+    """Evidence could not be read, written or trusted."""
 
     def __init__(self, message: str | None = None) -> None:
         super().__init__(message or type(self).__doc__)
@@ -15,4 +15,4 @@ class BadInputError(EvidenceError):
 
 
 class NotWritableError(EvidenceError):
-    """Evidence could not be written; the run cannot be believed without it."""
+    """Evidence could not be written; the run cannot be trusted without it."""

@@ -39,7 +39,7 @@ def test_run_whose_own_files_hold_a_secret_seals_no_bundle(
     ran = run_gates(LEAKS, ("MIN-01",), *NO_PROOFS)
     assert ran.exit_status == 103, ran.output
     assert "no bundle: CanaryError: " in ran.output
-    assert "data/report.html: redaction: got a made-up secret" in ran.output
+    assert "data/report.html: redaction: got a canary" in ran.output
     assert ran.run == {}
     assert [path.name[:10] for path in (tmp_path / "reports").iterdir()] == [".unsealed-"]
     sound = tmp_path / "gates" / "test_miniature.py"

@@ -1,1 +1,1 @@
-"""The report as people read it: in a real browser, without a screen."""
+"""Tests of the report in a real, headless browser."""

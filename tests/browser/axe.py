@@ -1,4 +1,4 @@
-"""axe-core's rules on a page whose policy lets no script in.
+"""axe-core's rules on a page whose policy allows no script.
 
 Source: axe-core's API, `axe.run`; the Chrome DevTools Protocol, `Page.createIsolatedWorld`.
 """
@@ -14,11 +14,11 @@ from playwright.sync_api import Page
 
 
 def ask_axe(page: Page, *, only: Sequence[str] = ()) -> Any:
-    """Run the rules in a world of their own, which no policy of the page reaches.
+    """Run the rules in an isolated world, where the page's policy does not apply.
 
     Args:
-        page: what is looked at.
-        only: names of rules; all of them where none is named.
+        page: the page to check.
+        only: names of rules; by default all.
 
     """
     client = page.context.new_cdp_session(page)
@@ -39,7 +39,7 @@ def ask_axe(page: Page, *, only: Sequence[str] = ()) -> Any:
 
 
 def violations(found: Any) -> list[tuple[str, list[str]]]:
-    """Return the rules that a page breaks, with the first elements that do."""
+    """Return the rules that a page violates, with the first elements that do."""
     return [
         (one["id"], [node["html"][:200] for node in one["nodes"]][:5])
         for one in found["violations"]

@@ -1,4 +1,4 @@
-"""One Chromium for all tests of the report, and the bundles that they look at."""
+"""One Chromium for all tests of the report, and the bundles that they open."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ QUIET = (
 
 
 def chromium() -> str | None:
-    """Return the program of the browser, or None where none is installed.
+    """Return the program of the browser, or None if none is installed.
 
     Raises:
-        LookupError: one is named, and is not there.
+        LookupError: the named program does not exist.
 
     """
     named = os.environ.get(CHROMIUM)
@@ -39,10 +39,10 @@ def chromium() -> str | None:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """Give a headless Chromium with a profile of its own."""
+    """Provide a headless Chromium with its own profile."""
     program = chromium()
     if program is None:
-        pytest.skip(f"no chromium on the PATH: install Debian's, or name one in {CHROMIUM}")
+        pytest.skip(f"no chromium on the PATH: install Debian's, or set {CHROMIUM} to a program")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=list(QUIET))
         yield browser
@@ -51,12 +51,12 @@ def browser() -> Iterator[Browser]:
 
 @dataclass(frozen=True, kw_only=True)
 class Opened:
-    """A page, and what happened while it was open."""
+    """A page, with its requests and messages."""
 
     page: Page
     requests: list[str] = field(default_factory=list)
-    """URLs of all that was asked for."""
-    said: list[str] = field(default_factory=list)
+    """The URLs of all requests."""
+    messages: list[str] = field(default_factory=list)
     """Lines of the console, and errors."""
 
 
@@ -65,7 +65,7 @@ Open = Callable[..., Opened]
 
 @pytest.fixture
 def open_report(browser: Browser) -> Iterator[Open]:
-    """Give a function that opens the report of a bundle."""
+    """Provide a function that opens the report of a bundle."""
     contexts: list[BrowserContext] = []
 
     def opened(bundle: Path, *, width: int = 1280, scheme: str = "light") -> Opened:
@@ -76,8 +76,8 @@ def open_report(browser: Browser) -> Iterator[Open]:
         contexts.append(context)
         shown = Opened(page=context.new_page())
         shown.page.on("request", lambda request: shown.requests.append(request.url))
-        shown.page.on("console", lambda message: shown.said.append(message.text))
-        shown.page.on("pageerror", lambda error: shown.said.append(str(error)))
+        shown.page.on("console", lambda message: shown.messages.append(message.text))
+        shown.page.on("pageerror", lambda error: shown.messages.append(str(error)))
         shown.page.goto((bundle / "data" / "report.html").as_uri())
         return shown
 
@@ -88,7 +88,7 @@ def open_report(browser: Browser) -> Iterator[Open]:
 
 @pytest.fixture(scope="session")
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Give a function that makes the bundle of a kind of run, once."""
+    """Provide a function that makes the bundle of a kind of run, once."""
     folder = tmp_path_factory.mktemp("bundles")
     plans = {
         "green": sample.GREEN,

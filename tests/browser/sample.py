@@ -1,11 +1,11 @@
-"""Bundles to look at: journals as a run leaves them, judged and sealed by the real code.
+"""Bundles for tests of pages: journals like those of a run, judged and sealed by the real code.
 
-Only what the probes saw is made up. Verdicts, proofs, matrix and roll-up are derived from the
-journals, as in a run and in verification, so that no page shows what no run could come to.
+Only the observations of the probes are invented. Verdicts, proofs, matrix and roll-up are derived
+from the journals, as in a run and in verification, so that every page is one that a run could have.
 
-`tests.sample` has one run, as small as can be and the same bytes each time. Pages need others: each
-outcome on criteria of the real catalogue, two writers side by side, long and hostile captures,
-thousands of criteria. A `Plan` says which.
+`tests.sample` has one run, the smallest possible, with the same bytes each time. Pages need other
+runs: each outcome on criteria of the real catalogue, two writers in parallel, long and hostile
+captures, thousands of criteria. A `Plan` describes one.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ BOUND = Bindings(
     renderer=renderer_digest(),
 )
 MARKUP = "<img src=x onerror=alert(1)><script>alert(1)</script></pre></details>&amp;\"'--><b>bold"
-"""What a page must show as it is; it tries to leave elements, attributes and comments."""
+"""Markup that a page must show as text; it tries to leave elements, attributes and comments."""
 
 PROBES = ("sql", "http", "logs", "tasks", "worker", "process", "file", "environment")
 
@@ -82,7 +82,7 @@ FAULTS = (
         "source",
         (
             "--- system/dead_letters.py\n+++ system/dead_letters.py\n@@ -88,2 +88,2 @@\n"
-            "-    if letter is not None:\n+    if letter is not None and letter.tenant_id:"
+            "-    if row is not None:\n+    if row is not None and row.tenant_id:"
         ),
         "0 of A and 2 of B",
     ),
@@ -91,11 +91,11 @@ FAULTS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What is to come out of a run."""
+    """The intended result of a run."""
 
     failing: tuple[str, ...] = ()
     broken: tuple[str, ...] = ()
-    """Criteria whose check breaks in its set-up."""
+    """Criteria whose check raises an error in its set-up."""
     blind: tuple[str, ...] = ()
     void: tuple[str, ...] = ()
     away: tuple[str, ...] = ()
@@ -109,11 +109,11 @@ class Plan:
     """Gates whose checks are all run against all falsifiers."""
     taken_over: tuple[str, ...] = ()
     seen: int = 4
-    """Observations of a check."""
+    """The number of observations of a check."""
     seen_under_fault: int = 3
     proofs: int = 3
     long_lines: int = 45
-    """Lines of a log."""
+    """The number of lines of a log."""
     text: Callable[[str, str], str] = lambda probe, text: text  # noqa: ARG005 (called by name)
     """Changes the text of a capture, by probe."""
     message: str = (
@@ -152,7 +152,7 @@ FEW = (
     *("IMP-01", "BRK-02", "RUN-04", "RUN-06", "RLS-01", "RLS-02", "RLS-03", "RLS-04"),
     *("QUE-01", "DLQ-03", "DLQ-07", "DLQ-11", "IDM-01", "OBS-07"),
 )
-"""Criteria with which a page has one of everything, and is quick to look at."""
+"""Criteria for a small page with one of everything."""
 
 
 def criteria_of_gates(*names: str) -> tuple[Criterion, ...]:
@@ -162,15 +162,15 @@ def criteria_of_gates(*names: str) -> tuple[Criterion, ...]:
 
 
 def criteria_of(count: int) -> tuple[Criterion, ...]:
-    """Return as many criteria as are asked for."""
-    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+    """Return this number of criteria."""
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
     return tuple(
         Criterion(
-            id=f"X{letters[number // 2600]}{letters[number // 100 % 26]}-{number % 100:02}",
-            gate=f"gate{letters[number // 2600].lower()}{letters[number // 100 % 26].lower()}",
+            id=f"X{alphabet[number // 2600]}{alphabet[number // 100 % 26]}-{number % 100:02}",
+            gate=f"gate{alphabet[number // 2600].lower()}{alphabet[number // 100 % 26].lower()}",
             phase="B0.5.1",
             statement=f"The claim number {number} of a catalogue of {count} holds for each tenant.",
-            source="capacity: a catalogue larger than any that there is",
+            source="capacity: a catalogue larger than any existing one",
         )
         for number in range(count)
     )
@@ -225,12 +225,12 @@ class _Recording:
 
     def record(self, criteria: Sequence[Criterion]) -> None:
         """Record bring-up, specimens, and every check with its proofs."""
-        collected = {one.id: self._told(one) for one in criteria}
+        collected = {one.id: self._binding(one) for one in criteria}
         for self._turn in (0, 1):
             self._append(RunEvent, event="started", data={})
-            self._look(None, "bring-up", "environment", None)
+            self._observe(None, "bring-up", "environment", None)
             self._wait(1.4)
-            self._look(None, "bring-up", "process", None)
+            self._observe(None, "bring-up", "process", None)
             self._wait(0.6)
             self._append(RunEvent, event="collected", data=collected)
         for number, name in enumerate(SPECIMENS):
@@ -277,7 +277,7 @@ class _Recording:
         self._phase(one, item, "check", "setup", raised=raised)
         if not raised:
             for number in range(plan.seen):
-                self._look(one, "check", PROBES[number % len(PROBES)], item)
+                self._observe(one, "check", PROBES[number % len(PROBES)], item)
             self._phase(one, item, "check", "call", raised=one.id in (*plan.failing, *plan.skipped))
         self._phase(one, item, "check", "teardown")
         if raised or one.id in (*plan.failing, *plan.skipped):
@@ -295,7 +295,7 @@ class _Recording:
         if not taken:
             for step in ("baseline", "landing", "faulted"):
                 for number in range(plan.seen_under_fault):
-                    self._look(one, f"{part}:{step}", PROBES[number], item)
+                    self._observe(one, f"{part}:{step}", PROBES[number], item)
         story = self._story(
             fault,
             item,
@@ -371,15 +371,15 @@ class _Recording:
             "red-by-an-error": {"faulted_category": "other"},
             "red-for-another-reason": {"expected": "something else"},
         }
-        told: Story = SelfProofEvent(
+        event: Story = SelfProofEvent(
             writer="x", seq=0, at=START, specimen=name, **{**story, **odd.get(name, {})}
         )
-        fields = told.model_dump(exclude={"writer", "seq", "at", "kind"})
+        fields = event.model_dump(exclude={"writer", "seq", "at", "kind"})
         self._append(SelfProofEvent, **fields)
 
     # --- records -------------------------------------------------------------------------------
 
-    def _look(self, one: Criterion | None, part: str, probe: str, item: str | None) -> None:
+    def _observe(self, one: Criterion | None, part: str, probe: str, item: str | None) -> None:
         self._wait(0.02 + 0.2 * self._random.random())
         self._count += 1
         summary, text = _SEEN[probe](self._count, self._plan.long_lines)
@@ -455,7 +455,7 @@ class _Recording:
     def _faults(self) -> Sequence[tuple[str, str, str, str]]:
         return FAULTS[: self._plan.proofs]
 
-    def _told(self, one: Criterion) -> dict[str, Any]:
+    def _binding(self, one: Criterion) -> dict[str, Any]:
         return {
             "item": self._item(one),
             "selected": one.id not in self._plan.left_out,
@@ -463,7 +463,7 @@ class _Recording:
         }
 
 
-# --- captures as the probes write them ---------------------------------------------------------
+# --- captures in the form of the probes ---------------------------------------------------------
 
 
 def _sql(number: int, _: int) -> tuple[str, str]:
@@ -553,7 +553,7 @@ _SEEN: dict[str, Callable[[int, int], tuple[str, str]]] = {
 
 
 def hostile(plan: Plan) -> Plan:
-    """Return a plan in which everything that a system can say is markup."""
+    """Return a plan in which every output of the system is markup."""
     return replace(
         plan,
         seen=len(PROBES),
@@ -563,5 +563,5 @@ def hostile(plan: Plan) -> Plan:
 
 
 def many(count: int) -> tuple[Plan, Iterable[Criterion]]:
-    """Return a plan and a catalogue of a size that no project has yet."""
+    """Return a plan and a catalogue that is larger than any real one."""
     return Plan(seen=2, seen_under_fault=1, proofs=1, long_lines=5), criteria_of(count)

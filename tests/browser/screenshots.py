@@ -1,8 +1,8 @@
-"""Makes the pictures of the report that the documentation shows.
+"""Take the screenshots of the report for the documentation.
 
-``python -m tests.browser.screenshots docs/images`` takes them of a green, a red and a blind run (of
-`tests.browser.sample`), so that whoever changes the report looks at it and keeps what they saw. The
-README's own picture is of a run of this repository's gates.
+``python -m tests.browser.screenshots docs/images`` takes them of a passing, a failing and a blind
+run (of `tests.browser.sample`). Take them again after a change of the report. The README's own
+picture is of a run of this repository's gates.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from tests.browser.conftest import QUIET, chromium
 
 @dataclass(frozen=True, kw_only=True)
 class Shot:
-    """One picture: of what, and how it is set up."""
+    """One screenshot: its run, its part of the page, and its settings."""
 
     run: str
     element: str = ""
-    """A selector; the first screen where there is none."""
+    """A selector; without one the first screen."""
     opened: tuple[str, ...] = ()
-    """Folds that are opened first."""
+    """Folded elements to open first."""
     width: int = 1000
     height: int = 800
     scheme: str = "light"
@@ -49,7 +49,7 @@ SHOTS: Mapping[str, Shot] = {
 
 
 def main(folder: Path) -> None:
-    """Take every picture."""
+    """Take every screenshot."""
     program = chromium()
     assert program is not None, "no chromium on the PATH: install Debian's"
     plans = {"green": sample.GREEN, "red": sample.RED, "blind": sample.BLIND}
@@ -73,7 +73,7 @@ def _take(browser: Browser, bundle: Path, shot: Shot, to: Path) -> None:
     for selector in shot.opened:
         page.locator(selector).locator("summary").first.click()
     if shot.element:
-        # What stays on the screen while one reads would lie over the picture.
+        # The filter stays on the screen while scrolling and would cover the picture.
         page.locator(".filter").evaluate("one => one.remove()")
         page.locator(shot.element).first.screenshot(path=to)
     else:
@@ -83,5 +83,5 @@ def _take(browser: Browser, bundle: Path, shot: Shot, to: Path) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, help="where the pictures go")
+    parser.add_argument("folder", type=Path, help="the folder for the screenshots")
     main(parser.parse_args().folder)

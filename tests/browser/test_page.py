@@ -1,4 +1,4 @@
-"""The report in Chromium: what it shows, that it can be used, and that nothing of it runs."""
+"""Tests of the report in Chromium: its content, its use, and that none of it runs as code."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def run_of(bundle: Path) -> Run:
 
 
 def text_of(page: Page) -> str:
-    """Return all text, folded or not, with single blanks."""
+    """Return all text, folded or not, with single spaces."""
     return " ".join((page.locator("body").text_content() or "").split())
 
 
 def shown(page: Page, selector: str) -> list[str]:
-    """Return the ids of those elements that take up room."""
+    """Return the ids of the elements that are visible."""
     return [
         str(one)
         for one in page.locator(selector).evaluate_all(
@@ -40,50 +40,52 @@ def shown(page: Page, selector: str) -> list[str]:
 
 
 def unfold(page: Page) -> None:
-    """Open everything that folds."""
+    """Open every folded element."""
     page.locator("details").evaluate_all("all => all.forEach(one => { one.open = true })")
 
 
-# --- what it shows -----------------------------------------------------------------------------
+# --- its content -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_page_says_everything_of_every_criterion(
+def test_page_shows_everything_about_every_criterion(
     kind: str, bundles: Bundles, open_report: Open
 ) -> None:
-    """Claim, source, outcome, cause, each proof's change and message, each capture's digest."""
+    """The page has claim, source, cause, each proof's change and message, each capture's digest."""
     run = run_of(bundles(kind))
     page = open_report(bundles(kind)).page
-    told = page.locator("article").evaluate_all("all => all.map(one => [one.id, one.textContent])")
-    assert [name for name, _ in told] == [verdict.id for verdict in run.criteria]
-    for verdict, (_, text) in zip(run.criteria, told, strict=True):
-        said = " ".join(text.split())
+    articles = page.locator("article").evaluate_all(
+        "all => all.map(one => [one.id, one.textContent])"
+    )
+    assert [name for name, _ in articles] == [verdict.id for verdict in run.criteria]
+    for verdict, (_, text) in zip(run.criteria, articles, strict=True):
+        shown_text = " ".join(text.split())
         for words in (verdict.statement, verdict.source, verdict.message, *verdict.observations):
-            assert words in said
+            assert words in shown_text
         for proof in verdict.proofs:
             for words in (proof.falsifier, proof.fault, proof.expected, proof.message):
-                assert " ".join(words.split()) in said
+                assert " ".join(words.split()) in shown_text
         if verdict.cause:
-            assert verdict.cause.value in said
+            assert verdict.cause.value in shown_text
 
 
-def test_page_says_what_it_covers_before_anything_else(bundles: Bundles, open_report: Open) -> None:
+def test_page_shows_what_it_covers_first(bundles: Bundles, open_report: Open) -> None:
     """Verdict, commit, state of the tree, environment, signer and time fit on the first screen."""
     page = open_report(bundles("red")).page
     header = page.locator("header")
     box = header.bounding_box()
     assert box is not None
     assert box["y"] + box["height"] < 800
-    said = " ".join(header.inner_text().split())
+    shown_text = " ".join(header.inner_text().split())
     run = run_of(bundles("red"))
-    for words in ("Blocked", str(run.bindings.commit), "tree clean", "embedded", "Nobody vouches"):
-        assert words in said
-    assert re.search(r"Sealed 2026-03-01 \d\d:\d\d:\d\d UTC", said)
+    for words in ("Blocked", str(run.bindings.commit), "tree clean", "embedded", "Signer unknown"):
+        assert words in shown_text
+    assert re.search(r"Sealed 2026-03-01 \d\d:\d\d:\d\d UTC", shown_text)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_capture_reads_as_it_was_captured(kind: str, bundles: Bundles, open_report: Open) -> None:
-    """The emphasis changes no letter: the text of each quoted capture is the file's."""
+def test_capture_has_its_original_text(kind: str, bundles: Bundles, open_report: Open) -> None:
+    """The emphasis changes no character: the text of each quoted capture is the file's."""
     data = bundles(kind) / "data"
     page = open_report(bundles(kind)).page
     quoted = page.locator(".capture").evaluate_all(
@@ -91,11 +93,11 @@ def test_capture_reads_as_it_was_captured(kind: str, bundles: Bundles, open_repo
         " [...one.querySelectorAll('pre')].map(pre => pre.textContent).join('')])"
     )
     assert len(quoted) > 40
-    for href, said in quoted:
-        assert said.rstrip("\n") == (data / href).read_text().rstrip("\n")
+    for href, text in quoted:
+        assert text.rstrip("\n") == (data / href).read_text().rstrip("\n")
 
 
-def test_every_link_leads_somewhere(bundles: Bundles, open_report: Open) -> None:
+def test_every_link_has_a_target(bundles: Bundles, open_report: Open) -> None:
     """Anchors are in the page, files and folders in the bundle."""
     page = open_report(bundles("green")).page
     links = page.locator("a").evaluate_all("all => all.map(one => one.getAttribute('href'))")
@@ -111,7 +113,7 @@ def test_every_link_leads_somewhere(bundles: Bundles, open_report: Open) -> None
 
 
 def test_pictures_show_each_proof_and_each_cell(bundles: Bundles, open_report: Open) -> None:
-    """Every falsifier has a mark, every cell of a kill matrix one, every writer a line of bars."""
+    """Every falsifier and every cell of a kill matrix has a mark, every writer a line of bars."""
     run = run_of(bundles("green"))
     page = open_report(bundles("green")).page
     proofs = sum(len(verdict.proofs) for verdict in run.criteria)
@@ -124,11 +126,11 @@ def test_pictures_show_each_proof_and_each_cell(bundles: Bundles, open_report: O
     assert all(width > 0 for width in bars)
 
 
-# --- that it can be used -----------------------------------------------------------------------
+# --- its use -----------------------------------------------------------------------------------
 
 
-def test_filter_shows_only_what_it_says(bundles: Bundles, open_report: Open) -> None:
-    """Without script: each filter leaves its criteria, in the list and in the gap matrix."""
+def test_filter_shows_only_its_criteria(bundles: Bundles, open_report: Open) -> None:
+    """Without a script, each filter shows its criteria, in the list and in the gap matrix."""
     run = run_of(bundles("red"))
     page = open_report(bundles("red")).page
     every = [verdict.id for verdict in run.criteria]
@@ -142,8 +144,8 @@ def test_filter_shows_only_what_it_says(bundles: Bundles, open_report: Open) -> 
     assert set(failed) < set(shown(page, "article")) < set(every)
 
 
-def test_link_leads_to_what_the_filter_hides(bundles: Bundles, open_report: Open) -> None:
-    """Whoever follows a link to a criterion sees it, whatever is filtered."""
+def test_link_shows_a_criterion_that_the_filter_hides(bundles: Bundles, open_report: Open) -> None:
+    """A link to a criterion shows it with any filter."""
     page = open_report(bundles("red")).page
     page.get_by_label(re.compile("^pass")).check()
     assert "RLS-02" not in shown(page, "article")
@@ -154,7 +156,7 @@ def test_link_leads_to_what_the_filter_hides(bundles: Bundles, open_report: Open
 
 
 def test_page_works_by_keyboard(bundles: Bundles, open_report: Open) -> None:
-    """The first stop skips to the content; filters move by arrow, folds open by Enter."""
+    """The first Tab skips to the content, arrow keys change the filter, Enter opens a fold."""
     page = open_report(bundles("red")).page
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
@@ -171,8 +173,8 @@ def test_page_works_by_keyboard(bundles: Bundles, open_report: Open) -> None:
     assert rings == "solid"
 
 
-def test_what_failed_is_open_and_long_captures_fold(bundles: Bundles, open_report: Open) -> None:
-    """Captures of a failure are open, those of a pass are not; of a long one only its beginning."""
+def test_failures_are_open_and_long_captures_fold(bundles: Bundles, open_report: Open) -> None:
+    """Captures of a failure are open, of a pass not; a long one shows only its beginning."""
     page = open_report(bundles("red")).page
     assert page.locator("#RLS-02 .captures").get_attribute("open") is not None
     assert page.locator("#RLS-01 .captures").get_attribute("open") is None
@@ -187,14 +189,14 @@ def test_what_failed_is_open_and_long_captures_fold(bundles: Bundles, open_repor
 
 @pytest.mark.parametrize("kind", ["red", "hostile"])
 def test_page_does_not_overflow_a_phone(kind: str, bundles: Bundles, open_report: Open) -> None:
-    """At 360 pixels nothing is wider than the screen but what scrolls by itself."""
+    """At 360 pixels only elements that scroll by themselves are wider than the screen."""
     page = open_report(bundles(kind), width=PHONE).page
     unfold(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE
 
 
 def test_page_prints_everything_but_the_controls(bundles: Bundles, open_report: Open) -> None:
-    """A PDF has pages; filters hide nothing on paper, folded proofs and digests stand there."""
+    """A PDF has pages; on paper filters hide nothing, and folded proofs and digests are visible."""
     page = open_report(bundles("blind")).page
     page.get_by_label(re.compile("^needs attention")).check()
     page.emulate_media(media="print")
@@ -232,14 +234,14 @@ def test_page_has_contrast(kind: str, scheme: str, bundles: Bundles, open_report
     assert [one["id"] for one in found["passes"]] == ["color-contrast"]
 
 
-def test_axe_finds_what_is_wrong(bundles: Bundles, open_report: Open) -> None:
+def test_axe_finds_a_violation(bundles: Bundles, open_report: Open) -> None:
     """The rules run: an image without a name in the same page is a violation."""
     page = open_report(bundles("green")).page
     page.evaluate("document.querySelector('main').append(document.createElement('img'))")
     assert [name for name, _ in violations(ask_axe(page, only=["image-alt"]))] == ["image-alt"]
 
 
-def test_page_is_dark_where_that_is_asked_for(bundles: Bundles, open_report: Open) -> None:
+def test_page_follows_the_dark_colour_scheme(bundles: Bundles, open_report: Open) -> None:
     """The background follows the reader's setting."""
     ground = "getComputedStyle(document.body).backgroundColor"
     assert open_report(bundles("green")).page.evaluate(ground) == "rgb(255, 255, 255)"
@@ -247,11 +249,11 @@ def test_page_is_dark_where_that_is_asked_for(bundles: Bundles, open_report: Ope
     assert dark.evaluate(ground) == "rgb(13, 17, 23)"
 
 
-# --- that nothing of it runs -------------------------------------------------------------------
+# --- none of it runs as code -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "hostile"])
-def test_page_asks_for_nothing_and_complains_of_nothing(
+def test_page_makes_no_request_and_logs_nothing(
     kind: str, bundles: Bundles, open_report: Open
 ) -> None:
     """Opening it makes one request, for itself, and no line in the console."""
@@ -259,11 +261,11 @@ def test_page_asks_for_nothing_and_complains_of_nothing(
     unfold(opened.page)
     opened.page.wait_for_load_state("networkidle")
     assert opened.requests == [(bundles(kind) / "data/report.html").as_uri()]
-    assert opened.said == []
+    assert opened.messages == []
 
 
 def test_markup_stays_text_in_every_kind_of_capture(bundles: Bundles, open_report: Open) -> None:
-    """What a system puts into a capture of any kind is shown and is no element of the page."""
+    """Markup in a capture of any kind is shown as text, not as an element."""
     page = open_report(bundles("hostile")).page
     for probe in PROBES:
         texts = page.locator(f"pre.{probe}").all_text_contents()
@@ -272,7 +274,7 @@ def test_markup_stays_text_in_every_kind_of_capture(bundles: Bundles, open_repor
 
 
 def test_markup_stays_text_everywhere(bundles: Bundles, open_report: Open) -> None:
-    """No script, no image, no handler, and no link but to the page and its bundle."""
+    """The page has no script, image or handler, and links only to itself and its bundle."""
     opened = open_report(bundles("hostile"))
     page = opened.page
     assert text_of(page).count(" ".join(MARKUP.split())) > 200
@@ -286,11 +288,11 @@ def test_markup_stays_text_everywhere(bundles: Bundles, open_report: Open) -> No
 
 
 def test_policy_lets_no_script_run(bundles: Bundles, open_report: Open) -> None:
-    """The policy holds by itself: a script that gets into the page does not run."""
+    """The policy works by itself: a script that is inserted into the page does not run."""
     opened = open_report(bundles("green"))
     opened.page.evaluate(
         "const one = document.createElement('script'); one.textContent = 'window.ran = true';"
         " document.body.append(one)"
     )
     assert opened.page.evaluate("window.ran") is None
-    assert any("Content Security Policy" in line for line in opened.said)
+    assert any("Content Security Policy" in line for line in opened.messages)

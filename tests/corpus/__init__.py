@@ -1,1 +1,1 @@
-"""Forged bundles, a directory a case; README.md says how to read one."""
+"""Forged bundles, one folder for each case; README.md describes the format."""

@@ -1,4 +1,4 @@
-"""A case as its folder tells it: ``README.md`` for people and for the tests, ``recipe.toml``."""
+"""A case of the corpus: its folder has ``README.md``, for people and tests, and ``recipe.toml``."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ _OTHERS = ", and others"
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One forged bundle, or a sound one, and what must be said of it."""
+    """One forged bundle, or a valid one, and the expected findings."""
 
     name: str
     title: str
     must_fail: bool
     findings: tuple[str, ...]
-    """Code and path of what `gateproof verify` finds; empty where it finds nothing."""
+    """Code and path of each finding of `gateproof verify`; empty if there is none."""
     exactly: bool
-    """Whether it finds nothing else."""
+    """Whether there are no other findings."""
     script_refuses: bool
     because: str
-    """Why the script accepts what must fail."""
+    """Why the script accepts a bundle that must fail."""
 
     @property
     def recipe(self) -> Path:
-        """The steps that make it."""
+        """Return the path of the recipe."""
         return CORPUS / self.name / "recipe.toml"
 
 
 def read_case(folder: Path) -> Case:
-    """Read a case's README, which has one form.
+    """Read a case's README, which has a fixed form.
 
     Raises:
-        ValueError: it has another.
+        ValueError: the README has another form.
 
     """
     text = (folder / "README.md").read_text(encoding="utf-8")
@@ -68,6 +68,6 @@ def read_case(folder: Path) -> Case:
 
 
 def read_corpus() -> tuple[Case, ...]:
-    """Read every case, by name."""
+    """Read every case, sorted by name."""
     folders = sorted(path for path in CORPUS.iterdir() if path.name.endswith((FAIL, PASS)))
     return tuple(read_case(folder) for folder in folders)

@@ -18,13 +18,13 @@ from tests.corpus.workshop import MANIFEST, Workshop
 
 
 def write(bundle: Path, _: Workshop, *, path: str, text: str = "x\n") -> None:
-    """Write a file, with its folders."""
+    """Write a file, and create its folders."""
     (bundle / path).parent.mkdir(parents=True, exist_ok=True)
     (bundle / path).write_bytes(text.encode("utf-8"))
 
 
 def write_name(bundle: Path, _: Workshop, *, path: str, name: str) -> None:
-    """Write a file whose name is given in hexadecimal, since it is no text."""
+    """Write a file with a name in hexadecimal, because it is not valid text."""
     folder = os.fsencode(bundle / path)
     Path(os.fsdecode(folder + b"/" + bytes.fromhex(name))).write_bytes(b"x\n")
 
@@ -36,7 +36,7 @@ def append(bundle: Path, _: Workshop, *, path: str, text: str) -> None:
 
 
 def replace(bundle: Path, _: Workshop, *, path: str, old: str, new: str) -> None:
-    """Replace the first place of a text in a file."""
+    """Replace the first occurrence of a text in a file."""
     content = (bundle / path).read_bytes()
     assert old.encode() in content, f"{path}: got no {old!r}"
     (bundle / path).write_bytes(content.replace(old.encode(), new.encode(), 1))
@@ -50,13 +50,13 @@ def flip(bundle: Path, _: Workshop, *, path: str, at: int = 0) -> None:
 
 
 def truncate(bundle: Path, _: Workshop, *, path: str, by: int = 0) -> None:
-    """Take bytes off the end of a file; without a number, all of them."""
+    """Remove bytes from the end of a file; without a number, all of them."""
     content = (bundle / path).read_bytes()
     (bundle / path).write_bytes(content[:-by] if by else b"")
 
 
 def delete(bundle: Path, _: Workshop, *, path: str) -> None:
-    """Remove a file, and its folder where that leaves it empty."""
+    """Remove a file, and its folder if that is empty then."""
     (bundle / path).unlink()
     with contextlib.suppress(OSError):
         (bundle / path).parent.rmdir()
@@ -74,7 +74,7 @@ def copy(bundle: Path, _: Workshop, *, path: str, to: str) -> None:
 
 
 def swap(bundle: Path, _: Workshop, *, path: str, other: str) -> None:
-    """Let two files change places."""
+    """Swap the contents of two files."""
     first, second = (bundle / path).read_bytes(), (bundle / other).read_bytes()
     (bundle / path).write_bytes(second)
     (bundle / other).write_bytes(first)
@@ -86,7 +86,7 @@ def link(bundle: Path, _: Workshop, *, path: str, to: str) -> None:
 
 
 def link_away(bundle: Path, shop: Workshop, *, path: str) -> None:
-    """Move a file or a folder out of the bundle, and leave a link to it."""
+    """Move a file or a folder out of the bundle, and replace it by a link."""
     away = shop.folder / f"{bundle.name}-{Path(path).name}"
     (bundle / path).rename(away)
     (bundle / path).symlink_to(away)
@@ -98,7 +98,7 @@ def pipe(bundle: Path, _: Workshop, *, path: str) -> None:
 
 
 def listen(bundle: Path, shop: Workshop, *, path: str) -> None:
-    """Make a socket; its path may have 108 bytes, so it is made elsewhere and moved."""
+    """Make a socket; its path may have only 108 bytes, so it is made elsewhere and moved."""
     short = shop.folder / "s"
     with socket.socket(socket.AF_UNIX) as one:
         one.bind(str(short))
@@ -106,18 +106,18 @@ def listen(bundle: Path, shop: Workshop, *, path: str) -> None:
 
 
 def folder(bundle: Path, _: Workshop, *, path: str) -> None:
-    """Make a folder, and those above it."""
+    """Make a folder, and its parents."""
     (bundle / path).mkdir(parents=True)
 
 
 def take(bundle: Path, shop: Workshop, *, sample: str, path: str, to: str = "") -> None:
-    """Put in a file of another bundle."""
+    """Copy a file from another bundle."""
     (bundle / (to or path)).parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(shop.samples[sample] / path, bundle / (to or path))
 
 
 def pack(bundle: Path, _: Workshop, *, kind: str) -> None:
-    """Put an archive in the bundle's place that would write outside when it is unpacked."""
+    """Replace the bundle by an archive that writes outside its folder when it is unpacked."""
     manifest = (bundle / MANIFEST).read_bytes()
     shutil.rmtree(bundle)
     if kind == "zip":
@@ -140,26 +140,26 @@ def edit(
     value: str,
     canonical: bool = False,
 ) -> None:
-    """Set one place in a JSON file to a value, given as JSON."""
-    told = json.loads((bundle / path).read_bytes())
-    within = reduce(lambda inner, key: inner[key], at[:-1], told)
+    """Set one value in a JSON file, given as JSON."""
+    document = json.loads((bundle / path).read_bytes())
+    within = reduce(lambda inner, key: inner[key], at[:-1], document)
     within[at[-1]] = json.loads(value)
-    spelled = canonical_json(told) if canonical else json.dumps(told, indent=2).encode()
-    (bundle / path).write_bytes(spelled)
+    text = canonical_json(document) if canonical else json.dumps(document, indent=2).encode()
+    (bundle / path).write_bytes(text)
 
 
 def cut(
     bundle: Path, _: Workshop, *, path: str, at: list[str | int], canonical: bool = False
 ) -> None:
-    """Take one place out of a JSON file."""
-    told = json.loads((bundle / path).read_bytes())
-    del reduce(lambda inner, key: inner[key], at[:-1], told)[at[-1]]
-    spelled = canonical_json(told) if canonical else json.dumps(told, indent=2).encode()
-    (bundle / path).write_bytes(spelled)
+    """Remove one value from a JSON file."""
+    document = json.loads((bundle / path).read_bytes())
+    del reduce(lambda inner, key: inner[key], at[:-1], document)[at[-1]]
+    text = canonical_json(document) if canonical else json.dumps(document, indent=2).encode()
+    (bundle / path).write_bytes(text)
 
 
 def drop_line(bundle: Path, _: Workshop, *, path: str, holding: str) -> None:
-    """Take the one line out that holds a text."""
+    """Remove the one line that contains a text."""
     lines = (bundle / path).read_text().splitlines(keepends=True)
     kept = [line for line in lines if holding not in line]
     assert len(kept) == len(lines) - 1, f"{path}: got {len(lines) - len(kept)} of {holding!r}"
@@ -167,7 +167,7 @@ def drop_line(bundle: Path, _: Workshop, *, path: str, holding: str) -> None:
 
 
 def repeat_line(bundle: Path, _: Workshop, *, path: str, holding: str) -> None:
-    """Write the one line that holds a text twice."""
+    """Append a copy of the one line that contains a text."""
     lines = (bundle / path).read_text().splitlines(keepends=True)
     found = [line for line in lines if holding in line]
     assert len(found) == 1, f"{path}: got {len(found)} of {holding!r}"
@@ -175,13 +175,13 @@ def repeat_line(bundle: Path, _: Workshop, *, path: str, holding: str) -> None:
 
 
 def reverse_lines(bundle: Path, _: Workshop, *, path: str) -> None:
-    """Turn the order of the lines round."""
+    """Reverse the order of the lines."""
     lines = (bundle / path).read_text().splitlines(keepends=True)
     (bundle / path).write_text("".join(reversed(lines)))
 
 
 def copy_line(bundle: Path, _: Workshop, *, path: str, holding: str, to: str) -> None:
-    """Write the one line that holds a text at the end of another file as well."""
+    """Append a copy of the one line that contains a text to another file."""
     lines = (bundle / path).read_text().splitlines(keepends=True)
     found = [line for line in lines if holding in line]
     assert len(found) == 1, f"{path}: got {len(found)} of {holding!r}"
@@ -190,7 +190,7 @@ def copy_line(bundle: Path, _: Workshop, *, path: str, holding: str, to: str) ->
 
 
 def set_line(bundle: Path, _: Workshop, *, path: str, start: str, line: str) -> None:
-    """Write another line in the place of the one with a certain start."""
+    """Replace the one line that starts with a text."""
     lines = (bundle / path).read_text().splitlines()
     assert sum(one.startswith(start) for one in lines) == 1, f"{path}: {start}"
     changed = (line if one.startswith(start) else one for one in lines)

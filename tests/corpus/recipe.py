@@ -1,6 +1,6 @@
-"""Makes a case's bundle: one small sealed bundle with fixed keys, and the steps of its recipe.
+"""Make the bundle of a case: a small sealed bundle with fixed keys, changed by a recipe's steps.
 
-A recipe is ``recipe.toml``: which sample to start from, the steps, and what is asked of the bundle.
+A recipe is ``recipe.toml``: the sample to start from, the steps, and the options of verification.
 Each step is a function in `tests.corpus.files` or `tests.corpus.seals`, named by ``do``; its other
 fields are its arguments.
 """
@@ -22,7 +22,7 @@ from tests.corpus.workshop import Workshop
 from tests.sample import SEALED
 
 NOW = SEALED + timedelta(days=1)
-"""When the corpus is verified."""
+"""The time of verification."""
 
 STEPS: Mapping[str, Callable[..., None]] = {
     step.__name__: step for step in (*files.STEPS, *seals.STEPS)
@@ -31,32 +31,32 @@ STEPS: Mapping[str, Callable[..., None]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Made:
-    """A bundle as a case has it, and what is asked of it."""
+    """The bundle of a case, and the options of its verification."""
 
     bundle: Path
     key: Path | None
-    """The public key that verification is given, from outside."""
+    """The public key for verification, from outside."""
     expect: Expectation
     policy: Policy
     now: datetime = NOW
 
 
 def make(recipe: Path, shop: Workshop, target: Path) -> Made:
-    """Follow a recipe.
+    """Make a bundle by a recipe.
 
     Args:
         recipe: the ``recipe.toml``.
         shop: the samples and keys.
-        target: where the bundle goes.
+        target: the folder for the bundle.
 
     """
-    told = tomllib.loads(recipe.read_text(encoding="utf-8"))
-    unknown = told.keys() - {"sample", "step", "ask"}
+    content = tomllib.loads(recipe.read_text(encoding="utf-8"))
+    unknown = content.keys() - {"sample", "step", "ask"}
     assert not unknown, f"{recipe}: got the keys {sorted(unknown)}, expected sample, step and ask"
-    shutil.copytree(shop.samples[told.get("sample", "blocked")], target)
-    for step in told.get("step", ()):
+    shutil.copytree(shop.samples[content.get("sample", "blocked")], target)
+    for step in content.get("step", ()):
         STEPS[step.pop("do")](target, shop, **step)
-    return _asked(target, shop, told.get("ask", {}))
+    return _asked(target, shop, content.get("ask", {}))
 
 
 def _asked(bundle: Path, shop: Workshop, ask: dict[str, Any]) -> Made:

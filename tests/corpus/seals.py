@@ -1,4 +1,4 @@
-"""Steps of a recipe that write manifests, statements, signatures and sign-offs again."""
+"""Steps of a recipe that rewrite manifests, statements, signatures and sign-offs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from gateproof_evidence.additions.addition import is_late
+from gateproof_evidence.additions.addition import is_addition
 from gateproof_evidence.additions.sign_off import Statement, format_signoff, place_of
 from gateproof_evidence.clients.ssh_keygen import SshSignature
 from gateproof_evidence.format.attestation import (
@@ -41,8 +41,8 @@ RUN, CATALOGUE = "data/run.json", "data/catalogue.json"
 
 
 def rewrite_manifests(bundle: Path, _: Workshop) -> None:
-    """Make both manifests and the payload's size fit what lies in the bundle."""
-    files = [f for f in read_tree(bundle, keep=lambda _: 0).files if not is_late(f.path)]
+    """Update both manifests and the payload's size to the files in the bundle."""
+    files = [f for f in read_tree(bundle, keep=lambda _: 0).files if not is_addition(f.path)]
     payload = [file for file in files if file.path.startswith("data/")]
     info = bundle / "bag-info.txt"
     lines = [line for line in info.read_text().splitlines() if not line.startswith("Payload-Oxum")]
@@ -52,35 +52,35 @@ def rewrite_manifests(bundle: Path, _: Workshop) -> None:
 
 
 def rewrite_tags(bundle: Path, _: Workshop) -> None:
-    """Make the tag manifest fit what lies beside the payload."""
-    files = [f for f in read_tree(bundle, keep=lambda _: 0).files if not is_late(f.path)]
+    """Update the tag manifest to the files outside the payload."""
+    files = [f for f in read_tree(bundle, keep=lambda _: 0).files if not is_addition(f.path)]
     tags = [f for f in files if not f.path.startswith("data/")]
     tags = [f for f in tags if f.path not in (ATTESTATION, TAGS)]
     (bundle / TAGS).write_bytes(format_manifest(tags))
 
 
 def seal(bundle: Path, shop: Workshop, *, key: str = "signer", claims: str = "{}") -> None:
-    """Seal what lies in the bundle again: public key, manifests, attestation."""
+    """Seal the bundle again: public key, manifests, attestation."""
     (bundle / "public-key.pem").write_bytes(_key(key).public_pem)
     rewrite_manifests(bundle, shop)
     sign(bundle, shop, key=key, claims=claims)
 
 
 def sign(bundle: Path, _: Workshop, *, key: str = "signer", claims: str = "{}") -> None:
-    """Attest what lies in the bundle, manifests as they are; claims are what is said otherwise."""
+    """Attest the bundle without changing its manifests; claims replace fields of the statement."""
     tree = read_tree(bundle, keep=lambda _: 0)
-    files = [f for f in tree.files if f.path != ATTESTATION and not is_late(f.path)]
-    told = parse_statement(_envelope(bundle).payload)
+    files = [f for f in tree.files if f.path != ATTESTATION and not is_addition(f.path)]
+    predicate = parse_statement(_envelope(bundle).payload)
     own = AttestedKey(keyid=_key(key).keyid, ephemeral=False)
-    told = told.model_copy(update={"files": attested(files), "key": own})
-    changed = type(told).model_validate({**told.model_dump(), **json.loads(claims)})
+    predicate = predicate.model_copy(update={"files": attested(files), "key": own})
+    changed = type(predicate).model_validate({**predicate.model_dump(), **json.loads(claims)})
     _attest(bundle, format_statement(changed), _key(key))
 
 
 def state(
     bundle: Path, _: Workshop, *, old: str, new: str, key: str = "signer", pick: int = 0
 ) -> None:
-    """Sign the statement again with one text in it replaced."""
+    """Sign the statement again, with one text in it replaced."""
     payload = _envelope(bundle).payload
     assert payload.count(old.encode()) > pick, f"statement: got no {old!r}"
     parts = payload.split(old.encode())
@@ -90,47 +90,47 @@ def state(
 
 
 def attest(bundle: Path, _: Workshop, *, payload: str, key: str = "signer") -> None:
-    """Sign another payload altogether."""
+    """Sign another payload."""
     _attest(bundle, payload.encode(), _key(key))
 
 
 def envelope(bundle: Path, _: Workshop, *, at: list[str | int], value: str) -> None:
-    """Set one place in the envelope, given as JSON, in its canonical spelling."""
+    """Set one value in the envelope, given as JSON, and write the canonical form."""
     edit(bundle, _, path=ATTESTATION, at=at, value=value, canonical=True)
 
 
 def second_signature(
     bundle: Path, _: Workshop, *, key: str = "signer", keyid: str = "", first: bool = False
 ) -> None:
-    """Add a signature over the same payload, under its own key's id or another."""
-    told = json.loads((bundle / ATTESTATION).read_bytes())
+    """Add a signature over the same payload, under the id of its key or another id."""
+    document = json.loads((bundle / ATTESTATION).read_bytes())
     made = _key(key).sign(pae(_envelope(bundle).payload))
     added = {"keyid": keyid or _key(key).keyid, "sig": base64.b64encode(made).decode()}
-    signatures = told["signatures"]
-    told["signatures"] = [added, *signatures] if first else [*signatures, added]
-    (bundle / ATTESTATION).write_bytes(canonical_json(told))
+    signatures = document["signatures"]
+    document["signatures"] = [added, *signatures] if first else [*signatures, added]
+    (bundle / ATTESTATION).write_bytes(canonical_json(document))
 
 
 def url_alphabet(bundle: Path, _: Workshop) -> None:
-    """Write the signature in the other base64 alphabet."""
-    told = json.loads((bundle / ATTESTATION).read_bytes())
-    text = told["signatures"][0]["sig"]
-    told["signatures"][0]["sig"] = text.replace("+", "-").replace("/", "_").rstrip("=")
-    (bundle / ATTESTATION).write_bytes(canonical_json(told))
+    """Write the signature in the URL alphabet of base64."""
+    document = json.loads((bundle / ATTESTATION).read_bytes())
+    text = document["signatures"][0]["sig"]
+    document["signatures"][0]["sig"] = text.replace("+", "-").replace("/", "_").rstrip("=")
+    (bundle / ATTESTATION).write_bytes(canonical_json(document))
 
 
 def loose_bits(bundle: Path, _: Workshop) -> None:
-    """Set the bits of the signature's last digit that decoding throws away."""
+    """Set the bits of the signature's last digit that decoding ignores."""
     digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
-    told = json.loads((bundle / ATTESTATION).read_bytes())
-    text = told["signatures"][0]["sig"]
+    document = json.loads((bundle / ATTESTATION).read_bytes())
+    text = document["signatures"][0]["sig"]
     last = digits[digits.index(text[-3]) + 1]
-    told["signatures"][0]["sig"] = f"{text[:-3]}{last}=="
-    (bundle / ATTESTATION).write_bytes(canonical_json(told))
+    document["signatures"][0]["sig"] = f"{text[:-3]}{last}=="
+    (bundle / ATTESTATION).write_bytes(canonical_json(document))
 
 
 def public_key(bundle: Path, _: Workshop, *, key: str = "", note: str = "") -> None:
-    """Put another public key in, an RSA one where none is named, or a note before it."""
+    """Replace the public key, by an RSA key if none is named, or add a note before it."""
     if key:
         content = _key(key).public_pem
     else:
@@ -140,7 +140,7 @@ def public_key(bundle: Path, _: Workshop, *, key: str = "", note: str = "") -> N
 
 
 def render(bundle: Path, _: Workshop) -> None:
-    """Make report and exports again, as they show what the statement and the data now say."""
+    """Render report and exports again, from the current statement and data."""
     run = Run.model_validate_json((bundle / RUN).read_bytes())
     page = render_again(
         bundle,
@@ -154,22 +154,22 @@ def render(bundle: Path, _: Workshop) -> None:
 
 
 def take_signature(bundle: Path, shop: Workshop, *, sample: str) -> None:
-    """Put in the signature of another bundle, over other bytes."""
+    """Replace the signature by that of another bundle, over other bytes."""
     other = json.loads((shop.samples[sample] / ATTESTATION).read_bytes())
     envelope(bundle, shop, at=["signatures"], value=json.dumps(other["signatures"]))
 
 
 def claim_keyid(bundle: Path, shop: Workshop, *, key: str) -> None:
-    """Put another key's id in the envelope."""
+    """Write another key's id into the envelope."""
     envelope(bundle, shop, at=["signatures", 0, "keyid"], value=json.dumps(_key(key).keyid))
 
 
 def forget(bundle: Path, _: Workshop, *, path: str) -> None:
-    """Sign a statement that leaves one file out."""
-    told = parse_statement(_envelope(bundle).payload)
-    kept = tuple(file for file in told.files if file.path != path)
-    assert len(kept) == len(told.files) - 1, f"statement: got no {path}"
-    _attest(bundle, format_statement(told.model_copy(update={"files": kept})), _key("signer"))
+    """Sign a statement that lacks one file."""
+    predicate = parse_statement(_envelope(bundle).payload)
+    kept = tuple(file for file in predicate.files if file.path != path)
+    assert len(kept) == len(predicate.files) - 1, f"statement: got no {path}"
+    _attest(bundle, format_statement(predicate.model_copy(update={"files": kept})), _key("signer"))
 
 
 def other_subject(bundle: Path, _: Workshop) -> None:
@@ -180,7 +180,7 @@ def other_subject(bundle: Path, _: Workshop) -> None:
 
 
 def chain(bundle: Path, shop: Workshop, *, sample: str) -> None:
-    """Say in run and statement that a sample is the bundle before this one, and seal."""
+    """Name a sample as the previous bundle in run and statement, and seal."""
     previous = json.dumps(digest_of((shop.samples[sample] / ATTESTATION).read_bytes()))
     edit(bundle, shop, path=RUN, at=["bindings", "previous"], value=previous)
     seal(bundle, shop, claims=f'{{"previous":{previous}}}')
@@ -189,7 +189,7 @@ def chain(bundle: Path, shop: Workshop, *, sample: str) -> None:
 
 
 def leave_out(bundle: Path, shop: Workshop, *, criterion: str) -> None:
-    """Take a criterion out of catalogue, run and statement, and judge and seal what is left."""
+    """Remove a criterion from catalogue, run and statement, then judge and seal the rest."""
     whole = parse_catalogue((bundle / CATALOGUE).read_bytes())
     kept = tuple(one for one in whole.criteria if one.id != criterion)
     catalogue = Catalogue(criteria=kept)
@@ -199,17 +199,17 @@ def leave_out(bundle: Path, shop: Workshop, *, criterion: str) -> None:
         read_journal([bundle / "data/journal.jsonl"]),
         parse_waivers((bundle / "data/waivers.json").read_bytes()),
     )
-    told = Run.model_validate_json((bundle / RUN).read_bytes())
+    run = Run.model_validate_json((bundle / RUN).read_bytes())
     update = {**vars(judged), "catalogue_digest": catalogue.digest}
-    changed = told.model_copy(update=update)
+    changed = run.model_copy(update=update)
     (bundle / RUN).write_text(changed.model_dump_json(by_alias=True, indent=2))
     _seal_catalogue(bundle, shop, changed, catalogue.ids)
 
 
 def respell_catalogue(bundle: Path, shop: Workshop) -> None:
-    """Write the catalogue with blanks, and have run and statement name its digest."""
-    told = json.loads((bundle / CATALOGUE).read_bytes())
-    (bundle / CATALOGUE).write_text(json.dumps(told, indent=2))
+    """Write the catalogue with spaces, and its new digest into run and statement."""
+    document = json.loads((bundle / CATALOGUE).read_bytes())
+    (bundle / CATALOGUE).write_text(json.dumps(document, indent=2))
     digest = digest_of((bundle / CATALOGUE).read_bytes())
     edit(bundle, shop, path=RUN, at=["catalogue_digest"], value=json.dumps(digest))
     run = Run.model_validate_json((bundle / RUN).read_bytes())
@@ -246,22 +246,22 @@ def sign_off(
     by: str,
     signer: str = "",
     namespace: str = "gateproof-signoff@v1",
-    said: str = "{}",
+    claims: str = "{}",
     minutes: int = 10,
 ) -> None:
-    """Put a sign-off in.
+    """Add a sign-off.
 
     Args:
         bundle: the folder.
-        shop: has the keys.
-        by: whose key signs; a run's key where it is one of those.
-        signer: the name that is claimed; the key's owner by default.
-        namespace: what the signature is made for.
-        said: what the statement says otherwise, as JSON.
-        minutes: after sealing.
+        shop: the keys.
+        by: name of the signing key, a reviewer's or a run's.
+        signer: the claimed name; by default the key's owner.
+        namespace: the namespace of the signature.
+        claims: fields to replace in the statement, as JSON.
+        minutes: minutes from sealing to signing.
 
     """
-    told = {
+    fields = {
         "attestation": digest_of((bundle / ATTESTATION).read_bytes()),
         "report": digest_of((bundle / "data/report.html").read_bytes()),
         "result": json.loads((bundle / "data/run.json").read_bytes())["result"],
@@ -269,9 +269,9 @@ def sign_off(
         "at": SEALED + timedelta(minutes=minutes),
         "phase": None,
         "reservations": None,
-        **json.loads(said),
+        **json.loads(claims),
     }
-    statement = Statement.model_validate(told)
+    statement = Statement.model_validate(fields)
     content = format_signoff(statement)
     if by in KEYS:
         write_ssh_key(shop.folder / by, KEYS[by])

@@ -1,4 +1,4 @@
-"""Who catches what: every verifier over the whole corpus, as docs/reference/corpus.md shows it.
+"""The results of every verifier over the whole corpus, for docs/reference/corpus.md.
 
 ``python -m tests.corpus.table`` measures and prints the page.
 """
@@ -22,33 +22,33 @@ COLUMNS = (*OURS, *verifiers.OTHERS)
 WORDS = {True: "refuses", False: "accepts", None: "–"}
 
 HEAD = """\
-# Forged bundles, and who catches them
+# Forged bundles, and which verifiers refuse them
 
-`tests/corpus/` holds a folder for each way in which a bundle may be wrong: what was done, why it
-must fail, what `gateproof verify` says, and whether `verify.sh`, which has a shell, openssl and
-sha256sum only, sees it too. The folders whose names end in `_pass` are sound bundles. This page is
-what `python -m tests.corpus.table` measures; the tests hold it.
+`tests/corpus/` has a folder for each way in which a bundle may be wrong: what was done, why it must
+fail, the findings of `gateproof verify`, and whether `verify.sh`, which has only a shell, openssl
+and sha256sum, refuses it too. The folders whose names end in `_pass` are valid bundles. This page
+is the output of `python -m tests.corpus.table`; the tests compare it.
 
-The others are good at what they are for: `sha256sum -c` checks the files that a manifest lists,
-bagit (1.9) a bag, securesystemslib (1.6) and node's crypto a DSSE signature by a key that they are
-given. The table shows what is left to whoever relies on one of them alone. A dash means that it has
-nothing to look at: an archive, or a pipe, for which bagit would wait.
+Each of the others does its own job: `sha256sum -c` checks the files that a manifest lists, bagit
+(1.9) a bag, securesystemslib (1.6) and node's crypto a DSSE signature by a given key. The table
+shows what is missed by relying on one of them alone. A dash means that it has nothing to check: an
+archive, or a pipe, for which bagit would wait.
 """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What the verifiers say of one case."""
+    """The answers of the verifiers on one case."""
 
     case: Case
     made: Made
     findings: tuple[str, ...]
     refuses: Mapping[str, bool | None]
-    """Verifier to whether it refuses; node is asked once for all."""
+    """Verifier to whether it refuses; node runs once for all cases."""
 
 
 def measure(case: Case, shop: Workshop) -> Measured:
-    """Make a case's bundle and ask every verifier but node."""
+    """Make a case's bundle and run every verifier but node."""
     made = make(case.recipe, shop, shop.folder / case.name)
     findings = verifiers.gateproof(made)
     ours = {"gateproof verify": bool(findings), "verify.sh": verifiers.script(made)}
@@ -57,7 +57,7 @@ def measure(case: Case, shop: Workshop) -> Measured:
 
 
 def node_answers(measured: Sequence[Measured]) -> Mapping[str, bool | None]:
-    """Ask node about every case."""
+    """Run node on every case."""
     answers = verifiers.node([one.made for one in measured])
     return {one.case.name: answer for one, answer in zip(measured, answers, strict=True)}
 
@@ -72,31 +72,31 @@ Row = tuple[Case, Mapping[str, bool | None]]
 
 
 def _summary(rows: Sequence[Row]) -> list[str]:
-    bad = [told for case, told in rows if case.must_fail]
-    good = [told for case, told in rows if not case.must_fail]
+    bad = [answers for case, answers in rows if case.must_fail]
+    good = [answers for case, answers in rows if not case.must_fail]
     lines = [
         f"{len(bad)} bundles must fail, {len(good)} must pass:",
         "",
-        "| verifier | must fail: refuses | accepts | nothing to look at | must pass: accepts |",
+        "| verifier | must fail: refuses | accepts | nothing to check | must pass: accepts |",
         "|---|---|---|---|---|",
     ]
     for name in COLUMNS:
-        counts = [sum(told[name] is answer for told in bad) for answer in (True, False, None)]
-        passed = sum(told[name] is False for told in good)
+        counts = [sum(answers[name] is answer for answers in bad) for answer in (True, False, None)]
+        passed = sum(answers[name] is False for answers in good)
         lines.append(f"| {name} | {' | '.join(map(str, counts))} | {passed} of {len(good)} |")
     return lines
 
 
 def _table(rows: Sequence[Row]) -> list[str]:
     lines = [f"| case | {' | '.join(COLUMNS)} |", "|---" * (len(COLUMNS) + 1) + "|"]
-    for case, told in rows:
+    for case, answers in rows:
         link = f"[{case.title}](../../tests/corpus/{case.name}/README.md)"
-        lines.append(f"| {link} | {' | '.join(WORDS[told[name]] for name in COLUMNS)} |")
+        lines.append(f"| {link} | {' | '.join(WORDS[answers[name]] for name in COLUMNS)} |")
     return lines
 
 
 def read_node(content: str, cases: Sequence[Case]) -> Mapping[str, bool | None]:
-    """Return what the committed page says of node, for machines that have none."""
+    """Return node's answers from the committed page, for machines without node."""
     meaning = {word: answer for answer, word in WORDS.items()}
     cells = {
         case.name: line.split(" | ")

@@ -1,7 +1,7 @@
-"""What each verifier says of a case's bundle: ours, the script, and those of others.
+"""The answer of each verifier on a case's bundle: ours, the script, and other projects'.
 
-Each answers whether it refuses. None stands for a verifier that has nothing to say: node and
-securesystemslib look at the signature alone, and bagit would wait for a pipe for ever.
+Each answers whether it refuses. None means that a verifier cannot answer: node and
+securesystemslib check only the signature, and bagit would wait for a pipe for ever.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tests.corpus.workshop import ATTESTATION, MANIFEST, TAGS
 _MARK = re.compile(r"-[0-9a-f]{16}\.json")
 NODE = shutil.which("node")
 OTHERS = ("sha256sum -c", "bagit", "securesystemslib", "node")
-"""Verifiers of others, as the table names them."""
+"""The verifiers of other projects, by their names in the table."""
 
 
 def gateproof(made: Made) -> tuple[str, ...]:
@@ -45,23 +45,25 @@ def gateproof(made: Made) -> tuple[str, ...]:
 
 
 def printable(path: str) -> str:
-    """Spell a path so that it can stand in a page, without the digest in a sign-off's name."""
+    """Return a path for the page, without the digest in a sign-off's name."""
     plain = path.isascii() and path.isprintable()
     return _MARK.sub("-*.json", path if plain else ascii(path)[1:-1])
 
 
 def script(made: Made) -> bool:
-    """Run the script of this checkout."""
+    """Return whether the script of this checkout refuses."""
     key = [str(made.key)] if made.key else []
     command = ["sh", str(TEMPLATES / "verify.sh"), str(made.bundle), *key]
     done = subprocess.run(command, capture_output=True, check=False)
     assert done.returncode in (0, 1, 4), done.stderr
-    assert bool(done.stderr) is bool(done.returncode), "a refusal says why, and nothing else does"
+    assert bool(done.stderr) is bool(done.returncode), (
+        "a refusal has a message, and nothing else has"
+    )
     return done.returncode != 0
 
 
 def others(made: Made) -> Mapping[str, bool | None]:
-    """Ask every verifier but node, which is asked once for all cases."""
+    """Run every verifier but node, which runs once for all cases."""
     if not made.bundle.is_dir():
         return dict.fromkeys(OTHERS)
     return {
@@ -72,7 +74,7 @@ def others(made: Made) -> Mapping[str, bool | None]:
 
 
 def _sha256sum(bundle: Path) -> bool:
-    """Check by both manifests, as any archive can."""
+    """Check both manifests with sha256sum."""
     commands = [["sha256sum", "--strict", "-c", name] for name in (MANIFEST, TAGS)]
     done = [
         subprocess.run(command, cwd=bundle, capture_output=True, check=False)
@@ -97,20 +99,20 @@ def _bagit(bundle: Path) -> bool:
 
 
 def _securesystemslib(made: Made) -> bool | None:
-    """Verify the envelope's signature by one key, under every id that is claimed.
+    """Verify the envelope's signature by one key, under every claimed id.
 
-    The library takes no signature whose id is not the key's, and ids prove nothing.
+    The library refuses a signature whose id is not the key's, but ids prove nothing.
     """
     pem = _pem(made)
     if pem is None:
         return None
     try:
-        told = json.loads((made.bundle / ATTESTATION).read_bytes())
+        document = json.loads((made.bundle / ATTESTATION).read_bytes())
         public = load_pem_public_key(pem)
-        ids = {str(one["keyid"]) for one in told["signatures"]}
+        ids = {str(one["keyid"]) for one in document["signatures"]}
         keys: list[Key] = [SSlibKey.from_crypto(public, keyid=one) for one in ids]
-        Envelope.from_dict(told).verify(keys, threshold=1)
-    except Exception:  # noqa: BLE001 (whatever it falls over is a refusal)
+        Envelope.from_dict(document).verify(keys, threshold=1)
+    except Exception:  # noqa: BLE001 (any error is a refusal)
         return True
     return False
 
@@ -128,14 +130,14 @@ const {createPublicKey, verify} = require("node:crypto");
 const {readFileSync} = require("node:fs");
 const refuses = ({envelope, key}) => {
   try {
-    const told = JSON.parse(readFileSync(envelope, "utf8"));
-    const body = Buffer.from(told.payload, "base64");
-    const type = told.payloadType;
+    const document = JSON.parse(readFileSync(envelope, "utf8"));
+    const body = Buffer.from(document.payload, "base64");
+    const type = document.payloadType;
     const head = `DSSEv1 ${Buffer.byteLength(type)} ${type} ${body.length} `;
     const pae = Buffer.concat([Buffer.from(head), body]);
     const publicKey = createPublicKey(readFileSync(key));
     const holds = ({sig}) => verify(null, pae, publicKey, Buffer.from(sig, "base64"));
-    return !told.signatures.some(holds);
+    return !document.signatures.some(holds);
   } catch { return true; }
 };
 const cases = JSON.parse(readFileSync(0, "utf8"));
@@ -146,7 +148,7 @@ console.log(JSON.stringify(cases.map(refuses)));
 def node(cases: Sequence[Made]) -> Iterator[bool | None]:
     """Verify every envelope's signature with node's crypto, in one process."""
     asked = [made for made in cases if made.bundle.is_dir()]
-    told: list[dict[str, Any]] = [
+    inputs: list[dict[str, Any]] = [
         {
             "envelope": str(made.bundle / ATTESTATION),
             "key": str(made.key or made.bundle / "public-key.pem"),
@@ -156,7 +158,7 @@ def node(cases: Sequence[Made]) -> Iterator[bool | None]:
     assert NODE is not None
     done = subprocess.run(
         [NODE, "-e", NODE_PROGRAM],
-        input=json.dumps(told),
+        input=json.dumps(inputs),
         capture_output=True,
         text=True,
         check=True,

@@ -1,4 +1,4 @@
-"""What recipes work with: sealed samples, and keys of whoever signs."""
+"""The inputs of recipes: sealed samples, and the keys of signers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ATTESTATION = "attestation.dsse.json"
 MANIFEST, TAGS = "manifest-sha256.txt", "tagmanifest-sha256.txt"
 
 KEYS = {"signer": 1, "other": 2, "third": 3}
-"""Names of keys to what makes them; ``signer`` seals the samples."""
+"""Names of keys to their seeds; ``signer`` seals the samples."""
 
 REVIEWERS = {"ada": 11, "ada-again": 12, "bob": 13, "eve": 14}
 """Reviewers' SSH keys; ``ada-again`` is Ada's second key, and Eve is not allowed."""
@@ -28,10 +28,10 @@ REVIEWERS = {"ada": 11, "ada-again": 12, "bob": 13, "eve": 14}
 
 @dataclass(frozen=True, kw_only=True)
 class Workshop:
-    """What recipes work with."""
+    """The inputs of recipes."""
 
     folder: Path
-    """Scratch, of the whole corpus."""
+    """A temporary folder for the whole corpus."""
     samples: Mapping[str, Path] = field(default_factory=dict)
 
     @classmethod
@@ -50,12 +50,12 @@ class Workshop:
         return cls(folder=folder, samples=samples)
 
     def public_line(self, reviewer: str) -> str:
-        """Return a reviewer's public key as OpenSSH writes it."""
+        """Return a reviewer's public key in OpenSSH's form."""
         return (self.folder / f"{reviewer}.pub").read_text().strip()
 
 
 def write_ssh_key(path: Path, number: int) -> None:
-    """Write a private key as OpenSSH does, and its public half."""
+    """Write a private key in OpenSSH's form, and its public key."""
     private = Ed25519PrivateKey.from_private_bytes(bytes([number]) * 32)
     path.write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
     path.chmod(0o600)

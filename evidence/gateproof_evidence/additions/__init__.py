@@ -1,1 +1,1 @@
-"""What is added to a sealed bundle: sign-offs and timestamps."""
+"""Additions to a sealed bundle: sign-offs and timestamps."""

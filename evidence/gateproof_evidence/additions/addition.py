@@ -1,8 +1,8 @@
-"""What may be added to a bundle after it was sealed: sign-offs and timestamps.
+"""Files that may be added to a bundle after it was sealed: sign-offs and timestamps.
 
-Owns the two folders, their limits, and adding to them. Leaves what lies in them to
-`gateproof_evidence.additions.sign_off` and `gateproof_evidence.additions.timestamp`: only what
-parses and names this attestation is allowed.
+Owns the two folders, their limits, and adding files to them. Leaves the content of these files to
+`gateproof_evidence.additions.sign_off` and `gateproof_evidence.additions.timestamp`. A file is
+allowed only if it can be parsed and names this bundle's attestation.
 
 Source: design, "Order of sealing"; docs/reference/verification.md.
 """
@@ -19,28 +19,28 @@ from gateproof_evidence.format.layout import SIGNOFFS, TIMESTAMPS
 from gateproof_evidence.format.tree import File
 
 LARGEST = 64 * 1024
-"""Bytes of one such file; the largest signature and the largest timestamp seen have 7 KiB."""
+"""The most bytes of one such file; the largest known signature and timestamp have 7 KiB."""
 
 MOST = 1000
-"""Files that are read; far more than a bundle has reviewers."""
+"""The most files that are read; far more than a bundle has reviewers."""
 
 
-class Late:
-    """Says how much of each late file is read, until there are too many of them."""
+class AdditionLimit:
+    """Limits how much of each added file is read, and how many of these files."""
 
     def __init__(self) -> None:
         self._left = MOST
 
     def limit(self, path: str) -> int:
-        """Return how many bytes of a file's content to keep; 0 for what is not late."""
-        if not is_late(path) or self._left == 0:
+        """Return how many bytes of a file's content to keep; 0 for a file that was sealed."""
+        if not is_addition(path) or self._left == 0:
             return 0
         self._left -= 1
         return LARGEST
 
 
-def is_late(path: str) -> bool:
-    """Say whether a path lies where files may be added."""
+def is_addition(path: str) -> bool:
+    """Return whether a path lies in a folder where files may be added."""
     return path.startswith((SIGNOFFS, TIMESTAMPS))
 
 
@@ -57,7 +57,7 @@ def add(bundle: Path, contents: Mapping[str, bytes]) -> None:
         contents: path inside the bundle to content.
 
     Raises:
-        NotWritableError: one is there already, or the folder refuses it.
+        NotWritableError: a file exists already, or the folder cannot be written.
 
     """
     written: list[Path] = []
@@ -80,7 +80,7 @@ def add(bundle: Path, contents: Mapping[str, bytes]) -> None:
 
 
 def _remove(paths: Iterable[Path]) -> None:
-    """Leave nothing half-written, nor a folder that is empty: both would be findings."""
+    """Remove incomplete files and an empty folder: verification would report both."""
     for path in paths:
         with contextlib.suppress(OSError):
             path.unlink()

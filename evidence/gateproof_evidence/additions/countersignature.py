@@ -1,8 +1,8 @@
-"""Makes a reviewer's sign-off: states what is signed, and has ssh-keygen sign it.
+"""Make a reviewer's sign-off: write the statement, and have ssh-keygen sign it.
 
-Owns the refusals before signing. Leaves what a sign-off says to
+Owns the refusals before signing. Leaves the content of a sign-off to
 `gateproof_evidence.additions.sign_off`, and private keys to ssh-keygen and its agent: this module
-never reads one. Verification never imports it.
+never reads one. Verification never imports this module.
 
 Source: design, "Sign-off"; ssh-keygen(1), ``-Y sign``.
 """
@@ -41,22 +41,22 @@ from gateproof_evidence.verification.bundle import Verification, verify
 Clock = Callable[[], dt.datetime]
 
 _FEW = 5
-"""How many findings a refusal names."""
+"""The most findings that a refusal names."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reviewer:
-    """Who signs, and by which key."""
+    """A person who signs, and their key."""
 
     signer: str
-    """The name that the allowed signers know."""
+    """The name in the list of allowed signers."""
     key: Path
-    """An SSH private key, or a public one whose private half the agent holds."""
+    """An SSH private key, or a public key whose private key the SSH agent has."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Read:
-    """What of a bundle is signed."""
+    """The parts of a bundle that a reviewer signs."""
 
     attestation: Digest
     report: Digest
@@ -72,28 +72,28 @@ def countersign(
     run_key: bytes | None,
     clock: Clock,
 ) -> tuple[Statement, str]:
-    """Sign a bundle off.
+    """Sign off a bundle.
 
-    1. The bundle verifies, with the key of the run where it was given.
-    2. What is signed is released, or reservations say why it is signed all the same.
+    1. The bundle must verify, with the key of the run where it is given.
+    2. The run or phase must be released, or reservations must give the reason for signing it.
     3. The statement names the attestation and the report of this bundle.
-    4. ssh-keygen signs it; the signature holds and is not by the run's own key.
+    4. ssh-keygen signs it; the signature must be valid and not by the run's own key.
     5. Both files are put into ``signoffs/``.
 
     Args:
         bundle: the folder.
-        reviewer: signs.
-        phase: what is signed off; None for the whole run.
-        reservations: what the reviewer leaves open; None for none.
+        reviewer: the person who signs.
+        phase: the phase to sign off; None for the whole run.
+        reservations: why the reviewer signs although something is open; None for none.
         run_key: the run's public key from outside the bundle.
-        clock: gives the moment of signing.
+        clock: returns the time of signing.
 
     Returns:
-        What was signed, and the path of its statement inside the bundle.
+        The statement that was signed, and its path inside the bundle.
 
     Raises:
         BadInputError: the bundle does not verify, is not released, or the key cannot sign.
-        NotWritableError: the bundle cannot be added to.
+        NotWritableError: files cannot be added to the bundle.
 
     """
     # 1
@@ -117,21 +117,21 @@ def _verified(bundle: Path, run_key: bytes | None) -> Verification:
         named = ", ".join(f"{one.code} {one.path}" for one in verified.findings[:_FEW])
         raise BadInputError(
             f"{bundle}: sign-off: got {len(verified.findings)} findings ({named}), expected a "
-            "bundle that verifies; gateproof verify says all of them"
+            "bundle that verifies; gateproof verify lists all of them"
         )
     return verified
 
 
 def _read(bundle: Path, verified: Verification) -> _Read:
-    """Read what is signed once more, and take only what was verified a moment ago."""
+    """Read the files to sign again, and refuse them if they changed since verification."""
     attestation = (bundle / ATTESTATION).read_bytes()
     run = (bundle / RUN).read_bytes()
     attested = parse_statement(Envelope.from_bytes(attestation).payload)
     digests = {file.path: file.digest for file in attested.files}
     if attested != verified.predicate or digests[RUN] != digest_of(run):
         raise BadInputError(
-            f"{bundle}: sign-off: got another bundle than was verified a moment ago, expected "
-            "nobody to change it meanwhile; sign a copy"
+            f"{bundle}: sign-off: got a bundle that changed after its verification, expected the "
+            "same bytes; sign a copy that nothing else writes to"
         )
     return _Read(
         attestation=digest_of(attestation),
@@ -151,8 +151,8 @@ def _state(
     result = result_of(read.run, phase)
     if result is not Result.RELEASED and reservations is None:
         raise BadInputError(
-            f"{bundle}: sign-off: {phase or 'the run'} is {result}, expected released; say why it "
-            'is signed all the same with --with-reservations "why"'
+            f"{bundle}: sign-off: {phase or 'the run'} is {result}, expected released; give the "
+            'reason for signing it nevertheless with --with-reservations "reason"'
         )
     try:
         statement = Statement(
@@ -181,10 +181,10 @@ def _sign(key: Path, content: bytes) -> SshSignature:
         done = run(command, content=None)
         made = path.with_name(f"{path.name}.sig")
         if done.returncode or not made.exists():
-            said = " ".join(done.stderr.decode("utf-8", "replace").replace("@", "").split())
+            message = " ".join(done.stderr.decode("utf-8", "replace").replace("@", "").split())
             raise BadInputError(
-                f"{key}: sign-off: got {said or done.returncode}, expected ssh-keygen to sign; "
-                "name an SSH private key that you alone can read"
+                f"{key}: sign-off: got {message or done.returncode}, expected ssh-keygen to sign; "
+                "name an SSH private key that only you can read"
             )
         return SshSignature.from_bytes(made.read_bytes())
 
@@ -192,11 +192,9 @@ def _sign(key: Path, content: bytes) -> SshSignature:
 def _refuse_bad(signature: SshSignature, content: bytes, verified: Verification, key: Path) -> None:
     if verified.predicate is None or signature.keyid == verified.predicate.key.keyid:
         raise BadInputError(
-            f"{key}: sign-off: got the key that sealed the run, expected a reviewer's own; who "
-            "ran cannot review"
+            f"{key}: sign-off: got the key that sealed the run, expected a reviewer's own; the "
+            "signer of a run cannot review it"
         )
     with Checker(namespace=NAMESPACE) as checker:
         if not checker.holds(signature, content):
-            raise BadInputError(
-                f"{key}: sign-off: got a signature that does not hold, expected one that does"
-            )
+            raise BadInputError(f"{key}: sign-off: got an invalid signature, expected a valid one")

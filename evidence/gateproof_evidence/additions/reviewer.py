@@ -1,8 +1,9 @@
-"""Who may sign a run off, and whether enough have: by keys and persons from outside the bundle.
+"""The policy for sign-offs: the persons who may sign, and how many must.
 
-Owns the policy, the check of each sign-off by it, and counting. Leaves what a sign-off says to
-`gateproof_evidence.additions.sign_off`. Not checked: when a reviewer really signed; the time is the
-reviewer's word, held only between sealing and now.
+Owns the policy, the check of each sign-off by it, and the count of persons. Keys and persons come
+from outside the bundle. Leaves the content of a sign-off to
+`gateproof_evidence.additions.sign_off`. Not checked: when a reviewer really signed. The time is the
+reviewer's claim, and must only be between sealing and now.
 
 Source: design, "Sign-off"; docs/reference/sign-off.md.
 """
@@ -33,25 +34,25 @@ _EXPIRED = ("has expired", "is not yet valid")
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """What is asked of a bundle's sign-offs."""
+    """The requirements for a bundle's sign-offs."""
 
     required: int = 0
-    """How many persons must have signed."""
+    """The number of persons who must have signed."""
     allowed_signers: bytes | None = None
     """Content of an ``allowed_signers`` file (ssh-keygen(1)), from outside the bundle."""
     revoked: bytes | None = None
     """Content of a KRL, or of a list of public keys, from outside the bundle."""
     phase: str | None = None
-    """What must be signed off: a phase, or None for the whole run."""
+    """The phase that must be signed off, or None for the whole run."""
     released: bool = False
-    """Whether the phase must be released; of the whole run
-    `gateproof_evidence.verification.expectation` asks that."""
+    """Whether the phase must be released; for the whole run
+    `gateproof_evidence.verification.expectation` asks this."""
 
     def __post_init__(self) -> None:
         if self.allowed_signers is None and (self.required or self.revoked is not None):
             raise BadInputError(
-                "--allowed-signers: got none, expected the file that says who may sign; without "
-                "it nobody can be counted and nobody's key is looked up"
+                "--allowed-signers: got none, expected the file that lists who may sign; without "
+                "it no person can be counted and no key can be checked"
             )
         if self.revoked is not None:
             check_revoked(self.revoked, name="--revoked")
@@ -59,13 +60,13 @@ class Policy:
 
 @dataclass(frozen=True, kw_only=True)
 class Review:
-    """What the sign-offs of a bundle come to."""
+    """The result of checking the sign-offs of a bundle."""
 
     findings: tuple[Finding, ...] = ()
     signoffs: tuple[SignOff, ...] = ()
-    """Those with nothing found against them."""
+    """The sign-offs without findings."""
     persons: int | None = None
-    """How many different persons signed what was asked for; None where nobody is known."""
+    """The number of different persons who signed; None without a list of allowed signers."""
 
 
 def review(
@@ -76,25 +77,25 @@ def review(
     own_keys: frozenset[Digest],
     now: dt.datetime,
 ) -> Review:
-    """Check every sign-off in a bundle, and count those that the policy asks for.
+    """Check every sign-off in a bundle, and count those that the policy requires.
 
-    1. What lies in ``signoffs/`` is pairs of a statement in its one spelling and a signature.
-    2. Each is about this bundle, says what its phase came to, and is not by the run's own key.
-    3. Each signature is for sign-offs and holds over its statement.
-    4. With allowed signers: each is by a key that they allow this person at that time, and that is
-       not revoked.
+    1. ``signoffs/`` contains only pairs of a statement in canonical form and a signature.
+    2. Each is about this bundle, states the result of its phase, and is not by the run's own key.
+    3. Each signature is for sign-offs and is valid for its statement.
+    4. With allowed signers: each is by a key that the list allows for this person at that time,
+       and that is not revoked.
     5. Enough different persons have signed, by different keys, and the phase that is asked for is
-       released where that is asked, too.
+       released where the policy requires it.
 
     Args:
-        files: what lies in ``signoffs/``.
+        files: the files in ``signoffs/``.
         subject: the bundle.
         policy: who may sign, and how many must.
         own_keys: ids of keys that never count.
-        now: the verifier's clock.
+        now: the time by the verifier's clock.
 
     Raises:
-        BadInputError: the run has no phase of the name that is asked for.
+        BadInputError: the run has no phase with the name that is asked for.
 
     """
     # 1
@@ -122,8 +123,8 @@ def review(
 def count_persons(signoffs: Sequence[SignOff], allowed_signers: bytes) -> int:
     """Count the different persons behind sign-offs.
 
-    A name or a key in common makes one person of two, and so do names on one line of the allowed
-    signers: whoever holds two keys, or goes by two names, counts once.
+    Sign-offs that share a name or a key count as one person. So do the names on one line of the
+    allowed signers.
     """
     ties = [
         {f"name:{_fold(one.statement.signer)}", f"key:{one.signature.keyid}"} for one in signoffs
@@ -154,7 +155,7 @@ def _signature(signoff: SignOff, checker: Checker, *, is_known: bool) -> Iterato
         yield Finding(code=Code.SIGNOFF_NAMESPACE, path=path, message=message)
         return
     if not checker.holds(signature, content):
-        message = "the signature does not hold over the statement"
+        message = "the signature is not valid for the statement"
         yield Finding(code=Code.SIGNOFF_INVALID, path=path, message=message)
         return
     if is_known:
@@ -165,23 +166,28 @@ def _signature(signoff: SignOff, checker: Checker, *, is_known: bool) -> Iterato
 
 
 def _allowed(signoff: SignOff, checker: Checker) -> Iterator[Finding]:
-    said = signoff.statement
-    refusal = checker.refusal(signoff.signature, signoff.content, who=said.signer, at=said.at)
+    statement = signoff.statement
+    refusal = checker.refusal(
+        signoff.signature, signoff.content, who=statement.signer, at=statement.at
+    )
     if refusal is None:
         return
     key = f"key {signoff.signature.keyid}"
     if any(words in refusal for words in _EXPIRED):
-        code, message = Code.SIGNOFF_KEY_EXPIRED, f"{key} at {said.at}: {refusal}"
+        code, message = Code.SIGNOFF_KEY_EXPIRED, f"{key} at {statement.at}: {refusal}"
     elif not refusal and checker.is_known(signoff.signature):
-        code, message = Code.SIGNOFF_WRONG_IDENTITY, f"{key} is known, but not as {said.signer}"
+        code, message = (
+            Code.SIGNOFF_WRONG_IDENTITY,
+            f"{key} is known, but not for {statement.signer}",
+        )
     else:
         why = f" ({refusal})" if refusal else ""
-        code, message = Code.SIGNOFF_NOT_ALLOWED, f"{key} as {said.signer} may not sign{why}"
+        code, message = Code.SIGNOFF_NOT_ALLOWED, f"{key} as {statement.signer} may not sign{why}"
     yield Finding(code=code, path=signoff.path, message=message)
 
 
 def _released(subject: Subject, policy: Policy) -> Iterator[Finding]:
-    """Judge the phase that is asked for; a run that cannot be read has findings of its own."""
+    """Check the phase that is asked for; an unreadable run has its own findings."""
     if policy.phase is None or subject.run is None:
         return
     result = result_of(subject.run, policy.phase)
@@ -197,7 +203,7 @@ def _missing(counted: int, policy: Policy) -> Finding:
 
 
 def _aliases(allowed_signers: bytes) -> Iterator[set[str]]:
-    """Give the names of each line; patterns name nobody."""
+    """Yield the names of each line; a pattern names no person."""
     for line in allowed_signers.decode("utf-8", "replace").splitlines():
         text = line.strip()
         if text and not text.startswith("#"):

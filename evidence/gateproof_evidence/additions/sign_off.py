@@ -1,6 +1,6 @@
-"""A reviewer's sign-off: what it says, and reading those that lie in a bundle.
+"""A reviewer's sign-off: its content, and how those in a bundle are read.
 
-Owns the statement, the names of its files, and whether it is about this bundle. Leaves the
+Owns the statement, the names of its files, and the check that it is about this bundle. Leaves the
 signature's container to `gateproof_evidence.clients.ssh_keygen`, who may sign and how many must to
 `gateproof_evidence.additions.reviewer`.
 
@@ -34,19 +34,19 @@ STATEMENT, SIGNATURE = ".json", ".json.sig"
 WHOLE = "whole"
 
 CLOCK_SKEW = dt.timedelta(minutes=5)
-"""How far a reviewer's clock may be from the one that sealed, and from ours."""
+"""The allowed difference of a reviewer's clock from the signer's clock, and from ours."""
 
 Identity = Annotated[str, Field(pattern=r"^[^\s\x00-\x1f\x7f-\x9f,\"*?!]{1,256}$")]
-"""As in ``allowed_signers``: one name, no pattern."""
+"""One name as in ``allowed_signers``, not a pattern."""
 Words = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f-\x9f]*$", min_length=10, max_length=2000)]
 
 
 class SignOffError(EvidenceError):
-    """A file is no sign-off."""
+    """A file is not a sign-off."""
 
 
 class Statement(Value):
-    """What a reviewer signs."""
+    """The statement that a reviewer signs."""
 
     model_config = ConfigDict(populate_by_name=True)
 
@@ -54,32 +54,32 @@ class Statement(Value):
         default="https://gateproof.dev/signoff/v1", alias="schema"
     )
     attestation: Digest
-    """Of the bundle's ``attestation.dsse.json``."""
+    """The digest of the bundle's ``attestation.dsse.json``."""
     report: Digest
-    """Of ``data/report.html``: what the reviewer could read."""
+    """The digest of ``data/report.html``, which the reviewer could read."""
     phase: Annotated[str, Field(pattern=r"^B[0-9]{1,9}(\.[0-9]{1,9})+$")] | None
     """The phase that is signed off; None for the whole run."""
     result: Result
-    """What the phase, or the run, came to."""
+    """The result of the phase, or of the run."""
     signer: Identity
     at: AwareDatetime
-    """By the reviewer's own clock."""
+    """The time of signing, by the reviewer's own clock."""
     reservations: Words | None
-    """Why it is signed all the same, or what is left open."""
+    """Why it is signed although something is open."""
 
     @property
     def subject(self) -> str:
-        """The phase, or ``whole``."""
+        """Return the phase, or ``whole``."""
         return self.phase or WHOLE
 
     def covers(self, phase: str | None) -> bool:
-        """Say whether this is a sign-off of a phase, or of the whole: which covers every phase."""
+        """Return whether this signs off a phase; a sign-off of the whole run covers every phase."""
         return self.phase is None or self.phase == phase
 
 
 @dataclass(frozen=True, kw_only=True)
 class SignOff:
-    """A statement with its signature, as they lie in a bundle."""
+    """A statement with its signature, as stored in a bundle."""
 
     path: str
     content: bytes
@@ -94,17 +94,17 @@ class Subject:
     attestation: Digest | None
     report: Digest | None
     predicate: Predicate | None
-    """What was attested; None unless the signature over it holds."""
+    """The attested statement; None unless its signature is valid."""
     run: Run | None
 
 
 def format_signoff(statement: Statement) -> bytes:
-    """Write a statement in its one spelling."""
+    """Return a statement in its canonical form."""
     return canonical_json(statement.model_dump(mode="json", by_alias=True))
 
 
 def parse_signoff(content: bytes) -> Statement:
-    """Read a statement, refusing every spelling but the one that `format_signoff` gives.
+    """Read a statement; refuse every form but the canonical one of `format_signoff`.
 
     Raises:
         EvidenceError: duplicate keys, unknown or missing fields, or bytes that differ.
@@ -116,18 +116,18 @@ def parse_signoff(content: bytes) -> Statement:
         problem = first_problem(error)
         raise SignOffError(f"sign-off: {problem}") from error
     if format_signoff(statement) != content:
-        raise SignOffError("sign-off: bytes: got another spelling, expected ours")
+        raise SignOffError("sign-off: bytes: got another form, expected the canonical one")
     return statement
 
 
 def place_of(content: bytes, statement: Statement, key: Digest) -> str:
-    """Return where a statement by a key lies, without the ending: nothing of the name is free."""
-    mark = hashlib.sha256(content + key.encode("ascii")).hexdigest()[:16]
-    return f"{SIGNOFFS}{statement.subject}-{mark}"
+    """Return the path of a statement by a key, without suffix; the content fixes all of it."""
+    prefix = hashlib.sha256(content + key.encode("ascii")).hexdigest()[:16]
+    return f"{SIGNOFFS}{statement.subject}-{prefix}"
 
 
 def result_of(run: Run, phase: str | None) -> Result:
-    """Return what a phase, or the whole run, came to.
+    """Return the result of a phase, or of the whole run.
 
     Raises:
         BadInputError: the run has no such phase.
@@ -137,7 +137,7 @@ def result_of(run: Run, phase: str | None) -> Result:
 
 
 def read_signoffs(files: Iterable[File]) -> tuple[tuple[SignOff, ...], tuple[Finding, ...]]:
-    """Read what lies in ``signoffs/``: pairs of a statement and its signature, and nothing else."""
+    """Read ``signoffs/``, which must contain only pairs of a statement and its signature."""
     by_path = {file.path: file for file in files}
     found: list[SignOff] = []
     findings: list[Finding] = []
@@ -161,19 +161,19 @@ def read_signoffs(files: Iterable[File]) -> tuple[tuple[SignOff, ...], tuple[Fin
 def compare_signoff(
     signoff: SignOff, subject: Subject, own_keys: frozenset[Digest], now: dt.datetime
 ) -> Iterator[Finding]:
-    """Compare a sign-off with the bundle that it lies in.
+    """Compare a sign-off with the bundle that contains it.
 
     Args:
         signoff: as read.
         subject: the bundle.
-        own_keys: ids of the run's own key: who ran cannot review.
-        now: the verifier's clock.
+        own_keys: ids of the run's own key: the signer of a run cannot review it.
+        now: the time by the verifier's clock.
 
     """
-    said = signoff.statement
+    statement = signoff.statement
     for field, got, expected in (
-        ("attestation", said.attestation, subject.attestation),
-        ("report", said.report, subject.report),
+        ("attestation", statement.attestation, subject.attestation),
+        ("report", statement.report, subject.report),
     ):
         if got != expected:
             message = f"{field}: got {got}, expected {expected}: signed for another bundle"
@@ -188,18 +188,18 @@ def compare_signoff(
 
 
 def _compare_result(signoff: SignOff, run: Run) -> Iterator[Finding]:
-    said = signoff.statement
+    statement = signoff.statement
     try:
-        expected = result_of(run, said.phase)
+        expected = result_of(run, statement.phase)
     except BadInputError:
-        message = f"phase: got {said.phase}, which no criterion names"
+        message = f"phase: got {statement.phase}, a phase that no criterion names"
         yield Finding(code=Code.SIGNOFF_RESULT, path=signoff.path, message=message)
         return
-    if said.result is not expected:
-        message = f"result of {said.subject}: got {said.result}, expected {expected}"
+    if statement.result is not expected:
+        message = f"result of {statement.subject}: got {statement.result}, expected {expected}"
         yield Finding(code=Code.SIGNOFF_RESULT, path=signoff.path, message=message)
-    elif said.result is not Result.RELEASED and said.reservations is None:
-        message = f"{said.subject} is {said.result}: got no reservations, expected them said"
+    elif statement.result is not Result.RELEASED and statement.reservations is None:
+        message = f"{statement.subject} is {statement.result}: got no reservations, expected some"
         yield Finding(code=Code.SIGNOFF_RESULT, path=signoff.path, message=message)
 
 

@@ -1,8 +1,9 @@
-"""RFC 3161 timestamps: by whom else than the signer a bundle was there at a time.
+"""RFC 3161 timestamps: proof by an authority that a bundle existed at a time.
 
-Owns reading what lies in ``timestamps/`` and having openssl check it against an authority that is
-named from outside. Leaves asking an authority to `gateproof_evidence.additions.timestamp_request`.
-Not checked: whether the authority's certificate was revoked.
+Owns reading the files in ``timestamps/`` and checking them with openssl against an authority that
+is named from outside. Leaves asking an authority to
+`gateproof_evidence.additions.timestamp_request`. Not checked: whether the authority's certificate
+was revoked.
 
 Source: RFC 3161; openssl-ts(1); docs/reference/timestamps.md.
 """
@@ -28,7 +29,7 @@ from gateproof_evidence.model.finding import Code, Finding
 ENDING = ".tsr"
 
 CLOCK_SKEW = dt.timedelta(minutes=5)
-"""How far the clock that sealed, and ours, may be from the authority's."""
+"""The allowed difference of the signer's clock, and of ours, from the authority's clock."""
 
 _TOKEN = re.compile(
     r"^TST info:\nVersion: 1\nPolicy OID: [^\n]*\nHash Algorithm: (?P<hash>\S+)\nMessage data:\n"
@@ -42,42 +43,42 @@ _FRACTION = re.compile(r"\.\d+")
 
 
 class TimestampError(EvidenceError):
-    """Bytes are no timestamp over a SHA-256 digest."""
+    """The bytes are not a timestamp over a SHA-256 digest."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Timestamp:
-    """One authority's answer."""
+    """The answer of one authority."""
 
     path: str
     content: bytes
     imprint: Digest
-    """What was stamped."""
+    """The digest that was stamped."""
     at: dt.datetime
-    """When, by the authority's clock."""
+    """The time by the authority's clock."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stamped:
-    """What the timestamps of a bundle come to."""
+    """The result of checking the timestamps of a bundle."""
 
     findings: tuple[Finding, ...] = ()
     timestamps: tuple[Timestamp, ...] = ()
-    """Those with nothing found against them, the earliest first."""
+    """The timestamps without findings, the earliest first."""
     is_trusted: bool = False
     """Whether they were checked against an authority from outside."""
 
 
 def place_of(content: bytes) -> str:
-    """Return where an answer lies in a bundle: nothing about the name is free."""
+    """Return the path of an answer inside a bundle; its content fixes all of the name."""
     return f"{TIMESTAMPS}{hashlib.sha256(content).hexdigest()[:16]}{ENDING}"
 
 
 def parse_timestamp(content: bytes, *, path: str) -> Timestamp:
-    """Read an answer, without saying whether anybody may be believed.
+    """Read an answer, without deciding whether its authority is trusted.
 
     Raises:
-        TimestampError: not one granted answer over a SHA-256 digest, or bytes after it.
+        TimestampError: it is not one granted answer over a SHA-256 digest, or bytes follow it.
 
     """
     if not _is_one_value(content):
@@ -85,7 +86,7 @@ def parse_timestamp(content: bytes, *, path: str) -> Timestamp:
     with tempfile.TemporaryDirectory(prefix="gateproof-") as folder:
         answer, token = Path(folder, "answer"), Path(folder, "token")
         answer.write_bytes(content)
-        # Without the authority's free text about its status, which could look like anything.
+        # Drop the authority's free text about its status, which could imitate the fields below.
         _openssl("-reply", "-in", answer, "-token_out", "-out", token)
         text = _openssl("-reply", "-in", token, "-token_in", "-text")
     match = _TOKEN.search(text)
@@ -108,12 +109,12 @@ def check(
     """Check every timestamp in a bundle.
 
     Args:
-        files: what lies in ``timestamps/``.
+        files: the files in ``timestamps/``.
         attestation: digest of the bundle's attestation.
-        sealed: when it was sealed, by the signer's word; None where that cannot be trusted.
-        authority: certificates (PEM) of whom to believe, from outside the bundle; where they are
-            given, one timestamp at least must be by them.
-        now: the verifier's clock.
+        sealed: when it was sealed, by the signer's clock; None where that cannot be trusted.
+        authority: certificates (PEM) of the trusted authority, from outside the bundle; where they
+            are given, at least one timestamp must be by them.
+        now: the time by the verifier's clock.
 
     """
     findings: list[Finding] = []
@@ -141,12 +142,12 @@ def check(
 
 
 def refusal(content: bytes, authority: bytes, *, imprint: Digest, at: dt.datetime) -> str | None:
-    """Say why an answer is not by an authority, judged at the time that it states.
+    """Return why an answer is not by an authority, judged at the time that it states.
 
-    A certificate that has ended since was good when it stamped; that is what a timestamp is for.
+    A certificate that expired after the stamp was valid then; a timestamp exists for this case.
 
     Returns:
-        None where it is, else what openssl says.
+        None where it is, else the message of openssl.
 
     """
     with tempfile.TemporaryDirectory(prefix="gateproof-") as folder:
@@ -197,7 +198,7 @@ def _finding(code: Code, path: str, message: str) -> Finding:
 
 
 def _is_one_value(content: bytes) -> bool:
-    """Say whether a DER sequence fills the bytes: openssl would not look at what follows it."""
+    """Return whether one DER sequence fills the bytes; openssl would ignore what follows it."""
     if len(content) < 4 or content[0] != 0x30:
         return False
     count = content[1] & 0x7F if content[1] & 0x80 else 0

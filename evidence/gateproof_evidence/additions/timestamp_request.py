@@ -1,8 +1,8 @@
-"""Asks an authority for a timestamp over a bundle's attestation.
+"""Ask an authority for a timestamp over a bundle's attestation.
 
-Owns the refusals. Leaves reading the answer to `gateproof_evidence.additions.timestamp`,
-and its place in the bundle to `gateproof_evidence.additions.addition`. Verification never imports
-this module: it asks nobody.
+Owns the refusals. Leaves reading the answer to `gateproof_evidence.additions.timestamp`, and
+its path in the bundle to `gateproof_evidence.additions.addition`. Verification never imports this
+module: it makes no request.
 
 Source: RFC 3161 section 3.4 (HTTP); openssl-ts(1).
 """
@@ -34,24 +34,24 @@ from gateproof_evidence.verification.bundle import verify
 def stamp(
     bundle: Path, url: str, *, authority: bytes | None, clock: Callable[[], datetime]
 ) -> Timestamp:
-    """Have a bundle stamped, and put the answer into its ``timestamps/``.
+    """Have a bundle stamped, and store the answer in its ``timestamps/``.
 
     Args:
         bundle: the folder; it must verify.
-        url: of the authority, http or https.
-        authority: certificates (PEM) to hold the answer against before it is kept; None for none.
-        clock: gives the present moment.
+        url: URL of the authority, http or https.
+        authority: certificates (PEM) to check the answer with before it is stored; None for none.
+        clock: returns the present time.
 
     Raises:
-        BadInputError: the bundle does not verify, or nothing that can be kept was answered.
-        NotWritableError: the bundle cannot be added to.
+        BadInputError: the bundle does not verify, or the answer is not usable.
+        NotWritableError: files cannot be added to the bundle.
 
     """
     verified = verify(bundle)
     if not verified.ok:
         raise BadInputError(
             f"{bundle}: timestamp: got {len(verified.findings)} findings, expected a bundle that "
-            "verifies; gateproof verify says all of them"
+            "verifies; gateproof verify lists all of them"
         )
     digest = _digest(bundle)
     answer = ask(url, query(digest), most=LARGEST)
@@ -62,7 +62,7 @@ def stamp(
         raise BadInputError(f"{url}: {error}; name another --timestamp-url") from error
     why = _refusal(made, digest, authority, clock())
     if why is not None:
-        raise BadInputError(f"{url}: timestamp: got one that is no use ({why}); nothing was kept")
+        raise BadInputError(f"{url}: timestamp: got an unusable one ({why}); nothing was stored")
     add(bundle, {path: answer})
     return made
 

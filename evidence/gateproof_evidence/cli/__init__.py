@@ -1,6 +1,6 @@
-"""The command line: the group of commands, and what becomes of their errors.
+"""The command line: the group of commands, and how their errors are reported.
 
-Leaves each command to its module in `gateproof_evidence.cli`, and its rules to what that calls.
+Leaves each command to its module in `gateproof_evidence.cli`, and its rules to what it calls.
 
 Source: design, "Command line"; spec, "Exit status".
 """
@@ -28,16 +28,16 @@ COMMANDS = "gateproof.commands"
 
 
 class _BadUsage(click.UsageError):
-    """Usage that is wrong is bad input too."""
+    """Report wrong usage as bad input too."""
 
     exit_code = BAD_INPUT
 
 
 class _Group(click.Group):
-    """Turns our errors into one line on standard error, and all bad input into one status.
+    """Report our errors as one line on standard error, and end all bad input with one status.
 
-    With ``--json`` the line is also an object on standard output, where a program reads.
-    Commands of other packages join by the entry point group `COMMANDS`: this package imports none.
+    With ``--json`` the line is also printed as an object on standard output, for programs.
+    Other packages add commands by the entry point group `COMMANDS`; this package imports none.
     """
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -1,4 +1,4 @@
-"""What the commands share: exit statuses, paths, reading, the console.
+"""Parts that the commands share: exit statuses, paths, reading of files, the console.
 
 Source: spec, "Exit status".
 """
@@ -27,7 +27,7 @@ WHOLE, FINDINGS, BAD_INPUT = 0, 1, 4
 
 PATH = click.Path(path_type=Path)
 LATEST = Path("reports") / LINK
-"""The bundle that is meant where none is named."""
+"""The bundle that a command uses where none is named."""
 
 
 def console() -> Console:
@@ -39,7 +39,7 @@ def read_file(path: Path, what: str) -> bytes:
     """Read a file that the user named.
 
     Raises:
-        BadInputError: it cannot be read; `what` says what it was named as.
+        BadInputError: it cannot be read; `what` names its role in the message.
 
     """
     try:
@@ -51,10 +51,10 @@ def read_file(path: Path, what: str) -> bytes:
 
 
 def read_outside(path: Path, bundle: Path, what: str) -> bytes:
-    """Read a file that says whom to trust: never one that the bundle brings itself.
+    """Read a file that decides who is trusted; refuse one that lies inside the bundle.
 
     Raises:
-        BadInputError: it lies in the bundle, or cannot be read.
+        BadInputError: it lies inside the bundle, or cannot be read.
 
     """
     refuse_inside(path, bundle, what)
@@ -65,7 +65,7 @@ def read_run(bundle: Path) -> Run:
     """Read the run of a bundle, without verifying it.
 
     Raises:
-        BadInputError: the folder holds no run.json that can be read.
+        BadInputError: the folder has no run.json that can be read.
 
     """
     path = bundle / RUN
@@ -75,7 +75,7 @@ def read_run(bundle: Path) -> Run:
     except (JsonError, ValidationError) as error:
         raise BadInputError(
             f"{path}: run: got {error}, expected the run.json of a sealed bundle; "
-            "gateproof verify says more"
+            "gateproof verify reports more"
         ) from error
 
 
@@ -83,7 +83,7 @@ def read_records(bundle: Path) -> tuple[Record, ...]:
     """Read the journal of a bundle, without verifying it.
 
     Raises:
-        BadInputError: there is none, or a line of it is no record.
+        BadInputError: there is none, or one of its lines is not a record.
 
     """
     path = bundle / JOURNAL
@@ -92,10 +92,10 @@ def read_records(bundle: Path) -> tuple[Record, ...]:
 
 
 def read_attested(bundle: Path) -> Predicate:
-    """Read what a bundle's attestation says, without verifying its signature.
+    """Read the statement in a bundle's attestation, without verifying its signature.
 
     Raises:
-        BadInputError: there is none, or it is no statement about a bundle.
+        BadInputError: there is none, or it is not a statement about a bundle.
 
     """
     path = bundle / ATTESTATION
@@ -104,6 +104,6 @@ def read_attested(bundle: Path) -> Predicate:
         return parse_statement(Envelope.from_bytes(content).payload)
     except EvidenceError as error:
         raise BadInputError(
-            f"{path}: attestation: got {error}, expected that of a sealed bundle; "
-            "gateproof verify says more"
+            f"{path}: attestation: got {error}, expected the attestation of a sealed bundle; "
+            "gateproof verify reports more"
         ) from error

@@ -1,4 +1,4 @@
-"""`gateproof diff`: what moved between two bundles, and which of it is a regression."""
+"""`gateproof diff`: what changed between two bundles, and which changes are regressions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gateproof_evidence.judging.difference import Change, Difference, compare
 from gateproof_evidence.model import Run
 
 _LINE_LIMIT = 300
-"""How much of a message a line shows; --json has all of it."""
+"""The most characters of a message that a line shows; --json has all of them."""
 
 
 @click.command()
@@ -24,7 +24,7 @@ _LINE_LIMIT = 300
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_context
 def diff(ctx: click.Context, before: Path, after: Path, *, as_json: bool) -> None:
-    """Show what moved from bundle A to bundle B. This reads the bundles and verifies neither.
+    """Show what changed from bundle A to bundle B. This reads the bundles and verifies neither.
 
     Exit status: 0 no regression, 1 regressions, 4 bad input.
     """
@@ -71,6 +71,6 @@ def _change(change: Change) -> str:
 
 
 def _json(found: Difference) -> dict[str, Any]:
-    told = [one.model_dump(mode="json") for one in found.regressions]
+    regressions = [one.model_dump(mode="json") for one in found.regressions]
     rest = asdict(found)
-    return {**rest, "regressions": told, "regressed": bool(told)}
+    return {**rest, "regressions": regressions, "regressed": bool(regressions)}

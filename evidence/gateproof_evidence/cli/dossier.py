@@ -1,4 +1,4 @@
-"""`gateproof show --gate` and `--criterion`: one of them with all that is known of it."""
+"""`gateproof show --gate` and `--criterion`: all that is known of one gate or one criterion."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def show_gate(run: Run, gate: str, *, as_json: bool) -> None:
     """Print one gate, criterion by criterion.
 
     Raises:
-        BadInputError: the run has no gate of that name.
+        BadInputError: the run has no gate with that name.
 
     """
     own = of_gate(run, gate)
@@ -28,19 +28,19 @@ def show_gate(run: Run, gate: str, *, as_json: bool) -> None:
         gates = ", ".join(dict.fromkeys(verdict.gate for verdict in run.criteria))
         raise BadInputError(f"--gate: got {gate}, expected one of {gates}; name one of them")
     if as_json:
-        told = [verdict.model_dump(mode="json") for verdict in own]
-        click.echo(json.dumps({"gate": gate, "criteria": told}, indent=2))
+        verdicts = [verdict.model_dump(mode="json") for verdict in own]
+        click.echo(json.dumps({"gate": gate, "criteria": verdicts}, indent=2))
         return
     out = console()
-    for thing in gate_dossier(run, gate):
-        out.print(thing)
+    for part in gate_dossier(run, gate):
+        out.print(part)
 
 
 def show_criterion(bundle: Path, run: Run, name: str, *, full: bool, as_json: bool) -> None:
     """Print one criterion, its proofs, and its captures with their text.
 
     Raises:
-        BadInputError: the run has no criterion of that id, or no journal.
+        BadInputError: the run has no criterion with that id, or no journal.
 
     """
     verdict = _find(run, name)
@@ -48,8 +48,8 @@ def show_criterion(bundle: Path, run: Run, name: str, *, full: bool, as_json: bo
         click.echo(json.dumps(verdict.model_dump(mode="json"), indent=2))
         return
     out, captures = console(), Captures(bundle / PAYLOAD)
-    for thing in criterion_dossier(verdict, read_records(bundle), captures, full=full):
-        out.print(thing, soft_wrap=False)
+    for part in criterion_dossier(verdict, read_records(bundle), captures, full=full):
+        out.print(part, soft_wrap=False)
 
 
 def _find(run: Run, name: str) -> Verdict:
@@ -57,8 +57,8 @@ def _find(run: Run, name: str) -> Verdict:
         if verdict.id == name.upper():
             return verdict
     raise BadInputError(
-        f"--criterion: got {name}, expected an id of this run, such as {run.criteria[0].id}; "
-        "gateproof show --gate GATE lists those of a gate"
+        f"--criterion: got {name}, expected a criterion of this run, such as "
+        f"{run.criteria[0].id}; gateproof show --gate GATE lists those of a gate"
         if run.criteria
         else f"--criterion: got {name}, expected a run that has criteria; this one has none"
     )

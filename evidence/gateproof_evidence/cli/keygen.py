@@ -1,4 +1,4 @@
-"""`gateproof keygen`: a signing key, and its public half."""
+"""`gateproof keygen`: make a signing key and its public key."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from gateproof_evidence.sealing.run_key import generate
 @click.argument("path", type=PATH)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def keygen(path: Path, *, as_json: bool) -> None:
-    """Make a signing key for runs at PATH, and its public half at PATH.pub.pem.
+    """Make a signing key for runs at PATH, and its public key at PATH.pub.pem.
 
-    Reviewers sign with SSH keys of their own: ssh-keygen -t ed25519.
+    Reviewers sign with their own SSH keys: ssh-keygen -t ed25519.
     """
     key = generate(path)
     if as_json:
-        told = {"private": str(path), "public": f"{path}.pub.pem", "keyid": key.keyid}
-        click.echo(json.dumps(told, indent=2))
+        made = {"private": str(path), "public": f"{path}.pub.pem", "keyid": key.keyid}
+        click.echo(json.dumps(made, indent=2))
         return
-    click.echo(f"{path}: private key, readable by you alone: --signing-key {path}")
-    click.echo(f"{path}.pub.pem: public key, for those who verify; key id {key.keyid}")
+    click.echo(f"{path}: private key, readable only by you: --signing-key {path}")
+    click.echo(f"{path}.pub.pem: public key, for verifiers; key id {key.keyid}")

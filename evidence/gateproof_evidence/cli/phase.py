@@ -1,4 +1,4 @@
-"""`gateproof show --phase`: whether the next phase may begin, and what stands in the way."""
+"""`gateproof show --phase`: whether the next phase may begin, and what blocks it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from gateproof_evidence.additions.addition import Late, in_folder
+from gateproof_evidence.additions.addition import AdditionLimit, in_folder
 from gateproof_evidence.additions.sign_off import SignOff, read_signoffs
 from gateproof_evidence.cli.review import signoff_line
 from gateproof_evidence.format.layout import SIGNOFFS
@@ -17,29 +17,29 @@ from gateproof_evidence.judging.phase import Phase, find_phase, phases
 from gateproof_evidence.model import Run
 
 _LINE_LIMIT = 300
-"""How much of a reason a line shows, as in the other tables; the report has all of it."""
+"""The most characters of a reason that a line shows; the report has all of them."""
 
-_OPEN = "; what stands in the way:"
+_OPEN = "; blocked by:"
 
 
 def show_phases(bundle: Path, run: Run, name: str | None, *, as_json: bool) -> None:
-    """Print every phase of a run, or one, with what lies in the bundle of sign-offs.
+    """Print every phase of a run, or one, with the sign-offs that are in the bundle.
 
     Args:
         bundle: the folder.
-        run: of that bundle.
+        run: the run of that bundle.
         name: the phase; None for all.
         as_json: whether to print JSON.
 
     Raises:
-        BadInputError: the run has no phase of that name.
+        BadInputError: the run has no phase with that name.
 
     """
     shown = phases(run) if name is None else (find_phase(run, name),)
     signoffs = _signoffs(bundle)
     if as_json:
-        told = [_phase_json(one, signoffs) for one in shown]
-        click.echo(json.dumps({"phases": told}, indent=2))
+        shown_json = [_phase_json(one, signoffs) for one in shown]
+        click.echo(json.dumps({"phases": shown_json}, indent=2))
         return
     for one in shown:
         _print_phase(one, signoffs)
@@ -47,9 +47,9 @@ def show_phases(bundle: Path, run: Run, name: str | None, *, as_json: bool) -> N
 
 
 def _signoffs(bundle: Path) -> tuple[SignOff, ...]:
-    """Return the sign-offs that can be read; what cannot is for verification to say."""
-    late = Late()
-    files = read_tree(bundle, keep=late.limit).files
+    """Return the sign-offs that can be read; verification reports the others."""
+    additions = AdditionLimit()
+    files = read_tree(bundle, keep=additions.limit).files
     return read_signoffs(in_folder(files, SIGNOFFS))[0]
 
 
@@ -57,9 +57,7 @@ def _print_phase(phase: Phase, signoffs: tuple[SignOff, ...]) -> None:
     many = len(phase.criteria)
     click.echo(f"{phase.id}: {phase.result} ({many} {'criterion' if many == 1 else 'criteria'})")
     if phase.next is None:
-        click.echo(
-            "  the last phase" + ("" if phase.next_may_begin else "; what stands in the way:")
-        )
+        click.echo("  the last phase" + ("" if phase.next_may_begin else _OPEN))
     elif phase.next_may_begin:
         click.echo(f"  {phase.next} may begin")
     else:

@@ -1,4 +1,4 @@
-"""`gateproof render`: the report of a bundle once more, from what was signed."""
+"""`gateproof render`: render the report of a bundle again, from its signed data."""
 
 from __future__ import annotations
 
@@ -20,22 +20,24 @@ from gateproof_evidence.verification.rerendering import render_again
 
 @click.command()
 @click.argument("bundle", type=PATH, default=LATEST)
-@click.option("--out", type=PATH, metavar="FILE", help="Where to; standard output without it.")
+@click.option(
+    "--out", type=PATH, metavar="FILE", help="The file to write; standard output by default."
+)
 def render(bundle: Path, out: Path | None) -> None:
     """Render the report of BUNDLE (reports/latest) again. This does not verify the bundle.
 
-    The bytes are those of data/report.html where the same renderer made it; otherwise a line on
-    standard error says that another one did.
+    The bytes equal data/report.html if the same renderer made it; otherwise a line on standard
+    error names the renderer that did.
     """
     if out is not None and out.resolve().is_relative_to(bundle.resolve()):
         raise BadInputError(
             f"{out}: --out: got a file inside the bundle, expected one outside; nothing may be "
-            "added to what is sealed"
+            "added to a sealed bundle"
         )
     run = read_run(bundle)
     content = render_again(bundle, run, read_records(bundle), read_attested(bundle))
     if run.bindings.renderer != renderer_digest():
-        made = run.bindings.renderer or "one that was not recorded"
+        made = run.bindings.renderer or "a renderer that was not recorded"
         click.echo(f"another renderer made the bundle's own report: {made}", err=True)
     if out is None:
         click.echo(content, nl=False)

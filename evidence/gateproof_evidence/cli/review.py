@@ -1,4 +1,4 @@
-"""What `gateproof verify` asks and tells about sign-offs and timestamps."""
+"""Options and output of `gateproof verify` for sign-offs and timestamps."""
 
 from __future__ import annotations
 
@@ -16,20 +16,22 @@ from gateproof_evidence.cli.common import PATH, read_outside
 
 
 def review_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options about what was added, as `policy` and `timestamp_ca`."""
+    """Add the options for sign-offs and timestamps, passed on as `policy` and `timestamp_ca`."""
 
     @click.option(
         "--require-signoffs",
         type=click.IntRange(min=0),
         default=0,
         metavar="N",
-        help="How many different persons must have signed off.",
+        help="The number of different persons who must have signed off.",
     )
-    @click.option("--allowed-signers", type=PATH, help="Who may sign off: see ssh-keygen(1).")
-    @click.option("--revoked", type=PATH, help="Keys that no longer count: a KRL, or public keys.")
-    @click.option("--phase", help="The phase that this is about; the whole run if left out.")
     @click.option(
-        "--timestamp-ca", type=PATH, help="Whose timestamp there must be: certificates in PEM."
+        "--allowed-signers", type=PATH, help="The persons who may sign off: see ssh-keygen(1)."
+    )
+    @click.option("--revoked", type=PATH, help="Revoked keys: a KRL, or public keys.")
+    @click.option("--phase", help="The phase to ask about; by default the whole run.")
+    @click.option(
+        "--timestamp-ca", type=PATH, help="Certificates (PEM) of a required timestamp authority."
     )
     @functools.wraps(command)
     def asked(
@@ -55,12 +57,12 @@ def review_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def print_review(review: Review, policy: Policy) -> None:
-    """Print a line for each sign-off that nothing was found against, and the count."""
+    """Print a line for each sign-off without findings, and the number of persons."""
     for one in review.signoffs:
         line = signoff_line(one.statement)
         click.echo(f"signed off: {line}, key {one.signature.keyid}")
     if review.signoffs and review.persons is None:
-        click.echo("signers unknown: name who may sign with --allowed-signers")
+        click.echo("signers unknown: name the persons who may sign with --allowed-signers")
     if review.persons is not None:
         what = f"phase {policy.phase}" if policy.phase else "the whole run"
         many = "person" if review.persons == 1 else "persons"
@@ -68,20 +70,20 @@ def print_review(review: Review, policy: Policy) -> None:
 
 
 def print_stamps(stamped: Stamped) -> None:
-    """Print a line for each timestamp that nothing was found against."""
-    trust = "" if stamped.is_trusted else "; by whom is unknown: name whom with --timestamp-ca"
+    """Print a line for each timestamp without findings."""
+    trust = "" if stamped.is_trusted else "; authority unknown: name it with --timestamp-ca"
     for one in stamped.timestamps:
         click.echo(f"stamped at {one.at}{trust}")
 
 
-def signoff_line(said: Statement) -> str:
-    """Return what a sign-off says as one line."""
-    left = f"; with reservations: {said.reservations}" if said.reservations else ""
-    return f"{said.subject} ({said.result}) by {said.signer} at {said.at}{left}"
+def signoff_line(statement: Statement) -> str:
+    """Return a sign-off as one line."""
+    left = f"; with reservations: {statement.reservations}" if statement.reservations else ""
+    return f"{statement.subject} ({statement.result}) by {statement.signer} at {statement.at}{left}"
 
 
 def review_json(review: Review) -> dict[str, Any]:
-    """Return the same for machines."""
+    """Return the review as JSON values."""
     return {
         "persons": review.persons,
         "signoffs": [
@@ -96,11 +98,11 @@ def review_json(review: Review) -> dict[str, Any]:
 
 
 def stamps_json(stamped: Stamped) -> dict[str, Any]:
-    """Return the timestamps for machines."""
+    """Return the timestamps as JSON values."""
     times = [{"path": one.path, "at": one.at.isoformat()} for one in stamped.timestamps]
     return {"trusted": stamped.is_trusted, "timestamps": times}
 
 
 def _outside(path: Path | None, bundle: Path, what: str) -> bytes | None:
-    """Read a file that says whom to trust: never one that the bundle brings itself."""
+    """Read a file that decides who is trusted; refuse one that lies inside the bundle."""
     return None if path is None else read_outside(path, bundle, what)

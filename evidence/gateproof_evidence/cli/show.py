@@ -1,4 +1,4 @@
-"""`gateproof show`: a bundle at a glance, in the terminal."""
+"""`gateproof show`: an overview of a bundle in the terminal."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from gateproof_evidence.reports.terminal import (
     is_flag=False,
     flag_value="",
     metavar="[PHASE]",
-    help="Say for each phase, or for one, whether the next may begin and what stands in the way.",
+    help="For each phase, or for one, show whether the next may begin and what blocks it.",
 )
 def show(
     bundle: Path,
@@ -61,9 +61,9 @@ def show(
         }
     )
     if markdown and as_json:
-        raise click.UsageError("--markdown: got both it and --json, expected one")
+        raise click.UsageError("--markdown: got both this option and --json, expected one")
     if full and criterion is None:
-        raise click.UsageError("--full: got it without --criterion, expected both")
+        raise click.UsageError("--full: got this option without --criterion, expected both")
     run = read_run(bundle)
     if phase is not None:
         show_phases(bundle, run, phase or None, as_json=as_json)
@@ -80,7 +80,7 @@ def show(
 def _refuse_several(forms: Mapping[str, bool]) -> None:
     given = [name for name, wanted in forms.items() if wanted]
     if len(given) > 1:
-        raise click.UsageError(f"{given[1]}: got both it and {given[0]}, expected one")
+        raise click.UsageError(f"{given[1]}: got both this option and {given[0]}, expected one")
 
 
 def _show_run(run: Run, *, markdown: bool, as_json: bool) -> None:
@@ -108,8 +108,8 @@ def _show_proofs(run: Run, *, as_json: bool) -> None:
         ]
         cells = [cell.model_dump(mode="json") for cell in run.matrix]
         specimens = [one.model_dump(mode="json") for one in run.self_proof]
-        told = {"proofs": rows, "self_proof": specimens, "matrix": cells}
-        click.echo(json.dumps(told, indent=2))
+        document = {"proofs": rows, "self_proof": specimens, "matrix": cells}
+        click.echo(json.dumps(document, indent=2))
         return
     out = console()
     out.print(proof_table(run))

@@ -17,9 +17,16 @@ from gateproof_evidence.errors import BadInputError
 @click.command("sign-off")
 @click.argument("bundle", type=PATH)
 @click.option("--key", type=PATH, required=True, help="Your SSH key, e.g. ~/.ssh/id_ed25519.")
-@click.option("--identity", help="Your name among the allowed signers; git's user.email if left.")
-@click.option("--phase", help="The phase that you sign off; the whole run if left out.")
-@click.option("--with-reservations", "reservations", metavar="WHY", help="What you leave open.")
+@click.option(
+    "--identity", help="Your name among the allowed signers; by default git's user.email."
+)
+@click.option("--phase", help="The phase that you sign off; by default the whole run.")
+@click.option(
+    "--with-reservations",
+    "reservations",
+    metavar="WHY",
+    help="Why you sign although something is open.",
+)
 @click.option("--run-key", type=PATH, help="The run's public key, from outside the bundle.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def sign_off(
@@ -32,9 +39,9 @@ def sign_off(
     run_key: Path | None,
     as_json: bool,
 ) -> None:
-    """Sign BUNDLE off, after reading its report: the whole run, or one phase.
+    """Sign off BUNDLE, after reading its report: the whole run, or one phase.
 
-    A bundle that does not verify is not signed; what is not released, only with reservations.
+    A bundle that does not verify is refused. One that is not released needs reservations.
     """
     statement, path = countersign(
         bundle,
@@ -45,8 +52,8 @@ def sign_off(
         clock=lambda: dt.datetime.now(dt.UTC),
     )
     if as_json:
-        told = {"path": path, "statement": statement.model_dump(mode="json", by_alias=True)}
-        click.echo(json.dumps(told, indent=2))
+        output = {"path": path, "statement": statement.model_dump(mode="json", by_alias=True)}
+        click.echo(json.dumps(output, indent=2))
         return
     click.echo(f"{bundle}/{path}: {statement.subject}, {statement.result}, as {statement.signer}")
     if statement.reservations:
@@ -54,7 +61,7 @@ def sign_off(
 
 
 def _identity() -> str:
-    """Return the address that git signs commits for: allowed signers of both are often one file."""
+    """Return git's address for signing commits: both lists of signers are often one file."""
     try:
         command = ("git", "config", "user.email")
         done = subprocess.run(command, capture_output=True, check=False, text=True)
@@ -63,7 +70,7 @@ def _identity() -> str:
     name = done.stdout.strip() if done else ""
     if not name:
         raise BadInputError(
-            "--identity: got none, and git has no user.email; name yourself as the allowed "
-            "signers do"
+            "--identity: got none, and git has no user.email; name yourself as in the list of "
+            "allowed signers"
         )
     return name

@@ -1,4 +1,4 @@
-"""`gateproof timestamp`: somebody else's word for when a bundle was there."""
+"""`gateproof timestamp`: have an authority confirm when a bundle existed."""
 
 from __future__ import annotations
 
@@ -14,13 +14,17 @@ from gateproof_evidence.cli.common import PATH, read_outside
 
 @click.command()
 @click.argument("bundle", type=PATH)
-@click.option("--timestamp-url", required=True, help="The authority (RFC 3161 over HTTP).")
-@click.option("--timestamp-ca", type=PATH, help="Its certificates, to check the answer at once.")
+@click.option(
+    "--timestamp-url", required=True, help="The URL of the authority (RFC 3161 over HTTP)."
+)
+@click.option(
+    "--timestamp-ca", type=PATH, help="The authority's certificates, to check the answer at once."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def timestamp(
     bundle: Path, *, timestamp_url: str, timestamp_ca: Path | None, as_json: bool
 ) -> None:
-    """Have BUNDLE stamped by an authority: its attestation was there at that time."""
+    """Have an authority stamp BUNDLE: a proof that its attestation existed at that time."""
     made = stamp(
         bundle,
         timestamp_url,
@@ -28,8 +32,8 @@ def timestamp(
         clock=lambda: dt.datetime.now(dt.UTC),
     )
     if as_json:
-        told = {"path": made.path, "at": made.at.isoformat(), "attestation": made.imprint}
-        click.echo(json.dumps(told, indent=2))
+        output = {"path": made.path, "at": made.at.isoformat(), "attestation": made.imprint}
+        click.echo(json.dumps(output, indent=2))
         return
     checked = "" if timestamp_ca else "; not checked: name the authority with --timestamp-ca"
     click.echo(f"{bundle}/{made.path}: stamped at {made.at}{checked}")

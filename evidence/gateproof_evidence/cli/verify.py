@@ -1,4 +1,4 @@
-"""`gateproof verify`: what was found, in words or as JSON."""
+"""`gateproof verify`: verify a bundle, and print the findings as text or JSON."""
 
 from __future__ import annotations
 
@@ -32,11 +32,17 @@ from gateproof_evidence.verification.expectation import (
 @click.command()
 @click.argument("bundle", type=PATH)
 @click.option("--key", type=PATH, help="The signer's public key, from outside the bundle.")
-@click.option("--require-released", is_flag=True, help="Anything but a release is a finding.")
-@click.option("--expect-commit", metavar="ID", help="The commit that was judged, its full id.")
-@click.option("--require-clean", is_flag=True, help="Uncommitted changes are a finding.")
-@click.option("--max-age", metavar="AGE", help="Sealed no longer ago than this: 7d, 12h.")
-@click.option("--previous", type=PATH, metavar="BUNDLE", help="The bundle before this one.")
+@click.option(
+    "--require-released", is_flag=True, help="Report a result other than released as a finding."
+)
+@click.option(
+    "--expect-commit", metavar="ID", help="The full id of the commit that must have been judged."
+)
+@click.option("--require-clean", is_flag=True, help="Report uncommitted changes as a finding.")
+@click.option("--max-age", metavar="AGE", help="The highest age since sealing, such as 7d or 12h.")
+@click.option(
+    "--previous", type=PATH, metavar="BUNDLE", help="The bundle that must be the one before this."
+)
 @review_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_context
@@ -54,7 +60,7 @@ def verify(
     timestamp_ca: bytes | None,
     as_json: bool,
 ) -> None:
-    """Verify BUNDLE: every file as it was sealed, none added, none gone, the signature holds.
+    """Verify BUNDLE: no file changed, added or removed since sealing, and a valid signature.
 
     Exit status: 0 whole, 1 findings, 4 bad input.
     """
@@ -100,9 +106,9 @@ def _print_verification(bundle: Path, found: Verification) -> None:
 
 def _signer(found: Verification) -> str:
     if found.predicate is None:
-        return "signer: the signature does not hold, nothing here is vouched for"
+        return "signer: the signature is not valid, so nothing here can be trusted"
     if found.signer == UNKNOWN:
-        return "signer unknown: integrity only, nobody vouches for it"
+        return "signer unknown: this shows integrity, not origin"
     return f"signed by {found.signer}, the key that was given"
 
 

@@ -1,4 +1,4 @@
-"""Calls ``openssl ts``, which reads and checks RFC 3161 timestamps, and makes requests for them.
+"""Call ``openssl ts``, which reads and checks RFC 3161 timestamps and makes requests for them.
 
 Source: openssl-ts(1).
 """
@@ -18,7 +18,7 @@ DEADLINE_S = 60.0
 
 
 class OpensslError(EvidenceError):
-    """The program refused what it was given; the message is its reason."""
+    """The program refused its input; the message is its reason."""
 
 
 def ts(*words: str | Path) -> str:
@@ -28,8 +28,8 @@ def ts(*words: str | Path) -> str:
         *words: its arguments.
 
     Raises:
-        OpensslError: it refused them.
-        BadInputError: there is none, or it did not end.
+        OpensslError: openssl refused its input.
+        BadInputError: openssl is not installed, or it did not exit in time.
 
     """
     try:
@@ -55,7 +55,7 @@ def query(digest: Digest) -> bytes:
     """Return a request for a timestamp over a digest.
 
     Raises:
-        BadInputError: there is no openssl that makes one.
+        BadInputError: openssl is not installed, or it failed.
 
     """
     with tempfile.TemporaryDirectory(prefix="gateproof-") as folder:
@@ -74,7 +74,7 @@ def query(digest: Digest) -> bytes:
 
 
 def _reason(stderr: bytes) -> str:
-    """Return the reason in openssl's last error, without its places in memory and source."""
+    """Return the reason in openssl's last error, without memory addresses and source lines."""
     lines = [line for line in stderr.decode("utf-8", "replace").splitlines() if ":error:" in line]
     parts = lines[-1].split(":") if lines else []
     reasons = [part for part in (*parts[5:6], *parts[8:]) if part]

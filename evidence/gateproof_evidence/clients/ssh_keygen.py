@@ -1,9 +1,9 @@
-"""SSH signatures: reading them, and asking ssh-keygen whether they hold and who may make them.
+"""SSH signatures: read them, and let ssh-keygen check them and who may make them.
 
-Owns the container and the calls to ssh-keygen that verify. Leaves what was signed to
+Owns the container format and the calls to ssh-keygen that verify. Leaves what was signed to
 `gateproof_evidence.additions.sign_off` and making signatures to
-`gateproof_evidence.additions.countersignature`. Certificates are not taken: two of them may stand
-for one key.
+`gateproof_evidence.additions.countersignature`. Certificates are refused: two of them may be for
+one key.
 
 Source: OpenSSH PROTOCOL.sshsig; ssh-keygen(1), ALLOWED SIGNERS and KEY REVOCATION LISTS.
 """
@@ -46,26 +46,26 @@ _HASHES = (b"sha256", b"sha512")
 
 
 class SignatureError(EvidenceError):
-    """Bytes are no SSH signature by a plain key."""
+    """The bytes are not an SSH signature by a plain key."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SshSignature:
-    """One signature, as it says of itself."""
+    """One signature with its own claims, not verified."""
 
     armoured: bytes
     namespace: str
     key_line: str
-    """The key as ``authorized_keys`` writes it: type and base64."""
+    """The key in the form of ``authorized_keys``: type and base64."""
     keyid: Digest
-    """The same for any spelling of one key, and the same id that a run's key has."""
+    """The id of the key, independent of its encoding; a run's key has an id of the same form."""
 
     @classmethod
     def from_bytes(cls, content: bytes) -> SshSignature:
         """Read an armoured signature.
 
         Raises:
-            SignatureError: not one signature of version 1 by a plain key.
+            SignatureError: the content is not one signature of version 1 by a plain key.
 
         """
         match = _ARMOUR.fullmatch(content)
@@ -88,10 +88,10 @@ class SshSignature:
 
 
 def key_material(line: str, *, name: str) -> Digest:
-    """Return the id of a key that is written as in ``authorized_keys``.
+    """Return the id of a key in the form of ``authorized_keys``.
 
     Raises:
-        SignatureError: no public key, one of an unknown kind, or a certificate.
+        SignatureError: it is not a public key, is of an unknown type, or is a certificate.
 
     """
     if "-cert-v01@" in line.split(" ", 1)[0]:
@@ -104,13 +104,13 @@ def key_material(line: str, *, name: str) -> Digest:
 
 
 class Checker:
-    """Asks ssh-keygen about signatures over one namespace.
+    """Checks signatures of one namespace with ssh-keygen.
 
-    Use as a context: its copies of what was given lie in a folder that goes with it.
+    Use as a context manager: its files lie in a temporary folder that it removes at the end.
 
     Args:
-        namespace: what signatures must be for.
-        allowed_signers: content of the file of that name, or None where nobody is known.
+        namespace: the namespace that signatures must name.
+        allowed_signers: content of the allowed signers file, or None.
         revoked: content of a KRL or of a list of public keys, or None.
 
     """
@@ -136,16 +136,16 @@ class Checker:
         return Path(self._folder.name)
 
     def holds(self, signature: SshSignature, content: bytes) -> bool:
-        """Say whether a signature is over these bytes, whoever made it."""
+        """Return whether a signature is over these bytes, by any key."""
         return not self._ask("check-novalidate", signature, content).returncode
 
     def refusal(
         self, signature: SshSignature, content: bytes, *, who: str, at: dt.datetime
     ) -> str | None:
-        """Say why the allowed signers do not let this person sign by this key at that time.
+        """Return why the allowed signers do not let this person sign by this key at that time.
 
         Returns:
-            None where they do, else what ssh-keygen says, which may be nothing.
+            None where they do, else the message of ssh-keygen, which may be empty.
 
         """
         moment = f"{at.astimezone(dt.UTC):%Y%m%d%H%M%S}"
@@ -155,10 +155,10 @@ class Checker:
             content,
             *("-f", str(self._path / "allowed"), "-I", who, f"-Overify-time={moment}"),
         )
-        return None if done.returncode == 0 else _said(done, self._path)
+        return None if done.returncode == 0 else _message(done, self._path)
 
     def is_known(self, signature: SshSignature) -> bool:
-        """Say whether the allowed signers name the key at all, for whomever and whenever."""
+        """Return whether the allowed signers name the key at all, for any person and time."""
         path = self._path / "signature"
         path.write_bytes(signature.armoured)
         allowed = str(self._path / "allowed")
@@ -166,10 +166,10 @@ class Checker:
         return run(command, content=b"").returncode == 0
 
     def is_revoked(self, signature: SshSignature, content: bytes) -> bool:
-        """Say whether the key is on the list, for a signature that holds.
+        """Return whether the key is revoked, for a valid signature.
 
-        ssh-keygen gives no reason, so the key vouches for itself here: a list of allowed signers
-        with nobody but it on.
+        ssh-keygen gives no reason for a refusal. So the list of allowed signers here contains only
+        this key, and the only possible reason is revocation.
         """
         if self._given["revoked"] is None:
             return False
@@ -189,14 +189,14 @@ class Checker:
 
 
 def run(command: Sequence[str], *, content: bytes | None) -> subprocess.CompletedProcess[bytes]:
-    """Run ssh-keygen, its times in UTC and its words in English.
+    """Run ssh-keygen, with times in UTC and messages in English.
 
     Args:
-        command: its words.
-        content: standard input; None leaves it the terminal, for a passphrase.
+        command: program and arguments.
+        content: standard input; with None it keeps the terminal, for a passphrase.
 
     Raises:
-        BadInputError: there is none, or it did not end.
+        BadInputError: ssh-keygen is not installed, or it did not exit in time.
 
     """
     try:
@@ -210,20 +210,20 @@ def run(command: Sequence[str], *, content: bytes | None) -> subprocess.Complete
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise BadInputError(
-            f"{PROGRAM}: sign-offs: got {error}, expected it to run; install OpenSSH's client "
+            f"{PROGRAM}: sign-offs: got {error}, expected it to run; install the OpenSSH client "
             "(8.9 or later)"
         ) from error
 
 
 def check_revoked(content: bytes, *, name: str) -> None:
-    """Refuse a revocation list of which ssh-keygen would understand a part only.
+    """Refuse a revocation list that ssh-keygen would understand only in part.
 
     Args:
         content: a KRL (``ssh-keygen -k``), or public keys, one a line.
-        name: of the option, for the message.
+        name: the name of the option, for the message.
 
     Raises:
-        BadInputError: neither; a list that cannot be read must not read as an empty one.
+        BadInputError: it is neither; an unreadable list must not count as an empty one.
 
     """
     if content.startswith(KRL_MAGIC):
@@ -233,7 +233,7 @@ def check_revoked(content: bytes, *, name: str) -> None:
             done = run((PROGRAM, "-Q", "-l", "-f", file.name), content=b"")
         if done.returncode:
             raise BadInputError(
-                f"{name}: revocation list: got a KRL that cannot be read, expected a whole one; "
+                f"{name}: revocation list: got a KRL that cannot be read, expected a readable one; "
                 "make it again with ssh-keygen -k"
             )
         return
@@ -248,7 +248,7 @@ def check_revoked(content: bytes, *, name: str) -> None:
 
 
 def _fields(blob: bytes) -> tuple[bytes, bytes]:
-    """Return key and namespace of a signature's binary form."""
+    """Return the key and the namespace from a signature's binary form."""
     if not blob.startswith(_MAGIC):
         raise SignatureError("signature: got another magic, expected SSHSIG")
     rest = blob[len(_MAGIC) :]
@@ -259,7 +259,7 @@ def _fields(blob: bytes) -> tuple[bytes, bytes]:
     while rest:
         length = int.from_bytes(rest[:4], "big")
         if len(rest) < 4 + length:
-            raise SignatureError("signature: got a cut-off field, expected all of it")
+            raise SignatureError("signature: got a truncated field, expected all of it")
         strings.append(rest[4 : 4 + length])
         rest = rest[4 + length :]
     if len(strings) != 5 or strings[2] or strings[3] not in _HASHES:
@@ -275,7 +275,7 @@ def _key_line(blob: bytes) -> str:
     return f"{kind.decode('ascii')} {base64.b64encode(blob).decode('ascii')}"
 
 
-def _said(done: subprocess.CompletedProcess[bytes], folder: Path) -> str:
-    """Return what ssh-keygen said, without the places of our copies."""
+def _message(done: subprocess.CompletedProcess[bytes], folder: Path) -> str:
+    """Return the message of ssh-keygen, without the paths of our temporary files."""
     text = done.stderr.decode("utf-8", "backslashreplace").replace(f"{folder}/", "")
     return " ".join(text.split())[:300]

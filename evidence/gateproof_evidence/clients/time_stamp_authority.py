@@ -1,7 +1,7 @@
-"""Asks a time-stamp authority over HTTP.
+"""Ask a time-stamp authority over HTTP.
 
-Not compared: the nonce, because a replayed answer would have to be over the same digest and within
-the allowed difference between clocks.
+Not checked: the nonce. A replayed answer would have to be over the same digest and within the
+allowed difference between clocks.
 
 Source: RFC 3161 section 3.4 (HTTP).
 """
@@ -19,15 +19,15 @@ _QUERY, _REPLY = "application/timestamp-query", "application/timestamp-reply"
 
 
 def ask(url: str, query: bytes, *, most: int) -> bytes:
-    """Send a request and return the answer's bytes, unread.
+    """Send a request and return the bytes of the answer, not parsed.
 
     Args:
-        url: of the authority, http or https.
+        url: URL of the authority, http or https.
         query: the request, DER.
-        most: bytes that an answer may have.
+        most: the most bytes that an answer may have.
 
     Raises:
-        BadInputError: the URL is of another kind, there was no answer, or it is too large.
+        BadInputError: the URL has another scheme, there was no answer, or it is too large.
 
     """
     if urlsplit(url).scheme not in ("http", "https"):
@@ -35,7 +35,7 @@ def ask(url: str, query: bytes, *, most: int) -> bytes:
             f"--timestamp-url: got {url}, expected http://... or https://...; name an authority"
         )
     headers = {"Content-Type": _QUERY, "Accept": _REPLY}
-    request = urllib.request.Request(url, data=query, headers=headers)  # noqa: S310 (judged above)
+    request = urllib.request.Request(url, data=query, headers=headers)  # noqa: S310 (checked above)
     try:
         with urllib.request.urlopen(request, timeout=DEADLINE_S) as answer:  # noqa: S310 (the same)
             content = answer.read(most + 1)
@@ -44,5 +44,5 @@ def ask(url: str, query: bytes, *, most: int) -> bytes:
             f"{url}: timestamp: got {error}, expected an answer; name another --timestamp-url"
         ) from error
     if len(content) > most:
-        raise BadInputError(f"{url}: timestamp: got more than {most} bytes, expected an answer")
+        raise BadInputError(f"{url}: timestamp: got more than {most} bytes, expected a timestamp")
     return bytes(content)

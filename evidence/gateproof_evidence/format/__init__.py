@@ -1,1 +1,1 @@
-"""How a bundle is laid out and spelled: paths, JSON, manifests, envelope, journal."""
+"""The format of a bundle: paths, JSON, manifests, envelope, journal."""

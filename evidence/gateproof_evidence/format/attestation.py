@@ -1,4 +1,4 @@
-"""The statement that is signed: which files, which criteria, which result.
+"""The signed statement about a bundle: its files, its criteria and its result.
 
 Owns the in-toto Statement and our predicate in it. Leaves its envelope to
 `gateproof_evidence.format.envelope` and the comparison with a bundle's files to
@@ -26,11 +26,11 @@ PREDICATE_TYPE = "https://gateproof.dev/attestation/bundle/v1"
 
 
 class StatementError(EvidenceError):
-    """The signed payload is no statement about a bundle."""
+    """The signed payload is not a statement about a bundle."""
 
 
 class AttestedFile(Value):
-    """A file as it was when it was sealed."""
+    """A file at the time of sealing."""
 
     path: str
     size: Annotated[int, Field(ge=0)]
@@ -38,15 +38,15 @@ class AttestedFile(Value):
 
 
 class AttestedKey(Value):
-    """The key that signed, by its own word."""
+    """The key that signed, as claimed by the statement."""
 
     keyid: Digest
     ephemeral: bool
-    """Whether it was made for this run: then the signature shows integrity and no person."""
+    """Whether it was generated for this run, so that the signature shows integrity, not origin."""
 
 
 class Predicate(Value):
-    """What is said about the bundle."""
+    """The claims about the bundle."""
 
     result: Result
     exit_status: int
@@ -61,7 +61,7 @@ class Predicate(Value):
     key: AttestedKey
     catalogue_digest: Digest
     criteria: tuple[CriterionId, ...]
-    """Every expected criterion, judged or not."""
+    """Every criterion of the catalogue, judged or not."""
     files: tuple[AttestedFile, ...]
     """Every file of the bundle but the attestation itself, sorted by path."""
 
@@ -87,7 +87,7 @@ class _Statement(Value):
 
 
 def format_statement(predicate: Predicate) -> bytes:
-    """Write the statement over both manifests, whose digests are those in the predicate."""
+    """Return the statement over both manifests, whose digests are in the predicate."""
     digests = {file.path: file.digest.removeprefix("sha256:") for file in predicate.files}
     return canonical_json(
         {
@@ -103,7 +103,7 @@ def format_statement(predicate: Predicate) -> bytes:
 
 
 def parse_statement(payload: bytes) -> Predicate:
-    """Read a statement, refusing every spelling but the one that `format_statement` gives.
+    """Read a statement; refuse every form but the canonical one of `format_statement`.
 
     Raises:
         EvidenceError: JSON with duplicate keys, unknown or missing fields, subjects other than
@@ -121,11 +121,13 @@ def parse_statement(payload: bytes) -> Predicate:
     if not {PAYLOAD_MANIFEST, TAG_MANIFEST} <= set(paths):
         raise StatementError("statement: files: got no manifests, expected both")
     if format_statement(predicate) != payload:
-        raise StatementError("statement: bytes: got another spelling or subject, expected ours")
+        raise StatementError(
+            "statement: bytes: got another form or subject, expected the canonical one"
+        )
     return predicate
 
 
 def attested(files: Iterable[File]) -> tuple[AttestedFile, ...]:
-    """Return files as the predicate lists them."""
+    """Return files in the form of the predicate."""
     found = (AttestedFile(path=f.path, size=f.size, digest=f.digest) for f in files)
     return tuple(sorted(found, key=lambda file: file.path))

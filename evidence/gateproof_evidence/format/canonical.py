@@ -1,6 +1,6 @@
-"""One spelling for JSON and for digests, so that bytes can be compared instead of meanings.
+"""One canonical form for JSON and for digests, so that bytes can be compared.
 
-Owns canonical writing and strict reading. Leaves shapes to `gateproof_evidence.model`.
+Owns canonical writing and strict reading. Leaves models to `gateproof_evidence.model`.
 
 Source: RFC 8785 (JSON canonicalisation); RFC 8259 section 4 leaves duplicate keys open, so they
 are refused: Python keeps the last of two, other readers the first.
@@ -19,21 +19,21 @@ from gateproof_evidence.model import Digest
 
 
 class JsonError(EvidenceError):
-    """Bytes are not the one JSON value that they should be."""
+    """The bytes are not one valid JSON value."""
 
 
 class DuplicateKeyError(JsonError):
-    """An object names a key twice, so that two readers may see two values."""
+    """An object has a key twice, so that two parsers may return different values."""
 
 
 def canonical_json(value: Any) -> bytes:
-    """Write a JSON value in its one canonical form, without a final newline.
+    """Return a JSON value in its canonical form, without a final newline.
 
     Args:
         value: objects, lists, strings, numbers, booleans and None only.
 
     Raises:
-        JsonError: the value has no JSON form (NaN, a date, an integer past 2**53).
+        JsonError: the value has no JSON form (NaN, a date, an integer above 2**53).
 
     """
     try:
@@ -43,11 +43,11 @@ def canonical_json(value: Any) -> bytes:
 
 
 def read_json(content: bytes) -> Any:
-    """Read one JSON value, refusing what two readers could read differently.
+    """Read one JSON value; refuse input that two parsers could read differently.
 
     Raises:
-        DuplicateKeyError: an object names a key twice.
-        JsonError: not UTF-8, not JSON, or NaN and infinities.
+        DuplicateKeyError: an object has a key twice.
+        JsonError: the content is not UTF-8 or not JSON, or has NaN or infinities.
 
     """
     try:

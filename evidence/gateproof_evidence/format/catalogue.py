@@ -1,6 +1,6 @@
 """The catalogue: every criterion that a run is expected to judge, from ``gates/criteria.toml``.
 
-Owns reading the file, the form in which a bundle holds it, and the rules between criteria.
+Owns reading the file, its form in a bundle, and the rules between criteria.
 Leaves the binding of checks to criteria to the harness.
 
 Source: spec, "Phases and gates"; design, "Catalogue first".
@@ -30,13 +30,13 @@ class Catalogue:
 
     @cached_property
     def content(self) -> bytes:
-        """The catalogue as canonical JSON, which is what a bundle holds and signs."""
+        """The catalogue as canonical JSON, which a bundle contains and signs."""
         criteria = [criterion.model_dump(mode="json") for criterion in self.criteria]
         return canonical_json({"criteria": criteria})
 
     @cached_property
     def digest(self) -> Digest:
-        """Digest of `content`: the same whatever the file's comments and layout."""
+        """Digest of `content`, independent of the file's comments and layout."""
         return digest_of(self.content)
 
     @cached_property
@@ -53,29 +53,29 @@ class Catalogue:
         """Return the criterion with an id.
 
         Raises:
-            BadInputError: the catalogue has none.
+            BadInputError: the catalogue has no such criterion.
 
         """
         found = self.get(id)
         if found is None:
             raise BadInputError(
-                f"criterion id: got {id}, expected one of the catalogue; add it to criteria.toml "
+                f"criterion id: got {id}, expected an id of the catalogue; add it to criteria.toml "
                 "or correct the id"
             )
         return found
 
     def get(self, id: str) -> Criterion | None:  # noqa: A002 (the field's name)
-        """Return the criterion with an id, or None where the catalogue has none."""
+        """Return the criterion with an id, or None if the catalogue has none."""
         return self._by_id.get(id)
 
     @cached_property
     def _by_id(self) -> Mapping[str, Criterion]:
-        # Asked several times for each check: searching 5,000 criteria would take longer than it.
+        # Called several times for each check: a search through 5,000 criteria would be slow.
         return {criterion.id: criterion for criterion in self.criteria}
 
 
 class CatalogueError(EvidenceError):
-    """A bundle's catalogue does not read as one."""
+    """A bundle's catalogue is not valid."""
 
 
 class _Sealed(Value):
@@ -83,10 +83,10 @@ class _Sealed(Value):
 
 
 def parse_catalogue(content: bytes) -> Catalogue:
-    """Read what a bundle holds, refusing every spelling but that of `Catalogue.content`.
+    """Read the catalogue of a bundle; refuse every form but that of `Catalogue.content`.
 
     Raises:
-        EvidenceError: duplicate keys, other fields, an id twice, or another spelling.
+        EvidenceError: duplicate keys, other fields, an id twice, or another form.
 
     """
     try:
@@ -95,9 +95,9 @@ def parse_catalogue(content: bytes) -> Catalogue:
         problem = first_problem(error)
         raise CatalogueError(f"catalogue: {problem}") from error
     if len(set(catalogue.ids)) < len(catalogue.ids):
-        raise CatalogueError("catalogue: id: got one twice, expected each once")
+        raise CatalogueError("catalogue: id: got an id twice, expected each once")
     if catalogue.content != content:
-        raise CatalogueError("catalogue: bytes: got another spelling, expected canonical JSON")
+        raise CatalogueError("catalogue: bytes: got another form, expected canonical JSON")
     return catalogue
 
 
@@ -108,14 +108,14 @@ def load_catalogue(path: Path) -> Catalogue:
         path: a TOML file of ``[[criterion]]`` tables.
 
     Raises:
-        BadInputError: unreadable, a key or a value that is not allowed, an id twice, or letters
-            that do not belong to one gate alone.
+        BadInputError: the file is not readable, has a key or a value that is not allowed, an id
+            twice, or an id prefix that does not belong to exactly one gate.
 
     """
     criteria = read_tables(path, name="criterion", key="id", model=Criterion)
     _refuse_empty(path, criteria)
     _refuse_duplicates(path, criteria)
-    _refuse_foreign_letters(path, criteria)
+    _refuse_foreign_prefixes(path, criteria)
     return Catalogue(criteria=criteria)
 
 
@@ -138,20 +138,20 @@ def _refuse_duplicates(path: Path, criteria: Sequence[Criterion]) -> None:
         seen.add(criterion.id)
 
 
-def _refuse_foreign_letters(path: Path, criteria: Sequence[Criterion]) -> None:
-    letters_of: dict[str, str] = {}
+def _refuse_foreign_prefixes(path: Path, criteria: Sequence[Criterion]) -> None:
+    prefix_of: dict[str, str] = {}
     gate_of: dict[str, str] = {}
     for criterion in criteria:
-        letters = criterion.id.partition("-")[0]
-        expected = letters_of.setdefault(criterion.gate, letters)
-        if letters != expected:
+        prefix = criterion.id.partition("-")[0]
+        expected = prefix_of.setdefault(criterion.gate, prefix)
+        if prefix != expected:
             raise BadInputError(
                 f"{path}: criterion id of gate {criterion.gate}: got {criterion.id}, expected "
-                f"the letters {expected}; one gate has one set of letters"
+                f"the prefix {expected}; a gate has one id prefix"
             )
-        owner = gate_of.setdefault(letters, criterion.gate)
+        owner = gate_of.setdefault(prefix, criterion.gate)
         if owner != criterion.gate:
             raise BadInputError(
                 f"{path}: criterion {criterion.id}: got gate {criterion.gate}, expected {owner}, "
-                f"which has the letters {letters}; one set of letters has one gate"
+                f"which has the prefix {prefix}; an id prefix has one gate"
             )

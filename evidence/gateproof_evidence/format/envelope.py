@@ -1,9 +1,9 @@
 """DSSE: a payload with a signature over its type and bytes.
 
-Owns the encoding that is signed (PAE) and the file's one spelling: canonical JSON, standard base64,
-exactly one signature. Leaves the payload's meaning to `gateproof_evidence.format.attestation`, and
-keys to `gateproof_evidence.sealing.run_key` and `gateproof_evidence.format.public_key`. The keyid
-is not authenticated and decides nothing.
+Owns the encoding that is signed (PAE) and the canonical form of the file: canonical JSON, standard
+base64, exactly one signature. Leaves the payload's meaning to
+`gateproof_evidence.format.attestation`, and keys to `gateproof_evidence.sealing.run_key` and
+`gateproof_evidence.format.public_key`. The keyid is not authenticated and has no effect.
 
 Source: DSSE v1.0.2, protocol and envelope.
 """
@@ -23,7 +23,7 @@ PAYLOAD_TYPE = "application/vnd.in-toto+json"
 
 
 class EnvelopeError(EvidenceError):
-    """An envelope is not the one spelling that sealing writes."""
+    """An envelope is not in canonical form."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ class Envelope:
     signature: bytes
 
     def to_bytes(self) -> bytes:
-        """Write the envelope as canonical JSON."""
+        """Return the envelope as canonical JSON."""
         return canonical_json(
             {
                 "payload": _encode(self.payload),
@@ -46,7 +46,7 @@ class Envelope:
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Envelope:
-        """Read an envelope, refusing every spelling but the one that `to_bytes` gives.
+        """Read an envelope; refuse every form but the canonical one of `to_bytes`.
 
         Raises:
             EvidenceError: JSON with duplicate keys, other fields, another payload type, no or
@@ -66,20 +66,20 @@ class Envelope:
             signature=_decode(signature["sig"], "signature"),
         )
         if envelope.to_bytes() != content:
-            raise EnvelopeError("bytes: got another spelling, expected canonical JSON")
+            raise EnvelopeError("bytes: got another form, expected canonical JSON")
         return envelope
 
 
 def pae(payload: bytes) -> bytes:
-    """Return what is signed: DSSE's pre-authentication encoding of an in-toto payload."""
+    """Return the signed bytes: DSSE's pre-authentication encoding of an in-toto payload."""
     kind = PAYLOAD_TYPE.encode("ascii")
     return b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload)
 
 
 def _only_signature(signatures: Any) -> dict[str, Any]:
     if not isinstance(signatures, list) or len(signatures) != 1:
-        count = len(signatures) if isinstance(signatures, list) else "no list"
-        raise EnvelopeError(f"signatures: got {count}, expected exactly 1")
+        count = len(signatures) if isinstance(signatures, list) else "another type"
+        raise EnvelopeError(f"signatures: got {count}, expected a list of exactly 1")
     signature = signatures[0]
     _expect_fields(signature, {"keyid", "sig"}, "signature")
     assert isinstance(signature, dict)
@@ -97,7 +97,7 @@ def _encode(content: bytes) -> str:
 
 
 def _decode(text: Any, what: str) -> bytes:
-    """Decode standard base64; a second spelling (URL alphabet, loose bits) is refused."""
+    """Decode standard base64; refuse any other form (URL alphabet, unused bits)."""
     if not isinstance(text, str):
         raise EnvelopeError(f"{what}: got {type(text).__name__}, expected base64 text")
     try:
@@ -105,5 +105,5 @@ def _decode(text: Any, what: str) -> bytes:
     except (binascii.Error, ValueError) as error:
         raise EnvelopeError(f"{what}: got {error}, expected standard base64") from error
     if _encode(content) != text:
-        raise EnvelopeError(f"{what}: got base64 with loose bits, expected its canonical form")
+        raise EnvelopeError(f"{what}: got base64 with unused bits set, expected its canonical form")
     return content

@@ -1,7 +1,7 @@
 """Every path inside a bundle, relative to its folder, with forward slashes.
 
-Folders end in a slash. Records name files relative to ``data/``: `in_data` and `in_bundle` turn one
-way of naming into the other.
+Folders end in a slash. Records name files relative to ``data/``: `in_data` and `in_bundle` convert
+between the two.
 
 Source: RFC 8493 section 2 (the bag); docs/reference/bundle.md.
 """
@@ -20,7 +20,7 @@ PUBLIC_KEY = "public-key.pem"
 VERIFY_TEXT = "VERIFY.txt"
 VERIFY_SCRIPT = "verify.sh"
 
-# --- what a run recorded, and what follows from it -----------------------------------------------
+# --- the records of a run, and the files that are derived from them -----------------------------
 
 JOURNAL = "data/journal.jsonl"
 RUN = "data/run.json"
@@ -36,15 +36,15 @@ TESTS = "data/tests/"
 JUNIT = "data/tests/junit.xml"
 PYTEST_PAGE = "data/tests/pytest.html"
 
-# --- what is added after sealing -----------------------------------------------------------------
+# --- additions after sealing ---------------------------------------------------------------------
 
 SIGNOFFS = "signoffs/"
 TIMESTAMPS = "timestamps/"
 
-# --- next to bundles -----------------------------------------------------------------------------
+# --- links next to bundles -----------------------------------------------------------------------
 
 LATEST = "latest"
-"""The link that leads to the last bundle of a folder of them."""
+"""The link to the last bundle in a folder of bundles."""
 
 
 def in_bundle(recorded: str) -> str:
@@ -53,7 +53,7 @@ def in_bundle(recorded: str) -> str:
 
 
 def in_data(path: str) -> str:
-    """Return the path of a file as records name it: relative to ``data/``."""
+    """Return the path of a file in the form that records use: relative to ``data/``."""
     return path.removeprefix(PAYLOAD)
 
 
@@ -63,15 +63,15 @@ def proof_record(criterion: str, falsifier: str) -> str:
 
 
 def proof_captures(gate: str, criterion: str, falsifier: str) -> str:
-    """Return the folder of what was captured in one proof, without a slash at its end."""
+    """Return the folder of one proof's captures, without a slash at its end."""
     return f"{CAPTURES}{gate}/{criterion}/proof/{falsifier}"
 
 
 def taken_over(digest: str) -> str:
-    """Return the path of the attestation of the earlier bundle that a proof comes from.
+    """Return the path of the attestation of the earlier bundle that a proof was reused from.
 
     Args:
-        digest: of that attestation, ``sha256:...``.
+        digest: the digest of that attestation, ``sha256:...``.
 
     """
     return f"{TAKEN_OVER}{digest.removeprefix('sha256:')}.dsse.json"

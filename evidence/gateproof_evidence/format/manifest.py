@@ -1,10 +1,10 @@
-"""BagIt manifests: one ``<sha256>  <path>`` a line, as sha256sum writes and checks them.
+"""BagIt manifests: one ``<sha256>  <path>`` a line, in the format of sha256sum.
 
-Owns the format, strictly: two lines for one path, an unsafe path or another spelling is refused.
-Leaves which files belong into which manifest to `gateproof_evidence.sealing.seal` and
+Owns the format, strictly: two lines for one path, an unsafe path or another form is refused. Leaves
+the choice of files for a manifest to `gateproof_evidence.sealing.seal` and
 `gateproof_evidence.verification.bundle`.
 
-Source: RFC 8493 section 2.1.3; paths that it would escape are not allowed in a bundle at all.
+Source: RFC 8493 section 2.1.3; paths that would need escaping are not allowed in a bundle.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ _LINE = re.compile(r"([0-9a-f]{64})  (.+)")
 
 
 class ManifestError(EvidenceError):
-    """A manifest does not read as exactly one list of files."""
+    """A manifest is not exactly one list of files."""
 
 
 def format_manifest(files: Iterable[File]) -> bytes:
-    """Write the lines of some files, sorted by path."""
+    """Return the lines of some files, sorted by path."""
     lines = sorted((file.path, file.digest.removeprefix("sha256:")) for file in files)
     return "".join(f"{digest}  {path}\n" for path, digest in lines).encode("utf-8")
 
 
 def parse_manifest(content: bytes) -> Mapping[str, Digest]:
-    """Read a manifest as path to digest.
+    """Return the content of a manifest as path to digest.
 
     Raises:
-        ManifestError: not UTF-8, a line of another form, an unsafe path, or a path twice.
+        ManifestError: it is not UTF-8, has a line of another form, an unsafe path, or a path twice.
 
     """
     found: dict[str, Digest] = {}
@@ -57,7 +57,7 @@ def parse_manifest(content: bytes) -> Mapping[str, Digest]:
 
 
 def payload_oxum(files: Iterable[File]) -> str:
-    """Return bytes and count of the payload as bag-info.txt gives them (RFC 8493 2.2.2)."""
+    """Return bytes and count of the payload in the form of bag-info.txt (RFC 8493 2.2.2)."""
     sizes = [file.size for file in files if file.path.startswith(PAYLOAD)]
     return f"{sum(sizes)}.{len(sizes)}"
 
@@ -68,5 +68,5 @@ def _lines(content: bytes) -> list[str]:
     except UnicodeDecodeError as error:
         raise ManifestError("got bytes that are not UTF-8, expected text") from error
     if not text.endswith("\n"):
-        raise ManifestError("got a last line without its end, expected a complete file")
+        raise ManifestError("got a last line without a line end, expected a complete file")
     return text[:-1].split("\n")

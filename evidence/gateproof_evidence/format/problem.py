@@ -1,4 +1,4 @@
-"""Reads the first problem out of a pydantic validation error, for a message of one line."""
+"""The first problem of a pydantic validation error, for a message of one line."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from pydantic import ValidationError
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """One field that breaks the rule of its model."""
+    """One field that violates the rule of its model."""
 
     field: str
-    """Its place, with dots: ``criteria.0.id``."""
+    """The path of the field, with dots: ``criteria.0.id``."""
     kind: str
-    """Pydantic's name of the rule: ``missing``, ``extra_forbidden``, ..."""
+    """Pydantic's name for the rule: ``missing``, ``extra_forbidden``, ..."""
     message: str
     value: object
-    """What stood there."""
+    """The value of the field."""
 
     def __str__(self) -> str:
         """Return field and message."""
@@ -29,8 +29,8 @@ def first_problem(error: ValidationError, *, before: Sequence[str] = ()) -> Prob
     """Return the first problem of an error.
 
     Args:
-        error: has at least one.
-        before: kinds to report before all others, the most important one first.
+        error: the error.
+        before: kinds to report before all others, the most important first.
 
     """
     ranks = {kind: rank for rank, kind in enumerate(before)}

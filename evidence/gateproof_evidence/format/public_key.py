@@ -1,6 +1,6 @@
-"""Public keys: reading them, and the id that names one.
+"""Public keys: reading them, and their ids.
 
-Owns what signing and verification share. Leaves private keys to
+Owns the code that signing and verification share. Leaves private keys to
 `gateproof_evidence.sealing.run_key`, which verification must not import.
 
 Source: RFC 8410 (Ed25519 SubjectPublicKeyInfo).
@@ -27,10 +27,10 @@ def load_public_key(content: bytes, *, name: str) -> Ed25519PublicKey:
 
     Args:
         content: PEM (SubjectPublicKeyInfo) or one OpenSSH ``ssh-ed25519 ...`` line.
-        name: of the file or option, for messages.
+        name: the name of the file or option, for messages.
 
     Raises:
-        BadInputError: not a public key, or one of another algorithm.
+        BadInputError: it is not a public key, or has another algorithm.
 
     """
     load = load_ssh_public_key if content.startswith(b"ssh-") else load_pem_public_key
@@ -50,7 +50,7 @@ def load_public_key(content: bytes, *, name: str) -> Ed25519PublicKey:
 
 
 def keyid(key: Ed25519PublicKey) -> Digest:
-    """Return the SHA-256 of the key's SubjectPublicKeyInfo in DER: the same for any spelling."""
+    """Return the SHA-256 of the key's SubjectPublicKeyInfo in DER: independent of its encoding."""
     return digest_of(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
 
 

@@ -1,7 +1,7 @@
-"""Strict reading of the TOML files that people write: an array of tables, one model each.
+"""Strict reading of the TOML files that people write: an array of tables, each with one model.
 
-Owns syntax, types and unknown keys, each said in one line. Leaves what entries mean to each other
-to `gateproof_evidence.format.catalogue` and `gateproof_evidence.format.waiver`.
+Owns syntax, types and unknown keys, each reported in one line. Leaves the rules between entries to
+`gateproof_evidence.format.catalogue` and `gateproof_evidence.format.waiver`.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ def read_tables(path: Path, *, name: str, key: str, model: type[V]) -> tuple[V, 
 
     Args:
         path: the TOML file.
-        name: of the array of tables, the only key that the file may have.
+        name: the name of the array of tables, the only key that the file may have.
         key: the field that names an entry in messages.
-        model: what each table must be; plain TOML dates are handed over as ISO strings.
+        model: the model of each table; plain TOML dates are passed as ISO strings.
 
     Raises:
-        BadInputError: unreadable, not TOML, a key that is not known, a value of the wrong kind.
+        BadInputError: not readable, not TOML, an unknown key, or a value of the wrong type.
 
     """
     tables = _tables(path, _load(path), name)
@@ -88,6 +88,6 @@ def _first_problem(where: str, error: ValidationError) -> str:
     if problem.kind == "missing":
         return f"{where}: {problem.field}: got nothing, expected a value; add it"
     if problem.kind == "extra_forbidden":
-        return f"{where}: {problem.field}: got a key that is not known; correct or remove it"
+        return f"{where}: {problem.field}: got an unknown key; correct or remove it"
     rule = problem.message.removeprefix("Input should ").removeprefix("String should ")
     return f"{where}: {problem.field}: got {problem.value!r}, it should {rule}; correct it"

@@ -1,8 +1,8 @@
-"""What lies in a folder: every file read once through one descriptor, and all that is not a file.
+"""Reading a folder: every file once through one descriptor, and everything that is not a file.
 
-Owns walking, hashing and the rule of which names are allowed. Leaves what ought to be there to
+Owns walking, hashing and the rule for allowed names. Leaves the expected files to
 `gateproof_evidence.sealing.seal` and `gateproof_evidence.verification.bundle`, which both read
-through here.
+folders through this module.
 
 Source: design, "Verification"; RFC 8493 section 2.1.3 (names in manifests).
 """
@@ -25,38 +25,38 @@ from typing import Literal
 from gateproof_evidence.model import Digest
 
 LONGEST_PATH = 1024
-"""Characters of a path inside a bundle; far more than any capture has."""
+"""The most characters of a path inside a bundle; captures have far fewer."""
 
 DEEPEST = 32
-"""Folders within folders; a capture lies in four."""
+"""The highest number of nested folders; a capture lies in four."""
 
 _CHUNK = 256 * 1024
-"""Bytes read at once, into one buffer a thread."""
+"""The number of bytes of one read, into one buffer for each thread."""
 
 _THREADS = 2
-"""Hashing lets the other thread run; more than two wait for each other's Python."""
+"""Two, because hashing releases the GIL; more threads only wait for it."""
 
 _BATCH = 64
-"""Files that a thread reads in one go; their folders are held open for it."""
+"""The number of files that a thread reads in one task; their folders stay open for it."""
 
 _PENDING = 4
-"""Batches that wait or are read at once."""
+"""The highest number of batches that wait or are read."""
 
 Oddity = Literal["link", "special", "empty-folder", "name", "lookalike", "unreadable", "limit"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """How much of a folder is read before it counts as an attack on the reader."""
+    """The limits of reading a folder; a larger one counts as an attack on the reader."""
 
     entries: int = 500_000
-    """Files and folders: fifty times the largest bundle that was measured."""
+    """Number of files and folders: fifty times the largest bundle that was measured."""
     total: int = 64 * 1024**3
-    """Bytes of all files together."""
+    """Total bytes of all files."""
     kept: int = 64 * 1024**2
     """Bytes of a file whose content is kept in memory, and of one line of a journal."""
     records: int = 500_000
-    """Lines of a journal: forty times those of the largest run that was measured, in 1.3 GB."""
+    """Number of lines of a journal: forty times the largest measured run, which takes 1.3 GB."""
 
 
 LIMITS = Limits()
@@ -67,16 +67,16 @@ class File:
     """One regular file as it was read."""
 
     path: str
-    """Relative, with ``/`` between its parts."""
+    """The relative path, with ``/`` between its parts."""
     size: int
     digest: Digest
     content: bytes | None
-    """Only where it was asked for, and not larger than was asked for."""
+    """The content if it was requested and is not larger than requested; otherwise None."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Odd:
-    """Something that a bundle must not hold."""
+    """Something that a bundle must not contain."""
 
     kind: Oddity
     path: str
@@ -85,34 +85,34 @@ class Odd:
 
 @dataclass(frozen=True, kw_only=True)
 class Tree:
-    """All that a folder holds, files sorted by path."""
+    """The content of a folder, with files sorted by path."""
 
     files: tuple[File, ...]
     odd: tuple[Odd, ...]
 
     @property
     def complete(self) -> bool:
-        """Whether everything was read."""
+        """Return whether everything was read."""
         return all(one.kind != "limit" for one in self.odd)
 
 
 Feed = Mapping[str, Callable[[bytes], object]]
-"""Path to what takes the file's content piece by piece, as it is read."""
+"""Path to the function that receives the file's content in parts, as it is read."""
 
 
 def read_tree(
     root: Path, *, keep: Callable[[str], int], feed: Feed | None = None, limits: Limits = LIMITS
 ) -> Tree:
-    """Read a folder completely.
+    """Read all files of a folder.
 
     Args:
-        root: the folder; it may be reached through a link, nothing inside may be one.
-        keep: says for a path how many bytes of content at most are wanted; 0 for none.
-        feed: takes contents that are too large to be kept.
-        limits: past one of them reading stops, and the tree is not `complete`.
+        root: the folder; its path may contain a link, but there must be no link inside.
+        keep: returns for a path the most bytes of content to keep; 0 for none.
+        feed: receives contents that are too large to keep.
+        limits: above one of them reading stops, and the tree is not `complete`.
 
     Returns:
-        Every file with size and digest of the same read, and everything else as oddities.
+        Every file with size and digest from the same read, and everything else as oddities.
 
     """
     files: list[File] = []
@@ -133,17 +133,17 @@ def read_tree(
 
 
 def name_problem(path: str) -> str:
-    """Say why a path may not stand in a bundle, or return an empty string.
+    """Return why a path is not allowed in a bundle, or an empty string.
 
-    Allowed is what reads the same everywhere: relative, in NFC, without ``.`` and ``..``,
-    backslashes, percent signs, control characters, or blanks at the ends of a part.
+    Allowed are paths that every system reads the same: relative, in NFC, without ``.`` and ``..``,
+    backslashes, percent signs, control characters, or spaces at the ends of a part.
     """
     if not path or len(path) > LONGEST_PATH:
         return f"got {len(path)} characters, expected 1 to {LONGEST_PATH}"
     if any(part in ("", ".", "..") for part in path.split("/")):
         return "got an empty part, '.' or '..', expected a plain relative path"
     if any(part != part.strip() for part in path.split("/")):
-        return "got blanks at the end of a part, expected none"
+        return "got spaces at the end of a part, expected none"
     for character in path:
         if character in "\\%" or unicodedata.category(character).startswith(("C", "Zl", "Zp")):
             return f"got {character!a}, expected printable characters without \\ and %"
@@ -152,13 +152,13 @@ def name_problem(path: str) -> str:
     return ""
 
 
-def look(path: str) -> str:
-    """Return a key under which paths collide that differ by case or Unicode form only."""
+def collision_key(path: str) -> str:
+    """Return a key that is equal for paths that differ only by case or Unicode form."""
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", path).casefold())
 
 
 class _LimitError(Exception):
-    """Too much to read."""
+    """A limit of reading is exceeded."""
 
     def __init__(self, path: str, message: str) -> None:
         super().__init__(message)
@@ -167,25 +167,25 @@ class _LimitError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class _Entry:
-    """A file that is still to be read."""
+    """A file to read."""
 
     name: str
     path: str
     folder: int
-    """A descriptor of its folder, which its batch closes."""
+    """A descriptor of its folder; the batch closes it."""
     wanted: int
-    """Bytes of content at most that are kept."""
+    """The most bytes of content to keep."""
 
 
 @dataclass
 class _Batch:
-    """Files for one thread, and the folders that are held open for them."""
+    """Files for one thread, and the open folders that they need."""
 
     entries: list[_Entry] = field(default_factory=list)
     folders: list[int] = field(default_factory=list)
 
     def hold(self, folder_fd: int) -> int:
-        """Hold a folder open, whose own descriptor may be closed before its files are read."""
+        """Keep a folder open until its files are read; its own descriptor may close before."""
         held = os.dup(folder_fd)
         self.folders.append(held)
         return held
@@ -198,7 +198,7 @@ class _Batch:
 
 @dataclass
 class _Reader:
-    """Walks, reads in threads, and counts both."""
+    """Walks a folder, reads its files in threads, and counts against the limits."""
 
     keep: Callable[[str], int]
     feed: Feed
@@ -209,10 +209,10 @@ class _Reader:
     _local: threading.local = field(default_factory=threading.local)
 
     def read(self, root: Path) -> Generator[File | Odd, None, None]:
-        """Yield all that is found, in any order.
+        """Yield all files and oddities, in any order.
 
         Raises:
-            _LimitError: one of the limits is passed.
+            _LimitError: one of the limits is exceeded.
 
         """
         pending: deque[tuple[Future[list[File | Odd]], _Batch]] = deque()
@@ -251,7 +251,7 @@ class _Reader:
             full, batch = batch, _Batch()
             yield full
         finally:
-            batch.close()  # what was not handed over
+            batch.close()  # the last batch, unless a thread has it
         for error in unreadable:
             yield _unreadable(Path(error.filename or "").name, error)
 
@@ -259,7 +259,7 @@ class _Reader:
         held = batch.hold(top_fd)
         before = "" if prefix == Path() else f"{prefix.as_posix()}/"
         for name in names:
-            path = f"{before}{name}"  # `keep` may count: it is asked in this thread alone
+            path = f"{before}{name}"  # `keep` may count, so only this thread calls it
             batch.entries.append(_Entry(name=name, path=path, folder=held, wanted=self.keep(path)))
 
     def _count(self, folder: Path, entries: int) -> None:
@@ -268,7 +268,7 @@ class _Reader:
             message = f"got more than {self.limits.entries} files and folders, expected fewer"
             raise _LimitError(".", message)
         if len(folder.parts) > DEEPEST:
-            message = f"got more than {DEEPEST} folders within folders, expected fewer"
+            message = f"got more than {DEEPEST} nested folders, expected fewer"
             raise _LimitError(folder.as_posix(), message)
 
     def _read_batch(self, batch: _Batch) -> list[File | Odd]:
@@ -278,7 +278,7 @@ class _Reader:
             batch.close()
 
     def _read(self, one: _Entry) -> File | Odd:
-        """Open without following links or waiting for a pipe's other end, then judge and read."""
+        """Open without following links or blocking on a pipe, then check the type and read."""
         path, folder = one.path, one.folder
         try:
             mode = os.lstat(one.name, dir_fd=folder).st_mode
@@ -321,7 +321,7 @@ class _Reader:
         with self._lock:
             self.total += count
             if self.total > self.limits.total:
-                message = f"got more than {self.limits.total} bytes in all, expected fewer"
+                message = f"got more than {self.limits.total} bytes in total, expected fewer"
                 raise _LimitError(path, message)
 
     def _buffer(self) -> memoryview:
@@ -336,7 +336,9 @@ def _odd_folders(
 ) -> Iterator[Odd]:
     if not folders and not names and prefix.parts:
         yield Odd(
-            kind="empty-folder", path=prefix.as_posix(), message="an empty folder is not listed"
+            kind="empty-folder",
+            path=prefix.as_posix(),
+            message="an empty folder, which no manifest lists",
         )
     for name in folders:
         if stat.S_ISLNK(os.lstat(name, dir_fd=top_fd).st_mode):
@@ -351,7 +353,7 @@ def _bad_names(files: list[File]) -> Iterator[Odd]:
 
 
 def _lookalikes(files: list[File]) -> Iterator[Odd]:
-    """Compare every folder and file once, so that ``Data/x`` beside ``data/y`` is seen too."""
+    """Compare every folder and file once, so that ``Data/x`` and ``data/y`` are found too."""
     first: dict[str, str] = {}
     names = {
         "/".join(parts[:depth])
@@ -359,7 +361,7 @@ def _lookalikes(files: list[File]) -> Iterator[Odd]:
         for depth in range(1, len(parts) + 1)
     }
     for name in sorted(names):
-        other = first.setdefault(look(name), name)
+        other = first.setdefault(collision_key(name), name)
         if other != name:
             yield Odd(
                 kind="lookalike",
@@ -373,7 +375,7 @@ def _link(path: str) -> Odd:
 
 
 def _special(path: str) -> Odd:
-    return Odd(kind="special", path=path, message="no regular file, link or folder")
+    return Odd(kind="special", path=path, message="a special file, expected a regular file")
 
 
 def _unreadable(path: str, error: OSError) -> Odd:

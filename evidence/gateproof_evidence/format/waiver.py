@@ -1,8 +1,8 @@
 """Waivers: failures that a named person accepts until a date, from ``gates/waivers.toml``.
 
-Owns reading the file before anything starts, and the form in which a bundle holds them. Leaves what
-a waiver covers, and whether it has expired, to `gateproof_evidence.judging.verdict`: an expired one
-is not bad input, it fails live.
+Owns reading the file before anything starts, and the form of waivers in a bundle. Leaves the effect
+and the expiry of a waiver to `gateproof_evidence.judging.verdict`: an expired one is not bad input,
+it no longer covers its failure.
 
 Source: spec, "What bad input gets".
 """
@@ -28,20 +28,20 @@ class _Sealed(Value):
 
 
 class WaiversError(EvidenceError):
-    """A bundle's waivers do not read as waivers of its catalogue."""
+    """A bundle's waivers are not valid."""
 
 
 def format_waivers(waivers: Sequence[Waiver]) -> bytes:
-    """Write the waivers that were in force as canonical JSON, which is what a bundle holds."""
+    """Return the waivers in force as canonical JSON, which a bundle contains."""
     return canonical_json({"waivers": [waiver.model_dump(mode="json") for waiver in waivers]})
 
 
 def parse_waivers(content: bytes) -> tuple[Waiver, ...]:
-    """Read what `format_waivers` wrote.
+    """Read waivers in the form of `format_waivers`.
 
     Raises:
-        EvidenceError: duplicate keys, other fields, a day that no calendar has, two waivers for
-            one criterion, or another spelling.
+        EvidenceError: duplicate keys, other fields, an invalid date, two waivers for one criterion,
+            or another form.
 
     """
     try:
@@ -54,9 +54,9 @@ def parse_waivers(content: bytes) -> tuple[Waiver, ...]:
     except ValueError as error:
         raise WaiversError(f"waivers: expires: {error}") from error
     if len({waiver.criterion for waiver in waivers}) < len(waivers):
-        raise WaiversError("waivers: criterion: got one twice, expected each once")
+        raise WaiversError("waivers: criterion: got a criterion twice, expected each once")
     if format_waivers(waivers) != content:
-        raise WaiversError("waivers: bytes: got another spelling, expected canonical JSON")
+        raise WaiversError("waivers: bytes: got another form, expected canonical JSON")
     return waivers
 
 
@@ -64,7 +64,7 @@ def load_waivers(path: Path, catalogue: Catalogue) -> tuple[Waiver, ...]:
     """Read the waivers of a catalogue.
 
     Args:
-        path: a TOML file of ``[[waiver]]`` tables; a file that is not there holds none.
+        path: a TOML file of ``[[waiver]]`` tables; a missing file means no waivers.
         catalogue: every waiver names one of its criteria.
 
     Raises:
@@ -87,8 +87,8 @@ def _refuse_blank(path: Path, waiver: Waiver) -> None:
     for field in ("reason", "owner"):
         if not getattr(waiver, field).strip():
             raise BadInputError(
-                f"{path}: waiver {waiver.criterion}: {field}: got only blanks, expected words; "
-                "say who accepts what and why"
+                f"{path}: waiver {waiver.criterion}: {field}: got only spaces, expected text; "
+                "write who accepts what and why"
             )
 
 
@@ -97,8 +97,8 @@ def _refuse_bad_date(path: Path, waiver: Waiver) -> None:
         date.fromisoformat(waiver.expires)
     except ValueError as error:
         raise BadInputError(
-            f"{path}: waiver {waiver.criterion}: expires: got {waiver.expires!r}, expected a day "
-            "of the calendar as YYYY-MM-DD; correct it"
+            f"{path}: waiver {waiver.criterion}: expires: got {waiver.expires!r}, expected a valid "
+            "date as YYYY-MM-DD; correct it"
         ) from error
 
 

@@ -1,7 +1,7 @@
-"""What moved between two runs, and which of it is a regression.
+"""The changes between two runs, and which of them are regressions.
 
-Pure: two runs in, one `Difference` out. Owns the definition of a regression; a baseline makes
-regressions block by the same one (`gateproof_evidence.judging.judgement`).
+Pure: two runs in, one `Difference` out. Owns the definition of a regression. A baseline blocks a
+release by the same definition (`gateproof_evidence.judging.judgement`).
 
 A criterion *holds* when it passes, is *excused* when it does not apply or fails under a valid
 waiver, and is *open* otherwise. These are regressions:
@@ -9,13 +9,13 @@ waiver, and is *open* otherwise. These are regressions:
 1. a criterion is not in the later catalogue;
 2. one that held or was excused is open, or one that held does not apply; a valid waiver covers
    this as it covers any failure;
-3. a proof is lost: a falsifier that was proven is gone or came to anything else;
-4. a criterion that was proven is not, though none of its proofs was lost: a new one is blind;
+3. a proof is lost: a falsifier that was proven is gone or has another result;
+4. a proven criterion is no longer proven, though it lost no proof: a new one is blind;
 5. its severity is lower;
 6. it moved to a later phase;
 7. the earlier run was released, and the later one is not.
 
-No regression: what appeared, a claim in other words, another commit or version. It is all shown.
+Not regressions, but shown: a new criterion, a reworded claim, another commit or version.
 
 Source: docs/reference/diff.md.
 """
@@ -43,14 +43,14 @@ from gateproof_evidence.model import (
 
 _SEVERITIES = (Severity.LOW, Severity.MEDIUM, Severity.HIGH)
 _OPEN, _EXCUSED, _HOLDS = range(3)
-_SAID = ("outcome", "cause", "disposition", "falsification", "severity", "phase", "gate")
+_JUDGED = ("outcome", "cause", "disposition", "falsification", "severity", "phase", "gate")
 _WORDING = ("statement", "source")
 _NOTHING = "none"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """A value that is another one now."""
+    """A value that changed."""
 
     name: str
     before: str
@@ -59,7 +59,7 @@ class Change:
 
 @dataclass(frozen=True, kw_only=True)
 class Move:
-    """A criterion of both runs of which something else is said."""
+    """A criterion of both runs that changed."""
 
     criterion: str
     changes: tuple[Change, ...]
@@ -67,14 +67,14 @@ class Move:
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """All that is different in the later run."""
+    """All differences between two runs."""
 
     regressions: tuple[Regression, ...]
     moved: tuple[Move, ...]
     appeared: tuple[str, ...]
     vanished: tuple[str, ...]
     proofs_lost: tuple[str, ...]
-    """``criterion:falsifier`` of what was proven and is not."""
+    """``criterion:falsifier`` of each proof that is no longer proven."""
     proofs_gained: tuple[str, ...]
     bindings: tuple[Change, ...]
 
@@ -98,20 +98,20 @@ def compare(before: Run, after: Run) -> Difference:
 
 
 def standings(run: Run) -> tuple[Standing, ...]:
-    """Return what a run shows of each criterion, as far as a later one is held against it."""
+    """Return the state of each criterion of a run, for the comparison with a later run."""
     return tuple(_standing(verdict) for verdict in run.criteria)
 
 
 def regressions(
     before: Iterable[Standing], after: Iterable[Verdict], *, falsify: Extent
 ) -> tuple[Regression, ...]:
-    """Return how the later verdicts show less, by rules 1 to 6.
+    """Return the regressions of the later verdicts by rules 1 to 6.
 
     Args:
-        before: what the earlier run showed.
+        before: the state of the earlier run.
         after: the later verdicts.
-        falsify: which proofs the later run was asked for; what it was not asked to look at is
-            marked as left out.
+        falsify: which proofs were requested of the later run; a regression that only a selection
+            explains is marked as left out.
 
     """
     verdicts = {verdict.id: verdict for verdict in after}
@@ -129,7 +129,7 @@ def regressions(
 
 
 def _vanished(old: Standing) -> Regression:  # 1
-    message = f"{_said(old)} before, not in the catalogue now"
+    message = f"{_describe(old)} before, not in the catalogue now"
     return _regression(RegressionRule.VANISHED, old, message)
 
 
@@ -147,14 +147,14 @@ def _outcome(old: Standing, new: Verdict) -> Iterator[Regression]:  # 2
     if _rank(now) < _rank(old) and not waived:
         why = f": {new.message}" if new.message else ""
         left_out = new.outcome is Outcome.NOTSELECTED
-        message = f"{_said(old)} before, {_said(now)} now{why}"
+        message = f"{_describe(old)} before, {_describe(now)} now{why}"
         yield _regression(RegressionRule.OUTCOME, old, message, left_out=left_out)
 
 
 def _proofs(
     old: Standing, new: Verdict, falsify: Extent, *, only_gone: bool
 ) -> Iterator[Regression]:  # 3, 4
-    """Tell each lost proof; where the outcome is worse that is why, and only gone ones are told."""
+    """Yield each lost proof; with a worse outcome as the cause, only those that are gone."""
     proofs = {proof.falsifier: proof for proof in new.proofs}
     lost = [name for name in old.proven if name not in _standing(new).proven]
     for name in lost:
@@ -220,7 +220,7 @@ def _rank(standing: Standing) -> int:
     return _EXCUSED if excused else _OPEN
 
 
-def _said(standing: Standing) -> str:
+def _describe(standing: Standing) -> str:
     if standing.outcome is Outcome.PASS:
         return f"pass, {standing.falsification}"
     if standing.disposition is Disposition.NONE:
@@ -232,7 +232,7 @@ def _numbers(phase: str) -> tuple[int, ...]:
     return tuple(int(number) for number in re.findall(r"\d+", phase))
 
 
-# --- what is shown beside them -----------------------------------------------------------------
+# --- the other differences ---------------------------------------------------------------------
 
 
 def _moves(before: Sequence[Verdict], after: Sequence[Verdict]) -> Iterator[Move]:
@@ -240,7 +240,7 @@ def _moves(before: Sequence[Verdict], after: Sequence[Verdict]) -> Iterator[Move
     for old in before:
         new = later.get(old.id)
         if new is not None:
-            fields = (*_SAID, *_WORDING)
+            fields = (*_JUDGED, *_WORDING)
             changes = _changes(
                 {name: getattr(old, name) for name in fields},
                 {name: getattr(new, name) for name in fields},
@@ -261,15 +261,15 @@ def _bindings(before: Run, after: Run) -> tuple[Change, ...]:
 
 
 def _bound(run: Run) -> dict[str, Any]:
-    """Return what a run is bound to, flat; what differs from run to run is left out."""
+    """Return the bindings of a run as a flat mapping, without those that differ in every run."""
     found: dict[str, Any] = {
         "result": run.result,
         "exit_status": run.exit_status,
         "falsify": run.falsify,
         "catalogue": run.catalogue_digest,
     }
-    told = run.bindings.model_dump(mode="json", exclude={"nonce", "previous"})
-    for name, value in told.items():
+    bindings = run.bindings.model_dump(mode="json", exclude={"nonce", "previous"})
+    for name, value in bindings.items():
         if isinstance(value, dict):
             found.update({f"{name}.{key}": inner for key, inner in value.items()})
         else:

@@ -51,9 +51,9 @@ class Ending(Value):
 
     pytest_status: Annotated[int, Field(ge=0)]
     falsify: Extent
-    """Which proofs the run was asked for."""
+    """The proofs that were requested of the run."""
     defects: tuple[str, ...]
-    """Harness defects that belong to no criterion and that no specimen showed."""
+    """Harness defects that belong to no criterion and that no specimen revealed."""
     baseline: Baseline | None = None
     """The verdicts of an earlier bundle, where the run must not regress from them."""
 
@@ -175,7 +175,7 @@ def _roll_up(
     )
     waived = any(verdict.disposition is Disposition.WAIVED for verdict in verdicts)
     if status and not rolled.exit_status and not waived:
-        defects.append(f"pytest ended with {status}, and no verdict tells why")
+        defects.append(f"pytest ended with {status}, and no verdict explains it")
         rolled = roll_up(verdicts, defects=defects, falsify=falsify, regressions=lost)
     return rolled
 
@@ -189,14 +189,14 @@ def read_ending(records: Iterable[Record]) -> tuple[AwareDatetime, Ending]:
     """
     found = [r for r in records if isinstance(r, RunEvent) and r.event == "ended"]
     if len(found) != 1:
-        raise EvidenceError(f"journal: the run's end: got {len(found)} records, expected one")
+        raise EvidenceError(f"journal: the end of the run: got {len(found)} records, expected one")
     try:
         return found[0].at, Ending.model_validate(found[0].data)
     except ValidationError as error:
         problem = first_problem(error)
         raise EvidenceError(
-            f"journal: the run's end: {problem.field}: got {problem.message}, "
-            "expected its status, what it was asked to prove, and its defects"
+            f"journal: the end of the run: {problem.field}: got {problem.message}, "
+            "expected its status, the extent of its proofs, and its defects"
         ) from error
 
 

@@ -1,7 +1,7 @@
-"""What the kill matrix of a gate shows: redundant checks, and falsifiers that one check alone sees.
+"""The kill matrix of a gate: redundant checks, and falsifiers that only one check detects.
 
-Owns the arithmetic. Leaves what a cell means to `gateproof_evidence.judging.proof`, and the look to
-the reports.
+Owns the counts. Leaves the judgement of a cell to `gateproof_evidence.judging.proof`, and the
+layout to the reports.
 """
 
 from __future__ import annotations
@@ -14,47 +14,47 @@ from gateproof_evidence.model import Cell, CellResult, Run
 
 @dataclass(frozen=True, kw_only=True)
 class GateMatrix:
-    """One gate's checks against its falsifiers."""
+    """The checks of one gate against its falsifiers."""
 
     gate: str
     checks: tuple[str, ...]
     """Ids of the criteria whose checks ran, in the order of the catalogue."""
     rows: tuple[tuple[str, Mapping[str, Cell]], ...]
-    """Each falsifier as ``criterion:name``, and the cell of each check that met it."""
+    """Each falsifier as ``criterion:name``, and the cell of each check that ran against it."""
 
     def killers(self, falsifier: str) -> tuple[str, ...]:
-        """Return the checks that a falsifier turned red, by an assertion."""
+        """Return the checks that a falsifier made fail, by an assertion."""
         cells = dict(self.rows)[falsifier]
         return tuple(check for check in self.checks if _result(cells, check) == "killed")
 
     @property
     def seen_by_one(self) -> tuple[str, ...]:
-        """Falsifiers that exactly one check sees: without it nobody would."""
+        """Falsifiers that exactly one check detects."""
         return tuple(name for name, _ in self.rows if len(self.killers(name)) == 1)
 
     @property
     def redundant(self) -> tuple[str, ...]:
-        """Checks that see nothing that no other check of the gate sees."""
+        """Checks that detect no falsifier alone: other checks of the gate detect the same."""
         needed = {self.killers(name)[0] for name in self.seen_by_one}
         return tuple(check for check in self.checks if check not in needed)
 
 
 def gate_matrices(run: Run) -> tuple[GateMatrix, ...]:
-    """Return a matrix for each gate that has cells; none where no matrix was asked for."""
+    """Return a matrix for each gate that has cells; none if no matrix was requested."""
     gates = {verdict.id: verdict.gate for verdict in run.criteria}
     cells: dict[str, list[Cell]] = {gate: [] for gate in gates.values()}
     for cell in run.matrix:
-        if cell.criterion in gates and cell.owner in gates:  # anything else no run could record
+        if cell.criterion in gates and cell.owner in gates:  # a run records no other cell
             cells[gates[cell.criterion]].append(cell)
     return tuple(_matrix(gate, tuple(own), run) for gate, own in cells.items() if own)
 
 
 def matrix_line(matrix: GateMatrix) -> str:
-    """Return what a matrix shows, in one line."""
+    """Return a summary of a matrix, in one line."""
     redundant = ", ".join(matrix.redundant) or "none"
     return (
-        f"gate {matrix.gate}: {len(matrix.seen_by_one)} of {len(matrix.rows)} falsifiers are seen "
-        f"by one check alone; checks that see nothing that no other sees: {redundant}"
+        f"gate {matrix.gate}: {len(matrix.seen_by_one)} of {len(matrix.rows)} falsifiers are "
+        f"detected by one check only; redundant checks: {redundant}"
     )
 
 

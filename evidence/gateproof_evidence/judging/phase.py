@@ -1,7 +1,7 @@
-"""The run by phase: whether each is released, and whether the one after it may begin.
+"""The run by phase: whether each phase is released, and whether the next one may begin.
 
-Owns the order of phases and what one of them comes to. Leaves the rules of a release to
-`gateproof_evidence.judging.rollup`, and who signed a phase off to
+Owns the order of phases and the result of each. Leaves the rules of a release to
+`gateproof_evidence.judging.rollup`, and sign-offs of a phase to
 `gateproof_evidence.additions.sign_off`. Pure.
 
 Source: design, "Sign-off"; docs/reference/verdicts.md.
@@ -22,23 +22,23 @@ _NUMBER = re.compile(r"[0-9]{1,9}")
 
 @dataclass(frozen=True, kw_only=True)
 class Phase:
-    """One phase, and what it comes to."""
+    """One phase and its result."""
 
     id: str
     criteria: tuple[str, ...]
     """Ids, in the order of the catalogue."""
     result: Result
     reasons: tuple[str, ...]
-    """Why it is not released, one line each; empty when it is."""
+    """Why it is not released, one line each; empty if it is."""
     next: str | None
     """The phase after it; None for the last."""
     in_the_way: tuple[str, ...]
     """Why the next phase may not begin: its own reasons, and every earlier phase that is not
-    released; empty when the next may begin."""
+    released; empty if the next may begin."""
 
     @property
     def next_may_begin(self) -> bool:
-        """Whether this phase and all before it are released."""
+        """Whether this phase and all earlier ones are released."""
         return not self.in_the_way
 
 
@@ -46,7 +46,7 @@ def phases(run: Run) -> tuple[Phase, ...]:
     """Return the phases of a run in the order of their ids.
 
     A phase is judged by the criteria that name it and by what concerns every criterion: a defect
-    of the harness, or pytest's own end, holds all phases back.
+    of the harness, or an early end of pytest, blocks all phases.
     """
     ids = sorted({verdict.phase for verdict in run.criteria}, key=_place)
     found: list[Phase] = []
@@ -59,7 +59,7 @@ def phases(run: Run) -> tuple[Phase, ...]:
             falsify=_asked(own, run.falsify),
             regressions=_lost(run, name, ids),
         )
-        reasons = rolled.reasons or _silent(rolled.result, rolled.exit_status)
+        reasons = rolled.reasons or _without_verdict(rolled.result, rolled.exit_status)
         earlier = tuple(
             f"phase {one.id} before it is {one.result}"
             for one in found
@@ -82,7 +82,7 @@ def find_phase(run: Run, name: str) -> Phase:
     """Return one phase of a run.
 
     Raises:
-        BadInputError: no criterion of the run names it.
+        BadInputError: no criterion of the run names the phase.
 
     """
     known = phases(run)
@@ -96,25 +96,25 @@ def find_phase(run: Run, name: str) -> Phase:
 
 
 def _place(phase: str) -> tuple[tuple[int, ...], str]:
-    """Return where a phase stands: ``B0.10`` comes after ``B0.9``, whatever else a name may be."""
+    """Return the sort key of a phase: ``B0.10`` comes after ``B0.9``."""
     return tuple(int(number) for number in _NUMBER.findall(phase)), phase
 
 
 def _asked(verdicts: Sequence[Verdict], asked: Extent) -> Extent:
-    """Say which proofs a phase was asked for: where only some were, it may have had all of its."""
+    """Return the extent for one phase: of a selection of proofs it may have all of its own."""
     proofs = [proof for verdict in verdicts for proof in verdict.proofs]
     ran = all(proof.result is not Falsification.UNPROVEN for proof in proofs)
     return "all" if asked == "some" and ran else asked
 
 
 def _lost(run: Run, name: str, ids: Sequence[str]) -> tuple[Regression, ...]:
-    """Return what a phase lost beside the baseline; where a phase is gone, all phases lost it."""
-    told = run.baseline.regressions if run.baseline else ()
-    return tuple(one for one in told if one.phase == name or one.phase not in ids)
+    """Return the regressions of a phase; if its phase is gone, every phase gets a regression."""
+    found = run.baseline.regressions if run.baseline else ()
+    return tuple(one for one in found if one.phase == name or one.phase not in ids)
 
 
-def _silent(result: Result, exit_status: int) -> tuple[str, ...]:
-    """Give the one reason that no verdict tells: how pytest itself ended."""
+def _without_verdict(result: Result, exit_status: int) -> tuple[str, ...]:
+    """Return the one reason that no verdict explains: how pytest itself ended."""
     if result is Result.RELEASED:
         return ()
-    return (f"pytest ended with {exit_status}: the run did not come to its end",)
+    return (f"pytest ended with {exit_status}: the run did not finish",)

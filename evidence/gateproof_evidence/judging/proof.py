@@ -1,7 +1,7 @@
-"""The rules that say what a proof is worth, and whether the harness can tell.
+"""The rules that judge a proof, and the self-proof of the harness.
 
-Pure, like `gateproof_evidence.judging.verdict`: the story that was recorded is judged, here and in
-verification.
+Pure, like `gateproof_evidence.judging.verdict`: the recorded steps of a proof are judged, here and
+in verification.
 
 Source: docs/reference/verdicts.md.
 """
@@ -32,18 +32,18 @@ SPECIMENS = {
     "red-for-another-reason": Falsification.VOID,
     "check-that-can-fail": Falsification.PROVEN,
 }
-"""Specimen to what must come out of its proof, in every run that proves anything."""
+"""Specimen to the required result of its proof, in every run that proves anything."""
 
 
 def judge_proof(event: Story | None, *, broken: str = "") -> tuple[Falsification, str]:
-    """Judge one falsifier's story.
+    """Judge one proof of a falsifier.
 
     Args:
-        event: its record, or None where none was written.
-        broken: why its set-up or clean-up broke, or its record is missing; empty when all is well.
+        event: its record, or None if none was written.
+        broken: why its set-up or clean-up broke, or its record is missing; empty if all is well.
 
     Returns:
-        The falsification, and the message to show: what the check said, or why it is void.
+        The falsification, and the message to show: the check's message, or why it is void.
 
     """
     if broken:
@@ -59,7 +59,7 @@ def judge_proof(event: Story | None, *, broken: str = "") -> tuple[Falsification
 
 
 def _why_void(event: Story) -> str:
-    """Return which step did not happen as it must; empty when all did."""
+    """Return which step failed; empty if all succeeded."""
     if event.baseline != "pass":
         return f"baseline was not green: {event.baseline}"
     if event.refusal:
@@ -68,9 +68,9 @@ def _why_void(event: Story) -> str:
         return f"the fault did not land: the fingerprint stayed {event.fingerprint_after!r}"
     if event.faulted_category != "assertion":
         return f"red by {event.faulted_category}, not by an assertion: {event.faulted}"
-    said = _first_line(event.faulted)  # what follows it is pytest's own
-    if event.expected not in said:
-        return f"red for another reason: expected {event.expected!r} in {said!r}"
+    message = _first_line(event.faulted)  # pytest adds the lines after it
+    if event.expected not in message:
+        return f"red for another reason: expected {event.expected!r} in {message!r}"
     return ""
 
 
@@ -79,7 +79,7 @@ def _first_line(message: str) -> str:
 
 
 def has_landed(event: Story) -> bool:
-    """Tell whether what the fault changes looks different afterwards."""
+    """Return whether the fingerprint changed after the fault was injected."""
     after = event.fingerprint_after
     return after is not None and after != event.fingerprint_before
 
@@ -88,13 +88,13 @@ def judge_self_proof(records: Iterable[Record]) -> tuple[tuple[Specimen, ...], t
     """Judge the specimens.
 
     Returns:
-        What came out of each, and a defect for each of which it is not what must come out.
+        The result of each, and a defect for each that differs from the required result.
 
     """
     events = [record for record in records if isinstance(record, SelfProofEvent)]
     found = tuple(_specimen(name, events) for name in SPECIMENS)
     defects = tuple(
-        f"self-proof: {one.name} came out {one.result}, expected {one.wanted}: {one.message}"
+        f"self-proof: {one.name}: got {one.result}, expected {one.wanted}: {one.message}"
         for one in found
         if one.result is not one.wanted
     )
@@ -113,7 +113,7 @@ def _specimen(name: str, events: Sequence[SelfProofEvent]) -> Specimen:
 def judge_cells(records: Iterable[Record]) -> tuple[Cell, ...]:
     """Judge every check against every falsifier of its gate that it was run against.
 
-    Empty where no check was run against a falsifier of another.
+    Empty if no check was run against a falsifier of another criterion.
     """
     stories = [record for record in records if isinstance(record, CellEvent | ProofEvent)]
     if not any(isinstance(story, CellEvent) for story in stories):
@@ -133,7 +133,7 @@ def _cell(story: CellEvent | ProofEvent) -> Cell:
 
 
 def judge_cell(story: Story) -> tuple[CellResult, str]:
-    """Judge what a check made of a fault, whatever its message: another check's fault has none."""
+    """Judge the effect of a fault on a check by any message; there is no prediction for it."""
     if story.baseline != "pass" or story.refusal or not has_landed(story):
         return "void", _why_void(story)
     if story.faulted == "pass":

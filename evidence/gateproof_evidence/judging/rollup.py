@@ -22,15 +22,15 @@ from gateproof_evidence.model import (
 )
 
 RELEASED, VIOLATION, INCOMPLETE, ENVIRONMENT, HARNESS = 0, 1, 100, 102, 103
-"""Exit statuses of a run that pytest itself has nothing to say about."""
+"""The exit statuses of a run that pytest itself completed."""
 
 PYTEST_OWN = (2, 3, 4, 5)
-"""Interrupted, internal error, bad input, nothing collected: they win over all of ours."""
+"""Interrupted, internal error, bad input, nothing collected: they override all of ours."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RollUp:
-    """What a run comes to."""
+    """The result of a run."""
 
     result: Result
     exit_status: int
@@ -45,15 +45,15 @@ def roll_up(
     falsify: Extent = "all",
     regressions: Sequence[Regression] = (),
 ) -> RollUp:
-    """Roll verdicts up to a result and an exit status; the worst one wins.
+    """Roll verdicts up to a result and an exit status; the worst one decides.
 
     Args:
         verdicts: one for every criterion of the catalogue.
-        pytest_status: pytest's own exit status; 2 to 5 win over everything.
+        pytest_status: pytest's own exit status; 2 to 5 override everything.
         defects: harness defects that belong to no criterion.
-        falsify: which proofs were asked for; unless all were, the result is incomplete.
-        regressions: what a baseline showed and the verdicts do not; what was left out is told by
-            the verdicts themselves.
+        falsify: which proofs were requested; unless all were, the result is incomplete.
+        regressions: the regressions from a baseline; those that are left out of the run have
+            verdicts that give the reason.
 
     """
     lost = [f"baseline: {regression}" for regression in regressions if not regression.left_out]
@@ -75,21 +75,24 @@ def roll_up(
 def _reasons(
     verdicts: Sequence[Verdict], defects: Sequence[str], *, falsify: Extent
 ) -> Iterable[tuple[int, str]]:
-    """Give every obstacle to a release with the exit status that it asks for."""
+    """Yield every reason against a release, with its exit status."""
     for defect in defects:
         yield HARNESS, f"harness defect: {defect}"
     for verdict in verdicts:
         yield from _own_reasons(verdict, falsify=falsify)
     if falsify == "none":
-        yield INCOMPLETE, "no check was shown able to fail: the run was asked not to falsify"
+        yield INCOMPLETE, "it is not shown that any check can fail: no falsification was requested"
     if falsify == "some":
-        yield INCOMPLETE, "not every check was shown able to fail: the run was asked for some"
+        yield (
+            INCOMPLETE,
+            "it is not shown that every check can fail: only some proofs were requested",
+        )
     passed = {verdict.gate for verdict in verdicts if verdict.outcome is Outcome.PASS}
     for gate in dict.fromkeys(verdict.gate for verdict in verdicts):
         if gate not in passed:
-            yield INCOMPLETE, f"gate {gate}: not one criterion passed"
+            yield INCOMPLETE, f"gate {gate}: no criterion passed"
     if not verdicts:
-        yield INCOMPLETE, "the catalogue is empty: nothing was expected, so nothing is shown"
+        yield INCOMPLETE, "the catalogue is empty, so nothing is shown"
 
 
 def _own_reasons(verdict: Verdict, *, falsify: Extent) -> Iterable[tuple[int, str]]:
@@ -114,9 +117,9 @@ def _status(verdict: Verdict) -> int:
 
 
 def _blocks(verdict: Verdict, *, falsify: Extent) -> bool:
-    """Say whether the state of the proofs holds a release back.
+    """Return whether the state of the proofs blocks a release.
 
-    What the run was not asked to prove is told once, for the whole run.
+    Proofs that were not requested get one reason for the whole run.
     """
     if verdict.falsification in (Falsification.BLIND, Falsification.VOID):
         return True
@@ -146,7 +149,7 @@ def _worst(statuses: Iterable[int]) -> int:
 def _result(
     verdicts: Sequence[Verdict], exit_status: int, *, falsify: Extent, lost: bool
 ) -> Result:
-    """Say `partial` only where nothing but the selection, or missing proofs, hold it back."""
+    """Return `partial` only if nothing but the selection, or missing proofs, blocks a release."""
     if exit_status == RELEASED:
         return Result.RELEASED
     if lost:

@@ -1,8 +1,8 @@
-"""The rules that turn a journal into verdicts, proofs and a roll-up.
+"""The rules that derive verdicts and proofs from a journal.
 
-Pure: what is judged is what was recorded, so that verification can apply the same rules to a
-bundle years later. The cause comes from what was recorded (which phase broke, whether the
-environment still answered), never from the exception alone.
+Pure: only recorded data is judged, so that verification can apply the same rules to a bundle years
+later. The cause comes from the records (which stage failed, whether the environment still
+answered), never from the exception alone.
 
 Source: docs/reference/verdicts.md.
 """
@@ -52,7 +52,7 @@ _WORST_FIRST = (
 
 
 class Binding(Value):
-    """What collection said of one criterion."""
+    """The result of collection for one criterion."""
 
     item: str
     """The node id of its check."""
@@ -85,11 +85,11 @@ def derive(
     Args:
         criteria: the catalogue; each gets exactly one verdict, in this order.
         records: the merged journal.
-        waivers: those that were in force; each covers a ``fail`` of its criterion only.
-        today: the UTC day against which waivers expire.
+        waivers: those in force; each covers only a ``fail`` of its criterion.
+        today: the UTC day for the expiry of waivers.
 
     Raises:
-        EvidenceError: what collection recorded does not read as bindings.
+        EvidenceError: the records of collection are not valid.
 
     """
     bindings = read_bindings(records)
@@ -110,7 +110,7 @@ def _index(
 ) -> tuple[Mapping[str, Sequence[Record]], Mapping[str, Sequence[Record]]]:
     """Return the records by item and by criterion: a search for each criterion would be quadratic.
 
-    5,000 criteria have some 30,000 records.
+    5,000 criteria have about 30,000 records.
     """
     by_item: dict[str, list[Record]] = defaultdict(list)
     by_criterion: dict[str, list[Record]] = defaultdict(list)
@@ -125,10 +125,10 @@ def _index(
 
 
 def read_bindings(records: Iterable[Record]) -> Mapping[str, Binding]:
-    """Return what collection recorded: criterion id to its check, selection and falsifiers.
+    """Return the records of collection: criterion id to its check, selection and falsifiers.
 
     Raises:
-        EvidenceError: it does not read as that.
+        EvidenceError: a record of collection is not valid.
 
     """
     found: dict[str, Binding] = {}
@@ -140,16 +140,16 @@ def read_bindings(records: Iterable[Record]) -> Mapping[str, Binding]:
                 problem = first_problem(error)
                 raise EvidenceError(
                     f"journal record {record.writer}:{record.seq}: {problem.field}: got "
-                    f"{problem.message}, expected what collection found"
+                    f"{problem.message}, expected a record of collection"
                 ) from error
     return found
 
 
 def judge_check(records: Iterable[Record], *, item: str) -> Judgement:
-    """Judge one check by the phases that pytest ran of it.
+    """Judge one check by its stages in pytest.
 
     Args:
-        records: the journal; only this item's records of the part ``check`` are looked at.
+        records: the journal; only this item's records of the part ``check`` count.
         item: the node id.
     """
     own = [r for r in records if not isinstance(r, RunEvent) and r.item == item]
@@ -168,7 +168,7 @@ def judge_check(records: Iterable[Record], *, item: str) -> Judgement:
             message=f"the check ran {len(seen) - len(phases) + 1} times or more, expected once",
         )
     if set(phases) != set(PHASES):
-        return _not_run("the check did not come to an end")
+        return _not_run("the check did not finish")
     if not _observed(own, phases["setup"], phases["call"]):
         return Judgement(
             outcome=Outcome.INCONCLUSIVE,
@@ -179,7 +179,7 @@ def judge_check(records: Iterable[Record], *, item: str) -> Judgement:
 
 
 def _observed(own: Sequence[Record], setup: PhaseEvent, call: PhaseEvent) -> bool:
-    """Tell whether the check itself saw anything: what its fixtures saw is no evidence."""
+    """Return whether the check itself observed anything: fixtures' observations do not count."""
     return any(
         isinstance(r, Observation)
         and r.part == CHECK
@@ -190,7 +190,7 @@ def _observed(own: Sequence[Record], setup: PhaseEvent, call: PhaseEvent) -> boo
 
 
 def worst_falsification(results: Iterable[Falsification]) -> Falsification:
-    """Return the worst of several; no proof at all is `unproven`."""
+    """Return the worst of several results; without a proof it is `unproven`."""
     found = set(results) or {Falsification.UNPROVEN}
     return next(one for one in _WORST_FIRST if one in found)
 
@@ -229,7 +229,7 @@ def _judgement(binding: Binding | None, records: Sequence[Record]) -> Judgement:
         return _not_run("no check was collected")
     if not binding.selected:
         return Judgement(
-            outcome=Outcome.NOTSELECTED, cause=None, message="left out by the selection of this run"
+            outcome=Outcome.NOTSELECTED, cause=None, message="not selected in this run"
         )
     return judge_check(records, item=binding.item)
 
@@ -239,7 +239,7 @@ def _not_run(message: str) -> Judgement:
 
 
 def _judge_raised(phase: PhaseEvent, *, away: bool) -> Judgement:
-    """Say what an exception in one phase means; only an assertion in the call is a `fail`."""
+    """Judge an exception in one stage; only an assertion in the call is a `fail`."""
     category = phase.category
     message = phase.message or "no message"
     if category == "notapplicable":
@@ -271,7 +271,7 @@ def _proofs(
         return ()
     stories = [_story(r) for r in records if isinstance(r, ProofEvent | TakenOverEvent)]
     seen_again = not stories or any(story.baseline_runs > 1 for story in stories)
-    once = "" if seen_again else "no proof showed that the check bears a second run"
+    once = "" if seen_again else "no proof ran the check twice on an unchanged copy"
     return tuple(_proof(criterion, name, records, doubt=once) for name in binding.falsifiers)
 
 
@@ -303,7 +303,7 @@ def _story(record: ProofEvent | TakenOverEvent) -> ProofEvent:
 
 
 def _what_broke(events: Sequence[Record], phases: Sequence[PhaseEvent]) -> str:
-    """Return what went wrong around a proof; in its call the proof's own verdict may raise."""
+    """Return what failed outside of a proof's judgement; its own call may raise its verdict."""
     if len(events) > 1:
         return f"it ran {len(events)} times, expected once"
     raised = [r for r in phases if r.result == "raised" and (r.when != "call" or not events)]

@@ -1,7 +1,7 @@
-"""The values that evidence is made of: criteria, journal records, verdicts and the run.
+"""The values that evidence consists of: criteria, journal records, verdicts and the run.
 
-Owns the shapes of ``journal.jsonl`` (one `Record` a line) and ``run.json`` (one `Run`), strictly:
-unknown fields are refused where a file is read. Leaves the rules that derive one from the other to
+Owns the fields of ``journal.jsonl`` (one `Record` a line) and ``run.json`` (one `Run`), strictly:
+unknown fields are refused when a file is read. Leaves the rules that derive one from the other to
 `gateproof_evidence.judging.verdict`, and reading and writing to `gateproof_evidence.format.journal`
 and `gateproof_evidence.sealing`.
 

@@ -13,16 +13,16 @@ class Criterion(Value):
     """One claim with a permanent id."""
 
     id: CriterionId
-    """Two or three capitals of the gate, a dash, two digits: ``RLS-02``. Never used again."""
+    """The gate's prefix of two or three capitals, a dash, two digits: ``RLS-02``. Never reused."""
     gate: Annotated[str, Field(pattern=r"^[a-z]+$")]
-    """The gate's name, as its folder under ``gates/``."""
+    """The name of the gate and of its folder under ``gates/``."""
     phase: Annotated[str, Field(pattern=r"^B\d+(\.\d+)+$")]
     """The phase that the criterion signs off: ``B0.5.1``."""
     severity: Severity = Severity.MEDIUM
     statement: Annotated[str, Field(min_length=10)]
     """The claim, as a sentence that can be false."""
     source: Annotated[str, Field(min_length=3)]
-    """Where the claim comes from: a contract, a specification, an incident."""
+    """The origin of the claim: a contract, a specification, an incident."""
 
 
 class Waiver(Value):
@@ -32,4 +32,4 @@ class Waiver(Value):
     reason: Annotated[str, Field(min_length=10)]
     owner: Annotated[str, Field(min_length=2)]
     expires: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
-    """The last day on which it covers anything, UTC."""
+    """The last day on which it is valid, in UTC."""

@@ -1,6 +1,6 @@
-"""What verification may find wrong, by name.
+"""The codes of the findings of verification.
 
-Owns the codes, which scripts may rely on. Leaves finding them to
+Owns the codes, which are stable for scripts. Leaves the checks to
 `gateproof_evidence.verification.bundle` and `gateproof_evidence.verification.consistency`.
 docs/reference/verification.md lists every code.
 """
@@ -12,7 +12,7 @@ from enum import StrEnum
 
 
 class Code(StrEnum):
-    """The name of a rule that a bundle breaks."""
+    """The name of a rule that a bundle violates."""
 
     LINK = "LINK"
     SPECIAL_FILE = "SPECIAL_FILE"
@@ -73,22 +73,22 @@ class Code(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class Finding:
-    """One rule that is broken in one place."""
+    """One violation of a rule in one place."""
 
     path: str
-    """Relative to the bundle; ``.`` for the bundle itself."""
+    """The path relative to the bundle; ``.`` for the bundle itself."""
     code: Code
     message: str
 
     def __str__(self) -> str:
-        """Read as one line, whatever the name holds."""
+        """Return the finding as one line, with any characters in the path."""
         return printable(f"{self.code} {self.path}: {self.message}")
 
 
 def printable(text: str) -> str:
-    """Return what a bundle says so that it begins no line of its own and commands no terminal.
+    """Return untrusted text in a form that starts no new line and controls no terminal.
 
-    Control characters, those that turn text round, and bytes that are no text are spelt out.
+    Control characters, direction characters and bytes that are not text are escaped.
     """
     return "".join(
         one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text

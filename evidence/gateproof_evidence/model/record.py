@@ -10,46 +10,46 @@ from gateproof_evidence.model.value import CriterionId, Digest, Value
 
 
 class Redaction(Value):
-    """How often one rule had to take something out of an observation."""
+    """The number of matches of one redaction rule in an observation."""
 
     rule: str
-    """``secret:<name>``, ``dsn-userinfo``, ``header:<name>``, ``named``, or what its form is."""
+    """``secret:<name>``, ``dsn-userinfo``, ``header:<name>``, ``named``, or the kind of secret."""
     count: Annotated[int, Field(ge=1)]
 
 
 class Entry(Value):
-    """What every journal record carries: who wrote it, where in line, and when."""
+    """The fields of every journal record: its writer, its number and its time."""
 
     writer: str
     seq: Annotated[int, Field(ge=0)]
-    """Counts up by one within one writer; a gap means that evidence is missing."""
+    """The number within one writer, without gaps; a gap means that evidence is missing."""
     at: AwareDatetime
 
 
 class Observation(Entry):
-    """One timed, digested record of what was seen through a probe."""
+    """One timed, digested record of what a probe saw."""
 
     kind: Literal["observation"] = "observation"
     criterion: str | None
-    """The criterion under judgement, or None for what belongs to the whole run."""
+    """The criterion under judgement, or None for the whole run."""
     item: str | None
-    """The pytest item that asked."""
+    """The pytest item that ran."""
     part: str
     """``check``, ``bring-up``, ``canary``, or ``proof:<falsifier>:baseline|landing|faulted``."""
     probe: Literal["http", "sql", "tasks", "worker", "logs", "process", "file", "environment"]
     summary: str
-    """One line: what was asked and what came back."""
+    """The request and the answer in one line."""
     data: dict[str, JsonValue]
-    """The same in a form for machines, redacted."""
+    """The same as structured data, redacted."""
     capture: str
     """Path of the readable capture, relative to ``data/``."""
     digest: Digest
-    """Of the capture's bytes."""
+    """The digest of the capture's bytes."""
     redactions: tuple[Redaction, ...] = ()
 
 
 class PhaseEvent(Entry):
-    """What pytest saw of one phase of one item."""
+    """The result of one pytest stage of one item."""
 
     kind: Literal["phase"] = "phase"
     item: str
@@ -68,14 +68,14 @@ class PhaseEvent(Entry):
         "limit",
         "other",
     ] = "none"
-    """What kind of exception ended the phase; ``none`` when it passed."""
+    """The kind of exception that ended the stage; ``none`` if it passed."""
     message: str = ""
     """First line of the exception's message, redacted."""
     duration_s: float
 
 
 class StateEvent(Entry):
-    """What was still alive right after a red."""
+    """The state of the environment right after a failure."""
 
     kind: Literal["state"] = "state"
     item: str
@@ -86,54 +86,54 @@ class StateEvent(Entry):
 
 
 class Story(Entry):
-    """What a proof went through: baseline, fault, landing, red."""
+    """The steps of a proof: baseline, fault, landing, failure."""
 
     item: str
     falsifier: str
     fault_kind: str
     fault: str
-    """What was changed, readable: the statement, the variable."""
+    """The change in readable form: the statement, the variable."""
     expected: str
-    """The part of the message that was predicted."""
+    """The predicted part of the message."""
     fingerprint_before: str | None = None
     fingerprint_after: str | None = None
-    """What the landing query saw; None where the proof did not get that far."""
+    """The result of the landing query; None if the proof did not get that far."""
     refusal: str = ""
-    """Why the fault could not be injected or looked at; empty when it could."""
+    """Why the fault could not be injected or checked; empty if it could."""
     baseline: str = "not run"
     """``pass``, or the outcome and message that the baseline had instead."""
     baseline_runs: Annotated[int, Field(ge=0)] = 0
-    """How often the check was seen green on the copy before the fault."""
+    """How often the check passed on the copy before the fault."""
     faulted: str = "not run"
-    """``pass``, or ``<category>: <message>`` of what the check said under the fault."""
+    """``pass``, or ``<category>: <message>`` of the check's failure under the fault."""
     faulted_category: str = "none"
     restoration: str = ""
-    """How the copy was thrown away."""
+    """How the copy was removed."""
 
 
 class ProofEvent(Story):
-    """The story of a check and one of its own falsifiers."""
+    """The steps of a proof of a check by one of its own falsifiers."""
 
     kind: Literal["proof"] = "proof"
     criterion: CriterionId
     depends: Digest | None = None
-    """Digest over all that the proof depends on; None where that was not known."""
+    """Digest over all that the proof depends on; None if that was not known."""
 
 
 class TakenOverEvent(Entry):
-    """A proof that was not repeated: an earlier bundle has it, and nothing has changed since."""
+    """A proof that was reused from an earlier bundle, because nothing has changed since."""
 
     kind: Literal["taken-over"] = "taken-over"
     item: str
     criterion: CriterionId
     falsifier: str
     attestation: Digest
-    """Of the earlier bundle."""
+    """The digest of the earlier bundle's attestation."""
     story: ProofEvent
 
 
 class CellEvent(Story):
-    """The story of a check and a falsifier of another criterion of its gate."""
+    """The steps of a check against a falsifier of another criterion of its gate."""
 
     kind: Literal["cell"] = "cell"
     criterion: CriterionId
@@ -142,7 +142,7 @@ class CellEvent(Story):
 
 
 class SelfProofEvent(Story):
-    """The story of a specimen: a check and a fault of which it is known what must come out."""
+    """The steps of a specimen: a check and a fault with a known result."""
 
     kind: Literal["self-proof"] = "self-proof"
     specimen: str
@@ -150,7 +150,7 @@ class SelfProofEvent(Story):
 
 
 class RunEvent(Entry):
-    """A landmark of the run itself."""
+    """An event of the run itself."""
 
     kind: Literal["run"] = "run"
     event: Literal["started", "environment", "collected", "ended"]

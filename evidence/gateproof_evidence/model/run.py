@@ -1,4 +1,4 @@
-"""What a run comes to, ``run.json``: one `Run`."""
+"""The model of ``run.json``: one `Run`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from gateproof_evidence.model.value import (
 
 
 class Proof(Value):
-    """Whether one falsifier turned one check red, for the predicted reason."""
+    """The result of one falsifier: whether its check failed for the predicted reason."""
 
     falsifier: str
     kind: str
@@ -30,7 +30,7 @@ class Proof(Value):
     result: Falsification
     expected: str
     message: str
-    """What the check said under the fault, or why the proof is void."""
+    """The message of the check under the fault, or why the proof is void."""
     landed: bool
     record: str
     """Path of the proof's record, relative to ``data/``."""
@@ -39,11 +39,11 @@ class Proof(Value):
     depends: Digest | None = None
     """Digest over all that the proof depends on."""
     taken_over: Digest | None = None
-    """Digest of the attestation of the earlier bundle that it comes from; None when it ran."""
+    """Digest of the attestation of the earlier bundle that it was reused from; None if it ran."""
 
 
 class RegressionRule(StrEnum):
-    """Which part of the definition of a regression is met."""
+    """The rule by which a difference is a regression."""
 
     VANISHED = "vanished"
     OUTCOME = "outcome"
@@ -59,20 +59,20 @@ class Regression(Value):
 
     rule: RegressionRule
     criterion: CriterionId | None = None
-    """None for what belongs to the whole run."""
+    """The criterion; None for the whole run."""
     phase: str | None = None
     """The phase that the criterion had in the earlier run."""
     message: str
     left_out: bool = False
-    """Whether the later run was not asked to look: it is incomplete by its own word."""
+    """Whether the later run excluded this by its selection, which makes it incomplete anyway."""
 
     def __str__(self) -> str:
-        """Read as one line."""
+        """Return the regression as one line."""
         return f"{self.criterion}: {self.message}" if self.criterion else self.message
 
 
 class Standing(Value):
-    """What a run shows of one criterion, as far as a later one is held against it."""
+    """The state of one criterion in a run, for the comparison with a later run."""
 
     id: CriterionId
     phase: str
@@ -81,31 +81,31 @@ class Standing(Value):
     disposition: Disposition
     falsification: Falsification
     proven: tuple[str, ...]
-    """Names of the falsifiers that turned the check red for the predicted reason."""
+    """Names of the falsifiers that made the check fail for the predicted reason."""
 
 
 class Baseline(Value):
-    """An earlier bundle that verified with a key from outside, and what it shows."""
+    """An earlier bundle that verified with a key from outside, and its state."""
 
     attestation: Digest
     signer: Digest
-    """Id of the key that it verified with."""
+    """The id of the key that it was verified with."""
     commit: str | None
     criteria: tuple[Standing, ...]
 
 
 class Comparison(Value):
-    """What a run came to beside its baseline."""
+    """The comparison of a run with its baseline."""
 
     attestation: Digest
-    """Of the baseline."""
+    """The digest of the baseline's attestation."""
     signer: Digest
     commit: str | None
     regressions: tuple[Regression, ...]
 
 
 class Specimen(Value):
-    """What came out of a proof of which it is known what must come out."""
+    """The result of a proof with a known result, which tests the harness."""
 
     name: str
     wanted: Falsification
@@ -117,20 +117,20 @@ CellResult = Literal["killed", "survived", "broken", "void"]
 
 
 class Cell(Value):
-    """What one check made of one falsifier of its gate."""
+    """The result of one check against one falsifier of its gate."""
 
     criterion: CriterionId
-    """The check's."""
+    """The criterion of the check."""
     owner: CriterionId
-    """The falsifier's."""
+    """The criterion of the falsifier."""
     falsifier: str
     result: CellResult
-    """Red by an assertion; green; red by anything else; or no fault was seen on a green copy."""
+    """Failed by an assertion; passed; failed by another error; or no fault on a passing copy."""
     message: str
 
 
 class Verdict(Value):
-    """What the evidence says of one criterion."""
+    """The verdict on one criterion."""
 
     id: CriterionId
     gate: str
@@ -148,13 +148,13 @@ class Verdict(Value):
     captures: tuple[str, ...]
     """Paths of the captures, relative to ``data/``, in the order of `observations`."""
     falsifiers: Annotated[int, Field(ge=0)]
-    """How many the check names; those that did not run leave it unproven."""
+    """The number of falsifiers of the check; one that did not run leaves it unproven."""
     proofs: tuple[Proof, ...]
     waiver: Waiver | None = None
 
 
 class Bindings(Value):
-    """What the run is bound to."""
+    """The identity of what a run judged, and of the run itself."""
 
     commit: str | None
     tree: str | None
@@ -165,16 +165,16 @@ class Bindings(Value):
     """Digest over the system's files (names and contents)."""
     versions: dict[str, str]
     images: dict[str, Digest] = {}  # noqa: RUF012 (pydantic copies a default)
-    """Name of every container image that the run used, to its digest; none where none was."""
+    """Name of every container image that the run used, to its digest."""
     nonce: str
     previous: Digest | None = None
     """Digest of the attestation of the bundle before this one."""
     renderer: Digest | None = None
-    """Digest of what rendered report.html: templates, style, source, and their libraries."""
+    """Digest of the renderer of report.html: templates, style, source, and their libraries."""
 
 
 class EnvironmentReport(Value):
-    """Where the system ran, and why there."""
+    """The environment in which the system ran, and why."""
 
     kind: Literal["embedded", "containers", "attached"]
     reason: str
@@ -184,7 +184,7 @@ class EnvironmentReport(Value):
 
 
 class Timing(Value):
-    """Where the time went, in seconds; sealing is not known before it is over."""
+    """The times in seconds, without sealing, which is not over yet."""
 
     start_up_s: float
     checks_s: float
@@ -192,7 +192,7 @@ class Timing(Value):
 
 
 Extent = Literal["all", "some", "none"]
-"""Which proofs a run was asked for."""
+"""The proofs that were requested of a run."""
 
 
 class Run(Value):
@@ -204,7 +204,7 @@ class Run(Value):
     result: Result
     exit_status: int
     reasons: tuple[str, ...]
-    """Why it is not released, one line each; empty when it is."""
+    """Why it is not released, one line each; empty if it is."""
     falsify: Extent
     pytest_status: int
     """pytest's own exit status."""
@@ -213,17 +213,17 @@ class Run(Value):
     started: AwareDatetime
     ended: AwareDatetime
     environment: EnvironmentReport | None
-    """None when no environment came up."""
+    """None if no environment started."""
     bindings: Bindings
     catalogue_digest: Digest
     timing: Timing
     self_proof: tuple[Specimen, ...]
-    """That the harness itself can tell a check that cannot fail; empty where nothing was proven."""
+    """The test of the harness by specimens; empty if no proof was requested."""
     criteria: tuple[Verdict, ...]
     matrix: tuple[Cell, ...] = ()
-    """Every check of a gate against every falsifier of that gate, where that was asked for."""
+    """Every check of a gate against every falsifier of that gate, if that was requested."""
     baseline: Comparison | None = None
-    """How it stands beside an earlier bundle, where one was named; regressions block."""
+    """The comparison with an earlier bundle, if one was named; a regression blocks."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", use_attribute_docstrings=True, populate_by_name=True

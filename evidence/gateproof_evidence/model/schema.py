@@ -1,7 +1,7 @@
-"""Publishes the JSON Schema of ``run.json``, generated from the model.
+"""Generate the JSON Schema of ``run.json`` from the model.
 
-``python -m gateproof_evidence.model.schema docs/reference/run.schema.json`` writes it; a test holds
-the published file against the model.
+``python -m gateproof_evidence.model.schema docs/reference/run.schema.json`` writes it; a test
+compares the published file with the model.
 """
 
 from __future__ import annotations

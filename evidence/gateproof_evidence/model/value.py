@@ -1,4 +1,4 @@
-"""What all shapes share: outcomes and other words, ids, digests, and the strict base class."""
+"""Shared types of the models: enumerations, ids, digests, and the strict base class."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Digest = Annotated[str, Field(pattern=DIGEST)]
 
 
 class Outcome(StrEnum):
-    """What judging a criterion came to."""
+    """The outcome of a criterion."""
 
     PASS = "pass"  # noqa: S105 (an outcome, no password)
     FAIL = "fail"
@@ -29,7 +29,7 @@ class Outcome(StrEnum):
 
 
 class Cause(StrEnum):
-    """Who is to blame for an outcome that is not a pass."""
+    """The cause of an outcome that is not a pass."""
 
     GATE_VIOLATION = "gate_violation"
     HARNESS_DEFECT = "harness_defect"
@@ -38,7 +38,7 @@ class Cause(StrEnum):
 
 
 class Disposition(StrEnum):
-    """What people decided about a failure."""
+    """The decision about a failure."""
 
     NONE = "none"
     WAIVED = "waived"
@@ -46,7 +46,7 @@ class Disposition(StrEnum):
 
 
 class Falsification(StrEnum):
-    """Whether a check was shown able to fail."""
+    """Whether it is shown that a check can fail."""
 
     PROVEN = "proven"
     BLIND = "blind"
@@ -55,7 +55,7 @@ class Falsification(StrEnum):
 
 
 class Severity(StrEnum):
-    """How much a failure of the criterion harms."""
+    """The harm of a failure of the criterion."""
 
     LOW = "low"
     MEDIUM = "medium"
@@ -63,7 +63,7 @@ class Severity(StrEnum):
 
 
 class Result(StrEnum):
-    """The roll-up of a run."""
+    """The result of a run."""
 
     RELEASED = "released"
     PARTIAL = "partial"
@@ -71,6 +71,6 @@ class Result(StrEnum):
 
 
 class Value(BaseModel):
-    """A frozen value that refuses fields it does not know."""
+    """A frozen value that refuses unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)

@@ -1,1 +1,1 @@
-"""Takes secrets out of what is recorded: by name, by form, and by known value."""
+"""Redaction of secrets in everything that is recorded: by name, by form, and by known value."""

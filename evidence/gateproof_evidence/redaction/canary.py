@@ -1,9 +1,9 @@
-"""A secret that is made up to be looked for: where it is found, redaction has failed.
+"""Canaries: generated secrets that test redaction. If a canary is found, redaction has failed.
 
-Owns making one, the forms in which it travels, and the search for it, raw and decoded. Leaves
-letting it out to the harness. The forms are written here once more, apart from
-`gateproof_evidence.redaction.spelling`: a form that is forgotten there must not be forgotten here
-too.
+Owns generating one, its encodings, and the search for it, raw and decoded. Leaves injecting it to
+the harness. The encodings are listed here independently of
+`gateproof_evidence.redaction.spelling`, so that an encoding that is missing there is not missing
+here too.
 
 Source: design, "Redaction".
 """
@@ -31,28 +31,28 @@ _URLSAFE = bytes.maketrans(b"-_", b"+/")
 
 
 class CanaryError(EvidenceError):
-    """A secret that was let out on purpose was written."""
+    """An injected canary was written to a file."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Canary:
-    """A made-up secret."""
+    """A generated secret."""
 
     core: str
-    """Hexadecimal digits in its middle, which stand in every form but base64 and hexadecimal."""
+    """Hexadecimal digits in its middle, unchanged in every encoding but base64 and hexadecimal."""
 
     @classmethod
     def make(cls) -> Canary:
-        """Make one that nobody has seen."""
+        """Generate a new canary."""
         return cls(core=secrets.token_hex(_CORE_BYTES))
 
     @property
     def value(self) -> str:
-        """The secret: with characters that URLs, JSON and markup write in other ways."""
+        """The secret, with characters that URLs, JSON and markup encode."""
         return f"cánary/{self.core}+<&>\"'%"
 
     def forms(self) -> Mapping[str, str]:
-        """Return the secret in every form in which secrets are known to travel."""
+        """Return the secret in every encoding in which secrets are known to appear."""
         value = self.value
         raw = value.encode()
         return {
@@ -81,11 +81,11 @@ def search(files: Iterable[Path], canaries: Iterable[Canary]) -> None:
     """Search files for canaries.
 
     Args:
-        files: of any content, each small enough for memory; none is read without a canary.
-        canaries: what must be in none of them.
+        files: with any content, each small enough for memory; without canaries none is read.
+        canaries: the canaries that must be in none of them.
 
     Raises:
-        CanaryError: one is; the message names the file and how it was seen.
+        CanaryError: one is found; the message names the file and the encoding.
 
     """
     cores = [canary.core.encode() for canary in canaries]
@@ -95,26 +95,26 @@ def search(files: Iterable[Path], canaries: Iterable[Canary]) -> None:
         for how, text in _views(path.read_bytes()):
             if any(core in text for core in cores):
                 raise CanaryError(
-                    f"{path}: redaction: got a made-up secret ({how}), expected it to be taken "
-                    "out; whatever the run's own secrets are may be there too: look, then delete it"
+                    f"{path}: redaction: got a canary ({how}), expected it to be redacted; the "
+                    "run's own secrets may be in the file too: inspect it, then delete it"
                 )
 
 
 def _views(content: bytes) -> Iterator[tuple[str, bytes]]:
-    """Give a content as it is, and decoded."""
-    yield "as it is", content
+    """Yield a content unchanged, and decoded."""
+    yield "not encoded", content
     if b"%" in content:
         yield "percent-decoded", unquote_to_bytes(content)
     joined = _LINE_END.sub(b"", content)
     for run in set(_BASE64.findall(joined)):
-        if not _HEX.fullmatch(run):  # a digest: thousands of them are decoded below, once
+        if not _HEX.fullmatch(run):  # a digest: files have thousands, and they are decoded below
             yield "base64-decoded", _from_base64(run)
     for run in set(_HEX.findall(content)):
         yield "hex-decoded", bytes.fromhex(run.decode("ascii"))
 
 
 def _from_base64(run: bytes) -> bytes:
-    """Decode a run from each of its first four digits: what stands before it may belong to it."""
+    """Decode a run from each of its first four digits: earlier text may be part of the match."""
     plain = run.translate(_URLSAFE)
     decoded = []
     for start in range(4):

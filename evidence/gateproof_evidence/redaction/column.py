@@ -1,7 +1,7 @@
-r"""Secrets in tables as psql prints them: what stands in a column that is named as secrets are.
+r"""Secrets in tables of psql: values of columns with the name of a secret.
 
-Owns finding such cells in text, aligned and expanded. Leaves which names are secret to
-`gateproof_evidence.redaction.secret`. The SQL probe needs none of it: it knows its columns.
+Owns finding such cells in text, aligned and expanded. Leaves the list of secret names to
+`gateproof_evidence.redaction.secret`. The SQL probe does not need this: it knows its columns.
 
 Source: psql(1), ``\\pset format aligned`` and ``\\x``.
 """
@@ -19,7 +19,7 @@ _PAIR = re.compile(r"(?P<name>\S+) +\| (?P<value>.*\S)")
 
 
 def secret_cells(text: str) -> Iterator[tuple[int, int]]:
-    """Give the places of cells in secret columns."""
+    """Yield the positions of cells in secret columns."""
     header, expanded, start = "", False, 0
     columns: list[int] = []
     for line in text.splitlines(keepends=True):

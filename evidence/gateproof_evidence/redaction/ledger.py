@@ -1,4 +1,4 @@
-"""The redaction ledger: which rule took how much out of which file of a bundle.
+"""The redaction ledger: the number of matches of each rule in each file of a bundle.
 
 Owns ``redactions.json``. Leaves the rules to `gateproof_evidence.redaction.redactor`.
 
@@ -15,10 +15,10 @@ from gateproof_evidence.model import Observation, Record
 from gateproof_evidence.redaction.redactor import LedgerEntry
 
 
-def counted(told: Iterable[tuple[str, str, int]]) -> tuple[LedgerEntry, ...]:
-    """Return entries from rule, place and count, those of several writers added up."""
+def counted(counts_by_place: Iterable[tuple[str, str, int]]) -> tuple[LedgerEntry, ...]:
+    """Return entries from rule, place and count, with the sums over several writers."""
     counts: Counter[tuple[str, str]] = Counter()
-    for rule, place, count in told:
+    for rule, place, count in counts_by_place:
         counts[rule, place] += count
     return tuple(
         LedgerEntry(rule=rule, place=place, count=count)
@@ -27,7 +27,7 @@ def counted(told: Iterable[tuple[str, str, int]]) -> tuple[LedgerEntry, ...]:
 
 
 def observed(records: Iterable[Record]) -> tuple[LedgerEntry, ...]:
-    """Return what was taken out of observations, by capture."""
+    """Return the redactions of observations, by capture."""
     return counted(
         (redaction.rule, record.capture, redaction.count)
         for record in records
@@ -37,7 +37,7 @@ def observed(records: Iterable[Record]) -> tuple[LedgerEntry, ...]:
 
 
 def format_ledger(entries: Iterable[LedgerEntry]) -> bytes:
-    """Write a ledger: canonical JSON, sorted by place and rule, and the sum of each rule."""
+    """Return a ledger as canonical JSON, sorted by place and rule, with the sum of each rule."""
     listed = sorted(entries, key=lambda one: (one.place, one.rule))
     sums: Counter[str] = Counter()
     for one in listed:

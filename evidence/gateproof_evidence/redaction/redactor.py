@@ -1,9 +1,10 @@
-"""Takes secrets out of what is recorded, before it touches the disk, and keeps count.
+"""Redaction of secrets in everything that is recorded, before it is written to disk.
 
-Owns the run's known secrets in every spelling, the passwords in any DSN, the headers that carry
-credentials, and the ledger. Leaves the list of spellings to
-`gateproof_evidence.redaction.spelling`, and what secrets look like that nobody registered to
-`gateproof_evidence.redaction.secret`. Not caught: what no rule knows, or a number that is not text.
+Owns the run's known secrets in every encoding, the passwords in any DSN, the headers that contain
+credentials, and the ledger. Leaves the list of encodings to
+`gateproof_evidence.redaction.spelling`, and the patterns of unknown secrets to
+`gateproof_evidence.redaction.secret`. Not detected: a secret that no rule matches, or a number that
+is not text.
 
 Source: design, "Redaction"; RFC 3986 section 3.2.1 (userinfo).
 """
@@ -35,13 +36,13 @@ from gateproof_evidence.redaction.secret import (
 from gateproof_evidence.redaction.spelling import spellings
 
 SHORTEST_SECRET = 6
-"""Characters; a shorter one would be found in the middle of ordinary words."""
+"""Characters; a shorter one would match inside ordinary words."""
 
 _SHORT, _REMEMBERED = 64, 4096
-"""Characters of a text, and number of texts, that are remembered as harmless."""
+"""The length and the number of the texts that are remembered as harmless."""
 
 _SHORTEST_TEXT = 8
-"""Characters; ``pwd=a1b2`` has them, and most values of a journal have fewer."""
+"""Characters; ``pwd=a1b2`` has 8, and most values of a journal have fewer."""
 
 HEADERS = (
     "proxy-authorization",
@@ -61,7 +62,7 @@ HEADERS = (
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _NOT_DONE = r"(?!\[redacted:[^\]\s]*\][ \t]*(?:$|[\r\n\"'&<@]|\\[nr]))"
 _DSN = re.compile(
-    # A port and a path are no password; nor is a mask of asterisks.
+    # A port with a path is not a password, and neither is a mask of asterisks.
     r"(://[^\s/:@\"'<>]{0,256}:)(?!\d{1,5}[/?#])(?!\*+@)"
     + _NOT_DONE
     + r"[^\s\"'<>@]{1,1024}(?:@[^\s\"'<>@/]{1,256}){0,3}@"
@@ -78,7 +79,7 @@ _HEADER_QUOTED = re.compile(
     r"(?P<value>(?:(?!(?P=quote))[^\r\n]){1,65536})(?P=quote)"
 )
 _HEADER_LINE = re.compile(
-    # Stops at the end of a line, also at an escaped one, at markup and at an open quote.
+    # Stops at the end of a line, also at an escaped line end, at markup and at a quotation mark.
     rf"(?i)(?<![\w-])(?P<name>{_HEADER_NAMES})(?P<sep>[ \t]*:[ \t]*+){_NOT_DONE}"
     r"(?P<value>(?:=\"[^\"\r\n]*\"(?=[;,\s]|$)|(?!\\[nr]|&(?:amp;)?(?:quot|#34|#x27|#39);|</?[a-z])[^\r\n\"])+)"
 )
@@ -86,7 +87,7 @@ _HEADER_LINE = re.compile(
 
 @dataclass(frozen=True, kw_only=True)
 class Redacted:
-    """Text without its secrets, and what was taken out."""
+    """Text without its secrets, and the redactions."""
 
     text: str
     redactions: tuple[Redaction, ...]
@@ -94,7 +95,7 @@ class Redacted:
 
 @dataclass(frozen=True, kw_only=True)
 class LedgerEntry:
-    """How often one rule struck in one place."""
+    """The number of matches of one rule in one place."""
 
     rule: str
     place: str
@@ -102,52 +103,52 @@ class LedgerEntry:
 
 
 class Redactor:
-    """Knows the secrets of one run."""
+    """Redacts the secrets of one run."""
 
     def __init__(self) -> None:
         self._rules: dict[str, str] = {}
         self._harmless: set[str] = set()
-        """Short texts in which nothing was found: names of fields come again with each record."""
+        """Short texts without a match: names of fields are repeated in each record."""
         self._ledger: Counter[tuple[str, str]] = Counter()
 
     @property
     def ledger(self) -> tuple[LedgerEntry, ...]:
-        """What was taken out where, for the calls that named a place."""
+        """The redactions by rule and place, for the calls that named a place."""
         return tuple(
             LedgerEntry(rule=rule, place=place, count=count)
             for (rule, place), count in sorted(self._ledger.items())
         )
 
     def add_secret(self, name: str, value: str) -> None:
-        """Register a secret; from now on no spelling of it passes.
+        """Register a secret; from now on every encoding of it is redacted.
 
         Args:
-            name: what to call it in replacements: letters, digits, ``_``, ``.`` and ``-``.
+            name: its name in replacements: A-Z, a-z, 0-9, ``_``, ``.`` and ``-``.
             value: the secret, at least `SHORTEST_SECRET` characters.
 
         Raises:
-            BadInputError: too short, or a name that would not read as a rule.
+            BadInputError: the secret is too short, or the name has other characters.
 
         """
         if not _NAME.fullmatch(name):
             raise BadInputError(
-                f"secret name: got {name!r}, expected 1 to 64 of letters, digits, _ . -; rename it"
+                f"secret name: got {name!r}, expected 1 to 64 of A-Z, a-z, 0-9, _ . -; rename it"
             )
         if len(value) < SHORTEST_SECRET:
             raise BadInputError(
                 f"secret {name}: got {len(value)} characters, expected at least "
-                f"{SHORTEST_SECRET}; a shorter one cannot be told from other text, use a longer one"
+                f"{SHORTEST_SECRET}; a shorter one would match ordinary text, use a longer one"
             )
         for spelling in spellings(value):
             self._rules.setdefault(spelling, f"secret:{name}")
         self._harmless.clear()
 
     def redact(self, text: str, *, place: str = "") -> Redacted:
-        """Take every known secret, DSN password, credential header and likely secret out of a text.
+        """Redact every known secret, DSN password, credential header and likely secret in a text.
 
         Args:
-            text: of any length; redacting what was redacted changes nothing.
-            place: where the text belongs, for the ledger; empty keeps none.
+            text: of any length; redacting it a second time changes nothing.
+            place: the file of the text, for the ledger; without it nothing is counted there.
 
         """
         if not text or text in self._harmless:
@@ -166,8 +167,8 @@ class Redactor:
     def redact_json(self, value: Any, *, place: str = "") -> tuple[Any, tuple[Redaction, ...]]:
         """Redact keys and values of a JSON value, at every depth.
 
-        A value under the name of a credential header goes as a whole, a text under the name of a
-        secret too. Numbers are left alone.
+        A value under the name of a credential header is replaced as a whole, and so is a text under
+        the name of a secret. Numbers are not changed.
         """
         counts: Counter[str] = Counter()
         cleaned = self._clean(value, counts)
@@ -176,7 +177,7 @@ class Redactor:
     def redact_headers(
         self, headers: Iterable[tuple[str, str]], *, place: str = ""
     ) -> tuple[tuple[tuple[str, str], ...], tuple[Redaction, ...]]:
-        """Redact (name, value) pairs; credential headers keep their name only."""
+        """Redact (name, value) pairs; of credential headers only the name remains."""
         counts: Counter[str] = Counter()
         pairs = tuple(
             (self._clean_text(name, counts), self._clean_under(name, value, counts))
@@ -187,7 +188,7 @@ class Redactor:
     def redact_rows(
         self, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, place: str = ""
     ) -> tuple[tuple[tuple[Any, ...], ...], tuple[Redaction, ...]]:
-        """Take out what stands in columns that are named as secrets are; the rest stays."""
+        """Redact the values of columns with the name of a secret."""
         counts: Counter[str] = Counter()
         secret = [is_secret_name(name) for name in columns]
         cleaned = tuple(
@@ -200,10 +201,10 @@ class Redactor:
         return cleaned, self._count(counts, place)
 
     def redact_file(self, path: Path, *, place: str = "") -> tuple[Redaction, ...]:
-        """Rewrite a text file in place, by a rename, when it holds anything to take out.
+        """Redact a text file, and replace it by a rename if anything matched.
 
         Args:
-            path: a file of any size that fits in memory; bytes that are no UTF-8 are kept.
+            path: a file of any size that fits in memory; bytes that are not UTF-8 are kept.
             place: for the ledger; the path's name by default.
 
         Raises:
@@ -222,11 +223,11 @@ class Redactor:
             ) from error
         return done.redactions
 
-    # --- inside ------------------------------------------------------------------------------
+    # --- internals ---------------------------------------------------------------------------
 
     def _without_secrets(self, text: str, counts: Counter[str]) -> str:
-        # Searching for each literal is quick, an alternation of hundreds is not: only those that
-        # occur at all go into the pattern.
+        # A search for each literal is fast, an alternation of hundreds is slow: the pattern
+        # contains only those that occur.
         present = frozenset(spelling for spelling in self._rules if spelling in text)
         if not present:
             return text
@@ -251,7 +252,7 @@ class Redactor:
         cleaned: dict[str, Any] = {}
         for key, inner in value.items():
             name = self._clean_text(str(key), counts)
-            while name in cleaned:  # two keys may read alike once redacted; neither may be lost
+            while name in cleaned:  # two keys may become equal when redacted; keep both
                 name += "'"
             cleaned[name] = self._clean_under(key, inner, counts)
         return cleaned
@@ -318,7 +319,7 @@ def _without_cells(text: str, counts: Counter[str]) -> str:
 
 
 def _cut(text: str, places: Iterable[tuple[int, int]], rule: str, counts: Counter[str]) -> str:
-    """Replace places of a text, which are in order and apart."""
+    """Replace positions of a text, which are sorted and do not overlap."""
     parts: list[str] = []
     done = 0
     for start, end in places:
@@ -353,7 +354,7 @@ def _is_header(key: Any) -> bool:
 
 @lru_cache(maxsize=256)
 def _alternation(present: frozenset[str]) -> re.Pattern[str]:
-    """Compile spellings into one pattern, the longest first, so that none leaves a rest behind."""
+    """Compile spellings into one pattern, the longest first, so that the whole of each matches."""
     longest_first = sorted(present, key=lambda spelling: (-len(spelling), spelling))
     return re.compile("|".join(re.escape(spelling) for spelling in longest_first))
 

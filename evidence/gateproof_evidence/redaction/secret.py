@@ -1,9 +1,9 @@
-"""What secrets look like that nobody registered: by the name they stand under, or by their form.
+"""Patterns of unknown secrets: by the name of the field, or by the form of the value.
 
 Owns the patterns. Leaves counting, replacing and known secrets to
-`gateproof_evidence.redaction.redactor`. Not caught: a secret without a name whose form is nobody's,
-such as an AWS secret key alone; a value of blanks and words under a secret name, which is a
-sentence far more often.
+`gateproof_evidence.redaction.redactor`. Not detected: a secret without a name and without a known
+form, such as an AWS secret key alone; a value with spaces under a secret name, which is far more
+often a sentence.
 
 Source: design, "Redaction"; detect-secrets 1.5 (kinds); the issuers' own pages (forms of tokens).
 """
@@ -19,13 +19,13 @@ from dataclasses import dataclass
 Judge = Callable[["re.Match[str]"], bool]
 
 _BEFORE, _AFTER = 256, 8192
-"""Characters around an anchor that a pattern is tried on; a name before, a value after it."""
+"""The number of characters before and after an anchor in which a pattern is searched."""
 
 _STRIDE = 128
-"""Characters between two anchors that are looked at; those between lie in the same window."""
+"""The distance of anchors in characters; closer ones lie in the same window."""
 
 SHORTEST_VALUE = 4
-"""Characters; a shorter value under a secret name says nothing about anything."""
+"""Characters; a shorter value under a secret name is not a secret."""
 
 _WORD = (
     r"passwords?|passwd|passphrase|pwd|secrets?|token|credentials?"
@@ -46,24 +46,24 @@ _SYMBOL = re.compile(r"[0-9!@#%^*+~/=$-]")
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    """One way in which a secret shows itself."""
+    """One form of a secret."""
 
     rule: str
     anchors: tuple[str, ...]
-    """One of these stands in lower-cased text that has any; looking for them first is quick."""
+    """Lower-case text with the secret has one of these; searching for them first is fast."""
     pattern: re.Pattern[str]
-    """Its group ``value`` is what goes."""
+    """Its group ``value`` is the part to redact."""
     is_secret: Judge = lambda _: True
-    """Judges what the pattern alone cannot."""
+    """Decides on matches of the pattern."""
 
 
 def is_secret_name(name: str) -> bool:
-    """Say whether a key, a column or a variable is named as secrets are."""
+    """Return whether a key, a column or a variable has the name of a secret."""
     return _NAME.fullmatch(name) is not None
 
 
 def looks_secret(name: str, value: str) -> bool:
-    """Say whether a value under a secret name is one, and not a mask, a path or a sentence."""
+    """Return whether a value under a secret name is a secret, not a mask, a path or a sentence."""
     if len(value) < SHORTEST_VALUE or re.search(r"\s", value) or _HARMLESS.fullmatch(value):
         return False
     if _WORDS_ONLY.fullmatch(value) and not re.search(r"(?i)pass|pwd", name):
@@ -72,12 +72,12 @@ def looks_secret(name: str, value: str) -> bool:
 
 
 def spans(form: Form, text: str, folded: str) -> Iterator[tuple[int, int]]:
-    """Give the places in a text that are secrets of one form, in order and apart.
+    """Yield the positions of secrets of one form in a text, sorted and without overlap.
 
     Args:
-        form: what to look for.
+        form: the form to search for.
         text: of any length.
-        folded: the same in lower case.
+        folded: the text in lower case.
 
     """
     done = 0
@@ -89,8 +89,8 @@ def spans(form: Form, text: str, folded: str) -> Iterator[tuple[int, int]]:
 
 
 def _windows(anchors: Sequence[str], folded: str, length: int) -> Sequence[tuple[int, int]]:
-    """Return the parts of a text that are near an anchor; a pattern is far slower than a find."""
-    if len(folded) != length:  # some letters have a longer lower case: the places would be others
+    """Return the parts of a text near an anchor; `str.find` is far faster than a pattern."""
+    if len(folded) != length:  # lower case can be longer, and then positions differ
         return ((0, length),)
     found = sorted({place for anchor in anchors for place in _finds(anchor, folded)})
     merged: list[tuple[int, int]] = []
@@ -115,7 +115,7 @@ def _is_quoted(match: re.Match[str]) -> bool:
 
 
 def _is_variable(match: re.Match[str]) -> bool:
-    """Judge ``NAME=value``: of a variable in capitals anything, else what reads like no code."""
+    """Judge ``NAME=value``: any value of a name in capitals, otherwise one that is not code."""
     name, value = match["name"], match["value"]
     if not looks_secret(name, value):
         return False
@@ -125,14 +125,14 @@ def _is_variable(match: re.Match[str]) -> bool:
 
 
 def _is_line(match: re.Match[str]) -> bool:
-    """Judge ``name: value`` to the end of a line: prose says such things too."""
+    """Judge ``name: value`` to the end of a line, which also occurs in prose."""
     name, value = match["name"], match["value"]
     plain = name.isupper() or bool(re.search(r"[0-9!@#%^*+~$]", value))
     return looks_secret(name, value) and plain
 
 
 def _is_basic(match: re.Match[str]) -> bool:
-    """Judge ``Basic ...``: user and password stand behind it."""
+    """Judge ``Basic ...``, which encodes user and password."""
     try:
         return b":" in base64.b64decode(match["value"] + "==", validate=False)
     except binascii.Error:
@@ -167,7 +167,7 @@ BLOCKS: Sequence[Form] = (
         ),
     ),
 )
-"""Those of several lines: a rule for one line must not take their beginning away before."""
+"""Forms with several lines; they run first, because a rule for one line would break them."""
 
 FORMS: Sequence[Form] = (
     Form(
@@ -288,4 +288,4 @@ FORMS: Sequence[Form] = (
         is_secret=_is_quoted,
     ),
 )
-"""Those that are told by their form come first, so that they are counted by what they are."""
+"""Forms of the value come first, so that the ledger counts those by their own rule."""

@@ -1,8 +1,8 @@
-"""Every spelling in which a known secret may appear in what is recorded.
+"""Every spelling in which a known secret may appear in a record.
 
 Owns the list of encodings. Leaves searching and replacing to
 `gateproof_evidence.redaction.redactor`. Not covered: base64 that is wrapped over lines,
-compression, encryption, encodings of encodings beyond those below, and a secret that is split over
+compression, encryption, nested encodings beyond those below, and a secret that is split over
 two pieces of text.
 
 Source: design, "Redaction"; RFC 3986 section 2.1, RFC 4648 sections 4, 5 and 8.
@@ -21,7 +21,7 @@ _PERCENT = re.compile(r"%[0-9A-F]{2}")
 
 
 def spellings(value: str) -> frozenset[str]:
-    """Return every spelling of a secret, its plain one included."""
+    """Return every spelling of a secret, including the plain one."""
     raw = value.encode("utf-8")
     found = {value, raw.hex(), raw.hex().upper()}
     found.update(_url(value))
@@ -38,7 +38,7 @@ def _url(value: str) -> Iterator[str]:
 
 
 def _escaped(value: str) -> Iterator[str]:
-    """Give the spellings inside JSON, Python literals and markup, alone and one in another."""
+    """Yield the spellings inside JSON, Python literals and markup, alone and nested."""
     for text in (
         value,
         json.dumps(value)[1:-1],
@@ -52,15 +52,15 @@ def _escaped(value: str) -> Iterator[str]:
         yield escaped
         numbered = escaped.replace("&quot;", "&#34;").replace("&#x27;", "&#39;")
         yield numbered
-        # pytest-html puts what is markup already into an attribute.
+        # pytest-html writes escaped markup into an attribute.
         yield from (html.escape(one) for one in (escaped, numbered))
 
 
 def _base64(raw: bytes) -> Iterator[str]:
-    """Give the secret alone, and what is certain of it at each alignment inside a larger text.
+    """Yield the secret alone, and its fixed part at each alignment inside a larger text.
 
-    A byte that stands before or after shares a base64 digit with the secret's edge, so those
-    digits are left out: what remains is the same whatever the neighbours are.
+    A byte before or after shares a base64 digit with the secret's edge, so those digits are left
+    out: the rest is the same with any neighbours.
     """
     for shift in (0, 1, 2):
         text = base64.b64encode(b"\0" * shift + raw).decode("ascii")

@@ -1,1 +1,1 @@
-"""Surfaces that show a run: a page, a terminal. They show what was judged and judge nothing."""
+"""Views of a run, such as a page or a terminal table. They show the verdicts and judge nothing."""

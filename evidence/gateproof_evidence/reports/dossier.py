@@ -1,7 +1,7 @@
 """One gate or one criterion in a terminal: claims, outcomes, proofs, and captures with their text.
 
-Owns the look. Leaves the tables of a whole run to `gateproof_evidence.reports.terminal`, and what a
-capture's lines are to `gateproof_evidence.reports.quotation`.
+Owns the layout. Leaves the tables of a whole run to `gateproof_evidence.reports.terminal`, and the
+kinds of lines in a capture to `gateproof_evidence.reports.quotation`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from gateproof_evidence.reports.quotation import Captures, tones, visible
 from gateproof_evidence.reports.terminal import PROOF_STYLES, STYLES, gate_table
 
 SHOWN_LINES = 40
-"""Lines of a capture that are shown, unless all are asked for."""
+"""Lines of a capture that are shown, unless all are requested."""
 
 _LINE_STYLES: Mapping[str, str] = {
     "cmd": "bold",
@@ -39,19 +39,19 @@ _LINE_STYLES: Mapping[str, str] = {
 
 
 def gate_dossier(run: Run, gate: str) -> Iterator[RenderableType]:
-    """Yield the row of one gate, then every criterion of it with its claim or what it lacks."""
+    """Yield the row of one gate, then each of its criteria with its claim or its gap."""
     own = of_gate(run, gate)
     yield gate_table(run.model_copy(update={"criteria": own}), total=False)
     table = Table(box=box.SIMPLE, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
     for heading in ("criterion", "outcome", "proofs"):
         table.add_column(heading, no_wrap=True)
-    table.add_column("claim, and what it lacks", overflow="fold")
+    table.add_column("claim and gap", overflow="fold")
     for verdict in own:
-        said = Text(visible(verdict.statement))
-        lacking = gap_of(verdict)
-        if lacking:
-            said.append(f"\n{visible(lacking)}", STYLES[verdict.outcome])
-        table.add_row(Text(verdict.id), _outcome(verdict), _proofs(verdict), said)
+        claim = Text(visible(verdict.statement))
+        gap = gap_of(verdict)
+        if gap:
+            claim.append(f"\n{visible(gap)}", STYLES[verdict.outcome])
+        table.add_row(Text(verdict.id), _outcome(verdict), _proofs(verdict), claim)
     yield table
 
 
@@ -61,9 +61,9 @@ def criterion_dossier(
     """Yield all that is known of one criterion.
 
     Args:
-        verdict: on the criterion.
-        records: the journal, for what each capture is about.
-        captures: gives their texts.
+        verdict: the verdict on the criterion.
+        records: the journal, for the summary of each capture.
+        captures: reads the text of captures.
         full: whether every line of every capture is shown.
 
     """
@@ -94,8 +94,10 @@ def _head(verdict: Verdict) -> Table:
         facts.append(("message", Text(visible(verdict.message), STYLES[verdict.outcome])))
     if verdict.waiver is not None and verdict.disposition is not Disposition.NONE:
         waiver = verdict.waiver
-        said = f"{waiver.owner} accepts it until {waiver.expires}: {waiver.reason}"
-        facts.append((verdict.disposition.value.replace("_", " "), Text(visible(said), "yellow")))
+        acceptance = f"{waiver.owner} accepts it until {waiver.expires}: {waiver.reason}"
+        facts.append(
+            (verdict.disposition.value.replace("_", " "), Text(visible(acceptance), "yellow"))
+        )
     facts.append(("proofs", _proofs(verdict)))
     table = _facts(facts)
     table.title, table.title_justify, table.title_style = verdict.id, "left", "bold"
@@ -106,8 +108,8 @@ def _facts(facts: Iterable[tuple[str, RenderableType]]) -> Table:
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
-    for name, said in facts:
-        table.add_row(name, said)
+    for name, value in facts:
+        table.add_row(name, value)
     return table
 
 
@@ -122,7 +124,7 @@ def _proofs(verdict: Verdict) -> Text:
     if verdict.outcome is Outcome.NOTSELECTED:
         return Text("–", "dim")
     proven = sum(proof.result.value == "proven" for proof in verdict.proofs)
-    count = f" {proven}/{len(verdict.proofs)}" if verdict.proofs else ": it names no falsifier"
+    count = f" {proven}/{len(verdict.proofs)}" if verdict.proofs else ": no falsifier"
     return Text(f"{verdict.falsification.value}{count}", PROOF_STYLES[verdict.falsification])
 
 
@@ -163,4 +165,4 @@ def _capture(probe: str, captures: Captures, path: str, *, full: bool) -> Iterat
     pairs = list(zip(tones(probe, lines), lines, strict=True))[:shown]
     yield Text("\n").join(Text(line, _LINE_STYLES[tone]) for tone, line in pairs)
     if len(lines) > shown:
-        yield Text(f"... {len(lines) - shown} lines more; --full shows them", "dim")
+        yield Text(f"... {len(lines) - shown} more lines; --full shows them", "dim")

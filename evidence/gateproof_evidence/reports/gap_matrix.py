@@ -1,6 +1,6 @@
-"""The gap matrix: every criterion with its status, where its evidence lies, and what is missing.
+"""The gap matrix: every criterion with its status, the place of its evidence, and its gap.
 
-Owns the rows. Leaves their spelling to `gateproof_evidence.reports.exports.gap_csv` and
+Owns the rows. Leaves their output format to `gateproof_evidence.reports.exports.gap_csv` and
 `gateproof_evidence.reports.exports.gap_markdown`.
 """
 
@@ -14,13 +14,13 @@ from gateproof_evidence.format.layout import RUN, in_bundle
 from gateproof_evidence.model import Disposition, Falsification, Outcome, Run, Verdict
 from gateproof_evidence.reports.gate_summary import WORDS, obstacles
 
-NOBODY = "(run)"
-"""Stands where a gap belongs to no criterion."""
+NO_CRITERION = "(run)"
+"""The value of these cells in a row that belongs to no criterion."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class GapRow:
-    """One criterion, or one obstacle that belongs to none."""
+    """One criterion, or one reason for the result that belongs to no criterion."""
 
     criterion: str
     component: str
@@ -30,9 +30,9 @@ class GapRow:
     claim: str
     status: str
     evidence: str
-    """Path in the bundle: the one capture, the folder of all, or what says why there is none."""
+    """Path in the bundle: the one capture, the folder of all, or the run where there is none."""
     gap: str
-    """What keeps the claim from being shown; empty where nothing does."""
+    """The reason why the claim is not shown; empty where it is shown."""
 
 
 def gap_matrix(run: Run) -> tuple[GapRow, ...]:
@@ -41,7 +41,7 @@ def gap_matrix(run: Run) -> tuple[GapRow, ...]:
 
 
 def gap_of(verdict: Verdict) -> str:
-    """Return what keeps a claim from being shown, on one line; empty where nothing does."""
+    """Return the reason why a claim is not shown, on one line; empty where it is shown."""
     if verdict.outcome is Outcome.PASS:
         return _unproven(verdict)
     cause = f"{verdict.cause.value}: " if verdict.cause else ""
@@ -56,12 +56,12 @@ def gap_of(verdict: Verdict) -> str:
 
 def status_of(verdict: Verdict) -> str:
     """Return outcome, proof and disposition in words."""
-    said = WORDS[verdict.outcome]
+    status = WORDS[verdict.outcome]
     if verdict.outcome is Outcome.PASS:
-        return f"{said}, {verdict.falsification.value}"
+        return f"{status}, {verdict.falsification.value}"
     if verdict.disposition is Disposition.NONE:
-        return said
-    return f"{said}, {verdict.disposition.value.replace('_', ' ')}"
+        return status
+    return f"{status}, {verdict.disposition.value.replace('_', ' ')}"
 
 
 def evidence_of(verdict: Verdict) -> str:
@@ -72,7 +72,7 @@ def evidence_of(verdict: Verdict) -> str:
 
 
 def one_line(text: str) -> str:
-    """Return a text with every run of white space as one blank."""
+    """Return a text with every run of white space as one space."""
     return " ".join(text.split())
 
 
@@ -82,8 +82,8 @@ def _unproven(verdict: Verdict) -> str:
     if not verdict.proofs:
         return f"{verdict.falsification.value}: its check names no falsifier"
     short = [p for p in verdict.proofs if p.result is not Falsification.PROVEN]
-    said = "; ".join(f"{proof.falsifier}: {proof.message}" for proof in short)
-    return one_line(f"{verdict.falsification.value}: {said}")
+    reasons = "; ".join(f"{proof.falsifier}: {proof.message}" for proof in short)
+    return one_line(f"{verdict.falsification.value}: {reasons}")
 
 
 def _row(verdict: Verdict) -> GapRow:
@@ -100,12 +100,12 @@ def _row(verdict: Verdict) -> GapRow:
 
 
 def _other_rows(run: Run) -> Iterator[GapRow]:
-    told = {verdict.id for verdict in run.criteria}
+    criteria = {verdict.id for verdict in run.criteria}
     for reason in obstacles(run):
-        if reason.partition(" ")[0] not in told:
+        if reason.partition(" ")[0] not in criteria:
             yield GapRow(
-                criterion=NOBODY,
-                component=NOBODY,
+                criterion=NO_CRITERION,
+                component=NO_CRITERION,
                 phase="",
                 severity="",
                 claim="",

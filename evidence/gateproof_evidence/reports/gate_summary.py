@@ -1,6 +1,6 @@
-"""The run by gate: counts, proofs and what stands in the way, for every surface alike.
+"""The run by gate: counts, proofs and reasons for the result, the same for every view.
 
-Owns the arithmetic. Leaves how it looks to `gateproof_evidence.reports.html` and
+Owns the counts. Leaves the layout to `gateproof_evidence.reports.html` and
 `gateproof_evidence.reports.terminal`, and the rules of a release to
 `gateproof_evidence.judging.verdict`.
 """
@@ -47,12 +47,12 @@ WORDS: Mapping[Outcome, str] = {
 
 _ALWAYS = (Outcome.PASS, Outcome.FAIL, Outcome.ERROR)
 _FEW = 5
-"""How many ids a line names; more are easier to read in the table."""
+"""The most ids that a line names; more are easier to read in the table."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class GateRow:
-    """One gate, or all of them together."""
+    """One gate, or all gates together."""
 
     gate: str
     phases: tuple[str, ...]
@@ -60,21 +60,21 @@ class GateRow:
     counts: Mapping[Outcome, int]
     waived: int
     proven: int
-    """Falsifiers that turned their check red for the predicted reason."""
+    """Falsifiers that failed their check with the predicted message."""
     declared: int
-    """Falsifiers that the checks of selected criteria name."""
+    """Falsifiers of the checks of selected criteria."""
     unproven: int
-    """Criteria that were judged and have no falsifier at all."""
+    """Criteria that passed and have no falsifier at all."""
     result: Result
 
     @property
     def selected(self) -> bool:
-        """Whether the run was asked for any of it."""
+        """Whether the run selected any criterion of the gate."""
         return self.counts[Outcome.NOTSELECTED] < self.criteria
 
     @property
     def verdict(self) -> str:
-        """The result as people read it."""
+        """The result in words."""
         return self.result.value if self.selected else WORDS[Outcome.NOTSELECTED]
 
 
@@ -93,7 +93,7 @@ def total_row(run: Run) -> GateRow:
 
 
 def columns(run: Run) -> tuple[Outcome, ...]:
-    """Return the outcomes that a table needs: pass, fail and error, and any that somebody had."""
+    """Return the outcomes for a table's columns: pass, fail, error, and any that occurred."""
     counts = total_row(run).counts
     return tuple(outcome for outcome in ORDER if outcome in _ALWAYS or counts[outcome])
 
@@ -104,12 +104,12 @@ def of_gate(run: Run, gate: str) -> tuple[Verdict, ...]:
 
 
 def open_verdicts(run: Run) -> tuple[Verdict, ...]:
-    """Return the verdicts that somebody has to look at: all but clean passes."""
+    """Return the verdicts that need attention: all but proven passes."""
     return tuple(verdict for verdict in run.criteria if is_open(verdict))
 
 
 def obstacles(run: Run) -> tuple[str, ...]:
-    """Return the run's reasons, with all that the selection left out told in one."""
+    """Return the run's reasons, with all criteria that were not selected in one reason."""
     left_out = [v.id for v in run.criteria if v.outcome is Outcome.NOTSELECTED]
     selected = {v.gate for v in run.criteria if v.outcome is not Outcome.NOTSELECTED}
     gates = dict.fromkeys(v.gate for v in run.criteria)
@@ -121,13 +121,13 @@ def obstacles(run: Run) -> tuple[str, ...]:
         if reason.partition(" ")[0] not in names and not reason.startswith(idle)
     ]
     if left_out:
-        many = f"{len(left_out)} criteria, as the table says"
+        many = f"{len(left_out)} criteria, see the table"
         reasons.append(f"not selected: {many if len(left_out) > _FEW else ', '.join(left_out)}")
     return tuple(reasons)
 
 
 def is_open(verdict: Verdict) -> bool:
-    """Say whether somebody has to look at a verdict: it is no clean pass, and was asked for."""
+    """Return whether a verdict needs attention: it was selected and is not a proven pass."""
     if verdict.outcome is Outcome.PASS:
         return verdict.falsification is not Falsification.PROVEN
     return verdict.outcome not in (Outcome.NOTAPPLICABLE, Outcome.NOTSELECTED)

@@ -1,9 +1,9 @@
-"""The run as one page that an auditor reads: no script, everything escaped, prints well.
+"""The report of a run: one HTML page without scripts, with everything escaped, for print too.
 
-Owns what the page shows of each verdict, proof and capture, and how much. Leaves markup and style
-to the templates, quoting captures to `gateproof_evidence.reports.quotation`, and the arithmetic to
+Owns the choice of the verdicts, proofs and captures on the page. Leaves markup and style to the
+templates, quoting captures to `gateproof_evidence.reports.quotation`, and the counts to
 `gateproof_evidence.reports.gate_summary`. The same inputs give the same bytes: the page can be
-rendered again from what was signed.
+rendered again from signed data.
 
 Source: design, "The bundle"; Content Security Policy level 3 (style by hash).
 """
@@ -54,35 +54,35 @@ from gateproof_evidence.reports.renderer import TEMPLATES
 from gateproof_evidence.reports.timeline import WIDTH, timeline
 
 LARGEST_PAGE = 14_500_000
-"""Bytes past which less is quoted; the promise is 15 MB with 5,000 criteria."""
+"""The most bytes of a page before less is quoted; the target is 15 MB with 5,000 criteria."""
 
 _TIME = "%Y-%m-%d %H:%M:%S UTC"
 BRING_UP = "bring-up"
 PROOF_PREFIX = "proof:"
-"""Of what part of a run an observation is."""
+"""The values of an observation's `part` that the page shows in sections of their own."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Signer:
-    """Who vouches for the page."""
+    """The key that signs the bundle."""
 
     keyid: Digest
     ephemeral: bool
-    """Whether the key was made for this run: then nobody does."""
+    """Whether the key was generated for this run, so that it identifies no signer."""
     sealed: datetime
-    """When it was signed, by the signer's clock."""
+    """The time of signing, by the signer's clock."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Detail:
-    """How much of the evidence stands in the page itself."""
+    """How much of the evidence is in the page itself."""
 
     quoted: int
-    """Bytes of captures that are quoted, all together."""
+    """Bytes of captures that are quoted, in total."""
     listed: int
-    """Captures of proofs that are listed, all together."""
+    """Captures of proofs that are listed, in total."""
     proofs: bool
-    """Whether a proof shows its change, or only points to its record."""
+    """Whether a proof shows its change, or only links to its record."""
 
 
 DETAILS = (
@@ -90,7 +90,7 @@ DETAILS = (
     Detail(quoted=2_000_000, listed=4_000, proofs=True),
     Detail(quoted=0, listed=0, proofs=False),
 )
-"""From the most to the least; the first with which the page is small enough is taken."""
+"""In descending order; the renderer uses the first with which the page is small enough."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +102,7 @@ class CaptureView:
     probe: str
     summary: str
     quotation: Quotation | None
-    """None where there is no room for it."""
+    """None where the page has no room for it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +111,7 @@ class CaptureList:
 
     captures: tuple[CaptureView, ...] = ()
     kinds: str = ""
-    """How many of which probe, in words."""
+    """The number of captures by probe, in words."""
     unlisted: int = 0
     """Captures that only the journal and the manifest name."""
 
@@ -123,10 +123,10 @@ def render(run: Run, *, records: Sequence[Record], captures: Captures, signer: S
     """Render the page.
 
     Args:
-        run: what is shown.
-        records: the journal, for what each capture is about, when what ran, and what was redacted.
-        captures: gives their texts; one that is not there is shown as missing.
-        signer: by whose key and when the bundle is signed.
+        run: the run to show.
+        records: the journal, for summaries, times and redactions.
+        captures: reads the text of captures; one without a file is shown as missing.
+        signer: the key and the time of the signature.
 
     Returns:
         UTF-8 HTML, the same bytes for the same inputs.
@@ -185,7 +185,7 @@ def _environment() -> Environment:
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
-        finalize=_spelt,
+        finalize=_escaped_controls,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
@@ -207,13 +207,13 @@ def _environment() -> Environment:
     return environment
 
 
-def _spelt(value: Any) -> Any:
-    """Spell out what would hide in text that came from outside."""
+def _escaped_controls(value: Any) -> Any:
+    """Make hidden characters visible in text from outside."""
     return visible(value) if type(value) is str else value
 
 
 class _Evidence:
-    """The captures by what they belong to, as far as there is room for them."""
+    """The captures by criterion and falsifier, limited to the room on the page."""
 
     def __init__(
         self, run: Run, observations: Iterable[Observation], captures: Captures, detail: Detail
@@ -237,11 +237,11 @@ class _Evidence:
         self.elsewhere = len(self._observations) - len(self.sizes) - self.listed
 
     def proof(self, criterion: str, falsifier: str) -> CaptureList:
-        """Return what was seen while one falsifier was tried."""
+        """Return the captures of one falsifier's proof."""
         return self.proofs.get((criterion, falsifier), CaptureList())
 
     def _tried(self) -> Mapping[tuple[str, str], Sequence[Observation]]:
-        """Return what was seen in proofs, by criterion and falsifier."""
+        """Return the observations of proofs, by criterion and falsifier."""
         found: dict[tuple[str, str], list[Observation]] = defaultdict(list)
         for one in self._observations.values():
             if one.criterion is not None and one.part.startswith(PROOF_PREFIX):
@@ -286,7 +286,7 @@ def _kinds(views: Iterable[CaptureView]) -> str:
 
 
 def _filters(run: Run) -> tuple[tuple[str, str, int], ...]:
-    """Return name, words and count of each filter that would show something."""
+    """Return name, label and count of each filter that would show any verdict."""
     counts = Counter(name for verdict in run.criteria for name in _filter_names(verdict).split())
     words = {"open": "needs attention", "unproven": "not proven", "waived": "waived"}
     words |= {outcome.value: WORDS[outcome] for outcome in ORDER}
@@ -321,7 +321,7 @@ def _causes(run: Run) -> tuple[tuple[Cause, Mapping[Outcome, Sequence[str]]], ..
 
 
 def _redactions(observations: Iterable[Observation]) -> tuple[tuple[str, int, int], ...]:
-    """Return rule, how often it struck, and in how many captures."""
+    """Return each rule, its number of matches, and its number of captures."""
     counts: Counter[str] = Counter()
     places: Counter[str] = Counter()
     for observation in observations:
@@ -337,7 +337,7 @@ def _style_hash(style: str) -> str:
 
 
 def _href(path: str) -> str:
-    """Give a path as a relative reference, which no name can turn into another scheme."""
+    """Return a path as a relative URL, which no file name can turn into another scheme."""
     return f"./{percent_encoded(path)}"
 
 
@@ -363,7 +363,7 @@ def _badge(text: str, tone: str) -> Markup:
 def _status(
     outcome: Outcome, disposition: Disposition, falsification: Falsification, tone: str
 ) -> Markup:
-    """Return the badges of a verdict: there are few different ones, and thousands of verdicts."""
+    """Return the badges of a verdict; they are cached, because few combinations occur."""
     passed = outcome is Outcome.PASS
     badges = [_badge(WORDS[outcome], "good" if passed else tone)]
     if disposition is not Disposition.NONE:
@@ -375,7 +375,7 @@ def _status(
 
 
 def _tone(verdict: Verdict) -> str:
-    """Say whether a verdict is good, bad, or something to look at."""
+    """Return the CSS class for a verdict: good, bad, or one that needs attention."""
     if verdict.outcome is Outcome.PASS:
         if verdict.falsification in (Falsification.BLIND, Falsification.VOID):
             return "bad"

@@ -1,7 +1,7 @@
-"""The run as Markdown: the table of gates and what stands in the way, for a job's summary.
+"""The run as Markdown: the table of gates and the reasons for the result, for a job's summary.
 
-Owns the spelling. Leaves the arithmetic to `gateproof_evidence.reports.gate_summary` and the
-wording of what stands in the way to `gateproof_evidence.reports.terminal`.
+Owns the Markdown. Leaves the counts to `gateproof_evidence.reports.gate_summary` and the text of
+the reasons to `gateproof_evidence.reports.terminal`.
 
 Source: GitHub Flavored Markdown, sections 2.4 (backslash escapes) and 4.10 (tables).
 """
@@ -20,17 +20,17 @@ _NOTHING = "·"
 
 
 def gap_page(run: Run) -> str:
-    """Return the verdict, a row for each gate, and what stands in the way, line by line."""
-    lines = [f"**{run.result.value}** (exit status {run.exit_status}), as the bundle says", ""]
+    """Return the result, a row for each gate, and a line for each reason."""
+    lines = [f"**{run.result.value}** (exit status {run.exit_status}), not verified", ""]
     lines += _table(run)
-    said = [f"- {escape(line.plain)}" for line in gate_lines(run)]
-    return "\n".join([*lines, *(["", *said] if said else []), ""])
+    reasons = [f"- {escape(line.plain)}" for line in gate_lines(run)]
+    return "\n".join([*lines, *(["", *reasons] if reasons else []), ""])
 
 
 def escape(text: str) -> str:
-    """Return text that Markdown shows as it is, on one line.
+    """Return text that Markdown shows literally, on one line.
 
-    What a check said may hold anything: markup of the system under test must not become ours.
+    A message may contain anything: markup from the system under test must not become markup here.
     """
     return _SPECIAL.sub(r"\\\g<0>", " ".join(text.split()))
 

@@ -1,6 +1,6 @@
-"""What of the captures stands in the report, and how a reader is helped through it.
+"""The quotation of captures in the report, with emphasis for the reader.
 
-Owns how much is quoted, and the emphasis by kind of capture; the words stay as they were captured.
+Owns how much is quoted, and the emphasis by kind of capture; the text itself is not changed.
 Leaves the page around it to `gateproof_evidence.reports.html`.
 """
 
@@ -18,10 +18,10 @@ from markupsafe import Markup, escape
 from gateproof_evidence.format.tree import name_problem
 
 LARGEST = 100_000
-"""Bytes of one capture that are quoted at most; the rest is one link away."""
+"""The most bytes of one capture that are quoted; the page links to the rest."""
 
 FOLD_AFTER = 40
-"""Lines of a capture past which all but its beginning folds."""
+"""The most lines of a capture that are shown unfolded; of a longer one only the beginning is."""
 _BEGINNING = 25
 
 _CONTROLS: dict[int, int | str] = {
@@ -41,15 +41,15 @@ NOTHING = Markup("")
 
 @dataclass(frozen=True, kw_only=True)
 class Quotation:
-    """The text of one capture, ready for the page."""
+    """The text of one capture, as markup for the page."""
 
     beginning: Markup
     rest: Markup = NOTHING
-    """What folds, where it is long."""
+    """The lines that are folded, if it is long."""
     folded: int = 0
-    """Lines that fold."""
+    """The number of folded lines."""
     cut: int = 0
-    """Bytes that are not quoted."""
+    """The number of bytes that are not quoted."""
 
 
 class Captures:
@@ -63,21 +63,21 @@ class Captures:
     def __init__(self, root: Path) -> None:
         self._root = root.resolve()
         self._plain: dict[str, bool] = {"": True}
-        """Folders to whether each of their parts is a folder and no link."""
+        """Folder to whether it and all its parents are folders and not links."""
 
     def size(self, path: str) -> int:
-        """Return the size in bytes; 0 where there is no such file inside the folder."""
+        """Return the size in bytes; 0 if there is no such file inside the folder."""
         return self._size(path) or 0
 
     def read(self, path: str, limit: int) -> bytes | None:
-        """Return the beginning of a capture; None where there is no such file in the folder."""
+        """Return the beginning of a capture; None if there is no such file in the folder."""
         if self._size(path) is None:
             return None
         with (self._root / path).open("rb") as content:
             return content.read(limit)
 
     def _size(self, path: str) -> int | None:
-        """Follow no link and no name out of the folder: the bundle may not be verified yet."""
+        """Return the size; follow no link or path out of the folder, which may be unverified."""
         folder, _, name = path.rpartition("/")
         if name_problem(path) or not self._is_plain(folder):
             return None
@@ -99,9 +99,9 @@ class Captures:
 
 
 def share(sizes: Iterable[int], room: int) -> int:
-    """Return how many bytes of each capture are quoted, so that all of them fit.
+    """Return how many bytes of each capture to quote, so that all captures fit.
 
-    Small captures stand whole, and large ones share what is left: the last criterion gets as
+    Small captures are quoted whole, and large ones share the rest: the last criterion gets as
     much as the first.
     """
     ordered = sorted(min(size, LARGEST) for size in sizes)
@@ -118,9 +118,9 @@ def quote(probe: str, content: bytes | None, *, size: int) -> Quotation:
     """Return a capture as the page shows it.
 
     Args:
-        probe: which probe wrote it.
+        probe: the probe that recorded it.
         content: its beginning; None where it is missing.
-        size: of the whole, in bytes.
+        size: the size of the whole capture in bytes.
 
     """
     if content is None:
@@ -140,14 +140,14 @@ def quote(probe: str, content: bytes | None, *, size: int) -> Quotation:
 
 
 def visible(text: str) -> str:
-    """Return text in which nothing hides: control and direction characters are spelt out."""
+    """Return text with control and direction characters replaced by visible ones."""
     if text.isprintable():
         return text
     return text.replace("\r\n", "\n").translate(_CONTROLS)
 
 
 def _markup(lines: Sequence[tuple[str, str]]) -> Markup:
-    """Join lines: those of one tone in one element, and each line of a log in one of its own."""
+    """Join lines: those of one tone share one element, except lines of a log."""
     parts: list[tuple[str, list[str]]] = []
     for tone, line in lines:
         if parts and parts[-1][0] == tone and not tone.startswith("log"):
@@ -158,14 +158,14 @@ def _markup(lines: Sequence[tuple[str, str]]) -> Markup:
 
 
 def _element(tone: str, text: str) -> Markup:
-    said = _logged(text) if tone.startswith("log") else _text(text)
+    content = _logged(text) if tone.startswith("log") else _text(text)
     if not tone:
-        return said
-    return Markup(f'<span class="{tone}">{said}</span>')  # noqa: S704 (both are markup already)
+        return content
+    return Markup(f'<span class="{tone}">{content}</span>')  # noqa: S704 (both are markup already)
 
 
 def _logged(line: str) -> Markup:
-    """Make the message of a line that is JSON stand out."""
+    """Emphasize the message in a line of JSON."""
     found = _MESSAGE.search(line)
     if found is None:
         return _text(line)
@@ -175,15 +175,15 @@ def _logged(line: str) -> Markup:
 
 
 def _text(text: str) -> Markup:
-    """Escape for the inside of an element, where quotation marks stand for themselves."""
+    """Escape text for an element's content, where quotation marks need no escaping."""
     plain = str(escape(text)).replace("&#34;", '"').replace("&#39;", "'")
     return Markup(plain)  # noqa: S704 (escaped one line above)
 
 
 def tones(probe: str, lines: Sequence[str]) -> Iterator[str]:
-    """Return for each line what it is: ``cmd``, ``req``, ``res``, ``note``, ``err``, ``log``.
+    """Return the kind of each line: ``cmd``, ``req``, ``res``, ``note``, ``err``, ``log``.
 
-    A line of a log may be two of them; a line that needs no emphasis is an empty string.
+    A line of a log may have two kinds; a line without emphasis has an empty string.
     """
     if probe in ("http", "tasks"):
         return _exchange(lines)
@@ -195,7 +195,7 @@ def tones(probe: str, lines: Sequence[str]) -> Iterator[str]:
 
 
 def _exchange(lines: Sequence[str]) -> Iterator[str]:
-    """Tell command, request, answer and failure apart; what follows the headers is the body."""
+    """Mark command, request, answer and failure; the lines after the headers are the body."""
     tones = {"$": "cmd", ">": "req", "<": "res", "*": "err"}
     body = False
     for line in lines:
@@ -204,7 +204,7 @@ def _exchange(lines: Sequence[str]) -> Iterator[str]:
 
 
 def _sql(lines: Sequence[str]) -> Iterator[str]:
-    """Tell role and settings, the statement, and a refusal apart."""
+    """Mark role and settings, the statement, and an error."""
     asked = False
     for line in lines:
         if line.startswith("ERROR:"):

@@ -1,7 +1,7 @@
-"""Which renderer made report and exports: a digest over all that their bytes depend on but data.
+"""The identity of the renderer: a digest over all that determines the bytes, except the data.
 
-Owns the list of what rendering is made of; a test holds it against what is imported. A bundle
-records the digest, so that whoever has the same renderer can make the same bytes again.
+Owns the list of these files; a test compares it with the imports. A bundle records the digest, so
+that anyone with the same renderer can make the same bytes again.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ PARTS = (
 """Files of this package, relative to it, in the order of the digest."""
 
 LIBRARIES = ("jinja2", "markupsafe", "pydantic_core")
-"""Whose versions decide how a template is filled in and escaped, and how JSON is written."""
+"""Their versions decide how a template is filled in and escaped, and how JSON is written."""
 
 
 @cache

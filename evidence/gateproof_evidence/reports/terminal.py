@@ -1,7 +1,7 @@
-"""The run in a terminal: a table of gates, and what stands in the way, line by line.
+"""The run in a terminal: a table of gates, and the reasons for the result, line by line.
 
-Owns the look. Leaves the arithmetic to `gateproof_evidence.reports.gate_summary`. pytest's last
-lines and ``gateproof show`` are the same code.
+Owns the layout. Leaves the counts to `gateproof_evidence.reports.gate_summary`. pytest's last
+lines and the output of ``gateproof show`` come from the same code.
 """
 
 from __future__ import annotations
@@ -56,10 +56,10 @@ PROOF_STYLES = {
     Falsification.UNPROVEN: "yellow",
 }
 MARKS: Mapping[CellResult, str] = {"killed": "●", "survived": "·", "broken": "e", "void": "?"}
-"""Red by an assertion, green, red by an error, and no fault on a green copy."""
+"""Failed by an assertion, passed, failed by an error, and no fault on a passing copy."""
 
 _LINE_LIMIT = 300
-"""How much of a message a line shows; the report has all of it."""
+"""The most characters of a message that a line shows; the report has all of them."""
 
 _HEADINGS = {
     Outcome.INCONCLUSIVE: "incon-\nclusive",
@@ -72,7 +72,7 @@ _HEADINGS = {
 def gate_table(run: Run, *, total: bool = True) -> Table:
     """Return a table with a row for each gate, and a last one for the run unless `total` is off.
 
-    Outcomes that nobody had, other than pass, fail and error, get no column.
+    Outcomes that did not occur, other than pass, fail and error, get no column.
     """
     table = Table(box=box.SIMPLE, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
     rows = gate_rows(run)
@@ -92,12 +92,12 @@ def gate_table(run: Run, *, total: bool = True) -> Table:
 
 
 def proof_table(run: Run) -> Table:
-    """Return a table with a row for each falsifier: what it changed, and what came out."""
+    """Return a table with a row for each falsifier: its change and its result."""
     table = Table(box=box.SIMPLE, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
     for heading in ("falsifier", "kind", "proof"):
         table.add_column(heading, no_wrap=True)
     table.add_column("s", justify="right", no_wrap=True)
-    table.add_column("what was seen", overflow="fold")
+    table.add_column("observed", overflow="fold")
     for verdict in run.criteria:
         for proof in verdict.proofs:
             name = Text(f"{verdict.id}:{proof.falsifier}")
@@ -109,7 +109,7 @@ def proof_table(run: Run) -> Table:
 
 
 def proof_line(run: Run) -> str:
-    """Return how many falsifiers there were, and of which kinds."""
+    """Return the number of falsifiers, by kind."""
     kinds = Counter(proof.kind for verdict in run.criteria for proof in verdict.proofs)
     ran = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()) if kind)
     idle = f"{', ' if ran else ''}{kinds['']} did not run" if kinds[""] else ""
@@ -135,10 +135,10 @@ def _times(run: Run) -> str:
 
 
 def matrix_tables(run: Run) -> tuple[Table | Text, ...]:
-    """Return the kill matrix of each gate that has one, and what it shows."""
-    told: list[Table | Text] = []
+    """Return the kill matrix of each gate that has one, with a line that sums it up."""
+    parts: list[Table | Text] = []
     for matrix in gate_matrices(run):
-        title = f"gate {matrix.gate}: which check (column) a falsifier (row) turned red"
+        title = f"gate {matrix.gate}: which check (column) a falsifier (row) failed"
         table = Table(title=title, box=box.SIMPLE, pad_edge=False, padding=(0, 1, 0, 0))
         table.add_column("falsifier", no_wrap=True)
         for check in matrix.checks:
@@ -146,28 +146,27 @@ def matrix_tables(run: Run) -> tuple[Table | Text, ...]:
         for name, cells in matrix.rows:
             marks = [MARKS[cells[one].result] if one in cells else "" for one in matrix.checks]
             table.add_row(Text(name), *map(Text, marks))
-        told += [table, Text(matrix_line(matrix))]
-    return tuple(told)
+        parts += [table, Text(matrix_line(matrix))]
+    return tuple(parts)
 
 
 def gate_lines(run: Run) -> tuple[Text, ...]:
-    """Return what stands in the way: open criteria with their reason, then the run's own reasons.
+    """Return the reasons for the result: open criteria first, then the run's own reasons.
 
     A criterion that is released under a waiver is shown too.
     """
     lines: dict[str, list[Verdict]] = {}
     for verdict in open_verdicts(run):
         if _needs_line(verdict, run.falsify):
-            lines.setdefault(_said(verdict), []).append(verdict)
-    said = [_line(alike) for alike in lines.values()]
-    told = {verdict.id for verdict in run.criteria}
-    beside = (reason for reason in obstacles(run) if reason.partition(" ")[0] not in told)
-    said += [Text(visible(reason)) for reason in beside]
-    return tuple(said)
+            lines.setdefault(_explanation(verdict), []).append(verdict)
+    lines_of_criteria = [_line(alike) for alike in lines.values()]
+    criteria = {verdict.id for verdict in run.criteria}
+    others = (reason for reason in obstacles(run) if reason.partition(" ")[0] not in criteria)
+    return (*lines_of_criteria, *(Text(visible(reason)) for reason in others))
 
 
 def _needs_line(verdict: Verdict, asked: Extent) -> bool:
-    """Say whether a verdict gets a line: what the run was not asked to prove needs none."""
+    """Return whether a verdict gets a line: a pass needs none if no proof was requested."""
     if verdict.outcome is not Outcome.PASS:
         return verdict.outcome is not Outcome.NOTSELECTED
     return asked == "all" or verdict.falsification is not Falsification.UNPROVEN
@@ -187,15 +186,15 @@ def _count(count: int, style: str) -> Text:
 
 
 def _line(alike: Sequence[Verdict]) -> Text:
-    """Return one line for verdicts of which the same is said."""
+    """Return one line for verdicts with the same explanation."""
     verdict = alike[0]
     line = Text(f"{', '.join(one.id for one in alike)} ", "bold")
     line.append(WORDS[verdict.outcome], STYLES[verdict.outcome])
-    line.append(visible(_said(verdict)).removeprefix(WORDS[verdict.outcome]))
+    line.append(visible(_explanation(verdict)).removeprefix(WORDS[verdict.outcome]))
     return line
 
 
-def _said(verdict: Verdict) -> str:
+def _explanation(verdict: Verdict) -> str:
     cause = f" ({verdict.cause.value})" if verdict.cause else ""
     proofs = f", {verdict.falsification.value}" if verdict.outcome is Outcome.PASS else ""
     return f"{WORDS[verdict.outcome]}{cause}{proofs}: {_reason(verdict)[:_LINE_LIMIT]}"

@@ -1,6 +1,6 @@
-"""When what ran, as bars on a line for each writer: what a picture of the run is drawn from.
+"""The timeline of a run: bars on a line for each writer, for the picture in the report.
 
-Owns times, places and sizes. Leaves the drawing to the template of the report.
+Owns times, positions and sizes. Leaves the drawing to the template of the report.
 
 Source: the journal's phase events; each is written when its phase ends.
 """
@@ -22,10 +22,10 @@ from gateproof_evidence.model import (
 )
 
 WIDTH = 1000
-"""Units from the start of the run to its end."""
+"""The width of the run, in units of the picture."""
 
 _NEAR = 0.6
-"""Units within which bars of one kind become one: nobody could tell them apart."""
+"""The distance in units below which bars of one kind are joined: they would look like one."""
 _TICKS = 6
 _STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 28800, 86400)
 _ORDER = ("start", "cell", "proof", "check", "warn", "bad")
@@ -33,33 +33,33 @@ _ORDER = ("start", "cell", "proof", "check", "warn", "bad")
 
 @dataclass(frozen=True, kw_only=True)
 class Bar:
-    """Something that ran from one moment to another."""
+    """A span of time in which something ran."""
 
     x: float
     width: float
     kind: str
-    """``start``, ``check``, ``proof``, ``cell``, or how it ended: ``warn``, ``bad``."""
+    """``start``, ``check``, ``proof``, ``cell``, or its result: ``warn``, ``bad``."""
     title: str
     many: int = 1
-    """How many bars became this one."""
+    """The number of bars that this one joins."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Lane:
-    """What one writer did."""
+    """The bars of one writer."""
 
     name: str
     bars: tuple[Bar, ...]
-    """In the order of drawing: what must be seen comes last."""
+    """In the order of drawing: the most important comes last."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Timeline:
-    """The whole run."""
+    """The timeline of a whole run."""
 
     lanes: tuple[Lane, ...]
     ticks: tuple[tuple[float, str], ...]
-    """Place and label of each mark."""
+    """Position and label of each mark."""
     seconds: float
 
 
@@ -104,7 +104,7 @@ def _bar(
 
 
 def _kinds(run: Run) -> Mapping[str, str]:
-    """Return how what did not end well is shown, by criterion and part."""
+    """Return the kind of bar of each part that did not pass, by criterion and part."""
     kinds = {}
     for verdict in run.criteria:
         if verdict.outcome is not Outcome.PASS:
@@ -120,7 +120,7 @@ def _tone(verdict: Verdict) -> str:
 
 
 def _merged(bars: Iterable[Bar]) -> Iterable[Bar]:
-    """Join what lies too close together to be told apart, and sort by what must be seen."""
+    """Join bars that are too close to be distinguished, and sort the important ones last."""
     last: dict[str, Bar] = {}
     done: list[Bar] = []
     for bar in sorted(bars, key=lambda one: one.x):

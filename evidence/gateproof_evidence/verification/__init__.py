@@ -1,1 +1,1 @@
-"""Checks a sealed bundle, trusting nothing that it says of itself."""
+"""Verification of a sealed bundle, without trust in its own claims."""

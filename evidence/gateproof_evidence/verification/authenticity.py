@@ -1,6 +1,6 @@
-"""By whom a bundle was attested, and what of its statement can be trusted: steps 2 to 4.
+"""The signer of a bundle, and the part of its statement that can be trusted: steps 2 to 4.
 
-Owns the envelope's signature, by the key that was given or by the bundle's own, and every key id.
+Owns the check of the envelope's signature, by the given key or the bundle's own, and of key ids.
 Leaves comparing the statement with the files to `gateproof_evidence.verification.closed_world`.
 
 Source: design, "Verification"; docs/reference/verification.md.
@@ -27,7 +27,7 @@ UNKNOWN = "unknown"
 
 
 class Authenticity:
-    """What was claimed, what of it can be trusted, and by whose key."""
+    """The statement as claimed, the statement if it can be trusted, and its signer."""
 
     def __init__(self, files: Mapping[str, File], given: Ed25519PublicKey | None) -> None:
         self.findings: list[Finding] = []
@@ -48,10 +48,12 @@ class Authenticity:
     def _envelope(self, files: Mapping[str, File]) -> Envelope | None:
         file = files.get(ATTESTATION)
         if file is None:
-            self._add(Code.ATTESTATION_MISSING, ATTESTATION, "no attestation, nothing is vouched")
+            self._add(
+                Code.ATTESTATION_MISSING, ATTESTATION, "no attestation, so nothing can be trusted"
+            )
             return None
         if file.content is None:
-            self._add(Code.ATTESTATION_MALFORMED, ATTESTATION, "too large to be read")
+            self._add(Code.ATTESTATION_MALFORMED, ATTESTATION, "too large to read")
             return None
         try:
             return Envelope.from_bytes(file.content)
@@ -70,7 +72,7 @@ class Authenticity:
             self._add(Code.KEY_UNREADABLE, PUBLIC_KEY, str(error).removeprefix(f"{PUBLIC_KEY}: "))
             return None
         if publickey.to_pem(key) != content:
-            self._add(Code.KEY_UNREADABLE, PUBLIC_KEY, "got another spelling, expected plain PEM")
+            self._add(Code.KEY_UNREADABLE, PUBLIC_KEY, "got another form, expected plain PEM")
         return key
 
     def _signature(
@@ -80,14 +82,14 @@ class Authenticity:
         if key is None:
             self._add(Code.SIGNATURE_INVALID, ATTESTATION, "no key to check the signature with")
             return False
-        if _holds(envelope, key):
+        if _is_valid(envelope, key):
             self.signer = publickey.keyid(given) if given else UNKNOWN
             return True
-        if own is not None and _holds(envelope, own):
+        if own is not None and _is_valid(envelope, own):
             message = f"signed by {publickey.keyid(own)}, expected {publickey.keyid(key)}"
             self._add(Code.WRONG_SIGNER, ATTESTATION, message)
         else:
-            self._add(Code.SIGNATURE_INVALID, ATTESTATION, "the signature does not hold")
+            self._add(Code.SIGNATURE_INVALID, ATTESTATION, "the signature is not valid")
         return False
 
     def _statement(
@@ -111,7 +113,7 @@ class Authenticity:
             self._add(Code.KEY_MISMATCH, path, message)
 
 
-def _holds(envelope: Envelope, key: Ed25519PublicKey) -> bool:
+def _is_valid(envelope: Envelope, key: Ed25519PublicKey) -> bool:
     try:
         key.verify(envelope.signature, pae(envelope.payload))
     except InvalidSignature:

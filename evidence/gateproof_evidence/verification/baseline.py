@@ -1,7 +1,7 @@
-"""Reading the earlier bundle that a run must not fall behind.
+"""Reading an earlier bundle as the baseline of a run.
 
-Owns verifying it with a key from outside. Leaves what falling behind means to
-`gateproof_evidence.judging.difference`, and what becomes of it to
+Owns verifying it with a key from outside. Leaves the definition of a regression to
+`gateproof_evidence.judging.difference`, and the effect of one to
 `gateproof_evidence.judging.judgement`.
 """
 
@@ -18,10 +18,10 @@ from gateproof_evidence.verification.bundle import verify
 
 
 def read_baseline(bundle: Path, key: bytes) -> Baseline:
-    """Verify a bundle and read what it shows; it need not be a released one.
+    """Verify a bundle and read its state; the run may have any result.
 
     Args:
-        bundle: its folder.
+        bundle: the folder.
         key: the public key that it must be signed with, from outside the bundle.
 
     Raises:
@@ -33,7 +33,7 @@ def read_baseline(bundle: Path, key: bytes) -> Baseline:
         first = next(iter(found.findings), None)
         raise BadInputError(
             f"{bundle}: --baseline: got {first}, expected a bundle that verifies with "
-            "--baseline-key; gateproof verify tells more"
+            "--baseline-key; gateproof verify reports more"
         )
     content = (bundle / RUN).read_bytes()
     attested = {file.path: file.digest for file in found.predicate.files}

@@ -1,7 +1,7 @@
-"""Says whether a bundle is whole, and who signed it, trusting nothing that it says of itself.
+"""Verification of a bundle: its integrity and its signer, without trust in its own claims.
 
 Owns the steps of verification. Leaves the agreement of the files inside to
-`gateproof_evidence.verification.consistency`, and whether its verdicts follow to
+`gateproof_evidence.verification.consistency`, and the derivation of its verdicts to
 `gateproof_evidence.verification.derivation`. Imports no private key and no probe. Not checked:
 whether the commit exists, and when the bundle was really made.
 
@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from gateproof_evidence.additions import timestamp
-from gateproof_evidence.additions.addition import Late, in_folder, is_late
+from gateproof_evidence.additions.addition import AdditionLimit, in_folder, is_addition
 from gateproof_evidence.additions.reviewer import Policy, Review, review
 from gateproof_evidence.additions.sign_off import Subject
 from gateproof_evidence.errors import BadInputError
@@ -54,36 +54,37 @@ from gateproof_evidence.verification.rerendering import compare_rendered
 __all__ = ["UNKNOWN", "Verification", "verify"]
 
 _KEPT = (ATTESTATION, PUBLIC_KEY, BAGIT, BAG_INFO, PAYLOAD_MANIFEST, TAG_MANIFEST)
-_TELLING = (ATTESTATION, BAGIT, BAG_INFO, PAYLOAD_MANIFEST, TAG_MANIFEST)
-"""Files that sealing writes into every bundle."""
+_SIGNS = (ATTESTATION, BAGIT, BAG_INFO, PAYLOAD_MANIFEST, TAG_MANIFEST)
+"""Files that identify a bundle: sealing writes them into each."""
 _OF_A_FILE = (Code.FILE_MISSING, Code.FILE_UNLISTED, Code.DIGEST_MISMATCH, Code.KEY_MISMATCH)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verification:
-    """What was found."""
+    """The result of verification."""
 
     findings: tuple[Finding, ...]
     signer: str
-    """The id of the key that was given and that signed, or ``unknown``: then the signature shows
-    that the bundle is whole, and not who made it."""
+    """The id of the given key if it signed, or ``unknown``: then the signature shows integrity, not
+    origin."""
     predicate: Predicate | None
-    """What was attested; None unless the signature over it holds."""
+    """The attested statement; None unless its signature is valid."""
     review: Review = field(default_factory=Review)
-    """What the sign-offs come to."""
+    """The result for the sign-offs."""
     stamped: timestamp.Stamped = field(default_factory=timestamp.Stamped)
-    """What the timestamps come to."""
+    """The result for the timestamps."""
     report: str = ""
-    """What came of rendering report and exports again; no finding where another renderer did."""
+    """The result of rendering report and exports again; a note without a finding if another
+    renderer made them."""
 
     @property
     def ok(self) -> bool:
-        """Whether nothing was found."""
+        """Whether there are no findings."""
         return not self.findings
 
     @property
     def result(self) -> Result | None:
-        """The attested result of the run; None unless the signature holds."""
+        """The attested result of the run; None unless the signature is valid."""
         return self.predicate.result if self.predicate else None
 
 
@@ -97,55 +98,55 @@ def verify(
     now: datetime | None = None,
     limits: Limits = LIMITS,
 ) -> Verification:
-    """Verify a bundle as a closed world and report all that is wrong, not only the first.
+    """Verify a bundle as a closed world and report all findings, not only the first.
 
-    0. The bundle is a folder that holds at least one of the files that make it a bundle, and the
-       key that was given is a key.
+    0. The bundle is a folder with at least one of the files that identify a bundle, and the given
+       key can be read.
     1. Every file is read once; links, special files, empty folders, unsafe names and look-alikes
-       are findings. Past a limit nothing more is read, and no other step is taken.
-    2. The attestation is the one spelling of an envelope with one signature.
-    3. The signature over what was read holds: by the key given, or by the bundle's own.
-    4. The statement is ours, in its one spelling, over both manifests.
-    5. Every attested file is there with its size and digest, and no other file is.
+       are findings. Above a limit nothing more is read, and no other step runs.
+    2. The attestation is the canonical form of an envelope with one signature.
+    3. The signature is valid: by the given key, or by the bundle's own.
+    4. The statement is of our type, in canonical form, over both manifests.
+    5. Every attested file exists with its size and digest, and there is no other file.
     6. Both manifests list exactly their files, so that other tools see the same bundle.
-    7. The bag's own tag files say what RFC 8493 asks.
+    7. The bag's own tag files follow RFC 8493.
     8. run.json, catalogue, journal and captures agree with each other and with the statement.
     9. Verdicts, roll-up and proofs follow from journal, catalogue and waivers.
-    10. What was attested is what is asked for: a release, a commit, a clean tree, an age, a chain.
-    11. Sign-offs are the only files that were added, each is about this bundle and holds, and
-       enough persons have signed where that is asked.
-    12. So are timestamps, over this attestation, and one is by the authority that is given.
-    13. The report and the exports have the bytes that rendering gives, where this is the renderer
-       that made them and nothing that they show has a finding; otherwise a note says why that was
-       not looked at.
+    10. The statement meets the expectations: a release, a commit, a clean tree, an age, a chain.
+    11. Sign-offs are the only files that were added, each is about this bundle and valid, and
+        enough persons have signed if the policy requires it.
+    12. Timestamps are valid for this attestation, and one is by the given authority.
+    13. The report and the exports have the bytes that rendering gives, if this is the renderer that
+        made them and their data has no findings; otherwise a note gives the reason for skipping
+        this step.
 
     Args:
-        bundle: the folder; the path to it may be a link, nothing inside may be.
+        bundle: the folder; the path to it may be a link, but there must be no link inside.
         key: the signer's public key (PEM or OpenSSH), from outside the bundle. Without it the
-            bundle's own key is used, which shows integrity and no signer.
-        expect: what is asked of the bundle beyond being whole.
-        policy: who may sign the run off, and how many must; nobody is asked for without one.
+            bundle's own key is used, which shows integrity, not origin.
+        expect: what the bundle must be, in addition to intact.
+        policy: who may sign off the run, and how many must; no sign-off is required by default.
         timestamp_ca: certificates (PEM) of the authority that must have stamped the bundle, from
-            outside it; without them timestamps are read and nobody is believed.
-        now: the present moment, against which ages are held; the clock's by default.
-        limits: how much is read.
+            outside it; without them timestamps are read, but not trusted.
+        now: the present time, for ages; by default the clock's.
+        limits: limits of what is read.
 
     Raises:
-        BadInputError: there is no bundle where one was named, or the key is none.
+        BadInputError: the path is not a bundle, or the key cannot be read.
 
     """
     # 0
     _refuse_no_bundle(bundle)
     given = publickey.load_public_key(key, name="--key") if key is not None else None
     # 1
-    late, journal = Late(), consistency.JournalReader(limits)
+    additions, journal = AdditionLimit(), consistency.JournalReader(limits)
     tree = read_tree(
         bundle,
-        keep=lambda path: late.limit(path) or _limit(path, limits),
+        keep=lambda path: additions.limit(path) or _limit(path, limits),
         feed={JOURNAL: journal.feed},
         limits=limits,
     )
-    files = {file.path: file for file in tree.files if not is_late(file.path)}
+    files = {file.path: file for file in tree.files if not is_addition(file.path)}
     findings = [*compare_tree(tree)]
     if not tree.complete:
         return Verification(findings=_once(findings), signer=UNKNOWN, predicate=None)
@@ -196,15 +197,15 @@ def verify(
 
 
 def _refuse_no_bundle(bundle: Path) -> None:
-    """Refuse what nobody sealed: to list every file of a home folder as unlisted tells nothing.
+    """Refuse a folder that is not a bundle: a list of all its files as unlisted would not help.
 
-    One of the files that sealing writes is enough to look on, so that a bundle that was stripped
-    of the others is still told what it lacks.
+    One of the files that identify a bundle is enough to continue, so that a bundle without the
+    others gets findings about them.
     """
     if not bundle.is_dir():
-        got = "a file" if os.path.lexists(bundle) else "nothing of that name"
-    elif not any(os.path.lexists(bundle / name) for name in _TELLING):
-        got = f"a folder without {', '.join(_TELLING)}"
+        got = "a file" if os.path.lexists(bundle) else "no such path"
+    elif not any(os.path.lexists(bundle / name) for name in _SIGNS):
+        got = f"a folder without {', '.join(_SIGNS)}"
     else:
         return
     latest = bundle / LATEST
@@ -235,7 +236,7 @@ def _review(
     *,
     now: datetime,
 ) -> Review:
-    # Where this is not the id of the key that signed, step 4 has found so.
+    # If this is not the id of the key that signed, step 4 has a finding.
     own = {subject.predicate.key.keyid} if subject.predicate else set()
     return review(
         in_folder(tree.files, SIGNOFFS),
@@ -247,9 +248,9 @@ def _review(
 
 
 def _once(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Sort, and say once of a file what several steps see: other findings differ by message."""
+    """Sort, and drop repeated findings of several steps on one file; others differ by message."""
     first: dict[tuple[str, Code, str], Finding] = {}
     for finding in findings:
-        words = "" if finding.code in _OF_A_FILE else finding.message
-        first.setdefault((finding.path, finding.code, words), finding)
+        detail = "" if finding.code in _OF_A_FILE else finding.message
+        first.setdefault((finding.path, finding.code, detail), finding)
     return tuple(sorted(first.values()))

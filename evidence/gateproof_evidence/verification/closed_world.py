@@ -1,7 +1,7 @@
-"""Whether a bundle holds exactly the files that were attested: steps 1 and 5 to 7.
+"""Whether a bundle has exactly the attested files: steps 1 and 5 to 7.
 
-Owns the comparison of what was read with the statement, both manifests and the bag's declarations.
-Leaves reading to `gateproof_evidence.format.tree`, and what the files say to
+Owns the comparison of the files with the statement, both manifests and the bag's declarations.
+Leaves reading to `gateproof_evidence.format.tree`, and the content of the files to
 `gateproof_evidence.verification.consistency`.
 
 Source: design, "Verification"; RFC 8493; docs/reference/verification.md.
@@ -42,13 +42,13 @@ _CODES: Mapping[Oddity, Code] = {
 
 
 def compare_tree(tree: Tree) -> Iterator[Finding]:
-    """Step 1: all that is no plain file under a plain name."""
+    """Yield a finding for all that is not a plain file with a plain name (step 1)."""
     for odd in tree.odd:
         yield Finding(code=_CODES[odd.kind], path=odd.path, message=odd.message)
 
 
 def compare_attested(files: Mapping[str, File], predicate: Predicate | None) -> Iterator[Finding]:
-    """Step 5: every attested file, and no other."""
+    """Yield a finding for each missing, changed or unlisted file (step 5)."""
     if predicate is None:
         return
     listed = {file.path: file for file in predicate.files}
@@ -62,11 +62,11 @@ def compare_attested(files: Mapping[str, File], predicate: Predicate | None) -> 
             yield Finding(code=Code.SIZE_MISMATCH, path=path, message=message)
         yield from _digest(got, expected.digest)
     for path in files.keys() - listed.keys() - {ATTESTATION}:
-        yield Finding(code=Code.FILE_UNLISTED, path=path, message="there, but not attested")
+        yield Finding(code=Code.FILE_UNLISTED, path=path, message="present, but not attested")
 
 
 def compare_manifests(files: Mapping[str, File]) -> Iterator[Finding]:
-    """Step 6: both manifests list exactly their files."""
+    """Yield a finding unless both manifests list exactly their files (step 6)."""
     tags = {path for path in files if not path.startswith(PAYLOAD)} - {TAG_MANIFEST, ATTESTATION}
     payload = {path for path in files if path.startswith(PAYLOAD)}
     yield from _manifest(files, PAYLOAD_MANIFEST, payload)
@@ -79,7 +79,7 @@ def _manifest(files: Mapping[str, File], name: str, expected: set[str]) -> Itera
         yield Finding(code=Code.FILE_MISSING, path=name, message="the manifest is missing")
         return
     if file.content is None:
-        yield Finding(code=Code.MANIFEST_MALFORMED, path=name, message="too large to be read")
+        yield Finding(code=Code.MANIFEST_MALFORMED, path=name, message="too large to read")
         return
     try:
         listed = parse_manifest(file.content)
@@ -102,7 +102,7 @@ def _digest(got: File, expected: Digest) -> Iterator[Finding]:
 
 
 def compare_bag(files: Mapping[str, File]) -> Iterator[Finding]:
-    """Step 7: the declarations of the bag."""
+    """Yield a finding unless the bag's declarations are right (step 7)."""
     bagit = files.get(BAGIT)
     if bagit is None or bagit.content != BAGIT_CONTENT:
         yield Finding(

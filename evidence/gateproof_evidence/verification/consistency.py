@@ -1,8 +1,8 @@
-"""Whether the files inside a bundle agree with each other and with what was attested.
+"""Whether the files inside a bundle agree with each other and with the statement.
 
 Owns reading run.json, the catalogue, the waivers and the journal of a bundle, strictly, and
 comparing them with the statement and the captures. Leaves signature, manifests and the closed world
-to `gateproof_evidence.verification.bundle`, and whether the verdicts follow to
+to `gateproof_evidence.verification.bundle`, and the derivation of the verdicts to
 `gateproof_evidence.verification.derivation`.
 
 Source: design, "Verification".
@@ -42,21 +42,21 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Contents:
-    """What a bundle's own files say; None where one cannot be read."""
+    """The parsed files of a bundle; None for a file that cannot be read."""
 
     run: Run | None
     catalogue: Catalogue | None
     waivers: tuple[Waiver, ...] | None
     records: Sequence[Record] | None
-    """The journal, observations without their data: that is what takes memory."""
+    """The journal; observations are without their data, which needs the most memory."""
     findings: tuple[Finding, ...]
-    """Why something could not be read."""
+    """The reasons why files could not be read."""
 
 
 def is_read(path: str) -> bool:
-    """Say whether the content of a file is compared, and not only its digest.
+    """Return whether the content of a file is compared, and not only its digest.
 
-    Captures are left out: what the system answered may be any bytes, duplicate keys too.
+    Captures are excluded: they may contain any bytes, such as JSON with duplicate keys.
     """
     return path in (RUN, CATALOGUE, WAIVERS) or (
         path.startswith((PROOFS, TAKEN_OVER)) and path.endswith(".json")
@@ -64,18 +64,18 @@ def is_read(path: str) -> bool:
 
 
 def read(files: Mapping[str, File], journal: JournalReader) -> Contents:
-    """Read what the files say.
+    """Parse the files.
 
     Args:
-        files: by path; those for which `is_read` holds carry their content.
-        journal: was fed the journal.
+        files: by path; those that `is_read` selects have their content.
+        journal: a reader that has read the journal.
 
     """
     findings: list[Finding] = []
     records, problems = journal.end()
     if JOURNAL not in files:
         records = None
-        problems = [Finding(code=Code.FILE_MISSING, path=JOURNAL, message="it is missing")]
+        problems = [Finding(code=Code.FILE_MISSING, path=JOURNAL, message="the file is missing")]
     return Contents(
         run=_read(files, RUN, _parse_run, findings),
         catalogue=_read(files, CATALOGUE, parse_catalogue, findings),
@@ -91,13 +91,13 @@ def compare(
     predicate: Predicate | None,
     key: Ed25519PublicKey | None,
 ) -> Iterator[Finding]:
-    """Compare what the files say.
+    """Compare the contents of the files with each other and with the statement.
 
     Args:
         contents: what `read` returned.
         files: by path.
-        predicate: what was attested, or None where that could not be read.
-        key: the signer's, where one was given.
+        predicate: the attested statement, or None if it could not be read.
+        key: the signer's key, if it was given.
 
     """
     yield from contents.findings
@@ -113,10 +113,10 @@ def compare(
 
 
 def parse(file: File, parser: Callable[[bytes], T]) -> T | Finding:
-    """Read one file's content, or say why it does not read."""
+    """Parse a file, or return a finding with the reason why that fails."""
     code = Code.JSON_MALFORMED
     if file.content is None:
-        return Finding(code=code, path=file.path, message="too large to be read")
+        return Finding(code=code, path=file.path, message="too large to read")
     try:
         return parser(file.content)
     except DuplicateKeyError as error:
@@ -140,7 +140,7 @@ def _read(
 ) -> T | None:
     file = files.get(path)
     if file is None:
-        findings.append(Finding(code=Code.FILE_MISSING, path=path, message="it is missing"))
+        findings.append(Finding(code=Code.FILE_MISSING, path=path, message="the file is missing"))
         return None
     found = parse(file, parser)
     if isinstance(found, Finding):
@@ -150,13 +150,13 @@ def _read(
 
 
 class JournalReader:
-    """Reads a journal line by line while it is hashed: it may be larger than memory.
+    """Reads a journal line by line while it is hashed, because it may be larger than memory.
 
-    Every line is read, whatever the others are, up to a limit: records are kept in memory.
+    Every line is read, even after a bad one, up to a limit: records are kept in memory.
     """
 
     def __init__(self, limits: Limits = LIMITS) -> None:
-        """Take the length in bytes of the longest line, and how many lines there may be."""
+        """Take the longest length of a line in bytes, and the highest number of lines."""
         self._longest = limits.kept
         self._most = limits.records
         self._rest = bytearray()
@@ -165,7 +165,7 @@ class JournalReader:
         self._findings: list[Finding] = []
 
     def feed(self, chunk: bytes) -> None:
-        """Take the next piece of the file."""
+        """Read the next part of the file."""
         self._rest += chunk
         if b"\n" in chunk:
             *lines, rest = bytes(self._rest).split(b"\n")
@@ -173,13 +173,13 @@ class JournalReader:
             for line in lines:
                 self._take(line)
         if len(self._rest) > self._longest:
-            self._add(Code.JSON_MALFORMED, f"line {self._lines + 1}: too long to be read")
+            self._add(Code.JSON_MALFORMED, f"line {self._lines + 1}: too long to read")
             self._rest.clear()
 
     def end(self) -> tuple[Sequence[Record] | None, Sequence[Finding]]:
-        """Return the records, or None unless all lines read; and why."""
+        """Return the records, or None unless all lines are valid; and the findings."""
         if self._rest:
-            self._add(Code.JSON_MALFORMED, "the last line is cut off")
+            self._add(Code.JSON_MALFORMED, "the last line is truncated")
         return (None if self._findings else self._records), self._findings
 
     def _take(self, line: bytes) -> None:
@@ -223,7 +223,7 @@ def _compare_run(run: Run, predicate: Predicate) -> Iterator[Finding]:
             message = f"{field}: got {_short(got)}, expected {_short(expected)} as attested"
             yield Finding(code=Code.RUN_MISMATCH, path=RUN, message=message)
     if predicate.sealed < run.ended:
-        message = f"ended: got {run.ended}, expected no later than the sealing, {predicate.sealed}"
+        message = f"ended: got {run.ended}, expected no later than sealing, {predicate.sealed}"
         yield Finding(code=Code.RUN_MISMATCH, path=RUN, message=message)
 
 
@@ -235,7 +235,7 @@ def _compare_catalogue(
         message = f"got {file.digest}, expected {predicate.catalogue_digest} as attested"
         yield Finding(code=Code.CATALOGUE_MISMATCH, path=CATALOGUE, message=message)
     if catalogue is not None and catalogue.ids != predicate.criteria:
-        message = "ids: got others than the attested criteria"
+        message = "ids: got other ids than those of the attested criteria"
         yield Finding(code=Code.CATALOGUE_MISMATCH, path=CATALOGUE, message=message)
 
 
@@ -243,12 +243,12 @@ def compare_capture(record: Observation, files: Mapping[str, File]) -> Iterator[
     """Compare an observation with the capture that it names."""
     path = in_bundle(record.capture)
     file = files.get(path)
-    who = f"observation {record.writer}:{record.seq}"
+    source = f"observation {record.writer}:{record.seq}"
     if file is None:
-        message = f"{who} names a capture that is missing"
+        message = f"{source} names a capture that is missing"
         yield Finding(code=Code.CAPTURE_MISMATCH, path=path, message=message)
     elif file.digest != record.digest:
-        message = f"{who}: got {file.digest}, expected {record.digest}"
+        message = f"{source}: got {file.digest}, expected {record.digest}"
         yield Finding(code=Code.CAPTURE_MISMATCH, path=path, message=message)
 
 

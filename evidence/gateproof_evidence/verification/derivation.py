@@ -1,9 +1,9 @@
-"""Whether a bundle says more than its evidence: verdicts, roll-up and proofs, derived again.
+"""Whether the evidence supports a bundle's claims: verdicts, roll-up and proofs, derived again.
 
-Owns comparing run.json, the records of proofs and the attested result with what
-`gateproof_evidence.judging.judgement` makes of the journal, the catalogue and the waivers. Leaves
-reading them to `gateproof_evidence.verification.consistency`. Not checked: whether what the journal
-says was seen was there to be seen.
+Owns comparing run.json, the records of proofs and the attested result with those that
+`gateproof_evidence.judging.judgement` derives from the journal, the catalogue and the waivers.
+Leaves reading them to `gateproof_evidence.verification.consistency`. Not checked: whether the
+journal's observations are true.
 
 Source: design, "Verification"; docs/reference/verdicts.md has the rules.
 """
@@ -37,14 +37,14 @@ def derive_again(
 ) -> Iterator[Finding]:
     """Derive everything again and compare.
 
-    1. The journal is complete: no writer's sequence has a gap, and it ends with the run's end.
-       It collected no criterion that the catalogue leaves out.
-    2. Every verdict and the roll-up of run.json are those that follow.
-    3. So are the attested result and exit status.
-    4. Every record under ``data/proofs/`` is the journal's story of that proof; none is missing.
+    1. The journal is complete: no writer's sequence has a gap, and the last record is the end of
+       the run. It collected no criterion that the catalogue lacks.
+    2. Every verdict and the roll-up of run.json are those that are derived.
+    3. The attested result and exit status are the same.
+    4. Every file under ``data/proofs/`` equals the journal's record of that proof; none is missing.
 
-    Where the journal, the catalogue or the waivers do not read, that is a finding already, and
-    what needs them is left out.
+    If the journal, the catalogue or the waivers cannot be read, there is a finding already, and the
+    steps that need them are skipped.
     """
     if contents.records is None:
         return
@@ -72,22 +72,24 @@ def _gaps(records: Sequence[Record]) -> Iterator[Finding]:
         if record.seq != wanted:
             message = (
                 f"sequence of {record.writer}: got {record.seq}, expected {wanted}; a record is "
-                "missing, was put in, or stands elsewhere"
+                "missing, was inserted, or was moved"
             )
             yield Finding(code=Code.JOURNAL_INCOMPLETE, path=JOURNAL, message=message)
         expected[record.writer] = record.seq + 1
     last = records[-1] if records else None
     if not isinstance(last, RunEvent) or last.event != "ended":
-        message = f"got {last.kind if last else 'no record'} as its last, expected the run's end"
+        message = (
+            f"got {last.kind if last else 'no record'} as the last, expected the end of the run"
+        )
         yield Finding(code=Code.JOURNAL_INCOMPLETE, path=JOURNAL, message=message)
     elif any(record.at > last.at for record in records):
-        message = f"got a record later than the run's end, {last.at}"
+        message = f"got a record later than the end of the run, {last.at}"
         yield Finding(code=Code.JOURNAL_INCOMPLETE, path=JOURNAL, message=message)
 
 
 def _collected(records: Sequence[Record], catalogue: Catalogue) -> Iterator[Finding]:
     for name in sorted(read_bindings(records).keys() - set(catalogue.ids)):
-        message = f"got no {name}, expected it: the journal says that it was collected"
+        message = f"got no {name}, which the journal lists as collected"
         yield Finding(code=Code.CATALOGUE_MISMATCH, path=CATALOGUE, message=message)
 
 
@@ -97,14 +99,14 @@ def _run(contents: Contents, judged: Judged) -> Iterator[Finding]:
     for field, both in differences(contents.run, judged):
         verdict = field.startswith("criteria")
         code = Code.VERDICT_MISMATCH if verdict else Code.ROLLUP_MISMATCH
-        yield Finding(code=code, path=RUN, message=f"{field}: {both} as the journal says")
+        yield Finding(code=code, path=RUN, message=f"{field}: {both} as derived from the journal")
 
 
 def _statement(predicate: Predicate | None, judged: Judged) -> Iterator[Finding]:
     for field in ("result", "exit_status", "ended") if predicate is not None else ():
         got, expected = getattr(predicate, field), getattr(judged, field)
         if got != expected:
-            message = f"{field}: got {got}, expected {expected} as the journal says"
+            message = f"{field}: got {got}, expected {expected} as derived from the journal"
             yield Finding(code=Code.ROLLUP_MISMATCH, path=ATTESTATION, message=message)
 
 
@@ -122,15 +124,15 @@ def _proofs(records: Sequence[Record], files: Mapping[str, File]) -> Iterator[Fi
 
 def _record(file: File | None, path: str, stories: Sequence[ProofEvent]) -> Iterator[Finding]:
     if file is None:
-        message = "the journal tells of this proof, and its record is missing"
+        message = "the journal has this proof, but its record is missing"
         yield Finding(code=Code.PROOF_MISMATCH, path=path, message=message)
         return
     found = parse(file, _parse_story)
     if isinstance(found, Finding):
         yield found
     elif found not in stories:
-        said = "another story" if stories else "nothing"
-        message = f"got a proof of which the journal says {said}"
+        known = "another record" if stories else "no record"
+        message = f"got a proof of which the journal has {known}"
         yield Finding(code=Code.PROOF_MISMATCH, path=path, message=message)
 
 

@@ -1,7 +1,7 @@
-"""Reading an earlier bundle, for proofs that a run need not repeat.
+"""Reading an earlier bundle, for proofs that a run can reuse.
 
-Owns verifying it with a key from outside, and finding its proofs. Leaves what a proof depends on to
-whoever runs it, and what vouches for a proof in the later bundle to
+Owns verifying it with a key from outside, and finding its proofs. Leaves the digest of what a proof
+depends on to the caller, and the check of a reused proof in the later bundle to
 `gateproof_evidence.verification.takeover`.
 """
 
@@ -20,11 +20,11 @@ from gateproof_evidence.verification.bundle import verify
 
 @dataclass(frozen=True, kw_only=True)
 class EarlierProof:
-    """A proof that an earlier run gave."""
+    """A proof of an earlier run."""
 
     story: ProofEvent
     record: bytes
-    """Its record, byte for byte as it was attested."""
+    """The bytes of its record, as attested."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,11 +34,11 @@ class Earlier:
     attestation: bytes
     digest: Digest
     proofs: Mapping[tuple[str, str, Digest], EarlierProof]
-    """Criterion, falsifier and what the proof depends on, to the proof."""
+    """Criterion, falsifier and digest of the dependencies, to the proof."""
 
     @property
     def name(self) -> str:
-        """Where its attestation lies in a later bundle."""
+        """The path of its attestation in a later bundle."""
         return taken_over(self.digest)
 
 
@@ -58,7 +58,7 @@ def read_earlier(bundle: Path, key: bytes) -> Earlier:
         first = next(iter(found.findings), None)
         raise BadInputError(
             f"{bundle}: --proofs-from: got {first}, expected a bundle that verifies with "
-            "--proofs-key; gateproof verify tells more, --fresh repeats all proofs"
+            "--proofs-key; gateproof verify reports more, --fresh repeats all proofs"
         )
     digests = {file.path: file.digest for file in found.predicate.files}
     content = _attested(bundle, RUN, digests)
@@ -84,7 +84,7 @@ def _proofs(
 
 
 def _attested(bundle: Path, path: str, digests: Mapping[str, Digest]) -> bytes:
-    """Read a file again, and see that it still is what was attested."""
+    """Read a file again, and check that it still has its attested digest."""
     content = (bundle / path).read_bytes()
     if digest_of(content) != digests.get(path):
         raise BadInputError(f"{bundle / path}: --proofs-from: changed while it was read")

@@ -1,7 +1,7 @@
-"""What whoever verifies asks of a bundle beyond being whole: step 10 of verification.
+"""The expectations of a verifier, in addition to integrity: step 10 of verification.
 
-Owns the questions and their answers from what was attested. Nothing is answered from a statement
-whose signature does not hold. The clock is passed in; the time of sealing is the signer's word.
+Owns the expectations and their check against the statement. A statement without a valid signature
+meets none. The clock is passed in; the time of sealing is by the signer's clock.
 
 Source: design, "Verification"; docs/reference/verification.md.
 """
@@ -26,7 +26,7 @@ CLOCK_SKEW = timedelta(minutes=5)
 """How far the signer's clock may be ahead of ours: machines of one team differ by seconds."""
 
 LARGEST_ATTESTATION = 256 * 1024 * 1024
-"""Bytes of an earlier attestation that are read; 10,000 files take 3 MB."""
+"""The most bytes of an earlier attestation that are read; 10,000 files take 3 MB."""
 
 _AGE = re.compile(r"([1-9][0-9]{0,5})([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -35,16 +35,16 @@ _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 @dataclass(frozen=True, kw_only=True)
 class Expectation:
-    """What is asked; by default nothing."""
+    """The expectations of a bundle; by default none."""
 
     released: bool = False
-    """Anything but ``released`` is a finding."""
+    """Whether a result other than ``released`` is a finding."""
     commit: str | None = None
     """The full id of the commit that must have been judged."""
     clean: bool = False
-    """The tree that was judged must have had no uncommitted change."""
+    """Whether an uncommitted change in the judged tree is a finding."""
     max_age: timedelta | None = None
-    """How long ago it may have been sealed."""
+    """The highest age since sealing."""
     previous: Digest | None = None
     """Digest of the attestation of the bundle that must be the one before this."""
 
@@ -53,7 +53,7 @@ def parse_age(text: str) -> timedelta:
     """Read an age such as ``7d`` or ``12h``: a whole number of s, m, h, d or w.
 
     Raises:
-        BadInputError: another form.
+        BadInputError: the text has another form.
 
     """
     match = _AGE.fullmatch(text)
@@ -66,10 +66,10 @@ def parse_age(text: str) -> timedelta:
 
 
 def parse_commit(text: str) -> str:
-    """Read a full commit id.
+    """Return a full commit id unchanged.
 
     Raises:
-        BadInputError: an abbreviation, which another commit could share, or no id at all.
+        BadInputError: it is abbreviated, so that another commit could match, or not an id.
 
     """
     if _COMMIT.fullmatch(text) is None:
@@ -108,19 +108,19 @@ def read_previous(bundle: Path) -> Digest:
 def answer(
     expectation: Expectation, predicate: Predicate | None, *, now: datetime
 ) -> Iterator[Finding]:
-    """Hold what was attested against what is asked.
+    """Yield a finding for each expectation that the statement does not meet.
 
     Args:
-        expectation: what is asked.
-        predicate: what was attested; None unless the signature over it holds.
-        now: the present moment, aware.
+        expectation: the expectations.
+        predicate: the attested statement; None unless its signature is valid.
+        now: the present time, aware.
 
     """
     for asked, code, judge in _QUESTIONS:
         if not asked(expectation):
             continue
         if predicate is None:
-            message = "nothing that was attested can be trusted"
+            message = "the statement cannot be trusted"
             yield Finding(code=code, path=ATTESTATION, message=message)
             continue
         message = judge(expectation, predicate, now)
@@ -128,7 +128,7 @@ def answer(
             yield Finding(code=code, path=ATTESTATION, message=message)
 
 
-# --- one question each: an empty answer when all is well ------------------------------------------
+# --- one function for each expectation; an empty message if it is met ---------------------------
 
 
 def _released(_: Expectation, predicate: Predicate, __: datetime) -> str:
@@ -147,7 +147,7 @@ def _clean(_: Expectation, predicate: Predicate, __: datetime) -> str:
     if predicate.dirty is False:
         return ""
     got = "uncommitted changes" if predicate.dirty else "no commit to compare with"
-    return f"tree: got {got}, expected a clean one"
+    return f"tree: got {got}, expected a clean tree"
 
 
 def _max_age(expectation: Expectation, predicate: Predicate, now: datetime) -> str:
@@ -161,7 +161,7 @@ def _max_age(expectation: Expectation, predicate: Predicate, now: datetime) -> s
 def _future(_: Expectation, predicate: Predicate, now: datetime) -> str:
     if predicate.sealed - now <= CLOCK_SKEW:
         return ""
-    return f"sealed {predicate.sealed}: got a time that is still to come, expected one before {now}"
+    return f"sealed {predicate.sealed}: got a time in the future, expected one before {now}"
 
 
 def _previous(expectation: Expectation, predicate: Predicate, _: datetime) -> str:

@@ -1,6 +1,6 @@
-"""Whom to trust is said from outside: a bundle that names its own signer names nobody.
+"""Trust anchors come from outside the bundle: it cannot name its own trusted signer.
 
-Owns the rule. Leaves reading the file to whoever calls.
+Owns the rule. Leaves reading the file to the caller.
 
 Source: design, "Verification": keys only from outside.
 """
@@ -13,19 +13,19 @@ from gateproof_evidence.errors import BadInputError
 
 
 def refuse_inside(path: Path, bundle: Path, what: str) -> None:
-    """Refuse a file of the bundle, links followed; a copy of one elsewhere cannot be told.
+    """Refuse a file inside the bundle, also through links; a copy elsewhere cannot be detected.
 
     Args:
         path: a key, certificates, a list of signers.
-        bundle: what the file is to vouch for.
-        what: what it was named as.
+        bundle: the bundle to verify with the file.
+        what: the role of the file, for the message.
 
     Raises:
-        BadInputError: it lies in the bundle.
+        BadInputError: the file is inside the bundle.
 
     """
     if path.resolve().is_relative_to(bundle.resolve()):
         raise BadInputError(
             f"{path}: {what}: got a file inside the bundle, expected one from outside; a bundle "
-            "cannot say whom to trust"
+            "cannot name its own trusted signers"
         )

@@ -1,7 +1,7 @@
-"""The report and the exports once more, from what was signed: the same bytes by the same renderer.
+"""The comparison of report and exports with those that the same renderer makes again.
 
-Owns the comparison. Leaves rendering to `gateproof_evidence.reports` and reading the bundle to
-whoever calls.
+Owns the comparison. Leaves rendering to `gateproof_evidence.reports` and reading the bundle to the
+caller.
 
 Source: docs/reference/report.md, docs/reference/exports.md.
 """
@@ -30,21 +30,21 @@ DISTRIBUTION = "gateproof-evidence"
 
 @dataclass(frozen=True, kw_only=True)
 class Rerendered:
-    """What came of rendering again."""
+    """The result of rendering again."""
 
     note: str = ""
-    """What was done, or why nothing could be."""
+    """A note on what was done, or why nothing was."""
     findings: tuple[Finding, ...] = ()
 
 
 def render_again(bundle: Path, run: Run, records: Sequence[Record], predicate: Predicate) -> bytes:
-    """Return the report of a bundle, as this renderer makes it.
+    """Return the report of a bundle, as this renderer renders it.
 
     Args:
-        bundle: the folder, for the texts of the captures.
+        bundle: the folder, for the text of the captures.
         run: its run.json.
         records: its journal, with or without the data of observations.
-        predicate: what was attested: by whose key and when.
+        predicate: the attested statement, for key and time.
 
     """
     key = predicate.key
@@ -63,28 +63,28 @@ def compare_rendered(
     records: Sequence[Record] | None,
     predicate: Predicate | None,
 ) -> Rerendered:
-    """Compare the report and the exports that lie in a bundle with those that are rendered now.
+    """Compare the report and the exports of a bundle with those that are rendered now.
 
     Args:
         bundle: the folder.
         files: by path.
-        run: its run.json; None where something that is shown cannot be relied on.
+        run: its run.json; None if the data of the report has findings.
         records: its journal.
-        predicate: what was attested, under a signature that holds.
+        predicate: the attested statement, with a valid signature.
 
     """
     if run is None or records is None or predicate is None:
-        return Rerendered(note="not rendered again: what is shown has findings of its own")
+        return Rerendered(note="not rendered again: the data has findings")
     if run.bindings.renderer is None:
-        return Rerendered(note="not rendered again: the run does not say which renderer made it")
+        return Rerendered(note="not rendered again: the run does not record its renderer")
     if run.bindings.renderer != renderer_digest():
         return Rerendered(note=_another_renderer(run.bindings))
     page = render_again(bundle, run, records, predicate)
     expected = {REPORT: digest_of(page)}
     expected |= {path: digest_of(made) for path, made in exports.render_all(run).items()}
     findings = tuple(_compare(files, expected))
-    told = f"other bytes in {len(findings)} of them" if findings else "the same bytes"
-    return Rerendered(note=f"rendered again from what was signed: {told}", findings=findings)
+    result = f"other bytes in {len(findings)} of them" if findings else "the same bytes"
+    return Rerendered(note=f"rendered again from signed data: {result}", findings=findings)
 
 
 def _another_renderer(bindings: Bindings) -> str:
@@ -103,12 +103,12 @@ def _another_renderer(bindings: Bindings) -> str:
 
 
 def _compare(files: Mapping[str, File], expected: Mapping[str, Digest]) -> Iterator[Finding]:
-    """Yield what is not as expected, what is missing, and exports that nothing renders."""
+    """Yield a finding for each file that differs, is missing, or is not rendered."""
     there = {path for path in files if path.startswith(EXPORT_FOLDER)}
     for path in sorted(there | expected.keys()):
         got = files[path].digest if path in files else "no such file"
         wanted = expected.get(path, "no such file")
         if got != wanted:
             code = Code.REPORT_MISMATCH if path == REPORT else Code.EXPORT_MISMATCH
-            message = f"got {got}, expected {wanted}, rendered from what was signed"
+            message = f"got {got}, expected {wanted}, rendered from signed data"
             yield Finding(code=code, path=path, message=message)

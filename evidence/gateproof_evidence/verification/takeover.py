@@ -1,8 +1,8 @@
-"""What vouches for a proof that was taken over from an earlier bundle.
+"""The check of proofs that were reused from an earlier bundle.
 
-A proof is taken over when nothing that it depends on has changed. The earlier bundle was verified
-with a key from outside; its attestation goes along under ``data/taken-over/``, and lists the record
-of the proof by its digest. So whoever verifies the later bundle sees that it was signed before.
+A proof is reused if none of its dependencies has changed. The earlier bundle was verified with a
+key from outside; its attestation is copied to ``data/taken-over/``, and lists the record of the
+proof by its digest. So a verifier of the later bundle can check that the proof was signed before.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from gateproof_evidence.model.finding import Code, Finding
 def compare_taken_over(
     run: Run, files: Mapping[str, File], key: Ed25519PublicKey | None
 ) -> Iterator[Finding]:
-    """Compare every proof that was taken over with the attestation that vouches for it.
+    """Compare every reused proof with the attestation of the earlier bundle.
 
     Args:
-        run: what is claimed.
-        files: by path; earlier attestations carry their content.
-        key: the signer's, where one was given: then it must have signed the earlier bundle too.
+        run: the run as claimed.
+        files: by path; earlier attestations have their content.
+        key: the signer's key, if given; it must have signed the earlier bundle too.
 
     """
     for verdict in run.criteria:
@@ -50,10 +50,10 @@ def _problem(
     record: str,
     key: Ed25519PublicKey | None,
 ) -> str:
-    """Return why an earlier attestation does not vouch for a record; empty when it does."""
+    """Return why an earlier attestation does not cover a record; empty if it does."""
     file = files.get(path)
     if file is None or file.content is None:
-        return "the attestation that vouches for it is missing"
+        return "the attestation of the earlier bundle is missing"
     if file.digest != digest:
         return f"attestation: got {file.digest}, expected {digest}"
     try:
@@ -64,7 +64,7 @@ def _problem(
     except (EvidenceError, ValidationError) as error:
         return f"attestation: {str(error).splitlines()[0]}"
     except InvalidSignature:
-        return "attestation: not signed by the key that was given"
+        return "attestation: not signed by the given key"
     return _unlisted(predicate, files.get(record), record)
 
 

@@ -101,9 +101,9 @@ def test_health_names_a_database_in_trouble(worker: Worker, way: Way, mode: str)
     """Refusing, silent or too slow, the database is in error alone, and ok at once afterwards."""
     assert health(worker) == says("ok", "ok")
     for _ in range(2):
-        way.set_mode(mode)
+        way.tell(mode)
         assert [health(worker) for _ in range(2)] == [says("ok", "error")] * 2
-        way.set_mode("pass")
+        way.tell("pass")
         assert wait_for(lambda: health(worker) == says("ok", "ok"), deadline_s=3 * DEADLINE_S)
 
 

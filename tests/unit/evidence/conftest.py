@@ -1,4 +1,4 @@
-"""A small run with one of everything, staged and sealed, for the tests of this package."""
+"""Fixtures of these tests: a small run with one of everything, staged and sealed."""
 
 from __future__ import annotations
 
@@ -30,49 +30,49 @@ from tests.sample import (
 
 @pytest.fixture
 def clock() -> Callable[[], datetime]:
-    """Give a moment that does not move."""
+    """Provide a clock that always returns the same time."""
     return lambda: SEALED
 
 
 @pytest.fixture
 def catalogue() -> Catalogue:
-    """Give four criteria in two gates."""
+    """Provide four criteria in two gates."""
     return sample_catalogue()
 
 
 @pytest.fixture
 def waivers() -> tuple[Waiver, ...]:
-    """Give what covers a failure."""
+    """Provide the waiver of a failure."""
     return WAIVERS
 
 
 @pytest.fixture
 def staging(tmp_path: Path) -> Path:
-    """Give the folder that a run leaves before sealing."""
+    """Provide the folder of a run before sealing."""
     return stage(tmp_path / ".staging")
 
 
 @pytest.fixture
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Give a run with a pass, a fail, a waived fail and a criterion that was not selected."""
+    """Provide a run with a pass, a fail, a waived fail and a criterion that was not selected."""
     return judged(stage(tmp_path_factory.mktemp("run")))
 
 
 @pytest.fixture
 def context() -> Context:
-    """Give the fields of the run that its journal does not contain."""
+    """Provide the fields of the run that its journal does not contain."""
     return context_of(BOUND, TIMING)
 
 
 @pytest.fixture
 def records(staging: Path) -> tuple[Record, ...]:
-    """Give the journal of the staged run."""
+    """Provide the journal of the staged run."""
     return read_journal([staging / "data/journal.jsonl"])
 
 
 @pytest.fixture
 def key() -> RunKey:
-    """Give a key for one run."""
+    """Provide a key for one run."""
     return RunKey.ephemeral()
 
 
@@ -86,7 +86,7 @@ def bundle(
     key: RunKey,
     clock: Callable[[], datetime],
 ) -> Path:
-    """Give a sealed bundle."""
+    """Provide a sealed bundle."""
     return seal(
         staging,
         tmp_path / "bundle",
@@ -101,7 +101,7 @@ def bundle(
 
 @pytest.fixture
 def copy_of(tmp_path: Path) -> Callable[[Path], Path]:
-    """Give a function that copies a bundle to a fresh place."""
+    """Provide a function that copies a bundle to a new folder."""
     made: list[Path] = []
 
     def copy(source: Path) -> Path:

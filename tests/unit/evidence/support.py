@@ -1,4 +1,4 @@
-"""What the tests of verification share: reading findings, and sealing by hand."""
+"""Helpers for the tests of verification: reading findings, and sealing by hand."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def files_of(bundle: Path) -> list[str]:
 
 
 def tagged(bundle: Path, changed: Path) -> None:
-    """Give the tag manifest the digest of one changed file."""
+    """Update the digest of one changed file in the tag manifest."""
     path = bundle / "tagmanifest-sha256.txt"
     digest = hashlib.sha256(changed.read_bytes()).hexdigest()
     others = [line for line in path.read_text().splitlines() if not line.endswith(changed.name)]
@@ -44,7 +44,7 @@ def tagged(bundle: Path, changed: Path) -> None:
 
 
 def rewrite_manifests(bundle: Path) -> None:
-    """Make both manifests and the payload's size fit what lies in the bundle."""
+    """Update both manifests and the payload's size to the files in the bundle."""
     files = read_tree(bundle, keep=lambda _: False).files
     payload = [file for file in files if file.path.startswith("data/")]
     info = bundle / "bag-info.txt"
@@ -68,13 +68,13 @@ def reseal(
     claims: dict[str, Any] | None = None,
     spell: Callable[[bytes], bytes] = lambda payload: payload,
 ) -> None:
-    """Seal what lies in a bundle again, with any key.
+    """Seal a bundle again, with any key.
 
     Args:
         bundle: the folder.
-        key: signs.
-        after: changes the bundle once its manifests fit, before it is signed.
-        claims: what the statement says otherwise than before.
+        key: the signing key.
+        after: changes the bundle after its manifests are updated, before it is signed.
+        claims: fields to replace in the statement.
         spell: changes the statement's bytes before they are signed.
 
     """

@@ -1,4 +1,4 @@
-"""What lies in signoffs/ and timestamps/ is read without trust: any bytes are refused in order."""
+"""Files in signoffs/ and timestamps/ are untrusted: any bytes are parsed or refused."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ STATEMENT = Statement.model_validate(
 
 @pytest.fixture(scope="module")
 def signature(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """Give a real signature in its binary form."""
+    """Provide a real signature in its binary form."""
     folder = tmp_path_factory.mktemp("signature")
     key, content = folder / "key", folder / "content"
     content.write_bytes(b"content")
@@ -44,16 +44,16 @@ def signature(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 def armoured(blob: bytes) -> bytes:
-    """Put a binary form into its armour."""
+    """Return a binary form with its armour."""
     body = base64.b64encode(blob)
     return b"-----BEGIN SSH SIGNATURE-----\n" + body + b"\n-----END SSH SIGNATURE-----\n"
 
 
 @settings(max_examples=400, deadline=None)
 @given(data=st.data())
-def test_signature_of_any_bytes_reads_or_is_refused(signature: bytes, data: st.DataObject) -> None:
-    """Cut, changed and lengthened at any place: no other error ever comes out."""
-    assert SshSignature.from_bytes(armoured(signature)).namespace == "x", "premise: it reads"
+def test_signature_of_any_bytes_is_read_or_refused(signature: bytes, data: st.DataObject) -> None:
+    """A signature that is cut, changed or extended anywhere raises no other error."""
+    assert SshSignature.from_bytes(armoured(signature)).namespace == "x", "premise: it is valid"
     changed = bytearray(signature)
     for _ in range(data.draw(st.integers(1, 4))):
         place = data.draw(st.integers(0, len(changed) - 1))
@@ -75,20 +75,20 @@ def test_signature_of_any_bytes_reads_or_is_refused(signature: bytes, data: st.D
         (b"-----BEGIN SSH SIGNATURE-----\nA===\n-----END SSH SIGNATURE-----\n", "expected base64"),
         (armoured(b"OTHER!" + b"\0" * 20), "expected SSHSIG"),
         (armoured(b"SSHSIG\0\0\0\2"), "expected 1"),
-        (armoured(b"SSHSIG\0\0\0\1\0\0\xff\xff"), "got a cut-off field"),
+        (armoured(b"SSHSIG\0\0\0\1\0\0\xff\xff"), "got a truncated field"),
         (armoured(b"SSHSIG\0\0\0\1" + b"\0" * 20), "expected those of version 1"),
     ],
 )
-def test_signature_says_what_is_wrong_with_it(content: bytes, message: str) -> None:
-    """The message names what was there and what should be."""
+def test_signature_error_names_the_problem(content: bytes, message: str) -> None:
+    """The message has the actual and the expected value."""
     with pytest.raises(SignatureError, match=message):
         SshSignature.from_bytes(content)
 
 
 @settings(max_examples=400, deadline=None)
 @given(data=st.data())
-def test_statement_of_any_bytes_is_the_one_or_is_refused(data: st.DataObject) -> None:
-    """A statement reads in one spelling only: whatever else reads says something else."""
+def test_statement_of_any_bytes_is_canonical_or_refused(data: st.DataObject) -> None:
+    """Only the canonical form is read: other valid bytes are another statement."""
     content = bytearray(format_signoff(STATEMENT))
     assert parse_signoff(bytes(content)) == STATEMENT
     for _ in range(data.draw(st.integers(1, 3))):
@@ -109,21 +109,21 @@ def _sequence(raw: bytes) -> bytes:
 @settings(max_examples=60, deadline=None)
 @given(content=st.binary(max_size=64) | st.binary(max_size=120).map(_sequence))
 def test_timestamp_of_any_bytes_is_refused(content: bytes) -> None:
-    """Bytes of no authority are no timestamp, however they are wrapped."""
+    """Bytes without an authority's signature are not a timestamp, also as a DER sequence."""
     with pytest.raises(TimestampError):
         parse_timestamp(content, path="timestamps/x.tsr")
 
 
-def test_statement_names_no_pattern_and_no_blank() -> None:
-    """A signer is one name as the allowed signers give it; phases are ids of ours."""
+def test_statement_allows_no_pattern_and_no_space() -> None:
+    """A signer is one name as in the list of allowed signers; a phase is one of our ids."""
     for change in ({"signer": "a b"}, {"signer": "*"}, {"signer": 'a"b'}, {"phase": "B1"}):
         content = format_signoff(STATEMENT.model_copy(update=change))
         with pytest.raises(EvidenceError, match="sign-off: "):
             parse_signoff(content)
 
 
-def test_add_leaves_nothing_behind_where_it_cannot_write(tmp_path: Path) -> None:
-    """What is added is written whole or not at all, also where there is no room for a folder."""
+def test_add_leaves_nothing_if_it_cannot_write(tmp_path: Path) -> None:
+    """Additions are written completely or not at all, also if the folder cannot be created."""
     (tmp_path / "signoffs").write_text("in the way")
     with pytest.raises(NotWritableError, match="adding to the bundle: got"):
         add(tmp_path, {"signoffs/a.json.sig": b"1", "signoffs/a.json": b"2"})

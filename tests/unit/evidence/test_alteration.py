@@ -1,4 +1,4 @@
-"""Two thousand random alterations of a bundle: bytes, names, order, length. All are refused."""
+"""Two thousand random alterations of a bundle are refused: bytes, names, order, length."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ Snapshot = Mapping[str, bytes]
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give one small bundle for all alterations, each of which is undone."""
+    """Provide one small bundle for all alterations; each is undone."""
     return sealed(tmp_path_factory.mktemp("bundle"))
 
 
 @pytest.fixture(scope="module")
 def files(bundle: Path) -> Snapshot:
-    """Give every file's content as it was sealed."""
+    """Provide the sealed content of every file."""
     paths = (path for path in bundle.rglob("*") if path.is_file())
     return {path.relative_to(bundle).as_posix(): path.read_bytes() for path in paths}
 
 
 def _splice(data: Draw, bundle: Path, files: Snapshot) -> None:
-    """Put other bytes in the place of up to 64."""
+    """Replace up to 64 bytes."""
     name = data.draw(st.sampled_from(sorted(files)))
     content = files[name]
     start = data.draw(st.integers(0, len(content)))
@@ -51,7 +51,7 @@ def _flip(data: Draw, bundle: Path, files: Snapshot) -> None:
 
 
 def _truncate(data: Draw, bundle: Path, files: Snapshot) -> None:
-    """Cut a file off anywhere."""
+    """Truncate a file anywhere."""
     name = data.draw(st.sampled_from(sorted(files)))
     (bundle / name).write_bytes(files[name][: data.draw(st.integers(0, len(files[name]) - 1))])
 
@@ -66,7 +66,7 @@ def _shuffle(data: Draw, bundle: Path, files: Snapshot) -> None:
 
 
 def _repeat(data: Draw, bundle: Path, files: Snapshot) -> None:
-    """Write one line of a file, or of another file, once more."""
+    """Write one line of a file, or of another file, a second time."""
     name = data.draw(st.sampled_from(sorted(files)))
     other = data.draw(st.sampled_from(sorted(files)))
     line = data.draw(st.sampled_from(files[other].splitlines(keepends=True)))
@@ -74,7 +74,7 @@ def _repeat(data: Draw, bundle: Path, files: Snapshot) -> None:
 
 
 def _swap(data: Draw, bundle: Path, files: Snapshot) -> None:
-    """Let two files change places."""
+    """Swap the contents of two files."""
     first, second = (data.draw(st.sampled_from(sorted(files))) for _ in range(2))
     (bundle / first).write_bytes(files[second])
     (bundle / second).write_bytes(files[first])
@@ -86,8 +86,8 @@ def _remove(data: Draw, bundle: Path, files: Snapshot) -> None:
 
 
 def _name(data: Draw) -> str:
-    """Draw what a file system takes as a name, whatever it looks like."""
-    # Not too short, so that it seldom is the name of a file that is there.
+    """Draw any name that a file system accepts."""
+    # Not too short, so that it is seldom the name of an existing file.
     name = data.draw(st.text(st.characters(exclude_characters="/\0"), min_size=1, max_size=40))
     assume(name not in (".", ".."))
     assume(len(name.encode("utf-8", "surrogatepass")) <= 200)
@@ -96,7 +96,7 @@ def _name(data: Draw) -> str:
 
 
 def _rename(data: Draw, bundle: Path, files: Snapshot) -> None:
-    """Give a file another name in its folder."""
+    """Rename a file in its folder."""
     path = bundle / data.draw(st.sampled_from(sorted(files)))
     target = path.with_name(_name(data))
     assume(not target.is_dir())
@@ -104,7 +104,7 @@ def _rename(data: Draw, bundle: Path, files: Snapshot) -> None:
 
 
 def _add(data: Draw, bundle: Path, files: Snapshot) -> None:
-    """Add a file, a folder or a link beside another."""
+    """Add a file, a folder or a link next to a file."""
     path = (bundle / data.draw(st.sampled_from(sorted(files)))).with_name(_name(data))
     assume(not os.path.lexists(path))
     kind = data.draw(st.sampled_from(["file", "folder", "link"]))
@@ -130,7 +130,7 @@ ALTER: tuple[Callable[[Draw, Path, Snapshot], None], ...] = (
 
 
 def _undo(bundle: Path, files: Snapshot) -> bool:
-    """Put every file back, and say whether there was anything to put back."""
+    """Restore every file, and return whether anything was restored."""
     changed = False
     for path in sorted(bundle.rglob("*"), reverse=True):
         name = path.relative_to(bundle).as_posix()
@@ -159,7 +159,7 @@ def _undo(bundle: Path, files: Snapshot) -> bool:
 def test_verify_refuses_every_random_alteration(
     bundle: Path, files: Snapshot, data: st.DataObject
 ) -> None:
-    """Whatever is altered, and however, the bundle is refused; what is as it was, is not."""
+    """An altered bundle is refused, and an unaltered one is not."""
     alter = data.draw(st.sampled_from(ALTER))
     ok = None
     try:
@@ -171,7 +171,7 @@ def test_verify_refuses_every_random_alteration(
 
 
 def test_alterations_undo_themselves(bundle: Path, files: Snapshot) -> None:
-    """The bundle that two thousand alterations went through is whole at the end."""
+    """The bundle verifies after two thousand alterations."""
     assert _undo(bundle, files) is False
     assert verify(bundle).ok
     shutil.rmtree(bundle / "data/exports")

@@ -1,4 +1,4 @@
-"""The attestation: one spelling of envelope and statement, and whose it is."""
+"""The attestation: canonical envelope and statement, and the signer."""
 
 from __future__ import annotations
 
@@ -73,8 +73,8 @@ def _url_alphabet(bundle: Path) -> None:
     put(bundle, {**value, "signatures": [{**signature, "sig": sig}]})
 
 
-def _loose_bits(bundle: Path) -> None:
-    """64 bytes end in two padding signs, which leave four bits that decoders ignore."""
+def _unused_bits(bundle: Path) -> None:
+    """Set bits that decoders ignore: 64 bytes in base64 have four of them before the padding."""
     value = envelope_of(bundle)
     signature = value["signatures"][0]
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
@@ -99,34 +99,36 @@ def _truncated(bundle: Path) -> None:
     ("change", "code", "message"),
     [
         pytest.param(_strip_signature, "ATTESTATION_MALFORMED", "signatures: got 0", id="stripped"),
-        pytest.param(_two_signatures, "ATTESTATION_MALFORMED", "got 2, expected exactly 1", id="2"),
-        pytest.param(_empty_signature, "SIGNATURE_INVALID", "does not hold", id="empty"),
+        pytest.param(
+            _two_signatures, "ATTESTATION_MALFORMED", "got 2, expected a list of exactly 1", id="2"
+        ),
+        pytest.param(_empty_signature, "SIGNATURE_INVALID", "not valid", id="empty"),
         pytest.param(_other_type, "ATTESTATION_MALFORMED", "got 'text/plain'", id="other-type"),
         pytest.param(_extra_field, "ATTESTATION_MALFORMED", "'note'", id="extra-field"),
-        pytest.param(_pretty, "ATTESTATION_MALFORMED", "another spelling", id="pretty"),
-        pytest.param(_final_newline, "ATTESTATION_MALFORMED", "another spelling", id="newline"),
+        pytest.param(_pretty, "ATTESTATION_MALFORMED", "another form", id="pretty"),
+        pytest.param(_final_newline, "ATTESTATION_MALFORMED", "another form", id="newline"),
         pytest.param(_duplicate_key, "JSON_DUPLICATE_KEY", "key 'payload' twice", id="duplicate"),
         pytest.param(_url_alphabet, "ATTESTATION_MALFORMED", "base64", id="url-alphabet"),
-        pytest.param(_loose_bits, "ATTESTATION_MALFORMED", "loose bits", id="loose-bits"),
+        pytest.param(_unused_bits, "ATTESTATION_MALFORMED", "unused bits", id="unused-bits"),
         pytest.param(_other_keyid, "KEY_MISMATCH", "the key that signed", id="other-keyid"),
         pytest.param(_truncated, "ATTESTATION_MALFORMED", "JSON: got", id="truncated"),
     ],
 )
-def test_verify_accepts_one_spelling_of_the_attestation(
+def test_verify_accepts_only_the_canonical_attestation(
     bundle: Path, change: Change, code: str, message: str
 ) -> None:
-    """Any other spelling of the attestation, even one of the same meaning, is refused."""
+    """Any other form of the attestation, even with the same meaning, is refused."""
     change(bundle)
     found = verify(bundle)
-    told = [f.message for f in found.findings if (f.code, f.path) == (code, ATTESTATION)]
-    assert told, codes(found)
-    assert message in told[0]
+    messages = [f.message for f in found.findings if (f.code, f.path) == (code, ATTESTATION)]
+    assert messages, codes(found)
+    assert message in messages[0]
 
 
 def test_verify_refuses_the_attestation_of_another_bundle(
     bundle: Path, copy_of: Callable[[Path], Path]
 ) -> None:
-    """An attestation that is whole by itself does not cover another bundle's files."""
+    """A valid attestation does not cover another bundle's files."""
     other = copy_of(bundle)
     (other / "data/journal.jsonl").write_bytes(b"")
     reseal(other, RunKey.ephemeral())
@@ -138,7 +140,7 @@ def test_verify_refuses_the_attestation_of_another_bundle(
 
 
 def test_verify_refuses_manifests_that_were_rewritten(bundle: Path) -> None:
-    """Changing a file and both manifests to match leaves the signature to tell."""
+    """If a file is changed and both manifests match it, the signature detects the change."""
     (bundle / "data/tests/junit.xml").write_text("<testsuites tests='0'/>\n")
     rewrite_manifests(bundle)
     found = codes(verify(bundle))
@@ -148,7 +150,7 @@ def test_verify_refuses_manifests_that_were_rewritten(bundle: Path) -> None:
 
 
 def test_verify_refuses_a_bundle_sealed_again_with_another_key(bundle: Path, key: RunKey) -> None:
-    """Who seals an altered bundle with a key of their own is found by the signer's key only."""
+    """An altered bundle that another key sealed is detected only with the signer's key."""
     (bundle / "data/tests/junit.xml").write_text("<testsuites tests='0'/>\n")
     reseal(bundle, RunKey.ephemeral())
     assert verify(bundle).ok
@@ -159,7 +161,7 @@ def test_verify_refuses_a_bundle_sealed_again_with_another_key(bundle: Path, key
 
 
 def test_verify_refuses_a_public_key_that_did_not_sign(bundle: Path, key: RunKey) -> None:
-    """A foreign public-key.pem is found even where the signer's key was given."""
+    """A foreign public-key.pem is detected even if the signer's key was given."""
     (bundle / "public-key.pem").write_bytes(RunKey.ephemeral().public_pem)
     assert {
         ("KEY_MISMATCH", "public-key.pem"),
@@ -212,8 +214,8 @@ def _result_twice(payload: bytes) -> bytes:
         pytest.param(
             lambda payload: json.dumps(json.loads(payload)).encode(),
             "ATTESTATION_MALFORMED",
-            "another spelling or subject",
-            id="spelling",
+            "another form or subject",
+            id="form",
         ),
         pytest.param(_swap_subjects, "ATTESTATION_MALFORMED", "or subject", id="swapped"),
         pytest.param(_one_subject, "ATTESTATION_MALFORMED", "or subject", id="one-subject"),
@@ -224,10 +226,10 @@ def _result_twice(payload: bytes) -> bytes:
         pytest.param(_result_twice, "JSON_DUPLICATE_KEY", "'result' twice", id="result-twice"),
     ],
 )
-def test_verify_accepts_one_spelling_of_the_statement(
+def test_verify_accepts_only_the_canonical_statement(
     bundle: Path, key: RunKey, spell: Callable[[bytes], bytes], code: str, message: str
 ) -> None:
-    """A signature over another spelling, or over other subjects, vouches for nothing."""
+    """A signature over another form, or over other subjects, is not enough."""
     reseal(bundle, key, spell=spell)
     found = verify(bundle)
     assert codes(found) == {(code, ATTESTATION)}

@@ -1,4 +1,4 @@
-"""The canary: wherever a form of it comes through, it is found."""
+"""Canaries: redaction removes each form, and the search finds each that remains."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ FORMS = sorted(Canary(core="0" * 24).forms())
 
 @pytest.fixture
 def canary() -> Canary:
-    """Give one that nobody has seen."""
+    """Provide a new canary."""
     return Canary.make()
 
 
-def test_canary_is_another_each_time() -> None:
-    """Nobody can know it before."""
+def test_canary_is_different_each_time() -> None:
+    """A canary is unpredictable."""
     assert Canary.make().value != Canary.make().value
 
 
 @pytest.mark.parametrize("name", FORMS)
-def test_redact_takes_out_each_form_of_a_canary(canary: Canary, name: str) -> None:
-    """What is known as a secret is known in each form, and its core is left in none."""
+def test_redact_removes_each_form_of_a_canary(canary: Canary, name: str) -> None:
+    """A registered secret is redacted in each form, and its core remains in none."""
     redactor = Redactor()
     redactor.add_secret("canary", canary.value)
     done = redactor.redact(f"before {canary.forms()[name]} after")
@@ -39,18 +39,18 @@ def test_redact_takes_out_each_form_of_a_canary(canary: Canary, name: str) -> No
 
 @pytest.mark.parametrize("name", FORMS)
 def test_search_finds_each_form_of_a_canary(canary: Canary, name: str, tmp_path: Path) -> None:
-    """Alone, in the middle of bytes that are no text, and wrapped over lines."""
+    """The search finds a form alone, between bytes that are not text, and wrapped over lines."""
     form = canary.forms()[name].encode()
     wrapped = b"\n".join(form[start : start + 76] for start in range(0, len(form), 76))
     for content in (form, b"\xff\xfe" + form + b"\x00", b"> " + wrapped + b"\n"):
         path = tmp_path / "capture.txt"
         path.write_bytes(content)
-        with pytest.raises(CanaryError, match=r"capture\.txt: redaction: got a made-up secret"):
+        with pytest.raises(CanaryError, match=r"capture\.txt: redaction: got a canary"):
             search([path], [Canary.make(), canary])
 
 
-def test_search_finds_what_is_encoded_as_a_part_of_more(canary: Canary, tmp_path: Path) -> None:
-    """Inside a longer base64 text at any place, and base64 inside JSON."""
+def test_search_finds_a_canary_inside_encoded_text(canary: Canary, tmp_path: Path) -> None:
+    """The search decodes longer base64 at any offset, and base64 inside JSON."""
     path = tmp_path / "capture.txt"
     for before in range(5):
         text = base64.b64encode(b"x" * before + canary.value.encode() + b"y" * 7).decode()
@@ -60,28 +60,28 @@ def test_search_finds_what_is_encoded_as_a_part_of_more(canary: Canary, tmp_path
 
 
 def test_search_without_a_canary_reads_nothing(tmp_path: Path) -> None:
-    """Where nothing was let out no file is opened: this one could not be."""
+    """Without a canary no file is opened, so a missing one raises no error."""
     absent = tmp_path / "absent"
     search([absent], [])
     with pytest.raises(FileNotFoundError):
         search([absent], [Canary.make()])
 
 
-def test_search_finds_nothing_where_nothing_is(canary: Canary, tmp_path: Path) -> None:
-    """Digests, base64 and percent signs of others are no canary."""
+def test_search_finds_nothing_in_other_text(canary: Canary, tmp_path: Path) -> None:
+    """Digests, base64, percent signs and another canary are not this canary."""
     path = tmp_path / "capture.txt"
     others = "\n".join(Canary.make().forms().values())
     path.write_text(f"sha256:{'ab' * 32} 100% {others}\n")
     search([path], [canary])
 
 
-def test_ledger_says_rule_place_and_count(records: tuple[Record, ...]) -> None:
-    """By capture and by report, with the sum of each rule."""
-    told = [("jwt", "tests/junit.xml", 1), ("jwt", "tests/junit.xml", 2)]
-    entries = [*observed(records), *counted(told)]
-    told = json.loads(format_ledger(entries))
-    assert {"rule": "jwt", "place": "tests/junit.xml", "count": 3} in told["entries"]
-    places = [one["place"] for one in told["entries"]]
+def test_ledger_has_rule_place_and_count(records: tuple[Record, ...]) -> None:
+    """The ledger counts by capture and by report, with the sum of each rule."""
+    counts = [("jwt", "tests/junit.xml", 1), ("jwt", "tests/junit.xml", 2)]
+    entries = [*observed(records), *counted(counts)]
+    ledger = json.loads(format_ledger(entries))
+    assert {"rule": "jwt", "place": "tests/junit.xml", "count": 3} in ledger["entries"]
+    places = [one["place"] for one in ledger["entries"]]
     assert places == sorted(places)
     assert len(places) == 4
-    assert told["sums"] == {"dsn-userinfo": 6, "jwt": 3}
+    assert ledger["sums"] == {"dsn-userinfo": 6, "jwt": 3}

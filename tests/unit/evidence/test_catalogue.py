@@ -1,4 +1,4 @@
-"""The catalogue and the waivers: strict files, and one line that says what is wrong."""
+"""The catalogue and the waivers: strict files, and errors of one line."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def entry(name: str, gate: str = "rls") -> str:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Give the path of a file to write."""
+    """Provide the path of a file to write."""
     return tmp_path / "criteria.toml"
 
 
 def test_catalogue_keeps_the_order_of_the_file(path: Path) -> None:
-    """Criteria, ids and gates come in file order, and are found by id."""
+    """Criteria, ids and gates come in file order, and can be found by id."""
     path.write_text(entry("RLS-02") + entry("DLQ-01", "dlq") + entry("RLS-01"))
     catalogue = load_catalogue(path)
     assert catalogue.ids == ("RLS-02", "DLQ-01", "RLS-01")
@@ -49,7 +49,7 @@ def test_catalogue_keeps_the_order_of_the_file(path: Path) -> None:
 
 
 def test_catalogue_digest_is_of_the_content(path: Path) -> None:
-    """Comments and layout leave the digest alone; a word of a statement does not."""
+    """Comments and layout do not change the digest; a word of a statement does."""
     path.write_text(entry("RLS-01"))
     digest = load_catalogue(path).digest
     path.write_text("# a comment\n\n" + entry("RLS-01").replace(" = ", "="))
@@ -58,8 +58,8 @@ def test_catalogue_digest_is_of_the_content(path: Path) -> None:
     assert load_catalogue(path).digest != digest
 
 
-def test_catalogue_refuses_an_id_that_it_does_not_hold(path: Path) -> None:
-    """Asking for an unknown id says which."""
+def test_catalogue_refuses_an_unknown_id(path: Path) -> None:
+    """The error names the unknown id."""
     path.write_text(entry("RLS-01"))
     with pytest.raises(BadInputError, match="criterion id: got RLS-09, expected one of"):
         load_catalogue(path).by_id("RLS-09")
@@ -75,12 +75,12 @@ def test_catalogue_refuses_an_id_that_it_does_not_hold(path: Path) -> None:
         ),
         pytest.param(
             entry("RLS-01") + entry("SQL-02"),
-            "criterion id of gate rls: got SQL-02, expected the letters RLS",
-            id="letters",
+            "criterion id of gate rls: got SQL-02, expected the prefix RLS",
+            id="prefix",
         ),
         pytest.param(
             entry("RLS-01") + entry("RLS-02", "dlq"),
-            "criterion RLS-02: got gate dlq, expected rls, which has the letters RLS",
+            "criterion RLS-02: got gate dlq, expected rls, which has the prefix RLS",
             id="gate",
         ),
         pytest.param(
@@ -112,7 +112,7 @@ def test_catalogue_refuses_an_id_that_it_does_not_hold(path: Path) -> None:
     ],
 )
 def test_catalogue_refuses_bad_input_in_one_line(path: Path, content: str, message: str) -> None:
-    """Each rule is said in one line that names the file, what was found and what to do."""
+    """Each error is one line with the file, the value and what to do."""
     path.write_text(content)
     with pytest.raises(BadInputError) as error:
         load_catalogue(path)
@@ -121,14 +121,14 @@ def test_catalogue_refuses_bad_input_in_one_line(path: Path, content: str, messa
     assert "\n" not in str(error.value)
 
 
-def test_catalogue_refuses_a_file_that_is_not_there(path: Path) -> None:
+def test_catalogue_refuses_a_missing_file(path: Path) -> None:
     """A missing catalogue is bad input, never an empty one."""
     with pytest.raises(BadInputError, match="file: got No such file or directory"):
         load_catalogue(path)
 
 
 def test_catalogue_refuses_bytes_that_are_not_text(path: Path) -> None:
-    """A file that is not UTF-8 is said as such."""
+    """The error for a file that is not UTF-8 names the encoding."""
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(BadInputError, match="TOML syntax: got 'utf-8' codec"):
         load_catalogue(path)
@@ -138,13 +138,13 @@ def test_catalogue_refuses_bytes_that_are_not_text(path: Path) -> None:
 
 
 def test_waivers_of_a_missing_file_are_none(path: Path, catalogue: Catalogue) -> None:
-    """No file means that nothing is waived."""
+    """Without the file nothing is waived."""
     assert load_waivers(path, catalogue) == ()
 
 
 @pytest.mark.parametrize("expires", ['"2026-04-01"', "2026-04-01"])
 def test_waivers_are_read_with_text_or_date(path: Path, catalogue: Catalogue, expires: str) -> None:
-    """A day may be written as text or as TOML's own date."""
+    """A date may be text or TOML's own date."""
     path.write_text(WAIVER.replace('"2026-04-01"', expires))
     (waiver,) = load_waivers(path, catalogue)
     assert (waiver.criterion, waiver.owner, waiver.expires) == ("RLS-01", "Ada", "2026-04-01")
@@ -155,21 +155,21 @@ def test_waivers_are_read_with_text_or_date(path: Path, catalogue: Catalogue, ex
     [
         ('reason = "The index comes with the next migration"', "", "reason: got nothing"),
         ("The index comes with the next migration", "", "reason: got '', it should have at least"),
-        ("The index comes with the next migration", " " * 20, "reason: got only blanks"),
+        ("The index comes with the next migration", " " * 20, "reason: got only spaces"),
         ('owner = "Ada"', "", "owner: got nothing"),
         ('"Ada"', '""', "owner: got ''"),
-        ('"Ada"', '"   "', "owner: got only blanks"),
+        ('"Ada"', '"   "', "owner: got only spaces"),
         ('expires = "2026-04-01"', "", "expires: got nothing"),
         ("2026-04-01", "soon", "expires: got 'soon', it should match"),
-        ("2026-04-01", "2026-02-30", "expires: got '2026-02-30', expected a day"),
+        ("2026-04-01", "2026-02-30", "expires: got '2026-02-30', expected a valid date"),
         ("RLS-01", "RLS-99", "waiver criterion: got RLS-99, expected an id of the catalogue"),
-        ('owner = "Ada"', 'owner = "Ada"\nby = "x"', "by: got a key that is not known"),
+        ('owner = "Ada"', 'owner = "Ada"\nby = "x"', "by: got an unknown key"),
     ],
 )
 def test_waivers_refuse_bad_input_in_one_line(
     path: Path, catalogue: Catalogue, old: str, new: str, message: str
 ) -> None:
-    """A waiver without reason, owner or expiry, or for nobody, is said before anything starts."""
+    """A waiver without reason, owner or expiry, or for an unknown criterion, is refused."""
     path.write_text(WAIVER.replace(old, new))
     with pytest.raises(BadInputError) as error:
         load_waivers(path, catalogue)
@@ -179,7 +179,7 @@ def test_waivers_refuse_bad_input_in_one_line(
 
 
 def test_waivers_refuse_two_for_one_criterion(path: Path, catalogue: Catalogue) -> None:
-    """Two waivers of one criterion could disagree."""
+    """Two waivers of one criterion could contradict each other."""
     path.write_text(WAIVER * 2)
     with pytest.raises(BadInputError, match="waiver criterion: got RLS-01 twice"):
         load_waivers(path, catalogue)

@@ -1,4 +1,4 @@
-"""What a careless or lying sealer could have signed: files that disagree are found all the same."""
+"""Files that contradict each other are findings, even if a valid signature covers them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gateproof_evidence.verification.bundle import verify
 from .support import Change, codes, reseal, rewrite_manifests, tagged
 
 DERIVED = ("VERDICT_MISMATCH", "ROLLUP_MISMATCH")
-"""What else is found where a file is changed that verdicts follow from."""
+"""Further findings if a file is changed that verdicts are derived from."""
 
 
 def _duplicate_in_run(bundle: Path) -> None:
@@ -100,7 +100,7 @@ def _duplicate_in_proof(bundle: Path) -> None:
             id="capture",
         ),
         pytest.param(_bad_journal, "JSON_MALFORMED", "data/journal.jsonl", "line 1", id="journal"),
-        pytest.param(_cut_journal, "JSON_MALFORMED", "data/journal.jsonl", "cut off", id="cut"),
+        pytest.param(_cut_journal, "JSON_MALFORMED", "data/journal.jsonl", "truncated", id="cut"),
         pytest.param(
             _duplicate_in_journal,
             "JSON_DUPLICATE_KEY",
@@ -117,10 +117,10 @@ def _duplicate_in_proof(bundle: Path) -> None:
         ),
     ],
 )
-def test_verify_refuses_files_that_disagree_though_signed(
+def test_verify_refuses_signed_files_that_contradict_each_other(
     bundle: Path, key: RunKey, change: Change, code: str, path: str, message: str
 ) -> None:
-    """A signature does not make files agree: each contradiction is found by itself."""
+    """Each contradiction has its own finding, despite a valid signature."""
     change(bundle)
     reseal(bundle, key)
     found = [one for one in verify(bundle).findings if one.code not in DERIVED]
@@ -159,7 +159,7 @@ def _wrong_oxum(bundle: Path) -> None:
     tagged(bundle, info)
 
 
-def _spelled_key(bundle: Path) -> None:
+def _annotated_key(bundle: Path) -> None:
     path = bundle / "public-key.pem"
     path.write_bytes(b"The key of a friend:\n" + path.read_bytes())
     tagged(bundle, path)
@@ -173,25 +173,27 @@ def _spelled_key(bundle: Path) -> None:
         pytest.param(_outside_line, "MANIFEST_MALFORMED", "tagmanifest-sha256.txt", id="outside"),
         pytest.param(_old_bagit, "BAG_MALFORMED", "bagit.txt", id="bagit"),
         pytest.param(_wrong_oxum, "BAG_MALFORMED", "bag-info.txt", id="oxum"),
-        pytest.param(_spelled_key, "KEY_UNREADABLE", "public-key.pem", id="key-spelling"),
+        pytest.param(_annotated_key, "KEY_UNREADABLE", "public-key.pem", id="key-note"),
     ],
 )
-def test_verify_refuses_tag_files_that_mislead_though_signed(
+def test_verify_refuses_signed_tag_files_that_mislead(
     bundle: Path, key: RunKey, after: Change, code: str, path: str
 ) -> None:
-    """Manifests, declarations and key must fit the bundle for other tools' sake, signed or not."""
+    """Manifests, declarations and key must fit the bundle, because other tools rely on them."""
     reseal(bundle, key, after=lambda folder: _drop_manifest_line_of_itself(folder, after))
     assert codes(verify(bundle)) == {(code, path)}
 
 
 def _drop_manifest_line_of_itself(bundle: Path, after: Change) -> None:
-    """Apply a change, and keep the tag manifest's line on the payload manifest true."""
+    """Apply a change, and update the payload manifest's line in the tag manifest."""
     after(bundle)
     tagged(bundle, bundle / "manifest-sha256.txt")
 
 
-def test_verify_wants_the_attested_criteria_to_be_the_catalogues(bundle: Path, key: RunKey) -> None:
-    """Run and statement that leave out the same criterion still do not fit the catalogue."""
+def test_verify_compares_the_attested_criteria_with_the_catalogue(
+    bundle: Path, key: RunKey
+) -> None:
+    """A criterion that both run and statement lack is found by the catalogue."""
     _fewer_criteria(bundle)
     reseal(bundle, key, claims={"criteria": ("RLS-01", "RLS-02", "DLQ-01")})
     found = verify(bundle)
@@ -199,4 +201,4 @@ def test_verify_wants_the_attested_criteria_to_be_the_catalogues(bundle: Path, k
         ("CATALOGUE_MISMATCH", "data/catalogue.json"),
         ("VERDICT_MISMATCH", "data/run.json"),
     }
-    assert "ids: got others than the attested criteria" in found.findings[0].message
+    assert "ids: got other ids than those of the attested criteria" in found.findings[0].message

@@ -1,4 +1,4 @@
-"""The corpus of forged bundles: each is refused as its README says, by us and by the script."""
+"""The corpus of forged bundles: our verifier and the script refuse each as its README says."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ CASES = read_corpus()
 Ask = Callable[[Case], Measured]
 
 ELSEWHERE = {
-    "UNREADABLE": "whoever runs the tests as root can read everything",
+    "UNREADABLE": "tests that run as root can read everything",
     "SIGNOFF_INVALID": "test_signoff.py",
     "SIGNOFF_KEY_EXPIRED": "test_signoff.py",
 }
-"""Codes that no case of the corpus brings about, and where else they are held."""
+"""Codes that no case of the corpus shows, and the tests that cover them."""
 
 
 @pytest.fixture(scope="module")
 def ask(tmp_path_factory: pytest.TempPathFactory) -> Ask:
-    """Give a function that asks the verifiers about a case, each case once."""
+    """Provide a function that runs the verifiers on a case, each case once."""
     shop = Workshop.open(tmp_path_factory.mktemp("corpus"))
     known: dict[str, Measured] = {}
 
@@ -42,8 +42,8 @@ def ask(tmp_path_factory: pytest.TempPathFactory) -> Ask:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_corpus_case_is_judged_as_its_readme_says(case: Case, ask: Ask) -> None:
-    """The verifier finds what the README names and nothing else; the script agrees or says why."""
+def test_corpus_case_has_the_findings_of_its_readme(case: Case, ask: Ask) -> None:
+    """The findings are those of the README; the script agrees, or the README says why not."""
     measured = ask(case)
     if case.exactly:
         assert sorted(measured.findings) == sorted(case.findings)
@@ -54,16 +54,16 @@ def test_corpus_case_is_judged_as_its_readme_says(case: Case, ask: Ask) -> None:
     assert bool(case.because) is (case.must_fail and not case.script_refuses)
 
 
-def test_corpus_holds_no_other_verifier_to_be_stricter(ask: Ask) -> None:
-    """What any other verifier refuses, ours refuses; what must pass, all of them accept."""
+def test_corpus_has_no_case_that_only_another_verifier_refuses(ask: Ask) -> None:
+    """Our verifier refuses what any other refuses; all accept the cases that must pass."""
     for case in CASES:
-        told = ask(case).refuses
-        refused = [name for name, answer in told.items() if answer]
+        answers = ask(case).refuses
+        refused = [name for name, answer in answers.items() if answer]
         assert not refused or case.must_fail, f"{case.name}: {refused}"
 
 
-def test_corpus_page_is_what_was_measured(ask: Ask) -> None:
-    """The committed page is measured again, node's column only where there is a node."""
+def test_corpus_page_is_up_to_date(ask: Ask) -> None:
+    """The committed page equals a new measurement; node's column only if node is installed."""
     measured = [ask(case) for case in CASES]
     committed = PAGE.read_text(encoding="utf-8")
     node = node_answers(measured) if NODE else read_node(committed, CASES)
@@ -73,8 +73,8 @@ def test_corpus_page_is_what_was_measured(ask: Ask) -> None:
 
 
 @pytest.mark.skipif(NODE is None, reason="node is not installed: its column is not measured")
-def test_corpus_signatures_that_node_accepts_are_those_that_hold(ask: Ask) -> None:
-    """Node and securesystemslib, two implementations that are not ours, agree on what is signed."""
+def test_corpus_signatures_that_node_refuses_are_refused(ask: Ask) -> None:
+    """Node, an independent implementation, refuses no signature that we accept."""
     measured = [ask(case) for case in CASES]
     answers = node_answers(measured)
     assert set(answers.values()) == {True, False, None}
@@ -90,8 +90,8 @@ def test_corpus_signatures_that_node_accepts_are_those_that_hold(ask: Ask) -> No
             }, one.case.name
 
 
-def test_corpus_is_large_and_its_names_tell() -> None:
-    """Sixty cases at least must fail; a name's ending says which do."""
+def test_corpus_is_large_and_its_names_are_right() -> None:
+    """At least sixty cases must fail; a name's suffix marks them."""
     assert sum(case.must_fail for case in CASES) >= 60
     assert sum(not case.must_fail for case in CASES) >= 5
     for case in CASES:
@@ -101,8 +101,8 @@ def test_corpus_is_large_and_its_names_tell() -> None:
         assert files == {"README.md", "recipe.toml"}, case.name
 
 
-def test_corpus_brings_about_every_code() -> None:
-    """Each named code is shown by a case, or is held by a test that is named."""
+def test_corpus_shows_every_code() -> None:
+    """Each code is shown by a case, or by a test that is named here."""
     shown = {finding.partition(" ")[0] for case in CASES for finding in case.findings}
     known = {code.value for code in Code if not code.startswith("TIMESTAMP_")}
     assert known - shown == set(ELSEWHERE)
@@ -110,7 +110,7 @@ def test_corpus_brings_about_every_code() -> None:
 
 
 def test_corpus_uses_every_step() -> None:
-    """A step that no recipe takes is not tested by anything."""
+    """Every step is used by a recipe, so that it is tested."""
     used: set[str] = set()
     for case in CASES:
         used.update(re.findall(r'^do = "(\w+)"$', case.recipe.read_text(), re.MULTILINE))
@@ -118,14 +118,14 @@ def test_corpus_uses_every_step() -> None:
     assert set(STEPS) - used == set()
 
 
-def test_corpus_readme_has_one_form(tmp_path: Path) -> None:
-    """A README that leaves a paragraph out is refused, not half understood."""
+def test_corpus_readme_has_a_fixed_form(tmp_path: Path) -> None:
+    """A README that lacks a paragraph is refused, not read in part."""
     sound = (CORPUS / CASES[0].name / "README.md").read_text()
     (tmp_path / "README.md").write_text(sound.replace("**verify.sh:**", "verify.sh:"))
     with pytest.raises(ValueError, match="got another form, expected a title and the paragraphs"):
         read_case(tmp_path)
 
 
-def test_corpus_asks_the_others() -> None:
-    """The table has a column for each verifier that is not ours."""
+def test_corpus_table_has_the_other_verifiers() -> None:
+    """The table has a column for each verifier of another project."""
     assert OTHERS == ("sha256sum -c", "bagit", "securesystemslib", "node")

@@ -1,4 +1,4 @@
-"""Derivation: a run.json, a proof or a result that says more than the journal is refused."""
+"""Derivation: a run.json, a proof or a result that the journal does not support is refused."""
 
 from __future__ import annotations
 
@@ -80,10 +80,10 @@ def _other_time(value: dict[str, Any]) -> None:
         pytest.param(_other_time, "criteria.RLS-01.duration_s: got 60.0", id="duration"),
     ],
 )
-def test_verify_refuses_a_verdict_that_does_not_follow(
+def test_verify_refuses_a_verdict_that_is_not_derived(
     bundle: Path, key: RunKey, edit: Edit, field: str
 ) -> None:
-    """Each field of a verdict is derived again; one that says more is found by its name."""
+    """Each field of a verdict is derived again; the finding names the field that differs."""
     _edit(bundle, RUN, edit)
     reseal(bundle, key)
     found = verify(bundle)
@@ -116,10 +116,10 @@ def test_verify_refuses_a_verdict_that_does_not_follow(
         ),
     ],
 )
-def test_verify_refuses_a_roll_up_that_does_not_follow(
+def test_verify_refuses_a_roll_up_that_is_not_derived(
     bundle: Path, key: RunKey, edit: dict[str, Any], field: str
 ) -> None:
-    """So is everything that verdicts come to."""
+    """Each field of the roll-up is derived again."""
     _edit(bundle, RUN, lambda value: value.update(edit))
     reseal(bundle, key)
     found = verify(bundle)
@@ -130,7 +130,7 @@ def test_verify_refuses_a_roll_up_that_does_not_follow(
 def test_verify_refuses_a_release_that_run_and_statement_both_claim(
     bundle: Path, key: RunKey
 ) -> None:
-    """A result that run.json and the statement agree on is still held against the journal."""
+    """A result that run.json and the statement share is still derived from the journal."""
     claims = {"result": Result.RELEASED, "exit_status": 0}
     _edit(bundle, RUN, lambda value: value.update(claims))
     reseal(bundle, key, claims=claims)
@@ -139,13 +139,13 @@ def test_verify_refuses_a_release_that_run_and_statement_both_claim(
         ("ROLLUP_MISMATCH", RUN),
         ("ROLLUP_MISMATCH", "attestation.dsse.json"),
     }
-    said = {finding.message for finding in found.findings}
-    assert "result: got released, expected blocked as the journal says" in said
-    assert "exit_status: got 0, expected 1 as the journal says" in said
+    messages = {finding.message for finding in found.findings}
+    assert "result: got released, expected blocked as derived from the journal" in messages
+    assert "exit_status: got 0, expected 1 as derived from the journal" in messages
 
 
-def test_verify_refuses_a_proof_that_the_journal_does_not_tell(bundle: Path, key: RunKey) -> None:
-    """A record with another story, one too many and one too few are each found by path."""
+def test_verify_refuses_a_proof_that_is_not_in_the_journal(bundle: Path, key: RunKey) -> None:
+    """A changed, an additional and a missing record are each found by path."""
     record = bundle / PROOF
     original = record.read_text()
     record.write_text(original.replace('"baseline_runs": 2', '"baseline_runs": 3'))
@@ -193,43 +193,43 @@ def _bad_end(lines: list[str]) -> list[str]:
     ("edit", "message"),
     [
         pytest.param(_without_failure, "sequence of main: got 9, expected 8", id="gap"),
-        pytest.param(_without_end, "the run's end: got 0 records, expected one", id="no-end"),
-        pytest.param(_two_ends, "the run's end: got 2 records, expected one", id="two-ends"),
-        pytest.param(_end_elsewhere, "got self-proof as its last", id="end-elsewhere"),
+        pytest.param(_without_end, "the end of the run: got 0 records, expected one", id="no-end"),
+        pytest.param(_two_ends, "the end of the run: got 2 records, expected one", id="two-ends"),
+        pytest.param(_end_elsewhere, "got self-proof as the last", id="end-elsewhere"),
         pytest.param(_swapped, "sequence of main: got 1, expected 0", id="swapped"),
-        pytest.param(_early_end, "got a record later than the run's end", id="early-end"),
-        pytest.param(_bad_end, "the run's end: falsify: got Input", id="bad-end"),
+        pytest.param(_early_end, "got a record later than the end of the run", id="early-end"),
+        pytest.param(_bad_end, "the end of the run: falsify: got Input", id="bad-end"),
     ],
 )
 def test_verify_refuses_a_journal_that_is_not_complete(
     bundle: Path, key: RunKey, edit: Callable[[list[str]], list[str]], message: str
 ) -> None:
-    """A record that was taken out, put in or moved leaves a gap, signed or not."""
+    """A record that was removed, inserted or moved leaves a gap, even in a signed journal."""
     (bundle / JOURNAL).write_text("".join(edit(_lines(bundle))))
     reseal(bundle, key)
     found = verify(bundle)
-    said = [f.message for f in found.findings if f.code == "JOURNAL_INCOMPLETE"]
-    assert any(message in one for one in said), found.findings
+    messages = [f.message for f in found.findings if f.code == "JOURNAL_INCOMPLETE"]
+    assert any(message in one for one in messages), found.findings
 
 
 def test_verify_derives_from_the_waivers_that_were_sealed(bundle: Path, key: RunKey) -> None:
-    """Without the waiver in data/waivers.json, run.json's waived failure does not follow."""
+    """Without the waiver in data/waivers.json, run.json's waived failure cannot be derived."""
     (bundle / "data/waivers.json").write_text('{"waivers":[]}')
     reseal(bundle, key)
     found = verify(bundle)
     assert {code for code, _ in codes(found)} == {"VERDICT_MISMATCH", "ROLLUP_MISMATCH"}
 
 
-def test_verify_holds_waivers_to_their_day(bundle: Path, key: RunKey) -> None:
-    """A day that no calendar has is said by the file's name."""
+def test_verify_refuses_a_waiver_with_an_invalid_date(bundle: Path, key: RunKey) -> None:
+    """An invalid date is a finding on the waivers' file."""
     path = bundle / "data/waivers.json"
     path.write_text(path.read_text().replace("2026-04-01", "2026-04-31"))
     reseal(bundle, key)
     assert codes(verify(bundle)) == {("JSON_MALFORMED", "data/waivers.json")}
 
 
-def test_verify_reports_every_verdict_that_does_not_follow(bundle: Path, key: RunKey) -> None:
-    """Several lies in one file are several findings."""
+def test_verify_reports_every_verdict_that_is_not_derived(bundle: Path, key: RunKey) -> None:
+    """Several wrong fields in one file are several findings."""
     for edit in (_passes, _judged):
         _edit(bundle, RUN, edit)
     reseal(bundle, key)

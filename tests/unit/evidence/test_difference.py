@@ -1,4 +1,4 @@
-"""What moved between two runs: each rule of a regression, and what is none."""
+"""The difference of two runs: each rule of a regression, and changes that are none."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ Change = Callable[[Verdict], dict[str, Any]]
 
 @pytest.fixture
 def released(tmp_path: Path) -> Run:
-    """Give a released run: four criteria, each with one proof."""
+    """Provide a released run: four criteria, each with one proof."""
     run = judged(stage(tmp_path / "released", failing=False))
     assert run.result is Result.RELEASED, "premise"
     return run
@@ -69,7 +69,7 @@ def rules(before: Run, after: Run) -> list[tuple[str, str | None, bool]]:
 
 
 def proof(run: Run, **fields: Any) -> tuple[Proof, ...]:
-    """Return the proofs of the criterion, the one changed."""
+    """Return the proofs of the criterion, with its proof changed."""
     [one] = next(v for v in run.criteria if v.id == "RLS-02").proofs
     return (one.model_copy(update=fields),)
 
@@ -77,8 +77,8 @@ def proof(run: Run, **fields: Any) -> tuple[Proof, ...]:
 # --- the rules -------------------------------------------------------------------------------
 
 
-def test_runs_that_show_the_same_differ_in_nothing(released: Run) -> None:
-    """A run beside itself has no regression, and nothing moved."""
+def test_equal_runs_have_no_difference(released: Run) -> None:
+    """A run compared with itself has no regression and no change."""
     found = compare(released, released)
     assert not any(vars(found).values())
 
@@ -106,7 +106,7 @@ def test_runs_that_show_the_same_differ_in_nothing(released: Run) -> None:
 def test_change_of_a_criterion_is_a_regression_by_its_rule(
     released: Run, fields: dict[str, Any], expected: list[tuple[str, bool]]
 ) -> None:
-    """Each kind of change from a proven pass has its rule, or is none."""
+    """Each kind of change from a proven pass has its rule, or is not a regression."""
     found = rules(released, changed(released, **fields))
     assert found == [(rule, "RLS-02", left_out) for rule, left_out in expected]
 
@@ -122,10 +122,10 @@ def test_change_of_a_criterion_is_a_regression_by_its_rule(
         (("notselected", "none"), ("fail", "none"), False),
     ],
 )
-def test_only_what_held_or_was_excused_can_get_worse(
+def test_only_a_criterion_that_held_or_was_excused_can_regress(
     released: Run, before: tuple[str, str], after: tuple[str, str], *, regressed: bool
 ) -> None:
-    """What was open before cannot get worse; what was excused is open only by a regression."""
+    """An open criterion cannot regress; an excused one that opens is a regression."""
     runs = [
         changed(released, outcome=outcome, disposition=disposition)
         for outcome, disposition in (before, after)
@@ -144,46 +144,46 @@ def test_only_what_held_or_was_excused_can_get_worse(
         ("some", Falsification.BLIND, False),
     ],
 )
-def test_proof_that_is_not_proven_any_more_is_lost(
+def test_proof_that_is_no_longer_proven_is_lost(
     released: Run, falsify: str, result: Falsification, *, left_out: bool
 ) -> None:
-    """It is marked as left out only where the run was not asked for it."""
+    """It is marked as left out only if the run did not request it."""
     after = changed(released, proofs=proof(released, result=result), falsification=result)
     after = after.model_copy(update={"falsify": falsify})
     assert rules(released, after) == [("proof", "RLS-02", left_out)]
 
 
-def test_proof_that_the_check_does_not_name_any_more_is_lost_though_others_hold(
+def test_proof_that_the_check_no_longer_names_is_lost(
     released: Run,
 ) -> None:
-    """A falsifier under another name is one lost and one gained; the criterion stays proven."""
+    """A renamed falsifier is one lost and one gained; the criterion stays proven."""
     after = changed(released, proofs=proof(released, falsifier="another"))
-    assert after.result is Result.RELEASED, "premise: the roll-up alone sees nothing"
+    assert after.result is Result.RELEASED, "premise: the roll-up alone detects nothing"
     assert rules(released, after) == [("proof", "RLS-02", False)]
     found = compare(released, after)
     assert found.proofs_lost == ("RLS-02:drop-policy",)
     assert found.proofs_gained == ("RLS-02:another",)
 
 
-def test_proofs_of_a_criterion_that_fails_are_not_told_one_by_one(released: Run) -> None:
-    """Its baseline is not green: that is one regression, not one for each falsifier."""
+def test_proofs_of_a_failing_criterion_are_not_listed(released: Run) -> None:
+    """A failing criterion is one regression, not one for each falsifier."""
     void = proof(released, result=Falsification.VOID)
     after = changed(released, outcome="fail", proofs=void, falsification="void")
     assert rules(released, after) == [("outcome", "RLS-02", False)]
 
 
-def test_criterion_that_is_gone_is_a_regression_and_a_new_one_is_none(released: Run) -> None:
-    """A catalogue that asks for less is worse, whatever it asks for beside."""
+def test_removed_criterion_is_a_regression_and_a_new_one_is_not(released: Run) -> None:
+    """A criterion that the later catalogue lacks is a regression, a new one is not."""
     fewer = with_criteria(released, released.criteria[1:])
-    assert fewer.result is Result.RELEASED, "premise: the roll-up alone sees nothing"
+    assert fewer.result is Result.RELEASED, "premise: the roll-up alone detects nothing"
     assert rules(released, fewer) == [("vanished", "RLS-01", False)]
     assert rules(fewer, released) == []
     assert compare(fewer, released).appeared == ("RLS-01",)
     assert compare(released, fewer).vanished == ("RLS-01",)
 
 
-def test_release_that_is_lost_is_a_regression_of_its_own(released: Run) -> None:
-    """A defect that belongs to no criterion loses the release, and so the comparison."""
+def test_lost_release_is_a_regression(released: Run) -> None:
+    """A defect that belongs to no criterion loses the release, which is a regression."""
     rolled = roll_up(released.criteria, defects=["no account"])
     after = released.model_copy(update=vars(rolled))
     [found] = compare(released, after).regressions
@@ -191,7 +191,7 @@ def test_release_that_is_lost_is_a_regression_of_its_own(released: Run) -> None:
     assert str(found) == "released before, blocked now (exit status 103)"
 
 
-def test_difference_tells_what_both_are_bound_to(released: Run) -> None:
+def test_difference_shows_changed_bindings(released: Run) -> None:
     """Commit, versions and catalogue that changed are shown; nonce and times are not."""
     bindings = released.bindings.model_copy(
         update={"commit": "e" * 40, "nonce": "other", "versions": {"celery": "5.8.0"}}
@@ -208,8 +208,8 @@ def test_difference_tells_what_both_are_bound_to(released: Run) -> None:
 # --- the ratchet -----------------------------------------------------------------------------
 
 
-def held(before: Run, staging: Path) -> tuple[list[Record], Baseline]:
-    """Return the journal of a released run that was held against a baseline."""
+def with_baseline(before: Run, staging: Path) -> tuple[list[Record], Baseline]:
+    """Return the journal of a released run with a baseline."""
     baseline = Baseline(
         attestation=before.catalogue_digest,
         signer=before.catalogue_digest,
@@ -219,11 +219,11 @@ def held(before: Run, staging: Path) -> tuple[list[Record], Baseline]:
     records = list(read_journal([staging / "data/journal.jsonl"]))
     [end] = [r for r in records if isinstance(r, RunEvent) and r.event == "ended"]
     ending = Ending.model_validate({**end.data, "baseline": baseline})
-    told = end.model_copy(update={"data": ending.model_dump(mode="json")})
-    return [told if record is end else record for record in records], baseline
+    changed_end = end.model_copy(update={"data": ending.model_dump(mode="json")})
+    return [changed_end if record is end else record for record in records], baseline
 
 
-def test_baseline_blocks_what_the_roll_up_alone_would_release(
+def test_baseline_blocks_a_run_that_the_roll_up_would_release(
     released: Run, tmp_path: Path
 ) -> None:
     """A severity that was higher before blocks with 100, and is derived from the journal."""
@@ -233,7 +233,7 @@ def test_baseline_blocks_what_the_roll_up_alone_would_release(
         c.model_copy(update={"severity": Severity.LOW}) if c.id == "RLS-02" else c
         for c in catalogue.criteria
     )
-    records, baseline = held(stricter, tmp_path / "released")
+    records, baseline = with_baseline(stricter, tmp_path / "released")
     found = judge(weaker, records, WAIVERS)
     assert (found.result, found.exit_status) == (Result.BLOCKED, 100)
     assert found.reasons == ("baseline: RLS-02: severity high before, low now",)
@@ -243,8 +243,8 @@ def test_baseline_blocks_what_the_roll_up_alone_would_release(
     assert (same.result, same.baseline and same.baseline.regressions) == (Result.RELEASED, ())
 
 
-def test_baseline_leaves_worse_statuses_and_partial_runs_as_they_are(released: Run) -> None:
-    """A failure still exits with 1; what a run was not asked to look at keeps it partial."""
+def test_baseline_changes_no_worse_status_and_no_partial_run(released: Run) -> None:
+    """A failure still exits with 1; a selection still makes a run partial."""
     lost = Regression(rule=RegressionRule.OUTCOME, criterion="RLS-02", message="m")
     failed = changed(released, outcome="fail", cause="gate_violation")
     rolled = roll_up(failed.criteria, regressions=[lost])
@@ -256,11 +256,9 @@ def test_baseline_leaves_worse_statuses_and_partial_runs_as_they_are(released: R
     assert not any("baseline" in reason for reason in rolled.reasons)
 
 
-def test_baseline_shows_on_every_surface_and_holds_its_phase_back(
-    released: Run, tmp_path: Path
-) -> None:
+def test_baseline_regression_is_shown_and_blocks_its_phase(released: Run, tmp_path: Path) -> None:
     """The terminal names the regression; the phase that lost a criterion is not released."""
-    records, _ = held(changed(released, severity=Severity.HIGH), tmp_path / "released")
+    records, _ = with_baseline(changed(released, severity=Severity.HIGH), tmp_path / "released")
     weaker = tuple(
         c.model_copy(update={"severity": Severity.LOW}) for c in sample_catalogue().criteria
     )
@@ -274,7 +272,7 @@ def test_baseline_shows_on_every_surface_and_holds_its_phase_back(
 
 
 def test_baseline_is_read_only_from_a_bundle_that_the_key_signed(tmp_path: Path) -> None:
-    """The signer's key reads it; another key, and one altered byte, are bad input."""
+    """A baseline needs the signer's key; another key or an altered byte is bad input."""
     bundle = sealed(tmp_path)
     read = read_baseline(bundle, fixed_key().public_pem)
     assert read.signer == fixed_key().keyid
@@ -293,7 +291,7 @@ def test_baseline_is_read_only_from_a_bundle_that_the_key_signed(tmp_path: Path)
 
 @pytest.fixture
 def bundles(tmp_path: Path) -> tuple[Path, Path]:
-    """Give a released bundle and one with failures."""
+    """Provide a released bundle and one with failures."""
     for name in ("good", "bad"):
         (tmp_path / name).mkdir()
     return (
@@ -303,20 +301,20 @@ def bundles(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def test_diff_exits_1_on_a_regression_and_names_it(bundles: tuple[Path, Path]) -> None:
-    """From good to bad the lost passes, proofs and the release are told; a waived one is none."""
+    """The command lists lost passes, proofs and the release; a waived failure is none."""
     done = CliRunner().invoke(main, ["diff", *map(str, bundles)])
     assert done.exit_code == 1, done.output
     assert "  RLS-02: pass, proven before, fail now: tenant A: got 5 rows" in done.output
     assert "  released before, blocked now (exit status 1)" in done.output
     assert "not verified by this command" in done.output
-    told = json.loads(CliRunner().invoke(main, ["diff", "--json", *map(str, bundles)]).output)
-    assert told["regressed"] is True
-    outcomes = [one["criterion"] for one in told["regressions"] if one["rule"] == "outcome"]
+    document = json.loads(CliRunner().invoke(main, ["diff", "--json", *map(str, bundles)]).output)
+    assert document["regressed"] is True
+    outcomes = [one["criterion"] for one in document["regressions"] if one["rule"] == "outcome"]
     assert outcomes == ["RLS-02", "DLQ-02"], "DLQ-01 fails under a valid waiver"
 
 
-def test_diff_exits_0_where_nothing_got_worse(bundles: tuple[Path, Path]) -> None:
-    """From bad to good everything moved, and nothing regressed."""
+def test_diff_exits_0_without_a_regression(bundles: tuple[Path, Path]) -> None:
+    """From bad to good there are changes, but no regression."""
     good, bad = bundles
     done = CliRunner().invoke(main, ["diff", str(bad), str(good)])
     assert done.exit_code == 0, done.output

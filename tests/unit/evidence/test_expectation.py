@@ -1,4 +1,4 @@
-"""What is asked of a bundle beyond being whole: each question has a yes and a no."""
+"""The expectations of a bundle: each has a case that meets it and one that does not."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ NOW = SEALED + timedelta(days=2)
 
 @pytest.fixture
 def predicate(bundle: Path) -> Predicate:
-    """Give what was attested."""
+    """Provide the attested statement."""
     return parse_statement(Envelope.from_bytes((bundle / ATTESTATION).read_bytes()).payload)
 
 
-def test_answer_asks_nothing_by_default(predicate: Predicate) -> None:
-    """Without a question there is no finding, not even of a statement that cannot be trusted."""
+def test_answer_expects_nothing_by_default(predicate: Predicate) -> None:
+    """Without an expectation there is no finding, not even for an untrusted statement."""
     assert list(answer(Expectation(), predicate, now=NOW)) == []
     assert list(answer(Expectation(), None, now=NOW)) == []
 
@@ -58,10 +58,10 @@ def test_answer_asks_nothing_by_default(predicate: Predicate) -> None:
         ),
     ],
 )
-def test_answer_tells_what_was_attested_from_what_is_asked(
+def test_answer_compares_the_statement_with_the_expectation(
     predicate: Predicate, good: Expectation, bad: Expectation, code: str, message: str
 ) -> None:
-    """What is as asked gives no finding; what is not gives one that names both."""
+    """A met expectation gives no finding; an unmet one gives a finding with both values."""
     assert list(answer(good, predicate, now=NOW)) == []
     [finding] = answer(bad, predicate, now=NOW)
     assert (finding.code, finding.path) == (code, ATTESTATION)
@@ -72,10 +72,10 @@ def test_answer_tells_what_was_attested_from_what_is_asked(
     ("dirty", "message"),
     [(True, "got uncommitted changes"), (None, "got no commit to compare with")],
 )
-def test_answer_wants_a_tree_that_is_known_to_be_clean(
+def test_answer_requires_a_tree_that_is_known_to_be_clean(
     predicate: Predicate, dirty: bool | None, message: str
 ) -> None:
-    """A dirty tree is refused, and so is one of which nobody knows."""
+    """A dirty tree is refused, and so is one of unknown state."""
     asked = Expectation(clean=True)
     assert list(answer(asked, predicate, now=NOW)) == []
     [finding] = answer(asked, predicate.model_copy(update={"dirty": dirty}), now=NOW)
@@ -83,15 +83,15 @@ def test_answer_wants_a_tree_that_is_known_to_be_clean(
     assert message in finding.message
 
 
-def test_answer_refuses_a_time_that_is_still_to_come(predicate: Predicate) -> None:
-    """A sealing in the future would never grow old; a few minutes are another clock's."""
+def test_answer_refuses_a_time_in_the_future(predicate: Predicate) -> None:
+    """A time of sealing in the future is refused, beyond minutes of clock skew."""
     asked = Expectation(max_age=timedelta(days=1))
     assert list(answer(asked, predicate, now=SEALED - timedelta(minutes=5))) == []
     [finding] = answer(asked, predicate, now=SEALED - timedelta(minutes=6))
     assert finding.code == "SEALED_IN_FUTURE"
 
 
-def test_answer_follows_the_chain_to_the_bundle_before(bundle: Path, key: RunKey) -> None:
+def test_answer_follows_the_chain_to_the_previous_bundle(bundle: Path, key: RunKey) -> None:
     """The attested previous must be the digest of the named bundle's own attestation."""
     previous = read_previous(bundle)
     asked = Expectation(previous=previous)
@@ -99,12 +99,12 @@ def test_answer_follows_the_chain_to_the_bundle_before(bundle: Path, key: RunKey
     run = bundle / "data/run.json"
     run.write_text(run.read_text().replace('"previous": null', f'"previous": "{previous}"'))
     reseal(bundle, key, claims={"previous": previous})
-    # The page still shows the bundle before it: that is the only thing that is left to find.
+    # The report does not show the previous bundle, which is the only remaining finding.
     assert codes(verify(bundle, expect=asked)) == {("REPORT_MISMATCH", "data/report.html")}
 
 
-def test_answer_trusts_no_statement_whose_signature_does_not_hold(bundle: Path) -> None:
-    """Every question about a bundle that another key signed is a finding of its own."""
+def test_answer_trusts_no_statement_with_an_invalid_signature(bundle: Path) -> None:
+    """Every expectation of a bundle that another key signed has its own finding."""
     asked = Expectation(
         released=True,
         commit=COMMIT,
@@ -113,8 +113,8 @@ def test_answer_trusts_no_statement_whose_signature_does_not_hold(bundle: Path) 
         previous=f"sha256:{'0' * 64}",
     )
     found = verify(bundle, key=RunKey.ephemeral().public_pem, expect=asked, now=NOW)
-    said = {finding.code for finding in found.findings if "can be trusted" in finding.message}
-    assert said == {
+    unmet = {finding.code for finding in found.findings if "cannot be trusted" in finding.message}
+    assert unmet == {
         "NOT_RELEASED",
         "COMMIT_MISMATCH",
         "NOT_CLEAN",
@@ -135,7 +135,7 @@ def test_answer_trusts_no_statement_whose_signature_does_not_hold(bundle: Path) 
     ],
 )
 def test_age_is_a_number_and_a_unit(text: str, age: timedelta) -> None:
-    """Each unit means what it says."""
+    """Each unit has its usual meaning."""
     assert parse_age(text) == age
 
 
@@ -143,21 +143,21 @@ def test_age_is_a_number_and_a_unit(text: str, age: timedelta) -> None:
     "text", ["", "7", "d", "0d", "-1d", "7 d", "7D", "1.5d", "7d7d", "9999999d"]
 )
 def test_age_refuses_any_other_form(text: str) -> None:
-    """What could be read two ways, or covers nothing, is bad input."""
+    """An ambiguous age, or an age of zero, is bad input."""
     with pytest.raises(BadInputError, match="--max-age: got"):
         parse_age(text)
 
 
 @pytest.mark.parametrize("text", ["", "abc1234", "A" * 40, "g" * 40, f"{'a' * 40}\n"])
 def test_commit_is_a_full_id(text: str) -> None:
-    """An abbreviation could be shared by two commits."""
+    """An abbreviation is refused, because two commits could share it."""
     assert parse_commit(COMMIT) == COMMIT
     with pytest.raises(BadInputError, match="--expect-commit: got"):
         parse_commit(text)
 
 
 def test_previous_is_read_through_no_link(bundle: Path, tmp_path: Path) -> None:
-    """An attestation that is a link, or none, is bad input."""
+    """An attestation that is a link or is missing is bad input."""
     (tmp_path / "linked").mkdir()
     (tmp_path / "linked" / ATTESTATION).symlink_to(bundle / ATTESTATION)
     for folder in (tmp_path / "linked", tmp_path / "absent"):
@@ -165,16 +165,18 @@ def test_previous_is_read_through_no_link(bundle: Path, tmp_path: Path) -> None:
             read_previous(folder)
 
 
-def test_verify_command_asks_for_what_its_options_say(bundle: Path) -> None:
-    """Every option reaches its question, and all answers are reported at once."""
+def test_verify_command_checks_the_expectations_of_its_options(bundle: Path) -> None:
+    """Every option reaches its check, and all findings are reported at once."""
     commit = "a" * 40
     done = gateproof(
         *("verify", bundle, "--require-released", "--expect-commit", commit, "--require-clean"),
         *("--max-age", "1s", "--previous", bundle),
     )
     assert done.exit_code == 1
-    said = {line.partition(" ")[0] for line in done.output.splitlines() if ATTESTATION in line}
-    assert said == {"NOT_RELEASED", "COMMIT_MISMATCH", "TOO_OLD", "CHAIN_MISMATCH"}
+    found_codes = {
+        line.partition(" ")[0] for line in done.output.splitlines() if ATTESTATION in line
+    }
+    assert found_codes == {"NOT_RELEASED", "COMMIT_MISMATCH", "TOO_OLD", "CHAIN_MISMATCH"}
     good = gateproof("verify", bundle, "--expect-commit", COMMIT, "--require-clean")
     assert good.exit_code == 0, good.output
 
@@ -187,10 +189,10 @@ def test_verify_command_asks_for_what_its_options_say(bundle: Path) -> None:
         (("--previous", "no-such-bundle"), "no-such-bundle/attestation.dsse.json: --previous: got"),
     ],
 )
-def test_verify_command_refuses_questions_that_are_none(
+def test_verify_command_refuses_invalid_expectations(
     bundle: Path, arguments: tuple[str, str], message: str
 ) -> None:
-    """A question that cannot be read is bad input, never left out."""
+    """An expectation that cannot be read is bad input, never ignored."""
     done = gateproof("verify", bundle, *arguments)
     assert done.exit_code == 4
     assert message in done.stderr

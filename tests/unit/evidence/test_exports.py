@@ -1,4 +1,4 @@
-"""The exports: what they say of a run, what they leave out, and that they can be made again."""
+"""The exports: their content, what they omit, and that they are reproducible."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ IDS = ["RLS-01", "RLS-02", "DLQ-01", "DLQ-02"]
 
 @pytest.fixture
 def changed(run: Run) -> Callable[..., Run]:
-    """Give a function that returns the run with another verdict on one criterion."""
+    """Provide a function that returns the run with another verdict on one criterion."""
 
     def change(name: str, **fields: Any) -> Run:
         return with_verdict(run, name, **fields)
@@ -46,7 +46,7 @@ def with_verdict(run: Run, name: str, **fields: Any) -> Run:
 
 
 def released(run: Run) -> Run:
-    """Return the run as it is when every criterion passes, proven."""
+    """Return the run as if every criterion passed and were proven."""
     done: dict[str, Any] = {
         "outcome": Outcome.PASS,
         "cause": None,
@@ -61,12 +61,12 @@ def released(run: Run) -> Run:
 
 
 def export(run: Run, name: str) -> Any:
-    """Return a JSON export, read."""
+    """Return a parsed JSON export."""
     return json.loads(export_named(name).render(run))
 
 
 def junit(run: Run) -> dict[str, str]:
-    """Return what JUnit says of each case: its mark, or an empty string."""
+    """Return the JUnit mark of each case, or an empty string."""
     root = ET.fromstring(export_named("junit").render(run))
     return {str(c.get("name")): c[0].tag if len(c) else "" for c in root.iter("testcase")}
 
@@ -74,8 +74,8 @@ def junit(run: Run) -> dict[str, str]:
 # --- all of them -----------------------------------------------------------------------------
 
 
-def test_bundle_holds_every_export_as_the_command_gives_it(bundle: Path) -> None:
-    """Each file under data/exports/ is, byte for byte, what `gateproof export` prints."""
+def test_bundle_has_every_export_as_the_command_prints_it(bundle: Path) -> None:
+    """Each file under data/exports/ has the bytes that `gateproof export` prints."""
     sealed = {path.name: path.read_bytes() for path in (bundle / EXPORT_FOLDER).iterdir()}
     assert set(sealed) == {one.file for one in EXPORTS}
     for one in EXPORTS:
@@ -103,7 +103,7 @@ def test_exports_survive_any_message(changed: Callable[..., Run]) -> None:
 
 
 def test_gap_matrix_names_the_gap_and_the_evidence_of_each_criterion(run: Run) -> None:
-    """A proven pass has no gap; every other row says what is missing and where to look."""
+    """A proven pass has no gap; every other row has its gap and the place of its evidence."""
     rows = {row.criterion: row for row in gap_matrix(run)}
     assert list(rows)[:4] == IDS
     assert (rows["RLS-01"].status, rows["RLS-01"].gap) == ("pass, proven", "")
@@ -116,8 +116,8 @@ def test_gap_matrix_names_the_gap_and_the_evidence_of_each_criterion(run: Run) -
     assert (rows["DLQ-02"].status, rows["DLQ-02"].evidence) == ("not selected", "data/run.json")
 
 
-def test_gap_matrix_points_to_files_of_the_bundle(bundle: Path, run: Run) -> None:
-    """Every pointer leads to something, from the matrix and from the links of its page."""
+def test_gap_matrix_refers_to_files_of_the_bundle(bundle: Path, run: Run) -> None:
+    """Every path of the matrix exists, and so does every link of its page."""
     for row in gap_matrix(run):
         assert (bundle / row.evidence).exists(), row.evidence
     page = (bundle / EXPORT_FOLDER / "gaps.md").read_text()
@@ -137,21 +137,21 @@ def test_gap_matrix_points_to_files_of_the_bundle(bundle: Path, run: Run) -> Non
 def test_gap_matrix_shows_a_pass_that_was_not_proven(
     changed: Callable[..., Run], falsification: Falsification, gap: str
 ) -> None:
-    """A pass is a gap until its check was shown able to fail."""
+    """A pass is a gap until it is shown that its check can fail."""
     run = changed("RLS-02", outcome=Outcome.PASS, cause=None, falsification=falsification)
     assert {row.criterion: row.gap for row in gap_matrix(run)}["RLS-02"] == gap
 
 
 def test_gap_matrix_shows_what_belongs_to_no_criterion(run: Run) -> None:
-    """A harness defect is a row of its own."""
+    """A harness defect has its own row."""
     broken = run.model_copy(update={"reasons": (*run.reasons, "harness defect: no account")})
     [row] = set(gap_matrix(broken)) - set(gap_matrix(run))
     assert (row.criterion, row.gap) == ("(run)", "harness defect: no account")
 
 
 @given(st.text(max_size=40) | st.text(alphabet="=+-@;\t\"' |\r\na1", max_size=12))
-def test_csv_holds_no_formula_however_cells_are_split(text: str) -> None:
-    """Read with commas or with semicolons, no cell begins as a formula does."""
+def test_csv_has_no_formula_with_any_separator(text: str) -> None:
+    """Read with commas or with semicolons, no cell begins like a formula."""
     page = io.StringIO()
     csv.writer(page, quoting=csv.QUOTE_ALL).writerow(["a", harmless(text), "b"])
     for delimiter in ",;":
@@ -161,7 +161,7 @@ def test_csv_holds_no_formula_however_cells_are_split(text: str) -> None:
 
 
 def test_csv_keeps_ordinary_text(run: Run) -> None:
-    """Nothing but what a spreadsheet would compute is touched; the rows are the matrix."""
+    """Only text that a spreadsheet would compute is changed; the rows are the matrix."""
     assert harmless("got 5 rows, expected 3; see -x") == "got 5 rows, expected 3; see -x"
     assert harmless('=HYPERLINK("x")') == '\'=HYPERLINK("x")'
     rows = list(csv.DictReader(io.StringIO(export_named("gaps-csv").render(run).decode())))
@@ -200,14 +200,14 @@ def test_junit_passes_only_what_is_proven(run: Run, fields: dict[str, str], mark
 
 
 def test_junit_has_a_case_for_the_run_itself(run: Run) -> None:
-    """It is red where the run is not released, whatever the criteria say."""
+    """The case fails if the run is not released, even if all criteria pass."""
     assert junit(run)["released"] == "failure"
     assert junit(released(run)) == dict.fromkeys(
         ("RLS-01", "RLS-02", "DLQ-01", "DLQ-02", "released"), ""
     )
 
 
-def test_junit_counts_what_it_holds(run: Run) -> None:
+def test_junit_counts_its_cases(run: Run) -> None:
     """The totals are those of the cases."""
     root = ET.fromstring(export_named("junit").render(run))
     counts = [root.get(name) for name in ("tests", "failures", "errors", "skipped")]
@@ -217,8 +217,8 @@ def test_junit_counts_what_it_holds(run: Run) -> None:
 # --- OSCAL -----------------------------------------------------------------------------------
 
 
-def test_oscal_is_what_the_reference_models_read(run: Run) -> None:
-    """Compliance-trestle's models read it; its findings are those of the judged criteria."""
+def test_oscal_is_valid_by_the_reference_models(run: Run) -> None:
+    """Compliance-trestle's models accept it; its findings are those of the judged criteria."""
     read = Model.model_validate_json(export_named("oscal").render(run)).assessment_results
     [result] = read.results
     findings = json.loads(result.model_dump_json(by_alias=True))["findings"]
@@ -231,20 +231,20 @@ def test_oscal_is_what_the_reference_models_read(run: Run) -> None:
     }
 
 
-def test_oscal_models_refuse_what_is_wrong(run: Run) -> None:
-    """The models that the test above relies on see a missing part and a bad UUID."""
-    told = export(run, "oscal")
-    del told["assessment-results"]["import-ap"]
+def test_oscal_models_refuse_invalid_documents(run: Run) -> None:
+    """The models of the previous test detect a missing part and an invalid UUID."""
+    document = export(run, "oscal")
+    del document["assessment-results"]["import-ap"]
     with pytest.raises(ValueError, match="import-ap"):
-        Model.model_validate(told)
-    told = export(run, "oscal")
-    told["assessment-results"]["results"][0]["uuid"] = "run-1"
+        Model.model_validate(document)
+    document = export(run, "oscal")
+    document["assessment-results"]["results"][0]["uuid"] = "run-1"
     with pytest.raises(ValueError, match="uuid"):
-        Model.model_validate(told)
+        Model.model_validate(document)
 
 
 def test_oscal_satisfies_no_pass_that_is_not_proven(changed: Callable[..., Run]) -> None:
-    """An unproven pass is not satisfied, and the finding says why."""
+    """An unproven pass is not satisfied, and the finding has the reason."""
     run = changed("RLS-02", outcome=Outcome.PASS, cause=None, message="")
     findings = export(run, "oscal")["assessment-results"]["results"][0]["findings"]
     [found] = [one for one in findings if one["target"]["target-id"] == "RLS-02"]
@@ -252,17 +252,17 @@ def test_oscal_satisfies_no_pass_that_is_not_proven(changed: Callable[..., Run])
     assert found["description"] == "unproven: its check names no falsifier"
 
 
-def test_oscal_names_evidence_that_is_there(bundle: Path) -> None:
+def test_oscal_names_existing_evidence(bundle: Path) -> None:
     """Every piece of evidence is a file of the bundle, with the digest of its capture."""
-    told = json.loads((bundle / EXPORT_FOLDER / "oscal-assessment-results.json").read_text())
-    [result] = told["assessment-results"]["results"]
+    document = json.loads((bundle / EXPORT_FOLDER / "oscal-assessment-results.json").read_text())
+    [result] = document["assessment-results"]["results"]
     hrefs = [e["href"] for o in result["observations"] for e in o["relevant-evidence"]]
     assert len(hrefs) == 4
     assert all((bundle / EXPORT_FOLDER / href).is_file() for href in hrefs), hrefs
 
 
-def test_oscal_of_a_run_that_judged_nothing_is_valid(run: Run) -> None:
-    """No empty list is written where nothing was judged: the format knows none."""
+def test_oscal_of_a_run_without_verdicts_is_valid(run: Run) -> None:
+    """Without verdicts there is no empty list, which the format forbids."""
     verdicts = tuple(
         v.model_copy(update={"outcome": Outcome.NOTSELECTED, "cause": None}) for v in run.criteria
     )
@@ -277,9 +277,9 @@ def test_oscal_of_a_run_that_judged_nothing_is_valid(run: Run) -> None:
 def test_test_result_lists_only_what_was_tested(changed: Callable[..., Run]) -> None:
     """Passed is proven, warned is waived or unproven, failed is failed; the rest is in no list."""
     run = changed("DLQ-02", outcome=Outcome.ERROR, cause=Cause.HARNESS_DEFECT)
-    told = export(run, "test-result")
-    predicate = told["predicate"]
-    assert told["predicateType"] == "https://in-toto.io/attestation/test-result/v0.1"
+    document = export(run, "test-result")
+    predicate = document["predicate"]
+    assert document["predicateType"] == "https://in-toto.io/attestation/test-result/v0.1"
     assert predicate["result"] == "FAILED"
     assert predicate["passedTests"] == ["RLS-01"]
     assert predicate["warnedTests"] == ["DLQ-01"]
@@ -288,7 +288,7 @@ def test_test_result_lists_only_what_was_tested(changed: Callable[..., Run]) -> 
 
 
 def test_test_result_passes_only_a_release(run: Run) -> None:
-    """PASSED is a release, WARNED one with a waiver, and all else FAILED."""
+    """PASSED is a release, WARNED one with a waiver, and any other run FAILED."""
     good = released(run)
     assert export(good, "test-result")["predicate"]["result"] == "PASSED"
     [waived] = [v for v in run.criteria if v.id == "DLQ-01"]
@@ -300,8 +300,8 @@ def test_test_result_passes_only_a_release(run: Run) -> None:
 
 
 @pytest.mark.parametrize("name", ["test-result", "slsa-summary"])
-def test_statement_names_the_commit_only_where_the_tree_was_clean(run: Run, name: str) -> None:
-    """With uncommitted changes what was judged is not the commit."""
+def test_statement_names_the_commit_only_if_the_tree_was_clean(run: Run, name: str) -> None:
+    """With uncommitted changes the commit is not what was judged."""
     clean = export(run, name)["subject"]
     assert clean[0]["digest"] == {"gitCommit": "c" * 40, "gitTree": "d" * 40}
     for dirty in (True, None):
@@ -312,24 +312,24 @@ def test_statement_names_the_commit_only_where_the_tree_was_clean(run: Run, name
 
 def test_slsa_summary_claims_no_level(run: Run) -> None:
     """The result is the run's, the policy is the catalogue, and no SLSA level was evaluated."""
-    told = export(released(run), "slsa-summary")["predicate"]
-    assert (told["verificationResult"], told["verifiedLevels"]) == (
+    predicate = export(released(run), "slsa-summary")["predicate"]
+    assert (predicate["verificationResult"], predicate["verifiedLevels"]) == (
         "PASSED",
         ["SLSA_BUILD_LEVEL_UNEVALUATED"],
     )
-    assert told["resourceUri"] == f"swh:1:rev:{'c' * 40}"
-    assert told["policy"]["digest"]["sha256"] == run.catalogue_digest[7:]
-    assert "inputAttestations" not in told
-    told = export(run, "slsa-summary")["predicate"]
-    assert (told["verificationResult"], told["verifiedLevels"]) == ("FAILED", ["FAILED"])
+    assert predicate["resourceUri"] == f"swh:1:rev:{'c' * 40}"
+    assert predicate["policy"]["digest"]["sha256"] == run.catalogue_digest[7:]
+    assert "inputAttestations" not in predicate
+    predicate = export(run, "slsa-summary")["predicate"]
+    assert (predicate["verificationResult"], predicate["verifiedLevels"]) == ("FAILED", ["FAILED"])
 
 
 def test_statement_about_nothing_is_refused(run: Run) -> None:
-    """A run that is bound to no commit and no system has no subject; the others are still made."""
+    """Without commit and system there is no subject; the other exports are still written."""
     bound = run.bindings.model_copy(update={"commit": None, "system": None})
     loose = run.model_copy(update={"bindings": bound})
     for name in ("test-result", "slsa-summary"):
-        with pytest.raises(NothingToSayError, match="no clean commit and no system"):
+        with pytest.raises(NothingToSayError, match="without a clean commit and without a system"):
             export_named(name).render(loose)
     assert len(render_all(loose)) == len(EXPORTS) - 2
 
@@ -337,8 +337,8 @@ def test_statement_about_nothing_is_refused(run: Run) -> None:
 # --- the command -----------------------------------------------------------------------------
 
 
-def test_export_writes_a_new_file_and_never_over_one(bundle: Path, tmp_path: Path) -> None:
-    """With --out the content is the file's; a second time is bad input, and nothing is lost."""
+def test_export_writes_a_new_file_and_overwrites_none(bundle: Path, tmp_path: Path) -> None:
+    """With --out the export is in the file; an existing file is bad input, and is kept."""
     out = tmp_path / "gaps.csv"
     command = ["export", str(bundle), "--format", "gaps-csv", "--out", str(out)]
     done = CliRunner().invoke(main, [*command, "--json"])
@@ -352,7 +352,7 @@ def test_export_writes_a_new_file_and_never_over_one(bundle: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize("arguments", [["--format", "pdf"], ["--format", "junit", "--json"], []])
-def test_export_refuses_what_it_cannot_do(bundle: Path, arguments: list[str]) -> None:
+def test_export_refuses_wrong_options(bundle: Path, arguments: list[str]) -> None:
     """An unknown format, --json without a file, and no format are bad input."""
     done = CliRunner().invoke(main, ["export", str(bundle), *arguments])
     assert done.exit_code == 4, done.output

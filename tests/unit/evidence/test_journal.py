@@ -1,4 +1,4 @@
-"""The journal: what is appended is on disk at once, and what is read back is whole."""
+"""The journal: records are on disk at once, and only complete journals are read."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gateproof_evidence.model import RunEvent
 
 
 def ticking() -> dt.datetime:
-    """A clock that stands still."""
+    """Return a fixed time."""
     return dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 
 
@@ -63,7 +63,7 @@ def test_journal_cut_off_in_mid_line_loses_that_line_only(tmp_path: Path) -> Non
 
 
 def test_journal_with_a_missing_record_is_refused(tmp_path: Path) -> None:
-    """A gap in a writer's sequence is evidence that is missing."""
+    """A gap in a writer's sequence means missing evidence."""
     path = tmp_path / "j.jsonl"
     write(path, 3).close()
     lines = path.read_text().splitlines(keepends=True)
@@ -73,7 +73,7 @@ def test_journal_with_a_missing_record_is_refused(tmp_path: Path) -> None:
 
 
 def test_journal_with_an_unknown_field_is_refused(tmp_path: Path) -> None:
-    """A record holds what the model knows and nothing else."""
+    """A record has only the fields of the model."""
     path = tmp_path / "j.jsonl"
     write(path, 1).close()
     path.write_text(path.read_text().replace('"data"', '"extra":1,"data"'))
@@ -82,7 +82,7 @@ def test_journal_with_an_unknown_field_is_refused(tmp_path: Path) -> None:
 
 
 def test_journals_of_two_writers_are_merged_by_time_writer_and_sequence(tmp_path: Path) -> None:
-    """Records of several writers come out in one order, whatever order the files are in."""
+    """Records of several writers have one order, for any order of the files."""
     write(tmp_path / "a.jsonl", 2, "a").close()
     write(tmp_path / "b.jsonl", 2, "b").close()
     paths = [tmp_path / "b.jsonl", tmp_path / "a.jsonl"]
@@ -90,8 +90,8 @@ def test_journals_of_two_writers_are_merged_by_time_writer_and_sequence(tmp_path
     assert merged == [("a", 0), ("a", 1), ("b", 0), ("b", 1)]
 
 
-def test_journal_that_cannot_be_opened_says_where_and_what_to_do(tmp_path: Path) -> None:
-    """Evidence that cannot be written is an error that names the file."""
+def test_journal_that_cannot_be_opened_is_an_error(tmp_path: Path) -> None:
+    """The error names the file and what to do."""
     with pytest.raises(NotWritableError, match=r"nowhere.*--evidence-out"):
         Journal(tmp_path / "nowhere" / "j.jsonl", writer="main", clock=ticking)
 

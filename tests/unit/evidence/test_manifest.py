@@ -1,4 +1,4 @@
-"""Manifests and names: one list, one spelling, nothing outside."""
+"""Manifests and names: one list, one form, no path outside the bundle."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from gateproof_evidence.format.manifest import (
     parse_manifest,
     payload_oxum,
 )
-from gateproof_evidence.format.tree import File, look, name_problem
+from gateproof_evidence.format.tree import File, collision_key, name_problem
 
 HEX = "0" * 64
 
 
 def file(path: str, content: bytes = b"") -> File:
-    """Return a file as it would have been read."""
+    """Return a file as if it had been read."""
     return File(path=path, size=len(content), digest=digest_of(content), content=None)
 
 
 def test_manifest_reads_back_what_was_written() -> None:
-    """Paths with blanks and accents survive, sorted by path."""
+    """Paths with spaces and accents are kept, sorted by path."""
     files = [file("data/b c.txt", b"1"), file("data/á.txt", b"22"), file("data/a.txt")]
     parsed = parse_manifest(format_manifest(files))
     assert parsed == {one.path: one.digest for one in files}
@@ -39,30 +39,30 @@ def test_manifest_reads_back_what_was_written() -> None:
         (f"\\{HEX}  data/a\\nb\n", "line 1: got .*, expected '<sha256>  <path>'"),
         (f"{'0' * 63}  data/a\n", "line 1: got .*, expected"),
         (f"{'A' * 64}  data/a\n", "line 1: got .*, expected"),
-        (f"{HEX}  data/a", "a last line without its end"),
-        ("", "a last line without its end"),
+        (f"{HEX}  data/a", "a last line without a line end"),
+        ("", "a last line without a line end"),
     ],
 )
 def test_manifest_refuses_any_other_form(content: str, message: str) -> None:
-    """A path twice, a path that leads outside and loose forms are refused by line."""
+    """A path twice, a path outside the bundle and other forms are refused, with the line."""
     with pytest.raises(ManifestError, match=message):
         parse_manifest(content.encode())
 
 
-def test_manifest_refuses_bytes_that_are_no_text() -> None:
-    """Names are UTF-8."""
+def test_manifest_refuses_bytes_that_are_not_text() -> None:
+    """A manifest must be UTF-8."""
     with pytest.raises(ManifestError, match="not UTF-8"):
         parse_manifest(b"\xff\n")
 
 
 def test_oxum_counts_the_payload_only() -> None:
-    """Bytes and files under data/, nothing else."""
+    """The oxum counts only bytes and files under data/."""
     assert payload_oxum([file("data/a", b"123"), file("data/b"), file("bagit.txt", b"9")]) == "3.2"
 
 
 @pytest.mark.parametrize("path", ["a", "data/a-b_c.1/é.txt", "data/.dot", "a b/c d"])
 def test_name_is_allowed(path: str) -> None:
-    """Plain relative paths in NFC are."""
+    """Plain relative paths in NFC are allowed."""
     assert name_problem(path) == ""
 
 
@@ -81,13 +81,13 @@ def test_name_is_allowed(path: str) -> None:
         ("a\nb", "printable characters"),
         ("a\u202eb", "printable characters"),
         ("a\u200bb", "printable characters"),
-        ("a ", "blanks at the end"),
-        ("a /b", "blanks at the end"),
+        ("a ", "spaces at the end"),
+        ("a /b", "spaces at the end"),
         ("cafe\u0301", "decomposed Unicode form"),
     ],
 )
 def test_name_is_refused(path: str, problem: str) -> None:
-    """What could read as another path, here or elsewhere, is not allowed."""
+    """A path that some system could read as another one is not allowed."""
     assert problem in name_problem(path)
 
 
@@ -100,6 +100,6 @@ def test_name_is_refused(path: str, problem: str) -> None:
         ("data/a", "data/b", False),
     ],
 )
-def test_look_tells_names_apart_as_people_do(one: str, other: str, *, alike: bool) -> None:
-    """Case and Unicode forms make no difference, letters do."""
-    assert (look(one) == look(other)) is alike
+def test_collision_key_ignores_case_and_unicode_form(one: str, other: str, *, alike: bool) -> None:
+    """Names that differ only by case or Unicode form have the same key."""
+    assert (collision_key(one) == collision_key(other)) is alike

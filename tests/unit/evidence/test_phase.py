@@ -1,4 +1,4 @@
-"""The run by phase: each is judged alone, and the next waits for all before it."""
+"""The run by phase: each is judged alone, and the next needs all earlier ones."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Change = Callable[[Verdict], Verdict]
 
 @pytest.fixture
 def released(run: Run) -> Run:
-    """A run of which every criterion is passed and proven, in the phases B0.3, B0.9 and B0.10."""
+    """Provide a run with only proven passes, in the phases B0.3, B0.9 and B0.10."""
     proof = run.criteria[0].proofs[0]
     places = ("B0.10", "B0.3", "B0.9", "B0.3")
     return run.model_copy(
@@ -33,8 +33,8 @@ def released(run: Run) -> Run:
     )
 
 
-def test_phases_stand_in_the_order_of_their_ids(released: Run) -> None:
-    """The order is that of the numbers, not of the letters and not of the catalogue."""
+def test_phases_are_in_the_order_of_their_ids(released: Run) -> None:
+    """The order is numerical, neither alphabetical nor that of the catalogue."""
     found = phases(released)
     assert [one.id for one in found] == ["B0.3", "B0.9", "B0.10"]
     assert [one.next for one in found] == ["B0.9", "B0.10", None]
@@ -42,13 +42,13 @@ def test_phases_stand_in_the_order_of_their_ids(released: Run) -> None:
 
 
 def test_phases_of_a_released_run_let_the_next_begin(released: Run) -> None:
-    """Where everything is passed and proven, nothing stands in the way."""
+    """If every criterion is proven, every next phase may begin."""
     for one in phases(released):
         assert (one.result, one.reasons, one.next_may_begin) == (Result.RELEASED, (), True)
 
 
-def test_phase_that_is_blocked_holds_back_the_next_and_all_later_ones(released: Run) -> None:
-    """A fail in the second phase leaves the first alone, and stands in the way of the third."""
+def test_blocked_phase_blocks_all_later_ones(released: Run) -> None:
+    """A fail in the second phase does not affect the first, and blocks the third."""
     first, second, third = phases(_with(released, "DLQ-01", _failed))
     assert (first.result, first.next_may_begin) == (Result.RELEASED, True)
     assert second.result is Result.BLOCKED
@@ -57,8 +57,8 @@ def test_phase_that_is_blocked_holds_back_the_next_and_all_later_ones(released: 
     assert third.in_the_way == ("phase B0.9 before it is blocked",)
 
 
-def test_phase_is_held_back_by_a_check_that_cannot_fail(released: Run) -> None:
-    """A pass that is not proven releases nothing."""
+def test_phase_is_blocked_by_a_check_that_cannot_fail(released: Run) -> None:
+    """A pass that is not proven releases no phase."""
     second = phases(_with(released, "DLQ-01", _blind))[1]
     assert (second.result, second.next_may_begin) == (Result.BLOCKED, False)
     assert second.reasons == ("DLQ-01 blind: its check names no falsifier",)
@@ -68,11 +68,14 @@ def test_phase_is_held_back_by_a_check_that_cannot_fail(released: Run) -> None:
     ("change", "reason"),
     [
         ({"defects": ("the end of main broke",)}, "harness defect: the end of main broke"),
-        ({"pytest_status": 2}, "pytest ended with 2: the run did not come to its end"),
-        ({"falsify": "none"}, "no check was shown able to fail: the run was asked not to falsify"),
+        ({"pytest_status": 2}, "pytest ended with 2: the run did not finish"),
+        (
+            {"falsify": "none"},
+            "it is not shown that any check can fail: no falsification was requested",
+        ),
     ],
 )
-def test_every_phase_is_held_back_by_what_concerns_the_whole_run(
+def test_every_phase_is_blocked_by_a_problem_of_the_whole_run(
     released: Run, change: dict[str, object], reason: str
 ) -> None:
     """A harness defect, an interrupted pytest and a run without proofs release no phase."""
@@ -81,41 +84,41 @@ def test_every_phase_is_held_back_by_what_concerns_the_whole_run(
         assert reason in one.reasons
 
 
-def test_phase_whose_proofs_all_ran_is_released_though_others_were_not_asked_for(
+def test_phase_is_released_if_all_its_proofs_ran(
     released: Run,
 ) -> None:
-    """A run that proves one phase releases that phase only."""
+    """A run that proves only some phases releases only these."""
     some = _with(released.model_copy(update={"falsify": "some"}), "DLQ-01", _unproven)
     assert [one.result for one in phases(some)] == ["released", "partial", "released"]
 
 
 def test_find_phase_refuses_a_phase_that_no_criterion_names(released: Run) -> None:
-    """The message names the phases that there are."""
+    """The message names the existing phases."""
     with pytest.raises(BadInputError, match=r"got B9\.9, expected one of B0\.3, B0\.9, B0\.10;"):
         find_phase(released, "B9.9")
     assert find_phase(released, "B0.9").criteria == ("DLQ-01",)
 
 
-def test_show_phase_says_what_stands_in_the_way(bundle: Path) -> None:
-    """In words: the phase, its result, and every reason on a line of its own."""
+def test_show_phase_lists_what_blocks_it(bundle: Path) -> None:
+    """The output has the phase, its result, and every reason on its own line."""
     done = CliRunner().invoke(main, ["show", str(bundle), "--phase"])
     assert done.exit_code == 0, done.output
     lines = done.output.splitlines()
     assert lines[:2] == [
         "B0.5.1: blocked (4 criteria)",
-        "  the last phase; what stands in the way:",
+        "  the last phase; blocked by:",
     ]
     assert "  - RLS-02 fail, gate_violation: tenant A: got 5 rows, expected 3" in lines
     assert lines[-1] == "not verified by this command"
 
 
 def test_show_phase_prints_json(bundle: Path) -> None:
-    """The same for machines."""
+    """The JSON has the same phase."""
     done = CliRunner().invoke(main, ["show", str(bundle), "--phase", "B0.5.1", "--json"])
-    [told] = json.loads(done.output)["phases"]
-    assert (told["id"], told["result"], told["next"]) == ("B0.5.1", "blocked", None)
-    assert told["next_may_begin"] is False
-    assert told["criteria"] == ["RLS-01", "RLS-02", "DLQ-01", "DLQ-02"]
+    [shown] = json.loads(done.output)["phases"]
+    assert (shown["id"], shown["result"], shown["next"]) == ("B0.5.1", "blocked", None)
+    assert shown["next_may_begin"] is False
+    assert shown["criteria"] == ["RLS-01", "RLS-02", "DLQ-01", "DLQ-02"]
 
 
 def test_show_phase_refuses_an_unknown_one(bundle: Path) -> None:

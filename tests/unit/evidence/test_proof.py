@@ -1,4 +1,4 @@
-"""What specimens and cells of the kill matrix are judged to be, and what a matrix shows."""
+"""The judgement of specimens and of cells of the kill matrix, and the summary of a matrix."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ STORY: dict[str, Any] = {
     "faulted": "the claim is not kept",
     "faulted_category": "assertion",
 }
-AS_THEY_MUST: dict[str, dict[str, Any]] = {
+REQUIRED: dict[str, dict[str, Any]] = {
     "always-green": {"faulted": "pass", "faulted_category": "none"},
     "always-red": {"baseline": "red"},
     "change-that-does-not-matter": {"faulted": "pass", "faulted_category": "none"},
@@ -41,15 +41,15 @@ AS_THEY_MUST: dict[str, dict[str, Any]] = {
 
 
 def specimen(name: str, **fields: Any) -> SelfProofEvent:
-    """A specimen's story, as it must be but for some fields."""
-    return SelfProofEvent(specimen=name, **{**STORY, **AS_THEY_MUST[name], **fields})
+    """Return the required record of a specimen, with some fields replaced."""
+    return SelfProofEvent(specimen=name, **{**STORY, **REQUIRED[name], **fields})
 
 
 ALL = [specimen(name) for name in SPECIMENS]
 
 
-def test_self_proof_that_came_out_as_it_must_is_no_defect() -> None:
-    """Every specimen is told with what came out of it."""
+def test_self_proof_with_the_required_results_has_no_defect() -> None:
+    """Every specimen is listed with its result."""
     found, defects = judge_self_proof(ALL)
     assert defects == ()
     assert {one.name: one.result for one in found} == SPECIMENS
@@ -57,11 +57,11 @@ def test_self_proof_that_came_out_as_it_must_is_no_defect() -> None:
 
 @pytest.mark.parametrize("name", SPECIMENS)
 def test_specimen_that_did_not_run_or_ran_twice_is_a_defect(name: str) -> None:
-    """A specimen that is missing shows nothing, and one too many hides which was meant."""
+    """A specimen must run exactly once, otherwise its result is unknown."""
     without = [event for event in ALL if event.specimen != name]
     for count, events in ((0, without), (2, [*ALL, specimen(name)])):
         [defect] = judge_self_proof(events)[1]
-        assert defect.startswith(f"self-proof: {name} came out unproven")
+        assert defect.startswith(f"self-proof: {name}: got unproven")
         assert defect.endswith(f"it ran {count} times, expected once")
 
 
@@ -75,16 +75,16 @@ def test_specimen_that_did_not_run_or_ran_twice_is_a_defect(name: str) -> None:
         ("check-that-can-fail", {"faulted": "pass", "faulted_category": "none"}),
     ],
 )
-def test_specimen_that_came_out_otherwise_is_a_defect(name: str, fields: dict[str, Any]) -> None:
-    """The defect names the specimen, what came out and what must have."""
+def test_specimen_with_another_result_is_a_defect(name: str, fields: dict[str, Any]) -> None:
+    """The defect names the specimen, its result and the required result."""
     others = [event for event in ALL if event.specimen != name]
     [defect] = judge_self_proof([*others, specimen(name, **fields)])[1]
-    assert defect.startswith(f"self-proof: {name} came out ")
+    assert defect.startswith(f"self-proof: {name}: got ")
     assert f"expected {SPECIMENS[name]}" in defect
 
 
 def cell_event(**fields: Any) -> CellEvent:
-    """A cell's story."""
+    """Return the record of a cell."""
     return CellEvent(criterion="XYZ-01", owner="XYZ-02", **{**STORY, **fields})
 
 
@@ -99,24 +99,24 @@ def cell_event(**fields: Any) -> CellEvent:
         ({"fingerprint_after": "a"}, "void"),
     ],
 )
-def test_cell_says_what_a_check_made_of_a_fault(fields: dict[str, Any], result: str) -> None:
-    """A red counts whatever it says: nobody predicted a message for another check's fault."""
+def test_cell_has_the_effect_of_a_fault_on_a_check(fields: dict[str, Any], result: str) -> None:
+    """A failure counts with any message: another check's fault has no prediction."""
     assert judge_cell(cell_event(**fields))[0] == result
 
 
 def test_run_without_cells_has_no_matrix() -> None:
-    """Proofs alone are no matrix."""
+    """Proofs alone are not a matrix."""
     assert judge_cells(ALL) == ()
     assert len(judge_cells([cell_event()])) == 1
 
 
 def cell(criterion: str, owner: str, result: CellResult) -> Cell:
-    """A cell of gate rls."""
+    """Return a cell of gate rls."""
     return Cell(criterion=criterion, owner=owner, falsifier="f", result=result, message="")
 
 
-def test_matrix_tells_redundant_checks_and_what_one_alone_sees(run: Run) -> None:
-    """RLS-01 sees both falsifiers, RLS-02 only one of them: RLS-02 is redundant."""
+def test_matrix_finds_redundant_checks(run: Run) -> None:
+    """RLS-01 detects both falsifiers, RLS-02 only one of them: RLS-02 is redundant."""
     cells = (
         cell("RLS-01", "RLS-01", "killed"),
         cell("RLS-02", "RLS-01", "survived"),
@@ -128,5 +128,5 @@ def test_matrix_tells_redundant_checks_and_what_one_alone_sees(run: Run) -> None
     assert matrix.killers("RLS-02:f") == ("RLS-01", "RLS-02")
     assert matrix.seen_by_one == ("RLS-01:f",)
     assert matrix.redundant == ("RLS-02",)
-    assert matrix_line(matrix).endswith("no other sees: RLS-02")
+    assert matrix_line(matrix).endswith("redundant checks: RLS-02")
     assert gate_matrices(run) == matrix_tables(run) == ()

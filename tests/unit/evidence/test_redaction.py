@@ -1,4 +1,4 @@
-"""Redaction: every spelling of a secret goes, and what is no secret stays."""
+"""Redaction: every spelling of a secret is redacted, and other text is kept."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SECRET = "s3cr/t p@ss+wörd?~"
 
 @pytest.fixture
 def redactor() -> Redactor:
-    """Give a redactor that knows one secret."""
+    """Provide a redactor with one secret."""
     redactor = Redactor()
     redactor.add_secret("app_user", SECRET)
     return redactor
@@ -56,8 +56,8 @@ SPELLINGS = {
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS.values(), ids=SPELLINGS.keys())
-def test_redact_takes_out_every_spelling(redactor: Redactor, spelling: str) -> None:
-    """Whatever the encoding, the secret leaves its rule's name and nothing else."""
+def test_redact_removes_every_spelling(redactor: Redactor, spelling: str) -> None:
+    """In any encoding, the secret is replaced by the name of its rule."""
     done = redactor.redact(f"before <{spelling}> after")
     assert done.redactions == (Redaction(rule="secret:app_user", count=1),)
     assert done.text.startswith("before <")
@@ -73,10 +73,10 @@ def test_redact_takes_out_every_spelling(redactor: Redactor, spelling: str) -> N
     before=st.binary(max_size=7),
     after=st.binary(max_size=7),
 )
-def test_redact_takes_out_a_secret_inside_larger_base64(
+def test_redact_removes_a_secret_inside_larger_base64(
     encode: Callable[[bytes], bytes], secret: str, before: bytes, after: bytes
 ) -> None:
-    """At every alignment, whatever its neighbours, only their digits and the edges' are left."""
+    """At every alignment, only the digits of the surrounding bytes and of the edges remain."""
     redactor = Redactor()
     redactor.add_secret("it", secret)
     done = redactor.redact(encode(before + secret.encode() + after).decode())
@@ -86,8 +86,8 @@ def test_redact_takes_out_a_secret_inside_larger_base64(
     assert len(rest) <= digits + 2  # one at the edge, one where a secret repeats itself
 
 
-def test_redact_leaves_other_text_alone(redactor: Redactor) -> None:
-    """Text without the secret comes back as it was, with nothing counted."""
+def test_redact_keeps_other_text(redactor: Redactor) -> None:
+    """Text without the secret is returned unchanged, with nothing counted."""
     text = "s3cr/t but not all of it, http://localhost:9540/metrics?to=a@b.c and cookie jars"
     done = redactor.redact(text)
     assert done.text == text
@@ -95,7 +95,7 @@ def test_redact_leaves_other_text_alone(redactor: Redactor) -> None:
 
 
 def test_redact_takes_the_longest_spelling_first(redactor: Redactor) -> None:
-    """A secret that begins with another leaves no tail behind."""
+    """A secret that begins with another is redacted as a whole."""
     redactor.add_secret("longer", f"{SECRET}-and-more")
     done = redactor.redact(f"x {SECRET}-and-more y")
     assert done.text == "x [redacted:secret:longer] y"
@@ -115,8 +115,8 @@ def test_redact_takes_the_longest_spelling_first(redactor: Redactor) -> None:
         ),
     ],
 )
-def test_redact_takes_the_password_out_of_any_dsn(text: str, expected: str) -> None:
-    """Scheme, user, host and path stay; the password goes, though nobody registered it."""
+def test_redact_removes_the_password_of_any_dsn(text: str, expected: str) -> None:
+    """An unregistered password is redacted; scheme, user, host and path are kept."""
     assert Redactor().redact(text).text == expected
 
 
@@ -130,8 +130,8 @@ def test_redact_takes_the_password_out_of_any_dsn(text: str, expected: str) -> N
         "postgresql://u:[redacted:secret:app_user]@h/d",
     ],
 )
-def test_redact_leaves_a_dsn_without_a_password(text: str) -> None:
-    """A port, a mask and what was redacted already are no password."""
+def test_redact_keeps_a_dsn_without_a_password(text: str) -> None:
+    """A port, a mask and a redacted value are not a password."""
     done = Redactor().redact(text)
     assert done.text == text
     assert done.redactions == ()
@@ -154,8 +154,8 @@ def test_redact_leaves_a_dsn_without_a_password(text: str) -> None:
         ),
     ],
 )
-def test_redact_keeps_a_header_and_takes_its_value(text: str, expected: str) -> None:
-    """However a credential header is written, its name stays and its whole value goes."""
+def test_redact_keeps_a_header_and_removes_its_value(text: str, expected: str) -> None:
+    """In any notation of a credential header, its name is kept and its value redacted."""
     done = Redactor().redact(text.replace("{{", "{").replace("}}", "}"))
     assert done.text == expected.format("header:authorization")
     assert done.redactions == (Redaction(rule="header:authorization", count=1),)
@@ -166,13 +166,13 @@ def test_redact_keeps_a_header_and_takes_its_value(text: str, expected: str) -> 
     ["Authorization", "Proxy-Authorization", "Cookie", "Set-Cookie", "X-Api-Key", "Api-Key"],
 )
 def test_redact_knows_each_credential_header(name: str) -> None:
-    """Each header that carries a credential is counted under its own name."""
+    """Each credential header is counted under its own name."""
     done = Redactor().redact(f'{name}: a="q u"; b=2\nAccept: c')
     assert done.text == f"{name}: [redacted:header:{name.lower()}]\nAccept: c"
 
 
-def test_redact_leaves_other_headers_alone() -> None:
-    """A header whose name only contains one of ours is not ours."""
+def test_redact_keeps_other_headers() -> None:
+    """A header whose name only contains that of a credential header is kept."""
     text = "X-Authorization-Mode: none\nCookies: are nice\nContent-Type: text/plain"
     assert Redactor().redact(text).text == text
 
@@ -180,14 +180,14 @@ def test_redact_leaves_other_headers_alone() -> None:
 @settings(max_examples=100, deadline=None)
 @given(text=st.text(alphabet="aA:/@ \"'\\\n<[]=;*", max_size=40), head=st.booleans())
 def test_redact_changes_nothing_the_second_time(text: str, *, head: bool) -> None:
-    """What was redacted once stays as it is."""
+    """Redacted text does not change when it is redacted again."""
     redactor = Redactor()
     once = redactor.redact(f"Cookie: {text}" if head else f"db://u:{text}@h").text
     assert redactor.redact(once).text == once
 
 
 def test_redact_json_walks_keys_and_values(redactor: Redactor) -> None:
-    """At every depth, in keys too, with types and other values kept."""
+    """Redaction reaches every depth and keys too, and keeps types and other values."""
     value = {SECRET: [1, None, True, {"a": f"x{SECRET}"}], "Cookie": ["a=b"], "n": "plain"}
     cleaned, redactions = redactor.redact_json(value)
     assert cleaned == {
@@ -203,13 +203,13 @@ def test_redact_json_walks_keys_and_values(redactor: Redactor) -> None:
 
 
 def test_redact_json_loses_no_key(redactor: Redactor) -> None:
-    """Two keys that read alike once redacted both stay."""
+    """Two keys that become equal when redacted are both kept."""
     cleaned, _ = redactor.redact_json({SECRET: 1, RAW.hex(): 2})
     assert sorted(cleaned.values()) == [1, 2]
 
 
 def test_redact_headers_keeps_order_and_names(redactor: Redactor) -> None:
-    """Pairs come back in order; credential headers keep their name only."""
+    """Pairs keep their order; of credential headers only the name remains."""
     pairs, redactions = redactor.redact_headers(
         [("Set-Cookie", "a=1"), ("Location", f"/?t={SECRET}"), ("set-cookie", "b=2")]
     )
@@ -222,7 +222,7 @@ def test_redact_headers_keeps_order_and_names(redactor: Redactor) -> None:
 
 
 def test_redact_file_rewrites_in_place(redactor: Redactor, tmp_path: Path) -> None:
-    """The file keeps its mode and its other bytes, even those that are no text."""
+    """The file keeps its mode and its other bytes, even those that are not text."""
     path = tmp_path / "junit.xml"
     path.write_bytes(b"<a>\xff " + SECRET.encode() + b"</a>\r\n")
     path.chmod(0o640)
@@ -234,7 +234,7 @@ def test_redact_file_rewrites_in_place(redactor: Redactor, tmp_path: Path) -> No
 
 
 def test_redact_file_leaves_a_clean_file_untouched(redactor: Redactor, tmp_path: Path) -> None:
-    """A file with nothing to take out is not even rewritten."""
+    """A file without a secret is not rewritten."""
     path = tmp_path / "report.html"
     path.write_text("<p>fine</p>")
     before = path.stat().st_ino
@@ -242,8 +242,10 @@ def test_redact_file_leaves_a_clean_file_untouched(redactor: Redactor, tmp_path:
     assert path.stat().st_ino == before
 
 
-def test_redact_file_says_what_it_could_not_rewrite(redactor: Redactor, tmp_path: Path) -> None:
-    """A file that is not there is said with its path and the rule."""
+def test_redact_file_names_a_file_that_it_cannot_rewrite(
+    redactor: Redactor, tmp_path: Path
+) -> None:
+    """The error for a missing file has its path and the rule."""
     with pytest.raises(NotWritableError, match=r"gone\.xml: redaction: got No such file"):
         redactor.redact_file(tmp_path / "gone.xml")
 
@@ -277,8 +279,8 @@ def test_add_secret_refuses_what_would_redact_badly(name: str, value: str, messa
     Redactor().add_secret("db", "sixsix")
 
 
-def test_redact_forgets_what_was_harmless_when_a_secret_is_added() -> None:
-    """A text that was clean before a secret was known is looked at again."""
+def test_redact_forgets_harmless_texts_when_a_secret_is_added() -> None:
+    """A text without a match is redacted after its secret is registered."""
     redactor = Redactor()
     assert redactor.redact("the word swordfish").text == "the word swordfish"
     redactor.add_secret("word", "swordfish")

@@ -1,4 +1,4 @@
-"""The report again from what was signed: by command, and as a step of verification."""
+"""Rendering the report again from signed data: by command, and in verification."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ from tests.unit.evidence.support import codes, reseal
 REPORT = "data/report.html"
 OTHER = "sha256:" + "e" * 64
 PREFIX = "gateproof_evidence."
-BESIDES = {
-    "format/tree.py": "which names may lie in a bundle",
+NOT_PARTS = {
+    "format/tree.py": "the rule for allowed names",
     "errors.py": "the classes of errors",
-    "reports/terminal.py": "the table in the terminal, which lies in no bundle",
+    "reports/terminal.py": "the table in the terminal, which is in no bundle",
 }
-"""Modules that rendering imports, and that shape neither the page nor an export."""
+"""Modules that rendering imports, without effect on the page or an export."""
 
 SealWith = Callable[[str | None], Path]
 
@@ -55,7 +55,7 @@ def seal_with(
     key: RunKey,
     clock: Callable[[], datetime],
 ) -> SealWith:
-    """Give a function that seals the run as made by a renderer."""
+    """Provide a function that seals the run with a renderer's digest."""
 
     def made_by(renderer: str | None) -> Path:
         bindings = context.bindings.model_copy(update={"renderer": renderer})
@@ -75,7 +75,7 @@ def seal_with(
 
 @pytest.fixture
 def bundle(seal_with: SealWith) -> Path:
-    """Give a bundle that this renderer made."""
+    """Provide a bundle that this renderer made."""
     return seal_with(renderer_digest())
 
 
@@ -85,7 +85,7 @@ def gateproof(*arguments: object) -> Result:
 
 
 def test_render_gives_the_bytes_of_the_bundle(bundle: Path, tmp_path: Path) -> None:
-    """Into a file and to standard output, without the report that is there."""
+    """The command writes the report to a file or standard output, without the sealed one."""
     before = (bundle / REPORT).read_bytes()
     (bundle / REPORT).unlink()
     done = gateproof("render", bundle, "--out", tmp_path / "page.html")
@@ -94,12 +94,12 @@ def test_render_gives_the_bytes_of_the_bundle(bundle: Path, tmp_path: Path) -> N
     assert gateproof("render", bundle).stdout_bytes == before
 
 
-def test_page_tells_commands_that_can_be_pasted(tmp_path: Path) -> None:
-    """Each line of *How to verify* works as it stands, and fails on a page that was altered."""
+def test_page_has_commands_that_can_be_pasted(tmp_path: Path) -> None:
+    """Each line of *How to verify* works unchanged, and fails on an altered page."""
     bundle = sealed(tmp_path, failing=False)
     page = (bundle / REPORT).read_text(encoding="utf-8")
-    [told] = re.findall(r'<section id="verify">.*?<pre>\n(.*?)</pre>', page, re.DOTALL)
-    lines = [line for line in html.unescape(told).splitlines() if line]
+    [commands] = re.findall(r'<section id="verify">.*?<pre>\n(.*?)</pre>', page, re.DOTALL)
+    lines = [line for line in html.unescape(commands).splitlines() if line]
     assert len(lines) == 5
     (tmp_path / "SIGNER.pem").write_bytes(fixed_key().public_pem)
     (tmp_path / "verify.sh").write_bytes((PACKAGE / "sealing/templates/verify.sh").read_bytes())
@@ -107,11 +107,11 @@ def test_page_tells_commands_that_can_be_pasted(tmp_path: Path) -> None:
     (bundle / REPORT).write_text(page.replace("Released", "Blocked"), encoding="utf-8")
     (tmp_path / "report.html").unlink()
     statuses = [_paste(line.replace("BUNDLE", "bundle"), tmp_path) for line in lines]
-    assert statuses == [1, 1, 1, 0, 1], "rendering it again is no verification, comparing it is"
+    assert statuses == [1, 1, 1, 0, 1], "rendering again does not verify, comparing does"
 
 
 def _paste(line: str, folder: Path) -> int:
-    """Run a line as a shell does, and return its status."""
+    """Run a line in a shell, and return its exit status."""
     scripts = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
         line,
@@ -124,8 +124,8 @@ def _paste(line: str, folder: Path) -> int:
     return done.returncode
 
 
-def test_render_says_when_another_renderer_made_it(seal_with: SealWith) -> None:
-    """A bundle of another renderer is rendered, and a line says that the bytes may differ."""
+def test_render_warns_of_another_renderer(seal_with: SealWith) -> None:
+    """A bundle of another renderer is rendered, with a warning that names the renderer."""
     done = gateproof("render", seal_with(OTHER))
     assert done.exit_code == 0
     assert done.stderr == f"another renderer made the bundle's own report: {OTHER}\n"
@@ -133,7 +133,7 @@ def test_render_says_when_another_renderer_made_it(seal_with: SealWith) -> None:
 
 @pytest.mark.parametrize("name", ["data/other.html", "report.html"])
 def test_render_adds_nothing_to_a_bundle(bundle: Path, name: str) -> None:
-    """A file inside the bundle is refused: it would be an unlisted one."""
+    """An output file inside the bundle is refused: it would be an unlisted file."""
     done = gateproof("render", bundle, "--out", bundle / name)
     assert done.exit_code == 4
     assert "got a file inside the bundle" in done.output
@@ -141,13 +141,13 @@ def test_render_adds_nothing_to_a_bundle(bundle: Path, name: str) -> None:
 
 
 def test_render_follows_no_link_out_of_a_bundle(bundle: Path, tmp_path: Path) -> None:
-    """A capture that is a link, or lies behind one, is missing: the bundle is not verified."""
-    (tmp_path / "secret").write_text("what no page may show")
+    """A capture that is a link is shown as missing, because the bundle may be unverified."""
+    (tmp_path / "secret").write_text("secret text")
     capture = next((bundle / "data/captures/rls/RLS-01").iterdir())
     capture.unlink()
     capture.symlink_to(tmp_path / "secret")
     page = gateproof("render", bundle).stdout
-    assert "what no page may show" not in page
+    assert "secret text" not in page
     assert "(this capture is missing)" in page
 
 
@@ -159,15 +159,15 @@ def test_render_needs_a_bundle(tmp_path: Path) -> None:
 
 
 def test_verification_renders_the_report_again(bundle: Path) -> None:
-    """The same renderer is at hand: the bytes are compared, and that is said."""
+    """With the same renderer the bytes are compared, and the output has a line about it."""
     found = verify(bundle)
     assert found.ok, found.findings
-    assert found.report == "rendered again from what was signed: the same bytes"
+    assert found.report == "rendered again from signed data: the same bytes"
     assert f"report and exports: {found.report}" in gateproof("verify", bundle).output.splitlines()
 
 
-def test_verification_finds_a_report_that_says_something_else(bundle: Path, key: RunKey) -> None:
-    """Whoever seals an altered report anew, by the same key, is found by its bytes."""
+def test_verification_finds_an_altered_report(bundle: Path, key: RunKey) -> None:
+    """An altered report that is sealed again with the same key is found by its bytes."""
     path = bundle / REPORT
     path.write_bytes(path.read_bytes().replace(b"Blocked", b"Released"))
     reseal(bundle, key)
@@ -186,10 +186,10 @@ def _more(path: Path) -> None:
 
 @pytest.mark.parametrize("change", [_left_out, _more])
 @pytest.mark.parametrize("name", [REPORT, *(f"{EXPORT_FOLDER}{export.file}" for export in EXPORTS)])
-def test_verification_finds_each_file_that_says_something_else(
+def test_verification_finds_each_altered_file(
     bundle: Path, key: RunKey, name: str, change: Callable[[Path], None]
 ) -> None:
-    """The report and every export, altered or left out and sealed anew by the same key."""
+    """The report and every export are found if altered or missing, sealed by the same key."""
     change(bundle / name)
     reseal(bundle, key)
     code = Code.REPORT_MISMATCH if name == REPORT else Code.EXPORT_MISMATCH
@@ -197,14 +197,14 @@ def test_verification_finds_each_file_that_says_something_else(
 
 
 def test_verification_finds_an_export_that_nothing_renders(bundle: Path, key: RunKey) -> None:
-    """What lies among the exports and is none of them would be read as one."""
+    """A file among the exports that is not an export is a finding."""
     name = f"{EXPORT_FOLDER}gaps-2.csv"
     (bundle / name).write_text('"criterion","gap"\r\n')
     reseal(bundle, key)
     assert codes(verify(bundle)) == {(Code.EXPORT_MISMATCH.value, name)}
 
 
-def test_verification_wants_no_export_that_has_nothing_to_say(
+def test_verification_expects_no_export_without_a_subject(
     staging: Path,
     tmp_path: Path,
     catalogue: Catalogue,
@@ -231,21 +231,21 @@ def test_verification_wants_no_export_that_has_nothing_to_say(
 
 
 @pytest.mark.parametrize(
-    ("renderer", "said"),
-    [(OTHER, "not rendered again: "), (None, "does not say which renderer")],
+    ("renderer", "note"),
+    [(OTHER, "not rendered again: "), (None, "does not record its renderer")],
     ids=["another", "none"],
 )
 def test_verification_only_notes_another_renderer(
-    seal_with: SealWith, key: RunKey, renderer: str | None, said: str
+    seal_with: SealWith, key: RunKey, renderer: str | None, note: str
 ) -> None:
-    """Another version's page or export is no finding: what it shows is held against the journal."""
+    """Another renderer's bytes are not a finding: their data is compared with the journal."""
     bundle = seal_with(renderer)
     with (bundle / EXPORT_FOLDER / "gaps.md").open("a") as file:
         file.write("as another version writes it\n")
     reseal(bundle, key)
     found = verify(bundle)
     assert found.ok
-    assert said in found.report
+    assert note in found.report
 
 
 @pytest.mark.parametrize(
@@ -270,7 +270,7 @@ def test_verification_names_the_version_that_compares_the_report(
 
 
 def test_verification_renders_nothing_that_has_findings(bundle: Path) -> None:
-    """Where a capture was altered, that is the finding, and not the page that quotes it too."""
+    """An altered capture is a finding, but not also the page that quotes it."""
     next((bundle / "data/captures/rls/RLS-01").iterdir()).write_text("altered")
     found = verify(bundle)
     assert Code.REPORT_MISMATCH not in {finding.code for finding in found.findings}
@@ -278,12 +278,12 @@ def test_verification_renders_nothing_that_has_findings(bundle: Path) -> None:
 
 
 def test_renderer_digest_covers_all_that_rendering_imports() -> None:
-    """Every module of ours that rendering reaches, and every template, is a part of the digest."""
+    """The digest covers every module that rendering imports, and every template."""
     reached: set[str] = set()
     todo = ["reports/html.py", "reports/exports/registry.py"]
     while todo:
         name = todo.pop()
-        if name not in reached and name not in BESIDES:
+        if name not in reached and name not in NOT_PARTS:
             reached.add(name)
             todo += _imported(name)
     templates = {path.name for path in (PACKAGE / "reports/templates").glob("report*")}
@@ -293,7 +293,7 @@ def test_renderer_digest_covers_all_that_rendering_imports() -> None:
 def test_renderer_digest_changes_with_its_parts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One byte in one part is another renderer."""
+    """One more byte in one part changes the digest."""
     for part in PARTS:
         (tmp_path / part).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / part).write_bytes((PACKAGE / part).read_bytes())

@@ -1,4 +1,4 @@
-"""The page and the table: all that was judged is there, and nothing runs."""
+"""The page and the table: they have all verdicts, and nothing runs as code."""
 
 from __future__ import annotations
 
@@ -41,18 +41,18 @@ MARKUP = "<img src=x onerror=alert(1)><script>alert(1)</script>&amp;\"'"
 
 
 KEY = "sha256:" + "a" * 64
-NOBODY = Signer(keyid=KEY, ephemeral=True, sealed=datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC))
+EPHEMERAL = Signer(keyid=KEY, ephemeral=True, sealed=datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC))
 
 
 def render(
-    run: Run, *, records: tuple[Record, ...], captures_root: Path, signer: Signer = NOBODY
+    run: Run, *, records: tuple[Record, ...], captures_root: Path, signer: Signer = EPHEMERAL
 ) -> bytes:
-    """Render with what a test need not name."""
+    """Render the page with default inputs."""
     return render_page(run, records=records, captures=Captures(captures_root), signer=signer)
 
 
 class Page(HTMLParser):
-    """What a browser would see of a page."""
+    """The text, links and tags of a page, as a browser parses them."""
 
     def __init__(self, content: bytes) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class Page(HTMLParser):
         self.feed(content.decode())
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Keep the tag with what matters of its attributes."""
+        """Keep the tag and the relevant attributes."""
         found = dict(attrs)
         if tag in ("td", "th", "dt", "dd", "p", "pre", "h1", "h2", "li", "b", "summary"):
             self.words.append(" ")
@@ -79,7 +79,7 @@ class Page(HTMLParser):
 
     @property
     def text(self) -> str:
-        """All text, with single blanks."""
+        """Return all text, with single spaces."""
         return " ".join("".join(self.words).split())
 
 
@@ -91,7 +91,7 @@ def changed(run: Run, name: str, **changes: Any) -> Run:
 
 @pytest.fixture
 def data(staging: Path) -> Path:
-    """Give the folder that capture paths are relative to."""
+    """Provide the folder that capture paths are relative to."""
     return staging / "data"
 
 
@@ -110,7 +110,7 @@ def test_page_shows_every_criterion(run: Run, records: tuple[Record, ...], data:
 
 
 def test_page_shows_the_proof(run: Run, records: tuple[Record, ...], data: Path) -> None:
-    """A falsifier is shown with its fault, what was expected and what was seen."""
+    """A falsifier is shown with its fault, the expected message and the observed one."""
     page = Page(render(run, records=records, captures_root=data))
     for text in ("drop-policy", "DROP POLICY tenant ON t", "sees rows of B", "proven"):
         assert text in page.text
@@ -120,16 +120,16 @@ def test_page_shows_the_proof(run: Run, records: tuple[Record, ...], data: Path)
 def test_page_shows_waivers_and_redactions(
     run: Run, records: tuple[Record, ...], data: Path
 ) -> None:
-    """Who waived what until when, and what was taken out how often, stand in the page."""
+    """The page has each waiver with owner and expiry, and the number of redactions by rule."""
     page = Page(render(run, records=records, captures_root=data))
     assert "Ada accepts it until 2026-04-01: The index comes with the next migration" in page.text
     assert "dsn-userinfo 6 3" in page.text
 
 
 def test_page_says_what_it_covers(run: Run, records: tuple[Record, ...], data: Path) -> None:
-    """Verdict, commit, state of the tree, environment and why, times and digests."""
+    """The page has verdict, commit, tree state, environment and reason, times and digests."""
     text = Page(render(run, records=records, captures_root=data)).text
-    order = ("Blocked", "Commit", "stands in the way Gates", "Gates Gate", "Gap matrix What")
+    order = ("Blocked", "Commit", "Reasons for the result", "Gates Gate", "Gap matrix The")
     assert sorted(order, key=text.index) == list(order)
     for words in (
         f"{'c' * 40}, tree clean",
@@ -145,7 +145,7 @@ def test_page_says_what_it_covers(run: Run, records: tuple[Record, ...], data: P
 def test_page_counts_each_gate_and_what_each_criterion_lacks(
     run: Run, records: tuple[Record, ...], data: Path
 ) -> None:
-    """A row a gate with its outcomes and proofs, and a row a criterion with its gap."""
+    """The page has a row for each gate with its counts, and for each criterion with its gap."""
     text = Page(render(run, records=records, captures_root=data)).text
     assert "Gate Verdict Phase Criteria Pass Fail Error Not selected Proven " in text
     assert " rls blocked B0.5.1 2 1 1 0 0 1/1 dlq partial 1 waived B0.5.1 2 0 1 0 1 – " in text
@@ -158,7 +158,7 @@ def test_page_counts_each_gate_and_what_each_criterion_lacks(
 
 
 def test_page_counts_failures_by_cause(run: Run, records: tuple[Record, ...], data: Path) -> None:
-    """Every cause has a row, with how many criteria and which; those that nothing has say none."""
+    """Every cause has a row with its criteria, and a dash if there is none."""
     broken = changed(
         run, "DLQ-02", outcome=Outcome.ERROR, cause=Cause.HARNESS_DEFECT, message="KeyError"
     )
@@ -182,28 +182,32 @@ def test_page_explains_every_word_of_a_verdict(
         assert f"{word} {meaning}" in text
 
 
-def test_page_says_of_each_phase_whether_the_next_may_begin(
+def test_page_shows_for_each_phase_whether_the_next_may_begin(
     run: Run, records: tuple[Record, ...], data: Path
 ) -> None:
-    """A phase that is not released holds the next one back; the last has none."""
+    """A phase that is not released blocks the next one; the last has none."""
     later = run.criteria[3].model_copy(update={"phase": "B0.5.2"})
-    told = run.model_copy(update={"criteria": (*run.criteria[:3], later)})
-    text = Page(render(told, records=records, captures_root=data)).text
-    count = len(phases(told)[0].in_the_way)
+    two_phases = run.model_copy(update={"criteria": (*run.criteria[:3], later)})
+    text = Page(render(two_phases, records=records, captures_root=data)).text
+    count = len(phases(two_phases)[0].in_the_way)
     assert count > 1, "premise: more than one reason"
     assert f"B0.5.1 blocked 3 B0.5.2 may not begin: {count} reasons" in text
-    assert "B0.5.2 blocked 1 none comes after it" in text
+    assert "B0.5.2 blocked 1 this is the last phase" in text
 
 
 @pytest.mark.parametrize(
     ("signer", "present", "absent"),
     [
-        (NOBODY, "Nobody vouches for it: integrity only.", "given to the run"),
-        (replace(NOBODY, ephemeral=False), f"key {KEY}, which was given to the run", "Nobody"),
+        (EPHEMERAL, "Signer unknown: integrity only.", "given to the run"),
+        (
+            replace(EPHEMERAL, ephemeral=False),
+            f"key {KEY}, which was given to the run",
+            "Signer unknown",
+        ),
     ],
     ids=["ephemeral", "given"],
 )
-def test_page_says_who_vouches(
+def test_page_names_the_signer(
     run: Run,
     records: tuple[Record, ...],
     data: Path,
@@ -211,7 +215,7 @@ def test_page_says_who_vouches(
     present: str,
     absent: str,
 ) -> None:
-    """An ephemeral key and a given one read differently."""
+    """An ephemeral key and a given one have different texts."""
     text = Page(render(run, records=records, captures_root=data, signer=signer)).text
     assert present in text
     assert absent not in text
@@ -220,7 +224,7 @@ def test_page_says_who_vouches(
 def test_page_is_the_same_for_the_same_run(
     run: Run, records: tuple[Record, ...], data: Path
 ) -> None:
-    """Rendering twice gives the same bytes; another run gives others."""
+    """Two renderings of a run have the same bytes; another run has others."""
     first = render(run, records=records, captures_root=data)
     assert render(run, records=records, captures_root=data) == first
     other = changed(run, "RLS-01", message="other")
@@ -273,18 +277,18 @@ def test_page_allows_its_own_style_and_nothing_else(
 
 
 def test_page_cuts_long_captures(run: Run, records: tuple[Record, ...], data: Path) -> None:
-    """Past its share a capture is cut, and links to the whole."""
+    """A capture above its share is truncated, with a link to the whole."""
     (data / run.criteria[0].captures[0]).write_text("y" * (LARGEST + 1234))
     page = Page(render(run, records=records, captures_root=data))
     assert "y" * LARGEST in page.text
     assert "y" * (LARGEST + 1) not in page.text
-    assert "1,234 bytes more in the whole capture." in page.text
+    assert "1,234 more bytes in the whole capture." in page.text
 
 
 def test_page_quotes_less_when_it_would_be_too_large(
     run: Run, records: tuple[Record, ...], data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Past its largest size it names captures and proofs, and quotes none; nothing is dropped."""
+    """Above its size limit the page lists captures and proofs without quoting them."""
     first, second = (verdict.captures[0] for verdict in run.criteria[:2])
     whole = render(run, records=records, captures_root=data)
     least = Detail(quoted=0, listed=0, proofs=False)
@@ -299,10 +303,8 @@ def test_page_quotes_less_when_it_would_be_too_large(
         assert set(verdict.observations) <= set(page.text.split())
 
 
-def test_page_says_when_a_capture_is_missing(
-    run: Run, records: tuple[Record, ...], data: Path
-) -> None:
-    """A capture that is not there is said, not left blank."""
+def test_page_marks_a_missing_capture(run: Run, records: tuple[Record, ...], data: Path) -> None:
+    """A missing capture has a note in its place."""
     (data / run.criteria[0].captures[0]).unlink()
     text = Page(render(run, records=records, captures_root=data)).text
     assert "(this capture is missing)" in text
@@ -312,7 +314,7 @@ def test_page_says_when_a_capture_is_missing(
 
 
 def test_gate_rows_count_each_outcome(run: Run) -> None:
-    """Rows come in the catalogue's order with counts, proofs and a result of their own."""
+    """Rows come in the catalogue's order with counts, proofs and their own result."""
     rls, dlq = gate_rows(run)
     assert (rls.gate, rls.criteria, rls.proven, rls.declared) == ("rls", 2, 1, 1)
     assert rls.counts[Outcome.PASS] == rls.counts[Outcome.FAIL] == 1
@@ -322,8 +324,8 @@ def test_gate_rows_count_each_outcome(run: Run) -> None:
     assert total_row(run).result is run.result
 
 
-def test_gate_without_proofs_in_a_run_without_any_is_partial(run: Run) -> None:
-    """Where no proof ran at all, a clean gate is incomplete, not blocked."""
+def test_gate_of_a_run_without_proofs_is_partial(run: Run) -> None:
+    """If no proof ran at all, a clean gate is incomplete, not blocked."""
     unproven = _unproven(run.criteria[0])
     lazy = run.model_copy(update={"criteria": (unproven,), "falsify": "none"})
     assert gate_rows(lazy)[0].result is Result.PARTIAL
@@ -331,8 +333,8 @@ def test_gate_without_proofs_in_a_run_without_any_is_partial(run: Run) -> None:
     assert gate_rows(mixed)[0].result is Result.RELEASED
 
 
-def test_gate_that_was_left_out_says_so(run: Run) -> None:
-    """A gate of which nothing was selected is not called blocked, and counts no falsifiers."""
+def test_gate_that_was_not_selected_is_marked(run: Run) -> None:
+    """A gate without a selected criterion is not blocked, and counts no falsifiers."""
     asked = run.criteria[0]
     left = run.criteria[3].model_copy(update={"falsifiers": 4})
     first, second = gate_rows(run.model_copy(update={"criteria": (asked, left)}))
@@ -340,24 +342,24 @@ def test_gate_that_was_left_out_says_so(run: Run) -> None:
     assert (second.verdict, second.selected, second.declared) == ("not selected", False, 0)
 
 
-def test_columns_are_those_that_say_something(run: Run) -> None:
-    """Pass, fail and error always stand, another outcome only where somebody had it."""
+def test_columns_are_those_with_counts(run: Run) -> None:
+    """Pass, fail and error always have a column, another outcome only if it occurred."""
     always = (Outcome.PASS, Outcome.FAIL, Outcome.ERROR)
     assert columns(run) == (*always, Outcome.NOTSELECTED)
     assert columns(run.model_copy(update={"criteria": run.criteria[:1]})) == always
 
 
-def test_obstacles_tell_the_selection_in_one_line(run: Run) -> None:
-    """What was left out is counted, and hides no other reason."""
+def test_obstacles_have_one_line_for_the_selection(run: Run) -> None:
+    """Criteria that were not selected are counted in one line, next to all other reasons."""
     real = "RLS-02 fail, gate_violation: tenant A: got 5 rows, expected 3"
-    left = ("DLQ-02 notselected: left out", "gate dlq: not one criterion passed")
+    left = ("DLQ-02 notselected: left out", "gate dlq: no criterion passed")
     verdicts = (*run.criteria[:2], run.criteria[3])
-    told = run.model_copy(update={"criteria": verdicts, "reasons": (real, *left)})
-    assert obstacles(told) == (real, "not selected: DLQ-02")
-    many = told.model_copy(update={"criteria": run.criteria[3:] * 6})
-    assert obstacles(many)[-1] == "not selected: 6 criteria, as the table says"
+    partial = run.model_copy(update={"criteria": verdicts, "reasons": (real, *left)})
+    assert obstacles(partial) == (real, "not selected: DLQ-02")
+    many = partial.model_copy(update={"criteria": run.criteria[3:] * 6})
+    assert obstacles(many)[-1] == "not selected: 6 criteria, see the table"
     kept = run.model_copy(update={"reasons": (real, *left)})
-    assert "gate dlq: not one criterion passed" in obstacles(kept)
+    assert "gate dlq: no criterion passed" in obstacles(kept)
 
 
 def _unproven(verdict: Verdict) -> Verdict:
@@ -376,14 +378,14 @@ def printed(run: Run) -> str:
 
 
 def test_table_has_a_row_for_each_gate_and_the_run(run: Run) -> None:
-    """Counts, proofs and verdict stand in one line a gate."""
+    """Counts, proofs and verdict are in one line for each gate."""
     lines = [" ".join(line.split()) for line in printed(run).splitlines()]
     assert "rls 2 1 1 · · 1/1 blocked" in lines
     assert "dlq 2 · 1 · 1 – partial (1 waived)" in lines
     assert "all 4 1 2 · 1 1/1 blocked (1 waived)" in lines
 
 
-def test_lines_say_what_stands_in_the_way(run: Run) -> None:
+def test_lines_give_the_reasons_for_the_result(run: Run) -> None:
     """A failure, a waived one and a blind proof each give a line; clean passes give none."""
     blind = (
         run.criteria[0]
@@ -401,21 +403,21 @@ def test_lines_say_what_stands_in_the_way(run: Run) -> None:
         "RLS-01 pass, blind: drop-policy: the check stayed green under the fault",
         "RLS-02 fail (gate_violation): tenant A: got 5 rows, expected 3",
         f"DLQ-01 fail (gate_violation): {index} [waived by Ada until 2026-04-01]",
-        "gate dlq: not one criterion passed",
+        "gate dlq: no criterion passed",
         "not selected: DLQ-02",
     ]
 
 
 def test_lines_name_passes_without_a_falsifier(run: Run) -> None:
-    """A pass that nothing was shown to turn red gets a line, whatever proofs were asked for."""
+    """A pass without a falsifier gets a line, unless no proof was requested."""
     bare = changed(run, "RLS-01", falsification=Falsification.UNPROVEN, proofs=(), falsifiers=0)
-    assert "RLS-01 pass, unproven: its check names no falsifier" in said(bare)
-    assert "RLS-01" not in "".join(said(run))
+    assert "RLS-01 pass, unproven: its check names no falsifier" in plain_lines(bare)
+    assert "RLS-01" not in "".join(plain_lines(run))
     asked = bare.model_copy(update={"falsify": "none"})
-    assert "unproven" not in "".join(said(asked))
+    assert "unproven" not in "".join(plain_lines(asked))
 
 
-def said(run: Run) -> list[str]:
+def plain_lines(run: Run) -> list[str]:
     """Return the lines of a run as plain text."""
     return [line.plain for line in gate_lines(run)]
 
@@ -423,8 +425,8 @@ def said(run: Run) -> list[str]:
 def test_page_shows_self_proof_and_matrix(
     run: Run, records: tuple[Record, ...], data: Path
 ) -> None:
-    """What came out of the specimens, and which check saw which fault, escaped like all else."""
-    told = {
+    """The page has the results of specimens and of the kill matrix, escaped like all text."""
+    update = {
         "self_proof": (
             Specimen(name="always-green", wanted="blind", result="proven", message=MARKUP),
         ),
@@ -434,9 +436,9 @@ def test_page_shows_self_proof_and_matrix(
             ),
         ),
     }
-    page = Page(render(run.model_copy(update=told), records=records, captures_root=data))
+    page = Page(render(run.model_copy(update=update), records=records, captures_root=data))
     assert "Kill matrix of gate rls" in page.text
-    assert "1 of 1 falsifiers are seen by one check alone" in page.text
+    assert "1 of 1 falsifiers are detected by one check only" in page.text
     assert "always green blind proven" in page.text
     assert not {"script", "img"} & set(page.tags)
     bare = Page(render(run, records=records, captures_root=data))

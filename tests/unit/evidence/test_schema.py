@@ -1,4 +1,4 @@
-"""The published schema of run.json is the model's, and real runs keep to it."""
+"""The published schema of run.json equals the model's, and real runs match it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from gateproof_evidence.model.schema import run_schema
 PUBLISHED = Path(__file__).parents[3] / "docs/reference/run.schema.json"
 
 
-def test_schema_is_published_as_the_model_gives_it() -> None:
-    """The schema is current; else: python -m gateproof_evidence.model.schema FILE."""
+def test_published_schema_is_current() -> None:
+    """The published schema equals `python -m gateproof_evidence.model.schema FILE`."""
     assert PUBLISHED.read_bytes() == run_schema()
 
 
@@ -35,10 +35,8 @@ def test_schema_accepts_a_sealed_run(bundle: Path) -> None:
         ("catalogue_digest", "abc", "does not match"),
     ],
 )
-def test_schema_refuses_what_no_run_says(
-    bundle: Path, field: str, value: object, message: str
-) -> None:
-    """A result, a field or a digest that cannot be is refused by name."""
+def test_schema_refuses_invalid_runs(bundle: Path, field: str, value: object, message: str) -> None:
+    """An unknown result or field, or an invalid digest, is refused with its name."""
     schema = json.loads(PUBLISHED.read_bytes())
     run = json.loads((bundle / "data/run.json").read_bytes())
     with pytest.raises(jsonschema.ValidationError, match=message):

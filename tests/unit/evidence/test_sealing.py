@@ -1,4 +1,4 @@
-"""Sealing: a bundle in place is whole, and what cannot be verified is not sealed."""
+"""Sealing: a sealed bundle is whole, and a folder that cannot be verified is not sealed."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from gateproof_evidence.sealing.staged_journal import read_staged_journal
 from gateproof_evidence.verification.bundle import verify
 
 Leak = Callable[[Path, pytest.MonkeyPatch, str], str]
-"""Puts a secret into a file of the bundle to be, and returns the file's name."""
+"""Writes a secret into a file of the future bundle, and returns the file's name."""
 
 FORMS = sorted(Canary(core="0" * 24).forms())
 
 
 @pytest.fixture
 def canary() -> Canary:
-    """Give a canary that no file contains."""
+    """Provide a canary that no file contains."""
     return Canary.make()
 
 
@@ -48,7 +48,7 @@ def sealing(
     key: RunKey,
     clock: Callable[[], datetime],
 ) -> Callable[..., Sealed]:
-    """Give a function that seals the staged run, with changes."""
+    """Provide a function that seals the staged run, with changes."""
 
     def do(**changes: Any) -> Sealed:
         fields = {
@@ -66,13 +66,13 @@ def sealing(
 
 
 def test_seal_moves_a_whole_bundle_into_place(bundle: Path, staging: Path) -> None:
-    """What is sealed verifies, and no staging folder stays behind."""
+    """A sealed bundle verifies, and its staging folder is gone."""
     assert verify(bundle).findings == ()
     assert not staging.exists()
 
 
 def test_seal_writes_manifests_that_sha256sum_checks(bundle: Path) -> None:
-    """Both manifests hold for sha256sum, which knows nothing of ours."""
+    """sha256sum, an independent tool, accepts both manifests."""
     for manifest in ("manifest-sha256.txt", "tagmanifest-sha256.txt"):
         done = subprocess.run(
             ["sha256sum", "-c", manifest], cwd=bundle, capture_output=True, text=True, check=False
@@ -120,7 +120,7 @@ def test_seal_judges_the_journal_once(
 def test_seal_refuses_a_destination_that_exists(
     sealing: Callable[..., Sealed], tmp_path: Path, staging: Path
 ) -> None:
-    """A bundle is never overwritten, not even an empty folder of its name."""
+    """A bundle is never overwritten, not even an empty folder with its name."""
     (tmp_path / "bundle").mkdir()
     with pytest.raises(NotWritableError, match="bundle: got a path that exists, expected a free"):
         sealing()
@@ -139,7 +139,7 @@ def _empty_folder(data: Path) -> None:
     (data / "captures/none").mkdir()
 
 
-def _beside(data: Path) -> None:
+def _outside(data: Path) -> None:
     (data.parent / "notes.txt").write_text("x")
 
 
@@ -168,9 +168,9 @@ def _taken(data: Path) -> None:
     ("change", "message"),
     [
         pytest.param(_link, r"captures/link\.txt: bundle: got a link", id="link"),
-        pytest.param(_pipe, "captures/pipe: bundle: got no regular file", id="pipe"),
+        pytest.param(_pipe, "captures/pipe: bundle: got a special file", id="pipe"),
         pytest.param(_empty_folder, "captures/none: bundle: got an empty folder", id="empty"),
-        pytest.param(_beside, r"notes\.txt: bundle: got a file outside data/", id="beside"),
+        pytest.param(_outside, r"notes\.txt: bundle: got a file outside data/", id="outside"),
         pytest.param(_backslash, "printable characters without", id="backslash"),
         pytest.param(_lookalike, "only by case or Unicode form", id="lookalike"),
         pytest.param(_lost_capture, "names a capture that is missing", id="lost-capture"),
@@ -185,7 +185,7 @@ def test_seal_refuses_what_could_not_be_verified(
     change: Callable[[Path], None],
     message: str,
 ) -> None:
-    """Anything unexpected in the folder leaves no bundle, and the message names it."""
+    """An unexpected entry of the folder prevents the bundle, and the message names it."""
     change(staging / "data")
     with pytest.raises(EvidenceError, match=message):
         sealing()
@@ -208,7 +208,7 @@ def test_seal_refuses_a_journal_without_its_end(
     """A journal whose last line was cut off gives no run, and no bundle."""
     path = staging / "data/journal.jsonl"
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(EvidenceError, match="the run's end: got 0 records, expected one"):
+    with pytest.raises(EvidenceError, match="the end of the run: got 0 records, expected one"):
         sealing()
     assert not (tmp_path / "bundle").exists()
 
@@ -236,7 +236,7 @@ def test_seal_refuses_a_secret_that_came_through_in_the_run_itself(
     assert context.environment is not None
     reason = f"no engine answers: {canary.forms()[form]}"
     leaking = context.environment.model_copy(update={"reason": reason})
-    with pytest.raises(CanaryError, match=r"data/[a-z./]+: redaction: got a made-up secret"):
+    with pytest.raises(CanaryError, match=r"data/[a-z./]+: redaction: got a canary"):
         sealing(context=replace(context, environment=leaking), canaries=[Canary.make(), canary])
     assert not (tmp_path / "bundle").exists()
 
@@ -292,9 +292,9 @@ def test_seal_refuses_a_secret_in_any_file(
     monkeypatch: pytest.MonkeyPatch,
     leak: Leak,
 ) -> None:
-    """Whichever file holds it is named, and there is no bundle."""
+    """The message names the file with the secret, and there is no bundle."""
     name = leak(staging, monkeypatch, base64.b64encode(canary.value.encode()).decode())
-    with pytest.raises(CanaryError, match=f"{name}: redaction: got a made-up secret"):
+    with pytest.raises(CanaryError, match=f"{name}: redaction: got a canary"):
         sealing(canaries=[canary])
     assert not (tmp_path / "bundle").exists()
 
@@ -302,7 +302,7 @@ def test_seal_refuses_a_secret_in_any_file(
 def test_seal_refuses_a_secret_in_a_name(
     sealing: Callable[..., Sealed], staging: Path, canary: Canary
 ) -> None:
-    """Names are listed in the manifests, and are found there."""
+    """A canary in a file name is found in the manifest."""
     (staging / f"data/tests/{canary.core}.txt").write_text("nothing")
     with pytest.raises(CanaryError, match=r"manifest-sha256\.txt: redaction"):
         sealing(canaries=[canary])
@@ -316,7 +316,7 @@ def test_seal_accepts_what_holds_no_canary(sealing: Callable[..., Sealed], canar
 def test_seal_says_which_file_cannot_be_written(
     sealing: Callable[..., Sealed], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A disk that refuses is said with the path and what to do, and leaves no bundle."""
+    """The error of a full disk has the path and what to do, and there is no bundle."""
 
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")

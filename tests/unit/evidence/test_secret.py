@@ -1,4 +1,4 @@
-"""Secrets that nobody registered: caught by name and by form, and nothing harmless with them."""
+"""Unregistered secrets: they are redacted by name and by form, and harmless text is kept."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ ARGON2 = (
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 @pytest.mark.parametrize("spell", ["plain", "json", "repr", "markup", "indented"])
-def test_redact_takes_each_kind_out_of_text(kind: Kind, spell: str) -> None:
-    """As a line, inside JSON, a Python literal and markup, and in the middle of other text."""
+def test_redact_removes_each_kind_from_text(kind: Kind, spell: str) -> None:
+    """A secret is redacted as a line, in JSON, a Python literal, markup and other text."""
     text = {
         "plain": kind.line,
         "json": json.dumps({"message": kind.line}),
@@ -38,8 +38,8 @@ def test_redact_takes_each_kind_out_of_text(kind: Kind, spell: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
-def test_redact_takes_each_kind_out_of_the_environment(kind: Kind) -> None:
-    """As env prints it, as a shell exports it, and as Python shows its mapping."""
+def test_redact_removes_each_kind_from_the_environment(kind: Kind) -> None:
+    """A secret is redacted in the output of env, a shell's export and a Python mapping."""
     name, value = kind.variable
     for text in (f"A=1\n{name}={value}\nB=2\n", f"export {name}='{value}'", f"{ {name: value} }"):
         done = Redactor().redact(text).text
@@ -48,8 +48,8 @@ def test_redact_takes_each_kind_out_of_the_environment(kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
-def test_redact_json_takes_each_kind_out_of_values(kind: Kind) -> None:
-    """Under its own name, and as a line under another."""
+def test_redact_json_removes_each_kind_from_values(kind: Kind) -> None:
+    """A secret is redacted under its own name, and as a line under another name."""
     value = {kind.column: kind.secret, "deep": [{"message": kind.line}, 7]}
     if kind.name == "private-key":
         value = {"pem": kind.line}
@@ -94,8 +94,8 @@ def test_redact_json_takes_each_kind_out_of_values(kind: Kind) -> None:
         ("-----BEGIN RSA PRIVATE KEY-----\nMIIEcut0ff\n", "MIIEcut0ff"),
     ],
 )
-def test_redact_takes_out_what_stands_under_a_secret_name(text: str, secret: str) -> None:
-    """DSNs of other forms, queries, options, headers, statements and hashes."""
+def test_redact_removes_values_under_a_secret_name(text: str, secret: str) -> None:
+    """Secrets in other DSNs, queries, options, headers, statements and hashes are redacted."""
     done = Redactor().redact(text)
     assert secret not in done.text, done.text
     assert Redactor().redact(done.text).text == done.text
@@ -135,8 +135,8 @@ def test_redact_takes_out_what_stands_under_a_secret_name(text: str, secret: str
         "Authentication token lifetime is 3600s; see token_type=bearer2",
     ],
 )
-def test_redact_leaves_harmless_text_alone(text: str) -> None:
-    """Prose, code, masks, paths, digests and identifiers are no secrets."""
+def test_redact_keeps_harmless_text(text: str) -> None:
+    """Prose, code, masks, paths, digests and identifiers are not secrets."""
     done = Redactor().redact(text)
     assert done.text == text
     assert done.redactions == ()
@@ -152,12 +152,12 @@ def test_redact_leaves_harmless_text_alone(text: str) -> None:
     ],
 )
 def test_redact_json_judges_by_name_and_value(value: object, expected: object) -> None:
-    """A mask, a path and a number stay; a password goes, however simple it is."""
+    """A mask, a path and a number are kept; even a simple password is redacted."""
     assert Redactor().redact_json(value)[0] == (expected or value)
 
 
-def test_redact_takes_secret_columns_out_of_a_table() -> None:
-    """As psql prints tables, aligned and expanded: by the column's name, whatever stands in it."""
+def test_redact_removes_secret_columns_of_a_table() -> None:
+    """In psql's tables, aligned and expanded, values are redacted by the column's name."""
     aligned = (
         " id | password | note\n----+----------+------\n"
         "  1 | pw       | fine\n  2 |          | ok\n(2 rows)\n"
@@ -170,8 +170,8 @@ def test_redact_takes_secret_columns_out_of_a_table() -> None:
         assert Redactor().redact(once).text == once
 
 
-def test_redact_rows_goes_by_the_names_of_columns() -> None:
-    """Texts in secret columns go, everything else and its type stays."""
+def test_redact_rows_uses_the_names_of_columns() -> None:
+    """Texts in secret columns are redacted; other values keep their types."""
     rows, redactions = Redactor().redact_rows(
         ("id", "rolpassword", "note"), [(1, "pw", "pw"), (2, None, None), (3, b"pw", "x")]
     )
@@ -183,8 +183,8 @@ def test_redact_rows_goes_by_the_names_of_columns() -> None:
     assert [(one.rule, one.count) for one in redactions] == [("named", 2)]
 
 
-def test_redact_finds_the_last_secret_of_a_long_text_as_well_as_the_first() -> None:
-    """Looking near names only must lose none: wherever it stands, one goes."""
+def test_redact_finds_each_secret_of_a_long_text() -> None:
+    """The search near anchors misses no secret at any position."""
     filler = "INFO nothing to see here, token bucket is fine\n" * 400
     for kind in KINDS:
         done = Redactor().redact(f"{kind.line}\n{filler}{kind.line}\n{filler}{kind.line}")
@@ -192,7 +192,7 @@ def test_redact_finds_the_last_secret_of_a_long_text_as_well_as_the_first() -> N
 
 
 def test_redact_stays_fast_on_long_texts() -> None:
-    """Long logs, and a line without an end, take a second or two: no pattern runs away."""
+    """Long logs and endless lines take seconds: no pattern backtracks without a limit."""
     worst = ("password" * 40 + "=" + "a" * 300 + " ") * 500
     lines = 'INFO {"task": "x", "token": null, "key": "value"} passwords are fine\n' * 5_000
     began = time.process_time()
@@ -227,6 +227,6 @@ def test_redact_stays_fast_on_long_texts() -> None:
     )
 )
 def test_redact_changes_nothing_the_second_time(parts: list[str]) -> None:
-    """What was redacted once stays as it is, however its parts come together."""
+    """Redacted text does not change when it is redacted again, with any combination of parts."""
     once = Redactor().redact("".join(parts)).text
     assert Redactor().redact(once).text == once

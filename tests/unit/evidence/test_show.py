@@ -1,4 +1,4 @@
-"""`gateproof show`: a run, a gate or a criterion at a glance."""
+"""`gateproof show`: an overview of a run, a gate or a criterion."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ def gateproof(*arguments: object) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
-def said(text: str) -> str:
-    """Return text with single blanks."""
+def one_line(text: str) -> str:
+    """Return text with single spaces."""
     return " ".join(text.split())
 
 
 def test_show_takes_the_latest_bundle(
     bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where none is named it is reports/latest of the working folder."""
+    """The default bundle is reports/latest in the working folder."""
     (tmp_path / "reports").mkdir()
     (tmp_path / "reports/latest").symlink_to(bundle)
     monkeypatch.chdir(tmp_path)
@@ -39,7 +39,7 @@ def test_show_takes_the_latest_bundle(
 
 
 def test_show_prints_the_table_of_the_run(bundle: Path, run: Run) -> None:
-    """What it prints of the gates is the table that pytest prints at the end."""
+    """The table of gates is the one that pytest prints at the end."""
     console = Console(width=120, record=True, file=StringIO())
     console.print(gate_table(run))
     table = [line.rstrip() for line in console.export_text().splitlines()]
@@ -48,19 +48,19 @@ def test_show_prints_the_table_of_the_run(bundle: Path, run: Run) -> None:
 
 
 def test_show_gate_lists_its_criteria(bundle: Path, run: Run) -> None:
-    """Each criterion of the gate with outcome, proofs, claim and what it lacks; no other."""
-    text = said(gateproof("show", bundle, "--gate", "rls").output)
+    """The output has only the criteria of the gate, with outcome, proofs, claim and gap."""
+    text = one_line(gateproof("show", bundle, "--gate", "rls").output)
     for verdict in run.criteria:
         assert (verdict.statement in text) is (verdict.gate == "rls")
     assert "RLS-01 pass proven 1/1" in text
     assert "gate_violation: tenant A: got 5 rows, expected 3" in text
-    told = json.loads(gateproof("show", bundle, "--gate", "rls", "--json").output)
-    assert [one["id"] for one in told["criteria"]] == ["RLS-01", "RLS-02"]
+    document = json.loads(gateproof("show", bundle, "--gate", "rls", "--json").output)
+    assert [one["id"] for one in document["criteria"]] == ["RLS-01", "RLS-02"]
 
 
-def test_show_criterion_tells_all_of_it(bundle: Path, run: Run) -> None:
-    """Claim, source, proof with change and message, captures with path, digest and text."""
-    text = said(gateproof("show", bundle, "--criterion", "rls-01").output)
+def test_show_criterion_shows_all_of_it(bundle: Path, run: Run) -> None:
+    """The output has claim, source, proofs with change and message, and captures with text."""
+    text = one_line(gateproof("show", bundle, "--criterion", "rls-01").output)
     verdict = run.criteria[0]
     for words in (verdict.statement, verdict.source, *verdict.captures, *verdict.observations):
         assert words in text
@@ -69,41 +69,41 @@ def test_show_criterion_tells_all_of_it(bundle: Path, run: Run) -> None:
         assert proof.message in text
     assert "what RLS-01 saw" in text
     assert "select count(*) from t;" in text
-    waived = said(gateproof("show", bundle, "--criterion", "DLQ-01").output)
+    waived = one_line(gateproof("show", bundle, "--criterion", "DLQ-01").output)
     assert "Ada accepts it until 2026-04-01: The index comes with the next migration" in waived
-    told = json.loads(gateproof("show", bundle, "--criterion", "RLS-01", "--json").output)
-    assert told["id"] == "RLS-01"
+    document = json.loads(gateproof("show", bundle, "--criterion", "RLS-01", "--json").output)
+    assert document["id"] == "RLS-01"
 
 
 def test_show_criterion_folds_long_captures(
     run: Run, records: tuple[Record, ...], staging: Path
 ) -> None:
-    """Past forty lines the rest is counted, and shown with --full."""
+    """Lines after the fortieth are counted, and shown with --full."""
     path = staging / "data" / run.criteria[0].captures[0]
     path.write_text("".join(f"line {number}\n" for number in range(SHOWN_LINES + 7)))
 
     def printed(*, full: bool) -> str:
         console = Console(width=120, record=True, file=StringIO())
         captures = Captures(staging / "data")
-        for thing in criterion_dossier(run.criteria[0], records, captures, full=full):
-            console.print(thing)
+        for part in criterion_dossier(run.criteria[0], records, captures, full=full):
+            console.print(part)
         return console.export_text()
 
     assert f"line {SHOWN_LINES}\n" not in printed(full=False)
-    assert "... 7 lines more; --full shows them" in printed(full=False)
+    assert "... 7 more lines; --full shows them" in printed(full=False)
     assert "line 46" in printed(full=True)
 
 
-def test_show_lets_no_capture_command_the_terminal(
+def test_show_lets_no_capture_control_the_terminal(
     run: Run, records: tuple[Record, ...], staging: Path
 ) -> None:
-    """Escape sequences and characters that turn text around are spelt out."""
+    """Escape sequences and direction characters are made visible."""
     path = staging / "data" / run.criteria[0].captures[0]
     path.write_bytes("\x1b]0;title\x07\x1b[2J\u202eback".encode())
     console = Console(width=120, force_terminal=True, file=StringIO(), color_system=None)
     captures = Captures(staging / "data")
-    for thing in criterion_dossier(run.criteria[0], records, captures, full=True):
-        console.print(thing)
+    for part in criterion_dossier(run.criteria[0], records, captures, full=True):
+        console.print(part)
     assert isinstance(console.file, StringIO)
     text = console.file.getvalue()
     assert "␛]0;title␇␛[2J\\u202eback" in text
@@ -111,29 +111,30 @@ def test_show_lets_no_capture_command_the_terminal(
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         (("--gate", "nope"), "--gate: got nope, expected one of rls, dlq"),
-        (("--criterion", "RLS-99"), "--criterion: got RLS-99, expected an id of this run"),
-        (("--gate", "rls", "--criterion", "RLS-01"), "--criterion: got both it and --gate"),
+        (("--criterion", "RLS-99"), "--criterion: got RLS-99, expected a criterion of this run"),
+        (
+            ("--gate", "rls", "--criterion", "RLS-01"),
+            "--criterion: got both this option and --gate",
+        ),
         (("--phase", "--proofs"), "expected one"),
-        (("--full",), "--full: got it without --criterion"),
+        (("--full",), "--full: got this option without --criterion"),
     ],
 )
-def test_show_refuses_what_it_cannot_show(
-    bundle: Path, options: tuple[str, ...], told: str
-) -> None:
-    """A gate or criterion that is not there, and forms that exclude each other, are bad input."""
+def test_show_refuses_wrong_options(bundle: Path, options: tuple[str, ...], message: str) -> None:
+    """An unknown gate or criterion, and options that exclude each other, are bad input."""
     done = gateproof("show", bundle, *options)
     assert done.exit_code == 4
-    assert told in said(done.output)
+    assert message in one_line(done.output)
 
 
-# --- what the terminal and the page share ------------------------------------------------------
+# --- code that the terminal and the page share -------------------------------------------------
 
 
-def test_share_gives_small_captures_all_and_large_ones_the_rest() -> None:
-    """However many captures there are, together they fit, and none is starved by the others."""
+def test_share_quotes_small_captures_whole_and_divides_the_rest() -> None:
+    """Any number of captures fits, and each gets its share."""
     assert share([10, 20, 30], 1000) > 30
     limit = share([10, 10, 5000, 9000], 1000)
     assert limit == 490
@@ -143,8 +144,8 @@ def test_share_gives_small_captures_all_and_large_ones_the_rest() -> None:
     assert room * 0.98 < sum(min(size, share(sizes, room)) for size in sizes) <= room
 
 
-def test_tones_tell_the_parts_of_a_capture_apart() -> None:
-    """Requests from answers, statements from rows, errors in logs; a body is left alone."""
+def test_tones_mark_the_parts_of_a_capture() -> None:
+    """Requests, answers, statements and errors of logs have tones; a body has none."""
     asked = ["$ curl", "> GET /", ">", "< 200", "<", "> in the body"]
     assert list(tones("http", asked)) == ["cmd", "req", "req", "res", "res", ""]
     query = ["-- role app_user", "SELECT 1", "FROM t;", " 1", "ERROR:  42501"]

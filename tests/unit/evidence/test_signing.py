@@ -1,4 +1,4 @@
-"""Run keys: what is loaded, what is refused, and what a signature is worth."""
+"""Run keys: loading, refused keys, and signatures."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ from gateproof_evidence.format.public_key import keyid, load_public_key
 from gateproof_evidence.sealing.run_key import RunKey, generate
 
 PLAIN = NoEncryption()
-LOCKED = BestAvailableEncryption(b"open sesame")
+ENCRYPTED = BestAvailableEncryption(b"open sesame")
 
 
 def pem(
-    form: PrivateFormat = PrivateFormat.PKCS8, lock: KeySerializationEncryption = PLAIN
+    form: PrivateFormat = PrivateFormat.PKCS8, encryption: KeySerializationEncryption = PLAIN
 ) -> bytes:
     """Return a new Ed25519 private key."""
-    return Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, form, lock)
+    return Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, form, encryption)
 
 
-def locked_openssh() -> bytes:
-    """Return an OpenSSH key whose private half is locked, without the library that locks one."""
+def encrypted_openssh() -> bytes:
+    """Return an OpenSSH key with an encrypted private key, without a library to encrypt it."""
 
     def text(content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + content
@@ -58,7 +58,7 @@ def locked_openssh() -> bytes:
 
 @pytest.fixture
 def write(tmp_path: Path) -> Callable[..., Path]:
-    """Give a function that writes a key file."""
+    """Provide a function that writes a key file."""
 
     def do(content: bytes, mode: int = 0o600) -> Path:
         path = tmp_path / "key"
@@ -74,13 +74,13 @@ def write(tmp_path: Path) -> Callable[..., Path]:
     [
         pytest.param(pem(), None, id="pkcs8"),
         pytest.param(pem(PrivateFormat.OpenSSH), None, id="openssh"),
-        pytest.param(pem(lock=LOCKED), b"open sesame", id="pkcs8-locked"),
+        pytest.param(pem(encryption=ENCRYPTED), b"open sesame", id="pkcs8-encrypted"),
     ],
 )
-def test_key_signs_what_its_public_half_verifies(
+def test_key_signs_what_its_public_key_verifies(
     write: Callable[..., Path], content: bytes, passphrase: bytes | None
 ) -> None:
-    """A loaded key signs, its public half accepts that message and no other."""
+    """A loaded key signs, and its public key accepts only that message."""
     key = RunKey.load(write(content), passphrase)
     public = load_public_key(key.public_pem, name="public")
     assert not key.is_ephemeral
@@ -90,7 +90,7 @@ def test_key_signs_what_its_public_half_verifies(
         public.verify(key.sign(b"message"), b"another")
 
 
-def test_ephemeral_keys_differ_and_say_what_they_are() -> None:
+def test_ephemeral_keys_differ_and_are_marked() -> None:
     """Two runs never share an ephemeral key."""
     first, second = RunKey.ephemeral(), RunKey.ephemeral()
     assert first.is_ephemeral
@@ -106,21 +106,21 @@ def test_ephemeral_keys_differ_and_say_what_they_are() -> None:
         pytest.param(b"hello", None, 0o600, "got no private key that can be read", id="no-key"),
         pytest.param(b"", None, 0o600, "got no private key that can be read", id="empty"),
         pytest.param(
-            pem(lock=LOCKED),
+            pem(encryption=ENCRYPTED),
             None,
             0o600,
             "encrypted key and no passphrase.*GATEPROOF_SIGNING_KEY_PASSPHRASE",
-            id="pkcs8-locked",
+            id="pkcs8-encrypted",
         ),
         pytest.param(
-            locked_openssh(),
+            encrypted_openssh(),
             None,
             0o600,
             "encrypted key and no passphrase.*GATEPROOF_SIGNING_KEY_PASSPHRASE",
-            id="openssh-locked",
+            id="openssh-encrypted",
         ),
         pytest.param(
-            pem(lock=LOCKED),
+            pem(encryption=ENCRYPTED),
             b"wrong",
             0o600,
             "check GATEPROOF_SIGNING_KEY_PASSPHRASE",
@@ -147,20 +147,20 @@ def test_ephemeral_keys_differ_and_say_what_they_are() -> None:
 def test_key_refuses_bad_input_in_one_line(
     write: Callable[..., Path], content: bytes, passphrase: bytes | None, mode: int, message: str
 ) -> None:
-    """A key that others can read, that is none, or that is locked, is said with what to do."""
+    """The error for a key that is readable by others, invalid or encrypted says what to do."""
     with pytest.raises(BadInputError, match=f"signing key: .*{message}") as error:
         RunKey.load(write(content, mode), passphrase)
     assert "\n" not in str(error.value)
 
 
-def test_key_refuses_a_file_that_is_not_there(tmp_path: Path) -> None:
+def test_key_refuses_a_missing_file(tmp_path: Path) -> None:
     """A missing key is never replaced by an ephemeral one."""
     with pytest.raises(BadInputError, match="signing key: got No such file or directory"):
         RunKey.load(tmp_path / "key", None)
 
 
-def test_generate_writes_a_key_for_its_owner_alone(tmp_path: Path) -> None:
-    """What keygen writes loads again, and its public half stands beside it."""
+def test_generate_writes_a_key_that_only_its_owner_can_read(tmp_path: Path) -> None:
+    """A generated key can be loaded, and its public key is next to it."""
     made = generate(tmp_path / "key")
     assert stat.S_IMODE((tmp_path / "key").stat().st_mode) == 0o600
     assert RunKey.load(tmp_path / "key", None).keyid == made.keyid
@@ -168,15 +168,15 @@ def test_generate_writes_a_key_for_its_owner_alone(tmp_path: Path) -> None:
 
 
 def test_generate_never_overwrites_a_key(tmp_path: Path) -> None:
-    """A file of that name stays as it is."""
+    """An existing file is kept."""
     (tmp_path / "key").write_text("precious")
     with pytest.raises(NotWritableError, match="new key: got File exists"):
         generate(tmp_path / "key")
     assert (tmp_path / "key").read_text() == "precious"
 
 
-def test_public_key_reads_pem_and_openssh_alike() -> None:
-    """The key id is of the key, whatever its spelling."""
+def test_public_key_has_one_id_in_pem_and_openssh() -> None:
+    """The key id does not depend on the key's encoding."""
     public = Ed25519PrivateKey.generate().public_key()
     line = public.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
     block = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)

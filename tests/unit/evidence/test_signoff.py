@@ -1,4 +1,4 @@
-"""Sign-offs by real SSH keys: who may sign, what is signed, and what never counts."""
+"""Sign-offs by real SSH keys: persons who may sign, statements, and keys that never count."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ class Key:
 
     @property
     def public(self) -> str:
-        """Type and base64."""
+        """Return type and base64."""
         return " ".join((self.path.with_suffix(".pub")).read_text().split()[:2])
 
 
 @pytest.fixture(scope="session")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Key]:
-    """Give reviewers' keys of three kinds."""
+    """Provide reviewers' keys of three types."""
     folder = tmp_path_factory.mktemp("keys")
     kinds = {"ada": "ed25519", "ada2": "ecdsa", "bob": "rsa", "eve": "ed25519"}
     for name, kind in kinds.items():
@@ -64,20 +64,20 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Key]:
 
 @pytest.fixture(scope="session")
 def templates(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, Path]:
-    """Give a blocked and a released bundle to copy."""
+    """Provide a blocked and a released bundle to copy."""
     folder = tmp_path_factory.mktemp("bundles")
     return {bad: sealed(_made(folder / str(bad)), failing=bad) for bad in (True, False)}
 
 
 @pytest.fixture
 def released(templates: dict[bool, Path], tmp_path: Path) -> Path:
-    """Give a released bundle."""
+    """Provide a released bundle."""
     return shutil.copytree(templates[False], tmp_path / "released")
 
 
 @pytest.fixture
 def blocked(templates: dict[bool, Path], tmp_path: Path) -> Path:
-    """Give a blocked bundle."""
+    """Provide a blocked bundle."""
     return shutil.copytree(templates[True], tmp_path / "blocked")
 
 
@@ -91,10 +91,10 @@ def test_signoff_of_a_released_run_is_accepted(released: Path, keys: dict[str, K
     assert found.review.persons == 1
 
 
-def test_signoff_is_one_that_ssh_keygen_alone_verifies(
+def test_signoff_verifies_with_ssh_keygen_alone(
     released: Path, keys: dict[str, Key], tmp_path: Path
 ) -> None:
-    """Both files can be checked by hand, without this project."""
+    """Both files can be verified by hand, without this project."""
     path = released / sign(released, keys["ada"])
     allowed = tmp_path / "allowed"
     allowed.write_text(f"ada@x.org {keys['ada'].public}\n")
@@ -105,11 +105,13 @@ def test_signoff_is_one_that_ssh_keygen_alone_verifies(
     assert json.loads(path.read_text())["result"] == "released"
 
 
-def test_signoff_needs_reservations_where_the_run_is_not_released(
+def test_signoff_needs_reservations_if_the_run_is_not_released(
     blocked: Path, keys: dict[str, Key]
 ) -> None:
     """A blocked run is signed only with the reason, which is signed, kept and shown."""
-    with pytest.raises(BadInputError, match="the run is blocked, expected released; say why"):
+    with pytest.raises(
+        BadInputError, match="the run is blocked, expected released; give the reason"
+    ):
         sign(blocked, keys["ada"])
     assert not (blocked / "signoffs").exists()
     sign(blocked, keys["ada"], reservations=WHY)
@@ -118,10 +120,8 @@ def test_signoff_needs_reservations_where_the_run_is_not_released(
     assert found.review.signoffs[0].statement.reservations == WHY
 
 
-def test_signoff_of_a_phase_names_it_and_covers_it_alone(
-    released: Path, keys: dict[str, Key]
-) -> None:
-    """A phase's sign-off counts for the phase and not for the whole; the whole's for both."""
+def test_signoff_of_a_phase_covers_only_that_phase(released: Path, keys: dict[str, Key]) -> None:
+    """A phase's sign-off counts only for the phase; the sign-off of the whole run for both."""
     sign(released, keys["ada"], phase="B0.5.1")
     policy = allow(keys["ada"], required=1)
     assert codes(verify(released, policy=policy)) == {"SIGNOFFS_MISSING"}
@@ -135,7 +135,7 @@ def test_signoff_of_a_phase_names_it_and_covers_it_alone(
 def test_signoff_refuses_a_phase_that_no_criterion_names(
     released: Path, keys: dict[str, Key]
 ) -> None:
-    """There is nothing to sign off in a phase that is not there."""
+    """A phase that does not exist cannot be signed off."""
     with pytest.raises(BadInputError, match=r"got B9\.9, expected one of B0\.5\.1"):
         sign(released, keys["ada"], phase="B9.9")
 
@@ -143,16 +143,16 @@ def test_signoff_refuses_a_phase_that_no_criterion_names(
 def test_signoff_refuses_a_bundle_that_does_not_verify(
     released: Path, keys: dict[str, Key]
 ) -> None:
-    """Nobody signs what was altered."""
+    """An altered bundle cannot be signed off."""
     (released / "data/report.html").write_text("<p>all is well</p>")
     with pytest.raises(BadInputError, match=r"DIGEST_MISMATCH data/report\.html"):
         sign(released, keys["ada"])
 
 
-def test_signoff_refuses_a_bundle_that_is_swapped_once_it_was_verified(
+def test_signoff_refuses_a_bundle_that_is_swapped_after_verification(
     released: Path, blocked: Path, keys: dict[str, Key], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is signed is what was verified, not what lies there a moment later."""
+    """The signed bundle must be the verified one, even if files are swapped in between."""
 
     def verify_then_swap(bundle: Path, **options: Any) -> Verification:
         found = verify(bundle, **options)
@@ -161,13 +161,13 @@ def test_signoff_refuses_a_bundle_that_is_swapped_once_it_was_verified(
         return found
 
     monkeypatch.setattr("gateproof_evidence.additions.countersignature.verify", verify_then_swap)
-    with pytest.raises(BadInputError, match="got another bundle than was verified"):
+    with pytest.raises(BadInputError, match="got a bundle that changed after its verification"):
         sign(released, keys["ada"])
     assert not (released / "signoffs").exists()
 
 
 def test_signoff_refuses_a_run_of_another_signer(released: Path, keys: dict[str, Key]) -> None:
-    """With the run's key from outside, a bundle that somebody else sealed is not signed."""
+    """With the run's key from outside, a bundle of another signer is refused."""
     with pytest.raises(BadInputError, match="WRONG_SIGNER"):
         sign(released, keys["ada"], run_key=fixed_key(2).public_pem)
     sign(released, keys["ada"], run_key=fixed_key().public_pem)
@@ -182,10 +182,10 @@ def test_signoff_refuses_a_run_of_another_signer(released: Path, keys: dict[str,
         ({"reservations": "two\nlines of reservations"}, "sign-off: reservations"),
     ],
 )
-def test_signoff_refuses_words_that_read_badly(
+def test_signoff_refuses_invalid_text(
     released: Path, keys: dict[str, Key], change: dict[str, Any], message: str
 ) -> None:
-    """A name is one name, reservations are one line that says something."""
+    """A name must be one name, and reservations one line of text."""
     with pytest.raises(BadInputError, match=message.replace("*", r"\*")):
         sign(released, keys["ada"], **change)
 
@@ -193,24 +193,24 @@ def test_signoff_refuses_words_that_read_badly(
 def test_signoff_refuses_a_key_that_cannot_sign(
     released: Path, keys: dict[str, Key], tmp_path: Path
 ) -> None:
-    """What ssh-keygen says is passed on; nothing is left in the bundle."""
+    """The error has ssh-keygen's message; nothing is left in the bundle."""
     open_key = Key(path=tmp_path / "open")
     shutil.copy(keys["ada"].path, open_key.path)
     open_key.path.chmod(0o644)
-    for key, said in (
+    for key, message in (
         (Key(path=tmp_path / "gone"), "No such file"),
         (open_key, "UNPROTECTED PRIVATE KEY FILE"),
     ):
-        with pytest.raises(BadInputError, match=said):
+        with pytest.raises(BadInputError, match=message):
             sign(released, key)
     assert verify(released).ok
     assert not (released / "signoffs").exists()
 
 
-def test_signoff_takes_a_key_that_only_an_agent_holds(
+def test_signoff_uses_a_key_that_only_an_agent_has(
     released: Path, keys: dict[str, Key], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The public half names it: a key on a token, or behind a passphrase, is never read here."""
+    """A public key names it: a private key on a token or with a passphrase is never read here."""
     path = tmp_path / "held"
     make = ("ssh-keygen", "-q", "-t", "ed25519", "-N", "a passphrase", "-f", str(path))
     subprocess.run(make, check=True)
@@ -222,11 +222,11 @@ def test_signoff_takes_a_key_that_only_an_agent_holds(
         asking.write_text("#!/bin/sh\necho a passphrase\n")
         asking.chmod(0o700)
         monkeypatch.setenv("SSH_AUTH_SOCK", str(socket))
-        told = {"SSH_ASKPASS": str(asking), "SSH_ASKPASS_REQUIRE": "force"}
+        askpass = {"SSH_ASKPASS": str(asking), "SSH_ASKPASS_REQUIRE": "force"}
         subprocess.run(
             ["ssh-add", "-q", str(path)],
             check=True,
-            env={**os.environ, **told},
+            env={**os.environ, **askpass},
             capture_output=True,
         )
         path.unlink()
@@ -239,8 +239,8 @@ def test_signoff_takes_a_key_that_only_an_agent_holds(
     assert not verify(released, policy=allow(keys["ada"], required=1)).ok
 
 
-def test_signoff_is_written_whole_or_not_at_all(released: Path, keys: dict[str, Key]) -> None:
-    """The same statement twice is refused, and the first stays as it was."""
+def test_signoff_overwrites_nothing(released: Path, keys: dict[str, Key]) -> None:
+    """The same statement twice is refused, and the first is kept."""
     sign(released, keys["ada"])
     with pytest.raises(NotWritableError, match="File exists"):
         sign(released, keys["ada"])
@@ -252,7 +252,7 @@ def test_signoff_is_written_whole_or_not_at_all(released: Path, keys: dict[str, 
 def test_signoff_by_the_runs_own_key_never_counts(
     templates: dict[bool, Path], tmp_path: Path
 ) -> None:
-    """Who ran cannot review: neither when signing nor when verifying."""
+    """The run's own key is refused both for signing and in verification."""
     run_key, by_ssh = own_key(tmp_path)
     own = sealed(_made(tmp_path / "run"), failing=False, key=run_key)
     with pytest.raises(BadInputError, match="got the key that sealed the run"):
@@ -265,11 +265,11 @@ def test_signoff_by_the_runs_own_key_never_counts(
     assert verify(other, policy=allow(by_ssh, required=1)).ok
 
 
-# --- who may sign ------------------------------------------------------------------------------
+# --- allowed signers ---------------------------------------------------------------------------
 
 
 def test_signoffs_are_counted_by_person_and_by_key(released: Path, keys: dict[str, Key]) -> None:
-    """Two keys of one person, or one key under two names, count once; two of each count twice."""
+    """Two keys of one person, or one key under two names, count as one person."""
     lines = [
         ("ada@x.org", "ada"),
         ("ada@x.org", "ada2"),
@@ -292,7 +292,7 @@ def test_signoffs_are_counted_by_person_and_by_key(released: Path, keys: dict[st
 
 
 def test_signoffs_by_names_of_one_line_are_one_person(released: Path, keys: dict[str, Key]) -> None:
-    """Names that the allowed signers give together, in any case, are one person's."""
+    """Names on one line of the allowed signers, in any case, are one person."""
     sign(released, keys["ada"], signer="ada@x.org")
     sign(released, keys["bob"], signer="Ada@Home.org")
     own = f"ada@x.org {keys['ada'].public}\nAda@Home.org {keys['bob'].public}\n"
@@ -303,8 +303,8 @@ def test_signoffs_by_names_of_one_line_are_one_person(released: Path, keys: dict
     assert verify(released, policy=together).review.persons == 1
 
 
-def test_signoffs_cannot_be_required_without_knowing_who_may_sign(released: Path) -> None:
-    """Without a list from outside nobody can be counted."""
+def test_signoffs_cannot_be_required_without_allowed_signers(released: Path) -> None:
+    """Without a list from outside no person can be counted."""
     with pytest.raises(BadInputError, match="--allowed-signers: got none"):
         Policy(required=1)
     with pytest.raises(BadInputError, match="--allowed-signers: got none"):
@@ -324,10 +324,10 @@ def test_signoffs_cannot_be_required_without_knowing_who_may_sign(released: Path
         ("", "SIGNOFF_NOT_ALLOWED"),
     ],
 )
-def test_signoff_is_refused_where_the_allowed_signers_do_not_let_it(
+def test_signoff_that_the_allowed_signers_exclude_is_refused(
     released: Path, keys: dict[str, Key], line: str, code: str
 ) -> None:
-    """Another key, name, time or purpose than they give is a finding, and counts nobody."""
+    """A key, name, time or purpose that is not allowed is a finding, and counts no person."""
     sign(released, keys["ada"])
     text = line.format(**{name: key.public for name, key in keys.items()})
     found = verify(released, policy=Policy(required=1, allowed_signers=text.encode()))
@@ -345,10 +345,10 @@ def test_signoff_is_refused_where_the_allowed_signers_do_not_let_it(
         'ada@x.org valid-before="20260301" {eve}\nada@x.org {ada}',
     ],
 )
-def test_signoff_is_accepted_where_the_allowed_signers_let_it(
+def test_signoff_that_the_allowed_signers_include_is_accepted(
     released: Path, keys: dict[str, Key], line: str
 ) -> None:
-    """A pattern, a time, a purpose and a key's successor are what ssh-keygen(1) says."""
+    """Patterns, times, purposes and successor keys work as in ssh-keygen(1)."""
     sign(released, keys["ada"])
     text = line.format(**{name: key.public for name, key in keys.items()})
     assert verify(released, policy=Policy(required=1, allowed_signers=text.encode())).ok
@@ -370,8 +370,8 @@ def test_signoff_by_a_revoked_key_is_refused(
     )
     assert codes(found) == {"SIGNOFF_KEY_REVOKED", "SIGNOFFS_MISSING"}
     assert [one.statement.signer for one in found.review.signoffs] == ["bob@x.org"]
-    nobody = revoke(kind, keys["eve"], tmp_path)
-    assert verify(released, policy=Policy(required=2, allowed_signers=both, revoked=nobody)).ok
+    unused = revoke(kind, keys["eve"], tmp_path)
+    assert verify(released, policy=Policy(required=2, allowed_signers=both, revoked=unused)).ok
 
 
 @pytest.mark.parametrize(
@@ -383,16 +383,16 @@ def test_signoff_by_a_revoked_key_is_refused(
     ],
 )
 def test_revocation_list_that_cannot_be_read_is_bad_input(content: bytes, message: str) -> None:
-    """A broken list must not read as an empty one."""
+    """A broken list must not count as an empty one."""
     with pytest.raises(BadInputError, match=message):
         Policy(allowed_signers=b"", revoked=content)
-    Policy(allowed_signers=b"", revoked=b"# nobody so far\n")
+    Policy(allowed_signers=b"", revoked=b"# no keys yet\n")
 
 
-def test_rotation_keeps_what_a_retired_key_signed_and_takes_nothing_new(
+def test_rotation_keeps_earlier_signoffs_of_a_retired_key(
     released: Path, keys: dict[str, Key]
 ) -> None:
-    """A key that is retired by a date still stands for what it signed before."""
+    """A retired key still counts for sign-offs before its end, and not after."""
     sign(released, keys["ada"])
     after = SEALED + dt.timedelta(days=30)
     retired = f"{SEALED + dt.timedelta(days=1):%Y%m%d}"
@@ -404,7 +404,7 @@ def test_rotation_keeps_what_a_retired_key_signed_and_takes_nothing_new(
     assert codes(verify(released, policy=policy)) == {"SIGNOFF_KEY_EXPIRED"}
 
 
-# --- what is signed ----------------------------------------------------------------------------
+# --- statements --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -418,7 +418,7 @@ def test_rotation_keeps_what_a_retired_key_signed_and_takes_nothing_new(
         ({"at": "2999-01-01T00:00:00Z"}, "SIGNOFF_TIME"),
     ],
 )
-def test_signoff_that_says_otherwise_than_the_bundle_is_refused(
+def test_signoff_that_contradicts_the_bundle_is_refused(
     released: Path, keys: dict[str, Key], change: dict[str, Any], code: str
 ) -> None:
     """A statement for another bundle, another result or another time does not count."""
@@ -428,16 +428,16 @@ def test_signoff_that_says_otherwise_than_the_bundle_is_refused(
     assert code in codes(verify(released))
 
 
-def test_signoff_without_the_reservations_that_it_needs_is_refused(
+def test_signoff_without_required_reservations_is_refused(
     blocked: Path, keys: dict[str, Key]
 ) -> None:
-    """Nobody signs a blocked run off without saying why, whatever they signed with."""
+    """A sign-off of a blocked run without a reason is refused, whatever tool signed it."""
     plant(blocked, keys["ada"], statement(blocked, result="blocked"))
     assert codes(verify(blocked)) == {"SIGNOFF_RESULT"}
 
 
 def test_signoff_for_another_purpose_is_refused(released: Path, keys: dict[str, Key]) -> None:
-    """A signature that was made for mail or commits is none for a release."""
+    """A signature for mail or commits does not count for a release."""
     plant(released, keys["ada"], statement(released), namespace="git")
     found = verify(released, policy=allow(keys["ada"]))
     assert codes(found) == {"SIGNOFF_NAMESPACE"}
@@ -446,7 +446,7 @@ def test_signoff_for_another_purpose_is_refused(released: Path, keys: dict[str, 
 def test_signoff_whose_statement_was_altered_is_refused(
     released: Path, keys: dict[str, Key]
 ) -> None:
-    """Taking the reservations out of a statement breaks its signature."""
+    """Removing the reservations from a statement invalidates its signature."""
     signed = statement(released, reservations=WHY)
     content = format_signoff(signed.model_copy(update={"reservations": None}))
     plant(released, keys["ada"], signed, shown=content)
@@ -456,22 +456,22 @@ def test_signoff_whose_statement_was_altered_is_refused(
 def test_signoff_of_another_bundle_is_refused(
     released: Path, blocked: Path, keys: dict[str, Key]
 ) -> None:
-    """A sign-off that is copied from bundle to bundle is found."""
+    """A sign-off that is copied to another bundle is refused."""
     sign(released, keys["ada"])
     shutil.copytree(released / "signoffs", blocked / "signoffs")
     assert codes(verify(blocked)) == {"SIGNOFF_OTHER_BUNDLE", "SIGNOFF_RESULT"}
 
 
-def _spoil_name(folder: Path, path: Path) -> None:
+def _other_name(folder: Path, path: Path) -> None:
     path.rename(folder / f"other{path.name}")
     Path(f"{path}.sig").rename(folder / f"other{path.name}.sig")
 
 
-def _respell(folder: Path, path: Path) -> None:  # noqa: ARG001 (one shape for all changes)
+def _reformat(folder: Path, path: Path) -> None:  # noqa: ARG001 (all changes have one signature)
     path.write_text(json.dumps(json.loads(path.read_text()), indent=1))
 
 
-def _twice(folder: Path, path: Path) -> None:  # noqa: ARG001 (one shape for all changes)
+def _twice(folder: Path, path: Path) -> None:  # noqa: ARG001 (all changes have one signature)
     path.write_text(path.read_text().replace('{"at"', '{"phase":null,"at"', 1))
 
 
@@ -503,8 +503,8 @@ def _certificate(folder: Path, path: Path) -> None:
         (lambda folder, _: (folder / ".hidden.json").write_text("{}"), "SIGNOFF_MALFORMED"),
         (lambda folder, _: (folder / "empty").mkdir(), "EMPTY_FOLDER"),
         (lambda folder, _: os.mkfifo(folder / "pipe.json"), "SPECIAL_FILE"),
-        (_spoil_name, "SIGNOFF_MALFORMED"),
-        (_respell, "SIGNOFF_MALFORMED"),
+        (_other_name, "SIGNOFF_MALFORMED"),
+        (_reformat, "SIGNOFF_MALFORMED"),
         (_twice, "JSON_DUPLICATE_KEY"),
         (_link, "LINK"),
         (_certificate, "SIGNOFF_MALFORMED"),
@@ -513,7 +513,7 @@ def _certificate(folder: Path, path: Path) -> None:
 def test_signoffs_are_a_closed_world(
     released: Path, keys: dict[str, Key], change: Callable[[Path, Path], object], code: str
 ) -> None:
-    """Nothing lies in signoffs/ but pairs of a statement in its one spelling and a signature."""
+    """signoffs/ may contain only pairs of a canonical statement and a signature."""
     path = released / sign(released, keys["ada"])
     assert verify(released).ok, "premise: it was accepted before"
     change(released / "signoffs", path)
@@ -522,43 +522,41 @@ def test_signoffs_are_a_closed_world(
     assert all(one.path.startswith("signoffs/") for one in found.findings)
 
 
-def test_signoffs_folder_is_the_only_one_that_takes_any(
-    released: Path, keys: dict[str, Key]
-) -> None:
-    """The same files anywhere else are unlisted."""
+def test_signoffs_are_allowed_only_in_their_folder(released: Path, keys: dict[str, Key]) -> None:
+    """The same files in another folder are unlisted."""
     sign(released, keys["ada"])
     (released / "signoffs").rename(released / "Signoffs")
     assert codes(verify(released)) == {"FILE_UNLISTED"}
 
 
-def test_signoff_with_a_field_more_is_no_statement(released: Path) -> None:
+def test_signoff_with_an_additional_field_is_refused(released: Path) -> None:
     """Unknown fields are refused where a statement is read."""
     content = format_signoff(statement(released))
     with pytest.raises(Exception, match="sign-off: approved: Extra inputs"):
         parse_signoff(content.replace(b"{", b'{"approved":true,', 1))
 
 
-def test_script_accepts_what_names_this_attestation_only(
+def test_script_accepts_only_signoffs_of_this_attestation(
     released: Path, blocked: Path, keys: dict[str, Key]
 ) -> None:
-    """verify.sh lets a sign-off of this bundle pass, and no other file in its folder."""
+    """verify.sh accepts a sign-off of this bundle, and no other file in its folder."""
     path = released / sign(released, keys["ada"])
     done = subprocess.run(["sh", str(SCRIPT), str(released)], capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
     shutil.copytree(released / "signoffs", blocked / "signoffs")
     Path(f"{path}.sig").unlink()
     (released / "signoffs/README").write_text("hello")
-    for bundle, said in (
+    for bundle, message in (
         (released, "FILE_UNLISTED signoffs/README"),
         (released, f"SIGNOFF_MALFORMED signoffs/{path.name}"),
         (blocked, f"SIGNOFF_MALFORMED signoffs/{path.name}.sig"),
     ):
         command = ["sh", str(SCRIPT), str(bundle)]
         done = subprocess.run(command, capture_output=True, check=False)
-        assert (done.returncode, said.encode() in done.stderr) == (1, True), done.stderr
+        assert (done.returncode, message.encode() in done.stderr) == (1, True), done.stderr
 
 
-def test_release_can_be_asked_of_one_phase(released: Path, blocked: Path) -> None:
+def test_release_can_be_required_of_one_phase(released: Path, blocked: Path) -> None:
     """With --phase, --require-released is about that phase."""
     asked = ("--require-released", "--phase", "B0.5.1")
     assert gateproof("verify", released, *asked).exit_code == 0
@@ -575,7 +573,7 @@ def test_release_can_be_asked_of_one_phase(released: Path, blocked: Path) -> Non
 def test_sign_off_and_verify_by_command(
     blocked: Path, keys: dict[str, Key], tmp_path: Path
 ) -> None:
-    """Signing says what was signed; verifying shows who signed, and the reservations."""
+    """sign-off prints the signed statement; verify prints the signer and the reservations."""
     arguments = ("--key", keys["ada"].path, "--identity", "ada@x.org", "--phase", "B0.5.1")
     done = gateproof("sign-off", blocked, *arguments)
     assert (done.exit_code, done.stdout) == (4, "")
@@ -590,29 +588,27 @@ def test_sign_off_and_verify_by_command(
     assert "signed off: B0.5.1 (blocked) by ada@x.org at " in done.output
     assert f"; with reservations: {WHY}, key sha256:" in done.output
     done = gateproof("verify", blocked, *asked, "--json")
-    told = json.loads(done.output)
-    assert (done.exit_code, told["review"]["persons"]) == (1, 0)
-    assert told["review"]["signoffs"][0]["reservations"] == WHY
+    document = json.loads(done.output)
+    assert (done.exit_code, document["review"]["persons"]) == (1, 0)
+    assert document["review"]["signoffs"][0]["reservations"] == WHY
 
 
-def test_show_phase_tells_of_sign_offs_and_that_it_does_not_verify_them(
-    blocked: Path, keys: dict[str, Key]
-) -> None:
-    """Under each phase: who signed it off, by their word, and the reservations."""
+def test_show_phase_lists_signoffs_as_unverified(blocked: Path, keys: dict[str, Key]) -> None:
+    """Each phase has its sign-offs, with the claimed signer and the reservations."""
     sign(blocked, keys["ada"], phase="B0.5.1", reservations=WHY)
     sign(blocked, keys["bob"], signer="bob@x.org", reservations=WHY)
     lines = gateproof("show", blocked, "--phase").output.splitlines()
     assert f"  signed off, unverified: B0.5.1 (blocked) by ada@x.org at {SIGNED}{KEPT}" in lines
     assert f"  signed off, unverified: whole (blocked) by bob@x.org at {SIGNED}{KEPT}" in lines
-    told = json.loads(gateproof("show", blocked, "--phase", "--json").output)
-    signers = [one["signer"] for one in told["phases"][0]["signoffs"]]
+    document = json.loads(gateproof("show", blocked, "--phase", "--json").output)
+    signers = [one["signer"] for one in document["phases"][0]["signoffs"]]
     assert sorted(signers) == ["ada@x.org", "bob@x.org"]
 
 
-def test_sign_off_takes_the_name_that_git_knows(
+def test_sign_off_uses_the_address_of_git(
     released: Path, keys: dict[str, Key], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without --identity it is git's user.email; without that, bad input."""
+    """The default of --identity is git's user.email; without that it is bad input."""
     config = tmp_path / "gitconfig"
     config.write_text("")
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
@@ -627,10 +623,10 @@ def test_sign_off_takes_the_name_that_git_knows(
 
 
 @pytest.mark.parametrize("option", ["--key", "--allowed-signers", "--revoked", "--timestamp-ca"])
-def test_verify_takes_no_word_from_the_bundle_on_whom_to_trust(
+def test_verify_takes_no_trust_anchor_from_the_bundle(
     released: Path, tmp_path: Path, option: str
 ) -> None:
-    """Whom to trust is said from outside."""
+    """Keys and lists of signers must come from outside the bundle."""
     (tmp_path / "allowed").write_text("")
     others = ("--allowed-signers", tmp_path / "allowed") if option == "--revoked" else ()
     named = released / ("public-key.pem" if option == "--key" else "bagit.txt")
@@ -639,18 +635,16 @@ def test_verify_takes_no_word_from_the_bundle_on_whom_to_trust(
     assert "got a file inside the bundle, expected one from outside" in done.stderr
 
 
-def test_sign_off_takes_no_key_of_the_run_from_the_bundle(
-    released: Path, keys: dict[str, Key]
-) -> None:
-    """A reviewer would sign what anybody sealed, and believe it the team's."""
-    told = ("--identity", "ada@x.org", "--run-key", released / "public-key.pem")
-    done = gateproof("sign-off", released, "--key", keys["ada"].path, *told)
+def test_sign_off_takes_no_run_key_from_the_bundle(released: Path, keys: dict[str, Key]) -> None:
+    """With the bundle's own key, a reviewer could sign a bundle of an unknown signer."""
+    options = ("--identity", "ada@x.org", "--run-key", released / "public-key.pem")
+    done = gateproof("sign-off", released, "--key", keys["ada"].path, *options)
     assert done.exit_code == 4
     assert "got a file inside the bundle, expected one from outside" in done.stderr
     assert not (released / "signoffs").exists()
 
 
-# --- what the tests share ----------------------------------------------------------------------
+# --- helpers -----------------------------------------------------------------------------------
 
 SIGNED = SEALED + dt.timedelta(hours=1)
 KEPT = f"; with reservations: {WHY}"
@@ -671,7 +665,7 @@ def sign(
     run_key: bytes | None = None,
     at: dt.datetime = SIGNED,
 ) -> str:
-    """Sign a bundle off and return the statement's path inside it."""
+    """Sign off a bundle and return the statement's path inside it."""
     return countersign(
         bundle,
         Reviewer(signer=signer, key=key.path),
@@ -683,7 +677,7 @@ def sign(
 
 
 def statement(bundle: Path, **changes: Any) -> Statement:
-    """Return what a reviewer of a released bundle would sign, or something else."""
+    """Return the statement of a reviewer of a released bundle, with changes."""
     fields: dict[str, Any] = {
         "attestation": digest(bundle / "attestation.dsse.json"),
         "report": digest(bundle / "data/report.html"),
@@ -705,7 +699,7 @@ def plant(
     namespace: str = NAMESPACE,
     shown: bytes | None = None,
 ) -> None:
-    """Put any statement into a bundle, signed by hand; `shown` is another than what was signed."""
+    """Write any statement into a bundle, signed by hand; `shown` replaces the signed content."""
     content = format_signoff(signed)
     work = bundle.parent / "statement"
     work.write_bytes(content)
@@ -721,7 +715,7 @@ def plant(
 
 
 def allow(key: Key, *, required: int = 0) -> Policy:
-    """Return a policy that knows one key as Ada's."""
+    """Return a policy with one key for Ada."""
     line = f"ada@x.org {key.public}\n"
     return Policy(required=required, allowed_signers=line.encode())
 
@@ -737,7 +731,7 @@ def revoke(kind: str, key: Key, folder: Path) -> bytes:
 
 
 def own_key(folder: Path) -> tuple[RunKey, Key]:
-    """Return one key as the run's and as a reviewer's."""
+    """Return one key in two forms: a run's and a reviewer's."""
     path = folder / "own"
     subprocess.run(("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)), check=True)
     return RunKey.load(path, None), Key(path=path)

@@ -1,4 +1,4 @@
-"""Timestamps by a local authority that is made with openssl, asked over real HTTP."""
+"""Timestamps by a local authority, which uses openssl and answers over real HTTP."""
 
 from __future__ import annotations
 
@@ -47,17 +47,17 @@ ess_cert_id_alg = sha256
 
 @dataclass(frozen=True, kw_only=True)
 class Authority:
-    """An authority with a root of its own."""
+    """An authority with its own root."""
 
     folder: Path
 
     @property
     def root(self) -> bytes:
-        """Its root certificate."""
+        """Return its root certificate."""
         return (self.folder / "root.pem").read_bytes()
 
     def answer(self, query: bytes) -> bytes:
-        """Stamp what is asked."""
+        """Return the answer to a query."""
         (self.folder / "query").write_bytes(query)
         command = "ts -reply -config tsa.cnf -section stamps -queryfile query -signer leaf.pem"
         openssl(self.folder, f"{command} -inkey leaf.key -out answer")
@@ -66,25 +66,25 @@ class Authority:
 
 @pytest.fixture(scope="session")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """Give an authority."""
+    """Provide an authority."""
     return made(tmp_path_factory.mktemp("authority"))
 
 
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a bundle to copy."""
+    """Provide a bundle to copy."""
     return sealed(tmp_path_factory.mktemp("bundle"))
 
 
 @pytest.fixture
 def bundle(template: Path, tmp_path: Path) -> Path:
-    """Give a bundle of this test alone."""
+    """Provide a bundle for one test."""
     return shutil.copytree(template, tmp_path / "bundle")
 
 
 @pytest.fixture
 def served() -> Iterator[Callable[[Callable[[bytes], bytes]], str]]:
-    """Give a function that answers over HTTP by another, and returns the address."""
+    """Provide a function that serves answers over HTTP, and returns the address."""
     servers: list[ThreadingHTTPServer] = []
 
     def serve(answer: Callable[[bytes], bytes]) -> str:
@@ -97,7 +97,7 @@ def served() -> Iterator[Callable[[Callable[[bytes], bytes]], str]]:
                 self.wfile.write(answer(body))
 
             def log_message(self, *_: object) -> None:
-                """Say nothing."""
+                """Log nothing."""
 
         server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         poll = {"poll_interval": 0.01}
@@ -114,25 +114,25 @@ def served() -> Iterator[Callable[[Callable[[bytes], bytes]], str]]:
 Serve = Callable[[Callable[[bytes], bytes]], str]
 
 
-def test_timestamp_is_kept_and_verified_with_the_authority_from_outside(
+def test_timestamp_is_stored_and_verified_with_the_authority_from_outside(
     bundle: Path, authority: Authority, served: Serve
 ) -> None:
-    """The attestation was there at a time that somebody else states."""
-    kept = stamp(bundle, served(authority.answer), authority=authority.root, clock=now)
+    """A timestamp states a time at which the attestation existed."""
+    stored = stamp(bundle, served(authority.answer), authority=authority.root, clock=now)
     found = verify(bundle, timestamp_ca=authority.root)
     assert found.findings == ()
     assert found.stamped.is_trusted
     [one] = found.stamped.timestamps
-    assert (one.path, one.at) == (kept.path, kept.at)
+    assert (one.path, one.at) == (stored.path, stored.at)
     assert abs(now() - one.at) < dt.timedelta(minutes=5)
 
 
-def test_timestamp_is_one_that_openssl_alone_verifies(
+def test_timestamp_verifies_with_openssl_alone(
     bundle: Path, authority: Authority, served: Serve
 ) -> None:
-    """The file can be checked by hand, without this project."""
-    kept = stamp(bundle, served(authority.answer), authority=None, clock=now)
-    command = f"ts -verify -data {bundle}/attestation.dsse.json -in {bundle}/{kept.path}"
+    """The file can be verified by hand, without this project."""
+    stored = stamp(bundle, served(authority.answer), authority=None, clock=now)
+    command = f"ts -verify -data {bundle}/attestation.dsse.json -in {bundle}/{stored.path}"
     openssl(authority.folder, f"{command} -CAfile root.pem")
     assert script(bundle).returncode == 0
 
@@ -140,7 +140,7 @@ def test_timestamp_is_one_that_openssl_alone_verifies(
 def test_timestamp_by_another_authority_is_not_trusted(
     bundle: Path, authority: Authority, served: Serve, tmp_path: Path
 ) -> None:
-    """Whoever stamps must be who is named; without a name nobody is believed."""
+    """The stamp must be by the named authority; without one no stamp is trusted."""
     stamp(bundle, served(authority.answer), authority=None, clock=now)
     other = made(tmp_path / "other")
     found = verify(bundle, timestamp_ca=other.root)
@@ -150,17 +150,15 @@ def test_timestamp_by_another_authority_is_not_trusted(
     assert (unknown.ok, unknown.stamped.is_trusted) == (True, False)
 
 
-def test_timestamp_is_missing_where_an_authority_is_named(
-    bundle: Path, authority: Authority
-) -> None:
-    """To name an authority is to ask for its stamp."""
+def test_timestamp_is_required_if_an_authority_is_named(bundle: Path, authority: Authority) -> None:
+    """An authority that is named must have stamped the bundle."""
     assert codes(verify(bundle, timestamp_ca=authority.root)) == {"TIMESTAMP_MISSING"}
 
 
 def test_timestamp_of_another_bundle_is_refused(
     bundle: Path, authority: Authority, served: Serve, tmp_path: Path
 ) -> None:
-    """A stamp is over one attestation."""
+    """A stamp is valid for only one attestation."""
     stamp(bundle, served(authority.answer), authority=None, clock=now)
     (tmp_path / "released").mkdir()
     other = sealed(tmp_path / "released", failing=False)
@@ -170,10 +168,10 @@ def test_timestamp_of_another_bundle_is_refused(
     assert (done.returncode, b"TIMESTAMP_MALFORMED timestamps/" in done.stderr) == (1, True)
 
 
-def test_timestamp_from_before_the_sealing_is_refused(
+def test_timestamp_before_sealing_is_refused(
     authority: Authority, served: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A bundle cannot have been there before it was sealed: one of the clocks is wrong."""
+    """A bundle cannot be stamped before it is sealed, so one of the clocks is wrong."""
     monkeypatch.setattr("tests.sample.SEALED", now() + dt.timedelta(days=1))
     early = sealed(tmp_path)
     stamp(early, served(authority.answer), authority=None, clock=now)
@@ -198,19 +196,19 @@ def test_timestamps_are_a_closed_world(
     change: Callable[[Path], object],
     code: str,
 ) -> None:
-    """Nothing lies in timestamps/ but whole answers under their own names."""
-    kept = stamp(bundle, served(authority.answer), authority=None, clock=now)
-    change(bundle / kept.path)
+    """timestamps/ may contain only complete answers under their own names."""
+    stored = stamp(bundle, served(authority.answer), authority=None, clock=now)
+    change(bundle / stored.path)
     assert codes(verify(bundle)) == {code}
 
 
-def test_timestamp_whose_bytes_were_changed_is_never_trusted(
+def test_altered_timestamp_is_never_trusted(
     bundle: Path, authority: Authority, served: Serve
 ) -> None:
-    """A changed byte anywhere in an answer is found, by its name, its form or its signature."""
-    kept = stamp(bundle, served(authority.answer), authority=None, clock=now)
-    content = (bundle / kept.path).read_bytes()
-    (bundle / kept.path).unlink()
+    """A changed byte anywhere in an answer is detected by its name, its form or its signature."""
+    stored = stamp(bundle, served(authority.answer), authority=None, clock=now)
+    content = (bundle / stored.path).read_bytes()
+    (bundle / stored.path).unlink()
     for position in range(9, len(content), 131):
         altered = content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :]
         path = bundle / place_of(altered)
@@ -230,23 +228,23 @@ def test_timestamp_whose_bytes_were_changed_is_never_trusted(
         (lambda _: b"x" * 70_000, "got more than 65536 bytes"),
     ],
 )
-def test_stamp_keeps_nothing_that_is_no_timestamp(
+def test_stamp_stores_only_timestamps(
     bundle: Path, served: Serve, answer: Callable[[bytes], bytes], message: str
 ) -> None:
-    """What an authority answers is read before it is kept."""
+    """An answer is parsed before it is stored."""
     with pytest.raises(BadInputError, match=message):
         stamp(bundle, served(answer), authority=None, clock=now)
     assert not (bundle / "timestamps").exists()
 
 
-def test_stamp_keeps_nothing_that_is_over_something_else(
+def test_stamp_stores_no_unusable_timestamp(
     bundle: Path, authority: Authority, served: Serve, tmp_path: Path
 ) -> None:
-    """A replayed answer, a clock that is far off and another authority are refused at once."""
+    """A replayed answer, a wrong clock and another authority are refused at once."""
     openssl(tmp_path, f"ts -query -sha256 -cert -digest {'ab' * 32} -out query")
     old = authority.answer((tmp_path / "query").read_bytes())
     url = served(authority.answer)
-    with pytest.raises(BadInputError, match=r"got one that is no use \(over sha256:abab"):
+    with pytest.raises(BadInputError, match=r"got an unusable one \(over sha256:abab"):
         stamp(bundle, served(lambda _: old), authority=None, clock=now)
     with pytest.raises(BadInputError, match="expected about 2099"):
         stamp(bundle, url, authority=None, clock=lambda: dt.datetime(2099, 1, 1, tzinfo=dt.UTC))
@@ -256,7 +254,7 @@ def test_stamp_keeps_nothing_that_is_over_something_else(
 
 
 def test_stamp_refuses_a_bundle_that_does_not_verify(bundle: Path) -> None:
-    """Nothing altered is stamped, and nobody is asked."""
+    """An altered bundle is refused without a request to the authority."""
     (bundle / "extra").write_text("x")
     with pytest.raises(BadInputError, match="got 1 findings, expected a bundle that verifies"):
         stamp(bundle, "http://127.0.0.1:1/", authority=None, clock=now)
@@ -265,25 +263,25 @@ def test_stamp_refuses_a_bundle_that_does_not_verify(bundle: Path) -> None:
 def test_timestamp_by_command(
     bundle: Path, authority: Authority, served: Serve, tmp_path: Path
 ) -> None:
-    """Asking says when; verifying shows it, and who was believed."""
+    """The commands print the time of the stamp, and whether its authority is known."""
     root = tmp_path / "root.pem"
     root.write_bytes(authority.root)
-    for url, said in (("ftp://x/", "expected http://"), ("http://127.0.0.1:1/", "got <urlopen")):
+    for url, message in (("ftp://x/", "expected http://"), ("http://127.0.0.1:1/", "got <urlopen")):
         done = gateproof("timestamp", bundle, "--timestamp-url", url)
-        assert (done.exit_code, said in done.stderr) == (4, True), done.output
+        assert (done.exit_code, message in done.stderr) == (4, True), done.output
     url = served(authority.answer)
     done = gateproof("timestamp", bundle, "--timestamp-url", url, "--timestamp-ca", root, "--json")
     assert done.exit_code == 0, done.output
-    told = json.loads(done.output)
-    assert "; by whom is unknown" in gateproof("verify", bundle).output
+    stored = json.loads(done.output)
+    assert "; authority unknown" in gateproof("verify", bundle).output
     done = gateproof("verify", bundle, "--timestamp-ca", root)
     assert done.exit_code == 0, done.output
-    assert done.output.splitlines()[-1] == f"stamped at {dt.datetime.fromisoformat(told['at'])}"
+    assert done.output.splitlines()[-1] == f"stamped at {dt.datetime.fromisoformat(stored['at'])}"
     stamped = json.loads(gateproof("verify", bundle, "--timestamp-ca", root, "--json").output)
-    assert stamped["stamped"]["timestamps"] == [{"path": told["path"], "at": told["at"]}]
+    assert stamped["stamped"]["timestamps"] == [{"path": stored["path"], "at": stored["at"]}]
 
 
-# --- what the tests share ----------------------------------------------------------------------
+# --- helpers -----------------------------------------------------------------------------------
 
 
 def gateproof(*arguments: object) -> Result:
@@ -292,7 +290,7 @@ def gateproof(*arguments: object) -> Result:
 
 
 def now() -> dt.datetime:
-    """Return the present moment."""
+    """Return the present time."""
     return dt.datetime.now(dt.UTC)
 
 

@@ -1,6 +1,6 @@
-"""Timestamps with chosen times and certificates: which ones verification trusts, and why not.
+"""Timestamps with chosen times and certificates: which of them verification trusts.
 
-``openssl ts`` stamps with the clock of the machine, so the tokens are made with ``openssl cms``.
+``openssl ts`` uses the clock of the machine, so the tokens are made with ``openssl cms``.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ class Holder:
 
     @property
     def pem(self) -> bytes:
-        """The certificate as a file holds it."""
+        """Return the certificate as PEM."""
         return self.certificate.public_bytes(serialization.Encoding.PEM)
 
     @property
     def der(self) -> bytes:
-        """The certificate as a token holds it."""
+        """Return the certificate as DER."""
         return self.certificate.public_bytes(serialization.Encoding.DER)
 
 
@@ -66,17 +66,17 @@ def issue(
     is_ca: bool = False,
     serial: int | None = None,
 ) -> Holder:
-    """Issue a certificate; without an issuer it is a root of its own.
+    """Issue a certificate; without an issuer it is a self-signed root.
 
     Args:
-        issuer: of the certificate.
-        name: common name of its subject.
-        key: of its subject; a new one where none is given.
-        years: January 1 of these years bounds its validity.
-        usage: what its extended key usage allows; without any, the extension is left out.
+        issuer: the issuer of the certificate.
+        name: the common name of its subject.
+        key: the key of its subject; by default a new one.
+        years: January 1 of these years are the bounds of its validity.
+        usage: its extended key usage; without any, the extension is omitted.
         is_critical: whether that extension is critical.
         is_ca: whether it may issue certificates.
-        serial: its serial number; a random one where none is given.
+        serial: its serial number; by default a random one.
 
     """
     key = key or ec.generate_private_key(ec.SECP256R1())
@@ -98,7 +98,7 @@ def issue(
 
 @pytest.fixture(scope="module")
 def root() -> Holder:
-    """Give the root that is trusted."""
+    """Provide the trusted root."""
     return issue(name="root", is_ca=True)
 
 
@@ -122,13 +122,13 @@ class Stamper:
         """Return an authority's response.
 
         Args:
-            signer: whose key signs; its certificate is in the token.
-            at: the time that it states.
-            version: of the token's content; RFC 3161 knows 1 alone.
+            signer: the signer; its certificate is in the token.
+            at: the time of the stamp.
+            version: the version of the token's content; RFC 3161 has only 1.
             extra: fields (DER) at the end of the content.
-            options: of ``openssl cms``; ``-cades`` adds the signing certificate attribute.
-            chain: certificates that are in the token too.
-            status: of the response; 0 is granted.
+            options: options of ``openssl cms``; ``-cades`` adds the signing certificate attribute.
+            chain: further certificates in the token.
+            status: the status of the response; 0 is granted.
 
         """
         files = {
@@ -149,12 +149,12 @@ class Stamper:
 
 @pytest.fixture
 def stamper(tmp_path: Path) -> Stamper:
-    """Give what signs tokens."""
+    """Provide a signer of tokens."""
     return Stamper(folder=tmp_path)
 
 
 def test_certificate_is_judged_at_the_time_of_the_stamp(root: Holder, stamper: Stamper) -> None:
-    """A certificate counts if it was valid at that time, even where it is expired today."""
+    """A certificate counts if it was valid at that time, even if it is expired today."""
     for years in ((2025, 2026), (2020, 2040)):
         assert trusted(stamper.stamp(issue(root, years=years)), root)
     assert trusted(stamper.stamp(issue(root, years=(2029, 2041)), at=NOW), root)
@@ -173,7 +173,7 @@ def test_root_is_judged_at_the_time_of_the_stamp(stamper: Stamper) -> None:
         ((2026, 2040), "certificate is not yet valid"),
     ],
 )
-def test_certificate_that_was_not_valid_when_it_stamped_is_refused(
+def test_certificate_that_was_not_valid_at_the_time_of_the_stamp_is_refused(
     root: Holder, stamper: Stamper, years: tuple[int, int], message: str
 ) -> None:
     """A stamp from outside the validity is refused, even if the certificate is valid today."""
@@ -183,7 +183,7 @@ def test_certificate_that_was_not_valid_when_it_stamped_is_refused(
 def test_intermediate_certificate_comes_from_the_token_or_from_outside(
     root: Holder, stamper: Stamper
 ) -> None:
-    """A response may hold two certificates; the root is from outside in any case."""
+    """A response may contain two certificates; the root must come from outside."""
     between = issue(root, name="between", is_ca=True)
     signer = issue(between)
     assert trusted(stamper.stamp(signer, chain=(between,)), root)
@@ -195,7 +195,7 @@ def test_intermediate_certificate_comes_from_the_token_or_from_outside(
 def test_intermediate_certificate_is_judged_at_the_time_of_the_stamp(
     root: Holder, stamper: Stamper
 ) -> None:
-    """Each certificate of the chain was valid then, and is one that may issue."""
+    """Each certificate of the chain must have been valid then, and may issue certificates."""
     between = issue(root, name="between", is_ca=True, years=(2026, 2040))
     found = refused(stamper.stamp(issue(between), chain=(between,)), root)
     assert "certificate is not yet valid" in found
@@ -204,7 +204,7 @@ def test_intermediate_certificate_is_judged_at_the_time_of_the_stamp(
 
 
 def test_root_of_the_same_name_is_another_root(root: Holder, stamper: Stamper) -> None:
-    """Trust is in a key, not in a name."""
+    """A root is trusted by its key, not by its name."""
     other = issue(name="root", is_ca=True)
     assert "certificate signature failure" in refused(stamper.stamp(issue(root)), other)
 
@@ -218,10 +218,10 @@ def test_root_of_the_same_name_is_another_root(root: Holder, stamper: Stamper) -
         ((STAMPING, ExtendedKeyUsageOID.SERVER_AUTH), True),
     ],
 )
-def test_certificate_that_is_not_for_stamping_alone_is_refused(
+def test_certificate_that_is_not_only_for_stamping_is_refused(
     root: Holder, stamper: Stamper, usage: Sequence[ObjectIdentifier], is_critical: bool
 ) -> None:
-    """Its extended key usage is there, critical, and nothing but time stamping (section 2.3)."""
+    """Its extended key usage must be critical, and only time stamping (section 2.3)."""
     signer = issue(root, usage=usage, is_critical=is_critical)
     assert "unsuitable certificate purpose" in refused(stamper.stamp(signer), root)
 
@@ -234,11 +234,11 @@ def test_token_that_does_not_sign_for_its_certificate_is_refused(
     assert "missing signing certificate attribute" in refused(response, root)
 
 
-def test_certificate_that_was_swapped_in_is_refused(root: Holder, stamper: Stamper) -> None:
-    """A stamp with an expired certificate is not repaired with a renewed one of the same key.
+def test_swapped_certificate_is_refused(root: Holder, stamper: Stamper) -> None:
+    """A stamp with an expired certificate stays refused with a renewed one of the same key.
 
-    The signature alone does not see the exchange: it covers neither the certificates of a token
-    nor the serial number that names the signer's.
+    The signature alone does not detect the exchange: it covers neither the certificates of a token
+    nor the serial number of the signer's certificate.
     """
     expired = issue(root, years=(2020, 2022), serial=0x11223344)
     renewed = _same_length(root, expired, serial=0x55667788)
@@ -253,26 +253,26 @@ def test_certificate_that_was_swapped_in_is_refused(root: Holder, stamper: Stamp
 
 
 def _same_length(root: Holder, expired: Holder, *, serial: int) -> Holder:
-    """Return a renewed certificate of the same length, as signatures differ by a byte or two."""
+    """Return a renewed certificate of the same length; signatures differ by a byte or two."""
     renewed = (issue(root, key=expired.key, years=(2023, 2040), serial=serial) for _ in range(1000))
     return next(one for one in renewed if len(one.der) == len(expired.der))
 
 
 def test_token_in_another_name_is_refused(root: Holder, stamper: Stamper) -> None:
-    """Where a token names its authority, the certificate has that name."""
+    """A token that names its authority must have a certificate with that name."""
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "another")])
     extra = der(0xA0, der(0xA4, name.public_bytes()))
     assert "tsa name mismatch" in refused(stamper.stamp(issue(root), extra=extra), root)
 
 
 def test_token_of_an_unknown_version_is_refused(root: Holder, stamper: Stamper) -> None:
-    """Only version 1 has the fields that we read."""
+    """Only version 1 of a token is read."""
     with pytest.raises(TimestampError, match="got another token"):
         parse_timestamp(stamper.stamp(issue(root), version=2), path="")
 
 
 def test_response_that_is_not_granted_is_refused(root: Holder, stamper: Stamper) -> None:
-    """Granted, with modifications or without, is a timestamp; a rejection is none."""
+    """A granted response, also with modifications, is a timestamp; a rejection is not."""
     signer = issue(root)
     assert trusted(stamper.stamp(signer, status=1), root)
     with pytest.raises(TimestampError, match="timestamp: openssl"):
@@ -280,12 +280,12 @@ def test_response_that_is_not_granted_is_refused(root: Holder, stamper: Stamper)
 
 
 def test_token_in_basic_encoding_is_trusted(root: Holder, stamper: Stamper) -> None:
-    """CMS allows lengths that are not given in advance; what is signed is the same."""
+    """CMS allows indefinite lengths; the signed bytes are the same."""
     assert trusted(stamper.stamp(issue(root), options="-cades -stream"), root)
 
 
 def test_stamp_over_other_bytes_is_refused(root: Holder, stamper: Stamper) -> None:
-    """A stamp over one digest is none over another."""
+    """A stamp over one digest does not count for another."""
     found = judged(stamper.stamp(issue(root)), root, digest=hashlib.sha256(b"other").digest())
     assert [one.code.value for one in found.findings] == [
         "TIMESTAMP_OTHER_BUNDLE",
@@ -293,11 +293,11 @@ def test_stamp_over_other_bytes_is_refused(root: Holder, stamper: Stamper) -> No
     ]
 
 
-# --- what the tests share ----------------------------------------------------------------------
+# --- helpers -----------------------------------------------------------------------------------
 
 
 def judged(response: bytes, *authority: Holder, digest: bytes = DIGEST) -> Stamped:
-    """Judge a response as verification does."""
+    """Check a response in the way of verification."""
     file = File(
         path=place_of(response),
         size=len(response),
@@ -314,14 +314,14 @@ def judged(response: bytes, *authority: Holder, digest: bytes = DIGEST) -> Stamp
 
 
 def trusted(response: bytes, *authority: Holder) -> bool:
-    """Tell whether a response is trusted, with nothing found against it."""
+    """Return whether a response is trusted, without findings."""
     found = judged(response, *authority)
     assert found.findings == ()
     return found.is_trusted and len(found.timestamps) == 1
 
 
 def refused(response: bytes, *authority: Holder) -> str:
-    """Return why a response is not trusted; it is read all the same."""
+    """Return why a response is not trusted; it can be parsed."""
     first, second = judged(response, *authority).findings
     assert (first.code, second.code) == ("TIMESTAMP_NOT_TRUSTED", "TIMESTAMP_MISSING")
     return first.message
@@ -347,7 +347,7 @@ def der(tag: int, *content: bytes) -> bytes:
 
 
 def private(key: Key) -> bytes:
-    """Return a key as a file holds it."""
+    """Return a private key as PEM."""
     return key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,

@@ -1,4 +1,4 @@
-"""Reading a folder in threads: the same as one after another, and nothing stays open."""
+"""Reading a folder in threads: the same result as in sequence, and no file stays open."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gateproof_evidence.format.tree import Limits, read_tree
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Give 300 files in 150 folders, one of them larger than what is read at once."""
+    """Provide 300 files in 150 folders, one of them larger than one read."""
     root = tmp_path / "tree"
     for number in range(150):
         inner = root / f"{number:03d}"
@@ -25,9 +25,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 def open_files() -> set[str]:
-    """Return what this process holds open."""
+    """Return the open files of this process."""
     found = set()
-    for handle in os.listdir("/proc/self/fd"):  # noqa: PTH208 (the number that lists is in it)
+    for handle in os.listdir("/proc/self/fd"):  # noqa: PTH208 (the names are descriptor numbers)
         try:
             found.add(os.readlink(f"/proc/self/fd/{handle}"))  # noqa: PTH115
         except OSError:
@@ -35,8 +35,8 @@ def open_files() -> set[str]:
     return found
 
 
-def test_tree_gives_every_file_with_the_digest_of_its_content(folder: Path) -> None:
-    """Path, size, digest and content are those of a plain reading, in the order of paths."""
+def test_tree_has_every_file_with_the_digest_of_its_content(folder: Path) -> None:
+    """Path, size, digest and content are those of a sequential read, in the order of paths."""
     tree = read_tree(folder, keep=lambda path: 1_000_000 if path.endswith("a.txt") else 0)
     expected = sorted(path for path in folder.rglob("*") if path.is_file())
     assert [one.path for one in tree.files] == [p.relative_to(folder).as_posix() for p in expected]
@@ -49,18 +49,18 @@ def test_tree_gives_every_file_with_the_digest_of_its_content(folder: Path) -> N
 
 
 def test_tree_feeds_a_file_in_its_order(folder: Path) -> None:
-    """What takes a content piece by piece gets all of it, in pieces that stay as they are."""
-    pieces: list[bytes] = []
-    read_tree(folder, keep=lambda _: 0, feed={"007/a.txt": pieces.append})
-    assert len(pieces) > 1, "premise: it does not fit into one piece"
-    assert b"".join(pieces) == (folder / "007" / "a.txt").read_bytes()
+    """A feed gets all of a file's content, in parts that do not change afterwards."""
+    parts: list[bytes] = []
+    read_tree(folder, keep=lambda _: 0, feed={"007/a.txt": parts.append})
+    assert len(parts) > 1, "premise: it does not fit into one part"
+    assert b"".join(parts) == (folder / "007" / "a.txt").read_bytes()
 
 
 @pytest.mark.parametrize(
     "limits", [Limits(), Limits(total=1000), Limits(entries=40)], ids=["none", "total", "entries"]
 )
 def test_tree_leaves_nothing_open(folder: Path, limits: Limits) -> None:
-    """Also where a limit ends the reading early, every folder is closed again."""
+    """Every folder is closed again, also if a limit ends the reading early."""
     before = open_files()
     tree = read_tree(folder, keep=lambda _: 0, limits=limits)
     assert tree.complete is (limits == Limits())

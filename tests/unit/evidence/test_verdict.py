@@ -1,4 +1,4 @@
-"""What a journal comes to: outcomes, causes, proofs and exit statuses."""
+"""The result of a journal: outcomes, causes, proofs and exit statuses."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ DIGEST = "sha256:" + "0" * 64
 
 
 def entry(**fields: Any) -> dict[str, Any]:
-    """The fields of every record."""
+    """Return the fields of every record."""
     return {"writer": "main", "seq": next(NUMBERS), "at": AT, **fields}
 
 
 def phase(when: str, category: str = "none", message: str = "", part: str = "check") -> Record:
-    """A phase that passed, or raised with a category."""
+    """Return the record of a stage that passed, or raised with a category."""
     return PhaseEvent(
         **entry(
             item=ITEM,
@@ -60,7 +60,7 @@ def phase(when: str, category: str = "none", message: str = "", part: str = "che
 
 
 def observation() -> Record:
-    """Something that was seen by the check."""
+    """Return an observation of the check."""
     return Observation(
         **entry(
             criterion="XYZ-01",
@@ -76,19 +76,19 @@ def observation() -> Record:
 
 
 def state(environment: str) -> Record:
-    """What was still alive after a red."""
+    """Return the record of the environment's state after a failure."""
     return StateEvent(**entry(item=ITEM, part="check", environment=environment))
 
 
 def collected(*, selected: bool = True, falsifiers: tuple[str, ...] = ()) -> Record:
-    """What collection said."""
-    told = {"item": ITEM, "selected": selected, "falsifiers": list(falsifiers)}
-    return RunEvent(**entry(event="collected", data={"XYZ-01": told}))
+    """Return the record of collection."""
+    binding = {"item": ITEM, "selected": selected, "falsifiers": list(falsifiers)}
+    return RunEvent(**entry(event="collected", data={"XYZ-01": binding}))
 
 
 def proof(**fields: Any) -> ProofEvent:
-    """A proof in which everything went as it must, with changes."""
-    told = {
+    """Return a complete proof, with changes."""
+    fields_of_a_proof = {
         "item": ITEM,
         "criterion": "XYZ-01",
         "falsifier": "drop-policy",
@@ -102,7 +102,7 @@ def proof(**fields: Any) -> ProofEvent:
         "faulted": "tenant A sees 5 rows",
         "faulted_category": "assertion",
     }
-    return ProofEvent(**entry(**{**told, **fields}))
+    return ProofEvent(**entry(**{**fields_of_a_proof, **fields}))
 
 
 def verdict_of(*records: Record, waivers: tuple[Waiver, ...] = ()) -> Verdict:
@@ -114,7 +114,7 @@ GREEN = (collected(), phase("setup"), observation(), phase("call"), phase("teard
 
 
 def test_check_that_passed_and_observed_is_a_pass() -> None:
-    """Three passed phases and an observation make a pass without a cause."""
+    """Three passed stages and an observation are a pass without a cause."""
     verdict = verdict_of(*GREEN)
     assert (verdict.outcome, verdict.cause) == (Outcome.PASS, None)
     assert verdict.observations == (DIGEST,)
@@ -122,53 +122,53 @@ def test_check_that_passed_and_observed_is_a_pass() -> None:
 
 
 def test_check_that_observed_nothing_is_inconclusive() -> None:
-    """A check that passes without an observation shows nothing."""
+    """A check that passes without an observation is not a pass."""
     verdict = verdict_of(collected(), phase("setup"), phase("call"), phase("teardown"))
     assert verdict.outcome is Outcome.INCONCLUSIVE
     assert "without having observed anything" in verdict.message
 
 
-def test_what_a_fixture_observed_does_not_count_for_the_check() -> None:
-    """A check whose body saw nothing shows nothing, whatever its set-up looked at."""
+def test_observation_of_a_fixture_does_not_count_for_the_check() -> None:
+    """A check whose call observed nothing is inconclusive, even if its set-up did."""
     verdict = verdict_of(
         collected(), observation(), phase("setup"), phase("call"), phase("teardown")
     )
     assert verdict.outcome is Outcome.INCONCLUSIVE
 
 
-def test_check_whose_clean_up_never_came_is_not_checked() -> None:
-    """A process that died after the call leaves no pass behind."""
+def test_check_without_a_clean_up_is_not_checked() -> None:
+    """A process that died after the call leaves no pass."""
     assert verdict_of(*GREEN[:-1]).outcome is Outcome.NOTCHECKED
 
 
-def test_red_is_not_made_up_for_by_a_later_green() -> None:
-    """Whoever runs a check again until it passes gets the red all the same."""
-    red = (collected(), phase("setup"), phase("call", "assertion", "no rows"), phase("teardown"))
+def test_failure_is_not_replaced_by_a_later_pass() -> None:
+    """A check that is run again until it passes still fails."""
+    failed = (collected(), phase("setup"), phase("call", "assertion", "no rows"), phase("teardown"))
     again = (phase("setup"), observation(), phase("call"), phase("teardown"))
-    assert verdict_of(*red, *again).outcome is Outcome.FAIL
+    assert verdict_of(*failed, *again).outcome is Outcome.FAIL
 
 
 def test_check_that_ran_twice_is_a_defect_of_the_harness() -> None:
-    """Two greens are one too many: it cannot be told which of them was meant."""
+    """Two passes of one check are a defect, because one run is expected."""
     again = (phase("setup"), observation(), phase("call"), phase("teardown"))
     verdict = verdict_of(*GREEN, *again)
     assert (verdict.outcome, verdict.cause) == (Outcome.ERROR, Cause.HARNESS_DEFECT)
 
 
 def test_proof_whose_clean_up_broke_or_that_ran_twice_is_void() -> None:
-    """A proof that did not go as it must counts for nothing, though its record reads well."""
+    """A proof with a broken clean-up or a second run does not count, despite its record."""
     declared = collected(falsifiers=("drop-policy",))
     broke = phase("teardown", "other", "no end", part="proof:drop-policy")
-    for records, said in (((proof(), broke), "no end"), ((proof(), proof()), "ran 2 times")):
+    for records, message in (((proof(), broke), "no end"), ((proof(), proof()), "ran 2 times")):
         verdict = verdict_of(declared, *GREEN[1:], *records)
         assert verdict.falsification is Falsification.VOID
-        assert said in verdict.proofs[0].message
+        assert message in verdict.proofs[0].message
     fine = verdict_of(declared, *GREEN[1:], proof(), phase("call", part="proof:drop-policy"))
     assert fine.falsification is Falsification.PROVEN
 
 
 def test_observation_of_a_proof_does_not_count_for_the_check() -> None:
-    """What was seen on a proof's copy is no evidence for the check itself."""
+    """An observation on a proof's copy is not evidence for the check itself."""
     seen = observation().model_copy(update={"part": "proof:drop-policy:baseline"})
     verdict = verdict_of(collected(), phase("setup"), seen, phase("call"), phase("teardown"))
     assert verdict.outcome is Outcome.INCONCLUSIVE
@@ -192,10 +192,10 @@ def test_observation_of_a_proof_does_not_count_for_the_check() -> None:
         ("teardown", "assertion", Outcome.ERROR, Cause.HARNESS_DEFECT),
     ],
 )
-def test_exception_means_what_phase_and_category_say(
+def test_exception_is_judged_by_stage_and_category(
     when: str, category: str, outcome: Outcome, cause: Cause | None
 ) -> None:
-    """Only an assertion in the call is a fail; where it broke decides the rest."""
+    """Only an assertion in the call is a fail; stage and category decide the other cases."""
     earlier = {"setup": (), "call": ("setup",), "teardown": ("setup", "call")}[when]
     phases = [phase(name) for name in earlier] + [phase(when, category, "why")]
     verdict = verdict_of(collected(), observation(), *phases)
@@ -203,16 +203,16 @@ def test_exception_means_what_phase_and_category_say(
     assert "why" in verdict.message
 
 
-def test_red_while_the_environment_is_away_is_an_environment_problem() -> None:
-    """An assertion that failed while the server had gone says nothing about the system."""
+def test_failure_while_the_environment_is_away_is_an_environment_problem() -> None:
+    """An assertion that failed without the server does not blame the system."""
     verdict = verdict_of(
         collected(), phase("setup"), phase("call", "assertion", "no rows"), state("away")
     )
     assert (verdict.outcome, verdict.cause) == (Outcome.ERROR, Cause.ENVIRONMENT_PROBLEM)
 
 
-def test_red_while_the_environment_answers_is_a_gate_violation() -> None:
-    """The same assertion with the server there is the system's."""
+def test_failure_while_the_environment_answers_is_a_gate_violation() -> None:
+    """The same assertion with a running server blames the system."""
     verdict = verdict_of(
         collected(), phase("setup"), phase("call", "assertion", "no rows"), state("answers")
     )
@@ -220,18 +220,18 @@ def test_red_while_the_environment_answers_is_a_gate_violation() -> None:
 
 
 def test_check_without_a_call_is_not_checked() -> None:
-    """A check that was set up and never called has not come to an end."""
+    """A check that was set up but never called did not finish."""
     assert judge_check([phase("setup")], item=ITEM).outcome is Outcome.NOTCHECKED
     assert judge_check([], item=ITEM).outcome is Outcome.NOTCHECKED
 
 
-def test_check_left_out_by_selection_is_not_selected() -> None:
-    """A criterion that the selection left out is neither passed nor failed."""
+def test_check_outside_the_selection_is_not_selected() -> None:
+    """A criterion outside the selection is neither passed nor failed."""
     assert verdict_of(collected(selected=False)).outcome is Outcome.NOTSELECTED
 
 
-def test_proof_is_proven_when_the_fault_brings_the_predicted_message() -> None:
-    """Green before, landed, red by assertion with the predicted part: proven."""
+def test_proof_is_proven_by_the_predicted_message() -> None:
+    """A check that passed before, and then fails with the predicted message, is proven."""
     assert judge_proof(proof())[0] is Falsification.PROVEN
 
 
@@ -249,17 +249,17 @@ def test_proof_is_proven_when_the_fault_brings_the_predicted_message() -> None:
         ({"faulted": "another reason"}, Falsification.VOID, "red for another reason"),
     ],
 )
-def test_proof_is_refused_when_any_step_is_missing(
+def test_proof_does_not_count_if_a_step_is_missing(
     fields: dict[str, Any], result: Falsification, message: str
 ) -> None:
-    """Each step that did not happen as it must keeps the proof from counting."""
-    got, said = judge_proof(proof(**fields))
+    """A proof with a missing or wrong step is void, or blind if the check passed."""
+    got, shown = judge_proof(proof(**fields))
     assert got is result
-    assert message in said
+    assert message in shown
 
 
 def test_proof_that_never_ran_is_unproven_and_one_that_broke_is_void() -> None:
-    """Nothing ran is told apart from something broke."""
+    """A missing proof and a broken one have different results."""
     assert judge_proof(None)[0] is Falsification.UNPROVEN
     assert judge_proof(None, broken="no copy")[0] is Falsification.VOID
     broke = phase("setup", "environment", "no copy", part="proof:drop-policy")
@@ -269,7 +269,7 @@ def test_proof_that_never_ran_is_unproven_and_one_that_broke_is_void() -> None:
 
 
 def test_falsification_of_a_criterion_is_its_worst_proof() -> None:
-    """One blind falsifier outweighs any number of proven ones."""
+    """One blind falsifier overrides any number of proven ones."""
     proven, blind, void = Falsification.PROVEN, Falsification.BLIND, Falsification.VOID
     assert worst_falsification([proven, blind, void]) is blind
     assert worst_falsification([proven, void]) is void
@@ -277,7 +277,7 @@ def test_falsification_of_a_criterion_is_its_worst_proof() -> None:
 
 
 def waiver(expires: str) -> Waiver:
-    """A waiver of the one criterion."""
+    """Return a waiver of the one criterion."""
     return Waiver(criterion="XYZ-01", reason="known and planned", owner="ops", expires=expires)
 
 
@@ -285,7 +285,7 @@ FAILED = (collected(), phase("setup"), phase("call", "assertion", "broken"), pha
 
 
 def test_waiver_covers_a_fail_until_its_last_day() -> None:
-    """On its last day a waiver still covers; the day after it does not."""
+    """A waiver is valid on its last day, and not on the day after."""
     covered = verdict_of(*FAILED, waivers=(waiver("2026-01-01"),))
     assert covered.disposition is Disposition.WAIVED
     assert roll_up([covered]).exit_status == 100  # a gate without a single pass
@@ -303,8 +303,8 @@ def test_waiver_does_not_cover_an_error() -> None:
 
 
 def verdict(outcome: Outcome, cause: Cause | None = None, **fields: Any) -> Verdict:
-    """A verdict on the one criterion."""
-    told = {
+    """Return a verdict on the one criterion."""
+    fields_of_a_verdict = {
         "message": "m",
         "duration_s": 0.0,
         "observations": (),
@@ -313,14 +313,14 @@ def verdict(outcome: Outcome, cause: Cause | None = None, **fields: Any) -> Verd
         "proofs": (),
         **fields,
     }
-    return Verdict(**CRITERION.model_dump(), outcome=outcome, cause=cause, **told)
+    return Verdict(**CRITERION.model_dump(), outcome=outcome, cause=cause, **fields_of_a_verdict)
 
 
 PASSED = verdict(Outcome.PASS, falsification=Falsification.PROVEN, falsifiers=1)
 
 
-def test_run_in_which_all_passed_is_released() -> None:
-    """Everything passed: released, exit 0, nothing in the way."""
+def test_run_with_only_proven_passes_is_released() -> None:
+    """The run is released with exit status 0 and without a reason against it."""
     rolled = roll_up([PASSED])
     assert (rolled.result, rolled.exit_status, rolled.reasons) == (Result.RELEASED, 0, ())
 
@@ -349,8 +349,8 @@ def test_one_obstacle_sets_the_exit_status(other: Verdict, status: int) -> None:
     assert bool(rolled.reasons) == bool(status)
 
 
-def test_worst_obstacle_wins() -> None:
-    """A harness defect outweighs the environment, that a fail, that what is incomplete."""
+def test_worst_obstacle_sets_the_exit_status() -> None:
+    """The order is: harness defect, environment problem, fail, incomplete."""
     fail = verdict(Outcome.FAIL, Cause.GATE_VIOLATION)
     away = verdict(Outcome.ERROR, Cause.ENVIRONMENT_PROBLEM)
     missing = verdict(Outcome.NOTCHECKED, Cause.TO_INVESTIGATE)
@@ -361,54 +361,56 @@ def test_worst_obstacle_wins() -> None:
 
 
 def test_gate_without_a_single_pass_is_not_released() -> None:
-    """However many are not applicable, something must have passed."""
+    """At least one criterion of a gate must pass, also if all others are not applicable."""
     rolled = roll_up([verdict(Outcome.NOTAPPLICABLE)])
     assert rolled.exit_status == 100
-    assert "not one criterion passed" in rolled.reasons[0]
+    assert "no criterion passed" in rolled.reasons[0]
 
 
 def test_empty_catalogue_is_not_released() -> None:
-    """Nothing expected is nothing shown."""
+    """A run without criteria shows nothing, so it is not released."""
     assert roll_up([]).exit_status == 100
 
 
-def test_run_without_falsification_is_partial_and_says_so() -> None:
-    """Passing checks alone do not release when no proof was asked for."""
+def test_run_without_falsification_is_partial() -> None:
+    """Passing checks alone do not release a run if no proof was requested."""
     bare = verdict(Outcome.PASS, falsifiers=1)
     rolled = roll_up([bare], falsify="none")
     assert (rolled.result, rolled.exit_status) == (Result.PARTIAL, 100)
-    assert "shown able to fail" in rolled.reasons[0]
+    assert "no falsification was requested" in rolled.reasons[0]
 
 
 def test_run_of_some_proofs_is_partial_and_never_released() -> None:
-    """What was proven is clean, and what the run was not asked to prove is told once."""
+    """Proofs that were not requested give one reason for the whole run."""
     bare = verdict(Outcome.PASS, falsifiers=2)
     rolled = roll_up([PASSED, bare], falsify="some")
     assert (rolled.result, rolled.exit_status) == (Result.PARTIAL, 100)
-    assert rolled.reasons == ("not every check was shown able to fail: the run was asked for some",)
+    assert rolled.reasons == (
+        "it is not shown that every check can fail: only some proofs were requested",
+    )
     assert roll_up([PASSED], falsify="some").exit_status == 100
 
 
-def test_check_without_a_falsifier_blocks_whatever_was_asked_for() -> None:
-    """No selection of proofs excuses a check that names no falsifier, but to ask for none."""
+def test_check_without_a_falsifier_blocks_a_selection_of_proofs() -> None:
+    """A check that names no falsifier blocks a run with any selection of proofs."""
     rolled = roll_up([PASSED, verdict(Outcome.PASS)], falsify="some")
     assert rolled.result is Result.BLOCKED
     assert rolled.reasons[0] == "XYZ-01 unproven: its check names no falsifier"
 
 
-def test_proofs_of_a_check_that_never_bore_a_second_run_are_void() -> None:
-    """A check that can run once only goes red after any fault: one proof of it must show more."""
+def test_proofs_of_a_check_without_a_second_run_are_void() -> None:
+    """A check that can run only once would fail after any fault, so one proof must run it twice."""
     declared = collected(falsifiers=("drop-policy", "no-force"))
     records = [*GREEN[1:], proof(baseline_runs=1), proof(falsifier="no-force", baseline_runs=1)]
     verdict = verdict_of(declared, *records)
     assert verdict.falsification is Falsification.VOID
-    assert "bears a second run" in verdict.proofs[0].message
+    assert "no proof ran the check twice" in verdict.proofs[0].message
     again = proof(falsifier="no-force", baseline_runs=2)
     fine = verdict_of(declared, *records[:-1], again)
     assert fine.falsification is Falsification.PROVEN
 
 
-def test_selection_is_partial_when_what_ran_is_clean_and_blocked_otherwise() -> None:
+def test_clean_selection_is_partial_and_another_is_blocked() -> None:
     """A selection that is clean is partial; one with a fail is blocked."""
     left_out = verdict(Outcome.NOTSELECTED)
     assert roll_up([PASSED, left_out]).result is Result.PARTIAL

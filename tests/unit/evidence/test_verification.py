@@ -1,4 +1,4 @@
-"""Verification: a whole bundle passes, and the closed world is closed."""
+"""Verification: a whole bundle is accepted, and every addition and change is found."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .support import ATTESTATION, Change, codes, files_of
 ROOT = Path(__file__).parents[3]
 
 
-def test_verify_accepts_a_whole_bundle_and_knows_no_signer(bundle: Path) -> None:
+def test_verify_accepts_a_whole_bundle_of_an_unknown_signer(bundle: Path) -> None:
     """Without a key from outside, a whole bundle has no findings and an unknown signer."""
     found = verify(bundle)
     assert found.ok
@@ -37,7 +37,7 @@ def test_verify_names_the_signer_whose_key_was_given(bundle: Path, key: RunKey) 
 
 
 def test_verify_follows_a_link_to_the_bundle_only(bundle: Path, tmp_path: Path) -> None:
-    """The path to the bundle may be a link, as reports/latest is."""
+    """The path to the bundle may be a link, such as reports/latest."""
     latest = tmp_path / "latest"
     latest.symlink_to(bundle.name)
     found = verify(latest)
@@ -50,7 +50,7 @@ def test_verify_follows_a_link_to_the_bundle_only(bundle: Path, tmp_path: Path) 
 
 
 def test_verify_finds_one_changed_byte_in_every_file(bundle: Path) -> None:
-    """One flipped bit in any file is found under that file's name."""
+    """One flipped bit in any file is found, with that file's name."""
     names = files_of(bundle)
     assert len(names) >= 15
     for name in names:
@@ -64,7 +64,7 @@ def test_verify_finds_one_changed_byte_in_every_file(bundle: Path) -> None:
 
 
 def test_verify_finds_every_removed_file(bundle: Path) -> None:
-    """A file that is gone is found under its name, whichever it is."""
+    """Any missing file is found, with its name."""
     for name in files_of(bundle):
         path = bundle / name
         content = path.read_bytes()
@@ -139,15 +139,13 @@ def _decomposed(bundle: Path) -> None:
         pytest.param(_add("data/a%0Ab"), "BAD_NAME", "data/a%0Ab", id="percent"),
     ],
 )
-def test_verify_finds_what_does_not_belong(
-    bundle: Path, change: Change, code: str, path: str
-) -> None:
-    """What was added, swapped for a link or named alike is found by its code and path."""
+def test_verify_finds_foreign_files(bundle: Path, change: Change, code: str, path: str) -> None:
+    """An added file, a link or a look-alike is found, with its code and path."""
     change(bundle)
     assert (code, path) in codes(verify(bundle))
 
 
-def test_verify_survives_a_name_that_is_no_text(bundle: Path) -> None:
+def test_verify_survives_a_name_that_is_not_text(bundle: Path) -> None:
     """A name of undecodable bytes is a finding that can be printed."""
     Path(os.fsdecode(os.fsencode(bundle) + b"/data/\xff")).write_text("x")
     texts = [str(finding) for finding in verify(bundle).findings]
@@ -155,7 +153,7 @@ def test_verify_survives_a_name_that_is_no_text(bundle: Path) -> None:
 
 
 def test_verify_reports_all_findings_at_once(bundle: Path) -> None:
-    """Three alterations give three names, not only the first."""
+    """Three alterations give findings for all three files, not only the first."""
     (bundle / "data/journal.jsonl").write_bytes(b"")
     (bundle / "VERIFY.txt").unlink()
     (bundle / "new").write_text("x")
@@ -167,10 +165,10 @@ def test_verify_reports_all_findings_at_once(bundle: Path) -> None:
     } <= codes(verify(bundle))
 
 
-def test_verify_opens_no_link_that_was_swapped_in_after_the_look(
+def test_verify_opens_no_link_that_replaces_a_checked_file(
     bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where a file turns into a link between look and open, the link is still not followed."""
+    """A file that becomes a link between check and open is not followed."""
     path = bundle / "data/tests/junit.xml"
     status = path.lstat()
     _file_link(bundle)
@@ -183,13 +181,13 @@ def test_verify_opens_no_link_that_was_swapped_in_after_the_look(
     ("limits", "path", "message"),
     [
         pytest.param(Limits(entries=20), ".", "more than 20 files and folders", id="entries"),
-        pytest.param(Limits(total=5000), None, "more than 5000 bytes in all", id="total"),
+        pytest.param(Limits(total=5000), None, "more than 5000 bytes in total", id="total"),
     ],
 )
-def test_verify_stops_reading_past_a_limit(
+def test_verify_stops_reading_above_a_limit(
     bundle: Path, limits: Limits, path: str | None, message: str
 ) -> None:
-    """What is too much to read is one finding, and nothing is trusted of what was read."""
+    """A folder above a limit is one finding, and nothing that was read is trusted."""
     found = verify(bundle, limits=limits)
     assert [finding.code for finding in found.findings] == ["LIMIT_EXCEEDED"]
     assert message in found.findings[0].message
@@ -197,18 +195,18 @@ def test_verify_stops_reading_past_a_limit(
     assert found.predicate is None
 
 
-def test_verify_stops_at_folders_within_folders(bundle: Path) -> None:
-    """A chain of folders that is deeper than any bundle's is not followed to its end."""
+def test_verify_stops_at_deeply_nested_folders(bundle: Path) -> None:
+    """A chain of folders that is deeper than any bundle's is not read to its end."""
     (bundle / "data" / Path(*["d"] * 40)).mkdir(parents=True)
     found = verify(bundle)
     assert codes(found) == {("LIMIT_EXCEEDED", "/".join(["data", *["d"] * 32]))}
 
 
-def test_verify_says_which_files_are_too_large_to_be_read(bundle: Path) -> None:
-    """A file that would have to be kept and is too large is not half understood."""
+def test_verify_names_files_that_are_too_large_to_read(bundle: Path) -> None:
+    """A file that is too large to keep in memory is a finding, and is not read in part."""
     found = verify(bundle, limits=Limits(kept=300)).findings
-    said = {finding.path for finding in found if finding.message == "too large to be read"}
-    assert said >= {
+    too_large = {finding.path for finding in found if finding.message == "too large to read"}
+    assert too_large >= {
         ATTESTATION,
         "manifest-sha256.txt",
         "data/run.json",
@@ -216,18 +214,18 @@ def test_verify_says_which_files_are_too_large_to_be_read(bundle: Path) -> None:
     }
 
 
-def test_verify_reads_a_journal_in_pieces(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lines that fall into two pieces are whole, and one that never ends is said."""
+def test_verify_reads_a_journal_in_parts(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines across two parts are read, and an endless line is a finding."""
     monkeypatch.setattr("gateproof_evidence.format.tree._CHUNK", 7)
     assert verify(bundle).ok
     journal = bundle / "data/journal.jsonl"
     journal.write_bytes(b"x" * 3000)
-    said = [f.message for f in verify(bundle, limits=Limits(kept=2000)).findings]
-    assert "line 1: too long to be read" in said
+    messages = [f.message for f in verify(bundle, limits=Limits(kept=2000)).findings]
+    assert "line 1: too long to read" in messages
 
 
-def test_verify_reads_only_so_many_records(bundle: Path) -> None:
-    """Millions of lines are not kept in memory, and nothing is derived from their beginning."""
+def test_verify_limits_the_number_of_records(bundle: Path) -> None:
+    """A journal above the limit is not kept in memory, and nothing is derived from a part of it."""
     journal = bundle / "data/journal.jsonl"
     count = journal.read_bytes().count(b"\n")
     assert verify(bundle, limits=Limits(records=count)).ok
@@ -239,8 +237,8 @@ def test_verify_reads_only_so_many_records(bundle: Path) -> None:
 # --- the verdict, and bad input ----------------------------------------------------------------
 
 
-def test_verify_asks_for_a_release_when_told_to(bundle: Path, tmp_path: Path) -> None:
-    """A blocked run is whole and no release; a released one is both."""
+def test_verify_requires_a_release_on_request(bundle: Path, tmp_path: Path) -> None:
+    """A whole bundle of a blocked run is a finding; one of a released run is not."""
     released = Expectation(released=True)
     assert codes(verify(bundle, expect=released)) == {("NOT_RELEASED", ATTESTATION)}
     good = sealed(tmp_path / "good", failing=False)
@@ -250,15 +248,15 @@ def test_verify_asks_for_a_release_when_told_to(bundle: Path, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("name", "got"),
     [
-        pytest.param("absent", "got nothing of that name", id="absent"),
+        pytest.param("absent", "got no such path", id="absent"),
         pytest.param("broken", "got a file", id="link-to-nowhere"),
         pytest.param("file", "got a file", id="file"),
         pytest.param("empty", "got a folder without attestation.dsse.json, ", id="empty"),
         pytest.param("home", "got a folder without attestation.dsse.json, ", id="other-files"),
     ],
 )
-def test_verify_wants_a_bundle(tmp_path: Path, name: str, got: str) -> None:
-    """What nobody sealed is bad input in one line, whatever oddities lie in it."""
+def test_verify_requires_a_bundle(tmp_path: Path, name: str, got: str) -> None:
+    """A folder that is not a bundle is bad input in one line, not a list of findings."""
     (tmp_path / "file").write_text("x")
     (tmp_path / "broken").symlink_to("nowhere")
     (tmp_path / "empty").mkdir()
@@ -272,15 +270,15 @@ def test_verify_wants_a_bundle(tmp_path: Path, name: str, got: str) -> None:
 
 
 def test_verify_names_the_bundle_in_a_folder_of_bundles(bundle: Path) -> None:
-    """Whoever names the folder that runs write to is told of the last bundle in it."""
+    """The error for a folder of bundles names the last bundle in it."""
     (bundle.parent / "latest").symlink_to(bundle.name)
     with pytest.raises(BadInputError, match=f"name {bundle.parent}/latest or another folder"):
         verify(bundle.parent)
 
 
 @pytest.mark.parametrize("left", [ATTESTATION, "bagit.txt", "bag-info.txt", "manifest-sha256.txt"])
-def test_verify_says_what_a_stripped_bundle_lacks(bundle: Path, left: str) -> None:
-    """With one of its own files left a bundle is one, and what it lacks are findings."""
+def test_verify_reports_what_a_stripped_bundle_lacks(bundle: Path, left: str) -> None:
+    """A bundle with one of its own files left has findings for the missing ones."""
     tags = ("bagit.txt", "bag-info.txt", "manifest-sha256.txt", "tagmanifest-sha256.txt")
     for name in {ATTESTATION, *tags} - {left}:
         (bundle / name).unlink()
@@ -288,7 +286,7 @@ def test_verify_says_what_a_stripped_bundle_lacks(bundle: Path, left: str) -> No
     assert missing >= {ATTESTATION, "manifest-sha256.txt"} - {left}
 
 
-def test_verify_wants_a_key_that_is_one(bundle: Path) -> None:
+def test_verify_requires_a_valid_key(bundle: Path) -> None:
     """A key that cannot be read is bad input, not a finding."""
     with pytest.raises(BadInputError, match="--key: public key: got something else"):
         verify(bundle, key=b"no key")
@@ -298,5 +296,5 @@ def test_verification_page_lists_every_code() -> None:
     """The reference has a row for each code, and no row for any other."""
     page = (ROOT / "docs/reference/verification.md").read_text(encoding="utf-8")
     rows = [line.split("`")[1] for line in page.splitlines() if line.startswith("| `")]
-    codes_told = [row for row in rows if row.isupper()]
-    assert sorted(codes_told) == sorted(code.value for code in Code)
+    listed = [row for row in rows if row.isupper()]
+    assert sorted(listed) == sorted(code.value for code in Code)

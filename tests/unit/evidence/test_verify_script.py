@@ -1,4 +1,4 @@
-"""verify.sh, which needs a shell, openssl and sha256sum only, says what the verifier says."""
+"""verify.sh, which needs only a shell, openssl and sha256sum, agrees with the verifier."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def script(bundle: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_script_accepts_a_whole_bundle_from_anywhere(bundle: Path, tmp_path: Path) -> None:
-    """The bundle's own copy needs no argument, and knows no signer."""
+    """The bundle's own copy needs no argument, and reports an unknown signer."""
     done = subprocess.run(
         ["sh", str(bundle / "verify.sh")], cwd=tmp_path, capture_output=True, text=True, check=False
     )
@@ -39,10 +39,10 @@ def test_script_accepts_a_whole_bundle_from_anywhere(bundle: Path, tmp_path: Pat
     assert done.stderr == ""
 
 
-def test_script_wants_the_signer_whose_key_is_given(
+def test_script_requires_the_signer_of_the_given_key(
     bundle: Path, tmp_path: Path, key: RunKey
 ) -> None:
-    """The signer's key passes, another key does not."""
+    """The signer's key is accepted, and another key is not."""
     (tmp_path / "signer.pem").write_bytes(key.public_pem)
     (tmp_path / "other.pem").write_bytes(RunKey.ephemeral().public_pem)
     good = script(bundle, str(tmp_path / "signer.pem"))
@@ -151,7 +151,7 @@ def _spaced(bundle: Path) -> None:
 def test_both_verifiers_refuse_the_same_alterations(
     bundle: Path, change: Callable[[Path], None], message: str
 ) -> None:
-    """What the verifier refuses the script refuses, with a line that says where."""
+    """The script refuses what the verifier refuses, with a line that names the file."""
     change(bundle)
     done = script(bundle)
     assert done.returncode == 1
@@ -159,16 +159,16 @@ def test_both_verifiers_refuse_the_same_alterations(
     assert not verify(bundle).ok
 
 
-def test_script_wants_a_readable_key(bundle: Path) -> None:
-    """A key that is not there is bad input."""
+def test_script_requires_a_readable_key(bundle: Path) -> None:
+    """A missing key is bad input."""
     done = script(bundle, "no-such-key.pem")
     assert done.returncode == 4
     assert "no-such-key.pem: public key: cannot be read" in done.stderr
 
 
 @pytest.mark.parametrize("name", ["\x1b[2Jwhole", "\\033[2Jwhole", "\x07whole"])
-def test_script_lets_no_name_command_the_terminal(bundle: Path, name: str) -> None:
-    """Control characters in a name are not printed, nor made from what is written for one."""
+def test_script_lets_no_name_control_the_terminal(bundle: Path, name: str) -> None:
+    """Control characters in a name are not printed, and escape sequences are not expanded."""
     (bundle / "data" / name).write_text("x")
     (bundle / "data" / f"{name}-link").symlink_to("nowhere")
     done = script(bundle)
@@ -177,8 +177,8 @@ def test_script_lets_no_name_command_the_terminal(bundle: Path, name: str) -> No
     assert not set("\x1b\x07") & set(done.stderr)
 
 
-def test_script_wants_a_key_from_outside(bundle: Path, tmp_path: Path) -> None:
-    """The bundle's own key vouches for nobody, by whatever path it is named."""
+def test_script_requires_a_key_from_outside(bundle: Path, tmp_path: Path) -> None:
+    """The bundle's own key is refused by any path."""
     (tmp_path / "link").symlink_to(bundle)
     for path in (bundle / "public-key.pem", tmp_path / "link" / "public-key.pem"):
         done = script(bundle, str(path))
@@ -187,8 +187,8 @@ def test_script_wants_a_key_from_outside(bundle: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["absent", "file", "empty", "home"])
-def test_script_wants_a_bundle(tmp_path: Path, key: RunKey, name: str) -> None:
-    """What nobody sealed is bad input for the script too, and not a list of oddities."""
+def test_script_requires_a_bundle(tmp_path: Path, key: RunKey, name: str) -> None:
+    """A folder that is not a bundle is bad input for the script too, not a list of findings."""
     (tmp_path / "signer.pem").write_bytes(key.public_pem)
     (tmp_path / "file").write_text("x")
     (tmp_path / "empty").mkdir()

@@ -44,7 +44,7 @@ def test_canary_is_found_where_redaction_does_not_know_it(tmp_path: Path) -> Non
     """With a redactor that knows no secrets, every written file is found."""
     canary = Canary.make()
     for path in written(tmp_path, canary, Redactor()):
-        with pytest.raises(CanaryError, match="got a made-up secret"):
+        with pytest.raises(CanaryError, match="got a canary"):
             search([path], [canary])
 
 

@@ -1,8 +1,8 @@
-"""The gap matrix as CSV, which a spreadsheet opens without computing anything.
+"""The gap matrix as CSV, safe to open in a spreadsheet.
 
-What a check said may hold anything, a formula too. A cell that a spreadsheet would take for one
-gets an apostrophe before it, also behind a semicolon, which splits cells where the decimal sign is
-a comma.
+A message may contain anything, such as a formula. A cell that a spreadsheet would take for a
+formula gets an apostrophe in front, and so does each part after a semicolon, which splits cells
+where the decimal sign is a comma.
 
 Source: RFC 4180; OWASP, "CSV Injection".
 """
@@ -33,7 +33,7 @@ def render(run: Run) -> bytes:
 
 
 def harmless(cell: str) -> str:
-    """Return a cell that no spreadsheet takes for a formula, however it splits cells."""
+    """Return a cell that no spreadsheet takes for a formula, with any separator."""
     return ";".join(_FORMULA.sub(r"\1'", part) for part in _CONTROL.sub(" ", cell).split(";"))
 
 

@@ -1,4 +1,4 @@
-"""The gap matrix as Markdown, with links to the evidence beside it.
+"""The gap matrix as Markdown, with links to the evidence.
 
 Source: GitHub Flavored Markdown, section 4.10 (tables).
 """
@@ -18,7 +18,7 @@ _NONE = "–"
 
 
 def render(run: Run) -> bytes:
-    """Return the matrix as a page; its links lead from ``data/exports/`` to the evidence."""
+    """Return the matrix as a page; its links go from ``data/exports/`` to the evidence."""
     rows = gap_matrix(run)
     open_rows = sum(bool(row.gap) for row in rows)
     changes = ", with changes that are not committed" if run.bindings.dirty else ""

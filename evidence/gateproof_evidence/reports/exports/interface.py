@@ -1,8 +1,8 @@
-"""What an export is: a name, a file, and a pure function of the run.
+"""The interface of an export: a name, a file, and a pure function of the run.
 
 Each format is one module with one `Export`; `gateproof_evidence.reports.exports.registry` lists
-them. The run holds all that an export may say, so that whoever has a bundle can make each again,
-byte for byte.
+them. The run contains all that an export needs, so that anyone with a bundle can make each export
+again, byte for byte.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from gateproof_evidence.model import Run
 
 
 class NothingToSayError(EvidenceError):
-    """The run lacks what the format demands, and the format has no way to leave it out."""
+    """The run lacks a value that the format requires."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Export:
-    """One format."""
+    """One export format."""
 
     name: str
-    """As ``--format`` takes it."""
+    """The value of ``--format``."""
     file: str
-    """Its file under ``data/exports/``."""
+    """The name of its file under ``data/exports/``."""
     render: Callable[[Run], bytes]
-    """Gives the same bytes for the same run; raises `NothingToSayError`."""
+    """Returns the same bytes for the same run; raises `NothingToSayError`."""

@@ -1,7 +1,7 @@
-"""The verdicts as JUnit XML: a test case a criterion, a suite a gate, and one case for the run.
+"""The verdicts as JUnit XML: a suite for each gate, a case for each criterion and one for the run.
 
-JUnit knows passed, failure, error and skipped. A pass that was not shown able to fail is no JUnit
-pass: blind and void are errors, unproven is skipped. pytest's own file, which knows phases and not
+JUnit has passed, failure, error and skipped. A pass that is not proven is not passed here: blind
+and void are errors, unproven is skipped. pytest's own file, which has test results instead of
 verdicts, is ``data/tests/junit.xml``.
 
 Source: the schema that pytest's ``xunit2`` family follows.
@@ -38,7 +38,7 @@ def render(run: Run) -> bytes:
 
 
 def mark_of(verdict: Verdict) -> Mark:
-    """Return what JUnit calls a verdict; empty for a proven pass."""
+    """Return the JUnit name of a verdict; empty for a proven pass."""
     if verdict.outcome is Outcome.PASS:
         if verdict.falsification is Falsification.PROVEN:
             return ""
@@ -63,11 +63,11 @@ def _case(verdict: Verdict) -> ET.Element:
 
 
 def _run_case(run: Run) -> ET.Element:
-    """Return the case that is red where something else than a criterion holds a release back."""
+    """Return the case that fails where another reason than a criterion blocks a release."""
     case = ET.Element("testcase", classname="gateproof", name=RUN_CASE, time="0.000")
     if run.result is not Result.RELEASED:
-        said = f"{run.result.value}, exit status {run.exit_status}"
-        failure = ET.SubElement(case, "failure", message=said, type=run.result.value)
+        message = f"{run.result.value}, exit status {run.exit_status}"
+        failure = ET.SubElement(case, "failure", message=message, type=run.result.value)
         failure.text = _printable("\n".join(obstacles(run)))
     return case
 
@@ -88,7 +88,7 @@ def _count(element: ET.Element, cases: list[ET.Element]) -> None:
 
 
 def _printable(text: str) -> str:
-    """Return a text with what XML 1.0 cannot hold spelt out."""
+    """Return a text with an escape for each character that XML 1.0 does not allow."""
     return _NOT_XML.sub(lambda found: ascii(found[0])[1:-1], text)
 
 

@@ -1,6 +1,6 @@
-"""The run as OSCAL assessment results: an observation and a finding a criterion that was judged.
+"""The run as OSCAL assessment results: an observation and a finding for each judged criterion.
 
-A finding knows satisfied and not-satisfied only: satisfied is a pass that is proven. Criteria that
+A finding is satisfied or not-satisfied: only a proven pass is satisfied. Criteria that
 do not apply or were not selected have no finding. Every UUID is derived from the run's nonce, so
 that the same run gives the same document.
 
@@ -24,15 +24,15 @@ from gateproof_evidence.reports.gap_matrix import gap_of, one_line, status_of
 
 OSCAL_VERSION = "1.1.2"
 NAMESPACE = "https://gateproof.dev/ns/oscal"
-"""Of our property names, and of the UUIDs."""
+"""The namespace of our property names, and of the UUIDs."""
 
 _NOT_JUDGED = (Outcome.NOTAPPLICABLE, Outcome.NOTSELECTED)
 
 
 def render(run: Run) -> bytes:
     """Return the document as JSON."""
-    told = {"assessment-results": _AssessmentResults(run).document()}
-    return to_json(told, indent=2) + b"\n"
+    document = {"assessment-results": _AssessmentResults(run).document()}
+    return to_json(document, indent=2) + b"\n"
 
 
 class _AssessmentResults:
@@ -54,7 +54,7 @@ class _AssessmentResults:
             },
             "import-ap": {
                 "href": f"#{plan}",
-                "remarks": "There is no OSCAL assessment plan: what was to be assessed is the "
+                "remarks": "There is no OSCAL assessment plan: the criteria to assess are the "
                 "signed catalogue of criteria.",
             },
             "results": [self._result()],
@@ -73,14 +73,14 @@ class _AssessmentResults:
         result = {
             "uuid": self._uuid("result"),
             "title": f"Gate run: {self._run.result.value}",
-            "description": "Every criterion of the catalogue, judged by checks of which it was "
-            "tried whether they can fail.",
+            "description": "The verdicts on all criteria of the catalogue, by checks that were "
+            "tested with falsifiers.",
             "start": _moment(self._run.started),
             "end": _moment(self._run.ended),
             "props": _props(self._identifiers()),
             "reviewed-controls": self._reviewed(),
         }
-        if self._judged:  # OSCAL knows no empty lists
+        if self._judged:  # OSCAL forbids empty lists
             result["observations"] = [self._observation(verdict) for verdict in self._judged]
             result["findings"] = [self._finding(verdict) for verdict in self._judged]
         return result
@@ -99,7 +99,7 @@ class _AssessmentResults:
             yield "postgresql", run.environment.postgres
 
     def _reviewed(self) -> dict[str, Any]:
-        description = "Criteria of the catalogue; their ids stand where control ids stand."
+        description = "Criteria of the catalogue; their ids are used as control ids."
         if not self._judged:
             return {"description": description, "control-selections": [{"include-all": {}}]}
         included = [{"control-id": verdict.id} for verdict in self._judged]
@@ -116,7 +116,7 @@ class _AssessmentResults:
             "types": ["finding"],
             "relevant-evidence": _evidence(verdict),
             "collected": _moment(self._run.ended),
-            "remarks": "Collected by this time; the journal has the time of each observation.",
+            "remarks": "This is the latest time; the journal has the time of each observation.",
         }
 
     def _finding(self, verdict: Verdict) -> dict[str, Any]:
@@ -124,7 +124,7 @@ class _AssessmentResults:
             "uuid": self._uuid(f"finding/{verdict.id}"),
             "title": f"{verdict.id}: {status_of(verdict)}",
             "description": gap_of(verdict)
-            or "The claim held, and its check was shown able to fail.",
+            or "The claim held, and it was shown that its check can fail.",
             "target": {
                 "type": "objective-id",
                 "target-id": verdict.id,
@@ -149,7 +149,7 @@ def _qualities(verdict: Verdict) -> Iterable[tuple[str, object]]:
 
 
 def _evidence(verdict: Verdict) -> list[dict[str, Any]]:
-    """Return every capture and proof record; the run itself where there is neither."""
+    """Return every capture and proof record, or the run itself if there is neither."""
     found = [
         {"href": _href(path), "description": "capture", "props": _props([("digest", digest)])}
         for path, digest in zip(verdict.captures, verdict.observations, strict=True)

@@ -1,4 +1,4 @@
-"""All exports, and those that a bundle gets when it is sealed."""
+"""The list of all exports, and rendering them for a bundle."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ EXPORTS: tuple[Export, ...] = (GAPS_CSV, GAPS_MD, JUNIT, OSCAL, TEST_RESULT, SLS
 
 
 def export_named(name: str) -> Export:
-    """Return the export with a name of `EXPORTS`."""
+    """Return the export with this name in `EXPORTS`."""
     return next(export for export in EXPORTS if export.name == name)
 
 
 def render_all(run: Run) -> Mapping[str, bytes]:
-    """Return path in the bundle and content of every export that has something to say."""
+    """Return path in the bundle and content of every export that the run has values for."""
     found: dict[str, bytes] = {}
     for export in EXPORTS:
         try:

@@ -1,7 +1,7 @@
-"""The run as a SLSA verification summary v1: which policy was applied to what, and what came out.
+"""The run as a SLSA verification summary v1: the policy, its subject and the result.
 
 The policy is the catalogue. No SLSA level was evaluated, and the summary says so. There is no
-``inputAttestations``: the bundle's attestation covers this file, so that it cannot be named in it.
+``inputAttestations``: the bundle's attestation covers this file, so this file cannot name it.
 
 Source: SLSA v1.0, "Verification Summary Attestation"; RFC 6920 (``ni`` URIs); SWHID 1.1 (``swh``).
 """
@@ -23,10 +23,10 @@ def render(run: Run) -> bytes:
     """Return the statement, unsigned: the bundle's attestation covers it.
 
     Raises:
-        NothingToSayError: the run is bound to nothing that could be verified.
+        NothingToSayError: the run names neither a clean commit nor a system.
 
     """
-    subjects(run)  # nothing to name is told before the resource is looked for
+    subjects(run)  # raises if there is nothing to name, before the resource is formatted
     passed = run.result is Result.RELEASED
     predicate = {
         "verifier": _verifier(run),
@@ -44,7 +44,7 @@ def render(run: Run) -> bytes:
 
 
 def named_information(digest: Digest) -> str:
-    """Return the URI of what has a digest, wherever it lies."""
+    """Return the URI of content by its digest, independent of its location."""
     raw = bytes.fromhex(digest.removeprefix("sha256:"))
     return f"ni:///sha-256;{base64.urlsafe_b64encode(raw).decode('ascii').rstrip('=')}"
 

@@ -1,8 +1,8 @@
-"""The run as an in-toto ``test-result`` v0.1 statement, with what is true and no more.
+"""The run as an in-toto ``test-result`` v0.1 statement, with no claim beyond the run.
 
-The format knows passed, warned and failed tests. A pass that is proven is passed; a pass that is
-not, and a failure under a valid waiver, are warned; a failure is failed. Criteria with any other
-outcome were not tested and stand in no list. Only a released run is PASSED or WARNED.
+The format has passed, warned and failed tests. A proven pass is passed; a pass that is not proven,
+and a failure under a valid waiver, are warned; another failure is failed. Criteria with any other
+outcome were not tested and are in no list. Only a released run is PASSED or WARNED.
 
 Source: in-toto attestation, predicates/test-result.md (v0.1) and v1/digest_set.md.
 """
@@ -26,14 +26,14 @@ from gateproof_evidence.reports.exports.interface import Export, NothingToSayErr
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://in-toto.io/attestation/test-result/v0.1"
-LISTING = "listing of the system's files: digest, two blanks, path, line by line"
+LISTING = "listing of the system's files: digest, two spaces and path on each line"
 
 
 def render(run: Run) -> bytes:
     """Return the statement, unsigned: the bundle's attestation covers it.
 
     Raises:
-        NothingToSayError: the run is bound to nothing that could be the statement's subject.
+        NothingToSayError: the run names nothing that could be the statement's subject.
 
     """
     warned = _ids(run, _is_warned)
@@ -60,7 +60,7 @@ def format_statement(run: Run, predicate_type: str, predicate: dict[str, Any]) -
 
 
 def subjects(run: Run) -> tuple[dict[str, Any], ...]:
-    """Return what was judged: the commit, where the tree was the commit's, and the system's files.
+    """Return what was judged: the commit, if the tree was clean, and the files of the system.
 
     Raises:
         NothingToSayError: neither is known.
@@ -71,8 +71,8 @@ def subjects(run: Run) -> tuple[dict[str, Any], ...]:
         found.append(_resource(LISTING, run.bindings.system))
     if not found:
         raise NothingToSayError(
-            "subject: got a run that is bound to no clean commit and no system, expected one of "
-            "them to make a statement about; commit the changes and run again"
+            "subject: got a run without a clean commit and without a system, expected one of them "
+            "to make a statement about; commit the changes and run again"
         )
     return tuple(found)
 
