@@ -104,8 +104,8 @@ EXPECTED = (
     source(
         "take-any-message-for-the-predicted",
         "gateproof_evidence/judging/proof.py",
-        "if event.expected not in said:",
-        "if not said:",
+        "if event.expected not in message:",
+        "if not message:",
         tree="harness",
     ),
     expect="another: got proven",

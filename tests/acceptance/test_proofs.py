@@ -119,7 +119,7 @@ BREAKS = {
         "return after is not None and after != event.fingerprint_before",
         "return True",
     ),
-    "any red counts": ("    if event.expected not in said:", "    if False:"),
+    "any red counts": ("    if event.expected not in message:", "    if False:"),
     "nothing is proven": ("return Falsification.PROVEN, ", "return Falsification.VOID, "),
 }
 

@@ -61,7 +61,7 @@ def test_catalogue_digest_is_of_the_content(path: Path) -> None:
 def test_catalogue_refuses_an_unknown_id(path: Path) -> None:
     """The error names the unknown id."""
     path.write_text(entry("RLS-01"))
-    with pytest.raises(BadInputError, match="criterion id: got RLS-09, expected one of"):
+    with pytest.raises(BadInputError, match="criterion id: got RLS-09, expected an id of"):
         load_catalogue(path).by_id("RLS-09")
 
 
@@ -87,7 +87,9 @@ def test_catalogue_refuses_an_unknown_id(path: Path) -> None:
             entry("rls-1"), "criterion rls-1: id: got 'rls-1', it should match", id="id-form"
         ),
         pytest.param(
-            entry("RLS-01") + 'note = "x"\n', "criterion RLS-01: note: got a key", id="unknown-key"
+            entry("RLS-01") + 'note = "x"\n',
+            "criterion RLS-01: note: got an unknown key",
+            id="unknown-key",
         ),
         pytest.param(
             entry("RLS-01").replace('"high"', '"severe"'),
