@@ -13,14 +13,8 @@ from gateproof.base.sut_reference import sut_reference
 from gateproof_evidence.format.catalogue import load_catalogue
 from gateproof_evidence.model.schema import run_schema
 from gateproof_evidence.reports.glossary import GLOSSARY, SECTIONS, glossary_page
+from tests.pages import PAGES, ROOT, page_name
 
-ROOT = Path(__file__).parents[2]
-PAGES = sorted(
-    path
-    for pattern in ("*.md", ".github/*.md", "docs/**/*.md", "system/*.md", "reports/*.md")
-    for path in ROOT.glob(pattern)
-    if "latest" not in path.parts
-)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
 
@@ -29,7 +23,7 @@ def slug(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
 def test_docs_links_lead_to_a_file_and_a_heading(page: Path) -> None:
     """Every relative link names a file that is there, and an anchor that is a heading of it."""
     broken = []
@@ -50,7 +44,7 @@ def test_docs_links_lead_to_a_file_and_a_heading(page: Path) -> None:
 
 def test_docs_pages_were_found() -> None:
     """The test above covered the pages that a newcomer reads first."""
-    names = {str(page.relative_to(ROOT)) for page in PAGES}
+    names = {page_name(page) for page in PAGES}
     assert {"README.md", ".github/CONTRIBUTING.md", "docs/reference/verdicts.md"} <= names
 
 

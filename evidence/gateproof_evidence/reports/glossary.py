@@ -1,8 +1,8 @@
 """The vocabulary of the project: one word for one thing.
 
 Owns the words and their meanings. The glossary of a report is made from them, and so is
-docs/explanation/glossary.md: ``python -m gateproof_evidence.reports.glossary FILE`` writes it, and a
-test compares the two.
+docs/explanation/glossary.md: ``python -m gateproof_evidence.reports.glossary FILE`` writes it, and
+a test compares the two.
 
 Source: docs/reference/verdicts.md; outcomes are those of XCCDF 1.2, with TTCN-3's inconclusive.
 """
