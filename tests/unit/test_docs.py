@@ -15,6 +15,9 @@ from gateproof_evidence.model.schema import run_schema
 from gateproof_evidence.reports.glossary import GLOSSARY, SECTIONS, glossary_page
 from tests.pages import PAGES, ROOT, page_name
 
+NAMED_PATH = re.compile(
+    r"`((?:evidence|harness|gates|system|migrations|tests|docs|\.ci|\.github)/[\w.*/-]+)`"
+)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
 
@@ -40,6 +43,13 @@ def test_docs_links_lead_to_a_file_and_a_heading(page: Path) -> None:
         if not target.exists() or (anchor and anchor not in headings):
             broken.append(link)
     assert broken == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
+def test_docs_paths_exist(page: Path) -> None:
+    """Every path of the repository that a page names in code type is there."""
+    named = NAMED_PATH.findall(page.read_text(encoding="utf-8"))
+    assert [name for name in named if not any(ROOT.glob(name))] == []
 
 
 def test_docs_pages_were_found() -> None:
