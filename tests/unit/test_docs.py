@@ -1,4 +1,4 @@
-"""The documentation: its links lead somewhere, and what it names exists."""
+"""The documentation: its links have targets, and the things that it names exist."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import pytest
 from gateproof.base.sut_reference import sut_reference
 from gateproof_evidence.format.catalogue import load_catalogue
 from gateproof_evidence.model.schema import run_schema
+from gateproof_evidence.reports.glossary import GLOSSARY, SECTIONS, glossary_page
+from tests.pages import PAGES, ROOT, page_name
 
-ROOT = Path(__file__).parents[2]
-PAGES = sorted(
-    path
-    for pattern in ("*.md", ".github/*.md", "docs/**/*.md", "system/*.md", "reports/*.md")
-    for path in ROOT.glob(pattern)
-    if "latest" not in path.parts
+NAMED_PATH = re.compile(
+    r"`((?:evidence|harness|gates|system|migrations|tests|docs|\.ci|\.github)/[\w.*/-]+)`"
 )
+OPTIONAL = {"gates/waivers.toml"}
+"""Files that a project may add."""
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
 
@@ -28,7 +28,7 @@ def slug(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
 def test_docs_links_lead_to_a_file_and_a_heading(page: Path) -> None:
     """Every relative link names a file that is there, and an anchor that is a heading of it."""
     broken = []
@@ -47,17 +47,36 @@ def test_docs_links_lead_to_a_file_and_a_heading(page: Path) -> None:
     assert broken == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
+def test_docs_paths_exist(page: Path) -> None:
+    """Every path of the repository that a page names in code type is there."""
+    named = NAMED_PATH.findall(page.read_text(encoding="utf-8"))
+    assert {name for name in named if not any(ROOT.glob(name))} <= OPTIONAL
+
+
 def test_docs_pages_were_found() -> None:
-    """The test above looked at the pages that a newcomer reads first."""
-    names = {str(page.relative_to(ROOT)) for page in PAGES}
+    """The test above covered the pages that a newcomer reads first."""
+    names = {page_name(page) for page in PAGES}
     assert {"README.md", ".github/CONTRIBUTING.md", "docs/reference/verdicts.md"} <= names
 
 
 def test_docs_generated_pages_are_current() -> None:
-    """The schema of run.json and the reference of sut.toml are those of the models."""
+    """Schema, reference of sut.toml and glossary are those of the code that generates them."""
     reference = ROOT / "docs" / "reference"
     assert (reference / "run.schema.json").read_bytes() == run_schema()
     assert (reference / "sut.md").read_text(encoding="utf-8") == sut_reference()
+    glossary = (ROOT / "docs/explanation/glossary.md").read_text(encoding="utf-8")
+    assert glossary == glossary_page(), (
+        "run python -m gateproof_evidence.reports.glossary docs/explanation/glossary.md"
+    )
+
+
+def test_glossary_defines_each_word_once_in_a_sentence() -> None:
+    """No word has two meanings, each meaning ends like a sentence, and a report shows most."""
+    words = [word for section in SECTIONS for word, _ in section.words]
+    assert len(words) == len(set(words))
+    assert all(m.endswith(".") and "|" not in m for s in SECTIONS for _, m in s.words)
+    assert {word for word, _ in GLOSSARY} < set(words)
 
 
 def test_readme_names_options_that_exist() -> None:
@@ -74,14 +93,14 @@ def test_readme_names_options_that_exist() -> None:
             [str(scripts / "gateproof"), "show", "--help"],
         )
     ]
-    assert {option for option in named if not any(option in told for told in helps)} == set()
+    assert {option for option in named if not any(option in text for text in helps)} == set()
 
 
 def test_pitfalls_are_each_seen_by_a_criterion() -> None:
     """Each line of the page of pitfalls names criteria, and the catalogue has all of them."""
     known = {one.id for one in load_catalogue(ROOT / "gates" / "criteria.toml").criteria}
     page = (ROOT / "docs" / "reference" / "pitfalls.md").read_text(encoding="utf-8")
-    rows = [line for line in page.splitlines() if re.match(r"\| (?!\*\*|what |---)", line)]
+    rows = [line for line in page.splitlines() if re.match(r"\| (?!\*\*|behaviour |---)", line)]
     named = [set(re.findall(r"\b[A-Z]{2,3}-\d\d\b", row.rpartition(" | ")[2])) for row in rows]
     assert len(rows) >= 25
     assert all(named), rows[named.index(set())] if set() in named else ""
@@ -89,7 +108,7 @@ def test_pitfalls_are_each_seen_by_a_criterion() -> None:
 
 
 def test_catalogue_has_the_severities_of_the_contract() -> None:
-    """Tenancy, dead letters, runtime and idempotency are high, and five criteria beside them."""
+    """Tenancy, dead letters, runtime and idempotency are high, and five other criteria."""
     criteria = load_catalogue(ROOT / "gates" / "criteria.toml").criteria
     high = {one.id for one in criteria if one.severity == "high"}
     expected = {one.id for one in criteria if one.id[:3] in ("RLS", "DLQ", "RUN", "IDM")}

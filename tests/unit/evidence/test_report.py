@@ -19,6 +19,7 @@ from gateproof_evidence.judging.phase import phases
 from gateproof_evidence.model import (
     Cause,
     Cell,
+    Disposition,
     Falsification,
     Observation,
     Outcome,
@@ -31,7 +32,7 @@ from gateproof_evidence.model import (
 )
 from gateproof_evidence.reports.gap_matrix import gap_matrix
 from gateproof_evidence.reports.gate_summary import WORDS, columns, gate_rows, obstacles, total_row
-from gateproof_evidence.reports.glossary import GLOSSARY
+from gateproof_evidence.reports.glossary import GLOSSARY, SECTIONS
 from gateproof_evidence.reports.html import DETAILS, Detail, Signer
 from gateproof_evidence.reports.html import render as render_page
 from gateproof_evidence.reports.quotation import LARGEST, Captures
@@ -172,12 +173,14 @@ def test_page_counts_failures_by_cause(run: Run, records: tuple[Record, ...], da
 def test_page_explains_every_word_of_a_verdict(
     run: Run, records: tuple[Record, ...], data: Path
 ) -> None:
-    """The glossary has each outcome, result, cause, disposition and falsification."""
+    """The glossary has each outcome, result, cause, disposition and falsification, and no other."""
     text = Page(render(run, records=records, captures_root=data)).text
-    words = {word for word, _ in GLOSSARY}
-    known = {*WORDS.values(), "waived", "waiver_expired", "falsifier", "capture"}
-    known |= {one.value for kind in (Result, Cause, Falsification) for one in kind}
-    assert known == words
+    words = {section.title: {word for word, _ in section.words} for section in SECTIONS}
+    assert words["Outcomes"] == set(WORDS.values())
+    assert words["Causes"] == {one.value for one in Cause}
+    assert words["Results"] == {one.value for one in Result}
+    assert words["Waivers"] == {one.value for one in Disposition} - {"none"}
+    assert {one.value for one in Falsification} <= words["Proofs"]
     for word, meaning in GLOSSARY:
         assert f"{word} {meaning}" in text
 

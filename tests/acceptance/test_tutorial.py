@@ -1,0 +1,52 @@
+"""The tutorials: what a reader types and gets, step by step."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.conftest import ROOT, run_command
+from tests.pages import TUTORIALS, Block, blocks_of, page_name
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """A folder that has of a fresh clone what a tutorial uses."""
+    for name in ("system", "migrations", "pyproject.toml"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / ".venv").mkdir()
+    (tmp_path / ".venv/bin").symlink_to(Path(sys.executable).parent)
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", TUTORIALS, ids=page_name)
+def test_tutorial_steps_end_as_the_page_says(page: Path, clone: Path) -> None:
+    """Files are written and commands run, in order, with the exit status and output of the page."""
+    blocks = [block for block in blocks_of(page) if block.verb]
+    assert sum(block.verb in ("run", "exit") for block in blocks) >= 5, "premise: it has commands"
+    output = ""
+    for block in blocks:
+        output = _follow(block, clone, output)
+
+
+def _follow(block: Block, clone: Path, output: str) -> str:
+    """Do what a block says, and return the output of the last command."""
+    if block.verb == "file":
+        path = clone / block.argument
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(block.text, encoding="utf-8")
+        return output
+    if block.verb == "output":
+        missing = _lines(block.text) - _lines(output)
+        assert not missing, f"output: got {output}, expected {missing} in it"
+        return output
+    done = run_command(["sh", "-e", "-c", block.text], folder=clone)
+    assert done.returncode == block.status, f"{block.text}{done.stdout}"
+    return done.stdout
+
+
+def _lines(text: str) -> set[str]:
+    """Return the lines of a text, without regard to the width of columns."""
+    return {" ".join(line.split()) for line in text.splitlines()} - {""}
