@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from tests.browser import sample
+from tests.sample import make_bundle, plan
 
 CHROMIUM = "GATEPROOF_CHROMIUM"
 QUIET = (
@@ -91,17 +91,17 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Give a function that makes the bundle of a kind of run, once."""
     folder = tmp_path_factory.mktemp("bundles")
     plans = {
-        "green": sample.GREEN,
-        "red": sample.RED,
-        "blind": sample.BLIND,
-        "hostile": sample.hostile(sample.RED),
+        "green": plan.GREEN,
+        "red": plan.RED,
+        "blind": plan.BLIND,
+        "hostile": plan.HOSTILE,
     }
 
     def bundle(kind: str) -> Path:
         path = folder / kind
         if not path.exists():
-            criteria = sample.criteria_of_gates(*sample.FEW)
-            sample.make_bundle(path, plans[kind], criteria=criteria)
+            criteria = plan.criteria_of_gates(*plan.FEW)
+            make_bundle(path, plans[kind], criteria=criteria)
         return path
 
     return bundle

@@ -1,7 +1,7 @@
 """Makes the pictures of the report that the documentation shows.
 
 ``python -m tests.browser.screenshots docs/images`` takes them of a green, a red and a blind run (of
-`tests.browser.sample`), so that whoever changes the report looks at it and keeps what they saw. The
+`tests.sample`), so that whoever changes the report looks at it and keeps what they saw. The
 README's own picture is of a run of this repository's gates.
 """
 
@@ -15,8 +15,9 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, sync_playwright
 
-from tests.browser import sample
 from tests.browser.conftest import QUIET, chromium
+from tests.sample import make_bundle
+from tests.sample.plan import BLIND, GREEN, RED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,12 +53,10 @@ def main(folder: Path) -> None:
     """Take every picture."""
     program = chromium()
     assert program is not None, "no chromium on the PATH: install Debian's"
-    plans = {"green": sample.GREEN, "red": sample.RED, "blind": sample.BLIND}
+    plans = {"green": GREEN, "red": RED, "blind": BLIND}
     with tempfile.TemporaryDirectory() as scratch, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=list(QUIET))
-        bundles = {
-            name: sample.make_bundle(Path(scratch) / name, plan) for name, plan in plans.items()
-        }
+        bundles = {name: make_bundle(Path(scratch) / name, plan) for name, plan in plans.items()}
         for name, shot in SHOTS.items():
             _take(browser, bundles[shot.run], shot, folder / f"{name}.png")
         browser.close()

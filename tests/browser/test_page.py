@@ -12,7 +12,8 @@ from playwright.sync_api import Page
 from gateproof_evidence.model import Run
 from tests.browser.axe import ask_axe, violations
 from tests.browser.conftest import Open
-from tests.browser.sample import MARKUP, PROBES
+from tests.sample.capture import PROBES
+from tests.sample.plan import MARKUP
 
 Bundles = Callable[[str], Path]
 KINDS = ("green", "red", "blind")
