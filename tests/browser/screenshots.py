@@ -1,8 +1,8 @@
-"""Makes the pictures of the report that the documentation shows.
+"""Take the screenshots of the report that the documentation shows.
 
-``python -m tests.browser.screenshots docs/images`` takes them of a green, a red and a blind run (of
-`tests.sample`), so that whoever changes the report looks at it and keeps what they saw. The
-README's own picture is of a run of this repository's gates.
+``python -m tests.browser.screenshots docs/images`` takes them of a green, a red and a blind run of
+`tests.sample`. Run it after each change of the report. The image of the README is of a run of this
+repository's gates, and is not made here.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from tests.sample.plan import BLIND, GREEN, RED
 
 @dataclass(frozen=True, kw_only=True)
 class Shot:
-    """One picture: of what, and how it is set up."""
+    """One screenshot: its run, its element and its setup."""
 
     run: str
     element: str = ""
-    """A selector; the first screen where there is none."""
+    """A selector; empty for the first screen."""
     opened: tuple[str, ...] = ()
-    """Folds that are opened first."""
+    """Selectors of the folded parts to open first."""
     width: int = 1000
     height: int = 800
     scheme: str = "light"
@@ -50,7 +50,7 @@ SHOTS: Mapping[str, Shot] = {
 
 
 def main(folder: Path) -> None:
-    """Take every picture."""
+    """Take every screenshot."""
     program = chromium()
     assert program is not None, "no chromium on the PATH: install Debian's"
     plans = {"green": GREEN, "red": RED, "blind": BLIND}
@@ -72,7 +72,7 @@ def _take(browser: Browser, bundle: Path, shot: Shot, to: Path) -> None:
     for selector in shot.opened:
         page.locator(selector).locator("summary").first.click()
     if shot.element:
-        # What stays on the screen while one reads would lie over the picture.
+        # The filter keeps its place on the screen and would cover the element.
         page.locator(".filter").evaluate("one => one.remove()")
         page.locator(shot.element).first.screenshot(path=to)
     else:
@@ -82,5 +82,5 @@ def _take(browser: Browser, bundle: Path, shot: Shot, to: Path) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, help="where the pictures go")
+    parser.add_argument("folder", type=Path, help="the folder for the images")
     main(parser.parse_args().folder)

@@ -1,4 +1,4 @@
-"""The report in Chromium: what it shows, that it can be used, and that nothing of it runs."""
+"""The report in Chromium: its content, its usability, and that it runs no script."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def text_of(page: Page) -> str:
 
 
 def shown(page: Page, selector: str) -> list[str]:
-    """Return the ids of those elements that take up room."""
+    """Return the ids of the visible elements."""
     return [
         str(one)
         for one in page.locator(selector).evaluate_all(
@@ -41,50 +41,52 @@ def shown(page: Page, selector: str) -> list[str]:
 
 
 def unfold(page: Page) -> None:
-    """Open everything that folds."""
+    """Open all folded parts."""
     page.locator("details").evaluate_all("all => all.forEach(one => { one.open = true })")
 
 
-# --- what it shows -----------------------------------------------------------------------------
+# --- its content -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_page_says_everything_of_every_criterion(
+def test_page_shows_each_field_of_each_criterion(
     kind: str, bundles: Bundles, open_report: Open
 ) -> None:
-    """Claim, source, outcome, cause, each proof's change and message, each capture's digest."""
+    """It shows claim, source, cause and message, each proof with its change, and each digest."""
     run = run_of(bundles(kind))
     page = open_report(bundles(kind)).page
-    told = page.locator("article").evaluate_all("all => all.map(one => [one.id, one.textContent])")
-    assert [name for name, _ in told] == [verdict.id for verdict in run.criteria]
-    for verdict, (_, text) in zip(run.criteria, told, strict=True):
-        said = " ".join(text.split())
+    articles = page.locator("article").evaluate_all(
+        "all => all.map(one => [one.id, one.textContent])"
+    )
+    assert [name for name, _ in articles] == [verdict.id for verdict in run.criteria]
+    for verdict, (_, text) in zip(run.criteria, articles, strict=True):
+        shown_text = " ".join(text.split())
         for words in (verdict.statement, verdict.source, verdict.message, *verdict.observations):
-            assert words in said
+            assert words in shown_text
         for proof in verdict.proofs:
             for words in (proof.falsifier, proof.fault, proof.expected, proof.message):
-                assert " ".join(words.split()) in said
+                assert " ".join(words.split()) in shown_text
         if verdict.cause:
-            assert verdict.cause.value in said
+            assert verdict.cause.value in shown_text
 
 
-def test_page_says_what_it_covers_before_anything_else(bundles: Bundles, open_report: Open) -> None:
+def test_page_starts_with_what_it_covers(bundles: Bundles, open_report: Open) -> None:
     """Verdict, commit, state of the tree, environment, signer and time fit on the first screen."""
     page = open_report(bundles("red")).page
     header = page.locator("header")
     box = header.bounding_box()
     assert box is not None
     assert box["y"] + box["height"] < 800
-    said = " ".join(header.inner_text().split())
+    text = " ".join(header.inner_text().split())
     run = run_of(bundles("red"))
     for words in ("Blocked", str(run.bindings.commit), "tree clean", "embedded", "Nobody vouches"):
-        assert words in said
-    assert re.search(r"Sealed 2026-03-01 \d\d:\d\d:\d\d UTC", said)
+        assert words in text
+    assert re.search(r"Sealed 2026-03-01 \d\d:\d\d:\d\d UTC", text)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_capture_reads_as_it_was_captured(kind: str, bundles: Bundles, open_report: Open) -> None:
-    """The emphasis changes no letter: the text of each quoted capture is the file's."""
+def test_capture_has_the_text_of_its_file(kind: str, bundles: Bundles, open_report: Open) -> None:
+    """The emphasis changes no character: each quoted capture has the text of its file."""
     data = bundles(kind) / "data"
     page = open_report(bundles(kind)).page
     quoted = page.locator(".capture").evaluate_all(
@@ -92,12 +94,12 @@ def test_capture_reads_as_it_was_captured(kind: str, bundles: Bundles, open_repo
         " [...one.querySelectorAll('pre')].map(pre => pre.textContent).join('')])"
     )
     assert len(quoted) > 40
-    for href, said in quoted:
-        assert said.rstrip("\n") == (data / href).read_text().rstrip("\n")
+    for href, text in quoted:
+        assert text.rstrip("\n") == (data / href).read_text().rstrip("\n")
 
 
-def test_every_link_leads_somewhere(bundles: Bundles, open_report: Open) -> None:
-    """Anchors are in the page, files and folders in the bundle."""
+def test_every_link_has_a_target(bundles: Bundles, open_report: Open) -> None:
+    """Anchors point into the page, files and folders exist in the bundle."""
     page = open_report(bundles("green")).page
     links = page.locator("a").evaluate_all("all => all.map(one => one.getAttribute('href'))")
     ids = set(page.locator("[id]").evaluate_all("all => all.map(one => one.id)"))
@@ -111,8 +113,8 @@ def test_every_link_leads_somewhere(bundles: Bundles, open_report: Open) -> None
     assert lost == []
 
 
-def test_pictures_show_each_proof_and_each_cell(bundles: Bundles, open_report: Open) -> None:
-    """Every falsifier has a mark, every cell of a kill matrix one, every writer a line of bars."""
+def test_diagrams_show_each_proof_and_each_cell(bundles: Bundles, open_report: Open) -> None:
+    """Each falsifier and each cell of a kill matrix has a mark, and the timeline has bars."""
     run = run_of(bundles("green"))
     page = open_report(bundles("green")).page
     proofs = sum(len(verdict.proofs) for verdict in run.criteria)
@@ -125,11 +127,11 @@ def test_pictures_show_each_proof_and_each_cell(bundles: Bundles, open_report: O
     assert all(width > 0 for width in bars)
 
 
-# --- that it can be used -----------------------------------------------------------------------
+# --- its usability -----------------------------------------------------------------------------
 
 
-def test_filter_shows_only_what_it_says(bundles: Bundles, open_report: Open) -> None:
-    """Without script: each filter leaves its criteria, in the list and in the gap matrix."""
+def test_filter_shows_only_its_criteria(bundles: Bundles, open_report: Open) -> None:
+    """Each filter works without script, in the list and in the gap matrix."""
     run = run_of(bundles("red"))
     page = open_report(bundles("red")).page
     every = [verdict.id for verdict in run.criteria]
@@ -143,8 +145,8 @@ def test_filter_shows_only_what_it_says(bundles: Bundles, open_report: Open) -> 
     assert set(failed) < set(shown(page, "article")) < set(every)
 
 
-def test_link_leads_to_what_the_filter_hides(bundles: Bundles, open_report: Open) -> None:
-    """Whoever follows a link to a criterion sees it, whatever is filtered."""
+def test_link_shows_a_criterion_that_the_filter_hides(bundles: Bundles, open_report: Open) -> None:
+    """A link to a criterion makes it visible, whatever the filter."""
     page = open_report(bundles("red")).page
     page.get_by_label(re.compile("^pass")).check()
     assert "RLS-02" not in shown(page, "article")
@@ -155,7 +157,7 @@ def test_link_leads_to_what_the_filter_hides(bundles: Bundles, open_report: Open
 
 
 def test_page_works_by_keyboard(bundles: Bundles, open_report: Open) -> None:
-    """The first stop skips to the content; filters move by arrow, folds open by Enter."""
+    """The first tab stop skips to the content; arrows change the filter, Enter unfolds a part."""
     page = open_report(bundles("red")).page
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
@@ -165,15 +167,17 @@ def test_page_works_by_keyboard(bundles: Bundles, open_report: Open) -> None:
     assert "RLS-01" not in shown(page, "article")
     page.locator("#RLS-02 summary").first.focus()
     fold = page.locator("#RLS-02 details").first
-    was = fold.get_attribute("open")
+    before = fold.get_attribute("open")
     page.keyboard.press("Enter")
-    assert fold.get_attribute("open") != was
-    rings = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
-    assert rings == "solid"
+    assert fold.get_attribute("open") != before
+    outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+    assert outline == "solid"
 
 
-def test_what_failed_is_open_and_long_captures_fold(bundles: Bundles, open_report: Open) -> None:
-    """Captures of a failure are open, those of a pass are not; of a long one only its beginning."""
+def test_failures_are_open_and_long_captures_are_folded(
+    bundles: Bundles, open_report: Open
+) -> None:
+    """Captures of a failure are open, those of a pass are not; a long one shows its first lines."""
     page = open_report(bundles("red")).page
     assert page.locator("#RLS-02 .captures").get_attribute("open") is not None
     assert page.locator("#RLS-01 .captures").get_attribute("open") is None
@@ -188,14 +192,14 @@ def test_what_failed_is_open_and_long_captures_fold(bundles: Bundles, open_repor
 
 @pytest.mark.parametrize("kind", ["red", "hostile"])
 def test_page_does_not_overflow_a_phone(kind: str, bundles: Bundles, open_report: Open) -> None:
-    """At 360 pixels nothing is wider than the screen but what scrolls by itself."""
+    """At 360 pixels the page does not scroll sideways; only single elements may."""
     page = open_report(bundles(kind), width=PHONE).page
     unfold(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE
 
 
-def test_page_prints_everything_but_the_controls(bundles: Bundles, open_report: Open) -> None:
-    """A PDF has pages; filters hide nothing on paper, folded proofs and digests stand there."""
+def test_page_prints_everything_except_the_controls(bundles: Bundles, open_report: Open) -> None:
+    """On paper filters hide nothing, folded proofs and digests are printed, and a PDF has pages."""
     page = open_report(bundles("blind")).page
     page.get_by_label(re.compile("^needs attention")).check()
     page.emulate_media(media="print")
@@ -212,7 +216,7 @@ def test_page_prints_everything_but_the_controls(bundles: Bundles, open_report: 
 @pytest.mark.parametrize(
     ("kind", "scheme"), [("red", "light"), ("blind", "light"), ("green", "dark")]
 )
-def test_page_breaks_no_rule_of_axe(
+def test_page_violates_no_rule_of_axe(
     kind: str, scheme: str, bundles: Bundles, open_report: Open
 ) -> None:
     """axe-core finds no violation, folded or unfolded."""
@@ -225,7 +229,7 @@ def test_page_breaks_no_rule_of_axe(
 
 @pytest.mark.parametrize(("kind", "scheme"), [("red", "dark"), ("green", "light")])
 def test_page_has_contrast(kind: str, scheme: str, bundles: Bundles, open_report: Open) -> None:
-    """axe-core's rule on contrast (AA) holds with the other colours too."""
+    """The contrast rule (AA) of axe-core holds in both colour schemes."""
     page = open_report(bundles(kind), scheme=scheme).page
     page.locator("#RLS-02 details").evaluate_all("all => all.forEach(one => { one.open = true })")
     found = ask_axe(page, only=["color-contrast"])
@@ -233,38 +237,38 @@ def test_page_has_contrast(kind: str, scheme: str, bundles: Bundles, open_report
     assert [one["id"] for one in found["passes"]] == ["color-contrast"]
 
 
-def test_axe_finds_what_is_wrong(bundles: Bundles, open_report: Open) -> None:
-    """The rules run: an image without a name in the same page is a violation."""
+def test_axe_finds_a_violation(bundles: Bundles, open_report: Open) -> None:
+    """The rules do run: an image without a name in the same page is a violation."""
     page = open_report(bundles("green")).page
     page.evaluate("document.querySelector('main').append(document.createElement('img'))")
     assert [name for name, _ in violations(ask_axe(page, only=["image-alt"]))] == ["image-alt"]
 
 
-def test_page_is_dark_where_that_is_asked_for(bundles: Bundles, open_report: Open) -> None:
-    """The background follows the reader's setting."""
-    ground = "getComputedStyle(document.body).backgroundColor"
-    assert open_report(bundles("green")).page.evaluate(ground) == "rgb(255, 255, 255)"
+def test_page_is_dark_in_the_dark_scheme(bundles: Bundles, open_report: Open) -> None:
+    """The background follows the colour scheme of the reader."""
+    background = "getComputedStyle(document.body).backgroundColor"
+    assert open_report(bundles("green")).page.evaluate(background) == "rgb(255, 255, 255)"
     dark = open_report(bundles("green"), scheme="dark").page
-    assert dark.evaluate(ground) == "rgb(13, 17, 23)"
+    assert dark.evaluate(background) == "rgb(13, 17, 23)"
 
 
-# --- that nothing of it runs -------------------------------------------------------------------
+# --- that it runs no script --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "hostile"])
-def test_page_asks_for_nothing_and_complains_of_nothing(
+def test_page_requests_nothing_and_logs_nothing(
     kind: str, bundles: Bundles, open_report: Open
 ) -> None:
-    """Opening it makes one request, for itself, and no line in the console."""
+    """Opening it makes one request, for itself, and writes no line to the console."""
     opened = open_report(bundles(kind))
     unfold(opened.page)
     opened.page.wait_for_load_state("networkidle")
     assert opened.requests == [(bundles(kind) / "data/report.html").as_uri()]
-    assert opened.said == []
+    assert opened.console == []
 
 
 def test_markup_stays_text_in_every_kind_of_capture(bundles: Bundles, open_report: Open) -> None:
-    """What a system puts into a capture of any kind is shown and is no element of the page."""
+    """Markup in a capture of any probe is shown as text and is no element of the page."""
     page = open_report(bundles("hostile")).page
     for probe in PROBES:
         texts = page.locator(f"pre.{probe}").all_text_contents()
@@ -273,7 +277,7 @@ def test_markup_stays_text_in_every_kind_of_capture(bundles: Bundles, open_repor
 
 
 def test_markup_stays_text_everywhere(bundles: Bundles, open_report: Open) -> None:
-    """No script, no image, no handler, and no link but to the page and its bundle."""
+    """The page has no script, image or handler, and links only to itself and its bundle."""
     opened = open_report(bundles("hostile"))
     page = opened.page
     assert text_of(page).count(" ".join(MARKUP.split())) > 200
@@ -286,12 +290,12 @@ def test_markup_stays_text_everywhere(bundles: Bundles, open_report: Open) -> No
     assert page.locator("main > *").count() == 10
 
 
-def test_policy_lets_no_script_run(bundles: Bundles, open_report: Open) -> None:
-    """The policy holds by itself: a script that gets into the page does not run."""
+def test_policy_blocks_scripts(bundles: Bundles, open_report: Open) -> None:
+    """The policy is effective: a script that is added to the page does not run."""
     opened = open_report(bundles("green"))
     opened.page.evaluate(
         "const one = document.createElement('script'); one.textContent = 'window.ran = true';"
         " document.body.append(one)"
     )
     assert opened.page.evaluate("window.ran") is None
-    assert any("Content Security Policy" in line for line in opened.said)
+    assert any("Content Security Policy" in line for line in opened.console)
