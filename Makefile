@@ -1,36 +1,36 @@
-# Each target sets up what it needs: a venv with complete, hash-locked sets of pinned packages.
+# Each target first creates the venv that it needs, from complete, hash-locked sets of packages.
 #   make gates PYTHON=python3.13            another Python (3.11 or later)
-#   make gates WHEELHOUSE=wheelhouse        without an index, from what `make wheelhouse` collected
+#   make gates WHEELHOUSE=wheelhouse        without an index, from the wheels of `make wheelhouse`
 #   make gates GATES=gates/rls GATES_ARGS=  one gate, in one process
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 EVIDENCE ?= reports
 GATES ?= gates/
-# The number of processes is the plugin's choice; make gates GATES_ARGS= runs the checks in one.
+# The plugin chooses the number of processes; make gates GATES_ARGS= runs the checks in one.
 GATES_ARGS ?= -n auto
 BENCH_ARGS ?=
 WHEELHOUSE ?=
-# A release of pip to set up with, instead of the one that Python brings.
+# A release of pip to install with, instead of the one of the Python installation.
 PIP ?=
 
-# --no-deps: the sets are complete, so that no release of tomorrow can change what is installed.
+# --no-deps: the sets are complete, so that a later release cannot change the installed packages.
 INSTALL = -m pip install --quiet --disable-pip-version-check --no-deps --no-compile --require-hashes \
     $(if $(WHEELHOUSE),--no-index --find-links $(WHEELHOUSE))
 INSTALL_FAILED = { echo "make: the packages could not be installed; docs/how-to/install.md has the ways" \
     "behind a proxy, with another index, and without network" >&2; exit 1; }
 
-# A stamp's name holds the digest of what is installed: another pin, another set-up.
+# The name of a stamp has the digest of the pins: a changed pin leads to a new installation.
 stamp = .gateproof-$(1)-$(shell { cat $(2) evidence/pyproject.toml harness/pyproject.toml; $(PYTHON) -V; echo $(PIP); } 2>&1 | sha256sum | cut -c1-16)
 SETUP := $(VENV)/$(call stamp,gates,requirements.txt)
 DEV_SETUP := $(VENV)/$(call stamp,dev,requirements.txt requirements-dev.txt requirements-sdist.txt)
-# Of the benchmarks alone: a plugin that others bring must not be in the environment of the gates.
+# A separate venv: pytest plugins of the benchmarks must not be in the environment of the gates.
 BENCH := $(VENV)/bench
 BENCH_SETUP := $(VENV)/$(call stamp,bench,requirements.txt requirements-dev.txt requirements-sdist.txt requirements-bench.txt)
 
 .PHONY: gates test mutants check bench fuzz format docs requirements workflows setup wheels wheelhouse clean help
 
-help:  ## say what there is
+help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 gates: $(SETUP)  ## judge the reference system and seal the evidence under reports/
@@ -42,7 +42,7 @@ test: $(DEV_SETUP)  ## run the tests of the project itself, tier by tier
 	$(BIN)/pytest tests/acceptance -n 3 --dist loadfile --no-loadscope-reorder --durations 12
 	$(BIN)/pytest tests/browser -rs
 
-mutants: $(DEV_SETUP)  ## blank every check and empty every fault of all gates: nothing may be proven
+mutants: $(DEV_SETUP)  ## remove all assertions, then all faults, of all gates: nothing may be proven
 	GATEPROOF_MUTANTS=gates/ $(BIN)/pytest tests/acceptance/test_mutants.py
 
 check: $(DEV_SETUP) docs requirements workflows  ## ruff, mypy strict, import contracts, docs, pinned sets, workflows
@@ -51,26 +51,26 @@ check: $(DEV_SETUP) docs requirements workflows  ## ruff, mypy strict, import co
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-fuzz: $(BENCH_SETUP)  ## feed the parsers of a bundle what no sealer writes, a minute each
+fuzz: $(BENCH_SETUP)  ## feed malformed input to the parsers of a bundle, a minute each
 	$(BENCH)/bin/python -m tests.bench.fuzz $(FUZZ_ARGS)
 
-bench: $(BENCH_SETUP)  ## measure recording, sealing, verifying and the system's tasks beside other tools
+bench: $(BENCH_SETUP)  ## compare recording, sealing, verifying and the system's tasks with other tools
 	$(BENCH)/bin/python -m tests.bench.recording $(BENCH_ARGS)
 	$(BENCH)/bin/python -m tests.bench.hashing $(BENCH_ARGS)
 	$(BENCH)/bin/python -m tests.bench.page
 	$(BENCH)/bin/python -m tests.bench.broker $(BENCH_ARGS)
 
-docs: $(DEV_SETUP)  ## hold the documentation against the code: generated pages, links
+docs: $(DEV_SETUP)  ## check the documentation: generated pages, links
 	$(BIN)/pytest -q tests/unit/test_docs.py
 
-requirements: $(DEV_SETUP)  ## check that every pinned set is complete, and installed as it is
+requirements: $(DEV_SETUP)  ## check that every pinned set is complete and is what is installed
 	$(BIN)/pytest -q tests/unit/test_requirements.py
 
-workflows: $(DEV_SETUP)  ## hold the workflows against their schema, and audit them
+workflows: $(DEV_SETUP)  ## check the workflows with their schema, and audit them
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/zizmor --offline --no-progress --quiet --pedantic --strict-collection .github/workflows
 
-setup: $(SETUP)  ## only install what `make gates` and the command `gateproof` need
+setup: $(SETUP)  ## only install the packages for `make gates` and the command `gateproof`
 
 wheels: $(SETUP)  ## build the wheels of both distributions in dist/
 	cd evidence && $(abspath $(BIN))/python -m hatchling build --target wheel --directory ../dist
@@ -87,7 +87,7 @@ format: $(DEV_SETUP)  ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-clean:  ## remove what the targets made; bundles under reports/ stay
+clean:  ## remove the files of the targets; bundles under reports/ stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -110,7 +110,7 @@ $(DEV_SETUP): $(SETUP)
 	@$(BIN)/python -m pip check
 	@rm -f $(VENV)/.gateproof-dev-* && touch $@
 
-# All that the other targets use, and what the benchmarks compare it with.
+# The packages of the other targets, and the tools that the benchmarks compare with.
 $(BENCH_SETUP): $(DEV_SETUP)
 	@$(BIN)/python -m venv --clear $(BENCH)
 	@$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' \

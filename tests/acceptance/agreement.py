@@ -1,4 +1,4 @@
-"""Compares what two runs say of every criterion: ``python -m tests.acceptance.agreement A B``.
+"""Compare the outcomes of two runs: ``python -m tests.acceptance.agreement A B``.
 
 The environments must agree: a criterion that passes embedded passes in containers. Proofs and times
 may differ, outcomes and causes may not.
@@ -19,7 +19,7 @@ def outcomes(bundle: Path) -> dict[str, str]:
 
 
 def disagreements(one: dict[str, str], other: dict[str, str]) -> list[str]:
-    """Return a line for every criterion of which the two say different things."""
+    """Return a line for every criterion whose outcomes differ."""
     return [
         f"{name}: got {one.get(name)} and {other.get(name)}, expected the same"
         for name in sorted({*one, *other})
@@ -28,13 +28,13 @@ def disagreements(one: dict[str, str], other: dict[str, str]) -> list[str]:
 
 
 def main(one: Path, other: Path) -> int:
-    """Print where two bundles disagree; 0 when they agree on something."""
-    told = outcomes(one), outcomes(other)
-    lines = disagreements(*told)
+    """Print the disagreements of two bundles; return 0 for none, unless both are empty."""
+    found = outcomes(one), outcomes(other)
+    lines = disagreements(*found)
     count = len(lines)
-    lines.append(f"{len(told[0])} and {len(told[1])} criteria, {count} disagreements")
+    lines.append(f"{len(found[0])} and {len(found[1])} criteria, {count} disagreements")
     sys.stdout.write("\n".join(lines) + "\n")
-    return 0 if not count and told[0] else 1
+    return 0 if not count and found[0] else 1
 
 
 if __name__ == "__main__":

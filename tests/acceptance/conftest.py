@@ -1,4 +1,4 @@
-"""What whole runs share: miniature gates, and copies of the system that can be broken."""
+"""Fixtures for whole runs: miniature gates, and copies of the system that a test may break."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from gates.taxonomy.miniature import COMMAND, Miniature, read_miniature, write_m
 ROOT = Path(__file__).parents[2]
 RUN_LIMIT_S = 300
 LONGEST = ("test_environments.py", "test_broken_system.py", "test_nothing_is_lost.py")
-"""The files that take minutes: begun first, so that none of them is left to one process at the end.
-Needs xdist's `--no-loadscope-reorder`, which would begin with the files of most tests."""
+"""The files that take minutes. They start first, so that none runs alone at the end. This needs
+`--no-loadscope-reorder`: by default xdist starts with the files that have the most tests."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the longest files; within a file the order stays."""
+    """Start with the longest files; keep the order within a file."""
 
     def rank(item: pytest.Item) -> int:
         return LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST)
@@ -32,13 +32,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def sut() -> Sut:
-    """The reference system's description."""
+    """Return the description of the reference system."""
     return load_sut(ROOT / "system" / "sut.toml")
 
 
 @pytest.fixture
 def run_gates(tmp_path: Path, sut: Sut) -> Callable[..., Miniature]:
-    """Write a miniature gates folder and run it to its end."""
+    """Return a function that writes a miniature gates folder and runs it to completion."""
 
     def run(checks: str, ids: tuple[str, ...] = ("MIN-01",), *arguments: str) -> Miniature:
         if not (tmp_path / "gates").exists():
@@ -59,13 +59,13 @@ def run_command(
     limit_s: float = RUN_LIMIT_S,
     env: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end, both streams together; it is killed past the limit.
+    """Run a command to completion with both streams in one; kill it after the limit.
 
     Args:
         command: the program and its arguments.
         folder: its working folder.
-        limit_s: how long it may take.
-        env: variables that it gets in addition to those of the tests.
+        limit_s: the longest it may run, in seconds.
+        env: variables in addition to those of the tests.
 
     """
     return subprocess.run(
@@ -82,7 +82,7 @@ def run_command(
 
 @pytest.fixture
 def system_copy(tmp_path: Path) -> Path:
-    """A copy of the system and its migrations, to be broken."""
+    """Return a copy of the system and its migrations that a test may break."""
     copy = tmp_path / "copy"
     for name in ("system", "migrations"):
         ignored = shutil.ignore_patterns("__pycache__")
@@ -91,7 +91,7 @@ def system_copy(tmp_path: Path) -> Path:
 
 
 def break_file(path: Path, before: str, after: str) -> None:
-    """Replace a text that must stand in a file exactly once."""
+    """Replace a text that must be in a file exactly once."""
     text = path.read_text(encoding="utf-8")
     assert text.count(before) == 1, f"{path}: got {text.count(before)} of {before!r}, expected 1"
     path.write_text(text.replace(before, after), encoding="utf-8")
@@ -101,7 +101,7 @@ def judge_copy(copy: Path, out: Path, *checks: str) -> Miniature:
     """Run gates, or single files of them, without proofs, against a copy of the system."""
     command = [sys.executable, "-m", "pytest", *(f"gates/{one}" for one in checks)]
     command += ["--no-falsify", "-q", "-p", "no:cacheprovider", "--environment", "embedded"]
-    command += ["-n", "3"]  # (mostly they wait)
+    command += ["-n", "3"]  # More processes than cores: the checks mostly wait.
     command += ["--evidence-out", str(out / "reports"), "--sut", str(copy / "system" / "sut.toml")]
     done = run_command(command, folder=ROOT)
     return read_miniature(out, exit_status=done.returncode, output=done.stdout)

@@ -1,8 +1,8 @@
-"""Kills whole runs at different moments and counts what is left of them a minute later.
+"""Kill whole runs at different moments and count what is left of them a minute later.
 
 ``python -m tests.acceptance.leftovers --kills 20`` does it for the closing note of a release, once
-for each environment; the test beside it does three. A run is killed with SIGKILL, so that nothing
-of its own can clean up. Counted is what belongs to that very run: others may go on beside it.
+for each environment; test_leftovers.py kills three. A run is killed with SIGKILL, so that it cannot
+clean up. Only resources of that run are counted, since other runs may be active at the same time.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ ROOT = Path(__file__).parents[2]
 EMBEDDED, CONTAINERS = "embedded", "containers"
 GONE_WITHIN_S = 60.0
 STAYS_GONE_S = 3.0
-"""An engine may finish late what a run asked of it: nothing counts only when it stays nothing."""
+"""An engine may finish a request of a run late, so the count must stay zero for this long."""
 
 CHECK_WITHIN_S = 180.0
-"""From the start of a run to that of its check; the first run may have to build the image."""
+"""The time from the start of a run to that of its check; the first may have to build the image."""
 
 WHILE_CHECKING_S = 3.0
-"""How far into the check kills are spread: in containers a worker comes and goes in this time."""
+"""Kills in the check are spread over this time: in containers a worker starts and stops in it."""
 
 MARK = "checking"
 LITTER = "import tempfile; tempfile.mkdtemp(); tempfile.mkstemp()"
-"""A program of the system's that cleans up nothing."""
+"""A program of the system that does not clean up."""
 
 BUSY = f"""
 from pathlib import Path
@@ -59,10 +59,10 @@ def test_busy(own_stack, commands, sut):
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """What there is of a run."""
+    """The number of resources of a run."""
 
     processes: int
-    """On this machine; those inside containers are the containers'."""
+    """Processes on this machine, without those inside containers."""
     files: int
     """Entries of the temporary folder and of the home, pytest's own base folder excepted."""
     containers: int = 0
@@ -71,21 +71,21 @@ class Counts:
 
     @property
     def total(self) -> int:
-        """All of it."""
+        """The sum of all counts."""
         return self.processes + self.files + self.containers + self.networks + self.volumes
 
     def __str__(self) -> str:
-        return ", ".join(f"{count} {what}" for what, count in vars(self).items())
+        return ", ".join(f"{count} {name}" for name, count in vars(self).items())
 
 
 @dataclass(frozen=True, kw_only=True)
 class Kill:
-    """What one killed run had, and what it left."""
+    """The resources of one killed run, before and after the kill."""
 
     environment: str
     after_s: float
     checking: bool
-    """Whether its check had begun."""
+    """Whether its check had started."""
     before: Counts
     """At the moment of the kill."""
     left: Counts
@@ -97,7 +97,7 @@ class Run:
 
     Args:
         environment: where it runs.
-        folder: an empty folder for what it needs and makes.
+        folder: an empty folder for its files.
 
     """
 
@@ -129,16 +129,16 @@ class Run:
 
     @property
     def checking(self) -> bool:
-        """Whether its check has begun."""
+        """Whether its check has started."""
         return (self._folder / MARK).exists()
 
     def kill(self) -> None:
-        """End it with SIGKILL, and whatever shares its group."""
+        """Kill its process group with SIGKILL."""
         os.killpg(self._child.pid, signal.SIGKILL)
         self._child.wait()
 
     def count(self) -> Counts:
-        """Count what there is of it now; what has its label once stays in view."""
+        """Count its resources now, also those of a folder that has been removed since."""
         folders = list(self._scratch.glob(f"{PREFIX}*"))
         self._names |= {folder.name for folder in folders}
         return Counts(
@@ -148,7 +148,7 @@ class Run:
         )
 
     def _on_engine(self) -> dict[str, int]:
-        """Count by each run's label, asked of the engine itself and not of what cleans up."""
+        """Count by the label of each run. Asks the engine, not the code that cleans up."""
         counts = dict.fromkeys(("containers", "networks", "volumes"), 0)
         for name in self._names:
             with closing(Engine(run=name)) as engine:
@@ -162,17 +162,17 @@ class Run:
 
 
 def entries(folder: Path) -> set[str]:
-    """Return the names in a folder that a run may write to; pytest keeps its own base folder."""
+    """Return the names in a folder that a run may write to, without pytest's own base folder."""
     return {path.name for path in folder.iterdir() if not path.name.startswith("pytest-of-")}
 
 
 def kill_run(environment: str, *, after_s: float, into_check: bool) -> Kill:
-    """Start a run, kill it outright, and count what is left within a minute.
+    """Start a run, kill it with SIGKILL, and count what is left within a minute.
 
     Args:
         environment: where it runs.
-        after_s: when, in seconds.
-        into_check: whether they count from the moment when its check begins, or from its start.
+        after_s: the time of the kill, in seconds.
+        into_check: whether that time starts with the check, or else with the run.
 
     """
     with tempfile.TemporaryDirectory(prefix="kill-") as name:
@@ -183,31 +183,31 @@ def kill_run(environment: str, *, after_s: float, into_check: bool) -> Kill:
         wait_until(lambda: run.age_s >= moment, deadline_s=after_s + 1, interval_s=0.01)
         before, checking, age_s = run.count(), run.checking, run.age_s
         run.kill()
-        left = count_what_stays(run)
+        left = count_leftovers(run)
         return Kill(
             environment=environment, after_s=age_s, checking=checking, before=before, left=left
         )
 
 
-def count_what_stays(run: Run) -> Counts:
-    """Count until there has been nothing for a while, or a minute has passed."""
-    counts, nothing_since = run.count(), time.monotonic()
+def count_leftovers(run: Run) -> Counts:
+    """Count until the count has been zero for a while, or a minute has passed."""
+    counts, zero_since = run.count(), time.monotonic()
 
-    def nothing_for_s() -> float:
-        nonlocal counts, nothing_since
+    def zero_for_s() -> float:
+        nonlocal counts, zero_since
         counts = run.count()
         if counts.total:
-            nothing_since = time.monotonic()
-        return time.monotonic() - nothing_since
+            zero_since = time.monotonic()
+        return time.monotonic() - zero_since
 
-    wait_until(nothing_for_s, lambda s: s >= STAYS_GONE_S, deadline_s=GONE_WITHIN_S, interval_s=0.2)
+    wait_until(zero_for_s, lambda s: s >= STAYS_GONE_S, deadline_s=GONE_WITHIN_S, interval_s=0.2)
     return counts
 
 
 def kill_runs(environment: str, kills: int) -> Iterator[Kill]:
-    """Kill runs: half of them spread over the check, the others over the way to it.
+    """Kill runs: half of them spread over the check, the others over the time before it.
 
-    The first, as its check begins, says how long that way is on this machine.
+    The first is killed when its check starts. It measures that time on this machine.
     """
     checking = max(1, (kills + 1) // 2)
     first = kill_run(environment, after_s=0.0, into_check=True)
@@ -219,7 +219,7 @@ def kill_runs(environment: str, kills: int) -> Iterator[Kill]:
 
 
 def moments(kills: int, *, longest_s: float) -> list[float]:
-    """Return the moments of the kills, evenly spread, neither at the start nor at the end."""
+    """Return the moments of the kills, evenly spread, without the start and the end."""
     return [round(longest_s * (number + 1) / (kills + 1), 2) for number in range(kills)]
 
 
@@ -232,8 +232,8 @@ def environments() -> tuple[str, ...]:
     return (EMBEDDED, CONTAINERS)
 
 
-def tell(kill: Kill) -> str:
-    """Return the line on a kill."""
+def describe(kill: Kill) -> str:
+    """Return one line about a kill."""
     when = "in its check" if kill.checking else "before its check"
     return (
         f"{kill.environment}: killed after {kill.after_s:5.2f} s, {when}, "
@@ -242,7 +242,7 @@ def tell(kill: Kill) -> str:
 
 
 def main() -> int:
-    """Kill runs, print a line each; 1 when anything was left, or when none was in its check."""
+    """Kill runs and print a line each; return 1 when one left anything or none was in its check."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--kills", type=int, default=20, help="how many runs in each environment (default: 20)"
@@ -258,7 +258,7 @@ def main() -> int:
         done = []
         for kill in kill_runs(environment, asked.kills):
             done.append(kill)
-            sys.stdout.write(tell(kill) + "\n")
+            sys.stdout.write(describe(kill) + "\n")
             sys.stdout.flush()
         left = sum(kill.left.total for kill in done)
         checking = sum(kill.checking for kill in done)

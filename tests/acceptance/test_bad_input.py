@@ -1,4 +1,4 @@
-"""Bad input: one line, what and where and what to do; exit 4; nothing written."""
+"""Bad input: one line that names the input and the remedy, exit status 4, no file written."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from tests.acceptance.conftest import run_command
 Run = Callable[..., Miniature]
 
 
-def refused(ran: Miniature, tmp_path: Path, said: str) -> None:
+def refused(ran: Miniature, tmp_path: Path, message: str) -> None:
     """Assert that a run was refused on one line and left nothing behind."""
     assert ran.exit_status == 4, ran.output
     lines = [line for line in ran.output.splitlines() if line.startswith("ERROR")]
     assert len(lines) == 1, ran.output
-    assert said in lines[0]
+    assert message in lines[0]
     assert "Traceback" not in ran.output
     reports = tmp_path / "reports"
     assert not reports.is_dir() or not list(reports.iterdir())
 
 
 @pytest.mark.parametrize(
-    ("checks", "ids", "said"),
+    ("checks", "ids", "message"),
     [
         (SOUND, ("MIN-01", "MIN-02"), "got no check for MIN-02"),
         (SOUND + SOUND.replace("MIN-01", "MIN-09").replace("sound", "other"), ("MIN-01",),
@@ -40,15 +40,15 @@ def refused(ran: Miniature, tmp_path: Path, said: str) -> None:
     ],
     ids=["no-check", "unknown-id", "two-checks", "duplicate-id", "no-criterion", "no-message"],
 )  # fmt: skip
-def test_checks_that_do_not_fit_the_catalogue_are_refused(
-    run_gates: Run, tmp_path: Path, checks: str, ids: tuple[str, ...], said: str
+def test_checks_that_do_not_match_the_catalogue_are_refused(
+    run_gates: Run, tmp_path: Path, checks: str, ids: tuple[str, ...], message: str
 ) -> None:
-    """Ids, checks and falsifiers fit together, or nothing starts."""
-    refused(run_gates(checks, ids), tmp_path, said)
+    """Ids, checks and falsifiers that do not match are refused before anything starts."""
+    refused(run_gates(checks, ids), tmp_path, message)
 
 
 @pytest.mark.parametrize(
-    ("waiver", "said"),
+    ("waiver", "message"),
     [
         ('criterion = "MIN-01"\nowner = "ops"\nexpires = "2999-01-01"', "reason"),
         ('criterion = "MIN-01"\nreason = "planned work"\nexpires = "2999-01-01"', "owner"),
@@ -58,15 +58,15 @@ def test_checks_that_do_not_fit_the_catalogue_are_refused(
     ],
     ids=["reason", "owner", "expiry", "unknown-id"],
 )  # fmt: skip
-def test_bad_waiver_is_refused(run_gates: Run, tmp_path: Path, waiver: str, said: str) -> None:
-    """A waiver has a reason, an owner, an expiry date and a criterion that exists."""
+def test_bad_waiver_is_refused(run_gates: Run, tmp_path: Path, waiver: str, message: str) -> None:
+    """A waiver needs a reason, an owner, an expiry date and a criterion that exists."""
     run_gates(SOUND, ("MIN-01",), "--collect-only")
     (tmp_path / "gates" / "waivers.toml").write_text(f"[[waiver]]\n{waiver}\n")
-    refused(run_gates(SOUND), tmp_path, said)
+    refused(run_gates(SOUND), tmp_path, message)
 
 
 def test_evidence_folder_that_is_a_file_is_refused(run_gates: Run, tmp_path: Path) -> None:
-    """A file where a folder is wanted is named, with what to do, and left as it was."""
+    """The message names the file and the remedy, and the file is left unchanged."""
     target = tmp_path / "occupied"
     target.write_text("precious")
     ran = run_gates(SOUND, ("MIN-01",), "--evidence-out", str(target))
@@ -76,7 +76,7 @@ def test_evidence_folder_that_is_a_file_is_refused(run_gates: Run, tmp_path: Pat
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_evidence_folder_that_cannot_be_written_is_refused(run_gates: Run, tmp_path: Path) -> None:
-    """A folder without write permission is named, with what to do."""
+    """The message names the folder without write permission and the remedy."""
     target = tmp_path / "locked"
     target.mkdir(mode=0o500)
     ran = run_gates(SOUND, ("MIN-01",), "--evidence-out", str(target))
@@ -84,7 +84,7 @@ def test_evidence_folder_that_cannot_be_written_is_refused(run_gates: Run, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (("name =", "nam ="), "nam: unknown key"),
         (("concurrency = 2", 'concurrency = "2"'), "worker.concurrency: got '2'"),
@@ -94,13 +94,13 @@ def test_evidence_folder_that_cannot_be_written_is_refused(run_gates: Run, tmp_p
     ids=["unknown-key", "wrong-type", "no-toml", "dsn-form"],
 )
 def test_bad_description_of_the_system_is_refused(
-    run_gates: Run, tmp_path: Path, change: tuple[str, str], said: str
+    run_gates: Run, tmp_path: Path, change: tuple[str, str], message: str
 ) -> None:
-    """A sut.toml is read strictly: unknown keys and wrong types are named."""
+    """A sut.toml is read strictly: the message names an unknown key or a wrong type."""
     run_gates(SOUND, ("MIN-01",), "--collect-only")
     path = tmp_path / "sut.toml"
     path.write_text(path.read_text().replace(*change))
-    refused(run_gates(SOUND), tmp_path, said)
+    refused(run_gates(SOUND), tmp_path, message)
 
 
 def test_signing_key_that_is_missing_or_open_to_others_is_refused(
@@ -127,7 +127,7 @@ def test_plugin_is_inert_without_a_catalogue(tmp_path: Path) -> None:
 
 
 def test_evidence_asked_for_without_a_catalogue_is_refused(tmp_path: Path) -> None:
-    """A folder of gates that lost its catalogue is not run as if nothing were the matter."""
+    """A folder of gates without its catalogue is refused instead of run as plain tests."""
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     (tmp_path / "gates").mkdir()
     (tmp_path / "gates" / "test_plain.py").write_text("def test_it():\n    assert 1 + 1 == 2\n")

@@ -1,4 +1,4 @@
-"""A run beside a baseline: what it shows less than an earlier bundle blocks, and is sealed."""
+"""A run with a baseline: a regression against an earlier bundle blocks, and is sealed."""
 
 from __future__ import annotations
 
@@ -7,28 +7,30 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gates.taxonomy.miniature import Miniature
-from tests.acceptance.test_exit_status import GATEPROOF, SHOWN_ABLE
+from tests.acceptance.test_exit_status import GATEPROOF, NEEDS_NO_DATABASE
 
 Run = Callable[..., Miniature]
 KEY, PUBLIC = "signer", "signer.pub.pem"
 
 
-def test_regression_beside_the_baseline_blocks_and_verifies(run_gates: Run, tmp_path: Path) -> None:
-    """A renamed falsifier releases alone, and beside a baseline blocks in a whole bundle."""
+def test_regression_against_the_baseline_blocks_and_verifies(
+    run_gates: Run, tmp_path: Path
+) -> None:
+    """A renamed falsifier blocks when a baseline is given, and the bundle is intact."""
     subprocess.run([str(GATEPROOF), "keygen", KEY], cwd=tmp_path, check=True)
-    ran = run_gates(SHOWN_ABLE, ("MIN-01",), "--signing-key", KEY)
+    ran = run_gates(NEEDS_NO_DATABASE, ("MIN-01",), "--signing-key", KEY)
     assert ran.exit_status == 0, ran.output
     before = (tmp_path / "reports" / "latest").resolve()
     module = tmp_path / "gates" / "test_miniature.py"
     module.write_text(module.read_text().replace('source("marked"', 'source("renamed"'))
-    beside = ("--signing-key", KEY, "--baseline", str(before), "--baseline-key", PUBLIC)
-    ran = run_gates("", (), *beside)
+    options = ("--signing-key", KEY, "--baseline", str(before), "--baseline-key", PUBLIC)
+    ran = run_gates("", (), *options)
     assert (ran.exit_status, ran.run["result"]) == (100, "blocked"), ran.output
     reason = "baseline: MIN-01: proof by marked: proven before, the check does not name it now"
     assert ran.run["reasons"] == [reason]
     assert reason in " ".join(ran.output.split())
-    [told] = ran.run["baseline"]["regressions"]
-    assert (told["rule"], told["criterion"]) == ("proof", "MIN-01")
+    [regression] = ran.run["baseline"]["regressions"]
+    assert (regression["rule"], regression["criterion"]) == ("proof", "MIN-01")
     bundle = str((tmp_path / "reports" / "latest").resolve())
     for command, status in (
         (["verify", "--key", PUBLIC, bundle], 0),
@@ -41,11 +43,11 @@ def test_regression_beside_the_baseline_blocks_and_verifies(run_gates: Run, tmp_
         assert done.returncode == status, done.stdout + done.stderr
 
 
-def test_baseline_that_nobody_vouches_for_is_bad_input(run_gates: Run) -> None:
-    """Without a key from outside, or without the bundle, nothing starts."""
-    ran = run_gates(SHOWN_ABLE, ("MIN-01",), "--baseline", "reports")
+def test_baseline_without_key_or_bundle_is_bad_input(run_gates: Run) -> None:
+    """A run with a baseline but no key, or with a bundle that does not exist, does not start."""
+    ran = run_gates(NEEDS_NO_DATABASE, ("MIN-01",), "--baseline", "reports")
     assert ran.exit_status == 4, ran.output
     assert "--baseline: got one of --baseline and --baseline-key" in " ".join(ran.output.split())
-    ran = run_gates("", (), "--baseline", "nowhere", "--baseline-key", "nobody.pem")
+    ran = run_gates("", (), "--baseline", "nowhere", "--baseline-key", "missing.pem")
     assert ran.exit_status == 4, ran.output
     assert "nowhere: --baseline: got no such file" in " ".join(ran.output.split())

@@ -1,4 +1,4 @@
-"""A broken system: the gates go red, on the right criteria, and blame the system."""
+"""A broken system: the gates fail on the right criteria, and name the system as the cause."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from gates.taxonomy.miniature import Miniature
 from tests.acceptance.conftest import break_file, judge_copy
 
 NAMES = ("imports", "queues/test_names.py", "queues/test_routing.py")
-LETTERS = ("dlq/test_capture.py", "dlq/test_table.py", "dlq/test_rename.py")
+DEAD_LETTERS = ("dlq/test_capture.py", "dlq/test_table.py", "dlq/test_rename.py")
 HEALTH = ("observability/test_health.py",)
 TENANCY = ("rls",)
 
 
 def violations(ran: Miniature) -> set[str]:
-    """Return the criteria that failed as violations; anything else that is red is a surprise."""
+    """Return the criteria that failed; assert that each red criterion is a violation."""
     red = {
         verdict["id"]: (verdict["outcome"], verdict["cause"])
         for verdict in ran.run["criteria"]
@@ -26,17 +26,17 @@ def violations(ran: Miniature) -> set[str]:
 
 
 def test_untouched_copy_is_green(system_copy: Path, tmp_path: Path) -> None:
-    """A copy elsewhere, named by its sut.toml, is proved like the original: the controls' control.
+    """An unchanged copy passes like the original, so the failures below come from the changes.
 
-    The bundle is bound to the copy: it is no git checkout, so there is no commit to name.
+    The bundle names no commit, because the copy is no git checkout.
     """
-    ran = judge_copy(system_copy, tmp_path, *NAMES, *LETTERS, *HEALTH, *TENANCY)
+    ran = judge_copy(system_copy, tmp_path, *NAMES, *DEAD_LETTERS, *HEALTH, *TENANCY)
     assert violations(ran) == set()
     assert ran.run["bindings"]["commit"] is None
 
 
 def test_dropped_policy_is_a_violation_of_tenancy(system_copy: Path, tmp_path: Path) -> None:
-    """Without its policy, attribution_events shows a tenant nothing, not even its own."""
+    """Without its policy, attribution_events shows a tenant no row, not even its own."""
     revision = system_copy / "migrations/versions/core/core_0001_attribution_events.py"
     break_file(
         revision,
@@ -50,7 +50,7 @@ def test_dropped_policy_is_a_violation_of_tenancy(system_copy: Path, tmp_path: P
 
 
 def test_renamed_task_is_a_violation_of_names_and_routes(system_copy: Path, tmp_path: Path) -> None:
-    """A task under another name is missing under its own."""
+    """A renamed task is missing under its documented name."""
     break_file(
         system_copy / "system/tasks/llm.py",
         'name="app.tasks.llm.investigation"',
@@ -64,20 +64,20 @@ def test_renamed_task_is_a_violation_of_names_and_routes(system_copy: Path, tmp_
 def test_removed_failure_handler_is_a_violation_of_dead_letters(
     system_copy: Path, tmp_path: Path
 ) -> None:
-    """Tasks still fail and say so; nothing is kept of them."""
+    """Tasks still fail and are reported as failed, but no dead-letter row is written."""
     break_file(
         system_copy / "system/dead_letters/capture/__init__.py",
         "    ReportingBackend.observer = Observer()\n",
         "",
     )
-    red = violations(judge_copy(system_copy, tmp_path, *LETTERS, *NAMES))
+    red = violations(judge_copy(system_copy, tmp_path, *DEAD_LETTERS, *NAMES))
     assert {"DLQ-03", "DLQ-04", "DLQ-05", "DLQ-06"} <= red
     assert not red & {"DLQ-01", "DLQ-02", "DLQ-11", "DLQ-12"}
     assert not any(criterion.startswith(("IMP", "QUE")) for criterion in red)
 
 
 def test_constant_health_is_a_violation_of_observability(system_copy: Path, tmp_path: Path) -> None:
-    """A health endpoint that says ok without looking is right only while nothing is wrong."""
+    """A health endpoint that always reports ok fails the check of a broken dependency."""
     break_file(
         system_copy / "system/observability/health.py",
         "parts = {check.name: OK if healthy else ERROR for check, healthy in asked}",
@@ -85,4 +85,4 @@ def test_constant_health_is_a_violation_of_observability(system_copy: Path, tmp_
     )
     red = violations(judge_copy(system_copy, tmp_path, *HEALTH))
     assert "OBS-05" in red
-    assert "OBS-04" not in red, "a constant ok is right while all is well"
+    assert "OBS-04" not in red, "a constant ok is right while every dependency works"

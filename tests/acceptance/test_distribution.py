@@ -1,4 +1,4 @@
-"""Runs that pytest-xdist distributes: one journal, one bundle, the verdicts of one process."""
+"""Runs that pytest-xdist distributes: one journal, one bundle, and the verdicts of one process."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def test_dies(commands, sut):
 """
 
 
-def told(ran: Miniature) -> list[tuple[Any, ...]]:
-    """Return what a run says of each criterion, but for times and places."""
+def verdicts(ran: Miniature) -> list[tuple[Any, ...]]:
+    """Return the verdict on each criterion, without times and paths."""
     keys = ("id", "outcome", "cause", "falsification", "message", "falsifiers")
     return [tuple(verdict[key] for key in keys) for verdict in ran.run["criteria"]]
 
@@ -64,7 +64,7 @@ def journal(folder: Path) -> list[dict[str, Any]]:
 
 
 def bundles(folder: Path) -> list[str]:
-    """Return what a run left under reports/ beside the link."""
+    """Return the names under reports/ except the link."""
     return [path.name for path in (folder / "reports").iterdir() if path.name != "latest"]
 
 
@@ -72,25 +72,25 @@ def test_two_processes_give_the_verdicts_of_one(run_gates: Run, tmp_path: Path) 
     """Outcome, cause, proof and message of every criterion are the same, and so is the status."""
     alone = run_gates(SOUND + MIXED, FIVE)
     together = run_gates(SOUND + MIXED, FIVE, *TWO)
-    assert {row[1] for row in told(alone)} == {
+    assert {row[1] for row in verdicts(alone)} == {
         *("pass", "fail", "inconclusive", "error", "notapplicable")
     }
-    assert told(together) == told(alone)
+    assert verdicts(together) == verdicts(alone)
     assert (together.exit_status, together.run["reasons"]) == (103, alone.run["reasons"])
     assert alone.exit_status == 103
     assert len(bundles(tmp_path)) == 2, "one bundle a run"
 
 
 def test_two_processes_write_one_journal_and_one_bundle(run_gates: Run, tmp_path: Path) -> None:
-    """Each process has its own server and its own place in line; what they wrote verifies whole."""
+    """Each process has its own server and sequence numbers, and the merged bundle verifies."""
     ran = run_gates(PROVEN.format(falsifiers=falsifier(), claim=CLAIM), ("MIN-01",), *TWO)
     assert ran.exit_status == 0, ran.output
     assert ran.verdict("MIN-01")["falsification"] == "proven"
     assert len(bundles(tmp_path)) == 1
     records = journal(tmp_path)
     assert {record["writer"] for record in records} == {"gw0", "gw1", "run"}
-    places = [(record["writer"], record["seq"]) for record in records]
-    assert len(places) == len(set(places))
+    numbers = [(record["writer"], record["seq"]) for record in records]
+    assert len(numbers) == len(set(numbers))
     seen = [one for one in records if one.get("part") == "bring-up"]
     servers = [one["data"]["how"] for one in seen if one["probe"] == "environment"]
     started = [how for how in servers if how.startswith("started at")]
@@ -101,7 +101,7 @@ def test_two_processes_write_one_journal_and_one_bundle(run_gates: Run, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("checks", "ids", "said"),
+    ("checks", "ids", "message"),
     [
         (SOUND, ("MIN-01", "MIN-02"), "got no check for MIN-02"),
         (SOUND + SOUND.replace("sound", "other"), ("MIN-01",), "already has a check"),
@@ -110,16 +110,16 @@ def test_two_processes_write_one_journal_and_one_bundle(run_gates: Run, tmp_path
     ],
     ids=["no-check", "two-checks", "no-criterion", "duplicate-id"],
 )
-def test_bad_input_is_told_once_by_two_processes(
-    run_gates: Run, tmp_path: Path, checks: str, ids: tuple[str, ...], said: str
+def test_bad_input_is_reported_once_by_two_processes(
+    run_gates: Run, tmp_path: Path, checks: str, ids: tuple[str, ...], message: str
 ) -> None:
-    """What every process finds wrong is one line, exit 4, and nothing written."""
-    refused(run_gates(checks, ids, *TWO), tmp_path, said)
+    """An error that each process finds is reported on one line: exit status 4, no file written."""
+    refused(run_gates(checks, ids, *TWO), tmp_path, message)
 
 
 @pytest.mark.parametrize("status", [0, 3])
 def test_process_that_dies_is_a_harness_defect(run_gates: Run, tmp_path: Path, status: int) -> None:
-    """A check that ends its process, even with 0, is never a pass, and the bundle says who died."""
+    """A check that exits its process, even with 0, never passes; the bundle names the process."""
     ran = run_gates(SOUND + DIES.format(status=status), ("MIN-01", "MIN-02"), *TWO)
     assert ran.exit_status == 103, ran.output
     assert ran.judged("MIN-01") == ("pass", None)

@@ -1,8 +1,8 @@
-"""The environments and the versions of PostgreSQL agree: what one shows is so in the others.
+"""The environments and the versions of PostgreSQL give the same outcomes.
 
 Every gate of the system is judged in each, without proofs. The gates about the harness itself and
-about CI stay out: they run where the harness does, whatever the environment. What `make gates`
-judges by itself, embedded with the newest PostgreSQL, is not judged here once more.
+about CI are left out: they do not depend on the environment. The embedded environment with the
+newest PostgreSQL is left out too, because `make gates` judges it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ LIMIT_S = 900.0
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where the gates are judged."""
+    """An environment and a version of PostgreSQL in which the gates are judged."""
 
     environment: str
     major: str
@@ -53,7 +53,7 @@ PLACES = (
 
 @dataclass(frozen=True, kw_only=True)
 class Judged:
-    """What the gates came to in a place."""
+    """The run of the gates in a place, and its bundle."""
 
     ran: Miniature
     bundle: Path
@@ -64,11 +64,11 @@ Judge = Callable[[Place], Judged]
 
 @pytest.fixture(scope="session")
 def judge(tmp_path_factory: pytest.TempPathFactory) -> Judge:
-    """Judges the gates in a place, once however often it is asked."""
+    """Return a function that judges the gates in a place, at its first call only."""
     done: dict[Place, Judged] = {}
 
     def once(place: Place) -> Judged:
-        """Return what was found there, at first by looking."""
+        """Return the run in a place; judge it there at the first call."""
         skip_where_missing(place)
         if place not in done:
             done[place] = judge_gates(place, tmp_path_factory.getbasetemp() / str(place))
@@ -78,7 +78,7 @@ def judge(tmp_path_factory: pytest.TempPathFactory) -> Judge:
 
 
 def judge_gates(place: Place, out: Path) -> Judged:
-    """Run every gate of the system without proofs; its bundle is under the folder `out`."""
+    """Run every gate of the system without proofs; write the bundle under the folder `out`."""
     tests = (ROOT / "gates").glob("*/test_*.py")
     gates = sorted({test.parent.name for test in tests} - set(LEFT_OUT))
     command = [sys.executable, "-m", "pytest", *(f"gates/{gate}" for gate in gates)]
@@ -86,13 +86,13 @@ def judge_gates(place: Place, out: Path) -> Judged:
     command += ["--environment", place.environment, *place.options]
     command += ["--evidence-out", str(out / "reports")]
     ran = run_command(command, folder=ROOT, limit_s=LIMIT_S)
-    told = read_miniature(out, exit_status=ran.returncode, output=ran.stdout)
-    assert told.run, f"{place}: got no bundle, expected one\n{ran.stdout}"
-    return Judged(ran=told, bundle=out / "reports" / "latest")
+    found = read_miniature(out, exit_status=ran.returncode, output=ran.stdout)
+    assert found.run, f"{place}: got no bundle, expected one\n{ran.stdout}"
+    return Judged(ran=found, bundle=out / "reports" / "latest")
 
 
 def skip_where_missing(place: Place) -> None:
-    """Skip what needs a place that this machine has not; what was not run never passes."""
+    """Skip the test when this machine does not have the place."""
     if place.environment == "containers":
         try:
             find_engine()
@@ -102,24 +102,24 @@ def skip_where_missing(place: Place) -> None:
 
 @pytest.mark.parametrize("place", PLACES, ids=str)
 def test_every_criterion_passes_on_this_version(place: Place, judge: Judge) -> None:
-    """Each criterion of these gates passes, in a bundle that names the server's own version."""
+    """Each criterion of these gates passes; the bundle has the version that the server reports."""
     ran = judge(place).ran
     where = ran.run["environment"]
     assert where["kind"] == place.environment
-    assert re.fullmatch(rf"{place.major}\.\d+", where["postgres"]), "as the server tells it"
+    assert re.fullmatch(rf"{place.major}\.\d+", where["postgres"]), "the version of the server"
     expected = [
         one.id
         for one in load_catalogue(ROOT / "gates" / "criteria.toml").criteria
         if one.gate not in LEFT_OUT
     ]
-    told = {one: ran.judged(one) for one in expected}
-    assert told == dict.fromkeys(expected, ("pass", None)), ran.output
+    found = {one: ran.judged(one) for one in expected}
+    assert found == dict.fromkeys(expected, ("pass", None)), ran.output
     assert ran.exit_status == INCOMPLETE, ran.output
 
 
 @pytest.mark.parametrize(("one", "other"), list(itertools.combinations(PLACES, 2)), ids=str)
 def test_two_places_agree_on_every_criterion(one: Place, other: Place, judge: Judge) -> None:
     """Outcome and cause of each criterion are the same on both, whatever they are."""
-    told = outcomes(judge(one).bundle), outcomes(judge(other).bundle)
-    assert set(told[0].values()) > {"notselected (None)"}, "premise: something was judged"
-    assert disagreements(*told) == []
+    found = outcomes(judge(one).bundle), outcomes(judge(other).bundle)
+    assert set(found[0].values()) > {"notselected (None)"}, "premise: something was judged"
+    assert disagreements(*found) == []

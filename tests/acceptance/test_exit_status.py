@@ -1,4 +1,4 @@
-"""What a run says at its end: exit status, result and bundle, for every kind of end."""
+"""The end of a run: exit status, result and bundle, for every kind of outcome."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def test_second(commands, sut):
 """
 TWO = ("MIN-01", "MIN-02")
 
-SHOWN_ABLE = """
+NEEDS_NO_DATABASE = """
 from gateproof import falsified_by, source
 
 @criterion("MIN-01")
 @falsified_by(
     source("marked", "system/worker.py", append="# a mark", imports=False), expect="got a mark"
 )
-def test_shown_able(files):
+def test_worker_file(files):
     assert "# a mark" not in files.read("system/worker.py"), "worker.py: got a mark, expected none"
 """
 """A check that needs no database, and is proven."""
@@ -58,7 +58,7 @@ MAKES_A_ROW = """own_stack.sql.execute(MAKE)
 
 
 def falsifier(*, statement: str = "MAKE", landing: str = "COUNT", expect: str = "got 1") -> str:
-    """Return the source of a falsifier that puts a row in."""
+    """Return the source of a falsifier that inserts a row."""
     return (
         f'@falsified_by(sql("put-one-in", {statement}, landing={landing}, role="superuser"), '
         f'expect="{expect}")'
@@ -72,20 +72,20 @@ def verify(bundle: Path) -> tuple[int, str]:
 
 
 def test_run_with_a_proven_check_is_released(run_gates: Run, tmp_path: Path) -> None:
-    """A check that passes and was shown able to fail: exit 0, released, and the bundle verifies."""
+    """A check that passes and is proven: exit status 0, released, and the bundle verifies."""
     ran = run_gates(PROVEN.format(falsifiers=falsifier(), claim=CLAIM))
     assert ran.exit_status == 0, ran.output
     assert ran.run["result"] == "released"
     [verdict] = ran.run["criteria"]
     assert verdict["falsification"] == "proven"
     assert verdict["proofs"][0]["message"].startswith("events: got 1, expected none")
-    status, said = verify(tmp_path / "reports" / "latest")
-    assert status == 0, said
-    assert "signer unknown" in said
+    status, output = verify(tmp_path / "reports" / "latest")
+    assert status == 0, output
+    assert "signer unknown" in output
 
 
 @pytest.mark.parametrize(
-    ("falsifiers", "claim", "falsification", "said"),
+    ("falsifiers", "claim", "falsification", "message"),
     [
         (falsifier(), "pass", "blind", "stayed green"),
         (falsifier(statement="'SELECT 1'"), CLAIM, "void", "did not land"),
@@ -101,28 +101,26 @@ def test_run_with_a_proven_check_is_released(run_gates: Run, tmp_path: Path) -> 
     ],
     ids=["blind", "not-landed", "other-message", "other-error", "no-second-run", "fault-refused"],
 )
-def test_run_with_a_check_that_was_not_shown_able_to_fail_is_red(
-    run_gates: Run, falsifiers: str, claim: str, falsification: str, said: str
+def test_run_with_a_check_that_is_not_proven_is_red(
+    run_gates: Run, falsifiers: str, claim: str, falsification: str, message: str
 ) -> None:
-    """A blind check and a void proof both end in exit 100, by name."""
+    """A blind check and a void proof both end with exit status 100, and are named."""
     ran = run_gates(PROVEN.format(falsifiers=falsifiers, claim=claim))
     assert ran.exit_status == 100, ran.output
     [verdict] = ran.run["criteria"]
     assert verdict["outcome"] == "pass"
     assert verdict["falsification"] == falsification
-    assert said in verdict["proofs"][0]["message"]
+    assert message in verdict["proofs"][0]["message"]
 
 
 def test_run_without_proofs_is_partial(run_gates: Run) -> None:
-    """With --no-falsify everything may pass and the result is still incomplete."""
+    """With --no-falsify the result is partial, even when every check passes."""
     ran = run_gates(PROVEN.format(falsifiers=falsifier(), claim=CLAIM), ("MIN-01",), "--no-falsify")
     assert (ran.exit_status, ran.run["result"]) == (100, "partial")
 
 
-def test_run_with_a_false_claim_is_red_and_its_bundle_says_so(
-    run_gates: Run, tmp_path: Path
-) -> None:
-    """A fail is exit 1; its bundle is whole, and refused where a release is demanded."""
+def test_run_with_a_false_claim_is_red_and_so_is_its_bundle(run_gates: Run, tmp_path: Path) -> None:
+    """A fail is exit status 1; its bundle verifies, and is refused with --require-released."""
     ran = run_gates(SOUND + SECOND.format('assert False, "the claim is false"'), TWO)
     assert ran.exit_status == 1, ran.output
     assert ran.judged("MIN-02") == ("fail", "gate_violation")
@@ -144,8 +142,8 @@ WAIVER = (
 def test_waiver_covers_a_fail_until_it_expires(
     run_gates: Run, tmp_path: Path, expires: str, status: int, disposition: str
 ) -> None:
-    """A valid waiver releases and is shown; an expired one covers nothing."""
-    checks = SHOWN_ABLE + SECOND.format('assert False, "the claim is false"')
+    """A run with a valid waiver is released and shows it; an expired waiver has no effect."""
+    checks = NEEDS_NO_DATABASE + SECOND.format('assert False, "the claim is false"')
     run_gates(checks, TWO)
     (tmp_path / "gates" / "waivers.toml").write_text(WAIVER.format(expires))
     ran = run_gates(checks, TWO)
@@ -155,14 +153,14 @@ def test_waiver_covers_a_fail_until_it_expires(
 
 
 def test_selection_names_what_was_not_selected(run_gates: Run) -> None:
-    """A selection is partial: exit 100, and the rest is notselected."""
-    ran = run_gates(SHOWN_ABLE + SECOND.format("pass"), TWO, "-k", "shown_able")
+    """A selection is partial: exit status 100, and the other criteria are notselected."""
+    ran = run_gates(NEEDS_NO_DATABASE + SECOND.format("pass"), TWO, "-k", "health_file")
     assert (ran.exit_status, ran.run["result"]) == (100, "partial")
     assert ran.judged("MIN-01") == ("pass", None)
     assert ran.judged("MIN-02") == ("notselected", None)
 
 
-def test_selection_by_node_id_is_no_bad_input(run_gates: Run, tmp_path: Path) -> None:
+def test_selection_by_node_id_is_accepted(run_gates: Run, tmp_path: Path) -> None:
     """A node id selects one check; criteria whose checks were not collected are notselected."""
     run_gates(SOUND + SECOND.format("pass"), TWO)
     command = [sys.executable, "-m", "pytest", "gates/test_miniature.py::test_second"]
@@ -177,7 +175,7 @@ def test_selection_by_node_id_is_no_bad_input(run_gates: Run, tmp_path: Path) ->
 def test_node_id_selects_a_check_with_its_proofs_or_one_proof_alone(
     run_gates: Run, tmp_path: Path
 ) -> None:
-    """Each proof has a node id of its own, which begins like that of its check."""
+    """Each proof has its own node id, which starts with that of its check."""
     checks = SOUND.replace("MIN-01", "MIN-02") + PROVEN.format(falsifiers=falsifier(), claim=CLAIM)
     run_gates(checks, TWO, "--collect-only")
     check = "gates/test_miniature.py::test_no_events"
@@ -194,7 +192,7 @@ def test_node_id_selects_a_check_with_its_proofs_or_one_proof_alone(
 
 
 def test_check_past_its_overall_limit_is_inconclusive(run_gates: Run) -> None:
-    """A check that does not end is ended, and says nothing of the claim."""
+    """A check that does not end is stopped, and its claim is not judged."""
     checks = """
 import threading
 @criterion("MIN-01", limit_s=0.3)
@@ -209,12 +207,12 @@ def test_endless(commands, sut):
 
 
 def test_broken_teardown_is_a_harness_defect(run_gates: Run) -> None:
-    """A check whose clean-up breaks is an error of the harness, though its claim held."""
+    """A check whose teardown raises is an error of the harness, even when its claim holds."""
     checks = """
 @pytest.fixture
 def leaky():
     yield
-    raise RuntimeError("clean-up broke")
+    raise RuntimeError("teardown broke")
 
 @criterion("MIN-01")
 def test_leaky(leaky, commands, sut):

@@ -1,4 +1,4 @@
-"""Nothing of a run is left behind, however it ends."""
+"""A run leaves nothing behind, however it ends."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ from tests.acceptance.leftovers import (
     CONTAINERS,
     EMBEDDED,
     LITTER,
+    describe,
     entries,
     environments,
     kill_runs,
-    tell,
 )
 
 INTERRUPTED = 2
@@ -42,25 +42,27 @@ GATEPROOF = Path(sys.executable).parent / "gateproof"
 
 
 @pytest.mark.parametrize("environment", [EMBEDDED, CONTAINERS])
-def test_run_that_is_killed_outright_leaves_nothing(environment: str) -> None:
-    """A minute after SIGKILL no process, folder, container, network or volume of it is there."""
+def test_run_that_is_killed_leaves_nothing(environment: str) -> None:
+    """A minute after SIGKILL no process, folder, container, network or volume of the run exists."""
     if environment not in environments():
         pytest.skip(f"{environment}: no container engine answers here")
     kills = list(kill_runs(environment, 3))
-    told = "\n".join(tell(kill) for kill in kills)
+    report = "\n".join(describe(kill) for kill in kills)
     assert len(kills) == 3
-    assert kills[0].checking, f"premise: the first kill hits the check\n{told}"
-    there = kills[0].before
+    assert kills[0].checking, f"premise: the first kill hits the check\n{report}"
+    before = kills[0].before
     if environment == CONTAINERS:
-        assert min(there.containers, there.networks, there.volumes) > 0, f"premise: seen\n{told}"
+        assert min(before.containers, before.networks, before.volumes) > 0, (
+            f"premise: seen\n{report}"
+        )
     else:
-        assert there.processes > 0, f"premise: seen\n{told}"
-    assert sum(kill.left.total for kill in kills) == 0, told
+        assert before.processes > 0, f"premise: seen\n{report}"
+    assert sum(kill.left.total for kill in kills) == 0, report
 
 
 @pytest.fixture
 def scratch() -> Iterator[Path]:
-    """A folder for temporary files that an unprivileged account can enter."""
+    """Return a folder for temporary files that an unprivileged account can enter."""
     with tempfile.TemporaryDirectory(prefix="kill-") as name:
         Path(name).chmod(0o711)
         yield Path(name)
@@ -82,7 +84,7 @@ def test_littering(own_stack, commands, machine, sut):
 def test_run_leaves_no_file_outside_its_evidence(
     tmp_path: Path, scratch: Path, sut: Sut, environment: str
 ) -> None:
-    """Temporary folder, home and project are as before, whatever commands and workers left."""
+    """Temporary folder, home and project are unchanged, although programs of the run use them."""
     if environment not in environments():
         pytest.skip(f"{environment}: no container engine answers here")
     write_miniature(sut, tmp_path, checks=LITTERING, ids=("MIN-01",))
@@ -104,10 +106,10 @@ def test_run_leaves_no_file_outside_its_evidence(
 def test_run_that_is_interrupted_leaves_nothing(
     request: pytest.FixtureRequest, tmp_path: Path, scratch: Path, sut: Sut, name: str
 ) -> None:
-    """Ctrl-C and a supervisor's SIGTERM seal what was seen, and end all that the run started."""
+    """After Ctrl-C or SIGTERM the run seals its records and ends each process that it started."""
     write_miniature(sut, tmp_path, checks=BUSY, ids=("MIN-01",))
     child = subprocess.Popen(
-        # A shell that runs these tests in the background has them ignore Ctrl-C.
+        # A process that a shell starts in the background ignores Ctrl-C.
         ["env", "--default-signal=INT", *COMMAND, "--no-falsify"],
         cwd=tmp_path,
         env={**os.environ, "TMPDIR": str(scratch)},
@@ -132,7 +134,7 @@ def test_run_that_is_interrupted_leaves_nothing(
 def test_clean_removes_a_dead_run_and_never_a_live_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What holds its lock is left alone; what does not is removed, with its processes."""
+    """A run that holds its lock is kept; one that does not is removed, with its processes."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", None)
     live, dead = new_folder(), new_folder()
@@ -144,7 +146,9 @@ def test_clean_removes_a_dead_run_and_never_a_live_one(
     done = run_command([str(GATEPROOF), "clean", "--json"], folder=tmp_path)
     assert json.loads(done.stdout)["removed"] == [{"folder": str(dead), "processes": 1}]
     assert stray.wait(timeout=10) == -signal.SIGKILL
-    assert visitor.poll() is None, "who only looks into the folder is nobody's leftover"
+    assert visitor.poll() is None, (
+        "a process that only has the folder as working directory belongs to no run"
+    )
     visitor.kill()
     visitor.wait()
     assert live.exists()

@@ -1,8 +1,8 @@
-"""What the proofs are for, tried on the gates themselves: no check without assertions is proven.
+"""Proofs tested on the gates themselves: a check without assertions is not proven.
 
-Two runs of gates of this repository: one in which every assertion of every check is taken out, one
-in which every fault does nothing. `make test` does it with one gate, `make mutants` with all: that
-takes about as long as judging them twice.
+Two runs of gates of this repository: in one, every assertion of every check is removed; in the
+other, every fault does nothing. `make test` uses one gate, `make mutants` all of them, which takes
+about as long as judging them twice.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from tests.acceptance.conftest import ROOT
 INCOMPLETE = 100
 RUN_LIMIT_S = 2400
 GATES = os.environ.get("GATEPROOF_MUTANTS", "gates/idempotency").split()
-"""What is run, relative to the repository."""
+"""The gates to run, relative to the repository."""
 
 REFUSED_BY_PROBES = ("RUN-01", "eager")
 """Evidence from eager mode is refused by the harness's own probe, whatever a check asserts."""
 
 EMPTY_INJECTIONS = f"""
-# The kinds are imported when first asked for, and only then are classes that derive from Fault.
+# The kinds are imported at first use; before that, they are no subclasses of Fault.
 from gateproof import Fault, file, migration, network, process, settings, source, sql
 
 def kinds(of=Fault):
@@ -46,26 +46,26 @@ def emptied(inject):
 for kind in set(kinds()):
     kind.inject = emptied(kind.inject)
 """
-"""A plugin under which no fault is injected, but for those of the harness's own specimens."""
+"""A plugin that injects no fault except those of the harness's own specimens."""
 
 
 class Blank(ast.NodeTransformer):
-    """Takes every assertion out; what an assertion looked at is still looked at.
+    """Replaces every assertion by the expression that it tests.
 
-    That keeps the rest of a check running as it did: one looks at a worker by asking for it, and
-    would else wait for an answer from a worker that nobody started.
+    The expression is still evaluated, because the rest of a check may need its effect: requesting a
+    fixture starts a worker, for example, and without it the check would wait for no worker.
     """
 
     def __init__(self) -> None:
         self.count = 0
 
     def visit_Assert(self, node: ast.Assert) -> ast.stmt:
-        """Put what it looked at in its place."""
+        """Replace an assertion by its expression."""
         self.count += 1
         return ast.copy_location(ast.Expr(node.test), node)
 
     def visit_Raise(self, node: ast.Raise) -> ast.stmt:
-        """Take out what raises an assertion by name."""
+        """Remove a statement that raises an AssertionError by name."""
         if node.exc is not None and "AssertionError" in ast.dump(node.exc):
             self.count += 1
             return ast.copy_location(ast.Pass(), node)
@@ -73,7 +73,7 @@ class Blank(ast.NodeTransformer):
 
 
 def blank(folder: Path) -> int:
-    """Take the assertions out of every module of a folder; return how many there were."""
+    """Remove the assertions from every module of a folder; return how many there were."""
     blanked = Blank()
     for path in folder.rglob("*.py"):
         tree = blanked.visit(ast.parse(path.read_text(encoding="utf-8")))
@@ -83,7 +83,7 @@ def blank(folder: Path) -> int:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of this repository whose gates may be changed."""
+    """Return a copy of this repository whose gates a test may change."""
     copy = tmp_path_factory.mktemp("mutants") / "project"
     copy_project(ROOT, copy)
     return copy
@@ -91,7 +91,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def emptied(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Miniature:
-    """The run in which every injection does nothing."""
+    """Return the run in which every injection does nothing."""
     folder = tmp_path_factory.mktemp("emptied")
     (folder / "emptied.py").write_text(EMPTY_INJECTIONS, encoding="utf-8")
     path = os.pathsep.join((str(folder), imported_from(project)))
@@ -99,7 +99,7 @@ def emptied(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Miniatur
 
 
 def imported_from(project: Path) -> str:
-    """Return the folders that the copy's own harness, gates and system are imported from."""
+    """Return the folders from which the harness, gates and system of the copy are imported."""
     return os.pathsep.join(map(str, (project / "harness", project / "evidence", project)))
 
 
@@ -120,7 +120,7 @@ def judge(project: Path, out: Path, *arguments: str, **variables: str) -> Miniat
 
 
 def results(ran: Miniature) -> dict[tuple[str, str], tuple[str, str]]:
-    """Return what each proof came to, and what was said of it, by criterion and falsifier."""
+    """Return result and message of each proof, by criterion and falsifier."""
     return {
         (one["id"], proof["falsifier"]): (proof["result"], proof["message"])
         for one in ran.run["criteria"]
@@ -130,46 +130,46 @@ def results(ran: Miniature) -> dict[tuple[str, str], tuple[str, str]]:
 
 
 def test_faults_that_do_nothing_prove_nothing(emptied: Miniature) -> None:
-    """With every injection emptied, the run names every falsifier void, and exits 100."""
+    """When every injection does nothing, each falsifier is void, and the run exits with 100."""
     found = results(emptied)
     assert len(found) > (130 if GATES == ["gates/"] else 10), emptied.output
     others = {
-        name: (result, said[:200])
-        for name, (result, said) in found.items()
-        if result != "void" or "did not land" not in said
+        name: (result, message[:200])
+        for name, (result, message) in found.items()
+        if result != "void" or "did not land" not in message
     }
     assert others == {}
-    said = "\n".join(emptied.run["reasons"])
-    assert [name for _, name in found if f"{name}: the fault did not land" not in said] == []
+    reasons = "\n".join(emptied.run["reasons"])
+    assert [name for _, name in found if f"{name}: the fault did not land" not in reasons] == []
     assert emptied.exit_status == INCOMPLETE, emptied.output
 
 
 def test_checks_without_assertions_are_blind(
     project: Path, emptied: Miniature, tmp_path: Path
 ) -> None:
-    """With every assertion taken out no check is proven: the run names each, and exits 100.
+    """Without assertions no check is proven: the run names each, and exits with 100.
 
-    One falsifier of each shows it. The check is blind, or void where it then stumbles over what an
-    assertion would have caught: it takes the first of no rows.
+    One falsifier of each check is run. The check is blind, or void when it raises an error that an
+    assertion would have prevented, such as reading the first row of an empty result.
     """
     first = dict(name for name in reversed(results(emptied)) if name != REFUSED_BY_PROBES)
     copy = tmp_path / "blank"
     copy_project(project, copy)
     assert blank(copy / "gates") > 100, "premise: the gates have assertions"
-    # By criterion too: falsifiers of several criteria have one name.
+    # The criterion is named too, because falsifiers of several criteria share a name.
     chosen = ",".join(f"{criterion}:{name}" for criterion, name in first.items())
     ran = judge(copy, tmp_path, f"--falsify={chosen}")
-    found = {name: told for name, told in results(ran).items() if told[0] != "unproven"}
+    found = {name: proof for name, proof in results(ran).items() if proof[0] != "unproven"}
     assert {criterion for criterion, _ in found} == set(first), ran.output
-    stumbled = "red by other, not by an assertion"
-    seeing = {
-        name: (result, said[:200])
-        for name, (result, said) in found.items()
-        if result != "blind" and not (result == "void" and said.startswith(stumbled))
+    other_error = "red by other, not by an assertion"
+    not_blind = {
+        name: (result, message[:200])
+        for name, (result, message) in found.items()
+        if result != "blind" and not (result == "void" and message.startswith(other_error))
     }
-    assert seeing == {}
+    assert not_blind == {}
     blind = {criterion for (criterion, _), (result, _) in found.items() if result == "blind"}
     assert len(blind) >= 0.8 * len(first), sorted(set(first) - blind)
-    said = "\n".join(ran.run["reasons"])
-    assert [name for name in blind if f"{name} blind: " not in said] == []
+    reasons = "\n".join(ran.run["reasons"])
+    assert [name for name in blind if f"{name} blind: " not in reasons] == []
     assert ran.exit_status == INCOMPLETE, ran.output

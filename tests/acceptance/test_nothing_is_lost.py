@@ -1,7 +1,7 @@
-"""Faults in the large: thousands of tasks while workers, their children and PostgreSQL are struck.
+"""Thousands of tasks while faults stop workers, their child processes and PostgreSQL.
 
-What is struck when follows from a seed, `GATEPROOF_FAULTS_SEED`, which a failure names; without one
-it is a new one each time.
+The faults and their times follow from a seed, `GATEPROOF_FAULTS_SEED`. A failure names it. Without
+the variable, each run takes a new seed.
 """
 
 from __future__ import annotations
@@ -51,22 +51,22 @@ SELECT count(*) FROM (
 
 
 @dataclass
-class Storm:
-    """Strikes at random until it is told to stop."""
+class FaultInjector:
+    """Injects faults at random until it is stopped."""
 
     database: Database
     start: Callable[[], Worker]
     workers: list[Worker]
     rng: random.Random
     weights: Mapping[str, int]
-    """What is struck, and how often in proportion."""
-    struck: Counter[str] = field(default_factory=Counter)
+    """The kinds of faults, and how often each occurs in proportion."""
+    injected: Counter[str] = field(default_factory=Counter)
     broken: list[BaseException] = field(default_factory=list)
     _over: threading.Event = field(default_factory=threading.Event)
 
     def run(self) -> None:
-        """Strike again and again."""
-        strikes = {
+        """Inject faults repeatedly."""
+        faults = {
             WORKER: self._kill_worker,
             CHILD: self._kill_child,
             CONNECTIONS: self._cut_connections,
@@ -77,14 +77,14 @@ class Storm:
         try:
             while not self._over.wait(self.rng.uniform(*PAUSE_S)):
                 name = self.rng.choices(names, weights=weights)[0]
-                if strikes[name]():
-                    self.struck[name] += 1
-        except Exception as error:  # noqa: BLE001 (told by the test, in its own thread)
+                if faults[name]():
+                    self.injected[name] += 1
+        except Exception as error:  # noqa: BLE001 (the test reports it in its own thread)
             self.broken.append(error)
 
     @contextmanager
-    def rage(self) -> Iterator[None]:
-        """Strike for the block."""
+    def running(self) -> Iterator[None]:
+        """Inject faults while the block runs."""
         thread = threading.Thread(target=self.run)
         thread.start()
         try:
@@ -135,7 +135,7 @@ class Storm:
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
-    """Run a server whose commits wait for the disk: one that is struck down must have them."""
+    """Run a server whose commits wait for the disk, so that they survive a crash."""
     with running_server(safe=True) as started:
         yield started
 
@@ -148,82 +148,86 @@ def client(database: Database) -> Iterator[Client]:
 
 
 def publish(client: Client, name: str, kwargs: dict[str, Any], task_id: str) -> None:
-    """Publish until the broker has taken it, as a caller that must not lose it would."""
+    """Publish until the broker accepts the task, like a caller that must not lose it."""
 
-    def taken() -> bool:
+    def accepted() -> bool:
         try:
             client.app.send_task(name, kwargs=kwargs, task_id=task_id)
         except (OperationalError, DBAPIError):
             return False
         return True
 
-    assert wait_for(taken, deadline_s=60, pause_s=0.2), f"{task_id} was not taken"
+    assert wait_for(accepted, deadline_s=60, pause_s=0.2), f"{task_id} was not accepted"
 
 
 @pytest.fixture
-def storm(database: Database, start_worker: StartWorker) -> Callable[..., Storm]:
-    """Start two workers, and prepare a storm over them."""
+def prepare_faults(database: Database, start_worker: StartWorker) -> Callable[..., FaultInjector]:
+    """Return a function that starts two workers and prepares faults for them."""
 
     def start() -> Worker:
         return start_worker(database, "--pool", "prefork", "--concurrency", "2", ready=False)
 
-    def prepare(**weights: int) -> Storm:
+    def prepare(**weights: int) -> FaultInjector:
         workers = [start(), start()]
         for worker in workers:
             worker.wait_for_line("worker ready")
         rng = random.Random(SEED)
-        return Storm(database=database, start=start, workers=workers, rng=rng, weights=weights)
+        return FaultInjector(
+            database=database, start=start, workers=workers, rng=rng, weights=weights
+        )
 
     return prepare
 
 
-def test_every_task_ends_once_whatever_is_struck(
-    database: Database, storm: Callable[..., Storm], client: Client
+def test_every_task_ends_once_despite_faults(
+    database: Database, prepare_faults: Callable[..., FaultInjector], client: Client
 ) -> None:
-    """Each of 5,000 tasks has one result, each failure one letter, and each window one job."""
-    ids = [f"storm-{number}" for number in range(TASKS + FAILING)]
+    """Each of 5,000 tasks has one result, each failure one dead-letter row, each window one job."""
+    ids = [f"task-{number}" for number in range(TASKS + FAILING)]
     failing = sum(number % EVERY != 0 for number in range(TASKS, TASKS + FAILING))
-    raging = storm(worker=3, child=3, connections=3, restart=1)
-    with raging.rage():
+    injector = prepare_faults(worker=3, child=3, connections=3, restart=1)
+    with injector.running():
         for number, task_id in enumerate(ids):
             if number % EVERY == 0:
                 publish(client, RECOMPUTE, window(number % WINDOWS), task_id)
             else:
                 publish(client, PING, {"fail": number >= TASKS, "tenant_id": TENANT}, task_id)
-        assert_struck(raging, WORKER, CHILD, CONNECTIONS, RESTART)
-    assert_all_end(database, ids, raging)
+        assert_injected(injector, WORKER, CHILD, CONNECTIONS, RESTART)
+    assert_all_end(database, ids, injector)
     assert_each_once(database, ids, failing=failing)
     assert database.rows("SELECT count(*) FROM attribution_recompute_jobs") == [(WINDOWS,)]
 
 
-def test_every_failure_leaves_a_letter_though_the_database_goes_away(
-    database: Database, storm: Callable[..., Storm], client: Client
+def test_every_failure_leaves_a_dead_letter_row_despite_outages(
+    database: Database, prepare_faults: Callable[..., FaultInjector], client: Client
 ) -> None:
-    """Each of 1,000 tasks that fail leaves one letter; the database is away for much of it."""
+    """Each of 1,000 failing tasks leaves one dead-letter row, although the database often stops."""
     ids = [f"outage-{number}" for number in range(FAILING)]
-    raging = storm(worker=1, child=1, connections=1, outage=3)
-    with raging.rage():
+    injector = prepare_faults(worker=1, child=1, connections=1, outage=3)
+    with injector.running():
         for task_id in ids:
             publish(client, PING, {"fail": True, "tenant_id": TENANT}, task_id)
-        assert_struck(raging, *[OUTAGE] * OUTAGES)
-    assert_all_end(database, ids, raging)
+        assert_injected(injector, *[OUTAGE] * OUTAGES)
+    assert_all_end(database, ids, injector)
     assert_each_once(database, ids, failing=FAILING)
 
 
-def assert_struck(storm: Storm, *strikes: str) -> None:
-    """See that a storm strikes at least this, and goes on until it has."""
-    wanted = Counter(strikes)
-    wait_for(lambda: storm.struck >= wanted or storm.broken, deadline_s=DEADLINE_S)
-    assert storm.broken == [], f"seed {SEED}"
-    assert storm.struck >= wanted, f"struck: {storm.struck}, expected {wanted}, seed {SEED}"
+def assert_injected(injector: FaultInjector, *faults: str) -> None:
+    """Assert that at least these faults are injected, and wait for them."""
+    wanted = Counter(faults)
+    wait_for(lambda: injector.injected >= wanted or injector.broken, deadline_s=DEADLINE_S)
+    assert injector.broken == [], f"seed {SEED}"
+    assert injector.injected >= wanted, (
+        f"injected: {injector.injected}, expected {wanted}, seed {SEED}"
+    )
 
 
-def assert_all_end(database: Database, ids: list[str], storm: Storm) -> None:
-    """See that every task ends, by a result or a letter."""
-    assert storm.broken == [], f"seed {SEED}"
+def assert_all_end(database: Database, ids: list[str], injector: FaultInjector) -> None:
+    """Assert that every task ends with a result or a dead-letter row."""
+    assert injector.broken == [], f"seed {SEED}"
     assert wait_for(
         lambda: database.rows(ENDED) == [(len(ids),)], deadline_s=DEADLINE_S, pause_s=0.5
-    ), f"ended: {database.rows(ENDED)} of {len(ids)}, seed {SEED}, {storm.struck}"
+    ), f"ended: {database.rows(ENDED)} of {len(ids)}, seed {SEED}, {injector.injected}"
 
 
 def window(number: int) -> dict[str, Any]:
@@ -237,9 +241,9 @@ def window(number: int) -> dict[str, Any]:
 
 
 def assert_each_once(database: Database, ids: list[str], *, failing: int) -> None:
-    """See that each task succeeded or left one letter, never both, and that no message is left.
+    """Assert that each task succeeded or left one dead-letter row, and that no message is left.
 
-    A failure whose result could not be stored, its database being away, is told by its letter.
+    A failure whose result could not be stored during an outage has only its dead-letter row.
     """
     left = (
         "SELECT count(*) FROM kombu_message m JOIN kombu_queue q ON q.id = m.queue_id"
@@ -249,9 +253,9 @@ def assert_each_once(database: Database, ids: list[str], *, failing: int) -> Non
     states = dict(database.rows("SELECT task_id, status FROM celery_taskmeta"))
     succeeded = sorted(task_id for task_id, state in states.items() if state == "SUCCESS")
     failed = {task_id for task_id, state in states.items() if state == "FAILURE"}
-    letters = sorted(row[0] for row in database.rows("SELECT task_id FROM worker_failed_jobs"))
-    ended = Counter([*succeeded, *letters])
+    dead_letters = sorted(row[0] for row in database.rows("SELECT task_id FROM worker_failed_jobs"))
+    ended = Counter([*succeeded, *dead_letters])
     lost, twice = sorted(set(ids) - set(ended)), [one for one, ends in ended.items() if ends > 1]
     assert (lost, twice, len(ended)) == ([], [], len(ids)), f"seed {SEED}"
-    assert failed <= set(letters), f"seed {SEED}"
-    assert len(letters) >= failing, f"seed {SEED}"
+    assert failed <= set(dead_letters), f"seed {SEED}"
+    assert len(dead_letters) >= failing, f"seed {SEED}"

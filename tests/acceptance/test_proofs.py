@@ -1,4 +1,4 @@
-"""Which proofs a run is asked for, and that the harness proves itself in each that proves any."""
+"""The selection of proofs, and the self-proof of the harness in each run with proofs."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ IDS = ("MIN-01", "MIN-02", "MIN-03")
 
 
 def proofs(ran: Miniature) -> dict[str, str]:
-    """Return what came out of each falsifier."""
+    """Return the result of each falsifier."""
     return {
         f"{verdict['id']}:{proof['falsifier']}": proof["result"]
         for verdict in ran.run["criteria"]
@@ -59,7 +59,7 @@ def proofs(ran: Miniature) -> dict[str, str]:
 
 
 def test_all_proofs_are_the_default_and_release(run_gates: Run) -> None:
-    """Every falsifier runs, every specimen comes out as it must, and the run is released."""
+    """Every falsifier runs, every specimen has the expected result, and the run is released."""
     ran = run_gates(CHECKS, IDS)
     assert ran.exit_status == 0, ran.output
     assert set(proofs(ran).values()) == {"proven"}
@@ -82,7 +82,7 @@ def test_all_proofs_are_the_default_and_release(run_gates: Run) -> None:
 def test_selection_of_proofs_runs_those_and_never_releases(
     run_gates: Run, asked: str, run: set[str]
 ) -> None:
-    """A criterion, a gate or a falsifier names proofs; what is not all is partial."""
+    """A criterion, a gate or a falsifier selects proofs; a run without all of them is partial."""
     ran = run_gates(CHECKS, IDS, f"--falsify={asked}")
     assert (ran.exit_status, ran.run["result"]) == (100, "partial"), ran.output
     assert {name for name, result in proofs(ran).items() if result == "proven"} == run
@@ -90,8 +90,8 @@ def test_selection_of_proofs_runs_those_and_never_releases(
 
 
 @pytest.mark.parametrize("asked", ["no-such-mark", "all,MIN-01", ""])
-def test_selection_that_names_nobody_is_bad_input(run_gates: Run, asked: str) -> None:
-    """A name that is nobody's would select nothing, silently."""
+def test_selection_of_an_unknown_name_is_bad_input(run_gates: Run, asked: str) -> None:
+    """An unknown name is refused, since it would select nothing without a message."""
     ran = run_gates(CHECKS, IDS, f"--falsify={asked}")
     assert ran.exit_status == 4, ran.output
     assert "--falsify: got" in ran.output
@@ -99,7 +99,7 @@ def test_selection_that_names_nobody_is_bad_input(run_gates: Run, asked: str) ->
 
 
 def test_matrix_runs_every_check_against_every_falsifier_of_its_gate(run_gates: Run) -> None:
-    """The page and the run tell which check saw which fault."""
+    """The run records for each check and each fault whether the check fails under it."""
     ran = run_gates(CHECKS, IDS, "--falsify=matrix")
     assert ran.exit_status == 0, ran.output
     cells = {(c["criterion"], c["falsifier"]): c["result"] for c in ran.run["matrix"]}
@@ -115,7 +115,7 @@ BREAKS = {
         "        return Falsification.BLIND, ",
         "        return Falsification.PROVEN, ",
     ),
-    "landing is not asked for": (
+    "landing is not checked": (
         "return after is not None and after != event.fingerprint_before",
         "return True",
     ),
@@ -128,7 +128,7 @@ BREAKS = {
 def test_harness_that_judges_proofs_wrongly_is_a_defect(
     tmp_path: Path, sut: Sut, name: str
 ) -> None:
-    """Every rule that is taken out of the harness makes a specimen come out wrong: exit 103."""
+    """Each rule that is removed from the harness changes the result of a specimen: exit 103."""
     copy = tmp_path / "harness"
     for package in HARNESS_PACKAGES:
         copy_folders(package.parent, (package.name,), copy)
@@ -153,7 +153,7 @@ def run_with(harness: Path, folder: Path, *arguments: str) -> Miniature:
 
 
 def test_proofs_of_a_bundle_can_be_listed(run_gates: Run, tmp_path: Path) -> None:
-    """`gateproof show --proofs` names each falsifier with what it changed and what came out."""
+    """`gateproof show --proofs` lists each falsifier with its change and its result."""
     run_gates(CHECKS, IDS)
     from tests.acceptance.test_exit_status import GATEPROOF
 
@@ -161,7 +161,7 @@ def test_proofs_of_a_bundle_can_be_listed(run_gates: Run, tmp_path: Path) -> Non
     listed = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert "MIN-01:one-mark" in listed.stdout
     assert "4 falsifiers: 4 source" in listed.stdout
-    told = subprocess.run([*command, "--json"], cwd=tmp_path, capture_output=True, check=True)
-    rows = json.loads(told.stdout)["proofs"]
+    done = subprocess.run([*command, "--json"], cwd=tmp_path, capture_output=True, check=True)
+    rows = json.loads(done.stdout)["proofs"]
     assert {row["result"] for row in rows} == {"proven"}
     assert len(rows) == 4

@@ -1,4 +1,4 @@
-"""Proofs that are not repeated: only from a bundle that verifies, only where nothing changed."""
+"""Proofs of an earlier run are taken over only from a verified bundle and only when unchanged."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from gates.taxonomy.miniature import Miniature
-from tests.acceptance.test_exit_status import GATEPROOF, SHOWN_ABLE
+from tests.acceptance.test_exit_status import GATEPROOF, NEEDS_NO_DATABASE
 
 Run = Callable[..., Miniature]
 KEY, PUBLIC = "signer", "signer.pub.pem"
@@ -26,9 +26,9 @@ def proof(ran: Miniature) -> dict[str, Any]:
 
 @pytest.fixture
 def first(run_gates: Run, tmp_path: Path) -> Path:
-    """A released bundle, signed with a key that stays."""
+    """Return a released bundle that is signed with a permanent key."""
     subprocess.run([str(GATEPROOF), "keygen", KEY], cwd=tmp_path, check=True)
-    ran = run_gates(SHOWN_ABLE, ("MIN-01",), "--signing-key", KEY)
+    ran = run_gates(NEEDS_NO_DATABASE, ("MIN-01",), "--signing-key", KEY)
     assert ran.exit_status == 0, ran.output
     assert proof(ran)["taken_over"] is None
     return (tmp_path / "reports" / "latest").resolve()
@@ -45,10 +45,10 @@ def verify(bundle: Path, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
-def test_unchanged_proof_is_taken_over_and_vouched_for(
+def test_unchanged_proof_is_taken_over_and_released(
     run_gates: Run, first: Path, tmp_path: Path
 ) -> None:
-    """It is not repeated, it is marked, it releases, and the later bundle verifies; so on again."""
+    """It is marked and not repeated, the run is released and verifies; a third run repeats this."""
     record = json.loads((first / "data" / "proofs" / "MIN-01" / "marked.json").read_text())
     earlier = first
     for _ in range(2):
@@ -58,15 +58,15 @@ def test_unchanged_proof_is_taken_over_and_vouched_for(
         assert proof(ran)["taken_over"].startswith("sha256:")
         earlier = (tmp_path / "reports" / "latest").resolve()
         again = json.loads((earlier / "data" / proof(ran)["record"]).read_text())
-        assert again == record, "the record is the one that was made once"
+        assert again == record, "the record is that of the first run"
         done = verify(earlier, tmp_path)
         assert done.returncode == 0, done.stdout
 
 
-def test_proof_is_repeated_when_something_has_changed_or_fresh_is_asked_for(
+def test_proof_is_repeated_after_a_change_or_with_fresh(
     run_gates: Run, first: Path, tmp_path: Path
 ) -> None:
-    """Another line in a gate is enough; --fresh repeats whatever there is."""
+    """One more line in a gate is enough; --fresh repeats every proof."""
     ran = run_gates("", (), *take(first), "--fresh")
     assert (ran.exit_status, proof(ran)["taken_over"]) == (0, None)
     module = tmp_path / "gates" / "test_miniature.py"
@@ -78,7 +78,7 @@ def test_proof_is_repeated_when_something_has_changed_or_fresh_is_asked_for(
 def test_bundle_that_does_not_verify_is_bad_input(
     run_gates: Run, first: Path, tmp_path: Path
 ) -> None:
-    """An altered bundle, another signer, or no key: nothing starts, and it says why."""
+    """An altered bundle, another signer or no key: no run starts, and the message says why."""
     altered = tmp_path / "altered"
     shutil.copytree(first, altered)
     (altered / "data" / "proofs" / "MIN-01" / "marked.json").write_text("{}")

@@ -1,4 +1,4 @@
-"""Both wheels in a clean venv, in a project whose folders have the names of ours."""
+"""Both wheels in a clean venv, in a project whose folders have the names of this repository's."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ print(json.dumps(names))
 
 @pytest.fixture(scope="session")
 def clean_bin(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The scripts of a venv that has both wheels, and the dependencies of this one by links."""
+    """Return the scripts of a venv with both wheels, and links to the dependencies of this one."""
     folder = tmp_path_factory.mktemp("clean")
     wheels, others, venv = folder / "wheels", folder / "others", folder / "venv"
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
@@ -56,7 +56,7 @@ def clean_bin(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def project(tmp_path: Path, sut: Sut, clean_bin: Path) -> Path:
-    """A project with packages of its own under each name that is a folder here."""
+    """Return a project with its own packages under the folder names of this repository."""
     for name in FOREIGN:
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text("OWN = True\n", encoding="utf-8")
@@ -82,7 +82,7 @@ def _run(command: list[str], *, folder: Path = ROOT) -> str:
 def test_wheels_judge_in_a_project_with_folders_of_the_same_names(
     clean_bin: Path, project: Path
 ) -> None:
-    """Pytest by both ways, a check of three lines, and the verification of what was sealed."""
+    """Both ways to start pytest judge a check of three lines, and its bundle verifies."""
     options = ("--sut", "sut.toml", "--environment", "embedded", "--falsify", "none")
     for command in ([clean_bin / "pytest"], [clean_bin / "python", "-m", "pytest"]):
         done = run_command([*map(str, command), "gates", *options], folder=project)
@@ -98,12 +98,12 @@ def test_wheels_judge_in_a_project_with_folders_of_the_same_names(
 def test_wheels_leave_other_tests_of_a_project_alone(clean_bin: Path, project: Path) -> None:
     """The project's own tests import its own packages, and pass."""
     for command in ([clean_bin / "pytest"], [clean_bin / "python", "-m", "pytest"]):
-        told = _run([*map(str, command), "test_own.py"], folder=project)
-        assert "1 passed" in told
+        output = _run([*map(str, command), "test_own.py"], folder=project)
+        assert "1 passed" in output
 
 
 def test_wheels_install_nothing_under_an_old_name(clean_bin: Path, tmp_path: Path) -> None:
-    """Neither wheel has a top-level package but its own."""
+    """Each wheel has one top-level package, its own."""
     old = ("harness", "evidence", "system", "migrations", "gates", "tests")
     code = f"import importlib.util as u; print([n for n in {old} if u.find_spec(n)])"
     assert _run([str(clean_bin / "python"), "-c", code], folder=tmp_path).strip() == "[]"
@@ -116,31 +116,31 @@ def test_wheels_install_nothing_under_an_old_name(clean_bin: Path, tmp_path: Pat
 
 
 def test_wheel_has_the_gates_as_a_pack(clean_bin: Path, tmp_path: Path) -> None:
-    """Every module of the gates is imported under the pack's name, from the wheel."""
-    told = json.loads(_run([str(clean_bin / "python"), "-c", LISTS_PACK], folder=tmp_path))
+    """Every module of the gates can be imported from the wheel under the name of the pack."""
+    names = json.loads(_run([str(clean_bin / "python"), "-c", LISTS_PACK], folder=tmp_path))
     modules = {
         path.relative_to(ROOT / "gates").with_suffix("").as_posix().replace("/", ".")
         for path in (ROOT / "gates").rglob("*.py")
         if path.name != "__init__.py"
     }
     pack = "gateproof.packs.celery_postgres"
-    assert {f"{pack}.{name}" for name in modules} <= set(told)
+    assert {f"{pack}.{name}" for name in modules} <= set(names)
 
 
 def test_verification_imports_none_of_the_heavy_packages(clean_bin: Path, tmp_path: Path) -> None:
-    """Nothing of Celery, SQLAlchemy, psycopg, Docker or pytest, nor of the harness."""
+    """Verification imports no Celery, SQLAlchemy, psycopg, Docker or pytest, and no harness."""
     heavy = ("celery", "sqlalchemy", "psycopg", "psycopg2", "docker", "pytest", "gateproof")
     code = (
         "import sys\nfrom gateproof_evidence.cli import main\n"
         "status = main(['verify', 'nowhere'], standalone_mode=False)\n"
         f"print(status, [name for name in {heavy} if name in sys.modules])"
     )
-    told = _run([str(clean_bin / "python"), "-c", code], folder=tmp_path)
-    assert told.splitlines()[-1] == "4 []"
+    output = _run([str(clean_bin / "python"), "-c", code], folder=tmp_path)
+    assert output.splitlines()[-1] == "4 []"
 
 
 def test_plugin_imports_little_where_nothing_is_judged(clean_bin: Path, tmp_path: Path) -> None:
-    """In a project without a catalogue pytest loads the options, and no part that judges."""
+    """In a project without a catalogue pytest loads the options of the plugin and no other part."""
     (tmp_path / "conftest.py").write_text(
         "import sys\n"
         "def pytest_unconfigure():\n"
@@ -149,8 +149,8 @@ def test_plugin_imports_little_where_nothing_is_judged(clean_bin: Path, tmp_path
         encoding="utf-8",
     )
     (tmp_path / "test_one.py").write_text("def test_one():\n    pass\n", encoding="utf-8")
-    told = _run([str(clean_bin / "pytest"), "-q", "-s"], folder=tmp_path)
-    [line] = [line for line in told.splitlines() if line.startswith("LOADED")]
+    output = _run([str(clean_bin / "pytest"), "-q", "-s"], folder=tmp_path)
+    [line] = [line for line in output.splitlines() if line.startswith("LOADED")]
     _, count, pydantic = line.split()
     assert int(count) <= 8, line
     assert pydantic == "False", line

@@ -1,1 +1,1 @@
-"""Benchmarks: what the product costs, beside what it is held against. ``make bench`` runs them."""
+"""Benchmarks: the cost of the product compared with other tools. ``make bench`` runs them."""

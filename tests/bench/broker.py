@@ -1,11 +1,15 @@
-"""How fast a task goes through the system, beside stock kombu, Redis, Procrastinate and PgQueuer.
+"""Compare the speed of tasks with that of stock kombu, Redis, Procrastinate and PgQueuer.
 
-``python -m tests.bench.broker``: every round gives each of them a database of its own on one
-PostgreSQL server, whose commits wait for the disk; all take turns. Measured are: the rate at which
-tasks are sent while no worker runs; the rate at which two worker processes then end them, results
-stored, from the first that has ended to the last; round trips of one task after the other; and what
-an idle worker costs, in processor time (workers, PostgreSQL, Redis) and transactions. PgQueuer
-stores no results. Redis is left out where there is no ``redis-server``.
+``python -m tests.bench.broker``: every round gives each of them its own database on one
+PostgreSQL server, whose commits wait for the disk. They take turns. The figures are:
+
+- the rate at which tasks are published while no worker runs;
+- the rate at which two worker processes then complete them and store the results, from the first
+  completed task to the last;
+- the time of round trips, one task after the other;
+- the cost of an idle worker, in processor time (workers, PostgreSQL, Redis) and transactions.
+
+PgQueuer stores no results. Redis is left out when there is no ``redis-server``.
 """
 
 from __future__ import annotations
@@ -38,7 +42,7 @@ from tests.postgres import Server, free_port, running_server
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 300
 STOP_DEADLINE_S = 20
-LOOK_S = 0.02
+POLL_S = 0.02
 SLOWEST_P95_MS = 20
 
 REFERENCE, DURABLE, STOCK = "reference system", "durable transport", "stock kombu"
@@ -49,17 +53,17 @@ _CELERY_DONE = "SELECT count(*) FROM celery_taskmeta WHERE status = 'SUCCESS'"
 
 @dataclass(frozen=True, kw_only=True)
 class Contender:
-    """One of those that take turns."""
+    """One of the systems that are compared."""
 
     name: str
     module: str
-    """Under `tests.bench.peers`."""
+    """A module of `tests.bench.peers`."""
     done: str | None
-    """The query that counts what has ended; `{count}` is how many were sent. None for Redis."""
+    """The query that counts completed tasks; `{count}` is the number sent. None for Redis."""
     processes: int = 1
-    """Of workers; Celery's has two children."""
+    """Worker processes; that of Celery has two child processes."""
     migrated: bool = False
-    """Whether its tables are made by the system's migrations, and its role is the worker's."""
+    """Whether the migrations of the system create its tables, and it has the role of the worker."""
     env: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -91,7 +95,7 @@ CONTENDERS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
-    """What one round of one contender came to, or the medians of several."""
+    """The figures of one round of one contender, or the medians of several rounds."""
 
     p50_ms: float
     p95_ms: float
@@ -104,7 +108,7 @@ class Figures:
 
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
-    """How much is measured."""
+    """The size of one round."""
 
     tasks: int
     pings: int
@@ -112,7 +116,7 @@ class Sizes:
 
 
 class Place:
-    """One contender's database, and what runs on it."""
+    """The database of one contender, and its processes."""
 
     def __init__(
         self, contender: Contender, server: Server, redis: RedisServer | None, name: str
@@ -146,7 +150,7 @@ class Place:
 
     @contextmanager
     def workers(self, folder: Path) -> Iterator[list[psutil.Process]]:
-        """Run its workers for the block."""
+        """Run its workers while the block runs."""
         started: list[subprocess.Popen[bytes]] = []
         command = [sys.executable, "-m", f"tests.bench.peers.{self.contender.module}", "worker"]
         try:
@@ -169,7 +173,7 @@ class Place:
 
     @contextmanager
     def counting(self, sent: int) -> Iterator[Any]:
-        """Give a function that counts how many of so many tasks have ended."""
+        """Give a function that returns how many of the sent tasks are completed."""
         if self.contender.done is None:
             assert self._redis is not None
             yield self._redis.results
@@ -179,7 +183,7 @@ class Place:
             yield lambda: int(connection.execute(query).fetchone()[0])  # type: ignore[index]
 
     def transactions(self) -> int:
-        """Return how many transactions its database has seen."""
+        """Return the number of transactions of its database so far."""
         with self._server.admin() as connection:
             row = connection.execute(
                 "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = %s",
@@ -196,7 +200,7 @@ class Place:
 
 
 def _processor_s(process: psutil.Process) -> float:
-    """Return the time of a process and of its descendants, those that have ended included."""
+    """Return the time of a process and its descendants, including those that have exited."""
     total = 0.0
     for one in (process, *process.children(recursive=True)):
         try:
@@ -208,7 +212,7 @@ def _processor_s(process: psutil.Process) -> float:
 
 
 class RedisServer:
-    """A Redis that keeps nothing on disk."""
+    """A Redis server that stores nothing on disk."""
 
     def __init__(self, binary: str, folder: Path) -> None:
         self.port = free_port()
@@ -225,7 +229,7 @@ class RedisServer:
         while not self._answers():
             if time.monotonic() > end:
                 raise BenchError("redis-server: got no answer, expected one")
-            time.sleep(LOOK_S)
+            time.sleep(POLL_S)
 
     def _answers(self) -> bool:
         try:
@@ -234,15 +238,15 @@ class RedisServer:
             return False
 
     def results(self) -> int:
-        """Return how many results it holds; what else it holds are a few keys of queues."""
+        """Return how many results it holds, without the keys of queues."""
         return sum(1 for _ in self._client.scan_iter("celery-task-meta-*", count=10_000))
 
-    def forget(self) -> None:
-        """Delete everything."""
+    def clear(self) -> None:
+        """Delete all keys."""
         self._client.flushall()
 
     def close(self) -> None:
-        """End it."""
+        """Stop the server."""
         self._client.close()
         self.process.terminate()
         self.process.wait()
@@ -251,7 +255,7 @@ class RedisServer:
 def measure(
     server: Server, redis: RedisServer | None, *, sizes: Sizes, rounds: int, say: Any
 ) -> dict[str, Figures]:
-    """Measure all in turns, and return the medians by name."""
+    """Measure all contenders in turns, and return the medians by name."""
     template = "bench_template"
     server.create(template)
     _migrate(server, template)
@@ -266,7 +270,7 @@ def measure(
                 place = Place(contender, server, used, name)
                 _make_database(server, name, template if contender.migrated else None)
                 if used:
-                    used.forget()
+                    used.clear()
                 seen[contender.name].append(_one_round(place, Path(folder), sizes))
                 server.drop(name)
     return {name: _medians(figures) for name, figures in seen.items()}
@@ -279,7 +283,7 @@ def _one_round(place: Place, folder: Path, sizes: Sizes) -> Figures:
     with place.workers(folder) as workers:
         drained_per_s = _drain(place, sizes.tasks + 1)
         took_ms = place.run("ping", str(sizes.pings))
-        time.sleep(2)  # (what the pings left behind: statistics, heartbeats)
+        time.sleep(2)  # (until statistics and heartbeats after the pings are written)
         cpu, transactions, began = (
             place.processor_s(workers),
             place.transactions(),
@@ -300,7 +304,7 @@ def _one_round(place: Place, folder: Path, sizes: Sizes) -> Figures:
 
 
 def _drain(place: Place, sent: int) -> float:
-    """Return how many tasks ended in a second, from the first look that saw one to the last."""
+    """Return how many tasks were completed a second, from the first poll that found one."""
     end = time.monotonic() + DEADLINE_S
     first: tuple[float, int] | None = None
     with place.counting(sent) as count:
@@ -311,11 +315,15 @@ def _drain(place: Place, sent: int) -> float:
             if ended >= sent:
                 break
             if now > end:
-                raise BenchError(f"{place.contender.name}: {ended} of {sent} tasks ended in time")
-            time.sleep(LOOK_S)
+                raise BenchError(
+                    f"{place.contender.name}: {ended} of {sent} tasks were completed in time"
+                )
+            time.sleep(POLL_S)
     assert first is not None
     if first[1] >= sent:
-        raise BenchError(f"{place.contender.name}: all ended before the first look; take more")
+        raise BenchError(
+            f"{place.contender.name}: all were completed before the first poll; use more tasks"
+        )
     return (sent - first[1]) / (now - first[0])
 
 
@@ -345,9 +353,9 @@ def _medians(figures: Sequence[Figures]) -> Figures:
 
 
 def aims_missed(rows: Mapping[str, Figures]) -> list[str]:
-    """Return what of the aims the reference system does not reach."""
+    """Return a line for each aim that the reference system misses."""
     own, stock, other = rows[REFERENCE], rows[STOCK], rows[PROCRASTINATE]
-    told = (
+    aims = (
         ("p95 of a ping, ms", own.p95_ms, "at most", min(SLOWEST_P95_MS, other.p95_ms)),
         ("drained a second", own.drained_per_s, "at least", other.drained_per_s),
         (
@@ -365,7 +373,7 @@ def aims_missed(rows: Mapping[str, Figures]) -> list[str]:
     )
     return [
         f"{name}: got {got:.1f}, aim {how} {aim:.1f}"
-        for name, got, how, aim in told
+        for name, got, how, aim in aims
         if (got < aim if how == "at least" else got > aim)
     ]
 
@@ -387,17 +395,19 @@ def show(rows: Mapping[str, Figures]) -> Table:
 
 
 def main() -> None:
-    """Measure, print, and end with 1 where an aim does not hold and that was asked for."""
+    """Measure and print; exit with 1 when an aim is missed and `--strict` is given."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--tasks", type=int, default=2000, metavar="N", help="sent and drained")
+    parser.add_argument(
+        "--tasks", type=int, default=2000, metavar="N", help="published and completed"
+    )
     parser.add_argument("--pings", type=int, default=100, metavar="N", help="round trips")
     parser.add_argument("--idle", type=float, default=20, metavar="S", help="seconds of idling")
     parser.add_argument("--rounds", type=int, default=3, metavar="N")
-    parser.add_argument("--strict", action="store_true", help="exit with 1 where an aim is missed")
+    parser.add_argument("--strict", action="store_true", help="exit with 1 when an aim is missed")
     options = parser.parse_args()
     sizes = Sizes(tasks=options.tasks, pings=options.pings, idle_s=options.idle)
-    complain = Console(stderr=True)
+    stderr = Console(stderr=True)
     with ExitStack() as stack:
         server = stack.enter_context(running_server(safe=True))
         binary = shutil.which("redis-server")
@@ -407,12 +417,12 @@ def main() -> None:
             redis = RedisServer(binary, Path(folder))
             stack.callback(redis.close)
         else:
-            complain.print(f"{REDIS}: not measured, there is no redis-server on the PATH")
-        rows = measure(server, redis, sizes=sizes, rounds=options.rounds, say=complain.print)
+            stderr.print(f"{REDIS}: not measured: no redis-server on the PATH")
+        rows = measure(server, redis, sizes=sizes, rounds=options.rounds, say=stderr.print)
     missed = aims_missed(rows)
     if options.json:
-        told = {name: asdict(one) for name, one in rows.items()}
-        print(json.dumps({"rows": told, "missed": missed}, indent=2))  # noqa: T201 (its output)
+        figures = {name: asdict(one) for name, one in rows.items()}
+        print(json.dumps({"rows": figures, "missed": missed}, indent=2))  # noqa: T201 (its output)
     else:
         Console(width=110).print(show(rows))
         print("\n".join(missed) or "every aim holds")  # noqa: T201 (its output)

@@ -1,9 +1,9 @@
-"""Feeds the parsers of a bundle what no sealer writes, and reports whatever they fall over.
+"""Feed the parsers of a bundle malformed input, and report each error that is no refusal.
 
-``python -m tests.bench.fuzz --seconds 60``: each target in a process of its own, for so long. With
-atheris (in the environment of the benchmarks) the inputs are led by what code they reach; without
-it hypothesis alters the seeds at random. A parser may refuse by the project's own errors only, and
-what it accepts must have one spelling: written again it gives the same bytes.
+``python -m tests.bench.fuzz --seconds 60``: each target runs in its own process for that time. With
+atheris (in the environment of the benchmarks) the covered code guides the choice of inputs; without
+it hypothesis changes the seeds at random. A parser may refuse an input only with an error class of
+the project, and an accepted input must have one spelling: written again it gives the same bytes.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ from tests.sample import WAIVERS, sample_catalogue
 
 HAS_ATHERIS = importlib.util.find_spec("atheris") is not None
 LONGEST = 16 * 1024
-"""Bytes of an input: more only takes longer, the seeds have less."""
+"""Bytes of an input. The seeds are shorter, and longer inputs only take more time."""
 
 Target = Callable[[bytes], None]
 
 
 class SpellingError(AssertionError):
-    """Something was accepted that is not spelled as the project spells it."""
+    """A parser accepted an input in a spelling that the project does not write."""
 
 
 def _same(content: bytes, again: bytes) -> None:
@@ -79,7 +79,7 @@ def fuzz_manifest(content: bytes) -> None:
 
 
 def fuzz_json(content: bytes) -> None:
-    """JSON, and its canonical form: what is canonical stays as it is."""
+    """JSON and its canonical form, which is stable."""
     once = canonical_json(read_json(content))
     _same(once, canonical_json(read_json(once)))
 
@@ -105,7 +105,7 @@ def fuzz_waivers_file(content: bytes) -> None:
 
 
 def fuzz_journal(content: bytes) -> None:
-    """A journal, in pieces, and judging what reads."""
+    """A journal that is read in pieces and then judged."""
     reader = JournalReader(Limits(kept=LONGEST))
     for start in range(0, len(content), 97):
         reader.feed(content[start : start + 97])
@@ -166,7 +166,7 @@ def _written(content: bytes) -> Path:
 
 
 def once(target: Target, content: bytes) -> None:
-    """Run a target on one input; a refusal by the project's own errors is as it should be."""
+    """Run a target on one input; accept a refusal by an error class of the project."""
     try:
         target(content)
     except EvidenceError as error:
@@ -177,7 +177,7 @@ def once(target: Target, content: bytes) -> None:
 
 
 def write_seeds(folder: Path) -> None:
-    """Write the seeds of each target; the first of them is one that it accepts."""
+    """Write the seeds of each target; the target accepts the first of them."""
     shop = Workshop.open(_made(folder / "shop"))
     bundle = shop.samples["released"]
     sign_off(bundle, shop, by="ada")
@@ -209,7 +209,7 @@ def write_seeds(folder: Path) -> None:
     }
     assert seeds.keys() == TARGETS.keys()
     for name, contents in seeds.items():
-        TARGETS[name](contents[0])  # what is refused at once leads nowhere
+        TARGETS[name](contents[0])  # (a seed that the parser refuses at once reaches little code)
         for number, content in enumerate(contents):
             (_made(folder / name) / f"seed-{number}").write_bytes(content)
 
@@ -230,7 +230,7 @@ with atheris.instrument_imports(include=["gateproof_evidence"]):
     import tests.bench.fuzz
 tests.bench.fuzz.main()
 """
-"""What counts which of our code an input reaches: that is put in while modules are imported."""
+"""A program that measures the covered code: atheris instruments modules while they are imported."""
 
 
 # --- running -------------------------------------------------------------------------------------
@@ -238,23 +238,23 @@ tests.bench.fuzz.main()
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What came of one target."""
+    """The result of fuzzing one target."""
 
     target: str
     engine: str
     seconds: float
     executions: int
     finding: str
-    """The last lines of what it fell over; empty when it did not."""
+    """The last lines of the error; empty when there is none."""
 
 
 def run_target(name: str, folder: Path, seconds: int) -> Outcome:
-    """Run one target in a process of its own.
+    """Run one target in its own process.
 
     Args:
-        name: of the target.
-        folder: where its seeds lie and what it falls over goes.
-        seconds: how long.
+        name: the name of the target.
+        folder: holds its seeds, and gets the inputs that raise an error.
+        seconds: how long it runs.
 
     """
     program = ["-c", INSTRUMENTED] if HAS_ATHERIS else ["-m", "tests.bench.fuzz"]
@@ -275,7 +275,7 @@ def run_target(name: str, folder: Path, seconds: int) -> Outcome:
 
 
 def fuzz_with_atheris(name: str, folder: Path, seconds: int) -> None:
-    """Let libFuzzer lead; ends the process."""
+    """Fuzz with libFuzzer; this ends the process."""
     import atheris
 
     target = TARGETS[name]
@@ -290,7 +290,7 @@ def fuzz_with_atheris(name: str, folder: Path, seconds: int) -> None:
 
 
 def fuzz_with_hypothesis(name: str, folder: Path, seconds: int) -> int:
-    """Alter the seeds at random; return how many inputs were tried."""
+    """Change the seeds at random; return how many inputs were tried."""
     from hypothesis import HealthCheck, given, settings
     from hypothesis import strategies as st
 
@@ -342,12 +342,12 @@ def _table(outcomes: Sequence[Outcome]) -> str:
 
 
 def main() -> None:
-    """Fuzz every target, or those that are named, and end with 1 where one was fallen over."""
+    """Fuzz every target, or the named ones; exit with 1 when one raised an error."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=int, default=60, help="for each target")
     parser.add_argument("--only", nargs="*", choices=sorted(TARGETS), help="these targets")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--folder", type=Path, help="keeps seeds, inputs and what was fallen over")
+    parser.add_argument("--folder", type=Path, help="keeps seeds and inputs that raise an error")
     parser.add_argument("--target", choices=sorted(TARGETS), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.target:
@@ -361,8 +361,8 @@ def main() -> None:
     finally:
         if options.folder is None:
             shutil.rmtree(folder)
-    told = json.dumps([asdict(one) for one in outcomes], indent=2)
-    sys.stdout.write((told if options.json else _table(outcomes)) + "\n")
+    text = json.dumps([asdict(one) for one in outcomes], indent=2)
+    sys.stdout.write((text if options.json else _table(outcomes)) + "\n")
     sys.exit(any(one.finding for one in outcomes))
 
 

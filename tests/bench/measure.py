@@ -1,7 +1,7 @@
-"""Timing commands side by side: rounds that take turns, medians, ratios, peak memory.
+"""Compare the time of commands: rounds that take turns, medians, ratios, peak memory.
 
-Owns running and counting. A busy machine slows all that takes turns alike: ratios are told, and the
-processor's time beside the clock's, which waiting for others does not lengthen.
+Owns running and counting. A busy machine slows all cases alike, so the results are ratios, and the
+processor time is reported in addition to the wall time, because waiting does not add to it.
 """
 
 from __future__ import annotations
@@ -17,37 +17,37 @@ Command = Sequence[str | Path]
 
 
 class BenchError(Exception):
-    """A benchmark could not measure what it says."""
+    """A benchmark could not measure its case."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One command, run once."""
+    """The cost of one run of a command."""
 
     wall_s: float
     cpu_s: float
-    """User and system time of the process and of its children that it waited for."""
+    """User and system time of the process and the child processes that it waited for."""
     peak_mb: float
-    """Largest resident set of the process or of one of those children; never less than that of
-    this process, which it is begun from."""
+    """Largest resident set of the process or of one of those child processes; at least that of this
+    process, which starts it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One thing that takes turns with others."""
+    """A command that takes turns with others."""
 
     name: str
     command: Command
     folder: Path
     status: int = 0
-    """The exit status with which it ends well."""
+    """The exit status of a success."""
     before: Callable[[], None] = lambda: None
-    """What makes ready, outside of the time."""
+    """Prepares a run; its time is not counted."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """The medians of one case, and how often another's they are."""
+    """The medians of one case, and their ratios to those of another."""
 
     name: str
     wall_s: float
@@ -58,10 +58,10 @@ class Row:
 
 
 def run(case: Case, env: Mapping[str, str]) -> Run:
-    """Run a case once, its output thrown away.
+    """Run a case once and discard its output.
 
     Raises:
-        BenchError: it ended with another status than it must.
+        BenchError: its exit status is not the expected one.
 
     """
     case.before()
@@ -91,9 +91,9 @@ def compare(
 
     Args:
         cases: each is run once to warm up, then once a round.
-        against: the name of the case that ratios are of.
+        against: the name of the case that the ratios refer to.
         rounds: 3 or more.
-        env: the environment of all.
+        env: the environment variables of all cases.
 
     """
     for case in cases:

@@ -1,8 +1,8 @@
-"""How large the report is and how fast Chromium shows it, with the catalogue and with thousands.
+"""Measure the size of the report and how fast Chromium shows it, also with thousands of criteria.
 
-``python -m tests.bench.page``: makes the bundles of `tests.browser.sample`, opens their reports in
-fresh pages, and prints medians. Shown is the first contentful paint; loaded is the load event, when
-the last criterion is there too; the processor's time is that of the page's main thread.
+``python -m tests.bench.page``: makes bundles of `tests.sample`, opens their reports in new
+pages, and prints medians. "Shown" is the first contentful paint; "loaded" is the load event, after
+the last criterion; the processor time is that of the main thread of the page.
 """
 
 from __future__ import annotations
@@ -20,16 +20,17 @@ from playwright.sync_api import Browser, sync_playwright
 
 from gateproof_evidence.cli.common import read_attested, read_records, read_run
 from gateproof_evidence.verification.rerendering import render_again
-from tests.browser import sample
 from tests.browser.axe import ask_axe, violations
 from tests.browser.conftest import QUIET, chromium
+from tests.sample import make_bundle
+from tests.sample.plan import GREEN, MANY, criteria_of
 
 ROUNDS = 5
-MANY = 5000
+CRITERIA = 5000
 LARGEST = 15_000_000
-"""Bytes of a page with `MANY` criteria."""
+"""The largest size in bytes of a page with `CRITERIA` criteria."""
 SLOWEST_MS = 1000
-"""Until it is shown."""
+"""The longest time until that page is shown."""
 
 _TIMES = """() => {
   const page = performance.getEntriesByType('navigation')[0];
@@ -39,8 +40,8 @@ _TIMES = """() => {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seen:
-    """One report."""
+class Cost:
+    """The size of one report, and the times of rendering and opening it."""
 
     criteria: int
     size: int
@@ -50,7 +51,7 @@ class Seen:
     main_thread_ms: float
 
     def __str__(self) -> str:
-        """Read as one line."""
+        """Return the figures on one line."""
         return (
             f"{self.criteria} criteria: {self.size:,} bytes, rendered in {self.render_s:.2f} s; "
             f"shown after {self.shown_ms:.0f} ms, loaded after {self.loaded_ms:.0f} ms, "
@@ -59,9 +60,11 @@ class Seen:
 
 
 def main() -> int:
-    """Print what each report costs; 1 where the page of thousands breaks its promise."""
+    """Print the cost of each report; return 1 when the large page exceeds a limit."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--criteria", type=int, default=MANY, metavar="N", help="of the large page")
+    parser.add_argument(
+        "--criteria", type=int, default=CRITERIA, metavar="N", help="of the large page"
+    )
     parser.add_argument("--rounds", type=int, default=ROUNDS, metavar="N")
     options = parser.parse_args()
     program = chromium()
@@ -71,26 +74,26 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as scratch, sync_playwright() as playwright:
         folder = Path(scratch)
         browser = playwright.chromium.launch(executable_path=program, args=list(QUIET))
-        usual = sample.make_bundle(folder / "usual", sample.GREEN)
-        plan, criteria = sample.many(options.criteria)
-        many = sample.make_bundle(folder / "many", plan, criteria=tuple(criteria))
-        seen = [look(browser, bundle, options.rounds) for bundle in (usual, many)]
-        for one in seen:
+        usual = make_bundle(folder / "usual", GREEN)
+        criteria = criteria_of(options.criteria)
+        many = make_bundle(folder / "many", MANY, criteria=criteria)
+        costs = [measure(browser, bundle, options.rounds) for bundle in (usual, many)]
+        for one in costs:
             print(one)  # noqa: T201
         print(f"axe-core: {axe(browser, usual)}")  # noqa: T201
         browser.close()
-    return int(seen[-1].size > LARGEST or seen[-1].shown_ms > SLOWEST_MS)
+    return int(costs[-1].size > LARGEST or costs[-1].shown_ms > SLOWEST_MS)
 
 
-def look(browser: Browser, bundle: Path, times: int) -> Seen:
-    """Open a report several times, each in a page of its own."""
+def measure(browser: Browser, bundle: Path, times: int) -> Cost:
+    """Open a report several times, each time in a new page."""
     run, records, attested = read_run(bundle), read_records(bundle), read_attested(bundle)
     began = time.monotonic()
     content = render_again(bundle, run, records, attested)
     took_s = time.monotonic() - began
     rounds = [_open(browser, bundle / "data/report.html") for _ in range(times)]
     shown, loaded, busy = (statistics.median(values) for values in zip(*rounds, strict=True))
-    return Seen(
+    return Cost(
         criteria=len(run.criteria),
         size=len(content),
         render_s=took_s,
@@ -101,7 +104,7 @@ def look(browser: Browser, bundle: Path, times: int) -> Seen:
 
 
 def axe(browser: Browser, bundle: Path) -> str:
-    """Return what axe-core's rules say of a whole report."""
+    """Return the result of the rules of axe-core on a whole report."""
     page = browser.new_page()
     page.goto((bundle / "data/report.html").as_uri())
     found: Any = ask_axe(page)
@@ -116,9 +119,11 @@ def _open(browser: Browser, path: Path) -> tuple[float, float, float]:
     page.goto(path.as_uri())
     page.wait_for_function("performance.getEntriesByName('first-contentful-paint').length")
     shown, loaded = page.evaluate(_TIMES)
-    told = {one["name"]: one["value"] for one in client.send("Performance.getMetrics")["metrics"]}
+    metrics = {
+        one["name"]: one["value"] for one in client.send("Performance.getMetrics")["metrics"]
+    }
     page.close()
-    return shown, loaded, told["ThreadTime"] * 1000
+    return shown, loaded, metrics["ThreadTime"] * 1000
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""Recording 5,000 trivial checks with journal and bundle, beside pytest and its reporters.
+"""Compare recording 5,000 trivial checks in a bundle with pytest and its reporters.
 
-``python -m tests.bench.recording``: the same checks run by pytest alone, with ``--junitxml``, with
-pytest-html, with allure-pytest, and by the gates with a sealed bundle (no JUnit, no pytest-html),
-in turns, each with no plugin but its own. Twice: *bare* checks do nothing; *reading* ones read one
-file, which the gates keep as an observation with its capture, and the others keep nothing of.
+``python -m tests.bench.recording``: pytest runs the same checks alone, with ``--junitxml``, with
+pytest-html and with allure-pytest, and the gates run them with a sealed bundle (no JUnit, no
+pytest-html). They take turns, each with no plugin except its own. There are two kinds of checks:
+*bare* checks do nothing; *reading* checks read one file, which only the gates keep, as an
+observation with its capture.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ PLAIN = "plain pytest"
 GATES = "gates, sealed bundle"
 AIM = 1.10
 A_GATE = 99
-"""Criteria that one gate's letters can number."""
+"""The largest number of criteria with one id prefix."""
 
 INCOMPLETE = 100
-"""How a run ends that was not asked to prove anything."""
+"""The exit status of a run without proofs."""
 
 PYTEST = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider")
 LEAN = (*PYTEST, "-p", "no:junitxml")
@@ -63,26 +64,26 @@ def files():
 
 
 def main() -> None:
-    """Measure, print, and end with 1 where the aim does not hold and that was asked for."""
+    """Measure and print; exit with 1 when the aim is missed and `--strict` is given."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--checks", type=int, default=5_000, metavar="N")
     parser.add_argument("--rounds", type=int, default=5, metavar="N")
     parser.add_argument("--folder", type=Path, help="where to work (default: temporary)")
-    parser.add_argument("--strict", action="store_true", help="exit with 1 where an aim is missed")
+    parser.add_argument("--strict", action="store_true", help="exit with 1 when an aim is missed")
     options = parser.parse_args()
-    told = {}
+    rows_of = {}
     for kind in BODIES:
         with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-            told[kind] = measure(
+            rows_of[kind] = measure(
                 Path(folder), kind=kind, checks=options.checks, rounds=options.rounds
             )
         if not options.json:
             print(f"{options.checks} {kind} checks, {options.rounds} rounds")  # noqa: T201
-            print(table(told[kind], against="plain"), "\n")  # noqa: T201
-    missed = [line for kind, rows in told.items() for line in aims_missed(kind, rows)]
+            print(table(rows_of[kind], against="plain"), "\n")  # noqa: T201
+    missed = [line for kind, rows in rows_of.items() for line in aims_missed(kind, rows)]
     if options.json:
-        rows = {kind: [asdict(row) for row in rows] for kind, rows in told.items()}
+        rows = {kind: [asdict(row) for row in rows] for kind, rows in rows_of.items()}
         print(json.dumps({"rows": rows, "missed": missed}, indent=2))  # noqa: T201 (its output)
     else:
         print("\n".join(missed) or "every aim holds")  # noqa: T201
@@ -115,7 +116,7 @@ def prepare(folder: Path, *, kind: str, checks: int) -> tuple[Path, Mapping[str,
 
 
 def aims_missed(kind: str, rows: tuple[Row, ...]) -> list[str]:
-    """Return what takes longer than it should beside plain pytest."""
+    """Return a line when the gates take too long compared with plain pytest."""
     [own] = [row for row in rows if row.name == GATES]
     line = f"{kind}: {own.wall_ratio} × plain pytest (cpu {own.cpu_ratio} ×), aim {AIM}"
     return [line] if own.wall_ratio > AIM else []
@@ -152,15 +153,15 @@ def _plain_cases(plain: Path) -> Iterator[Case]:
 
 def _write(plain: Path, gates: Path, kind: str, checks: int) -> None:
     asked, body = BODIES[kind]
-    letters = ("".join(pair) for pair in product(string.ascii_uppercase, repeat=2))
+    prefixes = ("".join(pair) for pair in product(string.ascii_uppercase, repeat=2))
     catalogue = []
     for start in range(0, checks, A_GATE):
-        letter = next(letters)
-        gate = f"gate{letter.lower()}"
+        prefix = next(prefixes)
+        gate = f"gate{prefix.lower()}"
         numbers = range(1, min(A_GATE, checks - start) + 1)
         tests = [f"def test_{n:02d}({asked}):\n{body}" for n in numbers]
         (plain / f"test_{gate}.py").write_text("\n\n".join(tests), encoding="utf-8")
-        ids = [f"{letter}-{number:02d}" for number in numbers]
+        ids = [f"{prefix}-{number:02d}" for number in numbers]
         marked = [f'@criterion("{name}")\n{test}' for name, test in zip(ids, tests, strict=True)]
         source = "\n\n".join(["from gateproof import criterion", *marked])
         (gates / f"test_{gate}.py").write_text(source, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""axe-core's rules on a page whose policy allows no script.
+"""The rules of axe-core, on a page whose content security policy allows no script.
 
 Source: axe-core's API, `axe.run`; the Chrome DevTools Protocol, `Page.createIsolatedWorld`.
 """
@@ -14,11 +14,11 @@ from playwright.sync_api import Page
 
 
 def ask_axe(page: Page, *, only: Sequence[str] = ()) -> Any:
-    """Run the rules in an isolated world, where the page's policy does not apply.
+    """Run the rules in an isolated world, where the policy of the page does not apply.
 
     Args:
-        page: the page to check.
-        only: names of rules; by default all.
+        page: the page to inspect.
+        only: names of rules; all rules when empty.
 
     """
     client = page.context.new_cdp_session(page)
@@ -29,17 +29,17 @@ def ask_axe(page: Page, *, only: Sequence[str] = ()) -> Any:
     options: dict[str, Any] = {"resultTypes": ["violations"]}
     if only:
         options["runOnly"] = list(only)
-    asked = f"axe.run(document, {json.dumps(options)}).then(JSON.stringify)"
+    expression = f"axe.run(document, {json.dumps(options)}).then(JSON.stringify)"
     answer = client.send(
         "Runtime.evaluate",
-        {**where, "expression": asked, "awaitPromise": True, "returnByValue": True},
+        {**where, "expression": expression, "awaitPromise": True, "returnByValue": True},
     )
     assert "exceptionDetails" not in answer, answer
     return json.loads(answer["result"]["value"])
 
 
 def violations(found: Any) -> list[tuple[str, list[str]]]:
-    """Return the rules that a page violates, with the first elements that do."""
+    """Return the rules that a page violates, each with the first elements that violate it."""
     return [
         (one["id"], [node["html"][:200] for node in one["nodes"]][:5])
         for one in found["violations"]

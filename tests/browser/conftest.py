@@ -1,4 +1,4 @@
-"""One Chromium for all tests of the report, and the bundles that they open."""
+"""One Chromium for all tests of the report, and the bundles whose reports they open."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from tests.browser import sample
+from tests.sample import make_bundle, plan
 
 CHROMIUM = "GATEPROOF_CHROMIUM"
 QUIET = (
@@ -24,10 +24,10 @@ QUIET = (
 
 
 def chromium() -> str | None:
-    """Return the program of the browser, or None if none is installed.
+    """Return the path of the browser, or None when none is installed.
 
     Raises:
-        LookupError: the named program does not exist.
+        LookupError: the one named in the environment does not exist.
 
     """
     named = os.environ.get(CHROMIUM)
@@ -39,7 +39,7 @@ def chromium() -> str | None:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """Provide a headless Chromium with its own profile."""
+    """Give a headless Chromium with its own profile."""
     program = chromium()
     if program is None:
         pytest.skip(f"no chromium on the PATH: install Debian's, or set {CHROMIUM} to a program")
@@ -51,13 +51,13 @@ def browser() -> Iterator[Browser]:
 
 @dataclass(frozen=True, kw_only=True)
 class Opened:
-    """A page, with its requests and messages."""
+    """An open page, its requests and the output of its console."""
 
     page: Page
     requests: list[str] = field(default_factory=list)
     """The URLs of all requests."""
-    messages: list[str] = field(default_factory=list)
-    """Lines of the console, and errors."""
+    console: list[str] = field(default_factory=list)
+    """The lines of the console, and errors."""
 
 
 Open = Callable[..., Opened]
@@ -68,40 +68,40 @@ def open_report(browser: Browser) -> Iterator[Open]:
     """Provide a function that opens the report of a bundle."""
     contexts: list[BrowserContext] = []
 
-    def opened(bundle: Path, *, width: int = 1280, scheme: str = "light") -> Opened:
+    def open_page(bundle: Path, *, width: int = 1280, scheme: str = "light") -> Opened:
         context = browser.new_context(
             viewport={"width": width, "height": 800},
             color_scheme="dark" if scheme == "dark" else "light",
         )
         contexts.append(context)
-        shown = Opened(page=context.new_page())
-        shown.page.on("request", lambda request: shown.requests.append(request.url))
-        shown.page.on("console", lambda message: shown.messages.append(message.text))
-        shown.page.on("pageerror", lambda error: shown.messages.append(str(error)))
-        shown.page.goto((bundle / "data" / "report.html").as_uri())
-        return shown
+        opened = Opened(page=context.new_page())
+        opened.page.on("request", lambda request: opened.requests.append(request.url))
+        opened.page.on("console", lambda message: opened.console.append(message.text))
+        opened.page.on("pageerror", lambda error: opened.console.append(str(error)))
+        opened.page.goto((bundle / "data" / "report.html").as_uri())
+        return opened
 
-    yield opened
+    yield open_page
     for context in contexts:
         context.close()
 
 
 @pytest.fixture(scope="session")
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Provide a function that makes the bundle of a kind of run, once."""
+    """Give a function that returns the bundle of a kind of run, and makes it at the first call."""
     folder = tmp_path_factory.mktemp("bundles")
     plans = {
-        "green": sample.GREEN,
-        "red": sample.RED,
-        "blind": sample.BLIND,
-        "hostile": sample.hostile(sample.RED),
+        "green": plan.GREEN,
+        "red": plan.RED,
+        "blind": plan.BLIND,
+        "hostile": plan.HOSTILE,
     }
 
     def bundle(kind: str) -> Path:
         path = folder / kind
         if not path.exists():
-            criteria = sample.criteria_of_gates(*sample.FEW)
-            sample.make_bundle(path, plans[kind], criteria=criteria)
+            criteria = plan.criteria_of_gates(*plan.FEW)
+            make_bundle(path, plans[kind], criteria=criteria)
         return path
 
     return bundle

@@ -1,8 +1,8 @@
-"""Take the screenshots of the report for the documentation.
+"""Take the screenshots of the report that the documentation shows.
 
-``python -m tests.browser.screenshots docs/images`` takes them of a passing, a failing and a blind
-run (of `tests.browser.sample`). Take them again after a change of the report. The README's own
-picture is of a run of this repository's gates.
+``python -m tests.browser.screenshots docs/images`` takes them of a green, a red and a blind run of
+`tests.sample`. Run it after each change of the report. The image of the README is of a run of this
+repository's gates, and is not made here.
 """
 
 from __future__ import annotations
@@ -15,19 +15,20 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, sync_playwright
 
-from tests.browser import sample
 from tests.browser.conftest import QUIET, chromium
+from tests.sample import make_bundle
+from tests.sample.plan import BLIND, GREEN, RED
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shot:
-    """One screenshot: its run, its part of the page, and its settings."""
+    """One screenshot: its run, its element and its setup."""
 
     run: str
     element: str = ""
-    """A selector; without one the first screen."""
+    """A selector; empty for the first screen."""
     opened: tuple[str, ...] = ()
-    """Folded elements to open first."""
+    """Selectors of the folded parts to open first."""
     width: int = 1000
     height: int = 800
     scheme: str = "light"
@@ -52,12 +53,10 @@ def main(folder: Path) -> None:
     """Take every screenshot."""
     program = chromium()
     assert program is not None, "no chromium on the PATH: install Debian's"
-    plans = {"green": sample.GREEN, "red": sample.RED, "blind": sample.BLIND}
+    plans = {"green": GREEN, "red": RED, "blind": BLIND}
     with tempfile.TemporaryDirectory() as scratch, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=list(QUIET))
-        bundles = {
-            name: sample.make_bundle(Path(scratch) / name, plan) for name, plan in plans.items()
-        }
+        bundles = {name: make_bundle(Path(scratch) / name, plan) for name, plan in plans.items()}
         for name, shot in SHOTS.items():
             _take(browser, bundles[shot.run], shot, folder / f"{name}.png")
         browser.close()
@@ -73,7 +72,7 @@ def _take(browser: Browser, bundle: Path, shot: Shot, to: Path) -> None:
     for selector in shot.opened:
         page.locator(selector).locator("summary").first.click()
     if shot.element:
-        # The filter stays on the screen while scrolling and would cover the picture.
+        # The filter keeps its place on the screen and would cover the element.
         page.locator(".filter").evaluate("one => one.remove()")
         page.locator(shot.element).first.screenshot(path=to)
     else:
@@ -83,5 +82,5 @@ def _take(browser: Browser, bundle: Path, shot: Shot, to: Path) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, help="the folder for the screenshots")
+    parser.add_argument("folder", type=Path, help="the folder for the images")
     main(parser.parse_args().folder)

@@ -1,4 +1,4 @@
-"""Tests of the report in Chromium: its content, its use, and that none of it runs as code."""
+"""The report in Chromium: its content, its usability, and that it runs no script."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from playwright.sync_api import Page
 from gateproof_evidence.model import Run
 from tests.browser.axe import ask_axe, violations
 from tests.browser.conftest import Open
-from tests.browser.sample import MARKUP, PROBES
+from tests.sample.capture import PROBES
+from tests.sample.plan import MARKUP
 
 Bundles = Callable[[str], Path]
 KINDS = ("green", "red", "blind")
@@ -30,7 +31,7 @@ def text_of(page: Page) -> str:
 
 
 def shown(page: Page, selector: str) -> list[str]:
-    """Return the ids of the elements that are visible."""
+    """Return the ids of the visible elements."""
     return [
         str(one)
         for one in page.locator(selector).evaluate_all(
@@ -40,7 +41,7 @@ def shown(page: Page, selector: str) -> list[str]:
 
 
 def unfold(page: Page) -> None:
-    """Open every folded element."""
+    """Open all folded parts."""
     page.locator("details").evaluate_all("all => all.forEach(one => { one.open = true })")
 
 
@@ -48,10 +49,10 @@ def unfold(page: Page) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_page_shows_everything_about_every_criterion(
+def test_page_shows_each_field_of_each_criterion(
     kind: str, bundles: Bundles, open_report: Open
 ) -> None:
-    """The page has claim, source, cause, each proof's change and message, each capture's digest."""
+    """It shows claim, source, cause and message, each proof with its change, and each digest."""
     run = run_of(bundles(kind))
     page = open_report(bundles(kind)).page
     articles = page.locator("article").evaluate_all(
@@ -69,23 +70,23 @@ def test_page_shows_everything_about_every_criterion(
             assert verdict.cause.value in shown_text
 
 
-def test_page_shows_what_it_covers_first(bundles: Bundles, open_report: Open) -> None:
+def test_page_starts_with_what_it_covers(bundles: Bundles, open_report: Open) -> None:
     """Verdict, commit, state of the tree, environment, signer and time fit on the first screen."""
     page = open_report(bundles("red")).page
     header = page.locator("header")
     box = header.bounding_box()
     assert box is not None
     assert box["y"] + box["height"] < 800
-    shown_text = " ".join(header.inner_text().split())
+    text = " ".join(header.inner_text().split())
     run = run_of(bundles("red"))
-    for words in ("Blocked", str(run.bindings.commit), "tree clean", "embedded", "Signer unknown"):
-        assert words in shown_text
-    assert re.search(r"Sealed 2026-03-01 \d\d:\d\d:\d\d UTC", shown_text)
+    for words in ("Blocked", str(run.bindings.commit), "tree clean", "embedded", "Nobody vouches"):
+        assert words in text
+    assert re.search(r"Sealed 2026-03-01 \d\d:\d\d:\d\d UTC", text)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_capture_has_its_original_text(kind: str, bundles: Bundles, open_report: Open) -> None:
-    """The emphasis changes no character: the text of each quoted capture is the file's."""
+def test_capture_has_the_text_of_its_file(kind: str, bundles: Bundles, open_report: Open) -> None:
+    """The emphasis changes no character: each quoted capture has the text of its file."""
     data = bundles(kind) / "data"
     page = open_report(bundles(kind)).page
     quoted = page.locator(".capture").evaluate_all(
@@ -98,7 +99,7 @@ def test_capture_has_its_original_text(kind: str, bundles: Bundles, open_report:
 
 
 def test_every_link_has_a_target(bundles: Bundles, open_report: Open) -> None:
-    """Anchors are in the page, files and folders in the bundle."""
+    """Anchors point into the page, files and folders exist in the bundle."""
     page = open_report(bundles("green")).page
     links = page.locator("a").evaluate_all("all => all.map(one => one.getAttribute('href'))")
     ids = set(page.locator("[id]").evaluate_all("all => all.map(one => one.id)"))
@@ -112,8 +113,8 @@ def test_every_link_has_a_target(bundles: Bundles, open_report: Open) -> None:
     assert lost == []
 
 
-def test_pictures_show_each_proof_and_each_cell(bundles: Bundles, open_report: Open) -> None:
-    """Every falsifier and every cell of a kill matrix has a mark, every writer a line of bars."""
+def test_diagrams_show_each_proof_and_each_cell(bundles: Bundles, open_report: Open) -> None:
+    """Each falsifier and each cell of a kill matrix has a mark, and the timeline has bars."""
     run = run_of(bundles("green"))
     page = open_report(bundles("green")).page
     proofs = sum(len(verdict.proofs) for verdict in run.criteria)
@@ -126,11 +127,11 @@ def test_pictures_show_each_proof_and_each_cell(bundles: Bundles, open_report: O
     assert all(width > 0 for width in bars)
 
 
-# --- its use -----------------------------------------------------------------------------------
+# --- its usability -----------------------------------------------------------------------------
 
 
 def test_filter_shows_only_its_criteria(bundles: Bundles, open_report: Open) -> None:
-    """Without a script, each filter shows its criteria, in the list and in the gap matrix."""
+    """Each filter works without script, in the list and in the gap matrix."""
     run = run_of(bundles("red"))
     page = open_report(bundles("red")).page
     every = [verdict.id for verdict in run.criteria]
@@ -145,7 +146,7 @@ def test_filter_shows_only_its_criteria(bundles: Bundles, open_report: Open) -> 
 
 
 def test_link_shows_a_criterion_that_the_filter_hides(bundles: Bundles, open_report: Open) -> None:
-    """A link to a criterion shows it with any filter."""
+    """A link to a criterion makes it visible, whatever the filter."""
     page = open_report(bundles("red")).page
     page.get_by_label(re.compile("^pass")).check()
     assert "RLS-02" not in shown(page, "article")
@@ -156,7 +157,7 @@ def test_link_shows_a_criterion_that_the_filter_hides(bundles: Bundles, open_rep
 
 
 def test_page_works_by_keyboard(bundles: Bundles, open_report: Open) -> None:
-    """The first Tab skips to the content, arrow keys change the filter, Enter opens a fold."""
+    """The first tab stop skips to the content; arrows change the filter, Enter unfolds a part."""
     page = open_report(bundles("red")).page
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
@@ -166,15 +167,17 @@ def test_page_works_by_keyboard(bundles: Bundles, open_report: Open) -> None:
     assert "RLS-01" not in shown(page, "article")
     page.locator("#RLS-02 summary").first.focus()
     fold = page.locator("#RLS-02 details").first
-    was = fold.get_attribute("open")
+    before = fold.get_attribute("open")
     page.keyboard.press("Enter")
-    assert fold.get_attribute("open") != was
-    rings = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
-    assert rings == "solid"
+    assert fold.get_attribute("open") != before
+    outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+    assert outline == "solid"
 
 
-def test_failures_are_open_and_long_captures_fold(bundles: Bundles, open_report: Open) -> None:
-    """Captures of a failure are open, of a pass not; a long one shows only its beginning."""
+def test_failures_are_open_and_long_captures_are_folded(
+    bundles: Bundles, open_report: Open
+) -> None:
+    """Captures of a failure are open, those of a pass are not; a long one shows its first lines."""
     page = open_report(bundles("red")).page
     assert page.locator("#RLS-02 .captures").get_attribute("open") is not None
     assert page.locator("#RLS-01 .captures").get_attribute("open") is None
@@ -189,14 +192,14 @@ def test_failures_are_open_and_long_captures_fold(bundles: Bundles, open_report:
 
 @pytest.mark.parametrize("kind", ["red", "hostile"])
 def test_page_does_not_overflow_a_phone(kind: str, bundles: Bundles, open_report: Open) -> None:
-    """At 360 pixels only elements that scroll by themselves are wider than the screen."""
+    """At 360 pixels the page does not scroll sideways; only single elements may."""
     page = open_report(bundles(kind), width=PHONE).page
     unfold(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE
 
 
-def test_page_prints_everything_but_the_controls(bundles: Bundles, open_report: Open) -> None:
-    """A PDF has pages; on paper filters hide nothing, and folded proofs and digests are visible."""
+def test_page_prints_everything_except_the_controls(bundles: Bundles, open_report: Open) -> None:
+    """On paper filters hide nothing, folded proofs and digests are printed, and a PDF has pages."""
     page = open_report(bundles("blind")).page
     page.get_by_label(re.compile("^needs attention")).check()
     page.emulate_media(media="print")
@@ -213,7 +216,7 @@ def test_page_prints_everything_but_the_controls(bundles: Bundles, open_report: 
 @pytest.mark.parametrize(
     ("kind", "scheme"), [("red", "light"), ("blind", "light"), ("green", "dark")]
 )
-def test_page_breaks_no_rule_of_axe(
+def test_page_violates_no_rule_of_axe(
     kind: str, scheme: str, bundles: Bundles, open_report: Open
 ) -> None:
     """axe-core finds no violation, folded or unfolded."""
@@ -226,7 +229,7 @@ def test_page_breaks_no_rule_of_axe(
 
 @pytest.mark.parametrize(("kind", "scheme"), [("red", "dark"), ("green", "light")])
 def test_page_has_contrast(kind: str, scheme: str, bundles: Bundles, open_report: Open) -> None:
-    """axe-core's rule on contrast (AA) holds with the other colours too."""
+    """The contrast rule (AA) of axe-core holds in both colour schemes."""
     page = open_report(bundles(kind), scheme=scheme).page
     page.locator("#RLS-02 details").evaluate_all("all => all.forEach(one => { one.open = true })")
     found = ask_axe(page, only=["color-contrast"])
@@ -235,37 +238,37 @@ def test_page_has_contrast(kind: str, scheme: str, bundles: Bundles, open_report
 
 
 def test_axe_finds_a_violation(bundles: Bundles, open_report: Open) -> None:
-    """The rules run: an image without a name in the same page is a violation."""
+    """The rules do run: an image without a name in the same page is a violation."""
     page = open_report(bundles("green")).page
     page.evaluate("document.querySelector('main').append(document.createElement('img'))")
     assert [name for name, _ in violations(ask_axe(page, only=["image-alt"]))] == ["image-alt"]
 
 
-def test_page_follows_the_dark_colour_scheme(bundles: Bundles, open_report: Open) -> None:
-    """The background follows the reader's setting."""
-    ground = "getComputedStyle(document.body).backgroundColor"
-    assert open_report(bundles("green")).page.evaluate(ground) == "rgb(255, 255, 255)"
+def test_page_is_dark_in_the_dark_scheme(bundles: Bundles, open_report: Open) -> None:
+    """The background follows the colour scheme of the reader."""
+    background = "getComputedStyle(document.body).backgroundColor"
+    assert open_report(bundles("green")).page.evaluate(background) == "rgb(255, 255, 255)"
     dark = open_report(bundles("green"), scheme="dark").page
-    assert dark.evaluate(ground) == "rgb(13, 17, 23)"
+    assert dark.evaluate(background) == "rgb(13, 17, 23)"
 
 
-# --- none of it runs as code -------------------------------------------------------------------
+# --- that it runs no script --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "hostile"])
-def test_page_makes_no_request_and_logs_nothing(
+def test_page_requests_nothing_and_logs_nothing(
     kind: str, bundles: Bundles, open_report: Open
 ) -> None:
-    """Opening it makes one request, for itself, and no line in the console."""
+    """Opening it makes one request, for itself, and writes no line to the console."""
     opened = open_report(bundles(kind))
     unfold(opened.page)
     opened.page.wait_for_load_state("networkidle")
     assert opened.requests == [(bundles(kind) / "data/report.html").as_uri()]
-    assert opened.messages == []
+    assert opened.console == []
 
 
 def test_markup_stays_text_in_every_kind_of_capture(bundles: Bundles, open_report: Open) -> None:
-    """Markup in a capture of any kind is shown as text, not as an element."""
+    """Markup in a capture of any probe is shown as text and is no element of the page."""
     page = open_report(bundles("hostile")).page
     for probe in PROBES:
         texts = page.locator(f"pre.{probe}").all_text_contents()
@@ -287,12 +290,12 @@ def test_markup_stays_text_everywhere(bundles: Bundles, open_report: Open) -> No
     assert page.locator("main > *").count() == 10
 
 
-def test_policy_lets_no_script_run(bundles: Bundles, open_report: Open) -> None:
-    """The policy works by itself: a script that is inserted into the page does not run."""
+def test_policy_blocks_scripts(bundles: Bundles, open_report: Open) -> None:
+    """The policy is effective: a script that is added to the page does not run."""
     opened = open_report(bundles("green"))
     opened.page.evaluate(
         "const one = document.createElement('script'); one.textContent = 'window.ran = true';"
         " document.body.append(one)"
     )
     assert opened.page.evaluate("window.ran") is None
-    assert any("Content Security Policy" in line for line in opened.messages)
+    assert any("Content Security Policy" in line for line in opened.console)

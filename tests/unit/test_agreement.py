@@ -1,4 +1,4 @@
-"""Comparing two runs: what counts as a disagreement."""
+"""The comparison of two runs: a disagreement is another outcome, another cause or no entry."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.acceptance.agreement import disagreements, main
 
 
 def test_agreement_is_the_same_outcome_and_cause_for_every_criterion() -> None:
-    """A criterion that only one run knows is a disagreement, like another outcome."""
+    """A criterion that only one run has is a disagreement, like another outcome."""
     one = {"A": "pass (None)", "B": "fail (gate_violation)"}
     assert disagreements(one, dict(one)) == []
     assert disagreements(one, {"A": "pass (None)"}) == [
@@ -21,18 +21,18 @@ def test_agreement_is_the_same_outcome_and_cause_for_every_criterion() -> None:
 
 
 @pytest.mark.parametrize(("outcome", "status"), [("pass", 0), ("fail", 1)])
-def test_agreement_is_told_by_the_exit_status(tmp_path: Path, outcome: str, status: int) -> None:
-    """Two bundles that agree end with 0, two that do not with 1."""
-    for name, said in (("one", "pass"), ("two", outcome)):
+def test_agreement_sets_the_exit_status(tmp_path: Path, outcome: str, status: int) -> None:
+    """The exit status is 0 for two bundles that agree, and 1 for two that do not."""
+    for name, found in (("one", "pass"), ("two", outcome)):
         data = tmp_path / name / "data"
         data.mkdir(parents=True)
-        criteria = [{"id": "A", "outcome": said, "cause": None}]
+        criteria = [{"id": "A", "outcome": found, "cause": None}]
         (data / "run.json").write_text(json.dumps({"criteria": criteria}))
     assert main(tmp_path / "one", tmp_path / "two") == status
 
 
-def test_agreement_of_two_empty_runs_is_none(tmp_path: Path) -> None:
-    """Two runs that say nothing agree on nothing."""
+def test_agreement_of_two_empty_runs_fails(tmp_path: Path) -> None:
+    """Two runs without criteria are no agreement: the exit status is 1."""
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "run.json").write_text('{"criteria": []}')
     assert main(tmp_path, tmp_path) == 1

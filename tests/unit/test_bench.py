@@ -1,4 +1,4 @@
-"""The benchmarks measure what they say: small ones run, and a command that breaks is no figure."""
+"""The benchmarks measure real cases: small ones run, and a command that fails gives no figure."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ from tests.bench.measure import BenchError, Case, Row, compare, run
 
 
 def test_compare_gives_medians_and_their_ratios(tmp_path: Path) -> None:
-    """Longer is a ratio above 1; each case ran once a round, in turns, and once to warm up."""
-    began: list[str] = []
+    """A slower case has a ratio above 1; each case runs once to warm up, then once a round."""
+    started: list[str] = []
     cases = [
         Case(
             name=name,
             command=("sleep", str(seconds)),
             folder=tmp_path,
-            before=partial(began.append, name),
+            before=partial(started.append, name),
         )
         for name, seconds in (("short", 0.1), ("long", 0.6))
     ]
     short, long = compare(cases, against="short", rounds=3, env=os.environ)
     assert (short.wall_ratio, short.cpu_ratio) == (1.0, 1.0)
     assert long.wall_ratio > 1, (short, long)
-    assert long.cpu_s < long.wall_s / 2, "waiting is no work of the processor"
-    assert began == ["short", "long"] * 4
+    assert long.cpu_s < long.wall_s / 2, "waiting needs no processor time"
+    assert started == ["short", "long"] * 4
 
 
-def test_run_refuses_a_figure_of_a_command_that_broke(tmp_path: Path) -> None:
-    """Another exit status than the case's is an error, with what the command printed."""
+def test_run_gives_no_figure_of_a_command_that_fails(tmp_path: Path) -> None:
+    """An unexpected exit status is an error that shows the output of the command."""
     broken = Case(name="broken", command=("sh", "-c", "echo why; exit 3"), folder=tmp_path)
     with pytest.raises(BenchError, match=r"broken: exit status: got 3, expected 0: why"):
         run(broken, os.environ)
 
 
-def test_hashing_seals_and_verifies_bundles_that_are_whole(tmp_path: Path) -> None:
-    """What it measures is a real bundle with every file, sealed anew each round."""
+def test_hashing_seals_and_verifies_complete_bundles(tmp_path: Path) -> None:
+    """The measured bundle has every file, and is sealed again each round."""
     rows = hashing.measure(tmp_path, files=40, mib=4, rounds=1)
     assert [row.name for row in rows] == [hashing.SHA256SUM, "seal", "verify"]
     found = verify(tmp_path / "bundle")
@@ -51,8 +51,8 @@ def test_hashing_seals_and_verifies_bundles_that_are_whole(tmp_path: Path) -> No
     assert (len(bulk), sum(one.size for one in bulk)) == (40, 40 * (4 * 1024 * 1024 // 40))
 
 
-def test_hashing_says_which_aim_is_missed() -> None:
-    """Slower than sha256sum, or too much memory, is told; sha256sum itself is not judged."""
+def test_hashing_names_each_missed_aim() -> None:
+    """A case that is slower than sha256sum or needs too much memory is named, not sha256sum."""
     fields = {"wall_s": 1.0, "cpu_s": 1.0, "cpu_ratio": 1.0}
     rows = (
         Row(name=hashing.SHA256SUM, wall_ratio=1.0, peak_mb=900.0, **fields),
@@ -67,12 +67,12 @@ def test_hashing_says_which_aim_is_missed() -> None:
 
 @pytest.mark.parametrize(("kind", "outcome"), [("bare", "inconclusive"), ("reading", "pass")])
 def test_recording_seals_every_check(tmp_path: Path, kind: str, outcome: str) -> None:
-    """The run that is measured judges each check and seals it, in a bundle that is whole."""
+    """The measured run judges each check and seals it in a bundle that verifies."""
     folder, env = recording.prepare(tmp_path, kind=kind, checks=3)
     run(recording.gates_case(folder), env)
     bundle = (folder / "reports" / "latest").resolve()
     found = verify(bundle)
     assert found.ok
-    told = (bundle / "data" / "run.json").read_text()
-    assert told.count(f'"outcome": "{outcome}"') == 3
+    text = (bundle / "data" / "run.json").read_text()
+    assert text.count(f'"outcome": "{outcome}"') == 3
     shutil.rmtree(folder)

@@ -26,7 +26,7 @@ IN_THE_SYSTEM = (
 
 
 def project(name: str) -> dict[str, Any]:
-    """Return what a distribution says of itself."""
+    """Return the metadata of a distribution."""
     text = (ROOT / name / "pyproject.toml").read_text(encoding="utf-8")
     return dict(tomllib.loads(text)["project"])
 
@@ -39,14 +39,14 @@ def folders() -> Iterator[Path]:
 
 @pytest.mark.parametrize("folder", list(folders()), ids=lambda path: str(path.relative_to(ROOT)))
 def test_package_has_at_most_twelve_modules_and_subpackages(folder: Path) -> None:
-    """A newcomer reads the names in a folder at a glance."""
+    """A package is small enough that a newcomer can read all names of its folder."""
     modules = {path.stem for path in folder.glob("*.py")} - {"__init__"}
     packages = {path.parent.name for path in folder.glob("*/__init__.py")}
     assert len(modules | packages) <= MOST_ENTRIES, sorted(modules | packages)
 
 
 def imported(name: str) -> dict[str, str]:
-    """Return the top-level modules that a distribution imports, with one file that does."""
+    """Return the top-level modules that a distribution imports, each with one importing file."""
     found: dict[str, str] = {}
     for top in PACKAGES[name]:
         for path in sorted((ROOT / top).rglob("*.py")):
@@ -62,11 +62,11 @@ def imported(name: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", list(PACKAGES))
-def test_distribution_declares_what_it_imports(name: str) -> None:
+def test_distribution_declares_its_imports(name: str) -> None:
     """Every third-party import belongs to a declared dependency, and each dependency is named."""
     own = project(name)
-    told = {re.split(r"[\[<>=~ ]", one)[0].lower() for one in own["dependencies"]}
-    told |= {own["name"], own["name"].replace("-", "_")}
+    declared = {re.split(r"[\[<>=~ ]", one)[0].lower() for one in own["dependencies"]}
+    declared |= {own["name"], own["name"].replace("-", "_")}
     known = packages_distributions()
     third = {
         module: place
@@ -79,7 +79,7 @@ def test_distribution_declares_what_it_imports(name: str) -> None:
         if not {
             one.lower().replace("_", "-") for one in known.get(module, [module.replace("_", "-")])
         }
-        & told
+        & declared
     }
     assert undeclared == {}
 

@@ -1,4 +1,4 @@
-"""The falsifiers of this repository's gates: what each changes is still where it was."""
+"""The falsifiers of this repository's gates: the text that each changes still exists."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def faults() -> Iterator[SourceFault | MigrationFault]:
 
 
 @pytest.mark.parametrize("fault", list(faults()), ids=lambda fault: f"{fault.file}:{fault.name}")
-def test_fault_finds_what_it_changes(fault: SourceFault | MigrationFault) -> None:
-    """Its change applies exactly once to the code as it is, before any proof is run for it."""
+def test_fault_finds_the_text_that_it_changes(fault: SourceFault | MigrationFault) -> None:
+    """Its change applies exactly once to the present code."""
     root = ROOT
     if fault.tree == "harness":
         root = next(one for one in HARNESS if (one / fault.file).exists())

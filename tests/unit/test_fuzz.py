@@ -1,4 +1,4 @@
-"""Fuzzing can find something: what a parser falls over is not taken for a refusal."""
+"""Fuzzing reports defects: an unexpected error of a parser is not taken for a refusal."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from gateproof_evidence.errors import EvidenceError
 from tests.bench import fuzz
 
 
-def test_fuzz_tells_a_refusal_from_a_fall() -> None:
-    """The project's own errors are refusals; any other is a finding."""
+def test_fuzz_distinguishes_a_refusal_from_an_error() -> None:
+    """An error class of the project is a refusal; any other error is a finding."""
 
     def refuse(_: bytes) -> None:
         raise EvidenceError("no")
 
-    def fall(_: bytes) -> None:
+    def fail(_: bytes) -> None:
         raise ValueError("off the rails")
 
     fuzz.once(refuse, b"")
     with pytest.raises(ValueError, match="off the rails"):
-        fuzz.once(fall, b"")
+        fuzz.once(fail, b"")
 
 
-def test_fuzz_finds_what_is_accepted_in_a_second_spelling(
+def test_fuzz_finds_an_input_that_is_accepted_in_a_second_spelling(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A parser that takes more than one spelling is found from the seeds alone."""
+    """The seeds alone find a parser that accepts more than one spelling."""
     fuzz.write_seeds(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} >= fuzz.TARGETS.keys()
     lax = {**fuzz.TARGETS, "json": lambda content: fuzz._same(content.strip(), content)}

@@ -1,4 +1,4 @@
-"""The workflows: schema and audit accept them as they are, and refuse what they must not become."""
+"""The workflows: schema and audit accept them, and refuse harmful changes of them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SCHEMA = (str(SCRIPTS / "check-jsonschema"), "--builtin-schema")
 
 
 def run(*command: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end, both streams together."""
+    """Run a command to completion, with both streams in one."""
     return subprocess.run(
         command,
         cwd=folder,
@@ -32,13 +32,13 @@ def run(*command: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
 
 
 def make_workflows(folder: Path) -> subprocess.CompletedProcess[str]:
-    """Hold the workflows under a folder against schema and audit, as ``make check`` does."""
+    """Check the workflows under a folder with schema and audit, as ``make check`` does."""
     ready = (f"VENV={SCRIPTS.parent}", "SETUP=", "DEV_SETUP=")
     return run("make", "-f", str(ROOT / "Makefile"), "workflows", *ready, folder=folder)
 
 
-def spoiled(folder: Path, before: str, after: str) -> Path:
-    """Return a folder with the workflows, a text that must be in gates.yml replaced throughout."""
+def changed(folder: Path, before: str, after: str) -> Path:
+    """Return a folder with gates.yml in which a text is replaced; the text must be in the file."""
     text = (WORKFLOWS / "gates.yml").read_text(encoding="utf-8")
     assert before in text, f"premise: gates.yml holds {before!r}"
     copies = folder / ".github" / "workflows"
@@ -47,16 +47,16 @@ def spoiled(folder: Path, before: str, after: str) -> Path:
     return folder
 
 
-def test_workflows_fit_their_schema_and_pass_the_audit(tmp_path: Path) -> None:
-    """What `make check` asks of the workflows holds, here and for the unspoiled copy of a test."""
+def test_workflows_match_their_schema_and_pass_the_audit(tmp_path: Path) -> None:
+    """`make check` accepts the workflows, and also an unchanged copy."""
     done = make_workflows(ROOT)
     assert done.returncode == 0, done.stdout
-    same = make_workflows(spoiled(tmp_path, "name: gates", "name: gates"))
+    same = make_workflows(changed(tmp_path, "name: gates", "name: gates"))
     assert same.returncode == 0, same.stdout
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "said"),
+    ("before", "after", "message"),
     [
         ("runs-on: ubuntu-24.04", "run-on: ubuntu-24.04", "Schema validation errors"),
         ("@d632683dd7b4114ad314bca15554477dd762a938 # v4.2.0", "@v4", "unpinned-uses"),
@@ -66,15 +66,15 @@ def test_workflows_fit_their_schema_and_pass_the_audit(tmp_path: Path) -> None:
     ],
     ids=["schema", "pin", "credentials", "permissions", "injection"],
 )
-def test_spoiled_workflow_is_refused(tmp_path: Path, before: str, after: str, said: str) -> None:
-    """An unknown key, a tag as pin, kept credentials, wide permissions, input in a shell line."""
-    done = make_workflows(spoiled(tmp_path, before, after))
+def test_harmful_workflow_is_refused(tmp_path: Path, before: str, after: str, message: str) -> None:
+    """Refused are an unknown key, a tag as pin, kept credentials, wide permissions, shell input."""
+    done = make_workflows(changed(tmp_path, before, after))
     assert done.returncode != 0, done.stdout
-    assert said in done.stdout
+    assert message in done.stdout
 
 
-def test_ci_runs_what_make_knows_on_every_python_that_is_claimed() -> None:
-    """Check and test, from the oldest Python that the project accepts on, without a gap."""
+def test_ci_runs_make_on_every_supported_python() -> None:
+    """`make check` and `make test` run on each minor version from the oldest supported one."""
     job = YAML(typ="safe", pure=True).load(WORKFLOWS / "ci.yml")["jobs"]["test"]
     lines = [step["run"] for step in job["steps"] if "run" in step]
     assert lines == ["make check", "make test"]
@@ -88,7 +88,7 @@ def test_ci_runs_what_make_knows_on_every_python_that_is_claimed() -> None:
 
 
 def test_evidence_is_verified_on_another_machine_also_when_red() -> None:
-    """A job of its own, which runs after a red one, fetches what that one kept and verifies it."""
+    """A separate job, which runs after a red one too, verifies the artifacts of that one."""
     jobs = YAML(typ="safe", pure=True).load(WORKFLOWS / "gates.yml")["jobs"]
     judge, verify = jobs["gates"]["steps"], jobs["verify"]
     assert (verify["needs"], verify["if"]) == ("gates", "always()")
@@ -98,17 +98,17 @@ def test_evidence_is_verified_on_another_machine_also_when_red() -> None:
     assert any("gateproof verify" in step.get("run", "") for step in verify["steps"])
 
 
-def test_guide_for_gitlab_fits_its_schema_and_keeps_red_evidence(tmp_path: Path) -> None:
-    """The GitLab file of the guide is one that GitLab reads, with artifacts of red runs."""
+def test_guide_for_gitlab_matches_its_schema_and_keeps_red_evidence(tmp_path: Path) -> None:
+    """The GitLab file of the guide is valid, and keeps the artifacts of red runs."""
     blocks = re.findall(r"```yaml\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
     [gitlab] = [block for block in blocks if "stages:" in block]
     path = tmp_path / ".gitlab-ci.yml"
     path.write_text(gitlab, encoding="utf-8")
     schema = (*SCHEMA, "vendor.gitlab-ci", "--data-transform", "gitlab-ci")
     assert run(*schema, str(path)).returncode == 0
-    told = YAML(typ="safe", pure=True).load(path)
-    assert told["gates"]["script"] == ["make gates"]
-    assert told["gates"]["artifacts"]["when"] == "always"
-    assert told["verify"]["when"] == "always"
+    jobs = YAML(typ="safe", pure=True).load(path)
+    assert jobs["gates"]["script"] == ["make gates"]
+    assert jobs["gates"]["artifacts"]["when"] == "always"
+    assert jobs["verify"]["when"] == "always"
     path.write_text(gitlab.replace("when: always", "when: perhaps"), encoding="utf-8")
     assert run(*schema, str(path)).returncode == 1

@@ -1,7 +1,7 @@
 """One small program for each system that `tests.bench.broker` measures.
 
-Each is run with a command: `install` makes what it needs in its database, `enqueue N` sends so many
-tasks that do nothing and prints the seconds it took, `ping N` sends one after the other, each when
-the one before has come back, and prints the milliseconds of each as JSON; `worker` runs until it is
-told to end. `BENCH_DATABASE` is a libpq URL.
+Each has four commands. `install` creates its schema, `enqueue N` publishes N tasks that do nothing
+and prints the seconds it took, `ping N` publishes N tasks, each after the result of the previous
+one, and prints the milliseconds of each as JSON. `worker` runs until SIGTERM.
+`BENCH_DATABASE` is a libpq URL.
 """

@@ -1,4 +1,4 @@
-"""Celery over the durable transport, stock kombu's or Redis: `BENCH_BROKER` says which."""
+"""Celery with the durable transport, that of stock kombu, or Redis; `BENCH_BROKER` selects it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def make_app(which: str) -> Celery:
         result_serializer="json",
         accept_content=["json"],
         broker_connection_retry_on_startup=True,
-        # As the reference system has them; the other two have Celery's defaults.
+        # The setting of the reference system; the other two use the defaults of Celery.
         **({"task_acks_late": True} if which == DURABLE else {}),
     )
     return made
@@ -46,14 +46,14 @@ def nothing() -> None:
 
 
 def install() -> None:
-    """Have the tables made, where it is not a migration that does."""
+    """Create the tables that no migration creates."""
     nothing.delay()
     app.control.purge()
 
 
 def enqueue(count: int) -> None:
-    """Send tasks that do nothing."""
-    nothing.delay()  # (the first connects)
+    """Publish tasks that do nothing."""
+    nothing.delay()  # (the first one opens the connection)
     began = time.perf_counter()
     for _ in range(count):
         nothing.delay()
@@ -61,7 +61,7 @@ def enqueue(count: int) -> None:
 
 
 def ping(count: int) -> None:
-    """Send one task after the other, and wait for each."""
+    """Publish one task after the other, and wait for each."""
     took_ms = []
     for _ in range(DISCARDED + count):
         began = time.perf_counter()

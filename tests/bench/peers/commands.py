@@ -1,4 +1,4 @@
-"""The commands that every peer understands, and how long a caller waits between two questions."""
+"""The commands that every peer has, and the pauses between two polls."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 DISCARDED = 20
-"""Round trips that warm up, and are not counted."""
+"""Round trips that warm up and are not counted."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S, GROWTH = 0.002, 0.5, 1.15
 
 
 @dataclass(frozen=True, kw_only=True)
 class Peer:
-    """What one of them does."""
+    """The commands of one peer."""
 
     install: Callable[[], None]
     enqueue: Callable[[int], None]
@@ -21,7 +21,7 @@ class Peer:
 
 
 def main(peer: Peer, words: Sequence[str]) -> None:
-    """Run one command."""
+    """Run the command in the arguments."""
     match list(words):
         case ["install"]:
             peer.install()
@@ -38,7 +38,7 @@ def main(peer: Peer, words: Sequence[str]) -> None:
 
 
 def pauses() -> Iterator[float]:
-    """Give the pauses of who polls for an end, in seconds: the durable transport's own."""
+    """Yield the pauses between two polls for a result, in seconds, like the durable transport."""
     pause_s = FIRST_PAUSE_S
     while True:
         yield pause_s

@@ -1,4 +1,4 @@
-"""PgQueuer; a job that has ended is gone from its queue, and two workers are two processes."""
+"""PgQueuer: a completed job is deleted from its queue, and each worker is one process."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ NAME, BATCH = "nothing", 10
 
 
 async def driver() -> PsycopgDriver:
-    """Return a driver on a connection of its own."""
+    """Return a driver with a new connection."""
     return PsycopgDriver(await psycopg.AsyncConnection.connect(URL, autocommit=True))
 
 
 def install() -> None:
-    """Make its schema."""
+    """Create its schema."""
 
     async def make() -> None:
         await Queries(await driver()).install()
@@ -35,7 +35,7 @@ def install() -> None:
 
 
 def enqueue(count: int) -> None:
-    """Send jobs that do nothing."""
+    """Publish jobs that do nothing."""
 
     async def send() -> float:
         queries = Queries(await driver())
@@ -49,16 +49,16 @@ def enqueue(count: int) -> None:
 
 
 def ping(count: int) -> None:
-    """Send one job after the other, and wait for each."""
+    """Publish one job after the other, and wait for each."""
 
     async def send() -> list[float]:
         queries, took_ms = Queries(await driver()), []
-        asking = await psycopg.AsyncConnection.connect(URL, autocommit=True)
+        polling = await psycopg.AsyncConnection.connect(URL, autocommit=True)
         for _ in range(DISCARDED + count):
             began = time.perf_counter()
             (job,) = await queries.enqueue(NAME, None)
             for pause_s in pauses():
-                there = await asking.execute("SELECT FROM pgqueuer WHERE id = %s", (job,))
+                there = await polling.execute("SELECT FROM pgqueuer WHERE id = %s", (job,))
                 if not there.rowcount:
                     break
                 await asyncio.sleep(pause_s)

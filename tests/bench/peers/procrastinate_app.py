@@ -1,4 +1,4 @@
-"""Procrastinate; a result is a job's status, and two workers are two processes."""
+"""Procrastinate: the result is the status of the job, and each worker is one process."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def opened() -> Iterator[App]:
 
 
 def install() -> None:
-    """Make its schema."""
+    """Create its schema."""
     with opened() as publisher:
         publisher.schema_manager.apply_schema()
 
 
 def enqueue(count: int) -> None:
-    """Send tasks that do nothing."""
+    """Publish tasks that do nothing."""
     with opened():
         nothing.defer()
         began = time.perf_counter()
@@ -48,17 +48,17 @@ def enqueue(count: int) -> None:
 
 
 def ping(count: int) -> None:
-    """Send one task after the other, and wait for each."""
+    """Publish one task after the other, and wait for each."""
     took_ms = []
     with opened(), psycopg.connect(URL, autocommit=True) as connection:
         for _ in range(DISCARDED + count):
             began = time.perf_counter()
             job = nothing.defer()
             for pause_s in pauses():
-                asked = connection.execute(
+                found = connection.execute(
                     "SELECT status FROM procrastinate_jobs WHERE id = %s", (job,)
                 ).fetchone()
-                if asked is None or asked[0] == "succeeded":
+                if found is None or found[0] == "succeeded":
                     break
                 time.sleep(pause_s)
             took_ms.append(1000 * (time.perf_counter() - began))

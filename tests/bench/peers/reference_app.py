@@ -1,4 +1,4 @@
-"""The reference system as it is deployed: its worker, and its ping with a transaction."""
+"""The reference system as deployed: its worker, and its ping task with a transaction."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ RESULT_DEADLINE_S = 30
 
 
 def install() -> None:
-    """Make nothing: its migrations did."""
+    """Do nothing: the migrations create its tables."""
 
 
 def enqueue(count: int) -> None:
-    """Send pings."""
+    """Publish pings."""
     task = _task()
     task.delay()
     began = time.perf_counter()
@@ -30,7 +30,7 @@ def enqueue(count: int) -> None:
 
 
 def ping(count: int) -> None:
-    """Send one ping after the other, and wait for each."""
+    """Publish one ping after the other, and wait for each."""
     task, took_ms = _task(), []
     for _ in range(DISCARDED + count):
         began = time.perf_counter()
@@ -40,7 +40,7 @@ def ping(count: int) -> None:
 
 
 def worker() -> None:
-    """Become its worker, with a pool of two processes."""
+    """Replace this process by its worker, with a pool of two processes."""
     words = ["-m", "system.worker", "--pool", "prefork", "--concurrency", "2"]
     os.execv(sys.executable, [sys.executable, *words])
 

@@ -169,11 +169,10 @@ def test_timestamp_of_another_bundle_is_refused(
 
 
 def test_timestamp_before_sealing_is_refused(
-    authority: Authority, served: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    authority: Authority, served: Serve, tmp_path: Path
 ) -> None:
     """A bundle cannot be stamped before it is sealed, so one of the clocks is wrong."""
-    monkeypatch.setattr("tests.sample.SEALED", now() + dt.timedelta(days=1))
-    early = sealed(tmp_path)
+    early = sealed(tmp_path, at=now() + dt.timedelta(days=1))
     stamp(early, served(authority.answer), authority=None, clock=now)
     assert codes(verify(early)) == {"TIMESTAMP_TIME"}
 
