@@ -12,8 +12,8 @@ from harness.stack import Stack
 from harness.wait import wait_until
 
 LINE_WITHIN_S = 15.0
-LETTER_AFTER_LINE_S = 1.0
-"""How long a letter may follow the line; the reference system writes it before."""
+ROW_AFTER_LINE_S = 1.0
+"""How long a row may follow the line; the reference system writes it before."""
 
 
 def wait_for_failure_lines(stack: Stack, task_ids: Collection[str]) -> None:

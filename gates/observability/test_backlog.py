@@ -48,8 +48,8 @@ def altered(old: str, new: str) -> str:
     ),
     expect="pending dead letters that a worker tells of: got None, expected",
 )
-def test_pending_letters_and_their_age_are_told(own_stack: Stack, sut: Sut, ids: Ids) -> None:
-    """A worker's metrics count the pending letters of all tenants and of none, and their age."""
+def test_pending_rows_and_their_age_are_told(own_stack: Stack, sut: Sut, ids: Ids) -> None:
+    """A worker's metrics count the pending rows of all tenants and of none, and their age."""
     stack, table = own_stack, sut.dead_letters.table
     for tenant, status, age_s in (
         (str(ids.uuid()), "pending", OLD_S),

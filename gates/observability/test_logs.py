@@ -158,10 +158,9 @@ def test_correlation_id_goes_all_the_way(own_stack: Stack, sut: Sut, ids: Ids) -
             ("a failing ping", failing, by_header),
             ("a failing window", window, by_argument),
         ):
-            letters = dead_letters_of(own_stack, task_id)
-            assert letters == [correlation], (
-                f"correlation id of {what} in its dead letter: got {letters}, "
-                f"expected {[correlation]}"
+            rows = dead_letters_of(own_stack, task_id)
+            assert rows == [correlation], (
+                f"correlation id of {what} in its dead letter: got {rows}, expected {[correlation]}"
             )
         told = line_of(log, own_stack, logs.success, later).get(key)
         assert told not in (by_header, retried, by_argument), (

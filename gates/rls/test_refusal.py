@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gates.endings import LETTER_AFTER_LINE_S, wait_for_failure_lines
+from gates.endings import ROW_AFTER_LINE_S, wait_for_failure_lines
 from harness import criterion, falsified_by, source
 from harness.fixtures import Ids
 from harness.stack import Stack
@@ -122,18 +122,18 @@ def _assert_dead_letters(stack: Stack, sut: Sut, sent: list[Sent]) -> None:
     rows = wait_until(
         lambda: stack.sql.query(query, (ids,)).dicts(),
         lambda seen: len(seen) >= len(sent),
-        deadline_s=LETTER_AFTER_LINE_S,
+        deadline_s=ROW_AFTER_LINE_S,
     )
     for one in sent:
-        letters = [row for row in rows if row["task_id"] == one.id]
+        own = [row for row in rows if row["task_id"] == one.id]
         where = f"dead letters of {one.what}"
-        assert len(letters) == 1, f"{where}: got {len(letters)}, expected 1"
-        (letter,) = letters
-        tenant = letter[sut.tenancy.key]
+        assert len(own) == 1, f"{where}: got {len(own)}, expected 1"
+        (row,) = own
+        tenant = row[sut.tenancy.key]
         assert tenant is None, (
             f"tenant of the dead letter of {one.what}: got {tenant}, expected none"
         )
-        got = (letter["task_name"], letter["status"])
+        got = (row["task_name"], row["status"])
         assert got == (one.task, "pending"), f"{where}: got {got}, expected {one.task}, pending"
 
 

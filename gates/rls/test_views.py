@@ -222,9 +222,9 @@ def _assert_nothing_interferes(
     The operators' roles read every dead letter by contract: those rows are not held against them.
     """
     bound = bound_tables(sut)
-    letters = sut.dead_letters.table
-    domain = [table for table in sut.tenancy.tables if table != letters]
-    for grown, roles in ((domain, list(bound)), ([letters], [sut.roles.worker])):
+    dead_letters = sut.dead_letters.table
+    domain = [table for table in sut.tenancy.tables if table != dead_letters]
+    for grown, roles in ((domain, list(bound)), ([dead_letters], [sut.roles.worker])):
         before = {role: _answers(stack, sut, role, a) for role in roles}
         for table in grown:
             for other in others:

@@ -172,12 +172,12 @@ def expect_one_end_each(stack: Stack, published: Collection[str]) -> None:
         f"tasks without an end after their worker was killed: got {lost} of {len(ids)}, expected 0"
     )
     table = stack.sut.dead_letters.table
-    letters = Counter(
+    rows = Counter(
         stack.sql.query(f"SELECT task_id FROM {table} WHERE task_id = ANY(%s)", (ids,)).column()
     )
     wanted = Counter(task_id for task_id, status in ended.items() if status == "FAILURE")
-    assert letters == wanted, (
-        f"dead letters of {len(ids)} tasks: got {letters.total()}, expected one of each of the "
+    assert rows == wanted, (
+        f"dead letters of {len(ids)} tasks: got {rows.total()}, expected one of each of the "
         f"{wanted.total()} that failed"
     )
 

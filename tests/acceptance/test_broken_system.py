@@ -8,7 +8,7 @@ from gates.taxonomy.miniature import Miniature
 from tests.acceptance.conftest import break_file, judge_copy
 
 NAMES = ("imports", "queues/test_names.py", "queues/test_routing.py")
-LETTERS = ("dlq/test_capture.py", "dlq/test_table.py", "dlq/test_rename.py")
+DEAD_LETTERS = ("dlq/test_capture.py", "dlq/test_table.py", "dlq/test_rename.py")
 HEALTH = ("observability/test_health.py",)
 TENANCY = ("rls",)
 
@@ -30,7 +30,7 @@ def test_untouched_copy_is_green(system_copy: Path, tmp_path: Path) -> None:
 
     The bundle is bound to the copy: it is no git checkout, so there is no commit to name.
     """
-    ran = judge_copy(system_copy, tmp_path, *NAMES, *LETTERS, *HEALTH, *TENANCY)
+    ran = judge_copy(system_copy, tmp_path, *NAMES, *DEAD_LETTERS, *HEALTH, *TENANCY)
     assert violations(ran) == set()
     assert ran.run["bindings"]["commit"] is None
 
@@ -70,7 +70,7 @@ def test_removed_failure_handler_is_a_violation_of_dead_letters(
         "    ReportingBackend.observer = Observer()\n",
         "",
     )
-    red = violations(judge_copy(system_copy, tmp_path, *LETTERS, *NAMES))
+    red = violations(judge_copy(system_copy, tmp_path, *DEAD_LETTERS, *NAMES))
     assert {"DLQ-03", "DLQ-04", "DLQ-05", "DLQ-06"} <= red
     assert not red & {"DLQ-01", "DLQ-02", "DLQ-11", "DLQ-12"}
     assert not any(criterion.startswith(("IMP", "QUE")) for criterion in red)

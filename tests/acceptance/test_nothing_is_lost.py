@@ -180,7 +180,7 @@ def storm(database: Database, start_worker: StartWorker) -> Callable[..., Storm]
 def test_every_task_ends_once_whatever_is_struck(
     database: Database, storm: Callable[..., Storm], client: Client
 ) -> None:
-    """Each of 5,000 tasks has one result, each failure one letter, and each window one job."""
+    """Each of 5,000 tasks has one result, each failure one row, and each window one job."""
     ids = [f"storm-{number}" for number in range(TASKS + FAILING)]
     failing = sum(number % EVERY != 0 for number in range(TASKS, TASKS + FAILING))
     raging = storm(worker=3, child=3, connections=3, restart=1)
@@ -196,10 +196,10 @@ def test_every_task_ends_once_whatever_is_struck(
     assert database.rows("SELECT count(*) FROM attribution_recompute_jobs") == [(WINDOWS,)]
 
 
-def test_every_failure_leaves_a_letter_though_the_database_goes_away(
+def test_every_failure_leaves_a_row_though_the_database_goes_away(
     database: Database, storm: Callable[..., Storm], client: Client
 ) -> None:
-    """Each of 1,000 tasks that fail leaves one letter; the database is away for much of it."""
+    """Each of 1,000 tasks that fail leaves one row; the database is away for much of it."""
     ids = [f"outage-{number}" for number in range(FAILING)]
     raging = storm(worker=1, child=1, connections=1, outage=3)
     with raging.rage():
@@ -219,7 +219,7 @@ def assert_struck(storm: Storm, *strikes: str) -> None:
 
 
 def assert_all_end(database: Database, ids: list[str], storm: Storm) -> None:
-    """See that every task ends, by a result or a letter."""
+    """See that every task ends, by a result or a row."""
     assert storm.broken == [], f"seed {SEED}"
     assert wait_for(
         lambda: database.rows(ENDED) == [(len(ids),)], deadline_s=DEADLINE_S, pause_s=0.5
@@ -237,9 +237,9 @@ def window(number: int) -> dict[str, Any]:
 
 
 def assert_each_once(database: Database, ids: list[str], *, failing: int) -> None:
-    """See that each task succeeded or left one letter, never both, and that no message is left.
+    """See that each task succeeded or left one row, never both, and that no message is left.
 
-    A failure whose result could not be stored, its database being away, is told by its letter.
+    A failure whose result could not be stored, its database being away, is told by its row.
     """
     left = (
         "SELECT count(*) FROM kombu_message m JOIN kombu_queue q ON q.id = m.queue_id"
@@ -249,9 +249,9 @@ def assert_each_once(database: Database, ids: list[str], *, failing: int) -> Non
     states = dict(database.rows("SELECT task_id, status FROM celery_taskmeta"))
     succeeded = sorted(task_id for task_id, state in states.items() if state == "SUCCESS")
     failed = {task_id for task_id, state in states.items() if state == "FAILURE"}
-    letters = sorted(row[0] for row in database.rows("SELECT task_id FROM worker_failed_jobs"))
-    ended = Counter([*succeeded, *letters])
+    dead_letters = sorted(row[0] for row in database.rows("SELECT task_id FROM worker_failed_jobs"))
+    ended = Counter([*succeeded, *dead_letters])
     lost, twice = sorted(set(ids) - set(ended)), [one for one, ends in ended.items() if ends > 1]
     assert (lost, twice, len(ended)) == ([], [], len(ids)), f"seed {SEED}"
-    assert failed <= set(letters), f"seed {SEED}"
-    assert len(letters) >= failing, f"seed {SEED}"
+    assert failed <= set(dead_letters), f"seed {SEED}"
+    assert len(dead_letters) >= failing, f"seed {SEED}"
