@@ -273,7 +273,7 @@ def test_reconciliation_writes_what_is_missing_once(shared: Database, client: Cl
     row = row_of(shared, task_id)
     assert (row["exception_class"], row["error_message"]) == (
         "some.where.GoneError",
-        "not kept: nothing tells which of its values are sensitive",
+        "not kept: without the arguments, the sensitive values in it are unknown",
     )
     assert row["traceback"] is None
     assert (row["replayable"], row["status"]) == (False, "pending")

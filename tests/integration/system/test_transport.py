@@ -295,7 +295,7 @@ def test_message_that_kills_its_workers_ends_as_a_row(
     line = worker.wait_for_line("message refused", reason="exhausted")
     assert (line["queue"], line["deliveries"]) == ("housekeeping", 5)
     result = client.app.AsyncResult(task_id)
-    with pytest.raises(Exception, match="got handed out 5 times, expected one worker to live"):
+    with pytest.raises(Exception, match="got 5 deliveries, expected one worker to survive"):
         result.get(timeout=20)
     assert dead_letters(database) == [(task_id, PING, TENANT, "system.errors.UndeliverableError")]
     assert client.run(PING)["status"] == "ok"
