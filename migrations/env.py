@@ -1,8 +1,8 @@
-"""Alembic's environment: one connection as the migration role, one transaction a revision.
+"""Run Alembic's migrations on one connection as the migration role, one transaction per revision.
 
-Takes `DATABASE_URL` in every form that the system itself accepts, and prints neither it nor its
-password: a failure names the rule only. Leaves roles and privileges of the server to `provision/`.
-Online only: an SQL script that nobody ran is no migration.
+Accepts `DATABASE_URL` in every form that the system accepts, and prints neither it nor its
+password. `provision/` makes roles and the server's privileges. Online only: a generated SQL script
+proves no migration.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def _database_url() -> str:
 
 
 def _log_to_stderr() -> None:
-    """Say which revision runs; SQLAlchemy's own loggers, which could print values, stay silent."""
+    """Log which revision runs; SQLAlchemy's own loggers, which could print values, stay silent."""
     logger = logging.getLogger("alembic.runtime.migration")
     if not logger.handlers:
         handler = logging.StreamHandler(sys.stderr)

@@ -53,7 +53,7 @@ WAYS: dict[str, tuple[str, ...]] = {
     "resolved": ("in_progress", "resolved"),
     "abandoned": ("in_progress", "abandoned"),
 }
-"""How a new letter gets to each status by legal moves."""
+"""How a new row gets to each status by legal moves."""
 
 INDEXED = ("status", "tenant_id", "task_name", "correlation_id")
-"""Columns by which letters are looked for; each leads a whole, valid index."""
+"""Columns by which rows are looked for; each leads a whole, valid index."""

@@ -13,13 +13,6 @@ from kombu.utils import json as kombu_json
 from gateproof import Ids, Stack, Sut, TaskResult, criterion, falsified_by, source, sql, wait_until
 
 from ..endings import ROW_AFTER_LINE_S, wait_for_failure_lines
-from .letters import (
-    Letter,
-    fail,
-    failing_ping,
-    letters_of,
-    wait_for_letters,
-)
 from .parts import (
     FAILURE,
     IDENTITY,
@@ -31,6 +24,13 @@ from .parts import (
     TABLE,
     TYPES,
     VIEWS,
+)
+from .rows import (
+    DeadLetter,
+    fail,
+    failing_ping,
+    rows_of,
+    wait_for_rows,
 )
 
 RECOMPUTE = "app.tasks.attribution.recompute_window"
@@ -55,7 +55,7 @@ _LOGINS = """
     SELECT rolname FROM pg_roles
     WHERE rolcanlogin AND NOT rolsuper AND rolname <> ALL (%s) ORDER BY 1
 """
-# Relations that could hold a letter; Celery's own know results by the same column.
+# Relations that could hold a row; Celery's own know results by the same column.
 _WITH_TASK_ID = """
     SELECT c.relname FROM pg_class c
     JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'task_id' AND a.attnum > 0
@@ -65,7 +65,7 @@ _WITH_TASK_ID = """
 """
 
 
-# --- one failure, one letter -----------------------------------------------------------------
+# --- one failure, one row -----------------------------------------------------------------
 
 
 @criterion("DLQ-03")
@@ -114,21 +114,21 @@ _WITH_TASK_ID = """
     ),
     expect="status of app.tasks.housekeeping.ping: got in_progress, expected pending",
 )
-def test_failing_task_leaves_exactly_one_letter(stack: Stack, sut: Sut, ids: Ids) -> None:
-    """A ping that fails after a retry leaves one pending letter; one that succeeds leaves none."""
+def test_failing_task_leaves_exactly_one_row(stack: Stack, sut: Sut, ids: Ids) -> None:
+    """A ping that fails after a retry leaves one pending row; one that succeeds leaves none."""
     tenant = str(ids.uuid())
     kwargs = {**sut.ping.arguments, **sut.ping.retry, **sut.ping.fail, sut.tenancy.key: tenant}
     result = fail(stack, sut.ping.task, kwargs)
-    wait_for_letters(stack, [result.task_id], tenant_id=tenant)
+    wait_for_rows(stack, [result.task_id], tenant_id=tenant)
     # Whatever else the failure writes has had time when the same worker has done another task.
     plain = {**sut.ping.arguments, sut.tenancy.key: tenant}
     done = stack.tasks.run(sut.ping.task, plain)
     assert done.state == "SUCCESS", f"premise: plain ping: got {done.state}, expected SUCCESS"
-    letter = _only_letter(stack, sut.ping.task, result, tenant)
-    _assert_says(letter, sut, result, kwargs)
-    raised = letter.exception_class.rpartition(".")[2]
+    row = _only_row(stack, sut.ping.task, result, tenant)
+    _assert_says(row, sut, result, kwargs)
+    raised = row.exception_class.rpartition(".")[2]
     assert raised == sut.ping.fail_error, (
-        f"exception of {letter.task_name}: got {raised}, expected {sut.ping.fail_error}"
+        f"exception of {row.task_name}: got {raised}, expected {sut.ping.fail_error}"
     )
 
 
@@ -155,8 +155,8 @@ def test_failing_task_leaves_exactly_one_letter(stack: Stack, sut: Sut, ids: Ids
     ),
     expect=f"message of {RECOMPUTE}: got \"ValueError('{RECOMPUTE_MESSAGE}')\"",
 )
-def test_failing_recompute_leaves_exactly_one_letter(stack: Stack, sut: Sut, ids: Ids) -> None:
-    """A recompute that is asked to fail leaves one pending letter with its window and tenant."""
+def test_failing_recompute_leaves_exactly_one_row(stack: Stack, sut: Sut, ids: Ids) -> None:
+    """A recompute that is asked to fail leaves one pending row with its window and tenant."""
     tenant = str(ids.uuid())
     kwargs = {
         sut.tenancy.key: tenant,
@@ -167,45 +167,45 @@ def test_failing_recompute_leaves_exactly_one_letter(stack: Stack, sut: Sut, ids
         "fail": True,
     }
     result = fail(stack, RECOMPUTE, kwargs)
-    wait_for_letters(stack, [result.task_id], tenant_id=tenant)
+    wait_for_rows(stack, [result.task_id], tenant_id=tenant)
     done = stack.tasks.run(RECOMPUTE, {**kwargs, "fail": False})
     assert done.state == "SUCCESS", f"premise: {RECOMPUTE}: got {done.state}, expected SUCCESS"
-    letter = _only_letter(stack, RECOMPUTE, result, tenant)
-    _assert_says(letter, sut, result, kwargs)
-    raised = letter.exception_class.rpartition(".")[2]
+    row = _only_row(stack, RECOMPUTE, result, tenant)
+    _assert_says(row, sut, result, kwargs)
+    raised = row.exception_class.rpartition(".")[2]
     assert raised == "ValueError", f"exception of {RECOMPUTE}: got {raised}, expected ValueError"
-    message = letter.error_message
+    message = row.error_message
     assert message == RECOMPUTE_MESSAGE, (
         f"message of {RECOMPUTE}: got {message!r}, expected {RECOMPUTE_MESSAGE!r}"
     )
 
 
-def _only_letter(stack: Stack, task: str, result: TaskResult, tenant: str | None) -> Letter:
-    letters = letters_of(stack, [result.task_id], tenant_id=tenant)
-    assert len(letters) == 1, f"dead letters of {task}: got {len(letters)}, expected exactly one"
-    name = letters[0].task_name
+def _only_row(stack: Stack, task: str, result: TaskResult, tenant: str | None) -> DeadLetter:
+    rows = rows_of(stack, [result.task_id], tenant_id=tenant)
+    assert len(rows) == 1, f"dead letters of {task}: got {len(rows)}, expected exactly one"
+    name = rows[0].task_name
     assert name == task, f"task_name of {task}: got {name}, expected {task}"
-    return letters[0]
+    return rows[0]
 
 
-def _assert_says(letter: Letter, sut: Sut, result: TaskResult, kwargs: Mapping[str, Any]) -> None:
-    """Compare a letter with what was published, and with the failure that the result tells of."""
-    task, tenant = letter.task_name, kwargs.get(sut.tenancy.key)
+def _assert_says(row: DeadLetter, sut: Sut, result: TaskResult, kwargs: Mapping[str, Any]) -> None:
+    """Compare a row with what was published, and with the failure that the result tells of."""
+    task, tenant = row.task_name, kwargs.get(sut.tenancy.key)
     told = result.value if isinstance(result.value, dict) else {}
     got: dict[str, tuple[Any, Any]] = {
-        "task_id": (letter.task_id, result.task_id),
-        "queue": (letter.queue, sut.queue_of(task)),
-        "tenant": (letter.tenant_id, tenant),
-        "args": (letter.sent_args(), []),
-        "kwargs": (letter.sent_kwargs(), dict(kwargs)),
-        "message": (letter.error_message, told.get("message")),
-        "exception": (letter.exception_class.rpartition(".")[2], told.get("exception")),
-        "status": (letter.status, "pending"),
+        "task_id": (row.task_id, result.task_id),
+        "queue": (row.queue, sut.queue_of(task)),
+        "tenant": (row.tenant_id, tenant),
+        "args": (row.sent_args(), []),
+        "kwargs": (row.sent_kwargs(), dict(kwargs)),
+        "message": (row.error_message, told.get("message")),
+        "exception": (row.exception_class.rpartition(".")[2], told.get("exception")),
+        "status": (row.status, "pending"),
     }
     for what, (seen, expected) in got.items():
         show = repr if what == "message" else str
         assert seen == expected, f"{what} of {task}: got {show(seen)}, expected {show(expected)}"
-    assert letter.error_message, f"message of {task}: got an empty one, expected the exception's"
+    assert row.error_message, f"message of {task}: got an empty one, expected the exception's"
 
 
 # --- what was sent survives ------------------------------------------------------------------
@@ -304,7 +304,7 @@ def _read_long(stack: Stack, task_id: str) -> tuple[Any, int, str, Any]:
     return kombu_json.loads(args), length, digest, kombu_json.loads(kwargs)
 
 
-# --- whose letters these are -----------------------------------------------------------------
+# --- whose rows these are -----------------------------------------------------------------
 
 
 @criterion("DLQ-06")
@@ -337,26 +337,24 @@ def _read_long(stack: Stack, task_id: str) -> tuple[Any, int, str, Any]:
     expect="global dead letter: app_user with a tenant sees 1, expected 0",
 )
 def test_global_failures_are_captured_and_no_tenants(stack: Stack, sut: Sut, ids: Ids) -> None:
-    """A task without a tenant leaves one letter without one, which no tenant's session sees."""
+    """A task without a tenant leaves one row without one, which no tenant's session sees."""
     result = failing_ping(stack)
-    letters = wait_for_letters(stack, [result.task_id])
-    assert len(letters) == 1, (
-        f"dead letters of a global task: got {len(letters)}, expected exactly one"
+    rows = wait_for_rows(stack, [result.task_id])
+    assert len(rows) == 1, f"dead letters of a global task: got {len(rows)}, expected exactly one"
+    row = rows[0]
+    assert row.tenant_id is None, (
+        f"tenant of a global dead letter: got {row.tenant_id}, expected none"
     )
-    letter = letters[0]
-    assert letter.tenant_id is None, (
-        f"tenant of a global dead letter: got {letter.tenant_id}, expected none"
-    )
-    name = letter.task_name
+    name = row.task_name
     assert name == sut.ping.task, f"task_name: got {name}, expected {sut.ping.task}"
     seen = _seen_by(stack, sut.roles.operator, None)
-    assert letter.task_id in seen, (
+    assert row.task_id in seen, (
         f"premise: global dead letter: {sut.roles.operator} sees 0, expected 1"
     )
     own = failing_ping(stack, **{sut.tenancy.key: str(ids.uuid())})
-    owner = wait_for_letters(stack, [own.task_id])[0].tenant_id
+    owner = wait_for_rows(stack, [own.task_id])[0].tenant_id
     for tenant, who in ((None, "no tenant"), ("", "an empty tenant"), (owner, "a tenant")):
-        count = _seen_by(stack, sut.roles.worker, tenant).count(letter.task_id)
+        count = _seen_by(stack, sut.roles.worker, tenant).count(row.task_id)
         assert count == 0, (
             f"global dead letter: {sut.roles.worker} with {who} sees {count}, expected 0"
         )
@@ -387,21 +385,21 @@ def test_global_failures_are_captured_and_no_tenants(stack: Stack, sut: Sut, ids
         'named.get("tenant_id") or headers.get(HEADER_TENANT_ID)',
         'headers.get("tenant")',
     ),
-    expect="tenant of a letter of A: got None",
+    expect="tenant of a row of A: got None",
 )
-def test_tenant_sees_its_own_letters_only(stack: Stack, sut: Sut, ids: Ids) -> None:
-    """With two letters of tenant A and one of B, each sees its own, and nobody sees none."""
+def test_tenant_sees_its_own_rows_only(stack: Stack, sut: Sut, ids: Ids) -> None:
+    """With two rows of tenant A and one of B, each sees its own, and nobody sees none."""
     tenants = {"A": str(ids.uuid()), "B": str(ids.uuid())}
     sent: dict[str, list[str]] = {"A": [], "B": []}
     for name in ("A", "A", "B"):
         result = failing_ping(stack, **{sut.tenancy.key: tenants[name]})
         sent[name].append(result.task_id)
     everything = [*sent["A"], *sent["B"]]
-    there = {letter.task_id: letter.tenant_id for letter in wait_for_letters(stack, everything)}
+    there = {row.task_id: row.tenant_id for row in wait_for_rows(stack, everything)}
     for name, task_ids in sent.items():
         for task_id in task_ids:
             assert there.get(task_id) == tenants[name], (
-                f"tenant of a letter of {name}: got {there.get(task_id)}, expected {tenants[name]}"
+                f"tenant of a row of {name}: got {there.get(task_id)}, expected {tenants[name]}"
             )
     for name, other in (("A", "B"), ("B", "A")):
         seen = _seen_by(stack, sut.roles.worker, tenants[name])
@@ -411,10 +409,10 @@ def test_tenant_sees_its_own_letters_only(stack: Stack, sut: Sut, ids: Ids) -> N
         )
         foreign = len(set(sent[other]) & set(seen))
         assert foreign == 0, f"tenant {name} sees of {other}: got {foreign}, expected 0"
-        assert len(seen) == own, f"tenant {name} sees: got {len(seen)} letters, expected its {own}"
+        assert len(seen) == own, f"tenant {name} sees: got {len(seen)} rows, expected its {own}"
     for tenant, who in ((None, "no tenant"), ("", "an empty tenant"), (str(ids.uuid()), "another")):
         count = len(_seen_by(stack, sut.roles.worker, tenant))
-        assert count == 0, f"session with {who} sees: got {count} letters, expected 0"
+        assert count == 0, f"session with {who} sees: got {count} rows, expected 0"
 
 
 @criterion("DLQ-14")
@@ -444,15 +442,15 @@ def test_tenant_sees_its_own_letters_only(stack: Stack, sut: Sut, ids: Ids) -> N
     ),
     expect="dead letter without a tenant, in recent_failures: app_user with no tenant sees 1",
 )
-def test_letter_without_a_tenant_is_the_operators_alone(own_stack: Stack, sut: Sut) -> None:
+def test_row_without_a_tenant_is_the_operators_alone(own_stack: Stack, sut: Sut) -> None:
     """No session of another role sees it in any relation it may read, whatever tenant it claims.
 
     Both operators' roles see it. The role that migrates owns the table and is no session's.
     """
     stack, roles = own_stack, sut.roles
     result = failing_ping(stack)
-    letters = wait_for_letters(stack, [result.task_id])
-    assert len(letters) == 1, f"premise: dead letters: got {len(letters)}, expected exactly one"
+    rows = wait_for_rows(stack, [result.task_id])
+    assert len(rows) == 1, f"premise: dead letters: got {len(rows)}, expected exactly one"
     operators = (roles.operator, roles.reader)
     for role in operators:
         seen = _seen_by(stack, role, None).count(result.task_id)
@@ -487,7 +485,7 @@ def _seen_in_relations(stack: Stack, role: str, tenant: str | None, task_id: str
 
 
 def _seen_by(stack: Stack, role: str, tenant_id: str | None) -> list[str]:
-    """Return the tasks of every letter that a session sees; None leaves the tenant unset."""
+    """Return the tasks of every row that a session sees; None leaves the tenant unset."""
     with stack.sql.session(role) as session:
         if tenant_id is not None:
             session.set_local(stack.sut.tenancy.guc, tenant_id)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from gateproof import Ids, Stack, Sut, criterion, falsified_by, source
 
-from .letters import wait_for_letters
+from .rows import wait_for_rows
 
 ENDINGS = "system/transport/endings.py"
-LETTERS = "dead letters of a task whose result is ignored"
+DEAD_LETTERS = "dead letters of a task whose result is ignored"
 
 
 @criterion("DLQ-17")
@@ -20,7 +20,7 @@ LETTERS = "dead letters of a task whose result is ignored"
         """        if self.observer and not getattr(request, "ignore_result", False):
             ending = self.observer.of_failure(""",
     ),
-    expect=f"{LETTERS}: got 0, expected exactly one",
+    expect=f"{DEAD_LETTERS}: got 0, expected exactly one",
 )
 @falsified_by(
     source(
@@ -29,22 +29,22 @@ LETTERS = "dead letters of a task whose result is ignored"
         "            observed.kept = ending.finish(written=observed.written)\n",
         "            if observed.written:\n                ending.finish(written=True)\n",
     ),
-    expect=f"{LETTERS}: got 0, expected exactly one",
+    expect=f"{DEAD_LETTERS}: got 0, expected exactly one",
 )
-def test_failure_whose_result_is_ignored_leaves_a_letter(stack: Stack, sut: Sut, ids: Ids) -> None:
-    """A ping that fails and stores no result leaves one pending letter of its tenant."""
+def test_failure_whose_result_is_ignored_leaves_a_row(stack: Stack, sut: Sut, ids: Ids) -> None:
+    """A ping that fails and stores no result leaves one pending row of its tenant."""
     tenant, ping = str(ids.uuid()), sut.ping
     kwargs = {**ping.arguments, **ping.fail, sut.tenancy.key: tenant}
     sent = stack.tasks.publish(ping.task, (), kwargs, ignore_result=True)
-    wait_for_letters(stack, [sent], tenant_id=tenant)
+    wait_for_rows(stack, [sent], tenant_id=tenant)
     # Whatever else the failure writes has had time when the same worker has done another task.
     done = stack.tasks.run(ping.task, {**ping.arguments, sut.tenancy.key: tenant})
     assert done.state == "SUCCESS", f"premise: plain ping: got {done.state}, expected SUCCESS"
-    letters = wait_for_letters(stack, [sent], tenant_id=tenant)
-    assert len(letters) == 1, f"{LETTERS}: got {len(letters)}, expected exactly one"
-    got = letters[0].task_id, letters[0].tenant_id, letters[0].status
+    rows = wait_for_rows(stack, [sent], tenant_id=tenant)
+    assert len(rows) == 1, f"{DEAD_LETTERS}: got {len(rows)}, expected exactly one"
+    got = rows[0].task_id, rows[0].tenant_id, rows[0].status
     assert got == (sent, tenant, "pending"), (
-        f"letter of a task whose result is ignored: got {got}, expected {(sent, tenant, 'pending')}"
+        f"row of a task whose result is ignored: got {got}, expected {(sent, tenant, 'pending')}"
     )
     stored = stack.sql.query("SELECT status FROM celery_taskmeta WHERE task_id = %s", (sent,))
     assert stored.column() == [], (

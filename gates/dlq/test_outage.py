@@ -5,8 +5,8 @@ from __future__ import annotations
 from gateproof import Ids, Stack, Sut, criterion, falsified_by, settings, source, wait_until
 
 from ..endings import wait_for_failure_lines
-from .letters import letters_of
 from .parts import DRAIN, KEEPER
+from .rows import rows_of
 
 HELD = 2
 """As many as the worker has children."""
@@ -44,7 +44,7 @@ SELECT count(*) FROM pg_stat_activity
 def test_failure_with_the_database_away_is_not_lost(
     own_server_stack: Stack, sut: Sut, ids: Ids
 ) -> None:
-    """Tasks whose database stops under them each leave one letter once it is back, and no more."""
+    """Tasks whose database stops under them each leave one row once it is back, and no more."""
     stack, tenant = own_server_stack, str(ids.uuid())
     kwargs = {**sut.ping.arguments, **sut.ping.hold, sut.tenancy.key: tenant}
     assert stack.worker.alive, "premise: worker: got an end, expected it to run"
@@ -65,24 +65,24 @@ def test_failure_with_the_database_away_is_not_lost(
             f"premise: tasks that failed while the database was away: got {len(failed)}, "
             f"expected {HELD}"
         )
-    letters = wait_until(
-        lambda: letters_of(stack, sent, tenant_id=tenant),
-        lambda found: {letter.task_id for letter in found} >= set(sent),
+    rows = wait_until(
+        lambda: rows_of(stack, sent, tenant_id=tenant),
+        lambda found: {row.task_id for row in found} >= set(sent),
         deadline_s=WRITTEN_DEADLINE_S,
         interval_s=0.2,
     )
-    assert len(letters) == HELD, (
-        f"dead letters of tasks that failed with the database away: got {len(letters)}, "
+    assert len(rows) == HELD, (
+        f"dead letters of tasks that failed with the database away: got {len(rows)}, "
         f"expected {HELD}"
     )
     # Whatever else is written late has had time when the worker has run another task.
     done = stack.tasks.run(sut.ping.task, sut.ping.arguments)
     assert done.state == "SUCCESS", f"ping after the outage: got {done.state}, expected SUCCESS"
-    letters = letters_of(stack, sent, tenant_id=tenant)
-    ends = sorted((letter.task_id, letter.tenant_id, letter.status) for letter in letters)
+    rows = rows_of(stack, sent, tenant_id=tenant)
+    ends = sorted((row.task_id, row.tenant_id, row.status) for row in rows)
     expected = sorted((task_id, tenant, "pending") for task_id in sent)
     assert ends == expected, f"dead letters after the outage: got {ends}, expected {expected}"
-    for letter in letters:
-        assert letter.sent_kwargs() == kwargs, (
-            f"kwargs of {letter.task_name}: got {letter.sent_kwargs()}, expected {kwargs}"
+    for row in rows:
+        assert row.sent_kwargs() == kwargs, (
+            f"kwargs of {row.task_name}: got {row.sent_kwargs()}, expected {kwargs}"
         )

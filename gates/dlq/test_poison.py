@@ -5,7 +5,7 @@ from __future__ import annotations
 from gateproof import POOL_SOLO, Ids, Stack, Sut, criterion, falsified_by, source, wait_until
 
 from ..holding import SCAN, SCANNED, sessions_waiting_for, tables_held
-from .letters import letters_of
+from .rows import rows_of
 
 BROKER, STATEMENTS = "system/transport/broker.py", "system/transport/statements.py"
 
@@ -13,7 +13,7 @@ MOST = 2
 """How often a message is handed out here; the system's own default would only take longer."""
 SETTING = "SYSTEM_BROKER_MAX_DELIVERIES"
 RUN_DEADLINE_S, WITHIN_S = 20.0, 12.0
-LETTERS = "dead letters of a task that killed each worker that ran it"
+DEAD_LETTERS = "dead letters of a task that killed each worker that ran it"
 
 
 @criterion("DLQ-16")
@@ -24,7 +24,7 @@ LETTERS = "dead letters of a task that killed each worker that ran it"
         "if envelope is None or deliveries > self.options.max_deliveries:",
         "if envelope is None:",
     ),
-    expect=f"{LETTERS}: got 0, expected exactly one",
+    expect=f"{DEAD_LETTERS}: got 0, expected exactly one",
 )
 @falsified_by(
     source(
@@ -33,7 +33,7 @@ LETTERS = "dead letters of a task that killed each worker that ran it"
         "claimed_by = :me, deliveries = deliveries + 1,",
         "claimed_by = :me, deliveries = 1,",
     ),
-    expect=f"{LETTERS}: got 0, expected exactly one",
+    expect=f"{DEAD_LETTERS}: got 0, expected exactly one",
 )
 @falsified_by(
     source(
@@ -42,10 +42,10 @@ LETTERS = "dead letters of a task that killed each worker that ran it"
         function="keep",
         body="del refusal",
     ),
-    expect=f"{LETTERS}: got 0, expected exactly one",
+    expect=f"{DEAD_LETTERS}: got 0, expected exactly one",
 )
 def test_message_that_kills_its_workers_ends(own_stack: Stack, sut: Sut, ids: Ids) -> None:
-    """Two workers die of it; the third writes its letter, does not run it, and goes on."""
+    """Two workers die of it; the third writes its row, does not run it, and goes on."""
     stack, tenant = own_stack, str(ids.uuid())
     options = {"pool": POOL_SOLO, "env": {SETTING: str(MOST)}}
     with tables_held(stack, SCANNED):
@@ -60,16 +60,16 @@ def test_message_that_kills_its_workers_ends(own_stack: Stack, sut: Sut, ids: Id
                 victim.kill()
         with stack.running_worker(name="survivor", **options) as survivor:
             survivor.report()
-            letters = wait_until(
-                lambda: letters_of(stack, [poison], tenant_id=tenant),
+            rows = wait_until(
+                lambda: rows_of(stack, [poison], tenant_id=tenant),
                 bool,
                 deadline_s=WITHIN_S,
                 interval_s=0.2,
             )
-            assert len(letters) == 1, f"{LETTERS}: got {len(letters)}, expected exactly one"
-            got = letters[0].task_name, letters[0].tenant_id, letters[0].status
+            assert len(rows) == 1, f"{DEAD_LETTERS}: got {len(rows)}, expected exactly one"
+            got = rows[0].task_name, rows[0].tenant_id, rows[0].status
             assert got == (SCAN, tenant, "pending"), (
-                f"letter of a task that killed its workers: got {got}, "
+                f"row of a task that killed its workers: got {got}, "
                 f"expected {(SCAN, tenant, 'pending')}"
             )
             done = stack.tasks.run(sut.ping.task, sut.ping.arguments)

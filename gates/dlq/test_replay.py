@@ -1,4 +1,4 @@
-"""Gate dlq: letters that are replayed."""
+"""Gate dlq: rows that are replayed."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 from gateproof import Ids, Stack, Sut, criterion, falsified_by, source, sql, wait_until
 
 from ..holding import SCAN, SCANNED
-from .letters import letters_of
 from .operators import run_command
 from .parts import REPLAY, RESULT, TABLE
+from .rows import rows_of
 
-LETTERS = 6
+ROWS = 6
 BOTH_DEADLINE_S, ENDED_DEADLINE_S, LINE_DEADLINE_S = 30.0, 12.0, 3.0
 
 _CLAIM = "SELECT pg_get_functiondef('claim_dead_letters'::regproc)"
@@ -44,7 +44,7 @@ SELECT count(*) FROM pg_stat_activity
         function="Observer.of_success",
         body="return None",
     ),
-    expect="letters after their replay: got {'in_progress': 6}, expected 6 resolved",
+    expect="rows after their replay: got {'in_progress': 6}, expected 6 resolved",
 )
 @falsified_by(
     source(
@@ -53,60 +53,60 @@ SELECT count(*) FROM pg_stat_activity
         "            args=args,\n            kwargs=kwargs,\n",
         "            args=args[:0],\n            kwargs={},\n",
     ),
-    expect="letters after their replay: got {'pending': 6}, expected 6 resolved",
+    expect="rows after their replay: got {'pending': 6}, expected 6 resolved",
 )
-def test_two_replayers_replay_each_letter_once(own_stack: Stack, sut: Sut, ids: Ids) -> None:
-    """Of letters that two operators replay at once each runs once, and is resolved by it."""
+def test_two_replayers_replay_each_row_once(own_stack: Stack, sut: Sut, ids: Ids) -> None:
+    """Of rows that two operators replay at once each runs once, and is resolved by it."""
     stack, tenant = own_stack, str(ids.uuid())
     worker_role = sut.roles.worker
     stack.sql.query(f"REVOKE SELECT ON {SCANNED} FROM {worker_role}")
-    sent = [stack.tasks.publish(SCAN, (), {sut.tenancy.key: tenant}) for _ in range(LETTERS)]
+    sent = [stack.tasks.publish(SCAN, (), {sut.tenancy.key: tenant}) for _ in range(ROWS)]
     assert stack.worker.alive, "premise: worker: got an end, expected it to run"
     there = wait_until(
-        lambda: letters_of(stack, sent),
-        lambda found: len(found) == LETTERS,
+        lambda: rows_of(stack, sent),
+        lambda found: len(found) == ROWS,
         deadline_s=ENDED_DEADLINE_S,
         interval_s=0.2,
     )
-    assert len(there) == LETTERS, f"premise: dead letters: got {len(there)}, expected {LETTERS}"
+    assert len(there) == ROWS, f"premise: dead letters: got {len(there)}, expected {ROWS}"
     stack.sql.query(f"GRANT SELECT ON {SCANNED} TO {worker_role}")
 
     told = replay_twice_at_once(stack)
     replayed = Counter(one["task_id"] for one in told if one["task_id"] in sent)
     statuses = wait_until(
-        lambda: Counter(letter.status for letter in letters_of(stack, sent)),
-        lambda seen: seen["resolved"] == LETTERS,
+        lambda: Counter(row.status for row in rows_of(stack, sent)),
+        lambda seen: seen["resolved"] == ROWS,
         deadline_s=ENDED_DEADLINE_S,
         interval_s=0.2,
     )
-    # A letter is resolved a moment before the worker says so.
+    # A row is resolved a moment before the worker says so.
     ran = wait_until(
         lambda: replays_that_ran(stack, sent),
-        lambda seen: seen >= LETTERS,
+        lambda seen: seen >= ROWS,
         deadline_s=LINE_DEADLINE_S,
     )
-    assert ran <= LETTERS, f"replays that ran: got {ran}, expected {LETTERS}"
-    assert statuses == {"resolved": LETTERS}, (
-        f"letters after their replay: got {dict(statuses)}, expected {LETTERS} resolved"
+    assert ran <= ROWS, f"replays that ran: got {ran}, expected {ROWS}"
+    assert statuses == {"resolved": ROWS}, (
+        f"rows after their replay: got {dict(statuses)}, expected {ROWS} resolved"
     )
-    assert ran == LETTERS, f"replays that ran: got {ran}, expected {LETTERS}"
+    assert ran == ROWS, f"replays that ran: got {ran}, expected {ROWS}"
     assert replayed == Counter(sent), (
-        f"letters that both replayers said they sent: got {sorted(replayed.values())}, "
-        f"expected each of {LETTERS} once"
+        f"rows that both replayers said they sent: got {sorted(replayed.values())}, "
+        f"expected each of {ROWS} once"
     )
 
 
 def replays_that_ran(stack: Stack, task_ids: list[str]) -> int:
-    """Count the successes in the worker's log of tasks that replay these tasks' letters."""
+    """Count the successes in the worker's log of tasks that replay these tasks' rows."""
     names, table = stack.sut.logs, stack.sut.dead_letters.table
     ids = stack.sql.query(f"SELECT id::text FROM {table} WHERE task_id = ANY(%s)", (task_ids,))
-    begin = tuple(f"replay-{letter_id}-" for letter_id in ids.column())
+    begin = tuple(f"replay-{row_id}-" for row_id in ids.column())
     lines = stack.worker.log().matching(**{names.message: names.success, names.task_name: SCAN})
     return sum(str(line.get(names.task_id)).startswith(begin) for line in lines)
 
 
 def replay_twice_at_once(stack: Stack) -> list[dict[str, Any]]:
-    """Have two operators replay everything, held until both ask for letters; return what they say.
+    """Have two operators replay everything, held until both ask for rows; return what they say.
 
     The table is held so that neither can claim before the other is about to.
     """
@@ -122,6 +122,6 @@ def replay_twice_at_once(stack: Stack) -> list[dict[str, Any]]:
                 interval_s=0.1,
             )
         ended = [one.result() for one in both]
-    assert waiting == 2, f"premise: replayers that wait for letters: got {waiting}, expected 2"
+    assert waiting == 2, f"premise: replayers that wait for rows: got {waiting}, expected 2"
     said = [line for done in ended for line in done.output.splitlines()]
     return [json.loads(line) for line in said if line.startswith("{")]

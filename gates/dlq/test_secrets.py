@@ -11,9 +11,9 @@ from typing import Any
 from gateproof import POOL_SOLO, Ids, Stack, Sut, criterion, falsified_by, source, wait_until
 
 from ..endings import ROW_AFTER_LINE_S
-from .letters import letters_of
 from .operators import run_command
 from .parts import PAYLOAD, REPLAY, ROW
+from .rows import rows_of
 
 RECOMPUTE = "app.tasks.attribution.recompute_window"
 KEYS = "SYSTEM_DEAD_LETTER_KEYS"
@@ -52,7 +52,7 @@ print(json.dumps([path.read_text() for path in pathlib.Path(folder).rglob("*.jso
 )
 @falsified_by(
     source("masked-yet-replayable", ROW, "replayable=not why_not,", "replayable=True,"),
-    expect="letter whose values are lost: got replayable True, expected False",
+    expect="row whose values are lost: got replayable True, expected False",
 )
 @falsified_by(
     source("mask-replayed", REPLAY, '    if row["sealed"] is None:\n', "    if row:\n"),
@@ -84,25 +84,25 @@ def test_sensitive_values_are_never_in_clear(own_stack: Stack, sut: Sut, ids: Id
     lost = fail_in_a_worker(stack, kwargs, {KEYS: ""})
     sealed = fail_in_a_worker(stack, kwargs, {KEYS: key})
     for how, task_id in (("without", lost), ("with", sealed)):
-        row = whole_letter(stack, task_id)
+        row = whole_row(stack, task_id)
         seen = in_clear(row, hidden)
         assert not seen, f"sensitive values in clear in a dead letter {how} a key: got {seen}"
 
-    (without,) = letters_of(stack, [lost])
+    (without,) = rows_of(stack, [lost])
     replayable, notes = stack.sql.query(
         f"SELECT replayable, notes FROM {sut.dead_letters.table} WHERE task_id = %s", (lost,)
     ).rows[0]
     assert replayable is False, (
-        f"letter whose values are lost: got replayable {replayable}, expected False"
+        f"row whose values are lost: got replayable {replayable}, expected False"
     )
     assert "cannot be replayed" in (notes or ""), (
-        f"notes of a letter whose values are lost: got {notes!r}, expected why"
+        f"notes of a row whose values are lost: got {notes!r}, expected why"
     )
     refused = run_command(stack, ["replay", lost], env={KEYS: key})
     assert refused.exit_status == 1, (
         f"replay of values that are lost: got exit {refused.exit_status}, expected 1"
     )
-    assert without.status == "pending", f"that letter: got {without.status}, expected pending"
+    assert without.status == "pending", f"that row: got {without.status}, expected pending"
 
     sent = run_command(stack, ["replay", sealed], env={KEYS: key})
     assert sent.exit_status == 0, (
@@ -112,13 +112,13 @@ def test_sensitive_values_are_never_in_clear(own_stack: Stack, sut: Sut, ids: Id
     assert again == [hidden], f"values that the replay sends: got {again}, expected {[hidden]}"
 
     kept = kept_on_disk(stack, kwargs, {KEYS: key})
-    assert len(kept) == 1, f"letters on disk: got {len(kept)}, expected 1"
+    assert len(kept) == 1, f"rows on disk: got {len(kept)}, expected 1"
     seen = in_clear(kept[0], hidden)
     assert not seen, f"sensitive values in clear on disk: got {seen}"
 
 
 def fail_in_a_worker(stack: Stack, kwargs: Mapping[str, Any], env: Mapping[str, str]) -> str:
-    """Run a task that fails in a worker with these variables, and return its id with its letter."""
+    """Run a task that fails in a worker with these variables, and return its id with its row."""
     with stack.running_worker(pool=POOL_SOLO, env=env) as worker:
         stack.wait_ready(worker)
         result = stack.tasks.run(RECOMPUTE, kwargs)
@@ -126,16 +126,16 @@ def fail_in_a_worker(stack: Stack, kwargs: Mapping[str, Any], env: Mapping[str, 
             f"premise: {RECOMPUTE}: got {result.state}, expected FAILURE"
         )
         found = wait_until(
-            lambda: letters_of(stack, [result.task_id]),
-            lambda letters: bool(letters),
+            lambda: rows_of(stack, [result.task_id]),
+            lambda rows: bool(rows),
             deadline_s=ROW_AFTER_LINE_S,
         )
         assert len(found) == 1, f"premise: dead letters: got {len(found)}, expected 1"
         return result.task_id
 
 
-def whole_letter(stack: Stack, task_id: str) -> str:
-    """Return every column of a letter as text."""
+def whole_row(stack: Stack, task_id: str) -> str:
+    """Return every column of a row as text."""
     table = stack.sut.dead_letters.table
     row = stack.sql.query(
         f"SELECT row_to_json(w)::text FROM {table} w WHERE task_id = %s", (task_id,)
@@ -149,15 +149,15 @@ def in_clear(text: str, hidden: Mapping[str, str]) -> list[str]:
 
 
 def values_of_replays(stack: Stack, task_id: str) -> list[Any]:
-    """Return the sensitive values in every message that replays a task's letter."""
+    """Return the sensitive values in every message that replays a task's row."""
     table = stack.sut.dead_letters.table
-    letter = stack.sql.query(f"SELECT id::text FROM {table} WHERE task_id = %s", (task_id,))
+    row = stack.sql.query(f"SELECT id::text FROM {table} WHERE task_id = %s", (task_id,))
     payloads = stack.sql.query("SELECT payload FROM kombu_message ORDER BY id").column()
     envelopes = [json.loads(payload) for payload in payloads]
     return [
         json.loads(base64.b64decode(envelope["body"]))[1].get("model_version")
         for envelope in envelopes
-        if envelope["headers"].get("dead_letter_id") == letter.scalar()
+        if envelope["headers"].get("dead_letter_id") == row.scalar()
     ]
 
 

@@ -38,7 +38,7 @@ NULL, UNIQUE, CHECK, FORBIDDEN = "23502", "23505", "23514", "42501"
 """SQLSTATEs of the refusals: not_null, unique and check violation, insufficient privilege."""
 
 LATER = "2100-01-01T00:00:00Z"
-"""Another moment than any row's own: a second letter of a task never has the first one's."""
+"""Another moment than any row's own: a second row of a task never has the first one's."""
 
 IN_CATALOGUE = """
     SELECT column_name, data_type, is_nullable = 'YES' FROM information_schema.columns
@@ -56,7 +56,7 @@ ROLES = """
 
 
 def new_row(ids: Ids, **values: Any) -> dict[str, Any]:
-    """Return what a letter has at least; the rest is the table's own to fill."""
+    """Return what a row has at least; the rest is the table's own to fill."""
     return {
         "task_id": ids.slug("task"),
         "task_name": "app.tasks.example",
@@ -67,7 +67,7 @@ def new_row(ids: Ids, **values: Any) -> dict[str, Any]:
 
 
 def insert(session: Session, table: str, row: Mapping[str, Any]) -> Rows | Refused:
-    """Try to write a letter."""
+    """Try to write a row."""
     names, places = ", ".join(row), ", ".join(f"%({name})s" for name in row)
     return session.attempt(f"INSERT INTO {table} ({names}) VALUES ({places})", row)
 
@@ -289,7 +289,7 @@ def test_status_moves_only_along_the_legal_moves(own_stack: Stack, sut: Sut, ids
 
 @dataclass(frozen=True, kw_only=True)
 class Mover:
-    """Who moves letters, and the session of whoever writes and reads them."""
+    """Who moves rows, and the session of whoever writes and reads them."""
 
     name: str
     session: Session
@@ -297,21 +297,21 @@ class Mover:
     table: str
 
     def move(self, row: Mapping[str, Any], status: str) -> str:
-        """Try to move a letter, and commit; return what was said."""
+        """Try to move a row, and commit; return what was said."""
         update = f"UPDATE {self.table} SET status = %(status)s WHERE task_id = %(task_id)s"
         seen = said(self.session.attempt(update, {**row, "status": status}))
         self.session.commit()
         return seen
 
     def status_of(self, row: Mapping[str, Any]) -> str:
-        """Return a letter's status as it was committed."""
+        """Return a row's status as it was committed."""
         seen = self.owner.query(f"SELECT status FROM {self.table} WHERE task_id = %(task_id)s", row)
         self.owner.commit()
         return str(seen.scalar())
 
 
 def _assert_moves(mover: Mover, ids: Ids, old: str, new: str) -> None:
-    """Bring a new letter to one status by legal moves, and try the next."""
+    """Bring a new row to one status by legal moves, and try the next."""
     row = new_row(ids)
     taken = said(insert(mover.owner, mover.table, row))
     mover.owner.commit()

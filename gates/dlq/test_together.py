@@ -5,8 +5,8 @@ from __future__ import annotations
 from gateproof import Stack, Sut, criterion, falsified_by, source
 
 from ..holding import tables_held, wait_for_a_session
-from .letters import letters_of
 from .parts import TABLE
+from .rows import rows_of
 
 ENDINGS = "system/transport/endings.py"
 
@@ -33,8 +33,8 @@ ENDINGS = "system/transport/endings.py"
     ),
     expect="result of a task whose dead letter cannot be written: got FAILURE",
 )
-def test_result_and_letter_are_there_together(own_stack: Stack, sut: Sut) -> None:
-    """While the letter cannot be written there is no result; then there are both.
+def test_result_and_row_are_there_together(own_stack: Stack, sut: Sut) -> None:
+    """While the row cannot be written there is no result; then there are both.
 
     So whatever ends the process in between leaves neither, and the message comes back.
     """
@@ -54,5 +54,5 @@ def test_result_and_letter_are_there_together(own_stack: Stack, sut: Sut) -> Non
         )
     state = stack.tasks.result(task_id).state
     assert state == "FAILURE", f"result of that task: got {state}, expected FAILURE"
-    count = len(letters_of(stack, [task_id]))
+    count = len(rows_of(stack, [task_id]))
     assert count == 1, f"dead letters of that task, its result being there: got {count}, expected 1"

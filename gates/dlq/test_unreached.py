@@ -21,8 +21,8 @@ from gateproof import (
 )
 
 from ..holding import SCAN, SCANNED, tables_held, wait_for_a_session
-from .letters import Letter, letters_of
 from .parts import CAPTURE, CONSTRAINTS, CONSUMER, FAILURE, TABLE
+from .rows import DeadLetter, rows_of
 
 UNKNOWN = "app.tasks.housekeeping.no_such_task"
 
@@ -102,7 +102,7 @@ _PUT = (
     ),
     expect=f"dead letters of {EXPIRED}: got 0, expected exactly one",
 )
-def test_failures_out_of_reach_leave_one_letter_each(own_stack: Stack, sut: Sut, ids: Ids) -> None:
+def test_failures_out_of_reach_leave_one_row_each(own_stack: Stack, sut: Sut, ids: Ids) -> None:
     """A killed child, a time limit, an unknown name, a bad body, a wrong argument, an expiry."""
     stack, tenants = own_stack, {what: str(ids.uuid()) for what in ERRORS}
     sent: dict[str, str] = {}
@@ -130,8 +130,8 @@ def test_failures_out_of_reach_leave_one_letter_each(own_stack: Stack, sut: Sut,
             ping = {**sut.ping.arguments, sut.tenancy.key: tenants[EXPIRED]}
             sent[EXPIRED] = stack.tasks.publish(sut.ping.task, (), ping, expires=OVER_S)
             wait_until(
-                lambda: letters_of(stack, list(sent.values())),
-                lambda found: {letter.task_id for letter in found} >= set(sent.values()),
+                lambda: rows_of(stack, list(sent.values())),
+                lambda found: {row.task_id for row in found} >= set(sent.values()),
                 deadline_s=WITHIN_S,
                 interval_s=0.2,
             )
@@ -140,22 +140,22 @@ def test_failures_out_of_reach_leave_one_letter_each(own_stack: Stack, sut: Sut,
         assert done.state == "SUCCESS", f"premise: plain ping: got {done.state}, expected SUCCESS"
         names = {KILLED: SCAN, LIMITED: SCAN, NOT_KNOWN: UNKNOWN}
         for what, task_id in sent.items():
-            letters = letters_of(stack, [task_id], tenant_id=tenants[what])
-            expect_one(letters, what, names.get(what, sut.ping.task), task_id, tenants[what])
+            rows = rows_of(stack, [task_id], tenant_id=tenants[what])
+            expect_one(rows, what, names.get(what, sut.ping.task), task_id, tenants[what])
 
 
 def expect_one(
-    letters: tuple[Letter, ...], what: str, task: str, task_id: str, tenant: str
+    rows: tuple[DeadLetter, ...], what: str, task: str, task_id: str, tenant: str
 ) -> None:
-    """Judge that a failure left one pending letter that names its task, tenant and error."""
-    assert len(letters) == 1, f"dead letters of {what}: got {len(letters)}, expected exactly one"
-    letter = letters[0]
+    """Judge that a failure left one pending row that names its task, tenant and error."""
+    assert len(rows) == 1, f"dead letters of {what}: got {len(rows)}, expected exactly one"
+    row = rows[0]
     got: Mapping[str, tuple[Any, Any]] = {
-        "task": (letter.task_name, task),
-        "task_id": (letter.task_id, task_id),
-        "tenant": (letter.tenant_id, tenant),
-        "exception": (letter.exception_class.rpartition(".")[2], ERRORS[what]),
-        "status": (letter.status, "pending"),
+        "task": (row.task_name, task),
+        "task_id": (row.task_id, task_id),
+        "tenant": (row.tenant_id, tenant),
+        "exception": (row.exception_class.rpartition(".")[2], ERRORS[what]),
+        "status": (row.status, "pending"),
     }
     for name, (seen, expected) in got.items():
         assert seen == expected, f"{name} of {what}: got {seen}, expected {expected}"

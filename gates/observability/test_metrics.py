@@ -50,13 +50,13 @@ METRICS = "system/observability/metrics.py"
         "started-is-a-gauge",
         METRICS,
         """self._started = Counter(
-            "celery_task_started", "Runs of a task that began.", _LABELS, registry=None
+            "celery_task_started", "Runs of a task that started.", _LABELS, registry=None
         )""",
         """from prometheus_client import Gauge
 
         self._started = Gauge(
             "celery_task_started_total",
-            "Runs of a task that began.",
+            "Runs of a task that started.",
             _LABELS,
             registry=None,
             multiprocess_mode="sum",

@@ -1,5 +1,5 @@
--- Privileges of one database and its schema, in every new database and every clone (a clone drops
--- the template's database-level privileges), as superuser. Idempotent.
+-- Set the privileges of one database and its schema, as superuser, in every new database and every
+-- clone (a clone loses the template's database-level privileges). Idempotent.
 
 DO $$
 BEGIN
@@ -14,6 +14,6 @@ $$;
 REVOKE ALL ON SCHEMA public FROM PUBLIC;
 GRANT USAGE ON SCHEMA public TO app_user, app_rw, app_ro, app_aggregator;
 
--- With the grant option: whoever receives an object must hold CREATE on its schema at that moment,
--- so a migration lends it to app_aggregator and takes it back in the same transaction.
+-- With the grant option: the new owner of an object needs CREATE on its schema at that moment, so a
+-- migration grants it to app_aggregator and revokes it in the same transaction.
 GRANT USAGE, CREATE ON SCHEMA public TO migrator WITH GRANT OPTION;

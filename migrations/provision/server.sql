@@ -1,5 +1,5 @@
--- Roles of the reference system, once a server, as superuser. Idempotent.
--- Passwords are set afterwards with ALTER ROLE: none stands in a file.
+-- Create the roles of the reference system, once per server, as superuser. Idempotent.
+-- Passwords are set afterwards with ALTER ROLE: no file has one.
 
 DO $$
 DECLARE
@@ -13,7 +13,7 @@ BEGIN
 END
 $$;
 
--- Attributes are stated in full, so that a role that exists already is put right.
+-- All attributes are stated, so that an existing role is corrected.
 ALTER ROLE migrator LOGIN INHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS;
 ALTER ROLE app_user LOGIN INHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS;
 ALTER ROLE app_rw LOGIN INHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS;
@@ -21,5 +21,5 @@ ALTER ROLE app_ro LOGIN INHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATIO
 ALTER ROLE app_aggregator
     NOLOGIN INHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS;
 
--- A role may hand an object over only to a role that it is a member of.
+-- A role can transfer an object only to a role of which it is a member.
 GRANT app_aggregator TO migrator;

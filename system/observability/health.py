@@ -1,14 +1,13 @@
-"""Health: whether broker and database answer, asked anew at every request.
+"""Check whether broker and database answer, at the time of each request.
 
-Owns the two checks and their deadline. Each check asks in a thread that the answer does not wait
-for beyond the deadline; there is never more than one a check, however often health is asked for,
-and so no leak. Nor does that thread hang: it talks to PostgreSQL without blocking and lets go of
-the connection in the end, so that one whose other side is gone for good does not stand for the
-database ever after.
+Owns the two checks and their deadline. Each check queries its dependency in a thread, for which the
+answer waits no longer than the deadline. There is at most one thread for each check, however many
+requests there are, so that none leaks. The thread cannot hang either: it talks to PostgreSQL
+without blocking and closes the connection at its limit, so that a dead connection does not count
+as an unhealthy database for ever.
 
-`ok` says that the dependency took a new connection and answered a query on it while the request
-for health was there, within the waiting share of its deadline: one that takes longer is no help to
-a task either.
+`ok` means that the dependency accepted a new connection and answered a query on it during the
+request, within the waiting share of the deadline: a slower dependency does not serve tasks either.
 """
 
 from __future__ import annotations
@@ -32,14 +31,14 @@ from system.connections.fork import keep_from_children
 from system.settings import Connections, is_postgresql
 
 OK, ERROR = "ok", "error"
-# What is left of the deadline is for sending the answer, on a busy machine too.
+# The rest of the deadline is for sending the answer, even on a busy machine.
 _WAITING_SHARE = 0.8
 
 log = structlog.get_logger("system.health")
 
 
 class Check:
-    """One dependency, asked by at most one thread at a time."""
+    """Checks one dependency, in at most one thread at a time."""
 
     def __init__(self, name: str, ask: Callable[[], None]) -> None:
         self.name = name
@@ -48,19 +47,19 @@ class Check:
         self._asked: Future[bool] | None = None
 
     async def answers(self, end: float) -> bool:
-        """Return whether the dependency answers, by a time of the monotonic clock.
+        """Return whether the dependency answers before `end`, a monotonic time.
 
-        An asking that is under way is joined. If it fails, that may be older than this request,
-        so the dependency is asked once more.
+        A running query is joined. If it fails, the failure may be older than this request, so that
+        another query follows.
         """
         asked, is_joined = self._begin()
-        healthy = await _landed(asked, end)
+        healthy = await _result_of(asked, end)
         if is_joined and healthy is False:
-            healthy = await _landed(self._begin()[0], end)
+            healthy = await _result_of(self._begin()[0], end)
         return healthy is True
 
     def _begin(self) -> tuple[Future[bool], bool]:
-        """Return the asking that is under way, or a new one, and whether it was under way."""
+        """Return the running query, or start one; and whether it was running."""
         with self._lock:
             if self._asked is not None and not self._asked.done():
                 return self._asked, True
@@ -75,14 +74,14 @@ class Check:
         try:
             self._ask()
             healthy = True
-        except Exception as error:  # noqa: BLE001 (whatever stops the dependency from answering)
+        except Exception as error:  # noqa: BLE001 (a dependency can fail in any way)
             log.warning("health check failed", part=self.name, error=_brief(error))
         finally:
             asked.set_result(healthy)
 
 
 class Health:
-    """Both checks under one deadline."""
+    """Runs both checks under one deadline."""
 
     def __init__(self, checks: tuple[Check, ...], deadline_s: float) -> None:
         self._checks = checks
@@ -102,8 +101,8 @@ def health_of(connections: Connections, deadline_s: float) -> Health:
     """Return the health of a worker's broker and database.
 
     Args:
-        connections: where they are; the broker is asked through its own URL.
-        deadline_s: seconds within which an answer is given.
+        connections: the URLs; the broker is checked through its own.
+        deadline_s: seconds until the answer.
 
     """
     limit_s = deadline_s * _WAITING_SHARE
@@ -117,16 +116,16 @@ def health_of(connections: Connections, deadline_s: float) -> Health:
 
 
 def query(url: str, statement: str, limit_s: float) -> None:
-    """Run one statement on a connection of its own.
+    """Run one statement on a new connection.
 
     Args:
         url: SQLAlchemy URL for psycopg2.
         statement: without parameters.
-        limit_s: seconds for all of it, the look-up of the host's name excepted.
+        limit_s: seconds in total, except for the look-up of the host's name.
 
     Raises:
-        psycopg2.Error: it was refused.
-        TimeoutError: the limit passed.
+        psycopg2.Error: the server refused it.
+        TimeoutError: the limit has passed.
 
     """
     end = time.monotonic() + limit_s
@@ -141,7 +140,7 @@ def query(url: str, statement: str, limit_s: float) -> None:
 
 
 def _wait(connection: psycopg2.extensions.connection, end: float) -> None:
-    """Wait until what was begun on a connection is done. Source: psycopg2, "wait_select"."""
+    """Wait until a pending operation of a connection is done. Source: psycopg2, "wait_select"."""
     while (state := connection.poll()) != POLL_OK:
         waited = [connection.fileno()]
         reads, writes = (waited, []) if state == POLL_READ else ([], waited)
@@ -149,8 +148,8 @@ def _wait(connection: psycopg2.extensions.connection, end: float) -> None:
             raise TimeoutError("got no answer in time")
 
 
-async def _landed(asked: Future[bool], end: float) -> bool | None:
-    """Return how an asking ended; None if it has not by then, and goes on."""
+async def _result_of(asked: Future[bool], end: float) -> bool | None:
+    """Return the result of a query; None if it is still running at `end`."""
     waited = asyncio.wrap_future(asked)
     done, _ = await asyncio.wait({waited}, timeout=max(0.0, end - time.monotonic()))
     return waited.result() if done else None

@@ -1,11 +1,11 @@
-"""Logs: one JSON object a line on standard output, from every process of a worker.
+"""Write logs as one JSON object per line on standard output, from every process of a worker.
 
-Owns the shape of a line, the hiding of secrets in it, and the standard output itself: what
-libraries print (Celery's shut-down notices, warnings, a traceback on standard error) goes through
-a pipe whose reader turns each line into an object too. Leaves what is logged to its callers.
+Owns the format of a line, the redaction of secrets in it, and standard output itself: text that
+libraries print (Celery's shut-down notices, warnings, a traceback on standard error) goes through a
+pipe whose reader turns each line into a JSON object.
 
-A line is written with one `write()` of at most PIPE_BUF bytes, which POSIX keeps whole among
-several writers; a longer one is cut in its longest text. Source: OBS-07, OBS-09; write(2).
+A line is written with one `write()` of at most PIPE_BUF bytes, which POSIX does not interleave with
+other writers. The longest text of a longer line is cut. Source: OBS-07, OBS-09; write(2).
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ DRAIN_DEADLINE_S = 2.0
 _CUT = "…"
 _POSTGRESQL = re.compile(r"((?:\w+\+)*postgres(?:ql)?(?:\+\w+)?)://[^\s'\"<>]+", re.IGNORECASE)
 _USERINFO = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://[^\s/'\"@]*@")
-# Shorter passwords occur in ordinary words; they are still hidden where they stand in a URL.
+# Shorter passwords occur in ordinary words; they are hidden in URLs only.
 _SHORTEST_SECRET = 4
 
 
 class Scrubber:
-    """Takes URLs with credentials and known secrets out of text."""
+    """Removes URLs with credentials and known secrets from text."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         long = [word for word in secrets if len(word) >= _SHORTEST_SECRET]
@@ -69,20 +69,20 @@ class Scrubber:
 
 
 class LineHandler(logging.Handler):
-    """Writes each record as one line to a file descriptor."""
+    """Writes each log record as one line to a file descriptor."""
 
     def __init__(self, descriptor: int) -> None:
         super().__init__()
         self._descriptor = descriptor
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a record; where nobody reads any more there is nobody to tell either."""
+        """Write a record; ignore a descriptor without a reader."""
         with suppress(OSError):
             os.write(self._descriptor, self.format(record).encode("ascii") + b"\n")
 
 
 class Output:
-    """The process's standard output, kept for JSON lines alone."""
+    """Reserves the process's standard output for JSON lines."""
 
     def __init__(self) -> None:
         self.descriptor = os.dup(1)
@@ -99,7 +99,7 @@ class Output:
         threading.Thread(target=self._relay, name="output-relay", daemon=True).start()
 
     def drain(self) -> None:
-        """Wait until what was printed so far has been logged."""
+        """Wait until everything printed so far is logged."""
         sys.stdout.flush()
         sys.stderr.flush()
         os.write(1, f"\n{self._marker}\n".encode())
@@ -115,16 +115,16 @@ class Output:
 
 
 class _Hidden:
-    """The scrubber in use; it learns the passwords once the settings are read."""
+    """Holds the scrubber in use, which gets the passwords once the settings are read."""
 
     scrubber = Scrubber()
 
 
 def take_over() -> Output:
-    """Take standard output for JSON lines, and send every logger of this process there.
+    """Reserve standard output for JSON lines, and send every logger of this process there.
 
     Returns:
-        The output, to be drained before the process ends.
+        The output; drain it before the process ends.
 
     """
     output = Output()
@@ -152,7 +152,7 @@ def hide(secrets: Iterable[str]) -> None:
 
 
 def formatter() -> structlog.stdlib.ProcessorFormatter:
-    """Return the formatter that makes a JSON line of a record, structlog's or another's."""
+    """Return the formatter that turns a record of any logger into a JSON line."""
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[structlog.contextvars.merge_contextvars],
         processors=[_shape, _render],
@@ -160,11 +160,11 @@ def formatter() -> structlog.stdlib.ProcessorFormatter:
 
 
 def fit(fields: dict[str, Any], limit: int = LINE_LIMIT) -> str:
-    """Return a JSON line of at most so many bytes with its end, cut in its longest texts if needed.
+    """Return fields as a JSON line, and cut its longest texts if it exceeds a limit.
 
     Args:
-        fields: what the line says; texts among them are cut from their end.
-        limit: bytes, the line's end included.
+        fields: the line's content; texts are cut at their end.
+        limit: bytes, including the line's end.
 
     """
     line = json.dumps(fields)
@@ -173,7 +173,7 @@ def fit(fields: dict[str, Any], limit: int = LINE_LIMIT) -> str:
         text = fields[longest] if isinstance(fields[longest], str) else str(fields[longest])
         if len(text) <= len(_CUT):
             break
-        # Escapes make some characters up to 12 bytes long: cut in proportion, and look again.
+        # Some characters take up to 12 bytes as escapes: cut in proportion, and measure again.
         size = len(json.dumps(text))
         keep = len(text) * max(0, size - (len(line) - limit) - 8) // size
         fields = {**fields, longest: text[: min(keep, len(text) - len(_CUT) - 1)] + _CUT}

@@ -1,11 +1,10 @@
-"""The four metrics of a worker's tasks, added up over all of its processes.
+"""Count a worker's tasks in four metrics, summed over all of its processes.
 
-Owns the counting. Each process of a worker writes a file for each kind of metric, and the parent
-reads all of them. A file is named after the place that its process has in the pool, not after the
-process: billiard gives a place to one child at a time, and the one that follows on a dead child
-counts on from what it finds there. So no death takes a count away, the number of files is that of
-places however many children come and go, and nothing is ever merged, which a scrape could see half
-done. The folder is `system.metrics_folder`'s.
+Each process of a worker writes a file for each kind of metric, and the parent reads all of them. A
+file is named after the slot of its process in the pool, not after the process: billiard gives a
+slot to one child at a time, and the successor of a dead child continues the counts in the file. So
+no count is lost with a child, there are as many files as slots, and files are never merged, which a
+scrape could see half done. `metrics_folder` owns the folder.
 
 Source: OBS-01 to OBS-03; prometheus_client, "Multiprocess Mode"; billiard, `Pool._avail_index`.
 """
@@ -32,21 +31,21 @@ from system.observability.backlog import BacklogGauge
 FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 BUCKETS_S = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0)
 _LABELS = ("task_name",)
-# Failures of which a second report is told apart: Celery reports a hard time limit twice, at once.
+# Failures remembered to detect a second report: Celery reports a hard time limit twice at once.
 _REMEMBERED = 1000
 
 
 class TaskMetrics:
-    """Counters of started, succeeded and failed tasks, and how long they took."""
+    """Counts started, succeeded and failed tasks, and measures how long they took."""
 
     def __init__(self, folder: Path, task_names: Iterable[str]) -> None:
-        # Here, and not by the library on its import: it would tell processes apart by their ids.
+        # Set here: the library would choose at its import, and name files after process ids.
         os.environ[FOLDER_VARIABLE] = str(folder)
         values.ValueClass = values.MultiProcessValue(place)  # type: ignore[no-untyped-call]
         self._files = _Files(folder)
         self._backlog = BacklogGauge()
         self._started = Counter(
-            "celery_task_started", "Runs of a task that began.", _LABELS, registry=None
+            "celery_task_started", "Runs of a task that started.", _LABELS, registry=None
         )
         self._succeeded = Counter(
             "celery_task_success", "Runs of a task that succeeded.", _LABELS, registry=None
@@ -71,7 +70,7 @@ class TaskMetrics:
         hold_during_fork(self._counting)
 
     def connect(self) -> None:
-        """Count what Celery's signals report, in every process that they fire in."""
+        """Count what Celery's signals report, in every process in which they fire."""
         for signal, receiver in (
             (signals.task_prerun, self._begin),
             (signals.task_success, self._count_success),
@@ -84,7 +83,7 @@ class TaskMetrics:
         """Return the totals in Prometheus text format.
 
         Raises:
-            EndpointError: the files are gone.
+            EndpointError: the files were deleted.
 
         """
         registry = CollectorRegistry()
@@ -93,7 +92,7 @@ class TaskMetrics:
         return generate_latest(registry)
 
     def _touch(self, task_name: str) -> None:
-        """Make the series exist, at zero: a rise is only seen from a known start."""
+        """Create the series at zero: a rise is only visible from a known start."""
         for metric in (self._started, self._succeeded, self._failed, self._duration):
             metric.labels(task_name)
 
@@ -122,22 +121,22 @@ class TaskMetrics:
 
 
 def place() -> str:
-    """Return what no two processes of a worker that live at the same time have in common."""
+    """Return a name that no other living process of the worker has."""
     index = getattr(current_process(), "index", None)
     return "parent" if index is None else f"child-{index}"
 
 
 class _Files(Collector):
-    """The totals over the files of all processes."""
+    """Sums the files of all processes."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def collect(self) -> Iterator[Metric]:
-        """Add up what the files say.
+        """Sum the values in the files.
 
         Raises:
-            EndpointError: there is none.
+            EndpointError: there is no file.
 
         """
         # A child's first file is empty for an instant, until its length is set.
@@ -145,6 +144,6 @@ class _Files(Collector):
         if not files:
             raise EndpointError(
                 f"metrics: got no file in {self._folder}, expected those of this worker; "
-                "let nothing clean up there, and start the worker anew"
+                "exclude the folder from clean-up jobs, and restart the worker"
             )
         yield from MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]

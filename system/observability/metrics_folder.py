@@ -1,8 +1,8 @@
-"""The folder that all processes of a worker count in: empty at its start, gone after its end.
+"""Provide the folder for a worker's counts: empty at its start, removed at its end.
 
-A folder is locked as long as a process of its worker lives, so that whoever finds one without a
-lock may remove it: a worker that was killed could not. The lock is also what keeps systemd-tmpfiles
-from emptying the folder of a worker that is quiet for days. Source: flock(2); systemd-tmpfiles(8).
+A folder is locked as long as a process of its worker lives. A folder without a lock belongs to a
+worker that was killed, and the next worker removes it. The lock also keeps systemd-tmpfiles from
+emptying the folder of a worker that is idle for days. Source: flock(2); systemd-tmpfiles(8).
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-# Told apart from the name of earlier versions, which hold no lock.
+# Differs from the name in earlier versions, which held no lock.
 PREFIX = "system-worker-metrics-"
 
 
 @contextmanager
 def metrics_folder() -> Iterator[Path]:
-    """Give a folder of this worker's own, and remove those whose workers are dead."""
+    """Make a folder for this worker, and remove those of dead workers."""
     remove_abandoned(Path(tempfile.gettempdir()))
     folder, lock = _make()
     try:
@@ -32,7 +32,7 @@ def metrics_folder() -> Iterator[Path]:
 
 
 def remove_abandoned(parent: Path) -> None:
-    """Remove the folders of workers that are dead; leave those of others and of other accounts."""
+    """Remove the folders of dead workers; leave those of living workers and other accounts."""
     for folder in parent.glob(f"{PREFIX}*"):
         with suppress(OSError):
             lock = _lock(folder)
@@ -43,7 +43,7 @@ def remove_abandoned(parent: Path) -> None:
 
 
 def _make() -> tuple[Path, int]:
-    """Make and lock a folder; once more if another worker took it for abandoned in between."""
+    """Make and lock a folder; retry if another worker removed it as abandoned in between."""
     while True:
         folder = Path(tempfile.mkdtemp(prefix=PREFIX))
         with suppress(FileNotFoundError, BlockingIOError):
@@ -54,10 +54,10 @@ def _make() -> tuple[Path, int]:
 
 
 def _lock(folder: Path) -> int:
-    """Lock a folder and return the descriptor that holds the lock, here and in children.
+    """Lock a folder; return the descriptor that holds the lock, here and in children.
 
     Raises:
-        OSError: it is locked, gone, a link or another account's.
+        OSError: the folder is locked, removed, a link, or another account's.
 
     """
     opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)

@@ -1,21 +1,20 @@
-"""The HTTP server of a worker: `/metrics` and `/health`, in the parent process.
+"""Serve `/metrics` and `/health` over HTTP, in the worker's parent process.
 
-Owns the protocol: unknown paths get 404, methods other than GET and HEAD 405, a request that makes
-no sense 4xx, after which the server goes on. What is answered is left to `system.metrics` and
-`system.health`.
+Owns the protocol: unknown paths get 404, methods other than GET and HEAD 405, and a malformed
+request 4xx. `metrics` and `health` make the answers.
 
-One thread holds every connection, so that a client costs a descriptor and never a thread. Each
-connection carries one request and has a deadline for every step of it, whether its client sends a
-byte now and then or none:
+One thread serves all connections, so that a client costs a descriptor and never a thread. A
+connection carries one request and has a deadline for each step, even if its client sends a byte now
+and then:
 
-1. The request is read; there are limits on its size and on the time that it may take in all.
+1. The request is read, within limits on its size and its total time.
 2. The answer is made, within the endpoint's own deadline.
-3. The answer is sent; a client that does not take it in time loses it.
-4. The sending side is closed, and what still comes is thrown away for a moment: to close at once
-   would take back an answer that is on its way. Source: RFC 9112, 9.6.
+3. The answer is sent; a client that does not receive it in time loses it.
+4. The sending side is closed, and input is discarded for a moment: to close at once could destroy
+   an answer in transit. Source: RFC 9112, 9.6.
 
-Connections are limited in number. One too many displaces the oldest of those whose client is being
-waited for, so that whoever asks at once is answered, however many others there are that do not.
+The number of connections is limited. A new one beyond the limit displaces the oldest connection
+that waits for its client, so that slow clients do not keep out quick ones.
 """
 
 from __future__ import annotations
@@ -45,9 +44,9 @@ REQUEST_DEADLINE_S = 5.0
 ANSWER_DEADLINE_S = 5.0
 LINGER_S = 1.0
 MOST_CONNECTIONS = 128
-MET_AT_ONCE = 8
-"""How many newcomers are let in before it is looked again at who has asked: were it all of a rush,
-who asked just before would be displaced unheard."""
+ACCEPTED_AT_ONCE = 8
+"""How many connections are accepted before requests are read again: if all were accepted at once,
+a client that has just sent its request would be displaced."""
 LONGEST_REQUEST = 16 * 1024
 MOST_HEADERS = 100
 
@@ -60,7 +59,7 @@ log = structlog.get_logger("system.monitoring")
 
 @dataclass(frozen=True, kw_only=True)
 class Response:
-    """What an endpoint answers."""
+    """The answer of an endpoint."""
 
     status: int
     content_type: str
@@ -69,12 +68,12 @@ class Response:
 
 @dataclass(frozen=True, eq=False)
 class _Client:
-    """One client's connection."""
+    """The connection of a client."""
 
     writer: asyncio.StreamWriter
 
     def fileno(self) -> int:
-        """Return the descriptor of its socket, -1 once that is closed."""
+        """Return the descriptor of its socket, -1 once it is closed."""
         descriptor: int = self.writer.get_extra_info("socket").fileno()
         return descriptor
 
@@ -83,7 +82,7 @@ Endpoints = Mapping[str, Callable[[], Awaitable[Response]]]
 
 
 class Server:
-    """Answers on one socket, in one thread."""
+    """Serves one listening socket, in one thread."""
 
     def __init__(self, listening: socket.socket, endpoints: Endpoints) -> None:
         self._listening = keep_from_children(listening)
@@ -97,16 +96,16 @@ class Server:
 
     @property
     def port(self) -> int:
-        """The TCP port that it listens on."""
+        """The TCP port of the server."""
         return int(self._listening.getsockname()[1])
 
     @property
     def connections(self) -> int:
-        """How many connections there are now."""
+        """The number of open connections."""
         return len(self._open)
 
     def close(self) -> None:
-        """End every connection and give the port back."""
+        """Close every connection and the port."""
         self._loop.call_soon_threadsafe(self._over.set)
         self._thread.join()
 
@@ -116,7 +115,7 @@ class Server:
 
     async def _serve(self) -> None:
         server = await asyncio.start_server(
-            self._meet, sock=self._listening, limit=LONGEST_REQUEST, backlog=MET_AT_ONCE
+            self._accept, sock=self._listening, limit=LONGEST_REQUEST, backlog=ACCEPTED_AT_ONCE
         )
         self._listening.listen(MOST_CONNECTIONS)  # (the backlog there is both of these numbers)
         await self._over.wait()
@@ -124,22 +123,22 @@ class Server:
         for task in tuple(self._open):
             task.cancel()
 
-    async def _meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve one connection to its end, whatever the client does; nothing of it is left."""
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one connection to its end, whatever the client does, and release it."""
         task = asyncio.current_task()
         assert task is not None
         self._open[task] = keep_from_children(_Client(writer))
         self._waiting[task] = None
         if len(self._open) > MOST_CONNECTIONS:
             oldest = next(iter(self._waiting))
-            del self._waiting[oldest]  # now: the next newcomer must not find it once more
+            del self._waiting[oldest]  # at once: the next connection must not displace it again
             oldest.cancel()
         try:
             await self._converse(task, reader, writer)
         except (OSError, asyncio.CancelledError):
-            pass  # The client is gone or too slow, or another one was let in for it.
+            pass  # The client left, was too slow, or was displaced.
         except Exception:
-            log.exception("connection broke")
+            log.exception("connection failed")
         finally:
             self._waiting.pop(task, None)
             del self._open[task]
@@ -158,7 +157,7 @@ class Server:
         answer = await self._answer(head)  # 2
         self._waiting[task] = None
         async with asyncio.timeout(ANSWER_DEADLINE_S):  # 3
-            writer.transport.set_write_buffer_limits(0)  # to be drained is to be sent
+            writer.transport.set_write_buffer_limits(0)  # then drained means sent
             writer.write(answer)
             await writer.drain()
         writer.write_eof()  # 4
@@ -167,7 +166,7 @@ class Server:
                 pass
 
     async def _answer(self, head: bytes | HTTPStatus) -> bytes:
-        """Return the whole answer to a request, or to what was sent in place of one."""
+        """Return the complete answer to a request, or to a malformed one."""
         asked = _parse(head) if isinstance(head, bytes) else head
         if isinstance(asked, HTTPStatus):
             return _message(_refusal(asked))
@@ -183,7 +182,7 @@ class Server:
         try:
             return await endpoint()
         except Exception:
-            log.exception("endpoint broke", path=path)
+            log.exception("endpoint failed", path=path)
             return _refusal(HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
@@ -191,12 +190,12 @@ def serve(address: str, port: int, endpoints: Endpoints) -> Server:
     """Bind, and serve in a thread.
 
     Args:
-        address: of an interface of this machine.
+        address: address of an interface of this machine.
         port: TCP port.
-        endpoints: what answers each path.
+        endpoints: path to endpoint.
 
     Raises:
-        EndpointError: the port is taken or the address is not this machine's.
+        EndpointError: the port is in use, or the address is not this machine's.
 
     """
     listening = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
@@ -229,7 +228,7 @@ def endpoints_of(render_metrics: Callable[[], bytes], health: Health) -> Endpoin
 
 
 class _Shared:
-    """Calls what may block, in one thread; all who ask before a call begins share what it gives."""
+    """Calls a blocking function in one thread; requests that wait for a call share its result."""
 
     def __init__(self, function: Callable[[], bytes]) -> None:
         self._function = function
@@ -238,7 +237,7 @@ class _Shared:
         self._next: asyncio.Task[bytes] | None = None
 
     async def get(self) -> bytes:
-        """Return what a call gives that had not begun when this was asked."""
+        """Return the result of a call that starts after this one."""
         if self._next is None:
             self._next = asyncio.create_task(self._call())
         return await asyncio.shield(self._next)
@@ -250,7 +249,7 @@ class _Shared:
 
 
 async def _read(reader: asyncio.StreamReader) -> bytes | HTTPStatus | None:
-    """Return a request, without its body; or how to refuse what came; None where nothing came."""
+    """Return the head of a request, a status to refuse it with, or None if nothing arrived."""
     try:
         async with asyncio.timeout(REQUEST_DEADLINE_S):
             return await reader.readuntil(_HEAD_END)
@@ -263,7 +262,7 @@ async def _read(reader: asyncio.StreamReader) -> bytes | HTTPStatus | None:
 
 
 def _parse(head: bytes) -> tuple[str, str] | HTTPStatus:
-    """Return the method and the path of a request, or how to refuse it."""
+    """Return the method and the path of a request, or a status to refuse it with."""
     line, *headers = head.removesuffix(_HEAD_END).decode("latin-1").split(_LINE_END)
     method, _, rest = line.partition(" ")
     target, _, named = rest.partition(" ")
@@ -281,7 +280,7 @@ def _parse(head: bytes) -> tuple[str, str] | HTTPStatus:
 
 
 def _message(response: Response, *, whole: bool = True) -> bytes:
-    """Return a response as it is sent, with its body or as HEAD asks for it."""
+    """Return a response as bytes, with its body or, for HEAD, without."""
     status = HTTPStatus(response.status)
     lines = [
         f"HTTP/1.1 {status.value} {status.phrase}",
@@ -299,7 +298,7 @@ def _message(response: Response, *, whole: bool = True) -> bytes:
 
 
 def _refusal(status: HTTPStatus) -> Response:
-    """Return the status alone: the request's own words are not repeated."""
+    """Return an error response; it repeats nothing of the request."""
     return _json(status, {"error": status.phrase.lower()})
 
 

@@ -1,7 +1,7 @@
-"""Log lines about messages that the worker refuses, without what the messages hold.
+"""Shorten log lines about refused messages, which would quote the messages.
 
-Celery quotes a refused message whole, its arguments included: a token among them would stand in the
-log (OBS-09). Owns these lines only; what becomes of the message is Celery's business.
+Celery quotes a refused message with its arguments: a token among them would be in the log (OBS-09).
+Owns these lines only; Celery handles the message.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ from celery.worker.consumer import consumer
 
 _CELERY = vars(consumer)  # celery-types leaves these constants out
 
-SAID: dict[str, str] = {
+REPLACEMENTS: dict[str, str] = {
     _CELERY["UNKNOWN_FORMAT"]: "message of an unknown format refused",
     _CELERY["UNKNOWN_TASK_ERROR"]: "message for an unknown task refused",
     _CELERY["INVALID_TASK_ERROR"]: "invalid message refused",
     _CELERY["MESSAGE_DECODE_ERROR"]: "undecodable message refused",
 }
-"""Celery's texts, each of which quotes the message, and what is said instead."""
+"""Celery's texts, each of which quotes the message, and their replacements."""
 
 
 def connect() -> None:
-    """Shorten Celery's lines; the error and its traceback, which quote nothing, stay."""
+    """Shorten Celery's lines; keep the error and its traceback, which quote nothing."""
     logging.getLogger(consumer.__name__).addFilter(shorten)
 
 
 def shorten(record: logging.LogRecord) -> bool:
-    """Take the quoted message out of a record; every record is let through."""
-    if record.msg in SAID:
-        record.msg, record.args = SAID[record.msg], ()
+    """Remove the quoted message from a record; let every record through."""
+    if record.msg in REPLACEMENTS:
+        record.msg, record.args = REPLACEMENTS[record.msg], ()
     return True

@@ -1,8 +1,8 @@
-"""One log line for each run of a task: `task succeeded`, `task failed` or `task retried`.
+"""Log one line for each run of a task: `task succeeded`, `task failed` or `task retried`.
 
-Owns these lines and the log context that other lines of the run carry, which ends with the run.
-Celery's own lines about the same events are left out: they would be second ones, and the failing
-one's traceback could show an argument.
+Owns these lines and the log context of other lines of the run, cleared at its end. Celery's
+own lines about the same events are dropped: they are duplicates, and the traceback of a failure
+could show an argument.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from system.observability.logs import TASK_FIELDS
 
 SUCCEEDED, FAILED, RETRIED = "task succeeded", "task failed", "task retried"
 
-_DOUBLES = frozenset(
+_DUPLICATES = frozenset(
     {trace.LOG_SUCCESS.strip(), trace.LOG_FAILURE.strip(), trace.LOG_RETRY.strip()}
 )
 
@@ -30,18 +30,18 @@ log = structlog.get_logger("system.task")
 
 
 def connect() -> None:
-    """Log every run of a task, and quieten Celery's lines about it."""
+    """Log every run of a task, and drop Celery's lines about it."""
     signals.task_prerun.connect(_begin, weak=False, dispatch_uid="system.task_log.begin")
     signals.task_success.connect(_succeeded, weak=False, dispatch_uid="system.task_log.succeeded")
     signals.task_failure.connect(_failed, weak=False, dispatch_uid="system.task_log.failed")
     signals.task_retry.connect(_retried, weak=False, dispatch_uid="system.task_log.retried")
     signals.task_postrun.connect(_end, weak=False, dispatch_uid="system.task_log.end")
-    logging.getLogger("celery.app.trace").addFilter(_is_no_double)
+    logging.getLogger("celery.app.trace").addFilter(_is_no_duplicate)
     logging.getLogger("celery.worker.strategy").setLevel(logging.WARNING)
 
 
 def describe(task: Any, error: BaseException, *, args: Any = None, kwargs: Any = None) -> str:
-    """Return an error as a log line says it, without values that its arguments call sensitive."""
+    """Return an error as text, without sensitive values of the task's arguments."""
     mask = payload.masking_for(task)
     mask.arguments(task, args or task.request.args, kwargs or task.request.kwargs)
     return mask.text(f"{type(error).__qualname__}: {error}")
@@ -77,7 +77,7 @@ def _failed(
 
 
 def _retried(sender: Any, request: Any, reason: Any = None, **_: object) -> None:
-    """Log a retry, and what it is for."""
+    """Log a retry and its cause."""
     cause: Any = getattr(reason, "exc", None) or reason
     args, kwargs = request.args, request.kwargs
     log.warning(
@@ -88,6 +88,6 @@ def _retried(sender: Any, request: Any, reason: Any = None, **_: object) -> None
     )
 
 
-def _is_no_double(record: logging.LogRecord) -> bool:
+def _is_no_duplicate(record: logging.LogRecord) -> bool:
     internal = bool(getattr(record, "data", {}).get("internal"))
-    return internal or str(record.msg).strip() not in _DOUBLES
+    return internal or str(record.msg).strip() not in _DUPLICATES

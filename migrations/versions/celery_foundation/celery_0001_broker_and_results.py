@@ -1,8 +1,8 @@
-"""Tables of Celery's broker and result backend, as kombu and celery themselves would make them.
+"""Create the tables of Celery's broker and result backend, as kombu and Celery would create them.
 
-Made here so that the application role needs no DDL. `celery_taskmeta` has every column that the
-installed backend knows, also those that only extended results fill: one that is missing makes the
-backend try ALTER TABLE, which only the owner may.
+The application role then needs no DDL. `celery_taskmeta` has every column that the installed
+backend knows, also those of extended results: for a missing column the backend tries ALTER TABLE,
+which is only allowed to the owner.
 """
 
 from alembic import op
@@ -80,7 +80,7 @@ def upgrade() -> None:
     op.execute(_BROKER)
     op.execute(_RESULTS)
     op.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {', '.join(TABLES)} TO app_user")
-    # Both libraries ask nextval() themselves; nothing calls currval() or setval().
+    # Both libraries call nextval(); neither calls currval() or setval().
     op.execute(f"GRANT USAGE ON SEQUENCE {', '.join(SEQUENCES)} TO app_user")
 
 

@@ -1,9 +1,9 @@
-"""Dead letters: one row for each failed task, with its status moves held by the database.
+"""Create the table of dead letters: one row for each failed task; a trigger checks status moves.
 
-Policies: the worker's role sees and writes its tenant's rows, and writes rows without a tenant
-when it has none itself (it then cannot see them); the operators' roles see every row. `args` and
-`kwargs` are `json`, not `jsonb`, which would refuse NUL and rewrite numbers: what is replayed
-must be what was sent.
+Policies: the worker's role reads and writes its tenant's rows. In a session without a tenant it
+writes rows without a tenant, which it cannot read. The operators' roles read every row. `args` and
+`kwargs` are `json`, not `jsonb`, which would refuse NUL and rewrite numbers: a replay must send the
+original values.
 """
 
 from alembic import op
@@ -65,8 +65,8 @@ GRANT SELECT, UPDATE ON celery_task_failures TO app_rw;
 GRANT SELECT ON celery_task_failures TO app_ro;
 """
 
-# A row is moved, never re-addressed: the table-wide UPDATE of the operators must not be able to
-# give a letter to another tenant, nor to rewrite what happened.
+# The operators may update the whole table. They must change statuses only, and not give a row to
+# another tenant or task.
 _MOVES = """
 CREATE FUNCTION enforce_dead_letter_moves() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$

@@ -1,8 +1,8 @@
 """Rename `celery_task_failures` to `worker_failed_jobs`: table, constraints and indexes.
 
-Rows, policies, privileges and the trigger belong to the table, whatever its name, and stay. What
-carries the old name is found in the catalogue rather than listed, because PostgreSQL 18 names NOT
-NULL constraints too, and 16 does not.
+Rows, policies, privileges and the trigger belong to the table, whatever its name, and stay. Objects
+with the old name are found in the catalogue rather than listed, because PostgreSQL 18 also names
+NOT NULL constraints, and 16 does not.
 """
 
 from alembic import op

@@ -1,16 +1,16 @@
-"""What the durable transport keeps about messages and queues, in the tables of stock kombu.
+"""Add the durable transport's columns on messages and queues to the tables of stock kombu.
 
-Every column has a default, so that a stock publisher goes on inserting what it always did; its rows
-wake the workers by the trigger, as ours do. Ids become bigint: kombu's sequences always were, and
-past 2³¹ publishing failed. Rows of a stock transport stay as they are: what was still visible is
-delivered, and what stock had claimed stays invisible, since nothing tells whether it ever ran.
+Every column has a default, so that the inserts of a stock publisher still work; the trigger wakes
+workers for its rows too. Ids become bigint: kombu's sequences are, and publishing failed beyond
+2³¹. Rows of a stock transport stay as they are: visible messages are delivered, and claimed ones
+stay invisible, since nothing records whether they ran.
 
 - `claimed_by`: key of the advisory lock that the consumer's session holds;
 - `lease_until`: until when the claim holds without that lock;
 - `available_at`: when an invisible, unclaimed message becomes visible;
-- `deliveries`: how often it was handed to a consumer;
-- `kombu_queue.bindings`: which exchanges reach a queue that belongs to one process, `owner` and
-  `lease_until` say whose it is and until when.
+- `deliveries`: the number of deliveries to a consumer;
+- `kombu_queue.bindings`: which exchanges reach a queue that belongs to one process; `owner` and
+  `lease_until` record that process's session and its lease.
 """
 
 from alembic import op
@@ -87,7 +87,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Undo all of it; refused by PostgreSQL where an id no longer fits into an integer."""
+    """Undo all of it; PostgreSQL refuses if an id no longer fits into an integer."""
     op.execute(_UNDO)
     for table, column in IDS:
         op.execute(f"ALTER TABLE {table} ALTER COLUMN {column} TYPE integer")

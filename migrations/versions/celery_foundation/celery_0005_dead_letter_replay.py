@@ -1,15 +1,14 @@
-"""What replay, retention and the gauge of dead letters need, and the few functions that do it.
+"""Add columns and functions for the replay, the retention and the gauge of dead letters.
 
-The worker's role writes letters and cannot move them; a replay that ends in a worker must. So what
-it may do beyond writing is in functions that run as the table's owner, who gets a policy of its own
-(the table's row-level security stays forced). Each refuses a session that has a tenant, takes ids
-that only the replay itself knows, or tells totals only: none of them shows a tenant another's row.
+The worker's role inserts rows and cannot update them, but a replay ends in a worker. So the worker
+calls functions that run as the table's owner, which gets a policy (row-level security stays
+forced). Each function refuses a session with a tenant, takes ids that only the replay knows, or
+returns totals only: none of them shows a tenant a row of another.
 
-- `sealed`: arguments with their sensitive values, encrypted; null where nothing was sensitive, or
-  no key was set;
-- `replayable`: whether what was sent is still known; `notes` says why it is not;
-- `replay_task_id`, `replay_until`: the replay that is under way, and when it is given up;
-- `due_at`: before then the task that replays what is due leaves the row alone.
+- `sealed`: the original arguments, encrypted; null if none was sensitive, or no key was set;
+- `replayable`: whether the original arguments are known; if not, `notes` has the reason;
+- `replay_task_id`, `replay_until`: the current replay, and when its claim expires;
+- `due_at`: the task that replays due rows leaves the row alone until then.
 """
 
 from alembic import op
@@ -31,10 +30,10 @@ CREATE INDEX ix_worker_failed_jobs_due_at ON worker_failed_jobs (due_at)
 CREATE POLICY owner_keeps ON worker_failed_jobs TO CURRENT_USER USING (true) WITH CHECK (true);
 """
 
-# Letters from before lost what was masked, and nothing was sealed beside it.
+# Earlier rows lost their masked values: nothing was encrypted.
 _MASKED_BEFORE = r"""
 UPDATE worker_failed_jobs SET replayable = false, notes = concat_ws(
-    E'\n', notes, 'cannot be replayed: written when sensitive values were masked and not sealed'
+    E'\n', notes, 'cannot be replayed: written when sensitive values were masked and not encrypted'
 )
 WHERE args::text LIKE '%"[masked]"%' OR kwargs::text LIKE '%"[masked]"%'
 """
@@ -53,8 +52,8 @@ END
 $$;
 """
 
-# A replay whose end never came is given up once its time is over: the letter is what the stored
-# result says, else to be replayed anew.
+# The claim of a replay without an end expires: the row gets the status of the stored result, or is
+# pending again.
 _CLAIM = f"""
 CREATE FUNCTION claim_dead_letters(
     ids uuid[], name text, tenant uuid, kind text, not_before timestamptz, not_after timestamptz,
@@ -100,10 +99,10 @@ END
 $$;
 """
 
-# Settled twice, a replay is settled once. Returns whether the letter knows this replay at all.
+# Idempotent. Returns whether the row names this replay.
 _SETTLE = f"""
 CREATE FUNCTION settle_dead_letter(
-    letter uuid, replay text, verdict text, class text, message text, trace text, kind text,
+    dead_letter uuid, replay text, verdict text, class text, message text, trace text, kind text,
     base interval, longest interval, most integer
 ) RETURNS boolean
 LANGUAGE plpgsql {_AS_OWNER} AS $$
@@ -112,8 +111,8 @@ BEGIN
     IF verdict = 'succeeded' THEN
         UPDATE public.worker_failed_jobs
         SET status = 'resolved', resolved_at = now(), replay_until = NULL
-        -- Pending again where it was given up, and came to its end all the same.
-        WHERE id = letter AND replay_task_id = replay AND status IN ('in_progress', 'pending');
+        -- Pending: the claim had expired, and the replay ended all the same.
+        WHERE id = dead_letter AND replay_task_id = replay AND status IN ('in_progress', 'pending');
     ELSIF verdict = 'failed' THEN
         UPDATE public.worker_failed_jobs
         SET status = CASE WHEN retry_count + 1 < most THEN 'pending' ELSE 'abandoned' END,
@@ -121,24 +120,24 @@ BEGIN
             exception_class = class, error_message = message, traceback = trace,
             error_kind = kind, last_retry_at = now(),
             due_at = now() + least(longest, base * (2 ^ least(retry_count, 30)))
-        WHERE id = letter AND replay_task_id = replay AND status = 'in_progress';
+        WHERE id = dead_letter AND replay_task_id = replay AND status = 'in_progress';
     ELSIF verdict = 'not sent' THEN
         UPDATE public.worker_failed_jobs
-        -- Later, or those that can never be sent would keep all behind them waiting.
+        -- Due later: rows that can never be sent must not block the others.
         SET status = 'pending', replay_until = NULL, due_at = now() + base
-        WHERE id = letter AND replay_task_id = replay AND status = 'in_progress';
+        WHERE id = dead_letter AND replay_task_id = replay AND status = 'in_progress';
     ELSE
         RAISE EXCEPTION 'verdict: got %, expected succeeded, failed or not sent', verdict
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
     RETURN EXISTS (
-        SELECT FROM public.worker_failed_jobs WHERE id = letter AND replay_task_id = replay
+        SELECT FROM public.worker_failed_jobs WHERE id = dead_letter AND replay_task_id = replay
     );
 END
 $$;
 """
 
-_UNLETTERED = f"""
+_MISSING = f"""
 CREATE FUNCTION failures_without_letter(settled interval, most integer)
 RETURNS TABLE (task_id text, name text, result bytea, traceback text, failed_at timestamptz)
 LANGUAGE plpgsql {_AS_OWNER} AS $$
@@ -149,7 +148,7 @@ BEGIN
         r.date_done AT TIME ZONE 'UTC'
     FROM public.celery_taskmeta r
     WHERE r.status = 'FAILURE' AND r.date_done AT TIME ZONE 'UTC' < now() - settled
-        -- A replay's failure is told of in the letter that it replays.
+        -- The failure of a replay is recorded in the row that it replays.
         AND NOT starts_with(r.task_id, 'replay-')
         AND NOT EXISTS (SELECT FROM public.worker_failed_jobs w WHERE w.task_id = r.task_id)
     ORDER BY r.id
@@ -158,7 +157,7 @@ END
 $$;
 """
 
-# What waits for somebody: also a replay of which nothing was heard, until it is claimed anew.
+# Counts pending rows, and replays whose claim has expired.
 _BACKLOG = f"""
 CREATE FUNCTION dead_letter_backlog(OUT pending bigint, OUT oldest timestamptz)
 LANGUAGE plpgsql STABLE {_AS_OWNER} AS $$
@@ -171,7 +170,7 @@ END
 $$;
 """
 
-# With its stored failure, of which a letter would be missing from then on.
+# Deletes the stored failure too: without its row, it would be reconciled again.
 _RETIRE = f"""
 CREATE FUNCTION delete_old_dead_letters(age interval, most integer) RETURNS bigint
 LANGUAGE plpgsql {_AS_OWNER} AS $$
@@ -214,8 +213,8 @@ FUNCTIONS = (
 )
 OF_OPERATORS = FUNCTIONS[:2]
 
-# An operator replays by publishing: what a publisher needs of the broker, and no more. What waits
-# there is not theirs to read.
+# An operator replays by publishing, and gets the privileges of a publisher only: no reading of
+# messages.
 _PUBLISH = """
 GRANT SELECT ON kombu_queue TO app_rw;
 GRANT INSERT ON kombu_message TO app_rw;
@@ -232,7 +231,7 @@ def upgrade() -> None:
         _COLUMNS,
         _MASKED_BEFORE,
         _REFUSE_TENANTS,
-        *(_CLAIM, _SETTLE, _UNLETTERED, _BACKLOG, _RETIRE),
+        *(_CLAIM, _SETTLE, _MISSING, _BACKLOG, _RETIRE),
         _PUBLISH,
     ):
         op.execute(statement)
@@ -245,7 +244,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Undo all of it; what was sealed is lost with its column, and stays masked."""
+    """Undo all of it; encrypted arguments are lost with their column, and stay masked."""
     op.execute(_PUBLISH_NO_MORE)
     for function in (*FUNCTIONS, "refuse_tenants()"):
         op.execute(f"DROP FUNCTION {function}")

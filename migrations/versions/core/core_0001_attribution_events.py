@@ -1,7 +1,7 @@
-"""Tenant rows of the domain, under row-level security that binds their owner too.
+"""Create the tenant rows of the domain, under row-level security that also binds their owner.
 
-`nullif` is there because a GUC that was once set locally reads as an empty string afterwards, and
-''::uuid raises. The policy names its roles: the aggregator's own policy must not depend on a GUC.
+`nullif` is needed: a GUC that was set locally before reads as an empty string, and ''::uuid
+raises. The policy names its roles: the aggregator's own policy must not depend on a GUC.
 """
 
 from alembic import op

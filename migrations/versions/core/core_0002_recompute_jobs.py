@@ -1,4 +1,4 @@
-"""The identity of a recomputation: one row for each tenant, window and model version."""
+"""Create the table of recomputations: one row for each tenant, window and model version."""
 
 from alembic import op
 

@@ -1,10 +1,10 @@
-"""A materialized view over all tenants, and the two narrow ways in which app_user may use it.
+"""Create a materialized view over all tenants, and restrict its use by app_user.
 
-Materialized views know no row-level security, and only their owner may refresh them. So
-`app_aggregator` (which nobody logs in as) owns `attribution_daily`; `app_user` refreshes it through
-a SECURITY DEFINER function that takes no argument and returns names only, and reads it through a
-view that filters by tenant. The view is a security barrier: without that, a cheap function in a
-query's WHERE sees the rows before the filter does.
+Materialized views have no row-level security, and only their owner can refresh them. So
+`app_aggregator` (a role without login) owns `attribution_daily`. `app_user` refreshes it through a
+SECURITY DEFINER function that takes no argument and returns names only, and reads it through a view
+that filters by tenant. The view is a security barrier: otherwise a cheap function in a query's
+WHERE would see the rows before the filter.
 """
 
 from alembic import op
@@ -51,7 +51,7 @@ $$;
 REVOKE ALL ON FUNCTION refresh_all_materialized_views() FROM PUBLIC;
 """
 
-# The new owner must hold CREATE on the schema while it receives, and only then.
+# The new owner needs CREATE on the schema during the transfer, and only then.
 _HAND_OVER = """
 GRANT CREATE ON SCHEMA public TO app_aggregator;
 ALTER MATERIALIZED VIEW attribution_daily OWNER TO app_aggregator;

@@ -80,7 +80,7 @@ def objects(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
 
 
 def row_of(database: Database, task_id: str) -> dict[str, Any]:
-    """Return the only letter of a task."""
+    """Return the only row of a task."""
     rows = database.rows(
         "SELECT row_to_json(w) FROM worker_failed_jobs w WHERE task_id = %s", task_id
     )
@@ -90,7 +90,7 @@ def row_of(database: Database, task_id: str) -> dict[str, Any]:
 
 
 def failed(database: Database, client: Client, path: Path, count: int, **kwargs: Any) -> list[str]:
-    """Have tasks fail, and return their ids once all have their letters."""
+    """Have tasks fail, and return their ids once all have their rows."""
     sent = [
         client.send(FLAKY, {"path": str(path), "tenant_id": str(uuid.uuid4()), **kwargs}, **QUEUE)
         for _ in range(count)
@@ -102,7 +102,7 @@ def failed(database: Database, client: Client, path: Path, count: int, **kwargs:
 
 
 def statuses(database: Database, task_ids: list[str]) -> set[str]:
-    """Return the statuses of the letters of some tasks."""
+    """Return the statuses of the rows of some tasks."""
     rows = database.rows("SELECT status FROM worker_failed_jobs WHERE task_id = ANY(%s)", task_ids)
     return {status for (status,) in rows}
 
@@ -110,7 +110,7 @@ def statuses(database: Database, task_ids: list[str]) -> set[str]:
 def test_replay_under_two_replayers_runs_each_once(
     shared: Database, client: Client, tmp_path: Path
 ) -> None:
-    """Two operators who replay the same letters at once send each once, and all are resolved."""
+    """Two operators who replay the same rows at once send each once, and all are resolved."""
     path = tmp_path / "runs"
     sent = failed(shared, client, path, 12)
     Path(f"{path}.healed").touch()
@@ -124,20 +124,20 @@ def test_replay_under_two_replayers_runs_each_once(
     assert all(row_of(shared, task_id)["resolved_at"] for task_id in sent)
 
 
-def test_replay_that_fails_again_counts_in_its_letter(
+def test_replay_that_fails_again_counts_in_its_row(
     shared: Database, client: Client, tmp_path: Path
 ) -> None:
-    """A failed replay leaves no letter of its own: the first is pending again, and due later."""
+    """A failed replay leaves no row of its own: the first is pending again, and due later."""
     path = tmp_path / "runs"
     (task_id,) = failed(shared, client, path, 1)
     before = shared.rows("SELECT count(*) FROM worker_failed_jobs")
-    letter = row_of(shared, task_id)
+    row = row_of(shared, task_id)
     counted = "SELECT 1 FROM worker_failed_jobs WHERE task_id = %s AND retry_count = %s"
     for attempt in (1, 2):
         assert len(objects(command(shared, "replay", task_id, "--json"))) == 1
         assert wait_for(partial(shared.rows, counted, task_id, attempt), deadline_s=60)
     again = row_of(shared, task_id)
-    assert (again["status"], again["tenant_id"]) == ("pending", letter["tenant_id"])
+    assert (again["status"], again["tenant_id"]) == ("pending", row["tenant_id"])
     assert again["last_retry_at"] is not None
     assert shared.rows("SELECT count(*) FROM worker_failed_jobs") == before
     waits = shared.rows(
@@ -147,7 +147,7 @@ def test_replay_that_fails_again_counts_in_its_letter(
     )
     assert [float(wait) for (wait,) in waits] == [120.0]
     # What is not due is left alone, unless it is named or asked for.
-    tenant = ("--tenant", letter["tenant_id"])
+    tenant = ("--tenant", row["tenant_id"])
     assert objects(command(shared, "replay", "--json", *tenant)) == []
     Path(f"{path}.healed").touch()
     assert len(objects(command(shared, "replay", "--json", "--now", *tenant))) == 1
@@ -155,7 +155,7 @@ def test_replay_that_fails_again_counts_in_its_letter(
 
 
 def test_replay_task_sends_what_is_due(shared: Database, client: Client, tmp_path: Path) -> None:
-    """The task, which runs as the worker's role, replays letters of all tenants."""
+    """The task, which runs as the worker's role, replays rows of all tenants."""
     path = tmp_path / "runs"
     sent = failed(shared, client, path, 3)
     Path(f"{path}.healed").touch()
@@ -164,15 +164,15 @@ def test_replay_task_sends_what_is_due(shared: Database, client: Client, tmp_pat
     assert wait_for(lambda: statuses(shared, sent) == {"resolved"}, deadline_s=60)
 
 
-def test_sealed_letter_is_replayed_with_the_key_alone(
+def test_sealed_row_is_replayed_with_the_key_alone(
     shared: Database, client: Client, tmp_path: Path
 ) -> None:
     """What is sensitive is in the row for no one without a key, and is sent again with one."""
     path = tmp_path / "runs"
     (task_id,) = failed(shared, client, path, 1, password=SECRET)
-    letter = row_of(shared, task_id)
-    assert (letter["kwargs"]["password"], letter["replayable"]) == ("[masked]", True)
-    assert SECRET not in json.dumps(letter)
+    row = row_of(shared, task_id)
+    assert (row["kwargs"]["password"], row["replayable"]) == ("[masked]", True)
+    assert SECRET not in json.dumps(row)
     Path(f"{path}.healed").touch()
     without = command(shared, "replay", task_id)
     assert without.returncode == 1
@@ -189,24 +189,24 @@ def test_sealed_letter_is_replayed_with_the_key_alone(
     assert wait_for(lambda: statuses(shared, [task_id]) == {"resolved"}, deadline_s=60)
 
 
-def test_letter_without_a_key_says_that_it_cannot_be_replayed(
+def test_row_without_a_key_says_that_it_cannot_be_replayed(
     database: Database, start_worker: StartWorker
 ) -> None:
-    """Masked without a key, a letter says why it cannot be replayed, and is not."""
+    """Masked without a key, a row says why it cannot be replayed, and is not."""
     start_worker(database, *INCLUDE)
     with make_client(database) as client:
         task_id, _ = client.fail("app.tasks.housekeeping.ping", password=SECRET)
-    letter = row_of(database, task_id)
-    assert (letter["sealed"], letter["replayable"]) == (None, False)
-    assert letter["notes"].startswith("cannot be replayed: sensitive values are masked")
+    row = row_of(database, task_id)
+    assert (row["sealed"], row["replayable"]) == (None, False)
+    assert row["notes"].startswith("cannot be replayed: sensitive values are masked")
     refused = command(database, "replay", task_id)
     assert refused.returncode == 1
     assert "cannot be replayed: see show" in refused.stderr
-    assert SECRET not in refused.stdout + refused.stderr + json.dumps(letter)
+    assert SECRET not in refused.stdout + refused.stderr + json.dumps(row)
 
 
 def test_list_filters_and_moves_are_told(shared: Database, client: Client, tmp_path: Path) -> None:
-    """Letters are found by task, tenant, status and time; a move is done once, then refused."""
+    """Rows are found by task, tenant, status and time; a move is done once, then refused."""
     first, second = failed(shared, client, tmp_path / "runs", 2)
     tenant = row_of(shared, first)["tenant_id"]
     for words, count in (
@@ -259,7 +259,7 @@ def test_command_without_rights_says_so(shared: Database, client: Client, tmp_pa
 
 
 def test_reconciliation_writes_what_is_missing_once(shared: Database, client: Client) -> None:
-    """A stored failure without a letter gets one, which says that it cannot be replayed."""
+    """A stored failure without a row gets one, which says that it cannot be replayed."""
     task_id = f"lost-{uuid.uuid4()}"
     error = {"exc_type": "GoneError", "exc_message": ["gone"], "exc_module": "some.where"}
     with shared.connect("postgres") as connection:
@@ -270,17 +270,17 @@ def test_reconciliation_writes_what_is_missing_once(shared: Database, client: Cl
         )
     name = "app.tasks.maintenance.reconcile_dead_letters"
     assert [client.run(name)["written"] for _ in range(2)] == [1, 0]
-    letter = row_of(shared, task_id)
-    assert (letter["exception_class"], letter["error_message"]) == (
+    row = row_of(shared, task_id)
+    assert (row["exception_class"], row["error_message"]) == (
         "some.where.GoneError",
-        "not kept: nothing tells which of its values are sensitive",
+        "not kept: without the arguments, the sensitive values in it are unknown",
     )
-    assert letter["traceback"] is None
-    assert (letter["replayable"], letter["status"]) == (False, "pending")
+    assert row["traceback"] is None
+    assert (row["replayable"], row["status"]) == (False, "pending")
 
 
 def test_retention_deletes_what_is_done_with(shared: Database, client: Client) -> None:
-    """Old letters go once they are resolved or abandoned; pending ones and new ones stay."""
+    """Old rows go once they are resolved or abandoned; pending ones and new ones stay."""
     with shared.connect("postgres") as connection:
         for status in ("pending", "in_progress", "resolved", "abandoned"):
             for days in (1, 100):
@@ -294,7 +294,7 @@ def test_retention_deletes_what_is_done_with(shared: Database, client: Client) -
             " (nextval('task_id_sequence'), 'resolved-100', 'FAILURE', now() - interval '100 days')"
         )
     client.run("app.tasks.maintenance.delete_old_dead_letters")
-    # Nor is a letter that went missed by whoever looks for what is missing.
+    # Nor is a row that went missed by whoever looks for what is missing.
     client.run("app.tasks.maintenance.reconcile_dead_letters")
     assert shared.rows("SELECT 1 FROM worker_failed_jobs WHERE task_id = 'resolved-100'") == []
     rows = shared.rows("SELECT task_id FROM worker_failed_jobs WHERE task_name = 'kept'")
@@ -303,9 +303,9 @@ def test_retention_deletes_what_is_done_with(shared: Database, client: Client) -
 
 
 def test_replay_that_ends_after_it_was_given_up_is_told(shared: Database) -> None:
-    """A success settles a letter that is pending again, and no replay but the letter's own does."""
+    """A success settles a row that is pending again, and no replay but the row's own does."""
     task_id = f"late-{uuid.uuid4()}"
-    letter_id = str(uuid.uuid4())
+    row_id = str(uuid.uuid4())
     settle = (
         "SELECT settle_dead_letter(%s, %s, 'succeeded', NULL, NULL, NULL, NULL,"
         " interval '1 minute', interval '1 day', 8)"
@@ -314,18 +314,18 @@ def test_replay_that_ends_after_it_was_given_up_is_told(shared: Database) -> Non
         connection.execute(
             "INSERT INTO worker_failed_jobs (id, task_id, task_name, exception_class, status,"
             " replay_task_id) VALUES (%s, %s, 'late', 'E', 'pending', 'replay-mine')",
-            (letter_id, task_id),
+            (row_id, task_id),
         )
-    assert shared.rows(settle, letter_id, "replay-other", role="app_user") == [(False,)]
+    assert shared.rows(settle, row_id, "replay-other", role="app_user") == [(False,)]
     assert statuses(shared, [task_id]) == {"pending"}
-    assert shared.rows(settle, letter_id, "replay-mine", role="app_user") == [(True,)]
+    assert shared.rows(settle, row_id, "replay-mine", role="app_user") == [(True,)]
     assert statuses(shared, [task_id]) == {"resolved"}
 
 
 def test_replay_that_waits_too_long_is_not_run(
     shared: Database, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A replay's message ends before its letter is given up: run late, it would be run twice."""
+    """A replay's message ends before its row is given up: run late, it would be run twice."""
     (task_id,) = failed(shared, client, tmp_path / "runs", 1)
     monkeypatch.setenv("DATABASE_URL", shared.dsn("app_rw"))
     sent: list[dict[str, Any]] = []
@@ -340,10 +340,10 @@ def test_replay_that_waits_too_long_is_not_run(
     assert timedelta() < timedelta(seconds=sent[0]["expires"]) < replaying.LEASE
 
 
-def test_letters_that_are_named_are_all_replayed(
+def test_rows_that_are_named_are_all_replayed(
     shared: Database, client: Client, tmp_path: Path
 ) -> None:
-    """The limit is for what is chosen: of letters that are named none is left out."""
+    """The limit is for what is chosen: of rows that are named none is left out."""
     path = tmp_path / "runs"
     sent = failed(shared, client, path, 3)
     Path(f"{path}.healed").touch()
@@ -352,8 +352,8 @@ def test_letters_that_are_named_are_all_replayed(
     assert wait_for(lambda: statuses(shared, sent) == {"resolved"}, deadline_s=60)
 
 
-def test_metrics_tell_of_pending_letters(database: Database, start_worker: StartWorker) -> None:
-    """A scrape of any worker tells how many letters of all tenants wait, and how old they are.
+def test_metrics_tell_of_pending_rows(database: Database, start_worker: StartWorker) -> None:
+    """A scrape of any worker tells how many rows of all tenants wait, and how old they are.
 
     A replay of which nothing was heard in its time waits too.
     """
@@ -381,7 +381,7 @@ def test_metrics_tell_of_pending_letters(database: Database, start_worker: Start
     assert 3600 <= samples["system_dead_letters_oldest_age_seconds"] < 3900
 
 
-def test_letters_wait_on_disk_while_the_database_is_away(
+def test_rows_wait_on_disk_while_the_database_is_away(
     database: Database, start_worker: StartWorker, tmp_path: Path
 ) -> None:
     """What fails with the database away is on disk, sealed, and in the table when it is back."""
@@ -412,12 +412,12 @@ def test_letters_wait_on_disk_while_the_database_is_away(
     worker.wait_for_line("spool drained")
     assert [path for path in spool.rglob("*") if path.suffix == ".json"] == []
     for task_id in sent:
-        letter = row_of(database, task_id)
-        assert (letter["exception_class"], letter["replayable"]) == ("LookupError", True)
+        row = row_of(database, task_id)
+        assert (row["exception_class"], row["replayable"]) == ("LookupError", True)
     assert database.rows("SELECT count(*) FROM worker_failed_jobs") == [(3,)]
 
 
-def test_letter_of_a_task_whose_success_is_stored_is_not_written(
+def test_row_of_a_task_whose_success_is_stored_is_not_written(
     shared: Database, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A child can be killed after its success was stored: what its parent kept of it is dropped."""

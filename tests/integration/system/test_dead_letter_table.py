@@ -29,8 +29,8 @@ INSERT = (
 
 
 @pytest.fixture
-def letters(shared: Database) -> Iterator[Database]:
-    """Give one letter of A, one of B and one without a tenant."""
+def rows(shared: Database) -> Iterator[Database]:
+    """Give one row of A, one of B and one without a tenant."""
     with shared.connect("postgres") as connection:
         for tenant in (A, B, None):
             connection.execute(INSERT, (f"of-{tenant}", tenant, "pending"))
@@ -40,7 +40,7 @@ def letters(shared: Database) -> Iterator[Database]:
 
 
 def seen(database: Database, role: str, tenant: uuid.UUID | None) -> set[Any]:
-    """Return the tenants of the letters that a role sees."""
+    """Return the tenants of the rows that a role sees."""
     with database.connect(role) as connection:
         if tenant:
             connection.execute(
@@ -49,34 +49,34 @@ def seen(database: Database, role: str, tenant: uuid.UUID | None) -> set[Any]:
         return {row[0] for row in connection.execute("SELECT tenant_id FROM worker_failed_jobs")}
 
 
-def test_tenant_sees_its_own_letters(letters: Database) -> None:
-    """A tenant sees its letters only, and nobody sees any; none sees one without a tenant."""
-    assert seen(letters, "app_user", A) == {A}
-    assert seen(letters, "app_user", B) == {B}
-    assert seen(letters, "app_user", None) == set()
+def test_tenant_sees_its_own_rows(rows: Database) -> None:
+    """A tenant sees its rows only, and nobody sees any; none sees one without a tenant."""
+    assert seen(rows, "app_user", A) == {A}
+    assert seen(rows, "app_user", B) == {B}
+    assert seen(rows, "app_user", None) == set()
 
 
 @pytest.mark.parametrize("role", ["app_rw", "app_ro"])
-def test_operator_sees_every_letter(letters: Database, role: str) -> None:
-    """The operators' roles see every letter, those without a tenant too."""
-    assert seen(letters, role, None) == {A, B, None}
+def test_operator_sees_every_row(rows: Database, role: str) -> None:
+    """The operators' roles see every row, those without a tenant too."""
+    assert seen(rows, role, None) == {A, B, None}
 
 
 @pytest.mark.parametrize(("guc", "tenant"), [(A, A), (None, None)])
-def test_worker_writes_for_whom_it_works(letters: Database, guc: Any, tenant: Any) -> None:
-    """The worker's role writes a letter of its tenant, and without one a letter of nobody."""
-    insert_as_worker(letters, guc, tenant)
+def test_worker_writes_for_whom_it_works(rows: Database, guc: Any, tenant: Any) -> None:
+    """The worker's role writes a row of its tenant, and without one a row of nobody."""
+    insert_as_worker(rows, guc, tenant)
 
 
 @pytest.mark.parametrize(("guc", "tenant"), [(A, B), (A, None), (None, A)])
-def test_worker_writes_for_nobody_else(letters: Database, guc: Any, tenant: Any) -> None:
-    """A letter of another tenant, or of none while there is one, is refused."""
+def test_worker_writes_for_nobody_else(rows: Database, guc: Any, tenant: Any) -> None:
+    """A row of another tenant, or of none while there is one, is refused."""
     with pytest.raises(psycopg.errors.InsufficientPrivilege, match="row-level security"):
-        insert_as_worker(letters, guc, tenant)
+        insert_as_worker(rows, guc, tenant)
 
 
 def insert_as_worker(database: Database, guc: Any, tenant: Any) -> None:
-    """Insert one letter as the worker's role."""
+    """Insert one row as the worker's role."""
     with database.connect("app_user") as connection:
         if guc:
             connection.execute("SELECT set_config('app.current_tenant_id', %s, true)", (str(guc),))
@@ -84,12 +84,12 @@ def insert_as_worker(database: Database, guc: Any, tenant: Any) -> None:
 
 
 @pytest.mark.parametrize(("before", "after"), [*itertools.permutations(STATUSES, 2)])
-def test_status_moves_are_held(letters: Database, before: str, after: str) -> None:
+def test_status_moves_are_held(rows: Database, before: str, after: str) -> None:
     """An operator can make the six legal moves, and no other."""
-    with letters.connect("postgres") as connection:
+    with rows.connect("postgres") as connection:
         connection.execute(INSERT, ("moved", A, before))
     update = "UPDATE worker_failed_jobs SET status = %s WHERE task_id = 'moved'"
-    with letters.connect("app_rw") as connection:
+    with rows.connect("app_rw") as connection:
         if (before, after) in LEGAL:
             assert connection.execute(update, (after,)).rowcount == 1
         else:
@@ -97,10 +97,10 @@ def test_status_moves_are_held(letters: Database, before: str, after: str) -> No
                 connection.execute(update, (after,))
 
 
-def test_status_has_four_values(letters: Database) -> None:
+def test_status_has_four_values(rows: Database) -> None:
     """A status outside the four is refused at the insert too."""
     with (
-        letters.connect("postgres") as connection,
+        rows.connect("postgres") as connection,
         pytest.raises(psycopg.errors.CheckViolation, match="worker_failed_jobs_status_check"),
     ):
         connection.execute(INSERT, ("x", A, "lost"))
@@ -114,10 +114,10 @@ def test_status_has_four_values(letters: Database) -> None:
         ("task_id", "'another'"),
     ],
 )
-def test_letter_keeps_its_address(letters: Database, column: str, value: str) -> None:
-    """An operator can change neither a letter's tenant nor its ids."""
+def test_row_keeps_its_address(rows: Database, column: str, value: str) -> None:
+    """An operator can change neither a row's tenant nor its ids."""
     with (
-        letters.connect("app_rw") as connection,
+        rows.connect("app_rw") as connection,
         pytest.raises(psycopg.errors.CheckViolation, match="do not change"),
     ):
         connection.execute(
@@ -125,10 +125,10 @@ def test_letter_keeps_its_address(letters: Database, column: str, value: str) ->
         )
 
 
-def test_letter_of_one_task_is_unique(letters: Database) -> None:
-    """A second letter of one task is refused by the database."""
+def test_row_of_one_task_is_unique(rows: Database) -> None:
+    """A second row of one task is refused by the database."""
     with (
-        letters.connect("postgres") as connection,
+        rows.connect("postgres") as connection,
         pytest.raises(psycopg.errors.UniqueViolation, match="worker_failed_jobs_task_id_key"),
     ):
         connection.execute(INSERT, (f"of-{A}", A, "pending"))
@@ -145,11 +145,11 @@ def test_letter_of_one_task_is_unique(letters: Database) -> None:
         ("app_ro", ("UPDATE worker_failed_jobs SET notes = 'x'", "DELETE FROM worker_failed_jobs")),
     ],
 )
-def test_other_rights_are_refused(letters: Database, role: str, refused: tuple[str, ...]) -> None:
+def test_other_rights_are_refused(rows: Database, role: str, refused: tuple[str, ...]) -> None:
     """The worker reads and writes, operators read and move, readers read: nothing beyond."""
     for statement in refused:
         with (
-            letters.connect(role) as connection,
+            rows.connect(role) as connection,
             pytest.raises(psycopg.errors.InsufficientPrivilege, match="permission denied"),
         ):
             connection.execute(statement)

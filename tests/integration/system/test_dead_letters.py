@@ -21,7 +21,7 @@ WITHIN_S = 60.0
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A way to fail, and what its letter says."""
+    """A way to fail, and what its row says."""
 
     name: str
     task: str
@@ -144,8 +144,8 @@ def fail(client: Client, case: Case) -> Sent:
     )
 
 
-def letters(database: Database, task_id: str) -> list[dict[str, Any]]:
-    """Return the letters of one task, as superuser."""
+def dead_letters(database: Database, task_id: str) -> list[dict[str, Any]]:
+    """Return the rows of one task, as superuser."""
     return [
         row
         for (row,) in database.rows(
@@ -155,37 +155,37 @@ def letters(database: Database, task_id: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("name", [case.name for case in CASES])
-def test_failure_of_every_kind_leaves_one_letter(
+def test_failure_of_every_kind_leaves_one_row(
     shared: Database, everything: dict[str, Sent], name: str
 ) -> None:
-    """Whatever way a task fails, one letter has its task, tenant, correlation id and arguments."""
+    """Whatever way a task fails, one row has its task, tenant, correlation id and arguments."""
     sent = everything[name]
-    found = letters(shared, sent.task_id)
+    found = dead_letters(shared, sent.task_id)
     assert len(found) == 1
-    letter = found[0]
-    assert letter["exception_class"].rpartition(".")[2] == sent.case.error
-    assert (letter["task_name"], letter["queue"]) == (sent.case.task, "housekeeping")
-    assert (letter["tenant_id"], letter["correlation_id"]) == (
+    dead_letter = found[0]
+    assert dead_letter["exception_class"].rpartition(".")[2] == sent.case.error
+    assert (dead_letter["task_name"], dead_letter["queue"]) == (sent.case.task, "housekeeping")
+    assert (dead_letter["tenant_id"], dead_letter["correlation_id"]) == (
         sent.tenant_id,
         sent.correlation_id,
     )
-    assert (letter["error_kind"], letter["status"]) == (sent.case.kind, "pending")
-    assert letter["kwargs"] == ({**sent.kwargs, "token": "[masked]"} if sent.case.kept else {})
-    assert "hunter2" not in json.dumps(letter)
+    assert (dead_letter["error_kind"], dead_letter["status"]) == (sent.case.kind, "pending")
+    assert dead_letter["kwargs"] == ({**sent.kwargs, "token": "[masked]"} if sent.case.kept else {})
+    assert "hunter2" not in json.dumps(dead_letter)
     stored = "SELECT status FROM celery_taskmeta WHERE task_id = %s"
     states = [state for (state,) in shared.rows(stored, sent.task_id)]
     assert states == ([sent.case.state] if sent.case.state else [])
 
 
-def test_failures_leave_no_other_letter(shared: Database, everything: dict[str, Sent]) -> None:
-    """No failure leaves a letter under another id: there are as many as there were failures."""
+def test_failures_leave_no_other_row(shared: Database, everything: dict[str, Sent]) -> None:
+    """No failure leaves a row under another id: there are as many as there were failures."""
     tenants = [one.tenant_id for one in everything.values()]
     rows = shared.rows("SELECT task_id FROM worker_failed_jobs WHERE tenant_id = ANY(%s)", tenants)
     assert sorted(row[0] for row in rows) == sorted(one.task_id for one in everything.values())
 
 
 def test_message_without_an_id_gets_a_stable_one(shared: Database, client: Client) -> None:
-    """Two bodies that say the same are two letters, each with an id made of its message."""
+    """Two bodies that say the same are two rows, each with an id made of its message."""
     for _ in range(2):
         client.send_raw(body=b"{twice", content_type="application/json", headers={}, **QUEUE)
     made = "SELECT task_id, task_name FROM worker_failed_jobs WHERE task_id LIKE 'message-%%'"
@@ -196,8 +196,8 @@ def test_message_without_an_id_gets_a_stable_one(shared: Database, client: Clien
     assert {name for _, name in rows} == {"unknown"}
 
 
-def test_result_and_letter_are_written_together(shared: Database, client: Client) -> None:
-    """Result and letter of a failure carry one transaction's id, so neither is there alone."""
+def test_result_and_row_are_written_together(shared: Database, client: Client) -> None:
+    """Result and row of a failure carry one transaction's id, so neither is there alone."""
     task_id, _ = client.fail(PING, fail=True)
     rows = shared.rows(
         "SELECT r.xmin::text, l.xmin::text FROM celery_taskmeta r JOIN worker_failed_jobs l"
@@ -205,15 +205,15 @@ def test_result_and_letter_are_written_together(shared: Database, client: Client
         task_id,
     )
     assert len(rows) == 1
-    result, letter = (int(value) for value in rows[0])
-    # The letter is inserted under a savepoint, which has an id of its own, given right after.
-    assert result < letter <= result + 1
+    result, dead_letter = (int(value) for value in rows[0])
+    # The row is inserted under a savepoint, which has an id of its own, given right after.
+    assert result < dead_letter <= result + 1
 
 
 def test_correlation_id_that_no_index_takes_is_stored_all_the_same(
     shared: Database, client: Client
 ) -> None:
-    """One with NUL, with half a character or of ten thousand is told in a letter like any other."""
+    """One with NUL, with half a character or of ten thousand is told in a row like any other."""
     long = secrets.token_hex(5000)
     ids = {
         client.publish(PING, {"fail": True}, correlation_id=given): told

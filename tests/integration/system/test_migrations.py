@@ -16,7 +16,7 @@ from .support import ROOT, Database, clean_environment
 CELERY_TABLES = ["celery_tasksetmeta", "celery_taskmeta", "kombu_message", "kombu_queue"]
 RIGHTS = ["DELETE", "INSERT", "SELECT", "UPDATE"]
 PUBLISHING = {"kombu_queue": ("SELECT",), "kombu_message": ("INSERT",)}
-LETTER = """
+DEAD_LETTER = """
     INSERT INTO {table} (task_id, task_name, tenant_id, exception_class)
     VALUES ('t-1', 'n', '7c8f3b0a-62a1-4a3e-9d56-0f4b6c1f2d3e', 'E')
 """
@@ -116,7 +116,7 @@ def test_rename_keeps_everything_both_ways(empty: Database) -> None:
         *("columns", "constraint", "index", "policy", "privilege", "security", "trigger")
     }
     with empty.connect("postgres") as connection:
-        connection.execute(LETTER.format(table="celery_task_failures"))
+        connection.execute(DEAD_LETTER.format(table="celery_task_failures"))
     migrated(empty, "upgrade", "celery_0003")
     new = describe(empty, "worker_failed_jobs")
     assert not [row for row in new if "celery_task_failures" in str(row)]

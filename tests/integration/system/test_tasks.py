@@ -32,7 +32,7 @@ def client(shared: Database, worker: Worker) -> Iterator[Client]:  # noqa: ARG00
         yield made
 
 
-def letter(database: Database, task_id: str) -> dict[str, Any]:
+def dead_letter(database: Database, task_id: str) -> dict[str, Any]:
     """Wait for the dead letters of one task, demand exactly one, and return it."""
     found = wait_for(
         lambda: database.rows(
@@ -109,11 +109,11 @@ def test_tenant_guc_ends_with_its_task(client: Client, tenant: str) -> None:
     assert after_success["backend_pid"] == after_failure["backend_pid"]
 
 
-def test_failure_ends_as_one_letter(client: Client, shared: Database) -> None:
+def test_failure_ends_as_one_row(client: Client, shared: Database) -> None:
     """A failed global task is one row without a tenant, pending, with what was asked."""
     task_id, error = client.fail(PING, fail=True)
     assert error == "ValueError: ping failure requested"
-    row = letter(shared, task_id)
+    row = dead_letter(shared, task_id)
     assert (row["task_name"], row["queue"], row["status"]) == (PING, "housekeeping", "pending")
     assert (row["tenant_id"], row["kwargs"], row["args"]) == (None, {"fail": True}, [])
     assert (row["exception_class"], row["error_message"]) == (
@@ -128,13 +128,13 @@ def test_failure_ends_as_one_letter(client: Client, shared: Database) -> None:
     assert "ping failure requested" in row["traceback"]
 
 
-def test_failure_of_a_tenant_is_its_letter(client: Client, shared: Database, tenant: str) -> None:
-    """A failed tenant task leaves a letter that this tenant sees, and no job."""
+def test_failure_of_a_tenant_is_its_row(client: Client, shared: Database, tenant: str) -> None:
+    """A failed tenant task leaves a row that this tenant sees, and no job."""
     task_id, error = client.fail(
         RECOMPUTE, tenant_id=tenant, fail=True, correlation_id="c-1", **WINDOW
     )
     assert error == "ValueError: attribution recompute failure requested"
-    row = letter(shared, task_id)
+    row = dead_letter(shared, task_id)
     assert (row["tenant_id"], row["correlation_id"]) == (tenant, "c-1")
     with shared.connect("app_user") as connection:
         connection.execute("SELECT set_config('app.current_tenant_id', %s, true)", (tenant,))
@@ -144,8 +144,8 @@ def test_failure_of_a_tenant_is_its_letter(client: Client, shared: Database, ten
         assert jobs == (0,)
 
 
-def test_payload_survives_in_the_letter(client: Client, shared: Database, tenant: str) -> None:
-    """What cannot be JSON by itself, odd text and a megabyte come back out of the letter."""
+def test_payload_survives_in_the_row(client: Client, shared: Database, tenant: str) -> None:
+    """What cannot be JSON by itself, odd text and a megabyte come back out of the row."""
     payload = {
         "uuid": uuid.uuid4(),
         "time": datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC),
@@ -156,16 +156,16 @@ def test_payload_survives_in_the_letter(client: Client, shared: Database, tenant
         "float": 1e22,
     }
     task_id, _ = client.fail(RECOMPUTE, tenant_id=tenant, fail=True, bogus=payload, **WINDOW)
-    letter(shared, task_id)
+    dead_letter(shared, task_id)
     text = shared.rows("SELECT kwargs::text FROM worker_failed_jobs WHERE task_id=%s", task_id)
     assert kombu_json.loads(text[0][0])["bogus"] == payload
 
 
 def test_secret_is_masked_everywhere(client: Client, shared: Database, worker: Worker) -> None:
-    """A value under a sensitive key is in clear neither in the letter nor in the log."""
+    """A value under a sensitive key is in clear neither in the row nor in the log."""
     secret = f"hunter2-{uuid.uuid4().hex}"
     task_id, _ = client.fail("app.tasks.llm.route", tenant_id=secret[:20], password=secret)
-    row = letter(shared, task_id)
+    row = dead_letter(shared, task_id)
     assert row["kwargs"]["password"] == "[masked]"
     assert secret not in json.dumps(row)
     worker.wait_for_line("task failed", task_id=task_id)
@@ -173,26 +173,26 @@ def test_secret_is_masked_everywhere(client: Client, shared: Database, worker: W
 
 
 @pytest.mark.parametrize("arguments", [{}, {"tenant_id": "nope"}, {"tenant_id": None}])
-def test_tenant_task_without_a_tenant_is_a_letter(
+def test_tenant_task_without_a_tenant_is_a_row(
     client: Client, shared: Database, arguments: dict[str, Any]
 ) -> None:
-    """A tenant task without a UUID is refused, and the refusal is a letter without a tenant."""
+    """A tenant task without a UUID is refused, and the refusal is a row without a tenant."""
     task_id, error = client.fail("app.tasks.llm.investigation", **arguments)
     assert error.startswith("TenantError: tenant_id: got ")
-    row = letter(shared, task_id)
+    row = dead_letter(shared, task_id)
     assert (row["tenant_id"], row["kwargs"]) == (None, arguments)
     assert row["exception_class"] == "system.errors.TenantError"
 
 
-def test_wrong_arguments_are_a_letter(client: Client, shared: Database) -> None:
-    """Arguments that the task does not take leave a letter too."""
+def test_wrong_arguments_are_a_row(client: Client, shared: Database) -> None:
+    """Arguments that the task does not take leave a row too."""
     task_id, error = client.fail(PING, bogus=1)
     assert "unexpected keyword argument 'bogus'" in error
-    assert letter(shared, task_id)["exception_class"] == "TypeError"
+    assert dead_letter(shared, task_id)["exception_class"] == "TypeError"
 
 
-def test_retry_leaves_no_letter(client: Client, shared: Database, worker: Worker) -> None:
-    """A task that is retried and then succeeds leaves its lines and no letter."""
+def test_retry_leaves_no_row(client: Client, shared: Database, worker: Worker) -> None:
+    """A task that is retried and then succeeds leaves its lines and no row."""
     task_id, answer = client.run_with_id(PING, retry=1)
     assert answer["status"] == "ok"
     worker.wait_for_line("task retried", task_id=task_id)
@@ -200,10 +200,10 @@ def test_retry_leaves_no_letter(client: Client, shared: Database, worker: Worker
     assert shared.rows("SELECT 1 FROM worker_failed_jobs WHERE task_id = %s", task_id) == []
 
 
-def test_retries_used_up_are_one_letter(client: Client, shared: Database, worker: Worker) -> None:
-    """A task that fails after a retry leaves one letter, and one line for each run."""
+def test_retries_used_up_are_one_row(client: Client, shared: Database, worker: Worker) -> None:
+    """A task that fails after a retry leaves one row, and one line for each run."""
     task_id, _ = client.fail(PING, retry=1, fail=True)
-    letter(shared, task_id)
+    dead_letter(shared, task_id)
     worker.wait_for_line("task failed", task_id=task_id)
     lines = [line["message"] for line in worker.lines() if line["task_id"] == task_id]
     assert lines == ["task retried", "task failed"]
@@ -225,10 +225,10 @@ def test_run_has_one_line_with_every_field(client: Client, worker: Worker, tenan
         ]
 
 
-def test_correlation_id_of_the_header_reaches_the_letter(client: Client, shared: Database) -> None:
-    """The correlation id of the message's header stands in the letter, after a retry too."""
+def test_correlation_id_of_the_header_reaches_the_row(client: Client, shared: Database) -> None:
+    """The correlation id of the message's header stands in the row, after a retry too."""
     task_id = client.publish(PING, {"fail": True, "retry": 1}, correlation_id="from-header")
-    assert letter(shared, task_id)["correlation_id"] == "from-header"
+    assert dead_letter(shared, task_id)["correlation_id"] == "from-header"
 
 
 def test_recompute_is_one_row_a_window(client: Client, shared: Database, tenant: str) -> None:
@@ -291,9 +291,7 @@ def test_llm_task_accepts_a_payload(client: Client, tenant: str, name: str) -> N
     assert answer == {"status": "accepted", "route": "noop"}
 
 
-def test_letter_that_cannot_be_written_is_said(
-    database: Database, start_worker: StartWorker
-) -> None:
+def test_row_that_cannot_be_written_is_said(database: Database, start_worker: StartWorker) -> None:
     """With table and disk away, one error line says so without the payload; the task fails."""
     with database.connect("postgres") as connection:
         connection.execute("ALTER TABLE worker_failed_jobs RENAME TO elsewhere")

@@ -73,7 +73,7 @@ def inspect(database: Database, *words: str) -> subprocess.CompletedProcess[str]
     )
 
 
-def letters(database: Database) -> list[tuple[Any, ...]]:
+def dead_letters(database: Database) -> list[tuple[Any, ...]]:
     """Return task id, task, tenant and error of every dead letter."""
     return database.rows(
         "SELECT task_id, task_name, tenant_id::text, exception_class FROM worker_failed_jobs"
@@ -115,10 +115,10 @@ def test_message_is_deleted_when_its_task_has_ended(
     assert wait_for(lambda: messages(database) == [])
 
 
-def test_message_that_comes_again_after_its_letter_was_written_is_done(
+def test_message_that_comes_again_after_its_row_was_written_is_done(
     database: Database, start_worker: StartWorker, client: Client
 ) -> None:
-    """A failure whose result could not be stored is told by its letter, and not run again."""
+    """A failure whose result could not be stored is told by its row, and not run again."""
     task_id = client.publish(PING, {"tenant_id": TENANT})
     with database.connect("postgres") as connection:
         connection.execute("UPDATE kombu_message SET deliveries = 1")
@@ -285,7 +285,7 @@ def test_queues_of_dead_processes_are_deleted(
     assert client.run(PING)["status"] == "ok"
 
 
-def test_message_that_kills_its_workers_ends_as_a_letter(
+def test_message_that_kills_its_workers_ends_as_a_row(
     database: Database, start_worker: StartWorker, client: Client
 ) -> None:
     """A message that was handed out as often as is allowed is a failure, with one dead letter."""
@@ -295,9 +295,9 @@ def test_message_that_kills_its_workers_ends_as_a_letter(
     line = worker.wait_for_line("message refused", reason="exhausted")
     assert (line["queue"], line["deliveries"]) == ("housekeeping", 5)
     result = client.app.AsyncResult(task_id)
-    with pytest.raises(Exception, match="got handed out 5 times, expected one worker to live"):
+    with pytest.raises(Exception, match="got 5 deliveries, expected one worker to survive"):
         result.get(timeout=20)
-    assert letters(database) == [(task_id, PING, TENANT, "system.errors.UndeliverableError")]
+    assert dead_letters(database) == [(task_id, PING, TENANT, "system.errors.UndeliverableError")]
     assert client.run(PING)["status"] == "ok"
     assert task_id not in runs(worker)
     assert wait_for(lambda: messages(database) == [])
@@ -380,10 +380,10 @@ def test_mailbox_that_was_deleted_as_a_dead_one_s_is_declared_again(
     assert done.returncode == 0, done.stdout
 
 
-def test_text_that_is_no_message_ends_as_a_letter(
+def test_text_that_is_no_message_ends_as_a_row(
     database: Database, start_worker: StartWorker, client: Client
 ) -> None:
-    """Rows of the message table that kombu could not read leave a letter each, and are gone."""
+    """Rows of the message table that kombu could not read leave a row each, and are gone."""
     start_worker(database, "--pool", "solo")
     properties = {"body_encoding": "no such", "delivery_info": {"routing_key": "llm.task"}}
     sealed = json.dumps({"body": "e30=", "headers": {}, "properties": properties})
@@ -393,8 +393,8 @@ def test_text_that_is_no_message_ends_as_a_letter(
             " SELECT %s, id FROM kombu_queue WHERE name = 'llm' RETURNING id",
             payload,
         )
-    assert wait_for(lambda: len(letters(database)) == 4)
-    assert {error for *_, error in letters(database)} == {"celery.exceptions.InvalidTaskError"}
+    assert wait_for(lambda: len(dead_letters(database)) == 4)
+    assert {error for *_, error in dead_letters(database)} == {"celery.exceptions.InvalidTaskError"}
     assert wait_for(lambda: messages(database) == [])
     assert client.run(PING)["status"] == "ok"
 
@@ -457,8 +457,8 @@ def test_stock_rows_are_kept_by_the_migration(empty: Database, start_worker: Sta
     assert claimed not in runs(worker)
 
 
-def test_masked_letters_of_before_cannot_be_replayed(empty: Database) -> None:
-    """What was masked without being sealed is lost: the upgrade says so in each such letter."""
+def test_masked_rows_of_before_cannot_be_replayed(empty: Database) -> None:
+    """What was masked without being sealed is lost: the upgrade says so in each such row."""
     assert empty.migrate("upgrade", "celery_0004").returncode == 0
     assert empty.migrate("upgrade", "core@head").returncode == 0
     with empty.connect("postgres") as connection:

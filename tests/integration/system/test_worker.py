@@ -102,7 +102,10 @@ def test_taken_port_ends_the_worker(database: Database, start_worker: StartWorke
         ({"CELERY_METRICS_PORT": "none"}, "CELERY_METRICS_PORT: got 'none'"),
         ({"CELERY_TASK_ALWAYS_EAGER": "maybe"}, "CELERY_TASK_ALWAYS_EAGER: got 'maybe'"),
         ({"SYSTEM_DEAD_LETTER_SPOOL_MB": "1G"}, "SYSTEM_DEAD_LETTER_SPOOL_MB: got '1G'"),
-        ({"SYSTEM_DEAD_LETTER_KEYS": "none"}, "SYSTEM_DEAD_LETTER_KEYS: got a key number 1"),
+        (
+            {"SYSTEM_DEAD_LETTER_KEYS": "none"},
+            "SYSTEM_DEAD_LETTER_KEYS: got a malformed key at place 1",
+        ),
     ],
 )
 def test_bad_setting_ends_the_worker(

@@ -40,7 +40,7 @@ def test_gauge_tells_count_and_age() -> None:
 
 @pytest.mark.usefixtures("patient")
 def test_gauge_of_none_is_zero() -> None:
-    """Without a pending letter both are 0."""
+    """Without a pending row both are 0."""
     assert values(BacklogGauge(lambda: Backlog(pending=0, oldest=None))) == (0, 0)
 
 

@@ -94,7 +94,7 @@ def test_sensitive_key_is_masked(key: str) -> None:
 
 @pytest.mark.parametrize("key", ["passwordless", "max_tokens", "tokenizer", "secretary", "note"])
 def test_other_key_is_kept(key: str) -> None:
-    """A key that only contains the letters of a sensitive word keeps its value."""
+    """A key that only contains the rows of a sensitive word keeps its value."""
     assert masking().value({key: "hunter2"}) == {key: "hunter2"}
 
 
@@ -128,7 +128,7 @@ def test_masked_value_leaves_the_text() -> None:
 
 
 def test_short_value_does_not_garble_the_text() -> None:
-    """A masked value of a letter or two is not replaced wherever its letters occur."""
+    """A masked value of a row or two is not replaced wherever its rows occur."""
     mask = masking()
     mask.value({"password": "a"})
     assert mask.text("a bad day") == "a bad day"

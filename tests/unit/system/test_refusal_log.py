@@ -7,17 +7,17 @@ import logging
 import pytest
 from celery.worker.consumer import consumer
 
-from system.observability.refusal_log import SAID, shorten
+from system.observability.refusal_log import REPLACEMENTS, shorten
 
 
-@pytest.mark.parametrize("template", SAID)
+@pytest.mark.parametrize("template", REPLACEMENTS)
 def test_refused_message_is_not_quoted(template: str) -> None:
     """None of Celery's texts about a refused message keeps what the message held."""
     held = ["{'token': 'hunter22'}"] * template.count("%")
     record = logging.makeLogRecord({"msg": template, "args": tuple(held)})
     assert "hunter22" in record.getMessage()
     assert shorten(record)
-    assert record.getMessage() == SAID[template]
+    assert record.getMessage() == REPLACEMENTS[template]
 
 
 def test_other_lines_of_the_consumer_are_left_alone() -> None:

@@ -235,7 +235,7 @@ def test_bad_number_of_deliveries_is_refused(number: str) -> None:
 
 
 def test_dead_letters_have_defaults() -> None:
-    """With a home alone, letters that must wait do so in the user's state; nothing is sealed."""
+    """With a home alone, rows that must wait do so in the user's state; nothing is sealed."""
     made = settings.dead_letters_from({"HOME": "/home/ann"})
     assert made == settings.DeadLetters(
         keys=(),

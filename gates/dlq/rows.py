@@ -22,7 +22,7 @@ _COLUMNS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Letter:
+class DeadLetter:
     """One row, as far as these checks look at it."""
 
     task_id: str
@@ -44,12 +44,12 @@ class Letter:
         return kombu_json.loads(self.kwargs)
 
 
-def letters_of(
+def rows_of(
     stack: Stack, task_ids: Sequence[str], *, tenant_id: str | None = None
-) -> tuple[Letter, ...]:
-    """Return the letters of these tasks, and any other of that tenant, as the superuser sees them.
+) -> tuple[DeadLetter, ...]:
+    """Return the rows of these tasks, and any other of that tenant, as the superuser sees them.
 
-    A second letter of one failure need not carry its task's id: a tenant that was never used
+    A second row of one failure need not carry its task's id: a tenant that was never used
     before brings it to light.
     """
     table = stack.sut.dead_letters.table
@@ -58,17 +58,17 @@ def letters_of(
         " ORDER BY failed_at, id",
         (list(task_ids), tenant_id),
     )
-    return tuple(Letter(**row) for row in rows.dicts())
+    return tuple(DeadLetter(**row) for row in rows.dicts())
 
 
-def wait_for_letters(
+def wait_for_rows(
     stack: Stack, task_ids: Sequence[str], *, tenant_id: str | None = None
-) -> tuple[Letter, ...]:
-    """Return the letters once there is one for each task, or what there is when none can come."""
+) -> tuple[DeadLetter, ...]:
+    """Return the rows once there is one for each task, or what there is when none can come."""
     wait_for_failure_lines(stack, task_ids)
     return wait_until(
-        lambda: letters_of(stack, task_ids, tenant_id=tenant_id),
-        lambda found: {letter.task_id for letter in found} >= set(task_ids),
+        lambda: rows_of(stack, task_ids, tenant_id=tenant_id),
+        lambda found: {row.task_id for row in found} >= set(task_ids),
         deadline_s=ROW_AFTER_LINE_S,
         interval_s=0.1,
     )
