@@ -28,7 +28,7 @@ from ..holding import SCAN, SCANNED, tables_held, wait_for_a_session
     expect="celery inspect ping: got exit 69",
 )
 def test_workers_answer_and_obey(own_stack: Stack, sut: Sut, ids: Ids) -> None:
-    """A worker answers `celery inspect ping`, and a task that is revoked before it starts does not run."""
+    """A worker answers `celery inspect ping`, and never runs a task revoked before its start."""
     stack, ping = own_stack, sut.ping
     with stack.running_worker(pool=POOL_PREFORK, concurrency=1) as worker:
         stack.wait_ready(worker)
