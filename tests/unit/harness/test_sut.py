@@ -34,7 +34,7 @@ def test_sut_of_the_reference_system_is_read() -> None:
 
 def test_sut_digest_follows_the_files_content(tmp_path: Path) -> None:
     """A change in the file changes the digest."""
-    assert load_sut(altered(tmp_path, "# The", "# the")).digest != load_sut(SUT).digest
+    assert load_sut(altered(tmp_path, "# Describe", "# describe")).digest != load_sut(SUT).digest
 
 
 @pytest.mark.parametrize(
