@@ -1,4 +1,4 @@
-"""What a worker's connections are for: seen while the table that they work on is held.
+"""Find out what a worker's connections are for, while the table that they use is locked.
 
 A connection's name says what its owner claims. A connection that waits for a lock on a table, with
 a statement on that table, is really used for it; its client port ties it to the worker's process.
@@ -25,7 +25,7 @@ def connections_waiting_for(
     over: Callable[[], bool] = lambda: False,
     deadline_s: float = DEADLINE_S,
 ) -> list[dict[str, Any]]:
-    """Return the worker's own connections that wait for a held table, once there are some.
+    """Return the worker's connections that wait for a locked table, once there are some.
 
     Args:
         stack: whose database the table is in.
@@ -37,7 +37,7 @@ def connections_waiting_for(
     """
 
     def look() -> tuple[list[dict[str, Any]], bool]:
-        # Asked before the look, so that what it tells of is in the past by then.
+        # Queried before the observation, so that its content is in the past by then.
         past = over()
         rows = sessions_waiting_for(stack, table)
         ports = {one.local_port for one in worker.connections()} if rows else set()

@@ -1,4 +1,4 @@
-"""What becomes of pings that are published with a DSN in each of its forms."""
+"""Publish pings with a DSN in each of its forms, and return their outcome."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from harness.stack import Stack
 
 PROGRAM = Path(__file__).with_name("forms_program.py")
 RESULT_DEADLINE_S = 40.0
-"""How long a result may take, the start of its worker included."""
+"""The deadline of a result, including the start of its worker."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    """One way of writing the DSN."""
+    """One form of the DSN."""
 
     driver: str
     """The URL's scheme."""
     query: str
     awaited: bool = True
-    """Whether its result is waited for; else it is only published."""
+    """Whether to wait for its result; otherwise it is only published."""
 
     def __str__(self) -> str:
         return f"{self.driver}://...?{self.query}"
@@ -37,10 +37,10 @@ class Form:
 
 @dataclass(frozen=True, kw_only=True)
 class Told:
-    """What became of the pings, each in the order of the forms."""
+    """The outcome of the pings, in the order of the forms."""
 
     refusals: tuple[str, ...]
-    """Why one was not published; empty where it was."""
+    """Why one was not published; empty if it was."""
     states: tuple[str, ...]
     """States of those that were waited for; none where one of them was refused."""
 

@@ -1,4 +1,4 @@
-"""The identity of a recomputation job, and how this gate runs one and looks for its rows.
+"""Define the identity of a recomputation job; run jobs and read their rows.
 
 Rows are counted as superuser, so that no policy hides one. Source: attribution contract; the
 statements know the columns of the reference system's table.
@@ -18,11 +18,11 @@ TASK = "app.tasks.attribution.recompute_window"
 TABLE = "attribution_recompute_jobs"
 CONSTRAINT = "uq_attribution_recompute_jobs_window"
 JOBS_REVISION = "migrations/versions/core/core_0002_recompute_jobs.py"
-"""Where the table is made."""
+"""The migration that creates the table."""
 
 START, END = "2025-03-01T00:00:00+00:00", "2025-03-02T00:00:00+00:00"
 SAME_START, SAME_END = "2025-03-01T02:00:00+02:00", "2025-03-02T00:00:00Z"
-"""The same two moments, spelt otherwise: a window is two moments and not two texts."""
+"""The same two times with another spelling: a window is two times, not two texts."""
 
 
 def window(sut: Sut, tenant: UUID, *, model: str, **changed: str) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def jobs_of(stack: Stack, sut: Sut, tenant: UUID) -> list[dict[str, Any]]:
 
 
 def ending(result: TaskResult) -> str:
-    """Say how a run ended, for messages."""
+    """Return the outcome of a run as text for messages."""
     return f"{result.state} {result.value}" if result.state != "SUCCESS" else "SUCCESS"
 
 
@@ -62,4 +62,4 @@ def identity_of(columns: str) -> str:
 
 
 LANDING = f"SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = '{CONSTRAINT}'"
-"""What the constraint covers now; no row where there is none."""
+"""The columns of the constraint; no row if it does not exist."""

@@ -1,4 +1,4 @@
-"""Gate idempotency: the identity of a job is held by the database."""
+"""Gate idempotency: the database enforces the identity of a job."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ UNIQUE_INDEXES = """
     expect="columns of the identity that take NULL: got model_version",
 )
 def test_the_identity_is_held_by_the_database(stack: Stack, sut: Sut, ids: Ids) -> None:
-    """Past all code, a second row of one identity is refused, whatever else is in it."""
+    """In plain SQL a second row of one identity is refused, whatever its other columns."""
     identity = sorted((sut.tenancy.key, "window_start", "window_end", "model_version"))
     tenant, model = str(ids.uuid()), ids.slug("model")
     for role in (sut.roles.worker, sut.roles.operator):
@@ -88,7 +88,7 @@ def test_the_identity_is_held_by_the_database(stack: Stack, sut: Sut, ids: Ids) 
 def _insert_twice(
     stack: Stack, sut: Sut, role: str, tenant: str, model: str, status: str
 ) -> Rows | Refused:
-    """Insert a row and a second one of its identity; return how the second fared; keep neither."""
+    """Insert two rows of one identity; return the second one's outcome; roll both back."""
     statement = (
         f"INSERT INTO {TABLE} ({sut.tenancy.key}, window_start, window_end, model_version,"
         " request_id, status) VALUES (%s, %s, %s, %s, %s, %s)"

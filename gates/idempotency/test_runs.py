@@ -1,4 +1,4 @@
-"""Gate idempotency: what runs of the same job, and of another, leave behind."""
+"""Gate idempotency: the rows that runs of the same job and of other jobs leave."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from harness.wait import wait_until
 AT_ONCE = 2
 WAIT_DEADLINE_S = 10.0
 
-# It stops writers and lets readers pass: whoever looks before writing has looked in vain by then.
+# This lock stops writers, not readers: code that reads before it writes has read too early.
 HOLD = f"LOCK TABLE {TABLE} IN SHARE ROW EXCLUSIVE MODE"
 WAITING = """
     SELECT a.pid, a.usename, left(a.query, 60) AS query
@@ -33,7 +33,7 @@ WAITING = """
         AND %s = ANY(pg_blocking_pids(a.pid))
 """
 
-# Looks first, then thinks, then writes: right for one run after another, wrong for two at once.
+# Reads, waits, then writes: correct for successive runs, wrong for concurrent ones.
 CHECK_THEN_INSERT = identity_of(
     "tenant_id, window_start, window_end, model_version, request_id"
 ) + (
@@ -66,7 +66,7 @@ CHECK_THEN_INSERT = identity_of(
     expect="job rows after the third run of one window: got 2",
 )
 def test_a_second_run_of_a_window_adds_no_row(stack: Stack, sut: Sut, ids: Ids) -> None:
-    """Run again, and again with its times spelt otherwise, a window has the row that it had."""
+    """A window that is run again, also with its times spelt differently, keeps its one row."""
     assert stack.worker.alive, "worker: got one that ended, expected one that runs"
     tenant, model = ids.uuid(), ids.slug("model")
     arguments = window(sut, tenant, model=model)
@@ -112,7 +112,7 @@ def test_a_second_run_of_a_window_adds_no_row(stack: Stack, sut: Sut, ids: Ids) 
 def test_runs_of_a_window_at_the_same_time_leave_one_row(
     own_stack: Stack, sut: Sut, ids: Ids
 ) -> None:
-    """Two runs, both seen at the point of writing, leave one row and both succeed."""
+    """Two runs that reach their write at the same time leave one row, and both succeed."""
     assert own_stack.worker.alive, "worker: got one that ended, expected one that runs"
     tenant, model = ids.uuid(), ids.slug("model")
     arguments = window(sut, tenant, model=model)
@@ -161,7 +161,7 @@ def test_runs_of_a_window_at_the_same_time_leave_one_row(
     expect="model versions among the job rows of one window: got 1 ['model']",
 )
 def test_another_model_version_is_another_row(stack: Stack, sut: Sut, ids: Ids) -> None:
-    """A window that two model versions ran, each twice, has a row of each."""
+    """A window that two model versions ran twice has one row for each version."""
     assert stack.worker.alive, "worker: got one that ended, expected one that runs"
     tenant = ids.uuid()
     models = sorted((ids.slug("model"), ids.slug("model")))

@@ -1,4 +1,4 @@
-"""How this gate asks a fresh interpreter, where the system lives, what an import does."""
+"""Run a fresh interpreter in the system's environment, and return what an import does."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def modules_of(sut: Sut) -> list[str]:
 def import_in_fresh_interpreter(
     commands: ProcessProbe, sut: Sut, *, dsn: Sequence[str] = (), service: bool = False
 ) -> Mapping[str, Any]:
-    """Import the system's modules in an interpreter of their own and return what it tells.
+    """Import the system's modules in a separate interpreter and return its report.
 
     Args:
         commands: runs it.

@@ -1,4 +1,4 @@
-"""A fresh interpreter that imports the system and says what happened: handed over as source text.
+"""Import the system in a fresh interpreter and report what happened; passed as source text.
 
 Runs beside the system, in its interpreter and working folder, and imports nothing of the harness.
 Three ways of looking, since no one sees all:
@@ -34,7 +34,7 @@ EVENTS = {
     "os.posix_spawn": "process",
     "subprocess.Popen": "process",
 }
-"""Audit event to what it means; see "Audit events table" in Python's documentation."""
+"""Audit event to its kind; see "Audit events table" in Python's documentation."""
 
 THREAD_STARTERS = (
     (_thread, "start_new_thread"),
@@ -46,7 +46,7 @@ THREAD_STARTERS = (
 
 
 class Eyes:
-    """Everything that watches, from its making on."""
+    """Records audit events and connections from its construction on."""
 
     def __init__(self) -> None:
         self.events: list[str] = []
@@ -63,7 +63,7 @@ class Eyes:
             self.events.append(f"{EVENTS[event]}: {event} {arguments!r}"[:200])
 
     def take(self) -> dict[str, Any]:
-        """Return what was seen since the last time: events, connections, what is still there."""
+        """Return what happened since the last call: events, connections, sockets, threads."""
         events, self.events = self.events, []
         before, self.before = self.before, alive()
         left = {name: count - before[name] for name, count in self.before.items()}
@@ -96,7 +96,7 @@ def alive() -> dict[str, int]:
 
 
 def is_socket(descriptor: int) -> bool:
-    """Tell whether a file descriptor is an open socket."""
+    """Return whether a file descriptor is an open socket."""
     try:
         return stat.S_ISSOCK(os.fstat(descriptor).st_mode)
     except OSError:
@@ -125,7 +125,7 @@ def nobody_listens() -> int:
 
 
 def import_all(names: list[str]) -> dict[str, str]:
-    """Import modules one after another; say of each where it came from, or what it raised."""
+    """Import modules in order; return for each its file, or what it raised."""
     told = {}
     for name in names:
         try:
@@ -143,7 +143,7 @@ def tasks_of(app: Any) -> list[str]:
 
 
 def main(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Import what is asked for and tell everything about it.
+    """Import the requested modules and report all observations.
 
     Args:
         arguments: ``modules`` to import; ``app`` as module:attribute; ``dsn`` the variables that

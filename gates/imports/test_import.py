@@ -1,4 +1,4 @@
-"""Gate import: what it takes to import the worker's modules, and what that sets off."""
+"""Gate import: what importing the worker's modules needs and starts."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ KINDS = ("connect", "bind", "thread", "process")
                 assert connection.connection.is_valid
         """,
     ),
-    expect="with nobody at its DSN: got OperationalError",
+    expect="with no server at its DSN: got OperationalError",
 )
 @falsified_by(
     source(
@@ -43,10 +43,10 @@ KINDS = ("connect", "bind", "thread", "process")
     expect="eager mode with nothing set: got True",
 )
 def test_worker_module_imports_without_services(commands: ProcessProbe, sut: Sut) -> None:
-    """It imports with nothing set, and with a DSN at which nobody answers; eager mode is off."""
+    """It imports with nothing set, and with a DSN without a server; eager mode is off."""
     for how, dsn in (
         ("with nothing set", ()),
-        ("with nobody at its DSN", tuple(sut.worker.dsn)),
+        ("with no server at its DSN", tuple(sut.worker.dsn)),
     ):
         told = import_in_fresh_interpreter(commands, sut, dsn=dsn)
         assert_imported(told, how=how)
@@ -56,7 +56,7 @@ def test_worker_module_imports_without_services(commands: ProcessProbe, sut: Sut
 
 @criterion("IMP-02")
 @falsified_by(
-    # The C library connects: of the three ways of looking, the listener alone sees it.
+    # The C library connects: of the three methods only the listener detects it.
     source(
         "warm-the-pool-up-on-import",
         "system/app.py",
@@ -94,13 +94,13 @@ def test_worker_module_imports_without_services(commands: ProcessProbe, sut: Sut
     expect="import of the worker: got bind: socket.bind",
 )
 def test_import_connects_to_nothing_and_starts_nothing(commands: ProcessProbe, sut: Sut) -> None:
-    """Watched in three ways, each shown to see, the import connects to and starts nothing."""
+    """By three methods, each tested first, the import connects to and starts nothing."""
     told = import_in_fresh_interpreter(commands, sut, dsn=tuple(sut.worker.dsn), service=True)
     assert_imported(told, how="with something that listens at its DSN")
     control, seen = told["control"], told["seen"]
     heard = {event.partition(":")[0] for event in control["events"]}
     deaf = [kind for kind in KINDS if kind not in heard]
-    assert not deaf, f"what the audit hook does not hear: got {deaf}, expected nothing"
+    assert not deaf, f"what the audit hook does not report: got {deaf}, expected nothing"
     assert control["connections"] == 1, (
         f"connections that the listener saw: got {control['connections']}, expected the one made"
     )

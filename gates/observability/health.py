@@ -1,4 +1,4 @@
-"""What a worker says of its own health, and how broker and database are taken away one by one."""
+"""Read a worker's health, and take away its broker and database one by one."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from harness.wait import wait_until
 OK, AWAY, UNHEALTHY = "ok", "error", "unhealthy"
 
 SLACK_S = 0.5
-"""What a connection and the way there and back may add to the deadline on a busy machine."""
+"""What connecting and the round trip can add to the deadline on a busy machine."""
 
 START_DEADLINE_S = 60.0
 CONNECT_DEADLINE_S = 15.0
 WATCHED_S, MORE = 1.5, 8
-"""How long it is asked beside slow clients, and how many more of these come each time."""
+"""How long it is asked with slow clients, and how many more of these come each time."""
 RECOVERY_ANSWERS = 4
 """Answers until one must be good again. Counted, not timed: an answer that still waits for what
 hung takes its deadline, one that remembers what was comes at once."""
 
 
 def ask_health(stack: Stack, worker: Worker) -> Exchange:
-    """Ask a worker for its health, with a little patience beyond what the contract allows."""
+    """Request a worker's health, with a timeout slightly beyond the contract's deadline."""
     return stack.http.get(worker.health_url, timeout_s=_limit_s(stack) + SLACK_S)
 
 
 def wait_for_endpoints(worker: Worker) -> None:
-    """Wait until a worker has reported, by when its endpoints are there; it consumes soon after."""
+    """Wait until a worker has reported its configuration, and so has its endpoints."""
     worker.report(deadline_s=START_DEADLINE_S)
 
 
 def expect_healthy(stack: Stack, worker: Worker, when: str) -> None:
-    """Judge that one of its next few answers is 200 and says ok of both."""
+    """Judge that one of its next few answers is 200 with both ok."""
     wanted = _expected(200, OK, OK)
     for _ in range(RECOVERY_ANSWERS):
         told = said(ask_health(stack, worker))
@@ -50,7 +50,7 @@ def expect_healthy(stack: Stack, worker: Worker, when: str) -> None:
 def expect_unhealthy(
     stack: Stack, worker: Worker, when: str, *, broker: str, database: str
 ) -> None:
-    """Judge that its very next answer is 503, names what is away, and comes within the deadline."""
+    """Judge that its next answer is 503, names what is away, and meets the deadline."""
     answer = ask_health(stack, worker)
     told, wanted = said(answer), _expected(503, broker, database)
     assert told == wanted, f"health {when}: got {told}, expected {wanted}"
@@ -67,7 +67,7 @@ def expect_answers(stack: Stack, worker: Worker, when: str) -> None:
 
 
 def expect_answers_beside_slow_clients(stack: Stack, worker: Worker, number: int) -> None:
-    """Judge that both of its endpoints answer, while so many clients are slow and more come.
+    """Judge that both of its endpoints answer while slow clients are connected and more connect.
 
     A connection that was ending when they came may have kept one of them out, and have left its
     place to whoever asks next; so it is asked again and again, each time after some more.
@@ -84,7 +84,7 @@ def expect_answers_beside_slow_clients(stack: Stack, worker: Worker, number: int
 
 
 def unanswered(stack: Stack, worker: Worker, when: str) -> str:
-    """Say which of its endpoints does not answer with 200; nothing where both do."""
+    """Return which of its endpoints does not answer with 200; None if both do."""
     for path in (stack.sut.endpoints.metrics, stack.sut.endpoints.health):
         answer = stack.http.get(worker.url + path)
         if answer.status != 200:
@@ -94,7 +94,7 @@ def unanswered(stack: Stack, worker: Worker, when: str) -> str:
 
 @contextmanager
 def slow_clients(url: str, number: int) -> Iterator[Callable[[int], None]]:
-    """Hold connections for the block: every other one says nothing, the rest begin a request.
+    """Hold connections for the block: every other one sends nothing, the rest start a request.
 
     Gives what connects so many more.
     """
@@ -122,7 +122,7 @@ def said(answer: Exchange) -> str:
 
 @contextmanager
 def database_closed(stack: Stack, name: str) -> Iterator[None]:
-    """Keep everyone out of one database of the server for the block, and end who is in it."""
+    """Refuse connections to one database for the block, and terminate existing ones."""
     admin = stack.sql_on("postgres")
     admin.query(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
     try:
@@ -136,7 +136,7 @@ def database_closed(stack: Stack, name: str) -> Iterator[None]:
 
 @contextmanager
 def way_of_its_own(stack: Stack) -> Iterator[Relay]:
-    """Lead to the stack's server by a further way, which can be closed by itself."""
+    """Open a relay to the stack's server, which can be closed separately."""
     relay = Relay.start(stack.around.launcher(), stack)
     try:
         yield relay
@@ -146,7 +146,7 @@ def way_of_its_own(stack: Stack) -> Iterator[Relay]:
 
 @contextmanager
 def closed(relay: Relay, act: str) -> Iterator[None]:
-    """Close a way for the block, and wait until it is open again.
+    """Close a relay for the block, and wait until it is open again.
 
     Args:
         relay: the way.

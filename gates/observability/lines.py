@@ -1,4 +1,4 @@
-"""The lines that a worker printed about one task, and about itself."""
+"""Read the log lines of a worker about a task, and about itself."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def expect_fields(line: Mapping[str, Any], stack: Stack, expected: Mapping[str, 
 
 
 def without_time(entries: list[dict[str, Any]], name: str) -> list[Any]:
-    """Return the timestamps that are no aware ISO 8601 times."""
+    """Return the timestamps that are not aware ISO 8601 times."""
     return [entry.get(name) for entry in entries if not _is_aware(entry.get(name))]
 
 

@@ -1,4 +1,4 @@
-"""What a worker's metrics say, read by the reference parser of the format, and how it rose."""
+"""Read a worker's metrics with the reference parser of the format, and compute their rises."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Scrape:
 
 
 def scrape(stack: Stack, worker: Worker) -> Scrape:
-    """Ask a worker for its metrics."""
+    """Request a worker's metrics."""
     answer = stack.http.get(worker.metrics_url)
     types: dict[str, str] = {}
     counts: dict[tuple[str, str], float] = {}
@@ -67,7 +67,7 @@ def scrape(stack: Stack, worker: Worker) -> Scrape:
 
 
 def scrape_at_rest(stack: Stack, worker: Worker) -> Scrape:
-    """Ask for the metrics once every run that began has been timed: no count is on its way."""
+    """Request the metrics once every started run has a duration: no count is pending."""
 
     def at_rest(seen: Scrape) -> bool:
         began = sum(number for (sample, _), number in seen.counts.items() if sample == STARTED)

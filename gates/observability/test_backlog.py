@@ -1,4 +1,4 @@
-"""Gate observability: how many dead letters wait, and for how long."""
+"""Gate observability: the number and the age of pending dead letters."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harness.wait import wait_until
 PENDING, AGE_S = "system_dead_letters_pending", "system_dead_letters_oldest_age_seconds"
 OLD_S, SLACK_S = 3600, 300
 TOLD_WITHIN_S = 10.0
-"""The reference system asks its database at most every five seconds."""
+"""The reference system queries its database at most every five seconds."""
 
 _FUNCTION = "SELECT pg_get_functiondef('dead_letter_backlog()'::regprocedure)"
 
@@ -33,7 +33,7 @@ def altered(old: str, new: str) -> str:
         altered("status = 'pending'", "true"),
         landing=_FUNCTION,
     ),
-    expect="pending dead letters that a worker tells of: got",
+    expect="pending dead letters that a worker reports: got",
 )
 @falsified_by(
     sql("age-of-the-newest", altered("min(failed_at)", "max(failed_at)"), landing=_FUNCTION),
@@ -46,7 +46,7 @@ def altered(old: str, new: str) -> str:
         "        registry.register(self._backlog)\n",
         "",
     ),
-    expect="pending dead letters that a worker tells of: got None, expected",
+    expect="pending dead letters that a worker reports: got None, expected",
 )
 def test_pending_rows_and_their_age_are_told(own_stack: Stack, sut: Sut, ids: Ids) -> None:
     """A worker's metrics count the pending rows of all tenants and of none, and their age."""
@@ -74,7 +74,7 @@ def test_pending_rows_and_their_age_are_told(own_stack: Stack, sut: Sut, ids: Id
     pending, oldest_s = told.get(PENDING), told.get(AGE_S)
     shown = None if pending is None else int(pending)
     assert shown == expected, (
-        f"pending dead letters that a worker tells of: got {shown}, expected {expected} as the "
+        f"pending dead letters that a worker reports: got {shown}, expected {expected} as the "
         "table has them"
     )
     assert OLD_S <= (oldest_s or 0) <= OLD_S + SLACK_S, (
@@ -83,7 +83,7 @@ def test_pending_rows_and_their_age_are_told(own_stack: Stack, sut: Sut, ids: Id
 
 
 def gauges(stack: Stack, worker: Worker) -> dict[str, float]:
-    """Return what a worker's metrics say of dead letters."""
+    """Return the samples about dead letters in a worker's metrics."""
     text = stack.http.get(worker.metrics_url).body
     return {
         sample.name: sample.value

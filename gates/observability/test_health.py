@@ -1,4 +1,4 @@
-"""Gate observability: the health endpoint looks before it answers, and survives what it is sent."""
+"""Gate observability: the health endpoint checks before it answers, and survives bad requests."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ BAD_REQUESTS = (
     b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\n\r\n",
     b"GET /health HTTP/1.1\r\n" + b"".join(b"X-%d: y\r\n" % n for n in range(200)) + b"\r\n",
 )
-"""Cut off, garbage, a version that does not exist, a path and a number of headers too large."""
+"""A truncated request, garbage, an unknown version, a path too long, too many headers."""
 
 
 SLOW = 160
-"""Clients that connect and begin no more than a request: more than a server has threads for."""
+"""The number of slow clients: more than a server has threads."""
 
 
 @criterion("OBS-04")
@@ -60,7 +60,7 @@ SLOW = 160
     expect="health with both there: got 503 {'status': 'unhealthy', 'broker': 'error', ",
 )
 def test_health_is_ok_while_both_are_there(stack: Stack) -> None:
-    """A ready worker answers 200 and JSON that says ok of itself, the broker and the database."""
+    """A ready worker answers 200 and JSON with ok for itself, the broker and the database."""
     answer = ask_health(stack, stack.worker)
     told, wanted = said(answer), f"200 { ({'status': OK, 'broker': OK, 'database': OK}) }"
     assert told == wanted, f"health with both there: got {told}, expected {wanted}"
@@ -108,7 +108,7 @@ def test_health_is_ok_while_both_are_there(stack: Stack) -> None:
     expect="health with the broker hanging: got ReadTimeout",
 )
 def test_health_names_what_is_away_and_recovers(own_stack: Stack, sut: Sut) -> None:
-    """Each on a way of its own: each away alone, each hanging alone, both away."""
+    """With separate relays: each away alone, each hanging alone, both away."""
     stack = own_stack
     with (
         way_of_its_own(stack) as to_broker,
@@ -135,7 +135,7 @@ def test_health_names_what_is_away_and_recovers(own_stack: Stack, sut: Sut) -> N
 
 @contextmanager
 def led_by(stack: Stack, to_broker: Relay, to_database: Relay) -> Iterator[Worker]:
-    """Start a worker that reaches its broker by one way and its database by the other."""
+    """Start a worker that reaches its broker by one relay and its database by another."""
     how, env = stack.sut.worker, {}
     stack.lead_through(to_database.address)
     env.update({name: stack.inner_dsn(how.role, form=form) for name, form in how.dsn.items()})
@@ -187,10 +187,10 @@ def led_by(stack: Stack, to_broker: Relay, to_database: Relay) -> Iterator[Worke
         "oldest = next(iter(self._waiting))",
         "oldest = task",
     ),
-    expect=" beside slow clients: got no answer",
+    expect=" with slow clients: got no answer",
 )
 def test_endpoint_refuses_politely_and_goes_on(own_stack: Stack, sut: Sut) -> None:
-    """404 and 405 for what it is not; it answers after bad requests and beside slow clients."""
+    """Unknown paths get 404, other methods 405; bad requests and slow clients do no harm."""
     paths = (sut.endpoints.metrics, sut.endpoints.health)
     with own_stack.running_worker(pool=POOL_SOLO) as worker:
         wait_for_endpoints(worker)

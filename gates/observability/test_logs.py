@@ -1,4 +1,4 @@
-"""Gate observability: each line is one JSON object that says who it is about, and no secret."""
+"""Gate observability: each log line is one JSON object with its task's identity and no secret."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ TAKE_OVER = "output = logs.take_over()  # 1"
     expect="lines 'task retried' of the task",
 )
 def test_every_line_is_a_json_object_with_its_fields(own_stack: Stack, sut: Sut, ids: Ids) -> None:
-    """From the first line to the last, at work, at a taken port, and for each way a task can go."""
+    """All lines, from start to stop, also with a port in use, and for each outcome of a task."""
     ping, logs = sut.ping, sut.logs
     tenant = str(ids.uuid())
     own = {**ping.arguments, sut.tenancy.key: tenant}
@@ -99,7 +99,7 @@ def test_every_line_is_a_json_object_with_its_fields(own_stack: Stack, sut: Sut,
 
 @criterion("OBS-08")
 @falsified_by(
-    # Under this key Celery puts the message's property of the same name: the task's id.
+    # Celery overwrites this key with the message's property of the same name: the task's id.
     source(
         "header-overwritten",
         IDENTITY,
@@ -202,7 +202,7 @@ def test_correlation_id_goes_all_the_way(own_stack: Stack, sut: Sut, ids: Ids) -
     expect="secrets in health with the database away: got",
 )
 def test_no_secret_in_logs_metrics_or_health(own_stack: Stack, sut: Sut, ids: Ids) -> None:
-    """Through work, failures, a message nobody knows and a lost database, nothing secret shows."""
+    """No secret appears during work, failures, an unknown message and a lost database."""
     assert redaction_sees_a_printed_dsn(own_stack), (
         "redaction of a printed DSN: got nothing taken out, expected the password"
     )
@@ -235,8 +235,8 @@ def test_no_secret_in_logs_metrics_or_health(own_stack: Stack, sut: Sut, ids: Id
 def expect_nothing_secret(
     where: str, text: str, redactions: tuple[Redaction, ...], token: str
 ) -> None:
-    """Judge that a text has not this token, no password and no DSN."""
-    # The token first: redaction knows it too where it stands under a secret's name.
+    """Judge that a text has no token, no password and no DSN."""
+    # The token first: redaction also removes it where it follows a secret's name.
     lines = [line for line in text.split("\n") if token in line]
     assert not lines, f"tokens in {where}: got {len(lines)} lines, expected none: {lines[0][:200]}"
     leaks = taken_out(redactions)

@@ -67,7 +67,7 @@ METRICS = "system/observability/metrics.py"
     expect="runs of a task of over 0.25 s in the buckets up to 0.25 and to",
 )
 def test_metrics_rise_by_exactly_the_tasks_that_ran(own_stack: Stack, sut: Sut, ids: Ids) -> None:
-    """Four typed families, no count of which rises by another number than that of the tasks."""
+    """Four typed families, whose counts rise by exactly the number of tasks."""
     with counting_worker(own_stack, pool=POOL_SOLO) as (worker, before):
         assert before.status == 200, f"metrics: got status {before.status}, expected 200"
         assert before.content_type.startswith("text/plain"), (
@@ -177,7 +177,7 @@ def test_failure_counts_as_a_failure_only(own_stack: Stack, sut: Sut) -> None:
     expect="in a solo pool: got 0",
 )
 @falsified_by(
-    # Celery sends that signal in children and in a solo worker, and none to a pool of threads.
+    # Celery sends that signal in children and in a solo worker, and not for a pool of threads.
     source(
         "counted-from-a-signal-on",
         "system/worker.py",
@@ -199,7 +199,7 @@ def test_failure_counts_as_a_failure_only(own_stack: Stack, sut: Sut) -> None:
     expect=" in a pool of threads: got",
 )
 def test_totals_are_those_of_the_whole_worker(own_stack: Stack, sut: Sut, ids: Ids) -> None:
-    """They add up over children and outlive them, and in a pool without children count as well."""
+    """Totals add up over children and outlive them, and are right in pools without children."""
     with counting_worker(own_stack, pool=POOL_PREFORK, concurrency=CHILDREN) as (worker, before):
         expect_totals_that_outlive_children(own_stack, worker, before.counts)
     with counting_worker(own_stack, pool=POOL_SOLO, concurrency=CHILDREN) as (worker, before):
@@ -224,7 +224,7 @@ def test_totals_are_those_of_the_whole_worker(own_stack: Stack, sut: Sut, ids: I
 
 
 def expect_totals_that_outlive_children(stack: Stack, worker: Worker, before: Counts) -> None:
-    """Judge that pings of both children are in one total, which a child's death takes none off."""
+    """Judge that pings of both children are in one total, which a child's death does not lower."""
     task = stack.sut.ping.task
     ran_in: list[int] = []
 

@@ -1,4 +1,4 @@
-"""The messages that wait in the broker's table, as kombu writes them there.
+"""Read the messages in the broker's table, as kombu writes them.
 
 Source: kombu.transport.virtual (the envelope), Celery's message protocol 2 (the headers).
 """
@@ -19,7 +19,7 @@ _WAITING = """
 """
 
 OTHERS_CLAIM = "%.pidbox"
-"""Mailboxes of remote control: no task is ever put there."""
+"""The mailboxes of remote control, which never receive tasks."""
 
 
 @dataclass(frozen=True, kw_only=True)

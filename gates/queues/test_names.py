@@ -8,10 +8,10 @@ from harness import criterion, falsified_by, source
 from harness.stack import Stack
 
 RECORD = Path(__file__).with_name("task_names.txt")
-"""One name a line. A new task is added here; a name that goes orphans messages under way."""
+"""One name per line. Add new tasks here; a removed name orphans messages in the queues."""
 
 UNKNOWN = "NotRegistered"
-"""What Celery says of a message whose task its worker does not know."""
+"""The error that Celery stores for a message whose task the worker does not know."""
 
 
 @criterion("QUE-04")
@@ -37,7 +37,7 @@ UNKNOWN = "NotRegistered"
     expect="not recorded app.tasks.llm.summary; missing none",
 )
 @falsified_by(
-    # Publishers know the name as before: only the worker's answer tells.
+    # Publishers still know the name: only the worker's answer shows the difference.
     source(
         "task-switched-off-in-workers",
         "system/worker.py",

@@ -1,4 +1,4 @@
-"""Gate queues: every task goes where it belongs, and is taken only there."""
+"""Gate queues: every task is sent to its queue, and consumed only there."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from harness.probes.tasks import TaskProbe
 from harness.stack import Stack
 from harness.sut import Sut
 
-# An insert that a trigger turns to another queue: the message is where its route did not send it.
+# A trigger that moves an inserted message to another queue than that of its route.
 MISROUTED = """
     CREATE FUNCTION misroute() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
@@ -45,7 +45,7 @@ TRIGGERS = "SELECT tgname FROM pg_trigger WHERE tgrelid = 'kombu_message'::regcl
     expect="consumed queues: got attribution, housekeeping, maintenance, expected",
 )
 def test_queues_are_the_four_of_the_contract(own_stack: Stack, sut: Sut) -> None:
-    """The table holds the four queues, the worker says that it consumes them, and does."""
+    """The table has the four queues; the worker reports that it consumes them, and does."""
     wanted = tuple(sorted(sut.queues))
     assert len(wanted) == 4, f"premise: queues in the sut file: got {wanted}, expected four"
     worker = own_stack.worker
@@ -138,7 +138,7 @@ def test_every_task_is_stored_in_its_own_queue(own_stack: Stack, sut: Sut) -> No
     expect="got SUCCESS, stored in maintenance",
 )
 def test_worker_of_one_queue_leaves_the_others_alone(own_stack: Stack, sut: Sut) -> None:
-    """Tasks of the other queues wait in them, unclaimed, while it does three of its own."""
+    """Tasks of other queues wait unclaimed while the worker runs three tasks of its own queue."""
     own = sut.queue_of(sut.ping.task)
     others = tuple(queue for queue in sut.queues if queue != own)
     with own_stack.running_worker(queues=[own], concurrency=1) as worker:
@@ -153,7 +153,7 @@ def test_worker_of_one_queue_leaves_the_others_alone(own_stack: Stack, sut: Sut)
 
 
 def _assert_waiting(stack: Stack, sent: dict[str, str], own: str) -> None:
-    """See each message in its queue alone, with no claim on it and no result."""
+    """Judge that each message is in its queue only, unclaimed and without a result."""
     states = {task_id: stack.tasks.result(task_id, deadline_s=0.1).state for task_id in sent}
     stored = messages_of(stack.sql, sent)
     for task_id, queue in sent.items():
@@ -161,7 +161,7 @@ def _assert_waiting(stack: Stack, sent: dict[str, str], own: str) -> None:
         queues = sorted(message.queue for message in mine)
         unclaimed = all(message.visible for message in mine)
         assert (states[task_id], queues, unclaimed) == ("PENDING", [queue], True), (
-            f"task in queue {queue} beside a worker of {own} alone: got {states[task_id]}, "
+            f"task in queue {queue} with a worker of {own} only: got {states[task_id]}, "
             f"stored in {', '.join(queues) or 'none'}, unclaimed {unclaimed}, expected PENDING, "
             f"stored in {queue} alone, unclaimed"
         )

@@ -1,4 +1,4 @@
-"""Gate queues: what has ended leaves nothing in the broker's tables."""
+"""Gate queues: ended tasks and processes leave nothing in the broker's tables."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from harness.wait import wait_until
 
 MAILBOX_DEADLINE_S, DELETED_DEADLINE_S = 20.0, 5.0
 REAPED_DEADLINE_S = 12.0
-"""A worker of the reference system looks for queues of the dead every five seconds."""
+"""A worker of the reference system deletes queues of dead processes every five seconds."""
 
 
 @criterion("QUE-05")
@@ -21,7 +21,7 @@ REAPED_DEADLINE_S = 12.0
         function="Transport._drop_own",
         body="return None",
     ),
-    expect="queues after a worker and whoever asked it have ended: got",
+    expect="queues after a worker and its callers have ended: got",
 )
 @falsified_by(
     source(
@@ -30,10 +30,10 @@ REAPED_DEADLINE_S = 12.0
         function="Session._reap",
         body="return None",
     ),
-    expect="queues of a worker beside which another was killed: got",
+    expect="queues of a worker after another was killed: got",
 )
 def test_ended_processes_leave_no_queue(own_stack: Stack, sut: Sut) -> None:
-    """A worker has a mailbox while it lives; killed or ended, it and its callers leave the four."""
+    """A worker has a mailbox while it lives; after its end only the four queues are left."""
     stack, four = own_stack, sorted(sut.queues)
     with stack.running_worker(pool=POOL_SOLO, name="survivor") as worker:
         stack.wait_ready(worker)
@@ -41,7 +41,7 @@ def test_ended_processes_leave_no_queue(own_stack: Stack, sut: Sut) -> None:
         assert set(there) > set(four), (
             f"premise: queues while a worker lives: got {there}, expected its mailbox too"
         )
-        # Workers of one machine have one name, and so one mailbox, unless they are given others.
+        # Workers on one machine share a name, and so a mailbox, unless they get other names.
         with stack.running_worker(
             pool=POOL_SOLO, options=("--hostname=victim@%h",), name="victim"
         ) as victim:
@@ -63,13 +63,13 @@ def test_ended_processes_leave_no_queue(own_stack: Stack, sut: Sut) -> None:
             lambda: _queues(stack), lambda seen: seen == there, deadline_s=REAPED_DEADLINE_S
         )
         assert beside == there, (
-            f"queues of a worker beside which another was killed: got {beside}, expected {there}"
+            f"queues of a worker after another was killed: got {beside}, expected {there}"
         )
         status = worker.stop()
-        assert status == 0, f"worker that was told to stop: got exit {status}, expected 0"
+        assert status == 0, f"worker that was signalled to stop: got exit {status}, expected 0"
     left = _queues(stack)
     assert left == four, (
-        f"queues after a worker and whoever asked it have ended: got {left}, expected {four}"
+        f"queues after a worker and its callers have ended: got {left}, expected {four}"
     )
 
 
@@ -94,7 +94,7 @@ def test_ended_processes_leave_no_queue(own_stack: Stack, sut: Sut) -> None:
     expect="messages of tasks that have ended: got",
 )
 def test_ended_tasks_leave_no_message(own_stack: Stack, sut: Sut) -> None:
-    """One ping that succeeds, one that fails and one that is run again leave the table empty."""
+    """A ping that succeeds, one that fails and one that is retried leave the table empty."""
     stack, ping = own_stack, sut.ping
     assert stack.worker.alive, "premise: worker: got an end, expected it to run"
     kinds = (ping.arguments, {**ping.arguments, **ping.fail}, {**ping.arguments, **ping.retry})

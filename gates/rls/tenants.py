@@ -1,4 +1,4 @@
-"""Two tenants with rows of their own, and what each role may see of them.
+"""Make two tenants with rows, and define what each role can see of them.
 
 Owns the seed of this gate: as superuser, so that no policy stands between it and the tables, and
 checked as superuser, so that every check starts from rows that are really there. Source: tenancy
@@ -34,7 +34,7 @@ SEEDS = {
         " FROM generate_series(1, %(rows)s)"
     ),
 }
-"""Table to the statement that gives a tenant rows."""
+"""Table to the statement that inserts a tenant's rows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,7 @@ def bound_tables(sut: Sut) -> Mapping[str, tuple[str, ...]]:
 
 
 def two_tenants(sql: SqlProbe, sut: Sut, ids: Ids, *, tables: Sequence[str]) -> list[Tenant]:
-    """Give tenants A and B, new ones, three and two rows in each table, and see that they do."""
+    """Insert three rows of a new tenant A and two of a new tenant B in each table, and check it."""
     tenants = [
         Tenant(letter="A", id=ids.uuid(), rows=A_ROWS),
         Tenant(letter="B", id=ids.uuid(), rows=B_ROWS),
@@ -79,7 +79,7 @@ def two_tenants(sql: SqlProbe, sut: Sut, ids: Ids, *, tables: Sequence[str]) -> 
 
 
 def give_rows(sql: SqlProbe, table: str, tenant: Tenant, *, rows: int) -> None:
-    """Insert rows of a tenant as superuser, whom no policy binds."""
+    """Insert rows of a tenant as superuser, which no policy binds."""
     sql.query(SEEDS[table], {"tenant": tenant.id, "rows": rows})
 
 
@@ -99,7 +99,7 @@ def visible(session: Session, sut: Sut, table: str) -> dict[UUID | None, int]:
 
 
 def outcome(seen: Rows | Refused) -> str:
-    """Say in a few words how a statement ended."""
+    """Return the outcome of a statement as a short text."""
     if isinstance(seen, Refused):
         return f"{seen.sqlstate} {seen.message}"
     return f"{seen.count} rows"

@@ -1,4 +1,4 @@
-"""Gate rls: the premises, without which nothing else that this gate sees would mean anything."""
+"""Gate rls: the premises, without which the other checks of this gate prove nothing."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ POLICIES = """
     expect="role app_user: memberships that see more: got app_aggregator",
 )
 def test_premises_hold(stack: Stack, sut: Sut) -> None:
-    """Policies bind the roles, and every table with a tenant is enabled, forced and under one."""
+    """Policies bind the roles, and every table with a tenant has forced row-level security."""
     tables = stack.sql.query(TENANT_TABLES, (sut.tenancy.key,)).dicts()
     _assert_roles_are_bound(stack, sut, [table["oid"] for table in tables])
     names = [table["name"] for table in tables]
@@ -101,7 +101,7 @@ def test_premises_hold(stack: Stack, sut: Sut) -> None:
 
 
 def _assert_roles_are_bound(stack: Stack, sut: Sut, tables: list[int]) -> None:
-    """No application role is exempt from policies, by itself or by a role that it is in."""
+    """No application role is exempt from policies, by itself or through a membership."""
     roles = [sut.roles.worker, sut.roles.operator, sut.roles.reader, sut.roles.aggregator]
     found = {row["rolname"]: row for row in stack.sql.query(ATTRIBUTES, (roles,)).dicts()}
     for role in roles:
@@ -132,7 +132,7 @@ def _assert_table_is_closed(stack: Stack, sut: Sut, table: dict[str, object]) ->
 
 
 def _assert_policies_bind(stack: Stack, role: str, tables: tuple[str, ...]) -> None:
-    """Ask PostgreSQL itself, as the role, whether policies hold for it on each table."""
+    """Query PostgreSQL, as the role, whether policies apply to it on each table."""
     with stack.sql.session(role) as session:
         who = session.query("SELECT current_user, session_user").rows[0]
         assert who == (role, role), f"login of {role}: got {who}, expected {role} itself"

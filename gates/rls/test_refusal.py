@@ -1,4 +1,4 @@
-"""Gate rls: a tenant task without a usable tenant is refused, and the refusal is not lost."""
+"""Gate rls: a tenant task without a valid tenant is refused, and leaves a dead letter."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TENANT_TASKS: Mapping[str, Mapping[str, Any]] = {
     "app.tasks.llm.investigation": {"payload": {"n": 1}},
     "app.tasks.llm.budget_optimization": {"payload": {"n": 1}},
 }
-"""The contract's tenant tasks, and what they need beside their tenant."""
+"""The contract's tenant tasks, and their other arguments."""
 
 NO_TENANTS: Mapping[str, Any] = {
     "with None as tenant": None,
@@ -40,7 +40,7 @@ NO_TENANTS: Mapping[str, Any] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Sent:
-    """A task that was published, and how to speak of it."""
+    """A published task, and its description in messages."""
 
     what: str
     task: str
@@ -112,7 +112,7 @@ def _publish_without_tenant(stack: Stack, sut: Sut, model: str) -> Iterator[Sent
 
 
 def _assert_dead_letters(stack: Stack, sut: Sut, sent: list[Sent]) -> None:
-    """Each refusal is one row, of no tenant: the value that was sent is none to file it under."""
+    """Judge that each refusal leaves one row without a tenant."""
     query = (
         f"SELECT task_id, task_name, {sut.tenancy.key}, status FROM {sut.dead_letters.table}"
         " WHERE task_id = ANY(%s)"
@@ -138,7 +138,7 @@ def _assert_dead_letters(stack: Stack, sut: Sut, sent: list[Sent]) -> None:
 
 
 def _assert_accepted_with_a_tenant(stack: Stack, sut: Sut, ids: Ids) -> None:
-    """With a UUID the same calls succeed, so it was the tenant that was refused."""
+    """Judge that the same calls succeed with a UUID: the tenant was the reason."""
     tenant = ids.uuid()
     sent = {
         task: stack.tasks.publish(task, (), {**arguments, sut.tenancy.key: tenant})

@@ -1,4 +1,4 @@
-"""Gate rls: the tenant of a task, from its message to the pooled connection and back."""
+"""Gate rls: the tenant of a task, from its message to the pooled connection."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_tasks_see_their_tenants_rows_only(own_stack: Stack, sut: Sut, ids: Ids)
 
 
 def _assert_runs_as_the_workers_role(stack: Stack, sut: Sut, worker: Worker) -> None:
-    """Ask PostgreSQL which role the worker's connections belong to: another would prove nothing."""
+    """Query PostgreSQL for the role of the worker's connections: another would prove nothing."""
     told = stack.tasks.run(sut.ping.task, sut.ping.arguments).value
     sessions = stack.sql.query(
         "SELECT pid, usename FROM pg_stat_activity"
@@ -105,7 +105,7 @@ def _assert_runs_as_the_workers_role(stack: Stack, sut: Sut, worker: Worker) -> 
 
 
 def _assert_retention_spares_others(stack: Stack, sut: Sut, a: Tenant, b: Tenant) -> None:
-    """One row of each tenant is two years old; what A's retention deletes is A's.
+    """Judge that of two old rows the retention of tenant A deletes only A's.
 
     Judged by the rows that are left, which the superuser counts: the task's own report is believed
     only where it agrees with them.
@@ -166,8 +166,8 @@ def _assert_retention_spares_others(stack: Stack, sut: Sut, a: Tenant, b: Tenant
     expect="tenant that a ping sees before any task of a tenant: got",
 )
 def test_the_tenant_ends_with_its_task(own_stack: Stack, sut: Sut, ids: Ids) -> None:
-    """A process's one pooled connection has no tenant left after success, failure or retry."""
-    # One process, so that every task meets the connection of the one before.
+    """The pooled connection of a process has no tenant after success, failure or retry."""
+    # One process, so that every task uses the connection of the previous one.
     with own_stack.running_worker(pool=POOL_SOLO, concurrency=1, name="pooled") as worker:
         own_stack.wait_ready(worker)
         _assert_leaves_nothing(own_stack, sut, worker, str(ids.uuid()))
@@ -206,7 +206,7 @@ def _ping(stack: Stack, sut: Sut, arguments: Mapping[str, Any] | None = None) ->
 
 
 def _assert_no_tenant(told: Mapping[str, Any], when: str, backend: int) -> None:
-    """See no tenant, and see it on the connection that the task before had used."""
+    """Judge that the connection of the previous task has no tenant."""
     got = told["tenant"]
     assert not got, f"tenant that a ping sees {when}: got {got!r}, expected none"
     if told["backend_pid"] != backend:
@@ -217,7 +217,7 @@ def _assert_no_tenant(told: Mapping[str, Any], when: str, backend: int) -> None:
 
 
 def _assert_log_forgets(stack: Stack, sut: Sut, worker: Worker, tenant: str) -> None:
-    """The log context of a task is as much a place where its tenant could stay."""
+    """Judge that the tenant does not stay in the log context of later tasks either."""
     names = sut.logs
     task_id = stack.tasks.run(sut.ping.task, sut.ping.arguments).task_id
     asked: dict[str, Any] = {names.message: names.success, names.task_id: task_id}

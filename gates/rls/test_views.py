@@ -1,4 +1,4 @@
-"""Gate rls: nothing that is derived from tenants' rows leads past the policies.
+"""Gate rls: nothing that is derived from tenants' rows bypasses the policies.
 
 Judged by what changes: whatever a tenant can read or call must be the same before and after
 other tenants get rows. That sees totals too, which name no tenant.
@@ -145,7 +145,7 @@ VIEW_TEXT = f"SELECT pg_get_viewdef('{TENANT_VIEW}'::regclass)"
     expect="app_user as tenant A calls claim_dead_letters(",
 )
 def test_nothing_derived_leads_past_the_policies(own_stack: Stack, sut: Sut, ids: Ids) -> None:
-    """What tenant A can read and call stays the same, to the row, when other tenants get rows."""
+    """What tenant A can read and call stays the same when other tenants get rows."""
     a, b = two_tenants(own_stack.sql, sut, ids, tables=sut.tenancy.tables)
     for role in bound_tables(sut):
         _assert_definers_are_reviewed(own_stack, role)
@@ -173,7 +173,7 @@ def _assert_definers_are_reviewed(stack: Stack, role: str) -> None:
 
 
 def _assert_the_view_shows_its_tenant(stack: Stack, sut: Sut, a: Tenant, b: Tenant) -> None:
-    """The premise and the claim on the one view that is meant for tenants."""
+    """Judge the only view that is meant for tenants, after its premise."""
     totals = "SELECT tenant_id, sum(events)::int FROM {} GROUP BY 1"
     behind = {row[0]: row[1] for row in stack.sql.query(totals.format(BEHIND_IT)).rows}
     there = [behind.get(tenant.id) for tenant in (a, b)]
@@ -243,7 +243,7 @@ def _assert_nothing_interferes(
 
 
 def _answers(stack: Stack, sut: Sut, role: str, tenant: Tenant) -> Mapping[str, Any]:
-    """Return what a role reads, as a tenant, in everything derived, and what functions tell it."""
+    """Return what a role reads as a tenant in all derived relations, and from functions."""
     names = stack.sql.query(DERIVED, role=role).column()
     asked = {f"reads {name}": f"SELECT * FROM {name} AS t ORDER BY t::text" for name in names}
     may = "SELECT has_function_privilege(%s, 'EXECUTE')"

@@ -1,4 +1,4 @@
-"""Gate rls: what a tenant sees in SQL, and what is seen without one."""
+"""Gate rls: what a session sees in SQL with a tenant, and without one."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def _assert_sees_its_own(
     where = f"{role} as tenant {tenant.letter} sees in {table}"
     assert got == expected, f"{where}: got {got}, expected {expected}"
     others = sum(seen.values()) - tenant.rows
-    assert others == 0, f"{where}: got {others} rows of nobody or other tenants, expected 0"
+    assert others == 0, f"{where}: got {others} rows of other tenants or of none, expected 0"
 
 
 @criterion("RLS-04")
@@ -157,7 +157,7 @@ def _assert_sees_its_own(
     expect="app_user with the malformed tenant 'not-a-uuid' reads attribution_events: got 5 rows",
 )
 def test_without_a_tenant_nothing_is_seen(own_stack: Stack, sut: Sut, ids: Ids) -> None:
-    """No GUC, an empty one and a used one give no row and no error; a malformed one no row."""
+    """An unset, empty or used GUC shows no row and raises nothing; a malformed one shows no row."""
     _clear(own_stack, sut)
     tenant, _ = two_tenants(own_stack.sql, sut, ids, tables=sut.tenancy.tables)
     _give_nobody_a_dead_letter(own_stack, sut)
@@ -224,7 +224,7 @@ def _assert_reads_nothing(session: Session, where: str, tables: tuple[str, ...])
 def _assert_sees_nothing_malformed(
     session: Session, sut: Sut, role: str, tables: tuple[str, ...], tenant: Tenant
 ) -> None:
-    """No row is seen; an error is allowed, if it is about the value."""
+    """Judge that no row is visible; an error about the value is allowed."""
     for value in ("not-a-uuid", f"{tenant.id}x", f"{tenant.id}' OR true --", "%", "NULL"):
         session.set_local(sut.tenancy.guc, value)
         for table in tables:

@@ -19,7 +19,7 @@ FORBIDDEN = "42501"
 """SQLSTATE insufficient_privilege: what policies and missing privileges refuse with."""
 
 BY_POLICY = "row-level security"
-"""What tells a policy's refusal from that of a missing privilege."""
+"""The text that distinguishes a policy's refusal from a missing privilege."""
 
 PRIVILEGES = """
     SELECT privilege FROM unnest(ARRAY['INSERT', 'UPDATE', 'DELETE']) AS privilege
@@ -141,7 +141,7 @@ class _Attack:
         self.privileges = session.query(PRIVILEGES, (table,)).column()
 
     def run(self) -> None:
-        """Try one thing after another, each under a savepoint."""
+        """Try each attack under a savepoint."""
         self._insert()
         self._take_over()
         self._reach_by_id()
@@ -158,7 +158,7 @@ class _Attack:
         )
 
     def _take_over(self) -> None:
-        """Meet B's key on purpose: the upsert must not reach the row behind it."""
+        """Use B's key in an upsert, which must not change B's row."""
         if not self._may("INSERT") or not self._may("UPDATE"):
             return
         seed = SEEDS[self.table].replace(f"({self.key}", f"(id, {self.key}")
@@ -192,7 +192,7 @@ class _Attack:
             self._assert_refused(what, seen, by_policy=self._may("UPDATE"))
 
     def _truncate(self) -> None:
-        """TRUNCATE asks no policy: only the privilege can refuse it."""
+        """TRUNCATE ignores policies: only the privilege can refuse it."""
         seen = self.session.attempt(f"TRUNCATE {self.table}")
         self._assert_refused(f"truncates {self.table}", seen, by_policy=False)
 

@@ -1,4 +1,4 @@
-"""Gate runtime: workers can be asked and told."""
+"""Gate runtime: workers answer remote control."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Gate runtime: a worker that is told to stop, and one whose database goes away for a while."""
+"""Gate runtime: a worker that receives a stop signal, and one whose database restarts."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ CHILDREN = 2
 BUSY_DEADLINE_S, WATCHED_S = 15.0, 5.0
 
 STOPPING, LOST = "worker: ", "broker session lost"
-"""What the worker's lines say when it was told to stop, and when its broker has gone."""
+"""Parts of the worker's log lines about its stop signal, and about its lost broker."""
 
 
 @criterion("RUN-04")
 @falsified_by(
     settings("cold-shutdown", {"REMAP_SIGTERM": "SIGQUIT"}),
-    expect="task that ran when the worker was told to stop: got",
+    expect="task that ran when the worker was signalled to stop: got",
 )
 @falsified_by(
     source(
@@ -30,10 +30,10 @@ STOPPING, LOST = "worker: ", "broker session lost"
         '    log.info("worker ready")\n',
         '    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))\n    log.info("worker ready")\n',
     ),
-    expect="worker that was told to stop while its task ran: got exit",
+    expect="worker that was signalled to stop while its task ran: got exit",
 )
 def test_warm_shutdown_finishes_the_running_task(own_stack: Stack, sut: Sut, ids: Ids) -> None:
-    """Told to stop while a lock holds its task, a worker goes on, ends the task, then itself."""
+    """A worker that is signalled to stop while a lock holds its task ends the task, then exits."""
     with own_stack.running_worker(pool=POOL_PREFORK, concurrency=1) as worker:
         own_stack.wait_ready(worker)
         with tables_held(own_stack, SCANNED):
@@ -44,14 +44,15 @@ def test_warm_shutdown_finishes_the_running_task(own_stack: Stack, sut: Sut, ids
             wait_for_a_word(worker, STOPPING)
             status = worker.wait_exit(deadline_s=0)
             assert status is None, (
-                f"worker that was told to stop while its task ran: got exit {status}, expected it "
-                "to go on until the task has ended"
+                f"worker that was signalled to stop while its task ran: got exit {status}, "
+                "expected it to run until the task has ended"
             )
         status = worker.wait_exit()
         assert status == 0, f"worker after its last task: got exit {status}, expected 0"
         result = own_stack.tasks.result(task_id, deadline_s=0.1)
         assert result.state == "SUCCESS", (
-            f"task that ran when the worker was told to stop: got {result.state}, expected SUCCESS"
+            f"task that ran when the worker was signalled to stop: got {result.state}, "
+            "expected SUCCESS"
         )
         runs = worker.log().matching(
             **{sut.logs.message: sut.logs.success, sut.logs.task_id: task_id}
@@ -79,7 +80,7 @@ def test_warm_shutdown_finishes_the_running_task(own_stack: Stack, sut: Sut, ids
     expect="pings after PostgreSQL's restart: got",
 )
 def test_worker_survives_a_restart_of_postgresql(own_server_stack: Stack) -> None:
-    """The same worker, both its children connected before, runs tasks again after a restart."""
+    """A worker whose children were connected runs tasks again after a restart of PostgreSQL."""
     stack = own_server_stack
     with stack.running_worker(pool=POOL_PREFORK, concurrency=CHILDREN) as worker:
         stack.wait_ready(worker)
@@ -106,7 +107,7 @@ def test_worker_survives_a_restart_of_postgresql(own_server_stack: Stack) -> Non
 
 
 def wait_for_a_word(worker: Worker, said: str) -> None:
-    """Wait until a worker has said something, or has ended; what it does then is judged apart."""
+    """Wait until a worker has logged a text, or has ended."""
     wait_until(
         lambda: not worker.alive or any(said in line for line in worker.log().lines),
         deadline_s=WATCHED_S,
@@ -115,7 +116,7 @@ def wait_for_a_word(worker: Worker, said: str) -> None:
 
 
 def ping_all(stack: Stack, worker: Worker) -> list[TaskResult]:
-    """Run enough pings at once to keep every child busy; a dead worker is not waited for."""
+    """Run enough pings at once to keep every child busy; do not wait for a dead worker."""
     ping, probe = stack.sut.ping, stack.tasks
     published = [probe.publish(ping.task, (), ping.arguments) for _ in range(4 * CHILDREN)]
     return [

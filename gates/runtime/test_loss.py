@@ -1,4 +1,4 @@
-"""Gate runtime: a killed worker loses no task, and what has ended does not run again."""
+"""Gate runtime: a killed worker loses no task, and a finished task does not run again."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ STATEMENTS, BROKER = "system/transport/statements.py", "system/transport/broker.
 CHILDREN = 2
 SCANS, LATER = 12, 4
 COUNTDOWN_S = 3
-"""Of the tasks that are to begin later, after the kill: a worker may hold them until then."""
+"""The countdown of tasks that start after the kill; a worker may hold them until then."""
 LEASE_S = 3.0
-"""How long a claim outlives its worker in the reference system."""
+"""The lease of a claim in the reference system."""
 HELD_S = 2 * LEASE_S
-"""How long tasks go on before the kill: what a live worker runs outlasts any lease."""
+"""How long tasks run before the kill: longer than any lease."""
 BUSY_DEADLINE_S, END_DEADLINE_S, LINES_DEADLINE_S = 20.0, 15.0, 5.0
 WATCHED_S = 3 * LEASE_S
 PINGS = 3
@@ -69,7 +69,7 @@ PINGS = 3
     expect="ends of tasks in the logs of both workers: got",
 )
 def test_killed_worker_loses_no_task(own_stack: Stack, sut: Sut, ids: Ids) -> None:
-    """Of two workers one is killed in mid-task: each task ends once, and no run but its is again.
+    """One of two workers is killed at work: each task ends once, and only its tasks run again.
 
     A run that was cut off leaves no line, and one worker is killed once: with one end in the logs
     no task ran more than twice.
@@ -122,7 +122,7 @@ def test_killed_worker_loses_no_task(own_stack: Stack, sut: Sut, ids: Ids) -> No
     expect="ends of finished tasks after their worker's restart: got",
 )
 def test_finished_task_is_not_run_again(own_stack: Stack, sut: Sut) -> None:
-    """What succeeded, failed or was retried ends once, over three leases and again a restart."""
+    """Succeeded, failed and retried tasks end once, over three leases and a restart."""
     stack, ping = own_stack, sut.ping
     with stack.running_worker(pool=POOL_PREFORK, concurrency=CHILDREN, name="first") as worker:
         stack.wait_ready(worker)
@@ -135,7 +135,7 @@ def test_finished_task_is_not_run_again(own_stack: Stack, sut: Sut) -> None:
         )
         expect_no_second_end(stack, (worker,), finished, "while their worker lives")
         status = worker.stop()
-        assert status == 0, f"worker that was told to stop: got exit {status}, expected 0"
+        assert status == 0, f"worker that was signalled to stop: got exit {status}, expected 0"
         with stack.running_worker(pool=POOL_PREFORK, concurrency=CHILDREN) as successor:
             stack.wait_ready(successor)
             workers = (worker, successor)
@@ -185,7 +185,7 @@ def expect_one_end_each(stack: Stack, published: Collection[str]) -> None:
 def expect_one_line_each(
     stack: Stack, workers: tuple[Worker, ...], published: Collection[str]
 ) -> None:
-    """Judge that the workers' logs tell of one end of each task."""
+    """Judge that the workers' logs have one end of each task."""
     seen = wait_until(
         lambda: ends(stack, workers, published),
         lambda counted: len(counted) == len(published),
@@ -201,7 +201,7 @@ def expect_one_line_each(
 def expect_no_second_end(
     stack: Stack, workers: tuple[Worker, ...], finished: Collection[str], when: str
 ) -> None:
-    """Judge that for as long as three leases last no finished task ends once more."""
+    """Judge that no finished task ends again within three leases."""
     seen = wait_until(
         lambda: ends(stack, workers, finished),
         lambda counted: counted.total() > len(finished),
@@ -215,7 +215,7 @@ def expect_no_second_end(
 
 
 def ends(stack: Stack, workers: tuple[Worker, ...], published: Collection[str]) -> Counter[str]:
-    """Count the ends of each task that the workers' logs tell of."""
+    """Count the ends of each task in the workers' logs."""
     names, wanted = stack.sut.logs, set(published)
     return Counter(
         task_id

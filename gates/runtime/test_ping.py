@@ -1,4 +1,4 @@
-"""Gate runtime: what is published is run by a worker process, and its result is in the database."""
+"""Gate runtime: a worker process runs published tasks, and their results are in the database."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ STORED_DEADLINE_S = 20.0
     expect="pings that one and the same process ran: got 1 at most",
 )
 def test_pings_come_back_from_one_worker_process(own_stack: Stack, sut: Sut) -> None:
-    """Of pings that come back, a child of the worker runs three, on a connection of its own."""
+    """One child of the worker runs three of the pings, on a connection of its own."""
     worker = own_stack.worker
     told = []
-    # So many that one of the children must run three of them.
+    # Enough pings that one of the children must run three.
     for number in range(1, ROUNDS * sut.worker.concurrency + 1):
         done = ping(own_stack, worker)
         assert done.state == "SUCCESS", (
@@ -121,7 +121,7 @@ def test_pings_come_back_from_one_worker_process(own_stack: Stack, sut: Sut) -> 
     expect=f"result in {RESULTS}: got a value without the ping's tenant",
 )
 def test_result_is_a_row_of_the_result_table(own_stack: Stack, sut: Sut, ids: Ids) -> None:
-    """A ping's row holds its state and value, and who asks for the result is given that row."""
+    """A ping's row has its state and value, and the client's result comes from that row."""
     marker = str(ids.uuid())
     with own_stack.running_worker(concurrency=1) as worker:
         publisher = own_stack.tasks
@@ -182,7 +182,7 @@ def test_result_is_a_row_of_the_result_table(own_stack: Stack, sut: Sut, ids: Id
     expect="evidence obtained in eager mode: got accepted",
 )
 def test_eager_mode_is_off_and_its_evidence_refused(own_stack: Stack, sut: Sut) -> None:
-    """Worker and publisher have eager mode off, say so when it is on, and nothing passes in it."""
+    """Eager mode is off in worker and publisher, reported when on, and its evidence is refused."""
     switched_on = {sut.worker.eager: "true"}
     with (
         own_stack.running_worker(pool=POOL_SOLO) as worker,
@@ -212,7 +212,7 @@ def test_eager_mode_is_off_and_its_evidence_refused(own_stack: Stack, sut: Sut) 
 
 
 def ping(stack: Stack, worker: Worker) -> TaskResult:
-    """Run one ping; do not go on waiting for a worker that has ended."""
+    """Run one ping; stop waiting when the worker has ended."""
     task_id = stack.tasks.publish(stack.sut.ping.task, (), stack.sut.ping.arguments)
     return wait_until(
         lambda: stack.tasks.result(task_id, deadline_s=0.5),
@@ -222,6 +222,6 @@ def ping(stack: Stack, worker: Worker) -> TaskResult:
 
 
 def messages(stack: Stack) -> int:
-    """Count all messages, those of the past too."""
+    """Count all messages, including invisible ones."""
     count: int = stack.sql.query(f"SELECT count(*) FROM {MESSAGES}").scalar()
     return count

@@ -1,4 +1,4 @@
-"""What a schema consists of, as PostgreSQL's own catalogue describes it.
+"""Read the objects of a schema from PostgreSQL's catalogue.
 
 Owns the queries that turn every object of a database into one line, so that two states can be
 compared: schemas, tables, columns, constraints, indexes, policies, triggers, views, rules,
@@ -132,7 +132,7 @@ OF_NO_TABLE = frozenset(
         "default privilege",
     }
 )
-"""Kinds that are nobody's part."""
+"""Kinds that are not part of another object."""
 
 
 def read_definitions(probe: SqlProbe) -> frozenset[Definition]:
@@ -173,7 +173,7 @@ def renamed(definitions: Iterable[Definition], old: str, new: str) -> frozenset[
 
 
 def differences(got: Iterable[Definition], expected: Iterable[Definition]) -> list[str]:
-    """Return what sets two schemas apart, one line each: lost, left over, changed."""
+    """Return the differences of two schemas, one line each: lost, left over, changed."""
     have = {(one.kind, one.table, one.name): one for one in got}
     want = {(one.kind, one.table, one.name): one for one in expected}
     lost = [f"lost {want[key]}" for key in sorted(want.keys() - have.keys())]

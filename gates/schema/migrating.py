@@ -1,15 +1,15 @@
-"""What a migration command must come to, and why it did not."""
+"""Judge the outcome of a migration command."""
 
 from __future__ import annotations
 
 from harness.environments.interface import Completed
 
 _TELLING = ("psycopg2.", "Error", "FAILED")
-"""What the line that names the cause has in it, in Alembic's and SQLAlchemy's output."""
+"""Texts that mark the line with the cause in Alembic's and SQLAlchemy's output."""
 
 
 def assert_done(done: Completed, what: str) -> None:
-    """Assert that a migration command exited well, or say what it said last."""
+    """Judge that a migration command succeeded, and quote the cause if not."""
     lines = done.output.strip().splitlines() or ["it printed nothing"]
     telling = [line for line in lines if any(word in line for word in _TELLING)]
     said = (telling or lines)[-1].strip()

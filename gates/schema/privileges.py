@@ -1,4 +1,4 @@
-"""Which privileges roles really hold: granted to them, to PUBLIC, through a role, on a column."""
+"""Read the effective privileges of roles: direct, through PUBLIC, a role or a column."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from harness.stack import POOL_SOLO, Stack
 from harness.sut import Sut
 
 BEYOND = 2**31 + 10
-"""More than four bytes hold."""
+"""More than four bytes can hold."""
 RESULT_DEADLINE_S = 10.0
 
 SEQUENCES = {"message_id_sequence": "kombu_message", "task_id_sequence": "celery_taskmeta"}
@@ -58,7 +58,7 @@ def test_ids_go_on_beyond_four_bytes(own_stack: Stack, sut: Sut) -> None:
 
 @contextmanager
 def beyond_four_bytes(stack: Stack, worker: Worker) -> Iterator[None]:
-    """Have the sequences go on beyond four bytes for the block, and leave no trace of it."""
+    """Set the sequences beyond four bytes for the block, and restore them."""
     stack.wait_ready(worker)
     before = {
         name: stack.sql.query(f"SELECT last_value FROM {name}").scalar() for name in SEQUENCES

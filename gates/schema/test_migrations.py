@@ -1,4 +1,4 @@
-"""Gate schema: the migrations run from nothing, and back."""
+"""Gate schema: the migrations run up from an empty database, and down."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CELERY_1 = "migrations/versions/celery_foundation/celery_0001_broker_and_results
 CELERY_2 = "migrations/versions/celery_foundation/celery_0002_task_failures.py"
 
 VERSION_TABLE = "alembic_version"
-"""Alembic's own note of where it stands: it stays, empty, when everything is taken back."""
+"""Alembic's table with the current revision: it stays, empty, after a full downgrade."""
 
 TABLES = """
     SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -85,7 +85,7 @@ def test_migrations_start_from_an_empty_database(own_stack: Stack, sut: Sut) -> 
     expect="schema after the way down and up: got lost privilege app_ro SELECT",
 )
 def test_migrations_lead_down_to_nothing_and_up_to_the_same(own_stack: Stack, sut: Sut) -> None:
-    """What is there after all the way down and up again is what was there before."""
+    """The schema after a full downgrade and upgrade is the one before."""
     empty = read_definitions(own_stack.sql_on(own_stack.empty_database()))
     before = read_definitions(own_stack.sql)
     gained = {one.table for one in before - empty if one.kind == "relation"}

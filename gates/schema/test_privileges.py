@@ -1,4 +1,4 @@
-"""Gate schema: who owns the tables, and what the application's roles may do."""
+"""Gate schema: the owner of the tables, and the privileges of the application's roles."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Both ask ``nextval`` of them by name, and nothing else: that takes USAGE.
 TABLE_PRIVILEGES = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE"})
 SEQUENCE_PRIVILEGES = frozenset({"USAGE"})
 REFUSED = "42501"
-"""insufficient_privilege, which PostgreSQL also says to whoever is not the owner."""
+"""insufficient_privilege, which PostgreSQL also returns to a role that is not the owner."""
 
 OWNERS = """
     SELECT c.relname, c.relkind::text, c.relowner::regrole::text
@@ -156,7 +156,7 @@ def _assert_sequences(stack: Stack, role: str) -> None:
 
 
 def _assert_no_ddl(stack: Stack, role: str, tables: list[str]) -> None:
-    """See every statement refused, in a transaction that is rolled back whatever happens."""
+    """Judge that every statement is refused, in a transaction that is always rolled back."""
     places = stack.sql.query(MAY_CREATE, {"role": role}).column()
     assert not places, f"{role} may create in: got {', '.join(places)}, expected nothing"
     with stack.sql.session(role) as session:
