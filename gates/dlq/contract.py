@@ -1,4 +1,4 @@
-"""What the dead-letter contract asks of the table: columns, rules, indexes, privileges, moves.
+"""Define the contract of the dead-letter table: columns, rules, indexes, privileges, moves.
 
 Source: spec, "Dead letters".
 """
@@ -30,7 +30,7 @@ COLUMNS: dict[str, tuple[tuple[str, ...], bool]] = {
     "resolved_at": (TIME, True),
     "notes": (TEXT, True),
 }
-"""Column to the types that serve, and whether it may be null."""
+"""Column to its accepted types, and whether it can be null."""
 
 STATUSES = ("pending", "in_progress", "resolved", "abandoned")
 KINDS = ("transient", "permanent")
@@ -45,7 +45,7 @@ MOVES = frozenset(
         ("in_progress", "abandoned"),
     }
 )
-"""The legal ones; every other move is refused."""
+"""The legal moves; every other one is refused."""
 
 WAYS: dict[str, tuple[str, ...]] = {
     "pending": (),
@@ -53,7 +53,7 @@ WAYS: dict[str, tuple[str, ...]] = {
     "resolved": ("in_progress", "resolved"),
     "abandoned": ("in_progress", "abandoned"),
 }
-"""How a new row gets to each status by legal moves."""
+"""The legal moves from a new row to each status."""
 
 INDEXED = ("status", "tenant_id", "task_name", "correlation_id")
-"""Columns by which rows are looked for; each leads a whole, valid index."""
+"""Columns by which rows are searched; each is the first of a complete, valid index."""

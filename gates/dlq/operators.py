@@ -1,4 +1,4 @@
-"""The operators' command, run as their role."""
+"""Run the operators' command as their role."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gateproof import Completed, Stack
 def run_command(
     stack: Stack, words: Sequence[str], env: Mapping[str, str] | None = None
 ) -> Completed:
-    """Run the command, and return how it ended."""
+    """Run the command, and return its exit status and output."""
     how = stack.sut.worker
     dsns = {
         name: stack.inner_dsn(stack.sut.roles.operator, form=form) for name, form in how.dsn.items()

@@ -1,4 +1,4 @@
-"""What falsifiers of this gate change, and by what queries that is seen.
+"""Name what falsifiers of this gate change, and the queries that show the change.
 
 Names of the reference system's own files, functions and tables: a falsifier is about one system.
 """

@@ -1,6 +1,6 @@
-"""Dead letters as a check reads them, and tasks that are made to fail.
+"""Read dead-letter rows, and run tasks that fail.
 
-Owns the reading of rows and the waiting for them; what a row must say is each check's own.
+Owns reading rows and waiting for them; each check judges their content.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _COLUMNS = (
 
 @dataclass(frozen=True, kw_only=True)
 class DeadLetter:
-    """One row, as far as these checks look at it."""
+    """The columns of a dead-letter row that these checks read."""
 
     task_id: str
     task_name: str
@@ -36,21 +36,21 @@ class DeadLetter:
     status: str
 
     def sent_args(self) -> Any:
-        """Return the positional arguments with their types, as a replay would send them."""
+        """Return the positional arguments with their types, as a replay sends them."""
         return kombu_json.loads(self.args)
 
     def sent_kwargs(self) -> Any:
-        """Return the keyword arguments with their types, as a replay would send them."""
+        """Return the keyword arguments with their types, as a replay sends them."""
         return kombu_json.loads(self.kwargs)
 
 
 def rows_of(
     stack: Stack, task_ids: Sequence[str], *, tenant_id: str | None = None
 ) -> tuple[DeadLetter, ...]:
-    """Return the rows of these tasks, and any other of that tenant, as the superuser sees them.
+    """Return the rows of these tasks, and all others of that tenant, as superuser.
 
-    A second row of one failure need not carry its task's id: a tenant that was never used
-    before brings it to light.
+    A second row of one failure can have another task id: the tenant, which was never used before,
+    shows it.
     """
     table = stack.sut.dead_letters.table
     rows = stack.sql.query(
@@ -64,7 +64,7 @@ def rows_of(
 def wait_for_rows(
     stack: Stack, task_ids: Sequence[str], *, tenant_id: str | None = None
 ) -> tuple[DeadLetter, ...]:
-    """Return the rows once there is one for each task, or what there is when none can come."""
+    """Return the rows once there is one for each task, or those that exist at the deadline."""
     wait_for_failure_lines(stack, task_ids)
     return wait_until(
         lambda: rows_of(stack, task_ids, tenant_id=tenant_id),
@@ -77,7 +77,7 @@ def wait_for_rows(
 def fail(
     stack: Stack, task: str, kwargs: Mapping[str, Any], args: Sequence[Any] = ()
 ) -> TaskResult:
-    """Run a task that must fail, in the stack's worker, and return how it ended."""
+    """Run a task that must fail in the stack's worker, and return its result."""
     assert stack.worker.alive, "premise: worker: got an end, expected it to run"
     result = stack.tasks.result(stack.tasks.publish(task, args, kwargs))
     assert result.state == "FAILURE", f"premise: {task}: got {result.state}, expected FAILURE"

@@ -1,4 +1,4 @@
-"""Gate dlq: what a failing task leaves behind."""
+"""Gate dlq: the dead-letter row of a failing task."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ RECOMPUTE_MESSAGE = "attribution recompute failure requested"
 
 MEGABYTE = 2**20
 LARGE = ["model_version", "large"]
-"""Where the large text stands in the keyword arguments."""
+"""The path of the large text in the keyword arguments."""
 
 AMOUNT = "1234567890.123456789012345678901234567890"
 """More digits than a float keeps."""
 
-# Of a payload too long to be shown: its digest, its length, and the arguments without it.
+# The digest and the length of a large payload, and the arguments without it.
 _LONG = """
     SELECT args::text, octet_length(kwargs #>> %(path)s::text[]),
         encode(sha256(convert_to(kwargs #>> %(path)s::text[], 'UTF8')), 'hex'),
@@ -55,7 +55,7 @@ _LOGINS = """
     SELECT rolname FROM pg_roles
     WHERE rolcanlogin AND NOT rolsuper AND rolname <> ALL (%s) ORDER BY 1
 """
-# Relations that could hold a row; Celery's own know results by the same column.
+# Relations that can show a row; Celery's own tables have the same column for results.
 _WITH_TASK_ID = """
     SELECT c.relname FROM pg_class c
     JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'task_id' AND a.attnum > 0
@@ -120,7 +120,7 @@ def test_failing_task_leaves_exactly_one_row(stack: Stack, sut: Sut, ids: Ids) -
     kwargs = {**sut.ping.arguments, **sut.ping.retry, **sut.ping.fail, sut.tenancy.key: tenant}
     result = fail(stack, sut.ping.task, kwargs)
     wait_for_rows(stack, [result.task_id], tenant_id=tenant)
-    # Whatever else the failure writes has had time when the same worker has done another task.
+    # After another task of the same worker, everything else that the failure writes is written.
     plain = {**sut.ping.arguments, sut.tenancy.key: tenant}
     done = stack.tasks.run(sut.ping.task, plain)
     assert done.state == "SUCCESS", f"premise: plain ping: got {done.state}, expected SUCCESS"
@@ -189,7 +189,7 @@ def _only_row(stack: Stack, task: str, result: TaskResult, tenant: str | None) -
 
 
 def _assert_says(row: DeadLetter, sut: Sut, result: TaskResult, kwargs: Mapping[str, Any]) -> None:
-    """Compare a row with what was published, and with the failure that the result tells of."""
+    """Compare a row with what was published, and with the failure in the result."""
     task, tenant = row.task_name, kwargs.get(sut.tenancy.key)
     told = result.value if isinstance(result.value, dict) else {}
     got: dict[str, tuple[Any, Any]] = {
@@ -208,7 +208,7 @@ def _assert_says(row: DeadLetter, sut: Sut, result: TaskResult, kwargs: Mapping[
     assert row.error_message, f"message of {task}: got an empty one, expected the exception's"
 
 
-# --- what was sent survives ------------------------------------------------------------------
+# --- arguments are preserved ------------------------------------------------------------------
 
 
 @criterion("DLQ-05")
@@ -252,7 +252,7 @@ def _assert_says(row: DeadLetter, sut: Sut, result: TaskResult, kwargs: Mapping[
     expect="args: got [], expected",
 )
 def test_arguments_survive_with_their_types(stack: Stack, ids: Ids) -> None:
-    """Positional and keyword arguments of every kind read back as what was published."""
+    """Positional and keyword arguments of every type are read back as they were published."""
     start = dt.datetime(2026, 1, 1, 2, 3, 4, 567890, tzinfo=dt.timezone(dt.timedelta(hours=2)))
     args = [ids.uuid(), start, start + dt.timedelta(days=1)]
     values = {
@@ -283,7 +283,7 @@ def test_arguments_survive_with_their_types(stack: Stack, ids: Ids) -> None:
 
 
 def _spelled(value: Any) -> str:
-    """Return text that tells apart what compares equal (1.1, 1.10), in whatever order keys are."""
+    """Return text that distinguishes equal values (1.1, 1.10), whatever the order of keys."""
     if isinstance(value, Mapping):
         return repr(sorted((key, _spelled(inner)) for key, inner in value.items()))
     if isinstance(value, list):
@@ -304,7 +304,7 @@ def _read_long(stack: Stack, task_id: str) -> tuple[Any, int, str, Any]:
     return kombu_json.loads(args), length, digest, kombu_json.loads(kwargs)
 
 
-# --- whose rows these are -----------------------------------------------------------------
+# --- who can read a row -----------------------------------------------------------------
 
 
 @criterion("DLQ-06")
@@ -337,7 +337,7 @@ def _read_long(stack: Stack, task_id: str) -> tuple[Any, int, str, Any]:
     expect="global dead letter: app_user with a tenant sees 1, expected 0",
 )
 def test_global_failures_are_captured_and_no_tenants(stack: Stack, sut: Sut, ids: Ids) -> None:
-    """A task without a tenant leaves one row without one, which no tenant's session sees."""
+    """A task without a tenant leaves one row without a tenant, which no tenant's session sees."""
     result = failing_ping(stack)
     rows = wait_for_rows(stack, [result.task_id])
     assert len(rows) == 1, f"dead letters of a global task: got {len(rows)}, expected exactly one"
@@ -388,7 +388,7 @@ def test_global_failures_are_captured_and_no_tenants(stack: Stack, sut: Sut, ids
     expect="tenant of a row of A: got None",
 )
 def test_tenant_sees_its_own_rows_only(stack: Stack, sut: Sut, ids: Ids) -> None:
-    """With two rows of tenant A and one of B, each sees its own, and nobody sees none."""
+    """With two rows of tenant A and one of B, each tenant sees its own, and other sessions none."""
     tenants = {"A": str(ids.uuid()), "B": str(ids.uuid())}
     sent: dict[str, list[str]] = {"A": [], "B": []}
     for name in ("A", "A", "B"):
@@ -443,9 +443,9 @@ def test_tenant_sees_its_own_rows_only(stack: Stack, sut: Sut, ids: Ids) -> None
     expect="dead letter without a tenant, in recent_failures: app_user with no tenant sees 1",
 )
 def test_row_without_a_tenant_is_the_operators_alone(own_stack: Stack, sut: Sut) -> None:
-    """No session of another role sees it in any relation it may read, whatever tenant it claims.
+    """No session of another role sees it in any relation that it can read, with any tenant.
 
-    Both operators' roles see it. The role that migrates owns the table and is no session's.
+    Both operators' roles see it. The migration role owns the table, and no session uses it.
     """
     stack, roles = own_stack, sut.roles
     result = failing_ping(stack)
@@ -472,7 +472,7 @@ def test_row_without_a_tenant_is_the_operators_alone(own_stack: Stack, sut: Sut)
 
 
 def _seen_in_relations(stack: Stack, role: str, tenant: str | None, task_id: str) -> dict[str, int]:
-    """Return how many rows with a task's id a session finds in each relation that may show any."""
+    """Return how many rows with a task's id a session sees in each relation that can have any."""
     relations = stack.sql.query(_WITH_TASK_ID, (role, list(stack.sut.celery.tables))).column()
     found: dict[str, int] = {}
     with stack.sql.session(role) as session:
@@ -485,7 +485,7 @@ def _seen_in_relations(stack: Stack, role: str, tenant: str | None, task_id: str
 
 
 def _seen_by(stack: Stack, role: str, tenant_id: str | None) -> list[str]:
-    """Return the tasks of every row that a session sees; None leaves the tenant unset."""
+    """Return the task ids of all rows that a session sees; None leaves the tenant unset."""
     with stack.sql.session(role) as session:
         if tenant_id is not None:
             session.set_local(stack.sut.tenancy.guc, tenant_id)

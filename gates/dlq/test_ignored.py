@@ -1,4 +1,4 @@
-"""Gate dlq: a failure whose result nobody keeps."""
+"""Gate dlq: the failure of a task whose result is ignored."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_failure_whose_result_is_ignored_leaves_a_row(stack: Stack, sut: Sut, id
     kwargs = {**ping.arguments, **ping.fail, sut.tenancy.key: tenant}
     sent = stack.tasks.publish(ping.task, (), kwargs, ignore_result=True)
     wait_for_rows(stack, [sent], tenant_id=tenant)
-    # Whatever else the failure writes has had time when the same worker has done another task.
+    # After another task of the same worker, everything else that the failure writes is written.
     done = stack.tasks.run(ping.task, {**ping.arguments, sut.tenancy.key: tenant})
     assert done.state == "SUCCESS", f"premise: plain ping: got {done.state}, expected SUCCESS"
     rows = wait_for_rows(stack, [sent], tenant_id=tenant)

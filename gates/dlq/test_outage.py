@@ -9,7 +9,7 @@ from .parts import DRAIN, KEEPER
 from .rows import rows_of
 
 HELD = 2
-"""As many as the worker has children."""
+"""The number of the worker's children."""
 BUSY_DEADLINE_S, WRITTEN_DEADLINE_S = 15.0, 12.0
 
 _ASLEEP = """
@@ -44,7 +44,7 @@ SELECT count(*) FROM pg_stat_activity
 def test_failure_with_the_database_away_is_not_lost(
     own_server_stack: Stack, sut: Sut, ids: Ids
 ) -> None:
-    """Tasks whose database stops under them each leave one row once it is back, and no more."""
+    """Tasks whose database stops while they run each leave exactly one row once it is back."""
     stack, tenant = own_server_stack, str(ids.uuid())
     kwargs = {**sut.ping.arguments, **sut.ping.hold, sut.tenancy.key: tenant}
     assert stack.worker.alive, "premise: worker: got an end, expected it to run"
@@ -75,7 +75,7 @@ def test_failure_with_the_database_away_is_not_lost(
         f"dead letters of tasks that failed with the database away: got {len(rows)}, "
         f"expected {HELD}"
     )
-    # Whatever else is written late has had time when the worker has run another task.
+    # After another task of the worker, everything that is written late is written.
     done = stack.tasks.run(sut.ping.task, sut.ping.arguments)
     assert done.state == "SUCCESS", f"ping after the outage: got {done.state}, expected SUCCESS"
     rows = rows_of(stack, sent, tenant_id=tenant)

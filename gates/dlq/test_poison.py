@@ -1,4 +1,4 @@
-"""Gate dlq: a message that kills whoever runs it is not handed out for ever."""
+"""Gate dlq: a message that kills its workers is not delivered for ever."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .rows import rows_of
 BROKER, STATEMENTS = "system/transport/broker.py", "system/transport/statements.py"
 
 MOST = 2
-"""How often a message is handed out here; the system's own default would only take longer."""
+"""The delivery limit in this check; the system's default would only take longer."""
 SETTING = "SYSTEM_BROKER_MAX_DELIVERIES"
 RUN_DEADLINE_S, WITHIN_S = 20.0, 12.0
 DEAD_LETTERS = "dead letters of a task that killed each worker that ran it"
@@ -45,7 +45,7 @@ DEAD_LETTERS = "dead letters of a task that killed each worker that ran it"
     expect=f"{DEAD_LETTERS}: got 0, expected exactly one",
 )
 def test_message_that_kills_its_workers_ends(own_stack: Stack, sut: Sut, ids: Ids) -> None:
-    """Two workers die of it; the third writes its row, does not run it, and goes on."""
+    """It kills two workers; the third writes its row, does not run it, and serves other tasks."""
     stack, tenant = own_stack, str(ids.uuid())
     options = {"pool": POOL_SOLO, "env": {SETTING: str(MOST)}}
     with tables_held(stack, SCANNED):
@@ -79,7 +79,7 @@ def test_message_that_kills_its_workers_ends(own_stack: Stack, sut: Sut, ids: Id
 
 
 def runs_begun(stack: Stack, wanted: int) -> int:
-    """Return how often the held task has begun, once that is as often as it is to.
+    """Return how often the held task has started, once that is the expected number.
 
     The server does not see that a client is gone while its statement waits, so all are counted.
     """

@@ -1,4 +1,4 @@
-"""Gate dlq: the migration that gave the dead-letter table its name, both ways."""
+"""Gate dlq: the migration that renames the dead-letter table, up and down."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from .parts import RENAMED
 
 MOST_STEPS = 20
 KINDS = ("column", "constraint", "index", "policy", "privilege", "trigger")
-"""What a state must hold of each before it is worth comparing."""
+"""The kinds of objects that a state must have for the comparison to mean something."""
 
 EXISTS = "SELECT to_regclass(%s) IS NOT NULL, to_regclass(%s) IS NOT NULL"
 
 UP = "    op.execute(_RENAME.format(old=OLD, new=NEW))\n"
 DOWN = "    op.execute(_RENAME.format(old=NEW, new=OLD))\n"
-"""The whole of each way, to which falsifiers add what goes wrong."""
+"""Each direction in full, to which falsifiers add a mistake."""
 
 
 def and_then(*statements: str) -> str:
@@ -111,7 +111,7 @@ class State:
     expect="rows of celery_task_failures after the way down: got 0",
 )
 def test_rename_keeps_everything_both_ways(own_stack: Stack, sut: Sut, ids: Ids) -> None:
-    """Down past the rename and up again, only names change, and each with its table."""
+    """Down past the rename and up again, only names change, each with its table."""
     new, old = sut.dead_letters.table, sut.dead_letters.former_table
     _write_rows(own_stack, new, ids)
     head = _state(own_stack, new)
@@ -137,14 +137,14 @@ def test_rename_keeps_everything_both_ways(own_stack: Stack, sut: Sut, ids: Ids)
 
 
 def _without_later_columns(state: State, earlier: State) -> State:
-    """Leave out of the rows what revisions after the rename added to them."""
+    """Remove the columns that revisions after the rename added."""
     columns = earlier.rows[0].keys()
     rows = tuple({name: row[name] for name in columns} for row in state.rows)
     return State(definitions=state.definitions, rows=rows)
 
 
 def _step_down_past_the_rename(stack: Stack, sut: Sut) -> State:
-    """Go down one revision at a time; return the table as it was just before its name changed."""
+    """Go down one revision at a time; return the table just before its name changes."""
     branch = sut.migrations.branches[0].partition("@")[0]
     for _ in range(MOST_STEPS):
         state = _state(stack, sut.dead_letters.table)
@@ -177,7 +177,7 @@ def _under(state: State, old: str, new: str) -> State:
 
 
 def _assert_no_name_of(other: str, state: State, what: str) -> None:
-    """See that what was named after the table went with it: indexes, constraints, and the rest."""
+    """Judge that objects named after the table are renamed with it: indexes and others."""
     kept = sorted({one.name for one in state.definitions if other in one.name})
     assert not kept, f"names in {what}: got {', '.join(kept)}, expected none named after {other}"
 

@@ -1,4 +1,4 @@
-"""Gate dlq: rows that are replayed."""
+"""Gate dlq: the replay of dead letters."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SELECT count(*) FROM pg_stat_activity
 
 @criterion("DLQ-10")
 @falsified_by(
-    # Looked at and claimed a second later: so both look before either claims.
+    # The claim follows the read after a second, so that both replayers read before either claims.
     sql(
         "claimed-by-both",
         """DO $$ BEGIN EXECUTE replace(replace(
@@ -56,7 +56,7 @@ SELECT count(*) FROM pg_stat_activity
     expect="rows after their replay: got {'pending': 6}, expected 6 resolved",
 )
 def test_two_replayers_replay_each_row_once(own_stack: Stack, sut: Sut, ids: Ids) -> None:
-    """Of rows that two operators replay at once each runs once, and is resolved by it."""
+    """If two operators replay rows at once, each row's task runs once, and resolves it."""
     stack, tenant = own_stack, str(ids.uuid())
     worker_role = sut.roles.worker
     stack.sql.query(f"REVOKE SELECT ON {SCANNED} FROM {worker_role}")
@@ -79,7 +79,7 @@ def test_two_replayers_replay_each_row_once(own_stack: Stack, sut: Sut, ids: Ids
         deadline_s=ENDED_DEADLINE_S,
         interval_s=0.2,
     )
-    # A row is resolved a moment before the worker says so.
+    # A row is resolved a moment before the worker logs it.
     ran = wait_until(
         lambda: replays_that_ran(stack, sent),
         lambda seen: seen >= ROWS,
@@ -91,7 +91,7 @@ def test_two_replayers_replay_each_row_once(own_stack: Stack, sut: Sut, ids: Ids
     )
     assert ran == ROWS, f"replays that ran: got {ran}, expected {ROWS}"
     assert replayed == Counter(sent), (
-        f"rows that both replayers said they sent: got {sorted(replayed.values())}, "
+        f"rows that both replayers reported as sent: got {sorted(replayed.values())}, "
         f"expected each of {ROWS} once"
     )
 
@@ -106,7 +106,7 @@ def replays_that_ran(stack: Stack, task_ids: list[str]) -> int:
 
 
 def replay_twice_at_once(stack: Stack) -> list[dict[str, Any]]:
-    """Have two operators replay everything, held until both ask for rows; return what they say.
+    """Let two operators replay all rows, held until both ask for rows; return their output.
 
     The table is held so that neither can claim before the other is about to.
     """

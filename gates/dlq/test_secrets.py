@@ -1,4 +1,4 @@
-"""Gate dlq: sensitive values of a task that failed."""
+"""Gate dlq: sensitive values of a failed task."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ KEYS = "SYSTEM_DEAD_LETTER_KEYS"
 SENSITIVE_KEYS = ("password", "token", "secret", "authorization")
 UNREACHABLE = "postgresql://nobody@127.0.0.1:1/nowhere"
 
-# What a worker does with a failure, in a process whose database nobody answers for: the system's
-# own result backend is told of it, and what it kept on disk instead is printed.
+# Report a failure to the system's result backend in a process without a reachable database, and
+# print what it keeps on disk instead.
 _KEPT_ON_DISK = """
 import contextlib, json, os, pathlib, sys, tempfile
 folder = os.environ["SYSTEM_DEAD_LETTER_SPOOL"] = tempfile.mkdtemp()
@@ -68,9 +68,9 @@ print(json.dumps([path.read_text() for path in pathlib.Path(folder).rglob("*.jso
     expect="sensitive values in clear on disk: got",
 )
 def test_sensitive_values_are_never_in_clear(own_stack: Stack, sut: Sut, ids: Ids) -> None:
-    """They are in no row and in no file; a replay sends them with the key, and is refused without.
+    """No row and no file has them; a replay sends them with the key, and is refused without it.
 
-    Every worker here gets the key or none for itself, so that no variable of the machine counts.
+    Each worker gets its own key or none, so that no variable of the machine matters.
     """
     stack, hidden = own_stack, {key: ids.slug(f"hidden-{key}") for key in SENSITIVE_KEYS}
     key = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
@@ -118,7 +118,7 @@ def test_sensitive_values_are_never_in_clear(own_stack: Stack, sut: Sut, ids: Id
 
 
 def fail_in_a_worker(stack: Stack, kwargs: Mapping[str, Any], env: Mapping[str, str]) -> str:
-    """Run a task that fails in a worker with these variables, and return its id with its row."""
+    """Run a failing task in a worker with these variables; return its id and its row."""
     with stack.running_worker(pool=POOL_SOLO, env=env) as worker:
         stack.wait_ready(worker)
         result = stack.tasks.run(RECOMPUTE, kwargs)
@@ -162,7 +162,7 @@ def values_of_replays(stack: Stack, task_id: str) -> list[Any]:
 
 
 def kept_on_disk(stack: Stack, kwargs: Mapping[str, Any], env: Mapping[str, str]) -> list[str]:
-    """Return what a process of the system keeps on disk of a failure, with no database there."""
+    """Return what a process of the system keeps on disk of a failure without a database."""
     how, asked = stack.sut.worker, {"id": "kept-on-disk", "task": RECOMPUTE, "kwargs": kwargs}
     nowhere = dict.fromkeys(how.dsn, UNREACHABLE)
     done = stack.process.run(

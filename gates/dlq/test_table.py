@@ -1,4 +1,4 @@
-"""Gate dlq: the table itself: columns, rules, indexes, privileges, moves."""
+"""Gate dlq: the table: columns, rules, indexes, privileges, moves."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ NULL, UNIQUE, CHECK, FORBIDDEN = "23502", "23505", "23514", "42501"
 """SQLSTATEs of the refusals: not_null, unique and check violation, insufficient privilege."""
 
 LATER = "2100-01-01T00:00:00Z"
-"""Another moment than any row's own: a second row of a task never has the first one's."""
+"""A time that no other row has: a second row of a task never has the time of the first."""
 
 IN_CATALOGUE = """
     SELECT column_name, data_type, is_nullable = 'YES' FROM information_schema.columns
@@ -56,7 +56,7 @@ ROLES = """
 
 
 def new_row(ids: Ids, **values: Any) -> dict[str, Any]:
-    """Return what a row has at least; the rest is the table's own to fill."""
+    """Return the least columns of a row; the table fills the rest."""
     return {
         "task_id": ids.slug("task"),
         "task_name": "app.tasks.example",
@@ -110,7 +110,7 @@ def said(seen: Rows | Refused) -> str:
     expect="index on tenant_id: got none",
 )
 def test_table_has_columns_rules_and_indexes(own_stack: Stack, sut: Sut, ids: Ids) -> None:
-    """Each column has its type, each rule refuses what breaks it, each look-up has its index."""
+    """Each column has its type, each rule refuses violations, each look-up has its index."""
     table = sut.dead_letters.table
     found = {row[0]: row[1:] for row in own_stack.sql.query(IN_CATALOGUE, (table,)).rows}
     for name, (types, nullable) in COLUMNS.items():
@@ -129,7 +129,7 @@ def test_table_has_columns_rules_and_indexes(own_stack: Stack, sut: Sut, ids: Id
 
 
 def _assert_rules(stack: Stack, table: str, ids: Ids) -> None:
-    """See a plain row taken with its defaults, and each broken one refused, as superuser."""
+    """Judge that a plain row gets its defaults, and each invalid row is refused, as superuser."""
     row = new_row(ids)
     same = {"task_id": row["task_id"]}
     refusals: list[tuple[str, Mapping[str, Any], str]] = [
@@ -193,7 +193,7 @@ def _assert_rules(stack: Stack, table: str, ids: Ids) -> None:
     expect="app_rw moves a row: got 0 rows, expected 1 rows",
 )
 def test_each_role_holds_exactly_its_privileges(own_stack: Stack, sut: Sut, ids: Ids) -> None:
-    """The worker writes, the operator moves, the reader reads, and nobody else does anything."""
+    """The worker writes, the operator moves, the reader reads, and no other role has access."""
     table, roles = sut.dead_letters.table, sut.roles
     granted = {
         roles.worker: frozenset({"SELECT", "INSERT"}),
@@ -212,7 +212,7 @@ def test_each_role_holds_exactly_its_privileges(own_stack: Stack, sut: Sut, ids:
 
 
 def _assert_used(stack: Stack, sut: Sut, ids: Ids) -> None:
-    """See each privilege work and the next one refused, on a tenant's row and a global one."""
+    """Judge that each privilege works and the next is refused, on a tenant's and a global row."""
     table, tenant = sut.dead_letters.table, str(ids.uuid())
     rows = (new_row(ids, tenant_id=tenant), new_row(ids))
     for row in rows:
@@ -277,7 +277,7 @@ def _as_tenant(stack: Stack, sut: Sut, tenant_id: str | None) -> Iterator[Sessio
     expect="from in_progress to pending: got P0001, expected 1 rows",
 )
 def test_status_moves_only_along_the_legal_moves(own_stack: Stack, sut: Sut, ids: Ids) -> None:
-    """Of the twelve moves between the four statuses the six legal ones pass, for operators too."""
+    """Of the twelve moves between statuses only the six legal ones work, for operators too."""
     table = sut.dead_letters.table
     for role in (sut.roles.operator, None):
         with own_stack.sql.session() as owner, own_stack.sql.session(role) as session:
@@ -289,7 +289,7 @@ def test_status_moves_only_along_the_legal_moves(own_stack: Stack, sut: Sut, ids
 
 @dataclass(frozen=True, kw_only=True)
 class Mover:
-    """Who moves rows, and the session of whoever writes and reads them."""
+    """A role that moves rows, and the session that writes and reads them."""
 
     name: str
     session: Session
@@ -297,7 +297,7 @@ class Mover:
     table: str
 
     def move(self, row: Mapping[str, Any], status: str) -> str:
-        """Try to move a row, and commit; return what was said."""
+        """Try to move a row, and commit; return the outcome."""
         update = f"UPDATE {self.table} SET status = %(status)s WHERE task_id = %(task_id)s"
         seen = said(self.session.attempt(update, {**row, "status": status}))
         self.session.commit()
@@ -311,7 +311,7 @@ class Mover:
 
 
 def _assert_moves(mover: Mover, ids: Ids, old: str, new: str) -> None:
-    """Bring a new row to one status by legal moves, and try the next."""
+    """Move a new row to one status by legal moves, and try the next move."""
     row = new_row(ids)
     taken = said(insert(mover.owner, mover.table, row))
     mover.owner.commit()

@@ -1,4 +1,4 @@
-"""Gate dlq: a failure's result is not there before its dead letter is."""
+"""Gate dlq: the result of a failure is not visible before its dead-letter row."""
 
 from __future__ import annotations
 

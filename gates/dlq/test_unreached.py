@@ -28,7 +28,7 @@ UNKNOWN = "app.tasks.housekeeping.no_such_task"
 
 TIME_LIMIT_S, OVER_S = 1, -1
 WITHIN_S = 16.0
-"""A blocking pool would miss a child that was killed after ten seconds only."""
+"""A blocking pool notices a killed child only after ten seconds."""
 
 KILLED, LIMITED, NOT_KNOWN, UNREADABLE, MISCALLED, EXPIRED = (
     "a task whose child was killed",
@@ -135,7 +135,7 @@ def test_failures_out_of_reach_leave_one_row_each(own_stack: Stack, sut: Sut, id
                 deadline_s=WITHIN_S,
                 interval_s=0.2,
             )
-        # Whatever else a failure writes has had time when the same worker has done another task.
+        # After another task of the same worker, everything else that a failure writes is written.
         done = stack.tasks.run(sut.ping.task, sut.ping.arguments)
         assert done.state == "SUCCESS", f"premise: plain ping: got {done.state}, expected SUCCESS"
         names = {KILLED: SCAN, LIMITED: SCAN, NOT_KNOWN: UNKNOWN}
