@@ -46,11 +46,7 @@ def _word(name: str, pattern: str, instead: str) -> Phrase:
 
 PHRASES = (
     _word("letter", r"(?<!dead[ _-])letters?", "dead-letter row, DeadLetter"),
-    _phrase(
-        "dead letter",
-        rf"{_B}dead[ _-]letter{_E}(?![ _-](?:row|table|queue|spool|key|command|replay|id))",
-        "dead-letter row, DeadLetter",
-    ),
+    _word("dead letter", r"dead letter(?!s)", "dead-letter row, DeadLetter"),
     _word(
         "told, tell of",
         r"told|tells? (?:of|on|that|what|which|whether|how)",
@@ -65,16 +61,16 @@ PHRASES = (
     _word("nobody, somebody", r"nobody|somebody(?: else)?", "unowned; an external ...; no ..."),
     _word("dear, cheap", r"(?:is|are|too|as|so|less|more) (?:dear|cheap)", "slow, fast"),
     _word("manner", r"manners?|a kind of going", "a mode"),
-    _word("look at", r"look(?:s|ed|ing)? at", "poll, scan, read, inspect"),
-    _word("lead nowhere", r"leads? nowhere", "redirect to /dev/null"),
-    _word("go on", r"go(?:es|ing)? on|went on", "continue, keep running"),
+    _word("look at", r"look(?:s|ed|ing)?[ _]at", "poll, scan, read, inspect"),
+    _word("lead nowhere", r"leads?[ _]nowhere", "redirect to /dev/null"),
+    _word("go on", r"(?:go|goes|going|went)[ _]on", "continue, keep running"),
     _word("made-up", r"made[- _]up(?: secrets?)?", "canary; generated"),
     _word("lost before their end", r"lost before their end", "lease expired before ack"),
-    _word("nobody lived", r"lived to", "delivery limit exceeded"),
+    _word("nobody lived", r"lived[ _]to", "delivery limit exceeded"),
     _word("held against", r"held against|hold(?:s|ing)? [a-z ]{1,40} against", "compared with"),
     _phrase(
         "a sentence without subject",
-        r'(?:"""|# |^- )(?:What|Who|Whose) (?![^\n]*\?)',
+        r'(?:"""|(?<!#)# |^- )(?:What|Who|Whose) (?![^\n]*\?)',
         "subject, verb, object",
     ),
 )

@@ -44,7 +44,7 @@ class Pin:
 
 @dataclass(frozen=True, kw_only=True)
 class Distribution:
-    """What the metadata of an installed distribution requires."""
+    """The requirements in the metadata of an installed distribution."""
 
     requires: tuple[str, ...] = ()
     requires_python: str = ""

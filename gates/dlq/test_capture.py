@@ -191,15 +191,15 @@ def _only_row(stack: Stack, task: str, result: TaskResult, tenant: str | None) -
 def _assert_says(row: DeadLetter, sut: Sut, result: TaskResult, kwargs: Mapping[str, Any]) -> None:
     """Compare a row with what was published, and with the failure in the result."""
     task, tenant = row.task_name, kwargs.get(sut.tenancy.key)
-    told = result.value if isinstance(result.value, dict) else {}
+    stored = result.value if isinstance(result.value, dict) else {}
     got: dict[str, tuple[Any, Any]] = {
         "task_id": (row.task_id, result.task_id),
         "queue": (row.queue, sut.queue_of(task)),
         "tenant": (row.tenant_id, tenant),
         "args": (row.sent_args(), []),
         "kwargs": (row.sent_kwargs(), dict(kwargs)),
-        "message": (row.error_message, told.get("message")),
-        "exception": (row.exception_class.rpartition(".")[2], told.get("exception")),
+        "message": (row.error_message, stored.get("message")),
+        "exception": (row.exception_class.rpartition(".")[2], stored.get("exception")),
         "status": (row.status, "pending"),
     }
     for what, (seen, expected) in got.items():
@@ -334,7 +334,7 @@ def _read_long(stack: Stack, task_id: str) -> tuple[Any, int, str, Any]:
             tenant_id IS NULL AND current_setting('app.current_tenant_id', true) <> '')""",
         landing=POLICIES,
     ),
-    expect="global dead letter: app_user with a tenant sees 1, expected 0",
+    expect="global dead-letter row: app_user with a tenant sees 1, expected 0",
 )
 def test_global_failures_are_captured_and_no_tenants(stack: Stack, sut: Sut, ids: Ids) -> None:
     """A task without a tenant leaves one row without a tenant, which no tenant's session sees."""
@@ -343,20 +343,20 @@ def test_global_failures_are_captured_and_no_tenants(stack: Stack, sut: Sut, ids
     assert len(rows) == 1, f"dead letters of a global task: got {len(rows)}, expected exactly one"
     row = rows[0]
     assert row.tenant_id is None, (
-        f"tenant of a global dead letter: got {row.tenant_id}, expected none"
+        f"tenant of a global dead-letter row: got {row.tenant_id}, expected none"
     )
     name = row.task_name
     assert name == sut.ping.task, f"task_name: got {name}, expected {sut.ping.task}"
     seen = _seen_by(stack, sut.roles.operator, None)
     assert row.task_id in seen, (
-        f"premise: global dead letter: {sut.roles.operator} sees 0, expected 1"
+        f"premise: global dead-letter row: {sut.roles.operator} sees 0, expected 1"
     )
     own = failing_ping(stack, **{sut.tenancy.key: str(ids.uuid())})
     owner = wait_for_rows(stack, [own.task_id])[0].tenant_id
     for tenant, who in ((None, "no tenant"), ("", "an empty tenant"), (owner, "a tenant")):
         count = _seen_by(stack, sut.roles.worker, tenant).count(row.task_id)
         assert count == 0, (
-            f"global dead letter: {sut.roles.worker} with {who} sees {count}, expected 0"
+            f"global dead-letter row: {sut.roles.worker} with {who} sees {count}, expected 0"
         )
 
 
@@ -423,7 +423,7 @@ def test_tenant_sees_its_own_rows_only(stack: Stack, sut: Sut, ids: Ids) -> None
             nullif(current_setting('app.current_tenant_id', true), '')::uuid)""",
         landing=POLICIES,
     ),
-    expect="dead letter without a tenant: app_user with no tenant sees 1, expected 0",
+    expect="dead-letter row without a tenant: app_user with no tenant sees 1, expected 0",
 )
 @falsified_by(
     sql(
@@ -431,7 +431,7 @@ def test_tenant_sees_its_own_rows_only(stack: Stack, sut: Sut, ids: Ids) -> None
         f"ALTER POLICY operator_read ON {TABLE} TO PUBLIC",
         landing=READERS,
     ),
-    expect="dead letter without a tenant: app_user with no tenant sees 1, expected 0",
+    expect="dead-letter row without a tenant: app_user with no tenant sees 1, expected 0",
 )
 @falsified_by(
     sql(
@@ -440,7 +440,7 @@ def test_tenant_sees_its_own_rows_only(stack: Stack, sut: Sut, ids: Ids) -> None
             GRANT SELECT ON recent_failures TO app_user""",
         landing=VIEWS,
     ),
-    expect="dead letter without a tenant, in recent_failures: app_user with no tenant sees 1",
+    expect="dead-letter row without a tenant, in recent_failures: app_user with no tenant sees 1",
 )
 def test_row_without_a_tenant_is_the_operators_alone(own_stack: Stack, sut: Sut) -> None:
     """No session of another role sees it in any relation that it can read, with any tenant.
@@ -454,7 +454,7 @@ def test_row_without_a_tenant_is_the_operators_alone(own_stack: Stack, sut: Sut)
     operators = (roles.operator, roles.reader)
     for role in operators:
         seen = _seen_by(stack, role, None).count(result.task_id)
-        assert seen == 1, f"dead letter without a tenant: {role} sees {seen}, expected 1"
+        assert seen == 1, f"dead-letter row without a tenant: {role} sees {seen}, expected 1"
     others = stack.sql.query(_LOGINS, ([*operators, roles.migration],)).column()
     assert roles.worker in others, f"premise: other roles: got {others}, expected {roles.worker}"
     for role in others:
@@ -466,7 +466,7 @@ def test_row_without_a_tenant_is_the_operators_alone(own_stack: Stack, sut: Sut)
             for relation, count in _seen_in_relations(stack, role, tenant, result.task_id).items():
                 where = "" if relation == sut.dead_letters.table else f", in {relation}"
                 assert count == 0, (
-                    f"dead letter without a tenant{where}: {role} with {who} sees {count}, "
+                    f"dead-letter row without a tenant{where}: {role} with {who} sees {count}, "
                     "expected 0"
                 )
 

@@ -59,8 +59,8 @@ def test_failure_with_the_database_away_is_not_lost(
     with stack.server_stopped():
         wait_for_failure_lines(stack, sent)
         names = sut.logs
-        told = stack.worker.log().matching(**{names.message: names.failure})
-        failed = {str(line.get(names.task_id)) for line in told} & set(sent)
+        lines = stack.worker.log().matching(**{names.message: names.failure})
+        failed = {str(line.get(names.task_id)) for line in lines} & set(sent)
         assert len(failed) == HELD, (
             f"premise: tasks that failed while the database was away: got {len(failed)}, "
             f"expected {HELD}"

@@ -71,8 +71,8 @@ def test_two_replayers_replay_each_row_once(own_stack: Stack, sut: Sut, ids: Ids
     assert len(there) == ROWS, f"premise: dead letters: got {len(there)}, expected {ROWS}"
     stack.sql.query(f"GRANT SELECT ON {SCANNED} TO {worker_role}")
 
-    told = replay_twice_at_once(stack)
-    replayed = Counter(one["task_id"] for one in told if one["task_id"] in sent)
+    reports = replay_twice_at_once(stack)
+    replayed = Counter(one["task_id"] for one in reports if one["task_id"] in sent)
     statuses = wait_until(
         lambda: Counter(row.status for row in rows_of(stack, sent)),
         lambda seen: seen["resolved"] == ROWS,
@@ -123,5 +123,5 @@ def replay_twice_at_once(stack: Stack) -> list[dict[str, Any]]:
             )
         ended = [one.result() for one in both]
     assert waiting == 2, f"premise: replayers that wait for rows: got {waiting}, expected 2"
-    said = [line for done in ended for line in done.output.splitlines()]
-    return [json.loads(line) for line in said if line.startswith("{")]
+    printed = [line for done in ended for line in done.output.splitlines()]
+    return [json.loads(line) for line in printed if line.startswith("{")]

@@ -44,11 +44,11 @@ print(json.dumps([path.read_text() for path in pathlib.Path(folder).rglob("*.jso
         "self.keys or not self.words.isdisjoint(words)",
         "self.keys",
     ),
-    expect="sensitive values in clear in a dead letter without a key: got",
+    expect="sensitive values in clear in a dead-letter row without a key: got",
 )
 @falsified_by(
     source("sealed-by-nothing", ROW, "sealed=encrypt(sent) if", "sealed=sent if"),
-    expect="sensitive values in clear in a dead letter with a key: got",
+    expect="sensitive values in clear in a dead-letter row with a key: got",
 )
 @falsified_by(
     source("masked-yet-replayable", ROW, "replayable=not why_not,", "replayable=True,"),
@@ -86,7 +86,7 @@ def test_sensitive_values_are_never_in_clear(own_stack: Stack, sut: Sut, ids: Id
     for how, task_id in (("without", lost), ("with", sealed)):
         row = whole_row(stack, task_id)
         seen = in_clear(row, hidden)
-        assert not seen, f"sensitive values in clear in a dead letter {how} a key: got {seen}"
+        assert not seen, f"sensitive values in clear in a dead-letter row {how} a key: got {seen}"
 
     (without,) = rows_of(stack, [lost])
     replayable, notes = stack.sql.query(

@@ -72,7 +72,7 @@ def insert(session: Session, table: str, row: Mapping[str, Any]) -> Rows | Refus
     return session.attempt(f"INSERT INTO {table} ({names}) VALUES ({places})", row)
 
 
-def said(seen: Rows | Refused) -> str:
+def describe(seen: Rows | Refused) -> str:
     """Return how many rows a statement changed, or the SQLSTATE with which it was refused."""
     return seen.sqlstate if isinstance(seen, Refused) else f"{seen.count} rows"
 
@@ -142,7 +142,7 @@ def _assert_rules(stack: Stack, table: str, ids: Ids) -> None:
         ("row without exception_class", new_row(ids, exception_class=None), NULL),
     ]
     with stack.sql.session() as session:
-        taken = said(insert(session, table, row))
+        taken = describe(insert(session, table, row))
         assert taken == "1 rows", f"plain row: got {taken}, expected 1 rows"
         made = session.query(
             f"SELECT status, retry_count, failed_at IS NOT NULL, id IS NOT NULL"
@@ -154,10 +154,10 @@ def _assert_rules(stack: Stack, table: str, ids: Ids) -> None:
             "expected pending, 0, and the last two filled"
         )
         for what, broken, expected in refusals:
-            seen = said(insert(session, table, broken))
+            seen = describe(insert(session, table, broken))
             assert seen == expected, f"{what}: got {seen}, expected {expected}"
         for kind in KINDS:
-            seen = said(insert(session, table, new_row(ids, error_kind=kind)))
+            seen = describe(insert(session, table, new_row(ids, error_kind=kind)))
             assert seen == "1 rows", f"row with error_kind '{kind}': got {seen}, expected 1 rows"
         session.rollback()
 
@@ -217,7 +217,7 @@ def _assert_used(stack: Stack, sut: Sut, ids: Ids) -> None:
     rows = (new_row(ids, tenant_id=tenant), new_row(ids))
     for row in rows:
         with _as_tenant(stack, sut, row.get("tenant_id")) as session:
-            seen = said(insert(session, table, row))
+            seen = describe(insert(session, table, row))
             session.commit()
         assert seen == "1 rows", f"{sut.roles.worker} writes a row: got {seen}, expected 1 rows"
     one = {"task_id": rows[0]["task_id"], "other": rows[1]["task_id"]}
@@ -233,7 +233,7 @@ def _assert_used(stack: Stack, sut: Sut, ids: Ids) -> None:
         (sut.roles.operator, "deletes a row", delete, FORBIDDEN),
         (sut.roles.worker, "deletes a row", delete, FORBIDDEN),
     ):
-        seen = said(stack.sql.attempt(statement, one, role=role))
+        seen = describe(stack.sql.attempt(statement, one, role=role))
         assert seen == expected, f"{role} {act}: got {seen}, expected {expected}"
 
 
@@ -299,7 +299,7 @@ class Mover:
     def move(self, row: Mapping[str, Any], status: str) -> str:
         """Try to move a row, and commit; return the outcome."""
         update = f"UPDATE {self.table} SET status = %(status)s WHERE task_id = %(task_id)s"
-        seen = said(self.session.attempt(update, {**row, "status": status}))
+        seen = describe(self.session.attempt(update, {**row, "status": status}))
         self.session.commit()
         return seen
 
@@ -313,7 +313,7 @@ class Mover:
 def _assert_moves(mover: Mover, ids: Ids, old: str, new: str) -> None:
     """Move a new row to one status by legal moves, and try the next move."""
     row = new_row(ids)
-    taken = said(insert(mover.owner, mover.table, row))
+    taken = describe(insert(mover.owner, mover.table, row))
     mover.owner.commit()
     assert taken == "1 rows", f"premise: plain row: got {taken}, expected 1 rows"
     for step in WAYS[old]:

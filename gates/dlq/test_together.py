@@ -19,7 +19,7 @@ ENDINGS = "system/transport/endings.py"
         "                observed.ending.write(connection)\n        observed.written = True\n",
         "                pass\n",
     ),
-    expect="result of a task whose dead letter cannot be written: got FAILURE",
+    expect="result of a task whose dead-letter row cannot be written: got FAILURE",
 )
 @falsified_by(
     source(
@@ -31,7 +31,7 @@ ENDINGS = "system/transport/endings.py"
             if stored:
 """,
     ),
-    expect="result of a task whose dead letter cannot be written: got FAILURE",
+    expect="result of a task whose dead-letter row cannot be written: got FAILURE",
 )
 def test_result_and_row_are_there_together(own_stack: Stack, sut: Sut) -> None:
     """While the row cannot be written there is no result; then there are both.
@@ -50,7 +50,7 @@ def test_result_and_row_are_there_together(own_stack: Stack, sut: Sut) -> None:
         ).column()
         seen = stored[0] if stored else "none"
         assert seen != "FAILURE", (
-            f"result of a task whose dead letter cannot be written: got {seen}, expected none"
+            f"result of a task whose dead-letter row cannot be written: got {seen}, expected none"
         )
     state = stack.tasks.result(task_id).state
     assert state == "FAILURE", f"result of that task: got {state}, expected FAILURE"

@@ -106,8 +106,8 @@ as_json = click.option("--json", "is_json", is_flag=True, help="Print JSON, one 
 def main() -> None:
     """List and show dead letters, replay, resolve and abandon them.
 
-    A dead letter is the row of a task that failed for good, with its arguments and its error. It is
-    `pending` until an operator replays it (`in_progress`, then `resolved` or `pending` again),
+    A dead-letter row has a task that failed for good, its arguments and its error. It is `pending`
+    until an operator replays it (`in_progress`, then `resolved` or `pending` again),
     resolves it or abandons it.
 
     DATABASE_URL names the database and an operator's role: app_rw, or app_ro to read only.

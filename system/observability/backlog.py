@@ -73,7 +73,7 @@ class BacklogGauge(Collector):
         age = (datetime.now(UTC) - oldest).total_seconds() if oldest else 0.0
         yield GaugeMetricFamily(
             "system_dead_letters_oldest_age_seconds",
-            "How long ago the oldest pending dead letter failed; 0 if there is none.",
+            "How long ago the oldest pending dead-letter row failed; 0 if there is none.",
             value=max(0.0, age),
         )
 

@@ -11,7 +11,7 @@ TABLE = "tests/plain_english.py"
 
 SENTENCES = {
     "letter": ("Each failure leaves one letter.", "The letters are replayed."),
-    "dead letter": ("Write a dead letter for the task.", "The dead-letter is replayed."),
+    "dead letter": ("Write a dead letter for the task.", "One dead letter is left."),
     "told, tell of": ("The count is told twice.", "It tells of a failure.", "They tell which."),
     "said": ("Print what was said.",),
     "heard of": ("A task that was never heard of.", "Nothing was heard from the worker."),
@@ -39,7 +39,6 @@ SENTENCES = {
 
 IDENTIFIERS = {
     "letter": ("letter_id", "read_letters", "LETTER"),
-    "dead letter": ("dead_letter", "read_dead_letter"),
     "told, tell of": ("told", "_told", "told_lines"),
     "said": ("said", "_said", "was_said"),
     "strike, struck": ("struck", "assert_struck", "strikes"),

@@ -74,14 +74,14 @@ BEGIN
     IF NEW.id IS DISTINCT FROM OLD.id OR NEW.task_id IS DISTINCT FROM OLD.task_id
         OR NEW.tenant_id IS DISTINCT FROM OLD.tenant_id
     THEN
-        RAISE EXCEPTION 'dead letter %: id, task_id and tenant_id do not change', OLD.id
+        RAISE EXCEPTION 'dead-letter row %: id, task_id and tenant_id do not change', OLD.id
             USING ERRCODE = 'check_violation';
     END IF;
     IF NEW.status IS DISTINCT FROM OLD.status AND (OLD.status, NEW.status) NOT IN (
         ('pending', 'in_progress'), ('pending', 'resolved'), ('pending', 'abandoned'),
         ('in_progress', 'resolved'), ('in_progress', 'pending'), ('in_progress', 'abandoned')
     ) THEN
-        RAISE EXCEPTION 'dead letter %: status cannot move from % to %',
+        RAISE EXCEPTION 'dead-letter row %: status cannot move from % to %',
             OLD.id, OLD.status, NEW.status
             USING ERRCODE = 'check_violation';
     END IF;

@@ -60,8 +60,8 @@ def drain() -> int:
             if isinstance(error, DBAPIError) and not table.is_refused(error):
                 raise
             # No traceback: it can quote the row.
-            log.error("spooled dead letter refused", error=class_name(error))  # noqa: TRY400
-            raise SpoolError("spooled dead letter: got one that the table refuses") from None
+            log.error("spooled dead-letter row refused", error=class_name(error))  # noqa: TRY400
+            raise SpoolError("spooled dead-letter row: got one that the table refuses") from None
 
     return waiting.drain(write)
 

@@ -19,8 +19,8 @@ from system.dead_letters.storage.entry import Entry, from_record, key_of, task_n
 from system.dead_letters.storage.spool import Spool, folder_for
 from system.errors import ConfigurationError
 
-NOT_WRITTEN = "dead letter not written"
-KEPT_ON_DISK = "dead letter kept on disk"
+NOT_WRITTEN = "dead-letter row not written"
+KEPT_ON_DISK = "dead-letter row kept on disk"
 
 log = structlog.get_logger("system.dead_letters")
 

@@ -157,7 +157,7 @@ def _read(path: Path) -> Record:
     try:
         record: Record = json.loads(path.read_bytes())
     except ValueError:
-        raise SpoolError(f"spooled dead letter {path.name}: got no JSON") from None
+        raise SpoolError(f"spooled dead-letter row {path.name}: got no JSON") from None
     return record
 
 

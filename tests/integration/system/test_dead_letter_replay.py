@@ -402,7 +402,7 @@ def test_rows_wait_on_disk_while_the_database_is_away(
     try:
         signal.touch()
         for task_id in sent:
-            worker.wait_for_line("dead letter kept on disk", task_id=task_id)
+            worker.wait_for_line("dead-letter row kept on disk", task_id=task_id)
         files = [path for path in spool.rglob("*") if path.suffix == ".json"]
         assert len(files) == 3
         assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}

@@ -1,4 +1,4 @@
-"""Every way to fail, through one real worker: each leaves exactly one dead letter."""
+"""Every way to fail, through one real worker: each leaves exactly one dead-letter row."""
 
 from __future__ import annotations
 

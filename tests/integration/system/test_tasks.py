@@ -298,7 +298,7 @@ def test_row_that_cannot_be_written_is_said(database: Database, start_worker: St
     worker = start_worker(database, SYSTEM_DEAD_LETTER_SPOOL="/dev/null/no-folder")
     with make_client(database) as client:
         task_id, _ = client.fail(PING, bogus="the-payload")
-        line = worker.wait_for_line("dead letter not written", task_id=task_id)
+        line = worker.wait_for_line("dead-letter row not written", task_id=task_id)
     assert (line["level"], line["sqlstate"]) == ("error", "42P01")
     assert "the-payload" not in worker.text()
 

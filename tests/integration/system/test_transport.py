@@ -74,7 +74,7 @@ def inspect(database: Database, *words: str) -> subprocess.CompletedProcess[str]
 
 
 def dead_letters(database: Database) -> list[tuple[Any, ...]]:
-    """Return task id, task, tenant and error of every dead letter."""
+    """Return task id, task, tenant and error of every dead-letter row."""
     return database.rows(
         "SELECT task_id, task_name, tenant_id::text, exception_class FROM worker_failed_jobs"
     )
@@ -288,7 +288,7 @@ def test_queues_of_dead_processes_are_deleted(
 def test_message_that_kills_its_workers_ends_as_a_row(
     database: Database, start_worker: StartWorker, client: Client
 ) -> None:
-    """A message that was handed out as often as is allowed is a failure, with one dead letter."""
+    """A message that reached its delivery limit is a failure, with one dead-letter row."""
     task_id = client.publish(PING, {"tenant_id": TENANT})
     database.rows("UPDATE kombu_message SET deliveries = 5 RETURNING id")
     worker = start_worker(database, "--pool", "solo")

@@ -163,7 +163,7 @@ def test_failed_insert_is_one_line_without_the_payload(
     task: Any = SimpleNamespace(name="n", run=function, request=context)
     task.backend = None
     signal.record_failure(task, "id-1", ValueError("payload-4"))
-    assert [event for event, _ in said] == ["dead letter not written"]
+    assert [event for event, _ in said] == ["dead-letter row not written"]
     assert said[0][1]["task_id"] == "id-1"
     assert said[0][1]["error"] == "sqlalchemy.exc.OperationalError"
     assert "payload" not in str(said)
