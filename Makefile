@@ -28,7 +28,7 @@ DEV_SETUP := $(VENV)/$(call stamp,dev,requirements.txt requirements-dev.txt requ
 BENCH := $(VENV)/bench
 BENCH_SETUP := $(VENV)/$(call stamp,bench,requirements.txt requirements-dev.txt requirements-sdist.txt requirements-bench.txt)
 
-.PHONY: gates test mutants check bench fuzz format docs requirements workflows setup wheels wheelhouse clean help
+.PHONY: gates test mutants check bench fuzz format docs english requirements workflows setup wheels wheelhouse clean help
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -45,7 +45,7 @@ test: $(DEV_SETUP)  ## run the tests of the project itself, tier by tier
 mutants: $(DEV_SETUP)  ## remove all assertions, then all faults, of all gates: nothing may be proven
 	GATEPROOF_MUTANTS=gates/ $(BIN)/pytest tests/acceptance/test_mutants.py
 
-check: $(DEV_SETUP) docs requirements workflows  ## ruff, mypy strict, import contracts, docs, pinned sets, workflows
+check: $(DEV_SETUP) docs english requirements workflows  ## ruff, mypy strict, import contracts, docs, plain English, pinned sets, workflows
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -61,7 +61,10 @@ bench: $(BENCH_SETUP)  ## compare recording, sealing, verifying and the system's
 	$(BENCH)/bin/python -m tests.bench.broker $(BENCH_ARGS)
 
 docs: $(DEV_SETUP)  ## check the documentation: generated pages, links
-	$(BIN)/pytest -q tests/unit/test_docs.py
+	$(BIN)/pytest -q tests/unit/test_docs.py tests/unit/test_docs_examples.py
+
+english: $(DEV_SETUP)  ## refuse the phrases of tests/plain_english.py, and name what to write instead
+	$(BIN)/python -m tests.plain_english
 
 requirements: $(DEV_SETUP)  ## check that every pinned set is complete and is what is installed
 	$(BIN)/pytest -q tests/unit/test_requirements.py

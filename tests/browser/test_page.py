@@ -79,7 +79,7 @@ def test_page_starts_with_what_it_covers(bundles: Bundles, open_report: Open) ->
     assert box["y"] + box["height"] < 800
     text = " ".join(header.inner_text().split())
     run = run_of(bundles("red"))
-    for words in ("Blocked", str(run.bindings.commit), "tree clean", "embedded", "Nobody vouches"):
+    for words in ("Blocked", str(run.bindings.commit), "tree clean", "embedded", "Signer unknown"):
         assert words in text
     assert re.search(r"Sealed 2026-03-01 \d\d:\d\d:\d\d UTC", text)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests import plain_english
-from tests.plain_english import PHRASES, Allowed, find_phrases, unused
+from tests.plain_english import PHRASES, Allowed, find_phrases, findings, unused
 
 TABLE = "tests/plain_english.py"
 
@@ -147,3 +147,13 @@ def test_unused_exception_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     no_phrase = Allowed(path=TABLE, phrase="no such phrase", reason="gone")
     monkeypatch.setattr(plain_english, "ALLOWED", (needed, no_file, no_line, no_phrase))
     assert unused() == [no_file, no_line, no_phrase]
+
+
+def test_project_has_no_refused_phrase() -> None:
+    """No tracked text has a phrase of the table, except where an exception gives a reason."""
+    assert [str(one) for one in findings()] == []
+
+
+def test_project_needs_every_exception() -> None:
+    """An exception that no file needs any more is removed."""
+    assert unused() == []

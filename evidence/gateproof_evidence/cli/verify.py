@@ -100,6 +100,11 @@ def _print_verification(bundle: Path, found: Verification) -> None:
             f"commit {printable(found.predicate.commit or 'unknown')}"
             f"{', dirty' if found.predicate.dirty else ''}, sealed {found.predicate.sealed}"
         )
+    if found.findings and found.made_by:
+        click.echo(
+            f"made by gateproof {printable(found.made_by)}: this version words some verdicts "
+            "differently; verify the bundle with that version before you trust these findings"
+        )
     if found.report:
         click.echo(f"report and exports: {found.report}")
 
@@ -120,6 +125,7 @@ def _verification_json(found: Verification) -> dict[str, Any]:
         "review": review_json(found.review),
         "stamped": stamps_json(found.stamped),
         "report": found.report,
+        "made_by": found.made_by,
         "findings": [
             {"code": finding.code, "path": finding.path, "message": finding.message}
             for finding in found.findings

@@ -49,7 +49,7 @@ from gateproof_evidence.verification.closed_world import (
 )
 from gateproof_evidence.verification.derivation import derive_again
 from gateproof_evidence.verification.expectation import Expectation, answer
-from gateproof_evidence.verification.rerendering import compare_rendered
+from gateproof_evidence.verification.rerendering import compare_rendered, other_version
 
 __all__ = ["UNKNOWN", "Verification", "verify"]
 
@@ -76,6 +76,9 @@ class Verification:
     report: str = ""
     """The result of rendering report and exports again; a note without a finding if another
     renderer made them."""
+
+    made_by: str | None = None
+    """The other version of gateproof that the run records; None if it is this one or unknown."""
 
     @property
     def ok(self) -> bool:
@@ -193,6 +196,7 @@ def verify(
         review=reviewed,
         stamped=stamped,
         report=rendered.note,
+        made_by=other_version(contents.run.bindings) if contents.run else None,
     )
 
 

@@ -87,14 +87,19 @@ def compare_rendered(
     return Rerendered(note=f"rendered again from signed data: {result}", findings=findings)
 
 
+def other_version(bindings: Bindings) -> str | None:
+    """Return the version of gateproof that made a bundle, or None if it is this one or unknown."""
+    made_by = bindings.versions.get("gateproof")
+    return None if made_by == version(DISTRIBUTION) else made_by
+
+
 def _another_renderer(bindings: Bindings) -> str:
     """Return why the report was not compared, and which version compares it."""
-    own = version(DISTRIBUTION)
-    made_by = bindings.versions.get("gateproof", own)
-    if made_by != own:
+    made_by = other_version(bindings)
+    if made_by:
         return (
-            f"not rendered again: got a bundle of gateproof {made_by}, expected {own}; verify it "
-            f"with version {made_by} to compare report and exports"
+            f"not rendered again: got a bundle of gateproof {made_by}, expected "
+            f"{version(DISTRIBUTION)}; verify it with version {made_by} to compare its report"
         )
     return (
         f"not rendered again: made by another renderer, {bindings.renderer}; this one is "

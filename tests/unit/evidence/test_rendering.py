@@ -19,7 +19,7 @@ from click.testing import CliRunner, Result
 
 from gateproof_evidence.cli import main
 from gateproof_evidence.format.catalogue import Catalogue
-from gateproof_evidence.format.layout import EXPORT_FOLDER
+from gateproof_evidence.format.layout import EXPORT_FOLDER, RUN
 from gateproof_evidence.judging.judgement import Context
 from gateproof_evidence.model import Waiver
 from gateproof_evidence.model.finding import Code
@@ -267,6 +267,21 @@ def test_verification_names_the_version_that_compares_the_report(
     found = verify(seal_with(OTHER))
     assert found.ok
     assert expected.format(own=own) in found.report
+
+
+def test_verify_names_the_other_version_next_to_findings(
+    context: Context, seal_with: SealWith, key: RunKey
+) -> None:
+    """A bundle of another version with findings exits 1 and says which version verifies it."""
+    context.bindings.versions["gateproof"] = "0.0.9"
+    bundle = seal_with(renderer_digest())
+    assert "made by gateproof" not in gateproof("verify", bundle).stdout
+    content = (bundle / RUN).read_text(encoding="utf-8")
+    (bundle / RUN).write_text(content.replace("not selected", "left out"), encoding="utf-8")
+    reseal(bundle, key)
+    done = gateproof("verify", bundle)
+    assert done.exit_code == 1
+    assert "\nmade by gateproof 0.0.9: " in done.stdout
 
 
 def test_verification_renders_nothing_that_has_findings(bundle: Path) -> None:
