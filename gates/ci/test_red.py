@@ -41,7 +41,7 @@ NAMES_CHECK = "test_tasks_are_registered_under_their_exact_names"
 @falsified_by(
     source(
         "cover-what-no-waiver-covers",
-        "gateproof_evidence/judging/rollup.py",
+        "gateproof_evidence/judging/result.py",
         "return RELEASED if verdict.disposition is Disposition.WAIVED else VIOLATION",
         "return VIOLATION if verdict.disposition is Disposition.WAIVER_EXPIRED else RELEASED",
         tree="harness",

@@ -118,7 +118,7 @@ def test_not_applicable(commands, sut):
 @falsified_by(
     source(
         "let-a-fail-hide-a-defect",
-        "gateproof_evidence/judging/rollup.py",
+        "gateproof_evidence/judging/result.py",
         "for status in (HARNESS, ENVIRONMENT, VIOLATION, INCOMPLETE):",
         "for status in (VIOLATION, HARNESS, ENVIRONMENT, INCOMPLETE):",
         tree="harness",
@@ -263,7 +263,7 @@ def _delayed_start(folder: Path, module: str, seconds: float) -> str:
     # A public incident: unknown results were not rolled up (sonobuoy#848).
     source(
         "leave-the-unknown-out-of-the-roll-up",
-        "gateproof_evidence/judging/rollup.py",
+        "gateproof_evidence/judging/result.py",
         "if verdict.outcome in (Outcome.PASS, Outcome.NOTAPPLICABLE):",
         "if verdict.outcome not in (Outcome.FAIL, Outcome.ERROR):",
         tree="harness",
@@ -273,7 +273,7 @@ def _delayed_start(folder: Path, module: str, seconds: float) -> str:
 @falsified_by(
     source(
         "take-no-objection-for-a-release",
-        "gateproof_evidence/judging/rollup.py",
+        "gateproof_evidence/judging/result.py",
         "passed = {verdict.gate for verdict in verdicts if verdict.outcome is Outcome.PASS}",
         "passed = {verdict.gate for verdict in verdicts if verdict.outcome is not Outcome.FAIL}",
         tree="harness",

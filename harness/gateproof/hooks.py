@@ -40,7 +40,7 @@ from gateproof.run.writer import WRITER, Writer, earlier_of
 from gateproof_evidence.errors import EvidenceError, NotWritableError
 from gateproof_evidence.format.catalogue import load_catalogue
 from gateproof_evidence.format.layout import JUNIT, PYTEST_PAGE
-from gateproof_evidence.judging.rollup import HARNESS
+from gateproof_evidence.judging.result import HARNESS
 
 
 @pytest.hookimpl(tryfirst=True)

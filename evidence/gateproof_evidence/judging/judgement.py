@@ -22,7 +22,7 @@ from gateproof_evidence.format.catalogue import Catalogue
 from gateproof_evidence.format.problem import first_problem
 from gateproof_evidence.judging.difference import regressions
 from gateproof_evidence.judging.proof import judge_cells, judge_self_proof
-from gateproof_evidence.judging.rollup import RollUp, roll_up
+from gateproof_evidence.judging.result import RollUp, roll_up
 from gateproof_evidence.judging.verdict import derive
 from gateproof_evidence.model import (
     Baseline,

@@ -1,7 +1,7 @@
 """The run by phase: whether each phase is released, and whether the next one may begin.
 
 Owns the order of phases and the result of each. Leaves the rules of a release to
-`gateproof_evidence.judging.rollup`, and sign-offs of a phase to
+`gateproof_evidence.judging.result`, and sign-offs of a phase to
 `gateproof_evidence.additions.sign_off`. Pure.
 
 Source: design, "Sign-off"; docs/reference/verdicts.md.
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateproof_evidence.errors import BadInputError
-from gateproof_evidence.judging.rollup import roll_up
+from gateproof_evidence.judging.result import roll_up
 from gateproof_evidence.model import Extent, Falsification, Regression, Result, Run, Verdict
 
 _NUMBER = re.compile(r"[0-9]{1,9}")

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from gateproof_evidence.judging.rollup import roll_up
+from gateproof_evidence.judging.result import roll_up
 from gateproof_evidence.model import (
     Disposition,
     Extent,

@@ -20,7 +20,7 @@ PARTS = (
     "format/layout.py",
     "judging/matrix.py",
     "judging/phase.py",
-    "judging/rollup.py",
+    "judging/result.py",
     "model/__init__.py",
     "model/criterion.py",
     "model/record.py",

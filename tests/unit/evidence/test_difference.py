@@ -17,7 +17,7 @@ from gateproof_evidence.format.journal import read_journal
 from gateproof_evidence.judging.difference import compare, regressions, standings
 from gateproof_evidence.judging.judgement import Ending, judge
 from gateproof_evidence.judging.phase import phases
-from gateproof_evidence.judging.rollup import roll_up
+from gateproof_evidence.judging.result import roll_up
 from gateproof_evidence.model import (
     Baseline,
     Falsification,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gateproof_evidence.judging.proof import judge_proof
-from gateproof_evidence.judging.rollup import roll_up
+from gateproof_evidence.judging.result import roll_up
 from gateproof_evidence.judging.verdict import derive, judge_check, worst_falsification
 from gateproof_evidence.model import (
     Cause,
