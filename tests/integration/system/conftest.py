@@ -1,6 +1,6 @@
-"""A real PostgreSQL for the session, a migrated template, and a database of its own for each test.
+"""A real PostgreSQL for the session, a migrated template, and a separate database for each test.
 
-Owns the life of databases and of worker processes; the server is `tests.postgres`'s.
+Owns the lifetime of databases and of worker processes. Leaves the server to `tests.postgres`.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from .support import (
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
-    """Start a PostgreSQL for the session; it is gone afterwards, with its folder."""
+    """Start a PostgreSQL for the session, and remove it with its folder afterwards."""
     with running_server() as started:
         yield started
 
 
 @pytest.fixture(scope="session")
 def template(server: Server) -> str:
-    """Migrate one database, to be copied."""
+    """Migrate one database, from which the others are copied."""
     server.create("template_system")
     done = Database(server=server, name="template_system").migrate("upgrade", "heads")
     assert done.returncode == 0, done.stderr
@@ -42,31 +42,31 @@ def template(server: Server) -> str:
 
 @pytest.fixture
 def empty(server: Server) -> Iterator[Database]:
-    """Give a provisioned database without a table."""
+    """Yield a provisioned database without a table."""
     yield from _database(server, None)
 
 
 @pytest.fixture
 def database(server: Server, template: str) -> Iterator[Database]:
-    """Give a migrated database."""
+    """Yield a migrated database."""
     yield from _database(server, template)
 
 
 @pytest.fixture(scope="module")
 def shared(server: Server, template: str) -> Iterator[Database]:
-    """Give a migrated database that the tests of one module share."""
+    """Yield a migrated database that the tests of one module share."""
     yield from _database(server, template)
 
 
 @pytest.fixture
 def start_worker(tmp_path: Path) -> Iterator[StartWorker]:
-    """Start worker processes, which end with the test."""
+    """Start worker processes, and stop them after the test."""
     yield from _workers(tmp_path)
 
 
 @pytest.fixture(scope="module")
 def start_shared_worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartWorker]:
-    """Start worker processes, which end with the module."""
+    """Start worker processes, and stop them after the module."""
     yield from _workers(tmp_path_factory.mktemp("workers"))
 
 
@@ -117,7 +117,7 @@ def _spawn(
 
 
 def _end(worker: Worker) -> None:
-    """End a worker by force: its children die with it, its files are in the test's folder."""
+    """Kill a worker: its children exit with it, and its files are in the test's folder."""
     worker.process.kill()
     worker.process.wait(10)
 

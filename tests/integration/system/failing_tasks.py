@@ -1,4 +1,4 @@
-"""Tasks that fail, each in its own way; a worker of the tests takes them in with `--include`."""
+"""Tasks that fail, each in its own way; the workers of the tests load them with `--include`."""
 
 from __future__ import annotations
 
@@ -25,68 +25,68 @@ class OddError(Exception):
 
 @shared_task(name="failing.raise_error")
 def raise_error(tenant_id: str, **_: Any) -> None:
-    """Raise what any task may."""
+    """Raise an ordinary error."""
     raise LookupError(f"nothing for {tenant_id}")
 
 
 @shared_task(name="failing.ignore_result", ignore_result=True)
 def ignore_result(tenant_id: str, **_: Any) -> None:
-    """Raise where nobody asks for the result."""
+    """Raise an error in a task whose result is ignored."""
     raise LookupError(f"nothing for {tenant_id}")
 
 
 @shared_task(name="failing.use_up_retries", bind=True, max_retries=2)
 def use_up_retries(self: Task[Any, Any], /, tenant_id: str, **_: Any) -> None:
-    """Retry twice, and fail then."""
-    raise self.retry(exc=ConnectionError(f"no way for {tenant_id}"), countdown=0)
+    """Retry twice, then fail."""
+    raise self.retry(exc=ConnectionError(f"no connection for {tenant_id}"), countdown=0)
 
 
 @shared_task(name="failing.reject")
 def reject(tenant_id: str, **_: Any) -> None:
-    """Refuse the message."""
+    """Reject the message."""
     raise Reject(f"not for {tenant_id}", requeue=False)
 
 
 @shared_task(name="failing.soft_limit", soft_time_limit=1)
 def soft_limit(**_: Any) -> None:
-    """Run beyond the time after which a task is told to stop."""
+    """Run beyond the soft time limit, at which Celery raises in the task."""
     time.sleep(LONG_S)
 
 
 @shared_task(name="failing.hard_limit", time_limit=1)
 def hard_limit(**_: Any) -> None:
-    """Run beyond the time after which the process is killed."""
+    """Run beyond the hard time limit, at which Celery kills the process."""
     time.sleep(LONG_S)
 
 
 @shared_task(name="failing.killed")
 def killed(**_: Any) -> None:
-    """Have the process killed, as by the kernel when memory is short."""
+    """Kill the own process, as the kernel does when memory is short."""
     os.kill(os.getpid(), signal.SIGKILL)
     time.sleep(LONG_S)
 
 
 @shared_task(name="failing.system_exit")
 def system_exit(**_: Any) -> None:
-    """End the process."""
+    """Exit the process."""
     sys.exit(3)
 
 
 @shared_task(name="failing.unencodable")
 def unencodable(**_: Any) -> object:
-    """Return what no JSON can hold."""
+    """Return a value that JSON cannot encode."""
     return object()
 
 
 @shared_task(name="failing.unpicklable")
 def unpicklable(tenant_id: str, **_: Any) -> None:
-    """Raise what cannot be sent to the worker's parent."""
+    """Raise an error that cannot be pickled for the worker's parent."""
     raise OddError("odd", tenant_id)
 
 
 @shared_task(name="failing.broken_text")
 def broken_text(**_: Any) -> None:
-    """Raise what cannot be told."""
+    """Raise an error that has no text."""
 
     class MuteError(Exception):
         def __str__(self) -> str:
@@ -95,19 +95,19 @@ def broken_text(**_: Any) -> None:
     raise MuteError
 
 
-@shared_task(name="failing.until_there")
-def until_there(path: str, **_: Any) -> None:
-    """Write a line into the file of a path, and fail as long as there is none beside it."""
+@shared_task(name="failing.until_healed")
+def until_healed(path: str, **_: Any) -> None:
+    """Append a line to the file at a path, and fail until `<path>.healed` exists."""
     with Path(path).open("a", encoding="utf-8") as stream:
         stream.write("run\n")
     if not Path(f"{path}.healed").exists():
-        raise ConnectionError("not there yet")
+        raise ConnectionError("not healed yet")
 
 
-@shared_task(name="failing.when_told")
-def when_told(path: str, **_: Any) -> None:
-    """Wait for a file, and fail then."""
+@shared_task(name="failing.on_signal")
+def on_signal(path: str, **_: Any) -> None:
+    """Wait for a file, then fail."""
     end = time.monotonic() + LONG_S
     while not Path(path).exists() and time.monotonic() < end:
         time.sleep(0.02)
-    raise LookupError("told to fail")
+    raise LookupError("the signal file exists")

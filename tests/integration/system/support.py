@@ -1,7 +1,7 @@
-"""What the tests of the system run against: databases of a server, worker processes.
+"""Handles for the databases, worker processes and clients that the tests of the system use.
 
-Owns the handles; the server is `tests.postgres`'s. Knows nothing of the harness. The fixtures that
-start and end them are in conftest.py.
+Leaves the server to `tests.postgres`, and the fixtures that start and stop things to conftest.py.
+Imports nothing of the harness.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 
 def wait_for(probe: Callable[[], T], *, deadline_s: float = 15.0, pause_s: float = 0.02) -> T:
-    """Ask until the answer is true, and return the last answer."""
+    """Poll until the answer is true or the deadline has passed, and return the last answer."""
     end = time.monotonic() + deadline_s
     while True:
         answer = probe()
@@ -58,12 +58,12 @@ class Database:
         return psycopg.connect(self.dsn(role))
 
     def rows(self, statement: str, *parameters: object, role: str = "postgres") -> list[Any]:
-        """Run one statement and return its rows; as superuser, who sees all, by default."""
+        """Run one statement and return its rows; by default as superuser, who sees every row."""
         with self.connect(role) as connection:
             return connection.execute(statement, parameters).fetchall()
 
     def migrate(self, command: str, revision: str) -> subprocess.CompletedProcess[str]:
-        """Run Alembic as the migration role, as anyone would by hand."""
+        """Run Alembic as the migration role, as an operator does."""
         return subprocess.run(
             [sys.executable, "-m", "alembic", "-c", "migrations/alembic.ini", command, revision],
             cwd=ROOT,
@@ -85,7 +85,7 @@ def clean_environment() -> dict[str, str]:
 
 @dataclass(kw_only=True)
 class Worker:
-    """A worker process and what it printed."""
+    """A worker process and its output."""
 
     process: subprocess.Popen[bytes]
     port: int
@@ -93,7 +93,7 @@ class Worker:
 
     @property
     def url(self) -> str:
-        """Where its endpoints are."""
+        """The base URL of its endpoints."""
         return f"http://127.0.0.1:{self.port}"
 
     def ask(self, path: str, method: str = "GET") -> httpx.Response:
@@ -113,13 +113,13 @@ class Worker:
         return self.output.read_text(encoding="utf-8")
 
     def lines(self, message: str | None = None) -> list[dict[str, Any]]:
-        """Return its whole lines, parsed; only those of one message if it is given."""
-        whole = self.text().rpartition("\n")[0].splitlines()
-        parsed = [json.loads(line) for line in whole]
+        """Return its complete lines, parsed; only those with a message if one is given."""
+        complete = self.text().rpartition("\n")[0].splitlines()
+        parsed = [json.loads(line) for line in complete]
         return [line for line in parsed if message in {None, line["message"]}]
 
     def wait_for_line(self, message: str, **fields: object) -> dict[str, Any]:
-        """Wait for a line with a message and these fields."""
+        """Wait for a line with this message and these fields."""
 
         def find() -> dict[str, Any] | None:
             for line in self.lines(message):
@@ -132,7 +132,7 @@ class Worker:
         return found
 
     def stop(self, sent: signal.Signals = signal.SIGTERM, *, deadline_s: float = 15) -> int:
-        """Send a signal and wait for the end."""
+        """Send a signal, wait for the exit, and return the exit status."""
         if self.process.poll() is None:
             self.process.send_signal(sent)
         return self.process.wait(deadline_s)
@@ -142,7 +142,7 @@ StartWorker = Callable[..., Worker]
 
 
 class Client:
-    """Publishes to one database's broker and reads its results, as anyone's code would."""
+    """A publisher to one database's broker that also reads the results."""
 
     def __init__(self, database: Database) -> None:
         self.app = make_app({"DATABASE_URL": database.dsn("app_user")})
@@ -168,7 +168,7 @@ class Client:
         return str(self.app.send_task(name, kwargs=kwargs, **options).id)
 
     def send_raw(self, *, body: bytes, queue: str, headers: dict[str, Any], **options: Any) -> None:
-        """Publish a message as it is, which no Celery client would."""
+        """Publish a raw message, which a Celery client cannot send."""
         exchange = self.app.amqp.queues[queue].exchange
         with self.app.producer_pool.acquire(block=True) as producer:
             producer.publish(
@@ -176,16 +176,16 @@ class Client:
             )
 
     def run_with_id(self, name: str, **kwargs: Any) -> tuple[str, Any]:
-        """Publish one task, and return its id and its result."""
+        """Publish one task, wait for its result, and return its id and the result."""
         task_id = self.publish(name, kwargs)
         return task_id, self.app.AsyncResult(task_id).get(timeout=20, interval=0.02)
 
     def run(self, name: str, **kwargs: Any) -> Any:
-        """Publish one task, and return its result."""
+        """Publish one task, wait for its result, and return it."""
         return self.run_with_id(name, **kwargs)[1]
 
     def run_many(self, name: str, count: int, **kwargs: Any) -> list[Any]:
-        """Publish several tasks at once, and return their results."""
+        """Publish several tasks at once, wait for their results, and return them."""
         ids = [self.publish(name, kwargs) for _ in range(count)]
         return [self.app.AsyncResult(task_id).get(timeout=20, interval=0.02) for task_id in ids]
 
@@ -207,7 +207,7 @@ class Client:
 
 @contextmanager
 def make_client(database: Database) -> Iterator[Client]:
-    """Give a client of a database."""
+    """Yield a client of a database, and close it afterwards."""
     made = Client(database)
     try:
         yield made

@@ -1,4 +1,4 @@
-"""Dead letters after they were written: replayed, reconciled, retired, kept while all is away."""
+"""Replay, reconciliation, retention, metrics and spooling of dead-letter rows."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from .support import (
 QUEUE: dict[str, Any] = {"queue": "housekeeping", "routing_key": "housekeeping.task"}
 PING = "app.tasks.housekeeping.ping"
 TENANT = "7c8f3b0a-62a1-4a3e-9d56-0f4b6c1f2d3e"
-FLAKY = "failing.until_there"
+FLAKY = "failing.until_healed"
 INCLUDE = ("--include", "tests.integration.system.failing_tasks")
 OLD_KEY, KEY = (Fernet.generate_key().decode() for _ in range(2))
 SECRET = "hunter2-hunter2"
@@ -46,7 +46,7 @@ SECRET = "hunter2-hunter2"
 
 @pytest.fixture(scope="module")
 def worker(shared: Database, start_shared_worker: StartWorker) -> Worker:
-    """Run a worker with two children that seals what is sensitive."""
+    """Run a worker with two children that encrypts sensitive arguments."""
     options = ("--pool", "prefork", "--concurrency", "2", *INCLUDE)
     return start_shared_worker(shared, *options, SYSTEM_DEAD_LETTER_KEYS=OLD_KEY)
 
@@ -74,7 +74,7 @@ def command(
 
 
 def objects(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
-    """Return what a command printed as JSON, and demand that it ended well."""
+    """Return the JSON objects that a command printed, and assert that it succeeded."""
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 
@@ -90,13 +90,13 @@ def row_of(database: Database, task_id: str) -> dict[str, Any]:
 
 
 def failed(database: Database, client: Client, path: Path, count: int, **kwargs: Any) -> list[str]:
-    """Have tasks fail, and return their ids once all have their rows."""
+    """Make tasks fail, and return their ids once each has a row."""
     sent = [
         client.send(FLAKY, {"path": str(path), "tenant_id": str(uuid.uuid4()), **kwargs}, **QUEUE)
         for _ in range(count)
     ]
-    there = "SELECT 1 FROM worker_failed_jobs WHERE task_id = ANY(%s)"
-    assert wait_for(lambda: len(database.rows(there, sent)) == count, deadline_s=60)
+    written = "SELECT 1 FROM worker_failed_jobs WHERE task_id = ANY(%s)"
+    assert wait_for(lambda: len(database.rows(written, sent)) == count, deadline_s=60)
     path.unlink()
     return sent
 
@@ -110,15 +110,15 @@ def statuses(database: Database, task_ids: list[str]) -> set[str]:
 def test_replay_under_two_replayers_runs_each_once(
     shared: Database, client: Client, tmp_path: Path
 ) -> None:
-    """Two operators who replay the same rows at once send each once, and all are resolved."""
+    """Two operators who replay the same rows at once send each row once, and all are resolved."""
     path = tmp_path / "runs"
     sent = failed(shared, client, path, 12)
     Path(f"{path}.healed").touch()
     with ThreadPoolExecutor(2) as pool:
         words = ("replay", "--json", "--rate", "100", "--task", FLAKY)
         both = [pool.submit(command, shared, *words) for _ in range(2)]
-        told = [one for done in both for one in objects(done.result())]
-    assert sorted(one["task_id"] for one in told) == sorted(sent)
+        replayed = [one for done in both for one in objects(done.result())]
+    assert sorted(one["task_id"] for one in replayed) == sorted(sent)
     assert wait_for(lambda: statuses(shared, sent) == {"resolved"}, deadline_s=60)
     assert path.read_text(encoding="utf-8").splitlines() == ["run"] * 12
     assert all(row_of(shared, task_id)["resolved_at"] for task_id in sent)
@@ -127,7 +127,7 @@ def test_replay_under_two_replayers_runs_each_once(
 def test_replay_that_fails_again_counts_in_its_row(
     shared: Database, client: Client, tmp_path: Path
 ) -> None:
-    """A failed replay leaves no row of its own: the first is pending again, and due later."""
+    """A failed replay adds no row: the first row is pending again, and due later."""
     path = tmp_path / "runs"
     (task_id,) = failed(shared, client, path, 1)
     before = shared.rows("SELECT count(*) FROM worker_failed_jobs")
@@ -146,7 +146,7 @@ def test_replay_that_fails_again_counts_in_its_row(
         task_id,
     )
     assert [float(wait) for (wait,) in waits] == [120.0]
-    # What is not due is left alone, unless it is named or asked for.
+    # A row that is not due is replayed only by its id or with --now.
     tenant = ("--tenant", row["tenant_id"])
     assert objects(command(shared, "replay", "--json", *tenant)) == []
     Path(f"{path}.healed").touch()
@@ -154,20 +154,20 @@ def test_replay_that_fails_again_counts_in_its_row(
     assert wait_for(lambda: statuses(shared, [task_id]) == {"resolved"}, deadline_s=60)
 
 
-def test_replay_task_sends_what_is_due(shared: Database, client: Client, tmp_path: Path) -> None:
-    """The task, which runs as the worker's role, replays rows of all tenants."""
+def test_replay_task_sends_due_rows(shared: Database, client: Client, tmp_path: Path) -> None:
+    """The replay task, which runs as the worker's role, replays rows of all tenants."""
     path = tmp_path / "runs"
     sent = failed(shared, client, path, 3)
     Path(f"{path}.healed").touch()
-    told = client.run("app.tasks.maintenance.replay_dead_letters", rate_per_s=100.0)
-    assert (told["sent"] >= 3, told["not_sent"]) == (True, 0)
+    result = client.run("app.tasks.maintenance.replay_dead_letters", rate_per_s=100.0)
+    assert (result["sent"] >= 3, result["not_sent"]) == (True, 0)
     assert wait_for(lambda: statuses(shared, sent) == {"resolved"}, deadline_s=60)
 
 
-def test_sealed_row_is_replayed_with_the_key_alone(
+def test_encrypted_row_is_replayed_only_with_its_key(
     shared: Database, client: Client, tmp_path: Path
 ) -> None:
-    """What is sensitive is in the row for no one without a key, and is sent again with one."""
+    """A row shows sensitive arguments only with the key, and its replay sends them again."""
     path = tmp_path / "runs"
     (task_id,) = failed(shared, client, path, 1, password=SECRET)
     row = row_of(shared, task_id)
@@ -178,10 +178,10 @@ def test_sealed_row_is_replayed_with_the_key_alone(
     assert without.returncode == 1
     assert "got no key, expected one in SYSTEM_DEAD_LETTER_KEYS" in without.stdout
     assert statuses(shared, [task_id]) == {"pending"}
-    # Not at once again, or those that cannot be sent would be all that is ever tried.
+    # Due later: rows that cannot be sent must not block the others.
     due = shared.rows("SELECT due_at > now() FROM worker_failed_jobs WHERE task_id = %s", task_id)
     assert due == [(True,)]
-    # The old key behind a new one, as while keys are changed.
+    # The old key follows a new one, as during a key rotation.
     rotated = {"SYSTEM_DEAD_LETTER_KEYS": f"{KEY},{OLD_KEY}"}
     shown = objects(command(shared, "show", task_id, "--reveal", "--json", **rotated))
     assert shown[0]["kwargs"]["password"] == SECRET
@@ -189,10 +189,10 @@ def test_sealed_row_is_replayed_with_the_key_alone(
     assert wait_for(lambda: statuses(shared, [task_id]) == {"resolved"}, deadline_s=60)
 
 
-def test_row_without_a_key_says_that_it_cannot_be_replayed(
+def test_row_that_was_masked_without_a_key_cannot_be_replayed(
     database: Database, start_worker: StartWorker
 ) -> None:
-    """Masked without a key, a row says why it cannot be replayed, and is not."""
+    """The notes of a row that was masked without a key give the reason, and replay refuses it."""
     start_worker(database, *INCLUDE)
     with make_client(database) as client:
         task_id, _ = client.fail("app.tasks.housekeeping.ping", password=SECRET)
@@ -205,8 +205,10 @@ def test_row_without_a_key_says_that_it_cannot_be_replayed(
     assert SECRET not in refused.stdout + refused.stderr + json.dumps(row)
 
 
-def test_list_filters_and_moves_are_told(shared: Database, client: Client, tmp_path: Path) -> None:
-    """Rows are found by task, tenant, status and time; a move is done once, then refused."""
+def test_list_filters_and_status_changes_are_reported(
+    shared: Database, client: Client, tmp_path: Path
+) -> None:
+    """Filters by task, tenant, status and time select rows; a second status change is refused."""
     first, second = failed(shared, client, tmp_path / "runs", 2)
     tenant = row_of(shared, first)["tenant_id"]
     for words, count in (
@@ -228,7 +230,7 @@ def test_list_filters_and_moves_are_told(shared: Database, client: Client, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("words", "status", "said"),
+    ("words", "status", "message"),
     [
         (("resolve",), 2, "got no id and no option that selects"),
         (("replay",), 2, "got no id and no option that selects"),
@@ -239,17 +241,19 @@ def test_list_filters_and_moves_are_told(shared: Database, client: Client, tmp_p
         (("replay", "--help"), 0, "or makes it pending again"),
     ],
 )
-def test_command_says_what_is_wrong(
-    shared: Database, words: tuple[str, ...], status: int, said: str
+def test_command_reports_errors_with_an_exit_status(
+    shared: Database, words: tuple[str, ...], status: int, message: str
 ) -> None:
-    """Wrong use, what is not there, and a question for help each have their status and words."""
+    """Wrong usage, a missing row and a request for help each have an exit status and a message."""
     done = command(shared, *words)
     assert done.returncode == status, done.stderr
-    assert said in " ".join((done.stdout + done.stderr).split())
+    assert message in " ".join((done.stdout + done.stderr).split())
 
 
-def test_command_without_rights_says_so(shared: Database, client: Client, tmp_path: Path) -> None:
-    """A role that may only read is refused by the database, in one line, with a status."""
+def test_command_without_privileges_is_refused(
+    shared: Database, client: Client, tmp_path: Path
+) -> None:
+    """The database refuses a read-only role: the command prints one line and exits with 3."""
     (task_id,) = failed(shared, client, tmp_path / "runs", 1)
     done = command(shared, "abandon", task_id, role="app_ro")
     assert (done.returncode, done.stdout) == (3, "")
@@ -258,8 +262,8 @@ def test_command_without_rights_says_so(shared: Database, client: Client, tmp_pa
     ]
 
 
-def test_reconciliation_writes_what_is_missing_once(shared: Database, client: Client) -> None:
-    """A stored failure without a row gets one, which says that it cannot be replayed."""
+def test_reconciliation_writes_a_missing_row_once(shared: Database, client: Client) -> None:
+    """A stored failure without a row gets one row, which is not replayable."""
     task_id = f"lost-{uuid.uuid4()}"
     error = {"exc_type": "GoneError", "exc_message": ["gone"], "exc_module": "some.where"}
     with shared.connect("postgres") as connection:
@@ -279,8 +283,8 @@ def test_reconciliation_writes_what_is_missing_once(shared: Database, client: Cl
     assert (row["replayable"], row["status"]) == (False, "pending")
 
 
-def test_retention_deletes_what_is_done_with(shared: Database, client: Client) -> None:
-    """Old rows go once they are resolved or abandoned; pending ones and new ones stay."""
+def test_retention_deletes_old_settled_rows(shared: Database, client: Client) -> None:
+    """Old resolved and abandoned rows are deleted; pending rows and new rows stay."""
     with shared.connect("postgres") as connection:
         for status in ("pending", "in_progress", "resolved", "abandoned"):
             for days in (1, 100):
@@ -294,7 +298,7 @@ def test_retention_deletes_what_is_done_with(shared: Database, client: Client) -
             " (nextval('task_id_sequence'), 'resolved-100', 'FAILURE', now() - interval '100 days')"
         )
     client.run("app.tasks.maintenance.delete_old_dead_letters")
-    # Nor is a row that went missed by whoever looks for what is missing.
+    # Reconciliation does not write a deleted row again.
     client.run("app.tasks.maintenance.reconcile_dead_letters")
     assert shared.rows("SELECT 1 FROM worker_failed_jobs WHERE task_id = 'resolved-100'") == []
     rows = shared.rows("SELECT task_id FROM worker_failed_jobs WHERE task_name = 'kept'")
@@ -302,8 +306,8 @@ def test_retention_deletes_what_is_done_with(shared: Database, client: Client) -
     assert {task_id for (task_id,) in rows} == kept | {"pending-100", "in_progress-100"}
 
 
-def test_replay_that_ends_after_it_was_given_up_is_told(shared: Database) -> None:
-    """A success settles a row that is pending again, and no replay but the row's own does."""
+def test_replay_that_ends_after_its_lease_settles_its_row(shared: Database) -> None:
+    """A late success resolves a row that is pending again; another row's replay does not."""
     task_id = f"late-{uuid.uuid4()}"
     row_id = str(uuid.uuid4())
     settle = (
@@ -322,10 +326,10 @@ def test_replay_that_ends_after_it_was_given_up_is_told(shared: Database) -> Non
     assert statuses(shared, [task_id]) == {"resolved"}
 
 
-def test_replay_that_waits_too_long_is_not_run(
+def test_replay_message_expires_before_its_lease(
     shared: Database, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A replay's message ends before its row is given up: run late, it would be run twice."""
+    """A replay's message expires before the row's lease does: otherwise it could run twice."""
     (task_id,) = failed(shared, client, tmp_path / "runs", 1)
     monkeypatch.setenv("DATABASE_URL", shared.dsn("app_rw"))
     sent: list[dict[str, Any]] = []
@@ -340,10 +344,10 @@ def test_replay_that_waits_too_long_is_not_run(
     assert timedelta() < timedelta(seconds=sent[0]["expires"]) < replaying.LEASE
 
 
-def test_rows_that_are_named_are_all_replayed(
+def test_rows_that_are_given_by_id_are_all_replayed(
     shared: Database, client: Client, tmp_path: Path
 ) -> None:
-    """The limit is for what is chosen: of rows that are named none is left out."""
+    """The limit applies to selected rows only: rows that are given by id are all replayed."""
     path = tmp_path / "runs"
     sent = failed(shared, client, path, 3)
     Path(f"{path}.healed").touch()
@@ -352,10 +356,10 @@ def test_rows_that_are_named_are_all_replayed(
     assert wait_for(lambda: statuses(shared, sent) == {"resolved"}, deadline_s=60)
 
 
-def test_metrics_tell_of_pending_rows(database: Database, start_worker: StartWorker) -> None:
-    """A scrape of any worker tells how many rows of all tenants wait, and how old they are.
+def test_metrics_count_pending_rows(database: Database, start_worker: StartWorker) -> None:
+    """A scrape of any worker counts the pending rows of all tenants, and gives the oldest age.
 
-    A replay of which nothing was heard in its time waits too.
+    A replay whose lease has expired counts as pending.
     """
     with database.connect("postgres") as connection:
         for tenant, status in ((uuid.uuid4(), "pending"), (None, "pending"), (None, "resolved")):
@@ -371,20 +375,20 @@ def test_metrics_tell_of_pending_rows(database: Database, start_worker: StartWor
         )
     worker = start_worker(database)
 
-    def told() -> dict[str, float]:
+    def scrape() -> dict[str, float]:
         lines = worker.ask("/metrics").text.splitlines()
         found = [line for line in lines if line.startswith("system_dead_letters_")]
         return {name: float(value) for name, _, value in (line.partition(" ") for line in found)}
 
-    samples = wait_for(told, pause_s=0.2)
+    samples = wait_for(scrape, pause_s=0.2)
     assert samples["system_dead_letters_pending"] == 3
     assert 3600 <= samples["system_dead_letters_oldest_age_seconds"] < 3900
 
 
-def test_rows_wait_on_disk_while_the_database_is_away(
+def test_rows_are_spooled_while_the_database_is_down(
     database: Database, start_worker: StartWorker, tmp_path: Path
 ) -> None:
-    """What fails with the database away is on disk, sealed, and in the table when it is back."""
+    """Rows are encrypted on disk while the database is down, and in the table when it is back."""
     spool = tmp_path / "kept"
     worker = start_worker(
         database,
@@ -395,20 +399,20 @@ def test_rows_wait_on_disk_while_the_database_is_away(
     signal = tmp_path / "signal"
     with make_client(database) as client:
         kwargs = {"path": str(signal), "password": SECRET}
-        sent = [client.send("failing.when_told", kwargs, **QUEUE) for _ in range(3)]
+        sent = [client.send("failing.on_signal", kwargs, **QUEUE) for _ in range(3)]
     running = "SELECT count(*) FROM kombu_message WHERE visible"
     assert wait_for(lambda: database.rows(running) == [(0,)])
-    allow(database, yes=False)
+    allow_connections(database, allowed=False)
     try:
         signal.touch()
         for task_id in sent:
-            worker.wait_for_line("dead-letter row kept on disk", task_id=task_id)
+            worker.wait_for_line(keeper.KEPT_ON_DISK, task_id=task_id)
         files = [path for path in spool.rglob("*") if path.suffix == ".json"]
         assert len(files) == 3
         assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
         assert SECRET not in "".join(path.read_text(encoding="ascii") for path in files)
     finally:
-        allow(database, yes=True)
+        allow_connections(database, allowed=True)
     worker.wait_for_line("spool drained")
     assert [path for path in spool.rglob("*") if path.suffix == ".json"] == []
     for task_id in sent:
@@ -420,7 +424,7 @@ def test_rows_wait_on_disk_while_the_database_is_away(
 def test_row_of_a_task_whose_success_is_stored_is_not_written(
     shared: Database, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A child can be killed after its success was stored: what its parent kept of it is dropped."""
+    """A child killed after it stored a success leaves no row: the spooled one is dropped."""
     monkeypatch.setenv("DATABASE_URL", shared.dsn("app_user"))
     monkeypatch.setenv("SYSTEM_DEAD_LETTER_SPOOL", str(tmp_path))
     succeeded, failing = client.publish(PING, {"tenant_id": TENANT}), str(uuid.uuid4())
@@ -428,17 +432,17 @@ def test_row_of_a_task_whose_success_is_stored_is_not_written(
     for task_id in (succeeded, failing):
         request = Context({"id": task_id, "kwargs": {"tenant_id": TENANT}})
         lost = describe(UnregisteredTask(PING), request, WorkerLostError())
-        keeper.keep_on_disk(lost, OSError("away"))
+        keeper.keep_on_disk(lost, OSError("database down"))
     assert drain.drain() == 2
-    there = "SELECT task_id, tenant_id::text FROM worker_failed_jobs WHERE task_id IN (%s, %s)"
-    assert shared.rows(there, succeeded, failing) == [(failing, TENANT)]
+    written = "SELECT task_id, tenant_id::text FROM worker_failed_jobs WHERE task_id IN (%s, %s)"
+    assert shared.rows(written, succeeded, failing) == [(failing, TENANT)]
 
 
-def allow(database: Database, *, yes: bool) -> None:
-    """Let nobody connect to a database any more, and end whoever is; or let them again."""
+def allow_connections(database: Database, *, allowed: bool) -> None:
+    """Allow connections to a database; or refuse them, and terminate those that are open."""
     with database.server.admin() as connection:
-        connection.execute(f"ALTER DATABASE {database.name} ALLOW_CONNECTIONS {yes}")
-        if not yes:
+        connection.execute(f"ALTER DATABASE {database.name} ALLOW_CONNECTIONS {allowed}")
+        if not allowed:
             connection.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
                 (database.name,),

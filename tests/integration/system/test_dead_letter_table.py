@@ -1,4 +1,4 @@
-"""The table of dead letters: who sees what, and which moves there are."""
+"""The table of dead-letter rows: visibility, privileges and status transitions."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ INSERT = (
 
 @pytest.fixture
 def rows(shared: Database) -> Iterator[Database]:
-    """Give one row of A, one of B and one without a tenant."""
+    """Insert one row of A, one of B and one without a tenant."""
     with shared.connect("postgres") as connection:
         for tenant in (A, B, None):
             connection.execute(INSERT, (f"of-{tenant}", tenant, "pending"))
@@ -50,7 +50,7 @@ def seen(database: Database, role: str, tenant: uuid.UUID | None) -> set[Any]:
 
 
 def test_tenant_sees_its_own_rows(rows: Database) -> None:
-    """A tenant sees its rows only, and nobody sees any; none sees one without a tenant."""
+    """A tenant sees its own rows only; a session without a tenant sees none."""
     assert seen(rows, "app_user", A) == {A}
     assert seen(rows, "app_user", B) == {B}
     assert seen(rows, "app_user", None) == set()
@@ -58,19 +58,19 @@ def test_tenant_sees_its_own_rows(rows: Database) -> None:
 
 @pytest.mark.parametrize("role", ["app_rw", "app_ro"])
 def test_operator_sees_every_row(rows: Database, role: str) -> None:
-    """The operators' roles see every row, those without a tenant too."""
+    """The operators' roles see every row, including those without a tenant."""
     assert seen(rows, role, None) == {A, B, None}
 
 
 @pytest.mark.parametrize(("guc", "tenant"), [(A, A), (None, None)])
-def test_worker_writes_for_whom_it_works(rows: Database, guc: Any, tenant: Any) -> None:
-    """The worker's role writes a row of its tenant, and without one a row of nobody."""
+def test_worker_writes_for_its_own_tenant(rows: Database, guc: Any, tenant: Any) -> None:
+    """The worker's role writes rows of its tenant, and without one rows without a tenant."""
     insert_as_worker(rows, guc, tenant)
 
 
 @pytest.mark.parametrize(("guc", "tenant"), [(A, B), (A, None), (None, A)])
-def test_worker_writes_for_nobody_else(rows: Database, guc: Any, tenant: Any) -> None:
-    """A row of another tenant, or of none while there is one, is refused."""
+def test_worker_cannot_write_for_another_tenant(rows: Database, guc: Any, tenant: Any) -> None:
+    """A row whose tenant differs from the session's is refused, also where one of them is null."""
     with pytest.raises(psycopg.errors.InsufficientPrivilege, match="row-level security"):
         insert_as_worker(rows, guc, tenant)
 
@@ -84,8 +84,8 @@ def insert_as_worker(database: Database, guc: Any, tenant: Any) -> None:
 
 
 @pytest.mark.parametrize(("before", "after"), [*itertools.permutations(STATUSES, 2)])
-def test_status_moves_are_held(rows: Database, before: str, after: str) -> None:
-    """An operator can make the six legal moves, and no other."""
+def test_illegal_status_transitions_are_refused(rows: Database, before: str, after: str) -> None:
+    """An operator can make the six legal status transitions, and no other."""
     with rows.connect("postgres") as connection:
         connection.execute(INSERT, ("moved", A, before))
     update = "UPDATE worker_failed_jobs SET status = %s WHERE task_id = 'moved'"
@@ -98,7 +98,7 @@ def test_status_moves_are_held(rows: Database, before: str, after: str) -> None:
 
 
 def test_status_has_four_values(rows: Database) -> None:
-    """A status outside the four is refused at the insert too."""
+    """An insert with a status outside the four is refused."""
     with (
         rows.connect("postgres") as connection,
         pytest.raises(psycopg.errors.CheckViolation, match="worker_failed_jobs_status_check"),
@@ -114,8 +114,8 @@ def test_status_has_four_values(rows: Database) -> None:
         ("task_id", "'another'"),
     ],
 )
-def test_row_keeps_its_address(rows: Database, column: str, value: str) -> None:
-    """An operator can change neither a row's tenant nor its ids."""
+def test_row_keeps_its_tenant_and_ids(rows: Database, column: str, value: str) -> None:
+    """An operator can change neither the tenant nor the ids of a row."""
     with (
         rows.connect("app_rw") as connection,
         pytest.raises(psycopg.errors.CheckViolation, match="do not change"),
@@ -126,7 +126,7 @@ def test_row_keeps_its_address(rows: Database, column: str, value: str) -> None:
 
 
 def test_row_of_one_task_is_unique(rows: Database) -> None:
-    """A second row of one task is refused by the database."""
+    """The database refuses a second row of one task."""
     with (
         rows.connect("postgres") as connection,
         pytest.raises(psycopg.errors.UniqueViolation, match="worker_failed_jobs_task_id_key"),
@@ -145,8 +145,8 @@ def test_row_of_one_task_is_unique(rows: Database) -> None:
         ("app_ro", ("UPDATE worker_failed_jobs SET notes = 'x'", "DELETE FROM worker_failed_jobs")),
     ],
 )
-def test_other_rights_are_refused(rows: Database, role: str, refused: tuple[str, ...]) -> None:
-    """The worker reads and writes, operators read and move, readers read: nothing beyond."""
+def test_other_privileges_are_refused(rows: Database, role: str, refused: tuple[str, ...]) -> None:
+    """The worker reads and inserts, operators read and update, readers read; all else fails."""
     for statement in refused:
         with (
             rows.connect(role) as connection,

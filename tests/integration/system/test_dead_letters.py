@@ -1,4 +1,4 @@
-"""Every way to fail, through one real worker: each leaves exactly one dead-letter row."""
+"""Every kind of failure through one real worker: each leaves exactly one dead-letter row."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from .support import Client, Database, StartWorker, make_client, wait_for
 PING = "app.tasks.housekeeping.ping"
 QUEUE: dict[str, Any] = {"queue": "housekeeping", "routing_key": "housekeeping.task"}
 WITHIN_S = 60.0
-"""A killed child is missed by Celery after ten seconds, and each of several takes its turn."""
+"""Celery notices a killed child after ten seconds, and handles several one after another."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A way to fail, and what its row says."""
+    """One kind of failure, and the row that is expected of it."""
 
     name: str
     task: str
     error: str
-    """End of the exception's class."""
+    """The last part of the exception's class name."""
     kind: str = "permanent"
     send: dict[str, Any] | None = None
     """More options of `send_task`."""
     raw: dict[str, Any] | None = None
-    """What a message of no Celery client holds instead."""
+    """Body and content type of a raw message that is published instead."""
     kwargs: dict[str, Any] | None = None
     """More arguments."""
     kept: bool = True
-    """Whether the arguments can be read, and are kept."""
+    """Whether the arguments can be read, so that the row keeps them."""
     state: str | None = "FAILURE"
-    """Of the stored result; None where there is none."""
+    """State of the stored result; None if no result is stored."""
 
 
 CASES = (
@@ -88,7 +88,7 @@ CASES = (
 
 @dataclass(frozen=True, kw_only=True)
 class Sent:
-    """A failure that was asked for."""
+    """A task that was sent in order to fail."""
 
     case: Case
     task_id: str
@@ -108,7 +108,7 @@ def client(shared: Database, start_shared_worker: StartWorker) -> Iterator[Clien
 
 @pytest.fixture(scope="module")
 def everything(shared: Database, client: Client) -> dict[str, Sent]:
-    """Fail in every way at once; come back when all is over."""
+    """Send a task of every kind at once, and wait until each has its row."""
     sent = {case.name: fail(client, case) for case in CASES}
     ids = [one.task_id for one in sent.values()]
     wait_for(
@@ -119,13 +119,13 @@ def everything(shared: Database, client: Client) -> dict[str, Sent]:
         deadline_s=WITHIN_S,
         pause_s=0.2,
     )
-    # Whatever else a failure writes has had time when the worker has run another task.
+    # A further task gives the failures time to write unexpected rows too.
     client.run(PING)
     return sent
 
 
 def fail(client: Client, case: Case) -> Sent:
-    """Send what fails in one way."""
+    """Publish a task or a message that fails as the case describes."""
     tenant_id, correlation_id = str(uuid.uuid4()), f"c-{uuid.uuid4()}"
     kwargs = {"tenant_id": tenant_id, "token": "hunter2-hunter2", **(case.kwargs or {})}
     headers = {"correlation_id": correlation_id}
@@ -158,34 +158,34 @@ def dead_letters(database: Database, task_id: str) -> list[dict[str, Any]]:
 def test_failure_of_every_kind_leaves_one_row(
     shared: Database, everything: dict[str, Sent], name: str
 ) -> None:
-    """Whatever way a task fails, one row has its task, tenant, correlation id and arguments."""
+    """A failure of every kind leaves one row with task, tenant, correlation id and arguments."""
     sent = everything[name]
     found = dead_letters(shared, sent.task_id)
     assert len(found) == 1
-    dead_letter = found[0]
-    assert dead_letter["exception_class"].rpartition(".")[2] == sent.case.error
-    assert (dead_letter["task_name"], dead_letter["queue"]) == (sent.case.task, "housekeeping")
-    assert (dead_letter["tenant_id"], dead_letter["correlation_id"]) == (
+    row = found[0]
+    assert row["exception_class"].rpartition(".")[2] == sent.case.error
+    assert (row["task_name"], row["queue"]) == (sent.case.task, "housekeeping")
+    assert (row["tenant_id"], row["correlation_id"]) == (
         sent.tenant_id,
         sent.correlation_id,
     )
-    assert (dead_letter["error_kind"], dead_letter["status"]) == (sent.case.kind, "pending")
-    assert dead_letter["kwargs"] == ({**sent.kwargs, "token": "[masked]"} if sent.case.kept else {})
-    assert "hunter2" not in json.dumps(dead_letter)
+    assert (row["error_kind"], row["status"]) == (sent.case.kind, "pending")
+    assert row["kwargs"] == ({**sent.kwargs, "token": "[masked]"} if sent.case.kept else {})
+    assert "hunter2" not in json.dumps(row)
     stored = "SELECT status FROM celery_taskmeta WHERE task_id = %s"
     states = [state for (state,) in shared.rows(stored, sent.task_id)]
     assert states == ([sent.case.state] if sent.case.state else [])
 
 
 def test_failures_leave_no_other_row(shared: Database, everything: dict[str, Sent]) -> None:
-    """No failure leaves a row under another id: there are as many as there were failures."""
+    """No failure leaves a row under another id: there are as many rows as failures."""
     tenants = [one.tenant_id for one in everything.values()]
     rows = shared.rows("SELECT task_id FROM worker_failed_jobs WHERE tenant_id = ANY(%s)", tenants)
     assert sorted(row[0] for row in rows) == sorted(one.task_id for one in everything.values())
 
 
 def test_message_without_an_id_gets_a_stable_one(shared: Database, client: Client) -> None:
-    """Two bodies that say the same are two rows, each with an id made of its message."""
+    """Two messages with equal bodies are two rows, each with an id derived from its message."""
     for _ in range(2):
         client.send_raw(body=b"{twice", content_type="application/json", headers={}, **QUEUE)
     made = "SELECT task_id, task_name FROM worker_failed_jobs WHERE task_id LIKE 'message-%%'"
@@ -197,28 +197,28 @@ def test_message_without_an_id_gets_a_stable_one(shared: Database, client: Clien
 
 
 def test_result_and_row_are_written_together(shared: Database, client: Client) -> None:
-    """Result and row of a failure carry one transaction's id, so neither is there alone."""
+    """One transaction writes result and row of a failure, so neither is stored alone."""
     task_id, _ = client.fail(PING, fail=True)
     rows = shared.rows(
-        "SELECT r.xmin::text, l.xmin::text FROM celery_taskmeta r JOIN worker_failed_jobs l"
+        "SELECT r.xmin::text, w.xmin::text FROM celery_taskmeta r JOIN worker_failed_jobs w"
         " USING (task_id) WHERE task_id = %s",
         task_id,
     )
     assert len(rows) == 1
-    result, dead_letter = (int(value) for value in rows[0])
-    # The row is inserted under a savepoint, which has an id of its own, given right after.
-    assert result < dead_letter <= result + 1
+    result, row = (int(value) for value in rows[0])
+    # The row is inserted under a savepoint, whose own transaction id is the next one.
+    assert result < row <= result + 1
 
 
-def test_correlation_id_that_no_index_takes_is_stored_all_the_same(
+def test_correlation_id_that_no_index_accepts_is_escaped_or_cut(
     shared: Database, client: Client
 ) -> None:
-    """One with NUL, with half a character or of ten thousand is told in a row like any other."""
+    """NUL and lone surrogates are escaped in the row, and a very long correlation id is cut."""
     long = secrets.token_hex(5000)
     ids = {
-        client.publish(PING, {"fail": True}, correlation_id=given): told
-        for given, told in (("a\x00b", "a\\x00b"), ("a\ud800", "a\\ud800"), (long, long[:400]))
+        client.publish(PING, {"fail": True}, correlation_id=given): stored
+        for given, stored in (("a\x00b", "a\\x00b"), ("a\ud800", "a\\ud800"), (long, long[:400]))
     }
     seen = "SELECT task_id, correlation_id FROM worker_failed_jobs WHERE task_id = ANY(%s)"
     assert wait_for(lambda: len(shared.rows(seen, list(ids))) == len(ids))
-    assert {task: said.removesuffix("…") for task, said in shared.rows(seen, list(ids))} == ids
+    assert {task: stored.removesuffix("…") for task, stored in shared.rows(seen, list(ids))} == ids

@@ -37,7 +37,7 @@ def client(database: Database) -> Iterator[Client]:
 
 
 def totals(worker: Worker) -> tuple[float, ...]:
-    """Return what was started, succeeded, failed and timed, of one scrape."""
+    """Return the started, succeeded, failed and timed counts of one scrape."""
     samples = dict(line.rsplit(" ", 1) for line in worker.ask("/metrics").text.splitlines())
     return tuple(
         float(samples[f'{family}{{task_name="{PING}"}}'])
@@ -46,7 +46,7 @@ def totals(worker: Worker) -> tuple[float, ...]:
 
 
 def test_metrics_add_up_over_children(worker: Worker, client: Client) -> None:
-    """Totals rise by exactly the tasks that ran over both children, and survive a child's death."""
+    """Totals rise by exactly the tasks that ran in both children, and survive a child's death."""
     assert totals(worker) == (0, 0, 0, 0)
     pids = {answer["pid"] for answer in client.run_many(PING, 8, hold_s=0.2)}
     for _ in range(3):
@@ -85,7 +85,7 @@ def test_metrics_are_the_four_families(worker: Worker, client: Client) -> None:
 def test_metrics_count_a_worker_without_children(
     database: Database, start_worker: StartWorker, client: Client, pool: str
 ) -> None:
-    """A pool within the worker's own process loses no count, and a new worker begins at zero."""
+    """A pool in the worker's own process loses no count, and a new worker starts at zero."""
     for _ in range(2):
         worker = start_worker(database, "--pool", pool, "--concurrency", "4")
         assert totals(worker) == (0, 0, 0, 0)
@@ -98,7 +98,7 @@ def test_metrics_count_a_worker_without_children(
 def test_metrics_survive_children_of_one_task_each(
     database: Database, start_worker: StartWorker, client: Client, tmp_path: Path
 ) -> None:
-    """With a child for each task totals never fall, none is lost, and the files stay as many."""
+    """With a child for each task totals never fall, none is lost, and no files accumulate."""
     options = ("--pool", "prefork", "--concurrency", "2", "--max-tasks-per-child", "1")
     worker = start_worker(database, *options)
     with scraping(worker) as seen:
@@ -119,7 +119,7 @@ def test_metrics_survive_children_of_one_task_each(
 def test_metrics_survive_children_that_are_killed(
     database: Database, start_worker: StartWorker, client: Client, tmp_path: Path
 ) -> None:
-    """Killed again and again, idle or at work, children take no count with them."""
+    """No count is lost when children are killed repeatedly."""
     worker = start_worker(database, "--pool", "prefork", "--concurrency", "1")
     for done in range(1, 5):
         pid = client.run(PING)["pid"]
@@ -132,7 +132,7 @@ def test_metrics_survive_children_that_are_killed(
 
 
 def test_metrics_count_a_time_limit_once(database: Database, start_worker: StartWorker) -> None:
-    """A task that its hard time limit ends is one failure, though Celery reports it twice."""
+    """A task that exceeds its hard time limit is one failure, though Celery reports it twice."""
     worker = start_worker(database, "--pool", "prefork", "--concurrency", "1", "--time-limit", "1")
     with make_client(database) as client:
         _, error = client.fail(PING, hold_s=20)
@@ -142,10 +142,10 @@ def test_metrics_count_a_time_limit_once(database: Database, start_worker: Start
     assert totals(worker) == (2, 1, 1, 1)
 
 
-def test_metrics_of_a_killed_worker_are_carried_nowhere(
+def test_metrics_of_a_killed_worker_are_removed(
     database: Database, start_worker: StartWorker, client: Client, tmp_path: Path
 ) -> None:
-    """The next worker begins at zero and removes what the killed one left, not what others use."""
+    """The next worker starts at zero, removes a killed worker's files, and keeps those in use."""
     other = start_worker(database, "--pool", "solo", "--queues", "llm")
     killed = start_worker(database, "--pool", "prefork", "--concurrency", "2")
     client.run(PING)
@@ -165,12 +165,12 @@ def test_metrics_of_a_killed_worker_are_carried_nowhere(
 
 @contextmanager
 def scraping(worker: Worker) -> Iterator[list[tuple[float, ...]]]:
-    """Scrape without a pause during the block, and give the totals that were seen."""
+    """Scrape without a pause during the block, and yield the list of totals."""
     seen: list[tuple[float, ...]] = []
-    over = threading.Event()
+    stop = threading.Event()
 
     def scrape() -> None:
-        while not over.is_set():
+        while not stop.is_set():
             seen.append(totals(worker))
 
     thread = threading.Thread(target=scrape)
@@ -178,12 +178,12 @@ def scraping(worker: Worker) -> Iterator[list[tuple[float, ...]]]:
     try:
         yield seen
     finally:
-        over.set()
+        stop.set()
         thread.join()
 
 
 def test_health_is_ok(worker: Worker) -> None:
-    """With everything there, health is ok."""
+    """Health is ok while broker and database are up."""
     answer = worker.ask("/health")
     assert (answer.status_code, answer.json()) == (
         200,
@@ -191,8 +191,8 @@ def test_health_is_ok(worker: Worker) -> None:
     )
 
 
-def test_health_tells_the_broker_apart(database: Database, worker: Worker) -> None:
-    """With the broker's table out of reach, the broker is in error and the database is not."""
+def test_health_reports_the_broker_alone(database: Database, worker: Worker) -> None:
+    """Without access to the broker's table, the broker is in error and the database is not."""
     with database.connect("postgres") as connection:
         connection.execute("REVOKE SELECT ON kombu_queue FROM app_user")
     answer = worker.ask("/health")
@@ -202,12 +202,12 @@ def test_health_tells_the_broker_apart(database: Database, worker: Worker) -> No
     )
 
 
-def test_health_tells_the_database_apart(database: Database, start_worker: StartWorker) -> None:
-    """With the database elsewhere and away, the database is in error and the broker is not."""
-    away = database.dsn().replace(database.name, "nowhere")
+def test_health_reports_the_database_alone(database: Database, start_worker: StartWorker) -> None:
+    """With a separate database that does not exist, it is in error and the broker is not."""
+    missing = database.dsn().replace(database.name, "missing")
     worker = start_worker(
         database,
-        DATABASE_URL=away,
+        DATABASE_URL=missing,
         CELERY_BROKER_URL=database.dsn(),
         CELERY_RESULT_BACKEND=database.dsn(),
     )
@@ -220,10 +220,10 @@ def test_health_tells_the_database_apart(database: Database, start_worker: Start
 
 
 def test_health_answers_while_the_server_hangs(database: Database, worker: Worker) -> None:
-    """With PostgreSQL stopped in mid-air, health says so within its deadline, and leaks nothing."""
+    """While PostgreSQL is stopped, health reports it within its deadline and leaks no thread."""
     process = psutil.Process(worker.process.pid)
     assert worker.ask("/health").status_code == 200
-    threads = least(process.num_threads)
+    threads = minimum(process.num_threads)
     with frozen(database):
         for _ in range(4):
             began = time.monotonic()
@@ -238,20 +238,20 @@ def test_health_answers_while_the_server_hangs(database: Database, worker: Worke
     assert wait_for(lambda: process.num_threads() <= threads)
 
 
-def least(count: Callable[[], int]) -> int:
+def minimum(count: Callable[[], int]) -> int:
     """Return the smallest of a few counts: the thread of a request ends after its answer."""
     counted: list[int] = []
 
-    def look() -> bool:
+    def sample() -> bool:
         counted.append(count())
         return len(counted) > 20
 
-    assert wait_for(look)
+    assert wait_for(sample)
     return min(counted)
 
 
-class frozen:  # noqa: N801 (used as a statement's word)
-    """All processes of the server stopped by SIGSTOP, and let go at the end."""
+class frozen:  # noqa: N801 (used like a keyword in a with statement)
+    """A block in which all processes of the server are stopped by SIGSTOP."""
 
     def __init__(self, database: Database) -> None:
         postmaster = psutil.Process(database.server.pid())
@@ -266,8 +266,8 @@ class frozen:  # noqa: N801 (used as a statement's word)
             process.send_signal(signal.SIGCONT)
 
 
-def test_endpoints_refuse_what_they_are_not(worker: Worker) -> None:
-    """Unknown paths are 404 and other methods 405 on a real worker too, and it goes on."""
+def test_endpoints_refuse_other_paths_and_methods(worker: Worker) -> None:
+    """A real worker answers unknown paths with 404, other methods with 405, and keeps running."""
     for method, path, status in (
         ("GET", "/", 404),
         ("GET", "/metrics/x", 404),

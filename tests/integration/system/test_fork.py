@@ -1,4 +1,4 @@
-"""Connections across a fork: the child's lead nowhere, its parent's go on."""
+"""Connections across a fork: the child's are redirected to /dev/null, the parent's still work."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ def ask(connection):
 
 direct = keep_from_children(psycopg2.connect(os.environ["DATABASE_URL"]))
 pooled = database.task_engine().raw_connection()
-gone = keep_from_children(psycopg2.connect(os.environ["DATABASE_URL"]))
-gone.close()
+closed = keep_from_children(psycopg2.connect(os.environ["DATABASE_URL"]))
+closed.close()
 descriptors = [direct.fileno(), pooled.driver_connection.fileno()]
 read, write = os.pipe()
 if os.fork() == 0:
-    kept = [os.path.samestat(os.fstat(one), os.stat(os.devnull)) for one in descriptors]
-    told = {"nowhere": kept, "child": [ask(direct), ask(pooled)]}
-    os.write(write, json.dumps(told).encode())
+    redirected = [os.path.samestat(os.fstat(one), os.stat(os.devnull)) for one in descriptors]
+    report = {"redirected": redirected, "child": [ask(direct), ask(pooled)]}
+    os.write(write, json.dumps(report).encode())
     os._exit(0)
 os.wait()
-told = json.loads(os.read(read, 4096))
-print(json.dumps({**told, "parent": [ask(direct), ask(pooled)]}))
+report = json.loads(os.read(read, 4096))
+print(json.dumps({**report, "parent": [ask(direct), ask(pooled)]}))
 """
 
 
-def test_forked_child_cannot_speak_on_its_parents_connections(shared: Database) -> None:
-    """What was connected leads a child nowhere, and still answers its parent afterwards."""
+def test_forked_child_cannot_use_its_parents_connections(shared: Database) -> None:
+    """A connection is redirected to /dev/null in a forked child, and still serves the parent."""
     done = subprocess.run(
         [sys.executable, "-c", _FORK],
         cwd=ROOT,
@@ -52,7 +52,7 @@ def test_forked_child_cannot_speak_on_its_parents_connections(shared: Database) 
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {
-        "nowhere": [True, True],
+        "redirected": [True, True],
         "child": ["refused", "refused"],
         "parent": [1, 1],
     }

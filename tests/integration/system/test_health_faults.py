@@ -1,4 +1,4 @@
-"""`/health` of a real worker while PostgreSQL hangs, refuses or is slow, and after."""
+"""`/health` of a real worker while PostgreSQL hangs, refuses or is slow, and afterwards."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from .support import Database, StartWorker, Worker, wait_for
 
 DEADLINE_S = 2.0
 SLACK_S = 1.0
-"""What a busy machine may add on the way there and back."""
+"""Extra time that a busy machine may need for the request itself."""
 
-Tell = Callable[[str], dict[str, Any]]
+SetMode = Callable[[str], dict[str, Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Way:
-    """A way to the server that can be closed by itself."""
+class Relay:
+    """A relay in front of the server, whose traffic can be cut or delayed."""
 
-    tell: Tell
+    set_mode: SetMode
     port: int
 
     def dsn(self, database: Database) -> str:
-        """Return the DSN that leads along it."""
+        """Return the DSN of a database through the relay."""
         return database.dsn().replace(f":{database.server.port}/", f":{self.port}/")
 
 
 @pytest.fixture
-def way(database: Database) -> Iterator[Way]:
+def relay(database: Database) -> Iterator[Relay]:
     """Run the relay of the network faults in front of the server."""
     process = subprocess.Popen(
         [sys.executable, "-c", program("relay"), "127.0.0.1", str(database.server.port)],
@@ -50,14 +50,14 @@ def way(database: Database) -> Iterator[Way]:
     assert process.stdout is not None
     stdin, stdout = process.stdin, process.stdout
 
-    def tell(mode: str) -> dict[str, Any]:
+    def set_mode(mode: str) -> dict[str, Any]:
         stdin.write(f"{mode}\n")
         stdin.flush()
-        told: dict[str, Any] = json.loads(stdout.readline())
-        return told
+        state: dict[str, Any] = json.loads(stdout.readline())
+        return state
 
     try:
-        yield Way(tell=tell, port=int(tell("pass")["port"]))
+        yield Relay(set_mode=set_mode, port=int(set_mode("pass")["port"]))
     finally:
         process.kill()
         process.wait(10)
@@ -66,13 +66,13 @@ def way(database: Database) -> Iterator[Way]:
 
 
 @pytest.fixture
-def worker(database: Database, start_worker: StartWorker, way: Way) -> Worker:
-    """Run a worker that reaches its database by that way, and its broker directly."""
+def worker(database: Database, start_worker: StartWorker, relay: Relay) -> Worker:
+    """Run a worker that reaches its database through the relay, and its broker directly."""
     return start_worker(
         database,
         "--pool",
         "solo",
-        DATABASE_URL=way.dsn(database),
+        DATABASE_URL=relay.dsn(database),
         CELERY_BROKER_URL=database.dsn(),
         CELERY_RESULT_BACKEND=database.dsn(),
         SYSTEM_HEALTH_DEADLINE_S=str(DEADLINE_S),
@@ -80,41 +80,41 @@ def worker(database: Database, start_worker: StartWorker, way: Way) -> Worker:
 
 
 def health(worker: Worker) -> dict[str, str]:
-    """Ask once, and see that the answer comes within the deadline and its status fits it."""
+    """Ask once, assert that the answer is in time and its status code fits, and return it."""
     began = time.monotonic()
     answer = worker.ask("/health")
     took_s = time.monotonic() - began
     assert took_s <= DEADLINE_S + SLACK_S
-    told: dict[str, str] = answer.json()
-    assert answer.status_code == (200 if told["status"] == "ok" else 503)
-    return told
+    report: dict[str, str] = answer.json()
+    assert answer.status_code == (200 if report["status"] == "ok" else 503)
+    return report
 
 
-def says(broker: str, database: str) -> dict[str, str]:
-    """Return what health is to say."""
+def expected(broker: str, database: str) -> dict[str, str]:
+    """Return the report that is expected of `/health`."""
     status = "ok" if broker == database == "ok" else "unhealthy"
     return {"status": status, "broker": broker, "database": database}
 
 
 @pytest.mark.parametrize("mode", ["away", "silent", "slow"])
-def test_health_names_a_database_in_trouble(worker: Worker, way: Way, mode: str) -> None:
-    """Refusing, silent or too slow, the database is in error alone, and ok at once afterwards."""
-    assert health(worker) == says("ok", "ok")
+def test_health_reports_a_faulty_database(worker: Worker, relay: Relay, mode: str) -> None:
+    """A database that refuses, hangs or is slow is in error alone, and ok again afterwards."""
+    assert health(worker) == expected("ok", "ok")
     for _ in range(2):
-        way.tell(mode)
-        assert [health(worker) for _ in range(2)] == [says("ok", "error")] * 2
-        way.tell("pass")
-        assert wait_for(lambda: health(worker) == says("ok", "ok"), deadline_s=3 * DEADLINE_S)
+        relay.set_mode(mode)
+        assert [health(worker) for _ in range(2)] == [expected("ok", "error")] * 2
+        relay.set_mode("pass")
+        assert wait_for(lambda: health(worker) == expected("ok", "ok"), deadline_s=3 * DEADLINE_S)
 
 
-def test_health_recovers_though_its_backend_never_does(worker: Worker, database: Database) -> None:
-    """A backend that is stopped in mid-query, for good, is let go of: the next one is asked."""
+def test_health_abandons_a_backend_that_hangs_forever(worker: Worker, database: Database) -> None:
+    """A backend that never answers is abandoned, and the next one is asked."""
     process = psutil.Process(worker.process.pid)
-    assert health(worker) == says("ok", "ok")
+    assert health(worker) == expected("ok", "ok")
     threads = process.num_threads()
     with database.connect("postgres") as holder:
         holder.execute("LOCK TABLE kombu_queue IN ACCESS EXCLUSIVE MODE")
-        assert health(worker) == says("error", "ok")
+        assert health(worker) == expected("error", "ok")
         stopped = [
             psutil.Process(pid)
             for (pid,) in database.rows(
@@ -126,7 +126,7 @@ def test_health_recovers_though_its_backend_never_does(worker: Worker, database:
             backend.send_signal(signal.SIGSTOP)
     try:
         assert stopped
-        assert wait_for(lambda: health(worker) == says("ok", "ok"), deadline_s=3 * DEADLINE_S)
+        assert wait_for(lambda: health(worker) == expected("ok", "ok"), deadline_s=3 * DEADLINE_S)
         assert all(backend.status() == psutil.STATUS_STOPPED for backend in stopped)
         assert wait_for(lambda: process.num_threads() <= threads)
     finally:

@@ -1,4 +1,4 @@
-"""Migrations: every branch, up and down, and what they leave."""
+"""Migrations: every branch, upgrade and downgrade, and the resulting schema."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from tests.postgres import PROVISION
 from .support import ROOT, Database, clean_environment
 
 CELERY_TABLES = ["celery_tasksetmeta", "celery_taskmeta", "kombu_message", "kombu_queue"]
-RIGHTS = ["DELETE", "INSERT", "SELECT", "UPDATE"]
+PRIVILEGES = ["DELETE", "INSERT", "SELECT", "UPDATE"]
 PUBLISHING = {"kombu_queue": ("SELECT",), "kombu_message": ("INSERT",)}
-DEAD_LETTER = """
+INSERT_ROW = """
     INSERT INTO {table} (task_id, task_name, tenant_id, exception_class)
     VALUES ('t-1', 'n', '7c8f3b0a-62a1-4a3e-9d56-0f4b6c1f2d3e', 'E')
 """
@@ -39,14 +39,14 @@ DEFINITIONS = """
 
 
 def migrated(database: Database, command: str, revision: str) -> Database:
-    """Migrate, and demand that it went well."""
+    """Migrate a database, assert that it succeeded, and return the database."""
     done = database.migrate(command, revision)
     assert done.returncode == 0, done.stdout + done.stderr
     return database
 
 
 def dump(database: Database) -> str:
-    """Return the database's schema as pg_dump writes it, Alembic's own table left out."""
+    """Return the database's schema as pg_dump writes it, without Alembic's own table."""
     server = database.server
     done = subprocess.run(
         [
@@ -61,7 +61,7 @@ def dump(database: Database) -> str:
 
 
 def describe(database: Database, table: str) -> list[tuple[Any, ...]]:
-    """Return everything that hangs on a table, as rows of kind, name and definition."""
+    """Return everything that belongs to a table, as rows of kind, name and definition."""
     with database.connect("postgres") as connection:
         return connection.execute(DEFINITIONS, {"table": table}).fetchall()
 
@@ -94,13 +94,13 @@ def test_celery_branch_stands_alone(empty: Database) -> None:
 
 
 def test_core_branch_stands_alone(empty: Database) -> None:
-    """`upgrade core@head` works on an empty database too."""
+    """`upgrade core@head` works on an empty database, without the Celery branch."""
     migrated(empty, "upgrade", "core@head")
     assert empty.rows("SELECT count(*) FROM attribution_daily") == [(0,)]
 
 
-def test_down_leaves_nothing_and_up_gives_the_same(empty: Database) -> None:
-    """Down to base leaves an empty schema, and up again gives the schema of the first time."""
+def test_downgrade_and_upgrade_restore_the_same_schema(empty: Database) -> None:
+    """A downgrade to base leaves an empty schema, and a new upgrade gives the same schema again."""
     before = dump(empty)
     first = dump(migrated(empty, "upgrade", "heads"))
     assert "CREATE TABLE public.worker_failed_jobs" in first
@@ -109,14 +109,14 @@ def test_down_leaves_nothing_and_up_gives_the_same(empty: Database) -> None:
 
 
 def test_rename_keeps_everything_both_ways(empty: Database) -> None:
-    """Rows and all that hangs on the table survive the rename, and its reverse."""
+    """Rows, constraints, indexes, policies and privileges survive the rename and its reverse."""
     migrated(empty, "upgrade", "celery_0002")
     old = describe(empty, "celery_task_failures")
     assert {row[0] for row in old} == {
         *("columns", "constraint", "index", "policy", "privilege", "security", "trigger")
     }
     with empty.connect("postgres") as connection:
-        connection.execute(DEAD_LETTER.format(table="celery_task_failures"))
+        connection.execute(INSERT_ROW.format(table="celery_task_failures"))
     migrated(empty, "upgrade", "celery_0003")
     new = describe(empty, "worker_failed_jobs")
     assert not [row for row in new if "celery_task_failures" in str(row)]
@@ -131,15 +131,15 @@ def test_rename_keeps_everything_both_ways(empty: Database) -> None:
 
 
 @pytest.mark.parametrize("table", CELERY_TABLES)
-def test_worker_role_has_exactly_four_rights(shared: Database, table: str) -> None:
-    """`app_user` reads and writes the Celery tables; operators publish, and nobody else may."""
-    rights = shared.rows(
+def test_worker_role_has_exactly_four_privileges(shared: Database, table: str) -> None:
+    """`app_user` reads and writes the Celery tables, operators publish, others have no access."""
+    privileges = shared.rows(
         "SELECT grantee, privilege_type FROM information_schema.role_table_grants "
         "WHERE table_name = %s AND grantee <> 'migrator' ORDER BY 1, 2",
         table,
     )
-    published = [("app_rw", right) for right in PUBLISHING.get(table, ())]
-    assert rights == published + [("app_user", right) for right in RIGHTS]
+    published = [("app_rw", privilege) for privilege in PUBLISHING.get(table, ())]
+    assert privileges == published + [("app_user", privilege) for privilege in PRIVILEGES]
 
 
 def test_worker_role_has_no_ddl(shared: Database) -> None:
@@ -153,14 +153,14 @@ def test_worker_role_has_no_ddl(shared: Database) -> None:
 
 
 def test_aggregator_keeps_no_create(shared: Database) -> None:
-    """What the migration lends `app_aggregator` to hand objects over is taken back."""
+    """The migration revokes the CREATE privilege that it grants `app_aggregator` temporarily."""
     assert shared.rows("SELECT has_schema_privilege('app_aggregator', 'public', 'CREATE')") == [
         (False,)
     ]
 
 
 def test_roles_are_ordinary(shared: Database) -> None:
-    """No role is superuser or passes by policies, and only the migrator belongs to another."""
+    """No role is superuser or bypasses policies, and only the migrator is a member of another."""
     assert shared.rows(
         "SELECT rolname, rolsuper, rolbypassrls, rolcanlogin FROM pg_roles "
         "WHERE rolname ~ '^(app_|migrator)' ORDER BY 1"
@@ -178,7 +178,7 @@ def test_roles_are_ordinary(shared: Database) -> None:
 
 
 def test_provisioning_is_idempotent(database: Database) -> None:
-    """Both provisioning files may run again, and change nothing."""
+    """Both provisioning files can run again and change nothing."""
     before = dump(database)
     with database.server.admin(database.name) as connection:
         for name in ("server.sql", "database.sql"):
@@ -187,8 +187,8 @@ def test_provisioning_is_idempotent(database: Database) -> None:
 
 
 def test_installed_celery_finds_nothing_to_alter(shared: Database) -> None:
-    """The result tables have every column that the installed celery's models know."""
-    from celery.backends.database import models  # (only here: celery's engines are not the subject)
+    """The result tables have exactly the columns of the installed Celery's models."""
+    from celery.backends.database import models  # (only this test needs Celery's models)
 
     for table in (models.TaskExtended.__table__, models.TaskSet.__table__):
         found = shared.rows(
@@ -201,7 +201,7 @@ def test_installed_celery_finds_nothing_to_alter(shared: Database) -> None:
     "scheme", ["postgresql+asyncpg", "postgresql+psycopg", "postgresql+psycopg2"]
 )
 def test_every_dsn_form_migrates(empty: Database, scheme: str) -> None:
-    """The migrations take every form of DSN, and print neither it nor its password."""
+    """The migrations accept every form of DSN, and do not print its password."""
     dsn = empty.dsn("migrator").replace("postgresql:", f"{scheme}:") + "?ssl=prefer"
     done = alembic({"DATABASE_URL": dsn}, "current")
     assert done.returncode == 0, done.stderr
@@ -217,7 +217,7 @@ def test_every_dsn_form_migrates(empty: Database, scheme: str) -> None:
     ],
 )
 def test_bad_dsn_is_one_line(dsn: str, message: str) -> None:
-    """A DSN that cannot be used is one line that says so, without the DSN."""
+    """A DSN that cannot be used gives an error message without a traceback and without the DSN."""
     done = alembic({"DATABASE_URL": dsn}, "upgrade", "heads")
     assert done.returncode != 0
     assert message in done.stdout + done.stderr
@@ -226,7 +226,7 @@ def test_bad_dsn_is_one_line(dsn: str, message: str) -> None:
 
 
 def alembic(environment: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
-    """Run Alembic with an environment of one's own."""
+    """Run Alembic with the given environment variables."""
     return subprocess.run(
         [sys.executable, "-m", "alembic", "-c", "migrations/alembic.ini", *words],
         cwd=ROOT,

@@ -1,4 +1,4 @@
-"""Row-level security, as the roles of the system meet it."""
+"""Row-level security for the roles of the system."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ JOBS = "attribution_recompute_jobs"
 
 @pytest.fixture(scope="module")
 def filled(shared: Database) -> Database:
-    """Give tenant A three events and two jobs, tenant B two events and one job."""
+    """Insert three events and two jobs of tenant A, two events and one job of tenant B."""
     with shared.connect("postgres") as connection:
         for tenant, count in ((A, 3), (B, 2)):
             for number in range(count):
@@ -43,7 +43,7 @@ def as_tenant(connection: psycopg.Connection[Any], tenant: object) -> None:
 
 
 def count(connection: psycopg.Connection[Any], table: str) -> int:
-    """Count the rows that a connection sees."""
+    """Return the number of rows that a connection sees."""
     row = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(table)))
     return int(row.fetchall()[0][0])
 
@@ -65,8 +65,8 @@ def test_tenant_sees_its_own_rows(
 
 @pytest.mark.parametrize("role", TENANT_ROLES)
 @pytest.mark.parametrize("table", [EVENTS, JOBS])
-def test_nobody_sees_nothing(filled: Database, role: str, table: str) -> None:
-    """Without the GUC, after one that was committed and with an empty one, no row is seen."""
+def test_session_without_a_tenant_sees_nothing(filled: Database, role: str, table: str) -> None:
+    """No row is visible without the GUC, after a committed SET LOCAL and with an empty GUC."""
     with filled.connect(role) as connection:
         assert count(connection, table) == 0
         as_tenant(connection, A)
@@ -78,7 +78,7 @@ def test_nobody_sees_nothing(filled: Database, role: str, table: str) -> None:
 
 @pytest.mark.parametrize("role", TENANT_ROLES)
 def test_malformed_guc_sees_nothing(filled: Database, role: str) -> None:
-    """A GUC that is no UUID gives an error, and so no row."""
+    """A GUC that is no UUID gives an error and no rows."""
     with filled.connect(role) as connection:
         as_tenant(connection, "nonsense")
         with pytest.raises(psycopg.errors.InvalidTextRepresentation, match="nonsense"):
@@ -87,7 +87,7 @@ def test_malformed_guc_sees_nothing(filled: Database, role: str) -> None:
 
 @pytest.mark.parametrize("role", WRITERS)
 def test_tenant_cannot_write_for_another(filled: Database, role: str) -> None:
-    """An insert for another tenant is refused, and one for the own tenant taken."""
+    """An insert for another tenant is refused, and one for the own tenant is accepted."""
     with filled.connect(role) as connection:
         as_tenant(connection, A)
         insert = "INSERT INTO attribution_events (tenant_id) VALUES (%s)"
@@ -102,8 +102,8 @@ def test_tenant_cannot_write_for_another(filled: Database, role: str) -> None:
     "statement",
     ["UPDATE attribution_events SET event_type = 'x'", "DELETE FROM attribution_events"],
 )
-def test_tenant_cannot_touch_another_s_rows(filled: Database, role: str, statement: str) -> None:
-    """Updates and deletes reach the tenant's own rows only."""
+def test_tenant_cannot_change_rows_of_another(filled: Database, role: str, statement: str) -> None:
+    """Updates and deletes affect the tenant's own rows only."""
     with filled.connect(role) as connection:
         as_tenant(connection, A)
         assert connection.execute(f"{statement} WHERE tenant_id = '{B}'").rowcount == 0
@@ -112,8 +112,8 @@ def test_tenant_cannot_touch_another_s_rows(filled: Database, role: str, stateme
 
 
 @pytest.mark.parametrize("role", WRITERS)
-def test_tenant_cannot_give_a_row_away(filled: Database, role: str) -> None:
-    """A row cannot be moved to another tenant."""
+def test_tenant_cannot_move_a_row_to_another(filled: Database, role: str) -> None:
+    """An update that moves a row to another tenant is refused."""
     with filled.connect(role) as connection:
         as_tenant(connection, A)
         with pytest.raises(psycopg.errors.InsufficientPrivilege, match="row-level security"):
@@ -129,7 +129,7 @@ def test_reader_cannot_write(filled: Database) -> None:
 
 
 def test_same_window_of_another_tenant_is_another_row(filled: Database) -> None:
-    """The unique key holds the tenant; the same window and model of one tenant is refused."""
+    """The unique key includes the tenant: only a duplicate within one tenant is refused."""
     insert = (
         "INSERT INTO attribution_recompute_jobs (tenant_id, window_start, window_end,"
         " model_version, request_id) VALUES (%s, '2026-01-01', '2026-01-02', 'm', 'r')"
@@ -143,8 +143,8 @@ def test_same_window_of_another_tenant_is_another_row(filled: Database) -> None:
 
 
 @pytest.mark.parametrize("role", TENANT_ROLES)
-def test_materialized_view_is_out_of_reach(filled: Database, role: str) -> None:
-    """The materialized view itself, which knows no policy, cannot be read."""
+def test_materialized_view_cannot_be_read(filled: Database, role: str) -> None:
+    """No tenant role can read the materialized view itself, to which no policy applies."""
     with (
         filled.connect(role) as connection,
         pytest.raises(psycopg.errors.InsufficientPrivilege, match="permission denied"),
@@ -153,8 +153,8 @@ def test_materialized_view_is_out_of_reach(filled: Database, role: str) -> None:
 
 
 @pytest.mark.parametrize("role", TENANT_ROLES)
-def test_filtered_view_shows_the_tenant_s_part(filled: Database, role: str) -> None:
-    """The view shows a tenant its part of all that was refreshed, and nobody anything."""
+def test_filtered_view_shows_the_rows_of_the_tenant(filled: Database, role: str) -> None:
+    """The view shows a tenant its own refreshed rows, and shows none without a tenant."""
     with filled.connect("app_user") as connection:
         names = connection.execute("SELECT refresh_all_materialized_views()").fetchone()
         assert names == (["attribution_daily"],)
@@ -168,8 +168,8 @@ def test_filtered_view_shows_the_tenant_s_part(filled: Database, role: str) -> N
         assert count(connection, "attribution_daily_current") == 0
 
 
-def test_filtered_view_lets_no_function_look_first(filled: Database) -> None:
-    """A cheap function in the query's WHERE never sees another tenant's rows."""
+def test_filtered_view_is_a_security_barrier(filled: Database) -> None:
+    """A low-cost function in the query's WHERE never sees another tenant's rows."""
     with filled.connect("postgres") as connection:
         connection.execute(
             "CREATE FUNCTION spy(uuid) RETURNS boolean LANGUAGE plpgsql COST 0.0001 AS "
@@ -185,8 +185,8 @@ def test_filtered_view_lets_no_function_look_first(filled: Database) -> None:
         assert not [line for line in seen if str(B) in line]
 
 
-def test_refresh_function_is_the_worker_s_alone(filled: Database) -> None:
-    """Only `app_user` may refresh; the other login roles may not."""
+def test_only_the_worker_role_can_refresh(filled: Database) -> None:
+    """The login roles other than `app_user` cannot refresh the materialized views."""
     for role in ("app_rw", "app_ro"):
         with (
             filled.connect(role) as connection,
@@ -209,7 +209,7 @@ def test_security_definer_function_has_a_fixed_path(filled: Database) -> None:
 
 
 def test_every_tenant_table_is_forced(filled: Database) -> None:
-    """Each table with a tenant has row-level security enabled and forced, and a policy."""
+    """Each table with a tenant id has row-level security enabled and forced, and a policy."""
     rows = filled.rows(
         "SELECT c.relname, c.relrowsecurity, c.relforcerowsecurity,"
         " EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = c.oid)"

@@ -1,4 +1,4 @@
-"""The endpoints of a real worker under clients that mean no good."""
+"""The endpoints of a real worker under many, slow or silent clients."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ANSWER_WITHIN_S = 5.0
 
 @contextmanager
 def slow_clients(worker: Worker, count: int) -> Iterator[list[socket.socket]]:
-    """Connect so many: some say nothing, some begin a request, some send one and never read."""
+    """Connect clients: a third stays silent, a third sends half a request, a third never reads."""
     with ExitStack() as stack:
         clients = []
         for number in range(count):
@@ -33,19 +33,19 @@ def slow_clients(worker: Worker, count: int) -> Iterator[list[socket.socket]]:
 
 
 def held_by(process: psutil.Process, port: int) -> list[Any]:
-    """Return the sockets of a local port that a process holds."""
+    """Return the open sockets of a process that are bound to a local port."""
     return [made for made in process.net_connections("tcp") if made.laddr.port == port]
 
 
 def scrape(worker: Worker) -> bool:
-    """Say whether both endpoints answer, soon."""
+    """Return whether both endpoints answer within the deadline."""
     began = time.monotonic()
     statuses = [worker.ask(path).status_code for path in ("/metrics", "/health")]
     return statuses == [200, 200] and time.monotonic() - began < 2 * ANSWER_WITHIN_S
 
 
-def test_slow_clients_keep_no_scrape_out(database: Database, start_worker: StartWorker) -> None:
-    """While hundreds hold connections, scrapes and tasks go on; no thread or descriptor is left."""
+def test_slow_clients_block_no_scrape(database: Database, start_worker: StartWorker) -> None:
+    """Hundreds of slow clients block no scrape or task, and leave no thread or descriptor."""
     worker = start_worker(database, "--pool", "prefork", "--concurrency", "1")
     process = psutil.Process(worker.process.pid)
     assert scrape(worker)
@@ -53,7 +53,7 @@ def test_slow_clients_keep_no_scrape_out(database: Database, start_worker: Start
     with slow_clients(worker, SLOW) as clients, make_client(database) as client:
         assert all(scrape(worker) for _ in range(5))
         assert client.run(PING)["status"] == "ok"
-        # Those of a health check that is under way, and of the count of dead letters.
+        # A running health check and the count of dead-letter rows have threads too.
         assert process.num_threads() <= threads + 3
         assert process.num_fds() < descriptors + len(clients) // 2
     assert wait_for(lambda: process.num_threads() <= threads)
@@ -61,8 +61,8 @@ def test_slow_clients_keep_no_scrape_out(database: Database, start_worker: Start
     assert scrape(worker)
 
 
-def test_silent_clients_are_shut_out_in_time(database: Database, start_worker: StartWorker) -> None:
-    """A client that stays silent has its connection ended, by a worker that it cost no thread."""
+def test_silent_clients_are_disconnected(database: Database, start_worker: StartWorker) -> None:
+    """A client that stays silent gets 408 at the deadline, and its connection is closed."""
     worker = start_worker(database, "--pool", "solo")
     with slow_clients(worker, 1) as clients:
         clients[0].settimeout(20)
@@ -72,15 +72,15 @@ def test_silent_clients_are_shut_out_in_time(database: Database, start_worker: S
 def test_child_keeps_no_connection_of_a_client(
     database: Database, start_worker: StartWorker
 ) -> None:
-    """A child that is forked while clients are connected holds none of their connections."""
+    """A child that is forked while clients are connected keeps none of their connections."""
     options = ("--pool", "prefork", "--concurrency", "1", "--max-tasks-per-child", "1")
     worker = start_worker(database, *options)
     parent = psutil.Process(worker.process.pid)
     with slow_clients(worker, 30), make_client(database) as client:
         pids = {client.run(PING)["pid"] for _ in range(2)}
         assert len(pids) == 2
-        assert len(held_by(parent, worker.port)) > 1  # its own, and those of clients
-        # The next one follows in a moment, and is there before it has let go.
+        assert len(held_by(parent, worker.port)) > 1  # its own and those of clients
+        # The next child starts a moment later, and closes the sockets after its start.
         assert wait_for(
             lambda: [
                 child
@@ -93,7 +93,7 @@ def test_child_keeps_no_connection_of_a_client(
 def test_many_scrapes_at_once_are_all_answered(
     database: Database, start_worker: StartWorker
 ) -> None:
-    """A hundred scrapes and health checks, 16 at a time, each get their answer."""
+    """A hundred scrapes and health checks, 16 at a time, are all answered."""
     worker = start_worker(database, "--pool", "threads", "--concurrency", "2")
     with ThreadPoolExecutor(max_workers=16) as clients:
         answers = list(

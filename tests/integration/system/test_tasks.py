@@ -1,4 +1,4 @@
-"""Tasks through a real worker: results, dead letters, log lines."""
+"""Tasks through a real worker: results, dead-letter rows, log lines."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 from kombu.utils import json as kombu_json
+
+from system.dead_letters.storage import keeper
 
 from .support import Client, Database, StartWorker, Worker, make_client, wait_for
 
@@ -32,8 +34,8 @@ def client(shared: Database, worker: Worker) -> Iterator[Client]:  # noqa: ARG00
         yield made
 
 
-def dead_letter(database: Database, task_id: str) -> dict[str, Any]:
-    """Wait for the dead letters of one task, demand exactly one, and return it."""
+def wait_for_row(database: Database, task_id: str) -> dict[str, Any]:
+    """Wait for the dead-letter row of a task, assert that there is one only, and return it."""
     found = wait_for(
         lambda: database.rows(
             "SELECT row_to_json(w) FROM worker_failed_jobs w WHERE task_id = %s", task_id
@@ -50,8 +52,8 @@ def tenant() -> str:
     return str(uuid.uuid4())
 
 
-def test_ping_comes_back_from_one_process(client: Client, worker: Worker) -> None:
-    """Three pings come back from the worker's child, over one connection."""
+def test_pings_are_answered_by_one_process(client: Client, worker: Worker) -> None:
+    """Three pings are answered by one child of the worker, over one connection."""
     answers = [client.run(PING) for _ in range(3)]
     assert {answer["status"] for answer in answers} == {"ok"}
     assert len({(answer["pid"], answer["backend_pid"]) for answer in answers}) == 1
@@ -59,14 +61,14 @@ def test_ping_comes_back_from_one_process(client: Client, worker: Worker) -> Non
 
 
 def test_result_is_a_row(client: Client, shared: Database) -> None:
-    """The result of a task stands in celery_taskmeta."""
+    """The result of a task is a row of celery_taskmeta."""
     task_id, _ = client.run_with_id(PING)
     rows = shared.rows("SELECT status FROM celery_taskmeta WHERE task_id = %s", task_id)
     assert rows == [("SUCCESS",)]
 
 
 def test_message_shows_queue_and_key(client: Client, shared: Database) -> None:
-    """The message's row stands in its queue, with exchange and key."""
+    """The row of a message is in its queue, with its routing key."""
     task_id = client.publish(PING, {}, eta=datetime.now(UTC) + timedelta(hours=1))
     rows = shared.rows(
         "SELECT q.name, m.payload FROM kombu_message m JOIN kombu_queue q ON q.id = m.queue_id"
@@ -79,7 +81,7 @@ def test_message_shows_queue_and_key(client: Client, shared: Database) -> None:
 
 
 def test_worker_declares_the_four_queues(client: Client, shared: Database) -> None:
-    """The queues that outlive a worker are the four, and no other."""
+    """The queues without an owner are exactly the four."""
     client.run(PING)
     rows = shared.rows("SELECT name FROM kombu_queue WHERE owner IS NULL ORDER BY 1")
     names = [name for (name,) in rows]
@@ -87,7 +89,7 @@ def test_worker_declares_the_four_queues(client: Client, shared: Database) -> No
 
 
 def test_connections_have_names(client: Client, shared: Database) -> None:
-    """What a worker opened is told apart in pg_stat_activity, all of it as the worker's role."""
+    """Each connection of a worker has a name in pg_stat_activity, and uses the worker's role."""
     client.run(PING)
     rows = shared.rows(
         "SELECT DISTINCT application_name, usename FROM pg_stat_activity"
@@ -109,11 +111,11 @@ def test_tenant_guc_ends_with_its_task(client: Client, tenant: str) -> None:
     assert after_success["backend_pid"] == after_failure["backend_pid"]
 
 
-def test_failure_ends_as_one_row(client: Client, shared: Database) -> None:
-    """A failed global task is one row without a tenant, pending, with what was asked."""
+def test_failure_is_one_row(client: Client, shared: Database) -> None:
+    """A failed global task is one pending row without a tenant, with the task's arguments."""
     task_id, error = client.fail(PING, fail=True)
     assert error == "ValueError: ping failure requested"
-    row = dead_letter(shared, task_id)
+    row = wait_for_row(shared, task_id)
     assert (row["task_name"], row["queue"], row["status"]) == (PING, "housekeeping", "pending")
     assert (row["tenant_id"], row["kwargs"], row["args"]) == (None, {"fail": True}, [])
     assert (row["exception_class"], row["error_message"]) == (
@@ -134,7 +136,7 @@ def test_failure_of_a_tenant_is_its_row(client: Client, shared: Database, tenant
         RECOMPUTE, tenant_id=tenant, fail=True, correlation_id="c-1", **WINDOW
     )
     assert error == "ValueError: attribution recompute failure requested"
-    row = dead_letter(shared, task_id)
+    row = wait_for_row(shared, task_id)
     assert (row["tenant_id"], row["correlation_id"]) == (tenant, "c-1")
     with shared.connect("app_user") as connection:
         connection.execute("SELECT set_config('app.current_tenant_id', %s, true)", (tenant,))
@@ -145,7 +147,7 @@ def test_failure_of_a_tenant_is_its_row(client: Client, shared: Database, tenant
 
 
 def test_payload_survives_in_the_row(client: Client, shared: Database, tenant: str) -> None:
-    """What cannot be JSON by itself, odd text and a megabyte come back out of the row."""
+    """Values outside JSON, unusual text and a megabyte can be read back from the row."""
     payload = {
         "uuid": uuid.uuid4(),
         "time": datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC),
@@ -156,16 +158,16 @@ def test_payload_survives_in_the_row(client: Client, shared: Database, tenant: s
         "float": 1e22,
     }
     task_id, _ = client.fail(RECOMPUTE, tenant_id=tenant, fail=True, bogus=payload, **WINDOW)
-    dead_letter(shared, task_id)
+    wait_for_row(shared, task_id)
     text = shared.rows("SELECT kwargs::text FROM worker_failed_jobs WHERE task_id=%s", task_id)
     assert kombu_json.loads(text[0][0])["bogus"] == payload
 
 
 def test_secret_is_masked_everywhere(client: Client, shared: Database, worker: Worker) -> None:
-    """A value under a sensitive key is in clear neither in the row nor in the log."""
+    """A value under a sensitive key is in plain text neither in the row nor in the log."""
     secret = f"hunter2-{uuid.uuid4().hex}"
     task_id, _ = client.fail("app.tasks.llm.route", tenant_id=secret[:20], password=secret)
-    row = dead_letter(shared, task_id)
+    row = wait_for_row(shared, task_id)
     assert row["kwargs"]["password"] == "[masked]"
     assert secret not in json.dumps(row)
     worker.wait_for_line("task failed", task_id=task_id)
@@ -179,7 +181,7 @@ def test_tenant_task_without_a_tenant_is_a_row(
     """A tenant task without a UUID is refused, and the refusal is a row without a tenant."""
     task_id, error = client.fail("app.tasks.llm.investigation", **arguments)
     assert error.startswith("TenantError: tenant_id: got ")
-    row = dead_letter(shared, task_id)
+    row = wait_for_row(shared, task_id)
     assert (row["tenant_id"], row["kwargs"]) == (None, arguments)
     assert row["exception_class"] == "system.errors.TenantError"
 
@@ -188,11 +190,11 @@ def test_wrong_arguments_are_a_row(client: Client, shared: Database) -> None:
     """Arguments that the task does not take leave a row too."""
     task_id, error = client.fail(PING, bogus=1)
     assert "unexpected keyword argument 'bogus'" in error
-    assert dead_letter(shared, task_id)["exception_class"] == "TypeError"
+    assert wait_for_row(shared, task_id)["exception_class"] == "TypeError"
 
 
 def test_retry_leaves_no_row(client: Client, shared: Database, worker: Worker) -> None:
-    """A task that is retried and then succeeds leaves its lines and no row."""
+    """A task that is retried and then succeeds leaves log lines and no row."""
     task_id, answer = client.run_with_id(PING, retry=1)
     assert answer["status"] == "ok"
     worker.wait_for_line("task retried", task_id=task_id)
@@ -200,10 +202,10 @@ def test_retry_leaves_no_row(client: Client, shared: Database, worker: Worker) -
     assert shared.rows("SELECT 1 FROM worker_failed_jobs WHERE task_id = %s", task_id) == []
 
 
-def test_retries_used_up_are_one_row(client: Client, shared: Database, worker: Worker) -> None:
+def test_exhausted_retries_are_one_row(client: Client, shared: Database, worker: Worker) -> None:
     """A task that fails after a retry leaves one row, and one line for each run."""
     task_id, _ = client.fail(PING, retry=1, fail=True)
-    dead_letter(shared, task_id)
+    wait_for_row(shared, task_id)
     worker.wait_for_line("task failed", task_id=task_id)
     lines = [line["message"] for line in worker.lines() if line["task_id"] == task_id]
     assert lines == ["task retried", "task failed"]
@@ -226,12 +228,14 @@ def test_run_has_one_line_with_every_field(client: Client, worker: Worker, tenan
 
 
 def test_correlation_id_of_the_header_reaches_the_row(client: Client, shared: Database) -> None:
-    """The correlation id of the message's header stands in the row, after a retry too."""
+    """The correlation id of the message's header is in the row, after a retry too."""
     task_id = client.publish(PING, {"fail": True, "retry": 1}, correlation_id="from-header")
-    assert dead_letter(shared, task_id)["correlation_id"] == "from-header"
+    assert wait_for_row(shared, task_id)["correlation_id"] == "from-header"
 
 
-def test_recompute_is_one_row_a_window(client: Client, shared: Database, tenant: str) -> None:
+def test_recompute_leaves_one_row_for_each_window(
+    client: Client, shared: Database, tenant: str
+) -> None:
     """Two runs of one window leave one row; another model or tenant leaves another."""
     first = client.run(RECOMPUTE, tenant_id=tenant, model_version="m", **WINDOW)
     assert {key: first[key] for key in WINDOW} == WINDOW
@@ -261,7 +265,7 @@ def test_scan_counts_the_tenant_s_rows(client: Client, shared: Database, tenant:
 def test_retention_deletes_the_tenant_s_old_rows(
     client: Client, shared: Database, tenant: str
 ) -> None:
-    """Old rows of the tenant go; its new ones and another tenant's old ones stay."""
+    """Old rows of the tenant are deleted; its new rows and another tenant's old rows stay."""
     other = str(uuid.uuid4())
     for owner in (tenant, other):
         insert(shared, owner, "{}", age_days=40)
@@ -274,7 +278,7 @@ def test_retention_deletes_the_tenant_s_old_rows(
 
 
 def test_refresh_serves_every_tenant(client: Client, shared: Database, tenant: str) -> None:
-    """A refresh without a tenant fills the view for all of them."""
+    """A refresh without a tenant fills the view for every tenant."""
     insert(shared, tenant, "{}")
     assert client.run("app.tasks.maintenance.refresh_all_materialized_views") == {
         "status": "ok",
@@ -286,19 +290,21 @@ def test_refresh_serves_every_tenant(client: Client, shared: Database, tenant: s
 
 @pytest.mark.parametrize("name", ["route", "explanation", "investigation", "budget_optimization"])
 def test_llm_task_accepts_a_payload(client: Client, tenant: str, name: str) -> None:
-    """Each of them accepts a payload for a tenant."""
+    """Each LLM task accepts a payload for a tenant."""
     answer = client.run(f"app.tasks.llm.{name}", tenant_id=tenant, payload={"question": "why?"})
     assert answer == {"status": "accepted", "route": "noop"}
 
 
-def test_row_that_cannot_be_written_is_said(database: Database, start_worker: StartWorker) -> None:
-    """With table and disk away, one error line says so without the payload; the task fails."""
+def test_row_that_cannot_be_written_is_logged(
+    database: Database, start_worker: StartWorker
+) -> None:
+    """Without table and disk the task fails, and an error line without the payload reports it."""
     with database.connect("postgres") as connection:
         connection.execute("ALTER TABLE worker_failed_jobs RENAME TO elsewhere")
     worker = start_worker(database, SYSTEM_DEAD_LETTER_SPOOL="/dev/null/no-folder")
     with make_client(database) as client:
         task_id, _ = client.fail(PING, bogus="the-payload")
-        line = worker.wait_for_line("dead-letter row not written", task_id=task_id)
+        line = worker.wait_for_line(keeper.NOT_WRITTEN, task_id=task_id)
     assert (line["level"], line["sqlstate"]) == ("error", "42P01")
     assert "the-payload" not in worker.text()
 

@@ -1,4 +1,4 @@
-"""The durable transport: what dies, breaks or waits loses no message, and runs none twice."""
+"""The durable transport: crashes, lost connections and delays neither lose nor repeat a task."""
 
 from __future__ import annotations
 
@@ -37,31 +37,31 @@ from .test_worker import PING, holding
 
 TENANT = "7c8f3b0a-62a1-4a3e-9d56-0f4b6c1f2d3e"
 RETURNED_WITHIN_S = 5.0
-"""How soon a dead worker's messages must be run by another: the claim of the transport."""
+"""The time within which a dead worker's messages must be returned to their queues."""
 
 
 @pytest.fixture
 def client(database: Database) -> Iterator[Client]:
-    """Give a client of the test's database."""
+    """Yield a client of the test's database."""
     with make_client(database) as made:
         yield made
 
 
 def messages(database: Database) -> list[tuple[Any, ...]]:
-    """Return what is left of the tasks' messages: id, visible, deliveries."""
+    """Return id, visibility and deliveries of the messages that are left."""
     return database.rows("SELECT id, visible, deliveries FROM kombu_message ORDER BY id")
 
 
 def runs(*workers: Worker) -> list[str]:
-    """Return the task id of every run that came to its end in some worker, as their logs tell.
+    """Return the task id of every successful run in the logs of some workers.
 
-    Whoever has just seen the result may have to wait for the line.
+    The log line can follow the stored result a moment later.
     """
     return [line["task_id"] for worker in workers for line in worker.lines("task succeeded")]
 
 
 def inspect(database: Database, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run `celery inspect` or another command of Celery's, as an operator does."""
+    """Run `celery inspect` or another Celery command, as an operator does."""
     return subprocess.run(
         [sys.executable, "-m", "celery", "--app", "system.app:app", *words],
         cwd=ROOT,
@@ -80,8 +80,8 @@ def dead_letters(database: Database) -> list[tuple[Any, ...]]:
     )
 
 
-def publish_as_stock_does(database: Database) -> str:
-    """Publish a ping by stock kombu, in a process that knows nothing of the system's."""
+def publish_with_stock_kombu(database: Database) -> str:
+    """Publish a ping with stock kombu, in a process that does not import the system."""
     code = (
         "import sys; from celery import Celery;"
         "app = Celery(broker='sqla+' + sys.argv[1], backend='db+' + sys.argv[1]);"
@@ -99,14 +99,14 @@ def publish_as_stock_does(database: Database) -> str:
 
 
 def url_of(database: Database) -> str:
-    """Return the URL of the application's role, as SQLAlchemy and psycopg2 take it."""
+    """Return the URL of the application's role in the form for SQLAlchemy and psycopg2."""
     return database.dsn().replace("postgresql://", "postgresql+psycopg2://")
 
 
 def test_message_is_deleted_when_its_task_has_ended(
     database: Database, start_worker: StartWorker, client: Client
 ) -> None:
-    """While a task runs its message is there, invisible; afterwards it is gone."""
+    """While a task runs, its message is stored and invisible; afterwards it is deleted."""
     start_worker(database, "--pool", "solo")
     task_id = client.publish(PING, {"hold_s": 0.5})
     assert wait_for(lambda: holding(database))
@@ -115,10 +115,10 @@ def test_message_is_deleted_when_its_task_has_ended(
     assert wait_for(lambda: messages(database) == [])
 
 
-def test_message_that_comes_again_after_its_row_was_written_is_done(
+def test_redelivered_message_with_a_dead_letter_row_is_not_run(
     database: Database, start_worker: StartWorker, client: Client
 ) -> None:
-    """A failure whose result could not be stored is told by its row, and not run again."""
+    """A failed task that has a dead-letter row, but no stored result, is not run again."""
     task_id = client.publish(PING, {"tenant_id": TENANT})
     with database.connect("postgres") as connection:
         connection.execute("UPDATE kombu_message SET deliveries = 1")
@@ -133,10 +133,10 @@ def test_message_that_comes_again_after_its_row_was_written_is_done(
     assert worker.total("celery_task_started_total", PING) == 0
 
 
-def test_message_that_comes_again_after_its_task_has_ended_is_done(
+def test_redelivered_message_with_a_stored_result_is_not_run(
     database: Database, start_worker: StartWorker, client: Client
 ) -> None:
-    """One that was handed out before runs no more once its end is stored; a new one does."""
+    """A redelivered message of a finished task is not run; a new message of that task is."""
     task_id = client.publish(PING, {})
     put = (
         "INSERT INTO kombu_message (payload, queue_id, deliveries) VALUES (%s, %s, %s) RETURNING id"
@@ -155,7 +155,7 @@ def test_message_that_comes_again_after_its_task_has_ended_is_done(
 def test_messages_of_a_killed_worker_are_run_by_another(
     database: Database, start_worker: StartWorker, client: Client, pool: str
 ) -> None:
-    """Within five seconds a killed worker's claims are returned; another runs each task once."""
+    """A killed worker's claims are returned in five seconds; another runs each task once."""
     second = start_worker(database, "--pool", "solo")
     second.process.send_signal(signal.SIGSTOP)
     ids = [client.publish(PING, {"hold_s": 0 if number else 5}) for number in range(4)]
@@ -179,7 +179,7 @@ def test_messages_of_a_killed_worker_are_run_by_another(
 def test_running_task_keeps_its_message_when_every_connection_breaks(
     database: Database, start_worker: StartWorker, client: Client
 ) -> None:
-    """A task outlives its worker's connections and runs once, though another worker is there."""
+    """A task survives the loss of its worker's connections, and no other worker runs it again."""
     workers = [start_worker(database, "--pool", "threads", "--concurrency", "1") for _ in range(2)]
     task_id = client.publish(PING, {"hold_s": 8})
     assert wait_for(lambda: holding(database))
@@ -197,7 +197,7 @@ def test_running_task_keeps_its_message_when_every_connection_breaks(
 def test_task_with_a_countdown_waits_in_the_table(
     database: Database, start_worker: StartWorker, client: Client
 ) -> None:
-    """A countdown task is claimed by nobody before its time, and so survives any kill."""
+    """No worker claims a countdown task before it is due, so it survives a killed worker."""
     first = start_worker(database, "--pool", "solo")
     due = datetime.now(UTC) + timedelta(seconds=6)
     task_id = client.publish(PING, {}, eta=due)
@@ -214,7 +214,7 @@ def test_task_with_a_countdown_waits_in_the_table(
 def test_stopped_worker_leaves_the_rest_to_the_next(
     database: Database, start_worker: StartWorker, client: Client, sent: signal.Signals
 ) -> None:
-    """Warmly or coldly stopped, a worker returns what it has not finished; each task ends once."""
+    """After a warm or cold shutdown unfinished messages are returned; each task ends once."""
     first = start_worker(database, "--pool", "prefork", "--concurrency", "1")
     ids = [client.publish(PING, {"hold_s": 1}) for _ in range(3)]
     assert wait_for(lambda: holding(database))
@@ -232,7 +232,7 @@ def test_stopped_worker_leaves_the_rest_to_the_next(
 def test_commands_reach_the_workers(
     database: Database, start_worker: StartWorker, client: Client
 ) -> None:
-    """`inspect ping` and `status` are answered, `revoke` is heeded, and no queue is left behind."""
+    """`inspect ping`, `status` and `revoke` reach a worker, and no queue is left behind."""
     worker = start_worker(database, "--pool", "prefork", "--concurrency", "1")
     for words in (("inspect", "ping"), ("status",)):
         done = inspect(database, *words, "--timeout", "5")
@@ -251,18 +251,18 @@ def test_commands_reach_the_workers(
 def test_events_reach_a_receiver(
     database: Database, start_worker: StartWorker, client: Client
 ) -> None:
-    """A worker with `--task-events` tells a receiver what becomes of a task."""
+    """A worker with `--task-events` sends a receiver the events of a task."""
     start_worker(database, "--pool", "solo", "--task-events")
     seen: list[str] = []
     with client.app.connection() as connection:
         receiver = client.app.events.Receiver(connection)
 
-        def note(event: dict[str, Any]) -> None:
+        def record(event: dict[str, Any]) -> None:
             seen.append(event["type"])
-            # Several can come at once: what was said stays said.
+            # Several events can arrive at once: a later one must not reset the flag.
             receiver.should_stop |= event["type"] == "task-succeeded"
 
-        receiver.handlers = {"*": note}
+        receiver.handlers = {"*": record}
         receiver.on_consume_ready = lambda *_, **__: client.publish(PING, {})
         receiver.capture(limit=None, timeout=20, wakeup=False)
     assert {"task-received", "task-started", "task-succeeded"} <= set(seen)
@@ -271,7 +271,7 @@ def test_events_reach_a_receiver(
 def test_queues_of_dead_processes_are_deleted(
     database: Database, start_worker: StartWorker, client: Client
 ) -> None:
-    """The mailbox of a killed worker is gone once another has looked."""
+    """Another worker deletes the mailbox of a killed one."""
     killed = start_worker(database, "--pool", "solo", "--hostname", "killed@here")
     start_worker(database, "--pool", "solo", "--hostname", "other@here")
 
@@ -285,10 +285,10 @@ def test_queues_of_dead_processes_are_deleted(
     assert client.run(PING)["status"] == "ok"
 
 
-def test_message_that_kills_its_workers_ends_as_a_row(
+def test_message_beyond_the_delivery_limit_is_a_row(
     database: Database, start_worker: StartWorker, client: Client
 ) -> None:
-    """A message that reached its delivery limit is a failure, with one dead-letter row."""
+    """A message that exceeds the delivery limit is a failure with one dead-letter row."""
     task_id = client.publish(PING, {"tenant_id": TENANT})
     database.rows("UPDATE kombu_message SET deliveries = 5 RETURNING id")
     worker = start_worker(database, "--pool", "solo")
@@ -305,7 +305,7 @@ def test_message_that_kills_its_workers_ends_as_a_row(
 
 @contextmanager
 def consuming(database: Database, name: str) -> Iterator[tuple[Any, Queue, Connection]]:
-    """Give the transport of a connection that may consume from a queue of its own."""
+    """Declare a queue; yield the transport, the queue and the connection."""
     transport.install()
     queue = Queue(name, Exchange(name), routing_key=name)
     with Connection(f"sqla+{url_of(database)}") as connection:
@@ -316,8 +316,8 @@ def consuming(database: Database, name: str) -> Iterator[tuple[Any, Queue, Conne
 def test_claim_whose_answer_is_lost_is_returned(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was claimed when the connection broke before the answer came is handed out after all."""
-    got: list[Any] = []
+    """A claim whose answer was lost with the connection is returned and delivered later."""
+    received: list[Any] = []
     with consuming(database, "lost") as (made, queue, connection):
         connection.Producer().publish({"n": 1}, exchange=queue.exchange, routing_key="lost")
         execute = made.execute
@@ -331,18 +331,18 @@ def test_claim_whose_answer_is_lost_is_returned(
             return rows
 
         monkeypatch.setattr(made, "execute", lose_once)
-        take = [lambda body, message: got.append((body, message.ack()))]
-        with connection.Consumer(queue, callbacks=take):
+        receive = [lambda body, message: received.append((body, message.ack()))]
+        with connection.Consumer(queue, callbacks=receive):
             with pytest.raises(OperationalError):
                 connection.drain_events(timeout=5)
             assert [row[1:] for row in messages(database)] == [(False, 1)], "premise: claimed"
             connection.drain_events(timeout=5)
-    assert got == [({"n": 1}, None)]
+    assert received == [({"n": 1}, None)]
     assert messages(database) == []
 
 
-def test_what_outlived_consumers_is_handed_out_one_by_one(database: Database) -> None:
-    """Beside one message that may have killed its consumers no other such one is claimed."""
+def test_suspect_messages_are_delivered_one_at_a_time(database: Database) -> None:
+    """Of the messages that may have killed their consumers only one is claimed at a time."""
     with consuming(database, "suspect") as (made, queue, connection):
         for number in range(5):
             body = {"n": number}
@@ -364,13 +364,15 @@ def test_what_outlived_consumers_is_handed_out_one_by_one(database: Database) ->
         assert claimed() == [ids[1]]
 
 
-def test_mailbox_that_was_deleted_as_a_dead_one_s_is_declared_again(
+def test_mailbox_that_was_deleted_by_mistake_is_declared_again(
     database: Database, start_worker: StartWorker
 ) -> None:
-    """A worker that was cut off for longer than its lease answers again once it is back."""
+    """A worker whose mailbox was deleted after its lease expired answers once it reconnects."""
     worker = start_worker(database, "--pool", "solo")
     database.rows("DELETE FROM kombu_queue WHERE owner IS NOT NULL RETURNING id")
-    assert inspect(database, "inspect", "ping", "--timeout", "2").returncode != 0, "premise: gone"
+    assert inspect(database, "inspect", "ping", "--timeout", "2").returncode != 0, (
+        "premise: the mailbox is deleted"
+    )
     database.rows(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
         " WHERE application_name = 'system-broker-session' AND datname = current_database()"
@@ -380,14 +382,14 @@ def test_mailbox_that_was_deleted_as_a_dead_one_s_is_declared_again(
     assert done.returncode == 0, done.stdout
 
 
-def test_text_that_is_no_message_ends_as_a_row(
+def test_unreadable_message_is_a_row(
     database: Database, start_worker: StartWorker, client: Client
 ) -> None:
-    """Rows of the message table that kombu could not read leave a row each, and are gone."""
+    """Each message that kombu cannot read leaves a dead-letter row and is deleted."""
     start_worker(database, "--pool", "solo")
     properties = {"body_encoding": "no such", "delivery_info": {"routing_key": "llm.task"}}
-    sealed = json.dumps({"body": "e30=", "headers": {}, "properties": properties})
-    for payload in ("no json", "[]", "{}", sealed):
+    unknown_encoding = json.dumps({"body": "e30=", "headers": {}, "properties": properties})
+    for payload in ("no json", "[]", "{}", unknown_encoding):
         database.rows(
             "INSERT INTO kombu_message (payload, queue_id)"
             " SELECT %s, id FROM kombu_queue WHERE name = 'llm' RETURNING id",
@@ -399,7 +401,7 @@ def test_text_that_is_no_message_ends_as_a_row(
     assert client.run(PING)["status"] == "ok"
 
 
-def test_ids_go_on_past_two_to_the_31(
+def test_ids_can_exceed_two_to_the_31(
     database: Database, start_worker: StartWorker, client: Client
 ) -> None:
     """Messages, queues and results with ids beyond 2^31 are published, run and stored."""
@@ -414,13 +416,13 @@ def test_ids_go_on_past_two_to_the_31(
 
 
 def test_message_of_a_stock_publisher_is_run(database: Database, start_worker: StartWorker) -> None:
-    """What stock kombu publishes into the same tables wakes a worker, and is run."""
+    """A worker runs a message that stock kombu publishes into the same tables."""
     worker = start_worker(database, "--pool", "solo")
-    worker.wait_for_line("task succeeded", task_id=publish_as_stock_does(database))
+    worker.wait_for_line("task succeeded", task_id=publish_with_stock_kombu(database))
 
 
 def test_many_processes_declare_a_queue_at_once(database: Database) -> None:
-    """Eight processes that declare one new queue together all succeed, and there is one queue."""
+    """Eight processes that declare the same queues at once succeed, and each queue is one row."""
     code = (
         "import sys; from kombu import Connection, Queue; from system import transport;"
         "transport.install(); c = Connection(sys.argv[1]); sys.stdin.readline();"
@@ -438,16 +440,18 @@ def test_many_processes_declare_a_queue_at_once(database: Database) -> None:
         )
         for _ in range(8)
     ]
-    told = [process.communicate("go\n", timeout=60)[1] for process in started]
-    assert [(p.returncode, said) for p, said in zip(started, told, strict=True)] == [(0, "")] * 8
+    errors = [process.communicate("go\n", timeout=60)[1] for process in started]
+    assert [(p.returncode, error) for p, error in zip(started, errors, strict=True)] == [
+        (0, "")
+    ] * 8
     assert database.rows("SELECT count(*) FROM kombu_queue WHERE name LIKE 'new-%%'") == [(20,)]
 
 
 def test_stock_rows_are_kept_by_the_migration(empty: Database, start_worker: StartWorker) -> None:
-    """The upgrade keeps a stock transport's messages: waiting ones are run, claimed ones stay."""
+    """The upgrade keeps messages of stock kombu: waiting ones are run, claimed ones stay."""
     assert empty.migrate("upgrade", "celery_0003").returncode == 0
     assert empty.migrate("upgrade", "core@head").returncode == 0
-    claimed, waiting = (publish_as_stock_does(empty) for _ in range(2))
+    claimed, waiting = (publish_with_stock_kombu(empty) for _ in range(2))
     empty.rows("UPDATE kombu_message SET visible = false WHERE id = 1 RETURNING id")
     assert empty.migrate("upgrade", "heads").returncode == 0
     assert messages(empty) == [(1, False, 0), (2, True, 0)]
@@ -457,8 +461,8 @@ def test_stock_rows_are_kept_by_the_migration(empty: Database, start_worker: Sta
     assert claimed not in runs(worker)
 
 
-def test_masked_rows_of_before_cannot_be_replayed(empty: Database) -> None:
-    """What was masked without being sealed is lost: the upgrade says so in each such row."""
+def test_migration_marks_masked_rows_as_not_replayable(empty: Database) -> None:
+    """The upgrade marks each row whose arguments were masked and not encrypted."""
     assert empty.migrate("upgrade", "celery_0004").returncode == 0
     assert empty.migrate("upgrade", "core@head").returncode == 0
     with empty.connect("postgres") as connection:
@@ -469,15 +473,15 @@ def test_masked_rows_of_before_cannot_be_replayed(empty: Database) -> None:
                 (name, kwargs),
             )
     assert empty.migrate("upgrade", "heads").returncode == 0
-    told = "SELECT task_id, replayable, notes FROM worker_failed_jobs ORDER BY task_id"
-    (masked, plain) = empty.rows(told)
+    rows = "SELECT task_id, replayable, notes FROM worker_failed_jobs ORDER BY task_id"
+    (masked, plain) = empty.rows(rows)
     assert masked[:2] == ("masked", False)
     assert masked[2].startswith("cannot be replayed: ")
     assert plain == ("plain", True, None)
 
 
 def test_unknown_option_is_refused_by_name(database: Database) -> None:
-    """An option that the transport does not know is named, with those that it does."""
+    """The error about an unknown transport option names it and the known options."""
     transport.install()
     with (
         Connection(
@@ -489,37 +493,37 @@ def test_unknown_option_is_refused_by_name(database: Database) -> None:
 
 
 def test_direct_consumer_waits_no_longer_than_asked(database: Database) -> None:
-    """A consumer without an event loop gets what comes, and an error when the time is over."""
+    """A consumer without an event loop gets its message, and TimeoutError when none comes."""
     transport.install()
     queue = Queue("direct", Exchange("direct"), routing_key="direct")
-    got: list[Any] = []
+    received: list[Any] = []
     with Connection("sqla+" + url_of(database)) as connection:
         connection.Producer().publish(
             {"n": 1}, exchange=queue.exchange, routing_key="direct", declare=[queue]
         )
         with connection.Consumer(
-            queue, callbacks=[lambda body, message: got.append((body, message.ack()))]
+            queue, callbacks=[lambda body, message: received.append((body, message.ack()))]
         ):
             connection.drain_events(timeout=5)
             with pytest.raises(TimeoutError):
                 connection.drain_events(timeout=0.2)
-    assert got == [({"n": 1}, None)]
+    assert received == [({"n": 1}, None)]
     assert messages(database) == []
 
 
 @pytest.fixture
 def pooler(database: Database) -> Iterator[str]:
-    """Give the URL of a pooler in transaction mode before the test's database."""
+    """Yield the URL of a pooler in transaction mode in front of the test's database."""
     binary = shutil.which("pgbouncer", path="/usr/sbin:/usr/bin:/usr/local/bin")
     if binary is None:
-        pytest.skip("no pgbouncer here: Debian's package of that name brings it")
+        pytest.skip("pgbouncer: got no binary, expected one; install Debian's package pgbouncer")
     with tempfile.TemporaryDirectory(prefix="pooler-") as folder:
-        Path(folder).chmod(0o755)  # (another account's process reads it)
+        Path(folder).chmod(0o755)  # (the process of another account reads it)
         yield from run_pooler(binary, database, Path(folder) / "pgbouncer.ini")
 
 
 def run_pooler(binary: str, database: Database, settings: Path) -> Iterator[str]:
-    """Run a pooler before a database, give its URL, and end it."""
+    """Run a pooler in front of a database, yield its URL, and stop it."""
     server, port = database.server, free_port()
     settings.write_text(
         f"[databases]\n{database.name} = host=127.0.0.1 port={server.port} user=app_user"
@@ -543,12 +547,12 @@ def run_pooler(binary: str, database: Database, settings: Path) -> Iterator[str]
         process.wait(10)
 
 
-def test_pooler_is_noticed_and_served(database: Database, pooler: str) -> None:
-    """Behind a pooler in transaction mode nobody takes a lock; the lease alone returns claims."""
+def test_pooler_is_detected_and_leases_replace_locks(database: Database, pooler: str) -> None:
+    """Behind a pooler in transaction mode no lock is taken; an expired lease returns claims."""
     transport.install()
     options = {"pooled_lease": 1.5, "heartbeat": 0.2}
     queue = Queue("pooled", Exchange("pooled"), routing_key="pooled")
-    got: list[Any] = []
+    received: list[Any] = []
 
     def connected() -> Connection:
         connection = Connection(pooler, transport_options=options)
@@ -564,11 +568,11 @@ def test_pooler_is_noticed_and_served(database: Database, pooler: str) -> None:
         assert database.rows("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == [(0,)]
         session.close()
         consumer = living.Consumer(
-            queue, callbacks=[lambda body, message: got.append((body, message.ack()))]
+            queue, callbacks=[lambda body, message: received.append((body, message.ack()))]
         )
         with consumer:
-            assert wait_for(lambda: _drain(living) or got, deadline_s=20)
-    assert got == [("x", None)]
+            assert wait_for(lambda: _drain(living) or received, deadline_s=20)
+    assert received == [("x", None)]
     assert messages(database) == []
 
 

@@ -1,4 +1,4 @@
-"""A worker process: what it says, how it starts, and how it ends."""
+"""A worker process: its log lines, its start and its exit."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FIELDS = {
 
 
 def configuration(worker: Worker) -> dict[str, Any]:
-    """Return the line in which a worker says what it uses."""
+    """Return the line in which a worker reports its configuration."""
     return worker.wait_for_line("worker configuration")
 
 
@@ -43,8 +43,8 @@ def test_every_line_is_one_object(database: Database, start_worker: StartWorker,
     assert "@127.0.0.1" not in worker.text()
 
 
-def test_worker_reports_what_it_uses(database: Database, start_worker: StartWorker) -> None:
-    """The configuration line has broker, results, eager mode, queues and endpoint as they run."""
+def test_worker_reports_its_configuration(database: Database, start_worker: StartWorker) -> None:
+    """The configuration line has the actual broker, result backend, queues and endpoint."""
     worker = start_worker(database)
     line = configuration(worker)
     assert line["broker"] == "sqla+postgresql"
@@ -71,14 +71,14 @@ def test_worker_reports_other_settings(
     field: str,
     expected: object,
 ) -> None:
-    """A worker with eager mode, another backend or another broker starts, and says so."""
+    """A worker with eager mode, another backend or another broker starts and reports it."""
     worker = start_worker(database, **{variable: value})
     assert configuration(worker)[field] == expected
     assert worker.ask("/health").json()["database"] == "ok"
 
 
 def test_taken_port_ends_the_worker(database: Database, start_worker: StartWorker) -> None:
-    """A port that is taken is one error line with what to do; nothing is consumed."""
+    """A port in use gives one error line that names the setting; no message is consumed."""
     with socket.create_server(("127.0.0.1", 0)) as holder:
         port = holder.getsockname()[1]
         worker = start_worker(database, ready=False, port=port)
@@ -129,8 +129,8 @@ def test_wrong_option_ends_the_worker(
     assert [line for line in worker.lines() if line["level"] == "error"]
 
 
-def test_worker_takes_only_its_queues(database: Database, start_worker: StartWorker) -> None:
-    """A worker bound to one queue leaves the messages of another where they are."""
+def test_worker_consumes_only_its_queues(database: Database, start_worker: StartWorker) -> None:
+    """A worker of one queue leaves the messages of another untouched."""
     worker = start_worker(database, "--pool", "solo", "--queues", "llm")
     with make_client(database) as client:
         client.publish(PING, {})
@@ -140,7 +140,7 @@ def test_worker_takes_only_its_queues(database: Database, start_worker: StartWor
         "SELECT q.name, m.visible, m.deliveries FROM kombu_message m"
         " JOIN kombu_queue q ON q.id = m.queue_id"
     )
-    # Its own is deleted a moment after the line that tells of its end.
+    # The message of its own queue is deleted a moment after the log line.
     assert wait_for(lambda: database.rows(left) == [("housekeeping", True, 0)]), database.rows(left)
 
 
@@ -148,7 +148,7 @@ def test_worker_takes_only_its_queues(database: Database, start_worker: StartWor
 def test_warm_shutdown_finishes_the_task(
     database: Database, start_worker: StartWorker, pool: str
 ) -> None:
-    """A worker that is told to stop finishes the task that runs, and then ends well."""
+    """A worker that receives SIGTERM finishes the running task and exits with 0."""
     worker = start_worker(database, "--pool", pool, "--concurrency", "1")
     with make_client(database) as client:
         task_id = client.publish(PING, {"hold_s": 0.5})
@@ -161,7 +161,7 @@ def test_warm_shutdown_finishes_the_task(
 
 
 def holding(database: Database) -> bool:
-    """Say whether some task holds the database at this moment."""
+    """Return whether a task is sleeping in the database at this moment."""
     return database.rows(
         "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
         " AND datname = current_database()"
@@ -171,7 +171,7 @@ def holding(database: Database) -> bool:
 def test_worker_survives_a_restart_of_the_server(
     database: Database, start_worker: StartWorker
 ) -> None:
-    """After PostgreSQL went away and came back the same worker answers, in JSON all along."""
+    """After a restart of PostgreSQL the same worker runs tasks, and all its lines are JSON."""
     worker = start_worker(database, "--pool", "prefork", "--concurrency", "1")
     with make_client(database) as client:
         before = client.run(PING)
@@ -185,10 +185,8 @@ def test_worker_survives_a_restart_of_the_server(
     assert worker.lines("worker stopped")
 
 
-def test_death_of_the_only_child_stops_nothing(
-    database: Database, start_worker: StartWorker
-) -> None:
-    """An idle child that is killed is replaced, and the worker goes on with the next one."""
+def test_killed_child_is_replaced(database: Database, start_worker: StartWorker) -> None:
+    """The worker replaces a killed idle child, and keeps running tasks."""
     worker = start_worker(database, "--pool", "prefork", "--concurrency", "1")
     with make_client(database) as client:
         before = client.run(PING)
@@ -212,17 +210,17 @@ def test_late_children_share_no_connection(database: Database, start_worker: Sta
 def test_concurrent_start_declares_each_queue_once(
     database: Database, start_worker: StartWorker
 ) -> None:
-    """Several workers that start at once on an empty broker all come up."""
+    """Several workers that start at once on an empty broker all become ready."""
     workers = [start_worker(database, ready=False) for _ in range(3)]
     for worker in workers:
         worker.wait_for_line("worker ready")
     assert database.rows("SELECT count(*) FROM kombu_queue WHERE owner IS NULL") == [(4,)]
 
 
-def test_worker_is_clean_after_its_end(
+def test_stopped_worker_leaves_nothing_behind(
     database: Database, start_worker: StartWorker, tmp_path: Path
 ) -> None:
-    """The metrics folder is removed, the port is free again, and no child is left."""
+    """A stopped worker removes its metrics folder, frees its port and leaves no child."""
     worker = start_worker(database, "--pool", "prefork", "--concurrency", "2")
     children = psutil.Process(worker.process.pid).children()
     assert len(children) == 2

@@ -1,4 +1,4 @@
-"""The app: its tasks, queues and routes, and that importing it does nothing."""
+"""The app: its tasks, queues and routes; importing it has no side effects."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TASKS = {
     "app.tasks.maintenance.replay_dead_letters",
     "app.tasks.maintenance.scan_for_pii_contamination",
 }
-_LOOK = """
+_IMPORT = """
 import json, os, socket, sys, threading
 
 opened = []
@@ -47,10 +47,10 @@ print(json.dumps({{
 
 
 @pytest.mark.parametrize("module", ["system.app", "system.worker"])
-def test_import_does_nothing(module: str) -> None:
-    """A fresh interpreter with nothing set imports it, and opens and starts nothing."""
+def test_import_has_no_side_effects(module: str) -> None:
+    """An import without any settings opens no socket and starts no thread."""
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", _LOOK.format(module=module)],
+        [sys.executable, "-W", "error", "-c", _IMPORT.format(module=module)],
         env={"PATH": os.environ["PATH"]},
         capture_output=True,
         text=True,
@@ -83,9 +83,9 @@ print([name for name in sys.modules if name.startswith(worker)])
 
 
 def test_publisher_imports_no_worker_module() -> None:
-    """A process that publishes loads neither Celery's consumer nor the worker's own modules.
+    """A process that publishes imports neither Celery's consumer nor the worker's own modules.
 
-    Celery itself loads `celery.worker`, for its support of Django.
+    Celery itself imports `celery.worker`, for its support of Django.
     """
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", _PUBLISH],
@@ -99,7 +99,7 @@ def test_publisher_imports_no_worker_module() -> None:
 
 
 def test_queues_are_the_four() -> None:
-    """Four queues are declared, each bound to its own keys, and no other is made on demand."""
+    """Four queues are declared, each bound to its own keys; none is created on demand."""
     app = make_app({})
     bound = {queue.name: queue.routing_key for queue in app.amqp.queues.values()}
     assert bound == {name: f"{name}.#" for name in QUEUES}
@@ -114,21 +114,21 @@ def test_task_routes_to_its_queue(name: str) -> None:
     assert (route["queue"].name, route["routing_key"]) == (queue, f"{queue}.task")
 
 
-def test_publisher_without_a_dsn_is_told() -> None:
-    """Publishing with nothing set says which variable is missing, instead of trying elsewhere."""
+def test_publishing_without_a_dsn_is_refused() -> None:
+    """Publishing without settings names the missing variable, and tries no default broker."""
     app = make_app({})
     with pytest.raises(ConfigurationError, match="DATABASE_URL: got nothing"):
         app.send_task("app.tasks.housekeeping.ping")
 
 
-def test_result_without_a_dsn_is_told() -> None:
-    """Asking for a result with nothing set says which variable is missing."""
+def test_reading_a_result_without_a_dsn_is_refused() -> None:
+    """Reading a result without settings names the missing variable."""
     with pytest.raises(ConfigurationError, match="DATABASE_URL: got nothing"):
         make_app({}).AsyncResult("x").get(timeout=1)
 
 
-def test_raw_variables_do_not_outrank_the_clean_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The CELERY_* variables, which celery reads by itself, reach it cleaned up only."""
+def test_celery_variables_are_normalized(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Celery gets the normalized URLs, though it reads the CELERY_* variables itself."""
     for name in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"):
         monkeypatch.setenv(name, "postgresql+asyncpg://u:p@h/d?ssl=true")
     app = make_app({"DATABASE_URL": "postgresql://u:p@h/d", **os.environ})
@@ -140,7 +140,7 @@ def test_raw_variables_do_not_outrank_the_clean_up(monkeypatch: pytest.MonkeyPat
 
 
 def test_eager_mode_is_honoured() -> None:
-    """Eager mode is on exactly where the environment asks for it."""
+    """Eager mode is on only if the environment enables it."""
     base = {"DATABASE_URL": "postgresql://u:p@h/d"}
     assert make_app({**base, "CELERY_TASK_ALWAYS_EAGER": "1"}).conf.task_always_eager is True
     assert make_app(base).conf.task_always_eager is False

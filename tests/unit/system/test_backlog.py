@@ -1,4 +1,4 @@
-"""The gauge of dead letters: what was seen, how old, and never a scrape that hangs."""
+"""The gauge of pending dead-letter rows: count, age, and scrapes that never hang."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ PENDING, AGE = "system_dead_letters_pending", "system_dead_letters_oldest_age_se
 
 
 def values(gauge: BacklogGauge) -> tuple[float | None, float | None]:
-    """Return what a scrape tells of the two."""
+    """Return both samples of one scrape."""
     registry = CollectorRegistry()
     registry.register(gauge)
     return registry.get_sample_value(PENDING), registry.get_sample_value(AGE)
 
 
 @pytest.fixture
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait for an answer as long as it takes on a busy machine."""
+def long_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a scrape wait longer for the database, because the machine may be busy."""
     monkeypatch.setattr(backlog, "PATIENCE_S", 10.0)
 
 
-@pytest.mark.usefixtures("patient")
-def test_gauge_tells_count_and_age() -> None:
-    """The gauge tells how many are pending and how long ago the oldest failed."""
+@pytest.mark.usefixtures("long_wait")
+def test_gauge_reports_count_and_age() -> None:
+    """The gauge reports the number of pending rows and the age of the oldest failure."""
     oldest = datetime.now(UTC) - timedelta(hours=1)
     pending, age = values(BacklogGauge(lambda: Backlog(pending=3, oldest=oldest)))
     assert pending == 3
@@ -38,15 +38,15 @@ def test_gauge_tells_count_and_age() -> None:
     assert 3600 <= age < 3660
 
 
-@pytest.mark.usefixtures("patient")
-def test_gauge_of_none_is_zero() -> None:
-    """Without a pending row both are 0."""
+@pytest.mark.usefixtures("long_wait")
+def test_gauge_without_pending_rows_is_zero() -> None:
+    """Without a pending row both samples are 0."""
     assert values(BacklogGauge(lambda: Backlog(pending=0, oldest=None))) == (0, 0)
 
 
-@pytest.mark.usefixtures("patient")
-def test_gauge_asks_seldom() -> None:
-    """However often it is scraped, the database is asked once while the answer is fresh."""
+@pytest.mark.usefixtures("long_wait")
+def test_gauge_caches_a_fresh_answer() -> None:
+    """Any number of scrapes query the database once while the answer is fresh."""
     asked = []
 
     def ask() -> Backlog:
@@ -58,8 +58,8 @@ def test_gauge_asks_seldom() -> None:
     assert asked == [1]
 
 
-def test_gauge_waits_for_no_database_that_hangs() -> None:
-    """A database that hangs leaves the two out, and is asked by one thread however often."""
+def test_gauge_does_not_wait_for_a_database_that_hangs() -> None:
+    """While the database hangs, both samples are left out, and only one thread queries it."""
     asked, hang = [], threading.Event()
 
     def ask() -> Backlog:
@@ -75,9 +75,9 @@ def test_gauge_waits_for_no_database_that_hangs() -> None:
     hang.set()
 
 
-@pytest.mark.usefixtures("patient")
-def test_gauge_forgets_what_is_stale(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once the last answer is old, nothing is told rather than that."""
+@pytest.mark.usefixtures("long_wait")
+def test_gauge_drops_a_stale_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once the last answer is stale, the gauge reports no samples."""
     answers = [Backlog(pending=5, oldest=None)]
     gauge = BacklogGauge(answers.pop)
     assert values(gauge) == (5, 0)

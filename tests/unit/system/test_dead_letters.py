@@ -1,4 +1,4 @@
-"""Dead letters: the row of a failure, and where it is kept."""
+"""Dead-letter rows: how a failure is described, and where its row is stored."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def make(function: Any, error: BaseException, **request: Any) -> row.DeadLetter:
 
 
 def function(*args: Any, **kwargs: Any) -> None:
-    """Take anything."""
+    """Accept any arguments."""
 
 
 def test_row_describes_the_failure() -> None:
@@ -53,7 +53,7 @@ def test_row_describes_the_failure() -> None:
 
 
 def test_row_of_a_malformed_tenant_id_has_none() -> None:
-    """A tenant id that is no UUID is only in the arguments, and not in the row's column."""
+    """A tenant id that is no UUID stays in the arguments, and the row's column is null."""
     made = make(function, TenantError("x"), kwargs={"tenant_id": "nope"})
     assert made.identity.tenant_id is None
     assert json.loads(made.kwargs) == {"tenant_id": "nope"}
@@ -78,27 +78,27 @@ def test_row_hides_secrets_everywhere() -> None:
         SoftTimeLimitExceeded(),
     ],
 )
-def test_passing_trouble_is_transient(error: BaseException) -> None:
-    """Lost connections and time limits are worth another try."""
+def test_temporary_error_is_transient(error: BaseException) -> None:
+    """Lost connections and time limits are transient errors."""
     assert make(function, error).error_kind == "transient"
 
 
 @pytest.mark.parametrize(
     "error", [ValueError("x"), TypeError("x"), TenantError("x"), KeyError("x")]
 )
-def test_other_trouble_is_permanent(error: BaseException) -> None:
-    """An error of the task or its arguments comes again however often it is tried."""
+def test_other_error_is_permanent(error: BaseException) -> None:
+    """An error of the task or its arguments is permanent: a retry gives the same error."""
     assert make(function, error).error_kind == "permanent"
 
 
 def test_error_that_cannot_be_pickled_keeps_its_name() -> None:
-    """The class of an error that Celery had to wrap is that of the one inside."""
+    """For an error that Celery wrapped, the row has the class of the original error."""
     wrapped = UnpickleableExceptionWrapper("some.where", "OddError", ("odd",), "OddError('odd')")
     assert make(function, wrapped).exception_class == "some.where.OddError"
 
 
 def test_error_without_a_text_is_reported() -> None:
-    """An error whose text is not available leaves a row that says so."""
+    """An error whose text cannot be produced leaves a row with a note about it."""
 
     class MuteError(Exception):
         def __str__(self) -> str:
@@ -107,8 +107,8 @@ def test_error_without_a_text_is_reported() -> None:
     assert make(function, MuteError()).error_message == "its text is not available: RuntimeError"
 
 
-def test_message_without_an_id_has_a_stable_one() -> None:
-    """The id made of a message is the same for it again, and another for its neighbour."""
+def test_message_without_an_id_gets_a_stable_id() -> None:
+    """The id derived from a message is stable, and differs between messages."""
     first, again, other, longer = (
         stable_id(SimpleNamespace(properties={"delivery_tag": tag}, body=body))
         for tag, body in (("a", b"x"), ("a", b"x"), ("b", b"x"), ("a", b"xy"))
@@ -127,8 +127,8 @@ def test_message_without_an_id_has_a_stable_one() -> None:
         (None, "other", None),
     ],
 )
-def test_queue_is_found(routing_key: str | None, task_name: str, queue: str | None) -> None:
-    """The queue is that of the routing key, else that of the task's name."""
+def test_queue_is_derived(routing_key: str | None, task_name: str, queue: str | None) -> None:
+    """The queue comes from the routing key, otherwise from the task's name."""
     info = {"routing_key": routing_key}
     assert row.queue_of(info, task_name=task_name) == queue
 
@@ -142,17 +142,17 @@ def test_queue_is_found(routing_key: str | None, task_name: str, queue: str | No
     ],
 )
 def test_correlation_id_is_found(request_fields: dict[str, Any], expected: str) -> None:
-    """The correlation id is the argument's, else the header's, else the task's id."""
+    """The correlation id comes from the argument, then the header, then the task's id."""
     assert make(function, ValueError(), **request_fields).identity.correlation_id == expected
 
 
 def test_failed_insert_is_one_line_without_the_payload(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A row that cannot be written is one error line, which repeats nothing of the row."""
-    said: list[tuple[str, dict[str, Any]]] = []
+    """A row that cannot be written is one error line without any content of the row."""
+    logged: list[tuple[str, dict[str, Any]]] = []
     monkeypatch.setattr(
-        keeper, "log", SimpleNamespace(error=lambda event, **more: said.append((event, more)))
+        keeper, "log", SimpleNamespace(error=lambda event, **more: logged.append((event, more)))
     )
 
     def refuse(*_: Any) -> Any:
@@ -163,33 +163,33 @@ def test_failed_insert_is_one_line_without_the_payload(
     task: Any = SimpleNamespace(name="n", run=function, request=context)
     task.backend = None
     signal.record_failure(task, "id-1", ValueError("payload-4"))
-    assert [event for event, _ in said] == ["dead-letter row not written"]
-    assert said[0][1]["task_id"] == "id-1"
-    assert said[0][1]["error"] == "sqlalchemy.exc.OperationalError"
-    assert "payload" not in str(said)
+    assert [event for event, _ in logged] == [keeper.NOT_WRITTEN]
+    assert logged[0][1]["task_id"] == "id-1"
+    assert logged[0][1]["error"] == "sqlalchemy.exc.OperationalError"
+    assert "payload" not in str(logged)
 
 
 @pytest.mark.parametrize(
-    "request_of_it",
+    "task_request",
     [None, Context({"id": "id-1", "task": "app.tasks.llm.route", "args": [{1, 2}], "kwargs": {}})],
     ids=["of-another-task", "changed-by-the-task"],
 )
-def test_failure_whose_arguments_are_unknown_leaves_a_row(request_of_it: Any) -> None:
-    """It cannot be replayed, and has no text whose sensitive parts are unknown."""
+def test_failure_whose_arguments_are_unknown_leaves_a_row(task_request: Any) -> None:
+    """Its row is not replayable, and omits the error text, which may contain sensitive values."""
     error = ValueError("token=hidden")
     app = SimpleNamespace(tasks={})
-    made = failure.describe_failure(app, "id-1", error, "Traceback: token=hidden", request_of_it)
+    made = failure.describe_failure(app, "id-1", error, "Traceback: token=hidden", task_request)
     assert made is not None
     assert (made.identity.task_id, made.exception_class) == ("id-1", "ValueError")
     assert (made.args, made.kwargs, made.replayable) == ("[]", "{}", False)
     assert (made.error_message, made.traceback) == (failure.NOT_KEPT, None)
 
 
-def test_message_whose_row_is_lost_goes_back(
+def test_message_whose_row_cannot_be_stored_is_requeued(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With neither database nor disk a refused message is not taken off its queue."""
-    monkeypatch.setenv("DATABASE_URL", "postgresql://nobody:x@127.0.0.1:1/nowhere")
+    """A refused message is requeued if neither database nor disk can store its row."""
+    monkeypatch.setenv("DATABASE_URL", "postgresql://u:x@127.0.0.1:1/d")
     taken = tmp_path / "a file"
     taken.touch()
     channel = Channel()
@@ -202,57 +202,57 @@ def test_message_whose_row_is_lost_goes_back(
     assert channel.rejected == [True]
 
 
-def test_redelivered_message_is_done_while_its_row_is_on_disk(
+def test_redelivered_message_is_not_run_while_its_row_is_on_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the database away the disk shows that a task has ended, and nothing does for another."""
-    monkeypatch.setenv("DATABASE_URL", "postgresql://nobody:x@127.0.0.1:1/nowhere")
+    """With the database down, a spooled row is the only proof that its task has ended."""
+    monkeypatch.setenv("DATABASE_URL", "postgresql://u:x@127.0.0.1:1/d")
     monkeypatch.setenv("SYSTEM_DEAD_LETTER_SPOOL", str(tmp_path))
     kept = keeper.keep(make(function, ValueError("x"), id="t-failed"))
     assert isinstance(kept, keeper.Spooled)
     assert isinstance(kept.error, OperationalError)
 
-    def away(*_: Any, **__: Any) -> None:
+    def fail(*_: Any, **__: Any) -> None:
         raise OperationalError("SELECT", {}, OSError())
 
-    app = SimpleNamespace(tasks={}, backend=SimpleNamespace(get_task_meta=away))
+    app = SimpleNamespace(tasks={}, backend=SimpleNamespace(get_task_meta=fail))
 
-    def message(task_id: str, *, again: bool) -> Message:
+    def message(task_id: str, *, redelivered: bool) -> Message:
         headers = {"task": "app.tasks.none", "id": task_id}
-        info = {"redelivered": again}
+        info = {"redelivered": redelivered}
         return Message(body="", channel=Channel(), headers=headers, delivery_info=info)
 
-    assert consumer.has_ended(app, message("t-failed", again=True))
-    assert not consumer.has_ended(app, message("t-other", again=True))
-    assert not consumer.has_ended(app, message("t-failed", again=False))
-    # A spool that cannot be read keeps nobody from asking for the result.
+    assert consumer.has_ended(app, message("t-failed", redelivered=True))
+    assert not consumer.has_ended(app, message("t-other", redelivered=True))
+    assert not consumer.has_ended(app, message("t-failed", redelivered=False))
+    # If the spool cannot be read, the stored result still decides.
     (tmp_path / "a file").touch()
     monkeypatch.setenv("SYSTEM_DEAD_LETTER_SPOOL", str(tmp_path / "a file"))
     app.backend.get_task_meta = lambda *_, **__: {"status": "SUCCESS"}
-    assert consumer.has_ended(app, message("t-other", again=True))
+    assert consumer.has_ended(app, message("t-other", redelivered=True))
 
 
 class Channel:
-    """Notes what is rejected, and whether it goes back to its queue."""
+    """A channel that records for each rejection whether the message is requeued."""
 
     def __init__(self) -> None:
         self.rejected: list[bool] = []
 
     def basic_reject(self, _: Any, *, requeue: bool) -> None:
-        """Note it."""
+        """Record a rejection."""
         self.rejected.append(requeue)
 
 
 def test_revoked_task_whose_result_cannot_be_stored_raises_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A worker finds a task expired while it takes it: what is raised there ends the worker."""
+    """A failure to store the result of a revoked task is logged: an error would stop the worker."""
     backend = endings.ReportingBackend.__new__(endings.ReportingBackend)
 
     def refuse(*_: Any, **__: Any) -> None:
-        raise BackendStoreError("away")
+        raise BackendStoreError("database down")
 
     monkeypatch.setattr(DatabaseBackend, "mark_as_revoked", refuse)
-    with structlog.testing.capture_logs() as said:
+    with structlog.testing.capture_logs() as logged:
         backend.mark_as_revoked("id-1", "terminated")
-    assert [(one["event"], one["task_id"]) for one in said] == [("result not stored", "id-1")]
+    assert [(one["event"], one["task_id"]) for one in logged] == [("result not stored", "id-1")]

@@ -43,7 +43,7 @@ def test_new_key_encrypts_and_old_key_still_decrypts() -> None:
 
 
 def test_malformed_key_is_located_and_not_repeated() -> None:
-    """The error has the place of a malformed key, and not its text."""
+    """The error has the position of a malformed key, and not its text."""
     with pytest.raises(ConfigurationError, match="got a malformed key at place 2") as error:
         Cipher([OLD, "no-key-at-all"])
     assert "no-key-at-all" not in str(error.value)

@@ -16,10 +16,10 @@ reader, writer = os.pipe()
 kept = fork.keep_from_children(os.fdopen(reader))
 seen = []
 
-def note():
+def record():
     seen.append(os.path.samestat(os.fstat(kept.fileno()), os.stat(os.devnull)))
 
-fork.run_in_children(note)
+fork.run_in_children(record)
 
 def hold():
     with lock:

@@ -1,4 +1,4 @@
-"""Health: two checks, one deadline, no leak."""
+"""Health: two checks, one deadline, no leaked threads."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ from system.observability.health import Check, Health, query
 
 
 def fine() -> None:
-    """Answer."""
+    """Succeed."""
 
 
 def broken() -> None:
-    """Refuse."""
+    """Fail."""
     raise ConnectionError("refused")
 
 
-def told(health: Health) -> dict[str, str]:
-    """Ask once."""
+def report(health: Health) -> dict[str, str]:
+    """Run the checks once, and return the report."""
     return asyncio.run(health.ask())
 
 
 def test_health_is_ok_when_both_answer() -> None:
-    """Both parts answering is ok."""
+    """Health is ok if both checks succeed."""
     health = Health((Check("broker", fine), Check("database", fine)), 1.0)
-    assert told(health) == {"status": "ok", "broker": "ok", "database": "ok"}
+    assert report(health) == {"status": "ok", "broker": "ok", "database": "ok"}
 
 
-def test_health_names_the_part_that_is_away() -> None:
-    """One part refusing is unhealthy, and the answer says which."""
+def test_health_names_the_check_that_fails() -> None:
+    """One failed check makes the status unhealthy, and the report names the check."""
     health = Health((Check("broker", fine), Check("database", broken)), 1.0)
-    assert told(health) == {"status": "unhealthy", "broker": "ok", "database": "error"}
+    assert report(health) == {"status": "unhealthy", "broker": "ok", "database": "error"}
     health = Health((Check("broker", broken), Check("database", fine)), 1.0)
-    assert told(health) == {"status": "unhealthy", "broker": "error", "database": "ok"}
+    assert report(health) == {"status": "unhealthy", "broker": "error", "database": "ok"}
 
 
-def test_health_asks_anew_each_time() -> None:
-    """No answer is kept: what changed since the last request shows in the next."""
+def test_health_runs_the_checks_for_each_request() -> None:
+    """No answer is cached: a change since the last request is in the next report."""
     asked: list[int] = []
 
     def once() -> None:
@@ -50,11 +50,11 @@ def test_health_asks_anew_each_time() -> None:
             raise ConnectionError("gone")
 
     health = Health((Check("database", once),), 1.0)
-    assert [told(health)["database"] for _ in range(2)] == ["ok", "error"]
+    assert [report(health)["database"] for _ in range(2)] == ["ok", "error"]
 
 
-def test_hanging_check_costs_no_more_than_the_deadline() -> None:
-    """Two parts that hang are answered for within one deadline, and leave one thread each."""
+def test_hanging_checks_share_one_deadline() -> None:
+    """Two checks that hang are reported within one deadline, and use one thread each."""
     release = threading.Event()
     health = Health(
         tuple(Check(name, lambda: _hang(release)) for name in ("broker", "database")), 0.3
@@ -62,7 +62,7 @@ def test_hanging_check_costs_no_more_than_the_deadline() -> None:
     before = threading.active_count()
     try:
         began = time.monotonic()
-        answers = [told(health) for _ in range(4)]
+        answers = [report(health) for _ in range(4)]
         assert time.monotonic() - began < 4 * 0.3
         assert all(answer["status"] == "unhealthy" for answer in answers)
         assert all(answer["broker"] == answer["database"] == "error" for answer in answers)
@@ -72,16 +72,16 @@ def test_hanging_check_costs_no_more_than_the_deadline() -> None:
 
 
 def test_check_recovers_after_hanging() -> None:
-    """Once a part that hung answers again, so does its check."""
+    """A check that hung is ok again once its dependency answers."""
     release = threading.Event()
     health = Health((Check("database", lambda: _hang(release)),), 0.3)
-    assert told(health)["database"] == "error"
+    assert report(health)["database"] == "error"
     release.set()
-    assert told(health)["database"] == "ok"
+    assert report(health)["database"] == "ok"
 
 
-def test_requests_join_an_asking_that_is_under_way() -> None:
-    """However many ask at once, the dependency is asked once, and all are told the same."""
+def test_concurrent_requests_share_one_check() -> None:
+    """Concurrent requests query a dependency once, and all get the same report."""
     release = threading.Event()
     asked: list[int] = []
 
@@ -98,15 +98,15 @@ def test_requests_join_an_asking_that_is_under_way() -> None:
     assert len(asked) == 1
 
 
-def test_old_failure_is_not_told_to_a_later_request() -> None:
-    """A request that joined an asking which then fails has the dependency asked once more."""
-    away = threading.Event()
+def test_earlier_failure_is_not_reported_to_a_later_request() -> None:
+    """A request that waits for a running check, which then fails, starts another check."""
+    fail_now = threading.Event()
     asked: list[int] = []
 
     def recovering() -> None:
         asked.append(1)
         if len(asked) == 1:
-            _hang(away)
+            _hang(fail_now)
             raise ConnectionError("gone")
 
     async def ask_twice() -> tuple[dict[str, str], dict[str, str]]:
@@ -114,7 +114,7 @@ def test_old_failure_is_not_told_to_a_later_request() -> None:
         await asyncio.sleep(0)
         second = asyncio.create_task(health.ask())
         await asyncio.sleep(0)
-        away.set()
+        fail_now.set()
         return await asyncio.gather(first, second)
 
     health = Health((Check("database", recovering),), 5.0)
@@ -123,27 +123,29 @@ def test_old_failure_is_not_told_to_a_later_request() -> None:
     assert len(asked) == 2
 
 
-@pytest.mark.parametrize("speaks", [b"", b"N", b"S"], ids=["silent", "no-tls", "broken-tls"])
-def test_query_lets_go_of_a_server_that_stays_silent(speaks: bytes) -> None:
-    """A server that accepts and then says nothing more is left at the limit, at whatever stage."""
+@pytest.mark.parametrize("answer", [b"", b"N", b"S"], ids=["silent", "no-tls", "broken-tls"])
+def test_query_abandons_a_server_that_stays_silent(answer: bytes) -> None:
+    """A server that accepts and then stays silent is abandoned at the deadline, at any stage."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
-        silent = threading.Thread(target=_stay_silent, args=(listening, speaks), daemon=True)
+        silent = threading.Thread(target=_stay_silent, args=(listening, answer), daemon=True)
         silent.start()
         began = time.monotonic()
         with pytest.raises(TimeoutError, match="got no answer in time"):
             query(f"postgresql+psycopg2://u:p@127.0.0.1:{port}/d", "SELECT 1", 0.3)
         assert time.monotonic() - began >= 0.3
         silent.join(10)
-        assert not silent.is_alive(), "connection to a silent server: got it kept, expected it shut"
+        assert not silent.is_alive(), (
+            "connection to a silent server: got it open, expected it closed"
+        )
 
 
-def _stay_silent(listening: socket.socket, speaks: bytes) -> None:
+def _stay_silent(listening: socket.socket, answer: bytes) -> None:
     """Answer one question at most, and return once the client has closed the connection."""
     client, _ = listening.accept()
     with client:
         client.recv(1024)
-        client.sendall(speaks)
+        client.sendall(answer)
         while client.recv(1024):
             pass
 

@@ -1,4 +1,4 @@
-"""Log lines: their shape, their secrets, their length."""
+"""Log lines: fields, hidden secrets and maximum length."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ FIELDS = ["timestamp", "level", "logger", "message", *logs.TASK_FIELDS]
 
 
 @pytest.fixture(autouse=True)
-def forgetful() -> Iterator[None]:
-    """Hide nothing from test to test, and keep no context."""
+def reset() -> Iterator[None]:
+    """Reset hidden values and log context after each test."""
     yield
     logs.hide(())
     structlog.contextvars.clear_contextvars()
 
 
 def line(message: str, *words: object, level: int = logging.INFO, **more: Any) -> dict[str, Any]:
-    """Format one record of a foreign logger, and parse the line."""
+    """Format one record of another logger, and parse the line."""
     record = logging.LogRecord(
         "some.logger", level, "f.py", 1, message, words, more.get("exc_info")
     )
@@ -35,7 +35,7 @@ def line(message: str, *words: object, level: int = logging.INFO, **more: Any) -
 
 
 def test_line_has_every_field() -> None:
-    """A line begins with the fields of the contract, null where they do not apply."""
+    """A line starts with the specified fields, which are null where they do not apply."""
     made = line("hello %s", "there")
     assert list(made)[:8] == FIELDS
     assert made["message"] == "hello there"
@@ -43,15 +43,15 @@ def test_line_has_every_field() -> None:
     assert made["timestamp"].endswith("+00:00")
 
 
-def test_line_takes_the_context() -> None:
-    """A line of any logger carries the context of the task that runs."""
+def test_line_has_the_context() -> None:
+    """A line of any logger has the context of the running task."""
     structlog.contextvars.bind_contextvars(task_id="t-1", tenant_id="t-2")
     made = line("inside")
     assert (made["task_id"], made["tenant_id"]) == ("t-1", "t-2")
 
 
 def test_exception_stays_on_its_line() -> None:
-    """An exception becomes fields of the one line, with its traceback."""
+    """An exception and its traceback are fields of the same line."""
     empty: dict[str, int] = {}
     with pytest.raises(KeyError, match="lost") as caught:
         empty["lost"]
@@ -71,7 +71,7 @@ def test_exception_stays_on_its_line() -> None:
     ],
 )
 def test_dsn_is_hidden(text: str) -> None:
-    """No DSN stands in a line, with or without a password, whatever was logged."""
+    """A line never contains a DSN, with or without a password."""
     made = line(text)
     assert "s3cret" not in json.dumps(made)
     assert "://app" not in made["message"]
@@ -79,20 +79,20 @@ def test_dsn_is_hidden(text: str) -> None:
 
 
 def test_ordinary_url_is_kept() -> None:
-    """A URL without credentials is no secret."""
+    """A URL without credentials is not hidden."""
     assert line("see https://example.org/a@b")["message"] == "see https://example.org/a@b"
 
 
 @pytest.mark.parametrize("form", ["p@ss/word", "p%40ss%2Fword"])
 def test_known_password_is_hidden(form: str) -> None:
-    """A known password is hidden in plain and in its URL-encoded form, in fields as in messages."""
+    """A known password is hidden as plain text and URL-encoded, in fields and in messages."""
     logs.hide(["p@ss/word"])
     assert form not in json.dumps(line(f"got {form}"))
     assert line(f"got {form}")["message"] == f"got {logs.HIDDEN}"
 
 
-def test_scrubber_reaches_nested_values() -> None:
-    """Secrets are hidden inside lists and objects too, and numbers stay numbers."""
+def test_scrubber_hides_nested_values() -> None:
+    """Secrets are hidden inside lists and objects too; values other than text are unchanged."""
     scrubber = logs.Scrubber(["hunter2"])
     assert scrubber.value({"a": ["x hunter2", 1, None, True]}) == {
         "a": [f"x {logs.HIDDEN}", 1, None, True]
@@ -100,8 +100,8 @@ def test_scrubber_reaches_nested_values() -> None:
 
 
 @pytest.mark.parametrize("text", ["x" * 50_000, "é" * 50_000, "🐎\n" * 20_000, '"\\' * 30_000])
-def test_long_line_is_cut(text: str) -> None:
-    """A line never exceeds what one write keeps whole, and stays JSON with its other fields."""
+def test_long_line_is_truncated(text: str) -> None:
+    """A line never exceeds the size of one atomic write, and is JSON with all its fields."""
     made = logs.fit({"message": "short", "error": text, "n": 1})
     assert len(made) < logs.LINE_LIMIT
     parsed = json.loads(made)
@@ -110,13 +110,13 @@ def test_long_line_is_cut(text: str) -> None:
     assert len(made) > logs.LINE_LIMIT // 4
 
 
-def test_short_line_is_not_cut() -> None:
-    """A line that fits is left as it is."""
+def test_short_line_is_not_truncated() -> None:
+    """A line within the limit is unchanged."""
     assert json.loads(logs.fit({"message": "x" * 3000})) == {"message": "x" * 3000}
 
 
-def test_cutting_hides_before_it_cuts() -> None:
-    """A secret at the place of the cut does not survive as a half."""
+def test_secrets_are_hidden_before_truncation() -> None:
+    """No part of a secret remains where the line is truncated."""
     logs.hide(["hunter2-hunter2"])
     made = line("x" * 3700 + "hunter2-hunter2" * 40)
     assert "hunter" not in made["message"]

@@ -1,4 +1,4 @@
-"""Counting in several processes and threads, without a worker around it."""
+"""Counting in several processes and threads, without a worker."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def work(name):
     signal.alarm(30)
     run(name, 5)
 
-def go_on(name, counted):
+def count(name, counted):
     while not forking.is_set():
         run(f"{{name}} {{len(counted)}}", 10)
         counted.append(10)
 
 counted = []
-threads = [threading.Thread(target=go_on, args=(name, counted), daemon=True) for name in "ab"]
+threads = [threading.Thread(target=count, args=(name, counted), daemon=True) for name in "ab"]
 for thread in threads:
     thread.start()
 for number in range({CHILDREN}):
@@ -68,13 +68,13 @@ metrics.render()
 
 
 def run(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run code in an interpreter of its own: the library keeps what it is told for good."""
+    """Run code in a separate interpreter, because the library keeps its configuration."""
     words = [sys.executable, "-c", code, str(folder)]
     return subprocess.run(words, capture_output=True, text=True, check=False, timeout=300)
 
 
 def test_counts_are_exact_over_threads_and_forks(tmp_path: Path) -> None:
-    """Threads that count while children are forked and count lose nothing and block no child."""
+    """Threads that count during forks lose no count and block no child."""
     done = run(COUNT, tmp_path)
     assert done.returncode == 0, done.stderr
     totals = dict(re.findall(r"^(\S+?)(?:\{.*\})? (\S+)$", done.stdout, re.MULTILINE))
@@ -85,12 +85,12 @@ def test_counts_are_exact_over_threads_and_forks(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("*.db"))) == 2 * (1 + 4)
 
 
-@pytest.mark.parametrize("said", ["celery_task_started_total", "celery_task_failure_total"])
-def test_child_that_has_just_begun_is_nothing_yet(tmp_path: Path, said: str) -> None:
-    """An empty file, as a child makes it first, is no error; a folder that is gone is one."""
+@pytest.mark.parametrize("family", ["celery_task_started_total", "celery_task_failure_total"])
+def test_empty_file_of_a_new_child_counts_zero(tmp_path: Path, family: str) -> None:
+    """An empty file, which a child creates first, counts zero; a missing folder is an error."""
     folder = tmp_path / "metrics"
     folder.mkdir()
     done = run(EMPTY, folder)
-    assert f'{said}{{task_name="task"}} 0.0' in done.stdout
+    assert f'{family}{{task_name="task"}} 0.0' in done.stdout
     assert done.returncode == 1
     assert f"metrics: got no file in {folder}, expected those of this worker" in done.stderr

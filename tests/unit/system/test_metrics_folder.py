@@ -1,4 +1,4 @@
-"""The folder of a worker's metrics: whose it is, and what becomes of it."""
+"""The folder of a worker's metrics: creation, ownership and removal."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ with metrics_folder() as folder:
 
 @pytest.fixture(autouse=True)
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Make folders in the test's own, here and in other processes."""
+    """Create temporary folders in the test's folder, in this process and in others."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", None)
     yield tmp_path
     monkeypatch.setattr(tempfile, "tempdir", None)
 
 
-def test_folder_is_gone_after_its_worker(place: Path) -> None:
-    """It is new and empty, only this account's, and removed with all that is in it."""
+def test_folder_is_removed_after_its_worker(place: Path) -> None:
+    """The folder is new, empty and private to the account, and is removed with its files."""
     with metrics_folder() as folder:
         assert folder.parent == place
         assert list(folder.iterdir()) == []
@@ -43,8 +43,8 @@ def test_folder_is_gone_after_its_worker(place: Path) -> None:
     assert list(place.iterdir()) == []
 
 
-def test_folder_of_the_dead_is_removed_and_that_of_the_living_kept(place: Path) -> None:
-    """A killed worker's folder goes when the next one starts; a living one's and others' stay."""
+def test_folder_of_a_killed_worker_is_removed_and_others_are_kept(place: Path) -> None:
+    """The next worker removes a killed worker's folder; other folders stay."""
     foreign = place / "system-metrics-of-another-version"
     foreign.mkdir()
     words = [sys.executable, "-c", HOLD]
@@ -63,13 +63,13 @@ def test_folder_of_the_dead_is_removed_and_that_of_the_living_kept(place: Path) 
 
 
 def test_folder_lives_as_long_as_a_child(place: Path) -> None:
-    """What a worker's process handed on to a child is not abandoned while the child lives."""
+    """A folder that a child inherited is not abandoned while the child runs."""
     with metrics_folder() as folder:
-        ready, told = os.pipe()
+        ready, notify = os.pipe()
         ended, end = os.pipe()
         if (child := os.fork()) == 0:
             os.close(end)
-            os.write(told, b"!")
+            os.write(notify, b"!")
             os.read(ended, 1)
             os._exit(0)
         os.read(ready, 1)
@@ -77,25 +77,25 @@ def test_folder_lives_as_long_as_a_child(place: Path) -> None:
         assert folder.exists()
         os.close(end)
         assert os.waitpid(child, 0) == (child, 0)
-    for descriptor in (ready, told, ended):
+    for descriptor in (ready, notify, ended):
         os.close(descriptor)
 
 
 def test_link_is_not_followed(place: Path) -> None:
-    """A link in the place of a folder is left alone, with what it leads to."""
-    precious = place / "precious"
-    precious.mkdir()
-    (precious / "file").write_bytes(b"x")
-    (place / f"{PREFIX}link").symlink_to(precious)
+    """A symbolic link with the name of a folder is kept, and so is its target."""
+    target = place / "target"
+    target.mkdir()
+    (target / "file").write_bytes(b"x")
+    (place / f"{PREFIX}link").symlink_to(target)
     remove_abandoned(place)
-    assert (precious / "file").exists()
+    assert (target / "file").exists()
     assert (place / f"{PREFIX}link").is_symlink()
 
 
-def test_folder_that_was_taken_for_abandoned_is_made_anew(
+def test_folder_that_was_removed_by_mistake_is_created_again(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If another worker removes it before it is locked, a further one is made."""
+    """If another worker removes the folder before it is locked, a new one is created."""
     made: list[Path] = []
     lock = module._lock
 

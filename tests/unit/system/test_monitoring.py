@@ -1,4 +1,4 @@
-"""The HTTP server: its protocol, and what does not bring it down."""
+"""The HTTP server: its protocol, and faults that it survives."""
 
 from __future__ import annotations
 
@@ -22,35 +22,35 @@ from system.observability.health import Health
 from system.observability.monitoring import MOST_CONNECTIONS, Response, Server, endpoints_of, serve
 
 GET = b"GET /page HTTP/1.1\r\n\r\n"
-MUCH = bytes(16 * 2**20)
+LARGE = bytes(16 * 2**20)
 RESET = struct.pack("ii", 1, 0)
 
 
 async def page() -> Response:
-    """Answer."""
+    """Return a short page."""
     return Response(status=200, content_type="text/plain", body=b"hello\n")
 
 
 async def large() -> Response:
-    """Answer with more than any buffer on the way takes."""
-    return Response(status=200, content_type="text/plain", body=MUCH)
+    """Return a page that is larger than the socket buffers."""
+    return Response(status=200, content_type="text/plain", body=LARGE)
 
 
 async def broken() -> Response:
-    """Fail while answering."""
+    """Raise an error instead of a response."""
     raise RuntimeError("endpoint broke")
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    """Serve endpoints that answer, much or little, and one that breaks, on some free port."""
+    """Serve a short page, a large page and a broken endpoint on a free port."""
     made = serve("127.0.0.1", 0, {"/page": page, "/large": large, "/broken": broken})
     yield made
     made.close()
 
 
 @pytest.fixture
-def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_deadlines(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten the deadlines."""
     for name in ("REQUEST_DEADLINE_S", "ANSWER_DEADLINE_S", "LINGER_S"):
         monkeypatch.setattr(monitoring, name, 0.4)
@@ -58,7 +58,7 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def connect(server: Server) -> Iterator[Callable[..., socket.socket]]:
-    """Connect to that server; the connections end with the test."""
+    """Connect to that server, and close the connections after the test."""
     with ExitStack() as stack:
 
         def made(sent: bytes = b"") -> socket.socket:
@@ -71,7 +71,7 @@ def connect(server: Server) -> Iterator[Callable[..., socket.socket]]:
 
 
 def ask(server: Server, method: str, path: str) -> tuple[int, dict[str, str], bytes]:
-    """Send one request."""
+    """Send one request, and return status, headers and body."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=5)
     try:
         connection.request(method, path)
@@ -83,7 +83,7 @@ def ask(server: Server, method: str, path: str) -> tuple[int, dict[str, str], by
 
 @pytest.mark.parametrize("path", ["/page", "/page?a=b"])
 def test_get_answers(server: Server, path: str) -> None:
-    """GET gives the endpoint's body, whatever the query."""
+    """GET returns the endpoint's body, with or without a query."""
     status, headers, body = ask(server, "GET", path)
     assert (status, body) == (200, b"hello\n")
     assert headers["Content-Type"] == "text/plain"
@@ -91,7 +91,7 @@ def test_get_answers(server: Server, path: str) -> None:
 
 
 def test_head_answers_without_a_body(server: Server) -> None:
-    """HEAD gives the same headers and no body."""
+    """HEAD returns the same headers and no body."""
     status, headers, body = ask(server, "HEAD", "/page")
     assert (status, headers["Content-Length"], body) == (200, "6", b"")
 
@@ -99,13 +99,13 @@ def test_head_answers_without_a_body(server: Server) -> None:
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
 @pytest.mark.parametrize("path", ["/", "/pages", "/page/", "/../page"])
 def test_unknown_path_is_404(server: Server, method: str, path: str) -> None:
-    """A path that is no endpoint is not found."""
+    """A path without an endpoint is 404."""
     assert ask(server, method, path)[0] == 404
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "BREW"])
 def test_other_method_is_405(server: Server, method: str) -> None:
-    """A method other than GET and HEAD is not allowed, and the answer says which are."""
+    """A method other than GET and HEAD is 405, and the response lists both."""
     status, headers, body = ask(server, method, "/page")
     assert (status, headers["Allow"]) == (405, "GET, HEAD")
     assert json.loads(body) == {"error": "method not allowed"}
@@ -123,7 +123,7 @@ def test_other_method_is_405(server: Server, method: str) -> None:
     ],
 )
 def test_server_survives_bad_requests(server: Server, request_bytes: bytes) -> None:
-    """A request that makes no sense gets an error or nothing, and the next one is answered."""
+    """A malformed request gets an error or no response, and the next request is answered."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=5) as client:
         client.sendall(request_bytes)
         client.shutdown(socket.SHUT_WR)
@@ -134,17 +134,17 @@ def test_server_survives_bad_requests(server: Server, request_bytes: bytes) -> N
 
 
 def test_server_survives_a_broken_endpoint(server: Server) -> None:
-    """An endpoint that breaks answers 500 without saying why, and the others go on."""
+    """An endpoint that raises gives 500 without details, and the others keep working."""
     status, _, body = ask(server, "GET", "/broken")
     assert (status, json.loads(body)) == (500, {"error": "internal server error"})
     assert ask(server, "GET", "/page")[0] == 200
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET /pa", b"nonsense", b"POST /page HTTP/1.1\r\nX: "])
-def test_many_slow_clients_keep_nobody_out(
+def test_many_slow_clients_block_no_request(
     server: Server, connect: Callable[..., socket.socket], sent: bytes
 ) -> None:
-    """With more slow clients than connections a request is answered, and no thread is started."""
+    """More slow clients than allowed connections block no request and start no thread."""
     assert ask(server, "GET", "/page")[0] == 200
     threads = threading.active_count()
     clients = [connect(sent) for _ in range(3 * MOST_CONNECTIONS)]
@@ -155,11 +155,11 @@ def test_many_slow_clients_keep_nobody_out(
     assert len(clients) == 3 * MOST_CONNECTIONS
 
 
-@pytest.mark.usefixtures("hurried")
-def test_client_that_trickles_is_cut_off(
+@pytest.mark.usefixtures("short_deadlines")
+def test_client_that_sends_slowly_is_disconnected(
     server: Server, connect: Callable[..., socket.socket]
 ) -> None:
-    """A byte now and then wins no time: the whole request has one deadline."""
+    """Single bytes do not extend the deadline: it covers the whole request."""
     began = time.monotonic()
     client = connect(b"GET /page HTTP/1.1\r\n")
     client.settimeout(0.05)
@@ -174,11 +174,11 @@ def test_client_that_trickles_is_cut_off(
     assert wait_until(lambda: server.connections == 0, deadline_s=10)
 
 
-@pytest.mark.usefixtures("hurried")
-def test_client_that_takes_no_answer_is_cut_off(
+@pytest.mark.usefixtures("short_deadlines")
+def test_client_that_does_not_read_is_disconnected(
     server: Server, connect: Callable[..., socket.socket]
 ) -> None:
-    """One that asks and does not read loses its answer, and the connection."""
+    """A client that does not read its response loses the connection at the deadline."""
     client = connect(b"GET /large HTTP/1.1\r\n\r\n")
     assert wait_until(lambda: server.connections == 1, deadline_s=10)
     assert wait_until(lambda: server.connections == 0, deadline_s=10)
@@ -186,14 +186,14 @@ def test_client_that_takes_no_answer_is_cut_off(
     with suppress(ConnectionResetError):
         while piece := client.recv(2**20):
             taken += len(piece)
-    assert taken < len(MUCH)
+    assert taken < len(LARGE)
 
 
 @pytest.mark.parametrize("path", [b"/page", b"/large", b"/broken", b"/nothing"])
 def test_early_disconnects_leave_nothing(
     server: Server, connect: Callable[..., socket.socket], path: bytes
 ) -> None:
-    """Clients that go away, in mid-request or before the answer, leave no connection or thread."""
+    """Clients that disconnect during a request or a response leave no connection or thread."""
     assert ask(server, "GET", "/page")[0] == 200
     threads = threading.active_count()
     for number in range(20):
@@ -206,20 +206,20 @@ def test_early_disconnects_leave_nothing(
 
 
 def test_parallel_requests_are_all_answered(server: Server) -> None:
-    """Many that ask at once each get the whole answer."""
+    """Concurrent requests each get the complete response."""
     with ThreadPoolExecutor(max_workers=32) as clients:
         answers = list(clients.map(lambda _: ask(server, "GET", "/page"), range(300)))
     assert {(status, body) for status, _, body in answers} == {(200, b"hello\n")}
 
 
-def test_scrapes_at_once_share_one_rendering() -> None:
-    """Many that scrape at once wait for two renderings at most, and none gets an older one."""
+def test_concurrent_scrapes_share_renderings() -> None:
+    """Concurrent scrapes share renderings, and none gets one that began before its request."""
     begun: list[float] = []
 
     def render() -> bytes:
         begun.append(time.monotonic())
         assert threading.current_thread().name.startswith("metrics")
-        time.sleep(0.3)  # What a database that hangs adds to it.
+        time.sleep(0.3)  # The extra time while a database hangs.
         return f"{begun[-1]}".encode()
 
     server = serve("127.0.0.1", 0, endpoints_of(render, Health((), 1.0)))
@@ -239,8 +239,8 @@ def test_scrapes_at_once_share_one_rendering() -> None:
     assert len(begun) < len(answers) / 3
 
 
-def test_rendering_that_breaks_is_tried_anew() -> None:
-    """An error is told to those who waited for it, and not to the next."""
+def test_failed_rendering_is_retried() -> None:
+    """A failed rendering is an error for the waiting request; the next request renders again."""
     counts = [b"", b"counts\n"]
 
     def render() -> bytes:
@@ -255,8 +255,8 @@ def test_rendering_that_breaks_is_tried_anew() -> None:
         server.close()
 
 
-def test_request_in_the_making_is_not_displaced() -> None:
-    """Whoever waits for an answer keeps its place; of the slow ones the oldest loses it."""
+def test_pending_request_is_not_displaced() -> None:
+    """A client that waits for its response stays connected; the oldest slow client is dropped."""
     free = threading.Event()
 
     async def waiting() -> Response:
@@ -281,8 +281,8 @@ def test_request_in_the_making_is_not_displaced() -> None:
         server.close()
 
 
-def test_request_that_is_there_is_not_displaced_by_a_rush() -> None:
-    """Who has asked is answered, though more clients than there are places connect right after."""
+def test_complete_request_is_not_displaced_by_a_rush() -> None:
+    """A complete request is answered, though more clients than allowed connect right after it."""
     rush = 3 * MOST_CONNECTIONS
     with ExitStack() as stack:
         listening = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=2 * rush))
@@ -294,15 +294,15 @@ def test_request_that_is_there_is_not_displaced_by_a_rush() -> None:
         first.sendall(GET)
         for _ in range(rush):
             connect()
-        server = Server(listening, {"/page": page})  # finds them all waiting
+        server = Server(listening, {"/page": page})  # (all of them are already waiting)
         stack.callback(server.close)
         first.settimeout(10)
         assert first.recv(100).startswith(b"HTTP/1.1 200 ")
-        assert ask(server, "GET", "/page")[0] == 200  # (behind them all: they are met by then)
+        assert ask(server, "GET", "/page")[0] == 200  # (accepted after all of them)
 
 
-def test_end_of_the_server_ends_its_connections() -> None:
-    """Closing it ends what is open, at once, and frees the port."""
+def test_closing_the_server_closes_its_connections() -> None:
+    """Closing the server closes its open connections at once and frees the port."""
     server = serve("127.0.0.1", 0, {"/page": page})
     port = server.port
     with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
@@ -315,12 +315,12 @@ def test_end_of_the_server_ends_its_connections() -> None:
 
 
 def test_taken_port_is_refused(server: Server) -> None:
-    """A port that is taken is refused, with address, port and what to do."""
+    """A port in use is refused, and the message has address, port and remedy."""
     with pytest.raises(EndpointError, match=rf"address 127.0.0.1 port {server.port}.*expect"):
         serve("127.0.0.1", server.port, {})
 
 
 def test_foreign_address_is_refused() -> None:
-    """An address that is not this machine's is refused in the same way."""
+    """An address of another machine is refused in the same way."""
     with pytest.raises(EndpointError, match=r"address 192\.0\.2\.1 port 9540.*CELERY_METRICS_ADDR"):
         serve("192.0.2.1", 9540, {})

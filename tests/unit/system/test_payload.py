@@ -1,4 +1,4 @@
-"""Arguments as text: types kept, secrets masked."""
+"""Arguments as JSON text: types are kept, secrets are masked."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def masking(*declared: str) -> payload.Masking:
 
 
 def task(function: Any) -> SimpleNamespace:
-    """Return what stands for a task around a function."""
+    """Return a stand-in for a task that wraps a function."""
     return SimpleNamespace(name="a.task", run=function)
 
 
@@ -45,7 +45,7 @@ def task(function: Any) -> SimpleNamespace:
     ],
 )
 def test_serialization_keeps_the_value(value: Any) -> None:
-    """What is read back is what was written, with its type."""
+    """A value is read back unchanged, with its type."""
     read = payload.loads(payload.dumps(value))
     assert read == value
     assert type(read) is type(value)
@@ -53,15 +53,15 @@ def test_serialization_keeps_the_value(value: Any) -> None:
 
 @pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
 def test_serialization_keeps_numbers_that_json_lacks(value: float) -> None:
-    """Infinities and NaN come back, through text that is strict JSON."""
+    """Infinities and NaN are read back from text that is strict JSON."""
     text = payload.dumps({"deep": [value]})
     json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
     read = payload.loads(text)["deep"][0]
     assert str(read) == str(value)
 
 
-def test_serialization_refuses_what_has_no_form() -> None:
-    """A value without a JSON form is refused, not written as something else."""
+def test_serialization_refuses_an_unknown_type() -> None:
+    """A value without a JSON form is refused, instead of being written in another form."""
     with pytest.raises(TypeError, match="not JSON serializable"):
         payload.dumps({"x": object()})
 
@@ -74,7 +74,7 @@ def test_serialization_refuses_what_has_no_form() -> None:
     )
 )
 def test_serialization_is_ascii_json(value: Any) -> None:
-    """Whatever text a payload holds, what is written is ASCII that JSON readers take."""
+    """Every payload is written as ASCII that a JSON parser accepts."""
     text = payload.dumps(value)
     assert text.isascii()
     json.loads(text)
@@ -88,30 +88,30 @@ def test_serialization_is_ascii_json(value: Any) -> None:
     ],
 )
 def test_sensitive_key_is_masked(key: str) -> None:
-    """A key with a sensitive word in it hides its value, in any spelling."""
+    """The value of a key that contains a sensitive word is masked, in any spelling."""
     assert masking().value({key: "hunter2"}) == {key: payload.MASK}
 
 
 @pytest.mark.parametrize("key", ["passwordless", "max_tokens", "tokenizer", "secretary", "note"])
 def test_other_key_is_kept(key: str) -> None:
-    """A key that only contains the rows of a sensitive word keeps its value."""
+    """A key that has a sensitive word only as a part of a longer word keeps its value."""
     assert masking().value({key: "hunter2"}) == {key: "hunter2"}
 
 
 def test_declared_key_is_masked() -> None:
-    """A key that the task declares is sensitive, and only for that task."""
+    """A key that a task declares as sensitive is masked for that task only."""
     assert masking("Card").value({"card": "4111"}) == {"card": payload.MASK}
     assert masking().value({"card": "4111"}) == {"card": "4111"}
 
 
-def test_masking_reaches_every_depth() -> None:
-    """A secret is masked inside lists and objects, and its neighbours stay."""
+def test_nested_value_is_masked() -> None:
+    """A secret inside lists and objects is masked, and its neighbours are kept."""
     given_value = {"a": [{"token": {"inner": ["x-secret-x"]}, "b": 1}]}
     assert masking().value(given_value) == {"a": [{"token": payload.MASK, "b": 1}]}
 
 
 def test_positional_argument_is_masked_by_its_name() -> None:
-    """A positional argument is judged by the parameter that it fills."""
+    """A positional argument is masked if the name of its parameter is sensitive."""
 
     def function(user: str, password: str, *rest: str) -> None: ...
 
@@ -120,20 +120,20 @@ def test_positional_argument_is_masked_by_its_name() -> None:
     assert named == {"token": payload.MASK}
 
 
-def test_masked_value_leaves_the_text() -> None:
-    """What was masked in the arguments is masked in an error's text too, and nothing else."""
+def test_masked_value_is_masked_in_the_error_text() -> None:
+    """Values that are masked in the arguments are masked in the error's text too, and no others."""
     mask = masking()
     mask.value({"password": "hunter2", "token": {"deep": "tok-en"}, "user": "ann"})
     assert mask.text("ann: bad 'hunter2' and tok-en") == "ann: bad '[masked]' and [masked]"
 
 
 def test_short_value_does_not_garble_the_text() -> None:
-    """A masked value of a row or two is not replaced wherever its rows occur."""
+    """A masked value of one or two characters is not replaced inside other words."""
     mask = masking()
     mask.value({"password": "a"})
     assert mask.text("a bad day") == "a bad day"
 
 
 def test_text_is_what_postgresql_stores() -> None:
-    """NUL and lone surrogates, which no text column takes, are written as escapes."""
+    """NUL and lone surrogates, which a text column refuses, are written as escapes."""
     assert masking().text("a\x00b\ud800c") == "a\\x00b\\ud800c"

@@ -1,4 +1,4 @@
-"""Messages that the transport refuses: their rows are kept, or the messages stay."""
+"""Messages that the transport refuses: either the row is stored, or the message stays."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from system.dead_letters.capture import refused
 from system.errors import SpoolError
 from system.transport.refusals import UNREADABLE, Refusal
 
-NOWHERE = "postgresql://nobody:x@127.0.0.1:1/nowhere"
+UNREACHABLE = "postgresql://u:x@127.0.0.1:1/d"
 REFUSAL = Refusal(reason=UNREADABLE, queue="llm", text="no json", message=None, deliveries=0)
 
 
-def test_refused_message_waits_on_disk_for_the_database(
+def test_row_of_a_refused_message_is_spooled(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the database away its row is a file."""
-    monkeypatch.setenv("DATABASE_URL", NOWHERE)
+    """With the database down, the row of a refused message is a file."""
+    monkeypatch.setenv("DATABASE_URL", UNREACHABLE)
     monkeypatch.setenv("SYSTEM_DEAD_LETTER_SPOOL", str(tmp_path))
     refused.keep(REFUSAL)
     assert len(list(tmp_path.glob("*/*.json"))) == 1
 
 
-def test_refused_message_whose_row_is_lost_must_stay(
+def test_refused_message_stays_if_its_row_cannot_be_stored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With neither database nor disk the transport is told that the row is lost."""
-    monkeypatch.setenv("DATABASE_URL", NOWHERE)
+    """Without database and disk the transport gets an error, so that the message stays."""
+    monkeypatch.setenv("DATABASE_URL", UNREACHABLE)
     taken = tmp_path / "a file"
     taken.touch()
     monkeypatch.setenv("SYSTEM_DEAD_LETTER_SPOOL", str(taken))

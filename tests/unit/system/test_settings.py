@@ -1,4 +1,4 @@
-"""Settings: every form of a DSN, and what bad ones get."""
+"""Settings: every form of a DSN, and the errors for malformed values."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ SCHEMES = ("postgresql", "postgresql+asyncpg", "postgresql+psycopg2", "postgresq
 
 
 def connections(url: str, **more: str) -> settings.Connections:
-    """Derive from one DSN."""
+    """Derive the connections from one DSN."""
     return settings.connections_from({"DATABASE_URL": url, **more})
 
 
 @pytest.mark.parametrize("scheme", [*SCHEMES, "postgres"])
 def test_derivation_accepts_every_driver(scheme: str) -> None:
-    """Whatever driver the DSN names, all three URLs name psycopg2 and the same server."""
+    """For each driver in the DSN, all three URLs have psycopg2 and the same server."""
     made = connections(f"{scheme}://app_user:{QUOTED}@db.example:6543/prod")
     assert made.broker_url == f"sqla+{made.database_url}"
     assert made.result_backend == f"db+{made.database_url}"
@@ -54,29 +54,29 @@ def test_derivation_accepts_every_driver(scheme: str) -> None:
     ],
 )
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_derivation_keeps_what_the_driver_takes(
+def test_derivation_keeps_the_parameters_of_the_driver(
     scheme: str, query: str, expected: dict[str, str]
 ) -> None:
-    """Parameters of libpq stay, asyncpg's TLS switch is translated, the others go."""
+    """Parameters of libpq are kept, asyncpg's `ssl` is translated, others are removed."""
     made = connections(f"{scheme}://u:p@h/d?{query}")
     assert dict(make_url(made.database_url).query) == expected
 
 
 @pytest.mark.parametrize("parameter", sorted(settings.LIBPQ_PARAMETERS))
 def test_parameter_list_is_libpq_s(parameter: str) -> None:
-    """Every parameter that is kept is one that the installed libpq knows."""
+    """The installed libpq knows every parameter that is kept."""
     assert psycopg2.extensions.parse_dsn(f"{parameter}=1") == {parameter: "1"}
 
 
 def test_parameter_check_can_fail() -> None:
-    """The installed libpq refuses a parameter that is asyncpg's alone."""
+    """The installed libpq refuses a parameter that only asyncpg knows."""
     with pytest.raises(psycopg2.ProgrammingError, match="invalid connection option"):
         psycopg2.extensions.parse_dsn("command_timeout=1")
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_derived_url_loads_psycopg2(scheme: str) -> None:
-    """SQLAlchemy takes the derived URL, and loads psycopg2 for it."""
+    """SQLAlchemy accepts the derived URL and loads psycopg2 for it."""
     engine = create_engine(connections(f"{scheme}://u:p@h/d?sslmode=require").database_url)
     assert engine.dialect.driver == "psycopg2"
 
@@ -95,8 +95,8 @@ def test_derived_url_loads_psycopg2(scheme: str) -> None:
         ("redis://h:6379/0", "redis://h:6379/0"),
     ],
 )
-def test_broker_url_of_its_own_is_used(given: str, expected: str) -> None:
-    """A broker URL that is set is used: cleaned up if it is PostgreSQL's, else as it is."""
+def test_separate_broker_url_is_used(given: str, expected: str) -> None:
+    """A separate broker URL is used: normalized if it is PostgreSQL's, otherwise unchanged."""
     assert connections("postgresql://u:p@h/d", CELERY_BROKER_URL=given).broker_url == expected
 
 
@@ -108,14 +108,14 @@ def test_broker_url_of_its_own_is_used(given: str, expected: str) -> None:
         ("rpc://", "rpc://"),
     ],
 )
-def test_result_backend_of_its_own_is_used(given: str, expected: str) -> None:
-    """A result backend that is set is used: cleaned up if it is PostgreSQL's, else as it is."""
+def test_separate_result_backend_is_used(given: str, expected: str) -> None:
+    """A separate result backend is used: normalized if PostgreSQL's, otherwise unchanged."""
     made = connections("postgresql://u:p@h/d", CELERY_RESULT_BACKEND=given)
     assert made.result_backend == expected
 
 
 def test_repr_shows_no_password() -> None:
-    """A password is in no representation of the connections, in no spelling."""
+    """No representation of the connections contains a password, plain or URL-encoded."""
     made = connections(f"postgresql://u:{QUOTED}@h/d")
     assert made.passwords() == (PASSWORD,)
     for text in (repr(made), str(made), f"{made}"):
@@ -125,7 +125,7 @@ def test_repr_shows_no_password() -> None:
 
 
 def test_passwords_of_all_urls_are_known() -> None:
-    """Each of the three URLs gives its password to those who must hide it."""
+    """The passwords of all three URLs are available for hiding."""
     made = connections(
         "postgresql://u:first@h/d",
         CELERY_BROKER_URL="redis://:second@h/0",
@@ -136,7 +136,7 @@ def test_passwords_of_all_urls_are_known() -> None:
 
 @pytest.mark.parametrize("missing", [{}, {"DATABASE_URL": ""}])
 def test_missing_dsn_is_refused(missing: dict[str, str]) -> None:
-    """Without a DSN the message says which variable to set, and how."""
+    """Without a DSN the message names the variable and the expected form."""
     with pytest.raises(ConfigurationError, match="DATABASE_URL: got nothing, expected a Postgr"):
         settings.connections_from(missing)
 
@@ -155,7 +155,7 @@ def test_other_scheme_is_refused(url: str) -> None:
 
 
 def test_unreadable_url_is_refused() -> None:
-    """A URL that cannot be read is refused, and neither it nor its parts are repeated."""
+    """A URL that cannot be parsed is refused, and no part of it is repeated."""
     with pytest.raises(ConfigurationError, match="got a URL that cannot be read") as error:
         connections("postgresql://u:hidden@h:port/d")
     assert "hidden" not in str(error.value)
@@ -179,12 +179,12 @@ def test_broken_broker_url_is_named() -> None:
     ],
 )
 def test_scheme_leaves_the_driver_out(url: str, scheme: str) -> None:
-    """The scheme that a worker reports names transport and database, not the driver."""
+    """The scheme that a worker reports has transport and database, and no driver."""
     assert settings.scheme_of(url) == scheme
 
 
 def test_monitoring_has_defaults() -> None:
-    """With nothing set, the endpoints are on loopback, port 9540, with two seconds for health."""
+    """The default is loopback, port 9540 and a health deadline of two seconds."""
     assert settings.monitoring_from({}) == settings.Monitoring(
         address="127.0.0.1", port=9540, health_deadline_s=2.0
     )
@@ -204,14 +204,14 @@ def test_monitoring_is_read() -> None:
 
 @pytest.mark.parametrize("port", ["0", "65536", "-1", "x", "80.5", "٣"])
 def test_bad_port_is_refused(port: str) -> None:
-    """A port outside 1 to 65535, or no number, is refused."""
+    """A port that is no number from 1 to 65535 is refused."""
     with pytest.raises(ConfigurationError, match=r"CELERY_METRICS_PORT: got .* expected a port"):
         settings.monitoring_from({"CELERY_METRICS_PORT": port})
 
 
 @pytest.mark.parametrize("deadline", ["0", "-1", "x", "inf", "nan", "61"])
 def test_bad_deadline_is_refused(deadline: str) -> None:
-    """A deadline that is no number of seconds in its range is refused."""
+    """A deadline that is no number of seconds in the allowed range is refused."""
     with pytest.raises(ConfigurationError, match=r"SYSTEM_HEALTH_DEADLINE_S: got .* expected sec"):
         settings.monitoring_from({"SYSTEM_HEALTH_DEADLINE_S": deadline})
 
@@ -219,23 +219,21 @@ def test_bad_deadline_is_refused(deadline: str) -> None:
 @pytest.mark.parametrize(
     ("given", "expected"), [(None, {}), ("", {}), ("2", {"max_deliveries": 2})]
 )
-def test_deliveries_are_the_transports_own_unless_said(
-    given: str | None, expected: dict[str, int]
-) -> None:
-    """Only a number that somebody set is handed to the transport."""
+def test_delivery_limit_is_optional(given: str | None, expected: dict[str, int]) -> None:
+    """The transport gets a delivery limit only if the environment sets one."""
     environment = {} if given is None else {"SYSTEM_BROKER_MAX_DELIVERIES": given}
     assert settings.broker_options_from(environment) == expected
 
 
 @pytest.mark.parametrize("number", ["0", "-1", "two", "1.5"])
-def test_bad_number_of_deliveries_is_refused(number: str) -> None:
-    """A number of deliveries is whole and above zero."""
+def test_bad_delivery_limit_is_refused(number: str) -> None:
+    """A delivery limit that is no whole number above zero is refused."""
     with pytest.raises(ConfigurationError, match="SYSTEM_BROKER_MAX_DELIVERIES: got"):
         settings.broker_options_from({"SYSTEM_BROKER_MAX_DELIVERIES": number})
 
 
 def test_dead_letters_have_defaults() -> None:
-    """With a home alone, rows that must wait do so in the user's state; nothing is sealed."""
+    """By default the spool is in the user's state folder, and nothing is encrypted."""
     made = settings.dead_letters_from({"HOME": "/home/ann"})
     assert made == settings.DeadLetters(
         keys=(),
@@ -247,7 +245,7 @@ def test_dead_letters_have_defaults() -> None:
 
 
 def test_dead_letters_are_read() -> None:
-    """Keys, folder and numbers come from the environment, and no key is shown."""
+    """Keys, folder and numbers come from the environment, and repr shows no key."""
     made = settings.dead_letters_from(
         {
             "SYSTEM_DEAD_LETTER_KEYS": " new-key, old-key,",
@@ -264,8 +262,8 @@ def test_dead_letters_are_read() -> None:
 
 
 @pytest.mark.parametrize("number", ["0", "-1", "x", "1.5", "100001"])
-def test_bad_number_of_dead_letters_is_refused(number: str) -> None:
-    """A number that is none, or out of its range, is refused with the variable's name."""
+def test_bad_retention_is_refused(number: str) -> None:
+    """A value that is no number in the allowed range is refused with the variable's name."""
     with pytest.raises(ConfigurationError, match=r"RETENTION_DAYS: got .*, expected a whole numb"):
         settings.dead_letters_from({"SYSTEM_DEAD_LETTER_RETENTION_DAYS": number})
 
@@ -274,11 +272,11 @@ def test_bad_number_of_dead_letters_is_refused(number: str) -> None:
     ("text", "eager"), [("", False), ("0", False), ("False", False), ("1", True), ("TRUE", True)]
 )
 def test_eager_mode_is_read(text: str, eager: bool) -> None:
-    """Eager mode is honoured where it is asked for, and off otherwise."""
+    """Eager mode is on only if the variable enables it."""
     assert settings.eager_from({"CELERY_TASK_ALWAYS_EAGER": text}) is eager
 
 
 def test_unclear_eager_mode_is_refused() -> None:
-    """A value that is neither yes nor no is refused rather than guessed."""
+    """A value that is neither true nor false is refused."""
     with pytest.raises(ConfigurationError, match="CELERY_TASK_ALWAYS_EAGER: got 'maybe'"):
         settings.eager_from({"CELERY_TASK_ALWAYS_EAGER": "maybe"})

@@ -1,4 +1,4 @@
-"""The spool: what is put is there whole, once, in order, and within bounds."""
+"""The spool: records are complete, unique, in order, and limited in size."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def spool(tmp_path: Path) -> Spool:
 
 
 def drained(spool: Spool) -> list[Any]:
-    """Drain, and return what was written."""
+    """Drain the spool, and return the records."""
     seen: list[Any] = []
     spool.drain(lambda record: seen.append(record["n"]))
     return seen
 
 
-def test_spool_gives_back_in_order_once(spool: Spool) -> None:
-    """Records come back in the order in which they were put, each once, and are gone then."""
+def test_spool_returns_records_once_and_in_order(spool: Spool) -> None:
+    """Records are drained in the order in which they were put, and are then removed."""
     for number in range(5):
         spool.put(f"task-{number}", {"n": number})
     assert spool.count() == 5
@@ -34,8 +34,8 @@ def test_spool_gives_back_in_order_once(spool: Spool) -> None:
     assert (spool.count(), drained(spool)) == (0, [])
 
 
-def test_spool_sets_aside_what_is_no_record(spool: Spool) -> None:
-    """A file that a full disk or a person left unreadable does not keep the others waiting."""
+def test_spool_sets_aside_an_unreadable_file(spool: Spool) -> None:
+    """An unreadable file does not block the other records."""
     spool.put("first", {"n": 1})
     (broken,) = spool.folder.glob("*.json")
     broken.write_bytes(b"{half")
@@ -46,8 +46,8 @@ def test_spool_sets_aside_what_is_no_record(spool: Spool) -> None:
     ]
 
 
-def test_spool_keeps_the_first_of_a_key(spool: Spool) -> None:
-    """A second record of one task changes nothing."""
+def test_spool_keeps_the_first_record_of_a_key(spool: Spool) -> None:
+    """A second record with the same key is ignored."""
     spool.put("task", {"n": 1})
     spool.put("task", {"n": 2})
     assert spool.find("task") == {"n": 1}
@@ -55,16 +55,16 @@ def test_spool_keeps_the_first_of_a_key(spool: Spool) -> None:
     assert drained(spool) == [1]
 
 
-def test_spool_is_the_owner_s_alone(spool: Spool) -> None:
-    """Nobody else on the machine can read a record."""
+def test_spool_is_private_to_its_owner(spool: Spool) -> None:
+    """No other account on the machine can read a record."""
     spool.put("task", {"n": 1})
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in spool.folder.iterdir()}
     assert set(modes.values()) == {0o600}
     assert stat.S_IMODE(spool.folder.stat().st_mode) == 0o700
 
 
-def test_spool_stops_at_what_is_not_taken(spool: Spool) -> None:
-    """What is not taken stays, with all behind it, and comes first the next time."""
+def test_spool_stops_at_a_record_that_fails(spool: Spool) -> None:
+    """A record that fails stays, with all after it, and is the first of the next drain."""
     for number in range(3):
         spool.put(f"task-{number}", {"n": number})
     seen: list[Any] = []
@@ -80,8 +80,8 @@ def test_spool_stops_at_what_is_not_taken(spool: Spool) -> None:
     assert drained(spool) == [1, 2]
 
 
-def test_spool_sets_aside_what_never_fits(spool: Spool) -> None:
-    """A record that can never be written is out of the way of the others, and not lost."""
+def test_spool_sets_aside_a_record_that_is_refused(spool: Spool) -> None:
+    """A record that can never be written does not block the others, and is not lost."""
     spool.put("task-0", {"n": 0})
     spool.put("task-1", {"n": 1})
     seen: list[Any] = []
@@ -97,15 +97,15 @@ def test_spool_sets_aside_what_never_fits(spool: Spool) -> None:
 
 
 def test_spool_is_bounded(spool: Spool) -> None:
-    """A record beyond the limit is refused, and says what to do; what was there stays."""
+    """A record beyond the size limit is refused, and the earlier records stay."""
     spool.put("task-0", {"n": "x" * 500})
     with pytest.raises(SpoolError, match=r"got 1 entries and 5\d\d bytes more, expected at"):
         spool.put("task-1", {"n": "x" * 500})
     assert drained(spool) == ["x" * 500]
 
 
-def test_spool_is_drained_by_one_at_a_time(spool: Spool) -> None:
-    """While one drains, another finds nothing to do: no record is written twice."""
+def test_spool_has_one_drain_at_a_time(spool: Spool) -> None:
+    """A second drain during the first one does nothing, so no record is written twice."""
     spool.put("task", {"n": 1})
     other = Spool(spool.folder, limit_bytes=1000)
     inner: list[int] = []
@@ -113,15 +113,15 @@ def test_spool_is_drained_by_one_at_a_time(spool: Spool) -> None:
     assert inner == [0]
 
 
-def test_spool_leaves_halves_alone(spool: Spool) -> None:
-    """What a process that died in the middle left behind is no record."""
+def test_spool_ignores_partial_files(spool: Spool) -> None:
+    """A partial file of a process that died is no record."""
     spool.put("task", {"n": 1})
     (spool.folder / "00000000000000000001-x.7.part").write_text('{"n": 2', encoding="ascii")
     assert drained(spool) == [1]
 
 
 def test_folder_is_of_one_database(tmp_path: Path) -> None:
-    """Entries of one database never go into another; a changed password changes nothing."""
+    """Each database has its own folder, which does not depend on user or password."""
     first, again, other = (
         folder_for(tmp_path, url)
         for url in (

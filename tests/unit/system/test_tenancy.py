@@ -1,4 +1,4 @@
-"""`@tenant_task`: what it demands, sets and clears."""
+"""`@tenant_task`: the required tenant, its transaction and its log context."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TENANT = uuid.UUID("7c8f3b0a-62a1-4a3e-9d56-0f4b6c1f2d3e")
 
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[uuid.UUID | None]:
-    """Stand in for the database: note each transaction's tenant, and how it ended."""
+    """Replace the database, and record the tenant and the end of each transaction."""
     seen: list[Any] = []
 
     @contextmanager
@@ -38,7 +38,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[uuid.UUID | None]:
 
 @tenant_task
 def report(tenant_id: uuid.UUID, word: str = "", *, connection: Any) -> tuple[Any, ...]:
-    """Return what the task sees."""
+    """Return the arguments, the connection and the tenant of the log context."""
     if word == "fail":
         raise LookupError(word)
     return tenant_id, word, connection, get_contextvars().get("tenant_id")
@@ -46,26 +46,26 @@ def report(tenant_id: uuid.UUID, word: str = "", *, connection: Any) -> tuple[An
 
 @pytest.mark.parametrize("given", [TENANT, str(TENANT), str(TENANT).upper()])
 def test_tenant_task_runs_in_the_tenant_s_transaction(given: Any, opened: list[Any]) -> None:
-    """The function gets a UUID, that tenant's connection and its log context."""
+    """The function gets a UUID, the tenant's connection and the tenant's log context."""
     assert report(tenant_id=given, word="x") == (TENANT, "x", "the connection", str(TENANT))
     assert opened == [TENANT, "committed"]
 
 
-def test_tenant_task_takes_a_positional_tenant(opened: list[Any]) -> None:
-    """The tenant may be given by position."""
+def test_tenant_task_accepts_a_positional_tenant(opened: list[Any]) -> None:
+    """The tenant can be a positional argument."""
     assert report(str(TENANT), "y")[:2] == (TENANT, "y")
     assert opened == [TENANT, "committed"]
 
 
 def test_tenant_task_clears_the_context_after_success(opened: list[Any]) -> None:
-    """Nothing of the tenant stays in the log context after the task."""
+    """The log context has no tenant after the task."""
     report(tenant_id=TENANT)
     assert "tenant_id" not in get_contextvars()
     assert opened
 
 
 def test_tenant_task_clears_the_context_after_failure(opened: list[Any]) -> None:
-    """A failure rolls back, and leaves nothing in the log context either."""
+    """A failure rolls back, and the log context has no tenant afterwards."""
     with pytest.raises(LookupError, match="fail"):
         report(tenant_id=TENANT, word="fail")
     assert opened == [TENANT, "rolled back"]
@@ -84,22 +84,22 @@ def test_missing_tenant_is_refused(arguments: dict[str, Any], opened: list[Any])
     "given",
     ["", "x", 7, f"{{{TENANT}}}", f"urn:uuid:{TENANT}", TENANT.hex, f" {TENANT}", b"x" * 16],
 )
-def test_other_than_a_uuid_is_refused(given: Any, opened: list[Any]) -> None:
-    """What is no UUID in canonical form is refused, other spellings of one included."""
+def test_malformed_tenant_is_refused(given: Any, opened: list[Any]) -> None:
+    """A tenant that is no UUID in canonical form is refused."""
     with pytest.raises(TenantError, match=r"tenant_id: got .*, expected a UUID; pass the tenant"):
         report(tenant_id=given)
     assert opened == []
 
 
 def test_unknown_argument_is_refused(opened: list[Any]) -> None:
-    """An argument that the function does not take is refused, as Python would."""
+    """An argument that the function does not have gives the same TypeError as in Python."""
     with pytest.raises(TypeError, match="unexpected keyword argument 'bogus'"):
         report(tenant_id=TENANT, bogus=1)
     assert opened == []
 
 
-def test_long_value_is_cut_in_the_message() -> None:
-    """A message repeats no more than the beginning of what it got."""
+def test_long_value_is_truncated_in_the_message() -> None:
+    """A message repeats only the beginning of a long value."""
     with pytest.raises(TenantError) as error:
         required_tenant("x" * 5000)
     assert len(str(error.value)) < 200

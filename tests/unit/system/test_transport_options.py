@@ -1,4 +1,4 @@
-"""The options of the broker: names and values are checked before anything connects."""
+"""The options of the transport: names and values are checked before it connects."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from system.errors import ConfigurationError
 from system.transport.options import Options, options_from
 
 
-def test_options_are_taken_by_name() -> None:
-    """What is given replaces the default, and nothing else changes."""
+def test_given_options_replace_the_defaults() -> None:
+    """A given option replaces its default, and the other options keep theirs."""
     assert options_from({}) == Options()
     assert options_from({"lease": 7, "max_deliveries": 2}) == Options(lease=7, max_deliveries=2)
 
 
-def test_options_of_kombu_and_celery_are_let_through() -> None:
-    """Retry policies, which kombu and Celery read in the same place, are no error."""
+def test_options_of_kombu_and_celery_are_ignored() -> None:
+    """Retry options, which kombu and Celery read from the same mapping, are no error."""
     assert options_from({"max_retries": 3, "interval_start": 0, "callback": print}) == Options()
 
 
 def test_unknown_option_is_named_with_the_known_ones() -> None:
-    """A misspelt name is refused, and the right ones are told."""
+    """A misspelt name is refused, and the message lists the known names."""
     with pytest.raises(ConfigurationError, match="got leese, visibility, expected batch, heart"):
         options_from({"visibility": 1, "leese": 1})
 
@@ -33,6 +33,6 @@ def test_unknown_option_is_named_with_the_known_ones() -> None:
     ],
 )
 def test_value_that_is_no_number_above_zero_is_refused(name: str, value: object) -> None:
-    """Times and counts are numbers above zero, counts whole ones; the message has the value."""
+    """Times are numbers above zero, counts are whole numbers above zero; others are refused."""
     with pytest.raises(ConfigurationError, match=f"{name}: got .*, expected a .*above zero"):
         options_from({name: value})
