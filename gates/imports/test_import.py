@@ -26,6 +26,8 @@ KINDS = ("connect", "bind", "thread", "process")
         "system/app.py",
         append="""
         if os.environ.get("DATABASE_URL"):
+            from system.connections import database
+
             with database.transaction() as connection:
                 assert connection.connection.is_valid
         """,
