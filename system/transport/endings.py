@@ -18,7 +18,7 @@ import structlog
 from celery import states
 from celery.backends.database import DatabaseBackend
 from celery.exceptions import BackendStoreError, TaskRevokedError
-from sqlalchemy import Connection, Executable
+from sqlalchemy import Connection, Executable, or_
 from sqlalchemy.dialects.postgresql import insert
 
 from system import settings
@@ -208,18 +208,28 @@ class ReportingBackend(DatabaseBackend):
         }
         if not values.get("stamps"):
             values.pop("stamps", None)
+        status = table.c.status
         return (
             insert(table)
             .values(values)
             .on_conflict_do_update(
                 index_elements=[table.c.task_id],
                 set_={name: value for name, value in values.items() if name != "task_id"},
-                where=table.c.status.is_distinct_from(states.SUCCESS),
+                where=or_(status.is_(None), status.not_in(_final(state))),
             )
         )
 
     def _shares_database(self) -> bool:
         return bool(self.url == settings.connections_from(os.environ).database_url)
+
+
+def _final(state: str) -> list[str]:
+    """Return the stored states that a state does not replace.
+
+    A success stays. Every end stays before a state that is none: an attempt publishes the next one
+    before it stores RETRY, and in another process the next one may have failed by then.
+    """
+    return sorted(states.READY_STATES) if state in states.UNREADY_STATES else [states.SUCCESS]
 
 
 @contextmanager

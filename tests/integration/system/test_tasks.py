@@ -67,6 +67,30 @@ def test_result_is_a_row(client: Client, shared: Database) -> None:
     assert rows == [("SUCCESS",)]
 
 
+@pytest.mark.parametrize(
+    ("states", "expected"),
+    [
+        (("FAILURE", "RETRY"), "FAILURE"),
+        (("SUCCESS", "RETRY"), "SUCCESS"),
+        (("REVOKED", "STARTED"), "REVOKED"),
+        (("SUCCESS", "FAILURE"), "SUCCESS"),
+        (("FAILURE", "SUCCESS"), "SUCCESS"),
+        (("RETRY", "STARTED", "FAILURE"), "FAILURE"),
+    ],
+    ids=lambda value: " then ".join(value) if isinstance(value, tuple) else None,
+)
+def test_result_keeps_its_end_before_a_late_state(
+    client: Client, shared: Database, states: tuple[str, ...], expected: str
+) -> None:
+    """RETRY that an attempt stores after the next one has ended does not replace that end."""
+    task_id = str(uuid.uuid4())
+    for state in states:
+        result = {"a": 1} if state in ("SUCCESS", "STARTED") else ValueError("no")
+        client.app.backend.store_result(task_id, result, state)
+    stored = shared.rows("SELECT status FROM celery_taskmeta WHERE task_id = %s", task_id)
+    assert stored == [(expected,)]
+
+
 def test_message_shows_queue_and_key(client: Client, shared: Database) -> None:
     """The row of a message is in its queue, with its routing key."""
     task_id = client.publish(PING, {}, eta=datetime.now(UTC) + timedelta(hours=1))
