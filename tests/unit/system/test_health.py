@@ -57,13 +57,14 @@ def test_hanging_checks_share_one_deadline() -> None:
     """Two checks that hang are reported within one deadline, and use one thread each."""
     release = threading.Event()
     health = Health(
-        tuple(Check(name, lambda: _hang(release)) for name in ("broker", "database")), 0.3
+        tuple(Check(name, lambda: _hang(release)) for name in ("broker", "database")), 1.0
     )
     before = threading.active_count()
     try:
         began = time.monotonic()
-        answers = [report(health) for _ in range(4)]
-        assert time.monotonic() - began < 4 * 0.3
+        answers = [report(health) for _ in range(2)]
+        # One after the other would take 3.2 s. Half a deadline is left to a busy machine.
+        assert time.monotonic() - began < 2 * 1.5
         assert all(answer["status"] == "unhealthy" for answer in answers)
         assert all(answer["broker"] == answer["database"] == "error" for answer in answers)
         assert threading.active_count() == before + 2
