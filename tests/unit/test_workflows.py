@@ -59,7 +59,7 @@ def test_workflows_match_their_schema_and_pass_the_audit(tmp_path: Path) -> None
     ("before", "after", "message"),
     [
         ("runs-on: ubuntu-24.04", "run-on: ubuntu-24.04", "Schema validation errors"),
-        ("@d632683dd7b4114ad314bca15554477dd762a938 # v4.2.0", "@v4", "unpinned-uses"),
+        ("@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2", "@v4", "unpinned-uses"),
         ("persist-credentials: false", "fetch-depth: 1", "artipacked"),
         ("permissions: {}", "permissions: write-all", "excessive-permissions"),
         ("run: make gates", "run: echo '${{ github.head_ref }}'", "template-injection"),
