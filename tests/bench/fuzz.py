@@ -9,6 +9,7 @@ the project, and an accepted input must have one spelling: written again it give
 from __future__ import annotations
 
 import argparse
+import atexit
 import importlib.util
 import json
 import os
@@ -158,6 +159,7 @@ TARGETS: Mapping[str, Target] = {
 }
 
 _SCRATCH = Path(tempfile.gettempdir()) / f"gateproof-fuzz-{os.getpid()}.toml"
+atexit.register(_SCRATCH.unlink, missing_ok=True)
 
 
 def _written(content: bytes) -> Path:
