@@ -154,7 +154,7 @@ def test_waiver_covers_a_fail_until_it_expires(
 
 def test_selection_names_what_was_not_selected(run_gates: Run) -> None:
     """A selection is partial: exit status 100, and the other criteria are notselected."""
-    ran = run_gates(NEEDS_NO_DATABASE + SECOND.format("pass"), TWO, "-k", "health_file")
+    ran = run_gates(NEEDS_NO_DATABASE + SECOND.format("pass"), TWO, "-k", "worker_file")
     assert (ran.exit_status, ran.run["result"]) == (100, "partial")
     assert ran.judged("MIN-01") == ("pass", None)
     assert ran.judged("MIN-02") == ("notselected", None)
