@@ -66,7 +66,7 @@ def installed(name: str) -> Distribution | None:
         found = distribution(name)
     except PackageNotFoundError:
         return None
-    requires_python = found.metadata["Requires-Python"] or ""
+    requires_python = found.metadata.get("Requires-Python") or ""
     return Distribution(requires=tuple(found.requires or ()), requires_python=requires_python)
 
 

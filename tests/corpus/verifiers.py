@@ -13,6 +13,7 @@ import re
 import shutil
 import stat
 import subprocess
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -92,7 +93,10 @@ def _waits(bundle: Path) -> bool:
 def _bagit(bundle: Path) -> bool:
     logging.getLogger("bagit").setLevel(logging.CRITICAL)
     try:
-        bagit.Bag(str(bundle)).validate()
+        with warnings.catch_warnings():
+            # Its calls of re.sub are deprecated from Python 3.13 on.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            bagit.Bag(str(bundle)).validate()
     except (bagit.BagError, OSError, ValueError):
         return True
     return False
