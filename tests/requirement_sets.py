@@ -66,7 +66,8 @@ def installed(name: str) -> Distribution | None:
         found = distribution(name)
     except PackageNotFoundError:
         return None
-    requires_python = found.metadata.get("Requires-Python") or ""
+    named = "Requires-Python" in found.metadata
+    requires_python = found.metadata["Requires-Python"] if named else ""
     return Distribution(requires=tuple(found.requires or ()), requires_python=requires_python)
 
 
