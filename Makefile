@@ -40,7 +40,7 @@ test: $(DEV_SETUP)  ## run the tests of the project itself, tier by tier
 	$(BIN)/pytest tests/unit -n auto
 	$(BIN)/pytest tests/integration -n 3 --dist loadfile
 	$(BIN)/pytest tests/acceptance -n 3 --dist loadfile --no-loadscope-reorder --durations 12
-	$(BIN)/pytest tests/browser -rs
+	$(BIN)/pytest tests/browser
 
 mutants: $(DEV_SETUP)  ## remove all assertions, then all faults, of all gates: nothing may be proven
 	GATEPROOF_MUTANTS=gates/ $(BIN)/pytest tests/acceptance/test_mutants.py

@@ -37,12 +37,22 @@ def chromium() -> str | None:
     return found
 
 
+MISSING = f"no chromium on the PATH: install Debian's, or set {CHROMIUM} to a program"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Report in one line how many tests were skipped for want of a browser."""
+    skipped = len(terminalreporter.stats.get("skipped", ()))
+    if skipped and chromium() is None:
+        terminalreporter.write_line(f"browser: {skipped} tests skipped: {MISSING}")
+
+
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """Give a headless Chromium with its own profile."""
     program = chromium()
     if program is None:
-        pytest.skip(f"no chromium on the PATH: install Debian's, or set {CHROMIUM} to a program")
+        pytest.skip(MISSING)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=list(QUIET))
         yield browser
