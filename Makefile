@@ -3,16 +3,17 @@
 #   make gates WHEELHOUSE=wheelhouse        without an index, from the wheels of `make wheelhouse`
 #   make gates GATES=gates/rls GATES_ARGS=  one gate, in one process
 PYTHON ?= python3
-VENV ?= .venv
+# Set on the command line only: a variable of the caller's environment must not name what is cleared.
+VENV := .venv
 BIN := $(VENV)/bin
 EVIDENCE ?= reports
-GATES ?= gates/
+GATES := gates/
 # The plugin chooses the number of processes; make gates GATES_ARGS= runs the checks in one.
 GATES_ARGS ?= -n auto
 BENCH_ARGS ?=
-WHEELHOUSE ?=
+WHEELHOUSE :=
 # A release of pip to install with, instead of the one of the Python installation.
-PIP ?=
+PIP :=
 
 # --no-deps: the sets are complete, so that a later release cannot change the installed packages.
 INSTALL = -m pip install --quiet --disable-pip-version-check --no-deps --no-compile --require-hashes \
@@ -97,6 +98,8 @@ clean:  ## remove the files of the targets; bundles under reports/ stay
 $(SETUP):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 		|| { echo "Python 3.11 or later is needed, got $$($(PYTHON) -V 2>&1): name one with make PYTHON=python3.12 ..." >&2; exit 1; }
+	@test ! -e $(VENV) -o -f $(VENV)/pyvenv.cfg || test -z "$$(ls -A $(VENV))" \
+		|| { echo "VENV: got $(VENV), which has other files, expected a venv or a new folder: name another" >&2; exit 1; }
 	@$(PYTHON) -m venv --clear $(VENV) \
 		|| { echo "$(PYTHON) -m venv failed: install the package python3-venv" >&2; exit 1; }
 	@$(if $(PIP),$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps pip==$(PIP))

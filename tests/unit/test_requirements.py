@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 import tomllib
 from importlib.metadata import version
 from pathlib import Path
@@ -183,3 +185,28 @@ def test_set_with_anything_but_one_exact_version_is_refused(line: str) -> None:
     """A range, an extra or a wildcard would leave the choice to pip."""
     with pytest.raises(ValueError, match="pinned set: got"):
         read_set(f"{line} --hash=sha256:00\n")
+
+
+def test_setup_clears_no_folder_with_other_files(tmp_path: Path) -> None:
+    """A folder that is no venv is refused, and a variable of the environment names none."""
+    (tmp_path / "kept").touch()
+    # A make that runs the tests hands its own variables to the makes below it.
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MF"))}
+
+    def setup(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["make", *arguments, "setup"],
+            cwd=ROOT,
+            env=env | variables,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    named = setup(f"VENV={tmp_path}")
+    assert named.returncode != 0
+    assert f"VENV: got {tmp_path}, which has other files" in named.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+    inherited = setup("-n", "-B", VENV=str(tmp_path), PIP="pip3")
+    assert "-m venv --clear .venv" in inherited.stdout
+    assert "pip==pip3" not in inherited.stdout

@@ -60,7 +60,7 @@ class GateRow:
     counts: Mapping[Outcome, int]
     waived: int
     proven: int
-    """Falsifiers that failed their check with the predicted message."""
+    """Falsifiers that made their check fail with the predicted message."""
     declared: int
     """Falsifiers of the checks of selected criteria."""
     unproven: int
