@@ -20,6 +20,7 @@ from gateproof.probes.recorder import Scope
 from gateproof.proof.matrix import add_cells
 from gateproof.proof.proof import RUNS, STACK_FIXTURES, ProofItem, require_second_runs
 from gateproof.proof.self_proof import SelfProofItem
+from gateproof.run.binding import loaded_code, plugin_distributions
 from gateproof.run.declaration import Declaration, read_declaration
 from gateproof.run.distribution import (
     Node,
@@ -209,7 +210,10 @@ def _close_writer(config: pytest.Config) -> None:
     writer = config.stash.get(WRITER, None)
     if writer is None:
         return
-    result = writer.close()
+    judges, sut = writer.options.judges, writer.bring_up.sut
+    result = writer.close(
+        plugins=plugin_distributions(config), code=loaded_code(config, judges, sut)
+    )
     if is_worker(config):
         send_result(config, result)
     else:

@@ -343,7 +343,8 @@ class Sut(Section):
         """
         digest = hashlib.sha256()
         for source in self.sources:
-            for path in sorted((self.folder / source).rglob("*")):
+            top = self.folder / source
+            for path in [top] if top.is_file() else sorted(top.rglob("*")):
                 if path.is_file() and "__pycache__" not in path.parts:
                     name = path.relative_to(self.folder).as_posix()
                     content = hashlib.sha256(path.read_bytes()).hexdigest()

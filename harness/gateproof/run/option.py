@@ -20,6 +20,7 @@ from gateproof.base.option import (
     find_gates,
     refuse_unused,
 )
+from gateproof.run.binding import Judges
 from gateproof.run.selection import Selection
 from gateproof_evidence.errors import BadInputError
 from gateproof_evidence.verification.outside import refuse_inside
@@ -52,6 +53,11 @@ class Options:
     def catalogue(self) -> Path:
         """The path of the catalogue."""
         return self.gates / CATALOGUE
+
+    @property
+    def judges(self) -> Judges:
+        """The files that the run is judged by."""
+        return Judges(checks=(self.gates,), catalogues=(self.catalogue,))
 
     @property
     def waivers(self) -> Path:
