@@ -33,6 +33,9 @@ Words = tuple[str, ...]
 Command = Annotated[Words, Field(min_length=1)]
 """Words of a command; ``{python}`` and the placeholders that the key documents are filled in."""
 
+PACK = "pack:"
+"""Begins an entry of `Sut.gates` that names a pack instead of a folder."""
+
 _DSN_FORMS = "postgresql|postgresql+asyncpg|postgresql+psycopg2|postgresql+psycopg"
 DsnForm = Annotated[str, Field(pattern=f"^({_DSN_FORMS})$".replace("+", r"\+"))]
 
@@ -187,6 +190,10 @@ class DeadLetters(Section):
     """The table of dead-letter rows."""
     former_table: str
     """Its name before the rename migration."""
+    replay: Words = ()
+    """Command that the operator's role runs to replay all dead-letter rows that can be replayed. It
+    prints, among other lines, one JSON object per replayed row with its `task_id`. Without it, the
+    replay cannot be judged."""
 
 
 class Endpoints(Section):
@@ -254,6 +261,10 @@ class Sut(Section):
     """Working folder of every command, absolute or relative to this file."""
     sources: Words
     """Folders and files of the system's code; their digest binds a bundle to it."""
+    gates: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    """Folders of gates, relative to `root`, or `pack:NAME`. Their catalogues are one. When the
+    whole first folder is collected, so are all others. Without this key, or in a run of another
+    folder, only the folder that the command names counts."""
     celery: Celery
     roles: Roles
     provision: Provision
