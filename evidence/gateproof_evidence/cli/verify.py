@@ -140,24 +140,26 @@ def _print_bound(found: Verification, expect: Expectation) -> None:
     if not predicate.bound:
         click.echo("judged by: not recorded; gateproof before 0.3.0 recorded no checks")
         return
-    click.echo("judged by, as the signer states:")
+    click.echo("judged by, as the signer states (--json has all digests):")
     for one in predicate.bound:
         click.echo(f"  {_bound_line(one, predicate.commit)}")
-    if not (expect.checks and expect.catalogue):
-        click.echo(
-            "not compared with yours: "
-            f"{'' if expect.checks else 'checks (--expect-checks DIR)'}"
-            f"{'' if expect.checks or expect.catalogue else ', '}"
-            f"{'' if expect.catalogue else 'catalogue (--expect-catalogue FILE)'}"
+    missing = [
+        text
+        for asked, text in (
+            (expect.checks, "checks (--expect-checks DIR)"),
+            (expect.catalogue, "catalogue (--expect-catalogue FILE)"),
         )
+        if not asked
+    ]
+    if missing:
+        click.echo(f"not compared with yours: {', '.join(missing)}")
 
 
 def _bound_line(bound: Bound, commit: str | None) -> str:
     files = f"{bound.files} file{'' if bound.files == 1 else 's'}"
-    return printable(
-        f"{bound.part:<12} {bound.path}: {bound.origin(commit)}, {bound.changes()}; {files}, "
-        f"{bound.digest}"
-    )
+    digest = f", {bound.digest}" if bound.part == "checks" else ""
+    origin = bound.origin(commit)
+    return printable(f"{bound.part:<12} {bound.path}, {files}: {origin}, {bound.changes()}{digest}")
 
 
 def _signer(found: Verification) -> str:

@@ -56,7 +56,7 @@ class Bound(Value):
     def origin(self, commit: str | None) -> str:
         """Return in words where the files come from; `commit` is that of the system."""
         if self.distribution:
-            return f"{self.distribution} {self.version}, record {self.record or 'unknown'}"
+            return f"installed, {self.distribution} {self.version}"
         if self.commit is None:
             return "in no repository"
         return "same commit" if self.commit == commit else f"commit {self.commit}"

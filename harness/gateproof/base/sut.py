@@ -170,6 +170,15 @@ class Ping(Section):
     """Arguments with which it runs for a minute or more before it succeeds."""
 
 
+class Reviewed(Section):
+    """An object of the database that a person has reviewed."""
+
+    digest: str
+    """The digest of its definition, as the finding prints it; a changed definition has another."""
+    reason: str
+    """Why it leaks no rows of another tenant."""
+
+
 class Tenancy(Section):
     """How tenants are separated."""
 
@@ -181,6 +190,11 @@ class Tenancy(Section):
     """Tables that hold rows of tenants."""
     exceptions: Words = ()
     """Tables that have the key column but need no policy."""
+    shared: dict[str, str] = {}
+    """Maps each table that application roles may read, and that has no key column, to the reason
+    why its rows belong to no tenant."""
+    reviewed: dict[str, Reviewed] = {}
+    """Maps policies, triggers, rules and functions to the review that accepted them."""
 
 
 class DeadLetters(Section):
