@@ -76,6 +76,14 @@ def two_tenants(sql: SqlProbe, sut: Sut, ids: Ids, *, tables: Sequence[str]) -> 
     return tenants
 
 
+def empty(sql: SqlProbe, tables: Sequence[str]) -> None:
+    """Remove all rows of tables, and of tables with a foreign key to one of them, as superuser.
+
+    Without CASCADE, PostgreSQL refuses to truncate a table that another one references.
+    """
+    sql.query(f"TRUNCATE {', '.join(tables)} CASCADE")
+
+
 def give_rows(sql: SqlProbe, table: str, tenant: Tenant, *, rows: int) -> None:
     """Insert rows of a tenant as superuser, which no policy binds."""
     sql.query(SEEDS[table], {"tenant": tenant.id, "rows": rows})

@@ -99,7 +99,8 @@ class Migrations(Section):
     all: str
     """The revision that applies all migrations."""
     branches: Words
-    """Revisions that must apply on their own to an empty database."""
+    """Revisions that must apply on their own to an empty database, one a branch. The first is that
+    of the dead-letter table; one of them creates the tables of Celery."""
     base: str
     """The revision that removes all migrations."""
 
