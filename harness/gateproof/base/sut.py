@@ -105,6 +105,16 @@ class Migrations(Section):
     """The revision that removes all migrations."""
 
 
+class Broker(Section):
+    """What the broker promises."""
+
+    lease_s: Annotated[float, Field(gt=0)]
+    """Seconds after which a message comes back whose worker was killed: a lease or a visibility
+    timeout. Checks watch for a multiple of it."""
+    lease_env: str = ""
+    """Name of a variable that sets it in workers, in seconds. Needed for a lease of over 10 s."""
+
+
 class Report(Section):
     """The log line in which a running worker reports its configuration, and its fields."""
 
@@ -284,6 +294,8 @@ class Sut(Section):
     roles: Roles
     provision: Provision
     migrations: Migrations
+    broker: Broker | None = None
+    """Without it, claims about killed workers cannot be judged."""
     worker: WorkerSection
     ping: Ping
     queues: dict[str, Words]
