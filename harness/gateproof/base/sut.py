@@ -106,7 +106,7 @@ class Migrations(Section):
 
 
 class Broker(Section):
-    """What the broker promises."""
+    """The promises of the broker."""
 
     lease_s: Annotated[float, Field(gt=0)]
     """Seconds after which a message comes back whose worker was killed: a lease or a visibility
