@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateproof import SqlProbe, Stack, Sut, criterion, falsified_by, migration, sql
+from gateproof import SqlProbe, Stack, Sut, criterion, falsified_by, migration, premise, sql
 
 from .definitions import differences, read_definitions, shown
 from .migrating import assert_done
@@ -46,7 +46,7 @@ def test_migrations_start_from_an_empty_database(own_stack: Stack, sut: Sut) -> 
     for revision, tables in wanted.items():
         database = own_stack.empty_database()
         probe = own_stack.sql_on(database)
-        assert _tables(probe) == set(), f"premise: {database}: got tables, expected an empty one"
+        premise("tables of an empty database", on=database, got=_tables(probe), expected=set())
         done = own_stack.migrate(revision, database=database)
         assert_done(done, f"upgrade {revision} on an empty database")
         missing = tables - _tables(probe)
@@ -88,7 +88,7 @@ def test_downgrade_and_upgrade_restore_the_same_schema(own_stack: Stack, sut: Su
     before = read_definitions(own_stack.sql)
     gained = {one.table for one in before - empty if one.kind == "relation"}
     missing = {*sut.celery.tables, *sut.tenancy.tables} - gained
-    assert not missing, f"premise: tables before the downgrade: got none named {sorted(missing)}"
+    premise("missing tables before the downgrade", got=missing, expected=set())
 
     how = sut.migrations
     assert_done(own_stack.migrate(how.base, down=True), f"downgrade {how.base}")
