@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from gateproof import FileProbe, Sut, copy_folders, criterion, falsified_by, file, source
+from gateproof import FileProbe, Sut, copy_folders, criterion, falsified_by, file, premise, source
 
 from .readme import documented_commands
 from .runner import Runner
@@ -121,5 +121,5 @@ def _broken_copy(sut: Sut, folder: Path) -> Path:
         text = path.read_text(encoding="utf-8")
         renamed += text.count(f'"{name}"')
         path.write_text(text.replace(f'"{name}"', f'"{name}_renamed"'), encoding="utf-8")
-    assert renamed, f"premise: {name} was not found in {sut.sources}, expected a name to replace"
+    premise("places of a task's name", on=name, got=renamed, relation="at_least", expected=1)
     return folder / sut.path.relative_to(sut.folder)

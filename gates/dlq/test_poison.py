@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from gateproof import POOL_SOLO, Ids, Stack, Sut, criterion, falsified_by, source, wait_until
+from gateproof import (
+    POOL_SOLO,
+    Ids,
+    Stack,
+    Sut,
+    criterion,
+    falsified_by,
+    premise,
+    source,
+    wait_until,
+)
 
 from ..holding import SCAN, SCANNED, sessions_waiting_for, tables_held
 from ..lease import lease_of
@@ -57,9 +67,7 @@ def test_message_that_kills_its_workers_ends(own_stack: Stack, sut: Sut, ids: Id
             with stack.running_worker(name=f"victim-{number + 1}", **options) as victim:
                 victim.report()
                 runs = runs_begun(stack, number + 1, deadline_s=RUN_DEADLINE_S + lease.seconds)
-                assert runs == number + 1, (
-                    f"premise: runs of {SCAN}: got {runs}, expected {number + 1}"
-                )
+                premise("runs that began", on=SCAN, got=runs, expected=number + 1)
                 victim.kill()
         with stack.running_worker(name="survivor", **options) as survivor:
             survivor.report()

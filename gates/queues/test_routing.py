@@ -9,6 +9,7 @@ from gateproof import (
     at_least_one,
     criterion,
     falsified_by,
+    premise,
     source,
     sql,
 )
@@ -54,7 +55,7 @@ TRIGGERS = "SELECT tgname FROM pg_trigger WHERE tgrelid = 'kombu_message'::regcl
 def test_queues_are_the_four_of_the_contract(own_stack: Stack, sut: Sut) -> None:
     """The table has exactly the four queues, and the worker reports and consumes them."""
     wanted = tuple(sorted(sut.queues))
-    assert len(wanted) == 4, f"premise: queues in the sut file: got {wanted}, expected four"
+    premise("number of queues in the description", got=len(wanted), expected=4)
     worker = own_stack.worker
     consumed = tuple(sorted(worker.report().queues))
     assert consumed == wanted, (
@@ -155,9 +156,7 @@ def test_worker_of_one_queue_leaves_the_others_alone(own_stack: Stack, sut: Sut)
         sent = {_send_ping(own_stack.tasks, sut, queue): queue for queue in others}
         for _ in range(3):
             result = own_stack.tasks.run(sut.ping.task, sut.ping.arguments)
-            assert result.state == "SUCCESS", (
-                f"premise: ping through its own queue {own}: got {result.state}, expected SUCCESS"
-            )
+            premise("state of a ping through its own queue", got=result.state, expected="SUCCESS")
         _assert_waiting(own_stack, sent, own)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from gateproof import Ids, Refused, Rows, Session, SqlProbe, Sut, at_least_one
+from gateproof import Ids, Refused, Rows, Session, SqlProbe, Sut, at_least_one, premise
 
 A_ROWS, B_ROWS = 3, 2
 
@@ -60,20 +60,19 @@ def bound_tables(sut: Sut) -> Mapping[str, tuple[str, ...]]:
 
 
 def two_tenants(sql: SqlProbe, sut: Sut, ids: Ids, *, tables: Sequence[str]) -> list[Tenant]:
-    """Insert three rows of a new tenant A and two of a new tenant B, and assert that they exist."""
+    """Insert three rows of a new tenant A and two of a new tenant B, and see that they exist."""
     tenants = [
         Tenant(name="A", id=ids.uuid(), rows=A_ROWS),
         Tenant(name="B", id=ids.uuid(), rows=B_ROWS),
     ]
     for table in at_least_one("tables with rows of tenants", tables):
-        assert table in SEEDS, f"seed of {table}: got none, expected a statement in gates/rls"
+        premise("statement that seeds a table", on=table, got=table in SEEDS, expected=True)
         for tenant in tenants:
             give_rows(sql, table, tenant, rows=tenant.rows)
         seen = rows_by_tenant(sql.query(count_by_tenant(sut, table)))
         counts = [seen.get(tenant.id, 0) for tenant in tenants]
-        assert counts == [A_ROWS, B_ROWS], (
-            f"superuser sees in {table}: got {counts} rows of A and B, expected {[A_ROWS, B_ROWS]}"
-        )
+        rows = [A_ROWS, B_ROWS]
+        premise("rows of A and B that the superuser sees", on=table, got=counts, expected=rows)
     return tenants
 
 

@@ -12,6 +12,7 @@ from gateproof import (
     criterion,
     falsified_by,
     migration,
+    premise,
     sql,
 )
 
@@ -111,7 +112,7 @@ def test_downgrade_and_upgrade_restore_the_same_schema(own_stack: Stack, sut: Su
     gained = {one.table for one in before - empty if one.kind == "relation"}
     at_least_one("tables that the migrations create", gained)
     missing = {*sut.celery.tables, *sut.tenancy.tables} - gained
-    assert not missing, f"premise: tables before the downgrade: got none named {sorted(missing)}"
+    premise("missing tables before the downgrade", got=missing, expected=set())
 
     how = sut.migrations
     assert_done(own_stack.migrate(how.base, down=True), f"downgrade {how.base}")
@@ -131,7 +132,7 @@ def _tables_after(stack: Stack, revision: str) -> set[str]:
     """Upgrade an empty database to a revision, judge that it succeeded, and return the tables."""
     database = stack.empty_database()
     probe = stack.sql_on(database)
-    assert _tables(probe) == set(), f"premise: {database}: got tables, expected an empty one"
+    premise("tables of an empty database", on=database, got=_tables(probe), expected=set())
     done = stack.migrate(revision, database=database)
     assert_done(done, f"upgrade {revision} on an empty database")
     return _tables(probe)

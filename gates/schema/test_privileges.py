@@ -10,6 +10,7 @@ from gateproof import (
     criterion,
     falsified_by,
     migration,
+    premise,
     sql,
 )
 
@@ -81,7 +82,7 @@ REACHED = """
 def test_celery_tables_belong_to_the_migration_role(stack: Stack, sut: Sut) -> None:
     """The four tables exist once each, as ordinary tables, and the migration role owns them."""
     tables = list(sut.celery.tables)
-    assert len(tables) == 4, f"premise: tables in the sut file: got {tables}, expected four"
+    premise("number of Celery's tables in the description", got=len(tables), expected=4)
     rows = stack.sql.query(OWNERS, (tables,)).rows
     for table in tables:
         kinds = [kind for name, kind, _ in rows if name == table]
@@ -242,9 +243,9 @@ def test_application_roles_are_bound_by_policies(stack: Stack, sut: Sut) -> None
     roles = [sut.roles.worker, sut.roles.operator, sut.roles.reader, sut.roles.aggregator]
     rows = stack.sql.query(REACHED, (roles,)).rows
     absent = set(roles) - {row[0] for row in rows}
-    assert not absent, f"premise: roles: got none named {', '.join(sorted(absent))}"
+    premise("missing roles", got=absent, expected=set())
     owners = stack.sql.query(OWNERS, (list(sut.tenancy.tables),)).column(2)
-    assert owners, f"premise: tables {', '.join(sut.tenancy.tables)}: got none, expected each"
+    premise("tables of tenants", got=len(owners), relation="at_least", expected=1)
     for role, reached, superuser, bypasses, tables in rows:
         who = role if role == reached else f"{role}, through {reached}"
         assert not superuser, f"{who}: got superuser, expected an ordinary role"

@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gateproof.base.errors import InconclusiveError, NotApplicableError
+    from gateproof.base.errors import InconclusiveError, NotApplicableError, PremiseError
     from gateproof.base.identifier import Ids
     from gateproof.base.project import copy_folders
     from gateproof.base.sut import Sut
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from gateproof.probes.file import FileProbe
     from gateproof.probes.http import Exchange
     from gateproof.probes.log import LogLines
+    from gateproof.probes.premise import premise
     from gateproof.probes.process import ProcessProbe
     from gateproof.probes.recorder import Recorder
     from gateproof.probes.sql import Refused, Rows, Session, SqlProbe
@@ -54,6 +55,7 @@ __all__ = [
     "InconclusiveError",
     "LogLines",
     "NotApplicableError",
+    "PremiseError",
     "ProcessProbe",
     "Recorder",
     "Redaction",
@@ -74,6 +76,7 @@ __all__ = [
     "file",
     "migration",
     "network",
+    "premise",
     "process",
     "settings",
     "source",
@@ -94,6 +97,7 @@ _HOMES = {
     "NotApplicableError": "gateproof.base.errors",
     "POOL_PREFORK": "gateproof.stack.stack",
     "POOL_SOLO": "gateproof.stack.stack",
+    "PremiseError": "gateproof.base.errors",
     "ProcessProbe": "gateproof.probes.process",
     "RESULT_DEADLINE_S": "gateproof.probes.task",
     "Recorder": "gateproof.probes.recorder",
@@ -115,6 +119,7 @@ _HOMES = {
     "file": "gateproof.faults.file",
     "migration": "gateproof.faults.migration",
     "network": "gateproof.faults.network",
+    "premise": "gateproof.probes.premise",
     "process": "gateproof.faults.process",
     "settings": "gateproof.faults.setting",
     "source": "gateproof.faults.source",

@@ -29,6 +29,7 @@ SPECIMENS = {
     "fault-that-does-not-land": Falsification.VOID,
     "fault-that-is-denied": Falsification.VOID,
     "red-by-an-error": Falsification.VOID,
+    "red-by-a-premise": Falsification.VOID,
     "red-for-another-reason": Falsification.VOID,
     "check-that-can-fail": Falsification.PROVEN,
 }
@@ -66,6 +67,8 @@ def _why_void(event: Story) -> str:
         return f"the fault could not be injected: {event.refusal}"
     if not has_landed(event):
         return f"the fault did not land: the fingerprint stayed {event.fingerprint_after!r}"
+    if event.faulted_category == "premise":
+        return f"red by a premise, which the fault broke instead of the claim: {event.faulted}"
     if event.faulted_category != "assertion":
         return f"red by {event.faulted_category}, not by an assertion: {event.faulted}"
     message = _first_line(event.faulted)  # pytest adds the lines after it

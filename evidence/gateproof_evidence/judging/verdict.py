@@ -28,6 +28,7 @@ from gateproof_evidence.model import (
     Observation,
     Outcome,
     PhaseEvent,
+    PremiseEvent,
     Proof,
     ProofEvent,
     Record,
@@ -169,6 +170,13 @@ def judge_check(records: Iterable[Record], *, item: str) -> Judgement:
         )
     if set(phases) != set(PHASES):
         return _not_run("the check did not finish")
+    failed = next((r for r in own if isinstance(r, PremiseEvent) and _fails(r)), None)
+    if failed is not None:
+        return Judgement(
+            outcome=Outcome.INCONCLUSIVE,
+            cause=Cause.TO_INVESTIGATE,
+            message=f"the check passed in spite of a premise that does not hold: {failed.name}",
+        )
     if not _observed(own, phases["setup"], phases["call"]):
         return Judgement(
             outcome=Outcome.INCONCLUSIVE,
@@ -176,6 +184,10 @@ def judge_check(records: Iterable[Record], *, item: str) -> Judgement:
             message="the check passed without having observed anything",
         )
     return Judgement(outcome=Outcome.PASS, cause=None, message="")
+
+
+def _fails(premise: PremiseEvent) -> bool:
+    return premise.part == CHECK and not premise.holds
 
 
 def _observed(own: Sequence[Record], setup: PhaseEvent, call: PhaseEvent) -> bool:
@@ -246,7 +258,7 @@ def _judge_raised(phase: PhaseEvent, *, away: bool) -> Judgement:
         return Judgement(outcome=Outcome.NOTAPPLICABLE, cause=None, message=message)
     if away or category == "environment":
         return Judgement(outcome=Outcome.ERROR, cause=Cause.ENVIRONMENT_PROBLEM, message=message)
-    if category in ("inconclusive", "limit"):
+    if category in ("inconclusive", "premise", "limit"):
         return Judgement(outcome=Outcome.INCONCLUSIVE, cause=Cause.TO_INVESTIGATE, message=message)
     if category == "notready":
         return Judgement(outcome=Outcome.ERROR, cause=Cause.TO_INVESTIGATE, message=message)

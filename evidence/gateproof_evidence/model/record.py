@@ -65,6 +65,7 @@ class PhaseEvent(Entry):
         "notready",
         "notapplicable",
         "inconclusive",
+        "premise",
         "limit",
         "other",
     ] = "none"
@@ -83,6 +84,28 @@ class StateEvent(Entry):
     environment: Literal["answers", "away", "unknown"]
     """Whether the environment's own server still answered."""
     detail: str = ""
+
+
+Relation = Literal["equals", "at_least", "at_most", "contains"]
+"""The relation that an observed value must have to the expected one."""
+
+
+class PremiseEvent(Entry):
+    """A condition that must hold before a claim can be judged, and whether it held."""
+
+    kind: Literal["premise"] = "premise"
+    item: str
+    criterion: str | None
+    part: str
+    name: str
+    on: str
+    """The object that was observed; empty if the name says it."""
+    got: str
+    """The observed value as JSON, redacted."""
+    relation: Relation
+    expected: str
+    """The expected value as JSON, redacted."""
+    holds: bool
 
 
 class Story(Entry):
@@ -161,6 +184,7 @@ Record = Annotated[
     Observation
     | PhaseEvent
     | StateEvent
+    | PremiseEvent
     | ProofEvent
     | TakenOverEvent
     | CellEvent

@@ -65,7 +65,11 @@ SECTIONS: tuple[Section, ...] = (
             ),
             (
                 "inconclusive",
-                "The check ended without a judgement, for example because its time limit passed.",
+                "The check ended without a judgement, for example because a premise did not hold.",
+            ),
+            (
+                "premise",
+                "A condition that must hold before a claim can be judged, such as seeded rows.",
             ),
             (
                 "not applicable",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sized
 from typing import TypeVar
 
-from gateproof.base.errors import InconclusiveError
+from gateproof.probes.premise import premise
 
 C = TypeVar("C", bound=Sized)
 
@@ -14,13 +14,12 @@ def at_least_one(what: str, found: C) -> C:
     """Return a collection of objects that a check is about to judge, if it has any.
 
     Args:
-        what: the objects in words, for the message, such as ``tables with tenant_id``.
+        what: the objects in words, such as ``tables with tenant_id``.
         found: the objects that the system or its description has.
 
     Raises:
-        InconclusiveError: there are none, so nothing would be judged.
+        PremiseError: there are none, so nothing would be judged.
 
     """
-    if not len(found):
-        raise InconclusiveError(f"{what}: got none, expected at least one; nothing was judged")
+    premise(what, got=len(found), relation="at_least", expected=1)
     return found

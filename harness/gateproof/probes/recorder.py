@@ -66,11 +66,13 @@ class Recorder:
 
     @contextmanager
     def in_scope(self, scope: Scope) -> Iterator[None]:
-        """Record for another scope while the block runs."""
+        """Record for another scope while the block runs, also what names no recorder."""
         before, self.scope = self.scope, scope
+        _ACTIVE.append(self)
         try:
             yield
         finally:
+            _ACTIVE.pop()
             self.scope = before
 
     def observe(
@@ -100,7 +102,7 @@ class Recorder:
         """
         with self._lock:
             clean = self.redactor.redact(encodable(text))
-            clean_data, data_hits = self.redactor.redact_json(_plain(data))
+            clean_data, data_hits = self.redactor.redact_json(plain(data))
             line = self.redactor.redact(encodable(summary))
             content = clean.text.encode()
             return self.journal.append(
@@ -153,19 +155,28 @@ class Recorder:
         return name
 
 
+_ACTIVE: list[Recorder] = []
+"""The recorders whose scopes are open, the innermost last; threads of a check share them."""
+
+
+def active_recorder() -> Recorder | None:
+    """Return the recorder of the item that runs, or None outside of a run."""
+    return _ACTIVE[-1] if _ACTIVE else None
+
+
 def encodable(text: str) -> str:
     """Return a text that UTF-8 can encode: lone surrogates are escaped."""
     return text.encode("utf-8", errors="backslashreplace").decode()
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Return JSON values only; all other values become text."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(inner) for key, inner in value.items()}
+        return {str(key): plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
-    plain = value is None or isinstance(value, bool | int | float)
-    return value if plain else encodable(str(value))
+        return [plain(inner) for inner in value]
+    is_plain = value is None or isinstance(value, bool | int | float)
+    return value if is_plain else encodable(str(value))
 
 
 def _sum(*hits: tuple[Redaction, ...]) -> tuple[Redaction, ...]:

@@ -17,6 +17,7 @@ from gateproof.base.errors import (
     LimitError,
     NotApplicableError,
     NotReadyError,
+    PremiseError,
 )
 from gateproof.probes.recorder import Recorder, encodable
 from gateproof.stack.bring_up import BringUp
@@ -31,6 +32,7 @@ Category = Literal[
     "notready",
     "notapplicable",
     "inconclusive",
+    "premise",
     "limit",
     "other",
 ]
@@ -40,6 +42,7 @@ _CATEGORIES: tuple[tuple[type[BaseException], Category], ...] = (
     (LimitError, "limit"),
     (EnvironmentProblemError, "environment"),
     (NotReadyError, "notready"),
+    (PremiseError, "premise"),
     (InconclusiveError, "inconclusive"),
     (pytest.skip.Exception, "inconclusive"),  # a plain skip shows nothing about the claim
     (AssertionError, "assertion"),

@@ -18,5 +18,5 @@ def test_collection_with_objects_is_returned(found: object) -> None:
 @pytest.mark.parametrize("found", [[], (), {}, set(), "", Rows(columns=("name",))])
 def test_collection_without_objects_is_inconclusive(found: object) -> None:
     """The message names the objects that were missing."""
-    with pytest.raises(InconclusiveError, match="tables with a key: got none, expected at least"):
+    with pytest.raises(InconclusiveError, match="tables with a key: got 0, expected at least 1"):
         at_least_one("tables with a key", found)  # type: ignore[type-var]
