@@ -1,4 +1,4 @@
-"""What a bundle is bound to: a run that other checks judged is not taken for one of this commit."""
+"""The files that a bundle is bound to: a run that other checks judged does not pass for this commit."""
 
 from __future__ import annotations
 

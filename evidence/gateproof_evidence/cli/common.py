@@ -12,7 +12,7 @@ import click
 from pydantic import ValidationError
 from rich.console import Console
 
-from gateproof_evidence.errors import BadInputError, EvidenceError
+from gateproof_evidence.errors import BadInputError, EvidenceError, NotWritableError
 from gateproof_evidence.format.attestation import Predicate, parse_statement
 from gateproof_evidence.format.canonical import JsonError, read_json
 from gateproof_evidence.format.envelope import Envelope
@@ -47,6 +47,27 @@ def read_file(path: Path, what: str) -> bytes:
     except OSError as error:
         raise BadInputError(
             f"{path}: {what}: got {error.strerror}, expected a readable file; name another"
+        ) from error
+
+
+def write_new(path: Path, content: bytes) -> None:
+    """Write a file that does not exist yet: no command overwrites one.
+
+    Raises:
+        NotWritableError: it exists, or its folder cannot be written.
+
+    """
+    try:
+        with path.open("xb") as file:
+            file.write(content)
+    except FileExistsError as error:
+        raise NotWritableError(
+            f"{path}: --out: got a file that exists, expected a new one; remove it, or name another"
+        ) from error
+    except OSError as error:
+        raise NotWritableError(
+            f"{path}: --out: got {error.strerror}, expected a new file in a folder that can be "
+            "written; name another"
         ) from error
 
 

@@ -38,6 +38,7 @@ from gateproof_evidence.model import (
     Run,
     Verdict,
 )
+from gateproof_evidence.model.text import visible
 from gateproof_evidence.reports.gap_matrix import evidence_of, gap_of
 from gateproof_evidence.reports.gate_summary import (
     ORDER,
@@ -50,7 +51,7 @@ from gateproof_evidence.reports.gate_summary import (
     total_row,
 )
 from gateproof_evidence.reports.glossary import GLOSSARY
-from gateproof_evidence.reports.quotation import Captures, Quotation, quote, share, visible
+from gateproof_evidence.reports.quotation import Captures, Quotation, quote, share
 from gateproof_evidence.reports.renderer import TEMPLATES
 from gateproof_evidence.reports.timeline import WIDTH, timeline
 

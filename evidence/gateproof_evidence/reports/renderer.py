@@ -26,6 +26,7 @@ PARTS = (
     "model/criterion.py",
     "model/record.py",
     "model/run.py",
+    "model/text.py",
     "model/value.py",
     "reports/exports/gap_csv.py",
     "reports/exports/gap_markdown.py",

@@ -22,6 +22,7 @@ from gateproof_evidence.format.catalogue import Catalogue
 from gateproof_evidence.format.layout import ATTESTATION
 from gateproof_evidence.model import OF_THE_COMMIT, Bound, Digest, Result
 from gateproof_evidence.model.finding import Code, Finding
+from gateproof_evidence.model.text import duration, moment
 
 CLOCK_SKEW = timedelta(minutes=5)
 """How far the signer's clock may be ahead of ours: machines of one team differ by seconds."""
@@ -222,13 +223,19 @@ def _max_age(expectation: Expectation, predicate: Predicate, now: datetime) -> s
     age = now - predicate.sealed
     if age <= expectation.max_age:
         return ""
-    return f"sealed {predicate.sealed}: got an age of {age}, expected at most {expectation.max_age}"
+    return (
+        f"sealed {moment(predicate.sealed)}: got an age of {duration(age)}, expected at most "
+        f"{expectation.max_age}"
+    )
 
 
 def _future(_: Expectation, predicate: Predicate, now: datetime) -> str:
     if predicate.sealed - now <= CLOCK_SKEW:
         return ""
-    return f"sealed {predicate.sealed}: got a time in the future, expected one before {now}"
+    return (
+        f"sealed {moment(predicate.sealed)}: got a time in the future, expected one before "
+        f"{moment(now)}"
+    )
 
 
 def _previous(expectation: Expectation, predicate: Predicate, _: datetime) -> str:

@@ -103,7 +103,7 @@ def test_verify_prints_json(bundle: Path) -> None:
         ),
         (("verify", "{bundle}/data"), "data: bundle: got a folder without attestation.dsse.json"),
         (("show", "no-such-bundle"), "run.json: bundle: got No such file"),
-        (("keygen", "{bundle}/bagit.txt"), "bagit.txt: new key: got File exists"),
+        (("keygen", "{bundle}/bagit.txt"), "bagit.txt: new key: got a file of that name"),
         (("show", "{bundle}", "--json", "--markdown"), "expected one"),
         (("verify",), "Missing argument 'BUNDLE'"),
         (("verify", "{bundle}", "--frobnicate"), "No such option"),

@@ -347,7 +347,7 @@ def test_export_writes_a_new_file_and_overwrites_none(bundle: Path, tmp_path: Pa
     assert json.loads(done.output)["size"] == len(before)
     done = CliRunner().invoke(main, command)
     assert done.exit_code == 4
-    assert "--out: got File exists, expected a new file" in done.output
+    assert "--out: got a file that exists, expected a new one" in done.output
     assert out.read_bytes() == before
 
 
