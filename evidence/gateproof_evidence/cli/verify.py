@@ -28,6 +28,7 @@ from gateproof_evidence.verification.expectation import (
     parse_commit,
     read_previous,
 )
+from gateproof_evidence.verification.rerendering import WORDED
 from gateproof_evidence.verification.source import (
     read_expected_catalogue,
     read_expected_checks,
@@ -61,6 +62,11 @@ from gateproof_evidence.verification.source import (
     help="The criteria that must have been expected, from your own checkout; repeat it for several "
     "files.",
 )
+@click.option(
+    "--require-report",
+    is_flag=True,
+    help="Report a report that cannot be compared with its data as a finding.",
+)
 @review_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_context
@@ -76,6 +82,7 @@ def verify(
     previous: Path | None,
     expect_checks: tuple[str, ...],
     expect_catalogue: tuple[str, ...],
+    require_report: bool,
     policy: Policy,
     timestamp_ca: bytes | None,
     as_json: bool,
@@ -93,6 +100,7 @@ def verify(
         previous=None if previous is None else read_previous(previous),
         checks=tuple(read_expected_checks(text) for text in expect_checks),
         catalogue=read_expected_catalogue(expect_catalogue) if expect_catalogue else None,
+        report=require_report,
     )
     policy = replace(policy, released=require_released)
     found = verify_bundle(
@@ -105,6 +113,7 @@ def verify(
         _print_bound(found, expect)
         print_review(found.review, policy)
         print_stamps(found.stamped)
+        click.echo(printable(found.report))
     ctx.exit(WHOLE if found.ok else FINDINGS)
 
 
@@ -123,13 +132,12 @@ def _print_verification(bundle: Path, found: Verification) -> None:
             f"commit {printable(found.predicate.commit or 'unknown')}"
             f"{', dirty' if found.predicate.dirty else ''}, sealed {found.predicate.sealed}"
         )
-    if found.findings and found.made_by:
+    if found.made_by and any(one.code in WORDED for one in found.findings):
         click.echo(
-            f"made by gateproof {printable(found.made_by)}: this version words some verdicts "
-            "differently; verify the bundle with that version before you trust these findings"
+            f"made by gateproof {found.made_by}, the signer states; another version words some "
+            "verdicts and exports differently. The findings stand until that version verifies the "
+            "bundle without them"
         )
-    if found.report:
-        click.echo(f"report and exports: {found.report}")
 
 
 def _print_bound(found: Verification, expect: Expectation) -> None:
@@ -178,6 +186,7 @@ def _verification_json(found: Verification) -> dict[str, Any]:
         "review": review_json(found.review),
         "stamped": stamps_json(found.stamped),
         "report": found.report,
+        "report_verified": found.report_verified,
         "made_by": found.made_by,
         "findings": [
             {"code": finding.code, "path": finding.path, "message": finding.message}

@@ -73,12 +73,12 @@ class Verification:
     """The result for the sign-offs."""
     stamped: timestamp.Stamped = field(default_factory=timestamp.Stamped)
     """The result for the timestamps."""
-    report: str = ""
-    """The result of rendering report and exports again; a note without a finding if another
-    renderer made them."""
-
+    report: str = "report not verified: more than the limits allow, so nothing was compared"
+    """The result of rendering report and exports again, as one line."""
+    report_verified: bool = False
+    """Whether the report has the bytes that are rendered from signed data."""
     made_by: str | None = None
-    """The other version of gateproof that the run records; None if it is this one or unknown."""
+    """The other version of gateproof that the run claims; None if it is this one or unknown."""
 
     @property
     def ok(self) -> bool:
@@ -119,9 +119,9 @@ def verify(
     11. Sign-offs are the only files that were added, each is about this bundle and valid, and
         enough persons have signed if the policy requires it.
     12. Timestamps are valid for this attestation, and one is by the given authority.
-    13. The report and the exports have the bytes that rendering gives, if this is the renderer that
-        made them and their data has no findings; otherwise a note gives the reason for skipping
-        this step.
+    13. The exports have the bytes that rendering gives, and so has the report. If another renderer
+        made the report, other bytes are a note that it is not verified, or a finding if the
+        expectations include the report. This step is skipped if the data has findings.
 
     Args:
         bundle: the folder; the path to it may be a link, but there must be no link inside.
@@ -186,7 +186,12 @@ def verify(
     findings += stamped.findings
     # 13
     rendered = compare_rendered(
-        bundle, files, contents.run if whole else None, contents.records, attestation.trusted
+        bundle,
+        files,
+        contents.run if whole else None,
+        contents.records,
+        attestation.trusted,
+        required=bool(expect and expect.report),
     )
     findings += rendered.findings
     return Verification(
@@ -196,6 +201,7 @@ def verify(
         review=reviewed,
         stamped=stamped,
         report=rendered.note,
+        report_verified=rendered.is_verified,
         made_by=other_version(contents.run.bindings) if contents.run else None,
     )
 

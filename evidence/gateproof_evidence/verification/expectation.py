@@ -55,6 +55,8 @@ class Expectation:
     """The criteria that the run must have been expected to judge, or their digest."""
     checks: tuple[Digest, ...] = ()
     """Digests of the folders of checks that must have judged the run, and no others."""
+    report: bool = False
+    """Whether a report that cannot be compared with its data is a finding; step 13 answers this."""
 
 
 def parse_age(text: str) -> timedelta:
