@@ -196,5 +196,8 @@ def _refuse_bad(signature: SshSignature, content: bytes, verified: Verification,
             "signer of a run cannot review it"
         )
     with Checker(namespace=NAMESPACE) as checker:
-        if not checker.holds(signature, content):
-            raise BadInputError(f"{key}: sign-off: got an invalid signature, expected a valid one")
+        why = checker.invalid(signature, content)
+    if why is not None:
+        raise BadInputError(
+            f"{key}: sign-off: got {why}, expected a valid signature; try another key"
+        )

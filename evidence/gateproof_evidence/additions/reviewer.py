@@ -67,6 +67,13 @@ class Review:
     """The sign-offs without findings."""
     persons: int | None = None
     """The number of different persons who signed; None without a list of allowed signers."""
+    result: Result | None = None
+    """The result of the phase that is asked for, or of the run; None if the run is unreadable."""
+
+    @property
+    def is_checked(self) -> bool:
+        """Whether keys and names were compared with a list of allowed signers."""
+        return self.persons is not None
 
 
 def review(
@@ -110,14 +117,15 @@ def review(
             good.append(one)
     # 5
     findings += _released(subject, policy)
+    result = result_of(subject.run, policy.phase) if subject.run else None
     if policy.allowed_signers is None:
-        return Review(findings=tuple(findings), signoffs=tuple(good))
+        return Review(findings=tuple(findings), signoffs=tuple(good), result=result)
     counted = count_persons(
         [one for one in good if one.statement.covers(policy.phase)], policy.allowed_signers
     )
     if counted < policy.required:
         findings.append(_missing(counted, policy))
-    return Review(findings=tuple(findings), signoffs=tuple(good), persons=counted)
+    return Review(findings=tuple(findings), signoffs=tuple(good), persons=counted, result=result)
 
 
 def count_persons(signoffs: Sequence[SignOff], allowed_signers: bytes) -> int:
@@ -154,9 +162,9 @@ def _signature(signoff: SignOff, checker: Checker, *, is_known: bool) -> Iterato
         message = f"namespace: got {signature.namespace!a}, expected {NAMESPACE}"
         yield Finding(code=Code.SIGNOFF_NAMESPACE, path=path, message=message)
         return
-    if not checker.holds(signature, content):
-        message = "the signature is not valid for the statement"
-        yield Finding(code=Code.SIGNOFF_INVALID, path=path, message=message)
+    why = checker.invalid(signature, content)
+    if why is not None:
+        yield Finding(code=Code.SIGNOFF_INVALID, path=path, message=why)
         return
     if is_known:
         yield from _allowed(signoff, checker)

@@ -18,9 +18,10 @@ from gateproof_evidence.cli.review import (
     review_options,
     stamps_json,
 )
+from gateproof_evidence.format.attestation import Predicate
 from gateproof_evidence.model import Bound
 from gateproof_evidence.model.finding import printable
-from gateproof_evidence.verification.bundle import UNKNOWN, Verification
+from gateproof_evidence.verification.bundle import UNKNOWN, Signature, Verification
 from gateproof_evidence.verification.bundle import verify as verify_bundle
 from gateproof_evidence.verification.expectation import (
     Expectation,
@@ -125,13 +126,7 @@ def _print_verification(bundle: Path, found: Verification) -> None:
     click.echo(f"{bundle}: {verdict}")
     click.echo(_signer(found))
     if found.predicate:
-        files = len(found.predicate.files)
-        click.echo(
-            f"attested: {found.predicate.result} (exit status {found.predicate.exit_status}), "
-            f"{len(found.predicate.criteria)} criteria, {files} files, "
-            f"commit {printable(found.predicate.commit or 'unknown')}"
-            f"{', dirty' if found.predicate.dirty else ''}, sealed {found.predicate.sealed}"
-        )
+        click.echo(_attested(found.predicate, is_known=found.signer != UNKNOWN))
     if found.made_by and any(one.code in WORDED for one in found.findings):
         click.echo(
             f"made by gateproof {found.made_by}, the signer states; another version words some "
@@ -170,9 +165,30 @@ def _bound_line(bound: Bound, commit: str | None) -> str:
     return printable(f"{bound.part:<12} {bound.path}, {files}: {origin}, {bound.changes()}{digest}")
 
 
+def _attested(predicate: Predicate, *, is_known: bool) -> str:
+    """Return the attested result as one line."""
+    claimed = "" if is_known else ", the unknown signer's claim"
+    dirty = ", dirty" if predicate.dirty else ""
+    return (
+        f"attested{claimed}: {predicate.result} "
+        f"(exit status {predicate.exit_status}), {len(predicate.criteria)} criteria, "
+        f"{len(predicate.files)} files, commit {printable(predicate.commit or 'unknown')}{dirty}, "
+        f"sealed {predicate.sealed}"
+    )
+
+
+_UNTRUSTED = {
+    Signature.VALID: "the signature is valid, but the statement under it cannot be read",
+    Signature.OTHER_KEY: "the bundle's own key signed, which is not the key that was given",
+    Signature.INVALID: "the signature is not valid",
+    Signature.NOT_CHECKED: "the signature was not checked; the findings give the reason",
+}
+"""Why there is no statement that can be trusted, by the result for its signature."""
+
+
 def _signer(found: Verification) -> str:
     if found.predicate is None:
-        return "signer: the signature is not valid, so nothing here can be trusted"
+        return f"signer: {_UNTRUSTED[found.signature]}, so nothing here can be trusted"
     if found.signer == UNKNOWN:
         return "signer unknown: this shows integrity, not origin"
     return f"signed by {found.signer}, the key that was given"
@@ -182,6 +198,7 @@ def _verification_json(found: Verification) -> dict[str, Any]:
     return {
         "ok": found.ok,
         "signer": found.signer,
+        "signature": found.signature,
         "result": found.result,
         "review": review_json(found.review),
         "stamped": stamps_json(found.stamped),

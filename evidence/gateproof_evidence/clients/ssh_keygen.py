@@ -43,6 +43,8 @@ _ARMOUR = re.compile(
 )
 _MAGIC, _VERSION = b"SSHSIG", 1
 _HASHES = (b"sha256", b"sha512")
+_INCORRECT = "incorrect signature"
+"""The reason of ssh-keygen for a signature over other bytes."""
 
 
 class SignatureError(EvidenceError):
@@ -135,9 +137,20 @@ class Checker:
     def _path(self) -> Path:
         return Path(self._folder.name)
 
-    def holds(self, signature: SshSignature, content: bytes) -> bool:
-        """Return whether a signature is over these bytes, by any key."""
-        return not self._ask("check-novalidate", signature, content).returncode
+    def invalid(self, signature: SshSignature, content: bytes) -> str | None:
+        """Return why a signature is not valid for these bytes by the key that it contains.
+
+        Returns:
+            None where it is valid.
+
+        """
+        done = self._ask("check-novalidate", signature, content)
+        if done.returncode == 0:
+            return None
+        why = _message(done, self._path)
+        if _INCORRECT in why:
+            return "the signature is not valid for the statement"
+        return f"the signature could not be checked: ssh-keygen: {why or done.returncode}"
 
     def refusal(
         self, signature: SshSignature, content: bytes, *, who: str, at: dt.datetime

@@ -40,7 +40,7 @@ from gateproof_evidence.format.tree import LIMITS, File, Limits, Tree, read_tree
 from gateproof_evidence.model import Result, Run
 from gateproof_evidence.model.finding import Code, Finding
 from gateproof_evidence.verification import consistency
-from gateproof_evidence.verification.authenticity import UNKNOWN, Authenticity
+from gateproof_evidence.verification.authenticity import UNKNOWN, Authenticity, Signature
 from gateproof_evidence.verification.closed_world import (
     compare_attested,
     compare_bag,
@@ -51,7 +51,7 @@ from gateproof_evidence.verification.derivation import derive_again
 from gateproof_evidence.verification.expectation import Expectation, answer
 from gateproof_evidence.verification.rerendering import compare_rendered, other_version
 
-__all__ = ["UNKNOWN", "Verification", "verify"]
+__all__ = ["UNKNOWN", "Signature", "Verification", "verify"]
 
 _KEPT = (ATTESTATION, PUBLIC_KEY, BAGIT, BAG_INFO, PAYLOAD_MANIFEST, TAG_MANIFEST)
 _SIGNS = (ATTESTATION, BAGIT, BAG_INFO, PAYLOAD_MANIFEST, TAG_MANIFEST)
@@ -69,6 +69,8 @@ class Verification:
     origin."""
     predicate: Predicate | None
     """The attested statement; None unless its signature is valid."""
+    signature: Signature = Signature.NOT_CHECKED
+    """The result of checking the signature of the attestation."""
     review: Review = field(default_factory=Review)
     """The result for the sign-offs."""
     stamped: timestamp.Stamped = field(default_factory=timestamp.Stamped)
@@ -198,6 +200,7 @@ def verify(
         findings=_once(findings),
         signer=attestation.signer,
         predicate=attestation.trusted,
+        signature=attestation.signature,
         review=reviewed,
         stamped=stamped,
         report=rendered.note,

@@ -46,7 +46,7 @@ class Rerendered:
     """The result of rendering again."""
 
     note: str
-    """What was found for report and exports, or why nothing was compared."""
+    """The result for report and exports as one line, with the reason if nothing was compared."""
     is_verified: bool = False
     """Whether the report has the bytes that are rendered from signed data."""
     findings: tuple[Finding, ...] = ()
