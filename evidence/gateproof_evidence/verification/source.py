@@ -14,7 +14,7 @@ from pathlib import Path
 
 from gateproof_evidence.errors import BadInputError
 from gateproof_evidence.format.canonical import digest_of
-from gateproof_evidence.format.catalogue import Catalogue, load_catalogue
+from gateproof_evidence.format.catalogue import Catalogue, load_catalogues
 from gateproof_evidence.model import Digest
 
 COMPILED = "__pycache__"
@@ -100,8 +100,7 @@ def read_expected_catalogue(texts: tuple[str, ...]) -> Catalogue | Digest:
         )
     if digests:
         return digests[0]
-    catalogues = [load_catalogue(Path(text)) for text in texts]
-    return Catalogue(criteria=tuple(one for each in catalogues for one in each.criteria))
+    return load_catalogues([Path(text) for text in texts])
 
 
 def _is_digest(text: str) -> bool:

@@ -19,12 +19,12 @@ import pytest
 
 from gateproof.base.git import git
 from gateproof.base.option import PASSPHRASE_VARIABLE
-from gateproof.base.sut import Sut, load_sut
+from gateproof.base.sut import Sut
 from gateproof.probes import canary as canaries
 from gateproof.run.binding import bind, bound_code, bound_files
 from gateproof.run.option import Options
 from gateproof.run.writer import JOURNALS, WriterResult, earlier_of, now, report_of
-from gateproof_evidence.format.catalogue import Catalogue, load_catalogue
+from gateproof_evidence.format.catalogue import Catalogue, load_catalogues
 from gateproof_evidence.format.journal import iter_journal
 from gateproof_evidence.format.layout import (
     CAPTURES,
@@ -37,7 +37,7 @@ from gateproof_evidence.format.layout import (
     in_data,
     proof_record,
 )
-from gateproof_evidence.format.waiver import load_waivers
+from gateproof_evidence.format.waiver import load_all_waivers
 from gateproof_evidence.judging.judgement import Context, Ending
 from gateproof_evidence.judging.verdict import CHECK
 from gateproof_evidence.model import (
@@ -97,17 +97,18 @@ class GateRun:
             BadInputError: a file is invalid; nothing has been started or written.
 
         """
-        catalogue = load_catalogue(options.catalogue)
-        waivers = load_waivers(options.waivers, catalogue)
-        sut = load_sut(options.sut)
+        catalogue = load_catalogues(options.catalogues)
+        waivers = load_all_waivers(options.waivers, catalogue)
         key = _load_key(options)
         earlier = earlier_of(options)
         baseline = _baseline_of(options)
         staging = options.evidence_out / f".unsealed-{now():%Y%m%dT%H%M%SZ}-{os.getpid()}"
         for name in (JOURNALS, CAPTURES, PROOFS, TESTS):
             (staging / name).mkdir(parents=True)
-        bound = bound_files(sut, options.judges)
-        return cls(options, catalogue, waivers, sut, key, staging, now(), earlier, baseline, bound)
+        bound = bound_files(options.sut, options.judges)
+        return cls(
+            options, catalogue, waivers, options.sut, key, staging, now(), earlier, baseline, bound
+        )
 
     @property
     def refusal(self) -> str | None:

@@ -189,7 +189,7 @@ class Writer:
 
         Args:
             selected: node ids of the items that run.
-            whole: whether the whole gates folder was collected.
+            whole: whether every folder of the run was collected as a whole.
 
         Raises:
             BadInputError: a criterion is unknown, has two checks, or has none.
@@ -203,7 +203,7 @@ class Writer:
         missing = sorted(known - set(bound))
         if missing and whole:
             raise BadInputError(
-                f"{self.options.catalogue}: criterion: got no check for {', '.join(missing)}, "
+                f"{self._catalogues}: criterion: got no check for {', '.join(missing)}, "
                 "expected one each; write the check or remove the criterion"
             )
         names = [
@@ -219,6 +219,10 @@ class Writer:
         }
         self.recorder.journal.append(RunEvent, event="collected", data=bindings)
         self.bound = True
+
+    @property
+    def _catalogues(self) -> str:
+        return ", ".join(map(str, self.options.catalogues))
 
     def close(self, *, plugins: Iterable[str], code: Iterable[str]) -> WriterResult:
         """Stop everything that this writer started, close the journal, and return the result.
@@ -265,7 +269,7 @@ class Writer:
         name = declaration.criterion
         if name not in known:
             raise BadInputError(
-                f"{item}: criterion: got {name}, expected an id of {self.options.catalogue}; "
+                f"{item}: criterion: got {name}, expected an id of {self._catalogues}; "
                 "add it there or correct the id"
             )
         if name in bound:
