@@ -62,7 +62,10 @@ def print_review(review: Review, policy: Policy) -> None:
     Without a list of allowed signers, a name is only a claim: anyone can sign under any name.
     """
     for one in review.signoffs:
-        line, key = signoff_line(one.statement, verified=review.is_checked), one.signature.keyid
+        line, key = (
+            signoff_line(one.statement, verified=review.is_checked),
+            one.signature.key.fingerprint,
+        )
         if review.is_checked:
             click.echo(f"signed off: {line}, key {key}")
         else:
@@ -103,6 +106,7 @@ def review_json(review: Review) -> dict[str, Any]:
         {
             "path": one.path,
             "key": one.signature.keyid,
+            "fingerprint": one.signature.key.fingerprint,
             **one.statement.model_dump(mode="json", by_alias=True),
         }
         for one in review.signoffs

@@ -36,7 +36,7 @@ from gateproof_evidence.format.layout import (
     TAG_MANIFEST,
     TIMESTAMPS,
 )
-from gateproof_evidence.format.tree import LIMITS, File, Limits, Tree, read_tree
+from gateproof_evidence.format.tree import LIMITS, File, Limits, Tree, kind_of_path, read_tree
 from gateproof_evidence.model import Result, Run
 from gateproof_evidence.model.finding import Code, Finding
 from gateproof_evidence.verification import consistency
@@ -215,15 +215,27 @@ def _refuse_no_bundle(bundle: Path) -> None:
     One of the files that identify a bundle is enough to continue, so that a bundle without the
     others gets findings about them.
     """
+    refuse_no_folder(bundle)
+    if not any(os.path.lexists(bundle / name) for name in _SIGNS):
+        raise _no_bundle(bundle, f"a folder without {', '.join(_SIGNS)}")
+
+
+def refuse_no_folder(bundle: Path) -> None:
+    """Refuse a path that is not a folder, and say what it is.
+
+    Raises:
+        BadInputError: it is an archive, another file, or nothing.
+
+    """
     if not bundle.is_dir():
-        got = "a file" if os.path.lexists(bundle) else "no such path"
-    elif not any(os.path.lexists(bundle / name) for name in _SIGNS):
-        got = f"a folder without {', '.join(_SIGNS)}"
-    else:
-        return
+        raise _no_bundle(bundle, kind_of_path(bundle))
+
+
+def _no_bundle(bundle: Path, got: str) -> BadInputError:
+    """Return the error for a path that is no bundle; it names one that is likely."""
     latest = bundle / LATEST
     there = latest if latest.is_dir() else Path("reports") / LATEST
-    raise BadInputError(
+    return BadInputError(
         f"{bundle}: bundle: got {got}, expected the folder of one sealed run; name {there} or "
         "another folder that a run sealed"
     )

@@ -178,7 +178,7 @@ def test_verify_prints_json(bundle: Path) -> None:
             "--key: public key: got something else",
         ),
         (("verify", "{bundle}/data"), "data: bundle: got a folder without attestation.dsse.json"),
-        (("show", "no-such-bundle"), "run.json: bundle: got No such file"),
+        (("show", "no-such-bundle"), "no-such-bundle: bundle: got no such path"),
         (("keygen", "{bundle}/bagit.txt"), "bagit.txt: new key: got File exists"),
         (("show", "{bundle}", "--json", "--markdown"), "expected one"),
         (("verify",), "Missing argument 'BUNDLE'"),
@@ -204,7 +204,7 @@ def test_bad_input_exits_4_with_a_message(
         (("verify", "no-such-bundle"), "bundle: got no such path"),
         (("verify", "{bundle}", "--max-age", "soon"), "--max-age"),
         (("verify", "{bundle}", "--frobnicate"), "No such option"),
-        (("show", "no-such-bundle"), "run.json: bundle: got No such file"),
+        (("show", "no-such-bundle"), "no-such-bundle: bundle: got no such path"),
     ],
 )
 def test_bad_input_is_a_json_object_with_the_json_option(

@@ -23,6 +23,7 @@ ELSEWHERE = {
     "UNREADABLE": "tests that run as root can read everything",
     "SIGNOFF_INVALID": "test_signoff.py",
     "SIGNOFF_KEY_EXPIRED": "test_signoff.py",
+    "SIGNOFF_WEAK_KEY": "test_signoff_command.py",
 }
 """Codes that no case of the corpus shows, and the tests that cover them."""
 
