@@ -354,8 +354,9 @@ def test_sign_off_names_the_key_before_its_passphrase_is_asked(
     key = tmp_path / "locked"
     command = ("ssh-keygen", "-q", "-t", "ed25519", "-N", "a passphrase", "-f", str(key))
     subprocess.run(command, check=True)
-    words = ("sign-off", str(released), "--key", str(key), "--identity", "ada@x.org", "--yes")
-    output, code = at_terminal(words, {"Enter passphrase": "a passphrase"})
+    words = ("sign-off", str(released), "--key", str(key), "--identity", "ada@x.org")
+    answers = {"Sign this off?": "y", "Enter passphrase": "a passphrase"}
+    output, code = at_terminal(words, answers)
     assert code == 0, output
     before = output.partition("Enter passphrase")[0].splitlines()
     assert before[-1] == f"{key}: signing; ssh-keygen may ask for the passphrase of it"
