@@ -1,4 +1,4 @@
-"""The files that a bundle is bound to: a run that other checks judged does not pass for this commit."""
+"""The files that a bundle is bound to: other checks do not pass for those of the commit."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def _print_phase(phase: Phase, signoffs: tuple[SignOff, ...]) -> None:
         click.echo(f"  - {one_line(reason)[:_LINE_LIMIT]}")
     for one in signoffs:
         if one.statement.covers(phase.id):
-            click.echo(f"  signed off, unverified: {signoff_line(one.statement)}")
+            click.echo(f"  unverified sign-off: {signoff_line(one.statement, verified=False)}")
 
 
 def _phase_json(phase: Phase, signoffs: tuple[SignOff, ...]) -> dict[str, Any]:
@@ -82,4 +82,4 @@ def _phase_json(phase: Phase, signoffs: tuple[SignOff, ...]) -> dict[str, Any]:
         for one in signoffs
         if one.statement.covers(phase.id)
     ]
-    return {**vars(phase), "next_may_begin": phase.next_may_begin, "signoffs": signed}
+    return {**vars(phase), "next_may_begin": phase.next_may_begin, "unverified_signoffs": signed}

@@ -49,6 +49,10 @@ _PENDING = 4
 Oddity = Literal["link", "special", "empty-folder", "name", "lookalike", "unreadable", "limit"]
 
 
+_PACKED = (b"\x1f\x8b", b"\xfd7zXZ", b"BZh", b"\x28\xb5\x2f\xfd", b"7z\xbc\xaf")
+"""Beginnings of compressed files."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Limits:
     """The limits of reading a folder; a larger one counts as an attack on the reader."""
@@ -145,6 +149,23 @@ def read_tree(
     files.sort(key=lambda file: file.path)
     odd += [*_bad_names(files), *_lookalikes(files)]
     return Tree(files=tuple(files), odd=tuple(sorted(odd, key=lambda one: (one.path, one.kind))))
+
+
+def kind_of_path(path: Path) -> str:
+    """Return in words what is at a path that is no folder."""
+    if not path.is_file():
+        there = "a link to nowhere" if path.is_symlink() else "a special file"
+        return there if os.path.lexists(path) else "no such path"
+    try:
+        with path.open("rb") as file:
+            head = file.read(512)
+    except OSError as error:
+        return f"a file that cannot be read ({error.strerror})"
+    if head.startswith(b"PK"):
+        return "a ZIP archive (unpack it first: unzip or python -m zipfile -e)"
+    if head.startswith(_PACKED) or head[257:262] == b"ustar":
+        return "a tar or compressed archive (unpack it first: tar -xf)"
+    return "a file"
 
 
 def name_problem(path: str) -> str:

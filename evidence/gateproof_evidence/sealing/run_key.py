@@ -57,7 +57,8 @@ class RunKey:
                 Ed25519 key that the passphrase unlocks.
 
         """
-        return cls(is_ephemeral=False, _private=_parse(path, _read_private(path), passphrase))
+        content = publickey.plain_text(_read_private(path), name=f"{path}: signing key")
+        return cls(is_ephemeral=False, _private=_parse(path, content, passphrase))
 
     @property
     def public_pem(self) -> bytes:

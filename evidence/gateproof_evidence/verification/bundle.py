@@ -37,11 +37,11 @@ from gateproof_evidence.format.layout import (
     TAG_MANIFEST,
     TIMESTAMPS,
 )
-from gateproof_evidence.format.tree import LIMITS, File, Limits, Tree, read_tree
+from gateproof_evidence.format.tree import LIMITS, File, Limits, Tree, kind_of_path, read_tree
 from gateproof_evidence.model import Result, Run
 from gateproof_evidence.model.finding import Code, Finding
 from gateproof_evidence.verification import consistency
-from gateproof_evidence.verification.authenticity import UNKNOWN, Authenticity
+from gateproof_evidence.verification.authenticity import UNKNOWN, Authenticity, Signature
 from gateproof_evidence.verification.closed_world import (
     compare_attested,
     compare_bag,
@@ -52,7 +52,7 @@ from gateproof_evidence.verification.derivation import derive_again
 from gateproof_evidence.verification.expectation import Expectation, answer
 from gateproof_evidence.verification.rerendering import compare_rendered, other_version
 
-__all__ = ["UNKNOWN", "Verification", "verify"]
+__all__ = ["UNKNOWN", "Signature", "Verification", "verify"]
 
 _KEPT = (ATTESTATION, PUBLIC_KEY, BAGIT, BAG_INFO, PAYLOAD_MANIFEST, TAG_MANIFEST)
 _SIGNS = (ATTESTATION, BAGIT, BAG_INFO, PAYLOAD_MANIFEST, TAG_MANIFEST)
@@ -70,16 +70,18 @@ class Verification:
     origin."""
     predicate: Predicate | None
     """The attested statement; None unless its signature is valid."""
+    signature: Signature = Signature.NOT_CHECKED
+    """The result of checking the signature of the attestation."""
     review: Review = field(default_factory=Review)
     """The result for the sign-offs."""
     stamped: timestamp.Stamped = field(default_factory=timestamp.Stamped)
     """The result for the timestamps."""
-    report: str = ""
-    """The result of rendering report and exports again; a note without a finding if another
-    renderer made them."""
-
+    report: str = "report not verified: more than the limits allow, so nothing was compared"
+    """The result of rendering report and exports again, as one line."""
+    report_verified: bool = False
+    """Whether the report has the bytes that are rendered from signed data."""
     made_by: str | None = None
-    """The other version of gateproof that the run records; None if it is this one or unknown."""
+    """The other version of gateproof that the run claims; None if it is this one or unknown."""
 
     @property
     def ok(self) -> bool:
@@ -121,9 +123,9 @@ def verify(
     11. Sign-offs are the only files that were added, each is about this bundle and valid, and
         enough persons have signed if the policy requires it.
     12. Timestamps are valid for this attestation, and one is by the given authority.
-    13. The report and the exports have the bytes that rendering gives, if this is the renderer that
-        made them and their data has no findings; otherwise a note gives the reason for skipping
-        this step.
+    13. The exports have the bytes that rendering gives, and so has the report. If another renderer
+        made the report, other bytes are a note that it is not verified, or a finding if the
+        expectations include the report. This step is skipped if the data has findings.
 
     Args:
         bundle: the folder; the path to it may be a link, but there must be no link inside.
@@ -189,16 +191,23 @@ def verify(
     findings += stamped.findings
     # 13
     rendered = compare_rendered(
-        bundle, files, contents.run if whole else None, contents.records, attestation.trusted
+        bundle,
+        files,
+        contents.run if whole else None,
+        contents.records,
+        attestation.trusted,
+        required=bool(expect and expect.report),
     )
     findings += rendered.findings
     return Verification(
         findings=_once(findings),
         signer=attestation.signer,
         predicate=attestation.trusted,
+        signature=attestation.signature,
         review=reviewed,
         stamped=stamped,
         report=rendered.note,
+        report_verified=rendered.is_verified,
         made_by=other_version(contents.run.bindings) if contents.run else None,
     )
 
@@ -209,15 +218,27 @@ def _refuse_no_bundle(bundle: Path) -> None:
     One of the files that identify a bundle is enough to continue, so that a bundle without the
     others gets findings about them.
     """
+    refuse_no_folder(bundle)
+    if not any(os.path.lexists(bundle / name) for name in _SIGNS):
+        raise _no_bundle(bundle, f"a folder without {', '.join(_SIGNS)}")
+
+
+def refuse_no_folder(bundle: Path) -> None:
+    """Refuse a path that is not a folder, and say what it is.
+
+    Raises:
+        BadInputError: it is an archive, another file, or nothing.
+
+    """
     if not bundle.is_dir():
-        got = "a file" if os.path.lexists(bundle) else "no such path"
-    elif not any(os.path.lexists(bundle / name) for name in _SIGNS):
-        got = f"a folder without {', '.join(_SIGNS)}"
-    else:
-        return
+        raise _no_bundle(bundle, kind_of_path(bundle))
+
+
+def _no_bundle(bundle: Path, got: str) -> BadInputError:
+    """Return the error for a path that is no bundle; it names one that is likely."""
     latest = bundle / LATEST
     there = latest if latest.is_dir() else Path("reports") / LATEST
-    raise BadInputError(
+    return BadInputError(
         f"{bundle}: bundle: got {got}, expected the folder of one sealed run; name {there} or "
         "another folder that a run sealed"
     )

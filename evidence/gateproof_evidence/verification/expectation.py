@@ -20,6 +20,7 @@ from gateproof_evidence.format.attestation import Predicate
 from gateproof_evidence.format.canonical import digest_of
 from gateproof_evidence.format.catalogue import Catalogue
 from gateproof_evidence.format.layout import ATTESTATION
+from gateproof_evidence.format.tree import kind_of_path
 from gateproof_evidence.model import OF_THE_COMMIT, Bound, Digest, Result
 from gateproof_evidence.model.finding import Code, Finding
 from gateproof_evidence.model.text import duration, moment
@@ -56,6 +57,8 @@ class Expectation:
     """The criteria that the run must have been expected to judge, or their digest."""
     checks: tuple[Digest, ...] = ()
     """Digests of the folders of checks that must have judged the run, and no others."""
+    report: bool = False
+    """Whether a report that cannot be compared with its data is a finding; step 13 answers this."""
 
 
 def parse_age(text: str) -> timedelta:
@@ -102,8 +105,9 @@ def read_previous(bundle: Path) -> Digest:
         with os.fdopen(handle, "rb") as file:
             content = file.read(LARGEST_ATTESTATION + 1)
     except OSError as error:
+        got = kind_of_path(bundle) if bundle.is_file() else error.strerror
         raise BadInputError(
-            f"{path}: --previous: got {error.strerror}, expected the attestation of a bundle; "
+            f"{path}: --previous: got {got}, expected the attestation of a bundle; "
             "name the bundle before this one"
         ) from error
     if len(content) > LARGEST_ATTESTATION:
