@@ -112,7 +112,7 @@ def test_failures_out_of_reach_leave_one_row_each(own_stack: Stack, sut: Sut, id
         with tables_held(stack, SCANNED):
             sent[KILLED] = stack.tasks.publish(SCAN, (), {sut.tenancy.key: tenants[KILLED]})
             begun = wait_for_a_session(stack, SCANNED)
-            premise("run that waits for a table", on=SCAN, got=begun, expected=True)
+            premise("run that waits for a table", on=SCAN, got=bool(begun), expected=True)
             (child,) = worker.children()
             worker.kill_child(child)
             sent[LIMITED] = stack.tasks.publish(

@@ -225,7 +225,7 @@ def test_readable_tables_have_the_key_or_are_shared(stack: Stack, sut: Sut) -> N
         " EXECUTE FUNCTION copy_event()",
         landing="SELECT tgname FROM pg_trigger WHERE tgrelid = 'attribution_events'::regclass",
     ),
-    expect="trigger attribution_events.copy_event: got a definition that nobody reviewed",
+    expect="trigger attribution_events.copy_event: got an unreviewed definition",
 )
 @falsified_by(
     sql(
@@ -235,7 +235,7 @@ def test_readable_tables_have_the_key_or_are_shared(stack: Stack, sut: Sut) -> N
         landing="SELECT proleakproof FROM pg_proc WHERE proname = 'quiet'",
         role="superuser",
     ),
-    expect="leakproof function quiet(text): got a definition that nobody reviewed",
+    expect="leakproof function quiet(text): got an unreviewed definition",
 )
 @falsified_by(
     sql(
@@ -244,7 +244,7 @@ def test_readable_tables_have_the_key_or_are_shared(stack: Stack, sut: Sut) -> N
         " attribution_recompute_jobs DO ALSO INSERT INTO job_copies VALUES (NEW.status)",
         landing="SELECT rulename FROM pg_rules WHERE tablename = 'attribution_recompute_jobs'",
     ),
-    expect="rule attribution_recompute_jobs.copy_job: got a definition that nobody reviewed",
+    expect="rule attribution_recompute_jobs.copy_job: got an unreviewed definition",
 )
 @falsified_by(
     sql(
@@ -255,14 +255,14 @@ def test_readable_tables_have_the_key_or_are_shared(stack: Stack, sut: Sut) -> N
         landing="SELECT md5(prosrc) FROM pg_proc WHERE proname = 'refresh_all_materialized_views'",
         role="superuser",
     ),
-    expect="definer function refresh_all_materialized_views(): got a definition that nobody",
+    expect="definer function refresh_all_materialized_views(): got an unreviewed definition",
 )
 def test_code_in_the_database_is_reviewed(stack: Stack, sut: Sut) -> None:
     """Triggers, rules, LEAKPROOF and SECURITY DEFINER functions are those that were reviewed."""
     rows = at_least_one("code in the database", stack.sql.query(CODE).dicts())
     found = [Definition(name=row["name"], text=row["definition"]) for row in rows]
     findings = [
-        _finding(one, got="a definition that nobody reviewed", expected="a reviewed one")
+        _finding(one, got="an unreviewed definition", expected="a reviewed one")
         for one in found
         if not _is_reviewed(sut, one)
     ]

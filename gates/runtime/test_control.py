@@ -41,7 +41,7 @@ def test_workers_answer_and_obey(own_stack: Stack, sut: Sut, ids: Ids) -> None:
         with tables_held(stack, SCANNED):
             first = stack.tasks.publish(SCAN, (), {sut.tenancy.key: ids.uuid()})
             begun = wait_for_a_session(stack, SCANNED)
-            premise("run that waits for a table", on=SCAN, got=begun, expected=True)
+            premise("run that waits for a table", on=SCAN, got=bool(begun), expected=True)
             waiting = stack.tasks.publish(ping.task, (), ping.arguments)
             revoked = celery(stack, "control", "revoke", waiting)
             assert revoked.exit_status == 0, (

@@ -37,7 +37,7 @@ from gateproof.run.option import Options, read_options
 from gateproof.run.progress import Progress
 from gateproof.run.run import RUN, GateRun
 from gateproof.run.stage import record_stage
-from gateproof.run.summary import print_summary
+from gateproof.run.summary import print_summary, without_lines
 from gateproof.run.writer import WRITER, Writer, earlier_of
 from gateproof_evidence.errors import EvidenceError, NotWritableError
 from gateproof_evidence.format.catalogue import load_catalogues
@@ -165,6 +165,18 @@ def pytest_runtest_makereport(
             writer.defects.append(str(error))
             item.session.shouldstop = str(error)
     return report
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> Generator[None, Any, Any]:
+    """Leave out the lines of other plugins that name a file by its path before sealing."""
+    run = config.stash.get(RUN, None)
+    if run is None:
+        return (yield)
+    with without_lines(terminalreporter, str(run.staging)):
+        return (yield)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

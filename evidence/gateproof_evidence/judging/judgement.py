@@ -23,7 +23,7 @@ from gateproof_evidence.format.problem import first_problem
 from gateproof_evidence.judging.difference import regressions
 from gateproof_evidence.judging.proof import judge_cells, judge_self_proof
 from gateproof_evidence.judging.result import RollUp, roll_up
-from gateproof_evidence.judging.verdict import derive
+from gateproof_evidence.judging.verdict import derive, read_bindings
 from gateproof_evidence.model import (
     Baseline,
     Bindings,
@@ -128,7 +128,7 @@ def judge(
     verdicts = derive(criteria, records, waivers, today=at.date())
     defects = list(ending.defects)
     specimens: tuple[Specimen, ...] = ()
-    if ending.falsify != "none":
+    if ending.falsify != "none" and any(one.selected for one in read_bindings(records).values()):
         specimens, wrong = judge_self_proof(records)
         defects += wrong
     comparison = _compare(ending, verdicts)

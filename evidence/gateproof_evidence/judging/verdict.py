@@ -293,7 +293,8 @@ def _proof(criterion: str, name: str, records: Sequence[Record], *, doubt: str) 
     event = _story(events[0]) if events else None
     taken = [r.attestation for r in events if isinstance(r, TakenOverEvent)]
     phases = [r for r in records if isinstance(r, PhaseEvent) and r.part == f"{PROOF_PREFIX}{name}"]
-    broken = _what_broke(events, phases) or (doubt if event else "")
+    doubted = event is not None and event.baseline == "pass"  # otherwise that is what is wrong
+    broken = _what_broke(events, phases) or (doubt if doubted else "")
     result, message = judge_proof(event, broken=broken)
     return Proof(
         falsifier=name,

@@ -68,10 +68,6 @@ SECTIONS: tuple[Section, ...] = (
                 "The check ended without a judgement, for example because a premise did not hold.",
             ),
             (
-                "premise",
-                "A condition that must hold before a claim can be judged, such as seeded rows.",
-            ),
-            (
                 "not applicable",
                 "The environment lacks an ability that the check needs. The message names it.",
             ),
@@ -104,6 +100,10 @@ SECTIONS: tuple[Section, ...] = (
     Section(
         title="Proofs",
         words=(
+            (
+                "premise",
+                "A condition that must hold before a claim can be judged, such as seeded rows.",
+            ),
             (
                 "falsifier",
                 "A change to a throw-away copy of the system that makes a criterion's claim false.",

@@ -9,6 +9,7 @@ Source: docs/reference/sut.md.
 from __future__ import annotations
 
 import hashlib
+import re
 import sys
 import tomllib
 from collections.abc import Iterable
@@ -19,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from gateproof_evidence.errors import BadInputError
 from gateproof_evidence.format.problem import first_problem
+from gateproof_evidence.redaction.secret import is_secret_variable, password_of
 
 
 class Section(BaseModel):
@@ -158,7 +160,10 @@ class WorkerSection(Section):
     eager: str
     """Name of the variable that switches eager mode on."""
     env: dict[str, str] = {}
-    """Further environment variables, passed unchanged."""
+    """Further environment variables, passed unchanged. The value of a variable with the name of a
+    secret (`API_KEY`, `SMTP_PASSWORD`) is redacted everywhere."""
+    secrets: Words = ()
+    """Names of variables in `env` whose values are secrets too, whatever their names."""
     report: Report
 
 
@@ -339,6 +344,19 @@ class Sut(Section):
             moved._path = folder / self._path.relative_to(self._folder)  # noqa: SLF001 (likewise)
         return moved
 
+    @property
+    def secrets(self) -> dict[str, str]:
+        """Labels and values of the secrets in `WorkerSection.env`, passwords of its URLs too."""
+        found: dict[str, str] = {}
+        for number, (name, value) in enumerate(self.worker.env.items()):
+            label = f"env-{number}-{re.sub(r'[^A-Za-z0-9_.-]', '_', name)[:40]}"
+            if name in self.worker.secrets or is_secret_variable(name, value):
+                found[label] = value
+            password = password_of(value)
+            if password:
+                found[f"{label}-password"] = password
+        return found
+
     def queue_of(self, task: str) -> str:
         """Return the queue of a task.
 
@@ -410,6 +428,12 @@ def load_sut(path: Path) -> Sut:
         sut = Sut.model_validate(_tuples(content))
     except ValidationError as error:
         raise BadInputError(f"{path}: {_first(error)}; see docs/reference/sut.md") from error
+    unknown = [name for name in sut.worker.secrets if name not in sut.worker.env]
+    if unknown:
+        raise BadInputError(
+            f"{path}: worker.secrets: got {', '.join(unknown)}, expected names of variables in "
+            "[worker.env]; correct the names or remove them"
+        )
     sut._path = path.resolve()  # noqa: SLF001 (the one constructor)
     sut._folder = (sut._path.parent / sut.root).resolve()  # noqa: SLF001
     sut._digest = f"sha256:{hashlib.sha256(raw).hexdigest()}"  # noqa: SLF001

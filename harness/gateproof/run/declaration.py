@@ -110,8 +110,8 @@ def read_declaration(item: pytest.Item) -> Declaration | None:
 def is_specific(expect: str) -> bool:
     """Return whether a predicted message can tell one failure from another.
 
-    Compared are compatibility forms without case, so that look-alike letters of other widths do not
-    count as words of their own.
+    Compared are compatibility forms without case, so that look-alike characters of other widths do
+    not count as words of their own.
     """
     text = " ".join(unicodedata.normalize("NFKC", expect).casefold().split())
     words = re.findall(r"[^\W\d_]{2,}", text)

@@ -141,6 +141,8 @@ class Writer:
 
         canary = Canary.make()
         learn_secret(CANARY, canary.value)
+        for label, value in sut.secrets.items():
+            learn_secret(label, value)
         journal = Journal(staging / JOURNALS / f"{name}.jsonl", writer=name, clock=now)
         recorder = Recorder(journal, redactor, staging / PAYLOAD)
         bring_up = BringUp(
