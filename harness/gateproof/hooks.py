@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from gateproof.base.errors import HarnessError, LimitError
+from gateproof.base.stop import STOP, Stop
 from gateproof.base.sut import load_sut
 from gateproof.probes.recorder import Scope
 from gateproof.proof.matrix import add_cells
@@ -40,7 +41,7 @@ from gateproof.run.writer import WRITER, Writer, earlier_of
 from gateproof_evidence.errors import EvidenceError, NotWritableError
 from gateproof_evidence.format.catalogue import load_catalogue
 from gateproof_evidence.format.layout import JUNIT, PYTEST_PAGE
-from gateproof_evidence.judging.result import HARNESS
+from gateproof_evidence.judging.result import HARNESS, VIOLATION
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -49,6 +50,8 @@ def pytest_configure(config: pytest.Config) -> None:
     with _usage_errors():
         options = read_options(config)
         if options is not None:
+            config.stash[STOP] = Stop()
+            config.pluginmanager.register(config.stash[STOP])
             _open(config, options)
             signal.signal(signal.SIGTERM, _interrupt)
 
@@ -168,7 +171,7 @@ def pytest_runtest_makereport(
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[None, Any, None]:
     """Seal the bundle after all other plugins have written their files; set the exit status."""
-    _close_writer(session.config)
+    _close_writer(session)
     run = session.config.stash.get(RUN, None)
     try:
         yield
@@ -179,6 +182,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[
             f"another plugin failed at the end of the session: {type(error).__name__}: {error}"
         )
     if run is not None:
+        _explain_end(session, run)
         session.exitstatus = _finish(session.config, run, int(exitstatus))
 
 
@@ -204,16 +208,29 @@ def _open(config: pytest.Config, options: Options) -> None:
         )
 
 
-def _close_writer(config: pytest.Config) -> None:
+def _close_writer(session: pytest.Session) -> None:
     """Close the writer of this process, and pass its result to the run."""
+    config = session.config
     writer = config.stash.get(WRITER, None)
     if writer is None:
         return
+    writer.stop = config.stash[STOP]
     result = writer.close()
     if is_worker(config):
         send_result(config, result)
     else:
         config.stash[RUN].results.append(result)
+
+
+def _explain_end(session: pytest.Session, run: GateRun) -> None:
+    """Record in the run why pytest ended, where its exit status alone does not show it."""
+    stop = session.config.stash[STOP]
+    run.report_silent_writers()
+    if not stop.interrupted:
+        reasons = [*(result.stopped for result in run.results), stop.reason, session.shouldfail]
+        run.stopped = next((str(reason) for reason in reasons if reason), "")
+    if stop.error:
+        run.defects.append(f"internal error of pytest: {stop.error}")
 
 
 def _finish(config: pytest.Config, run: GateRun, status: int) -> int:
@@ -224,7 +241,8 @@ def _finish(config: pytest.Config, run: GateRun, status: int) -> int:
         run.discard()
         if run.refusal is None:
             _print(config, "no bundle: the collection did not finish, so nothing was judged")
-        return status
+        # With -x pytest ends a collection as it ends failed checks. No check has failed here.
+        return int(pytest.ExitCode.INTERRUPTED) if status == VIOLATION else status
     try:
         judged, bundle, sealing_s = run.finish(status)
     except Exception as error:  # noqa: BLE001 (any reason why the evidence cannot be written)

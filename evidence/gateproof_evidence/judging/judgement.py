@@ -50,6 +50,8 @@ class Ending(Value):
     """The data of the record of a run's end."""
 
     pytest_status: Annotated[int, Field(ge=0)]
+    stopped: str = ""
+    """Why pytest stopped by itself before the end; empty if it did not, or if a person did."""
     falsify: Extent
     """The proofs that were requested of the run."""
     defects: tuple[str, ...]
@@ -171,7 +173,12 @@ def _roll_up(
     """Roll up the verdicts; a failed pytest run without a failed verdict is a defect."""
     status, falsify = ending.pytest_status, ending.falsify
     rolled = roll_up(
-        verdicts, pytest_status=status, defects=defects, falsify=falsify, regressions=lost
+        verdicts,
+        pytest_status=status,
+        stopped=ending.stopped,
+        defects=defects,
+        falsify=falsify,
+        regressions=lost,
     )
     waived = any(verdict.disposition is Disposition.WAIVED for verdict in verdicts)
     if status and not rolled.exit_status and not waived:

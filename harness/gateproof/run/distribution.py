@@ -63,9 +63,12 @@ def send_result(config: pytest.Config, result: WriterResult) -> None:
 
 
 def receive_result(run: GateRun, node: Node) -> None:
-    """Receive the result of a worker that ended; a missing result is a defect."""
+    """Receive the result of a worker that ended; a missing result is a defect.
+
+    xdist reports a worker that was interrupted twice; its result counts once.
+    """
     values = getattr(node, "workeroutput", {}).get(RESULT)
     if values is None:
         run.defects.append(f"the xdist worker {node.gateway.id} ended without a result")
-    else:
+    elif values["writer"] not in {result.writer for result in run.results}:
         run.results.append(WriterResult.from_plain(values))

@@ -85,6 +85,8 @@ class GateRun:
     """The results of the writers that have ended."""
     defects: list[str] = field(default_factory=list)
     """Harness defects that belong to no criterion and no writer."""
+    stopped: str = ""
+    """Why pytest stopped before the end; empty if it did not."""
 
     @classmethod
     def open(cls, options: Options) -> GateRun:
@@ -113,7 +115,12 @@ class GateRun:
     @property
     def bound(self) -> bool:
         """Whether checks were collected that can be judged."""
-        return any(result.bound for result in self.results)
+        return any(result.bound for result in self.results) or any(map(_is_bound, self._silent()))
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether a person interrupted a writer; pytest then reports a stop of its own as well."""
+        return any(result.interrupted for result in self.results)
 
     @property
     def took_s(self) -> dict[str, float]:
@@ -158,6 +165,20 @@ class GateRun:
         _point_latest(sealed.bundle)
         return sealed.run, sealed.bundle, time.monotonic() - began
 
+    def report_silent_writers(self) -> None:
+        """Report the writers that ended without a result, and of which xdist reported no end."""
+        self.defects += [
+            f"the xdist worker {path.stem} ended without a result"
+            for path in self._silent()
+            if _is_bound(path) and not any(path.stem in defect.split() for defect in self.defects)
+        ]
+
+    def _silent(self) -> list[Path]:
+        """Return the journals of the writers without a result."""
+        known = {result.writer for result in self.results}
+        journals = sorted((self.staging / JOURNALS).glob("*.jsonl"))
+        return [path for path in journals if path.stem not in known]
+
     def drop_reports(self) -> None:
         """Remove the files of other plugins, where they cannot be redacted."""
         for path in (self.staging / TESTS).glob("*"):
@@ -184,6 +205,7 @@ class GateRun:
         redactor = self._redactor()
         ending = Ending(
             pytest_status=pytest_status,
+            stopped="" if self.interrupted else redactor.redact(self.stopped).text,
             falsify=self.options.falsify.extent,
             defects=tuple(redactor.redact(defect).text for defect in defects),
             baseline=self.baseline,
@@ -289,6 +311,12 @@ def _load_key(options: Options) -> RunKey:
         return RunKey.ephemeral()
     passphrase = os.environ.get(PASSPHRASE_VARIABLE)
     return RunKey.load(options.signing_key, passphrase.encode() if passphrase else None)
+
+
+def _is_bound(journal: Path) -> bool:
+    """Return whether a writer recorded the collection of its checks."""
+    with journal.open("rb") as file:
+        return any(b'"event":"collected"' in line for line in file)
 
 
 def _drop_empty(folder: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from gateproof.base.stop import Stop
 from gateproof.base.sut import Sut
 from gateproof.probes import canary as canaries
 from gateproof.probes.recorder import CANARY, Recorder
@@ -61,6 +62,10 @@ class WriterResult:
     ledger: tuple[tuple[str, str, int], ...]
     """Rule, place and count of the redactions in records without a capture."""
     defects: tuple[str, ...]
+    interrupted: bool = False
+    """Whether a person interrupted it, by Ctrl-C or SIGTERM."""
+    stopped: str = ""
+    """Why pytest, a plugin or a check stopped it before its end; empty if none did."""
 
     def to_plain(self) -> dict[str, Any]:
         """Return the result as values that any serializer accepts."""
@@ -107,6 +112,8 @@ class Writer:
     """Node id and declaration of every collected check; None until all have been read."""
     bound: bool = False
     refusal: str | None = None
+    stop: Stop = field(default_factory=Stop)
+    """How the session of this process ended."""
 
     @classmethod
     def open(
@@ -235,6 +242,8 @@ class Writer:
             canary=self.canary.core,
             ledger=tuple((one.rule, one.place, one.count) for one in redactor.ledger),
             defects=tuple(self.defects),
+            interrupted=self.stop.interrupted,
+            stopped=self.stop.reason,
         )
 
     def _refuse_unbound(
