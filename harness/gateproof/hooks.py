@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import sys
 from collections.abc import Generator, Iterator
 from types import FrameType
 from typing import Any
@@ -23,18 +24,20 @@ from gateproof.proof.proof import RUNS, STACK_FIXTURES, ProofItem, require_secon
 from gateproof.proof.self_proof import SelfProofItem
 from gateproof.run.declaration import Declaration, read_declaration
 from gateproof.run.distribution import (
+    PROBLEM,
     Node,
     is_controller,
     is_worker,
     receive_result,
     received_staging,
+    send_problem,
     send_result,
     send_staging,
     writer_name,
 )
 from gateproof.run.option import Options, read_options
 from gateproof.run.progress import Progress
-from gateproof.run.run import RUN, GateRun
+from gateproof.run.run import RUN, GateRun, Problem
 from gateproof.run.stage import record_stage
 from gateproof.run.summary import print_summary
 from gateproof.run.writer import WRITER, Writer, earlier_of
@@ -47,20 +50,26 @@ from gateproof_evidence.judging.result import HARNESS, VIOLATION
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Check all options and files before anything starts."""
-    with _usage_errors():
+    config.stash[STOP] = Stop()
+    config.pluginmanager.register(config.stash[STOP])
+    try:
         options = read_options(config)
         if options is not None:
-            config.stash[STOP] = Stop()
-            config.pluginmanager.register(config.stash[STOP])
             _open(config, options)
             signal.signal(signal.SIGTERM, _interrupt)
+    except (EvidenceError, HarnessError) as error:
+        _refuse_start(config, Problem.of(error))
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Stop everything that still runs, however the session ended."""
-    writer = config.stash.get(WRITER, None)
+    writer, run = config.stash.get(WRITER, None), config.stash.get(RUN, None)
     if writer is not None:
         writer.bring_up.dispose()
+    if run is not None and not run.ended:
+        run.discard()  # pytest ended before its session began, so no check ran
+        why = config.stash[STOP].error or config.stash[STOP].reason or "see above"
+        _print(config, f"no bundle: pytest ended before it collected a check: {why}")
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -96,6 +105,8 @@ def pytest_collection_modifyitems(
     session: pytest.Session, config: pytest.Config, items: list[pytest.Item]
 ) -> Generator[None, None, None]:
     """Store all collected checks before any is deselected; then add the items that prove them."""
+    if PROBLEM in config.stash:
+        items.clear()  # this xdist worker cannot run them: the controller gets the reason
     writer = config.stash.get(WRITER, None)
     if writer is not None:
         with _refusals(config, writer, items):
@@ -114,7 +125,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     writer = session.config.stash.get(WRITER, None)
     # pytest calls this even after the hook above has refused the collected items
     if writer is not None and writer.declared is not None and not session.testsfailed:
-        with _refusals(session.config, writer, session.items):
+        with _refusals(session.config, writer, session.items), _losses(session):
             selected = {item.nodeid for item in session.items}
             writer.bind_checks(selected, whole=_is_whole(session.config, writer))
 
@@ -125,7 +136,8 @@ def pytest_runtestloop(session: pytest.Session) -> None:
     writer = session.config.stash.get(WRITER, None)
     needed = any(STACK_FIXTURES & set(getattr(i, "fixturenames", ())) for i in session.items)
     if writer is not None and needed and not session.testsfailed:
-        with contextlib.suppress(HarnessError):  # the set-up of each check gets the same error
+        # The set-up of each check gets the same error.
+        with contextlib.suppress(HarnessError), _losses(session):
             writer.bring_up.start()
             writer.bring_up.warm_up()
 
@@ -160,30 +172,23 @@ def pytest_runtest_makereport(
     report = yield
     writer = item.config.stash.get(WRITER, None)
     if writer is not None:
-        try:
+        with _losses(item.session):
             record_stage(writer.recorder, writer.bring_up, call, item=item.nodeid)
-        except NotWritableError as error:
-            writer.defects.append(str(error))
-            item.session.shouldstop = str(error)
+        if writer.recorder.lost:
+            item.session.shouldstop = writer.recorder.lost
     return report
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[None, Any, None]:
     """Seal the bundle after all other plugins have written their files; set the exit status."""
-    _close_writer(session)
     run = session.config.stash.get(RUN, None)
-    try:
+    with _defects(run, "this process failed to close its journal"):
+        _close_writer(session)
+    with _defects(run, "another plugin failed at the end of the session"):
         yield
-    except Exception as error:
-        if run is None:
-            raise
-        run.defects.append(
-            f"another plugin failed at the end of the session: {type(error).__name__}: {error}"
-        )
     if run is not None:
-        _explain_end(session, run)
-        session.exitstatus = _finish(session.config, run, int(exitstatus))
+        session.exitstatus = _end(session, run, int(exitstatus))
 
 
 # --- delegates of the hooks ------------------------------------------------------------------
@@ -212,6 +217,8 @@ def _close_writer(session: pytest.Session) -> None:
     """Close the writer of this process, and pass its result to the run."""
     config = session.config
     writer = config.stash.get(WRITER, None)
+    if PROBLEM in config.stash:
+        send_problem(config, config.stash[PROBLEM])
     if writer is None:
         return
     writer.stop = config.stash[STOP]
@@ -220,6 +227,28 @@ def _close_writer(session: pytest.Session) -> None:
         send_result(config, result)
     else:
         config.stash[RUN].results.append(result)
+
+
+@contextlib.contextmanager
+def _defects(run: GateRun | None, what: str) -> Iterator[None]:
+    """Turn an error into a defect of the run, which is sealed all the same."""
+    try:
+        yield
+    except Exception as error:
+        if run is None:
+            raise
+        run.defects.append(f"{what}: {type(error).__name__}: {error}")
+
+
+def _end(session: pytest.Session, run: GateRun, status: int) -> int:
+    """End the run and return its exit status: whatever fails here, evidence is missing."""
+    run.ended = True
+    try:
+        _explain_end(session, run)
+        return _finish(session.config, run, status)
+    except Exception as error:  # noqa: BLE001 (any reason why the evidence cannot be written)
+        _explain_loss(session.config, run, error)
+        return HARNESS
 
 
 def _explain_end(session: pytest.Session, run: GateRun) -> None:
@@ -234,26 +263,56 @@ def _explain_end(session: pytest.Session, run: GateRun) -> None:
 
 
 def _finish(config: pytest.Config, run: GateRun, status: int) -> int:
-    if run.refusal is not None:
-        _print(config, f"ERROR: {run.refusal}", prefix="")
-        status = int(pytest.ExitCode.USAGE_ERROR)
-    if run.refusal is not None or not (run.bound or run.defects):
+    problem = run.problem
+    if problem is not None:
         run.discard()
-        if run.refusal is None:
-            _print(config, "no bundle: the collection did not finish, so nothing was judged")
+        _print(config, f"ERROR: {problem.message}", prefix="")
+        return problem.status
+    if not (run.bound or run.defects or run.lost):
+        run.discard()
+        _print(config, "no bundle: the collection did not finish, so nothing was judged")
         # With -x pytest ends a collection as it ends failed checks. No check has failed here.
         return int(pytest.ExitCode.INTERRUPTED) if status == VIOLATION else status
-    try:
-        judged, bundle, sealing_s = run.finish(status)
-    except Exception as error:  # noqa: BLE001 (any reason why the evidence cannot be written)
-        run.drop_reports()
-        _print(config, f"no bundle: {type(error).__name__}: {error}")
-        _print(config, f"the records so far are in {run.staging}")
-        return HARNESS
+    judged, bundle, sealing_s = run.finish(status)
     reporter = _reporter(config)
     if reporter is not None:
-        print_summary(reporter, judged, bundle, run=run, sealing_s=sealing_s)
+        with contextlib.suppress(OSError):  # the output may be on a full disk; the bundle is whole
+            print_summary(reporter, judged, bundle, run=run, sealing_s=sealing_s)
     return judged.exit_status
+
+
+def _explain_loss(config: pytest.Config, run: GateRun, error: Exception) -> None:
+    """Print why there is no whole bundle, and where the records are."""
+    name = "" if isinstance(error, NotWritableError) else f"{type(error).__name__}: "
+    if run.bundle is not None:
+        _print(config, f"sealed in {run.bundle}, but not linked as the latest: {name}{error}")
+        return
+    _print(config, f"no bundle: {name}{error}")
+    _print(config, f"the records so far are in {run.staging}")
+    try:
+        run.drop_reports()
+    except OSError as left:
+        _print(config, f"{left.filename}: got {left.strerror}; it is not redacted: delete it")
+    run.explain(f"it could not be sealed: {name}{error}")
+
+
+def _refuse_start(config: pytest.Config, problem: Problem) -> None:
+    """End pytest before its session; an xdist worker goes on without checks, and reports it."""
+    if is_worker(config):
+        config.stash[PROBLEM] = problem
+    elif problem.status == pytest.ExitCode.USAGE_ERROR:
+        raise pytest.UsageError(problem.message)
+    else:
+        pytest.exit(problem.message, returncode=problem.status)
+
+
+@contextlib.contextmanager
+def _losses(session: pytest.Session) -> Iterator[None]:
+    """Stop the session where evidence cannot be written; the writer reports it at its end."""
+    try:
+        yield
+    except NotWritableError as error:
+        session.shouldstop = str(error)
 
 
 def _with_proofs(item: pytest.Item, writer: Writer) -> list[pytest.Item]:
@@ -365,7 +424,11 @@ def _reporter(config: pytest.Config) -> pytest.TerminalReporter | None:
 
 
 def _print(config: pytest.Config, line: str, *, prefix: str = "gateproof: ") -> None:
+    """Print a line, if anything can be printed: the output may be on the disk that is full."""
     reporter = _reporter(config)
-    if reporter is not None:
-        reporter.ensure_newline()
-        reporter.write_line(f"{prefix}{line}")
+    with contextlib.suppress(OSError):
+        if reporter is not None:
+            reporter.ensure_newline()
+            reporter.write_line(f"{prefix}{line}")
+        elif not is_worker(config):
+            sys.stderr.write(f"{prefix}{line}\n")

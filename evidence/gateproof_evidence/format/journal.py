@@ -7,14 +7,17 @@ kept in memory: the file is the journal. The caller redacts a record before it i
 from __future__ import annotations
 
 import heapq
+import os
+import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from gateproof_evidence.errors import BadInputError, NotWritableError
+from gateproof_evidence.errors import BadInputError, not_writable
 from gateproof_evidence.model import RECORD, Entry, Record
 
 Clock = Callable[[], datetime]
@@ -37,32 +40,62 @@ class Journal:
         self.path = path
         self.writer = writer
         self._clock = clock
+        self.lost = ""
+        """Why the first record that could not be written is missing; empty if none is."""
         self._seq = 0
+        self._lock = threading.RLock()
         try:
-            self._file = path.open("a", encoding="utf-8")
+            # Unbuffered: a buffer would write a record that failed together with a later one.
+            self._file = path.open("ab", buffering=0)
+            self._size = self._file.tell()
         except OSError as error:
-            raise _not_writable(path, error) from error
+            raise not_writable(path, error, what="journal") from error
 
     def append(self, kind: type[E], **fields: Any) -> E:
-        """Write one record, flush it, and return it with writer, sequence number and time.
+        """Write one record to the disk's cache, and return it with writer, number and time.
+
+        Any thread may call this. A record that was not written as a whole leaves no part behind.
 
         Raises:
             NotWritableError: the record could not be written; the run must not continue as if it
                 had been.
 
         """
-        record = kind(writer=self.writer, seq=self._seq, at=self._clock(), **fields)
+        with self._lock:
+            record = kind(writer=self.writer, seq=self._seq, at=self._clock(), **fields)
+            line = f"{record.model_dump_json()}\n".encode()
+            try:
+                self._write(line)
+            except (OSError, ValueError) as error:
+                problem = not_writable(self.path, error, what="journal", needed=len(line))
+                self.lost = self.lost or str(problem)
+                raise problem from error
+            return record
+
+    def _write(self, line: bytes) -> None:
+        before = self._seq, self._size
         try:
-            self._file.write(record.model_dump_json() + "\n")
-            self._file.flush()
-        except (OSError, ValueError) as error:
-            raise _not_writable(self.path, error) from error
-        self._seq += 1
-        return record
+            rest = memoryview(line)
+            while rest:
+                rest = rest[self._file.write(rest) :]
+            self._seq, self._size = before[0] + 1, before[1] + len(line)
+        except BaseException:  # a signal, too: the time limit of a check may interrupt the writing
+            self._seq, self._size = before
+            with suppress(OSError, ValueError):
+                os.truncate(self._file.fileno(), self._size)
+            raise
 
     def close(self) -> None:
-        """Close the file; every appended record has been flushed already."""
-        self._file.close()
+        """Close the file; every appended record has been written already.
+
+        Raises:
+            NotWritableError: the system reports only now that it could not write.
+
+        """
+        try:
+            self._file.close()
+        except OSError as error:
+            raise not_writable(self.path, error, what="journal") from error
 
 
 def read_journal(paths: Iterable[Path]) -> tuple[Record, ...]:
@@ -108,10 +141,3 @@ def _whole_lines(path: Path) -> Iterator[bytes]:
         for line in file:
             if line.endswith(b"\n"):
                 yield line[:-1]
-
-
-def _not_writable(path: Path, error: Exception) -> NotWritableError:
-    return NotWritableError(
-        f"{path}: the journal cannot be written ({error}); free the disk or name another "
-        "folder with --evidence-out"
-    )

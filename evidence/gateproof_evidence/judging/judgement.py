@@ -23,7 +23,7 @@ from gateproof_evidence.format.problem import first_problem
 from gateproof_evidence.judging.difference import regressions
 from gateproof_evidence.judging.proof import judge_cells, judge_self_proof
 from gateproof_evidence.judging.result import RollUp, roll_up
-from gateproof_evidence.judging.verdict import derive
+from gateproof_evidence.judging.verdict import derive, environment_problems
 from gateproof_evidence.model import (
     Baseline,
     Bindings,
@@ -33,12 +33,14 @@ from gateproof_evidence.model import (
     Disposition,
     EnvironmentReport,
     Extent,
+    PhaseEvent,
     Record,
     Regression,
     Result,
     Run,
     RunEvent,
     Specimen,
+    StateEvent,
     Timing,
     Value,
     Verdict,
@@ -70,6 +72,7 @@ class Judged:
     falsify: Extent
     pytest_status: int
     defects: tuple[str, ...]
+    problems: tuple[str, ...]
     ended: AwareDatetime
     self_proof: tuple[Specimen, ...]
     criteria: tuple[Verdict, ...]
@@ -129,13 +132,14 @@ def judge(
     at, ending = read_ending(records)
     verdicts = derive(criteria, records, waivers, today=at.date())
     defects = list(ending.defects)
+    problems = environment_problems(records)
     specimens: tuple[Specimen, ...] = ()
     if ending.falsify != "none":
-        specimens, wrong = judge_self_proof(records)
+        specimens, wrong = judge_self_proof(records, excused={one.part for one in problems})
         defects += wrong
     comparison = _compare(ending, verdicts)
     lost = comparison.regressions if comparison else ()
-    rolled = _roll_up(verdicts, defects, ending, lost)
+    rolled = _roll_up(verdicts, defects, _summary(problems), ending, lost)
     return Judged(
         result=rolled.result,
         exit_status=rolled.exit_status,
@@ -143,12 +147,23 @@ def judge(
         falsify=ending.falsify,
         pytest_status=ending.pytest_status,
         defects=tuple(defects),
+        problems=_summary(problems),
         ended=at,
         self_proof=specimens,
         criteria=verdicts,
         matrix=judge_cells(records),
         baseline=comparison,
     )
+
+
+def _summary(found: Sequence[PhaseEvent | StateEvent]) -> tuple[str, ...]:
+    """Return one line for all proofs that the environment ended: mostly the cause is the same."""
+    if not found:
+        return ()
+    first = found[0]
+    reason = first.detail if isinstance(first, StateEvent) else first.message
+    more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+    return (f"{first.item}{more}: {reason}",)
 
 
 def _compare(ending: Ending, verdicts: Sequence[Verdict]) -> Comparison | None:
@@ -167,6 +182,7 @@ def _compare(ending: Ending, verdicts: Sequence[Verdict]) -> Comparison | None:
 def _roll_up(
     verdicts: Sequence[Verdict],
     defects: list[str],
+    problems: Sequence[str],
     ending: Ending,
     lost: Sequence[Regression],
 ) -> RollUp:
@@ -177,6 +193,7 @@ def _roll_up(
         pytest_status=status,
         stopped=ending.stopped,
         defects=defects,
+        problems=problems,
         falsify=falsify,
         regressions=lost,
     )

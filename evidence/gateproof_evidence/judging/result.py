@@ -44,6 +44,7 @@ def roll_up(
     pytest_status: int = 0,
     stopped: str = "",
     defects: Sequence[str] = (),
+    problems: Sequence[str] = (),
     falsify: Extent = "all",
     regressions: Sequence[Regression] = (),
 ) -> RollUp:
@@ -55,14 +56,16 @@ def roll_up(
         stopped: why pytest stopped by itself before the end, such as ``--maxfail``; empty if it did
             not. Its status then overrides nothing: what ran is judged, and the rest was not run.
         defects: harness defects that belong to no criterion.
+        problems: problems of the environment that belong to no criterion.
         falsify: which proofs were requested; unless all were, the result is incomplete.
         regressions: the regressions from a baseline; those that are left out of the run have
             verdicts that give the reason.
 
     """
+    away = dict.fromkeys((f"environment problem: {one}" for one in problems), ENVIRONMENT)
     lost = [f"baseline: {regression}" for regression in regressions if not regression.left_out]
     statuses = {reason: status for status, reason in _reasons(verdicts, defects, falsify=falsify)}
-    statuses.update(dict.fromkeys(lost, INCOMPLETE))
+    statuses |= away | dict.fromkeys(lost, INCOMPLETE)
     exit_status = _worst(statuses.values())
     if pytest_status in PYTEST_OWN and not stopped:
         exit_status = pytest_status

@@ -42,6 +42,8 @@ from gateproof_evidence.model import (
 CHECK = "check"
 PHASES = ("setup", "call", "teardown")
 PROOF_PREFIX = "proof:"
+BROKEN = ("away", "full")
+"""States of the environment in which no failure is a finding."""
 
 _WORST_FIRST = (
     Falsification.BLIND,
@@ -155,12 +157,12 @@ def judge_check(records: Iterable[Record], *, item: str) -> Judgement:
     own = [r for r in records if not isinstance(r, RunEvent) and r.item == item]
     seen = [r for r in own if isinstance(r, PhaseEvent) and r.part == CHECK]
     phases = {r.when: r for r in seen}
-    away = any(isinstance(r, StateEvent) and r.environment == "away" for r in own)
+    states = [r for r in own if isinstance(r, StateEvent) and r.environment in BROKEN]
     if not phases:
         return _not_run("the check did not run")
     for phase in seen:
         if phase.result == "raised":
-            return _judge_raised(phase, away=away)
+            return _judge_raised(phase, states)
     if len(seen) > len(phases):
         return Judgement(
             outcome=Outcome.ERROR,
@@ -187,6 +189,20 @@ def _observed(own: Sequence[Record], setup: PhaseEvent, call: PhaseEvent) -> boo
         and setup.seq < r.seq < call.seq
         for r in own
     )
+
+
+def environment_problems(records: Iterable[Record]) -> tuple[PhaseEvent | StateEvent, ...]:
+    """Return, for each item that is no check and that the environment ended, the first record.
+
+    A server that is away is left out: faults may stop it.
+    """
+    found: dict[str, PhaseEvent | StateEvent] = {}
+    for record in records:
+        ended = isinstance(record, PhaseEvent) and record.category == "environment"
+        full = isinstance(record, StateEvent) and record.environment == "full"
+        if isinstance(record, PhaseEvent | StateEvent) and (ended or full) and record.part != CHECK:
+            found.setdefault(record.item, record)
+    return tuple(found.values())
 
 
 def worst_falsification(results: Iterable[Falsification]) -> Falsification:
@@ -238,13 +254,14 @@ def _not_run(message: str) -> Judgement:
     return Judgement(outcome=Outcome.NOTCHECKED, cause=Cause.TO_INVESTIGATE, message=message)
 
 
-def _judge_raised(phase: PhaseEvent, *, away: bool) -> Judgement:
+def _judge_raised(phase: PhaseEvent, broken: Sequence[StateEvent]) -> Judgement:
     """Judge an exception in one stage; only an assertion in the call is a `fail`."""
     category = phase.category
     message = phase.message or "no message"
     if category == "notapplicable":
         return Judgement(outcome=Outcome.NOTAPPLICABLE, cause=None, message=message)
-    if away or category == "environment":
+    if broken or category == "environment":
+        message = "; ".join([*dict.fromkeys(r.detail for r in broken if r.detail), message])
         return Judgement(outcome=Outcome.ERROR, cause=Cause.ENVIRONMENT_PROBLEM, message=message)
     if category in ("inconclusive", "limit"):
         return Judgement(outcome=Outcome.INCONCLUSIVE, cause=Cause.TO_INVESTIGATE, message=message)

@@ -80,8 +80,8 @@ class StateEvent(Entry):
     kind: Literal["state"] = "state"
     item: str
     part: str
-    environment: Literal["answers", "away", "unknown"]
-    """Whether the environment's own server still answered."""
+    environment: Literal["answers", "away", "full", "unknown"]
+    """Whether the environment's own server still answered, or the disk of its files was full."""
     detail: str = ""
 
 

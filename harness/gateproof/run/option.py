@@ -21,7 +21,7 @@ from gateproof.base.option import (
     refuse_unused,
 )
 from gateproof.run.selection import Selection
-from gateproof_evidence.errors import BadInputError
+from gateproof_evidence.errors import DISK_FAULTS, BadInputError, not_writable
 from gateproof_evidence.verification.outside import refuse_inside
 
 
@@ -132,7 +132,8 @@ def refuse_unwritable(out: Path) -> None:
     """Check that bundles can be written to a folder; create it if it is missing.
 
     Raises:
-        BadInputError: it is a file, or cannot be created or written.
+        BadInputError: it is a file, or this user may not create or write it.
+        NotWritableError: the disk does not let anybody write: it is full or broken.
 
     """
     if out.exists() and not out.is_dir():
@@ -140,9 +141,13 @@ def refuse_unwritable(out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
         probe = out / f".writable-{os.getpid()}"
-        probe.touch()
-        probe.unlink()
+        try:
+            probe.write_bytes(b"x")  # a full disk still takes an empty file
+        finally:
+            probe.unlink(missing_ok=True)
     except OSError as error:
+        if error.errno in DISK_FAULTS:
+            raise not_writable(out, error, what="evidence folder") from error
         raise BadInputError(
             f"{out}: --evidence-out: cannot be written ({error.strerror}); name a folder that can"
         ) from error

@@ -100,5 +100,7 @@ def test_journal_that_was_closed_refuses_records(tmp_path: Path) -> None:
     """A record that would not reach the disk is refused, not dropped."""
     journal = write(tmp_path / "j.jsonl", 1)
     journal.close()
-    with pytest.raises(NotWritableError, match="cannot be written"):
+    with pytest.raises(
+        NotWritableError, match="journal: got I/O operation on closed file, expected to write it"
+    ):
         journal.append(RunEvent, event="ended", data={})
