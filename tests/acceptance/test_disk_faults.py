@@ -116,7 +116,8 @@ def start(tmp_path: Path, sut: Sut, disk: Disk) -> Start:
         state = "full" if full else "empty"
         small = ["sh", "-c", IN_NAMESPACE, "sh", size, disk.folder, state, disk.kept]
         out = ["--evidence-out", str(evidence or tmp_path / "reports")]
-        env = {"DISK": str(disk.folder)} | ({"TMPDIR": str(temporary)} if temporary else {})
+        env = {"DISK": str(disk.folder), "PYTEST_XDIST_WORKER": ""}
+        env |= {"TMPDIR": str(temporary)} if temporary else {}
         command = [*namespace(), *map(str, small), *COMMAND, *out, *arguments]
         done = run_command(command, folder=tmp_path, env=env)
         assert done.returncode != 99, f"premise: the disk is mounted\n{done.stdout}"
@@ -303,7 +304,7 @@ def use_up_all_names():
     except OSError:
         pass
 
-if "PYTEST_XDIST_WORKER" in os.environ or not DISTRIBUTED:
+if os.environ.get("PYTEST_XDIST_WORKER") or not DISTRIBUTED:
     use_up_all_names()
 """
 
