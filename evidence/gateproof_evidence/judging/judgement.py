@@ -21,6 +21,7 @@ from gateproof_evidence.format.canonical import canonical_json
 from gateproof_evidence.format.catalogue import Catalogue
 from gateproof_evidence.format.problem import first_problem
 from gateproof_evidence.judging.difference import regressions
+from gateproof_evidence.judging.loss import judge_losses
 from gateproof_evidence.judging.proof import judge_cells, judge_self_proof
 from gateproof_evidence.judging.result import RollUp, roll_up
 from gateproof_evidence.judging.verdict import derive, environment_problems
@@ -131,7 +132,7 @@ def judge(
     """
     at, ending = read_ending(records)
     verdicts = derive(criteria, records, waivers, today=at.date())
-    defects = list(ending.defects)
+    defects = [*ending.defects, *judge_losses(records)]
     problems = environment_problems(records)
     specimens: tuple[Specimen, ...] = ()
     if ending.falsify != "none":

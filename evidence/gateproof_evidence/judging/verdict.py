@@ -10,7 +10,7 @@ Source: docs/reference/verdicts.md.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -19,6 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from gateproof_evidence.errors import EvidenceError
 from gateproof_evidence.format.layout import in_data, proof_record
 from gateproof_evidence.format.problem import first_problem
+from gateproof_evidence.judging.loss import LOST, affected_items
 from gateproof_evidence.judging.proof import has_landed, judge_proof
 from gateproof_evidence.model import (
     Cause,
@@ -97,13 +98,15 @@ def derive(
     bindings = read_bindings(records)
     covering = {waiver.criterion: waiver for waiver in waivers}
     by_item, by_criterion = _index(records)
+    affected = affected_items(records)
     verdicts: list[Verdict] = []
     for criterion in criteria:
         binding = bindings.get(criterion.id)
         own = by_item[binding.item] if binding else ()
-        proofs = _proofs(criterion.id, binding, by_criterion[criterion.id])
+        proofs = _proofs(criterion.id, binding, by_criterion[criterion.id], affected)
         waiver = covering.get(criterion.id)
-        verdicts.append(_verdict(criterion, binding, own, proofs, waiver, today))
+        judgement = _whole(_judgement(binding, own), binding, affected)
+        verdicts.append(_verdict(criterion, binding, judgement, own, proofs, waiver, today))
     return tuple(verdicts)
 
 
@@ -217,12 +220,12 @@ def worst_falsification(results: Iterable[Falsification]) -> Falsification:
 def _verdict(
     criterion: Criterion,
     binding: Binding | None,
+    judgement: Judgement,
     own: Sequence[Record],
     proofs: tuple[Proof, ...],
     waiver: Waiver | None,
     today: date,
 ) -> Verdict:
-    judgement = _judgement(binding, own)
     seen = [r for r in own if isinstance(r, Observation) and r.part == CHECK]
     return Verdict(
         **criterion.model_dump(),
@@ -248,6 +251,14 @@ def _judgement(binding: Binding | None, records: Sequence[Record]) -> Judgement:
             outcome=Outcome.NOTSELECTED, cause=None, message="not selected in this run"
         )
     return judge_check(records, item=binding.item)
+
+
+def _whole(judgement: Judgement, binding: Binding | None, affected: Container[str]) -> Judgement:
+    """Return the judgement, unless it is good and a lost record might contradict it."""
+    good = judgement.outcome in (Outcome.PASS, Outcome.NOTAPPLICABLE)
+    if binding is None or binding.item not in affected or not good:
+        return judgement
+    return Judgement(outcome=Outcome.ERROR, cause=Cause.HARNESS_DEFECT, message=LOST)
 
 
 def _not_run(message: str) -> Judgement:
@@ -282,23 +293,37 @@ def _disposition(judgement: Judgement, waiver: Waiver | None, today: date) -> Di
 
 
 def _proofs(
-    criterion: str, binding: Binding | None, records: Sequence[Record]
+    criterion: str,
+    binding: Binding | None,
+    records: Sequence[Record],
+    affected: Container[str],
 ) -> tuple[Proof, ...]:
     if binding is None:
         return ()
     stories = [_story(r) for r in records if isinstance(r, ProofEvent | TakenOverEvent)]
     seen_again = not stories or any(story.baseline_runs > 1 for story in stories)
     once = "" if seen_again else "no proof ran the check twice on an unchanged copy"
-    return tuple(_proof(criterion, name, records, doubt=once) for name in binding.falsifiers)
+    return tuple(
+        _proof(criterion, name, records, affected, doubt=once) for name in binding.falsifiers
+    )
 
 
-def _proof(criterion: str, name: str, records: Sequence[Record], *, doubt: str) -> Proof:
+def _proof(
+    criterion: str,
+    name: str,
+    records: Sequence[Record],
+    affected: Container[str],
+    *,
+    doubt: str,
+) -> Proof:
     kinds = ProofEvent | TakenOverEvent
     events = [r for r in records if isinstance(r, kinds) and r.falsifier == name]
     event = _story(events[0]) if events else None
     taken = [r.attestation for r in events if isinstance(r, TakenOverEvent)]
     phases = [r for r in records if isinstance(r, PhaseEvent) and r.part == f"{PROOF_PREFIX}{name}"]
     broken = _what_broke(events, phases) or (doubt if event else "")
+    if any(record.item in affected for record in (*events, *phases)):
+        broken = LOST
     result, message = judge_proof(event, broken=broken)
     return Proof(
         falsifier=name,

@@ -149,11 +149,24 @@ class SelfProofEvent(Story):
     criterion: None = None
 
 
+class Loss(Value):
+    """The data of the event ``lost``, which stands for a record that could not be read."""
+
+    file: str
+    """The name of the writer's journal."""
+    line: Annotated[int, Field(ge=1)]
+    """The first line, counted from 1, that was not the expected record."""
+    reason: str
+    """What was there instead."""
+    items: tuple[str, ...]
+    """The items that ran before and after it: the record may belong to either."""
+
+
 class RunEvent(Entry):
     """An event of the run itself."""
 
     kind: Literal["run"] = "run"
-    event: Literal["started", "environment", "collected", "ended"]
+    event: Literal["started", "environment", "collected", "lost", "ended"]
     data: dict[str, JsonValue]
 
 

@@ -13,6 +13,7 @@ import os
 import platform
 import shutil
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from gateproof.run.option import Options
 from gateproof.run.writer import JOURNALS, WriterResult, earlier_of, now, report_of
 from gateproof_evidence.errors import EvidenceError, NotWritableError, not_writable
 from gateproof_evidence.format.catalogue import Catalogue, load_catalogue
-from gateproof_evidence.format.journal import iter_journal
+from gateproof_evidence.format.journal import Salvage, merge
 from gateproof_evidence.format.layout import (
     CAPTURES,
     JOURNAL,
@@ -258,7 +259,7 @@ class GateRun:
         paths = sorted(folder.iterdir())
         try:
             with part.open("w", encoding="utf-8") as file:
-                for record in iter_journal(paths):
+                for record in self._salvaged(paths):
                     file.write(f"{record.model_dump_json()}\n")
                     last = max(last, record.at)
                 file.write(f"{self._ending(last, pytest_status).model_dump_json()}\n")
@@ -267,6 +268,14 @@ class GateRun:
             raise not_writable(part, error, what="merged journal", needed=needed) from error
         part.rename(self.staging / JOURNAL)  # a merge that failed leaves no journal of this name
         shutil.rmtree(folder)
+
+    def _salvaged(self, paths: list[Path]) -> Iterator[Record]:
+        """Yield the records of all writers by time; report what is damaged or missing."""
+        found = [Salvage(path, at=self.started) for path in paths]
+        yield from merge(one.read() for one in found)
+        self.defects += [line for one in found for line in one.spoiled]
+        missing = {result.writer for result in self.results} - {path.stem for path in paths}
+        self.defects += [f"the journal of {name} is missing" for name in sorted(missing)]
 
     def _ending(self, last: dt.datetime, pytest_status: int) -> RunEvent:
         defects = [*self.defects, *(one for result in self.results for one in result.defects)]
