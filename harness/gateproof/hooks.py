@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import sys
+import time
 from collections.abc import Generator, Iterator
 from types import FrameType
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 
 from gateproof.base.errors import HarnessError, LimitError
+from gateproof.base.exit_guard import ExitGuard
 from gateproof.base.stop import STOP, Stop
 from gateproof.base.sut import load_sut
 from gateproof.probes.recorder import Scope
@@ -46,6 +48,11 @@ from gateproof_evidence.format.catalogue import load_catalogue
 from gateproof_evidence.format.layout import JUNIT, PYTEST_PAGE
 from gateproof_evidence.judging.result import HARNESS, VIOLATION
 
+DEADLINE: pytest.StashKey[tuple[float, float]] = pytest.StashKey()
+"""The moment at which an item must have ended for pytest-timeout, and its limit in seconds."""
+
+GUARD: pytest.StashKey[ExitGuard] = pytest.StashKey()
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
@@ -66,6 +73,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     writer, run = config.stash.get(WRITER, None), config.stash.get(RUN, None)
     if writer is not None:
         writer.bring_up.dispose()
+    if GUARD in config.stash:
+        config.stash[GUARD].dispose()
     if run is not None and not run.ended:
         run.discard()  # pytest ended before its session began, so no check ran
         why = config.stash[STOP].error or config.stash[STOP].reason or "see above"
@@ -153,15 +162,44 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
 
 
 @pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Interrupt a set-up that exceeds a limit of pytest-timeout."""
+    with _limit(*_limit_of(item, "setup")):
+        return (yield)
+
+
+# The innermost wrapper: pytest-timeout sets some of its limits in its own.
+@pytest.hookimpl(wrapper=True, trylast=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     """Interrupt a check that exceeds its overall time limit."""
-    writer = item.config.stash.get(WRITER, None)
-    declaration = read_declaration(item) if writer is not None else None
-    if declaration is None:
+    with _limit(*_limit_of(item, "call")):
         return (yield)
-    runs = RUNS if isinstance(item, ProofItem) else 1
-    with _limit(declaration.limit_s * runs):
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Interrupt a clean-up that exceeds a limit of pytest-timeout."""
+    with _limit(*_limit_of(item, "teardown")):
         return (yield)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_timeout_set_timer(item: pytest.Item, settings: Any) -> bool:
+    """Take over a limit of pytest-timeout, whose own ways to end a check give false verdicts.
+
+    Its method `thread` ends the process with 1; its method `signal` fails the check, though a time
+    limit shows nothing about the claim.
+    """
+    item.stash[DEADLINE] = (time.monotonic() + settings.timeout, settings.timeout)
+    return True
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_timeout_cancel_timer(item: pytest.Item) -> bool:
+    """End a limit of pytest-timeout."""
+    if DEADLINE in item.stash:
+        del item.stash[DEADLINE]
+    return True
 
 
 @pytest.hookimpl(wrapper=True)
@@ -199,6 +237,7 @@ def _open(config: pytest.Config, options: Options) -> None:
     run = None if is_worker(config) else GateRun.open(options)
     if run is not None:
         config.stash[RUN] = run
+        config.stash[GUARD] = ExitGuard(status=HARNESS, explain=run.explain)
         config.pluginmanager.register(Progress(print_line=lambda line: _print(config, line)))
         _keep_reports(config, run)
     if not is_controller(config):
@@ -301,6 +340,7 @@ def _refuse_start(config: pytest.Config, problem: Problem) -> None:
     run = config.stash.get(RUN, None)
     if run is not None:  # pytest has not registered the hook yet that would discard it
         run.discard()
+        config.stash[GUARD].dispose()
     if is_worker(config):
         config.stash[PROBLEM] = problem
     elif problem.status == pytest.ExitCode.USAGE_ERROR:
@@ -398,11 +438,30 @@ def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
     raise KeyboardInterrupt
 
 
-@contextlib.contextmanager
-def _limit(limit_s: float) -> Iterator[None]:
-    def interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        raise LimitError(f"the check exceeded its overall limit of {limit_s:g} s")
+def _limit_of(item: pytest.Item, stage: str) -> tuple[float, str]:
+    """Return the time that a stage has left, 0 if there is no limit, and the limit in words."""
+    found: list[tuple[float, str]] = []
+    declaration = read_declaration(item) if WRITER in item.config.stash else None
+    if declaration is not None and stage == "call":
+        limit_s = declaration.limit_s * (RUNS if isinstance(item, ProofItem) else 1)
+        found.append((limit_s, f"its overall limit of {limit_s:g} s"))
+    if DEADLINE in item.stash:
+        until, limit_s = item.stash[DEADLINE]
+        left_s = until - time.monotonic()
+        # A clean-up after the limit gets the time once more: otherwise it would not be made at all.
+        left_s = limit_s if stage == "teardown" and left_s <= 0 else max(left_s, 0.001)
+        found.append((left_s, f"the limit of {limit_s:g} s that pytest-timeout sets"))
+    return min(found, default=(0.0, ""))
 
+
+@contextlib.contextmanager
+def _limit(limit_s: float, words: str) -> Iterator[None]:
+    def interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        raise LimitError(f"the check exceeded {words}")
+
+    if not limit_s:
+        yield
+        return
     before = signal.signal(signal.SIGALRM, interrupt)
     signal.setitimer(signal.ITIMER_REAL, limit_s)
     try:

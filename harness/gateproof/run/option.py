@@ -6,6 +6,7 @@ Leaves declaring them to `gateproof.base.option`, which every pytest imports.
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,14 +64,17 @@ def read_options(config: pytest.Config) -> Options | None:
     """Return the checked options, or None in a project without a catalogue.
 
     Raises:
-        BadInputError: the evidence folder is a file or cannot be written, or options were given
-            that have no effect without a catalogue.
+        BadInputError: the evidence folder is a file or cannot be written, options were given that
+            have no effect without a catalogue, Python removes asserts, or pytest may end the
+            process before the evidence is sealed.
 
     """
     gates = find_gates(config)
     if gates is None:
         refuse_unused(config)
         return None
+    _refuse_removed_asserts()
+    _refuse_sudden_exit(config)
     root = config.rootpath
     key = config.getoption("--signing-key") or os.environ.get(KEY_VARIABLE)
     out = Path(config.getoption("--evidence-out") or root / DEFAULT_EVIDENCE).absolute()
@@ -99,6 +103,30 @@ def read_options(config: pytest.Config) -> Options | None:
         baseline=baseline,
         baseline_key=baseline_key,
     )
+
+
+def _refuse_removed_asserts() -> None:
+    """Refuse a Python in which the asserts of helpers, which pytest does not rewrite, are gone."""
+    if sys.flags.optimize:
+        raise BadInputError(
+            f"PYTHONOPTIMIZE or python -O: got level {sys.flags.optimize}, expected 0: Python then "
+            "removes asserts, and a check whose helper asserts cannot fail; unset PYTHONOPTIMIZE "
+            "and leave out -O"
+        )
+
+
+def _refuse_sudden_exit(config: pytest.Config) -> None:
+    """Refuse the option of pytest that ends the process with 1 and without a bundle."""
+    name = "faulthandler_exit_on_timeout"
+    try:
+        chosen = bool(config.getini(name))
+    except ValueError:  # pytest before version 9 has no such option
+        return
+    if chosen:
+        raise BadInputError(
+            f"{name}: got true, expected false: it ends the run without a bundle; limit a check "
+            "with limit_s of @criterion"
+        )
 
 
 def _reused_bundle(config: pytest.Config) -> tuple[Path | None, Path | None]:
