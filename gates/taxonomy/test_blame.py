@@ -143,8 +143,8 @@ def test_broken_set_up_is_an_error_and_a_broken_claim_a_fail(miniatures: Miniatu
     source(
         "forget-whose-error-it-was",
         "gateproof_evidence/judging/verdict.py",
-        'if away or category == "environment":',
-        "if away:",
+        'if broken or category == "environment":',
+        "if broken:",
         tree="harness",
     ),
     expect="missing engine: got ('error', 'harness_defect')",

@@ -16,7 +16,8 @@ from typing import TypeVar
 
 import psycopg
 
-from gateproof.base.errors import HarnessError, NotReadyError
+from gateproof.base.errors import EnvironmentProblemError, HarnessError, NotReadyError
+from gateproof.base.resource import disk_problem, lacks_resources, temporary_folder_problem
 from gateproof.base.sut import Sut
 from gateproof.environments.interface import CanRestart, Environment, Login, Server, require
 from gateproof.probes.recorder import Recorder
@@ -86,7 +87,11 @@ class BringUp:
             self._problem = error
             raise
         except psycopg.Error as error:
-            self._problem = NotReadyError(f"provisioning SQL of {self.sut.path.name}: {error}")
+            kind = EnvironmentProblemError if lacks_resources(error) else NotReadyError
+            self._problem = kind(f"provisioning SQL of {self.sut.path.name}: {error}")
+            raise self._problem from error
+        except OSError as error:
+            self._problem = temporary_folder_problem(error)
             raise self._problem from error
 
     def warm_up(self) -> None:
@@ -96,7 +101,7 @@ class BringUp:
         """
         try:
             self._step("worker", lambda: self.shared().worker)
-        except (HarnessError, AssertionError) as error:
+        except (HarnessError, AssertionError, OSError) as error:
             self.progress(f"the worker is not ready: {error}")
 
     def shared(self) -> Stack:
@@ -127,6 +132,10 @@ class BringUp:
     def still_answers(self) -> bool | None:
         """Return whether the environment's server answers; None if there is none yet."""
         return self._server.answers() if self._server is not None else None
+
+    def disk_problem(self) -> str:
+        """Return why the disk of the environment's files is full; empty if it is not."""
+        return disk_problem(self.environment.files)
 
     def report(self) -> EnvironmentReport:
         """Return the description of the environment for the bundle."""
