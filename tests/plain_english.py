@@ -119,7 +119,7 @@ ALLOWED = (
         line='"user": "nobody"',
     ),
     Allowed(
-        path="gates/dlq/test_secrets.py",
+        path="system/gates/test_secrets.py",
         phrase="nobody, somebody",
         reason="the Unix account",
         line="nobody@127.0.0.1",

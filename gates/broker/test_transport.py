@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 
-from gateproof import Ids, Stack, criterion, falsified_by, source, sql
+from gateproof import Completed, Ids, Stack, criterion, falsified_by, source, sql
 
 TRANSPORT, OPTIONS = "system/transport/__init__.py", "system/transport/options.py"
 STATEMENTS = "system/transport/statements.py"
 DECLARERS, QUEUES = 8, 5
 
+# Import the described app, whose name is the first argument.
+_APP = """
+import importlib, sys
+module, _, attribute = sys.argv.pop(1).partition(":")
+app = getattr(importlib.import_module(module), attribute)
+"""
+
 _CONNECT = """
-import sys
-from system.app import app
 app.conf.broker_transport_options = {sys.argv[1]: 1.0}
 try:
     with app.connection_for_write() as connection:
@@ -25,9 +30,8 @@ else:
 
 # All processes connect first, and then declare each queue at the same moment.
 _DECLARE = """
-import json, multiprocessing, sys
+import json, multiprocessing
 from kombu import Queue
-from system.app import app
 
 def declare(barrier, results, names):
     with app.connection_for_write() as connection:
@@ -91,12 +95,14 @@ def test_unknown_transport_option_is_refused_by_name(stack: Stack) -> None:
 
 def _connect_with(stack: Stack, option: str) -> str:
     """Connect with one transport option, and return `accepted` or the error."""
-    done = stack.process.run(
-        [*stack.sut.fill(["{python}", "-c"]), _CONNECT, option],
-        env=stack.worker_environment(),
-        folder=stack.sut.folder,
-    )
+    done = _run_with_app(stack, _CONNECT, option)
     return done.output.strip().splitlines()[-1] if done.output.strip() else "nothing"
+
+
+def _run_with_app(stack: Stack, program: str, *words: str) -> Completed:
+    """Run a program that uses the app of the described system."""
+    command = [*stack.sut.fill(["{python}", "-c"]), _APP + program, stack.sut.celery.app, *words]
+    return stack.process.run(command, env=stack.worker_environment(), folder=stack.sut.folder)
 
 
 @criterion("BRK-07")
@@ -122,11 +128,7 @@ def _connect_with(stack: Stack, option: str) -> str:
 def test_processes_declare_one_queue_at_once(own_stack: Stack, ids: Ids) -> None:
     """Eight processes that declare the same new queues at the same time all succeed."""
     stack, names = own_stack, [ids.slug("queue") for _ in range(QUEUES)]
-    done = stack.process.run(
-        [*stack.sut.fill(["{python}", "-c"]), _DECLARE, str(DECLARERS), *names],
-        env=stack.worker_environment(),
-        folder=stack.sut.folder,
-    )
+    done = _run_with_app(stack, _DECLARE, str(DECLARERS), *names)
     assert done.exit_status == 0, (
         f"declaring processes: got exit {done.exit_status}, expected 0: {done.output[-500:]}"
     )

@@ -10,7 +10,7 @@ from typing import Any
 from gateproof import Ids, Stack, Sut, criterion, falsified_by, source, sql, wait_until
 
 from ..holding import SCAN, SCANNED
-from .operators import run_command
+from .operators import replay_all, replay_command
 from .parts import REPLAY, RESULT, TABLE
 from .rows import rows_of
 
@@ -58,6 +58,7 @@ SELECT count(*) FROM pg_stat_activity
 def test_two_replayers_replay_each_row_once(own_stack: Stack, sut: Sut, ids: Ids) -> None:
     """If two operators replay rows at once, each row's task runs once, and resolves it."""
     stack, tenant = own_stack, str(ids.uuid())
+    replay_command(stack)
     worker_role = sut.roles.worker
     stack.sql.query(f"REVOKE SELECT ON {SCANNED} FROM {worker_role}")
     sent = [stack.tasks.publish(SCAN, (), {sut.tenancy.key: tenant}) for _ in range(ROWS)]
@@ -110,11 +111,10 @@ def replay_twice_at_once(stack: Stack) -> list[dict[str, Any]]:
 
     The table is held so that neither can claim before the other is about to.
     """
-    words = ["replay", "--json", "--rate", "1000", "--since", "1970-01-01"]
     with ThreadPoolExecutor(2) as operators:
         with stack.sql.session() as session:
             session.query(f"LOCK TABLE {TABLE} IN EXCLUSIVE MODE")
-            both = [operators.submit(run_command, stack, words) for _ in range(2)]
+            both = [operators.submit(replay_all, stack) for _ in range(2)]
             waiting = wait_until(
                 lambda: int(stack.sql.query(_CLAIMING, (stack.sut.roles.operator,)).scalar()),
                 lambda number: number == 2,

@@ -15,11 +15,13 @@ from typing import Any
 import pytest
 
 from gateproof.base.errors import HarnessError, LimitError
-from gateproof.base.sut import load_sut
+from gateproof.base.gates import covers
+from gateproof.base.option import named_paths
 from gateproof.probes.recorder import Scope
 from gateproof.proof.matrix import add_cells
 from gateproof.proof.proof import RUNS, STACK_FIXTURES, ProofItem, require_second_runs
 from gateproof.proof.self_proof import SelfProofItem
+from gateproof.run.binding import loaded_code, plugin_distributions
 from gateproof.run.declaration import Declaration, read_declaration
 from gateproof.run.distribution import (
     Node,
@@ -38,7 +40,7 @@ from gateproof.run.stage import record_stage
 from gateproof.run.summary import print_summary
 from gateproof.run.writer import WRITER, Writer, earlier_of
 from gateproof_evidence.errors import EvidenceError, NotWritableError
-from gateproof_evidence.format.catalogue import load_catalogue
+from gateproof_evidence.format.catalogue import load_catalogues
 from gateproof_evidence.format.layout import JUNIT, PYTEST_PAGE
 from gateproof_evidence.judging.result import HARNESS
 
@@ -196,8 +198,8 @@ def _open(config: pytest.Config, options: Options) -> None:
         config.stash[WRITER] = Writer.open(
             writer_name(config),
             options,
-            catalogue=run.catalogue if run else load_catalogue(options.catalogue),
-            sut=run.sut if run else load_sut(options.sut),
+            catalogue=run.catalogue if run else load_catalogues(options.catalogues),
+            sut=options.sut,
             staging=run.staging if run else received_staging(config),
             progress=lambda line: _print(config, line),
             earlier=run.earlier if run else earlier_of(options),
@@ -209,7 +211,10 @@ def _close_writer(config: pytest.Config) -> None:
     writer = config.stash.get(WRITER, None)
     if writer is None:
         return
-    result = writer.close()
+    judges, sut = writer.options.judges, writer.bring_up.sut
+    result = writer.close(
+        plugins=plugin_distributions(config), code=loaded_code(config, judges, sut)
+    )
     if is_worker(config):
         send_result(config, result)
     else:
@@ -265,10 +270,9 @@ def _declared(item: pytest.Item) -> tuple[str, Declaration]:
 
 
 def _is_whole(config: pytest.Config, writer: Writer) -> bool:
-    """Return whether the whole gates folder was collected."""
-    named = [(config.invocation_params.dir / argument).resolve() for argument in config.args]
-    gates = writer.options.gates
-    inside = any(path == gates or path in gates.parents for path in named)
+    """Return whether every folder of the run was collected as a whole."""
+    named = named_paths(config)
+    inside = all(covers(named, folder) for folder in writer.options.gates)
     narrowed = ("ignore", "ignore_glob", "lf")
     return inside and not any(config.getoption(name, default=None) for name in narrowed)
 

@@ -6,6 +6,9 @@ must start as fast as without this package.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import pytest
 
 from gateproof.base.option import add_options, auto_processes, find_gates, refuse_unused
@@ -26,7 +29,10 @@ def pytest_configure(config: pytest.Config) -> None:
         _refuse_unused(config)
         return
     from gateproof import fixtures
+    from gateproof.base.gates import add_described_folders
 
+    with _usage_errors():
+        add_described_folders(config)
     config.pluginmanager.register(fixtures, "gateproof-fixtures")
     if not (config.getoption("help") or config.getoption("collectonly")):
         from gateproof import hooks
@@ -44,7 +50,13 @@ def _refuse_unused(config: pytest.Config) -> None:
     """Refuse options of this plugin that would have no effect."""
     if config.getoption("help") or config.getoption("collectonly"):
         return
-    try:
+    with _usage_errors():
         refuse_unused(config)
+
+
+@contextlib.contextmanager
+def _usage_errors() -> Iterator[None]:
+    try:
+        yield
     except BadInputError as error:
         raise pytest.UsageError(str(error)) from error

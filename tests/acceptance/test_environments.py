@@ -18,10 +18,10 @@ import pytest
 
 from gateproof.base.errors import EnvironmentProblemError
 from gateproof.environments.engine import find_engine
-from gateproof_evidence.format.catalogue import load_catalogue
 from gates.taxonomy.miniature import Miniature, read_miniature
 from tests.acceptance.agreement import disagreements, outcomes
 from tests.acceptance.conftest import ROOT, run_command
+from tests.criteria import GATES, catalogue
 
 LEFT_OUT = ("ci", "taxonomy")
 INCOMPLETE = 100
@@ -79,9 +79,10 @@ def judge(tmp_path_factory: pytest.TempPathFactory) -> Judge:
 
 def judge_gates(place: Place, out: Path) -> Judged:
     """Run every gate of the system without proofs; write the bundle under the folder `out`."""
-    tests = (ROOT / "gates").glob("*/test_*.py")
-    gates = sorted({test.parent.name for test in tests} - set(LEFT_OUT))
-    command = [sys.executable, "-m", "pytest", *(f"gates/{gate}" for gate in gates)]
+    pack, *own = GATES
+    names = sorted({test.parent.name for test in pack.glob("*/test_*.py")} - set(LEFT_OUT))
+    command = [sys.executable, "-m", "pytest", *(str(pack / name) for name in names)]
+    command += map(str, own)
     command += ["--no-falsify", "-q", "-p", "no:cacheprovider", "-n", "3"]
     command += ["--environment", place.environment, *place.options]
     command += ["--evidence-out", str(out / "reports")]
@@ -107,11 +108,7 @@ def test_every_criterion_passes_on_this_version(place: Place, judge: Judge) -> N
     where = ran.run["environment"]
     assert where["kind"] == place.environment
     assert re.fullmatch(rf"{place.major}\.\d+", where["postgres"]), "the version of the server"
-    expected = [
-        one.id
-        for one in load_catalogue(ROOT / "gates" / "criteria.toml").criteria
-        if one.gate not in LEFT_OUT
-    ]
+    expected = [one.id for one in catalogue().criteria if one.gate not in LEFT_OUT]
     found = {one: ran.judged(one) for one in expected}
     assert found == dict.fromkeys(expected, ("pass", None)), ran.output
     assert ran.exit_status == INCOMPLETE, ran.output

@@ -156,6 +156,7 @@ def test_checks_without_assertions_are_blind(
     copy = tmp_path / "blank"
     copy_project(project, copy)
     assert blank(copy / "gates") > 100, "premise: the gates have assertions"
+    assert blank(copy / "system" / "gates") > 5, "premise: the system's own gate has assertions"
     # The criterion is named too, because falsifiers of several criteria share a name.
     chosen = ",".join(f"{criterion}:{name}" for criterion, name in first.items())
     ran = judge(copy, tmp_path, f"--falsify={chosen}")

@@ -61,6 +61,7 @@ def make(recipe: Path, shop: Workshop, target: Path) -> Made:
 
 def _asked(bundle: Path, shop: Workshop, ask: dict[str, Any]) -> Made:
     known = {"key", "released", "commit", "clean", "max_age", "previous", "signoffs", "revoked"}
+    known |= {"checks", "catalogue"}
     assert ask.keys() <= known, f"ask: got {sorted(ask)}, expected some of {sorted(known)}"
     allowed = "".join(
         f"{name}@x.org {shop.public_line(key)}\n"
@@ -77,6 +78,8 @@ def _asked(bundle: Path, shop: Workshop, ask: dict[str, Any]) -> Made:
             clean=ask.get("clean", False),
             max_age=parse_age(ask["max_age"]) if "max_age" in ask else None,
             previous=read_previous(shop.samples[ask["previous"]]) if "previous" in ask else None,
+            checks=tuple(ask.get("checks", ())),
+            catalogue=ask.get("catalogue"),
         ),
         policy=Policy(
             required=ask.get("signoffs", 0),

@@ -13,6 +13,7 @@ from gateproof_evidence.format.catalogue import Catalogue
 from gateproof_evidence.judging.judgement import Context, derive_run
 from gateproof_evidence.model import (
     Bindings,
+    Bound,
     Criterion,
     EnvironmentReport,
     PhaseEvent,
@@ -35,6 +36,16 @@ BOUND = Bindings(
     dirty=False,
     sut=digest_of(b"sut"),
     system=digest_of(b"system"),
+    bound=(
+        Bound(
+            part="checks",
+            path="gates",
+            digest=digest_of(b"checks"),
+            files=12,
+            commit=COMMIT,
+            dirty=False,
+        ),
+    ),
     versions={"celery": "5.7.0", "psycopg": "3.2"},
     nonce=digest_of(b"nonce")[7:39],
     renderer=renderer_digest(),

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
-from gateproof_evidence.format.catalogue import load_catalogue
 from gateproof_evidence.model import Criterion, Waiver
+from tests.criteria import catalogue
 from tests.sample.capture import PROBES, Seen
 
-ROOT = Path(__file__).parents[2]
 MARKUP = "<img src=x onerror=alert(1)><script>alert(1)</script></pre></details>&amp;\"'--><b>bold"
 """Text that a page must show unchanged; it tries to close elements, attributes and comments."""
 
@@ -156,7 +154,7 @@ FEW = (
 
 def criteria_of_gates(*names: str) -> tuple[Criterion, ...]:
     """Return the criteria of this repository with these ids, or all of them."""
-    every = load_catalogue(ROOT / "gates" / "criteria.toml").criteria
+    every = catalogue().criteria
     return tuple(one for one in every if not names or one.id in names)
 
 

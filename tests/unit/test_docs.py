@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from gateproof.base.sut_reference import sut_reference
-from gateproof_evidence.format.catalogue import load_catalogue
 from gateproof_evidence.model.schema import run_schema
 from gateproof_evidence.reports.glossary import GLOSSARY, SECTIONS, glossary_page
+from tests.criteria import catalogue
 from tests.pages import PAGES, ROOT, page_name
 
 NAMED_PATH = re.compile(
@@ -98,7 +98,7 @@ def test_readme_names_options_that_exist() -> None:
 
 def test_pitfalls_are_each_seen_by_a_criterion() -> None:
     """Each line of the page of pitfalls names criteria, and the catalogue has all of them."""
-    known = {one.id for one in load_catalogue(ROOT / "gates" / "criteria.toml").criteria}
+    known = {one.id for one in catalogue().criteria}
     page = (ROOT / "docs" / "reference" / "pitfalls.md").read_text(encoding="utf-8")
     rows = [line for line in page.splitlines() if re.match(r"\| (?!\*\*|behaviour |---)", line)]
     named = [set(re.findall(r"\b[A-Z]{2,3}-\d\d\b", row.rpartition(" | ")[2])) for row in rows]
@@ -109,7 +109,7 @@ def test_pitfalls_are_each_seen_by_a_criterion() -> None:
 
 def test_catalogue_has_the_severities_of_the_contract() -> None:
     """Tenancy, dead letters, runtime and idempotency are high, and five other criteria."""
-    criteria = load_catalogue(ROOT / "gates" / "criteria.toml").criteria
+    criteria = catalogue().criteria
     high = {one.id for one in criteria if one.severity == "high"}
     expected = {one.id for one in criteria if one.id[:3] in ("RLS", "DLQ", "RUN", "IDM")}
     assert high == expected | {"SCH-03", "SCH-05", "OBS-03", "OBS-05", "TAX-05"}

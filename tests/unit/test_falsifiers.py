@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from gateproof.faults.migration import MigrationFault
 from gateproof.faults.source import SourceFault
 from gateproof.stack.copy import HARNESS
-
-ROOT = Path(__file__).parents[2]
+from tests.criteria import GATES, ROOT
 
 
 def faults() -> Iterator[SourceFault | MigrationFault]:
     """Return the faults of all checks that change a file."""
-    for path in sorted((ROOT / "gates").glob("*/test_*.py")):
-        module = importlib.import_module(f"gates.{path.parent.name}.{path.stem}")
+    for path in sorted(path for folder in GATES for path in folder.rglob("test_*.py")):
+        name = path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".")
+        module = importlib.import_module(name)
         for check in vars(module).values():
             for mark in getattr(check, "pytestmark", ()):
                 fault = getattr(mark.args[0], "fault", None) if mark.args else None

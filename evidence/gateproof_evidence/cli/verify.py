@@ -18,6 +18,7 @@ from gateproof_evidence.cli.review import (
     review_options,
     stamps_json,
 )
+from gateproof_evidence.model import Bound
 from gateproof_evidence.model.finding import printable
 from gateproof_evidence.verification.bundle import UNKNOWN, Verification
 from gateproof_evidence.verification.bundle import verify as verify_bundle
@@ -26,6 +27,10 @@ from gateproof_evidence.verification.expectation import (
     parse_age,
     parse_commit,
     read_previous,
+)
+from gateproof_evidence.verification.source import (
+    read_expected_catalogue,
+    read_expected_checks,
 )
 
 
@@ -43,6 +48,19 @@ from gateproof_evidence.verification.expectation import (
 @click.option(
     "--previous", type=PATH, metavar="BUNDLE", help="The bundle that must be the one before this."
 )
+@click.option(
+    "--expect-checks",
+    multiple=True,
+    metavar="DIR|DIGEST",
+    help="A folder of checks that must have judged, from your own checkout; repeat it for several.",
+)
+@click.option(
+    "--expect-catalogue",
+    multiple=True,
+    metavar="FILE|DIGEST",
+    help="The criteria that must have been expected, from your own checkout; repeat it for several "
+    "files.",
+)
 @review_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_context
@@ -56,6 +74,8 @@ def verify(
     require_clean: bool,
     max_age: str | None,
     previous: Path | None,
+    expect_checks: tuple[str, ...],
+    expect_catalogue: tuple[str, ...],
     policy: Policy,
     timestamp_ca: bytes | None,
     as_json: bool,
@@ -71,6 +91,8 @@ def verify(
         clean=require_clean,
         max_age=None if max_age is None else parse_age(max_age),
         previous=None if previous is None else read_previous(previous),
+        checks=tuple(read_expected_checks(text) for text in expect_checks),
+        catalogue=read_expected_catalogue(expect_catalogue) if expect_catalogue else None,
     )
     policy = replace(policy, released=require_released)
     found = verify_bundle(
@@ -80,6 +102,7 @@ def verify(
         click.echo(json.dumps(_verification_json(found), indent=2))
     else:
         _print_verification(bundle, found)
+        _print_bound(found, expect)
         print_review(found.review, policy)
         print_stamps(found.stamped)
     ctx.exit(WHOLE if found.ok else FINDINGS)
@@ -107,6 +130,36 @@ def _print_verification(bundle: Path, found: Verification) -> None:
         )
     if found.report:
         click.echo(f"report and exports: {found.report}")
+
+
+def _print_bound(found: Verification, expect: Expectation) -> None:
+    """Print the files that the verdicts depend on, and which of them were compared."""
+    predicate = found.predicate
+    if predicate is None:
+        return
+    if not predicate.bound:
+        click.echo("judged by: not recorded; gateproof before 0.3.0 recorded no checks")
+        return
+    click.echo("judged by, as the signer states (--json has all digests):")
+    for one in predicate.bound:
+        click.echo(f"  {_bound_line(one, predicate.commit)}")
+    missing = [
+        text
+        for asked, text in (
+            (expect.checks, "checks (--expect-checks DIR)"),
+            (expect.catalogue, "catalogue (--expect-catalogue FILE)"),
+        )
+        if not asked
+    ]
+    if missing:
+        click.echo(f"not compared with yours: {', '.join(missing)}")
+
+
+def _bound_line(bound: Bound, commit: str | None) -> str:
+    files = f"{bound.files} file{'' if bound.files == 1 else 's'}"
+    digest = f", {bound.digest}" if bound.part == "checks" else ""
+    origin = bound.origin(commit)
+    return printable(f"{bound.part:<12} {bound.path}, {files}: {origin}, {bound.changes()}{digest}")
 
 
 def _signer(found: Verification) -> str:

@@ -10,7 +10,7 @@ Source: in-toto Statement v1; docs/reference/bundle.md describes the predicate.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, ConfigDict, Field, ValidationError
 
@@ -19,7 +19,7 @@ from gateproof_evidence.format.canonical import canonical_json, read_json
 from gateproof_evidence.format.layout import PAYLOAD_MANIFEST, TAG_MANIFEST
 from gateproof_evidence.format.problem import first_problem
 from gateproof_evidence.format.tree import File
-from gateproof_evidence.model import CriterionId, Digest, Result, Value
+from gateproof_evidence.model import Bound, CriterionId, Digest, Result, Value
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://gateproof.dev/attestation/bundle/v1"
@@ -60,6 +60,8 @@ class Predicate(Value):
     sealed: AwareDatetime
     key: AttestedKey
     catalogue_digest: Digest
+    bound: tuple[Bound, ...] = ()
+    """All files that a verdict depends on; empty in bundles before version 0.3.0."""
     criteria: tuple[CriterionId, ...]
     """Every criterion of the catalogue, judged or not."""
     files: tuple[AttestedFile, ...]
@@ -97,9 +99,14 @@ def format_statement(predicate: Predicate) -> bytes:
                 for name in (PAYLOAD_MANIFEST, TAG_MANIFEST)
             ],
             "predicateType": PREDICATE_TYPE,
-            "predicate": predicate.model_dump(mode="json"),
+            "predicate": _plain(predicate),
         }
     )
+
+
+def _plain(predicate: Predicate) -> dict[str, Any]:
+    """Return the fields; without `bound` if it is empty, as versions before 0.3.0 sealed them."""
+    return predicate.model_dump(mode="json", exclude=None if predicate.bound else {"bound"})
 
 
 def parse_statement(payload: bytes) -> Predicate:

@@ -1,4 +1,4 @@
-"""The catalogue: every criterion that a run is expected to judge, from ``gates/criteria.toml``.
+"""The catalogue: every criterion that a run is expected to judge, from ``criteria.toml`` files.
 
 Owns reading the file, its form in a bundle, and the rules between criteria.
 Leaves the binding of checks to criteria to the harness.
@@ -119,6 +119,36 @@ def load_catalogue(path: Path) -> Catalogue:
     return Catalogue(criteria=criteria)
 
 
+def load_catalogues(paths: Sequence[Path]) -> Catalogue:
+    """Read the catalogue that several files are together; the criteria of a gate are neighbours.
+
+    Args:
+        paths: at least one file, see `load_catalogue`.
+
+    Raises:
+        BadInputError: a file is not valid, or two files contradict each other.
+
+    """
+    loaded = {path: load_catalogue(path) for path in paths}
+    criteria = tuple(one for catalogue in loaded.values() for one in catalogue.criteria)
+    _refuse_shared(loaded)
+    _refuse_foreign_prefixes(" and ".join(map(str, paths)), criteria)
+    gates = Catalogue(criteria=criteria).gates
+    return Catalogue(criteria=tuple(sorted(criteria, key=lambda one: gates.index(one.gate))))
+
+
+def _refuse_shared(loaded: Mapping[Path, Catalogue]) -> None:
+    file_of: dict[str, Path] = {}
+    for path, catalogue in loaded.items():
+        for id_ in catalogue.ids:
+            if id_ in file_of:
+                raise BadInputError(
+                    f"{path}: criterion id: got {id_}, which {file_of[id_]} has too, expected "
+                    "each once; give one of them the next free number"
+                )
+            file_of[id_] = path
+
+
 def _refuse_empty(path: Path, criteria: Sequence[Criterion]) -> None:
     if not criteria:
         raise BadInputError(
@@ -138,7 +168,7 @@ def _refuse_duplicates(path: Path, criteria: Sequence[Criterion]) -> None:
         seen.add(criterion.id)
 
 
-def _refuse_foreign_prefixes(path: Path, criteria: Sequence[Criterion]) -> None:
+def _refuse_foreign_prefixes(path: Path | str, criteria: Sequence[Criterion]) -> None:
     prefix_of: dict[str, str] = {}
     gate_of: dict[str, str] = {}
     for criterion in criteria:

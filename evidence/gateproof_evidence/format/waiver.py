@@ -83,6 +83,24 @@ def load_waivers(path: Path, catalogue: Catalogue) -> tuple[Waiver, ...]:
     return waivers
 
 
+def load_all_waivers(paths: Sequence[Path], catalogue: Catalogue) -> tuple[Waiver, ...]:
+    """Read the waivers of a catalogue that has several files.
+
+    Args:
+        paths: the files, see `load_waivers`.
+        catalogue: every waiver names one of its criteria.
+
+    Raises:
+        BadInputError: a file is not valid, or two files have a waiver for one criterion.
+
+    """
+    waivers: list[Waiver] = []
+    for path in paths:
+        waivers += load_waivers(path, catalogue)
+        _refuse_duplicates(path, waivers)
+    return tuple(waivers)
+
+
 def _refuse_blank(path: Path, waiver: Waiver) -> None:
     for field in ("reason", "owner"):
         if not getattr(waiver, field).strip():

@@ -8,6 +8,7 @@ and `gateproof_evidence.sealing`.
 Source: docs/reference/run.schema.json; outcomes are XCCDF 1.2's, with TTCN-3's inconclusive.
 """
 
+from gateproof_evidence.model.binding import OF_THE_COMMIT, Bindings, Bound, Part
 from gateproof_evidence.model.criterion import Criterion, Waiver
 from gateproof_evidence.model.record import (
     RECORD,
@@ -26,7 +27,6 @@ from gateproof_evidence.model.record import (
 )
 from gateproof_evidence.model.run import (
     Baseline,
-    Bindings,
     Cell,
     CellResult,
     Comparison,
@@ -58,9 +58,11 @@ from gateproof_evidence.model.value import (
 __all__ = [
     "CRITERION_ID",
     "DIGEST",
+    "OF_THE_COMMIT",
     "RECORD",
     "Baseline",
     "Bindings",
+    "Bound",
     "Cause",
     "Cell",
     "CellEvent",
@@ -76,6 +78,7 @@ __all__ = [
     "Falsification",
     "Observation",
     "Outcome",
+    "Part",
     "PhaseEvent",
     "Proof",
     "ProofEvent",

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, ConfigDict, Field
 
+from gateproof_evidence.model.binding import Bindings
 from gateproof_evidence.model.criterion import Waiver
 from gateproof_evidence.model.value import (
     Cause,
@@ -151,26 +152,6 @@ class Verdict(Value):
     """The number of falsifiers of the check; one that did not run leaves it unproven."""
     proofs: tuple[Proof, ...]
     waiver: Waiver | None = None
-
-
-class Bindings(Value):
-    """The identity of what a run judged, and of the run itself."""
-
-    commit: str | None
-    tree: str | None
-    dirty: bool | None
-    sut: Digest
-    """Digest of the ``sut.toml``."""
-    system: Digest | None
-    """Digest over the system's files (names and contents)."""
-    versions: dict[str, str]
-    images: dict[str, Digest] = {}  # noqa: RUF012 (pydantic copies a default)
-    """Name of every container image that the run used, to its digest."""
-    nonce: str
-    previous: Digest | None = None
-    """Digest of the attestation of the bundle before this one."""
-    renderer: Digest | None = None
-    """Digest of the renderer of report.html: templates, style, source, and their libraries."""
 
 
 class EnvironmentReport(Value):

@@ -27,6 +27,7 @@ from gateproof_evidence.format.layout import in_data
 from gateproof_evidence.judging.matrix import gate_matrices, matrix_line
 from gateproof_evidence.judging.phase import phases
 from gateproof_evidence.model import (
+    Bound,
     Cause,
     Digest,
     Disposition,
@@ -200,6 +201,8 @@ def _environment() -> Environment:
         pointer=lambda verdict: in_data(evidence_of(verdict)),
         status=lambda one: _status(one.outcome, one.disposition, one.falsification, _tone(one)),
         kinds=_filter_names,
+        origin=Bound.origin,
+        changes=Bound.changes,
         all_kinds=_all_filter_names,
         room=lambda count: min(1 << (count - 1).bit_length(), 256),
         sentence=lambda text: text[:1].upper() + text[1:],

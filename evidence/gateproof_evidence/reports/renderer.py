@@ -22,6 +22,7 @@ PARTS = (
     "judging/phase.py",
     "judging/result.py",
     "model/__init__.py",
+    "model/binding.py",
     "model/criterion.py",
     "model/record.py",
     "model/run.py",

@@ -234,6 +234,7 @@ def _predicate(
         sealed=sealed,
         key=AttestedKey(keyid=key.keyid, ephemeral=key.is_ephemeral),
         catalogue_digest=catalogue.digest,
+        bound=run.bindings.bound,
         criteria=catalogue.ids,
         files=attested(files),
     )

@@ -33,7 +33,7 @@ from gateproof_evidence.format.layout import (
 from gateproof_evidence.format.problem import first_problem
 from gateproof_evidence.format.tree import LIMITS, File, Limits
 from gateproof_evidence.format.waiver import parse_waivers
-from gateproof_evidence.model import RECORD, Observation, Record, Run, Waiver
+from gateproof_evidence.model import RECORD, Bound, Observation, Record, Run, Waiver
 from gateproof_evidence.model.finding import Code, Finding
 from gateproof_evidence.verification.takeover import compare_taken_over
 
@@ -214,6 +214,7 @@ def _compare_run(run: Run, predicate: Predicate) -> Iterator[Finding]:
         ("catalogue_digest", run.catalogue_digest, predicate.catalogue_digest),
         ("commit", run.bindings.commit, predicate.commit),
         ("dirty", run.bindings.dirty, predicate.dirty),
+        ("bound", _titles(run.bindings.bound), _titles(predicate.bound)),
         ("nonce", run.bindings.nonce, predicate.nonce),
         ("previous", run.bindings.previous, predicate.previous),
         ("started", run.started, predicate.started),
@@ -250,6 +251,10 @@ def compare_capture(record: Observation, files: Mapping[str, File]) -> Iterator[
     elif file.digest != record.digest:
         message = f"{source}: got {file.digest}, expected {record.digest}"
         yield Finding(code=Code.CAPTURE_MISMATCH, path=path, message=message)
+
+
+def _titles(bound: Sequence[Bound]) -> tuple[str, ...]:
+    return tuple(one.model_dump_json() for one in bound)
 
 
 def _short(value: object) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -18,8 +18,9 @@ from pathlib import Path
 from gateproof_evidence.errors import BadInputError
 from gateproof_evidence.format.attestation import Predicate
 from gateproof_evidence.format.canonical import digest_of
+from gateproof_evidence.format.catalogue import Catalogue
 from gateproof_evidence.format.layout import ATTESTATION
-from gateproof_evidence.model import Digest, Result
+from gateproof_evidence.model import OF_THE_COMMIT, Bound, Digest, Result
 from gateproof_evidence.model.finding import Code, Finding
 
 CLOCK_SKEW = timedelta(minutes=5)
@@ -27,6 +28,9 @@ CLOCK_SKEW = timedelta(minutes=5)
 
 LARGEST_ATTESTATION = 256 * 1024 * 1024
 """The most bytes of an earlier attestation that are read; 10,000 files take 3 MB."""
+
+LISTED = 5
+"""The most ids of a kind that a message lists."""
 
 _AGE = re.compile(r"([1-9][0-9]{0,5})([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -42,11 +46,15 @@ class Expectation:
     commit: str | None = None
     """The full id of the commit that must have been judged."""
     clean: bool = False
-    """Whether an uncommitted change in the judged tree is a finding."""
+    """Whether a change in the judged tree, or in the files that judged it, is a finding."""
     max_age: timedelta | None = None
     """The highest age since sealing."""
     previous: Digest | None = None
     """Digest of the attestation of the bundle that must be the one before this."""
+    catalogue: Catalogue | Digest | None = None
+    """The criteria that the run must have been expected to judge, or their digest."""
+    checks: tuple[Digest, ...] = ()
+    """Digests of the folders of checks that must have judged the run, and no others."""
 
 
 def parse_age(text: str) -> timedelta:
@@ -138,16 +146,75 @@ def _released(_: Expectation, predicate: Predicate, __: datetime) -> str:
 
 
 def _commit(expectation: Expectation, predicate: Predicate, _: datetime) -> str:
-    if predicate.commit == expectation.commit:
+    if predicate.commit != expectation.commit:
+        return f"commit: got {predicate.commit or 'none'}, expected {expectation.commit}"
+    others = [one for one in predicate.bound if _is_of_another_commit(one, expectation)]
+    got = ", ".join(f"{one.title} of {one.commit or 'no commit'}" for one in others)
+    if not others:
         return ""
-    return f"commit: got {predicate.commit or 'none'}, expected {expectation.commit}"
+    advice = "; name the accepted checks with --expect-checks"
+    return f"commit: got {got}, expected {expectation.commit}{advice * _has_checks(others)}"
+
+
+def _is_of_another_commit(bound: Bound, expectation: Expectation) -> bool:
+    """Return whether a part belongs to the commit and is from another one, or from none.
+
+    Installed checks have no commit, and neither have the catalogues next to them. Checks and a
+    catalogue that are expected by themselves may have any origin.
+    """
+    named = (bound.part == "checks" and expectation.checks) or (
+        bound.part == "catalogue" and expectation.catalogue
+    )
+    if named or bound.part not in OF_THE_COMMIT or bound.distribution:
+        return False
+    return bound.commit != expectation.commit
+
+
+def _has_checks(bound: Iterable[Bound]) -> bool:
+    return any(one.part == "checks" for one in bound)
 
 
 def _clean(_: Expectation, predicate: Predicate, __: datetime) -> str:
-    if predicate.dirty is False:
+    if predicate.dirty is not False:
+        got = "uncommitted changes" if predicate.dirty else "no commit to compare with"
+        return f"tree: got {got}, expected a clean tree"
+    if not _has_checks(predicate.bound):
+        return "checks: got a bundle that does not record them, expected files without changes"
+    dirty = [one for one in predicate.bound if one.dirty is not False]
+    got = ", ".join(f"{one.title} with {one.changes()}" for one in dirty)
+    return f"files: got {got}, expected files without changes" if dirty else ""
+
+
+def _catalogue(expectation: Expectation, predicate: Predicate, _: datetime) -> str:
+    expected = expectation.catalogue
+    assert expected is not None
+    digest = expected if isinstance(expected, str) else expected.digest
+    if predicate.catalogue_digest == digest:
         return ""
-    got = "uncommitted changes" if predicate.dirty else "no commit to compare with"
-    return f"tree: got {got}, expected a clean tree"
+    message = f"catalogue: got {predicate.catalogue_digest}, expected {digest}"
+    if isinstance(expected, str):
+        return message
+    return f"{message}: {_difference(predicate.criteria, expected.ids)}"
+
+
+def _difference(got: Sequence[str], expected: Sequence[str]) -> str:
+    """Return in words how the ids of a catalogue differ from those that were expected."""
+    missing = [one for one in expected if one not in got]
+    more = [one for one in got if one not in expected]
+    parts = [
+        f"{len(ids)} {word} ({', '.join(ids[:LISTED])}{', ...' if len(ids) > LISTED else ''})"
+        for word, ids in (("missing", missing), ("not expected", more))
+        if ids
+    ]
+    return ", ".join(parts) or "the same ids in another order, or with other words"
+
+
+def _checks(expectation: Expectation, predicate: Predicate, _: datetime) -> str:
+    got = sorted(one.digest for one in predicate.bound if one.part == "checks")
+    expected = sorted(expectation.checks)
+    if got == expected:
+        return ""
+    return f"checks: got {', '.join(got) or 'none'}, expected {', '.join(expected)}"
 
 
 def _max_age(expectation: Expectation, predicate: Predicate, now: datetime) -> str:
@@ -179,4 +246,6 @@ _QUESTIONS: tuple[tuple[Callable[[Expectation], bool], Code, _Question], ...] = 
     (lambda asked: asked.max_age is not None, Code.TOO_OLD, _max_age),
     (lambda asked: asked.max_age is not None, Code.SEALED_IN_FUTURE, _future),
     (lambda asked: asked.previous is not None, Code.CHAIN_MISMATCH, _previous),
+    (lambda asked: asked.catalogue is not None, Code.CATALOGUE_MISMATCH, _catalogue),
+    (lambda asked: bool(asked.checks), Code.CHECKS_MISMATCH, _checks),
 )

@@ -6,6 +6,7 @@ checking the options to `gateproof.run.option`.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
 
@@ -160,10 +161,35 @@ def auto_processes(config: pytest.Config) -> int | None:
     return PROCESSES_PER_CORE * len(os.sched_getaffinity(0))
 
 
+def sut_file(config: pytest.Config) -> Path:
+    """Return the path of the description of the system; the file need not exist."""
+    return Path(config.getoption("--sut") or config.rootpath / DEFAULT_SUT).absolute()
+
+
+def named_paths(config: pytest.Config) -> tuple[Path, ...]:
+    """Return the paths that the command names as a whole: no single check of a file."""
+    return tuple(_path(config, argument) for argument in config.args if "::" not in argument)
+
+
+def _path(config: pytest.Config, argument: str) -> Path:
+    """Return the path of an argument; with ``--pyargs`` it can be the name of a package."""
+    path = (config.invocation_params.dir / argument.split("::")[0]).resolve()
+    if path.exists() or not config.getoption("pyargs"):
+        return path
+    try:
+        spec = importlib.util.find_spec(argument.split("::")[0])
+    except (ImportError, ValueError):  # not the name of a module: pytest reports it
+        return path
+    if spec is None or spec.origin is None:
+        return path
+    origin = Path(spec.origin).resolve()
+    return origin.parent if spec.submodule_search_locations else origin
+
+
 def find_gates(config: pytest.Config) -> Path | None:
     """Return the folder of the catalogue: the nearest one in or above a path that was named."""
     for argument in config.args:
-        path = (config.invocation_params.dir / argument.split("::")[0]).resolve()
+        path = _path(config, argument)
         for folder in (path, *path.parents):
             if (folder / CATALOGUE).is_file():
                 return folder

@@ -33,6 +33,9 @@ Words = tuple[str, ...]
 Command = Annotated[Words, Field(min_length=1)]
 """Words of a command; ``{python}`` and the placeholders that the key documents are filled in."""
 
+PACK = "pack:"
+"""Begins an entry of `Sut.gates` that names a pack instead of a folder."""
+
 _DSN_FORMS = "postgresql|postgresql+asyncpg|postgresql+psycopg2|postgresql+psycopg"
 DsnForm = Annotated[str, Field(pattern=f"^({_DSN_FORMS})$".replace("+", r"\+"))]
 
@@ -167,6 +170,15 @@ class Ping(Section):
     """Arguments with which it runs for a minute or more before it succeeds."""
 
 
+class Reviewed(Section):
+    """An object of the database that a person has reviewed."""
+
+    digest: str
+    """The digest of its definition, as the finding prints it; a changed definition has another."""
+    reason: str
+    """Why it leaks no rows of another tenant."""
+
+
 class Tenancy(Section):
     """How tenants are separated."""
 
@@ -178,6 +190,11 @@ class Tenancy(Section):
     """Tables that hold rows of tenants."""
     exceptions: Words = ()
     """Tables that have the key column but need no policy."""
+    shared: dict[str, str] = {}
+    """Maps each table that application roles may read, and that has no key column, to the reason
+    why its rows belong to no tenant."""
+    reviewed: dict[str, Reviewed] = {}
+    """Maps policies, triggers, rules and functions to the review that accepted them."""
 
 
 class DeadLetters(Section):
@@ -187,6 +204,10 @@ class DeadLetters(Section):
     """The table of dead-letter rows."""
     former_table: str
     """Its name before the rename migration."""
+    replay: Words = ()
+    """Command that the operator's role runs to replay all dead-letter rows that can be replayed. It
+    prints, among other lines, one JSON object per replayed row with its `task_id`. Without it, the
+    replay cannot be judged."""
 
 
 class Endpoints(Section):
@@ -254,6 +275,10 @@ class Sut(Section):
     """Working folder of every command, absolute or relative to this file."""
     sources: Words
     """Folders and files of the system's code; their digest binds a bundle to it."""
+    gates: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    """Folders of gates, relative to `root`, or `pack:NAME`. Their catalogues are one. When the
+    whole first folder is collected, so are all others. Without this key, or in a run of another
+    folder, only the folder that the command names counts."""
     celery: Celery
     roles: Roles
     provision: Provision
@@ -343,7 +368,8 @@ class Sut(Section):
         """
         digest = hashlib.sha256()
         for source in self.sources:
-            for path in sorted((self.folder / source).rglob("*")):
+            top = self.folder / source
+            for path in [top] if top.is_file() else sorted(top.rglob("*")):
                 if path.is_file() and "__pycache__" not in path.parts:
                     name = path.relative_to(self.folder).as_posix()
                     content = hashlib.sha256(path.read_bytes()).hexdigest()

@@ -69,6 +69,8 @@ def _section_of(field: dict[str, Any]) -> str:
 
 
 def _type(field: dict[str, Any], schema: dict[str, Any]) -> str:
+    if "$ref" in field:
+        return f"{{ {', '.join(schema['$defs'][_section_of(field)]['properties'])} }}"
     kind = str(field.get("type", "value"))
     if kind == "array":
         return "list of " + _type(field.get("items", {}), schema)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import distributions
 from pathlib import Path
 
@@ -31,11 +31,11 @@ class ProofDependencies:
     Args:
         bring_up: the running environment.
         catalogue: the criteria.
-        gates: the gates folder.
+        gates: the folders of the run's gates.
 
     """
 
-    def __init__(self, bring_up: BringUp, catalogue: Catalogue, gates: Path) -> None:
+    def __init__(self, bring_up: BringUp, catalogue: Catalogue, gates: Sequence[Path]) -> None:
         self._bring_up = bring_up
         self._catalogue = catalogue
         self._gates = gates
@@ -71,7 +71,7 @@ class ProofDependencies:
                 "system": sut.sources_digest(),
                 "project": _digest(sut.folder, _project(sut.folder)),
                 "sut": sut.digest,
-                "gates": _digest(self._gates, self._gates.rglob("*")),
+                "gates": " ".join(_digest(one, one.rglob("*")) for one in self._gates),
                 "harness": _packages(),
                 "dependencies": _installed(),
                 "catalogue": self._catalogue.digest,

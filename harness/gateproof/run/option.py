@@ -11,15 +11,18 @@ from pathlib import Path
 
 import pytest
 
+from gateproof.base.gates import folders_of_run
 from gateproof.base.option import (
     CATALOGUE,
     DEFAULT_EVIDENCE,
-    DEFAULT_SUT,
     KEY_VARIABLE,
     WAIVERS,
     find_gates,
     refuse_unused,
+    sut_file,
 )
+from gateproof.base.sut import Sut, load_sut
+from gateproof.run.binding import Judges
 from gateproof.run.selection import Selection
 from gateproof_evidence.errors import BadInputError
 from gateproof_evidence.verification.outside import refuse_inside
@@ -29,9 +32,9 @@ from gateproof_evidence.verification.outside import refuse_inside
 class Options:
     """The checked options of a run."""
 
-    gates: Path
-    """The folder with the catalogue."""
-    sut: Path
+    gates: tuple[Path, ...]
+    """The folders with a catalogue; together they are the catalogue of the run."""
+    sut: Sut
     evidence_out: Path
     environment: str
     postgres_version: str
@@ -49,14 +52,19 @@ class Options:
     baseline_key: Path | None
 
     @property
-    def catalogue(self) -> Path:
-        """The path of the catalogue."""
-        return self.gates / CATALOGUE
+    def catalogues(self) -> tuple[Path, ...]:
+        """The paths of the catalogues."""
+        return tuple(folder / CATALOGUE for folder in self.gates)
 
     @property
-    def waivers(self) -> Path:
-        """The path of the waivers; the file need not exist."""
-        return self.gates / WAIVERS
+    def judges(self) -> Judges:
+        """The files that the run is judged by."""
+        return Judges(checks=self.gates, catalogues=self.catalogues)
+
+    @property
+    def waivers(self) -> tuple[Path, ...]:
+        """The paths of the waivers; the files need not exist."""
+        return tuple(folder / WAIVERS for folder in self.gates)
 
 
 def read_options(config: pytest.Config) -> Options | None:
@@ -82,9 +90,10 @@ def read_options(config: pytest.Config) -> Options | None:
         "a run is compared only with a bundle that a key from outside the bundle verifies",
     )
     refuse_unwritable(out)
+    sut = load_sut(sut_file(config))
     return Options(
-        gates=gates,
-        sut=Path(config.getoption("--sut") or root / DEFAULT_SUT).absolute(),
+        gates=folders_of_run(sut, gates),
+        sut=sut,
         evidence_out=out,
         environment=config.getoption("--environment"),
         postgres_version=config.getoption("--postgres-version"),

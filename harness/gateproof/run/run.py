@@ -19,12 +19,12 @@ import pytest
 
 from gateproof.base.git import git
 from gateproof.base.option import PASSPHRASE_VARIABLE
-from gateproof.base.sut import Sut, load_sut
+from gateproof.base.sut import Sut
 from gateproof.probes import canary as canaries
-from gateproof.run.binding import bind
+from gateproof.run.binding import bind, bound_code, bound_files
 from gateproof.run.option import Options
 from gateproof.run.writer import JOURNALS, WriterResult, earlier_of, now, report_of
-from gateproof_evidence.format.catalogue import Catalogue, load_catalogue
+from gateproof_evidence.format.catalogue import Catalogue, load_catalogues
 from gateproof_evidence.format.journal import iter_journal
 from gateproof_evidence.format.layout import (
     CAPTURES,
@@ -37,11 +37,12 @@ from gateproof_evidence.format.layout import (
     in_data,
     proof_record,
 )
-from gateproof_evidence.format.waiver import load_waivers
+from gateproof_evidence.format.waiver import load_all_waivers
 from gateproof_evidence.judging.judgement import Context, Ending
 from gateproof_evidence.judging.verdict import CHECK
 from gateproof_evidence.model import (
     Baseline,
+    Bound,
     PhaseEvent,
     ProofEvent,
     Record,
@@ -79,6 +80,8 @@ class GateRun:
     """An earlier bundle whose proofs are reused."""
     baseline: Baseline | None
     """The verdicts of a bundle; the run must not regress from them."""
+    bound_at_start: tuple[Bound, ...]
+    """The files that the verdicts depend on, as they are at the start."""
     ledger: tuple[LedgerEntry, ...] = ()
     """Redactions in the files of other plugins."""
     results: list[WriterResult] = field(default_factory=list)
@@ -94,16 +97,18 @@ class GateRun:
             BadInputError: a file is invalid; nothing has been started or written.
 
         """
-        catalogue = load_catalogue(options.catalogue)
-        waivers = load_waivers(options.waivers, catalogue)
-        sut = load_sut(options.sut)
+        catalogue = load_catalogues(options.catalogues)
+        waivers = load_all_waivers(options.waivers, catalogue)
         key = _load_key(options)
         earlier = earlier_of(options)
         baseline = _baseline_of(options)
         staging = options.evidence_out / f".unsealed-{now():%Y%m%dT%H%M%SZ}-{os.getpid()}"
         for name in (JOURNALS, CAPTURES, PROOFS, TESTS):
             (staging / name).mkdir(parents=True)
-        return cls(options, catalogue, waivers, sut, key, staging, now(), earlier, baseline)
+        bound = bound_files(options.sut, options.judges)
+        return cls(
+            options, catalogue, waivers, options.sut, key, staging, now(), earlier, baseline, bound
+        )
 
     @property
     def refusal(self) -> str | None:
@@ -137,6 +142,7 @@ class GateRun:
 
         """
         self._redact_reports()
+        self._compare_bound()
         self._merge_journals(pytest_status)
         journal = read_staged_journal(self.staging)
         self._write_proofs(journal.records)
@@ -201,11 +207,27 @@ class GateRun:
             environment=report_of(self.results),
             bindings=bind(
                 self.sut,
+                bound=(*self.bound_at_start, *self._bound_code()),
                 previous=self.options.evidence_out / LATEST,
                 images=images,
             ),
             timing=self._timing(records),
         )
+
+    def _compare_bound(self) -> None:
+        """Report files that changed during the run: no one content was judged then."""
+        at_end = {one.title: one.digest for one in bound_files(self.sut, self.options.judges)}
+        at_start = {one.title: one.digest for one in self.bound_at_start}
+        for title in sorted(at_start.keys() | at_end.keys()):
+            if at_end.get(title) != at_start.get(title):
+                self.defects.append(
+                    f"{title}: changed during the run: got {at_end.get(title)} at the end, "
+                    f"expected {at_start.get(title)}; leave these files alone and repeat the run"
+                )
+
+    def _bound_code(self) -> tuple[Bound, ...]:
+        plugins = {name for result in self.results for name in result.plugins}
+        return bound_code(plugins, {path for result in self.results for path in result.code})
 
     def _timing(self, records: tuple[Record, ...]) -> Timing:
         phases = [record for record in records if isinstance(record, PhaseEvent)]

@@ -7,6 +7,7 @@ passes a `WriterResult` to the run, if necessary to another process.
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -37,6 +38,10 @@ JOURNALS = "journals"
 """Folder in the staging folder with one journal file per writer, until they are merged."""
 
 
+LISTS = ("defects", "plugins", "code")
+"""The fields of a `WriterResult` that are sequences of texts."""
+
+
 def now() -> dt.datetime:
     """Return the current time in UTC."""
     return dt.datetime.now(dt.UTC)
@@ -61,17 +66,22 @@ class WriterResult:
     ledger: tuple[tuple[str, str, int], ...]
     """Rule, place and count of the redactions in records without a capture."""
     defects: tuple[str, ...]
+    plugins: tuple[str, ...]
+    """Names of the distributions whose plugins of pytest were loaded."""
+    code: tuple[str, ...]
+    """Paths of other files that were loaded, see `gateproof.run.binding.loaded_code`."""
 
     def to_plain(self) -> dict[str, Any]:
         """Return the result as values that any serializer accepts."""
-        ledger = [list(one) for one in self.ledger]
-        return {**asdict(self), "ledger": ledger, "defects": list(self.defects)}
+        lists = {name: list(getattr(self, name)) for name in LISTS}
+        return {**asdict(self), **lists, "ledger": [list(one) for one in self.ledger]}
 
     @classmethod
     def from_plain(cls, values: dict[str, Any]) -> WriterResult:
         """Create a result from the return value of `to_plain`."""
         ledger = tuple((rule, place, count) for rule, place, count in values["ledger"])
-        return cls(**{**values, "ledger": ledger, "defects": tuple(values["defects"])})
+        tuples = {name: tuple(values[name]) for name in LISTS}
+        return cls(**{**values, **tuples, "ledger": ledger})
 
 
 def earlier_of(options: Options) -> Earlier | None:
@@ -179,7 +189,7 @@ class Writer:
 
         Args:
             selected: node ids of the items that run.
-            whole: whether the whole gates folder was collected.
+            whole: whether every folder of the run was collected as a whole.
 
         Raises:
             BadInputError: a criterion is unknown, has two checks, or has none.
@@ -193,7 +203,7 @@ class Writer:
         missing = sorted(known - set(bound))
         if missing and whole:
             raise BadInputError(
-                f"{self.options.catalogue}: criterion: got no check for {', '.join(missing)}, "
+                f"{self._catalogues}: criterion: got no check for {', '.join(missing)}, "
                 "expected one each; write the check or remove the criterion"
             )
         names = [
@@ -210,8 +220,18 @@ class Writer:
         self.recorder.journal.append(RunEvent, event="collected", data=bindings)
         self.bound = True
 
-    def close(self) -> WriterResult:
-        """Stop everything that this writer started, close the journal, and return the result."""
+    @property
+    def _catalogues(self) -> str:
+        return ", ".join(map(str, self.options.catalogues))
+
+    def close(self, *, plugins: Iterable[str], code: Iterable[str]) -> WriterResult:
+        """Stop everything that this writer started, close the journal, and return the result.
+
+        Args:
+            plugins: see `WriterResult.plugins`.
+            code: see `WriterResult.code`.
+
+        """
         try:
             self.bring_up.dispose()
         except Exception as error:  # noqa: BLE001 (the bundle must report it)
@@ -235,6 +255,8 @@ class Writer:
             canary=self.canary.core,
             ledger=tuple((one.rule, one.place, one.count) for one in redactor.ledger),
             defects=tuple(self.defects),
+            plugins=tuple(plugins),
+            code=tuple(code),
         )
 
     def _refuse_unbound(
@@ -247,7 +269,7 @@ class Writer:
         name = declaration.criterion
         if name not in known:
             raise BadInputError(
-                f"{item}: criterion: got {name}, expected an id of {self.options.catalogue}; "
+                f"{item}: criterion: got {name}, expected an id of {self._catalogues}; "
                 "add it there or correct the id"
             )
         if name in bound:

@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 
 from gateproof.base.sut import Sut
+from gateproof.run.binding import Judges, bound_files
 from gateproof.run.option import Options
 from gateproof.run.run import GateRun
 from gateproof.run.writer import JOURNALS, WriterResult
@@ -60,10 +61,18 @@ def run(staging: Path, monkeypatch: pytest.MonkeyPatch) -> GateRun:
         canary=canary.core,
         ledger=(),
         defects=(),
+        plugins=(),
+        code=(),
     )
-    options = SimpleNamespace(evidence_out=staging.parent, falsify=SimpleNamespace(extent="all"))
+    options = SimpleNamespace(
+        evidence_out=staging.parent,
+        falsify=SimpleNamespace(extent="all"),
+        judges=Judges(checks=(), catalogues=()),
+    )
     sut = SimpleNamespace(
         folder=staging.parent,
+        path=staging.parent / "sut.toml",
+        sources=(),
         digest=digest_of(b"sut"),
         sources_digest=lambda: digest_of(b"system"),
     )
@@ -77,6 +86,7 @@ def run(staging: Path, monkeypatch: pytest.MonkeyPatch) -> GateRun:
         started=START,
         earlier=None,
         baseline=None,
+        bound_at_start=bound_files(cast("Sut", sut), options.judges),
         results=[result],
     )
 

@@ -56,7 +56,7 @@ def _verifier(run: Run) -> dict[str, Any]:
 
 def _resource_uri(run: Run) -> str:
     bound = run.bindings
-    if bound.commit and bound.dirty is False:
+    if bound.commit and bound.is_clean:
         return f"swh:1:rev:{bound.commit}"
     assert bound.system is not None  # `subjects` has refused a run without either
     return named_information(bound.system)

@@ -78,7 +78,7 @@ def subjects(run: Run) -> tuple[dict[str, Any], ...]:
 
 
 def _commit(run: Run) -> Iterator[dict[str, Any]]:
-    if run.bindings.commit and run.bindings.dirty is False:
+    if run.bindings.commit and run.bindings.is_clean:
         digest = {"gitCommit": run.bindings.commit}
         if run.bindings.tree:
             digest["gitTree"] = run.bindings.tree

@@ -1,0 +1,62 @@
+"""Gate schema: the state of every index."""
+
+from __future__ import annotations
+
+from gateproof import Stack, criterion, falsified_by, sql
+
+INDEXES = """
+    SELECT i.indexrelid::regclass::text AS name, i.indrelid::regclass::text AS table_name,
+        i.indisunique AS is_unique, i.indisvalid AS is_valid, i.indisready AS is_ready
+    FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
+        JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname NOT LIKE 'pg\\_%%' AND n.nspname <> 'information_schema'
+    ORDER BY 1
+"""
+
+
+def marked(index: str, column: str) -> str:
+    """Return the statement that marks an index as a failed CREATE INDEX CONCURRENTLY leaves it."""
+    return f"UPDATE pg_index SET {column} = false WHERE indexrelid = '{index}'::regclass"
+
+
+def state_of(index: str) -> str:
+    """Return the landing query for the state of an index."""
+    return f"SELECT indisvalid, indisready FROM pg_index WHERE indexrelid = '{index}'::regclass"
+
+
+@criterion("SCH-07")
+@falsified_by(
+    sql(
+        "invalid-unique-index",
+        marked("uq_attribution_recompute_jobs_window", "indisvalid"),
+        landing=state_of("uq_attribution_recompute_jobs_window"),
+        role="superuser",
+    ),
+    expect="index uq_attribution_recompute_jobs_window (unique) of attribution_recompute_jobs: got"
+    " invalid",
+)
+@falsified_by(
+    sql(
+        "index-that-is-not-ready",
+        marked("ix_attribution_events_tenant_id_occurred_at", "indisready"),
+        landing=state_of("ix_attribution_events_tenant_id_occurred_at"),
+        role="superuser",
+    ),
+    expect="index ix_attribution_events_tenant_id_occurred_at of attribution_events: got not ready",
+)
+def test_every_index_is_valid(stack: Stack) -> None:
+    """No index is invalid or not ready, as PostgreSQL leaves one that could not be built."""
+    rows = stack.sql.query(INDEXES).dicts()
+    assert rows, "indexes: got none, expected some"
+    findings = []
+    for row in rows:
+        unique = " (unique)" if row["is_unique"] else ""
+        states = (("is_valid", "invalid"), ("is_ready", "not ready"))
+        got = [word for column, word in states if not row[column]]
+        if got:
+            findings.append(
+                f"index {row['name']}{unique} of {row['table_name']}: got {', '.join(got)},"
+                " expected a valid and ready one; drop it, remove what it could not index, and"
+                " create it again"
+            )
+    assert not findings, "; ".join(findings)

@@ -1,0 +1,96 @@
+"""The folders of the gates that judge a system: one that was named, and those of the description.
+
+Owns the key `gates` of the description. Leaves the search for the named folder to
+`gateproof.base.option`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from gateproof.base.option import CATALOGUE, find_gates, named_paths, sut_file
+from gateproof.base.sut import PACK, Sut, load_sut
+from gateproof_evidence.errors import BadInputError
+
+PACKS = ("celery-postgres",)
+"""The packs that this version contains."""
+
+_PACKAGE = Path(__file__).parents[1]
+_CHECKOUT = _PACKAGE.parents[1] / "gates"
+"""The pack in a checkout: an editable installation has no copy of it inside the package."""
+
+
+def pack_folder(name: str) -> Path:
+    """Return the folder of a pack that this version contains."""
+    installed = _PACKAGE / "packs" / name.replace("-", "_")
+    return installed if installed.is_dir() or not _CHECKOUT.is_dir() else _CHECKOUT
+
+
+def described_folders(sut: Sut) -> tuple[Path, ...]:
+    """Return the folders of the key `gates`, in its order; they need not exist.
+
+    Raises:
+        BadInputError: this version contains no such pack.
+
+    """
+    return tuple(_folder(sut, entry) for entry in sut.gates)
+
+
+def folders_of_run(sut: Sut, named: Path) -> tuple[Path, ...]:
+    """Return the folders whose catalogues together are the catalogue of a run.
+
+    Args:
+        sut: the system under test.
+        named: the folder of the catalogue that the command names. If the description does not have
+            it, it is the only one.
+
+    Raises:
+        BadInputError: a described folder has no catalogue, or a pack is unknown.
+
+    """
+    folders = described_folders(sut)
+    if named not in folders:
+        return (named,)
+    for entry, folder in zip(sut.gates, folders, strict=True):
+        if not (folder / CATALOGUE).is_file():
+            raise BadInputError(
+                f"{sut.path}: gates: got {entry}, expected a folder with a {CATALOGUE} in "
+                f"{folder}; correct the entry or remove it"
+            )
+    return tuple(dict.fromkeys(folders))
+
+
+def covers(paths: Sequence[Path], folder: Path) -> bool:
+    """Return whether a folder is one of these paths, or inside one."""
+    return any(path == folder or path in folder.parents for path in paths)
+
+
+def add_described_folders(config: pytest.Config) -> None:
+    """Collect every described folder too, if the whole first one is collected.
+
+    Raises:
+        BadInputError: the description or its key `gates` is not valid.
+
+    """
+    named, sut = find_gates(config), sut_file(config)
+    if named is None or not sut.is_file():  # a missing file is refused where the run is opened
+        return
+    first, *others = folders_of_run(load_sut(sut), named)
+    paths = named_paths(config)
+    if covers(paths, first):
+        config.args += [str(folder) for folder in others if not covers(paths, folder)]
+
+
+def _folder(sut: Sut, entry: str) -> Path:
+    if not entry.startswith(PACK):
+        return (sut.folder / entry).resolve()
+    name = entry.removeprefix(PACK)
+    if name not in PACKS:
+        raise BadInputError(
+            f"{sut.path}: gates: got the pack {name}, expected {' or '.join(PACKS)}; correct the "
+            "name"
+        )
+    return pack_folder(name)

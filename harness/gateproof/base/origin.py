@@ -1,0 +1,171 @@
+"""The origin of files: the commit of their repository, or the record of their distribution.
+
+Owns comparing files with either. A file counts as changed if its bytes differ from the commit, or
+if the commit lacks it, whether git ignores it or not. Not checked: compiled files, which Python
+could read instead of their source, and the interpreter itself.
+
+Source: docs/reference/verification.md, "What the verdicts depend on".
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import sys
+import sysconfig
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from importlib.metadata import (
+    Distribution,
+    PackageNotFoundError,
+    PackagePath,
+    distribution,
+    packages_distributions,
+)
+from pathlib import Path
+
+from gateproof.base.git import Checkout, read_checkout
+from gateproof_evidence.format.canonical import digest_of
+from gateproof_evidence.model import Bound, Digest, Part
+from gateproof_evidence.verification.source import (
+    COMPILED,
+    digest_of_files,
+    digest_of_path,
+    source_files,
+)
+
+RECORD = "RECORD"
+"""The file of an installed distribution that lists its files with their digests (PEP 376)."""
+SITE = ("site-packages", "dist-packages")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Where files come from, and whether they have changed since; see `Bound` for the fields."""
+
+    commit: str | None = None
+    dirty: bool | None = None
+    distribution: str | None = None
+    version: str | None = None
+    record: Digest | None = None
+
+
+class Origins:
+    """Finds the origins of files; repositories and distributions are read once."""
+
+    def __init__(self) -> None:
+        self._checkouts: dict[Path, Checkout | None] = {}
+
+    def of_path(self, part: Part, path: Path) -> Bound:
+        """Return the origin of a file, or of the files of a folder.
+
+        Args:
+            part: the role of the files.
+            path: an existing file or folder; links are followed.
+
+        Raises:
+            OSError: a file cannot be read.
+
+        """
+        path = path.resolve()
+        files = source_files(path)
+        place, origin = self._place(path, files)
+        return Bound(
+            part=part,
+            path=place,
+            digest=digest_of_path(path),
+            files=len(files),
+            **asdict(origin),
+        )
+
+    def of_distribution(self, part: Part, name: str) -> Bound | None:
+        """Return the origin of an installed distribution, or None without files of its own."""
+        try:
+            owner = distribution(name)
+        except PackageNotFoundError:
+            return None
+        listed = {str(one): Path(str(one.locate())) for one in _listed(owner)}
+        files = {name: path for name, path in listed.items() if path.is_file()}
+        if not files:
+            return None
+        origin = _installed(owner, files)
+        digest = digest_of_files(files)
+        return Bound(part=part, path=name, digest=digest, files=len(files), **asdict(origin))
+
+    def is_installed(self, path: Path) -> bool:
+        """Return whether a file or folder belongs to an installed distribution."""
+        return self._owner(path.resolve()) is not None
+
+    @cached_property
+    def folders(self) -> tuple[Path, ...]:
+        """The folders that distributions are installed into."""
+        own = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+        found = own | {one for one in sys.path if Path(one).name in SITE}
+        return tuple(sorted(Path(one).resolve() for one in found))
+
+    @cached_property
+    def _packages(self) -> Mapping[str, list[str]]:
+        return packages_distributions()
+
+    def _place(self, path: Path, files: Mapping[str, Path]) -> tuple[str, Origin]:
+        """Return the path that a bundle shows, and the origin."""
+        owner = self._owner(path)
+        if owner is not None:
+            folder = next(one for one in self.folders if path.is_relative_to(one))
+            return path.relative_to(folder).as_posix(), _installed(owner, files)
+        checkout = self._checkout(path if path.is_dir() else path.parent)
+        if checkout is None:
+            return path.name, Origin()
+        place = path.relative_to(checkout.root).as_posix()
+        dirty = _has_changed(checkout, path, files.values())
+        return place, Origin(commit=checkout.commit, dirty=dirty)
+
+    def _owner(self, path: Path) -> Distribution | None:
+        for folder in self.folders:
+            if path.is_relative_to(folder) and path != folder:
+                top = path.relative_to(folder).parts[0].partition(".")[0]
+                for name in self._packages.get(top, ()):
+                    return distribution(name)
+        return None
+
+    def _checkout(self, folder: Path) -> Checkout | None:
+        if folder not in self._checkouts:
+            self._checkouts[folder] = read_checkout(folder)
+        return self._checkouts[folder]
+
+
+def _has_changed(checkout: Checkout, path: Path, files: Iterable[Path]) -> bool:
+    there = {one.resolve() for one in files}
+    if not checkout.below(path) <= there:
+        return True
+    return any(not checkout.has(one, one.read_bytes()) for one in there)
+
+
+def _installed(owner: Distribution, files: Mapping[str, Path]) -> Origin:
+    record = owner.read_text(RECORD)
+    listed = {Path(str(one.locate())).resolve() for one in _listed(owner)}
+    unlisted = any(one.resolve() not in listed for one in files.values())
+    return Origin(
+        dirty=None if record is None else unlisted or not _is_intact(owner),
+        distribution=owner.metadata["Name"],
+        version=owner.version,
+        record=None if record is None else digest_of(record.encode("utf-8")),
+    )
+
+
+def _is_intact(owner: Distribution) -> bool:
+    """Return whether every file that the RECORD lists with a digest has that digest."""
+    return all(_has_digest(one) for one in owner.files or () if one.hash is not None)
+
+
+def _has_digest(file: PackagePath) -> bool:
+    path = Path(str(file.locate()))
+    if file.hash is None or not path.is_file():
+        return False
+    value = hashlib.new(file.hash.mode, path.read_bytes()).digest()
+    return base64.urlsafe_b64encode(value).rstrip(b"=").decode("ascii") == file.hash.value
+
+
+def _listed(owner: Distribution) -> list[PackagePath]:
+    return [one for one in owner.files or () if COMPILED not in one.parts]

@@ -1,0 +1,193 @@
+"""What a bundle is bound to: a run that other checks judged is not taken for one of this commit."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from gateproof.base.sut import Sut
+from gates.taxonomy.miniature import COMMAND, HEADER, Miniature, read_miniature, write_miniature
+from tests.acceptance.conftest import ROOT, run_command
+from tests.acceptance.test_exit_status import GATEPROOF, NEEDS_NO_DATABASE
+
+COMMIT = ("-c", "user.name=Test", "-c", "user.email=test@example.org", "commit", "-q", "-m", "all")
+HELPED = NEEDS_NO_DATABASE.replace("from gateproof import", "import claims\nfrom gateproof import")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Project:
+    """A git repository with a system and its gates, and the options of its auditor."""
+
+    folder: Path
+
+    @property
+    def commit(self) -> str:
+        """The commit that is checked out."""
+        return git(self.folder, "rev-parse", "HEAD")
+
+    def gate(self, *arguments: str, folder: Path | None = None, path: str = "") -> Miniature:
+        """Run the gates of a folder, by default of this one, on the system."""
+        where = folder or self.folder
+        sut = str(self.folder / "sut.toml")
+        options = ("--signing-key", str(self.folder.parent / "signer"), "--sut", sut)
+        done = run_command([*COMMAND, *options, *arguments], folder=where, env={"PYTHONPATH": path})
+        ran = read_miniature(where, exit_status=done.returncode, output=done.stdout)
+        assert ran.exit_status == 0, ran.output
+        assert ran.run["result"] == "released", ran.output
+        return ran
+
+    def audit(self, *options: str, folder: Path | None = None) -> tuple[int, str]:
+        """Verify the newest bundle with the signer's key; return exit status and output."""
+        bundle = (folder or self.folder) / "reports" / "latest"
+        key = str(self.folder.parent / "signer.pub.pem")
+        command = [str(GATEPROOF), "verify", str(bundle), "--key", key, "--require-released"]
+        done = run_command([*command, *options], folder=self.folder)
+        return done.returncode, done.stdout
+
+    @property
+    def strict(self) -> Sequence[str]:
+        """The options of an auditor who knows the commit."""
+        return ("--require-clean", "--expect-commit", self.commit)
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """Run a git command and return its output."""
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def commit_all(folder: Path) -> None:
+    """Make a repository of a folder, and commit all its files."""
+    git(folder, "init", "-q")
+    git(folder, "add", ".")
+    git(folder, *COMMIT)
+
+
+@pytest.fixture
+def project(tmp_path: Path, sut: Sut) -> Project:
+    """Return a committed project whose only check is proven."""
+    folder = tmp_path / "project"
+    for name in ("system", "migrations"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    write_miniature(sut, folder, checks=NEEDS_NO_DATABASE, ids=("MIN-01",))
+    description = (folder / "system" / "sut.toml").read_text(encoding="utf-8")
+    description = description.replace('root = ".."', 'root = "."')
+    description = description.replace(', "system/gates"]', "]")
+    (folder / "sut.toml").write_text(description, encoding="utf-8")
+    (folder / ".gitignore").write_text("reports\n__pycache__\nclaims.py\n")
+    commit_all(folder)
+    subprocess.run([str(GATEPROOF), "keygen", "signer"], cwd=tmp_path, check=True)
+    return Project(folder=folder)
+
+
+def trivial_gates(folder: Path, sut: Sut) -> Path:
+    """Write one trivial check under a real criterion's words into another folder."""
+    folder.mkdir()
+    write_miniature(sut, folder, checks=NEEDS_NO_DATABASE, ids=("MIN-01",))
+    catalogue = (ROOT / "gates" / "criteria.toml").read_text(encoding="utf-8")
+    first = catalogue[catalogue.index("[[criterion]]") :].split("[[criterion]]")[1]
+    name = next(line.split('"')[1] for line in first.splitlines() if line.startswith("id = "))
+    (folder / "gates" / "criteria.toml").write_text(f"[[criterion]]{first}", encoding="utf-8")
+    module = folder / "gates" / "test_miniature.py"
+    module.write_text(module.read_text(encoding="utf-8").replace("MIN-01", name))
+    return folder
+
+
+def test_bundle_of_the_commit_meets_every_expectation(project: Project) -> None:
+    """Committed gates of the same repository are accepted, and each part is listed."""
+    ran = project.gate()
+    bound = {one["part"]: one for one in ran.run["bindings"]["bound"]}
+    assert set(bound) >= {"system", "description", "checks", "catalogue", "harness", "evidence"}
+    assert bound["checks"]["path"] == "gates"
+    catalogue = ("--expect-catalogue", "gates/criteria.toml")
+    options = ("--expect-commit", project.commit, "--expect-checks", "gates", *catalogue)
+    status, output = project.audit(*options)
+    assert status == 0, output
+    assert "checks       gates, 2 files: same commit, no change since its commit" in output
+    assert "not compared" not in output
+    digest = bound["checks"]["digest"]
+    assert project.audit("--expect-checks", digest)[0] == 0
+    assert "catalogue (--expect-catalogue FILE)" in project.audit("--expect-checks", digest)[1]
+
+
+def test_checks_of_another_folder_are_not_taken_for_the_commits(
+    project: Project, tmp_path: Path, sut: Sut
+) -> None:
+    """One trivial check outside the repository is no release of its commit, and is shown."""
+    other = trivial_gates(tmp_path / "elsewhere", sut)
+    project.gate(folder=other)
+    status, output = project.audit(*project.strict, folder=other)
+    assert status == 1, output
+    assert "NOT_CLEAN attestation.dsse.json: files: got checks gates with neither" in output
+    assert "COMMIT_MISMATCH attestation.dsse.json: commit: got checks gates of no commit" in output
+    page = (other / "reports" / "latest" / "data" / "report.html").read_text(encoding="utf-8")
+    head = page[: page.index("</header>")]
+    assert "<td>gates</td>" in head
+    assert "neither a commit nor a record to compare with" in head
+
+
+def test_checks_of_another_repository_are_not_taken_for_the_commits(
+    project: Project, tmp_path: Path, sut: Sut
+) -> None:
+    """Trivial checks that are committed elsewhere are clean, and not of the expected commit."""
+    other = trivial_gates(tmp_path / "elsewhere", sut)
+    commit_all(other)
+    project.gate(folder=other)
+    status, output = project.audit(*project.strict, folder=other)
+    assert status == 1, output
+    assert f"got checks gates of {git(other, 'rev-parse', 'HEAD')}" in output
+    for option, value, code in (
+        ("--expect-checks", "gates", "CHECKS_MISMATCH"),
+        ("--expect-catalogue", "gates/criteria.toml", "CATALOGUE_MISMATCH"),
+    ):
+        status, output = project.audit(option, value, folder=other)
+        assert status == 1, output
+        assert output.startswith(code), output
+
+
+@pytest.mark.parametrize("hidden", ["ignored", "unchanged", "helper", "uncommitted"])
+def test_changed_checks_are_not_clean(project: Project, tmp_path: Path, hidden: str) -> None:
+    """A changed check or helper is found where git status is silent, or shows another folder."""
+    module, path = project.folder / "gates" / "test_miniature.py", ""
+    if hidden == "ignored":
+        module.write_text(HEADER + HELPED, encoding="utf-8")
+        git(project.folder, *(*COMMIT, "-a"))
+        (project.folder / "gates" / "claims.py").write_text("", encoding="utf-8")
+    elif hidden == "helper":
+        module.write_text(HEADER + HELPED, encoding="utf-8")
+        git(project.folder, *(*COMMIT, "-a"))
+        (tmp_path / "claims.py").write_text("", encoding="utf-8")
+        path = str(tmp_path)
+    else:
+        if hidden == "unchanged":
+            git(project.folder, "update-index", "--assume-unchanged", "gates/test_miniature.py")
+        module.write_text(module.read_text(encoding="utf-8") + "\n", encoding="utf-8")
+    project.gate(path=path)
+    status, output = project.audit("--require-clean")
+    assert status == 1, output
+    expected = {
+        "helper": "other code claims.py with neither a commit nor a record",
+        "uncommitted": "tree: got uncommitted changes",
+    }
+    assert expected.get(hidden, "checks gates with changes since its commit") in output
+
+
+def test_checks_that_change_during_the_run_are_a_defect(project: Project) -> None:
+    """A file of the gates that differs at the end of the run leaves no single content to bind."""
+    module = project.folder / "gates" / "test_miniature.py"
+    changes = "    open(__file__, 'a').write('# a line\\n')\n"
+    module.write_text(module.read_text(encoding="utf-8") + changes, encoding="utf-8")
+    done = run_command(
+        [sys.executable, *COMMAND[1:], "--sut", str(project.folder / "sut.toml")],
+        folder=project.folder,
+    )
+    ran = read_miniature(project.folder, exit_status=done.returncode, output=done.stdout)
+    assert ran.exit_status == 103, ran.output
+    [defect] = ran.run["defects"]
+    assert defect.startswith("checks gates: changed during the run: got sha256:")

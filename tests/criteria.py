@@ -1,0 +1,16 @@
+"""The criteria of this repository: those of the pack and those of the reference system."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gateproof_evidence.format.catalogue import Catalogue, load_catalogues
+
+ROOT = Path(__file__).parents[1]
+GATES = (ROOT / "gates", ROOT / "system" / "gates")
+"""The folders that `make gates` judges by."""
+
+
+def catalogue() -> Catalogue:
+    """Return the catalogue of `make gates`."""
+    return load_catalogues([folder / "criteria.toml" for folder in GATES])
