@@ -19,7 +19,10 @@ from gateproof import InconclusiveError, ProcessProbe, Sut, copy_folders
 
 from .stub import STATE, violate, write_stubs
 
-FOLDERS = (".github", "evidence", "harness/pyproject.toml")
+HARNESS = ("evidence", "harness")
+"""The folders from which ``.venv`` imports the harness: those of the checkout itself."""
+
+FOLDERS = (".github", *HARNESS)
 """Copied as they are, in addition to the files at the top of the project."""
 
 IDENTITY = {
@@ -61,9 +64,13 @@ class Repository:
             (folder / name).mkdir()
         shutil.copyfile(sut.path, folder / sut.path.relative_to(sut.folder))
         (folder / STATE).write_text("", encoding="utf-8")
-        criteria = write_stubs(sut.folder / "gates", folder / "gates")
-        assert criteria, f"{sut.folder / 'gates'}: got no check, expected one for each criterion"
-        repository = cls(machine=machine, folder=folder, criteria=criteria)
+        criteria = [
+            one
+            for name in sut.gates or ("gates",)
+            for one in write_stubs(sut.folder / name, folder / name)
+        ]
+        assert criteria, f"{sut.path}: gates: got no check, expected one for each criterion"
+        repository = cls(machine=machine, folder=folder, criteria=tuple(criteria))
         repository.git("init", "--quiet", "--template=")
         place = Path(repository.git("rev-parse", "--absolute-git-dir"))
         if place.resolve() != (folder / ".git").resolve():

@@ -49,16 +49,16 @@ def new_repository(machine: ProcessProbe, sut: Sut, tmp_path: Path) -> NewReposi
 
 
 @pytest.fixture
-def new_job(machine: ProcessProbe, recorder: Recorder, harness_path: tuple[Path, ...]) -> NewJob:
-    """Creates the runner of a job in a checkout."""
+def new_job(machine: ProcessProbe, recorder: Recorder) -> NewJob:
+    """Creates the runner of a job in a checkout, and the artifact that it can download."""
 
-    def make(checkout: Path) -> JobRunner:
+    def make(checkout: Path, received: Path | None = None) -> JobRunner:
         return JobRunner(
             machine=machine,
             files=FileProbe(recorder, checkout),
-            harness=harness_path,
             checkout=checkout,
             temporary=Path(tempfile.mkdtemp(prefix="runner-", dir=checkout.parent)),
+            received=received,
         )
 
     return make

@@ -15,21 +15,25 @@ import os
 import re
 import shlex
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from gateproof import FileProbe, ProcessProbe
 
+from .checkout import HARNESS
 from .workflow import DOWNLOAD, UPLOAD, Job, Step
 
-SECRET = re.compile(r"\$\{\{\s*secrets\.(\w+)\s*\}\}")
+SECRET = re.compile(r"\$\{\{\s*secrets\.(\w+)\s*(!= '')?\s*\}\}")
+COMPARISON = re.compile(r"(?:\$\{\{\s*)?env\.(\w+) == '([^']*)'(?:\s*\}\})?")
 FILES = ("GITHUB_ENV", "GITHUB_OUTPUT", "GITHUB_PATH", "GITHUB_STEP_SUMMARY")
 """Variables that name the files through which a step passes values on."""
 
 STEP_DEADLINE_S, LIMIT_S = 240.0, 300.0
 """Limits on a busy machine: for one step, and for a check."""
+
+SHOWN = 200
+"""How many characters of the output of a failed step a message quotes."""
 
 MACHINE = {
     "CI": "true",
@@ -54,7 +58,7 @@ class JobRun:
 
     passed: bool
     failed: tuple[str, ...]
-    """The commands that failed, each with its exit status and its last line."""
+    """The commands that failed, each with its exit status and the start of its output."""
     output: str
     """The output of all steps."""
     summary: str
@@ -69,10 +73,8 @@ class JobRunner:
     machine: ProcessProbe
     files: FileProbe
     """Reads the files of the checkout."""
-    harness: tuple[Path, ...]
-    """The folders from which the harness is imported."""
     checkout: Path
-    """The working folder, in which the project is checked out."""
+    """The working folder, in which the project is checked out; its harness is the one that runs."""
     temporary: Path
     """The folder for files of the runner itself."""
     received: Path | None = None
@@ -86,7 +88,7 @@ class JobRunner:
         failed: list[str] = []
         output = ""
         for number, step in enumerate(job.steps):
-            if not _is_due(step, red=bool(failed)):
+            if not self._is_due(job, step, red=bool(failed)):
                 continue
             done = self._step(job, step, number)
             output += done.output
@@ -133,17 +135,40 @@ class JobRunner:
             "GITHUB_WORKSPACE": str(self.checkout),
             "RUNNER_TEMP": str(self.temporary),
             "PATH": os.pathsep.join((*_lines(self.temporary / "GITHUB_PATH"), os.environ["PATH"])),
-            "PYTHONPATH": os.pathsep.join(map(str, self.harness)),
+            "PYTHONPATH": os.pathsep.join(str(self.checkout / name) for name in HARNESS),
             **{name: self._value(name, value) for name, value in declared.items()},
         }
 
     def _value(self, name: str, text: str) -> str:
-        value = SECRET.sub(lambda found: self.secrets.get(found[1], ""), text)
+        value = SECRET.sub(self._secret, text)
         assert "${{" not in value, (
             f"variable {name}: got {text!r}, expected a fixed value or a secret, which is the same "
             "for every event"
         )
         return value
+
+    def _secret(self, found: re.Match[str]) -> str:
+        """Return the value of a secret, or whether there is one."""
+        value = self.secrets.get(found[1], "")
+        return ("true" if value else "false") if found[2] else value
+
+    def _is_due(self, job: Job, step: Step, *, red: bool) -> bool:
+        """Return whether a step runs after the steps before it.
+
+        Raises:
+            AssertionError: its condition depends on more than those steps and its variables.
+
+        """
+        if step.condition in ("", "success()"):
+            return not red
+        compared = COMPARISON.fullmatch(step.condition)
+        if compared:
+            return not red and self._environment(job, step).get(compared[1]) == compared[2]
+        assert step.runs_when_red or step.condition == "failure()", (
+            f"step {step.run or step.uses!r}: condition got {step.condition!r}, expected none or "
+            "always(): with another it depends on the event whether the step runs"
+        )
+        return red or step.runs_when_red
 
     def _upload(self, step: Step) -> Ended:
         path = self.checkout / str(step.inputs.get("path", ""))
@@ -161,24 +186,11 @@ class JobRunner:
         return Ended(0)
 
 
-NewJob = Callable[[Path], JobRunner]
-"""Creates the runner of a job in a checkout."""
+class NewJob(Protocol):
+    """Creates the runner of a job."""
 
-
-def _is_due(step: Step, *, red: bool) -> bool:
-    """Return whether a step runs after the steps before it.
-
-    Raises:
-        AssertionError: its condition depends on more than the steps before it.
-
-    """
-    if step.condition in ("", "success()"):
-        return not red
-    assert step.runs_when_red or step.condition == "failure()", (
-        f"step {step.run or step.uses!r}: condition got {step.condition!r}, expected none or "
-        "always(): with another it depends on the event whether the step runs"
-    )
-    return red or step.runs_when_red
+    def __call__(self, checkout: Path, received: Path | None = None) -> JobRunner:
+        """Create it in a checkout, with the artifact that it can download."""
 
 
 def _assignments(path: Path) -> dict[str, str]:
@@ -191,5 +203,5 @@ def _lines(path: Path) -> list[str]:
 
 
 def _describe(step: Step, done: Ended) -> str:
-    last = (done.output.strip().splitlines() or ["it printed nothing"])[-1]
-    return f"{step.run or step.uses}: exit {done.exit_status} ({last})"
+    shown = " ".join(done.output.split())[:SHOWN] or "it printed nothing"
+    return f"{step.run or step.uses}: exit {done.exit_status} ({shown})"

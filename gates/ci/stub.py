@@ -40,20 +40,20 @@ def write_stubs(gates: Path, into: Path) -> tuple[str, ...]:
     """Write a stub for each check of a gates folder, and return the ids of their criteria.
 
     Args:
-        gates: the folder; its files outside the gates, such as the catalogue, are copied.
+        gates: the folder; the files at its top that are no checks are copied.
         into: the folder to make, without waivers: they name failures that the stubs do not have.
 
     """
-    into.mkdir()
+    into.mkdir(parents=True)
     for path in gates.iterdir():
-        if path.is_file() and path.name != "waivers.toml":
+        if path.is_file() and path.name != "waivers.toml" and not path.name.startswith("test_"):
             (into / path.name).write_bytes(path.read_bytes())
     found: list[str] = []
-    for path in sorted(gates.glob("*/test_*.py")):
+    for path in sorted(gates.rglob("test_*.py")):
         checks = tuple(_checks(path))
         found += [check.criterion for check in checks]
         target = into / path.relative_to(gates)
-        target.parent.mkdir(exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         (target.parent / "__init__.py").touch()
         target.write_text(stub_module(checks), encoding="utf-8")
     return tuple(found)
@@ -80,7 +80,7 @@ def violate(project: Path, criterion: str) -> None:
 def remove_proof(project: Path, criterion: str) -> None:
     """Remove the falsifier of one stub."""
     falsifier = _FALSIFIER.format(id=criterion, state=STATE)
-    for path in (project / "gates").glob("*/test_*.py"):
+    for path in project.rglob("gates/**/test_*.py"):
         text = path.read_text(encoding="utf-8")
         path.write_text(text.replace(falsifier, ""), encoding="utf-8")
 

@@ -10,13 +10,13 @@ from pathlib import Path
 from gateproof import FileProbe, criterion, falsified_by, file
 
 from .checkout import NewRepository
-from .job import LIMIT_S, JobRunner, NewJob
+from .job import LIMIT_S, JobRun, NewJob
+from .stub import remove_proof
 from .workflow import DOWNLOAD, UPLOAD, WORKFLOW, gates_workflow
 
 MARKER = "a-file-of-the-artifact-was-run"
 SCRIPT = """#!/bin/sh
-touch "$GITHUB_WORKSPACE/{marker}"
-echo "{name}: whole"
+echo "{marker}: {name}: whole"
 """
 PLANTED = (
     *("Makefile", ".venv/bin/gateproof", ".venv/bin/python", "reports/gateproof"),
@@ -25,15 +25,14 @@ PLANTED = (
 """Files that a judging job adds to the artifact, at the paths of the checkout's own."""
 
 INTEGRITY_ONLY = "this shows integrity, not origin"
-VERIFY = (
-    '.venv/bin/gateproof verify received/reports/latest --expect-commit "$(git rev-parse HEAD)"'
-)
+COMMIT = ' --expect-commit "$(git rev-parse HEAD)"'
+CHECKS = " --expect-checks gates --expect-checks system/gates"
 OWN_SCRIPT = "sh evidence/gateproof_evidence/sealing/templates/verify.sh received/reports/latest"
 
 
 @criterion("CI-05", limit_s=LIMIT_S)
 @falsified_by(
-    file("verify-any-commit", WORKFLOW, VERIFY, VERIFY.partition(" --expect")[0]),
+    file("verify-any-commit", WORKFLOW, COMMIT, ""),
     expect="bundle of another commit: the job got success",
 )
 @falsified_by(
@@ -55,43 +54,57 @@ OWN_SCRIPT = "sh evidence/gateproof_evidence/sealing/templates/verify.sh receive
     expect="forged artifact: the job ran one of its files",
 )
 @falsified_by(
-    file("forgive-a-finding", WORKFLOW, VERIFY, f"{VERIFY} || true"),
+    file("verify-any-checks", WORKFLOW, CHECKS, ""),
+    expect="bundle of other checks: the job got success",
+)
+@falsified_by(
+    file("forgive-a-finding", WORKFLOW, CHECKS, f"{CHECKS} || true"),
     expect="bundle of another commit: the job got success",
 )
 @falsified_by(
-    file("verify-with-a-key-that-forks-lack", WORKFLOW, VERIFY, f"{VERIFY} --key team.pem"),
+    file("verify-with-a-key-that-forks-lack", WORKFLOW, CHECKS, f"{CHECKS} --key team.pem"),
     expect="bundle of a fork: the job got",
 )
-def test_verifying_job_accepts_only_a_whole_bundle_of_its_own_commit(
+def test_verifying_job_accepts_only_a_whole_bundle_of_its_own_checkout(
     files: FileProbe, new_repository: NewRepository, new_job: NewJob, tmp_path: Path
 ) -> None:
-    """Without a secret it reports integrity only; it refuses an old bundle and a forged one."""
-    workflow = gates_workflow(files)
-    verifying = workflow.job_that_uses(DOWNLOAD)
-    repository = new_repository()
-    judged = new_job(repository.check_out()).run(workflow.job_that_uses(UPLOAD))
-    assert judged.artifact, f"judging job: got no artifact, expected one; {list(judged.failed)}"
+    """Without a secret it reports integrity only; a forged or foreign bundle is refused."""
+    workflow, repository = gates_workflow(files), new_repository()
 
-    def verify(artifact: Path) -> tuple[JobRunner, list[str], str]:
-        runner = new_job(repository.check_out())
-        runner.received = artifact
-        done = runner.run(verifying)
-        return runner, list(done.failed), done.output
+    def judge(checkout: Path) -> Path:
+        done = new_job(checkout).run(workflow.job_that_uses(UPLOAD))
+        assert done.artifact, f"judging job: got no artifact, expected one; {list(done.failed)}"
+        return done.artifact
 
-    _, failed, output = verify(judged.artifact)
-    assert not failed, f"bundle of a fork: the job got {failed}, expected success"
-    assert INTEGRITY_ONLY in output, f"bundle of a fork: got {output[-300:]!r}, expected its limits"
-    forged = _forge(judged.artifact, Path(tempfile.mkdtemp(dir=tmp_path)))
-    runner, failed, output = verify(forged)
-    assert not (runner.checkout / MARKER).exists(), (
-        f"forged artifact: the job ran one of its files, expected those of its checkout; {output}"
+    def verify(artifact: Path) -> JobRun:
+        return new_job(repository.check_out(), artifact).run(workflow.job_that_uses(DOWNLOAD))
+
+    artifact = judge(repository.check_out())
+    _assert_accepted(verify(artifact))
+    done = verify(_forge(artifact, Path(tempfile.mkdtemp(dir=tmp_path))))
+    assert MARKER not in done.output, (
+        "forged artifact: the job ran one of its files, expected those of its checkout"
     )
-    assert "DIGEST_MISMATCH" in output, f"forged artifact: got {output}, expected the finding"
-    assert failed, "forged artifact: the job got success, expected it to fail"
+    _assert_refused("forged artifact", "DIGEST_MISMATCH", done)
+    altered = repository.check_out()
+    remove_proof(altered, repository.criteria[0])
+    _assert_refused("bundle of other checks", "CHECKS_MISMATCH", verify(judge(altered)))
     repository.commit()
-    _, failed, output = verify(judged.artifact)
-    assert failed, "bundle of another commit: the job got success, expected it to fail"
-    assert "COMMIT_MISMATCH" in output, f"bundle of another commit: got {output}"
+    _assert_refused("bundle of another commit", "COMMIT_MISMATCH", verify(artifact))
+
+
+def _assert_accepted(done: JobRun) -> None:
+    """Assert that a bundle without a known signer is accepted, and that the limit is stated."""
+    assert done.passed, f"bundle of a fork: the job got {list(done.failed)}, expected success"
+    assert INTEGRITY_ONLY in done.output, (
+        f"bundle of a fork: the job printed {done.output[-300:]!r}, expected {INTEGRITY_ONLY!r}"
+    )
+
+
+def _assert_refused(what: str, code: str, done: JobRun) -> None:
+    """Assert that a bundle is refused for the reason that was made."""
+    assert not done.passed, f"{what}: the job got success, expected it to fail"
+    assert code in done.output, f"{what}: the job got {list(done.failed)}, expected {code}"
 
 
 def _forge(artifact: Path, into: Path) -> Path:

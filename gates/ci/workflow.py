@@ -22,6 +22,9 @@ WORKFLOW = ".github/workflows/gates.yml"
 GATES_STEP = "      - run: make gates\n"
 UPLOAD, DOWNLOAD = "actions/upload-artifact", "actions/download-artifact"
 
+KEY_COMMANDS = frozenset({"if", "umask", "printf", "echo", "fi"})
+"""The commands of a step that writes the signing key into a file."""
+
 ALWAYS = frozenset({"always()", "${{ always() }}", "!cancelled()", "${{ !cancelled() }}"})
 """Conditions under which a step runs although an earlier step failed."""
 
@@ -62,6 +65,13 @@ class Step:
     def action(self) -> str:
         """The action without its pinned version."""
         return self.uses.partition("@")[0]
+
+    @property
+    def writes_key(self) -> bool:
+        """Whether it only writes the signing key from a secret into a file."""
+        words = {line.split()[0] for line in self.run.splitlines() if line.strip()}
+        from_secrets = all("secrets." in value for value in self.variables.values())
+        return bool(words and self.variables) and from_secrets and words <= KEY_COMMANDS
 
     @property
     def runs_when_red(self) -> bool:
@@ -117,11 +127,6 @@ class Workflow:
     """Each event that starts it, with the event's filters."""
     jobs: tuple[Job, ...]
     """In the order of the file."""
-
-    @property
-    def commands(self) -> tuple[str, ...]:
-        """The command lines of all jobs, in order."""
-        return tuple(line for job in self.jobs for line in job.commands)
 
     def job_that_uses(self, action: str) -> Job:
         """Return the one job with a step that uses an action."""
