@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gateproof import FileProbe, Sut, copy_folders, criterion, falsified_by, file, premise, source
 
-from .readme import documented_commands
+from .readme import documented
 from .runner import Runner
 
 NewRunner = Callable[[str], Runner]
@@ -71,7 +71,7 @@ def test_bundle_of_a_red_run_is_complete_and_blocked(
     files: FileProbe, new_runner: NewRunner, sut: Sut, tmp_path: Path
 ) -> None:
     """When a task is renamed in a copy of the system, the bundle is complete and blocked."""
-    command = documented_commands(files.read("README.md") or "")[0]
+    command = documented(files)[0]
     broken = _broken_copy(sut, Path(tempfile.mkdtemp(dir=tmp_path)))
     runner = new_runner("red")
     # Embedded is enough for a claim about the bundle; in containers the copy would need an image.
