@@ -358,7 +358,7 @@ def test_second(commands, sut):
 def test_postgresql_without_room_is_an_environment_problem(
     start: Start, disk: Disk, how: str
 ) -> None:
-    """What PostgreSQL reports as disk_full is neither a refusal nor a defect."""
+    """The error disk_full of PostgreSQL is neither a refusal nor a defect."""
     if os.geteuid() != 0:
         pytest.skip("in a user namespace PostgreSQL has no account to run as")
     ran = start(FILLS_POSTGRES.format(how=how), *NO_PROOFS, temporary=disk.folder, size="400m")
