@@ -336,7 +336,7 @@ def _explain_loss(config: pytest.Config, run: GateRun, error: Exception) -> None
 
 
 def _refuse_start(config: pytest.Config, problem: Problem) -> None:
-    """End pytest before its session; an xdist worker goes on without checks, and reports it."""
+    """End pytest before its session; an xdist worker continues without checks, and reports it."""
     run = config.stash.get(RUN, None)
     if run is not None:  # pytest has not registered the hook yet that would discard it
         run.discard()
