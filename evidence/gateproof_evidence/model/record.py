@@ -180,7 +180,7 @@ class Loss(Value):
     line: Annotated[int, Field(ge=1)]
     """The first line, counted from 1, that was not the expected record."""
     reason: str
-    """The content of that line instead, in words."""
+    """The content of the file there, in words."""
     items: tuple[str, ...]
     """The items that ran before and after it: the record may belong to either."""
 

@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 
 from gateproof.base.errors import EnvironmentProblemError
-from gateproof.base.resource import lacks_resources
+from gateproof.environments.resource import lacks_resources
 from gateproof.probes.parameter import parameter_names
 from gateproof.probes.recorder import Recorder
 from gateproof_evidence.model import Redaction

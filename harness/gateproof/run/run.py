@@ -67,7 +67,7 @@ from gateproof_evidence.verification.baseline import read_baseline
 from gateproof_evidence.verification.earlier import Earlier
 
 UNSEALED = "UNSEALED.txt"
-"""The note in a staging folder, for a reader who finds the folder later."""
+"""The note in a staging folder, for the person who finds the folder later."""
 
 _BAD_FIRST = (int(pytest.ExitCode.USAGE_ERROR), HARNESS, ENVIRONMENT)
 
@@ -442,7 +442,7 @@ def _is_bound(journal: Path) -> bool:
         with journal.open("rb") as file:
             return any(b'"event":"collected"' in line for line in file)
     except OSError:
-        return True  # an unreadable journal may be evidence: it is not discarded
+        return True  # an unreadable file may be evidence: it is not discarded
 
 
 def _drop_empty(folder: Path) -> None:

@@ -20,7 +20,7 @@ from gateproof.base.errors import (
     NotReadyError,
     PremiseError,
 )
-from gateproof.base.resource import lacks_resources
+from gateproof.environments.resource import lacks_resources
 from gateproof.probes.recorder import Recorder, encodable
 from gateproof.stack.bring_up import BringUp
 from gateproof_evidence.errors import EvidenceError

@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
-from gateproof.base.resource import temporary_folder_problem
 from gateproof.base.stop import Stop
 from gateproof.base.sut import Sut
 from gateproof.environments.interface import Environment
+from gateproof.environments.resource import temporary_folder_problem
 from gateproof.probes import canary as canaries
 from gateproof.probes.recorder import CANARY, Recorder
 from gateproof.run.choice import choose_environment

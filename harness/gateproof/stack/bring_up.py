@@ -17,9 +17,9 @@ from typing import TypeVar
 import psycopg
 
 from gateproof.base.errors import EnvironmentProblemError, HarnessError, NotReadyError
-from gateproof.base.resource import disk_problem, lacks_resources, temporary_folder_problem
 from gateproof.base.sut import Sut
 from gateproof.environments.interface import CanRestart, Environment, Login, Server, require
+from gateproof.environments.resource import disk_problem, lacks_resources, temporary_folder_problem
 from gateproof.probes.recorder import Recorder
 from gateproof.stack.stack import (
     Stack,

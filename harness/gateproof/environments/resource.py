@@ -1,7 +1,7 @@
 """Tells a full or broken machine from a defect of the system or of the harness.
 
 The run keeps the files of servers, copies and processes in the temporary folder. What fails because
-that is full is a problem of the environment, wherever it shows.
+that is full is a problem of the environment, even if the system or a check reports it.
 """
 
 from __future__ import annotations
