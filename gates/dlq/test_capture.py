@@ -15,6 +15,7 @@ from gateproof import (
     Stack,
     Sut,
     TaskResult,
+    at_least_one,
     criterion,
     falsified_by,
     premise,
@@ -466,6 +467,7 @@ def test_row_without_a_tenant_is_the_operators_alone(own_stack: Stack, sut: Sut)
         assert seen == 1, f"dead-letter row without a tenant: {role} sees {seen}, expected 1"
     others = stack.sql.query(_LOGINS, ([*operators, roles.migration],)).column()
     premise("other roles", got=others, relation="contains", expected=roles.worker)
+    judged: set[str] = set()
     for role in others:
         for tenant, who in (
             (None, "no tenant"),
@@ -473,11 +475,13 @@ def test_row_without_a_tenant_is_the_operators_alone(own_stack: Stack, sut: Sut)
             ("00000000-0000-0000-0000-000000000000", "a tenant of zeros"),
         ):
             for relation, count in _seen_in_relations(stack, role, tenant, result.task_id).items():
+                judged.add(relation)
                 where = "" if relation == sut.dead_letters.table else f", in {relation}"
                 assert count == 0, (
                     f"dead-letter row without a tenant{where}: {role} with {who} sees {count}, "
                     "expected 0"
                 )
+    at_least_one(f"relations with task ids that {', '.join(others)} may read", judged)
 
 
 def _seen_in_relations(stack: Stack, role: str, tenant: str | None, task_id: str) -> dict[str, int]:

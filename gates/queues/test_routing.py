@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from gateproof import Stack, Sut, TaskProbe, criterion, falsified_by, premise, source, sql
+from gateproof import (
+    Stack,
+    Sut,
+    TaskProbe,
+    at_least_one,
+    criterion,
+    falsified_by,
+    premise,
+    source,
+    sql,
+)
 
 from .messages import messages_of, task_queues
 
@@ -104,7 +114,8 @@ def test_queues_are_the_four_of_the_contract(own_stack: Stack, sut: Sut) -> None
 )
 def test_every_task_is_stored_in_its_own_queue(own_stack: Stack, sut: Sut) -> None:
     """Without a worker, each task has one row, with its queue and the key `<queue>.task`."""
-    sent = {own_stack.tasks.publish(task): task for task in sut.tasks}
+    tasks = at_least_one(f"{sut.path.name}: tasks of the queues", sut.tasks)
+    sent = {own_stack.tasks.publish(task): task for task in tasks}
     stored = messages_of(own_stack.sql, sent)
     for task_id, task in sent.items():
         found = [message for message in stored if message.task_id == task_id]
@@ -139,6 +150,7 @@ def test_worker_of_one_queue_leaves_the_others_alone(own_stack: Stack, sut: Sut)
     """Tasks of the other queues stay unclaimed while the worker runs three tasks of its own."""
     own = sut.queue_of(sut.ping.task)
     others = tuple(queue for queue in sut.queues if queue != own)
+    at_least_one(f"{sut.path.name}: queues other than {own}", others)
     with own_stack.running_worker(queues=[own], concurrency=1) as worker:
         own_stack.wait_ready(worker)
         sent = {_send_ping(own_stack.tasks, sut, queue): queue for queue in others}

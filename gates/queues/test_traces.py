@@ -5,10 +5,11 @@ from __future__ import annotations
 from gateproof import POOL_SOLO, Stack, Sut, criterion, falsified_by, premise, source, wait_until
 
 from ..control import celery
+from ..lease import lease_of
 
 MAILBOX_DEADLINE_S, DELETED_DEADLINE_S = 20.0, 5.0
-REAPED_DEADLINE_S = 12.0
-"""A worker of the reference system deletes queues of dead processes every five seconds."""
+REAPED_DEADLINE_S = 9.0
+"""How long after its lease the queue of a dead process may stay."""
 
 
 @criterion("QUE-05")
@@ -32,15 +33,15 @@ REAPED_DEADLINE_S = 12.0
 )
 def test_ended_processes_leave_no_queue(own_stack: Stack, sut: Sut) -> None:
     """Workers and their callers, ended or killed, leave only the four task queues."""
-    stack, four = own_stack, sorted(sut.queues)
-    with stack.running_worker(pool=POOL_SOLO, name="survivor") as worker:
+    stack, four, lease = own_stack, sorted(sut.queues), lease_of(sut)
+    with stack.running_worker(pool=POOL_SOLO, env=lease.env, name="survivor") as worker:
         stack.wait_ready(worker)
         alone = _queues(stack)
         mailbox = set(alone) > set(four)
         premise("queues while a worker lives include its mailbox", got=mailbox, expected=True)
         # Workers of one machine share a default name, and so a mailbox: this one gets its own name.
         with stack.running_worker(
-            pool=POOL_SOLO, options=("--hostname=victim@%h",), name="victim"
+            pool=POOL_SOLO, env=lease.env, options=("--hostname=victim@%h",), name="victim"
         ) as victim:
             both = wait_until(
                 lambda: _queues(stack),
@@ -53,7 +54,9 @@ def test_ended_processes_leave_no_queue(own_stack: Stack, sut: Sut) -> None:
         answer = celery(stack, "inspect", "ping")
         premise("exit status of celery inspect ping", got=answer.exit_status, expected=0)
         remaining = wait_until(
-            lambda: _queues(stack), lambda seen: seen == alone, deadline_s=REAPED_DEADLINE_S
+            lambda: _queues(stack),
+            lambda seen: seen == alone,
+            deadline_s=REAPED_DEADLINE_S + lease.seconds,
         )
         assert remaining == alone, (
             f"queues of a worker after another one was killed: got {remaining}, expected {alone}"

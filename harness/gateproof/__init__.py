@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from gateproof.faults.setting import settings
     from gateproof.faults.source import source
     from gateproof.faults.sql import sql
+    from gateproof.probes.collection import at_least_one
     from gateproof.probes.file import FileProbe
     from gateproof.probes.http import Exchange
     from gateproof.probes.log import LogLines
@@ -68,6 +69,7 @@ __all__ = [
     "TaskProbe",
     "TaskResult",
     "Worker",
+    "at_least_one",
     "copy_folders",
     "criterion",
     "falsified_by",
@@ -110,6 +112,7 @@ _HOMES = {
     "TaskProbe": "gateproof.probes.task",
     "TaskResult": "gateproof.probes.task",
     "Worker": "gateproof.probes.worker",
+    "at_least_one": "gateproof.probes.collection",
     "copy_folders": "gateproof.base.project",
     "criterion": "gateproof.run.declaration",
     "falsified_by": "gateproof.run.declaration",

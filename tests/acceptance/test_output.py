@@ -131,7 +131,7 @@ def test_falsifier_name_that_is_no_file_name_is_refused_at_once(
     assert message in " ".join(ran.output.split())
 
 
-def test_selection_of_nothing_is_said_once(run_gates: Run) -> None:
+def test_selection_of_nothing_is_reported_once(run_gates: Run) -> None:
     """A selection that no check matches is status 5, without defects of the harness."""
     ran = run_gates(NEEDS_NO_DATABASE, ("MIN-01",), "-k", "nothing")
     assert ran.exit_status == 5, ran.output

@@ -101,9 +101,20 @@ class Migrations(Section):
     all: str
     """The revision that applies all migrations."""
     branches: Words
-    """Revisions that must apply on their own to an empty database."""
+    """Revisions that must apply on their own to an empty database, one a branch. The first is that
+    of the dead-letter table; one of them creates the tables of Celery."""
     base: str
     """The revision that removes all migrations."""
+
+
+class Broker(Section):
+    """The promises of the broker."""
+
+    lease_s: Annotated[float, Field(gt=0)]
+    """Seconds after which a message comes back whose worker was killed: a lease or a visibility
+    timeout. Checks watch for a multiple of it."""
+    lease_env: str = ""
+    """Name of a variable that sets it in workers, in seconds. Needed for a lease of over 10 s."""
 
 
 class Report(Section):
@@ -288,6 +299,8 @@ class Sut(Section):
     roles: Roles
     provision: Provision
     migrations: Migrations
+    broker: Broker | None = None
+    """Without it, claims about killed workers cannot be judged."""
     worker: WorkerSection
     ping: Ping
     queues: dict[str, Words]

@@ -44,10 +44,11 @@ from gateproof_evidence.verification.earlier import Earlier
 
 COPY_FIXTURE = "proof_copy"
 OWN_SERVER_FIXTURE = "own_server_stack"
+EMPTY_FIXTURE = "empty_stack"
 RUNS = 3
 """The maximum number of times that a proof runs its check."""
 
-STACK_FIXTURES = frozenset({"stack", "own_stack", OWN_SERVER_FIXTURE})
+STACK_FIXTURES = frozenset({"stack", "own_stack", OWN_SERVER_FIXTURE, EMPTY_FIXTURE})
 
 
 S = TypeVar("S", bound=Story)
@@ -100,6 +101,11 @@ class ProofItem(pytest.Function):
     def needs_stack(self) -> bool:
         """Whether the check works on a stack."""
         return bool(STACK_FIXTURES & set(self.fixturenames))
+
+    @property
+    def needs_migrations(self) -> bool:
+        """Whether the check works on a database that is migrated already."""
+        return EMPTY_FIXTURE not in self.fixturenames
 
     @property
     def needs_own_server(self) -> bool:
