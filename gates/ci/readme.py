@@ -4,8 +4,19 @@ from __future__ import annotations
 
 import re
 
+from gateproof import FileProbe
+
+README = "README.md"
+
 _BLOCK = re.compile(r"^```sh\n(.*?)^```", re.DOTALL | re.MULTILINE)
 _COMMENT = re.compile(r"\s+#\s.*$")
+
+
+def documented(files: FileProbe) -> tuple[str, ...]:
+    """Read the README and return its commands, that of the gates first."""
+    found = documented_commands(files.read(README) or "")
+    assert found, f"{README}: got no command in a shell block, expected the gates command"
+    return found
 
 
 def documented_commands(text: str) -> tuple[str, ...]:

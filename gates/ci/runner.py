@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,17 +78,16 @@ class Runner:
     def run(self, command: str) -> Completed:
         """Run any other command in the workspace."""
         env = {**self._environment, "GITHUB_STEP_SUMMARY": str(self.workspace / SUMMARY)}
-        return self.machine.run(["bash", "-e", "-c", command], env=env, folder=self.workspace)
+        return self.machine.run(
+            ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", command],
+            env=env,
+            folder=self.workspace,
+        )
 
     @property
     def _environment(self) -> dict[str, str]:
         """Variables with which commands import the judged harness, not the installed one."""
         return {"PYTHONPATH": os.pathsep.join(map(str, self.harness))}
-
-    def take_artifact(self, other: Runner) -> None:
-        """Copy the reports of another job like an artifact store: without links and file modes."""
-        reports = self.workspace / REPORTS
-        shutil.copytree(other.workspace / REPORTS, reports, copy_function=shutil.copyfile)
 
     def sealed_run(self) -> dict[str, Any]:
         """Return ``run.json`` of the last run; empty if it sealed no bundle."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gateproof import FileProbe, Sut, copy_folders, criterion, falsified_by, file, premise, source
 
-from .readme import documented_commands
+from .readme import documented
 from .runner import Runner
 
 NewRunner = Callable[[str], Runner]
@@ -32,8 +32,8 @@ NAMES_CHECK = "test_tasks_are_registered_under_their_exact_names"
     source(
         "seal-green-runs-only",
         "gateproof/hooks.py",
-        "if run.refusal is not None or not (run.bound or run.defects):",
-        "if status or run.refusal is not None or not (run.bound or run.defects):",
+        "if not (run.bound or run.defects or run.lost):",
+        "if status or not (run.bound or run.defects or run.lost):",
         tree="harness",
     ),
     expect="and no bundle, expected one of a red run",
@@ -71,7 +71,7 @@ def test_bundle_of_a_red_run_is_complete_and_blocked(
     files: FileProbe, new_runner: NewRunner, sut: Sut, tmp_path: Path
 ) -> None:
     """When a task is renamed in a copy of the system, the bundle is complete and blocked."""
-    command = documented_commands(files.read("README.md") or "")[0]
+    command = documented(files)[0]
     broken = _broken_copy(sut, Path(tempfile.mkdtemp(dir=tmp_path)))
     runner = new_runner("red")
     # Embedded is enough for a claim about the bundle; in containers the copy would need an image.

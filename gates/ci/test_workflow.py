@@ -2,43 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import tarfile
+from collections.abc import Callable, Iterator
 from typing import Any
-
-from ruamel.yaml.error import YAMLError
 
 from gateproof import BringUp, FileProbe, Sut, criterion, falsified_by, file
 
-from .readme import documented_commands
-from .runner import SUMMARY, Runner
-from .workflow import Job, Workflow, read_workflow
+from .checkout import NewRepository
+from .job import LIMIT_S, JobRun, NewJob
+from .readme import README, documented
+from .runner import Runner
+from .workflow import GATES_STEP, UPLOAD, WORKFLOW, Job, Step, Workflow, gates_workflow
 
-WORKFLOW, README = ".github/workflows/gates.yml", "README.md"
 CHECKOUT, PYTHON = "actions/checkout", "actions/setup-python"
-UPLOAD, DOWNLOAD = "actions/upload-artifact", "actions/download-artifact"
 TO_SUMMARY = ' >> "$GITHUB_STEP_SUMMARY"'
 KEY_VARIABLES = frozenset({"GATEPROOF_SIGNING_KEY", "GATEPROOF_SIGNING_KEY_PASSPHRASE"})
 REFUSED_IN_NAMES = frozenset('":<>|*?\\\r\n')
 """Characters that the artifact store refuses in file names."""
 
 BROKER_CHECK = "test_worker_has_no_client_of_another_broker"
-NAMES_CHECK, NAMES = "test_tasks_are_registered_under_their_exact_names", "IMP-03"
-"""Names of single checks that inner runs select; the second check needs no server."""
+"""The name of the single check that an inner run selects."""
 
-GATES_STEP = "      - run: make gates\n"
+EVERY_CHANGE = {"push": {"branches": ["main"]}, "pull_request": {}}
+"""The events after which the gates must run, with the only filters that they may have."""
+
 UPLOAD_STEP = """\
       - name: keep the evidence
         if: always()
         uses: actions/upload-artifact@043fb46d1a93c77aae656e7c1c64a875d1fc6a0a # v7.0.1
         with:
-          name: reports
-          path: reports/
-          include-hidden-files: true
+          path: evidence.tar.gz
+          archive: false
           if-no-files-found: error
           retention-days: 30
 """
-
-LIMIT_S = 300.0
 
 NewRunner = Callable[[str], Runner]
 
@@ -55,7 +52,7 @@ NewRunner = Callable[[str], Runner]
         "      - name: keep the evidence\n        if: always()\n",
         "      - name: keep the evidence\n",
     ),
-    expect="upload of reports/ got condition ''",
+    expect="upload got condition ''",
 )
 @falsified_by(
     file(
@@ -65,6 +62,28 @@ NewRunner = Callable[[str], Runner]
         f"      - run: sudo apt-get install --yes postgresql redis-server\n{GATES_STEP}",
     ),
     expect="steps before 'make gates' got",
+)
+@falsified_by(
+    file(
+        "upload-a-folder-with-a-link-in-it",
+        WORKFLOW,
+        "          path: evidence.tar.gz\n          archive: false\n",
+        "          path: reports/\n",
+    ),
+    expect="uploads got path 'reports/'",
+)
+@falsified_by(
+    file(
+        "follow-the-link-to-the-bundle",
+        WORKFLOW,
+        "tar -czf evidence.tar.gz reports/",
+        "tar -chzf evidence.tar.gz reports/",
+    ),
+    expect="bundles in the artifact: got 2",
+)
+@falsified_by(
+    file("judge-documentation-only", WORKFLOW, "    branches: [main]\n", "    paths: [docs/**]\n"),
+    expect="got push with {'paths': ['docs/**']}",
 )
 @falsified_by(
     file(
@@ -79,15 +98,14 @@ def test_workflow_judges_on_a_clean_machine_and_keeps_red_evidence(
     files: FileProbe, new_runner: NewRunner, bring_up: BringUp, sut: Sut
 ) -> None:
     """The job runs the README's gates command, provisions only PostgreSQL, and always uploads."""
-    command = _documented(files)[0]
-    workflow = _workflow(files)
-    missing = {"push", "pull_request"} - workflow.triggers
-    assert not missing, f"triggers of {WORKFLOW}: got none of {missing}, expected every change"
+    command = documented(files)[0]
+    workflow = gates_workflow(files)
+    _assert_triggers(workflow)
     jobs = [job for job in workflow.jobs if job.position(command) is not None]
     assert len(jobs) == 1, f"jobs that run {command!r}: got {len(jobs)}, expected one"
     _assert_clean(jobs[0], command)
     _assert_failure_fails_job(jobs[0], command)
-    _assert_uploads(jobs[0], command)
+    upload = _assert_uploads(jobs[0], command)
     runner = new_runner("judge")
     done = runner.judge(command, "--environment", bring_up.report().kind, "-k", BROKER_CHECK)
     run = runner.sealed_run()
@@ -97,7 +115,7 @@ def test_workflow_judges_on_a_clean_machine_and_keeps_red_evidence(
     assert outcome == "pass", (
         f"other brokers in the bundle: got {outcome} for BRK-03, expected a worker without them"
     )
-    _assert_uploadable(runner)
+    _assert_uploadable(runner, jobs[0], command, str(upload.inputs["path"]))
 
 
 @criterion("CI-02", limit_s=LIMIT_S)
@@ -105,8 +123,8 @@ def test_workflow_judges_on_a_clean_machine_and_keeps_red_evidence(
     file(
         "verify-in-ci-as-nobody-else-does",
         WORKFLOW,
-        "      - run: .venv/bin/gateproof verify reports/latest\n",
-        "      - run: .venv/bin/python -m gateproof_evidence verify reports/latest\n",
+        ".venv/bin/gateproof verify received/reports/latest",
+        ".venv/bin/python -m gateproof_evidence verify received/reports/latest",
     ),
     expect="that README.md does not have: got ['.venv/bin/python -m gateproof_evidence",
 )
@@ -117,42 +135,40 @@ def test_workflow_judges_on_a_clean_machine_and_keeps_red_evidence(
         "--evidence-out $(EVIDENCE) $(GATES_ARGS)",
         "--evidence-output $(EVIDENCE) $(GATES_ARGS)",
     ),
-    expect="make gates: got no verdict",
+    expect="job gates: got failures ['make gates",
 )
 def test_commands_of_the_workflow_are_the_readme_s_and_work(
-    files: FileProbe, new_runner: NewRunner, bring_up: BringUp
+    files: FileProbe, new_repository: NewRepository, new_job: NewJob
 ) -> None:
-    """Each command is in the README and works, run job by job with the artifact in between."""
-    documented, workflow = _documented(files), _workflow(files)
-    lines = [line.removesuffix(TO_SUMMARY) for line in workflow.commands]
-    assert documented[0] in lines, f"{WORKFLOW}: got {lines}, expected {documented[0]!r} in it"
-    unknown = [line for line in lines if line not in documented]
+    """Each command is in the README, and every job passes, with the artifact in between."""
+    known, workflow = documented(files), gates_workflow(files)
+    lines = [line.removesuffix(TO_SUMMARY) for line in _commands(workflow)]
+    assert known[0] in lines, f"{WORKFLOW}: got {lines}, expected {known[0]!r} in it"
+    unknown = [line for line in lines if line not in known]
     assert not unknown, f"commands of {WORKFLOW} that {README} does not have: got {unknown}"
-    before: Runner | None = None
+    repository, artifact = new_repository(), None
     for job in workflow.jobs:
-        runner = new_runner(job.name)
-        if job.uses(DOWNLOAD):
-            assert before is not None, f"job {job.name}: downloads, expected a job before it"
-            runner.take_artifact(before)
-        for line in job.commands:
-            _assert_works(runner, line, gates=documented[0], kind=bring_up.report().kind)
-        before = runner
+        done = new_job(repository.check_out(), artifact).run(job)
+        _assert_works(job, done)
+        artifact = done.artifact
 
 
-def _documented(files: FileProbe) -> tuple[str, ...]:
-    documented = documented_commands(files.read(README) or "")
-    assert documented, f"{README}: got no command in a shell block, expected the gates command"
-    return documented
+def _commands(workflow: Workflow) -> Iterator[str]:
+    """Yield the command lines of all jobs, without those that write the signing key."""
+    for job in workflow.jobs:
+        for step in job.steps:
+            if not step.writes_key:
+                yield from step.run.splitlines()
 
 
-def _workflow(files: FileProbe) -> Workflow:
-    text = files.read(WORKFLOW)
-    assert text is not None, f"{WORKFLOW}: got no such file, expected the workflow of the gates"
-    try:
-        return read_workflow(text)
-    except YAMLError as error:
-        message = " ".join(str(error).split())
-        raise AssertionError(f"{WORKFLOW}: got {message}, expected valid YAML") from error
+def _assert_triggers(workflow: Workflow) -> None:
+    """Assert that every change is judged: no path and no branch of it is left out."""
+    for event, filters in EVERY_CHANGE.items():
+        assert event in workflow.triggers, f"triggers of {WORKFLOW}: got no {event}, expected it"
+        got = dict(workflow.triggers[event])
+        assert got in ({}, filters), (
+            f"triggers of {WORKFLOW}: got {event} with {got}, expected {filters}: every change"
+        )
 
 
 def _assert_clean(job: Job, command: str) -> None:
@@ -164,9 +180,10 @@ def _assert_clean(job: Job, command: str) -> None:
     others = [image for image in job.services if not image.startswith("postgres:")]
     assert not others, f"job {job.name}: services got {others}, expected none but PostgreSQL"
     steps = job.steps[: job.position(command)]
-    before = [step.action or step.run for step in steps]
+    before = [step.action or step.run for step in steps if not step.writes_key]
     assert set(before) <= {CHECKOUT, PYTHON}, (
-        f"job {job.name}: steps before {command!r} got {before}, expected checkout and Python only"
+        f"job {job.name}: steps before {command!r} got {before}, expected checkout, Python and the "
+        "signing key only"
     )
 
 
@@ -182,29 +199,35 @@ def _assert_failure_fails_job(job: Job, command: str) -> None:
     assert [job.forgiven, gates.forgiven] == [False, False], (
         f"job {job.name}: {command!r} got continue-on-error, expected its failure to fail the job"
     )
-    unexpected = (job.variables | gates.variables) - KEY_VARIABLES
+    unexpected = (set(job.variables) | set(gates.variables)) - KEY_VARIABLES
     assert not unexpected, (
         f"job {job.name}: variables of {command!r} got {sorted(unexpected)}, expected none that "
         "could change what it runs"
     )
 
 
-def _assert_uploads(job: Job, command: str) -> None:
-    """Assert that the bundle is uploaded after the command, whether it passed or failed."""
+def _assert_uploads(job: Job, command: str) -> Step:
+    """Assert that one file is uploaded after the command, whether it passed or failed."""
     position = job.position(command)
     assert position is not None
     uploads = [step for step in job.steps[position + 1 :] if step.action == UPLOAD]
     assert uploads, f"job {job.name}: got no {UPLOAD} after {command!r}, expected the bundle kept"
-    paths = [str(step.inputs.get("path", "")).strip() for step in uploads]
-    assert paths == ["reports/"], f"job {job.name}: uploads got {paths}, expected reports/"
-    assert uploads[0].runs_when_red, (
-        f"job {job.name}: upload of reports/ got condition {uploads[0].condition!r}, expected "
-        "always()"
+    upload, inputs = uploads[0], uploads[0].inputs
+    assert len(uploads) == 1, f"job {job.name}: got {len(uploads)} uploads, expected one"
+    path = str(inputs.get("path", "")).strip()
+    is_file = bool(path) and not path.endswith("/") and inputs.get("archive") is False
+    assert is_file, (
+        f"job {job.name}: uploads got path {path!r} with archive {inputs.get('archive')}, expected "
+        "one file as it is: an upload follows links, and refuses some names"
     )
-    missing = uploads[0].inputs.get("if-no-files-found")
+    assert upload.runs_when_red, (
+        f"job {job.name}: upload got condition {upload.condition!r}, expected always()"
+    )
+    missing = inputs.get("if-no-files-found")
     assert missing == "error", (
         f"job {job.name}: upload without files got {missing!r}, expected an error"
     )
+    return upload
 
 
 def _assert_provisioned(observations: list[dict[str, Any]], sut: Sut) -> None:
@@ -226,32 +249,27 @@ def _assert_provisioned(observations: list[dict[str, Any]], sut: Sut) -> None:
     assert "SUCCESS" in states, f"ping of the bring-up: got {states}, expected a worker's answer"
 
 
-def _assert_uploadable(runner: Runner) -> None:
-    """Assert that the artifact store accepts the name of every file."""
-    names = runner.sealed_files()
-    assert names, "manifest of the bundle: got no file, expected all of them"
+def _assert_uploadable(runner: Runner, job: Job, command: str, path: str) -> None:
+    """Assert that the artifact has the bundle once, and names that every store accepts."""
+    position = job.position(command)
+    assert position is not None
+    for step in job.steps[position + 1 :]:
+        if step.run and step.runs_when_red:
+            runner.run(step.run)
+    artifact = runner.workspace / path
+    assert artifact.is_file(), f"artifact {path}: got no file, expected the steps to pack one"
+    with tarfile.open(artifact) as archive:
+        names = [member.name for member in archive if not member.issym()]
+    bundles = [name for name in names if name.endswith("/data/run.json")]
+    assert len(bundles) == 1, f"bundles in the artifact: got {len(bundles)}, expected one"
     refused = [name for name in names if REFUSED_IN_NAMES & set(name)]
     assert not refused, f"names that the artifact store refuses: got {refused[:3]}, expected none"
 
 
-def _assert_works(runner: Runner, line: str, *, gates: str, kind: str) -> None:
-    """Assert that one command works; of the gates, run a single check, which releases nothing."""
-    if line == gates:
-        done = runner.judge(line, "--environment", kind, "-k", NAMES_CHECK)
-        verdicts = runner.sealed_run().get("criteria", ())
-        judged = next((one["outcome"] for one in verdicts if one["id"] == NAMES), "no verdict")
-        assert judged == "pass", (
-            f"{line}: got {judged} (exit {done.exit_status}), expected {NAMES} to pass"
+def _assert_works(job: Job, done: JobRun) -> None:
+    """Assert that a job passed, and that a job which writes a summary shows the gap table."""
+    assert done.passed, f"job {job.name}: got failures {list(done.failed)}, expected success"
+    if any(line.endswith(TO_SUMMARY) for line in job.commands):
+        assert "| import |" in done.summary, (
+            f"job summary: got {done.summary[:80]!r}, expected the gap table"
         )
-        return
-    done = runner.make(line) if line.startswith("make ") else runner.run(line)
-    assert done.exit_status == 0, (
-        f"{line}: got exit {done.exit_status} ({_last_line(done.output)}), expected 0"
-    )
-    if line.endswith(TO_SUMMARY):
-        summary = runner.files.read(SUMMARY) or ""
-        assert "| import |" in summary, f"job summary: got {summary[:80]!r}, expected the gap table"
-
-
-def _last_line(output: str) -> str:
-    return (output.strip().splitlines() or ["it printed nothing"])[-1]

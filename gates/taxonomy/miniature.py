@@ -101,6 +101,7 @@ class MiniatureRunner:
         path: tuple[Path, ...] = (),
         env: dict[str, str] | None = None,
         conftest: str = "",
+        waivers: str = "",
     ) -> Miniature:
         """Write a gates folder and run it.
 
@@ -111,12 +112,14 @@ class MiniatureRunner:
             path: further folders for PYTHONPATH, after those of the harness.
             env: further environment variables of the run.
             conftest: source code of a conftest.py.
+            waivers: content of its waivers.toml.
 
         """
         folder = Path(tempfile.mkdtemp(dir=self.folder))
         write_miniature(self.sut, folder, checks=checks, ids=ids)
-        if conftest:
-            (folder / "gates" / "conftest.py").write_text(conftest, encoding="utf-8")
+        for name, content in (("conftest.py", conftest), ("waivers.toml", waivers)):
+            if content:
+                (folder / "gates" / name).write_text(content, encoding="utf-8")
         search_path = os.pathsep.join(map(str, (*self.harness, *path)))
         done = self.machine.run(
             [*COMMAND, *arguments],

@@ -22,6 +22,15 @@ def test_broken_set_up(broken, commands, sut):
 def test_broken_claim(commands, sut):
     observe(commands, sut)
     assert 1 == 2, "the claim is false"
+
+@pytest.fixture
+def dirty():
+    yield
+    assert 1 == 2, "the clean-up makes a wrong assumption"
+
+@criterion("MIN-04")
+def test_broken_clean_up(dirty, commands, sut):
+    observe(commands, sut)
 """
 
 NEEDS_DATABASE = """
@@ -117,6 +126,26 @@ def test_not_applicable(commands, sut):
 )
 @falsified_by(
     source(
+        "blame-the-system-for-a-clean-up",
+        "gateproof_evidence/judging/verdict.py",
+        'if category == "assertion" and phase.when == "call":',
+        'if category == "assertion" and phase.when != "setup":',
+        tree="harness",
+    ),
+    expect="broken clean-up: got ('fail', 'gate_violation')",
+)
+@falsified_by(
+    source(
+        "count-a-broken-clean-up-as-a-pass",
+        "gateproof_evidence/judging/verdict.py",
+        'if phase.result == "raised":',
+        'if phase.result == "raised" and phase.when != "teardown":',
+        tree="harness",
+    ),
+    expect="broken clean-up: got ('pass', None)",
+)
+@falsified_by(
+    source(
         "let-a-fail-hide-a-defect",
         "gateproof_evidence/judging/result.py",
         "for status in (HARNESS, ENVIRONMENT, VIOLATION, INCOMPLETE):",
@@ -126,14 +155,17 @@ def test_not_applicable(commands, sut):
     expect="exit status: got 1, expected 103",
 )
 def test_broken_set_up_is_an_error_and_a_broken_claim_a_fail(miniatures: MiniatureRunner) -> None:
-    """A check whose set-up fails is an error; a check whose claim is false is a fail."""
-    ids = ("MIN-01", "MIN-02", "MIN-03")
+    """A check whose set-up or clean-up fails is an error; one whose claim is false is a fail."""
+    ids = ("MIN-01", "MIN-02", "MIN-03", "MIN-04")
     ran = miniatures.run(SOUND + BROKEN_SET_UP, ids=ids, arguments=NO_PROOFS)
-    sound, set_up, claim = (ran.judged(one) for one in ids)
+    sound, set_up, claim, clean_up = (ran.judged(one) for one in ids)
     assert sound == ("pass", None), f"sound check: got {sound}, expected a pass"
     assert claim == ("fail", "gate_violation"), f"broken claim: got {claim}, expected a fail"
     assert set_up == ("error", "harness_defect"), (
         f"broken set-up: got {set_up}, expected an error of the harness"
+    )
+    assert clean_up == ("error", "harness_defect"), (
+        f"broken clean-up: got {clean_up}, expected an error of the harness"
     )
     assert ran.exit_status == 103, f"exit status: got {ran.exit_status}, expected 103"
 
@@ -143,8 +175,8 @@ def test_broken_set_up_is_an_error_and_a_broken_claim_a_fail(miniatures: Miniatu
     source(
         "forget-whose-error-it-was",
         "gateproof_evidence/judging/verdict.py",
-        'if away or category == "environment":',
-        "if away:",
+        'if broken or category == "environment":',
+        "if broken:",
         tree="harness",
     ),
     expect="missing engine: got ('error', 'harness_defect')",

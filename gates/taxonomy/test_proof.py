@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gateproof import criterion, falsified_by, source
 
-from .miniature import LIMIT_S, MiniatureRunner
+from .miniature import LIMIT_S, Miniature, MiniatureRunner
 
 PROOFS = """
 from dataclasses import dataclass
@@ -57,7 +57,34 @@ def test_never_fails(files):
 def test_breaks_under_the_change(files):
     if changed(files):
         raise KeyError("file: got a change, expected none")
+
+RUNS = []
+
+@criterion("MIN-05")
+@falsified_by(source("late", **NOTE), expect="of an earlier run")
+def test_passes_once(commands, sut, recorder):
+    observe(commands, sut)
+    if recorder.scope.part != "check":
+        RUNS.append(recorder.scope.part)
+    assert len(RUNS) < 2, "state: got that of an earlier run, expected none"
+
+@pytest.fixture
+def dirty(request):
+    yield
+    assert "proof-" not in request.node.name, "the clean-up makes a wrong assumption"
+
+@criterion("MIN-06")
+@falsified_by(source("dirty", **NOTE), expect="got a change")
+def test_leaves_a_broken_clean_up(files, dirty):
+    assert not changed(files), "file: got a change, expected none"
 """
+
+WITHOUT_SECOND_RUN = """
+def pytest_runtest_protocol(item):
+    if hasattr(item, "again"):
+        item.again = False
+"""
+"""Makes a harness that runs no check twice on an unchanged copy."""
 
 EXPECTED = (
     ("MIN-01", "predicted", "proven", "got a change"),
@@ -66,6 +93,8 @@ EXPECTED = (
     ("MIN-02", "idle", "void", "did not land"),
     ("MIN-03", "unseen", "blind", "stayed green"),
     ("MIN-04", "breaks", "void", "not by an assertion"),
+    ("MIN-05", "late", "void", "on its second run"),
+    ("MIN-06", "dirty", "void", "broke before its end"),
 )
 """Criterion, falsifier, the expected result of the proof, and a part of its message."""
 
@@ -130,15 +159,59 @@ EXPECTED = (
     ),
     expect="unseen: got proven",
 )
+@falsified_by(
+    source(
+        "claim-a-second-run-that-was-none",
+        "gateproof/proof/proof.py",
+        'second = _run(check, recorder, base, "baseline-again")[1]',
+        'second = "pass"',
+        tree="harness",
+    ),
+    expect="late: got proven",
+)
+@falsified_by(
+    source(
+        "do-without-a-second-run",
+        "gateproof_evidence/judging/verdict.py",
+        "seen_again = not stories or any(story.baseline_runs > 1 for story in stories)",
+        "seen_again = True",
+        tree="harness",
+    ),
+    expect="second run left out: got proven",
+)
+@falsified_by(
+    source(
+        "overlook-the-clean-up-of-a-proof",
+        "gateproof_evidence/judging/verdict.py",
+        'r.result == "raised" and (r.when != "call" or not events)',
+        'r.result == "raised" and not events',
+        tree="harness",
+    ),
+    expect="dirty: got proven",
+)
 def test_proof_counts_only_when_its_fault_landed_and_the_red_was_predicted(
     miniatures: MiniatureRunner,
 ) -> None:
-    """Of six proofs only the sound one counts; the others are void or blind, with a reason."""
+    """Of eight proofs only the sound one counts; the others are void or blind, with a reason.
+
+    Without the second run on an unchanged copy, not even that one counts.
+    """
     file = str(miniatures.sut.path.relative_to(miniatures.sut.folder))
-    ids = ("MIN-01", "MIN-02", "MIN-03", "MIN-04")
+    ids = ("MIN-01", "MIN-02", "MIN-03", "MIN-04", "MIN-05", "MIN-06")
     ran = miniatures.run(PROOFS.format(file=file), ids=ids)
     for identifier, falsifier, expected, reason in EXPECTED:
-        result, message = ran.proven(identifier).get(falsifier, ("no proof", ""))
-        assert result == expected, f"{falsifier}: got {result} ({message}), expected {expected}"
-        assert reason in message, f"{falsifier}: got {message!r}, expected it to name {reason!r}"
+        _assert_proof(ran, identifier, falsifier, (expected, reason))
     assert ran.exit_status == 100, f"exit status: got {ran.exit_status}, expected 100"
+    ran = miniatures.run(PROOFS.format(file=file), ids=ids, conftest=WITHOUT_SECOND_RUN)
+    expected_now = ("void", "ran the check twice")
+    _assert_proof(ran, "MIN-01", "predicted", expected_now, shown="second run left out")
+
+
+def _assert_proof(
+    ran: Miniature, identifier: str, falsifier: str, expected: tuple[str, str], *, shown: str = ""
+) -> None:
+    """Assert the result of a proof, and a part of its message."""
+    shown, (wanted, reason) = shown or falsifier, expected
+    result, message = ran.proven(identifier).get(falsifier, ("no proof", ""))
+    assert result == wanted, f"{shown}: got {result} ({message}), expected {wanted}"
+    assert reason in message, f"{shown}: got {message!r}, expected it to name {reason!r}"

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
 import tomllib
+from dataclasses import replace
 from pathlib import Path
+from textwrap import dedent
+from xml.etree import ElementTree as ET
 
 import pytest
 from ruamel.yaml import YAML
 
+from tests.ci_guide import gitlab_file, guide_step, with_key
+from tests.criteria import catalogue
+from tests.sample import make_bundle
+from tests.sample.small import RELEASED
+
+GITLAB_LIMIT = 30 * 1024 * 1024
+"""The largest JUnit file that GitLab reads, in bytes."""
+
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = ROOT / ".github" / "workflows"
-GUIDE = ROOT / "docs" / "how-to" / "run-in-ci.md"
 SCRIPTS = Path(sys.executable).parent
 SCHEMA = (str(SCRIPTS / "check-jsonschema"), "--builtin-schema")
 
@@ -88,27 +99,92 @@ def test_ci_runs_make_on_every_supported_python() -> None:
 
 
 def test_evidence_is_verified_on_another_machine_also_when_red() -> None:
-    """A separate job, which runs after a red one too, verifies the artifacts of that one."""
+    """A separate job, which runs after a red one too, verifies the one file that that one keeps."""
     jobs = YAML(typ="safe", pure=True).load(WORKFLOWS / "gates.yml")["jobs"]
     judge, verify = jobs["gates"]["steps"], jobs["verify"]
     assert (verify["needs"], verify["if"]) == ("gates", "always()")
     [kept] = [step["with"] for step in judge if "upload-artifact" in step.get("uses", "")]
     [fetched] = [step["with"] for step in verify["steps"] if "download-artifact" in str(step)]
-    assert (fetched["name"], fetched["path"]) == (kept["name"], kept["path"])
+    assert (kept["archive"], fetched["skip-decompress"]) == (False, True)
+    assert fetched["name"] == kept["path"]
     assert any("gateproof verify" in step.get("run", "") for step in verify["steps"])
+
+
+def test_guide_for_a_signing_key_passes_schema_and_audit(tmp_path: Path) -> None:
+    """The workflow with the guide's steps is valid, and keeps its permissions and pins."""
+    folder = changed(tmp_path, *with_key()[0])
+    path = folder / ".github" / "workflows" / "gates.yml"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace(*with_key()[1]), encoding="utf-8")
+    done = make_workflows(folder)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("secret", ["", "-----BEGIN PRIVATE KEY-----\nx"], ids=["fork", "own"])
+def test_guide_for_a_signing_key_leaves_runs_without_a_secret_alone(
+    tmp_path: Path, secret: str
+) -> None:
+    """With a secret the key is a private file that the run signs with; a fork gets neither."""
+    [step] = YAML(typ="safe", pure=True).load(
+        dedent(guide_step("write the signing key, where the run has one"))
+    )
+    environment = tmp_path / "environment"
+    environment.touch()
+    done = subprocess.run(
+        ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]],
+        env={
+            "PATH": os.environ["PATH"],
+            "KEY": secret,
+            "RUNNER_TEMP": str(tmp_path),
+            "GITHUB_ENV": str(environment),
+        },
+        check=False,
+    )
+    key = tmp_path / "key.pem"
+    assert (done.returncode, key.exists()) == (0, bool(secret))
+    assert environment.read_text() == (f"GATEPROOF_SIGNING_KEY={key}\n" if secret else "")
+    if secret:
+        assert (key.read_text(), key.stat().st_mode & 0o077) == (f"{secret}\n", 0)
 
 
 def test_guide_for_gitlab_matches_its_schema_and_keeps_red_evidence(tmp_path: Path) -> None:
     """The GitLab file of the guide is valid, and keeps the artifacts of red runs."""
-    blocks = re.findall(r"```yaml\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
-    [gitlab] = [block for block in blocks if "stages:" in block]
     path = tmp_path / ".gitlab-ci.yml"
-    path.write_text(gitlab, encoding="utf-8")
+    path.write_text(gitlab_file(), encoding="utf-8")
     schema = (*SCHEMA, "vendor.gitlab-ci", "--data-transform", "gitlab-ci")
     assert run(*schema, str(path)).returncode == 0
     jobs = YAML(typ="safe", pure=True).load(path)
     assert jobs["gates"]["script"] == ["make gates"]
     assert jobs["gates"]["artifacts"]["when"] == "always"
     assert jobs["verify"]["when"] == "always"
-    path.write_text(gitlab.replace("when: always", "when: perhaps"), encoding="utf-8")
+    path.write_text(gitlab_file().replace("when: always", "when: perhaps"), encoding="utf-8")
     assert run(*schema, str(path)).returncode == 1
+
+
+def test_guide_for_gitlab_shows_one_case_for_each_criterion(tmp_path: Path) -> None:
+    """GitLab gets the criteria: unique cases, below its limit even when every message is long."""
+    gates = YAML(typ="safe", pure=True).load(gitlab_file())["gates"]
+    criteria = catalogue().criteria
+    names = tuple(one.id for one in criteria)
+    messages = dict.fromkeys(names, "<&\u2028" * 1300)
+    plan = replace(RELEASED, failing=names, unfalsified=names, messages=messages, waivers=())
+    bundle = make_bundle(tmp_path / "reports" / "one", plan, criteria=criteria)
+    (tmp_path / "reports" / "latest").symlink_to(bundle.name)
+    done = run("bash", "-eo", "pipefail", "-c", "\n".join(gates["after_script"]), folder=tmp_path)
+    assert done.returncode == 0, done.stdout
+    assert gates["artifacts"]["paths"] == ["evidence.tar.gz"]
+    report = tmp_path / gates["artifacts"]["reports"]["junit"]
+    assert report.stat().st_size < GITLAB_LIMIT
+    cases = [(one.get("classname"), one.get("name")) for one in ET.parse(report).iter("testcase")]
+    assert len(set(cases)) == len(cases)
+    assert {name for _, name in cases} == {*names, "released"}
+
+
+def test_guide_for_gitlab_verifies_from_a_clone_of_its_own() -> None:
+    """The artifact cannot replace a verifier: the job clones its own, and runs nothing else."""
+    verify = YAML(typ="safe", pure=True).load(gitlab_file())["verify"]
+    assert verify["variables"]["GIT_STRATEGY"] == "none"
+    lines = verify["script"]
+    assert lines.index("cd own") < lines.index("make setup")
+    assert [line for line in lines if re.search(r"(^|sh |\./)\S*received\S*verify", line)] == []
+    assert any('--expect-commit "$CI_COMMIT_SHA"' in line for line in lines)

@@ -20,7 +20,7 @@ from gateproof_evidence.format import public_key as publickey
 from gateproof_evidence.format.layout import REPORT
 from gateproof_evidence.judging.phase import find_phase
 from gateproof_evidence.model import Falsification, Outcome, Verdict
-from gateproof_evidence.model.finding import printable
+from gateproof_evidence.model.text import moment, printable
 from gateproof_evidence.reports.gate_summary import ORDER, WORDS
 
 DECLINED = 1
@@ -125,7 +125,7 @@ def _preview(made: Draft, run_key: Path | None) -> Mapping[str, str]:
     changes = {None: "changes unknown", True: "with uncommitted changes", False: "clean"}
     shown = made.verified.report if not made.verified.report_verified else "compared with its data"
     return {
-        "bundle": f"{made.bundle}, sealed {predicate.sealed}",
+        "bundle": f"{made.bundle}, sealed {moment(predicate.sealed)}",
         "sealed by": f"{predicate.key.keyid} ({checked})",
         "signs off": f"{f'phase {statement.phase}' if statement.phase else 'the whole run'}: "
         f"{statement.result}",

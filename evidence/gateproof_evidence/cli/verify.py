@@ -20,7 +20,7 @@ from gateproof_evidence.cli.review import (
 )
 from gateproof_evidence.format.attestation import Predicate
 from gateproof_evidence.model import Bound
-from gateproof_evidence.model.finding import printable
+from gateproof_evidence.model.text import many, moment, printable
 from gateproof_evidence.verification.bundle import UNKNOWN, Signature, Verification
 from gateproof_evidence.verification.bundle import verify as verify_bundle
 from gateproof_evidence.verification.expectation import (
@@ -169,11 +169,12 @@ def _attested(predicate: Predicate, *, is_known: bool) -> str:
     """Return the attested result as one line."""
     claimed = "" if is_known else ", the unknown signer's claim"
     dirty = ", dirty" if predicate.dirty else ""
+    criteria = many(len(predicate.criteria), "criterion", "criteria")
+    commit = printable(predicate.commit or "unknown")
     return (
-        f"attested{claimed}: {predicate.result} "
-        f"(exit status {predicate.exit_status}), {len(predicate.criteria)} criteria, "
-        f"{len(predicate.files)} files, commit {printable(predicate.commit or 'unknown')}{dirty}, "
-        f"sealed {predicate.sealed}"
+        f"attested{claimed}: {predicate.result} (exit status {predicate.exit_status}), {criteria}, "
+        f"{many(len(predicate.files), 'file')}, commit {commit}{dirty}, "
+        f"sealed {moment(predicate.sealed)}"
     )
 
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from gateproof_evidence.model.text import printable
+
 
 class Code(StrEnum):
     """The name of a rule that a bundle violates."""
@@ -87,13 +89,3 @@ class Finding:
     def __str__(self) -> str:
         """Return the finding as one line, with any characters in the path."""
         return printable(f"{self.code} {self.path}: {self.message}")
-
-
-def printable(text: str) -> str:
-    """Return untrusted text in a form that starts no new line and controls no terminal.
-
-    Control characters, direction characters and bytes that are not text are escaped.
-    """
-    return "".join(
-        one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text
-    )

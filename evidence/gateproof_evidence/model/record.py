@@ -81,8 +81,8 @@ class StateEvent(Entry):
     kind: Literal["state"] = "state"
     item: str
     part: str
-    environment: Literal["answers", "away", "unknown"]
-    """Whether the environment's own server still answered."""
+    environment: Literal["answers", "away", "full", "unknown"]
+    """Whether the environment's own server still answered, or the disk of its files was full."""
     detail: str = ""
 
 
@@ -172,11 +172,24 @@ class SelfProofEvent(Story):
     criterion: None = None
 
 
+class Loss(Value):
+    """The data of the event ``lost``, which stands for a record that could not be read."""
+
+    file: str
+    """The name of the writer's journal."""
+    line: Annotated[int, Field(ge=1)]
+    """The first line, counted from 1, that was not the expected record."""
+    reason: str
+    """The content of the file there, in words."""
+    items: tuple[str, ...]
+    """The items that ran before and after it: the record may belong to either."""
+
+
 class RunEvent(Entry):
     """An event of the run itself."""
 
     kind: Literal["run"] = "run"
-    event: Literal["started", "environment", "collected", "ended"]
+    event: Literal["started", "environment", "collected", "lost", "ended"]
     data: dict[str, JsonValue]
 
 

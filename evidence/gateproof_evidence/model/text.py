@@ -43,6 +43,16 @@ def visible(text: str) -> str:
     return text.replace("\r\n", "\n").translate(_VISIBLE)
 
 
+def printable(text: str) -> str:
+    """Return text in a form that starts no new line and controls no terminal.
+
+    Every character that Python does not print is escaped: for names, which are compared by eye.
+    """
+    return "".join(
+        one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text
+    )
+
+
 def one_line(text: str) -> str:
     """Return visible text in one line: each run of white space becomes one space."""
     return " ".join(visible(text).split())

@@ -10,12 +10,12 @@ import hashlib
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from gateproof_evidence.errors import NotWritableError
+from gateproof_evidence.errors import not_writable
 from gateproof_evidence.format.journal import Journal
 from gateproof_evidence.format.layout import CAPTURES, JOURNAL, in_data
 from gateproof_evidence.model import Observation, Redaction
@@ -63,6 +63,15 @@ class Recorder:
         self._count = 0
         self._folders: set[str] = set()
         self._lock = threading.Lock()
+        self._lost = ""
+
+    @property
+    def lost(self) -> str:
+        """Why the first evidence that could not be written is missing; empty if none is.
+
+        A check may have caught the error: its evidence is missing all the same.
+        """
+        return self._lost or self.journal.lost
 
     @contextmanager
     def in_scope(self, scope: Scope) -> Iterator[None]:
@@ -148,10 +157,11 @@ class Recorder:
                 self._folders.add(folder)
             path.write_bytes(content)
         except OSError as error:
-            raise NotWritableError(
-                f"{path}: the capture cannot be written ({error.strerror}); free the disk or "
-                "name another folder with --evidence-out"
-            ) from error
+            with suppress(OSError):
+                path.unlink(missing_ok=True)  # no record names a part of a capture
+            problem = not_writable(path, error, what="capture", needed=len(content))
+            self._lost = self._lost or str(problem)
+            raise problem from error
         return name
 
 

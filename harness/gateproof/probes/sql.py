@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 
 from gateproof.base.errors import EnvironmentProblemError
+from gateproof.environments.resource import lacks_resources
 from gateproof.probes.parameter import parameter_names
 from gateproof.probes.recorder import Recorder
 from gateproof_evidence.model import Redaction
@@ -120,13 +121,20 @@ class Session:
     def attempt(
         self, statement: str, params: Sequence[Any] | Mapping[str, Any] = ()
     ) -> Rows | Refused:
-        """Run one statement that may be refused; inside a transaction, use a savepoint."""
+        """Run one statement that may be refused; inside a transaction, use a savepoint.
+
+        Raises:
+            EnvironmentProblemError: the disk of the server is full or broken: that is no refusal.
+
+        """
         try:
             with self._connection.transaction():
                 rows = self._run(statement, params)
         except psycopg.Error as error:
             refused = _refused(error)
             self._record(statement, params, refused=refused)
+            if lacks_resources(error):
+                raise EnvironmentProblemError(f"PostgreSQL: {refused.message}") from error
             return refused
         self._record(statement, params, rows=rows)
         return rows

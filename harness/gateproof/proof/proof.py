@@ -199,7 +199,8 @@ def run_steps(
                 steps.update(_inject(fault, copy))
         if steps.get("fingerprint_after") is not None:
             # 6
-            steps["faulted_category"], steps["faulted"] = _run(check, recorder, base, "faulted")
+            category, message = _run(check, recorder, base, "faulted")
+            steps["faulted_category"], steps["faulted"] = _unless_full(category, message, copy)
     except LimitError as error:
         steps.update(faulted_category="limit", faulted=str(error))
     except HarnessError as error:
@@ -252,6 +253,12 @@ def _run(
             category, message = categorise(error)
             return category, recorder.clean(message, MESSAGE_LIMIT)
     return "none", "pass"
+
+
+def _unless_full(category: str, message: str, copy: Copy) -> tuple[str, str]:
+    """Return how a check failed: on a full disk, not because of the fault."""
+    problem = copy.bring_up.disk_problem() if category == "assertion" else ""
+    return ("environment", f"{problem}; {message}") if problem else (category, message)
 
 
 def _part(base: Scope, step: str) -> Scope:

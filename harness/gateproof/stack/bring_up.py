@@ -17,9 +17,10 @@ from typing import TypeVar
 
 import psycopg
 
-from gateproof.base.errors import HarnessError, NotReadyError
+from gateproof.base.errors import EnvironmentProblemError, HarnessError, NotReadyError
 from gateproof.base.sut import Sut
 from gateproof.environments.interface import CanRestart, Environment, Login, Server, require
+from gateproof.environments.resource import disk_problem, lacks_resources, temporary_folder_problem
 from gateproof.probes.recorder import Recorder
 from gateproof.stack.stack import (
     Stack,
@@ -103,9 +104,13 @@ class BringUp:
             self._problems[step] = error
             raise
         except psycopg.Error as error:
-            problem = NotReadyError(f"provisioning SQL of {self.sut.path.name}: {error}")
+            kind = EnvironmentProblemError if lacks_resources(error) else NotReadyError
+            problem = kind(f"provisioning SQL of {self.sut.path.name}: {error}")
             self._problems[step] = problem
             raise problem from error
+        except OSError as error:
+            self._problems[step] = temporary_folder_problem(error)
+            raise self._problems[step] from error
 
     def warm_up(self) -> None:
         """Start the worker of the shared stack, so that the first check need not wait for it.
@@ -114,7 +119,7 @@ class BringUp:
         """
         try:
             self._step("worker", lambda: self.shared().worker)
-        except (HarnessError, AssertionError) as error:
+        except (HarnessError, AssertionError, OSError) as error:
             self.progress(f"the worker is not ready: {error}")
 
     def shared(self) -> Stack:
@@ -160,6 +165,10 @@ class BringUp:
     def still_answers(self) -> bool | None:
         """Return whether the environment's server answers; None if there is none yet."""
         return self._server.answers() if self._server is not None else None
+
+    def disk_problem(self) -> str:
+        """Return why the disk of the environment's files is full; empty if it is not."""
+        return disk_problem(self.environment.files)
 
     def report(self) -> EnvironmentReport:
         """Return the description of the environment for the bundle."""

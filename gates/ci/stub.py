@@ -1,0 +1,95 @@
+"""Stubs of all checks: the same criteria, files and names, and a system that can be broken.
+
+The gates command judges them in seconds, so that its exit status can be observed for a sound
+system, a broken one, and a check without a proof. A stub stands where its check stands: a selection
+by path, name or mark leaves it out as it would leave out the check.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+STATE = "system/state.txt"
+"""The system of the stubs: a file that lists the criteria that it violates."""
+
+_IMPORTS = "from gateproof import criterion, falsified_by, source\n"
+_FALSIFIER = """
+@falsified_by(
+    source("broken", "{state}", append="{id}", imports=False), expect="got a violation of {id}"
+)"""
+_CHECK = """
+
+@criterion("{id}"){falsifier}
+def {name}(files):
+    assert "{id}" not in files.read("{state}"), "state: got a violation of {id}, expected none"
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One check of a gate."""
+
+    criterion: str
+    name: str
+
+
+def write_stubs(gates: Path, into: Path) -> tuple[str, ...]:
+    """Write a stub for each check of a gates folder, and return the ids of their criteria.
+
+    Args:
+        gates: the folder; the files at its top that are no checks are copied.
+        into: the folder to make, without waivers: they name failures that the stubs do not have.
+
+    """
+    into.mkdir(parents=True)
+    for path in gates.iterdir():
+        if path.is_file() and path.name != "waivers.toml" and not path.name.startswith("test_"):
+            (into / path.name).write_bytes(path.read_bytes())
+    found: list[str] = []
+    for path in sorted(gates.rglob("test_*.py")):
+        checks = tuple(_checks(path))
+        found += [check.criterion for check in checks]
+        target = into / path.relative_to(gates)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (target.parent / "__init__.py").touch()
+        target.write_text(stub_module(checks), encoding="utf-8")
+    return tuple(found)
+
+
+def stub_module(checks: tuple[Check, ...]) -> str:
+    """Return the source code of the stubs of one module."""
+    return _IMPORTS + "".join(
+        _CHECK.format(
+            id=check.criterion,
+            name=check.name,
+            state=STATE,
+            falsifier=_FALSIFIER.format(id=check.criterion, state=STATE),
+        )
+        for check in checks
+    )
+
+
+def violate(project: Path, criterion: str) -> None:
+    """Break the system of the stubs: it violates one criterion."""
+    (project / STATE).write_text(f"{criterion}\n", encoding="utf-8")
+
+
+def remove_proof(project: Path, criterion: str) -> None:
+    """Remove the falsifier of one stub."""
+    falsifier = _FALSIFIER.format(id=criterion, state=STATE)
+    for path in project.rglob("gates/**/test_*.py"):
+        text = path.read_text(encoding="utf-8")
+        path.write_text(text.replace(falsifier, ""), encoding="utf-8")
+
+
+def _checks(path: Path) -> Iterator[Check]:
+    """Yield the checks of a module: its functions with a criterion."""
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if not isinstance(node, ast.FunctionDef):
+            continue
+        for mark in node.decorator_list:
+            if isinstance(mark, ast.Call) and ast.unparse(mark.func) == "criterion":
+                yield Check(criterion=str(ast.literal_eval(mark.args[0])), name=node.name)

@@ -1,0 +1,76 @@
+"""Gate taxonomy: a check that exceeds its time limit shows nothing about the system."""
+
+from __future__ import annotations
+
+from gateproof import criterion, falsified_by, source
+
+from .miniature import LIMIT_S, SOUND, MiniatureRunner
+
+WAIT_S = 3.0
+"""How long a check waits without its limit: more than the three runs of a proof may take."""
+
+SLOW = """
+from threading import Event
+
+from gateproof import falsified_by, source
+
+@criterion("MIN-02", limit_s=0.5)
+def test_slow(commands, sut):
+    observe(commands, sut)
+    Event().wait({wait_s})
+
+@criterion("MIN-03", limit_s=0.5)
+@falsified_by(
+    source("hangs", {file!r}, append="# changed", imports=False), expect="exceeded its overall"
+)
+def test_hangs_under_the_change(files):
+    if "# changed" in files.read({file!r}):
+        Event().wait({wait_s})
+"""
+
+
+@criterion("TAX-06", limit_s=LIMIT_S)
+@falsified_by(
+    source(
+        "take-a-time-limit-for-a-failure",
+        "gateproof/run/stage.py",
+        '(LimitError, "limit"),',
+        '(LimitError, "assertion"),',
+        tree="harness",
+    ),
+    expect="slow check: got ('fail', 'gate_violation')",
+)
+@falsified_by(
+    source(
+        "wait-without-a-limit",
+        "gateproof/hooks.py",
+        "signal.setitimer(signal.ITIMER_REAL, limit_s)",
+        "signal.setitimer(signal.ITIMER_REAL, 0)",
+        tree="harness",
+    ),
+    expect="slow check: got ('pass', None)",
+)
+@falsified_by(
+    source(
+        "take-a-time-limit-for-the-predicted-red",
+        "gateproof/proof/proof.py",
+        'steps.update(faulted_category="limit", faulted=str(error))',
+        'steps.update(faulted_category="assertion", faulted=str(error))',
+        tree="harness",
+    ),
+    expect="check that hangs under a fault: got proven",
+)
+def test_check_that_exceeds_its_limit_is_inconclusive(miniatures: MiniatureRunner) -> None:
+    """A check that exceeds its limit is inconclusive, never a fail, and proves nothing."""
+    file = str(miniatures.sut.path.relative_to(miniatures.sut.folder))
+    ids = ("MIN-01", "MIN-02", "MIN-03")
+    ran = miniatures.run(SOUND + SLOW.format(file=file, wait_s=WAIT_S), ids=ids)
+    judged = ran.judged("MIN-02")
+    assert judged == ("inconclusive", "to_investigate"), (
+        f"slow check: got {judged}, expected inconclusive with the cause to_investigate"
+    )
+    message = ran.verdict("MIN-02").get("message", "")
+    assert "0.5 s" in message, f"slow check: message got {message!r}, expected its limit"
+    result, message = ran.proven("MIN-03").get("hangs", ("no proof", ""))
+    assert result == "void", f"check that hangs under a fault: got {result} ({message})"
+    assert ran.exit_status == 100, f"exit status: got {ran.exit_status}, expected 100"

@@ -1,0 +1,112 @@
+"""A workflow, Makefile or configuration that hides a red run: gate ci fails, with the finding."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gateproof.base.git import git
+from gateproof.base.project import copy_project
+from tests.acceptance.conftest import ROOT, break_file, judge_copy
+from tests.ci_guide import with_key
+
+STATUS, TRIGGERS = "ci/test_status.py", "ci/test_workflow.py"
+WORKFLOW = ".github/workflows/gates.yml"
+STEP = "      - run: make gates\n"
+ARGUMENTS = "GATES_ARGS ?= -n auto\n"
+RECIPE = "--evidence-out $(EVIDENCE) $(GATES_ARGS)\n"
+NAME = "    name: judge the system\n"
+PARTIAL = "sound system: the bundle got ('partial', 100)"
+
+CHANGES = {
+    "arguments: no proofs": (
+        "Makefile",
+        ARGUMENTS,
+        "GATES_ARGS ?= -n auto --no-falsify\n",
+        PARTIAL,
+    ),
+    "arguments: one gate less": (
+        "Makefile",
+        ARGUMENTS,
+        "GATES_ARGS ?= -n auto -k 'not rls'\n",
+        "sound system: not selected got ['RLS-01'",
+    ),
+    "recipe: no proofs": ("Makefile", RECIPE, RECIPE.replace("\n", " --no-falsify\n"), PARTIAL),
+    "configuration: no proofs": (
+        "pyproject.toml",
+        '"--strict-config"]',
+        '"--strict-config", "--no-falsify"]',
+        PARTIAL,
+    ),
+    "step: a shell that forgives": (
+        WORKFLOW,
+        STEP,
+        f"{STEP}        shell: bash -c 'bash -e {{0}} || true'\n",
+        "violated criterion: the job got success",
+    ),
+    "step: another folder": (
+        WORKFLOW,
+        STEP,
+        f"{STEP}        working-directory: docs\n",
+        "sound system: the bundle got (None, None)",
+    ),
+    "job: an empty matrix": (
+        WORKFLOW,
+        NAME,
+        f"{NAME}    strategy:\n      matrix:\n        python: []\n",
+        "got a matrix, expected one run",
+    ),
+    "job: needs one that is skipped": (
+        WORKFLOW,
+        NAME,
+        f"{NAME}    needs: verify\n",
+        "condition and needs got '', ('verify',)",
+    ),
+    "workflow: another branch": (
+        WORKFLOW,
+        "    branches: [main]\n",
+        "    branches: [release]\n",
+        "got push with {'branches': ['release']}",
+    ),
+}
+"""File, text, its replacement, and what the gate must find."""
+
+
+@pytest.mark.parametrize("name", list(CHANGES))
+def test_hidden_red_fails_gate_ci(name: str, tmp_path: Path) -> None:
+    """A change by which a red run could pass, or less would be judged, is a violation."""
+    file, before, after, finding = CHANGES[name]
+    copy_project(ROOT, tmp_path / "copy")
+    break_file(tmp_path / "copy" / file, before, after)
+    checks = TRIGGERS if name.startswith("workflow") else STATUS
+    ran = judge_copy(tmp_path / "copy", tmp_path, checks)
+    assert any(finding in reason for reason in ran.run["reasons"]), ran.run["reasons"]
+    assert ran.exit_status == 1, ran.output
+
+
+def test_gate_ci_leaves_the_checkout_that_it_judges_alone(tmp_path: Path) -> None:
+    """In a linked worktree, where .git is a file, the gate commits nothing to its repository."""
+    first, copy = tmp_path / "first", tmp_path / "copy"
+    copy_project(ROOT, first)
+    identity = ["-c", "user.name=a", "-c", "user.email=a@example.invalid"]
+    for command in (["init"], ["add", "--all"], ["commit", "--message=first"]):
+        assert git(first, *identity, *command) is not None, command
+    assert git(first, "worktree", "add", str(copy), "-b", "judged") is not None
+    before = git(copy, "rev-parse", "HEAD")
+    assert before
+    ran = judge_copy(copy, tmp_path, STATUS)
+    assert {one["id"]: one["outcome"] for one in ran.run["criteria"]}["CI-04"] == "pass", ran.output
+    assert git(copy, "rev-parse", "HEAD") == before
+    assert git(copy, "status", "--porcelain") == ""
+
+
+def test_guide_for_a_signing_key_passes_gate_ci(tmp_path: Path) -> None:
+    """The workflow with the guide's steps for a key passes the gate, which has no secret."""
+    copy = tmp_path / "copy"
+    copy_project(ROOT, copy)
+    for before, after in with_key():
+        break_file(copy / WORKFLOW, before, after)
+    ran = judge_copy(copy, tmp_path, "ci")
+    outcomes = {one["id"]: one["outcome"] for one in ran.run["criteria"] if one["gate"] == "ci"}
+    assert set(outcomes.values()) == {"pass"}, ran.output
