@@ -16,7 +16,7 @@ from typing import Any
 import psycopg
 from psycopg import sql as pgsql
 
-from gateproof.base.cause import cause_of
+from gateproof.environments.cause import cause_of
 from gateproof.base.errors import HarnessError, NotReadyError
 from gateproof.base.sut import Sut
 from gateproof.base.wait import wait_until
