@@ -17,8 +17,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gateproof.environments.cause import cause_of
 from gateproof.base.errors import NotReadyError
+from gateproof.environments.cause import cause_of
 from gateproof.environments.interface import Conversation
 from gateproof.probes.recorder import Recorder
 

@@ -16,10 +16,10 @@ from typing import Any
 import psycopg
 from psycopg import sql as pgsql
 
-from gateproof.environments.cause import cause_of
 from gateproof.base.errors import HarnessError, NotReadyError
 from gateproof.base.sut import Sut
 from gateproof.base.wait import wait_until
+from gateproof.environments.cause import cause_of
 from gateproof.environments.interface import (
     Address,
     CanDisconnect,
