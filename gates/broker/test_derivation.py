@@ -8,6 +8,7 @@ from gateproof import (
     Stack,
     Sut,
     Worker,
+    at_least_one,
     criterion,
     falsified_by,
     migration,
@@ -129,7 +130,7 @@ def test_no_password_is_printed(own_stack: Stack, sut: Sut) -> None:
         "redaction of a printed DSN: got nothing removed, expected the password"
     )
     done = own_stack.migrate(sut.migrations.all)
-    expect_no_secret("a migration", own_stack.process.last_redactions)
+    expect_no_secret("a migration", done.output, own_stack.process.last_redactions)
     assert done.exit_status == 0, f"migration: got exit {done.exit_status}, expected 0"
     port = own_stack.server.inside.port
 
@@ -144,7 +145,9 @@ def test_no_password_is_printed(own_stack: Stack, sut: Sut) -> None:
         },
         folder=sut.folder,
     )
-    expect_no_secret("a migration whose DSN has no port", own_stack.process.last_redactions)
+    expect_no_secret(
+        "a migration whose DSN has no port", refused.output, own_stack.process.last_redactions
+    )
     assert refused.exit_status, (
         f"migration whose DSN has no port: got exit {refused.exit_status}, expected a failure"
     )
@@ -158,16 +161,23 @@ def test_no_password_is_printed(own_stack: Stack, sut: Sut) -> None:
         own_stack.running_worker(concurrency=1) as working,
     ):
         status = refusing.wait_exit()
-        expect_no_secret("a worker whose DSN has no port", refusing.log().redactions)
+        expect_no_secret_in_log("a worker whose DSN has no port", refusing)
         assert status, f"worker whose DSN has no port: got exit {status}, expected a failure"
         wait_for_a_refused_login(locked_out)
-        expect_no_secret("a worker with a wrong password", locked_out.log().redactions)
+        expect_no_secret_in_log("a worker with a wrong password", locked_out)
         work_and_stop(own_stack, working)
-        expect_no_secret("a worker that runs", working.log().redactions)
+        expect_no_secret_in_log("a worker that runs", working)
 
 
-def expect_no_secret(process: str, redactions: tuple[Redaction, ...]) -> None:
+def expect_no_secret_in_log(process: str, worker: Worker) -> None:
+    """Judge that the output of a worker so far had no secret."""
+    log = worker.log()
+    expect_no_secret(process, "\n".join(log.lines), log.redactions)
+
+
+def expect_no_secret(process: str, output: str, redactions: tuple[Redaction, ...]) -> None:
     """Judge that the output of one process had no secret."""
+    at_least_one(f"characters that {process} printed", output.strip())
     leaks = removed_secrets(redactions)
     assert not leaks, f"secrets in the output of {process}: got {leaks}, expected none"
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from kombu.utils import json as kombu_json
 
-from gateproof import Stack, TaskResult, wait_until
+from gateproof import Stack, TaskResult, premise, wait_until
 
 from ..endings import ROW_AFTER_LINE_S, wait_for_failure_lines
 
@@ -78,9 +78,9 @@ def fail(
     stack: Stack, task: str, kwargs: Mapping[str, Any], args: Sequence[Any] = ()
 ) -> TaskResult:
     """Run a task that must fail in the stack's worker, and return its result."""
-    assert stack.worker.alive, "premise: worker: got an end, expected it to run"
+    premise("the worker runs", got=stack.worker.alive, expected=True)
     result = stack.tasks.result(stack.tasks.publish(task, args, kwargs))
-    assert result.state == "FAILURE", f"premise: {task}: got {result.state}, expected FAILURE"
+    premise("state of a task that must fail", on=task, got=result.state, expected="FAILURE")
     return result
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateproof import Ids, Stack, Sut, criterion, falsified_by, source
+from gateproof import Ids, Stack, Sut, criterion, falsified_by, premise, source
 
 from .rows import wait_for_rows
 
@@ -39,7 +39,7 @@ def test_failure_whose_result_is_ignored_leaves_a_row(stack: Stack, sut: Sut, id
     wait_for_rows(stack, [sent], tenant_id=tenant)
     # After another task of the same worker, everything else that the failure writes is written.
     done = stack.tasks.run(ping.task, {**ping.arguments, sut.tenancy.key: tenant})
-    assert done.state == "SUCCESS", f"premise: plain ping: got {done.state}, expected SUCCESS"
+    premise("state of a plain ping", got=done.state, expected="SUCCESS")
     rows = wait_for_rows(stack, [sent], tenant_id=tenant)
     assert len(rows) == 1, f"{DEAD_LETTERS}: got {len(rows)}, expected exactly one"
     got = rows[0].task_id, rows[0].tenant_id, rows[0].status
@@ -47,6 +47,5 @@ def test_failure_whose_result_is_ignored_leaves_a_row(stack: Stack, sut: Sut, id
         f"row of a task whose result is ignored: got {got}, expected {(sent, tenant, 'pending')}"
     )
     stored = stack.sql.query("SELECT status FROM celery_taskmeta WHERE task_id = %s", (sent,))
-    assert stored.column() == [], (
-        f"premise: results of a task whose result is ignored: got {stored.column()}, expected none"
-    )
+    results = stored.column()
+    premise("results of a task whose result is ignored", got=results, expected=[])

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from gateproof import Ids, Stack, Sut, criterion, falsified_by, settings, source, wait_until
+from gateproof import (
+    Ids,
+    Stack,
+    Sut,
+    criterion,
+    falsified_by,
+    premise,
+    settings,
+    source,
+    wait_until,
+)
 
 from ..endings import wait_for_failure_lines
 from .parts import DRAIN, KEEPER
@@ -47,7 +57,7 @@ def test_failure_with_the_database_away_is_not_lost(
     """Tasks whose database stops while they run each leave exactly one row once it is back."""
     stack, tenant = own_server_stack, str(ids.uuid())
     kwargs = {**sut.ping.arguments, **sut.ping.hold, sut.tenancy.key: tenant}
-    assert stack.worker.alive, "premise: worker: got an end, expected it to run"
+    premise("the worker runs", got=stack.worker.alive, expected=True)
     sent = [stack.tasks.publish(sut.ping.task, (), kwargs) for _ in range(HELD)]
     busy = wait_until(
         lambda: int(stack.sql.query(_ASLEEP, (sut.roles.worker,)).scalar()),
@@ -55,16 +65,13 @@ def test_failure_with_the_database_away_is_not_lost(
         deadline_s=BUSY_DEADLINE_S,
         interval_s=0.1,
     )
-    assert busy == HELD, f"premise: tasks in the middle of a statement: got {busy}, expected {HELD}"
+    premise("tasks in the middle of a statement", got=busy, expected=HELD)
     with stack.server_stopped():
         wait_for_failure_lines(stack, sent)
         names = sut.logs
         lines = stack.worker.log().matching(**{names.message: names.failure})
         failed = {str(line.get(names.task_id)) for line in lines} & set(sent)
-        assert len(failed) == HELD, (
-            f"premise: tasks that failed while the database was away: got {len(failed)}, "
-            f"expected {HELD}"
-        )
+        premise("tasks that failed without the database", got=len(failed), expected=HELD)
     rows = wait_until(
         lambda: rows_of(stack, sent, tenant_id=tenant),
         lambda found: {row.task_id for row in found} >= set(sent),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from gateproof import Ids, Stack, Sut, criterion, falsified_by, migration
+from gateproof import Ids, Stack, Sut, criterion, falsified_by, migration, premise
 
 from ..schema.definitions import (
     Definition,
@@ -117,8 +117,8 @@ def test_rename_keeps_everything_both_ways(own_stack: Stack, sut: Sut, ids: Ids)
     head = _state(own_stack, new)
     _assert_no_name_of(old, head, new)
     for kind in KINDS:
-        some = any(one.kind == kind for one in head.definitions)
-        assert some, f"premise: {new}: got no {kind}, expected at least one"
+        number = sum(one.kind == kind for one in head.definitions)
+        premise(f"objects of kind {kind}", on=new, got=number, relation="at_least", expected=1)
 
     before = _step_down_past_the_rename(own_stack, sut)
     former = _state(own_stack, old)

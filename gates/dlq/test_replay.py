@@ -7,7 +7,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from gateproof import Ids, Stack, Sut, criterion, falsified_by, source, sql, wait_until
+from gateproof import Ids, Stack, Sut, criterion, falsified_by, premise, source, sql, wait_until
 
 from ..holding import SCAN, SCANNED
 from .operators import replay_all, replay_command
@@ -62,14 +62,14 @@ def test_two_replayers_replay_each_row_once(own_stack: Stack, sut: Sut, ids: Ids
     worker_role = sut.roles.worker
     stack.sql.query(f"REVOKE SELECT ON {SCANNED} FROM {worker_role}")
     sent = [stack.tasks.publish(SCAN, (), {sut.tenancy.key: tenant}) for _ in range(ROWS)]
-    assert stack.worker.alive, "premise: worker: got an end, expected it to run"
+    premise("the worker runs", got=stack.worker.alive, expected=True)
     there = wait_until(
         lambda: rows_of(stack, sent),
         lambda found: len(found) == ROWS,
         deadline_s=ENDED_DEADLINE_S,
         interval_s=0.2,
     )
-    assert len(there) == ROWS, f"premise: dead letters: got {len(there)}, expected {ROWS}"
+    premise("dead-letter rows", got=len(there), expected=ROWS)
     stack.sql.query(f"GRANT SELECT ON {SCANNED} TO {worker_role}")
 
     reports = replay_twice_at_once(stack)
@@ -122,6 +122,6 @@ def replay_twice_at_once(stack: Stack) -> list[dict[str, Any]]:
                 interval_s=0.1,
             )
         ended = [one.result() for one in both]
-    assert waiting == 2, f"premise: replayers that wait for rows: got {waiting}, expected 2"
+    premise("replayers that wait for rows", got=waiting, expected=2)
     printed = [line for done in ended for line in done.output.splitlines()]
     return [json.loads(line) for line in printed if line.startswith("{")]

@@ -17,6 +17,7 @@ from gateproof import (
     criterion,
     falsified_by,
     migration,
+    premise,
     sql,
 )
 
@@ -202,7 +203,7 @@ def test_each_role_holds_exactly_its_privileges(own_stack: Stack, sut: Sut, ids:
     }
     known = own_stack.sql.query(ROLES, (roles.migration,)).column()
     absent = sorted(granted.keys() - set(known))
-    assert not absent, f"premise: ordinary roles: got none named {', '.join(absent)}"
+    premise("missing ordinary roles", got=absent, expected=[])
     for (_, role), privileges in held(own_stack.sql, roles=known, tables=[table]).items():
         wanted = granted.get(role, frozenset())
         assert privileges == wanted, (
@@ -315,7 +316,7 @@ def _assert_moves(mover: Mover, ids: Ids, old: str, new: str) -> None:
     row = new_row(ids)
     taken = describe(insert(mover.owner, mover.table, row))
     mover.owner.commit()
-    assert taken == "1 rows", f"premise: plain row: got {taken}, expected 1 rows"
+    premise("insertion of a plain row", got=taken, expected="1 rows")
     for step in WAYS[old]:
         way = mover.move(row, step)
         assert way == "1 rows", (

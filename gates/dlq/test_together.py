@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateproof import Stack, Sut, criterion, falsified_by, source
+from gateproof import Stack, Sut, criterion, falsified_by, premise, source
 
 from ..holding import tables_held, wait_for_a_session
 from .parts import TABLE
@@ -39,12 +39,11 @@ def test_result_and_row_are_there_together(own_stack: Stack, sut: Sut) -> None:
     So whatever ends the process in between leaves neither, and the message comes back.
     """
     stack, ping = own_stack, sut.ping
-    assert stack.worker.alive, "premise: worker: got an end, expected it to run"
+    premise("the worker runs", got=stack.worker.alive, expected=True)
     with tables_held(stack, TABLE, mode="EXCLUSIVE"):
         task_id = stack.tasks.publish(ping.task, (), {**ping.arguments, **ping.fail})
-        assert wait_for_a_session(stack, TABLE), (
-            f"premise: sessions that wait for {TABLE}: got none, expected the failing task's"
-        )
+        waits = wait_for_a_session(stack, TABLE)
+        premise("the failing task waits for the table", on=TABLE, got=bool(waits), expected=True)
         stored = stack.sql.query(
             "SELECT status FROM celery_taskmeta WHERE task_id = %s", (task_id,)
         ).column()

@@ -15,6 +15,7 @@ from gateproof import (
     Sut,
     criterion,
     falsified_by,
+    premise,
     source,
     sql,
     wait_until,
@@ -110,7 +111,8 @@ def test_failures_out_of_reach_leave_one_row_each(own_stack: Stack, sut: Sut, id
         stack.wait_ready(worker)
         with tables_held(stack, SCANNED):
             sent[KILLED] = stack.tasks.publish(SCAN, (), {sut.tenancy.key: tenants[KILLED]})
-            assert wait_for_a_session(stack, SCANNED), f"premise: {SCAN}: got no run, expected one"
+            begun = wait_for_a_session(stack, SCANNED)
+            premise("run that waits for a table", on=SCAN, got=bool(begun), expected=True)
             (child,) = worker.children()
             worker.kill_child(child)
             sent[LIMITED] = stack.tasks.publish(
@@ -137,7 +139,7 @@ def test_failures_out_of_reach_leave_one_row_each(own_stack: Stack, sut: Sut, id
             )
         # After another task of the same worker, everything else that a failure writes is written.
         done = stack.tasks.run(sut.ping.task, sut.ping.arguments)
-        assert done.state == "SUCCESS", f"premise: plain ping: got {done.state}, expected SUCCESS"
+        premise("state of a plain ping", got=done.state, expected="SUCCESS")
         names = {KILLED: SCAN, LIMITED: SCAN, NOT_KNOWN: UNKNOWN}
         for what, task_id in sent.items():
             rows = rows_of(stack, [task_id], tenant_id=tenants[what])

@@ -38,10 +38,10 @@ def import_in_fresh_interpreter(
     program = PROGRAM.read_text(encoding="utf-8")
     command = [*sut.fill(["{python}"]), "-c", program, json.dumps(request)]
     done = commands.run(command, env={}, folder=sut.folder)
-    lines = done.output.splitlines() or ["it printed nothing"]
     assert done.exit_status == 0, (
-        f"fresh interpreter: got exit {done.exit_status}, expected 0: {lines[-1]}"
+        f"fresh interpreter: got exit {done.exit_status}, expected 0: {done.cause}"
     )
+    lines = done.output.splitlines()
     # The report follows any output of the modules themselves.
     start = max(number for number, line in enumerate(lines) if line == "{")
     report: Mapping[str, Any] = json.loads("\n".join(lines[start:]))

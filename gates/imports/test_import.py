@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateproof import ProcessProbe, Sut, criterion, falsified_by, source
+from gateproof import ProcessProbe, Sut, at_least_one, criterion, falsified_by, source
 
 from .fresh import assert_imported, import_in_fresh_interpreter
 
@@ -160,7 +160,7 @@ def test_tasks_are_registered_under_their_exact_names(commands: ProcessProbe, su
     report = import_in_fresh_interpreter(commands, sut)
     assert_imported(report, how="with nothing set")
     expected = sorted(sut.tasks)
-    assert expected, "tasks of the contract: got none, expected those of the description"
+    at_least_one(f"{sut.path.name}: tasks of the queues", expected)
     known = [name for name in report.get("tasks", ()) if name.startswith(sut.celery.task_prefix)]
     missing = [name for name in expected if name not in known]
     assert not missing, f"tasks that are not registered: got {missing}, expected none"

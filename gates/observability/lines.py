@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from gateproof import LogLines, Stack, Worker, wait_until
+from gateproof import LogLines, Stack, Worker, at_least_one, wait_until
 
 DEADLINE_S = 30.0
 
@@ -35,6 +35,7 @@ def line_of(log: LogLines, stack: Stack, message: str, task_id: str) -> Mapping[
 
 def expect_json(log: LogLines, stack: Stack) -> None:
     """Judge that each line is one JSON object with a timestamp."""
+    at_least_one("log lines", log.lines)
     plain = log.plain()
     assert not plain, (
         f"lines that are not a JSON object: got {len(plain)}, expected 0, the first: "

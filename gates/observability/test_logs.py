@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import re
 
-from gateproof import POOL_SOLO, Ids, Redaction, Stack, Sut, criterion, falsified_by, source
+from gateproof import (
+    POOL_SOLO,
+    Ids,
+    Redaction,
+    Stack,
+    Sut,
+    at_least_one,
+    criterion,
+    falsified_by,
+    source,
+)
 
 from ..secrecy import redaction_sees_a_printed_dsn, removed_secrets
 from .health import database_closed, expect_healthy
@@ -238,6 +248,7 @@ def expect_nothing_secret(
     where: str, text: str, redactions: tuple[Redaction, ...], token: str
 ) -> None:
     """Judge that a text has neither this token nor a password nor a DSN."""
+    at_least_one(f"characters of {where}", text.strip())
     # The token first: redaction also matches it where it is the value of a sensitive key.
     lines = [line for line in text.split("\n") if token in line]
     assert not lines, f"tokens in {where}: got {len(lines)} lines, expected none: {lines[0][:200]}"

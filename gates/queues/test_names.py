@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gateproof import Stack, criterion, falsified_by, source
+from gateproof import Stack, criterion, falsified_by, premise, source
 
 RECORD = Path(__file__).with_name("task_names.txt")
 """One task name a line. Add new tasks here; removing a name orphans its queued messages."""
@@ -48,7 +48,8 @@ UNKNOWN = "NotRegistered"
 def test_task_names_are_the_recorded_ones(own_stack: Stack) -> None:
     """The app registers exactly the recorded names, and the worker knows each of them."""
     recorded = RECORD.read_text(encoding="utf-8").split()
-    assert recorded, f"premise: {RECORD.name}: got no name, expected one a line"
+    names = len(recorded)
+    premise("recorded names", on=RECORD.name, got=names, relation="at_least", expected=1)
     registered = set(own_stack.tasks.describe().tasks)
     new, gone = sorted(registered - set(recorded)), sorted(set(recorded) - registered)
     assert registered == set(recorded), (

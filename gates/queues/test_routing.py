@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from gateproof import Stack, Sut, TaskProbe, criterion, falsified_by, source, sql
+from gateproof import (
+    Stack,
+    Sut,
+    TaskProbe,
+    at_least_one,
+    criterion,
+    falsified_by,
+    premise,
+    source,
+    sql,
+)
 
 from .messages import messages_of, task_queues
 
@@ -45,7 +55,7 @@ TRIGGERS = "SELECT tgname FROM pg_trigger WHERE tgrelid = 'kombu_message'::regcl
 def test_queues_are_the_four_of_the_contract(own_stack: Stack, sut: Sut) -> None:
     """The table has exactly the four queues, and the worker reports and consumes them."""
     wanted = tuple(sorted(sut.queues))
-    assert len(wanted) == 4, f"premise: queues in the sut file: got {wanted}, expected four"
+    premise("number of queues in the description", got=len(wanted), expected=4)
     worker = own_stack.worker
     consumed = tuple(sorted(worker.report().queues))
     assert consumed == wanted, (
@@ -104,7 +114,8 @@ def test_queues_are_the_four_of_the_contract(own_stack: Stack, sut: Sut) -> None
 )
 def test_every_task_is_stored_in_its_own_queue(own_stack: Stack, sut: Sut) -> None:
     """Without a worker, each task has one row, with its queue and the key `<queue>.task`."""
-    sent = {own_stack.tasks.publish(task): task for task in sut.tasks}
+    tasks = at_least_one(f"{sut.path.name}: tasks of the queues", sut.tasks)
+    sent = {own_stack.tasks.publish(task): task for task in tasks}
     stored = messages_of(own_stack.sql, sent)
     for task_id, task in sent.items():
         found = [message for message in stored if message.task_id == task_id]
@@ -139,14 +150,13 @@ def test_worker_of_one_queue_leaves_the_others_alone(own_stack: Stack, sut: Sut)
     """Tasks of the other queues stay unclaimed while the worker runs three tasks of its own."""
     own = sut.queue_of(sut.ping.task)
     others = tuple(queue for queue in sut.queues if queue != own)
+    at_least_one(f"{sut.path.name}: queues other than {own}", others)
     with own_stack.running_worker(queues=[own], concurrency=1) as worker:
         own_stack.wait_ready(worker)
         sent = {_send_ping(own_stack.tasks, sut, queue): queue for queue in others}
         for _ in range(3):
             result = own_stack.tasks.run(sut.ping.task, sut.ping.arguments)
-            assert result.state == "SUCCESS", (
-                f"premise: ping through its own queue {own}: got {result.state}, expected SUCCESS"
-            )
+            premise("state of a ping through its own queue", got=result.state, expected="SUCCESS")
         _assert_waiting(own_stack, sent, own)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from gateproof import Ids, Refused, Rows, Session, SqlProbe, Sut
+from gateproof import Ids, Refused, Rows, Session, SqlProbe, Sut, at_least_one, premise
 
 A_ROWS, B_ROWS = 3, 2
 
@@ -45,35 +45,43 @@ class Tenant:
 
 
 def bound_tables(sut: Sut) -> Mapping[str, tuple[str, ...]]:
-    """Map each role to the tables in which it sees only its tenant's rows.
+    """Map each role to the tables in which it sees only its tenant's rows; the worker's has some.
 
     Policies bind the worker's role on every table. They bind the operators' roles on the domain's
     tables only, because these roles read all dead-letter rows by contract.
     """
-    domain = tuple(table for table in sut.tenancy.tables if table != sut.dead_letters.table)
+    tables = at_least_one(f"{sut.path.name}: tenancy.tables", sut.tenancy.tables)
+    domain = tuple(table for table in tables if table != sut.dead_letters.table)
     return {
-        sut.roles.worker: sut.tenancy.tables,
+        sut.roles.worker: tables,
         sut.roles.operator: domain,
         sut.roles.reader: domain,
     }
 
 
 def two_tenants(sql: SqlProbe, sut: Sut, ids: Ids, *, tables: Sequence[str]) -> list[Tenant]:
-    """Insert three rows of a new tenant A and two of a new tenant B, and assert that they exist."""
+    """Insert three rows of a new tenant A and two of a new tenant B, and see that they exist."""
     tenants = [
         Tenant(name="A", id=ids.uuid(), rows=A_ROWS),
         Tenant(name="B", id=ids.uuid(), rows=B_ROWS),
     ]
-    for table in tables:
-        assert table in SEEDS, f"seed of {table}: got none, expected a statement in gates/rls"
+    for table in at_least_one("tables with rows of tenants", tables):
+        premise("statement that seeds a table", on=table, got=table in SEEDS, expected=True)
         for tenant in tenants:
             give_rows(sql, table, tenant, rows=tenant.rows)
         seen = rows_by_tenant(sql.query(count_by_tenant(sut, table)))
         counts = [seen.get(tenant.id, 0) for tenant in tenants]
-        assert counts == [A_ROWS, B_ROWS], (
-            f"superuser sees in {table}: got {counts} rows of A and B, expected {[A_ROWS, B_ROWS]}"
-        )
+        rows = [A_ROWS, B_ROWS]
+        premise("rows of A and B that the superuser sees", on=table, got=counts, expected=rows)
     return tenants
+
+
+def empty(sql: SqlProbe, tables: Sequence[str]) -> None:
+    """Remove all rows of tables, and of tables with a foreign key to one of them, as superuser.
+
+    Without CASCADE, PostgreSQL refuses to truncate a table that another one references.
+    """
+    sql.query(f"TRUNCATE {', '.join(at_least_one('tables to empty', tables))} CASCADE")
 
 
 def give_rows(sql: SqlProbe, table: str, tenant: Tenant, *, rows: int) -> None:

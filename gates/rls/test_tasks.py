@@ -20,7 +20,7 @@ from gateproof import (
 )
 
 from ..holding import SCAN
-from .tenants import Tenant, policies_of, two_tenants
+from .tenants import Tenant, empty, policies_of, two_tenants
 
 EVENTS = "attribution_events"
 RETAIN = "app.tasks.maintenance.enforce_data_retention"
@@ -82,7 +82,7 @@ DATABASE = "system/connections/database.py"
 def test_tasks_see_their_tenants_rows_only(own_stack: Stack, sut: Sut, ids: Ids) -> None:
     """With 3 rows of A and 2 of B, scans find 3 and 2, and A's retention deletes no row of B."""
     worker = own_stack.worker
-    own_stack.sql.query(f"TRUNCATE {EVENTS}")
+    empty(own_stack.sql, [EVENTS])
     a, b = two_tenants(own_stack.sql, sut, ids, tables=(EVENTS,))
     _assert_runs_as_the_workers_role(own_stack, sut, worker)
     for tenant in (a, b, a):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gateproof import Ids, Refused, Rows, Stack, Sut, criterion, falsified_by, sql
+from gateproof import Ids, Refused, Rows, Stack, Sut, criterion, falsified_by, premise, sql
 
 from .tenants import Tenant, bound_tables, give_rows, outcome, two_tenants
 
@@ -175,9 +175,8 @@ def _assert_the_view_shows_its_tenant(stack: Stack, sut: Sut, a: Tenant, b: Tena
     totals = "SELECT tenant_id, sum(events)::int FROM {} GROUP BY 1"
     behind = {row[0]: row[1] for row in stack.sql.query(totals.format(BEHIND_IT)).rows}
     counts = [behind.get(tenant.id) for tenant in (a, b)]
-    assert counts == [a.rows, b.rows], (
-        f"superuser sees in {BEHIND_IT}: got {counts} of A and B, expected {[a.rows, b.rows]}"
-    )
+    seeded = [a.rows, b.rows]
+    premise("rows of A and B that the superuser sees", on=BEHIND_IT, got=counts, expected=seeded)
     for role in bound_tables(sut):
         for tenant in (a, b):
             rows = _as_tenant(stack, sut, role, tenant, totals.format(TENANT_VIEW))

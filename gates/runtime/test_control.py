@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateproof import POOL_PREFORK, Ids, Stack, Sut, criterion, falsified_by, source
+from gateproof import POOL_PREFORK, Ids, Stack, Sut, criterion, falsified_by, premise, source
 
 from ..control import celery
 from ..holding import SCAN, SCANNED, tables_held, wait_for_a_session
@@ -40,7 +40,8 @@ def test_workers_answer_and_obey(own_stack: Stack, sut: Sut, ids: Ids) -> None:
         assert "pong" in answer.output, f"celery inspect ping: got {answer.output!r}, expected pong"
         with tables_held(stack, SCANNED):
             first = stack.tasks.publish(SCAN, (), {sut.tenancy.key: ids.uuid()})
-            assert wait_for_a_session(stack, SCANNED), f"premise: {SCAN}: got no run, expected one"
+            begun = wait_for_a_session(stack, SCANNED)
+            premise("run that waits for a table", on=SCAN, got=bool(begun), expected=True)
             waiting = stack.tasks.publish(ping.task, (), ping.arguments)
             revoked = celery(stack, "control", "revoke", waiting)
             assert revoked.exit_status == 0, (

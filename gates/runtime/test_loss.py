@@ -19,6 +19,7 @@ from gateproof import (
 )
 
 from ..holding import SCAN, SCANNED, sessions_waiting_for, tables_held
+from ..lease import Lease, lease_of
 
 RESULTS = "celery_taskmeta"
 STATEMENTS, BROKER = "system/transport/statements.py", "system/transport/broker.py"
@@ -27,16 +28,16 @@ CHILDREN = 2
 SCANS, LATER = 12, 4
 COUNTDOWN_S = 3
 """The countdown of tasks that start after the kill. A worker may hold them until then."""
-LEASE_S = 3.0
-"""How long a claim outlives its worker in the reference system."""
-HELD_S = 2 * LEASE_S
-"""How long tasks run before the kill: longer than a lease, which a live worker renews."""
-BUSY_DEADLINE_S, END_DEADLINE_S, LINES_DEADLINE_S = 20.0, 15.0, 5.0
-WATCHED_S = 3 * LEASE_S
+HELD_LEASES, WATCHED_LEASES = 2, 3
+"""How long tasks run before the kill, which is longer than a lease that a live worker renews; and
+how long finished tasks are watched. In leases."""
+BUSY_DEADLINE_S, END_DEADLINE_S, LINES_DEADLINE_S = 20.0, 12.0, 5.0
 PINGS = 3
+LIMIT_S = 150.0
+"""Enough for the longest lease that a check waits for."""
 
 
-@criterion("RUN-05")
+@criterion("RUN-05", limit_s=LIMIT_S)
 @falsified_by(
     source(
         "acknowledged-at-the-start",
@@ -80,8 +81,8 @@ def test_killed_worker_loses_no_task(own_stack: Stack, sut: Sut, ids: Ids) -> No
     An interrupted run leaves no line in the logs, and only one worker is killed, once. So a task
     with exactly one end in the logs ran at most twice.
     """
-    stack, tenant = own_stack, {sut.tenancy.key: ids.uuid()}
-    with two_workers(stack) as (victim, other):
+    stack, tenant, lease = own_stack, {sut.tenancy.key: ids.uuid()}, lease_of(sut)
+    with two_workers(stack, lease) as (victim, other):
         with tables_held(stack, SCANNED):
             published = [stack.tasks.publish(SCAN, (), tenant) for _ in range(SCANS)]
             busy = wait_until(
@@ -92,18 +93,18 @@ def test_killed_worker_loses_no_task(own_stack: Stack, sut: Sut, ids: Ids) -> No
             assert busy == 2 * CHILDREN, (
                 f"children in mid-task: got {busy}, expected {2 * CHILDREN} of two workers"
             )
-            stack.sql.query("SELECT pg_sleep(%s)", (HELD_S,))
+            stack.sql.query("SELECT pg_sleep(%s)", (HELD_LEASES * lease.seconds,))
             published += [
                 stack.tasks.publish(sut.ping.task, (), sut.ping.arguments, countdown=COUNTDOWN_S)
                 for _ in range(LATER)
             ]
             stack.sql.query("SELECT pg_sleep(%s)", (COUNTDOWN_S / 2,))
             victim.kill()
-        expect_one_end_each(stack, published)
+        expect_one_end_each(stack, published, deadline_s=END_DEADLINE_S + lease.seconds)
         expect_one_line_each(stack, (victim, other), published)
 
 
-@criterion("RUN-07")
+@criterion("RUN-07", limit_s=LIMIT_S)
 @falsified_by(
     source(
         "returned-when-acknowledged",
@@ -129,8 +130,9 @@ def test_killed_worker_loses_no_task(own_stack: Stack, sut: Sut, ids: Ids) -> No
 )
 def test_finished_task_is_not_run_again(own_stack: Stack, sut: Sut) -> None:
     """Finished tasks do not end again within three leases, before and after a restart."""
-    stack, ping = own_stack, sut.ping
-    with stack.running_worker(pool=POOL_PREFORK, concurrency=CHILDREN, name="first") as worker:
+    stack, ping, lease = own_stack, sut.ping, lease_of(sut)
+    options = {"pool": POOL_PREFORK, "concurrency": CHILDREN, "env": lease.env}
+    with stack.running_worker(name="first", **options) as worker:
         stack.wait_ready(worker)
         kinds = [ping.arguments] * PINGS + [{**ping.arguments, **ping.fail}]
         kinds.append({**ping.arguments, **ping.retry})
@@ -139,26 +141,27 @@ def test_finished_task_is_not_run_again(own_stack: Stack, sut: Sut) -> None:
         assert states == ["SUCCESS"] * PINGS + ["FAILURE", "SUCCESS"], (
             f"tasks that are to finish: got {states}, expected SUCCESS of all but the fourth"
         )
-        expect_no_second_end(stack, (worker,), finished, "while their worker lives")
+        expect_no_second_end(stack, (worker,), finished, "while their worker lives", lease)
         status = worker.stop()
         assert status == 0, f"worker after the stop signal: got exit {status}, expected 0"
-        with stack.running_worker(pool=POOL_PREFORK, concurrency=CHILDREN) as successor:
+        with stack.running_worker(**options) as successor:
             stack.wait_ready(successor)
             workers = (worker, successor)
-            expect_no_second_end(stack, workers, finished, "after their worker's restart")
+            expect_no_second_end(stack, workers, finished, "after their worker's restart", lease)
 
 
 @contextmanager
-def two_workers(stack: Stack) -> Iterator[tuple[Worker, Worker]]:
+def two_workers(stack: Stack, lease: Lease) -> Iterator[tuple[Worker, Worker]]:
     """Run two workers on the same queues, both ready."""
-    with stack.running_worker(pool=POOL_PREFORK, concurrency=CHILDREN, name="victim") as victim:
+    options = {"pool": POOL_PREFORK, "concurrency": CHILDREN, "env": lease.env}
+    with stack.running_worker(name="victim", **options) as victim:
         stack.wait_ready(victim)
-        with stack.running_worker(pool=POOL_PREFORK, concurrency=CHILDREN, name="other") as other:
+        with stack.running_worker(name="other", **options) as other:
             stack.wait_ready(other)
             yield victim, other
 
 
-def expect_one_end_each(stack: Stack, published: Collection[str]) -> None:
+def expect_one_end_each(stack: Stack, published: Collection[str], *, deadline_s: float) -> None:
     """Judge that each task succeeded, or failed and left one dead-letter row."""
     ids = list(published)
     ended = wait_until(
@@ -170,7 +173,7 @@ def expect_one_end_each(stack: Stack, published: Collection[str]) -> None:
             ).rows
         ),
         lambda seen: len(seen) == len(ids),
-        deadline_s=END_DEADLINE_S,
+        deadline_s=deadline_s,
         interval_s=0.2,
     )
     lost = len(ids) - len(ended)
@@ -205,13 +208,13 @@ def expect_one_line_each(
 
 
 def expect_no_second_end(
-    stack: Stack, workers: tuple[Worker, ...], finished: Collection[str], when: str
+    stack: Stack, workers: tuple[Worker, ...], finished: Collection[str], when: str, lease: Lease
 ) -> None:
     """Judge that no finished task ends again within three lease times."""
     seen = wait_until(
         lambda: ends(stack, workers, finished),
         lambda counted: counted.total() > len(finished),
-        deadline_s=WATCHED_S,
+        deadline_s=WATCHED_LEASES * lease.seconds,
         interval_s=0.5,
     )
     numbers = [seen[task_id] for task_id in finished]

@@ -13,6 +13,7 @@ from gateproof import (
     Sut,
     TaskResult,
     Worker,
+    at_least_one,
     criterion,
     falsified_by,
     process,
@@ -47,6 +48,7 @@ STORED_DEADLINE_S = 20.0
 )
 def test_pings_come_back_from_one_worker_process(own_stack: Stack, sut: Sut) -> None:
     """Every ping succeeds, and one child of the worker runs three, on its own connection."""
+    at_least_one(f"{sut.path.name}: ping.expect", sut.ping.expect)
     worker = own_stack.worker
     reports = []
     # Enough pings that at least one child must run three of them.

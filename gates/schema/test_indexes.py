@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateproof import Stack, criterion, falsified_by, sql
+from gateproof import Stack, at_least_one, criterion, falsified_by, sql
 
 INDEXES = """
     SELECT i.indexrelid::regclass::text AS name, i.indrelid::regclass::text AS table_name,
@@ -46,8 +46,7 @@ def state_of(index: str) -> str:
 )
 def test_every_index_is_valid(stack: Stack) -> None:
     """No index is invalid or not ready, as PostgreSQL leaves one that could not be built."""
-    rows = stack.sql.query(INDEXES).dicts()
-    assert rows, "indexes: got none, expected some"
+    rows = at_least_one("indexes", stack.sql.query(INDEXES).dicts())
     findings = []
     for row in rows:
         unique = " (unique)" if row["is_unique"] else ""

@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gateproof.base.errors import InconclusiveError, NotApplicableError
+    from gateproof.base.errors import InconclusiveError, NotApplicableError, PremiseError
     from gateproof.base.identifier import Ids
     from gateproof.base.project import copy_folders
     from gateproof.base.sut import Sut
@@ -25,9 +25,11 @@ if TYPE_CHECKING:
     from gateproof.faults.setting import settings
     from gateproof.faults.source import source
     from gateproof.faults.sql import sql
+    from gateproof.probes.collection import at_least_one
     from gateproof.probes.file import FileProbe
     from gateproof.probes.http import Exchange
     from gateproof.probes.log import LogLines
+    from gateproof.probes.premise import premise
     from gateproof.probes.process import ProcessProbe
     from gateproof.probes.recorder import Recorder
     from gateproof.probes.sql import Refused, Rows, Session, SqlProbe
@@ -53,6 +55,7 @@ __all__ = [
     "InconclusiveError",
     "LogLines",
     "NotApplicableError",
+    "PremiseError",
     "ProcessProbe",
     "Recorder",
     "Redaction",
@@ -66,12 +69,14 @@ __all__ = [
     "TaskProbe",
     "TaskResult",
     "Worker",
+    "at_least_one",
     "copy_folders",
     "criterion",
     "falsified_by",
     "file",
     "migration",
     "network",
+    "premise",
     "process",
     "settings",
     "source",
@@ -92,6 +97,7 @@ _HOMES = {
     "NotApplicableError": "gateproof.base.errors",
     "POOL_PREFORK": "gateproof.stack.stack",
     "POOL_SOLO": "gateproof.stack.stack",
+    "PremiseError": "gateproof.base.errors",
     "ProcessProbe": "gateproof.probes.process",
     "RESULT_DEADLINE_S": "gateproof.probes.task",
     "Recorder": "gateproof.probes.recorder",
@@ -106,12 +112,14 @@ _HOMES = {
     "TaskProbe": "gateproof.probes.task",
     "TaskResult": "gateproof.probes.task",
     "Worker": "gateproof.probes.worker",
+    "at_least_one": "gateproof.probes.collection",
     "copy_folders": "gateproof.base.project",
     "criterion": "gateproof.run.declaration",
     "falsified_by": "gateproof.run.declaration",
     "file": "gateproof.faults.file",
     "migration": "gateproof.faults.migration",
     "network": "gateproof.faults.network",
+    "premise": "gateproof.probes.premise",
     "process": "gateproof.faults.process",
     "settings": "gateproof.faults.setting",
     "source": "gateproof.faults.source",

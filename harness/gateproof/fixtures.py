@@ -81,6 +81,7 @@ def proof_copy(request: pytest.FixtureRequest, bring_up: BringUp) -> Iterator[Co
         tree=item.falsifier.fault.tree,
         own_server=item.needs_own_server,
         needs_stack=item.needs_stack,
+        migrated=item.needs_migrations,
     )
     yield copy
     copy.dispose()
@@ -103,6 +104,17 @@ def own_stack(request: pytest.FixtureRequest, bring_up: BringUp) -> Iterator[Sta
     own = bring_up.own_stack()
     yield own
     own.dispose()
+
+
+@pytest.fixture
+def empty_stack(request: pytest.FixtureRequest, bring_up: BringUp) -> Iterator[Stack]:
+    """A stack without migrations, for checks that run them: they judge it if migrations fail."""
+    if isinstance(request.node, ProofItem):
+        yield _copy(request).stack
+        return
+    empty = bring_up.empty_stack()
+    yield empty
+    empty.dispose()
 
 
 @pytest.fixture

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import sys
+import time
 from collections.abc import Generator, Iterator
 from types import FrameType
 from typing import Any
@@ -15,8 +17,10 @@ from typing import Any
 import pytest
 
 from gateproof.base.errors import HarnessError, LimitError
+from gateproof.base.exit_guard import ExitGuard
 from gateproof.base.gates import covers
 from gateproof.base.option import named_paths
+from gateproof.base.stop import STOP, Stop
 from gateproof.probes.recorder import Scope
 from gateproof.proof.matrix import add_cells
 from gateproof.proof.proof import RUNS, STACK_FIXTURES, ProofItem, require_second_runs
@@ -24,42 +28,59 @@ from gateproof.proof.self_proof import SelfProofItem
 from gateproof.run.binding import loaded_code, plugin_distributions
 from gateproof.run.declaration import Declaration, read_declaration
 from gateproof.run.distribution import (
+    PROBLEM,
     Node,
     is_controller,
     is_worker,
     receive_result,
     received_staging,
+    send_problem,
     send_result,
     send_staging,
     writer_name,
 )
 from gateproof.run.option import Options, read_options
 from gateproof.run.progress import Progress
-from gateproof.run.run import RUN, GateRun
+from gateproof.run.run import RUN, GateRun, Problem
 from gateproof.run.stage import record_stage
-from gateproof.run.summary import print_summary
+from gateproof.run.summary import print_summary, without_lines
 from gateproof.run.writer import WRITER, Writer, earlier_of
 from gateproof_evidence.errors import EvidenceError, NotWritableError
 from gateproof_evidence.format.catalogue import load_catalogues
 from gateproof_evidence.format.layout import JUNIT, PYTEST_PAGE
-from gateproof_evidence.judging.result import HARNESS
+from gateproof_evidence.judging.result import HARNESS, VIOLATION
+
+DEADLINE: pytest.StashKey[tuple[float, float]] = pytest.StashKey()
+"""The moment at which an item must have ended for pytest-timeout, and its limit in seconds."""
+
+GUARD: pytest.StashKey[ExitGuard] = pytest.StashKey()
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Check all options and files before anything starts."""
-    with _usage_errors():
+    config.stash[STOP] = Stop()
+    config.pluginmanager.register(config.stash[STOP])
+    try:
         options = read_options(config)
         if options is not None:
             _open(config, options)
             signal.signal(signal.SIGTERM, _interrupt)
+    except (EvidenceError, HarnessError) as error:
+        _refuse_start(config, Problem.of(error))
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Stop everything that still runs, however the session ended."""
-    writer = config.stash.get(WRITER, None)
+    writer, run = config.stash.get(WRITER, None), config.stash.get(RUN, None)
     if writer is not None:
         writer.bring_up.dispose()
+    if GUARD in config.stash:
+        config.stash[GUARD].dispose()
+    if run is not None and not run.ended:
+        run.discard()  # pytest ended before its session began, so no check ran
+        why = config.stash[STOP].error or config.stash[STOP].reason or "see above"
+        _print(config, f"no bundle: pytest ended before it collected a check: {why}")
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -95,6 +116,8 @@ def pytest_collection_modifyitems(
     session: pytest.Session, config: pytest.Config, items: list[pytest.Item]
 ) -> Generator[None, None, None]:
     """Store all collected checks before any is deselected; then add the items that prove them."""
+    if PROBLEM in config.stash:
+        items.clear()  # this xdist worker cannot run them: the controller gets the reason
     writer = config.stash.get(WRITER, None)
     if writer is not None:
         with _refusals(config, writer, items):
@@ -113,7 +136,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     writer = session.config.stash.get(WRITER, None)
     # pytest calls this even after the hook above has refused the collected items
     if writer is not None and writer.declared is not None and not session.testsfailed:
-        with _refusals(session.config, writer, session.items):
+        with _refusals(session.config, writer, session.items), _losses(session):
             selected = {item.nodeid for item in session.items}
             writer.bind_checks(selected, whole=_is_whole(session.config, writer))
 
@@ -124,7 +147,8 @@ def pytest_runtestloop(session: pytest.Session) -> None:
     writer = session.config.stash.get(WRITER, None)
     needed = any(STACK_FIXTURES & set(getattr(i, "fixturenames", ())) for i in session.items)
     if writer is not None and needed and not session.testsfailed:
-        with contextlib.suppress(HarnessError):  # the set-up of each check gets the same error
+        # The set-up of each check gets the same error.
+        with contextlib.suppress(HarnessError), _losses(session):
             writer.bring_up.start()
             writer.bring_up.warm_up()
 
@@ -140,15 +164,44 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
 
 
 @pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Interrupt a set-up that exceeds a limit of pytest-timeout."""
+    with _limit(*_limit_of(item, "setup")):
+        return (yield)
+
+
+# The innermost wrapper: pytest-timeout sets some of its limits in its own.
+@pytest.hookimpl(wrapper=True, trylast=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     """Interrupt a check that exceeds its overall time limit."""
-    writer = item.config.stash.get(WRITER, None)
-    declaration = read_declaration(item) if writer is not None else None
-    if declaration is None:
+    with _limit(*_limit_of(item, "call")):
         return (yield)
-    runs = RUNS if isinstance(item, ProofItem) else 1
-    with _limit(declaration.limit_s * runs):
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Interrupt a clean-up that exceeds a limit of pytest-timeout."""
+    with _limit(*_limit_of(item, "teardown")):
         return (yield)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_timeout_set_timer(item: pytest.Item, settings: Any) -> bool:
+    """Take over a limit of pytest-timeout, whose own ways to end a check give false verdicts.
+
+    Its method `thread` ends the process with 1; its method `signal` fails the check, though a time
+    limit shows nothing about the claim.
+    """
+    item.stash[DEADLINE] = (time.monotonic() + settings.timeout, settings.timeout)
+    return True
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_timeout_cancel_timer(item: pytest.Item) -> bool:
+    """End a limit of pytest-timeout."""
+    if DEADLINE in item.stash:
+        del item.stash[DEADLINE]
+    return True
 
 
 @pytest.hookimpl(wrapper=True)
@@ -159,29 +212,35 @@ def pytest_runtest_makereport(
     report = yield
     writer = item.config.stash.get(WRITER, None)
     if writer is not None:
-        try:
+        with _losses(item.session):
             record_stage(writer.recorder, writer.bring_up, call, item=item.nodeid)
-        except NotWritableError as error:
-            writer.defects.append(str(error))
-            item.session.shouldstop = str(error)
+        if writer.recorder.lost:
+            item.session.shouldstop = writer.recorder.lost
     return report
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> Generator[None, Any, Any]:
+    """Leave out the lines of other plugins that name a file by its path before sealing."""
+    run = config.stash.get(RUN, None)
+    if run is None:
+        return (yield)
+    with without_lines(terminalreporter, str(run.staging)):
+        return (yield)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[None, Any, None]:
     """Seal the bundle after all other plugins have written their files; set the exit status."""
-    _close_writer(session.config)
     run = session.config.stash.get(RUN, None)
-    try:
+    with _defects(run, "this process failed to close its journal"):
+        _close_writer(session)
+    with _defects(run, "another plugin failed at the end of the session"):
         yield
-    except Exception as error:
-        if run is None:
-            raise
-        run.defects.append(
-            f"another plugin failed at the end of the session: {type(error).__name__}: {error}"
-        )
     if run is not None:
-        session.exitstatus = _finish(session.config, run, int(exitstatus))
+        session.exitstatus = _end(session, run, int(exitstatus))
 
 
 # --- delegates of the hooks ------------------------------------------------------------------
@@ -192,6 +251,7 @@ def _open(config: pytest.Config, options: Options) -> None:
     run = None if is_worker(config) else GateRun.open(options)
     if run is not None:
         config.stash[RUN] = run
+        config.stash[GUARD] = ExitGuard(status=HARNESS, explain=run.explain)
         config.pluginmanager.register(Progress(print_line=lambda line: _print(config, line)))
         _keep_reports(config, run)
     if not is_controller(config):
@@ -206,12 +266,16 @@ def _open(config: pytest.Config, options: Options) -> None:
         )
 
 
-def _close_writer(config: pytest.Config) -> None:
+def _close_writer(session: pytest.Session) -> None:
     """Close the writer of this process, and pass its result to the run."""
+    config = session.config
     writer = config.stash.get(WRITER, None)
+    if PROBLEM in config.stash:
+        send_problem(config, config.stash[PROBLEM])
     if writer is None:
         return
     judges, sut = writer.options.judges, writer.bring_up.sut
+    writer.stop = config.stash[STOP]
     result = writer.close(
         plugins=plugin_distributions(config), code=loaded_code(config, judges, sut)
     )
@@ -221,26 +285,94 @@ def _close_writer(config: pytest.Config) -> None:
         config.stash[RUN].results.append(result)
 
 
-def _finish(config: pytest.Config, run: GateRun, status: int) -> int:
-    if run.refusal is not None:
-        _print(config, f"ERROR: {run.refusal}", prefix="")
-        status = int(pytest.ExitCode.USAGE_ERROR)
-    if run.refusal is not None or not (run.bound or run.defects):
-        run.discard()
-        if run.refusal is None:
-            _print(config, "no bundle: the collection did not finish, so nothing was judged")
-        return status
+@contextlib.contextmanager
+def _defects(run: GateRun | None, what: str) -> Iterator[None]:
+    """Turn an error into a defect of the run, which is sealed all the same."""
     try:
-        judged, bundle, sealing_s = run.finish(status)
+        yield
+    except Exception as error:
+        if run is None:
+            raise
+        run.defects.append(f"{what}: {type(error).__name__}: {error}")
+
+
+def _end(session: pytest.Session, run: GateRun, status: int) -> int:
+    """End the run and return its exit status: whatever fails here, evidence is missing."""
+    run.ended = True
+    try:
+        _explain_end(session, run)
+        return _finish(session.config, run, status)
     except Exception as error:  # noqa: BLE001 (any reason why the evidence cannot be written)
-        run.drop_reports()
-        _print(config, f"no bundle: {type(error).__name__}: {error}")
-        _print(config, f"the records so far are in {run.staging}")
+        _explain_loss(session.config, run, error)
         return HARNESS
+
+
+def _explain_end(session: pytest.Session, run: GateRun) -> None:
+    """Record in the run why pytest ended, where its exit status alone does not show it."""
+    stop = session.config.stash[STOP]
+    run.report_silent_writers()
+    if not stop.interrupted:
+        reasons = [*(result.stopped for result in run.results), stop.reason, session.shouldfail]
+        run.stopped = next((str(reason) for reason in reasons if reason), "")
+    if stop.error:
+        run.defects.append(f"internal error of pytest: {stop.error}")
+
+
+def _finish(config: pytest.Config, run: GateRun, status: int) -> int:
+    problem = run.problem
+    if problem is not None:
+        run.discard()
+        _print(config, f"ERROR: {problem.message}", prefix="")
+        return problem.status
+    if not (run.bound or run.defects or run.lost):
+        run.discard()
+        _print(config, "no bundle: the collection did not finish, so nothing was judged")
+        # With -x pytest ends a collection as it ends failed checks. No check has failed here.
+        return int(pytest.ExitCode.INTERRUPTED) if status == VIOLATION else status
+    judged, bundle, sealing_s = run.finish(status)
     reporter = _reporter(config)
     if reporter is not None:
-        print_summary(reporter, judged, bundle, run=run, sealing_s=sealing_s)
+        with contextlib.suppress(OSError):  # the output may be on a full disk; the bundle is whole
+            print_summary(reporter, judged, bundle, run=run, sealing_s=sealing_s)
     return judged.exit_status
+
+
+def _explain_loss(config: pytest.Config, run: GateRun, error: Exception) -> None:
+    """Print why there is no whole bundle, and where the records are."""
+    name = "" if isinstance(error, NotWritableError) else f"{type(error).__name__}: "
+    if run.bundle is not None:
+        _print(config, f"sealed in {run.bundle}, but not linked as the latest: {name}{error}")
+        return
+    _print(config, f"no bundle: {name}{error}")
+    _print(config, f"the records so far are in {run.staging}")
+    try:
+        run.drop_reports()
+    except OSError as left:
+        _print(config, f"{left.filename}: got {left.strerror}; it is not redacted: delete it")
+    run.explain(f"it could not be sealed: {name}{error}")
+
+
+def _refuse_start(config: pytest.Config, problem: Problem) -> None:
+    """End pytest before its session; an xdist worker continues without checks, and reports it."""
+    run = config.stash.get(RUN, None)
+    if run is not None:  # pytest has not registered the hook yet that would discard it
+        run.discard()
+        config.stash[GUARD].dispose()
+    if is_worker(config):
+        config.stash[PROBLEM] = problem
+    elif problem.status == pytest.ExitCode.USAGE_ERROR:
+        raise pytest.UsageError(problem.message)
+    else:
+        pytest.exit(problem.message, returncode=problem.status)
+
+
+@contextlib.contextmanager
+def _losses(session: pytest.Session) -> Iterator[None]:
+    """Stop the session where evidence cannot be written; the writer reports it at its end."""
+    try:
+        yield
+    except NotWritableError as error:
+        session.shouldstop = str(error)
 
 
 def _with_proofs(item: pytest.Item, writer: Writer) -> list[pytest.Item]:
@@ -322,11 +454,30 @@ def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
     raise KeyboardInterrupt
 
 
-@contextlib.contextmanager
-def _limit(limit_s: float) -> Iterator[None]:
-    def interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        raise LimitError(f"the check exceeded its overall limit of {limit_s:g} s")
+def _limit_of(item: pytest.Item, stage: str) -> tuple[float, str]:
+    """Return the time that a stage has left, 0 if there is no limit, and the limit in words."""
+    found: list[tuple[float, str]] = []
+    declaration = read_declaration(item) if WRITER in item.config.stash else None
+    if declaration is not None and stage == "call":
+        limit_s = declaration.limit_s * (RUNS if isinstance(item, ProofItem) else 1)
+        found.append((limit_s, f"its overall limit of {limit_s:g} s"))
+    if DEADLINE in item.stash:
+        until, limit_s = item.stash[DEADLINE]
+        left_s = until - time.monotonic()
+        # A clean-up after the limit gets the time once more: otherwise it would not be made at all.
+        left_s = limit_s if stage == "teardown" and left_s <= 0 else max(left_s, 0.001)
+        found.append((left_s, f"the limit of {limit_s:g} s that pytest-timeout sets"))
+    return min(found, default=(0.0, ""))
 
+
+@contextlib.contextmanager
+def _limit(limit_s: float, words: str) -> Iterator[None]:
+    def interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        raise LimitError(f"the check exceeded {words}")
+
+    if not limit_s:
+        yield
+        return
     before = signal.signal(signal.SIGALRM, interrupt)
     signal.setitimer(signal.ITIMER_REAL, limit_s)
     try:
@@ -351,7 +502,11 @@ def _reporter(config: pytest.Config) -> pytest.TerminalReporter | None:
 
 
 def _print(config: pytest.Config, line: str, *, prefix: str = "gateproof: ") -> None:
+    """Print a line, if anything can be printed: the output may be on the disk that is full."""
     reporter = _reporter(config)
-    if reporter is not None:
-        reporter.ensure_newline()
-        reporter.write_line(f"{prefix}{line}")
+    with contextlib.suppress(OSError):
+        if reporter is not None:
+            reporter.ensure_newline()
+            reporter.write_line(f"{prefix}{line}")
+        elif not is_worker(config):
+            sys.stderr.write(f"{prefix}{line}\n")

@@ -16,6 +16,7 @@ from gateproof import (
     Sut,
     criterion,
     falsified_by,
+    premise,
     source,
     wait_until,
 )
@@ -132,14 +133,12 @@ def fail_in_a_worker(stack: Stack, kwargs: Mapping[str, Any], env: Mapping[str, 
     with stack.running_worker(pool=POOL_SOLO, env=env) as worker:
         stack.wait_ready(worker)
         result = stack.tasks.run(RECOMPUTE, kwargs)
-        assert result.state == "FAILURE", (
-            f"premise: {RECOMPUTE}: got {result.state}, expected FAILURE"
-        )
+        premise("state of a task", on=RECOMPUTE, got=result.state, expected="FAILURE")
         count = f"SELECT count(*) FROM {stack.sut.dead_letters.table} WHERE task_id = %s"
         found = wait_until(
             lambda: stack.sql.query(count, (result.task_id,)).scalar(), deadline_s=ROW_WITHIN_S
         )
-        assert found == 1, f"premise: dead letters: got {found}, expected 1"
+        premise("dead-letter rows", got=found, expected=1)
         return result.task_id
 
 

@@ -1,4 +1,4 @@
-"""What a bundle is bound to: a run that other checks judged is not taken for one of this commit."""
+"""The files that a bundle is bound to: other checks do not pass for those of the commit."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ def test_run_with_a_proven_check_is_released(run_gates: Run, tmp_path: Path) -> 
         (falsifier(statement="'SELECT 1'"), CLAIM, "void", "did not land"),
         (falsifier(expect="another message"), CLAIM, "void", "red for another reason"),
         (falsifier(), "assert seen == 0 or 1 / 0", "void", "red by other"),
-        (falsifier(expect="got 2"), MAKES_A_ROW, "void", "on its second run"),
+        (falsifier(expect="events: got 2"), MAKES_A_ROW, "void", "on its second run"),
         (
             falsifier(statement="'SELECT nonsense'"),
             CLAIM,
@@ -221,3 +221,45 @@ def test_leaky(leaky, commands, sut):
     ran = run_gates(checks)
     assert ran.exit_status == 103, ran.output
     assert ran.judged("MIN-01") == ("error", "harness_defect")
+
+
+PREMISED = """
+from gateproof import falsified_by, premise, source
+
+@criterion("MIN-01")
+@falsified_by(
+    source("marked", "system/worker.py", append="# a mark", imports=False),
+    expect="the file has a mark",
+)
+def test_worker_file(files):
+    text = files.read("system/worker.py")
+    premise("the file has a mark", got="# a mark" in text, expected={expected})
+    assert "# a mark" not in text, "the file has a mark"
+"""
+
+
+def test_premise_that_does_not_hold_is_no_violation(run_gates: Run) -> None:
+    """The claim was not judged: inconclusive, to be investigated, and exit status 100."""
+    ran = run_gates(PREMISED.format(expected=True))
+    assert ran.exit_status == 100, ran.output
+    assert ran.judged("MIN-01") == ("inconclusive", "to_investigate")
+    message = ran.verdict("MIN-01")["message"]
+    assert message == "premise: the file has a mark: got False, expected True"
+
+
+def test_premise_is_not_the_predicted_failure(run_gates: Run) -> None:
+    """A fault that breaks a premise proves nothing, though the message has the prediction."""
+    ran = run_gates(PREMISED.format(expected=False))
+    assert ran.exit_status == 100, ran.output
+    result, message = ran.proven("MIN-01")["marked"]
+    assert result == "void"
+    assert message.startswith("red by a premise, which the fault broke instead of the claim")
+
+
+@pytest.mark.parametrize("expect", ["got", ":", "got 1, expected"])
+def test_prediction_that_any_failure_meets_is_bad_input(run_gates: Run, expect: str) -> None:
+    """A prediction of house words is refused before anything starts, with the reason."""
+    ran = run_gates(PROVEN.format(falsifiers=falsifier(expect=expect), claim=CLAIM))
+    assert ran.exit_status == 4, ran.output
+    refusal = f"falsifier put-one-in: predicted message: got {expect!r}, expected 10 characters"
+    assert refusal in " ".join(ran.output.split())

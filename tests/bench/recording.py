@@ -177,7 +177,8 @@ def _describe(folder: Path) -> str:
     if len(roots) != 1:
         raise BenchError(f"system/sut.toml: got {len(roots)} lines of root, expected one")
     own = f"root = {json.dumps(str(folder))}"
-    return "\n".join(own if line in roots else line for line in lines) + "\n"
+    kept = [line for line in lines if not line.startswith("gates = ")]
+    return "\n".join(own if line in roots else line for line in kept) + "\n"
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ def make(recipe: Path, shop: Workshop, target: Path) -> Made:
 
 def _asked(bundle: Path, shop: Workshop, ask: dict[str, Any]) -> Made:
     known = {"key", "released", "commit", "clean", "max_age", "previous", "signoffs", "revoked"}
-    known |= {"checks", "catalogue"}
+    known |= {"checks", "catalogue", "report"}
     assert ask.keys() <= known, f"ask: got {sorted(ask)}, expected some of {sorted(known)}"
     allowed = "".join(
         f"{name}@x.org {shop.public_line(key)}\n"
@@ -80,6 +80,7 @@ def _asked(bundle: Path, shop: Workshop, ask: dict[str, Any]) -> Made:
             previous=read_previous(shop.samples[ask["previous"]]) if "previous" in ask else None,
             checks=tuple(ask.get("checks", ())),
             catalogue=ask.get("catalogue"),
+            report=ask.get("report", False),
         ),
         policy=Policy(
             required=ask.get("signoffs", 0),

@@ -46,6 +46,7 @@ SPECIMEN_FIELDS: dict[str, dict[str, Any]] = {
     "fault-that-does-not-land": {"fingerprint_after": "aaaa"},
     "fault-that-is-denied": {"refusal": "ERROR: permission denied"},
     "red-by-an-error": {"faulted_category": "other"},
+    "red-by-a-premise": {"faulted_category": "premise"},
     "red-for-another-reason": {"expected": "something else"},
 }
 """The fields in which a specimen's proof differs from one that succeeds."""

@@ -6,6 +6,7 @@ import ast
 import builtins
 import importlib
 import os
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -64,6 +65,33 @@ def test_docs_commands_run(page: Path, workplace: Path) -> None:
         if block.verb in ("run", "exit"):
             done = run_script(block.text, workplace)
             assert done.returncode == block.status, f"{block.text}{done.stdout}{done.stderr}"
+
+
+@pytest.mark.parametrize(("failing", "status"), [(False, 0), (True, 1)])
+def test_how_to_command_for_signoffs_fails_for_a_phase_that_is_not_released(
+    workplace: Path, failing: bool, status: int
+) -> None:
+    """Two sign-offs with reservations do not make a blocked phase pass the command of the page."""
+    page = ROOT / "docs/how-to/sign-off.md"
+    [command] = [block.text for block in blocks_of(page) if "--require-signoffs" in block.text]
+    bundle = sealed(workplace / "reports", failing=failing)
+    (workplace / "reports/latest").unlink()
+    (workplace / "reports/latest").symlink_to(bundle.name)
+    for number, name in enumerate(("ada", "bob", "eve"), start=11):
+        write_ssh_key(workplace / name, number)
+    for name in ("ada", "bob"):
+        signed = (
+            f"gateproof sign-off reports/latest --key {name} --identity {name}@example.org "
+            "--phase B0.5.1 --run-key team.key.pub.pem --with-reservations 'as agreed in 4711'\n"
+            f'echo "{name}@example.org $(cat {name}.pub)" >> allowed_signers'
+        )
+        done = run_script(signed, workplace)
+        assert done.returncode == 0, done.stderr
+    shutil.copy(workplace / "eve.pub", workplace / "revoked.krl")
+    done = run_script(command, workplace)
+    assert done.returncode == status, f"{done.stdout}{done.stderr}"
+    assert "signed off by 2 persons" in done.stdout
+    assert ("NOT_RELEASED" in done.stdout) is failing
 
 
 def test_docs_commands_were_found() -> None:

@@ -10,6 +10,7 @@ Source: design, "Sign-off"; ssh-keygen(1), ``-Y sign``.
 from __future__ import annotations
 
 import datetime as dt
+import re
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -35,9 +36,11 @@ from gateproof_evidence.format.canonical import digest_of, read_json
 from gateproof_evidence.format.envelope import Envelope
 from gateproof_evidence.format.layout import ATTESTATION, REPORT, RUN
 from gateproof_evidence.format.problem import first_problem
+from gateproof_evidence.format.public_key import BYTE_ORDER_MARK, MARKS
 from gateproof_evidence.model import Digest, Result, Run
 from gateproof_evidence.verification.bundle import Verification, verify
 
+_FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
 Clock = Callable[[], dt.datetime]
 
 _FEW = 5
@@ -55,12 +58,96 @@ class Reviewer:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Draft:
+    """A statement that can be signed, and the bundle that it is about."""
+
+    bundle: Path
+    statement: Statement
+    run: Run
+    verified: Verification
+    key: Path
+    fingerprint: str | None
+    """The fingerprint of the reviewer's key as ``ssh-keygen -l`` prints it; None if unreadable."""
+
+    @property
+    def content(self) -> bytes:
+        """The bytes that are signed."""
+        return format_signoff(self.statement)
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Read:
     """The parts of a bundle that a reviewer signs."""
 
     attestation: Digest
     report: Digest
     run: Run
+
+
+def draft(
+    bundle: Path,
+    reviewer: Reviewer,
+    *,
+    phase: str | None,
+    reservations: str | None,
+    run_key: bytes | None,
+    clock: Clock,
+) -> Draft:
+    """Return what a reviewer would sign; nothing is signed or written.
+
+    1. The bundle must verify, with the key of the run where it is given.
+    2. The run or phase must be released, or reservations must give the reason for signing it.
+    3. The statement names the attestation and the report of this bundle.
+
+    Args:
+        bundle: the folder.
+        reviewer: the person who signs.
+        phase: the phase to sign off; None for the whole run.
+        reservations: why the reviewer signs although something is open; None for none.
+        run_key: the run's public key from outside the bundle.
+        clock: returns the time of signing.
+
+    Raises:
+        BadInputError: the bundle does not verify, or is not released.
+
+    """
+    # 1
+    verified = _verified(bundle, run_key)
+    # 2, 3
+    read = _read(bundle, verified)
+    return Draft(
+        bundle=bundle,
+        statement=_state(bundle, read, reviewer.signer, phase, reservations, clock()),
+        run=read.run,
+        verified=verified,
+        key=reviewer.key,
+        fingerprint=_fingerprint(reviewer.key),
+    )
+
+
+def sign(made: Draft) -> str:
+    """Sign a draft, and put it into the bundle.
+
+    1. ssh-keygen signs; the signature must be valid, by a strong key, and not by the run's own.
+    2. Statement and signature are put into ``signoffs/``.
+
+    Returns:
+        The path of the statement inside the bundle.
+
+    Raises:
+        BadInputError: the key cannot sign.
+        NotWritableError: files cannot be added to the bundle.
+
+    """
+    # 1
+    _refuse_mark(made.key)
+    signature = _sign(made.key, made.content)
+    _refuse_bad(signature, made)
+    # 2
+    place = place_of(made.content, made.statement, signature.keyid)
+    contents = {place + SIGNATURE: signature.armoured, place + STATEMENT: made.content}
+    add(made.bundle, contents)
+    return place + STATEMENT
 
 
 def countersign(
@@ -72,43 +159,16 @@ def countersign(
     run_key: bytes | None,
     clock: Clock,
 ) -> tuple[Statement, str]:
-    """Sign off a bundle.
-
-    1. The bundle must verify, with the key of the run where it is given.
-    2. The run or phase must be released, or reservations must give the reason for signing it.
-    3. The statement names the attestation and the report of this bundle.
-    4. ssh-keygen signs it; the signature must be valid and not by the run's own key.
-    5. Both files are put into ``signoffs/``.
-
-    Args:
-        bundle: the folder.
-        reviewer: the person who signs.
-        phase: the phase to sign off; None for the whole run.
-        reservations: why the reviewer signs although something is open; None for none.
-        run_key: the run's public key from outside the bundle.
-        clock: returns the time of signing.
+    """Sign off a bundle at once: `draft` and `sign`.
 
     Returns:
         The statement that was signed, and its path inside the bundle.
 
-    Raises:
-        BadInputError: the bundle does not verify, is not released, or the key cannot sign.
-        NotWritableError: files cannot be added to the bundle.
-
     """
-    # 1
-    verified = _verified(bundle, run_key)
-    # 2, 3
-    read = _read(bundle, verified)
-    statement = _state(bundle, read, reviewer.signer, phase, reservations, clock())
-    content = format_signoff(statement)
-    # 4
-    signature = _sign(reviewer.key, content)
-    _refuse_bad(signature, content, verified, reviewer.key)
-    # 5
-    place = place_of(content, statement, signature.keyid)
-    add(bundle, {place + SIGNATURE: signature.armoured, place + STATEMENT: content})
-    return statement, place + STATEMENT
+    made = draft(
+        bundle, reviewer, phase=phase, reservations=reservations, run_key=run_key, clock=clock
+    )
+    return made.statement, sign(made)
 
 
 def _verified(bundle: Path, run_key: bytes | None) -> Verification:
@@ -189,12 +249,44 @@ def _sign(key: Path, content: bytes) -> SshSignature:
         return SshSignature.from_bytes(made.read_bytes())
 
 
-def _refuse_bad(signature: SshSignature, content: bytes, verified: Verification, key: Path) -> None:
-    if verified.predicate is None or signature.keyid == verified.predicate.key.keyid:
+def _refuse_bad(signature: SshSignature, made: Draft) -> None:
+    key, predicate = made.key, made.verified.predicate
+    if predicate is None or signature.keyid == predicate.key.keyid:
         raise BadInputError(
             f"{key}: sign-off: got the key that sealed the run, expected a reviewer's own; the "
             "signer of a run cannot review it"
         )
+    if signature.key.weakness:
+        raise BadInputError(
+            f"{key}: sign-off: {signature.key.weakness}; make another with ssh-keygen -t ed25519"
+        )
     with Checker(namespace=NAMESPACE) as checker:
-        if not checker.holds(signature, content):
-            raise BadInputError(f"{key}: sign-off: got an invalid signature, expected a valid one")
+        why = checker.invalid(signature, made.content)
+    if why is not None:
+        raise BadInputError(
+            f"{key}: sign-off: got {why}, expected a valid signature; try another key"
+        )
+
+
+def _fingerprint(key: Path) -> str | None:
+    """Return the fingerprint of a key; ssh-keygen reads the file, and needs no passphrase."""
+    done = run((PROGRAM, "-l", "-E", "sha256", "-f", str(key)), content=b"")
+    found = _FINGERPRINT.search(done.stdout.decode("utf-8", "replace"))
+    return found[0] if found and done.returncode == 0 else None
+
+
+def _refuse_mark(key: Path) -> None:
+    """Refuse a key file that an editor has rewritten: ssh-keygen would give no clear reason.
+
+    Only the first bytes are read, which are no part of the key.
+    """
+    try:
+        with key.open("rb") as file:
+            head = file.read(len(BYTE_ORDER_MARK))
+    except OSError:
+        return  # ssh-keygen names the reason
+    if head.startswith(MARKS):
+        raise BadInputError(
+            f"{key}: sign-off: got a byte-order mark before the key, expected the file as "
+            "ssh-keygen wrote it; save it as UTF-8 without a mark"
+        )

@@ -22,7 +22,14 @@ from gateproof_evidence.additions.sign_off import (
     read_signoffs,
     result_of,
 )
-from gateproof_evidence.clients.ssh_keygen import Checker, check_revoked
+from gateproof_evidence.clients.allowed_signers import (
+    check_allowed,
+    key_node,
+    name_node,
+    ties_of,
+)
+from gateproof_evidence.clients.revocation_list import check_revoked
+from gateproof_evidence.clients.ssh_keygen import Checker
 from gateproof_evidence.errors import BadInputError
 from gateproof_evidence.format.layout import RUN, SIGNOFFS
 from gateproof_evidence.format.tree import File
@@ -54,6 +61,8 @@ class Policy:
                 "--allowed-signers: got none, expected the file that lists who may sign; without "
                 "it no person can be counted and no key can be checked"
             )
+        if self.allowed_signers is not None:
+            check_allowed(self.allowed_signers, name="--allowed-signers")
         if self.revoked is not None:
             check_revoked(self.revoked, name="--revoked")
 
@@ -67,6 +76,13 @@ class Review:
     """The sign-offs without findings."""
     persons: int | None = None
     """The number of different persons who signed; None without a list of allowed signers."""
+    result: Result | None = None
+    """The result of the phase that is asked for, or of the run; None if the run is unreadable."""
+
+    @property
+    def is_checked(self) -> bool:
+        """Whether keys and names were compared with a list of allowed signers."""
+        return self.persons is not None
 
 
 def review(
@@ -81,7 +97,7 @@ def review(
 
     1. ``signoffs/`` contains only pairs of a statement in canonical form and a signature.
     2. Each is about this bundle, states the result of its phase, and is not by the run's own key.
-    3. Each signature is for sign-offs and is valid for its statement.
+    3. Each signature is for sign-offs, is valid for its statement, and is by a strong key.
     4. With allowed signers: each is by a key that the list allows for this person at that time,
        and that is not revoked.
     5. Enough different persons have signed, by different keys, and the phase that is asked for is
@@ -110,31 +126,34 @@ def review(
             good.append(one)
     # 5
     findings += _released(subject, policy)
+    result = result_of(subject.run, policy.phase) if subject.run else None
     if policy.allowed_signers is None:
-        return Review(findings=tuple(findings), signoffs=tuple(good))
+        return Review(findings=tuple(findings), signoffs=tuple(good), result=result)
     counted = count_persons(
         [one for one in good if one.statement.covers(policy.phase)], policy.allowed_signers
     )
     if counted < policy.required:
         findings.append(_missing(counted, policy))
-    return Review(findings=tuple(findings), signoffs=tuple(good), persons=counted)
+    return Review(findings=tuple(findings), signoffs=tuple(good), persons=counted, result=result)
 
 
 def count_persons(signoffs: Sequence[SignOff], allowed_signers: bytes) -> int:
     """Count the different persons behind sign-offs.
 
-    Sign-offs that share a name or a key count as one person. So do the names on one line of the
-    allowed signers.
+    A person is all names and keys that are tied to each other: by a sign-off, or by a line of the
+    allowed signers, which ties its names and its key. So it makes no difference whether two names
+    of a key stand on one line or on two.
     """
-    ties = [
-        {f"name:{_fold(one.statement.signer)}", f"key:{one.signature.keyid}"} for one in signoffs
+    signed = [
+        frozenset({name_node(one.statement.signer), key_node(one.signature.keyid)})
+        for one in signoffs
     ]
-    groups: list[set[str]] = []
-    for tie in [*ties, *_aliases(allowed_signers)]:
+    groups: list[frozenset[str]] = []
+    for tie in (*signed, *ties_of(allowed_signers)):
         joined = [group for group in groups if group & tie]
         groups = [group for group in groups if not group & tie]
         groups.append(tie.union(*joined))
-    return sum(any(node.startswith("key:") for node in group) for group in groups)
+    return sum(any(tie <= group for tie in signed) for group in groups)
 
 
 def _signatures(
@@ -154,14 +173,17 @@ def _signature(signoff: SignOff, checker: Checker, *, is_known: bool) -> Iterato
         message = f"namespace: got {signature.namespace!a}, expected {NAMESPACE}"
         yield Finding(code=Code.SIGNOFF_NAMESPACE, path=path, message=message)
         return
-    if not checker.holds(signature, content):
-        message = "the signature is not valid for the statement"
-        yield Finding(code=Code.SIGNOFF_INVALID, path=path, message=message)
+    why = checker.invalid(signature, content)
+    if why is not None:
+        yield Finding(code=Code.SIGNOFF_INVALID, path=path, message=why)
         return
+    if signature.key.weakness:
+        message = f"key {signature.key.fingerprint} does not count: {signature.key.weakness}"
+        yield Finding(code=Code.SIGNOFF_WEAK_KEY, path=path, message=message)
     if is_known:
         yield from _allowed(signoff, checker)
     if checker.is_revoked(signature, content):
-        message = f"key {signature.keyid} of {signoff.statement.signer} is revoked"
+        message = f"key {signature.key.fingerprint} of {signoff.statement.signer} is revoked"
         yield Finding(code=Code.SIGNOFF_KEY_REVOKED, path=path, message=message)
 
 
@@ -172,7 +194,7 @@ def _allowed(signoff: SignOff, checker: Checker) -> Iterator[Finding]:
     )
     if refusal is None:
         return
-    key = f"key {signoff.signature.keyid}"
+    key = f"key {signoff.signature.key.fingerprint}"
     if any(words in refusal for words in _EXPIRED):
         code, message = Code.SIGNOFF_KEY_EXPIRED, f"{key} at {statement.at}: {refusal}"
     elif not refusal and checker.is_known(signoff.signature):
@@ -200,18 +222,3 @@ def _missing(counted: int, policy: Policy) -> Finding:
     what = f"phase {policy.phase}" if policy.phase else "the whole run"
     message = f"persons who signed {what} off: got {counted}, expected {policy.required} or more"
     return Finding(code=Code.SIGNOFFS_MISSING, path=SIGNOFFS.rstrip("/"), message=message)
-
-
-def _aliases(allowed_signers: bytes) -> Iterator[set[str]]:
-    """Yield the names of each line; a pattern names no person."""
-    for line in allowed_signers.decode("utf-8", "replace").splitlines():
-        text = line.strip()
-        if text and not text.startswith("#"):
-            quoted = text.startswith('"')
-            names = text[1:].split('"', 1)[0] if quoted else text.split(None, 1)[0]
-            plain = {name for name in names.split(",") if name and not set(name) & set("*?!")}
-            yield {f"name:{_fold(name)}" for name in plain}
-
-
-def _fold(name: str) -> str:
-    return name.casefold()

@@ -23,6 +23,7 @@ from gateproof_evidence.cli.sign_off import sign_off
 from gateproof_evidence.cli.timestamp import timestamp
 from gateproof_evidence.cli.verify import verify
 from gateproof_evidence.errors import EvidenceError
+from gateproof_evidence.model.text import one_line
 
 COMMANDS = "gateproof.commands"
 
@@ -68,7 +69,7 @@ class _Group(click.Group):
                 _print_json(error.format_message())
             raise _bad_usage(error) from error
         except EvidenceError as error:
-            line = _one_line(str(error))
+            line = one_line(str(error))
             if as_json:
                 _print_json(line)
             click.echo(line, err=True)
@@ -92,8 +93,4 @@ for command in (verify, show, render, diff, export, keygen, sign_off, timestamp)
 
 
 def _print_json(error: str) -> None:
-    click.echo(json.dumps({"ok": False, "error": _one_line(error)}, indent=2))
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    click.echo(json.dumps({"ok": False, "error": one_line(error)}, indent=2))

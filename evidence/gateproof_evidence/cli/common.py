@@ -12,14 +12,16 @@ import click
 from pydantic import ValidationError
 from rich.console import Console
 
-from gateproof_evidence.errors import BadInputError, EvidenceError
+from gateproof_evidence.errors import BadInputError, EvidenceError, NotWritableError
 from gateproof_evidence.format.attestation import Predicate, parse_statement
 from gateproof_evidence.format.canonical import JsonError, read_json
 from gateproof_evidence.format.envelope import Envelope
 from gateproof_evidence.format.journal import read_journal
 from gateproof_evidence.format.layout import ATTESTATION, JOURNAL, RUN
 from gateproof_evidence.format.layout import LATEST as LINK
+from gateproof_evidence.format.public_key import plain_text
 from gateproof_evidence.model import Record, Run
+from gateproof_evidence.verification.bundle import refuse_no_folder
 from gateproof_evidence.verification.outside import refuse_inside
 
 WHOLE, FINDINGS, BAD_INPUT = 0, 1, 4
@@ -50,15 +52,38 @@ def read_file(path: Path, what: str) -> bytes:
         ) from error
 
 
+def write_new(path: Path, content: bytes) -> None:
+    """Write a file that does not exist yet: no command overwrites one.
+
+    Raises:
+        NotWritableError: it exists, or its folder cannot be written.
+
+    """
+    try:
+        with path.open("xb") as file:
+            file.write(content)
+    except FileExistsError as error:
+        raise NotWritableError(
+            f"{path}: --out: got a file that exists, expected a new one; remove it, or name another"
+        ) from error
+    except OSError as error:
+        raise NotWritableError(
+            f"{path}: --out: got {error.strerror}, expected a new file in a folder that can be "
+            "written; name another"
+        ) from error
+
+
 def read_outside(path: Path, bundle: Path, what: str) -> bytes:
     """Read a file that decides who is trusted; refuse one that lies inside the bundle.
 
+    A byte-order mark is removed: ssh-keygen and openssl would take it for a part of the first line.
+
     Raises:
-        BadInputError: it lies inside the bundle, or cannot be read.
+        BadInputError: it lies inside the bundle, cannot be read, or is UTF-16.
 
     """
     refuse_inside(path, bundle, what)
-    return read_file(path, what)
+    return plain_text(read_file(path, what), name=f"{path}: {what}")
 
 
 def read_run(bundle: Path) -> Run:
@@ -68,6 +93,7 @@ def read_run(bundle: Path) -> Run:
         BadInputError: the folder has no run.json that can be read.
 
     """
+    refuse_no_folder(bundle)
     path = bundle / RUN
     content = read_file(path, "bundle")
     try:
@@ -86,6 +112,7 @@ def read_records(bundle: Path) -> tuple[Record, ...]:
         BadInputError: there is none, or one of its lines is not a record.
 
     """
+    refuse_no_folder(bundle)
     path = bundle / JOURNAL
     read_file(path, "journal")
     return read_journal([path])
@@ -98,6 +125,7 @@ def read_attested(bundle: Path) -> Predicate:
         BadInputError: there is none, or it is not a statement about a bundle.
 
     """
+    refuse_no_folder(bundle)
     path = bundle / ATTESTATION
     content = read_file(path, "attestation")
     try:

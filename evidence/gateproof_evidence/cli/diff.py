@@ -13,6 +13,7 @@ import click
 from gateproof_evidence.cli.common import FINDINGS, PATH, WHOLE, read_run
 from gateproof_evidence.judging.difference import Change, Difference, compare
 from gateproof_evidence.model import Run
+from gateproof_evidence.model.text import one_line
 
 _LINE_LIMIT = 300
 """The most characters of a message that a line shows; --json has all of them."""
@@ -40,7 +41,7 @@ def diff(ctx: click.Context, before: Path, after: Path, *, as_json: bool) -> Non
 
 def _lines(paths: tuple[Path, Path], runs: tuple[Run, Run], found: Difference) -> Iterator[str]:
     for name, path, run in zip("AB", paths, runs, strict=True):
-        commit = run.bindings.commit or "unknown"
+        commit = one_line(run.bindings.commit or "unknown")
         yield f"{name}: {path}: {run.result} (exit status {run.exit_status}), commit {commit}"
     yield from _part("moved", [_move(move.criterion, move.changes) for move in found.moved])
     later = {verdict.id: verdict for verdict in runs[1].criteria}
@@ -59,7 +60,7 @@ def _part(name: str, lines: list[str] | tuple[str, ...]) -> Iterator[str]:
     if lines:
         yield f"{name}: {len(lines)}"
     for line in lines:
-        yield f"  {' '.join(line.split())[:_LINE_LIMIT]}"
+        yield f"  {one_line(line)[:_LINE_LIMIT]}"
 
 
 def _move(criterion: str, changes: tuple[Change, ...]) -> str:

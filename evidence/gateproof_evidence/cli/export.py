@@ -7,8 +7,7 @@ from pathlib import Path
 
 import click
 
-from gateproof_evidence.cli.common import PATH, read_run
-from gateproof_evidence.errors import NotWritableError
+from gateproof_evidence.cli.common import PATH, read_run, write_new
 from gateproof_evidence.format.canonical import digest_of
 from gateproof_evidence.reports.exports.registry import EXPORTS, export_named
 
@@ -42,21 +41,10 @@ def export(bundle: Path, name: str, out: Path | None, *, as_json: bool) -> None:
     if out is None:
         click.echo(content, nl=False)
         return
-    _write(out, content)
+    write_new(out, content)
     digest = digest_of(content)
     if as_json:
         summary = {"format": name, "path": str(out), "size": len(content), "digest": digest}
         click.echo(json.dumps(summary, indent=2))
     else:
         click.echo(f"{out}: {name}, {len(content)} bytes, {digest}")
-
-
-def _write(path: Path, content: bytes) -> None:
-    try:
-        with path.open("xb") as file:
-            file.write(content)
-    except OSError as error:
-        raise NotWritableError(
-            f"{path}: --out: got {error.strerror}, expected a new file in a folder that can be "
-            "written; name another"
-        ) from error

@@ -11,10 +11,12 @@ import click
 from gateproof_evidence.additions.addition import AdditionLimit, in_folder
 from gateproof_evidence.additions.sign_off import SignOff, read_signoffs
 from gateproof_evidence.cli.review import signoff_line
+from gateproof_evidence.errors import BadInputError
 from gateproof_evidence.format.layout import SIGNOFFS
 from gateproof_evidence.format.tree import read_tree
 from gateproof_evidence.judging.phase import Phase, find_phase, phases
 from gateproof_evidence.model import Run
+from gateproof_evidence.model.text import many, one_line
 
 _LINE_LIMIT = 300
 """The most characters of a reason that a line shows; the report has all of them."""
@@ -35,6 +37,11 @@ def show_phases(bundle: Path, run: Run, name: str | None, *, as_json: bool) -> N
         BadInputError: the run has no phase with that name.
 
     """
+    if name is not None and Path(name).is_dir():
+        raise BadInputError(
+            f"--phase: got {name}, a folder, expected the name of a phase; the bundle comes first: "
+            f"gateproof show {name} --phase"
+        )
     shown = phases(run) if name is None else (find_phase(run, name),)
     signoffs = _signoffs(bundle)
     if as_json:
@@ -54,8 +61,8 @@ def _signoffs(bundle: Path) -> tuple[SignOff, ...]:
 
 
 def _print_phase(phase: Phase, signoffs: tuple[SignOff, ...]) -> None:
-    many = len(phase.criteria)
-    click.echo(f"{phase.id}: {phase.result} ({many} {'criterion' if many == 1 else 'criteria'})")
+    criteria = many(len(phase.criteria), "criterion", "criteria")
+    click.echo(f"{phase.id}: {phase.result} ({criteria})")
     if phase.next is None:
         click.echo("  the last phase" + ("" if phase.next_may_begin else _OPEN))
     elif phase.next_may_begin:
@@ -63,10 +70,10 @@ def _print_phase(phase: Phase, signoffs: tuple[SignOff, ...]) -> None:
     else:
         click.echo(f"  {phase.next} may not begin{_OPEN}")
     for reason in phase.in_the_way:
-        click.echo(f"  - {' '.join(reason.split())[:_LINE_LIMIT]}")
+        click.echo(f"  - {one_line(reason)[:_LINE_LIMIT]}")
     for one in signoffs:
         if one.statement.covers(phase.id):
-            click.echo(f"  signed off, unverified: {signoff_line(one.statement)}")
+            click.echo(f"  unverified sign-off: {signoff_line(one.statement, verified=False)}")
 
 
 def _phase_json(phase: Phase, signoffs: tuple[SignOff, ...]) -> dict[str, Any]:
@@ -75,4 +82,4 @@ def _phase_json(phase: Phase, signoffs: tuple[SignOff, ...]) -> dict[str, Any]:
         for one in signoffs
         if one.statement.covers(phase.id)
     ]
-    return {**vars(phase), "next_may_begin": phase.next_may_begin, "signoffs": signed}
+    return {**vars(phase), "next_may_begin": phase.next_may_begin, "unverified_signoffs": signed}

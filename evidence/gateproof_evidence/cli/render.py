@@ -12,6 +12,7 @@ from gateproof_evidence.cli.common import (
     read_attested,
     read_records,
     read_run,
+    write_new,
 )
 from gateproof_evidence.errors import BadInputError
 from gateproof_evidence.reports.renderer import renderer_digest
@@ -21,7 +22,10 @@ from gateproof_evidence.verification.rerendering import render_again
 @click.command()
 @click.argument("bundle", type=PATH, default=LATEST)
 @click.option(
-    "--out", type=PATH, metavar="FILE", help="The file to write; standard output by default."
+    "--out",
+    type=PATH,
+    metavar="FILE",
+    help="A new file to write to; standard output by default.",
 )
 def render(bundle: Path, out: Path | None) -> None:
     """Render the report of BUNDLE (reports/latest) again. This does not verify the bundle.
@@ -42,10 +46,5 @@ def render(bundle: Path, out: Path | None) -> None:
     if out is None:
         click.echo(content, nl=False)
         return
-    try:
-        out.write_bytes(content)
-    except OSError as error:
-        raise BadInputError(
-            f"{out}: --out: got {error.strerror}, expected a file that can be written; name another"
-        ) from error
+    write_new(out, content)
     click.echo(f"{out}: {len(content)} bytes, renderer {renderer_digest()}")

@@ -57,50 +57,75 @@ def review_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def print_review(review: Review, policy: Policy) -> None:
-    """Print a line for each sign-off without findings, and the number of persons."""
+    """Print a line for each sign-off without findings, and the number of persons.
+
+    Without a list of allowed signers, a name is only a claim: anyone can sign under any name.
+    """
     for one in review.signoffs:
-        line = signoff_line(one.statement)
-        click.echo(f"signed off: {line}, key {one.signature.keyid}")
-    if review.signoffs and review.persons is None:
-        click.echo("signers unknown: name the persons who may sign with --allowed-signers")
+        line, key = (
+            signoff_line(one.statement, verified=review.is_checked),
+            one.signature.key.fingerprint,
+        )
+        if review.is_checked:
+            click.echo(f"signed off: {line}, key {key}")
+        else:
+            click.echo(f"unverified sign-off: {line}, key {key}: not compared with any list")
+    if review.signoffs and not review.is_checked:
+        click.echo("no sign-off is verified: name the persons who may sign with --allowed-signers")
     if review.persons is not None:
         what = f"phase {policy.phase}" if policy.phase else "the whole run"
+        result = f" ({review.result})" if review.result else ""
         many = "person" if review.persons == 1 else "persons"
-        click.echo(f"{what}: signed off by {review.persons} {many}")
+        click.echo(f"{what}{result}: signed off by {review.persons} {many}")
 
 
 def print_stamps(stamped: Stamped) -> None:
     """Print a line for each timestamp without findings."""
-    trust = "" if stamped.is_trusted else "; authority unknown: name it with --timestamp-ca"
     for one in stamped.timestamps:
-        click.echo(f"stamped at {one.at}{trust}")
+        if stamped.is_trusted:
+            click.echo(f"stamped at {one.at}")
+        else:
+            click.echo(
+                f"unverified timestamp: states {one.at}, by an authority that was not checked; "
+                "name it with --timestamp-ca"
+            )
 
 
-def signoff_line(statement: Statement) -> str:
+def signoff_line(statement: Statement, *, verified: bool) -> str:
     """Return a sign-off as one line."""
+    who = "by" if verified else "claims to be by"
     left = f"; with reservations: {statement.reservations}" if statement.reservations else ""
-    return f"{statement.subject} ({statement.result}) by {statement.signer} at {statement.at}{left}"
+    return (
+        f"{statement.subject} ({statement.result}) {who} {statement.signer} at {statement.at}{left}"
+    )
 
 
 def review_json(review: Review) -> dict[str, Any]:
-    """Return the review as JSON values."""
+    """Return the review as JSON values; unverified sign-offs are in a list of their own."""
+    shown = [
+        {
+            "path": one.path,
+            "key": one.signature.keyid,
+            "fingerprint": one.signature.key.fingerprint,
+            **one.statement.model_dump(mode="json", by_alias=True),
+        }
+        for one in review.signoffs
+    ]
     return {
         "persons": review.persons,
-        "signoffs": [
-            {
-                "path": one.path,
-                "key": one.signature.keyid,
-                **one.statement.model_dump(mode="json", by_alias=True),
-            }
-            for one in review.signoffs
-        ],
+        "signoffs": shown if review.is_checked else [],
+        "unverified_signoffs": [] if review.is_checked else shown,
     }
 
 
 def stamps_json(stamped: Stamped) -> dict[str, Any]:
-    """Return the timestamps as JSON values."""
+    """Return the timestamps as JSON values; unverified ones are in a list of their own."""
     times = [{"path": one.path, "at": one.at.isoformat()} for one in stamped.timestamps]
-    return {"trusted": stamped.is_trusted, "timestamps": times}
+    return {
+        "trusted": stamped.is_trusted,
+        "timestamps": times if stamped.is_trusted else [],
+        "unverified_timestamps": [] if stamped.is_trusted else times,
+    }
 
 
 def _outside(path: Path | None, bundle: Path, what: str) -> bytes | None:

@@ -18,9 +18,10 @@ from gateproof_evidence.cli.review import (
     review_options,
     stamps_json,
 )
+from gateproof_evidence.format.attestation import Predicate
 from gateproof_evidence.model import Bound
-from gateproof_evidence.model.finding import printable
-from gateproof_evidence.verification.bundle import UNKNOWN, Verification
+from gateproof_evidence.model.text import many, moment, printable
+from gateproof_evidence.verification.bundle import UNKNOWN, Signature, Verification
 from gateproof_evidence.verification.bundle import verify as verify_bundle
 from gateproof_evidence.verification.expectation import (
     Expectation,
@@ -28,6 +29,7 @@ from gateproof_evidence.verification.expectation import (
     parse_commit,
     read_previous,
 )
+from gateproof_evidence.verification.rerendering import WORDED
 from gateproof_evidence.verification.source import (
     read_expected_catalogue,
     read_expected_checks,
@@ -61,6 +63,11 @@ from gateproof_evidence.verification.source import (
     help="The criteria that must have been expected, from your own checkout; repeat it for several "
     "files.",
 )
+@click.option(
+    "--require-report",
+    is_flag=True,
+    help="Report a report that cannot be compared with its data as a finding.",
+)
 @review_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_context
@@ -76,6 +83,7 @@ def verify(
     previous: Path | None,
     expect_checks: tuple[str, ...],
     expect_catalogue: tuple[str, ...],
+    require_report: bool,
     policy: Policy,
     timestamp_ca: bytes | None,
     as_json: bool,
@@ -93,6 +101,7 @@ def verify(
         previous=None if previous is None else read_previous(previous),
         checks=tuple(read_expected_checks(text) for text in expect_checks),
         catalogue=read_expected_catalogue(expect_catalogue) if expect_catalogue else None,
+        report=require_report,
     )
     policy = replace(policy, released=require_released)
     found = verify_bundle(
@@ -105,6 +114,7 @@ def verify(
         _print_bound(found, expect)
         print_review(found.review, policy)
         print_stamps(found.stamped)
+        click.echo(printable(found.report))
     ctx.exit(WHOLE if found.ok else FINDINGS)
 
 
@@ -116,20 +126,13 @@ def _print_verification(bundle: Path, found: Verification) -> None:
     click.echo(f"{bundle}: {verdict}")
     click.echo(_signer(found))
     if found.predicate:
-        files = len(found.predicate.files)
+        click.echo(_attested(found.predicate, is_known=found.signer != UNKNOWN))
+    if found.made_by and any(one.code in WORDED for one in found.findings):
         click.echo(
-            f"attested: {found.predicate.result} (exit status {found.predicate.exit_status}), "
-            f"{len(found.predicate.criteria)} criteria, {files} files, "
-            f"commit {printable(found.predicate.commit or 'unknown')}"
-            f"{', dirty' if found.predicate.dirty else ''}, sealed {found.predicate.sealed}"
+            f"made by gateproof {found.made_by}, the signer states; another version words some "
+            "verdicts and exports differently. The findings stand until that version verifies the "
+            "bundle without them"
         )
-    if found.findings and found.made_by:
-        click.echo(
-            f"made by gateproof {printable(found.made_by)}: this version words some verdicts "
-            "differently; verify the bundle with that version before you trust these findings"
-        )
-    if found.report:
-        click.echo(f"report and exports: {found.report}")
 
 
 def _print_bound(found: Verification, expect: Expectation) -> None:
@@ -162,9 +165,31 @@ def _bound_line(bound: Bound, commit: str | None) -> str:
     return printable(f"{bound.part:<12} {bound.path}, {files}: {origin}, {bound.changes()}{digest}")
 
 
+def _attested(predicate: Predicate, *, is_known: bool) -> str:
+    """Return the attested result as one line."""
+    claimed = "" if is_known else ", the unknown signer's claim"
+    dirty = ", dirty" if predicate.dirty else ""
+    criteria = many(len(predicate.criteria), "criterion", "criteria")
+    commit = printable(predicate.commit or "unknown")
+    return (
+        f"attested{claimed}: {predicate.result} (exit status {predicate.exit_status}), {criteria}, "
+        f"{many(len(predicate.files), 'file')}, commit {commit}{dirty}, "
+        f"sealed {moment(predicate.sealed)}"
+    )
+
+
+_UNTRUSTED = {
+    Signature.VALID: "the signature is valid, but the statement under it cannot be read",
+    Signature.OTHER_KEY: "the bundle's own key signed, which is not the key that was given",
+    Signature.INVALID: "the signature is not valid",
+    Signature.NOT_CHECKED: "the signature was not checked; the findings give the reason",
+}
+"""Why there is no statement that can be trusted, by the result for its signature."""
+
+
 def _signer(found: Verification) -> str:
     if found.predicate is None:
-        return "signer: the signature is not valid, so nothing here can be trusted"
+        return f"signer: {_UNTRUSTED[found.signature]}, so nothing here can be trusted"
     if found.signer == UNKNOWN:
         return "signer unknown: this shows integrity, not origin"
     return f"signed by {found.signer}, the key that was given"
@@ -174,10 +199,12 @@ def _verification_json(found: Verification) -> dict[str, Any]:
     return {
         "ok": found.ok,
         "signer": found.signer,
+        "signature": found.signature,
         "result": found.result,
         "review": review_json(found.review),
         "stamped": stamps_json(found.stamped),
         "report": found.report,
+        "report_verified": found.report_verified,
         "made_by": found.made_by,
         "findings": [
             {"code": finding.code, "path": finding.path, "message": finding.message}

@@ -1,9 +1,8 @@
 """SSH signatures: read them, and let ssh-keygen check them and who may make them.
 
-Owns the container format and the calls to ssh-keygen that verify. Leaves what was signed to
-`gateproof_evidence.additions.sign_off` and making signatures to
-`gateproof_evidence.additions.countersignature`. Certificates are refused: two of them may be for
-one key.
+Owns the container format and the calls to ssh-keygen that verify. Leaves keys to
+`gateproof_evidence.clients.ssh_key`, what was signed to `gateproof_evidence.additions.sign_off` and
+making signatures to `gateproof_evidence.additions.countersignature`.
 
 Source: OpenSSH PROTOCOL.sshsig; ssh-keygen(1), ALLOWED SIGNERS and KEY REVOCATION LISTS.
 """
@@ -23,26 +22,21 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    PublicFormat,
-    load_ssh_public_key,
-)
-
+from gateproof_evidence.clients.ssh_key import KeyLineError, SshKey, key_line, read_key
 from gateproof_evidence.errors import BadInputError, EvidenceError
-from gateproof_evidence.format.canonical import digest_of
+from gateproof_evidence.format.public_key import BYTE_ORDER_MARK
 from gateproof_evidence.model import Digest
 
 PROGRAM = "ssh-keygen"
 DEADLINE_S = 60.0
-KRL_MAGIC = b"SSHKRL\n\0"
 
 _ARMOUR = re.compile(
     rb"-----BEGIN SSH SIGNATURE-----\n([A-Za-z0-9+/=\n]+)\n-----END SSH SIGNATURE-----\n"
 )
 _MAGIC, _VERSION = b"SSHSIG", 1
 _HASHES = (b"sha256", b"sha512")
+_INCORRECT = "incorrect signature"
+"""The reason of ssh-keygen for a signature over other bytes."""
 
 
 class SignatureError(EvidenceError):
@@ -57,8 +51,12 @@ class SshSignature:
     namespace: str
     key_line: str
     """The key in the form of ``authorized_keys``: type and base64."""
-    keyid: Digest
-    """The id of the key, independent of its encoding; a run's key has an id of the same form."""
+    key: SshKey
+
+    @property
+    def keyid(self) -> Digest:
+        """The id of the key."""
+        return self.key.keyid
 
     @classmethod
     def from_bytes(cls, content: bytes) -> SshSignature:
@@ -70,37 +68,25 @@ class SshSignature:
         """
         match = _ARMOUR.fullmatch(content)
         if not match:
-            raise SignatureError(
-                "signature: got something else, expected an armoured SSH signature"
-            )
+            marked = content.startswith(BYTE_ORDER_MARK)
+            got = "a byte-order mark before it" if marked else "something else"
+            raise SignatureError(f"signature: got {got}, expected an armoured SSH signature")
         try:
             blob = base64.b64decode(match[1].replace(b"\n", b""), validate=True)
         except binascii.Error as error:
             raise SignatureError(f"signature: got {error}, expected base64") from error
         key, namespace = _fields(blob)
-        line = _key_line(key)
+        try:
+            line = key_line(key, name="signature")
+            read = read_key(line, name="signature")
+        except KeyLineError as error:
+            raise SignatureError(str(error)) from error
         return cls(
             armoured=content,
             namespace=namespace.decode("utf-8", "backslashreplace"),
             key_line=line,
-            keyid=key_material(line, name="signature"),
+            key=read,
         )
-
-
-def key_material(line: str, *, name: str) -> Digest:
-    """Return the id of a key in the form of ``authorized_keys``.
-
-    Raises:
-        SignatureError: it is not a public key, is of an unknown type, or is a certificate.
-
-    """
-    if "-cert-v01@" in line.split(" ", 1)[0]:
-        raise SignatureError(f"{name}: key: got a certificate, expected a plain key")
-    try:
-        key = load_ssh_public_key(line.encode("utf-8"))
-        return digest_of(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
-    except (ValueError, UnsupportedAlgorithm, UnicodeEncodeError) as error:
-        raise SignatureError(f"{name}: key: got {error}, expected an SSH public key") from error
 
 
 class Checker:
@@ -135,9 +121,20 @@ class Checker:
     def _path(self) -> Path:
         return Path(self._folder.name)
 
-    def holds(self, signature: SshSignature, content: bytes) -> bool:
-        """Return whether a signature is over these bytes, by any key."""
-        return not self._ask("check-novalidate", signature, content).returncode
+    def invalid(self, signature: SshSignature, content: bytes) -> str | None:
+        """Return why a signature is not valid for these bytes by the key that it contains.
+
+        Returns:
+            None where it is valid.
+
+        """
+        done = self._ask("check-novalidate", signature, content)
+        if done.returncode == 0:
+            return None
+        why = _message(done, self._path)
+        if _INCORRECT in why:
+            return "the signature is not valid for the statement"
+        return f"the signature could not be checked: ssh-keygen: {why or done.returncode}"
 
     def refusal(
         self, signature: SshSignature, content: bytes, *, who: str, at: dt.datetime
@@ -215,38 +212,6 @@ def run(command: Sequence[str], *, content: bytes | None) -> subprocess.Complete
         ) from error
 
 
-def check_revoked(content: bytes, *, name: str) -> None:
-    """Refuse a revocation list that ssh-keygen would understand only in part.
-
-    Args:
-        content: a KRL (``ssh-keygen -k``), or public keys, one a line.
-        name: the name of the option, for the message.
-
-    Raises:
-        BadInputError: it is neither; an unreadable list must not count as an empty one.
-
-    """
-    if content.startswith(KRL_MAGIC):
-        with tempfile.NamedTemporaryFile(prefix="gateproof-") as file:
-            file.write(content)
-            file.flush()
-            done = run((PROGRAM, "-Q", "-l", "-f", file.name), content=b"")
-        if done.returncode:
-            raise BadInputError(
-                f"{name}: revocation list: got a KRL that cannot be read, expected a readable one; "
-                "make it again with ssh-keygen -k"
-            )
-        return
-    for number, line in enumerate(content.decode("utf-8", "replace").splitlines(), start=1):
-        if line.strip() and not line.startswith("#"):
-            try:
-                key_material(line.strip(), name=f"line {number}")
-            except SignatureError as error:
-                raise BadInputError(
-                    f"{name}: revocation list: {error}; name a KRL, or a file of public keys"
-                ) from error
-
-
 def _fields(blob: bytes) -> tuple[bytes, bytes]:
     """Return the key and the namespace from a signature's binary form."""
     if not blob.startswith(_MAGIC):
@@ -265,14 +230,6 @@ def _fields(blob: bytes) -> tuple[bytes, bytes]:
     if len(strings) != 5 or strings[2] or strings[3] not in _HASHES:
         raise SignatureError("signature: got other fields, expected those of version 1")
     return strings[0], strings[1]
-
-
-def _key_line(blob: bytes) -> str:
-    length = int.from_bytes(blob[:4], "big")
-    kind = blob[4 : 4 + length]
-    if not re.fullmatch(rb"[a-z0-9@.-]{1,64}", kind):
-        raise SignatureError("signature: key: got another kind, expected an SSH public key")
-    return f"{kind.decode('ascii')} {base64.b64encode(blob).decode('ascii')}"
 
 
 def _message(done: subprocess.CompletedProcess[bytes], folder: Path) -> str:

@@ -19,7 +19,11 @@ from gateproof_evidence.errors import BadInputError, EvidenceError
 from gateproof_evidence.format.canonical import canonical_json, digest_of, read_json
 from gateproof_evidence.format.problem import first_problem
 from gateproof_evidence.format.table import read_tables
+from gateproof_evidence.format.tree import device_name
 from gateproof_evidence.model import Criterion, Digest, Value
+
+LONGEST_GATE = 40
+"""The most characters of a gate's name, which is part of every path of its captures."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +118,7 @@ def load_catalogue(path: Path) -> Catalogue:
     """
     criteria = read_tables(path, name="criterion", key="id", model=Criterion)
     _refuse_empty(path, criteria)
+    _refuse_bad_gates(path, criteria)
     _refuse_duplicates(path, criteria)
     _refuse_foreign_prefixes(path, criteria)
     return Catalogue(criteria=criteria)
@@ -155,6 +160,16 @@ def _refuse_empty(path: Path, criteria: Sequence[Criterion]) -> None:
             f"{path}: criteria: got none, expected at least one [[criterion]]; "
             "a run that expects nothing shows nothing"
         )
+
+
+def _refuse_bad_gates(path: Path, criteria: Sequence[Criterion]) -> None:
+    for criterion in criteria:
+        if device_name(criterion.gate) or len(criterion.gate) > LONGEST_GATE:
+            raise BadInputError(
+                f"{path}: criterion {criterion.id}: gate: got {criterion.gate[:20]}, expected at "
+                f"most {LONGEST_GATE} characters and no name of a device of Windows; it is the "
+                "name of a folder, so choose another"
+            )
 
 
 def _refuse_duplicates(path: Path, criteria: Sequence[Criterion]) -> None:

@@ -7,15 +7,18 @@ kept in memory: the file is the journal. The caller redacts a record before it i
 from __future__ import annotations
 
 import heapq
+import os
+import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from gateproof_evidence.errors import BadInputError, NotWritableError
-from gateproof_evidence.model import RECORD, Entry, Record
+from gateproof_evidence.errors import BadInputError, not_writable
+from gateproof_evidence.model import RECORD, Entry, Loss, Record, RunEvent
 
 Clock = Callable[[], datetime]
 """Returns the present moment as an aware UTC datetime."""
@@ -37,32 +40,62 @@ class Journal:
         self.path = path
         self.writer = writer
         self._clock = clock
+        self.lost = ""
+        """Why the first record that could not be written is missing; empty if none is."""
         self._seq = 0
+        self._lock = threading.RLock()
         try:
-            self._file = path.open("a", encoding="utf-8")
+            # Unbuffered: a buffer would write a record that failed together with a later one.
+            self._file = path.open("ab", buffering=0)
+            self._size = self._file.tell()
         except OSError as error:
-            raise _not_writable(path, error) from error
+            raise not_writable(path, error, what="journal") from error
 
     def append(self, kind: type[E], **fields: Any) -> E:
-        """Write one record, flush it, and return it with writer, sequence number and time.
+        """Write one record to the disk's cache, and return it with writer, number and time.
+
+        Any thread may call this. A record that was not written as a whole leaves no part behind.
 
         Raises:
             NotWritableError: the record could not be written; the run must not continue as if it
                 had been.
 
         """
-        record = kind(writer=self.writer, seq=self._seq, at=self._clock(), **fields)
+        with self._lock:
+            record = kind(writer=self.writer, seq=self._seq, at=self._clock(), **fields)
+            line = f"{record.model_dump_json()}\n".encode()
+            try:
+                self._write(line)
+            except (OSError, ValueError) as error:
+                problem = not_writable(self.path, error, what="journal", needed=len(line))
+                self.lost = self.lost or str(problem)
+                raise problem from error
+            return record
+
+    def _write(self, line: bytes) -> None:
+        before = self._seq, self._size
         try:
-            self._file.write(record.model_dump_json() + "\n")
-            self._file.flush()
-        except (OSError, ValueError) as error:
-            raise _not_writable(self.path, error) from error
-        self._seq += 1
-        return record
+            rest = memoryview(line)
+            while rest:
+                rest = rest[self._file.write(rest) :]
+            self._seq, self._size = before[0] + 1, before[1] + len(line)
+        except BaseException:  # a signal, too: the time limit of a check may interrupt the writing
+            self._seq, self._size = before
+            with suppress(OSError, ValueError):
+                os.truncate(self._file.fileno(), self._size)
+            raise
 
     def close(self) -> None:
-        """Close the file; every appended record has been flushed already."""
-        self._file.close()
+        """Close the file; every appended record has been written already.
+
+        Raises:
+            NotWritableError: the system reports only now that it could not write.
+
+        """
+        try:
+            self._file.close()
+        except OSError as error:
+            raise not_writable(self.path, error, what="journal") from error
 
 
 def read_journal(paths: Iterable[Path]) -> tuple[Record, ...]:
@@ -81,8 +114,12 @@ def iter_journal(paths: Iterable[Path]) -> Iterator[Record]:
             a newline is left out: a crash in the middle of a write leaves such a line.
 
     """
-    files = [_read_file(path) for path in paths]
-    return heapq.merge(*files, key=lambda record: (record.at, record.writer))
+    return merge(_read_file(path) for path in paths)
+
+
+def merge(journals: Iterable[Iterator[Record]]) -> Iterator[Record]:
+    """Merge the records of several writers by time; those of one writer stay in their order."""
+    return heapq.merge(*journals, key=lambda record: (record.at, record.writer))
 
 
 def _read_file(path: Path) -> Iterator[Record]:
@@ -110,8 +147,87 @@ def _whole_lines(path: Path) -> Iterator[bytes]:
                 yield line[:-1]
 
 
-def _not_writable(path: Path, error: Exception) -> NotWritableError:
-    return NotWritableError(
-        f"{path}: the journal cannot be written ({error}); free the disk or name another "
-        "folder with --evidence-out"
-    )
+MOST_LOST = 10_000
+"""The most records in one gap that are taken for lost; a higher number is itself damaged."""
+
+
+class Salvage:
+    """Reads the journal of one writer as far as it is whole, and puts a record for each lost one.
+
+    Args:
+        path: the file, whose name is that of the writer.
+        at: the time of a loss before which there is no record.
+
+    """
+
+    def __init__(self, path: Path, *, at: datetime) -> None:
+        self.spoiled: list[str] = []
+        """Lines that are no records, in places where no record is missing."""
+        self._path = path
+        self._last: Record | None = None
+        self._at = at
+        self._wanted = 0
+        self._damage: tuple[int, str] | None = None
+        self._unreadable = ""
+
+    def read(self) -> Iterator[Record]:
+        """Yield the records of the file, in order and without a gap."""
+        number = 0
+        for number, line in enumerate(self._lines(), start=1):
+            found = self._unreadable or _parse(line, self._path.stem)
+            if isinstance(found, str) or not 0 <= found.seq - self._wanted <= MOST_LOST:
+                self._note(number, found if isinstance(found, str) else f"record {found.seq}")
+                continue
+            if found.seq > self._wanted:
+                self._note(number, f"record {found.seq}")
+            yield from self._lost(found)
+            yield found
+            self._last, self._wanted = found, found.seq + 1
+        if self._damage or not self._wanted:
+            self._note(number + 1, "the end of the file")
+            yield from self._lost(None)
+
+    def _lines(self) -> Iterator[bytes]:
+        try:
+            with self._path.open("rb") as file:
+                yield from file
+        except OSError as error:
+            self._unreadable = f"no readable file ({error.strerror})"
+            yield b""
+
+    def _note(self, number: int, reason: str) -> None:
+        self._damage = self._damage or (number, reason)
+
+    def _lost(self, found: Record | None) -> Iterator[RunEvent]:
+        """Yield a record for each that is missing before the next whole one, or before the end."""
+        if self._damage is None:
+            return
+        (line, reason), self._damage = self._damage, None
+        until = found.seq if found is not None else self._wanted + 1
+        if until == self._wanted:
+            self.spoiled.append(f"{self._path.name}:{line}: journal: got {reason}, expected none")
+        items = dict.fromkeys(filter(None, map(_item, (self._last, found))))
+        loss = Loss(file=self._path.name, line=line, reason=reason, items=tuple(items))
+        at = next((one.at for one in (self._last, found) if one is not None), self._at)
+        for number in range(self._wanted, until):
+            data = loss.model_dump(mode="json")
+            yield RunEvent(writer=self._path.stem, seq=number, at=at, event="lost", data=data)
+
+
+def _item(record: Record | None) -> str | None:
+    return None if record is None or isinstance(record, RunEvent) else record.item
+
+
+def _parse(line: bytes, writer: str) -> Record | str:
+    """Return the record of a line, or what is there instead."""
+    if not line.endswith(b"\n"):
+        return "a line that was cut off"
+    if b"\0" in line:
+        return "a line with NUL bytes"
+    try:
+        record = RECORD.validate_json(line.decode("utf-8"))
+    except UnicodeDecodeError:
+        return "a line that is not UTF-8"
+    except ValidationError:
+        return "a line that is no record"
+    return record if record.writer == writer else "a record of another writer"

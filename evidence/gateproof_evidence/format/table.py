@@ -6,6 +6,7 @@ Owns syntax, types and unknown keys, each reported in one line. Leaves the rules
 
 from __future__ import annotations
 
+import re
 import tomllib
 from datetime import date, datetime
 from pathlib import Path
@@ -89,5 +90,5 @@ def _first_problem(where: str, error: ValidationError) -> str:
         return f"{where}: {problem.field}: got nothing, expected a value; add it"
     if problem.kind == "extra_forbidden":
         return f"{where}: {problem.field}: got an unknown key; correct or remove it"
-    rule = problem.message.removeprefix("Input should ").removeprefix("String should ")
+    rule = re.sub(r"^(Input|String|Value|List|Tuple) should ", "", problem.message)
     return f"{where}: {problem.field}: got {problem.value!r}, it should {rule}; correct it"

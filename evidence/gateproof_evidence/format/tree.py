@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import stat
 import threading
 import unicodedata
@@ -25,6 +26,9 @@ from typing import Literal
 from gateproof_evidence.model import Digest
 
 LONGEST_PATH = 1024
+FORBIDDEN = frozenset('<>:"|?*')
+"""Characters that Windows allows in no name; archives and uploads refuse them too."""
+_DEVICE = re.compile(r"CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(?:COM|LPT)[0-9\u00b9\u00b2\u00b3]")
 """The most characters of a path inside a bundle; captures have far fewer."""
 
 DEEPEST = 32
@@ -43,6 +47,10 @@ _PENDING = 4
 """The highest number of batches that wait or are read."""
 
 Oddity = Literal["link", "special", "empty-folder", "name", "lookalike", "unreadable", "limit"]
+
+
+_PACKED = (b"\x1f\x8b", b"\xfd7zXZ", b"BZh", b"\x28\xb5\x2f\xfd", b"7z\xbc\xaf")
+"""Beginnings of compressed files."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,12 +104,20 @@ class Tree:
         return all(one.kind != "limit" for one in self.odd)
 
 
+UNREAD = "unread"
+"""The digest of a file that was not read, because its size shows already that it is not listed."""
+
 Feed = Mapping[str, Callable[[bytes], object]]
 """Path to the function that receives the file's content in parts, as it is read."""
 
 
 def read_tree(
-    root: Path, *, keep: Callable[[str], int], feed: Feed | None = None, limits: Limits = LIMITS
+    root: Path,
+    *,
+    keep: Callable[[str], int],
+    feed: Feed | None = None,
+    limits: Limits = LIMITS,
+    sizes: Mapping[str, int] | None = None,
 ) -> Tree:
     """Read all files of a folder.
 
@@ -110,6 +126,9 @@ def read_tree(
         keep: returns for a path the most bytes of content to keep; 0 for none.
         feed: receives contents that are too large to keep.
         limits: above one of them reading stops, and the tree is not `complete`.
+        sizes: the listed size of each file. A file of more than `Limits.kept` bytes with another
+            size, or one that is not listed, is not read and has the digest `UNREAD`: a file of any
+            size costs nothing on a disk, if it is sparse.
 
     Returns:
         Every file with size and digest from the same read, and everything else as oddities.
@@ -117,7 +136,7 @@ def read_tree(
     """
     files: list[File] = []
     odd: list[Odd] = []
-    reader = _Reader(keep, feed or {}, limits)
+    reader = _Reader(keep, feed or {}, limits, sizes)
     try:
         with contextlib.closing(reader.read(root.resolve())) as all_found:
             for found in all_found:
@@ -132,11 +151,29 @@ def read_tree(
     return Tree(files=tuple(files), odd=tuple(sorted(odd, key=lambda one: (one.path, one.kind))))
 
 
+def kind_of_path(path: Path) -> str:
+    """Return in words what is at a path that is no folder."""
+    if not path.is_file():
+        there = "a link to nowhere" if path.is_symlink() else "a special file"
+        return there if os.path.lexists(path) else "no such path"
+    try:
+        with path.open("rb") as file:
+            head = file.read(512)
+    except OSError as error:
+        return f"a file that cannot be read ({error.strerror})"
+    if head.startswith(b"PK"):
+        return "a ZIP archive (unpack it first: unzip or python -m zipfile -e)"
+    if head.startswith(_PACKED) or head[257:262] == b"ustar":
+        return "a tar or compressed archive (unpack it first: tar -xf)"
+    return "a file"
+
+
 def name_problem(path: str) -> str:
     """Return why a path is not allowed in a bundle, or an empty string.
 
     Allowed are paths that every system reads the same: relative, in NFC, without ``.`` and ``..``,
-    backslashes, percent signs, control characters, or spaces at the ends of a part.
+    backslashes, percent signs, control characters, spaces at the ends of a part, and without names
+    and characters that Windows does not allow.
     """
     if not path or len(path) > LONGEST_PATH:
         return f"got {len(path)} characters, expected 1 to {LONGEST_PATH}"
@@ -144,12 +181,25 @@ def name_problem(path: str) -> str:
         return "got an empty part, '.' or '..', expected a plain relative path"
     if any(part != part.strip() for part in path.split("/")):
         return "got spaces at the end of a part, expected none"
+    refused = next(filter(_is_refused_by_windows, path.split("/")), None)
+    if refused is not None:
+        return f"got {refused!a}, expected a name that Windows allows"
     for character in path:
         if character in "\\%" or unicodedata.category(character).startswith(("C", "Zl", "Zp")):
             return f"got {character!a}, expected printable characters without \\ and %"
     if unicodedata.normalize("NFC", path) != path:
         return "got a decomposed Unicode form, expected NFC"
     return ""
+
+
+def device_name(part: str) -> str:
+    """Return the device for which Windows takes a name, whatever its extension; empty for none."""
+    stem = part.partition(".")[0].rstrip().upper()
+    return stem if _DEVICE.fullmatch(stem) else ""
+
+
+def _is_refused_by_windows(part: str) -> bool:
+    return bool(device_name(part) or part.endswith(".") or FORBIDDEN & set(part))
 
 
 def collision_key(path: str) -> str:
@@ -203,6 +253,7 @@ class _Reader:
     keep: Callable[[str], int]
     feed: Feed
     limits: Limits
+    sizes: Mapping[str, int] | None = None
     entries: int = 0
     total: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -292,12 +343,19 @@ class _Reader:
                 status = os.fstat(handle)
                 if not stat.S_ISREG(status.st_mode):
                     return _special(path)
+                if self._is_unlisted(path, status.st_size):
+                    return File(path=path, size=status.st_size, digest=UNREAD, content=None)
                 kept = bool(one.wanted) and status.st_size <= one.wanted
                 return self._hash(handle, path, keep=kept)
             finally:
                 os.close(handle)
         except OSError as error:
             return _unreadable(path, error)
+
+    def _is_unlisted(self, path: str, size: int) -> bool:
+        if self.sizes is None or size <= self.limits.kept:
+            return False
+        return self.sizes.get(path) != size
 
     def _hash(self, handle: int, path: str, *, keep: bool) -> File:
         digest = hashlib.sha256()

@@ -21,9 +21,10 @@ from gateproof_evidence.format.canonical import canonical_json
 from gateproof_evidence.format.catalogue import Catalogue
 from gateproof_evidence.format.problem import first_problem
 from gateproof_evidence.judging.difference import regressions
+from gateproof_evidence.judging.loss import judge_losses
 from gateproof_evidence.judging.proof import judge_cells, judge_self_proof
 from gateproof_evidence.judging.result import RollUp, roll_up
-from gateproof_evidence.judging.verdict import derive
+from gateproof_evidence.judging.verdict import derive, environment_problems, read_bindings
 from gateproof_evidence.model import (
     Baseline,
     Bindings,
@@ -33,12 +34,14 @@ from gateproof_evidence.model import (
     Disposition,
     EnvironmentReport,
     Extent,
+    PhaseEvent,
     Record,
     Regression,
     Result,
     Run,
     RunEvent,
     Specimen,
+    StateEvent,
     Timing,
     Value,
     Verdict,
@@ -50,6 +53,8 @@ class Ending(Value):
     """The data of the record of a run's end."""
 
     pytest_status: Annotated[int, Field(ge=0)]
+    stopped: str = ""
+    """Why pytest stopped by itself before the end; empty if it did not, or if a person did."""
     falsify: Extent
     """The proofs that were requested of the run."""
     defects: tuple[str, ...]
@@ -68,6 +73,7 @@ class Judged:
     falsify: Extent
     pytest_status: int
     defects: tuple[str, ...]
+    problems: tuple[str, ...]
     ended: AwareDatetime
     self_proof: tuple[Specimen, ...]
     criteria: tuple[Verdict, ...]
@@ -126,14 +132,15 @@ def judge(
     """
     at, ending = read_ending(records)
     verdicts = derive(criteria, records, waivers, today=at.date())
-    defects = list(ending.defects)
+    defects = [*ending.defects, *judge_losses(records)]
+    problems = environment_problems(records)
     specimens: tuple[Specimen, ...] = ()
-    if ending.falsify != "none":
-        specimens, wrong = judge_self_proof(records)
+    if ending.falsify != "none" and any(one.selected for one in read_bindings(records).values()):
+        specimens, wrong = judge_self_proof(records, excused={one.part for one in problems})
         defects += wrong
     comparison = _compare(ending, verdicts)
     lost = comparison.regressions if comparison else ()
-    rolled = _roll_up(verdicts, defects, ending, lost)
+    rolled = _roll_up(verdicts, defects, _summary(problems), ending, lost)
     return Judged(
         result=rolled.result,
         exit_status=rolled.exit_status,
@@ -141,12 +148,23 @@ def judge(
         falsify=ending.falsify,
         pytest_status=ending.pytest_status,
         defects=tuple(defects),
+        problems=_summary(problems),
         ended=at,
         self_proof=specimens,
         criteria=verdicts,
         matrix=judge_cells(records),
         baseline=comparison,
     )
+
+
+def _summary(found: Sequence[PhaseEvent | StateEvent]) -> tuple[str, ...]:
+    """Return one line for all proofs that the environment ended: mostly the cause is the same."""
+    if not found:
+        return ()
+    first = found[0]
+    reason = first.detail if isinstance(first, StateEvent) else first.message
+    more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+    return (f"{first.item}{more}: {reason}",)
 
 
 def _compare(ending: Ending, verdicts: Sequence[Verdict]) -> Comparison | None:
@@ -165,13 +183,20 @@ def _compare(ending: Ending, verdicts: Sequence[Verdict]) -> Comparison | None:
 def _roll_up(
     verdicts: Sequence[Verdict],
     defects: list[str],
+    problems: Sequence[str],
     ending: Ending,
     lost: Sequence[Regression],
 ) -> RollUp:
     """Roll up the verdicts; a failed pytest run without a failed verdict is a defect."""
     status, falsify = ending.pytest_status, ending.falsify
     rolled = roll_up(
-        verdicts, pytest_status=status, defects=defects, falsify=falsify, regressions=lost
+        verdicts,
+        pytest_status=status,
+        stopped=ending.stopped,
+        defects=defects,
+        problems=problems,
+        falsify=falsify,
+        regressions=lost,
     )
     waived = any(verdict.disposition is Disposition.WAIVED for verdict in verdicts)
     if status and not rolled.exit_status and not waived:

@@ -56,6 +56,7 @@ def phases(run: Run) -> tuple[Phase, ...]:
             own,
             pytest_status=run.pytest_status,
             defects=run.defects,
+            problems=run.problems,
             falsify=_asked(own, run.falsify),
             regressions=_lost(run, name, ids),
         )

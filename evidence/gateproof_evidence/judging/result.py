@@ -25,7 +25,8 @@ RELEASED, VIOLATION, INCOMPLETE, ENVIRONMENT, HARNESS = 0, 1, 100, 102, 103
 """The exit statuses of a run that pytest itself completed."""
 
 PYTEST_OWN = (2, 3, 4, 5)
-"""Interrupted, internal error, bad input, nothing collected: they override all of ours."""
+"""Interrupted, internal error, bad input, nothing collected: they override all of ours, unless
+pytest stopped by itself: then the verdicts decide."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +42,9 @@ def roll_up(
     verdicts: Sequence[Verdict],
     *,
     pytest_status: int = 0,
+    stopped: str = "",
     defects: Sequence[str] = (),
+    problems: Sequence[str] = (),
     falsify: Extent = "all",
     regressions: Sequence[Regression] = (),
 ) -> RollUp:
@@ -50,18 +53,24 @@ def roll_up(
     Args:
         verdicts: one for every criterion of the catalogue.
         pytest_status: pytest's own exit status; 2 to 5 override everything.
+        stopped: why pytest stopped by itself before the end, such as ``--maxfail``; empty if it did
+            not. Its status then overrides nothing: what ran is judged, and the rest was not run.
         defects: harness defects that belong to no criterion.
+        problems: problems of the environment that belong to no criterion.
         falsify: which proofs were requested; unless all were, the result is incomplete.
         regressions: the regressions from a baseline; those that are left out of the run have
             verdicts that give the reason.
 
     """
+    away = dict.fromkeys((f"environment problem: {one}" for one in problems), ENVIRONMENT)
     lost = [f"baseline: {regression}" for regression in regressions if not regression.left_out]
     statuses = {reason: status for status, reason in _reasons(verdicts, defects, falsify=falsify)}
-    statuses.update(dict.fromkeys(lost, INCOMPLETE))
+    statuses |= away | dict.fromkeys(lost, INCOMPLETE)
     exit_status = _worst(statuses.values())
-    if pytest_status in PYTEST_OWN:
+    if pytest_status in PYTEST_OWN and not stopped:
         exit_status = pytest_status
+    if stopped and exit_status:
+        statuses[f"pytest stopped before the end: {stopped}"] = INCOMPLETE
     return RollUp(
         result=_result(verdicts, exit_status, falsify=falsify, lost=bool(lost)),
         exit_status=exit_status,

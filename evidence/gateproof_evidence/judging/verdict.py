@@ -10,7 +10,7 @@ Source: docs/reference/verdicts.md.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -19,6 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from gateproof_evidence.errors import EvidenceError
 from gateproof_evidence.format.layout import in_data, proof_record
 from gateproof_evidence.format.problem import first_problem
+from gateproof_evidence.judging.loss import LOST, affected_items
 from gateproof_evidence.judging.proof import has_landed, judge_proof
 from gateproof_evidence.model import (
     Cause,
@@ -28,6 +29,7 @@ from gateproof_evidence.model import (
     Observation,
     Outcome,
     PhaseEvent,
+    PremiseEvent,
     Proof,
     ProofEvent,
     Record,
@@ -42,6 +44,8 @@ from gateproof_evidence.model import (
 CHECK = "check"
 PHASES = ("setup", "call", "teardown")
 PROOF_PREFIX = "proof:"
+BROKEN = ("away", "full")
+"""States of the environment in which no failure is a finding."""
 
 _WORST_FIRST = (
     Falsification.BLIND,
@@ -95,13 +99,15 @@ def derive(
     bindings = read_bindings(records)
     covering = {waiver.criterion: waiver for waiver in waivers}
     by_item, by_criterion = _index(records)
+    affected = affected_items(records)
     verdicts: list[Verdict] = []
     for criterion in criteria:
         binding = bindings.get(criterion.id)
         own = by_item[binding.item] if binding else ()
-        proofs = _proofs(criterion.id, binding, by_criterion[criterion.id])
+        proofs = _proofs(criterion.id, binding, by_criterion[criterion.id], affected)
         waiver = covering.get(criterion.id)
-        verdicts.append(_verdict(criterion, binding, own, proofs, waiver, today))
+        judgement = _whole(_judgement(binding, own), binding, affected)
+        verdicts.append(_verdict(criterion, binding, judgement, own, proofs, waiver, today))
     return tuple(verdicts)
 
 
@@ -155,12 +161,12 @@ def judge_check(records: Iterable[Record], *, item: str) -> Judgement:
     own = [r for r in records if not isinstance(r, RunEvent) and r.item == item]
     seen = [r for r in own if isinstance(r, PhaseEvent) and r.part == CHECK]
     phases = {r.when: r for r in seen}
-    away = any(isinstance(r, StateEvent) and r.environment == "away" for r in own)
+    states = [r for r in own if isinstance(r, StateEvent) and r.environment in BROKEN]
     if not phases:
         return _not_run("the check did not run")
     for phase in seen:
         if phase.result == "raised":
-            return _judge_raised(phase, away=away)
+            return _judge_raised(phase, states)
     if len(seen) > len(phases):
         return Judgement(
             outcome=Outcome.ERROR,
@@ -169,6 +175,13 @@ def judge_check(records: Iterable[Record], *, item: str) -> Judgement:
         )
     if set(phases) != set(PHASES):
         return _not_run("the check did not finish")
+    failed = next((r for r in own if isinstance(r, PremiseEvent) and _fails(r)), None)
+    if failed is not None:
+        return Judgement(
+            outcome=Outcome.INCONCLUSIVE,
+            cause=Cause.TO_INVESTIGATE,
+            message=f"the check passed in spite of a premise that does not hold: {failed.name}",
+        )
     if not _observed(own, phases["setup"], phases["call"]):
         return Judgement(
             outcome=Outcome.INCONCLUSIVE,
@@ -176,6 +189,10 @@ def judge_check(records: Iterable[Record], *, item: str) -> Judgement:
             message="the check passed without having observed anything",
         )
     return Judgement(outcome=Outcome.PASS, cause=None, message="")
+
+
+def _fails(premise: PremiseEvent) -> bool:
+    return premise.part == CHECK and not premise.holds
 
 
 def _observed(own: Sequence[Record], setup: PhaseEvent, call: PhaseEvent) -> bool:
@@ -187,6 +204,20 @@ def _observed(own: Sequence[Record], setup: PhaseEvent, call: PhaseEvent) -> boo
         and setup.seq < r.seq < call.seq
         for r in own
     )
+
+
+def environment_problems(records: Iterable[Record]) -> tuple[PhaseEvent | StateEvent, ...]:
+    """Return, for each item that is no check and that the environment ended, the first record.
+
+    A server that is away is left out: faults may stop it.
+    """
+    found: dict[str, PhaseEvent | StateEvent] = {}
+    for record in records:
+        ended = isinstance(record, PhaseEvent) and record.category == "environment"
+        full = isinstance(record, StateEvent) and record.environment == "full"
+        if isinstance(record, PhaseEvent | StateEvent) and (ended or full) and record.part != CHECK:
+            found.setdefault(record.item, record)
+    return tuple(found.values())
 
 
 def worst_falsification(results: Iterable[Falsification]) -> Falsification:
@@ -201,12 +232,12 @@ def worst_falsification(results: Iterable[Falsification]) -> Falsification:
 def _verdict(
     criterion: Criterion,
     binding: Binding | None,
+    judgement: Judgement,
     own: Sequence[Record],
     proofs: tuple[Proof, ...],
     waiver: Waiver | None,
     today: date,
 ) -> Verdict:
-    judgement = _judgement(binding, own)
     seen = [r for r in own if isinstance(r, Observation) and r.part == CHECK]
     return Verdict(
         **criterion.model_dump(),
@@ -234,19 +265,28 @@ def _judgement(binding: Binding | None, records: Sequence[Record]) -> Judgement:
     return judge_check(records, item=binding.item)
 
 
+def _whole(judgement: Judgement, binding: Binding | None, affected: Container[str]) -> Judgement:
+    """Return the judgement, unless it is good and a lost record might contradict it."""
+    good = judgement.outcome in (Outcome.PASS, Outcome.NOTAPPLICABLE)
+    if binding is None or binding.item not in affected or not good:
+        return judgement
+    return Judgement(outcome=Outcome.ERROR, cause=Cause.HARNESS_DEFECT, message=LOST)
+
+
 def _not_run(message: str) -> Judgement:
     return Judgement(outcome=Outcome.NOTCHECKED, cause=Cause.TO_INVESTIGATE, message=message)
 
 
-def _judge_raised(phase: PhaseEvent, *, away: bool) -> Judgement:
+def _judge_raised(phase: PhaseEvent, broken: Sequence[StateEvent]) -> Judgement:
     """Judge an exception in one stage; only an assertion in the call is a `fail`."""
     category = phase.category
     message = phase.message or "no message"
     if category == "notapplicable":
         return Judgement(outcome=Outcome.NOTAPPLICABLE, cause=None, message=message)
-    if away or category == "environment":
+    if broken or category == "environment":
+        message = "; ".join([*dict.fromkeys(r.detail for r in broken if r.detail), message])
         return Judgement(outcome=Outcome.ERROR, cause=Cause.ENVIRONMENT_PROBLEM, message=message)
-    if category in ("inconclusive", "limit"):
+    if category in ("inconclusive", "premise", "limit"):
         return Judgement(outcome=Outcome.INCONCLUSIVE, cause=Cause.TO_INVESTIGATE, message=message)
     if category == "notready":
         return Judgement(outcome=Outcome.ERROR, cause=Cause.TO_INVESTIGATE, message=message)
@@ -265,23 +305,38 @@ def _disposition(judgement: Judgement, waiver: Waiver | None, today: date) -> Di
 
 
 def _proofs(
-    criterion: str, binding: Binding | None, records: Sequence[Record]
+    criterion: str,
+    binding: Binding | None,
+    records: Sequence[Record],
+    affected: Container[str],
 ) -> tuple[Proof, ...]:
     if binding is None:
         return ()
     stories = [_story(r) for r in records if isinstance(r, ProofEvent | TakenOverEvent)]
     seen_again = not stories or any(story.baseline_runs > 1 for story in stories)
     once = "" if seen_again else "no proof ran the check twice on an unchanged copy"
-    return tuple(_proof(criterion, name, records, doubt=once) for name in binding.falsifiers)
+    return tuple(
+        _proof(criterion, name, records, affected, doubt=once) for name in binding.falsifiers
+    )
 
 
-def _proof(criterion: str, name: str, records: Sequence[Record], *, doubt: str) -> Proof:
+def _proof(
+    criterion: str,
+    name: str,
+    records: Sequence[Record],
+    affected: Container[str],
+    *,
+    doubt: str,
+) -> Proof:
     kinds = ProofEvent | TakenOverEvent
     events = [r for r in records if isinstance(r, kinds) and r.falsifier == name]
     event = _story(events[0]) if events else None
     taken = [r.attestation for r in events if isinstance(r, TakenOverEvent)]
     phases = [r for r in records if isinstance(r, PhaseEvent) and r.part == f"{PROOF_PREFIX}{name}"]
-    broken = _what_broke(events, phases) or (doubt if event else "")
+    doubted = event is not None and event.baseline == "pass"  # otherwise that is what is wrong
+    broken = _what_broke(events, phases) or (doubt if doubted else "")
+    if any(record.item in affected for record in (*events, *phases)):
+        broken = LOST
     result, message = judge_proof(event, broken=broken)
     return Proof(
         falsifier=name,

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from gateproof_evidence.model.text import printable
+
 
 class Code(StrEnum):
     """The name of a rule that a bundle violates."""
@@ -26,6 +28,7 @@ class Code(StrEnum):
     KEY_UNREADABLE = "KEY_UNREADABLE"
     KEY_MISMATCH = "KEY_MISMATCH"
     SIGNATURE_INVALID = "SIGNATURE_INVALID"
+    SIGNATURE_NOT_CHECKED = "SIGNATURE_NOT_CHECKED"
     WRONG_SIGNER = "WRONG_SIGNER"
     FILE_MISSING = "FILE_MISSING"
     FILE_UNLISTED = "FILE_UNLISTED"
@@ -45,6 +48,7 @@ class Code(StrEnum):
     PROOF_MISMATCH = "PROOF_MISMATCH"
     TAKEOVER_MISMATCH = "TAKEOVER_MISMATCH"
     REPORT_MISMATCH = "REPORT_MISMATCH"
+    REPORT_NOT_VERIFIED = "REPORT_NOT_VERIFIED"
     EXPORT_MISMATCH = "EXPORT_MISMATCH"
     NOT_RELEASED = "NOT_RELEASED"
     SIGNOFF_MALFORMED = "SIGNOFF_MALFORMED"
@@ -53,6 +57,7 @@ class Code(StrEnum):
     SIGNOFF_TIME = "SIGNOFF_TIME"
     SIGNOFF_OWN_KEY = "SIGNOFF_OWN_KEY"
     SIGNOFF_NAMESPACE = "SIGNOFF_NAMESPACE"
+    SIGNOFF_WEAK_KEY = "SIGNOFF_WEAK_KEY"
     SIGNOFF_INVALID = "SIGNOFF_INVALID"
     SIGNOFF_NOT_ALLOWED = "SIGNOFF_NOT_ALLOWED"
     SIGNOFF_WRONG_IDENTITY = "SIGNOFF_WRONG_IDENTITY"
@@ -84,13 +89,3 @@ class Finding:
     def __str__(self) -> str:
         """Return the finding as one line, with any characters in the path."""
         return printable(f"{self.code} {self.path}: {self.message}")
-
-
-def printable(text: str) -> str:
-    """Return untrusted text in a form that starts no new line and controls no terminal.
-
-    Control characters, direction characters and bytes that are not text are escaped.
-    """
-    return "".join(
-        one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text
-    )

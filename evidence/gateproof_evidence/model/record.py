@@ -65,6 +65,7 @@ class PhaseEvent(Entry):
         "notready",
         "notapplicable",
         "inconclusive",
+        "premise",
         "limit",
         "other",
     ] = "none"
@@ -80,9 +81,31 @@ class StateEvent(Entry):
     kind: Literal["state"] = "state"
     item: str
     part: str
-    environment: Literal["answers", "away", "unknown"]
-    """Whether the environment's own server still answered."""
+    environment: Literal["answers", "away", "full", "unknown"]
+    """Whether the environment's own server still answered, or the disk of its files was full."""
     detail: str = ""
+
+
+Relation = Literal["equals", "at_least", "at_most", "contains"]
+"""The relation that an observed value must have to the expected one."""
+
+
+class PremiseEvent(Entry):
+    """A condition that must hold before a claim can be judged, and whether it held."""
+
+    kind: Literal["premise"] = "premise"
+    item: str
+    criterion: str | None
+    part: str
+    name: str
+    on: str
+    """The object that was observed; empty if the name says it."""
+    got: str
+    """The observed value as JSON, redacted."""
+    relation: Relation
+    expected: str
+    """The expected value as JSON, redacted."""
+    holds: bool
 
 
 class Story(Entry):
@@ -149,11 +172,24 @@ class SelfProofEvent(Story):
     criterion: None = None
 
 
+class Loss(Value):
+    """The data of the event ``lost``, which stands for a record that could not be read."""
+
+    file: str
+    """The name of the writer's journal."""
+    line: Annotated[int, Field(ge=1)]
+    """The first line, counted from 1, that was not the expected record."""
+    reason: str
+    """The content of the file there, in words."""
+    items: tuple[str, ...]
+    """The items that ran before and after it: the record may belong to either."""
+
+
 class RunEvent(Entry):
     """An event of the run itself."""
 
     kind: Literal["run"] = "run"
-    event: Literal["started", "environment", "collected", "ended"]
+    event: Literal["started", "environment", "collected", "lost", "ended"]
     data: dict[str, JsonValue]
 
 
@@ -161,6 +197,7 @@ Record = Annotated[
     Observation
     | PhaseEvent
     | StateEvent
+    | PremiseEvent
     | ProofEvent
     | TakenOverEvent
     | CellEvent

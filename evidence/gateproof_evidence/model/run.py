@@ -191,6 +191,8 @@ class Run(Value):
     """pytest's own exit status."""
     defects: tuple[str, ...]
     """Harness defects that belong to no criterion."""
+    problems: tuple[str, ...] = ()
+    """Problems of the environment that belong to no criterion, such as in a proof."""
     started: AwareDatetime
     ended: AwareDatetime
     environment: EnvironmentReport | None

@@ -15,6 +15,7 @@ import binascii
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from urllib.parse import unquote, urlsplit
 
 Judge = Callable[["re.Match[str]"], bool]
 
@@ -26,6 +27,9 @@ _STRIDE = 128
 
 SHORTEST_VALUE = 4
 """Characters; a shorter value under a secret name is not a secret."""
+
+SHORTEST_KNOWN = 6
+"""Characters of a known secret; a shorter one would match ordinary text."""
 
 _WORD = (
     r"passwords?|passwd|passphrase|pwd|secrets?|token|credentials?"
@@ -60,6 +64,25 @@ class Form:
 def is_secret_name(name: str) -> bool:
     """Return whether a key, a column or a variable has the name of a secret."""
     return _NAME.fullmatch(name) is not None
+
+
+def is_secret_variable(name: str, value: str) -> bool:
+    """Return whether a variable that is set to a value holds a secret, by its name.
+
+    A value that is too short to be searched for, a mask, a switch or a path is none.
+    """
+    return (
+        is_secret_name(name) and len(value) >= SHORTEST_KNOWN and _HARMLESS.fullmatch(value) is None
+    )
+
+
+def password_of(url: str) -> str | None:
+    """Return the password in a URL, decoded; None without one that can be searched for."""
+    try:
+        found = unquote(urlsplit(url).password or "")
+    except ValueError:  # no URL
+        return None
+    return found if len(found) >= SHORTEST_KNOWN else None
 
 
 def looks_secret(name: str, value: str) -> bool:

@@ -17,9 +17,10 @@ from rich.text import Text
 
 from gateproof_evidence.format.layout import in_bundle, proof_captures
 from gateproof_evidence.model import Disposition, Observation, Outcome, Proof, Record, Run, Verdict
+from gateproof_evidence.model.text import visible
 from gateproof_evidence.reports.gap_matrix import gap_of
 from gateproof_evidence.reports.gate_summary import WORDS, of_gate
-from gateproof_evidence.reports.quotation import Captures, tones, visible
+from gateproof_evidence.reports.quotation import Captures, tones
 from gateproof_evidence.reports.terminal import PROOF_STYLES, STYLES, gate_table
 
 SHOWN_LINES = 40

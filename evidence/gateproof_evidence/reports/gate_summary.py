@@ -21,6 +21,7 @@ from gateproof_evidence.model import (
     Run,
     Verdict,
 )
+from gateproof_evidence.model.text import many
 
 ORDER = (
     Outcome.PASS,
@@ -121,8 +122,9 @@ def obstacles(run: Run) -> tuple[str, ...]:
         if reason.partition(" ")[0] not in names and not reason.startswith(idle)
     ]
     if left_out:
-        many = f"{len(left_out)} criteria, see the table"
-        reasons.append(f"not selected: {many if len(left_out) > _FEW else ', '.join(left_out)}")
+        listed = ", ".join(left_out)
+        number = f"{many(len(left_out), 'criterion', 'criteria')}, see the table"
+        reasons.append(f"not selected: {number if len(left_out) > _FEW else listed}")
     return tuple(reasons)
 
 

@@ -65,7 +65,7 @@ SECTIONS: tuple[Section, ...] = (
             ),
             (
                 "inconclusive",
-                "The check ended without a judgement, for example because its time limit passed.",
+                "The check ended without a judgement, for example because a premise did not hold.",
             ),
             (
                 "not applicable",
@@ -100,6 +100,10 @@ SECTIONS: tuple[Section, ...] = (
     Section(
         title="Proofs",
         words=(
+            (
+                "premise",
+                "A condition that must hold before a claim can be judged, such as seeded rows.",
+            ),
             (
                 "falsifier",
                 "A change to a throw-away copy of the system that makes a criterion's claim false.",

@@ -17,10 +17,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
-from typing import Any
 from urllib.parse import quote as percent_encoded
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
 from gateproof_evidence.format.layout import in_data
@@ -50,8 +49,8 @@ from gateproof_evidence.reports.gate_summary import (
     total_row,
 )
 from gateproof_evidence.reports.glossary import GLOSSARY
-from gateproof_evidence.reports.quotation import Captures, Quotation, quote, share, visible
-from gateproof_evidence.reports.renderer import TEMPLATES
+from gateproof_evidence.reports.quotation import Captures, Quotation, quote, share
+from gateproof_evidence.reports.renderer import TEMPLATES, environment
 from gateproof_evidence.reports.timeline import WIDTH, timeline
 
 LARGEST_PAGE = 14_500_000
@@ -182,16 +181,8 @@ def _page(
 
 @cache
 def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=_escaped_controls,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters.update(
+    rules = environment()
+    rules.filters.update(
         time=_time,
         duration=_duration,
         word=WORDS.__getitem__,
@@ -207,12 +198,7 @@ def _environment() -> Environment:
         room=lambda count: min(1 << (count - 1).bit_length(), 256),
         sentence=lambda text: text[:1].upper() + text[1:],
     )
-    return environment
-
-
-def _escaped_controls(value: Any) -> Any:
-    """Make hidden characters visible in text from outside."""
-    return visible(value) if type(value) is str else value
+    return rules
 
 
 class _Evidence:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from gateproof_evidence.model import Outcome, Run
+from gateproof_evidence.model.text import one_line
 from gateproof_evidence.reports.gate_summary import WORDS, GateRow, columns, gate_rows, total_row
 from gateproof_evidence.reports.terminal import gate_lines
 
@@ -32,7 +33,7 @@ def escape(text: str) -> str:
 
     A message may contain anything: markup from the system under test must not become markup here.
     """
-    return _SPECIAL.sub(r"\\\g<0>", " ".join(text.split()))
+    return _SPECIAL.sub(r"\\\g<0>", one_line(text))
 
 
 def _table(run: Run) -> list[str]:

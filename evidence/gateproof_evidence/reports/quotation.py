@@ -16,6 +16,7 @@ from pathlib import Path
 from markupsafe import Markup, escape
 
 from gateproof_evidence.format.tree import name_problem
+from gateproof_evidence.model.text import visible
 
 LARGEST = 100_000
 """The most bytes of one capture that are quoted; the page links to the rest."""
@@ -24,14 +25,6 @@ FOLD_AFTER = 40
 """The most lines of a capture that are shown unfolded; of a longer one only the beginning is."""
 _BEGINNING = 25
 
-_CONTROLS: dict[int, int | str] = {
-    **{code: 0x2400 + code for code in range(0x20) if chr(code) not in "\n\t"},
-    0x7F: 0x2421,
-    **{
-        code: f"\\u{code:04x}"
-        for code in (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
-    },
-}
 _MESSAGE = re.compile(r'("(?:message|event|msg)": ?")((?:[^"\\]|\\.)*)')
 _LEVEL = re.compile(r'"level(?:name)?": ?"(warning|error|critical|fatal)"', re.IGNORECASE)
 
@@ -137,13 +130,6 @@ def quote(probe: str, content: bytes | None, *, size: int) -> Quotation:
         folded=len(toned) - split,
         cut=max(size - len(content), 0),
     )
-
-
-def visible(text: str) -> str:
-    """Return text with control and direction characters replaced by visible ones."""
-    if text.isprintable():
-        return text
-    return text.replace("\r\n", "\n").translate(_CONTROLS)
 
 
 def _markup(lines: Sequence[tuple[str, str]]) -> Markup:

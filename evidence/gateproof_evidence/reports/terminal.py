@@ -24,6 +24,7 @@ from gateproof_evidence.model import (
     Run,
     Verdict,
 )
+from gateproof_evidence.model.text import many, visible
 from gateproof_evidence.reports.gate_summary import (
     WORDS,
     GateRow,
@@ -33,7 +34,6 @@ from gateproof_evidence.reports.gate_summary import (
     open_verdicts,
     total_row,
 )
-from gateproof_evidence.reports.quotation import visible
 
 STYLES = {
     Outcome.PASS: "green",
@@ -116,7 +116,9 @@ def proof_line(run: Run) -> str:
     taken = sum(bool(proof.taken_over) for verdict in run.criteria for proof in verdict.proofs)
     over = f"; {taken} taken over from an earlier bundle" if taken else ""
     return (
-        f"{kinds.total()} falsifiers: {ran}{idle}{over}{_times(run)}" if kinds else "no falsifier"
+        f"{many(kinds.total(), 'falsifier')}: {ran}{idle}{over}{_times(run)}"
+        if kinds
+        else "no falsifier"
     )
 
 

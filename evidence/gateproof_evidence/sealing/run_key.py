@@ -57,7 +57,8 @@ class RunKey:
                 Ed25519 key that the passphrase unlocks.
 
         """
-        return cls(is_ephemeral=False, _private=_parse(path, _read_private(path), passphrase))
+        content = publickey.plain_text(_read_private(path), name=f"{path}: signing key")
+        return cls(is_ephemeral=False, _private=_parse(path, content, passphrase))
 
     @property
     def public_pem(self) -> bytes:
@@ -97,9 +98,20 @@ def _write_new(path: Path, content: bytes, *, mode: int) -> None:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
         with os.fdopen(handle, "wb") as file:
             file.write(content)
+    except FileNotFoundError as error:
+        raise NotWritableError(
+            f"{path}: new key: got no folder {path.parent}, expected an existing one; make it with "
+            f"mkdir -p {path.parent}, or name another"
+        ) from error
+    except FileExistsError as error:
+        raise NotWritableError(
+            f"{path}: new key: got a file of that name, expected a free name; name another, or "
+            "remove the old key"
+        ) from error
     except OSError as error:
         raise NotWritableError(
-            f"{path}: new key: got {error.strerror}, expected a free name; name another"
+            f"{path}: new key: got {error.strerror}, expected a folder that can be written; name "
+            "another"
         ) from error
 
 

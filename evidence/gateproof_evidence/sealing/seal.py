@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from gateproof_evidence.errors import EvidenceError, NotWritableError
+from gateproof_evidence.errors import EvidenceError, NotWritableError, not_writable
 from gateproof_evidence.format.attestation import AttestedKey, Predicate, attested, format_statement
 from gateproof_evidence.format.canonical import digest_of
 from gateproof_evidence.format.catalogue import Catalogue
@@ -105,10 +105,7 @@ def seal(
             staging, destination, journal, catalogue, waivers, context, key, clock, canaries
         )
     except OSError as error:
-        raise NotWritableError(
-            f"{error.filename or destination}: bundle: got {error.strerror}, expected to write it; "
-            "free the disk or name another folder with --evidence-out"
-        ) from error
+        raise not_writable(Path(error.filename or destination), error, what="bundle") from error
 
 
 def _seal(
@@ -256,6 +253,8 @@ def _write_all(staging: Path, contents: Mapping[str, bytes]) -> list[File]:
             raise EvidenceError(
                 f"{path}: bundle: got a file of that name, expected sealing to write it"
             ) from error
+        except OSError as error:
+            raise not_writable(staging / path, error, what="bundle", needed=len(content)) from error
     return [
         File(path=path, size=len(content), digest=digest_of(content), content=None)
         for path, content in contents.items()

@@ -9,6 +9,7 @@ Source: design, "Verification"; docs/reference/verification.md.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import StrEnum
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -26,6 +27,19 @@ from gateproof_evidence.model.finding import Code, Finding
 UNKNOWN = "unknown"
 
 
+class Signature(StrEnum):
+    """The result of checking the signature of an attestation."""
+
+    VALID = "valid"
+    """Valid by the given key, or by the bundle's own if none is given."""
+    OTHER_KEY = "other_key"
+    """Valid by the bundle's own key, which is not the given one."""
+    INVALID = "invalid"
+    """Valid by no key that is known."""
+    NOT_CHECKED = "not_checked"
+    """There is no attestation or no key to check."""
+
+
 class Authenticity:
     """The statement as claimed, the statement if it can be trusted, and its signer."""
 
@@ -34,10 +48,12 @@ class Authenticity:
         self.claimed: Predicate | None = None
         self.trusted: Predicate | None = None
         self.signer = UNKNOWN
+        self.signature = Signature.NOT_CHECKED
         envelope = self._envelope(files)
         own = self._own_key(files)
         if envelope is not None:
-            signed = self._signature(envelope, given, own)
+            self.signature = self._signature(envelope, given, own)
+            signed = self.signature is Signature.VALID
             self._statement(envelope, given or own, trusted=signed)
             if signed and given is not None and own is not None:
                 self._compare_keyid(publickey.keyid(own), publickey.keyid(given), path=PUBLIC_KEY)
@@ -77,20 +93,21 @@ class Authenticity:
 
     def _signature(
         self, envelope: Envelope, given: Ed25519PublicKey | None, own: Ed25519PublicKey | None
-    ) -> bool:
+    ) -> Signature:
         key = given or own
         if key is None:
-            self._add(Code.SIGNATURE_INVALID, ATTESTATION, "no key to check the signature with")
-            return False
+            message = "no key to check the signature with; name the signer's with --key"
+            self._add(Code.SIGNATURE_NOT_CHECKED, ATTESTATION, message)
+            return Signature.NOT_CHECKED
         if _is_valid(envelope, key):
             self.signer = publickey.keyid(given) if given else UNKNOWN
-            return True
+            return Signature.VALID
         if own is not None and _is_valid(envelope, own):
             message = f"signed by {publickey.keyid(own)}, expected {publickey.keyid(key)}"
             self._add(Code.WRONG_SIGNER, ATTESTATION, message)
-        else:
-            self._add(Code.SIGNATURE_INVALID, ATTESTATION, "the signature is not valid")
-        return False
+            return Signature.OTHER_KEY
+        self._add(Code.SIGNATURE_INVALID, ATTESTATION, _invalid(given, own))
+        return Signature.INVALID
 
     def _statement(
         self, envelope: Envelope, key: Ed25519PublicKey | None, *, trusted: bool
@@ -119,3 +136,20 @@ def _is_valid(envelope: Envelope, key: Ed25519PublicKey) -> bool:
     except InvalidSignature:
         return False
     return True
+
+
+def _invalid(given: Ed25519PublicKey | None, own: Ed25519PublicKey | None) -> str:
+    """Return by which keys a signature is not valid, and what that leaves open."""
+    if given is None:
+        return "not valid by public-key.pem: the statement, its signature or that key was altered"
+    if own is None:
+        return (
+            f"not valid by the given key {publickey.keyid(given)}; whether another key signed "
+            "cannot be checked without the bundle's own"
+        )
+    if publickey.keyid(given) == publickey.keyid(own):
+        return f"not valid by {publickey.keyid(own)}: the statement or its signature was altered"
+    return (
+        f"valid neither by the given key {publickey.keyid(given)} nor by public-key.pem, "
+        f"{publickey.keyid(own)}"
+    )

@@ -20,9 +20,10 @@ from gateproof_evidence.additions import timestamp
 from gateproof_evidence.additions.addition import AdditionLimit, in_folder, is_addition
 from gateproof_evidence.additions.reviewer import Policy, Review, review
 from gateproof_evidence.additions.sign_off import Subject
-from gateproof_evidence.errors import BadInputError
+from gateproof_evidence.errors import BadInputError, EvidenceError
 from gateproof_evidence.format import public_key as publickey
-from gateproof_evidence.format.attestation import Predicate
+from gateproof_evidence.format.attestation import Predicate, parse_statement
+from gateproof_evidence.format.envelope import Envelope
 from gateproof_evidence.format.layout import (
     ATTESTATION,
     BAG_INFO,
@@ -36,11 +37,11 @@ from gateproof_evidence.format.layout import (
     TAG_MANIFEST,
     TIMESTAMPS,
 )
-from gateproof_evidence.format.tree import LIMITS, File, Limits, Tree, read_tree
+from gateproof_evidence.format.tree import LIMITS, File, Limits, Tree, kind_of_path, read_tree
 from gateproof_evidence.model import Result, Run
 from gateproof_evidence.model.finding import Code, Finding
 from gateproof_evidence.verification import consistency
-from gateproof_evidence.verification.authenticity import UNKNOWN, Authenticity
+from gateproof_evidence.verification.authenticity import UNKNOWN, Authenticity, Signature
 from gateproof_evidence.verification.closed_world import (
     compare_attested,
     compare_bag,
@@ -51,7 +52,7 @@ from gateproof_evidence.verification.derivation import derive_again
 from gateproof_evidence.verification.expectation import Expectation, answer
 from gateproof_evidence.verification.rerendering import compare_rendered, other_version
 
-__all__ = ["UNKNOWN", "Verification", "verify"]
+__all__ = ["UNKNOWN", "Signature", "Verification", "verify"]
 
 _KEPT = (ATTESTATION, PUBLIC_KEY, BAGIT, BAG_INFO, PAYLOAD_MANIFEST, TAG_MANIFEST)
 _SIGNS = (ATTESTATION, BAGIT, BAG_INFO, PAYLOAD_MANIFEST, TAG_MANIFEST)
@@ -69,16 +70,18 @@ class Verification:
     origin."""
     predicate: Predicate | None
     """The attested statement; None unless its signature is valid."""
+    signature: Signature = Signature.NOT_CHECKED
+    """The result of checking the signature of the attestation."""
     review: Review = field(default_factory=Review)
     """The result for the sign-offs."""
     stamped: timestamp.Stamped = field(default_factory=timestamp.Stamped)
     """The result for the timestamps."""
-    report: str = ""
-    """The result of rendering report and exports again; a note without a finding if another
-    renderer made them."""
-
+    report: str = "report not verified: more than the limits allow, so nothing was compared"
+    """The result of rendering report and exports again, as one line."""
+    report_verified: bool = False
+    """Whether the report has the bytes that are rendered from signed data."""
     made_by: str | None = None
-    """The other version of gateproof that the run records; None if it is this one or unknown."""
+    """The other version of gateproof that the run claims; None if it is this one or unknown."""
 
     @property
     def ok(self) -> bool:
@@ -105,7 +108,8 @@ def verify(
 
     0. The bundle is a folder with at least one of the files that identify a bundle, and the given
        key can be read.
-    1. Every file is read once; links, special files, empty folders, unsafe names and look-alikes
+    1. Every file is read once, but a large one with another size than the attested one is not;
+       links, special files, empty folders, unsafe names and look-alikes
        are findings. Above a limit nothing more is read, and no other step runs.
     2. The attestation is the canonical form of an envelope with one signature.
     3. The signature is valid: by the given key, or by the bundle's own.
@@ -119,9 +123,9 @@ def verify(
     11. Sign-offs are the only files that were added, each is about this bundle and valid, and
         enough persons have signed if the policy requires it.
     12. Timestamps are valid for this attestation, and one is by the given authority.
-    13. The report and the exports have the bytes that rendering gives, if this is the renderer that
-        made them and their data has no findings; otherwise a note gives the reason for skipping
-        this step.
+    13. The exports have the bytes that rendering gives, and so has the report. If another renderer
+        made the report, other bytes are a note that it is not verified, or a finding if the
+        expectations include the report. This step is skipped if the data has findings.
 
     Args:
         bundle: the folder; the path to it may be a link, but there must be no link inside.
@@ -148,6 +152,7 @@ def verify(
         keep=lambda path: additions.limit(path) or _limit(path, limits),
         feed={JOURNAL: journal.feed},
         limits=limits,
+        sizes=attested_sizes(bundle, limits),
     )
     files = {file.path: file for file in tree.files if not is_addition(file.path)}
     findings = [*compare_tree(tree)]
@@ -186,16 +191,23 @@ def verify(
     findings += stamped.findings
     # 13
     rendered = compare_rendered(
-        bundle, files, contents.run if whole else None, contents.records, attestation.trusted
+        bundle,
+        files,
+        contents.run if whole else None,
+        contents.records,
+        attestation.trusted,
+        required=bool(expect and expect.report),
     )
     findings += rendered.findings
     return Verification(
         findings=_once(findings),
         signer=attestation.signer,
         predicate=attestation.trusted,
+        signature=attestation.signature,
         review=reviewed,
         stamped=stamped,
         report=rendered.note,
+        report_verified=rendered.is_verified,
         made_by=other_version(contents.run.bindings) if contents.run else None,
     )
 
@@ -206,18 +218,45 @@ def _refuse_no_bundle(bundle: Path) -> None:
     One of the files that identify a bundle is enough to continue, so that a bundle without the
     others gets findings about them.
     """
+    refuse_no_folder(bundle)
+    if not any(os.path.lexists(bundle / name) for name in _SIGNS):
+        raise _no_bundle(bundle, f"a folder without {', '.join(_SIGNS)}")
+
+
+def refuse_no_folder(bundle: Path) -> None:
+    """Refuse a path that is not a folder, and say what it is.
+
+    Raises:
+        BadInputError: it is an archive, another file, or nothing.
+
+    """
     if not bundle.is_dir():
-        got = "a file" if os.path.lexists(bundle) else "no such path"
-    elif not any(os.path.lexists(bundle / name) for name in _SIGNS):
-        got = f"a folder without {', '.join(_SIGNS)}"
-    else:
-        return
+        raise _no_bundle(bundle, kind_of_path(bundle))
+
+
+def _no_bundle(bundle: Path, got: str) -> BadInputError:
+    """Return the error for a path that is no bundle; it names one that is likely."""
     latest = bundle / LATEST
     there = latest if latest.is_dir() else Path("reports") / LATEST
-    raise BadInputError(
+    return BadInputError(
         f"{bundle}: bundle: got {got}, expected the folder of one sealed run; name {there} or "
         "another folder that a run sealed"
     )
+
+
+def attested_sizes(bundle: Path, limits: Limits) -> Mapping[str, int] | None:
+    """Return the sizes in the statement, which is not verified yet; None if it cannot be read.
+
+    They only save the reading of large files: the steps of verification report what differs.
+    """
+    try:
+        handle = os.open(bundle / ATTESTATION, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with os.fdopen(handle, "rb") as file:
+            content = file.read(limits.kept)
+        predicate = parse_statement(Envelope.from_bytes(content).payload)
+    except (OSError, EvidenceError):
+        return None
+    return {file.path: file.size for file in predicate.files}
 
 
 def _limit(path: str, limits: Limits) -> int:

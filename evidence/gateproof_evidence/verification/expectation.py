@@ -20,8 +20,10 @@ from gateproof_evidence.format.attestation import Predicate
 from gateproof_evidence.format.canonical import digest_of
 from gateproof_evidence.format.catalogue import Catalogue
 from gateproof_evidence.format.layout import ATTESTATION
+from gateproof_evidence.format.tree import kind_of_path
 from gateproof_evidence.model import OF_THE_COMMIT, Bound, Digest, Result
 from gateproof_evidence.model.finding import Code, Finding
+from gateproof_evidence.model.text import duration, moment
 
 CLOCK_SKEW = timedelta(minutes=5)
 """How far the signer's clock may be ahead of ours: machines of one team differ by seconds."""
@@ -55,6 +57,8 @@ class Expectation:
     """The criteria that the run must have been expected to judge, or their digest."""
     checks: tuple[Digest, ...] = ()
     """Digests of the folders of checks that must have judged the run, and no others."""
+    report: bool = False
+    """Whether a report that cannot be compared with its data is a finding; step 13 answers this."""
 
 
 def parse_age(text: str) -> timedelta:
@@ -101,8 +105,9 @@ def read_previous(bundle: Path) -> Digest:
         with os.fdopen(handle, "rb") as file:
             content = file.read(LARGEST_ATTESTATION + 1)
     except OSError as error:
+        got = kind_of_path(bundle) if bundle.is_file() else error.strerror
         raise BadInputError(
-            f"{path}: --previous: got {error.strerror}, expected the attestation of a bundle; "
+            f"{path}: --previous: got {got}, expected the attestation of a bundle; "
             "name the bundle before this one"
         ) from error
     if len(content) > LARGEST_ATTESTATION:
@@ -222,13 +227,19 @@ def _max_age(expectation: Expectation, predicate: Predicate, now: datetime) -> s
     age = now - predicate.sealed
     if age <= expectation.max_age:
         return ""
-    return f"sealed {predicate.sealed}: got an age of {age}, expected at most {expectation.max_age}"
+    return (
+        f"sealed {moment(predicate.sealed)}: got an age of {duration(age)}, expected at most "
+        f"{expectation.max_age}"
+    )
 
 
 def _future(_: Expectation, predicate: Predicate, now: datetime) -> str:
     if predicate.sealed - now <= CLOCK_SKEW:
         return ""
-    return f"sealed {predicate.sealed}: got a time in the future, expected one before {now}"
+    return (
+        f"sealed {moment(predicate.sealed)}: got a time in the future, expected one before "
+        f"{moment(now)}"
+    )
 
 
 def _previous(expectation: Expectation, predicate: Predicate, _: datetime) -> str:

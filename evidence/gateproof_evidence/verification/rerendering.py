@@ -1,13 +1,14 @@
-"""The comparison of report and exports with those that the same renderer makes again.
+"""The comparison of report and exports with those that are made again from signed data.
 
-Owns the comparison. Leaves rendering to `gateproof_evidence.reports` and reading the bundle to the
-caller.
+Owns the comparison, and which difference is a finding. Leaves rendering to
+`gateproof_evidence.reports` and reading the bundle to the caller.
 
 Source: docs/reference/report.md, docs/reference/exports.md.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -17,7 +18,7 @@ from gateproof_evidence.format.attestation import Predicate
 from gateproof_evidence.format.canonical import digest_of
 from gateproof_evidence.format.layout import EXPORT_FOLDER, PAYLOAD, REPORT
 from gateproof_evidence.format.tree import File
-from gateproof_evidence.model import Bindings, Digest, Record, Run
+from gateproof_evidence.model import Bindings, Record, Run
 from gateproof_evidence.model.finding import Code, Finding
 from gateproof_evidence.reports import html
 from gateproof_evidence.reports.exports import registry as exports
@@ -28,12 +29,26 @@ DISTRIBUTION = "gateproof-evidence"
 """Its version is that of `gateproof`, which makes the bundles."""
 
 
+WORDED = (
+    Code.VERDICT_MISMATCH,
+    Code.ROLLUP_MISMATCH,
+    Code.REPORT_MISMATCH,
+    Code.EXPORT_MISMATCH,
+)
+"""Findings that another version may have without any alteration: it has other words."""
+
+_FINDINGS = "the data that it is rendered from has findings; read them first"
+_VERSION = re.compile(r"[0-9][0-9A-Za-z.+!-]{0,40}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Rerendered:
     """The result of rendering again."""
 
-    note: str = ""
-    """A note on what was done, or why nothing was."""
+    note: str
+    """The result for report and exports as one line, with the reason if nothing was compared."""
+    is_verified: bool = False
+    """Whether the report has the bytes that are rendered from signed data."""
     findings: tuple[Finding, ...] = ()
 
 
@@ -62,8 +77,15 @@ def compare_rendered(
     run: Run | None,
     records: Sequence[Record] | None,
     predicate: Predicate | None,
+    *,
+    required: bool,
 ) -> Rerendered:
     """Compare the report and the exports of a bundle with those that are rendered now.
+
+    1. The exports depend on run.json alone: every difference is a finding.
+    2. The report is always rendered. Equal bytes are verified, whatever renderer the run names.
+    3. Other bytes are a finding if the run names this renderer, and if the caller requires that
+       the report is compared. Otherwise the report is not verified, and a note says so.
 
     Args:
         bundle: the folder.
@@ -71,49 +93,76 @@ def compare_rendered(
         run: its run.json; None if the data of the report has findings.
         records: its journal.
         predicate: the attested statement, with a valid signature.
+        required: whether a report that cannot be compared is a finding.
 
     """
     if run is None or records is None or predicate is None:
-        return Rerendered(note="not rendered again: the data has findings")
-    if run.bindings.renderer is None:
-        return Rerendered(note="not rendered again: the run does not record its renderer")
-    if run.bindings.renderer != renderer_digest():
-        return Rerendered(note=_another_renderer(run.bindings))
-    page = render_again(bundle, run, records, predicate)
-    expected = {REPORT: digest_of(page)}
-    expected |= {path: digest_of(made) for path, made in exports.render_all(run).items()}
-    findings = tuple(_compare(files, expected))
-    result = f"other bytes in {len(findings)} of them" if findings else "the same bytes"
-    return Rerendered(note=f"rendered again from signed data: {result}", findings=findings)
+        return _not_verified(_FINDINGS, (), required)
+    # 1
+    findings = (*_compare_exports(files, run),)
+    # 2
+    page = digest_of(render_again(bundle, run, records, predicate))
+    got = files[REPORT].digest if REPORT in files else "no such file"
+    if got == page:
+        return Rerendered(note=_note(findings), is_verified=True, findings=findings)
+    # 3
+    if run.bindings.renderer != renderer_digest() and REPORT in files:
+        return _not_verified(_another_renderer(run.bindings), findings, required)
+    findings = (_finding(Code.REPORT_MISMATCH, REPORT, got, page), *findings)
+    return Rerendered(note=_note(findings), findings=findings)
 
 
 def other_version(bindings: Bindings) -> str | None:
-    """Return the version of gateproof that made a bundle, or None if it is this one or unknown."""
-    made_by = bindings.versions.get("gateproof")
-    return None if made_by == version(DISTRIBUTION) else made_by
+    """Return the version of gateproof that a run records, or None if it is this one or unknown.
+
+    It is the signer's claim: it may explain a finding, and never removes one.
+    """
+    made_by = bindings.versions.get("gateproof", "")
+    return None if made_by == version(DISTRIBUTION) else _plain_version(made_by)
+
+
+def _plain_version(text: str) -> str | None:
+    """Return the text if it is a version that can be pasted into a command."""
+    return text if _VERSION.fullmatch(text) else None
+
+
+def _note(findings: Sequence[Finding]) -> str:
+    result = f"other bytes in {len(findings)} of them" if findings else "the same bytes"
+    return f"report and exports: rendered again from signed data: {result}"
+
+
+def _not_verified(why: str, findings: tuple[Finding, ...], required: bool) -> Rerendered:
+    """Return that the report was not compared: a finding if the caller requires it."""
+    if required:
+        message = f"got a report that was not compared, expected one that was: {why}"
+        missing = Finding(code=Code.REPORT_NOT_VERIFIED, path=REPORT, message=message)
+        findings = (missing, *findings)
+    return Rerendered(note=f"report not verified: {why}", findings=findings)
 
 
 def _another_renderer(bindings: Bindings) -> str:
-    """Return why the report was not compared, and which version compares it."""
+    """Return why the report was not compared, and what to do."""
     made_by = other_version(bindings)
-    if made_by:
-        return (
-            f"not rendered again: got a bundle of gateproof {made_by}, expected "
-            f"{version(DISTRIBUTION)}; verify it with version {made_by} to compare its report"
-        )
+    maker = f"gateproof {made_by}" if made_by else f"renderer {bindings.renderer or 'unknown'}"
+    advice = f"verify the bundle with gateproof {made_by}, or " if made_by else ""
     return (
-        f"not rendered again: made by another renderer, {bindings.renderer}; this one is "
-        f"{renderer_digest()}"
+        f"it differs from the page that gateproof {version(DISTRIBUTION)} renders, and the signer "
+        f"states that {maker} made it; {advice}read the page that gateproof render makes instead "
+        f"of {REPORT}"
     )
 
 
-def _compare(files: Mapping[str, File], expected: Mapping[str, Digest]) -> Iterator[Finding]:
-    """Yield a finding for each file that differs, is missing, or is not rendered."""
+def _compare_exports(files: Mapping[str, File], run: Run) -> Iterator[Finding]:
+    """Yield a finding for each export that differs, is missing, or is not rendered."""
+    expected = {path: digest_of(made) for path, made in exports.render_all(run).items()}
     there = {path for path in files if path.startswith(EXPORT_FOLDER)}
     for path in sorted(there | expected.keys()):
         got = files[path].digest if path in files else "no such file"
         wanted = expected.get(path, "no such file")
         if got != wanted:
-            code = Code.REPORT_MISMATCH if path == REPORT else Code.EXPORT_MISMATCH
-            message = f"got {got}, expected {wanted}, rendered from signed data"
-            yield Finding(code=code, path=path, message=message)
+            yield _finding(Code.EXPORT_MISMATCH, path, got, wanted)
+
+
+def _finding(code: Code, path: str, got: str, expected: str) -> Finding:
+    message = f"got {got}, expected {expected}, rendered from signed data"
+    return Finding(code=code, path=path, message=message)

@@ -24,6 +24,10 @@ class InconclusiveError(HarnessError):
     """The check observed too little to judge."""
 
 
+class PremiseError(InconclusiveError):
+    """A condition does not hold without which the claim cannot be judged."""
+
+
 class LimitError(HarnessError):
     """The check exceeded its overall time limit."""
 

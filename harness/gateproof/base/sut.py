@@ -9,6 +9,7 @@ Source: docs/reference/sut.md.
 from __future__ import annotations
 
 import hashlib
+import re
 import sys
 import tomllib
 from collections.abc import Iterable
@@ -19,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from gateproof_evidence.errors import BadInputError
 from gateproof_evidence.format.problem import first_problem
+from gateproof_evidence.redaction.secret import is_secret_variable, password_of
 
 
 class Section(BaseModel):
@@ -99,9 +101,20 @@ class Migrations(Section):
     all: str
     """The revision that applies all migrations."""
     branches: Words
-    """Revisions that must apply on their own to an empty database."""
+    """Revisions that must apply on their own to an empty database, one a branch. The first is that
+    of the dead-letter table; one of them creates the tables of Celery."""
     base: str
     """The revision that removes all migrations."""
+
+
+class Broker(Section):
+    """The promises of the broker."""
+
+    lease_s: Annotated[float, Field(gt=0)]
+    """Seconds after which a message comes back whose worker was killed: a lease or a visibility
+    timeout. Checks watch for a multiple of it."""
+    lease_env: str = ""
+    """Name of a variable that sets it in workers, in seconds. Needed for a lease of over 10 s."""
 
 
 class Report(Section):
@@ -147,7 +160,10 @@ class WorkerSection(Section):
     eager: str
     """Name of the variable that switches eager mode on."""
     env: dict[str, str] = {}
-    """Further environment variables, passed unchanged."""
+    """Further environment variables, passed unchanged. The value of a variable with the name of a
+    secret (`API_KEY`, `SMTP_PASSWORD`) is redacted everywhere."""
+    secrets: Words = ()
+    """Names of variables in `env` whose values are secrets too, whatever their names."""
     report: Report
 
 
@@ -283,6 +299,8 @@ class Sut(Section):
     roles: Roles
     provision: Provision
     migrations: Migrations
+    broker: Broker | None = None
+    """Without it, claims about killed workers cannot be judged."""
     worker: WorkerSection
     ping: Ping
     queues: dict[str, Words]
@@ -325,6 +343,19 @@ class Sut(Section):
         if self._path.is_relative_to(self._folder):
             moved._path = folder / self._path.relative_to(self._folder)  # noqa: SLF001 (likewise)
         return moved
+
+    @property
+    def secrets(self) -> dict[str, str]:
+        """Labels and values of the secrets in `WorkerSection.env`, passwords of its URLs too."""
+        found: dict[str, str] = {}
+        for number, (name, value) in enumerate(self.worker.env.items()):
+            label = f"env-{number}-{re.sub(r'[^A-Za-z0-9_.-]', '_', name)[:40]}"
+            if name in self.worker.secrets or is_secret_variable(name, value):
+                found[label] = value
+            password = password_of(value)
+            if password:
+                found[f"{label}-password"] = password
+        return found
 
     def queue_of(self, task: str) -> str:
         """Return the queue of a task.
@@ -397,6 +428,12 @@ def load_sut(path: Path) -> Sut:
         sut = Sut.model_validate(_tuples(content))
     except ValidationError as error:
         raise BadInputError(f"{path}: {_first(error)}; see docs/reference/sut.md") from error
+    unknown = [name for name in sut.worker.secrets if name not in sut.worker.env]
+    if unknown:
+        raise BadInputError(
+            f"{path}: worker.secrets: got {', '.join(unknown)}, expected names of variables in "
+            "[worker.env]; correct the names or remove them"
+        )
     sut._path = path.resolve()  # noqa: SLF001 (the one constructor)
     sut._folder = (sut._path.parent / sut.root).resolve()  # noqa: SLF001
     sut._digest = f"sha256:{hashlib.sha256(raw).hexdigest()}"  # noqa: SLF001

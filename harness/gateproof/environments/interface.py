@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, Protocol, TypeVar, runtime_checkable
 from urllib.parse import quote
 
+from gateproof.base.cause import cause_of
 from gateproof.base.errors import NotApplicableError
 from gateproof_evidence.model import EnvironmentReport
 
@@ -166,6 +167,11 @@ class Completed:
     output: str
     out_of_time: bool = False
     """Whether it was killed at its deadline; its status is then -9."""
+
+    @property
+    def cause(self) -> str:
+        """The line of the output that names the cause of a failure; otherwise the last line."""
+        return cause_of(self.output)
 
 
 class Launcher(Protocol):

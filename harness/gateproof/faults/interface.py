@@ -7,9 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from gateproof_evidence.errors import BadInputError
+from gateproof_evidence.format.tree import device_name
 
 if TYPE_CHECKING:
     from gateproof.stack.copy import Copy, Tree
+
+LONGEST_NAME = 80
+"""The most characters of a falsifier's name, which is part of node ids and of file names."""
 
 SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
@@ -37,6 +41,16 @@ class Fault:
         if not SLUG.fullmatch(self.name):
             raise BadInputError(
                 f"falsifier name: got {self.name!r}, expected a slug of a-z, 0-9 and single dashes"
+            )
+        if len(self.name) > LONGEST_NAME:
+            raise BadInputError(
+                f"falsifier name: got {len(self.name)} characters ({self.name[:20]}...), expected "
+                f"at most {LONGEST_NAME}; it is part of a file's name, so choose a shorter one"
+            )
+        if device_name(self.name):
+            raise BadInputError(
+                f"falsifier name: got {self.name}, expected no name of a device of Windows; it is "
+                "part of a file's name, so choose another"
             )
 
     def describe(self) -> str:

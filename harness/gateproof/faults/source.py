@@ -75,10 +75,11 @@ class SourceFault(Fault):
         module = ".".join(PurePosixPath(self.file).with_suffix("").parts).removesuffix(".__init__")
         assert self.tree is not None
         done = copy.run_python(IMPORT, module, tree=self.tree)
-        last = (done.output.strip().splitlines() or ["it printed nothing"])[-1]
         if done.exit_status != 0:
-            raise HarnessError(f"import of the changed {module}: got {last}, expected none raised")
-        file, digest = json.loads(last)
+            raise HarnessError(
+                f"import of the changed {module}: got {done.cause}, expected none raised"
+            )
+        file, digest = json.loads(done.output.strip().splitlines()[-1])
         wanted = hashlib.sha256(path.read_bytes()).hexdigest()
         if digest != wanted:
             raise HarnessError(

@@ -10,12 +10,12 @@ import hashlib
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from gateproof_evidence.errors import NotWritableError
+from gateproof_evidence.errors import not_writable
 from gateproof_evidence.format.journal import Journal
 from gateproof_evidence.format.layout import CAPTURES, JOURNAL, in_data
 from gateproof_evidence.model import Observation, Redaction
@@ -63,14 +63,25 @@ class Recorder:
         self._count = 0
         self._folders: set[str] = set()
         self._lock = threading.Lock()
+        self._lost = ""
+
+    @property
+    def lost(self) -> str:
+        """Why the first evidence that could not be written is missing; empty if none is.
+
+        A check may have caught the error: its evidence is missing all the same.
+        """
+        return self._lost or self.journal.lost
 
     @contextmanager
     def in_scope(self, scope: Scope) -> Iterator[None]:
-        """Record for another scope while the block runs."""
+        """Record for another scope while the block runs, also what names no recorder."""
         before, self.scope = self.scope, scope
+        _ACTIVE.append(self)
         try:
             yield
         finally:
+            _ACTIVE.pop()
             self.scope = before
 
     def observe(
@@ -100,7 +111,7 @@ class Recorder:
         """
         with self._lock:
             clean = self.redactor.redact(encodable(text))
-            clean_data, data_hits = self.redactor.redact_json(_plain(data))
+            clean_data, data_hits = self.redactor.redact_json(plain(data))
             line = self.redactor.redact(encodable(summary))
             content = clean.text.encode()
             return self.journal.append(
@@ -146,11 +157,21 @@ class Recorder:
                 self._folders.add(folder)
             path.write_bytes(content)
         except OSError as error:
-            raise NotWritableError(
-                f"{path}: the capture cannot be written ({error.strerror}); free the disk or "
-                "name another folder with --evidence-out"
-            ) from error
+            with suppress(OSError):
+                path.unlink(missing_ok=True)  # no record names a part of a capture
+            problem = not_writable(path, error, what="capture", needed=len(content))
+            self._lost = self._lost or str(problem)
+            raise problem from error
         return name
+
+
+_ACTIVE: list[Recorder] = []
+"""The recorders whose scopes are open, the innermost last; threads of a check share them."""
+
+
+def active_recorder() -> Recorder | None:
+    """Return the recorder of the item that runs, or None outside of a run."""
+    return _ACTIVE[-1] if _ACTIVE else None
 
 
 def encodable(text: str) -> str:
@@ -158,14 +179,14 @@ def encodable(text: str) -> str:
     return text.encode("utf-8", errors="backslashreplace").decode()
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Return JSON values only; all other values become text."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(inner) for key, inner in value.items()}
+        return {str(key): plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
-    plain = value is None or isinstance(value, bool | int | float)
-    return value if plain else encodable(str(value))
+        return [plain(inner) for inner in value]
+    is_plain = value is None or isinstance(value, bool | int | float)
+    return value if is_plain else encodable(str(value))
 
 
 def _sum(*hits: tuple[Redaction, ...]) -> tuple[Redaction, ...]:

@@ -10,11 +10,25 @@ from typing import Any
 import psycopg
 
 from gateproof.base.errors import EnvironmentProblemError
+from gateproof.environments.resource import lacks_resources
 from gateproof.probes.parameter import parameter_names
 from gateproof.probes.recorder import Recorder
 from gateproof_evidence.model import Redaction
 
 CONNECT_TIMEOUT_S = 10
+SUPERUSER = "superuser"
+"""The name of the superuser in records."""
+
+FORBIDDEN = "42501"
+"""SQLSTATE insufficient_privilege."""
+
+LOGIN_REFUSED = ("permission denied for database", "is not permitted to log in")
+"""Texts with which PostgreSQL refuses a login for lack of a privilege; it sends no SQLSTATE."""
+
+NO_REFUSALS = ("08", "25", "53", "54", "55", "57", "58", "F0", "XX", "40", "42601")
+"""Prefixes of the SQLSTATEs that say nothing about what a role may do: the state of connection,
+transaction or server, a lock, and invalid syntax."""
+
 SHOWN_ROWS = 200
 """The maximum number of rows in a capture; the row count is always exact."""
 
@@ -56,6 +70,20 @@ class Refused:
     message: str
 
 
+class RefusedToRoleError(AssertionError):
+    """PostgreSQL refused to a role of the system what the check expects this role to be able to do.
+
+    The system has granted too little, or one of its policies or triggers raises an error: a finding
+    about the system.
+    """
+
+    def __init__(self, role: str, statement: str, refused: Refused) -> None:
+        super().__init__(
+            f"{role}: {' '.join(statement.split())[:200]}: got {refused.sqlstate}"
+            f" {refused.message}, expected it to be allowed"
+        )
+
+
 class Session:
     """One connection and, unless it is in autocommit, one transaction at a time."""
 
@@ -74,13 +102,18 @@ class Session:
         """Run one statement.
 
         Raises:
-            psycopg.Error: PostgreSQL refused it; use `attempt` where a refusal is expected.
+            RefusedToRoleError: PostgreSQL refused it to a role of the system; use `attempt` where
+                that is expected.
+            psycopg.Error: it was refused to the superuser, is not valid, or the connection ended.
 
         """
         try:
             rows = self._run(statement, params)
         except psycopg.Error as error:
-            self._record(statement, params, refused=_refused(error))
+            refused = _refused(error)
+            self._record(statement, params, refused=refused)
+            if self._role != SUPERUSER and _is_refusal(refused.sqlstate):
+                raise RefusedToRoleError(self._role, statement, refused) from error
             raise
         self._record(statement, params, rows=rows)
         return rows
@@ -88,13 +121,20 @@ class Session:
     def attempt(
         self, statement: str, params: Sequence[Any] | Mapping[str, Any] = ()
     ) -> Rows | Refused:
-        """Run one statement that may be refused; inside a transaction, use a savepoint."""
+        """Run one statement that may be refused; inside a transaction, use a savepoint.
+
+        Raises:
+            EnvironmentProblemError: the disk of the server is full or broken: that is no refusal.
+
+        """
         try:
             with self._connection.transaction():
                 rows = self._run(statement, params)
         except psycopg.Error as error:
             refused = _refused(error)
             self._record(statement, params, refused=refused)
+            if lacks_resources(error):
+                raise EnvironmentProblemError(f"PostgreSQL: {refused.message}") from error
             return refused
         self._record(statement, params, rows=rows)
         return rows
@@ -206,6 +246,7 @@ class SqlProbe:
 
         Raises:
             EnvironmentProblemError: the server cannot be reached.
+            RefusedToRoleError: the role may not connect to the database.
 
         """
         try:
@@ -216,11 +257,13 @@ class SqlProbe:
                 application_name="gateproof",
             )
         except psycopg.OperationalError as error:
-            raise EnvironmentProblemError(
-                f"PostgreSQL, as {role or 'superuser'}: {error}"
-            ) from error
+            if role is not None and any(text in str(error) for text in LOGIN_REFUSED):
+                message = str(error).strip().splitlines()[-1]
+                refused = Refused(sqlstate=FORBIDDEN, message=message)
+                raise RefusedToRoleError(role, "connect to the database", refused) from error
+            raise EnvironmentProblemError(f"PostgreSQL, as {role or SUPERUSER}: {error}") from error
         try:
-            yield Session(connection, self._recorder, role or "superuser")
+            yield Session(connection, self._recorder, role or SUPERUSER)
         finally:
             connection.close()
 
@@ -252,6 +295,10 @@ class SqlProbe:
         """Run several statements in autocommit, without parameters."""
         with self.session(role, autocommit=True) as session:
             session.query(statements)
+
+
+def _is_refusal(sqlstate: str) -> bool:
+    return bool(sqlstate) and not sqlstate.startswith(NO_REFUSALS)
 
 
 def _refused(error: psycopg.Error) -> Refused:

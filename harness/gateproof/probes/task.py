@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gateproof.base.cause import cause_of
 from gateproof.base.errors import NotReadyError
 from gateproof.environments.interface import Conversation
 from gateproof.probes.recorder import Recorder
@@ -149,10 +150,8 @@ class TaskProbe:
         except (OSError, queue.Empty):
             line = ""
         if not line:
-            lines = self._conversation.stderr().strip().splitlines() or ["it printed nothing"]
-            raise NotReadyError(
-                f"the publisher gave no answer within {deadline_s:g} s: {lines[-1]}"
-            )
+            cause = cause_of(self._conversation.stderr())
+            raise NotReadyError(f"the publisher gave no answer within {deadline_s:g} s: {cause}")
         answer: dict[str, Any] = json.loads(line)
         return answer
 

@@ -44,10 +44,11 @@ from gateproof_evidence.verification.earlier import Earlier
 
 COPY_FIXTURE = "proof_copy"
 OWN_SERVER_FIXTURE = "own_server_stack"
+EMPTY_FIXTURE = "empty_stack"
 RUNS = 3
 """The maximum number of times that a proof runs its check."""
 
-STACK_FIXTURES = frozenset({"stack", "own_stack", OWN_SERVER_FIXTURE})
+STACK_FIXTURES = frozenset({"stack", "own_stack", OWN_SERVER_FIXTURE, EMPTY_FIXTURE})
 
 
 S = TypeVar("S", bound=Story)
@@ -100,6 +101,11 @@ class ProofItem(pytest.Function):
     def needs_stack(self) -> bool:
         """Whether the check works on a stack."""
         return bool(STACK_FIXTURES & set(self.fixturenames))
+
+    @property
+    def needs_migrations(self) -> bool:
+        """Whether the check works on a database that is migrated already."""
+        return EMPTY_FIXTURE not in self.fixturenames
 
     @property
     def needs_own_server(self) -> bool:
@@ -193,7 +199,8 @@ def run_steps(
                 steps.update(_inject(fault, copy))
         if steps.get("fingerprint_after") is not None:
             # 6
-            steps["faulted_category"], steps["faulted"] = _run(check, recorder, base, "faulted")
+            category, message = _run(check, recorder, base, "faulted")
+            steps["faulted_category"], steps["faulted"] = _unless_full(category, message, copy)
     except LimitError as error:
         steps.update(faulted_category="limit", faulted=str(error))
     except HarnessError as error:
@@ -246,6 +253,12 @@ def _run(
             category, message = categorise(error)
             return category, recorder.clean(message, MESSAGE_LIMIT)
     return "none", "pass"
+
+
+def _unless_full(category: str, message: str, copy: Copy) -> tuple[str, str]:
+    """Return how a check failed: on a full disk, not because of the fault."""
+    problem = copy.bring_up.disk_problem() if category == "assertion" else ""
+    return ("environment", f"{problem}; {message}") if problem else (category, message)
 
 
 def _part(base: Scope, step: str) -> Scope:

@@ -2,9 +2,9 @@
 
 They run in every run with proofs, by the same steps as any proof, on a copy that holds a single
 file: a check that always passes, one that always fails, a change that does not matter, faults that
-do not land or are denied, and one sound check. The correct results are in
-`gateproof_evidence.judging.proof`. Any other result is a defect of the harness, and the run
-releases nothing.
+do not land or are denied, failures by an error or a premise, and one sound check. The correct
+results are in `gateproof_evidence.judging.proof`. Any other result is a defect of the harness, and
+the run releases nothing.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import pytest
 from gateproof.faults.file import FileFault
 from gateproof.faults.text import Addition, Change, Replacement
 from gateproof.probes.file import FileProbe
+from gateproof.probes.premise import premise
 from gateproof.proof.proof import run_steps
 from gateproof.run.writer import WRITER
 from gateproof.stack.bring_up import BringUp
@@ -64,6 +65,12 @@ def brittle(files: FileProbe) -> None:
         raise KeyError(MESSAGE)
 
 
+def unprepared(files: FileProbe) -> None:
+    """State as a premise what is the claim."""
+    text = files.read(CLAIM)
+    premise(MESSAGE, got=text or "", relation="contains", expected=KEPT)
+
+
 BREAK = Replacement(before=KEPT, after="kept = no")
 
 SPECIMEN_CHECKS = {
@@ -73,6 +80,7 @@ SPECIMEN_CHECKS = {
     "fault-that-does-not-land": Specimen(check=sound, change=Replacement(before=KEPT, after=KEPT)),
     "fault-that-is-denied": Specimen(check=sound, change=Replacement(before="absent", after="x")),
     "red-by-an-error": Specimen(check=brittle, change=BREAK),
+    "red-by-a-premise": Specimen(check=unprepared, change=BREAK),
     "red-for-another-reason": Specimen(check=sound, change=BREAK, expect="some other message"),
     "check-that-can-fail": Specimen(check=sound, change=BREAK),
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from dataclasses import dataclass, replace
 
 import pytest
@@ -11,6 +13,21 @@ from gateproof_evidence.errors import BadInputError
 
 LIMIT_S = 90.0
 """Default for the overall limit of a check, in seconds; longer than the deadlines of its waits."""
+
+
+SHORTEST = 10
+"""The least number of characters of a predicted message, without repeated spaces."""
+
+# fmt: off
+HOUSE_WORDS = frozenset((
+    "a", "an", "and", "as", "at", "but", "by", "expected", "for", "from", "got", "has", "have",
+    "in", "is", "it", "its", "least", "most", "no", "none", "not", "of", "on", "one", "only",
+    "or", "other", "premise", "same", "than", "that", "the", "then", "there", "to", "two",
+    "was", "were", "which", "with", "without", "false", "true", "null",
+))
+# fmt: on
+"""Words that the message of any check may have, by the form of our messages: a prediction of these
+alone is met by any failure, and so shows nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +68,8 @@ def falsified_by(fault: Fault, *, expect: str) -> pytest.MarkDecorator:
 
     Args:
         fault: the change to a throw-away copy of the system.
-        expect: a part of the message with which the check must then fail.
+        expect: a part of the message with which the check must then fail: ten characters or more,
+            and at least one word that is not in `HOUSE_WORDS`.
 
     """
     return pytest.mark.falsified_by(Falsifier(fault=fault, expect=expect))
@@ -65,8 +83,8 @@ def read_declaration(item: pytest.Item) -> Declaration | None:
     """Return the declaration of an item, or None if it has no criterion.
 
     Raises:
-        BadInputError: more than one criterion, a falsifier without a predicted message, or two
-            falsifiers of one name.
+        BadInputError: more than one criterion, a falsifier whose predicted message is too general,
+            or two falsifiers of one name.
 
     """
     known = item.stash.get(_DECLARATION, None)
@@ -89,14 +107,26 @@ def read_declaration(item: pytest.Item) -> Declaration | None:
     return found
 
 
+def is_specific(expect: str) -> bool:
+    """Return whether a predicted message can tell one failure from another.
+
+    Compared are compatibility forms without case, so that look-alike characters of other widths do
+    not count as words of their own.
+    """
+    text = " ".join(unicodedata.normalize("NFKC", expect).casefold().split())
+    words = re.findall(r"[^\W\d_]{2,}", text)
+    return len(text) >= SHORTEST and any(word not in HOUSE_WORDS for word in words)
+
+
 def _refuse_bad(item: pytest.Item, falsifiers: tuple[Falsifier, ...]) -> None:
     seen: set[str] = set()
     for falsifier in falsifiers:
         name = falsifier.fault.name
-        if not falsifier.expect.strip():
+        if not is_specific(falsifier.expect):
             raise BadInputError(
-                f"{item.nodeid}: falsifier {name}: got no predicted message, expected the part "
-                "of the check's message that this fault must cause"
+                f"{item.nodeid}: falsifier {name}: predicted message: got {falsifier.expect!r}, "
+                f"expected {SHORTEST} characters or more with a word that only this failure has; "
+                "quote the part of the check's message that names the object and the finding"
             )
         if name in seen:
             raise BadInputError(

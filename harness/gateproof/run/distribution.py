@@ -11,10 +11,13 @@ from typing import Any, Protocol
 
 import pytest
 
-from gateproof.run.run import GateRun
+from gateproof.run.run import GateRun, Problem
 from gateproof.run.writer import MAIN, WriterResult
 
-STAGING, RESULT = "gateproof_staging", "gateproof_result"
+STAGING, RESULT, FAULT = "gateproof_staging", "gateproof_result", "gateproof_fault"
+
+PROBLEM: pytest.StashKey[Problem] = pytest.StashKey()
+"""Why this worker could not start; it then runs no check."""
 
 
 class Node(Protocol):
@@ -62,10 +65,22 @@ def send_result(config: pytest.Config, result: WriterResult) -> None:
     _xdist_attribute(config, "workeroutput")[RESULT] = result.to_plain()
 
 
+def send_problem(config: pytest.Config, problem: Problem) -> None:
+    """Send to the controller why this worker could not start."""
+    _xdist_attribute(config, "workeroutput")[FAULT] = [problem.status, problem.message]
+
+
 def receive_result(run: GateRun, node: Node) -> None:
-    """Receive the result of a worker that ended; a missing result is a defect."""
-    values = getattr(node, "workeroutput", {}).get(RESULT)
-    if values is None:
+    """Receive the result of a worker that ended; a missing result is a defect.
+
+    xdist reports a worker that was interrupted twice; its result counts once.
+    """
+    output = getattr(node, "workeroutput", {})
+    values = output.get(RESULT)
+    if FAULT in output:
+        status, message = output[FAULT]
+        run.problems.append(Problem(status=status, message=message))
+    elif values is None:
         run.defects.append(f"the xdist worker {node.gateway.id} ended without a result")
-    else:
+    elif values["writer"] not in {result.writer for result in run.results}:
         run.results.append(WriterResult.from_plain(values))

@@ -6,6 +6,7 @@ Leaves declaring them to `gateproof.base.option`, which every pytest imports.
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from gateproof.base.option import (
 from gateproof.base.sut import Sut, load_sut
 from gateproof.run.binding import Judges
 from gateproof.run.selection import Selection
-from gateproof_evidence.errors import BadInputError
+from gateproof_evidence.errors import DISK_FAULTS, BadInputError, not_writable
 from gateproof_evidence.verification.outside import refuse_inside
 
 
@@ -71,14 +72,17 @@ def read_options(config: pytest.Config) -> Options | None:
     """Return the checked options, or None in a project without a catalogue.
 
     Raises:
-        BadInputError: the evidence folder is a file or cannot be written, or options were given
-            that have no effect without a catalogue.
+        BadInputError: the evidence folder is a file or cannot be written, options were given that
+            have no effect without a catalogue, Python removes asserts, or pytest may end the
+            process before the evidence is sealed.
 
     """
     gates = find_gates(config)
     if gates is None:
         refuse_unused(config)
         return None
+    _refuse_removed_asserts()
+    _refuse_sudden_exit(config)
     root = config.rootpath
     key = config.getoption("--signing-key") or os.environ.get(KEY_VARIABLE)
     out = Path(config.getoption("--evidence-out") or root / DEFAULT_EVIDENCE).absolute()
@@ -108,6 +112,30 @@ def read_options(config: pytest.Config) -> Options | None:
         baseline=baseline,
         baseline_key=baseline_key,
     )
+
+
+def _refuse_removed_asserts() -> None:
+    """Refuse a Python in which the asserts of helpers, which pytest does not rewrite, are gone."""
+    if sys.flags.optimize:
+        raise BadInputError(
+            f"PYTHONOPTIMIZE or python -O: got level {sys.flags.optimize}, expected 0: Python then "
+            "removes asserts, and a check whose helper asserts cannot fail; unset PYTHONOPTIMIZE "
+            "and leave out -O"
+        )
+
+
+def _refuse_sudden_exit(config: pytest.Config) -> None:
+    """Refuse the option of pytest that ends the process with 1 and without a bundle."""
+    name = "faulthandler_exit_on_timeout"
+    try:
+        chosen = bool(config.getini(name))
+    except ValueError:  # pytest before version 9 has no such option
+        return
+    if chosen:
+        raise BadInputError(
+            f"{name}: got true, expected false: it ends the run without a bundle; limit a check "
+            "with limit_s of @criterion"
+        )
 
 
 def _reused_bundle(config: pytest.Config) -> tuple[Path | None, Path | None]:
@@ -141,7 +169,8 @@ def refuse_unwritable(out: Path) -> None:
     """Check that bundles can be written to a folder; create it if it is missing.
 
     Raises:
-        BadInputError: it is a file, or cannot be created or written.
+        BadInputError: it is a file, or this user may not create or write it.
+        NotWritableError: the disk does not let anybody write: it is full or broken.
 
     """
     if out.exists() and not out.is_dir():
@@ -149,9 +178,13 @@ def refuse_unwritable(out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
         probe = out / f".writable-{os.getpid()}"
-        probe.touch()
-        probe.unlink()
+        try:
+            probe.write_bytes(b"x")  # a full disk still takes an empty file
+        finally:
+            probe.unlink(missing_ok=True)
     except OSError as error:
+        if error.errno in DISK_FAULTS:
+            raise not_writable(out, error, what="evidence folder") from error
         raise BadInputError(
             f"{out}: --evidence-out: cannot be written ({error.strerror}); name a folder that can"
         ) from error

@@ -10,13 +10,16 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import os
+import platform
 import shutil
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
+from gateproof.base.errors import EnvironmentProblemError, HarnessError
 from gateproof.base.git import git
 from gateproof.base.option import PASSPHRASE_VARIABLE
 from gateproof.base.sut import Sut
@@ -24,8 +27,9 @@ from gateproof.probes import canary as canaries
 from gateproof.run.binding import bind, bound_code, bound_files
 from gateproof.run.option import Options
 from gateproof.run.writer import JOURNALS, WriterResult, earlier_of, now, report_of
+from gateproof_evidence.errors import EvidenceError, NotWritableError, not_writable
 from gateproof_evidence.format.catalogue import Catalogue, load_catalogues
-from gateproof_evidence.format.journal import iter_journal
+from gateproof_evidence.format.journal import Salvage, merge
 from gateproof_evidence.format.layout import (
     CAPTURES,
     JOURNAL,
@@ -39,6 +43,7 @@ from gateproof_evidence.format.layout import (
 )
 from gateproof_evidence.format.waiver import load_all_waivers
 from gateproof_evidence.judging.judgement import Context, Ending
+from gateproof_evidence.judging.result import ENVIRONMENT, HARNESS
 from gateproof_evidence.judging.verdict import CHECK
 from gateproof_evidence.model import (
     Baseline,
@@ -61,8 +66,32 @@ from gateproof_evidence.sealing.staged_journal import read_staged_journal
 from gateproof_evidence.verification.baseline import read_baseline
 from gateproof_evidence.verification.earlier import Earlier
 
+UNSEALED = "UNSEALED.txt"
+"""The note in a staging folder, for the person who finds the folder later."""
+
+_BAD_FIRST = (int(pytest.ExitCode.USAGE_ERROR), HARNESS, ENVIRONMENT)
+
 WHOLE_RUN = "run"
 """The writer of the record of the run's end; every other writer has closed its journal by then."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """Why a process could not start, or did not take what it collected."""
+
+    status: int
+    """The exit status that it means."""
+    message: str
+
+    @classmethod
+    def of(cls, error: EvidenceError | HarnessError) -> Problem:
+        """Return the problem of an error: bad input, the environment, or the harness."""
+        status = HARNESS
+        if isinstance(error, EnvironmentProblemError):
+            status = ENVIRONMENT
+        elif isinstance(error, EvidenceError) and not isinstance(error, NotWritableError):
+            status = int(pytest.ExitCode.USAGE_ERROR)
+        return cls(status=status, message=str(error))
 
 
 @dataclass
@@ -88,6 +117,14 @@ class GateRun:
     """The results of the writers that have ended."""
     defects: list[str] = field(default_factory=list)
     """Harness defects that belong to no criterion and no writer."""
+    problems: list[Problem] = field(default_factory=list)
+    """Why xdist workers could not start."""
+    ended: bool = False
+    """Whether the session ended, so that the records were sealed, kept or discarded."""
+    bundle: Path | None = None
+    """The sealed bundle; None until there is one."""
+    stopped: str = ""
+    """Why pytest stopped before the end; empty if it did not."""
 
     @classmethod
     def open(cls, options: Options) -> GateRun:
@@ -95,6 +132,7 @@ class GateRun:
 
         Raises:
             BadInputError: a file is invalid; nothing has been started or written.
+            NotWritableError: the staging folder cannot be made; nothing of it is left.
 
         """
         catalogue = load_catalogues(options.catalogues)
@@ -103,22 +141,35 @@ class GateRun:
         earlier = earlier_of(options)
         baseline = _baseline_of(options)
         staging = options.evidence_out / f".unsealed-{now():%Y%m%dT%H%M%SZ}-{os.getpid()}"
-        for name in (JOURNALS, CAPTURES, PROOFS, TESTS):
-            (staging / name).mkdir(parents=True)
+        _make_staging(staging)
         bound = bound_files(options.sut, options.judges)
         return cls(
             options, catalogue, waivers, options.sut, key, staging, now(), earlier, baseline, bound
         )
 
     @property
-    def refusal(self) -> str | None:
-        """The reason why a writer refused the collection, or None."""
-        return next((one.refusal for one in self.results if one.refusal), None)
+    def problem(self) -> Problem | None:
+        """Why nothing was judged: bad input, or no writer could start; None if checks were."""
+        bad = int(pytest.ExitCode.USAGE_ERROR)
+        refused = [one.refusal for one in self.results if one.refusal]
+        found = [*(Problem(status=bad, message=one) for one in refused), *self.problems]
+        worst = min(found, key=lambda one: _BAD_FIRST.index(one.status), default=None)
+        return worst if worst is None or worst.status == bad or not self.bound else None
+
+    @property
+    def lost(self) -> bool:
+        """Whether a writer could not write evidence."""
+        return any(result.lost for result in self.results)
 
     @property
     def bound(self) -> bool:
         """Whether checks were collected that can be judged."""
-        return any(result.bound for result in self.results)
+        return any(result.bound for result in self.results) or any(map(_is_bound, self._silent()))
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether a person interrupted a writer; pytest then reports a stop of its own as well."""
+        return any(result.interrupted for result in self.results)
 
     @property
     def took_s(self) -> dict[str, float]:
@@ -141,6 +192,19 @@ class GateRun:
                 journals.
 
         """
+        try:
+            return self._finish(pytest_status)
+        except OSError as error:
+            raise not_writable(
+                Path(error.filename or self.staging), error, what="bundle"
+            ) from error
+
+    def explain(self, reason: str) -> None:
+        """Write into the staging folder why it was not sealed, if that can be written."""
+        with contextlib.suppress(OSError):
+            (self.staging / UNSEALED).write_text(_note(reason), encoding="utf-8")
+
+    def _finish(self, pytest_status: int) -> tuple[Run, Path, float]:
         self._redact_reports()
         self._compare_bound()
         self._merge_journals(pytest_status)
@@ -149,6 +213,7 @@ class GateRun:
         self._write_ledger(journal.records)
         _drop_empty(self.staging / PAYLOAD)
         context = self._context(journal.records)
+        (self.staging / UNSEALED).unlink(missing_ok=True)
         began = time.monotonic()
         sealed = seal(
             self.staging,
@@ -161,11 +226,31 @@ class GateRun:
             clock=now,
             canaries=self._canaries(),
         )
+        self.bundle = sealed.bundle
         _point_latest(sealed.bundle)
         return sealed.run, sealed.bundle, time.monotonic() - began
 
+    def report_silent_writers(self) -> None:
+        """Report the writers that ended without a result, and of which xdist reported no end."""
+        self.defects += [
+            f"the xdist worker {path.stem} ended without a result"
+            for path in self._silent()
+            if _is_bound(path) and not any(path.stem in defect.split() for defect in self.defects)
+        ]
+
+    def _silent(self) -> list[Path]:
+        """Return the journals of the writers without a result."""
+        known = {result.writer for result in self.results}
+        journals = sorted((self.staging / JOURNALS).glob("*.jsonl"))
+        return [path for path in journals if path.stem not in known]
+
     def drop_reports(self) -> None:
-        """Remove the files of other plugins, where they cannot be redacted."""
+        """Remove the files of other plugins, where they cannot be redacted.
+
+        Raises:
+            OSError: one cannot be removed, and may contain secrets.
+
+        """
         for path in (self.staging / TESTS).glob("*"):
             path.unlink()
 
@@ -177,19 +262,34 @@ class GateRun:
         """Write one journal from the writers' files, with the record of the run's end."""
         folder = self.staging / JOURNALS
         part, last = self.staging / f"{JOURNAL}.part", self.started
-        with part.open("w", encoding="utf-8") as file:
-            for record in iter_journal(sorted(folder.iterdir())):
-                file.write(f"{record.model_dump_json()}\n")
-                last = max(last, record.at)
-            file.write(f"{self._ending(last, pytest_status).model_dump_json()}\n")
+        paths = sorted(folder.iterdir())
+        try:
+            with part.open("w", encoding="utf-8") as file:
+                for record in self._salvaged(paths):
+                    file.write(f"{record.model_dump_json()}\n")
+                    last = max(last, record.at)
+                file.write(f"{self._ending(last, pytest_status).model_dump_json()}\n")
+        except OSError as error:
+            needed = sum(path.stat().st_size for path in paths)
+            raise not_writable(part, error, what="merged journal", needed=needed) from error
         part.rename(self.staging / JOURNAL)  # a merge that failed leaves no journal of this name
         shutil.rmtree(folder)
 
+    def _salvaged(self, paths: list[Path]) -> Iterator[Record]:
+        """Yield the records of all writers by time; report what is damaged or missing."""
+        found = [Salvage(path, at=self.started) for path in paths]
+        yield from merge(one.read() for one in found)
+        self.defects += [line for one in found for line in one.spoiled]
+        missing = {result.writer for result in self.results} - {path.stem for path in paths}
+        self.defects += [f"the journal of {name} is missing" for name in sorted(missing)]
+
     def _ending(self, last: dt.datetime, pytest_status: int) -> RunEvent:
         defects = [*self.defects, *(one for result in self.results for one in result.defects)]
+        defects += [f"an xdist worker could not start: {one.message}" for one in self.problems]
         redactor = self._redactor()
         ending = Ending(
             pytest_status=pytest_status,
+            stopped="" if self.interrupted else redactor.redact(self.stopped).text,
             falsify=self.options.falsify.extent,
             defects=tuple(redactor.redact(defect).text for defect in defects),
             baseline=self.baseline,
@@ -311,6 +411,38 @@ def _load_key(options: Options) -> RunKey:
         return RunKey.ephemeral()
     passphrase = os.environ.get(PASSPHRASE_VARIABLE)
     return RunKey.load(options.signing_key, passphrase.encode() if passphrase else None)
+
+
+def _make_staging(staging: Path) -> None:
+    """Make the staging folder with its note, or nothing."""
+    try:
+        for name in (JOURNALS, CAPTURES, PROOFS, TESTS):
+            (staging / name).mkdir(parents=True)
+        note = _note(f"process {os.getpid()} on {platform.node()} still runs, or was ended")
+        (staging / UNSEALED).write_text(note, encoding="utf-8")
+    except OSError as error:
+        problem = not_writable(staging, error, what="evidence folder")
+        shutil.rmtree(staging, ignore_errors=True)
+        raise problem from error
+
+
+def _note(reason: str) -> str:
+    return (
+        f"This folder belongs to a run of gates without a bundle: {reason}.\n\n"
+        f"{JOURNALS}/*.jsonl (or {JOURNAL}) has every record up to the end, one JSON object\n"
+        f"a line; {CAPTURES} has what was observed. Both are redacted; files in\n"
+        f"{TESTS} may not be. No verdict follows from this folder, and it cannot be sealed\n"
+        "later: run the gates again. Delete the folder when you have read it.\n"
+    )
+
+
+def _is_bound(journal: Path) -> bool:
+    """Return whether a writer recorded the collection of its checks."""
+    try:
+        with journal.open("rb") as file:
+            return any(b'"event":"collected"' in line for line in file)
+    except OSError:
+        return True  # an unreadable file may be evidence: it is not discarded
 
 
 def _drop_empty(folder: Path) -> None:

@@ -6,6 +6,7 @@ After a failure it records the category of the exception and whether the environ
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import pytest
@@ -17,7 +18,9 @@ from gateproof.base.errors import (
     LimitError,
     NotApplicableError,
     NotReadyError,
+    PremiseError,
 )
+from gateproof.environments.resource import lacks_resources
 from gateproof.probes.recorder import Recorder, encodable
 from gateproof.stack.bring_up import BringUp
 from gateproof_evidence.errors import EvidenceError
@@ -31,6 +34,7 @@ Category = Literal[
     "notready",
     "notapplicable",
     "inconclusive",
+    "premise",
     "limit",
     "other",
 ]
@@ -40,6 +44,7 @@ _CATEGORIES: tuple[tuple[type[BaseException], Category], ...] = (
     (LimitError, "limit"),
     (EnvironmentProblemError, "environment"),
     (NotReadyError, "notready"),
+    (PremiseError, "premise"),
     (InconclusiveError, "inconclusive"),
     (pytest.skip.Exception, "inconclusive"),  # a plain skip shows nothing about the claim
     (AssertionError, "assertion"),
@@ -49,8 +54,18 @@ _CATEGORIES: tuple[tuple[type[BaseException], Category], ...] = (
 )
 """The first class that matches decides; an exception that matches none is a defect of the check."""
 
+_UNEXPLAINED = ("harness", "notready", "other")
+"""The categories of errors that a full or broken machine may have caused."""
+
 MESSAGE_LIMIT = 4000
 """The maximum length of a message in a record, in characters after redaction."""
+
+
+_STATES: Mapping[bool | None, Literal["answers", "away", "unknown"]] = {
+    True: "answers",
+    False: "away",
+    None: "unknown",
+}
 
 
 def categorise(error: BaseException) -> tuple[Category, str]:
@@ -60,6 +75,8 @@ def categorise(error: BaseException) -> tuple[Category, str]:
         if isinstance(error, kind):
             category = name
             break
+    if category in _UNEXPLAINED and not isinstance(error, EvidenceError):
+        category = "environment" if lacks_resources(error) else category
     text = str(error).strip() or type(error).__name__
     if category == "other":
         text = f"{type(error).__name__}: {text}"
@@ -94,10 +111,12 @@ def record_stage(
         duration_s=call.duration,
     )
     if raised and category != "notapplicable":
-        answers = bring_up.still_answers()
+        problem = bring_up.disk_problem()
+        answers = None if problem else bring_up.still_answers()
         recorder.journal.append(
             StateEvent,
             item=item,
             part=recorder.scope.part,
-            environment={True: "answers", False: "away", None: "unknown"}[answers],
+            environment="full" if problem else _STATES[answers],
+            detail=recorder.clean(problem),
         )

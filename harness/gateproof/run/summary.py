@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console, RenderableType
@@ -46,6 +49,33 @@ def print_summary(
         )
     reporter.write_line(f"report: {bundle / 'data' / 'report.html'}")
     reporter.write_line(f"verify: gateproof verify {bundle}")
+
+
+@contextmanager
+def without_lines(reporter: pytest.TerminalReporter, text: str) -> Iterator[None]:
+    """Leave out titled separator lines with a text while the block runs.
+
+    The plugins for JUnit and HTML name the file that they wrote in such a line. Sealing then
+    renames its folder, so that the path leads to nothing.
+    """
+    write_sep = reporter.write_sep
+
+    def write(sep: str, title: str | None = None, *more: Any, **markup: bool) -> None:
+        if text not in (title or ""):
+            write_sep(sep, title, *more, **markup)
+
+    with patched(reporter, "write_sep", write):
+        yield
+
+
+@contextmanager
+def patched(owner: object, name: str, value: object) -> Iterator[None]:
+    """Set an attribute of an object while the block runs, and remove it afterwards."""
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        delattr(owner, name)
 
 
 def _print(reporter: pytest.TerminalReporter, renderable: RenderableType) -> None:

@@ -7,7 +7,8 @@ passes a `WriterResult` to the run, if necessary to another process.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +16,10 @@ from typing import Any
 
 import pytest
 
+from gateproof.base.stop import Stop
 from gateproof.base.sut import Sut
+from gateproof.environments.interface import Environment
+from gateproof.environments.resource import temporary_folder_problem
 from gateproof.probes import canary as canaries
 from gateproof.probes.recorder import CANARY, Recorder
 from gateproof.run.choice import choose_environment
@@ -23,7 +27,7 @@ from gateproof.run.declaration import Declaration, Falsifier
 from gateproof.run.dependency import ProofDependencies
 from gateproof.run.option import Options
 from gateproof.stack.bring_up import BringUp, Progress
-from gateproof_evidence.errors import BadInputError
+from gateproof_evidence.errors import BadInputError, NotWritableError
 from gateproof_evidence.format.catalogue import Catalogue
 from gateproof_evidence.format.journal import Journal
 from gateproof_evidence.format.layout import PAYLOAD, RUN, in_data
@@ -70,6 +74,12 @@ class WriterResult:
     """Names of the distributions whose plugins of pytest were loaded."""
     code: tuple[str, ...]
     """Paths of other files that were loaded, see `gateproof.run.binding.loaded_code`."""
+    lost: bool = False
+    """Whether evidence could not be written."""
+    interrupted: bool = False
+    """Whether a person interrupted it, by Ctrl-C or SIGTERM."""
+    stopped: str = ""
+    """Why pytest, a plugin or a check stopped it before its end; empty if none did."""
 
     def to_plain(self) -> dict[str, Any]:
         """Return the result as values that any serializer accepts."""
@@ -117,6 +127,8 @@ class Writer:
     """Node id and declaration of every collected check; None until all have been read."""
     bound: bool = False
     refusal: str | None = None
+    stop: Stop = field(default_factory=Stop)
+    """How the session of this process ended."""
 
     @classmethod
     def open(
@@ -130,7 +142,13 @@ class Writer:
         progress: Progress,
         earlier: Earlier | None,
     ) -> Writer:
-        """Open the journal of the writer; start nothing yet."""
+        """Open the journal of the writer; start nothing yet.
+
+        Raises:
+            NotWritableError: the journal cannot be written.
+            EnvironmentProblemError: the temporary folder cannot hold the files of the run.
+
+        """
         redactor = Redactor()
         secrets: dict[str, str] = {}
 
@@ -141,10 +159,12 @@ class Writer:
 
         canary = Canary.make()
         learn_secret(CANARY, canary.value)
+        for label, value in sut.secrets.items():
+            learn_secret(label, value)
         journal = Journal(staging / JOURNALS / f"{name}.jsonl", writer=name, clock=now)
         recorder = Recorder(journal, redactor, staging / PAYLOAD)
         bring_up = BringUp(
-            environment=choose_environment(options, sut, learn_secret=learn_secret),
+            environment=_environment(options, sut, learn_secret),
             sut=sut,
             recorder=recorder,
             ready_deadline_s=options.ready_deadline_s,
@@ -238,9 +258,10 @@ class Writer:
             self.defects.append(
                 f"stopping the writer {self.name} failed: {type(error).__name__}: {error}"
             )
+        with suppress(NotWritableError):  # the recorder keeps it
+            canaries.plant(self.recorder, self.canary)
+        self._close_journal()
         redactor = self.recorder.redactor
-        canaries.plant(self.recorder, self.canary)
-        self.recorder.journal.close()
         # Its reason may quote a message of the engine, and no probe redacts it for run.json.
         report = self.bring_up.report().model_dump(mode="json")
         environment, _ = redactor.redact_json(report, place=in_data(RUN))
@@ -257,7 +278,18 @@ class Writer:
             defects=tuple(self.defects),
             plugins=tuple(plugins),
             code=tuple(code),
+            lost=bool(self.recorder.lost),
+            interrupted=self.stop.interrupted,
+            stopped=self.stop.reason,
         )
+
+    def _close_journal(self) -> None:
+        try:
+            self.recorder.journal.close()
+        except NotWritableError as error:
+            self.defects.append(str(error))
+        if self.recorder.lost:
+            self.defects.append(self.recorder.lost)
 
     def _refuse_unbound(
         self,
@@ -276,6 +308,15 @@ class Writer:
             raise BadInputError(
                 f"{item}: criterion: {name} already has a check ({bound[name][0]}), expected one"
             )
+
+
+def _environment(
+    options: Options, sut: Sut, learn_secret: Callable[[str, str], None]
+) -> Environment:
+    try:
+        return choose_environment(options, sut, learn_secret=learn_secret)
+    except OSError as error:
+        raise temporary_folder_problem(error) from error
 
 
 def report_of(results: list[WriterResult]) -> EnvironmentReport | None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
@@ -16,9 +17,10 @@ from typing import TypeVar
 
 import psycopg
 
-from gateproof.base.errors import HarnessError, NotReadyError
+from gateproof.base.errors import EnvironmentProblemError, HarnessError, NotReadyError
 from gateproof.base.sut import Sut
 from gateproof.environments.interface import CanRestart, Environment, Login, Server, require
+from gateproof.environments.resource import disk_problem, lacks_resources, temporary_folder_problem
 from gateproof.probes.recorder import Recorder
 from gateproof.stack.stack import (
     Stack,
@@ -53,7 +55,7 @@ class BringUp:
     _server: Server | None = None
     _template_server: Server | None = None
     _shared: Stack | None = None
-    _problem: HarnessError | None = None
+    _problems: dict[str, HarnessError] = field(default_factory=dict)
     _numbers: count[int] = field(default_factory=lambda: count(1))
 
     def __post_init__(self) -> None:
@@ -74,20 +76,41 @@ class BringUp:
             HarnessError: a step failed; each call raises the same error.
 
         """
-        if self._problem is not None:
-            raise self._problem
-        if self._shared is not None:
-            return
+        self.start_server()
+        if self._shared is None:
+            with self._remembered("migrations"):
+                self._step("migrations", lambda: self._make_template(self._running()))
+                self._shared = self._new_stack(self._running(), self.context)
+
+    def start_server(self) -> None:
+        """Start and provision the server, without running any migration.
+
+        Raises:
+            HarnessError: it could not be started; each call raises the same error.
+
+        """
+        if self._server is None:
+            with self._remembered("server"):
+                self._server = self._step("PostgreSQL", self._start_server)
+
+    @contextmanager
+    def _remembered(self, step: str) -> Iterator[None]:
+        """Raise the error of an earlier attempt at a step again, instead of trying once more."""
+        if step in self._problems:
+            raise self._problems[step]
         try:
-            self._server = self._step("PostgreSQL", self._start_server)
-            self._step("migrations", lambda: self._make_template(self._running()))
-            self._shared = self._new_stack(self._running(), self.context)
+            yield
         except HarnessError as error:
-            self._problem = error
+            self._problems[step] = error
             raise
         except psycopg.Error as error:
-            self._problem = NotReadyError(f"provisioning SQL of {self.sut.path.name}: {error}")
-            raise self._problem from error
+            kind = EnvironmentProblemError if lacks_resources(error) else NotReadyError
+            problem = kind(f"provisioning SQL of {self.sut.path.name}: {error}")
+            self._problems[step] = problem
+            raise problem from error
+        except OSError as error:
+            self._problems[step] = temporary_folder_problem(error)
+            raise self._problems[step] from error
 
     def warm_up(self) -> None:
         """Start the worker of the shared stack, so that the first check need not wait for it.
@@ -96,7 +119,7 @@ class BringUp:
         """
         try:
             self._step("worker", lambda: self.shared().worker)
-        except (HarnessError, AssertionError) as error:
+        except (HarnessError, AssertionError, OSError) as error:
             self.progress(f"the worker is not ready: {error}")
 
     def shared(self) -> Stack:
@@ -120,6 +143,21 @@ class BringUp:
         server = self._own_server() if own_server else self._running()
         return self._new_stack(server, replace(self.context, sut=sut or self.sut, warm=warm))
 
+    def empty_stack(
+        self, *, own_server: bool = False, sut: Sut | None = None, warm: bool = False
+    ) -> Stack:
+        """Create a stack whose database is provisioned and not migrated; see `own_stack`.
+
+        It needs no migration to succeed, except for a server of its own.
+        """
+        self.start_server()
+        server = self._own_server() if own_server else self._running()
+        context = replace(self.context, sut=sut or self.sut, warm=warm)
+        name = context.name_database()
+        create_database(server, name)
+        provision_database(context.sut, server, name)
+        return Stack(context=context, server=server, database=name)
+
     def new_folder(self) -> Path:
         """Return the path of a new folder that the system's processes will be able to read."""
         return self.environment.files / f"copy-{next(self._numbers)}"
@@ -127,6 +165,10 @@ class BringUp:
     def still_answers(self) -> bool | None:
         """Return whether the environment's server answers; None if there is none yet."""
         return self._server.answers() if self._server is not None else None
+
+    def disk_problem(self) -> str:
+        """Return why the disk of the environment's files is full; empty if it is not."""
+        return disk_problem(self.environment.files)
 
     def report(self) -> EnvironmentReport:
         """Return the description of the environment for the bundle."""
@@ -154,10 +196,9 @@ class BringUp:
         stack = Stack(context=self.context, server=server, database=TEMPLATE)
         done = stack.migrate(self.sut.migrations.all)
         if done.exit_status != 0:
-            last = (done.output.strip().splitlines() or ["it printed nothing"])[-1]
             raise NotReadyError(
-                f"migrations: got exit {done.exit_status}, expected 0: {last}; run the command of "
-                f"{self.sut.path.name} [migrations] by hand to see more"
+                f"migrations: got exit {done.exit_status}, expected 0: {done.cause}; run the "
+                f"command of {self.sut.path.name} [migrations] by hand to see more"
             )
 
     def _new_stack(self, server: Server, context: StackContext) -> Stack:

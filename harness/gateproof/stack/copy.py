@@ -43,6 +43,8 @@ class Copy:
     own_server: bool
     needs_stack: bool
     """Whether the check works on a stack."""
+    migrated: bool = True
+    """Whether the database of the stack is migrated before the check."""
     folders: tuple[Path, ...] = ()
     """The copied folders."""
     relay: Relay | None = None
@@ -51,7 +53,13 @@ class Copy:
 
     @classmethod
     def make(
-        cls, bring_up: BringUp, *, tree: Tree | None, own_server: bool, needs_stack: bool
+        cls,
+        bring_up: BringUp,
+        *,
+        tree: Tree | None,
+        own_server: bool,
+        needs_stack: bool,
+        migrated: bool = True,
     ) -> Copy:
         """Create a copy; its stack is started at its first use."""
         sut, harness = bring_up.sut, HARNESS
@@ -72,6 +80,7 @@ class Copy:
             harness=harness,
             own_server=own_server,
             needs_stack=needs_stack,
+            migrated=migrated,
             folders=(folder,) if tree else (),
         )
 
@@ -79,9 +88,8 @@ class Copy:
     def stack(self) -> Stack:
         """The copy's stack."""
         if self._stack is None:
-            self._stack = self.bring_up.own_stack(
-                own_server=self.own_server, sut=self.sut, warm=True
-            )
+            make = self.bring_up.own_stack if self.migrated else self.bring_up.empty_stack
+            self._stack = make(own_server=self.own_server, sut=self.sut, warm=True)
         return self._stack
 
     @property

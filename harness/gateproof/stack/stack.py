@@ -16,6 +16,7 @@ from typing import Any
 import psycopg
 from psycopg import sql as pgsql
 
+from gateproof.base.cause import cause_of
 from gateproof.base.errors import HarnessError, NotReadyError
 from gateproof.base.sut import Sut
 from gateproof.base.wait import wait_until
@@ -153,8 +154,7 @@ class Stack:
         provision_database(self.sut, self.server, self.database)
         done = self.migrate(self.sut.migrations.all)
         if done.exit_status != 0:
-            last = (done.output.strip().splitlines() or ["it printed nothing"])[-1]
-            raise HarnessError(f"migrations: got exit {done.exit_status}, expected 0: {last}")
+            raise HarnessError(f"migrations: got exit {done.exit_status}, expected 0: {done.cause}")
 
     # --- processes ---------------------------------------------------------------------------
 
@@ -289,8 +289,8 @@ class Stack:
 
         answered = wait_until(poll, deadline_s=deadline_s, interval_s=0.01)
         if not worker.alive:
-            last = (worker.log().lines or ("it printed nothing",))[-1]
-            raise NotReadyError(f"{worker.name} exited during its start: {last}")
+            cause = cause_of("\n".join(worker.log().lines))
+            raise NotReadyError(f"{worker.name} exited during its start: {cause}")
         if not answered:
             raise NotReadyError(
                 f"{worker.name}: got no answer to a ping within {deadline_s:g} s from a running "

@@ -105,6 +105,28 @@ def test_sql_refusal_is_a_value_if_it_is_expected(own: Stack) -> None:
         own.sql.query("SELECT nonsense")
 
 
+@pytest.mark.parametrize(
+    ("statement", "code"),
+    [
+        ("DELETE FROM alembic_version", "42501"),
+        ("SELECT 'x'::uuid", "22P02"),
+        ("INSERT INTO kombu_queue (name) SELECT name FROM kombu_queue", "23505"),
+        ("SELECT current_setting('app.unset')", "42704"),
+    ],
+)
+def test_sql_refusal_to_a_role_is_a_finding(own: Stack, statement: str, code: str) -> None:
+    """`query` raises an assertion that names the role, the statement and the error."""
+    own.sql.query("INSERT INTO kombu_queue (name) VALUES ('one')")
+    with pytest.raises(AssertionError, match=f"app_user: .*got {code} .*, expected it to be"):
+        own.sql.query(statement, role=own.sut.roles.worker)
+
+
+def test_sql_that_is_not_valid_is_no_finding(own: Stack) -> None:
+    """A mistake in the statement of a check is not blamed on the system, whatever the role is."""
+    with pytest.raises(psycopg.errors.SyntaxError):
+        own.sql.query("SELEC 1", role=own.sut.roles.worker)
+
+
 def test_sql_on_a_missing_database_is_an_environment_problem(own: Stack) -> None:
     """A connection that cannot be opened is not blamed on the system."""
     with pytest.raises(EnvironmentProblemError, match="PostgreSQL, as superuser"):

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from gateproof_evidence.errors import BadInputError
-from gateproof_evidence.format.catalogue import Catalogue, load_catalogue
-from gateproof_evidence.format.waiver import load_waivers
+from gateproof_evidence.format.catalogue import Catalogue, load_catalogue, load_catalogues
+from gateproof_evidence.format.waiver import load_all_waivers, load_waivers
 
 CRITERION = """
 [[criterion]]
@@ -136,6 +136,34 @@ def test_catalogue_refuses_bytes_that_are_not_text(path: Path) -> None:
         load_catalogue(path)
 
 
+def test_catalogue_of_several_files_keeps_the_criteria_of_a_gate_together(tmp_path: Path) -> None:
+    """The order is that of the files, except that a gate of the first file has all of its own."""
+    one, other = tmp_path / "a.toml", tmp_path / "b.toml"
+    one.write_text(entry("RLS-02") + entry("DLQ-01", "dlq"))
+    other.write_text(entry("RLS-01") + entry("OWN-01", "own"))
+    found = load_catalogues([one, other])
+    assert found.ids == ("RLS-02", "RLS-01", "DLQ-01", "OWN-01")
+    assert load_catalogues([one]).digest == load_catalogue(one).digest
+
+
+def test_catalogue_of_several_files_refuses_an_id_of_two(tmp_path: Path) -> None:
+    """The message names the id and both files."""
+    one, other = tmp_path / "a.toml", tmp_path / "b.toml"
+    one.write_text(entry("RLS-01"))
+    other.write_text(entry("RLS-01"))
+    with pytest.raises(BadInputError, match=f"{other}: .* got RLS-01, which {one} has too"):
+        load_catalogues([one, other])
+
+
+def test_catalogue_of_several_files_refuses_a_prefix_of_two_gates(tmp_path: Path) -> None:
+    """The rule between gates and id prefixes is that of one file."""
+    one, other = tmp_path / "a.toml", tmp_path / "b.toml"
+    one.write_text(entry("RLS-01"))
+    other.write_text(entry("RLS-02", "own"))
+    with pytest.raises(BadInputError, match=f"{one} and {other}: criterion RLS-02: got gate own"):
+        load_catalogues([one, other])
+
+
 # --- waivers -----------------------------------------------------------------------------------
 
 
@@ -185,3 +213,15 @@ def test_waivers_refuse_two_for_one_criterion(path: Path, catalogue: Catalogue) 
     path.write_text(WAIVER * 2)
     with pytest.raises(BadInputError, match="waiver criterion: got RLS-01 twice"):
         load_waivers(path, catalogue)
+
+
+def test_waivers_of_several_files_refuse_two_for_one_criterion(
+    tmp_path: Path, catalogue: Catalogue
+) -> None:
+    """A waiver may be in any of the files, and the message names the second one."""
+    one, other = tmp_path / "a.toml", tmp_path / "b.toml"
+    one.write_text(WAIVER)
+    assert [w.criterion for w in load_all_waivers([other, one], catalogue)] == ["RLS-01"]
+    other.write_text(WAIVER)
+    with pytest.raises(BadInputError, match=f"{other}: waiver criterion: got RLS-01 twice"):
+        load_all_waivers([one, other], catalogue)

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from gateproof_evidence.cli import main
+from gateproof_evidence.format.envelope import Envelope, pae
+from gateproof_evidence.format.layout import ATTESTATION
 from gateproof_evidence.reports.markdown import escape
 from gateproof_evidence.sealing.run_key import RunKey
 
@@ -27,7 +31,7 @@ def test_verify_exits_0_on_a_whole_bundle_of_an_unknown_signer(bundle: Path) -> 
     lines = done.output.splitlines()
     assert lines[0] == f"{bundle}: whole"
     assert lines[1] == "signer unknown: this shows integrity, not origin"
-    assert lines[2].startswith("attested: blocked (exit status 1), 4 criteria, ")
+    assert lines[2].startswith("attested, the unknown signer's claim: blocked (exit status 1), 4 ")
 
 
 def test_verify_names_the_signer_of_the_key_that_was_given(
@@ -70,7 +74,79 @@ def test_verify_exits_1_on_an_invalid_signature(bundle: Path) -> None:
     done = gateproof("verify", bundle)
     assert done.exit_code == 1
     assert "the signature is not valid, so nothing here can be trusted" in done.output
-    assert "attested:" not in done.output
+    assert "attested" not in done.output.replace("attestation", "")
+
+
+def _remove_attestation(bundle: Path) -> None:
+    (bundle / ATTESTATION).unlink()
+
+
+def _malform_attestation(bundle: Path) -> None:
+    (bundle / ATTESTATION).write_text("{}")
+
+
+def _empty_own_key(bundle: Path) -> None:
+    (bundle / "public-key.pem").write_text("")
+
+
+def _replace_own_key(bundle: Path) -> None:
+    (bundle / "public-key.pem").write_bytes(RunKey.ephemeral().public_pem)
+
+
+def _alter_signature(bundle: Path) -> None:
+    envelope = Envelope.from_bytes((bundle / ATTESTATION).read_bytes())
+    (bundle / ATTESTATION).write_bytes(replace(envelope, signature=bytes(64)).to_bytes())
+
+
+def _sign_another_statement(bundle: Path) -> None:
+    key = RunKey.ephemeral()
+    payload = b"no statement"
+    signed = Envelope(payload=payload, keyid=key.keyid, signature=key.sign(pae(payload)))
+    (bundle / ATTESTATION).write_bytes(signed.to_bytes())
+    (bundle / "public-key.pem").write_bytes(key.public_pem)
+
+
+@pytest.mark.parametrize(
+    ("change", "given", "state", "expected"),
+    [
+        (None, "other", "other_key", "the bundle's own key signed, which is not the key that was"),
+        (_remove_attestation, "", "not_checked", "the signature was not checked"),
+        (_malform_attestation, "signer", "not_checked", "the signature was not checked"),
+        (
+            _empty_own_key,
+            "",
+            "not_checked",
+            "no key to check the signature with; name the signer's",
+        ),
+        (_empty_own_key, "other", "invalid", "whether another key signed cannot be checked"),
+        (_replace_own_key, "", "invalid", "not valid by public-key.pem"),
+        (_replace_own_key, "other", "invalid", "valid neither by the given key sha256:"),
+        (_alter_signature, "signer", "invalid", "the statement or its signature was altered"),
+        (_sign_another_statement, "", "valid", "the statement under it cannot be read"),
+    ],
+)
+def test_verify_states_why_a_signature_is_not_trusted(
+    bundle: Path,
+    tmp_path: Path,
+    key: RunKey,
+    change: Callable[[Path], None] | None,
+    given: str,
+    state: str,
+    expected: str,
+) -> None:
+    """Another key, an altered signature and one that was not checked have different messages."""
+    (tmp_path / "signer.pem").write_bytes(key.public_pem)
+    (tmp_path / "other.pem").write_bytes(RunKey.ephemeral().public_pem)
+    if change:
+        change(bundle)
+    options = ("--key", tmp_path / f"{given}.pem") if given else ()
+    done = gateproof("verify", bundle, *options)
+    assert done.exit_code == 1
+    assert expected in done.output
+    if state != "invalid":
+        assert "not valid" not in done.output
+        assert "SIGNATURE_INVALID" not in done.output
+    assert json.loads(gateproof("verify", bundle, *options, "--json").output)["signature"] == state
 
 
 def test_verify_exits_1_when_a_release_is_required_of_a_blocked_run(bundle: Path) -> None:
@@ -102,8 +178,8 @@ def test_verify_prints_json(bundle: Path) -> None:
             "--key: public key: got something else",
         ),
         (("verify", "{bundle}/data"), "data: bundle: got a folder without attestation.dsse.json"),
-        (("show", "no-such-bundle"), "run.json: bundle: got No such file"),
-        (("keygen", "{bundle}/bagit.txt"), "bagit.txt: new key: got File exists"),
+        (("show", "no-such-bundle"), "no-such-bundle: bundle: got no such path"),
+        (("keygen", "{bundle}/bagit.txt"), "bagit.txt: new key: got a file of that name"),
         (("show", "{bundle}", "--json", "--markdown"), "expected one"),
         (("verify",), "Missing argument 'BUNDLE'"),
         (("verify", "{bundle}", "--frobnicate"), "No such option"),
@@ -128,7 +204,7 @@ def test_bad_input_exits_4_with_a_message(
         (("verify", "no-such-bundle"), "bundle: got no such path"),
         (("verify", "{bundle}", "--max-age", "soon"), "--max-age"),
         (("verify", "{bundle}", "--frobnicate"), "No such option"),
-        (("show", "no-such-bundle"), "run.json: bundle: got No such file"),
+        (("show", "no-such-bundle"), "no-such-bundle: bundle: got no such path"),
     ],
 )
 def test_bad_input_is_a_json_object_with_the_json_option(

@@ -23,6 +23,7 @@ ELSEWHERE = {
     "UNREADABLE": "tests that run as root can read everything",
     "SIGNOFF_INVALID": "test_signoff.py",
     "SIGNOFF_KEY_EXPIRED": "test_signoff.py",
+    "SIGNOFF_WEAK_KEY": "test_signoff_command.py",
 }
 """Codes that no case of the corpus shows, and the tests that cover them."""
 
@@ -86,6 +87,7 @@ def test_corpus_signatures_that_node_refuses_are_refused(ask: Ask) -> None:
                 "ATTESTATION_MALFORMED",
                 "ATTESTATION_MISSING",
                 "SIGNATURE_INVALID",
+                "SIGNATURE_NOT_CHECKED",
                 "WRONG_SIGNER",
             }, one.case.name
 

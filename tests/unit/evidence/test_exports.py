@@ -243,6 +243,14 @@ def test_oscal_models_refuse_invalid_documents(run: Run) -> None:
         Model.model_validate(document)
 
 
+def test_oscal_has_the_form_of_the_standard_library(changed: Callable[..., Run]) -> None:
+    """The bytes are those of Python's json, so no release of pydantic-core can give others."""
+    run = changed("RLS-02", message='quotes " \\ / controls \x00 \x1f \x7f \r\n\t \u2028 é 😀 <&>')
+    content = export_named("oscal").render(run)
+    plain = json.dumps(json.loads(content), indent=2, ensure_ascii=False)
+    assert content.decode("utf-8") == f"{plain}\n"
+
+
 def test_oscal_satisfies_no_pass_that_is_not_proven(changed: Callable[..., Run]) -> None:
     """An unproven pass is not satisfied, and the finding has the reason."""
     run = changed("RLS-02", outcome=Outcome.PASS, cause=None, message="")
@@ -347,7 +355,7 @@ def test_export_writes_a_new_file_and_overwrites_none(bundle: Path, tmp_path: Pa
     assert json.loads(done.output)["size"] == len(before)
     done = CliRunner().invoke(main, command)
     assert done.exit_code == 4
-    assert "--out: got File exists, expected a new file" in done.output
+    assert "--out: got a file that exists, expected a new one" in done.output
     assert out.read_bytes() == before
 
 

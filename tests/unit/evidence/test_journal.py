@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import datetime as dt
+import errno
 import gc
+import os
+import re
 import weakref
+from io import FileIO
 from pathlib import Path
+from typing import cast
 
 import pytest
 
-from gateproof_evidence.errors import BadInputError, NotWritableError
+from gateproof_evidence.errors import BadInputError, NotWritableError, not_writable
 from gateproof_evidence.format.journal import Journal, iter_journal, read_journal
 from gateproof_evidence.model import RunEvent
 
@@ -100,5 +105,60 @@ def test_journal_that_was_closed_refuses_records(tmp_path: Path) -> None:
     """A record that would not reach the disk is refused, not dropped."""
     journal = write(tmp_path / "j.jsonl", 1)
     journal.close()
-    with pytest.raises(NotWritableError, match="cannot be written"):
+    with pytest.raises(
+        NotWritableError, match="journal: got I/O operation on closed file, expected"
+    ):
         journal.append(RunEvent, event="ended", data={})
+
+
+class Interrupting:
+    """A file that writes a part of each line and then fails."""
+
+    def __init__(self, file: FileIO, error: BaseException) -> None:
+        self.file, self.error = file, error
+
+    def write(self, content: memoryview) -> int:
+        """Write half of the content, and raise at the second call."""
+        if len(content) < 40:
+            raise self.error
+        return self.file.write(content[: len(content) - 30])
+
+    def fileno(self) -> int:
+        """Return the descriptor of the real file."""
+        return self.file.fileno()
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [(OSError(28, "No space left on device"), NotWritableError), (TimeoutError(), NotWritableError),
+     (KeyboardInterrupt(), KeyboardInterrupt), (ValueError("limit"), NotWritableError)],
+    ids=["full", "timeout", "interrupted", "closed"],
+)  # fmt: skip
+def test_journal_record_that_fails_leaves_no_part_behind(
+    tmp_path: Path, error: BaseException, raised: type[BaseException]
+) -> None:
+    """The next record follows the last whole one, with its number, and the loss is kept."""
+    journal = write(tmp_path / "j.jsonl", 2)
+    file = journal._file
+    journal._file = cast("FileIO", Interrupting(file, error))
+    with pytest.raises(raised):
+        journal.append(RunEvent, event="started", data={"number": 2})
+    journal._file = file
+    assert bool(journal.lost) == (raised is NotWritableError)
+    journal.append(RunEvent, event="started", data={"number": 3})
+    journal.close()
+    records = read_journal([tmp_path / "j.jsonl"])
+    numbers = [one.data["number"] for one in records if isinstance(one, RunEvent)]
+    assert numbers == [0, 1, 3]
+
+
+@pytest.mark.parametrize("name", ["ENOSPC", "EDQUOT", "EROFS", "EACCES", "EIO", "EMFILE", "EFBIG"])
+def test_error_of_the_system_is_reported_with_its_remedy(tmp_path: Path, name: str) -> None:
+    """The message names the file and the reason; a full disk also what is free and needed."""
+    number = getattr(errno, name)
+    error = OSError(number, os.strerror(number))
+    message = str(not_writable(tmp_path / "a" / "b.txt", error, what="capture", needed=4096))
+    assert message.startswith(f"{tmp_path}/a/b.txt: capture: got {os.strerror(number)}, expected ")
+    assert ("ulimit" in message) != ("--evidence-out" in message)
+    space = f" bytes and [0-9,]+ files are free on the disk of {tmp_path}, and 4,096 bytes are"
+    assert bool(re.search(space, message)) == (name in ("ENOSPC", "EDQUOT"))

@@ -35,6 +35,7 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "fault-that-does-not-land": {"fingerprint_after": "a"},
     "fault-that-is-denied": {"refusal": "denied"},
     "red-by-an-error": {"faulted_category": "other"},
+    "red-by-a-premise": {"faulted_category": "premise"},
     "red-for-another-reason": {"expected": "another"},
     "check-that-can-fail": {},
 }

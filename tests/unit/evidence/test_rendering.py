@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import html
+import json
 import os
 import re
 import subprocess
@@ -14,6 +15,7 @@ from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 
+import jinja2
 import pytest
 from click.testing import CliRunner, Result
 
@@ -23,12 +25,22 @@ from gateproof_evidence.format.layout import EXPORT_FOLDER, RUN
 from gateproof_evidence.judging.judgement import Context
 from gateproof_evidence.model import Waiver
 from gateproof_evidence.model.finding import Code
+from gateproof_evidence.reports.exports.interface import Export
 from gateproof_evidence.reports.exports.registry import EXPORTS
-from gateproof_evidence.reports.renderer import PACKAGE, PARTS, renderer_digest
+from gateproof_evidence.reports.renderer import (
+    MACRO,
+    PACKAGE,
+    PARTS,
+    SAMPLE,
+    TEMPLATES,
+    environment,
+    renderer_digest,
+)
 from gateproof_evidence.sealing.run_key import RunKey
 from gateproof_evidence.sealing.seal import seal
 from gateproof_evidence.sealing.staged_journal import read_staged_journal
 from gateproof_evidence.verification.bundle import verify
+from gateproof_evidence.verification.expectation import Expectation
 from tests.sample import fixed_key, sealed
 from tests.unit.evidence.support import codes, reseal
 
@@ -38,9 +50,8 @@ PREFIX = "gateproof_evidence."
 NOT_PARTS = {
     "format/tree.py": "the rule for allowed names",
     "errors.py": "the classes of errors",
-    "reports/terminal.py": "the table in the terminal, which is in no bundle",
 }
-"""Modules that rendering imports, without effect on the page or an export."""
+"""Modules that rendering imports, without effect on the page."""
 
 SealWith = Callable[[str | None], Path]
 
@@ -162,8 +173,8 @@ def test_verification_renders_the_report_again(bundle: Path) -> None:
     """With the same renderer the bytes are compared, and the output has a line about it."""
     found = verify(bundle)
     assert found.ok, found.findings
-    assert found.report == "rendered again from signed data: the same bytes"
-    assert f"report and exports: {found.report}" in gateproof("verify", bundle).output.splitlines()
+    assert found.report == "report and exports: rendered again from signed data: the same bytes"
+    assert gateproof("verify", bundle).output.splitlines()[-1] == found.report
 
 
 def test_verification_finds_an_altered_report(bundle: Path, key: RunKey) -> None:
@@ -230,43 +241,92 @@ def test_verification_expects_no_export_without_a_subject(
     assert "the same bytes" in found.report
 
 
-@pytest.mark.parametrize(
-    ("renderer", "note"),
-    [(OTHER, "not rendered again: "), (None, "does not record its renderer")],
-    ids=["another", "none"],
-)
-def test_verification_only_notes_another_renderer(
-    seal_with: SealWith, key: RunKey, renderer: str | None, note: str
-) -> None:
-    """Another renderer's bytes are not a finding: their data is compared with the journal."""
-    bundle = seal_with(renderer)
-    with (bundle / EXPORT_FOLDER / "gaps.md").open("a") as file:
-        file.write("as another version writes it\n")
+def _claim_release(bundle: Path, key: RunKey) -> None:
+    """Write another result into the report, and seal it again with the run's key."""
+    page = bundle / REPORT
+    page.write_bytes(page.read_bytes().replace(b"Blocked", b"Released"))
     reseal(bundle, key)
-    found = verify(bundle)
-    assert found.ok
-    assert note in found.report
+
+
+@pytest.mark.parametrize("renderer", [OTHER, None], ids=["another", "none"])
+def test_verify_compares_a_report_whatever_renderer_the_run_names(
+    seal_with: SealWith, renderer: str | None
+) -> None:
+    """A report with the same bytes is verified: a library's patch release changes nothing."""
+    done = gateproof("verify", seal_with(renderer), "--require-report")
+    assert done.exit_code == 0, done.output
+    last = "report and exports: rendered again from signed data: the same bytes"
+    assert done.output.splitlines()[-1] == last
+
+
+@pytest.mark.parametrize("made_by", [None, "0.0.9", "{own}", "; rm -rf"])
+@pytest.mark.parametrize("export", EXPORTS, ids=lambda one: one.name)
+def test_verify_finds_an_altered_export_whatever_renderer_the_run_names(
+    context: Context, seal_with: SealWith, key: RunKey, made_by: str | None, export: Export
+) -> None:
+    """Neither an unknown renderer nor a false version turns the comparison of exports off."""
+    _made_by(context, made_by)
+    bundle = seal_with(OTHER)
+    path = f"{EXPORT_FOLDER}{export.file}"
+    (bundle / path).write_bytes((bundle / path).read_bytes() + b" ")
+    reseal(bundle, key)
+    done = gateproof("verify", bundle, "--json")
+    assert done.exit_code == 1
+    findings = [(one["code"], one["path"]) for one in json.loads(done.output)["findings"]]
+    assert findings == [("EXPORT_MISMATCH", path)]
 
 
 @pytest.mark.parametrize(
-    ("made_by", "expected"),
+    ("made_by", "advice"),
     [
-        ("0.0.9", "got a bundle of gateproof 0.0.9, expected {own}; verify it with version 0.0.9"),
-        ("{own}", "made by another renderer"),
-        (None, "made by another renderer"),
+        ("0.0.9", "gateproof 0.0.9 made it; verify the bundle with gateproof 0.0.9, or read"),
+        ("{own}", f"renderer {OTHER} made it; read the page that gateproof render makes"),
+        ("1\nwhole", f"renderer {OTHER} made it; read the page that gateproof render makes"),
+        (None, f"renderer {OTHER} made it; read the page that gateproof render makes"),
     ],
 )
-def test_verification_names_the_version_that_compares_the_report(
-    context: Context, seal_with: SealWith, made_by: str | None, expected: str
+def test_verify_ends_with_report_not_verified(
+    context: Context, seal_with: SealWith, key: RunKey, made_by: str | None, advice: str
 ) -> None:
-    """For a bundle of another version it says which one renders its report."""
-    own = version("gateproof-evidence")
+    """A differing report of another renderer: the last line says why and what to do."""
+    _made_by(context, made_by)
+    bundle = seal_with(OTHER)
+    _claim_release(bundle, key)
+    done = gateproof("verify", bundle)
+    assert done.exit_code == 0, done.output
+    last = done.output.splitlines()[-1]
+    assert last.startswith("report not verified: it differs from the page that gateproof ")
+    assert advice in last
+    assert json.loads(gateproof("verify", bundle, "--json").output)["report_verified"] is False
+
+
+def test_verify_can_require_a_report_that_is_compared(seal_with: SealWith, key: RunKey) -> None:
+    """With --require-report, a report that cannot be compared is a finding; also with others."""
+    bundle = seal_with(OTHER)
+    _claim_release(bundle, key)
+    done = gateproof("verify", bundle, "--require-report")
+    assert done.exit_code == 1
+    assert done.output.startswith(f"REPORT_NOT_VERIFIED {REPORT}: got a report that was not")
+    (bundle / "bag-info.txt").write_text("")
+    found = verify(bundle, expect=Expectation(report=True))
+    assert ("REPORT_NOT_VERIFIED", REPORT) in codes(found)
+    assert "the data that it is rendered from has findings" in found.report
+
+
+def test_verify_finds_a_report_that_is_missing_whatever_renderer(
+    seal_with: SealWith, key: RunKey
+) -> None:
+    """No renderer makes no report, so the name of another one explains nothing."""
+    bundle = seal_with(OTHER)
+    (bundle / REPORT).unlink()
+    reseal(bundle, key)
+    assert codes(verify(bundle)) == {("REPORT_MISMATCH", REPORT)}
+
+
+def _made_by(context: Context, made_by: str | None) -> None:
     context.bindings.versions.pop("gateproof", None)
     if made_by:
-        context.bindings.versions["gateproof"] = made_by.format(own=own)
-    found = verify(seal_with(OTHER))
-    assert found.ok
-    assert expected.format(own=own) in found.report
+        context.bindings.versions["gateproof"] = made_by.format(own=version("gateproof-evidence"))
 
 
 def test_verify_names_the_other_version_next_to_findings(
@@ -281,7 +341,11 @@ def test_verify_names_the_other_version_next_to_findings(
     reseal(bundle, key)
     done = gateproof("verify", bundle)
     assert done.exit_code == 1
-    assert "\nmade by gateproof 0.0.9: " in done.stdout
+    assert "\nmade by gateproof 0.0.9, the signer states; " in done.stdout
+    assert "The findings stand until that version verifies" in done.stdout
+    (bundle / REPORT).write_text("altered")
+    (bundle / RUN).write_text(content, encoding="utf-8")
+    assert "made by gateproof" not in gateproof("verify", bundle).stdout, "no words explain this"
 
 
 def test_verification_renders_nothing_that_has_findings(bundle: Path) -> None:
@@ -289,13 +353,13 @@ def test_verification_renders_nothing_that_has_findings(bundle: Path) -> None:
     next((bundle / "data/captures/rls/RLS-01").iterdir()).write_text("altered")
     found = verify(bundle)
     assert Code.REPORT_MISMATCH not in {finding.code for finding in found.findings}
-    assert "not rendered again" in found.report
+    assert found.report.startswith("report not verified: the data that it is rendered from has")
 
 
 def test_renderer_digest_covers_all_that_rendering_imports() -> None:
-    """The digest covers every module that rendering imports, and every template."""
+    """The digest covers every module that rendering the page imports, and every template."""
     reached: set[str] = set()
-    todo = ["reports/html.py", "reports/exports/registry.py"]
+    todo = ["reports/html.py"]
     while todo:
         name = todo.pop()
         if name not in reached and name not in NOT_PARTS:
@@ -317,6 +381,71 @@ def test_renderer_digest_changes_with_its_parts(
     with (tmp_path / PARTS[-1]).open("a") as file:
         file.write(" ")
     assert renderer_digest.__wrapped__() != renderer_digest()
+
+
+def test_verify_compares_the_report_under_another_release_of_a_library(
+    bundle: Path, tmp_path: Path
+) -> None:
+    """A bundle verifies with its report where jinja2, markupsafe and pydantic_core are newer."""
+    for name in ("jinja2", "markupsafe", "pydantic_core"):
+        folder = tmp_path / "newer" / f"{name}-99.0.dist-info"
+        folder.mkdir(parents=True)
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 99.0\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "gateproof_evidence", "verify", str(bundle)],
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "newer")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].endswith("rendered again from signed data: the same bytes")
+
+
+def test_renderer_sample_has_every_construct_of_the_templates() -> None:
+    """A release that changes what a template's construct gives changes the digest."""
+    sample = _constructs(SAMPLE) | _constructs(MACRO)
+    page = {
+        construct
+        for path in TEMPLATES.glob("report*.html")
+        for construct in _constructs(path.read_text(encoding="utf-8"))
+    }
+    assert len(page) > 30, "premise: the templates were read"
+    assert page - sample == set()
+
+
+@pytest.mark.parametrize("name", ["round", "replace", "join", "map", "length", "min", "dictsort"])
+def test_renderer_digest_changes_with_what_a_library_renders(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """A filter that returns something else gives another renderer."""
+    monkeypatch.setitem(jinja2.filters.FILTERS, name, lambda *_, **__: "<other>")
+    try:
+        changed = renderer_digest.__wrapped__()
+    except (jinja2.TemplateError, TypeError):
+        changed = "it does not render at all"
+    assert changed != renderer_digest()
+
+
+def test_renderer_digest_changes_with_escaping(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A library that escapes in another form gives another renderer."""
+    monkeypatch.setattr("markupsafe._escape_inner", lambda text: text.replace("<", "&#60;"))
+    assert renderer_digest.__wrapped__() != renderer_digest()
+
+
+def _constructs(source: str) -> set[str]:
+    """Return the kinds of nodes, filters, tests and operators of a template, without ours."""
+    rules = environment()
+    found = set()
+    for node in rules.parse(source).find_all(jinja2.nodes.Node):
+        found.add(type(node).__name__)
+        if isinstance(node, jinja2.nodes.Operand):
+            found.add(f"operand {node.op}")
+        if isinstance(node, jinja2.nodes.Filter) and node.name in rules.filters:
+            found.add(f"filter {node.name}")
+        if isinstance(node, jinja2.nodes.Test):
+            found.add(f"test {node.name}")
+    return found
 
 
 def _imported(name: str) -> list[str]:

@@ -170,7 +170,7 @@ def test_generate_writes_a_key_that_only_its_owner_can_read(tmp_path: Path) -> N
 def test_generate_never_overwrites_a_key(tmp_path: Path) -> None:
     """An existing file is kept."""
     (tmp_path / "key").write_text("precious")
-    with pytest.raises(NotWritableError, match="new key: got File exists"):
+    with pytest.raises(NotWritableError, match="new key: got a file of that name"):
         generate(tmp_path / "key")
     assert (tmp_path / "key").read_text() == "precious"
 

@@ -386,7 +386,6 @@ def test_revocation_list_that_cannot_be_read_is_bad_input(content: bytes, messag
     """A broken list must not count as an empty one."""
     with pytest.raises(BadInputError, match=message):
         Policy(allowed_signers=b"", revoked=content)
-    Policy(allowed_signers=b"", revoked=b"# no keys yet\n")
 
 
 def test_rotation_keeps_earlier_signoffs_of_a_retired_key(
@@ -586,11 +585,32 @@ def test_sign_off_and_verify_by_command(
     done = gateproof("verify", blocked, *asked, "--phase", "B0.5.1")
     assert done.exit_code == 0, done.output
     assert "signed off: B0.5.1 (blocked) by ada@x.org at " in done.output
-    assert f"; with reservations: {WHY}, key sha256:" in done.output
+    assert f"; with reservations: {WHY}, key SHA256:" in done.output
     done = gateproof("verify", blocked, *asked, "--json")
     document = json.loads(done.output)
     assert (done.exit_code, document["review"]["persons"]) == (1, 0)
     assert document["review"]["signoffs"][0]["reservations"] == WHY
+
+
+def test_verify_names_no_person_that_it_did_not_check(
+    released: Path, keys: dict[str, Key], tmp_path: Path
+) -> None:
+    """A stranger's sign-off under any name is unverified, in text and JSON, without a list."""
+    sign(released, keys["eve"], signer="cfo@x.org")
+    done = gateproof("verify", released)
+    assert done.exit_code == 0, done.output
+    [line] = [line for line in done.output.splitlines() if "cfo@x.org" in line]
+    assert line.startswith("unverified sign-off: whole (released) claims to be by cfo@x.org at ")
+    assert "signed off" not in done.output
+    assert "no sign-off is verified: name the persons who may sign" in done.output
+    document = json.loads(gateproof("verify", released, "--json").output)["review"]
+    assert (document["signoffs"], document["persons"]) == ([], None)
+    assert [one["signer"] for one in document["unverified_signoffs"]] == ["cfo@x.org"]
+    (tmp_path / "allowed").write_text(f"cfo@x.org {keys['eve'].public}\n")
+    done = gateproof("verify", released, "--allowed-signers", tmp_path / "allowed")
+    assert "\nsigned off: whole (released) by cfo@x.org at " in done.output
+    assert "unverified" not in done.output
+    assert "\nthe whole run (released): signed off by 1 person\n" in done.output
 
 
 def test_show_phase_lists_signoffs_as_unverified(blocked: Path, keys: dict[str, Key]) -> None:
@@ -598,10 +618,11 @@ def test_show_phase_lists_signoffs_as_unverified(blocked: Path, keys: dict[str, 
     sign(blocked, keys["ada"], phase="B0.5.1", reservations=WHY)
     sign(blocked, keys["bob"], signer="bob@x.org", reservations=WHY)
     lines = gateproof("show", blocked, "--phase").output.splitlines()
-    assert f"  signed off, unverified: B0.5.1 (blocked) by ada@x.org at {SIGNED}{KEPT}" in lines
-    assert f"  signed off, unverified: whole (blocked) by bob@x.org at {SIGNED}{KEPT}" in lines
+    claim = "  unverified sign-off: {} (blocked) claims to be by {}@x.org at {}{}"
+    assert claim.format("B0.5.1", "ada", SIGNED, KEPT) in lines
+    assert claim.format("whole", "bob", SIGNED, KEPT) in lines
     document = json.loads(gateproof("show", blocked, "--phase", "--json").output)
-    signers = [one["signer"] for one in document["phases"][0]["signoffs"]]
+    signers = [one["signer"] for one in document["phases"][0]["unverified_signoffs"]]
     assert sorted(signers) == ["ada@x.org", "bob@x.org"]
 
 

@@ -19,6 +19,7 @@ from gateproof_evidence.model import (
     Observation,
     Outcome,
     PhaseEvent,
+    PremiseEvent,
     ProofEvent,
     Record,
     Result,
@@ -126,6 +127,24 @@ def test_check_that_observed_nothing_is_inconclusive() -> None:
     verdict = verdict_of(collected(), phase("setup"), phase("call"), phase("teardown"))
     assert verdict.outcome is Outcome.INCONCLUSIVE
     assert "without having observed anything" in verdict.message
+
+
+def premise(*, holds: bool, part: str = "check") -> Record:
+    """Return the record of a premise."""
+    fields = {"name": "seeded rows", "on": "events", "got": "0", "expected": "3"}
+    return PremiseEvent(
+        **entry(item=ITEM, criterion="XYZ-01", part=part, relation="equals", holds=holds, **fields)
+    )
+
+
+def test_check_that_passed_in_spite_of_a_premise_is_inconclusive() -> None:
+    """A premise that does not hold counts even if the check caught its error; others do not."""
+    stages = [phase("setup"), observation(), phase("call"), phase("teardown")]
+    for part, outcome in (("check", Outcome.INCONCLUSIVE), ("proof:x:faulted", Outcome.PASS)):
+        records = [*stages[:2], premise(holds=False, part=part), *stages[2:]]
+        assert judge_check(records, item=ITEM).outcome is outcome
+    records = [*stages[:2], premise(holds=True), *stages[2:]]
+    assert judge_check(records, item=ITEM).outcome is Outcome.PASS
 
 
 def test_observation_of_a_fixture_does_not_count_for_the_check() -> None:

@@ -249,7 +249,7 @@ def test_verify_requires_a_release_on_request(bundle: Path, tmp_path: Path) -> N
     ("name", "got"),
     [
         pytest.param("absent", "got no such path", id="absent"),
-        pytest.param("broken", "got a file", id="link-to-nowhere"),
+        pytest.param("broken", "got a link to nowhere", id="link-to-nowhere"),
         pytest.param("file", "got a file", id="file"),
         pytest.param("empty", "got a folder without attestation.dsse.json, ", id="empty"),
         pytest.param("home", "got a folder without attestation.dsse.json, ", id="other-files"),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from gateproof_evidence.sealing.bag import TEMPLATES
-from gateproof_evidence.sealing.run_key import RunKey
+from gateproof_evidence.sealing.run_key import RunKey, generate
 from gateproof_evidence.verification.bundle import verify
+from tests.sample import sealed
 
 SCRIPT = TEMPLATES / "verify.sh"
 
@@ -31,10 +34,10 @@ def test_script_accepts_a_whole_bundle_from_anywhere(bundle: Path, tmp_path: Pat
         ["sh", str(bundle / "verify.sh")], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == [
+    assert done.stdout.splitlines()[:3] == [
         "whole: every file is as it was sealed",
         "signer unknown: this shows integrity, not origin",
-        "attested: blocked",
+        "the unknown signer claims: blocked",
     ]
     assert done.stderr == ""
 
@@ -50,7 +53,10 @@ def test_script_requires_the_signer_of_the_given_key(
     assert "signed by the key in" in good.stdout
     bad = script(bundle, str(tmp_path / "other.pem"))
     assert bad.returncode == 1
-    assert "SIGNATURE_INVALID attestation.dsse.json" in bad.stderr
+    expected = "signed by the key in the bundle, expected the key in "
+    assert f"WRONG_SIGNER attestation.dsse.json: {expected}" in bad.stderr
+    assert "not valid" not in bad.stderr
+    assert "that signed" not in bad.stderr
 
 
 def test_both_verifiers_name_the_file_with_a_changed_byte(bundle: Path) -> None:
@@ -121,6 +127,13 @@ def _stripped(bundle: Path) -> None:
     path.write_text(json.dumps({**value, "signatures": []}, separators=(",", ":")))
 
 
+def _another_signature(bundle: Path) -> None:
+    path = bundle / "attestation.dsse.json"
+    value = json.loads(path.read_bytes())
+    value["signatures"][0]["sig"] = base64.b64encode(bytes(64)).decode()
+    path.write_text(json.dumps(value, separators=(",", ":")))
+
+
 def _spaced(bundle: Path) -> None:
     path = bundle / "attestation.dsse.json"
     path.write_bytes(path.read_bytes().replace(b":", b": ", 1))
@@ -144,7 +157,8 @@ def _spaced(bundle: Path) -> None:
             id="manifest",
         ),
         pytest.param(_second_line, "ATTESTATION_MALFORMED", id="second-line"),
-        pytest.param(_stripped, "SIGNATURE_INVALID", id="stripped"),
+        pytest.param(_stripped, "SIGNATURE_NOT_CHECKED", id="stripped"),
+        pytest.param(_another_signature, "SIGNATURE_INVALID", id="another-signature"),
         pytest.param(_spaced, "ATTESTATION_MALFORMED", id="spaced"),
     ],
 )
@@ -197,3 +211,72 @@ def test_script_requires_a_bundle(tmp_path: Path, key: RunKey, name: str) -> Non
     assert done.returncode == 4
     assert len(done.stderr.splitlines()) == 1
     assert done.stdout == ""
+
+
+UNCHECKED = ("verdicts", "report.html", "exports", "signed off", "timestamp", "catalogue")
+
+
+@pytest.mark.parametrize("with_key", [False, True])
+def test_script_states_what_it_does_not_check(
+    bundle: Path, tmp_path: Path, key: RunKey, with_key: bool
+) -> None:
+    """A whole bundle's result is printed as a claim, next to the list of what is not checked."""
+    (tmp_path / "signer.pem").write_bytes(key.public_pem)
+    done = script(bundle, *([str(tmp_path / "signer.pem")] if with_key else []))
+    assert done.returncode == 0, done.stderr
+    [claim] = [line for line in done.stdout.splitlines() if "blocked" in line]
+    assert claim == f"the {'' if with_key else 'unknown '}signer claims: blocked"
+    unchecked = done.stdout.partition("Not checked by this script")[2]
+    assert [word for word in UNCHECKED if word not in unchecked] == []
+
+
+def test_script_names_released_only_as_a_claim(tmp_path: Path) -> None:
+    """The word released stands in no line but that of the claim."""
+    done = script(sealed(tmp_path, failing=False))
+    lines = [line for line in done.stdout.splitlines() if "released" in line]
+    assert lines == ["the unknown signer claims: released"]
+
+
+@pytest.mark.parametrize("word", ["--help", "-h"])
+def test_script_prints_its_usage(tmp_path: Path, word: str) -> None:
+    """The usage names the arguments, the exit statuses, and what is not checked; status 0."""
+    command = ["sh", str(SCRIPT), word]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("sh verify.sh [BUNDLE [PUBLIC-KEY.pem]]\n")
+    for part in ("Not checked by this script", "Exit status: 0 whole, 1 not whole, 4 bad input."):
+        assert part in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--json"], "--json: option: got an unknown one, expected --help, or a bundle"),
+        (["a", "b", "c"], "arguments: got 3, expected at most a bundle and a public key"),
+        (["bundle.zip"], "bundle.zip: bundle: got a ZIP archive, expected the folder"),
+        (["absent"], "absent: bundle: got no such path, expected the folder"),
+        (["-v"], "-v: option: got an unknown one"),
+        ([""], ": bundle: got no such path"),
+        (["bundle", "private.pem"], "private.pem: public key: got a private key, expected its"),
+        (["bundle", "bundle.zip"], "KEY_UNREADABLE"),
+    ],
+)
+def test_script_names_what_is_wrong_with_its_arguments(
+    bundle: Path, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    """Wrong arguments are one clear line, and never a message of the shell."""
+    shutil.make_archive(str(tmp_path / "bundle"), "zip", bundle)
+    generate(tmp_path / "private.pem")
+    command = ["sh", str(SCRIPT), *arguments]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == (1 if message == "KEY_UNREADABLE" else 4)
+    assert message in done.stderr
+    assert "not valid" not in done.stderr
+    assert not re.search(r"Illegal|can't cd|verify\.sh: ", done.stderr)
+
+
+@pytest.mark.parametrize("shell", [name for name in ("dash", "bash") if shutil.which(name)])
+def test_script_runs_in_several_shells(bundle: Path, shell: str) -> None:
+    """The output is the same in each POSIX shell that is installed."""
+    done = subprocess.run([shell, str(SCRIPT), str(bundle)], capture_output=True, check=False)
+    assert done.stdout.decode() == script(bundle).stdout

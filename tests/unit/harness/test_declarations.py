@@ -8,6 +8,7 @@ import pytest
 
 from gateproof.faults.setting import settings
 from gateproof.faults.sql import sql
+from gateproof.run.declaration import is_specific
 from gateproof.run.option import refuse_unwritable
 from gateproof_evidence.errors import BadInputError
 
@@ -23,6 +24,32 @@ def test_falsifier_name_that_is_not_a_slug_is_refused(name: str) -> None:
     """Names become file names and node ids, so all other names are refused."""
     with pytest.raises(BadInputError, match=r"falsifier name: got .*expected a slug"):
         settings(name, {})
+
+
+@pytest.mark.parametrize(
+    "expect",
+    [
+        "",
+        "got",
+        ":",
+        "events: 2",
+        "got      2",
+        "got 1, expected 0",
+        "premise: got none, expected at least one",
+        "\uff47\uff4f\uff54 \uff45\uff58\uff50\uff45\uff43\uff54\uff45\uff44 2",
+        "12345678901",
+        ": got , expected : ",
+    ],
+)
+def test_prediction_that_any_failure_meets_is_too_general(expect: str) -> None:
+    """Short texts, house words, digits and punctuation tell no failure from another."""
+    assert not is_specific(expect)
+
+
+@pytest.mark.parametrize("expect", ["events: got 2", "rows of B: got", "TRIGGER, TRUNCATE"])
+def test_prediction_that_names_its_object_is_specific(expect: str) -> None:
+    """Ten characters with one word of the check's own are enough."""
+    assert is_specific(expect)
 
 
 def test_faults_describe_what_they_change() -> None:

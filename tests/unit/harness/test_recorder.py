@@ -80,5 +80,7 @@ def test_values_without_a_json_form_become_their_text(recorder: Recorder) -> Non
 def test_capture_that_cannot_be_written_is_an_error(recorder: Recorder, tmp_path: Path) -> None:
     """Evidence that cannot be written is not ignored."""
     (tmp_path / "captures").write_text("a file in the way")
-    with pytest.raises(NotWritableError, match="the capture cannot be written"):
+    with pytest.raises(
+        NotWritableError, match="capture: got Not a directory, expected to write it"
+    ):
         recorder.observe("sql", "x", data={}, text="x")

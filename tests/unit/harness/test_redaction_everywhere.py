@@ -224,7 +224,7 @@ def _stage(bench: CaptureBench, kind: Kind) -> None:
         raise AssertionError(f"got {kind.line}, expected nothing")
 
     call = pytest.CallInfo.from_call(fail, when="call")
-    alive: Any = SimpleNamespace(still_answers=lambda: True)
+    alive: Any = SimpleNamespace(still_answers=lambda: True, disk_problem=str)
     record_stage(bench.recorder, alive, call, item="t.py::test")
 
 
@@ -281,7 +281,7 @@ def _cut_message(bench: CaptureBench, text: str) -> None:
         raise AssertionError(text)
 
     call = pytest.CallInfo.from_call(fail, when="call")
-    alive: Any = SimpleNamespace(still_answers=lambda: True)
+    alive: Any = SimpleNamespace(still_answers=lambda: True, disk_problem=str)
     record_stage(bench.recorder, alive, call, item="t.py::test")
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -14,11 +16,11 @@ from gateproof.run.binding import Judges, bound_files
 from gateproof.run.option import Options
 from gateproof.run.run import GateRun
 from gateproof.run.writer import JOURNALS, WriterResult
-from gateproof_evidence.errors import BadInputError
 from gateproof_evidence.format.canonical import digest_of
-from gateproof_evidence.format.journal import read_journal
+from gateproof_evidence.format.journal import Salvage, read_journal
 from gateproof_evidence.judging import judgement
-from gateproof_evidence.model import Result, Run
+from gateproof_evidence.judging.verdict import read_bindings
+from gateproof_evidence.model import Outcome, Record, Result, Run, RunEvent
 from gateproof_evidence.redaction.canary import Canary
 from gateproof_evidence.verification.bundle import verify
 from tests.sample import ENDED, START, WAIVERS, fixed_key, sample_catalogue, stage
@@ -113,27 +115,103 @@ def test_finish_judges_once_and_returns_the_run_of_run_json(
     assert verify(bundle).findings == ()
 
 
-def test_finish_leaves_out_a_line_that_a_crash_cut_off(run: GateRun, staging: Path) -> None:
-    """The rest of that writer's journal is sealed, and verifies."""
+def damage(journal: Path, change: Callable[[list[bytes]], None]) -> None:
+    """Change the lines of a journal."""
+    lines = journal.read_bytes().splitlines(keepends=True)
+    change(lines)
+    journal.write_bytes(b"".join(lines))
+
+
+def torn(lines: list[bytes]) -> None:
+    """Cut off the last line."""
+    lines[-1] = lines[-1][:20]
+
+
+@pytest.mark.parametrize(
+    ("change", "missing"),
+    [
+        (torn, 1),
+        (lambda lines: lines.append(b'{"kind": "observ'), 1),
+        (lambda lines: lines.pop(4), 1),
+        (lambda lines: lines.__setitem__(4, b"\0" * 4096 + b"\n"), 1),
+        (lambda lines: lines.__setitem__(4, b"\0" * 4096), 2),
+        (lambda lines: lines.__setitem__(4, b"\xff" + lines[4]), 1),
+        (lambda lines: lines.__setitem__(4, lines[4].replace(b'"seq":4', b'"seq":40000000')), 1),
+        (lambda lines: lines.__setitem__(4, lines[4].replace(b'"main"', b'"gw7"')), 1),
+        (lambda lines: lines.__setitem__(slice(3, 6), [b"x\n", b"\n"]), 3),
+        (lambda lines: lines.insert(4, b"no record\n"), 0),
+        (lambda lines: lines.insert(4, lines[2]), 0),
+    ],
+    ids=[
+        *("cut-off", "cut-off-further", "line-gone", "nul-line", "nul-block", "no-utf8"),
+        *("wrong-number", "wrong-writer", "several", "line-too-many", "line-twice"),
+    ],
+)
+def test_finish_seals_the_whole_records_of_a_damaged_journal(
+    run: GateRun, staging: Path, change: Callable[[list[bytes]], None], missing: int
+) -> None:
+    """Nothing else is lost, the bundle verifies, and the defect names file and line."""
     path = staging / JOURNALS / "main.jsonl"
     whole = len(read_journal([path]))
-    with path.open("a", encoding="utf-8") as file:
-        file.write('{"kind": "observ')
-    _, bundle, _ = run.finish(1)
-    assert len(read_journal([bundle / "data/journal.jsonl"])) == whole + 1
+    damage(path, change)
+    found, bundle, _ = run.finish(1)
+    records = read_journal([bundle / "data/journal.jsonl"])
+    lost = [one for one in records if isinstance(one, RunEvent) and one.event == "lost"]
+    assert len(lost) == missing
+    assert len(records) in (whole + 1, whole + 2)
+    assert verify(bundle).findings == ()
+    [defect] = [one for one in found.defects if ": journal: " in one]
+    assert re.match(r"main\.jsonl:\d+: journal: got .+, expected ", defect)
+    assert (found.exit_status, found.result) == (103, Result.BLOCKED)
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 512, None], ids=["empty", "nul", "missing"])
+def test_finish_without_any_readable_record_passes_nothing(
+    run: GateRun, staging: Path, content: bytes | None
+) -> None:
+    """A writer whose file is gone leaves a bundle in which no criterion passes."""
+    path = staging / JOURNALS / "main.jsonl"
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    found, bundle, _ = run.finish(1)
+    assert {verdict.outcome for verdict in found.criteria} == {Outcome.NOTCHECKED}
+    assert any("main" in defect for defect in found.defects)
+    assert found.exit_status == 103
     assert verify(bundle).findings == ()
 
 
-def test_finish_with_a_broken_journal_keeps_the_journals_of_the_writers(
-    run: GateRun, staging: Path
-) -> None:
-    """A line that is not a record is named, nothing is sealed, and no part passes as the whole."""
+def test_lost_record_takes_the_pass_and_the_proof_next_to_it(run: GateRun, staging: Path) -> None:
+    """For every line that is lost, no criterion and no proof gets better than with it."""
     path = staging / JOURNALS / "main.jsonl"
-    with path.open("a", encoding="utf-8") as file:
-        file.write("no record\n")
-    before = path.read_bytes()
-    with pytest.raises(BadInputError, match=r"main\.jsonl:\d+: journal record"):
-        run.finish(1)
-    assert path.read_bytes() == before
-    assert not (staging / "data/journal.jsonl").exists()
-    assert [one.name for one in staging.parent.iterdir()] == [staging.name]
+    records = read_journal([path])
+    whole = judged(run, records)
+    for number, record in enumerate(records):
+        kept = list(Salvage(without(path, number), at=START).read())
+        found = judged(run, kept)
+        item = getattr(record, "item", None)
+        for before, after in zip(whole.criteria, found.criteria, strict=True):
+            if after.outcome is Outcome.PASS:
+                assert before.outcome is Outcome.PASS
+                assert item is None or item != read_bindings(records)[after.id].item
+            proven = {one.falsifier for one in before.proofs if one.result == "proven"}
+            assert {one.falsifier for one in after.proofs if one.result == "proven"} <= proven
+        assert found.exit_status == 103
+
+
+def without(path: Path, number: int) -> Path:
+    """Return a copy of a journal in which one line holds NUL bytes."""
+    lines = path.read_bytes().splitlines(keepends=True)
+    lines[number] = b"\0\n"
+    (path.parent / "copy").mkdir(exist_ok=True)
+    copy = path.parent / "copy" / path.name
+    copy.write_bytes(b"".join(lines))
+    return copy
+
+
+def judged(run: GateRun, records: Sequence[Record]) -> judgement.Judged:
+    """Judge records with the end of a run."""
+    ending = judgement.Ending(pytest_status=1, falsify="all", defects=())
+    data = ending.model_dump(mode="json")
+    end = RunEvent(writer="run", seq=0, at=ENDED, event="ended", data=data)
+    return judgement.judge(run.catalogue.criteria, [*records, end], run.waivers)

@@ -15,11 +15,11 @@ import re
 from dataclasses import astuple, fields
 
 from gateproof_evidence.model import Run
+from gateproof_evidence.model.text import one_line
 from gateproof_evidence.reports.exports.interface import Export
 from gateproof_evidence.reports.gap_matrix import GapRow, gap_matrix
 
 _FORMULA = re.compile(r"^([\s\"']*)(?=[=+\-@＝＋－＠])")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
 
 
 def render(run: Run) -> bytes:
@@ -34,7 +34,7 @@ def render(run: Run) -> bytes:
 
 def harmless(cell: str) -> str:
     """Return a cell that no spreadsheet takes for a formula, with any separator."""
-    return ";".join(_FORMULA.sub(r"\1'", part) for part in _CONTROL.sub(" ", cell).split(";"))
+    return ";".join(_FORMULA.sub(r"\1'", part) for part in one_line(cell).split(";"))
 
 
 GAPS_CSV = Export(name="gaps-csv", file="gaps.csv", render=render)

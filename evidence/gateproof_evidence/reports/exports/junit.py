@@ -14,6 +14,7 @@ from typing import Literal
 from xml.etree import ElementTree as ET
 
 from gateproof_evidence.model import Disposition, Falsification, Outcome, Result, Run, Verdict
+from gateproof_evidence.model.text import visible
 from gateproof_evidence.reports.exports.interface import Export
 from gateproof_evidence.reports.gap_matrix import gap_of, status_of
 from gateproof_evidence.reports.gate_summary import gate_rows, obstacles, of_gate
@@ -88,8 +89,8 @@ def _count(element: ET.Element, cases: list[ET.Element]) -> None:
 
 
 def _printable(text: str) -> str:
-    """Return a text with an escape for each character that XML 1.0 does not allow."""
-    return _NOT_XML.sub(lambda found: ascii(found[0])[1:-1], text)
+    """Return visible text with an escape for each character that XML 1.0 does not allow."""
+    return _NOT_XML.sub(lambda found: ascii(found[0])[1:-1], visible(text))
 
 
 JUNIT = Export(name="junit", file="junit-criteria.xml", render=render)

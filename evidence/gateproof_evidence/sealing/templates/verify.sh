@@ -1,15 +1,45 @@
 #!/bin/sh
-# Verifies a bundle with a POSIX shell, openssl (1.1.1 or later) and sha256sum only:
+# Verifies the files of a bundle with a POSIX shell, openssl (1.1.1 or later) and sha256sum only:
 # the signature over the attestation, both manifests, and that the bundle has no other file.
-#
-#   sh verify.sh [BUNDLE [PUBLIC-KEY.pem]]
-#
-# BUNDLE is the folder of this script by default. Without a public key from outside, the script uses
-# the key in the bundle: that shows integrity, not origin.
-# Exit status: 0 whole, 1 not whole, 4 bad input.
 set -u
 LC_ALL=C
 export LC_ALL
+
+usage() {
+    cat << 'TEXT'
+sh verify.sh [BUNDLE [PUBLIC-KEY.pem]]
+
+Verifies the files of a bundle with a shell, openssl and sha256sum only. BUNDLE is the folder of one
+sealed run; by default the folder of this script. Without a public key from outside, the script uses
+the key in the bundle: that shows integrity, not origin.
+
+Checked: the signature over the attestation, both manifests, the digest of each file, and that there
+is no other file.
+TEXT
+    not_checked
+    echo
+    echo "Exit status: 0 whole, 1 not whole, 4 bad input."
+}
+
+not_checked() {
+    cat << 'TEXT'
+Not checked by this script (gateproof verify checks it): that the verdicts and the result follow from
+the records; that report.html and the exports show them; that the files agree with each other; what
+judged (checks, catalogue); who signed off, by which keys; who made a timestamp; names that look alike.
+TEXT
+}
+
+bad_input() {
+    printf '%s\n' "$1" >&2
+    exit 4
+}
+
+case ${1:-} in
+    -h | --help) usage; exit 0 ;;
+    --) shift ;;
+    -*) bad_input "$1: option: got an unknown one, expected --help, or a bundle; name a path as ./$1" ;;
+esac
+[ $# -le 2 ] || bad_input "arguments: got $#, expected at most a bundle and a public key; see --help"
 
 key=${2:-public-key.pem}
 if [ $# -ge 2 ]; then
@@ -18,7 +48,12 @@ if [ $# -ge 2 ]; then
         *) key=$(pwd)/$key ;;
     esac
 fi
-cd "${1:-$(dirname "$0")}" || exit 4
+if [ $# -ge 1 ] && [ ! -d "$1" ]; then
+    if [ -e "$1" ]; then got="a file"; else got="no such path"; fi
+    case $(head -c 2 "$1" 2> /dev/null | tr -d '\000') in PK) got="a ZIP archive" ;; esac
+    bad_input "$1: bundle: got $got, expected the folder of one sealed run; unpack an archive first"
+fi
+cd -- "${1:-$(dirname -- "$0")}" || exit 4
 is_bundle() { # true if any of the files that sealing writes exists
     for file in attestation.dsse.json bagit.txt bag-info.txt manifest-sha256.txt tagmanifest-sha256.txt; do
         if [ -e "$file" ] || [ -h "$file" ]; then return 0; fi
@@ -26,12 +61,15 @@ is_bundle() { # true if any of the files that sealing writes exists
     return 1
 }
 if [ $# -ge 2 ]; then
-    case $(cd "$(dirname "$key")" && pwd -P)/ in
-        "$(pwd -P)"/*) echo "$2: public key: got one inside the bundle, expected one from outside" >&2; exit 4 ;;
+    case $(cd -- "$(dirname -- "$key")" && pwd -P)/ in
+        "$(pwd -P)"/*) bad_input "$2: public key: got one inside the bundle, expected one from outside" ;;
     esac
 fi
-is_bundle || { echo "$(pwd): bundle: got none, expected the folder of one sealed run; name another" >&2; exit 4; }
-[ -r "$key" ] || { echo "$key: public key: cannot be read" >&2; exit 4; }
+is_bundle || bad_input "$(pwd): bundle: got none, expected the folder of one sealed run; name another"
+[ -f "$key" ] && [ -r "$key" ] || bad_input "$key: public key: cannot be read"
+if grep -q '^-----BEGIN .*PRIVATE KEY-----' "$key"; then
+    bad_input "$key: public key: got a private key, expected its public half; name the .pem of it"
+fi
 work=$(mktemp -d) || exit 4
 trap 'rm -rf "$work"' EXIT
 bad=0
@@ -80,8 +118,19 @@ done
     printf 'DSSEv1 %d %s %d ' "${#type}" "$type" "$(($(wc -c < "$work/payload")))"
     cat "$work/payload"
 } > "$work/pae"
-openssl pkey -pubin -in "$key" -noout -text 2> "$work/error" | grep -qi ed25519 ||
+is_key() { # is_key FILE: true for an Ed25519 public key
+    openssl pkey -pubin -in "$1" -noout -text 2> "$work/error" | grep -qi ed25519
+}
+signed_by() { # signed_by FILE: true if the signature is valid by this key
+    openssl pkeyutl -verify -pubin -inkey "$1" -rawin -in "$work/pae" -sigfile "$work/sig" \
+        > "$work/openssl" 2>&1
+}
+checkable=1
+is_key "$key" || {
+    checkable=0
     finding "KEY_UNREADABLE $key: not an Ed25519 public key"
+}
+[ -s "$work/sig" ] || checkable=0
 # No signature covers the key id: a wrong one would mislead a reader, so it must name the key that
 # signed. A manifest lists the key in the bundle; this step checks its form and that it signed.
 id_of() { # id_of KEY
@@ -89,17 +138,24 @@ id_of() { # id_of KEY
 }
 id=$(id_of "$key")
 [ "$keyid" = "sha256:$id" ] ||
-    finding "KEY_MISMATCH attestation.dsse.json: the key id is not that of the key that signed"
+    finding "KEY_MISMATCH attestation.dsse.json: the key id is not that of $key"
 if [ -f public-key.pem ] && [ ! -h public-key.pem ]; then
     openssl pkey -pubin -in public-key.pem -out "$work/own" 2> "$work/error"
     cmp -s "$work/own" public-key.pem ||
         finding "KEY_UNREADABLE public-key.pem: not one public key in plain PEM"
     [ "$(id_of public-key.pem)" = "$id" ] ||
-        finding "KEY_MISMATCH public-key.pem: not the key that signed"
+        finding "KEY_MISMATCH public-key.pem: not the key in $key"
 fi
-openssl pkeyutl -verify -pubin -inkey "$key" -rawin -in "$work/pae" -sigfile "$work/sig" \
-    > "$work/openssl" 2>&1 ||
-    finding "SIGNATURE_INVALID attestation.dsse.json: the signature is not valid"
+at=attestation.dsse.json
+if [ $checkable = 0 ]; then
+    finding "SIGNATURE_NOT_CHECKED $at: no signature or no key that can be read"
+elif signed_by "$key"; then
+    :
+elif [ $# -ge 2 ] && is_key public-key.pem && signed_by public-key.pem; then
+    finding "WRONG_SIGNER $at: signed by the key in the bundle, expected the key in $2"
+else
+    finding "SIGNATURE_INVALID $at: the signature is not valid by $key"
+fi
 
 # 4. Both manifests are the signed ones.
 hex='[0-9a-f]\{64\}'
@@ -186,7 +242,10 @@ result=$(take '.*,"result":"\([a-z]*\)","sealed":".*' < "$work/payload")
 echo "whole: every file is as it was sealed"
 if [ $# -ge 2 ]; then
     echo "signed by the key in $2"
+    echo "the signer claims: $result"
 else
     echo "signer unknown: this shows integrity, not origin"
+    echo "the unknown signer claims: $result"
 fi
-echo "attested: $result"
+echo
+not_checked

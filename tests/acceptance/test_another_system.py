@@ -1,0 +1,91 @@
+"""The gates on a system that is not the reference system, where `system` can be imported too."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from gates.taxonomy.miniature import Miniature, read_miniature
+from tests.acceptance.conftest import ROOT, run_command
+from tests.shop import imports_of_system, write_shop
+
+CHECKS = ("broker/test_transport.py", "dlq/test_replay.py")
+"""The checks that once ran the reference system, whatever was described, except DLQ-13."""
+
+
+OBSERVED = {"IMP-01", "IMP-02", "IMP-03", "SCH-02", "SCH-04", "SCH-07"}
+"""The criteria of these gates that the shop meets: it has an app, tables and indexes."""
+
+UNOBSERVED = {
+    "SCH-01": "migrations.branches: got 0",
+    "RLS-01": "tables with tenant_id that need a policy: got 0",
+    "RLS-02": "tables with rows of tenants: got 0",
+    "RLS-04": "tables to empty: got 0",
+    "RLS-05": "tenancy.tables: got 0",
+    "RLS-08": "tables with rows of tenants: got 0",
+    "RLS-09": "tenancy.tables: got 0",
+    "RLS-10": "tenancy.tables: got 0",
+    "RLS-11": "code in the database: got 0",
+    "QUE-03": "queues other than orders: got 0",
+    "QUE-05": "broker.lease_s: got none",
+    "RUN-05": "broker.lease_s: got none",
+    "RUN-07": "broker.lease_s: got none",
+    "DLQ-10": "dead_letters.replay: got no command",
+    "DLQ-16": "broker.lease_s: got none",
+}
+"""The criteria about objects that the shop does not have or describe, and what was missing."""
+
+CRITERIA_OF_NOTHING = (
+    *("imports", "schema", "rls", "queues", "runtime/test_loss.py", "dlq/test_poison.py"),
+    "dlq/test_replay.py",
+)
+
+
+def judge(tmp_path: Path, *checks: str) -> Miniature:
+    """Run checks of the pack, without proofs, against the shop; return the result."""
+    described = write_shop(tmp_path / "shop")
+    command = [sys.executable, "-m", "pytest", "-q"]
+    command += [f"gates/{one}" if (ROOT / "gates" / one).exists() else one for one in checks]
+    command += ["--sut", str(described), "--environment", "embedded", "--no-falsify"]
+    command += ["--evidence-out", str(tmp_path / "reports"), "-p", "no:cacheprovider"]
+    done = run_command(command, folder=ROOT)
+    return read_miniature(tmp_path, exit_status=done.returncode, output=done.stdout)
+
+
+def test_shop_records_an_import_of_system(tmp_path: Path) -> None:
+    """A program that imports `system` in the shop's folder is recorded: the next test can fail."""
+    write_shop(tmp_path / "shop")
+    program = "from system.app import app; print(app.main)"
+    done = run_command([sys.executable, "-c", program], folder=tmp_path / "shop")
+    assert done.stdout == "shop\n"
+    assert imports_of_system(tmp_path / "shop") == ["system", "system.app"]
+
+
+def test_gates_run_the_described_system_alone(tmp_path: Path) -> None:
+    """No check imports `system` while another system is described; each judges that one or none.
+
+    Stock kombu accepts an option that it does not know, so the shop is red: a judgement about the
+    reference system would be green.
+    """
+    ran = judge(tmp_path, *CHECKS)
+    assert imports_of_system(tmp_path / "shop") == [], ran.output
+    assert ran.judged("BRK-06") == ("fail", "gate_violation"), ran.output
+    assert "poling_interval: got 'accepted'" in ran.verdict("BRK-06")["message"]
+    assert ran.verdict("BRK-07")["outcome"] in ("pass", "fail"), ran.output
+    assert ran.verdict("DLQ-10")["outcome"] == "inconclusive", ran.output
+    assert "dead_letters.replay: got no command" in ran.verdict("DLQ-10")["message"]
+    assert ran.verdict("DLQ-13") == {}, "a criterion of the reference system"
+
+
+def test_criteria_about_objects_that_are_not_there_are_inconclusive(tmp_path: Path) -> None:
+    """On a system without tenants and branches, and with one queue, only what is there passes.
+
+    A claim about each of no objects holds always. The message names the missing objects.
+    """
+    ran = judge(tmp_path, *CRITERIA_OF_NOTHING, "-n", "3")
+    passed = {one["id"] for one in ran.run["criteria"] if one["outcome"] == "pass"}
+    assert passed == OBSERVED, ran.output
+    for name, missing in UNOBSERVED.items():
+        verdict = ran.verdict(name)
+        assert verdict["outcome"] == "inconclusive", ran.output
+        assert missing in verdict["message"], ran.output

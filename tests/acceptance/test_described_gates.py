@@ -1,0 +1,170 @@
+"""The key `gates` of a description: which folders are collected, and what the catalogue is."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from gateproof.base.sut import Sut
+from gates.taxonomy.miniature import CRITERION, HEADER, SOUND, read_miniature, write_miniature
+from tests.acceptance.conftest import ROOT, run_command
+from tests.criteria import catalogue
+
+OTHER = SOUND.replace("MIN-01", "OWN-01").replace("sound", "own")
+NO_PROOFS = ("--no-falsify", "--environment", "embedded", "-p", "no:cacheprovider", "-q")
+
+
+@pytest.fixture
+def project(tmp_path: Path, sut: Sut) -> Path:
+    """Return a project with the folders `gates` and `own`, which its description names."""
+    write_miniature(sut, tmp_path, checks=SOUND, ids=("MIN-01",))
+    (tmp_path / "own" / "inner").mkdir(parents=True)
+    catalogue = CRITERION.format(id="OWN-01").replace('"miniature"', '"own"')
+    (tmp_path / "own" / "criteria.toml").write_text(catalogue, encoding="utf-8")
+    (tmp_path / "own" / "test_own.py").write_text(HEADER + OTHER, encoding="utf-8")
+    describe(tmp_path, '["gates", "own"]')
+    return tmp_path
+
+
+def describe(project: Path, gates: str) -> None:
+    """Change the key `gates` of the description, and its `root` to the project's folder."""
+    path = project / "sut.toml"
+    text = path.read_text(encoding="utf-8")
+    text = re.sub(r"(?m)^gates = .*$", f"gates = {gates}", text)
+    text = re.sub(r"(?m)^root = .*$", f"root = {json.dumps(str(project))}", text)
+    text = re.sub(r"(?m)^sources = .*$", 'sources = ["gates"]', text)
+    path.write_text(text, encoding="utf-8")
+
+
+def run(project: Path, *words: str) -> tuple[int, str]:
+    """Run pytest in the project; return its exit status and output."""
+    command = [sys.executable, "-m", "pytest", "--sut", "sut.toml", *words]
+    done = run_command(command, folder=project)
+    return done.returncode, done.stdout
+
+
+def collected(project: Path, *words: str) -> set[str]:
+    """Return the names of the checks that pytest collects for these arguments."""
+    _, output = run(project, "--collect-only", "-q", *words)
+    return set(re.findall(r"::(\w+)$", output, re.MULTILINE))
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["gates"], {"test_sound", "test_own"}),
+        (["gates/"], {"test_sound", "test_own"}),
+        (["."], {"test_sound", "test_own"}),
+        (["gates", "own"], {"test_sound", "test_own"}),
+        (["own", "gates"], {"test_sound", "test_own"}),
+        (["gates/test_miniature.py"], {"test_sound"}),
+        (["gates/test_miniature.py::test_sound"], {"test_sound"}),
+        (["own"], {"test_own"}),
+    ],
+)
+def test_whole_first_folder_brings_the_others(
+    project: Path, words: list[str], expected: set[str]
+) -> None:
+    """A part of the first folder, or another folder alone, is collected alone."""
+    assert collected(project, *words) == expected
+
+
+@pytest.mark.parametrize("processes", ["0", "2"])
+def test_catalogue_of_a_run_is_that_of_all_folders(project: Path, processes: str) -> None:
+    """Both folders are judged in one run, in one process or two, and no check runs twice."""
+    status, output = run(project, "gates", "--evidence-out", "reports", "-n", processes, *NO_PROOFS)
+    ran = read_miniature(project, exit_status=status, output=output)
+    assert [one["id"] for one in ran.run["criteria"]] == ["MIN-01", "OWN-01"], output
+    assert [one["outcome"] for one in ran.run["criteria"]] == ["pass", "pass"], output
+    assert "2 passed" in output
+    bound = {(one["part"], one["path"]) for one in ran.run["bindings"]["bound"]}
+    assert {("checks", "gates"), ("checks", "own")} <= bound
+
+
+def test_run_of_a_part_shows_all_other_criteria_as_not_selected(project: Path) -> None:
+    """The expected criteria are the same, whichever part of the gates is run."""
+    words = ("gates/test_miniature.py", "--evidence-out", "reports", *NO_PROOFS)
+    status, output = run(project, *words)
+    ran = read_miniature(project, exit_status=status, output=output)
+    assert ran.judged("MIN-01") == ("pass", None), output
+    assert ran.judged("OWN-01") == ("notselected", None), output
+
+
+def test_folder_that_the_description_does_not_name_is_judged_alone(
+    project: Path,
+) -> None:
+    """A gates folder of another purpose has its own catalogue, with the same description."""
+    describe(project, '["own"]')
+    status, output = run(project, "gates", "--evidence-out", "reports", *NO_PROOFS)
+    ran = read_miniature(project, exit_status=status, output=output)
+    assert [one["id"] for one in ran.run["criteria"]] == ["MIN-01"], output
+
+
+def test_check_that_is_missing_in_another_folder_is_refused(project: Path) -> None:
+    """A run of the whole first folder needs a check for each criterion of all folders."""
+    (project / "own" / "test_own.py").unlink()
+    status, output = run(project, "gates", "--evidence-out", "reports", *NO_PROOFS)
+    assert status == 4, output
+    assert "got no check for OWN-01" in output
+
+
+@pytest.mark.parametrize(
+    ("gates", "catalogue", "message"),
+    [
+        ('["gates", "none"]', None, "gates: got none, expected a folder with a criteria.toml"),
+        ('["gates", "pack:celery"]', None, "gates: got the pack celery, expected celery-postgres"),
+        ('["gates", ""]', None, "gates.1: got ''"),
+        (
+            '["gates", "own"]',
+            ("OWN-01", "MIN-01"),
+            "got MIN-01, which {project}/gates/criteria.toml",
+        ),
+        ('["gates", "own"]', ('"own"', '"miniature"'), "of gate miniature: got OWN-01"),
+    ],
+    ids=["missing-folder", "unknown-pack", "empty", "id-of-both", "prefix-of-both"],
+)
+def test_bad_list_of_gates_is_refused(
+    project: Path, gates: str, catalogue: tuple[str, str] | None, message: str
+) -> None:
+    """One line names the entry or the id, and both files of an id that two have."""
+    describe(project, gates)
+    if catalogue:
+        path = project / "own" / "criteria.toml"
+        path.write_text(path.read_text().replace(*catalogue), encoding="utf-8")
+    status, output = run(project, "gates", "--evidence-out", "reports", *NO_PROOFS)
+    assert status == 4, output
+    (line,) = [one for one in output.splitlines() if one.startswith("ERROR")]
+    assert message.format(project=project) in line
+
+
+def test_pack_is_found_by_its_name(project: Path) -> None:
+    """The pack that the installation contains is the first folder, and brings the project's own."""
+    describe(project, '["pack:celery-postgres", "own"]')
+    found = collected(project, str(ROOT / "gates"))
+    assert {"test_own", "test_worker_has_no_client_of_another_broker"} <= found
+    assert "test_sound" not in found
+
+
+def test_pack_can_be_named_as_a_package(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With --pyargs, the name of the pack's package stands for its folder."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    (project / "gates").rename(project / "other")  # else `gates` is this folder
+    describe(project, '["pack:celery-postgres", "own"]')
+    found = collected(project, "--pyargs", "gates")
+    assert {"test_own", "test_worker_has_no_client_of_another_broker"} <= found
+
+
+def test_reference_system_is_judged_by_its_own_gates_too() -> None:
+    """`pytest gates/` collects a check of every criterion, and `pytest gates/rls` one gate."""
+    options = ("--collect-only", "-q", "-p", "no:cacheprovider")
+    done = run_command([sys.executable, "-m", "pytest", "gates/", *options], folder=ROOT)
+    every = catalogue()
+    assert f"{len(every.ids)} tests collected" in done.stdout
+    assert "system/gates/test_secrets.py" in done.stdout
+    done = run_command([sys.executable, "-m", "pytest", "gates/rls", *options], folder=ROOT)
+    of_rls = [one for one in every.criteria if one.gate == "rls"]
+    assert f"{len(of_rls)} tests collected" in done.stdout

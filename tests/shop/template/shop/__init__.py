@@ -1,0 +1,1 @@
+"""The shop: one queue, one task, stock kombu."""

@@ -1,0 +1,4 @@
+CREATE ROLE shop_owner LOGIN;
+CREATE ROLE shop LOGIN;
+CREATE ROLE shop_reader LOGIN;
+CREATE ROLE shop_views NOLOGIN;
