@@ -17,7 +17,7 @@ from pathlib import Path
 
 from gateproof import InconclusiveError, ProcessProbe, Sut, copy_folders
 
-from .stub import STATE, violate, write_stubs
+from .stub import remove_proof, write_stubs
 
 HARNESS = ("evidence", "harness")
 """The folders from which ``.venv`` imports the harness: those of the checkout itself."""
@@ -41,7 +41,7 @@ ASK_FOR_STAMP = "gateproof-stamp: ; @echo $(SETUP)"
 """A target that prints the file by which make sees that the packages are installed."""
 
 SCRIPT = """#!/bin/sh
-exec {path} "$@"
+exec "{path}" "$@"
 """
 
 
@@ -53,6 +53,8 @@ class Repository:
     folder: Path
     criteria: tuple[str, ...]
     """The criteria of the stubs."""
+    state: str
+    """Path of the system of the stubs: a file that lists the criteria that it violates."""
 
     @classmethod
     def create(cls, machine: ProcessProbe, sut: Sut, folder: Path) -> Repository:
@@ -63,14 +65,15 @@ class Repository:
         for name in sut.sources:
             (folder / name).mkdir()
         shutil.copyfile(sut.path, folder / sut.path.relative_to(sut.folder))
-        (folder / STATE).write_text("", encoding="utf-8")
+        state = f"{sut.sources[0]}/state.txt"
+        (folder / state).touch()
         criteria = [
             one
             for name in sut.gates or ("gates",)
-            for one in write_stubs(sut.folder / name, folder / name)
+            for one in write_stubs(sut.folder / name, folder / name, state=state)
         ]
         assert criteria, f"{sut.path}: gates: got no check, expected one for each criterion"
-        repository = cls(machine=machine, folder=folder, criteria=tuple(criteria))
+        repository = cls(machine=machine, folder=folder, criteria=tuple(criteria), state=state)
         repository.git("init", "--quiet", "--template=")
         place = Path(repository.git("rev-parse", "--absolute-git-dir"))
         if place.resolve() != (folder / ".git").resolve():
@@ -92,15 +95,14 @@ class Repository:
         self.git("add", "--all")
         self.git("commit", "--quiet", "--allow-empty", "--message=state")
 
-    def violate(self, criterion: str) -> None:
-        """Commit a system that violates one criterion."""
-        violate(self.folder, criterion)
+    def set_violated(self, *criteria: str) -> None:
+        """Commit a system that violates these criteria and no other."""
+        (self.folder / self.state).write_text("\n".join(criteria), encoding="utf-8")
         self.commit()
 
-    def restore(self) -> None:
-        """Commit the sound system again."""
-        (self.folder / STATE).write_text("", encoding="utf-8")
-        self.commit()
+    def remove_proof(self, criterion: str, checkout: Path | None = None) -> None:
+        """Remove the falsifier of one stub, in the repository or in one checkout."""
+        remove_proof(checkout or self.folder, criterion, state=self.state)
 
     def check_out(self) -> Path:
         """Return a new checkout of the last commit, in which the packages are installed."""

@@ -115,12 +115,15 @@ class JobRunner:
             return self._download(step)
         if step.uses:
             return Ended(0)
+        folder = self.checkout / step.folder
+        if not folder.is_dir():
+            return Ended(1, f"working-directory: got no folder {step.folder}\n")
         script = self.temporary / f"step-{number}"
         script.write_text(step.run, encoding="utf-8")
         done = self.machine.run(
-            [word.format(script) for word in shlex.split(step.shell)],
+            [word.replace("{0}", str(script)) for word in shlex.split(step.shell)],
             env=self._environment(job, step),
-            folder=self.checkout / step.folder,
+            folder=folder,
             deadline_s=STEP_DEADLINE_S,
         )
         self._added |= _assignments(self.temporary / "GITHUB_ENV")

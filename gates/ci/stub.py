@@ -12,9 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-STATE = "system/state.txt"
-"""The system of the stubs: a file that lists the criteria that it violates."""
-
 _IMPORTS = "from gateproof import criterion, falsified_by, source\n"
 _FALSIFIER = """
 @falsified_by(
@@ -36,12 +33,13 @@ class Check:
     name: str
 
 
-def write_stubs(gates: Path, into: Path) -> tuple[str, ...]:
+def write_stubs(gates: Path, into: Path, *, state: str) -> tuple[str, ...]:
     """Write a stub for each check of a gates folder, and return the ids of their criteria.
 
     Args:
         gates: the folder; the files at its top that are no checks are copied.
         into: the folder to make, without waivers: they name failures that the stubs do not have.
+        state: path of the system of the stubs: a file that lists the criteria that it violates.
 
     """
     into.mkdir(parents=True)
@@ -55,31 +53,26 @@ def write_stubs(gates: Path, into: Path) -> tuple[str, ...]:
         target = into / path.relative_to(gates)
         target.parent.mkdir(parents=True, exist_ok=True)
         (target.parent / "__init__.py").touch()
-        target.write_text(stub_module(checks), encoding="utf-8")
+        target.write_text(stub_module(checks, state), encoding="utf-8")
     return tuple(found)
 
 
-def stub_module(checks: tuple[Check, ...]) -> str:
+def stub_module(checks: tuple[Check, ...], state: str) -> str:
     """Return the source code of the stubs of one module."""
     return _IMPORTS + "".join(
         _CHECK.format(
             id=check.criterion,
             name=check.name,
-            state=STATE,
-            falsifier=_FALSIFIER.format(id=check.criterion, state=STATE),
+            state=state,
+            falsifier=_FALSIFIER.format(id=check.criterion, state=state),
         )
         for check in checks
     )
 
 
-def violate(project: Path, criterion: str) -> None:
-    """Break the system of the stubs: it violates one criterion."""
-    (project / STATE).write_text(f"{criterion}\n", encoding="utf-8")
-
-
-def remove_proof(project: Path, criterion: str) -> None:
+def remove_proof(project: Path, criterion: str, *, state: str) -> None:
     """Remove the falsifier of one stub."""
-    falsifier = _FALSIFIER.format(id=criterion, state=STATE)
+    falsifier = _FALSIFIER.format(id=criterion, state=state)
     for path in project.rglob("gates/**/test_*.py"):
         text = path.read_text(encoding="utf-8")
         path.write_text(text.replace(falsifier, ""), encoding="utf-8")

@@ -51,6 +51,12 @@ CHANGES = {
         f"{STEP}        working-directory: docs\n",
         "sound system: the bundle got (None, None)",
     ),
+    "job: errors ignored by a variable": (
+        WORKFLOW,
+        NAME,
+        f"{NAME}    env:\n      MAKEFLAGS: -i\n",
+        "violated criterion: the job got success",
+    ),
     "job: an empty matrix": (
         WORKFLOW,
         NAME,

@@ -20,6 +20,14 @@ from tests.criteria import catalogue
 from tests.sample import make_bundle
 from tests.sample.small import RELEASED
 
+NODE_24 = {
+    "actions/checkout": 5,
+    "actions/setup-python": 6,
+    "actions/upload-artifact": 6,
+    "actions/download-artifact": 7,
+}
+"""The first major of each action that runs on Node 24."""
+
 GITLAB_LIMIT = 30 * 1024 * 1024
 """The largest JUnit file that GitLab reads, in bytes."""
 
@@ -82,6 +90,14 @@ def test_harmful_workflow_is_refused(tmp_path: Path, before: str, after: str, me
     done = make_workflows(changed(tmp_path, before, after))
     assert done.returncode != 0, done.stdout
     assert message in done.stdout
+
+
+def test_actions_are_releases_that_run_on_node_24() -> None:
+    """No pin is of an older major: runners have dropped Node 20."""
+    for path in sorted(WORKFLOWS.glob("*.yml")):
+        pins = re.findall(r"uses: (\S+)@[0-9a-f]{40} # v(\d+)\.", path.read_text(encoding="utf-8"))
+        assert pins, path
+        assert [(name, major) for name, major in pins if int(major) < NODE_24[name]] == [], path
 
 
 def test_ci_runs_make_on_every_supported_python() -> None:

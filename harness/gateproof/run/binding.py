@@ -137,10 +137,14 @@ def loaded_code(config: pytest.Config, judges: Judges, sut: Sut) -> set[str]:
     return {
         str(path)
         for path in paths
-        if path.is_file()
-        and not origins.is_installed(path)
-        and not any(one.is_relative_to(top) for top in inside for one in (path, path.resolve()))
+        if path.is_file() and not origins.is_installed(path) and not _is_inside(path, inside)
     }
+
+
+def _is_inside(path: Path, folders: Iterable[Path]) -> bool:
+    """Return whether a file is in one of these folders, by its name or where a link leads."""
+    resolved = path.resolve()  # once: a run has a thousand modules
+    return any(one.is_relative_to(top) for top in folders for one in (path, resolved))
 
 
 def _versions() -> dict[str, str]:
