@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from gateproof.base.errors import InconclusiveError, NotApplicableError, PremiseError
-    from gateproof.base.identifier import Ids
     from gateproof.base.project import copy_folders
     from gateproof.base.sut import Sut
     from gateproof.base.wait import wait_until
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from gateproof.probes.worker import Worker
     from gateproof.run.declaration import criterion, falsified_by
     from gateproof.stack.bring_up import BringUp
+    from gateproof.stack.identifier import Ids
     from gateproof.stack.relay import Relay
     from gateproof.stack.stack import POOL_PREFORK, POOL_SOLO, Stack
     from gateproof_evidence.model import Redaction
@@ -91,7 +91,7 @@ _HOMES = {
     "Exchange": "gateproof.probes.http",
     "Fault": "gateproof.faults.interface",
     "FileProbe": "gateproof.probes.file",
-    "Ids": "gateproof.base.identifier",
+    "Ids": "gateproof.stack.identifier",
     "InconclusiveError": "gateproof.base.errors",
     "LogLines": "gateproof.probes.log",
     "NotApplicableError": "gateproof.base.errors",

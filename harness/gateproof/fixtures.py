@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from gateproof.base.identifier import Ids
 from gateproof.base.sut import Sut
 from gateproof.probes.file import FileProbe
 from gateproof.probes.process import ProcessProbe
@@ -16,6 +15,7 @@ from gateproof.proof.proof import COPY_FIXTURE, ProofItem
 from gateproof.run.writer import WRITER
 from gateproof.stack.bring_up import BringUp
 from gateproof.stack.copy import HARNESS, Copy
+from gateproof.stack.identifier import Ids
 from gateproof.stack.stack import Stack
 
 

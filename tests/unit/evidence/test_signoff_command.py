@@ -291,7 +291,7 @@ def test_sign_off_prints_what_it_will_sign(blocked: Path, keys: Path, tmp_path: 
     assert digest is not None
     assert digest[1] == f"sha256:{shown.stdout.split()[0].decode()}"
     for expected in (
-        f"bundle       {blocked}, sealed 2026-03-01 12:00:30+00:00",
+        f"bundle       {blocked}, sealed 2026-03-01 12:00:30 UTC",
         f"sealed by    {fixed_key().keyid} (the key that --run-key names)",
         "signs off    phase B0.5.1: blocked",
         "criteria     4: 1 pass, 2 fail, 1 not selected; 1 proven, 1 with a waiver",
