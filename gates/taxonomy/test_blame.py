@@ -189,7 +189,7 @@ def test_broken_set_up_is_an_error_and_a_broken_claim_a_fail(miniatures: Miniatu
         "if not root.name:",
         tree="harness",
     ),
-    expect="missing database: message got",
+    expect="missing database: got ('error', 'harness_defect')",
 )
 def test_missing_service_is_an_environment_problem(
     miniatures: MiniatureRunner, tmp_path: Path

@@ -342,6 +342,37 @@ def test_proofs_on_a_full_temporary_folder_are_an_environment_problem(
     assert ran.run["problems"], ran.run["reasons"]
 
 
+LACKS_A_FILE = """
+from pathlib import Path
+from gateproof.environments import embedded
+
+def find_no_installation(*arguments, **options):
+    return Path("/no/such/file").open()
+
+embedded.find_installation = find_no_installation
+"""
+NEEDS_THE_SERVER = """
+@criterion("MIN-01")
+def test_first(stack):
+    stack.sql.query("SELECT 1")
+
+@criterion("MIN-02")
+def test_second(commands, sut):
+    observe(commands, sut)
+"""
+
+
+def test_bring_up_without_a_file_is_no_full_disk(start: Start) -> None:
+    """An error of the bring-up that has nothing to do with the disk is a defect of the harness."""
+    ran = start(NEEDS_THE_SERVER, *NO_PROOFS, conftest=LACKS_A_FILE)
+    assert ran.exit_status == 103, ran.output
+    assert ran.judged("MIN-01") == ("error", "harness_defect")
+    assert ran.judged("MIN-02") == ("pass", None)
+    message = ran.verdict("MIN-01")["message"]
+    assert "FileNotFoundError" in message
+    assert "temporary folder" not in message
+
+
 FILLS_POSTGRES = """
 FILL = '''CREATE TEMP TABLE large AS
 SELECT repeat(md5(n::text), 20) FROM generate_series(1, 2000000) n'''

@@ -109,7 +109,10 @@ class BringUp:
             self._problems[step] = problem
             raise problem from error
         except OSError as error:
-            self._problems[step] = temporary_folder_problem(error)
+            if lacks_resources(error):
+                self._problems[step] = temporary_folder_problem(error)
+            else:  # a missing file, say: the machine is not at fault
+                self._problems[step] = HarnessError(f"{step}: {type(error).__name__}: {error}")
             raise self._problems[step] from error
 
     def warm_up(self) -> None:
