@@ -220,7 +220,10 @@ def test_limit_that_is_met_in_mid_run_is_103(
     reason, remedy = reason or "Permission denied", remedy or "allow this user to write there"
     write_miniature(sut, tmp_path, checks=CHECKS.format(fault=fault), ids=TWO)
     command = [*COMMAND, *NO_PROOFS, *processes]
-    done = run_command(command, folder=tmp_path, env={"DISK": str(tmp_path / "disk")})
+    scratch = tmp_path / "scratch"  # without open files a run cannot remove its folder
+    scratch.mkdir()
+    env = {"DISK": str(tmp_path / "disk"), "TMPDIR": str(scratch)}
+    done = run_command(command, folder=tmp_path, env=env)
     ran = read_miniature(tmp_path, exit_status=done.returncode, output=done.stdout)
     assert ran.exit_status == 103, ran.output
     assert reason in ran.output
