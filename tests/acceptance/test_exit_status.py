@@ -57,7 +57,9 @@ MAKES_A_ROW = """own_stack.sql.execute(MAKE)
 """
 
 
-def falsifier(*, statement: str = "MAKE", landing: str = "COUNT", expect: str = "events: got 1") -> str:
+def falsifier(
+    *, statement: str = "MAKE", landing: str = "COUNT", expect: str = "events: got 1"
+) -> str:
     """Return the source of a falsifier that inserts a row."""
     return (
         f'@falsified_by(sql("put-one-in", {statement}, landing={landing}, role="superuser"), '
