@@ -63,6 +63,7 @@ def project(tmp_path: Path, sut: Sut, clean_bin: Path) -> Path:
     described = sut.path.read_text(encoding="utf-8")
     described = described.replace('root = ".."', 'root = "."')
     described = described.replace('["system", "migrations"] ', '["system"]')
+    described = described.replace('["gates", "system/gates"] ', '["gates"]')
     (tmp_path / "sut.toml").write_text(described, encoding="utf-8")
     (tmp_path / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
     (tmp_path / "gates/criteria.toml").write_text(CRITERION.format(id="MIN-01"), encoding="utf-8")
