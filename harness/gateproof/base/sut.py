@@ -42,6 +42,9 @@ _DSN_FORMS = "postgresql|postgresql+asyncpg|postgresql+psycopg2|postgresql+psyco
 DsnForm = Annotated[str, Field(pattern=f"^({_DSN_FORMS})$".replace("+", r"\+"))]
 
 
+Timezone = Annotated[str, Field(pattern=r"^[A-Za-z0-9<>:+/_,.-]*$")]
+"""A value of the variable `TZ`; empty leaves it as it is."""
+
 InnerFolder = Annotated[str, Field(pattern=r"^(/\w[\w.-]*)+$")]
 """Absolute path of a folder in an image, without `..`."""
 
@@ -165,6 +168,24 @@ class WorkerSection(Section):
     secrets: Words = ()
     """Names of variables in `env` whose values are secrets too, whatever their names."""
     report: Report
+
+
+class Timezones(Section):
+    """The time zones of the parts of the system during a run.
+
+    Give each part another one: a time that is stored or read without its zone is then wrong by
+    hours, and the criteria that use it fail. Without a zone, a part has that of the machine or of
+    the server.
+    """
+
+    database: str = ""
+    """The zone of every session, unless the system sets another: a name that PostgreSQL knows, such
+    as ``America/Bogota``."""
+    worker: Timezone = ""
+    """The zone of workers, as their variable `TZ`: a name, or a POSIX zone such as ``IST-5:30``,
+    which needs no database of zones in an image."""
+    publisher: Timezone = ""
+    """The zone of publishers, as their variable `TZ`."""
 
 
 class Ping(Section):
@@ -302,6 +323,7 @@ class Sut(Section):
     broker: Broker | None = None
     """Without it, claims about killed workers cannot be judged."""
     worker: WorkerSection
+    timezones: Timezones = Timezones()
     ping: Ping
     queues: dict[str, Words]
     """Maps each queue to the names of its tasks: all tasks of the contract."""

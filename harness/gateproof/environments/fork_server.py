@@ -26,7 +26,7 @@ from gateproof.base.errors import HarnessError
 from gateproof.base.wait import wait_until
 from gateproof.guest import program
 
-COLD = ("PYTHON", "LD_", "LC_", "LANG", "TZ")
+COLD = ("PYTHON", "LD_", "LC_", "LANG")
 """Prefixes of variables that an interpreter reads only when it starts."""
 SEARCH_PATH = "PYTHONPATH"
 """The one variable of these that a forked process can apply, unless it changes earlier imports."""

@@ -21,6 +21,7 @@ import runpy
 import socket
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,7 @@ def become(asked: dict[str, Any], streams: list[int]) -> tuple[str, str]:
     coerced = {name: os.environ[name] for name in COERCED if name in os.environ}
     os.environ.clear()
     os.environ.update({**coerced, **asked["env"]})
+    time.tzset()  # An interpreter reads TZ when it starts, and again only with this call.
     os.chdir(asked["folder"])
     kind, what, *rest = asked["fork"]
     sys.path.insert(0, str(Path.cwd()) if kind == "-m" else "")

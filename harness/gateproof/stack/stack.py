@@ -185,7 +185,7 @@ class Stack:
             command = [sys.executable, "-c", program("publisher")]
             conversation = self.context.launcher(env).converse(
                 [*command, self.sut.celery.app],
-                env=self.worker_environment(env),
+                env={**_zone(self.sut.timezones.publisher), **self.worker_environment(env)},
                 folder=self.sut.folder,
             )
             self._publishers[key] = TaskProbe(
@@ -234,7 +234,11 @@ class Stack:
             concurrency=concurrency or described.concurrency,
         )
         command = [*command, *options]
-        environment = {described.port: str(port), **self.worker_environment(env)}
+        environment = {
+            described.port: str(port),
+            **_zone(self.sut.timezones.worker),
+            **self.worker_environment(env),
+        }
         name = name or f"worker-{len(self._workers) + 1}"
         process = launcher.start(
             name,
@@ -427,7 +431,13 @@ def drop_database(server: Server, name: str) -> None:
 
 
 def provision_server(sut: Sut, server: Server, logins: Mapping[str, Login]) -> None:
-    """Run the system's server-wide SQL as superuser, and set the passwords of the login roles."""
+    """Set the described time zone, run the system's server-wide SQL, and set all passwords.
+
+    The zone holds for every role and database, so that copies and clones have it too.
+    """
+    if zone := sut.timezones.database:
+        template = pgsql.SQL("ALTER ROLE ALL SET timezone TO {}")
+        _as_superuser(server, "postgres", template.format(pgsql.Literal(zone)))
     for text in sut.read_sql(sut.provision.server):
         _as_superuser(server, "postgres", pgsql.SQL(text))
     for login in logins.values():
@@ -440,6 +450,11 @@ def provision_database(sut: Sut, server: Server, name: str) -> None:
     """Run the system's SQL for each database as superuser; clones need it too."""
     for text in sut.read_sql(sut.provision.database):
         _as_superuser(server, name, pgsql.SQL(text))
+
+
+def _zone(zone: str) -> dict[str, str]:
+    """Return the variable that sets the time zone of a process; none leaves it as it is."""
+    return {"TZ": zone} if zone else {}
 
 
 def _as_superuser(server: Server, database: str, statement: pgsql.SQL | pgsql.Composed) -> None:

@@ -283,6 +283,26 @@ def test_reconciliation_writes_a_missing_row_once(shared: Database, client: Clie
     assert (row["replayable"], row["status"]) == (False, "pending")
 
 
+@pytest.mark.parametrize("zone", ["America/Bogota", "Asia/Tokyo"])
+def test_reconciliation_waits_a_minute_in_any_zone(
+    shared: Database, client: Client, zone: str
+) -> None:
+    """A failure of two minutes ago gets its row and a failure of now does not, in any time zone."""
+    ages = {f"{zone}-{minutes}": minutes for minutes in (0, 2)}
+    with shared.connect("postgres") as connection:
+        connection.execute(f"SET timezone = '{zone}'")
+        for task_id, minutes in ages.items():
+            connection.execute(
+                "INSERT INTO celery_taskmeta (id, task_id, status, date_done) VALUES"
+                " (nextval('task_id_sequence'), %s, 'FAILURE', now() - make_interval(mins => %s))",
+                (task_id, minutes),
+            )
+    client.run("app.tasks.maintenance.reconcile_dead_letters")
+    written = "SELECT task_id, failed_at > now() - interval '5 minutes' FROM worker_failed_jobs"
+    rows = shared.rows(f"{written} WHERE task_id = ANY(%s)", list(ages))
+    assert rows == [(f"{zone}-2", True)]
+
+
 def test_retention_deletes_old_settled_rows(shared: Database, client: Client) -> None:
     """Old resolved and abandoned rows are deleted; pending rows and new rows stay."""
     with shared.connect("postgres") as connection:

@@ -81,6 +81,18 @@ def test_forked_process_has_the_locale_of_a_cold_start(
     assert forked["env"] == started["env"]
 
 
+def test_forked_process_has_its_time_zone(warm: LocalLauncher, tmp_path: Path) -> None:
+    """A forked process uses the zone of its own variable TZ, and another one that of its own."""
+    code = "import time; print(time.timezone, time.localtime(0).tm_hour)"
+    outputs = []
+    for zone in ("IST-5:30", "MST7", "UTC0"):
+        command = [sys.executable, "-c", code]
+        done = warm.run(command, env={"TZ": zone}, folder=tmp_path, deadline_s=DEADLINE_S)
+        outputs.append(done.output.split())
+    assert may_fork([sys.executable, "-c", code], {"TZ": "MST7"}), "premise: it was forked"
+    assert outputs == [["-19800", "5"], ["25200", "17"], ["0", "0"]]
+
+
 @pytest.mark.parametrize(
     ("code", "status", "printed"),
     [

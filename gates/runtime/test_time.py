@@ -1,0 +1,134 @@
+"""Gate runtime: times are right, whatever the zones of the database, the workers and publishers.
+
+The description gives each of them a zone, see its key `timezones`. Where all have the same, or UTC,
+a time without a zone is right by accident.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from gateproof import Stack, Sut, criterion, falsified_by, migration, premise, source, wait_until
+
+RESULTS = "celery_taskmeta"
+RESULT_TIMES = "migrations/versions/celery_foundation/celery_0006_result_times.py"
+DELAY_S = 2.0
+START_WITHIN_S = 15.0
+CLOCKS_DIFFER_S = 1.0
+"""How far the clocks of two machines may differ, and the rounding of a stored time."""
+
+_RESULT_TIME = f"""
+    SELECT CASE pg_typeof(date_done)::text WHEN 'timestamp without time zone'
+        THEN date_done::timestamp AT TIME ZONE 'UTC' ELSE date_done::timestamptz END
+    FROM {RESULTS} WHERE task_id = %s
+"""
+
+
+@criterion("RUN-09")
+@falsified_by(
+    migration(
+        "result-time-without-zone",
+        RESULT_TIMES,
+        function="upgrade",
+        body="pass",
+        landing="SELECT data_type FROM information_schema.columns"
+        f" WHERE table_name = '{RESULTS}' AND column_name = 'date_done'",
+    ),
+    expect="time of a result: got 5.0 h earlier",
+)
+@falsified_by(
+    source(
+        "eta-without-zone",
+        "system/transport/broker.py",
+        "return eta if eta.tzinfo else eta.replace(tzinfo=UTC)",
+        "return eta.replace(tzinfo=None).astimezone()",
+    ),
+    expect="state of a task that is due: got PENDING",
+)
+@falsified_by(
+    source(
+        "delay-ignored",
+        "system/app.py",
+        append="""
+        class Task(app.Task):
+            def apply_async(self, *args, countdown=None, **options):
+                return super().apply_async(*args, **options)
+
+
+        app.Task = Task
+        """,
+    ),
+    expect="wait of a delayed task: got 0.",
+)
+@falsified_by(
+    source(
+        "local-time-in-rows",
+        "system/dead_letters/row.py",
+        "failed_at=datetime.now(UTC),",
+        "failed_at=datetime.now().replace(tzinfo=UTC),",
+    ),
+    expect="time of a dead-letter row: got 5.5 h later",
+)
+@falsified_by(
+    source(
+        "local-time-in-log-lines",
+        "system/observability/logs.py",
+        'datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")',
+        'datetime.fromtimestamp(record.created).isoformat(timespec="milliseconds") + "+00:00"',
+    ),
+    expect="time of a log line: got 5.5 h later",
+)
+def test_times_are_right_in_every_zone(own_stack: Stack, sut: Sut) -> None:
+    """A result, a dead-letter row and a log line have the time at which the task ended.
+
+    A task with a delay starts when it is due. All are compared with the clock of the database.
+    """
+    ping, tasks, worker = sut.ping, own_stack.tasks, own_stack.worker
+    began = _now(own_stack)
+    delayed = tasks.publish(ping.task, (), ping.arguments, countdown=DELAY_S)
+    failed = tasks.publish(ping.task, (), {**ping.arguments, **ping.fail})
+    state = tasks.result(failed).state
+    premise("state of a task that must fail", got=state, expected="FAILURE")
+    ended = {sut.logs.message: sut.logs.failure, sut.logs.task_id: failed}
+    lines = worker.wait_log(deadline_s=START_WITHIN_S, **ended).matching(**ended)
+    premise("log lines of the failure", got=len(lines), relation="at_least", expected=1)
+    rows = wait_until(lambda: _row_times(own_stack, failed), bool, deadline_s=START_WITHIN_S)
+    premise("dead-letter rows of the failure", got=len(rows), expected=1)
+    times = {
+        "a result": own_stack.sql.query(_RESULT_TIME, (failed,)).scalar(),
+        "a dead-letter row": rows[0],
+        "a log line": datetime.fromisoformat(str(lines[0][sut.logs.timestamp])),
+    }
+    now = _now(own_stack)
+    for what, at in times.items():
+        off = _outside(at, began, now)
+        assert off is None, f"time of {what}: got {off}, expected the time at which the task ended"
+
+    done = tasks.result(delayed, deadline_s=DELAY_S + START_WITHIN_S)
+    assert done.state == "SUCCESS", (
+        f"state of a task that is due: got {done.state}, expected SUCCESS"
+    )
+    waited = (own_stack.sql.query(_RESULT_TIME, (delayed,)).scalar() - began).total_seconds()
+    assert waited >= DELAY_S - CLOCKS_DIFFER_S, (
+        f"wait of a delayed task: got {waited:.1f} s, expected {DELAY_S:g} s or more"
+    )
+
+
+def _now(stack: Stack) -> datetime:
+    now = stack.sql.query("SELECT clock_timestamp()").scalar()
+    assert isinstance(now, datetime)
+    return now.astimezone(UTC)
+
+
+def _row_times(stack: Stack, task_id: str) -> list[datetime]:
+    table = stack.sut.dead_letters.table
+    return stack.sql.query(f"SELECT failed_at FROM {table} WHERE task_id = %s", (task_id,)).column()
+
+
+def _outside(at: datetime, began: datetime, now: datetime) -> str | None:
+    """Return how far a time is from a period; None within it."""
+    differ = timedelta(seconds=CLOCKS_DIFFER_S)
+    if began - differ <= at <= now + differ:
+        return None
+    seconds = (at - (began if at < began else now)).total_seconds()
+    return f"{abs(seconds) / 3600:.1f} h {'earlier' if seconds < 0 else 'later'}"
