@@ -20,6 +20,9 @@ from typing import Any
 
 from gateproof import Completed, FileProbe, ProcessProbe, Recorder
 
+from ..taxonomy.miniature import WITHOUT_OTHER_PLUGINS
+
+LEAN = ("-p", "no:cacheprovider", *WITHOUT_OTHER_PLUGINS)
 REPORTS, SUMMARY = "reports", "summary.md"
 RUN_DEADLINE_S = 240.0
 """Deadline for one run of the gates on a busy machine, including the bring-up."""
@@ -58,9 +61,7 @@ class Runner:
         """Run the gates command with further pytest arguments; the bundle goes to the workspace."""
         # PYTHONPATH alone would come after the paths in the project's own configuration.
         harness = ("-o", f"pythonpath={shlex.join(map(str, self.harness))} .")
-        pytest_arguments = shlex.join(
-            (*harness, "--falsify=none", "-p", "no:cacheprovider", *arguments)
-        )
+        pytest_arguments = shlex.join((*harness, "--falsify=none", *LEAN, *arguments))
         return self.make(
             command, f"EVIDENCE={self.workspace / REPORTS}", f"GATES_ARGS={pytest_arguments}"
         )
