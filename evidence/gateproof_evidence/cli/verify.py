@@ -58,8 +58,8 @@ from gateproof_evidence.verification.source import (
     "--expect-checks",
     multiple=True,
     metavar="PATH|DIGEST",
-    help="A folder of checks that must have judged, from your own checkout, or a file of other code "
-    "that you accept; repeat it for several.",
+    help="A folder of checks that must have judged, from your own checkout, or a file of other "
+    "code that you accept; repeat it for several.",
 )
 @click.option(
     "--expect-catalogue",
@@ -169,7 +169,7 @@ def _print_not_compared(found: Verification) -> None:
     attested = {one.path: one.digest for one in found.predicate.files} if found.predicate else {}
     others = [path for path in NOT_COMPARED if path in attested]
     if others:
-        click.echo(f"not compared with the records: {', '.join(others)}, of other plugins of pytest")
+        click.echo(f"not compared with the records: {', '.join(others)} (of pytest's plugins)")
     for name in (VERIFY_SCRIPT, VERIFY_TEXT):
         if name in attested and attested[name] != digest_of((TEMPLATES / name).read_bytes()):
             click.echo(

@@ -63,7 +63,7 @@ def digest_of_path(path: Path) -> Digest:
 
 
 def read_expected_checks(text: str) -> Digest:
-    """Return the digest that ``--expect-checks`` names, or that of the folder or file that it names.
+    """Return the digest that ``--expect-checks`` names, or that of the folder or file it names.
 
     Raises:
         BadInputError: it is neither a digest nor a folder with files nor a file.

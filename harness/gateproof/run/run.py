@@ -119,6 +119,8 @@ class GateRun:
     """Harness defects that belong to no criterion and no writer."""
     problems: list[Problem] = field(default_factory=list)
     """Why xdist workers could not start."""
+    code: set[str] = field(default_factory=set)
+    """Other code that this process loaded; the writers report that of theirs."""
     ended: bool = False
     """Whether the session ended, so that the records were sealed, kept or discarded."""
     bundle: Path | None = None
@@ -327,7 +329,8 @@ class GateRun:
 
     def _bound_code(self) -> tuple[Bound, ...]:
         plugins = {name for result in self.results for name in result.plugins}
-        return bound_code(plugins, {path for result in self.results for path in result.code})
+        code = {path for result in self.results for path in result.code}
+        return bound_code(plugins, code | self.code)
 
     def _timing(self, records: tuple[Record, ...]) -> Timing:
         phases = [record for record in records if isinstance(record, PhaseEvent)]

@@ -204,8 +204,12 @@ EXPECTS = Expectation(commit=COMMIT, clean=True)
 ORIGINS: dict[str, dict[str, object]] = {
     "other code": {"part": "other code", "path": "evil.py", "commit": OTHER_COMMIT},
     "installed checks": {
-        **{"part": "checks", "path": "pack", "commit": None},
-        **{"distribution": "pack", "version": "1.0", "record": f"sha256:{'2' * 64}"},
+        "part": "checks",
+        "path": "pack",
+        "commit": None,
+        "distribution": "pack",
+        "version": "1.0",
+        "record": f"sha256:{'2' * 64}",
     },
 }
 
