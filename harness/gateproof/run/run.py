@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from gateproof.base.compiled import drop_compiled
 from gateproof.base.errors import EnvironmentProblemError, HarnessError
 from gateproof.base.git import git
 from gateproof.base.option import PASSPHRASE_VARIABLE
@@ -144,7 +145,9 @@ class GateRun:
         baseline = _baseline_of(options)
         staging = options.evidence_out / f".unsealed-{now():%Y%m%dT%H%M%SZ}-{os.getpid()}"
         _make_staging(staging)
-        bound = bound_files(options.sut, options.judges)
+        sut = options.sut
+        drop_compiled([*options.gates, *(sut.folder / source for source in sut.sources)])
+        bound = bound_files(sut, options.judges)
         return cls(
             options, catalogue, waivers, options.sut, key, staging, now(), earlier, baseline, bound
         )
