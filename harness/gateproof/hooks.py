@@ -272,6 +272,9 @@ def _close_writer(session: pytest.Session) -> None:
     writer = config.stash.get(WRITER, None)
     if PROBLEM in config.stash:
         send_problem(config, config.stash[PROBLEM])
+    run = config.stash.get(RUN, None)
+    if run is not None:
+        run.code = loaded_code(config, run.options.judges, run.sut)
     if writer is None:
         return
     judges, sut = writer.options.judges, writer.bring_up.sut

@@ -11,13 +11,25 @@ from collections.abc import Iterator
 
 import pytest
 
-from gateproof.base.option import add_options, auto_processes, find_gates, refuse_unused
+from gateproof.base.option import (
+    add_options,
+    auto_processes,
+    drop_early,
+    find_gates,
+    refuse_unused,
+)
 from gateproof_evidence.errors import BadInputError
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Declare the options."""
     add_options(parser)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) -> None:
+    """Remove compiled files of the gates, before the first ``conftest.py`` is loaded."""
+    drop_early(early_config, args)
 
 
 @pytest.hookimpl(tryfirst=True)

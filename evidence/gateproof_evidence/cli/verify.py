@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,11 @@ from gateproof_evidence.cli.review import (
     stamps_json,
 )
 from gateproof_evidence.format.attestation import Predicate
+from gateproof_evidence.format.canonical import digest_of
+from gateproof_evidence.format.layout import NOT_COMPARED, VERIFY_SCRIPT, VERIFY_TEXT
 from gateproof_evidence.model import Bound
 from gateproof_evidence.model.text import many, moment, printable
+from gateproof_evidence.sealing.bag import TEMPLATES
 from gateproof_evidence.verification.bundle import UNKNOWN, Signature, Verification
 from gateproof_evidence.verification.bundle import verify as verify_bundle
 from gateproof_evidence.verification.expectation import (
@@ -29,7 +33,7 @@ from gateproof_evidence.verification.expectation import (
     parse_commit,
     read_previous,
 )
-from gateproof_evidence.verification.rerendering import WORDED
+from gateproof_evidence.verification.rerendering import DISTRIBUTION, WORDED
 from gateproof_evidence.verification.source import (
     read_expected_catalogue,
     read_expected_checks,
@@ -53,8 +57,9 @@ from gateproof_evidence.verification.source import (
 @click.option(
     "--expect-checks",
     multiple=True,
-    metavar="DIR|DIGEST",
-    help="A folder of checks that must have judged, from your own checkout; repeat it for several.",
+    metavar="PATH|DIGEST",
+    help="A folder of checks that must have judged, from your own checkout, or a file of other "
+    "code that you accept; repeat it for several.",
 )
 @click.option(
     "--expect-catalogue",
@@ -112,6 +117,7 @@ def verify(
     else:
         _print_verification(bundle, found)
         _print_bound(found, expect)
+        _print_not_compared(found)
         print_review(found.review, policy)
         print_stamps(found.stamped)
         click.echo(printable(found.report))
@@ -156,6 +162,20 @@ def _print_bound(found: Verification, expect: Expectation) -> None:
     ]
     if missing:
         click.echo(f"not compared with yours: {', '.join(missing)}")
+
+
+def _print_not_compared(found: Verification) -> None:
+    """Print the files that are signed, and whose content no step compared."""
+    attested = {one.path: one.digest for one in found.predicate.files} if found.predicate else {}
+    others = [path for path in NOT_COMPARED if path in attested]
+    if others:
+        click.echo(f"not compared with the records: {', '.join(others)} (of pytest's plugins)")
+    for name in (VERIFY_SCRIPT, VERIFY_TEXT):
+        if name in attested and attested[name] != digest_of((TEMPLATES / name).read_bytes()):
+            click.echo(
+                f"{name} is not the one of gateproof {version(DISTRIBUTION)}: do not use it; take "
+                "one from a release"
+            )
 
 
 def _bound_line(bound: Bound, commit: str | None) -> str:

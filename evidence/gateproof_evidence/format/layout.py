@@ -35,6 +35,8 @@ EXPORT_FOLDER = "data/exports/"
 TESTS = "data/tests/"
 JUNIT = "data/tests/junit.xml"
 PYTEST_PAGE = "data/tests/pytest.html"
+NOT_COMPARED = (JUNIT, PYTEST_PAGE)
+"""Files of other plugins of pytest: signed, and compared with nothing."""
 
 # --- additions after sealing ---------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ and `gateproof_evidence.sealing`.
 Source: docs/reference/run.schema.json; outcomes are XCCDF 1.2's, with TTCN-3's inconclusive.
 """
 
-from gateproof_evidence.model.binding import OF_THE_COMMIT, Bindings, Bound, Part
+from gateproof_evidence.model.binding import LOADED, OF_THE_COMMIT, Bindings, Bound, Part, loaded
 from gateproof_evidence.model.criterion import Criterion, Waiver
 from gateproof_evidence.model.record import (
     RECORD,
@@ -61,6 +61,7 @@ from gateproof_evidence.model.value import (
 __all__ = [
     "CRITERION_ID",
     "DIGEST",
+    "LOADED",
     "OF_THE_COMMIT",
     "RECORD",
     "Baseline",
@@ -106,4 +107,5 @@ __all__ = [
     "Value",
     "Verdict",
     "Waiver",
+    "loaded",
 ]

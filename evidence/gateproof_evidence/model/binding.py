@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -24,6 +25,9 @@ plugin of pytest, and any other code or options that the run loaded."""
 
 OF_THE_COMMIT: tuple[Part, ...] = ("system", "description", "checks", "catalogue")
 """The parts that a commit must contain: what is judged, and by which rules."""
+
+LOADED: tuple[Part, ...] = ("plugin", "other code")
+"""The parts that a run loads in addition to what judges it."""
 
 
 class Bound(Value):
@@ -67,6 +71,11 @@ class Bound(Value):
             return "neither a commit nor a record to compare with"
         since = "its installation" if self.distribution else "its commit"
         return f"changes since {since}" if self.dirty else f"no change since {since}"
+
+
+def loaded(bound: Iterable[Bound]) -> frozenset[tuple[Part, str, Digest]]:
+    """Return part, path and digest of the files in `LOADED`."""
+    return frozenset((one.part, one.path, one.digest) for one in bound if one.part in LOADED)
 
 
 class Bindings(Value):

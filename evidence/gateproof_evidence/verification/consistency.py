@@ -23,12 +23,18 @@ from gateproof_evidence.format.canonical import DuplicateKeyError, read_json
 from gateproof_evidence.format.catalogue import Catalogue, parse_catalogue
 from gateproof_evidence.format.layout import (
     CATALOGUE,
+    EXPORT_FOLDER,
     JOURNAL,
+    NOT_COMPARED,
+    PAYLOAD,
     PROOFS,
+    REDACTIONS,
+    REPORT,
     RUN,
     TAKEN_OVER,
     WAIVERS,
     in_bundle,
+    taken_over,
 )
 from gateproof_evidence.format.problem import first_problem
 from gateproof_evidence.format.tree import LIMITS, File, Limits
@@ -38,6 +44,9 @@ from gateproof_evidence.model.finding import Code, Finding
 from gateproof_evidence.verification.takeover import compare_taken_over
 
 T = TypeVar("T")
+
+_RECORDS = (CATALOGUE, JOURNAL, REDACTIONS, REPORT, RUN, WAIVERS, *NOT_COMPARED)
+"""The files of the payload that have a fixed name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,9 +116,27 @@ def compare(
         yield from compare_taken_over(contents.run, files, key)
     if predicate is not None:
         yield from _compare_catalogue(contents.catalogue, files, predicate)
+        yield from _unknown(contents, {file.path for file in predicate.files} & files.keys())
     for record in contents.records or ():
         if isinstance(record, Observation):
             yield from compare_capture(record, files)
+
+
+def _unknown(contents: Contents, attested: set[str]) -> Iterator[Finding]:
+    """Yield a finding for each attested file that the run did not record and no step compares.
+
+    A signer could add a page that looks like a report, and it would be as signed as the others.
+    Exports and the records of proofs are compared one by one elsewhere.
+    """
+    if contents.run is None or contents.records is None:
+        return
+    observed = {in_bundle(one.capture) for one in contents.records if isinstance(one, Observation)}
+    proofs = [proof for verdict in contents.run.criteria for proof in verdict.proofs]
+    earlier = {taken_over(proof.taken_over) for proof in proofs if proof.taken_over is not None}
+    for path in attested - observed - earlier - {*_RECORDS}:
+        if path.startswith(PAYLOAD) and not path.startswith((PROOFS, EXPORT_FOLDER)):
+            message = "got a file that no record names, expected none; read it as the signer's word"
+            yield Finding(code=Code.FILE_UNKNOWN, path=path, message=message)
 
 
 def parse(file: File, parser: Callable[[bytes], T]) -> T | Finding:

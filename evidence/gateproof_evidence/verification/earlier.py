@@ -7,14 +7,14 @@ depends on to the caller, and the check of a reused proof in the later bundle to
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from gateproof_evidence.errors import BadInputError
 from gateproof_evidence.format.canonical import digest_of, read_json
 from gateproof_evidence.format.layout import ATTESTATION, RUN, in_bundle, taken_over
-from gateproof_evidence.model import Digest, Falsification, ProofEvent, Run
+from gateproof_evidence.model import Bound, Digest, Falsification, ProofEvent, Run, loaded
 from gateproof_evidence.verification.bundle import verify
 
 
@@ -35,6 +35,26 @@ class Earlier:
     digest: Digest
     proofs: Mapping[tuple[str, str, Digest], EarlierProof]
     """Criterion, falsifier and digest of the dependencies, to the proof."""
+
+    bound: tuple[Bound, ...]
+    """The files that its verdicts depended on."""
+
+    def find(
+        self, criterion: str, falsifier: str, depends: Digest, *, now: Iterable[Bound]
+    ) -> EarlierProof | None:
+        """Return a proof with the same dependencies, or None.
+
+        Args:
+            criterion: the id.
+            falsifier: its name.
+            depends: the digest of what the proof depends on.
+            now: the plugins and the other code of this run: a proof is not reused if the earlier
+                run loaded more, because that may have made it.
+
+        """
+        if loaded(self.bound) - loaded(now):
+            return None
+        return self.proofs.get((criterion, falsifier, depends))
 
     @property
     def name(self) -> str:
@@ -68,6 +88,7 @@ def read_earlier(bundle: Path, key: bytes) -> Earlier:
         attestation=attestation,
         digest=digest_of(attestation),
         proofs=dict(_proofs(bundle, run, digests)),
+        bound=found.predicate.bound,
     )
 
 

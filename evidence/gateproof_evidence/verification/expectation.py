@@ -21,7 +21,7 @@ from gateproof_evidence.format.canonical import digest_of
 from gateproof_evidence.format.catalogue import Catalogue
 from gateproof_evidence.format.layout import ATTESTATION
 from gateproof_evidence.format.tree import kind_of_path
-from gateproof_evidence.model import OF_THE_COMMIT, Bound, Digest, Result
+from gateproof_evidence.model import OF_THE_COMMIT, Bound, Digest, Part, Result
 from gateproof_evidence.model.finding import Code, Finding
 from gateproof_evidence.model.text import duration, moment
 
@@ -30,6 +30,9 @@ CLOCK_SKEW = timedelta(minutes=5)
 
 LARGEST_ATTESTATION = 256 * 1024 * 1024
 """The most bytes of an earlier attestation that are read; 10,000 files take 3 MB."""
+
+OTHER: Part = "other code"
+"""The part of modules, ``conftest.py`` files and settings outside of the folders of checks."""
 
 LISTED = 5
 """The most ids of a kind that a message lists."""
@@ -56,7 +59,8 @@ class Expectation:
     catalogue: Catalogue | Digest | None = None
     """The criteria that the run must have been expected to judge, or their digest."""
     checks: tuple[Digest, ...] = ()
-    """Digests of the folders of checks that must have judged the run, and no others."""
+    """Digests of the folders of checks that must have judged the run, and no others; and of other
+    code of any origin that is accepted."""
     report: bool = False
     """Whether a report that cannot be compared with its data is a finding; step 13 answers this."""
 
@@ -153,24 +157,30 @@ def _released(_: Expectation, predicate: Predicate, __: datetime) -> str:
 def _commit(expectation: Expectation, predicate: Predicate, _: datetime) -> str:
     if predicate.commit != expectation.commit:
         return f"commit: got {predicate.commit or 'none'}, expected {expectation.commit}"
+    if not _has_checks(predicate.bound):
+        return f"checks: got a bundle that does not record them, expected {expectation.commit}"
     others = [one for one in predicate.bound if _is_of_another_commit(one, expectation)]
     got = ", ".join(f"{one.title} of {one.commit or 'no commit'}" for one in others)
     if not others:
         return ""
-    advice = "; name the accepted checks with --expect-checks"
-    return f"commit: got {got}, expected {expectation.commit}{advice * _has_checks(others)}"
+    advice = "; name the accepted checks, and other code that you accept, with --expect-checks"
+    named = any(one.part in ("checks", OTHER) for one in others)
+    return f"commit: got {got}, expected {expectation.commit}{advice * named}"
 
 
 def _is_of_another_commit(bound: Bound, expectation: Expectation) -> bool:
     """Return whether a part belongs to the commit and is from another one, or from none.
 
-    Installed checks have no commit, and neither have the catalogues next to them. Checks and a
-    catalogue that are expected by themselves may have any origin.
+    Installed checks are of no commit: anyone can make a distribution. Checks, other code and a
+    catalogue that are expected by themselves may have any origin. The packages of gateproof and
+    distributions with plugins belong to no commit of the system.
     """
-    named = (bound.part == "checks" and expectation.checks) or (
-        bound.part == "catalogue" and expectation.catalogue
+    named = (
+        (bound.part == "checks" and expectation.checks)
+        or (bound.part == OTHER and bound.digest in expectation.checks)
+        or (bound.part == "catalogue" and expectation.catalogue)
     )
-    if named or bound.part not in OF_THE_COMMIT or bound.distribution:
+    if named or bound.part not in (*OF_THE_COMMIT, OTHER):
         return False
     return bound.commit != expectation.commit
 
@@ -215,8 +225,9 @@ def _difference(got: Sequence[str], expected: Sequence[str]) -> str:
 
 
 def _checks(expectation: Expectation, predicate: Predicate, _: datetime) -> str:
+    accepted = {one.digest for one in predicate.bound if one.part == OTHER}
     got = sorted(one.digest for one in predicate.bound if one.part == "checks")
-    expected = sorted(expectation.checks)
+    expected = sorted(one for one in expectation.checks if one in got or one not in accepted)
     if got == expected:
         return ""
     return f"checks: got {', '.join(got) or 'none'}, expected {', '.join(expected)}"

@@ -63,23 +63,22 @@ def digest_of_path(path: Path) -> Digest:
 
 
 def read_expected_checks(text: str) -> Digest:
-    """Return the digest that ``--expect-checks`` names, or that of the folder that it names.
+    """Return the digest that ``--expect-checks`` names, or that of the folder or file it names.
 
     Raises:
-        BadInputError: it is neither a digest nor a folder with files.
+        BadInputError: it is neither a digest nor a folder with files nor a file.
 
     """
     if _is_digest(text):
         return text
     path = Path(text)
-    files = source_files(path) if path.is_dir() else {}
-    if not files:
-        got = "a folder without files" if path.is_dir() else "neither"
-        raise BadInputError(
-            f"--expect-checks {text}: got {got}, expected a digest (sha256:...) or the folder "
-            "of the checks in your own checkout, such as gates"
-        )
-    return digest_of_files(files)
+    if path.is_file() or (path.is_dir() and source_files(path)):
+        return digest_of_path(path)
+    got = "a folder without files" if path.is_dir() else "neither"
+    raise BadInputError(
+        f"--expect-checks {text}: got {got}, expected a digest (sha256:...) or the folder "
+        "of the checks in your own checkout, such as gates"
+    )
 
 
 def read_expected_catalogue(texts: tuple[str, ...]) -> Catalogue | Digest:

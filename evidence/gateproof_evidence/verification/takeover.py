@@ -2,12 +2,13 @@
 
 A proof is reused if none of its dependencies has changed. The earlier bundle was verified with a
 key from outside; its attestation is copied to ``data/taken-over/``, and lists the record of the
-proof by its digest. So a verifier of the later bundle can check that the proof was signed before.
+proof by its digest. So a verifier of the later bundle can check that the proof was signed before,
+and that the earlier run loaded no plugin or other code that the later one did not load.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -18,7 +19,7 @@ from gateproof_evidence.format.attestation import Predicate, parse_statement
 from gateproof_evidence.format.envelope import Envelope, pae
 from gateproof_evidence.format.layout import in_bundle, taken_over
 from gateproof_evidence.format.tree import File
-from gateproof_evidence.model import Digest, Run
+from gateproof_evidence.model import Bound, Digest, Run, loaded
 from gateproof_evidence.model.finding import Code, Finding
 
 
@@ -37,7 +38,14 @@ def compare_taken_over(
         for proof in verdict.proofs:
             if proof.taken_over is not None:
                 path = taken_over(proof.taken_over)
-                problem = _problem(files, path, proof.taken_over, in_bundle(proof.record), key)
+                problem = _problem(
+                    files,
+                    path,
+                    proof.taken_over,
+                    in_bundle(proof.record),
+                    key,
+                    now=run.bindings.bound,
+                )
                 if problem:
                     message = f"{verdict.id}:{proof.falsifier}: {problem}"
                     yield Finding(code=Code.TAKEOVER_MISMATCH, path=path, message=message)
@@ -49,6 +57,8 @@ def _problem(
     digest: Digest,
     record: str,
     key: Ed25519PublicKey | None,
+    *,
+    now: Sequence[Bound],
 ) -> str:
     """Return why an earlier attestation does not cover a record; empty if it does."""
     file = files.get(path)
@@ -65,6 +75,9 @@ def _problem(
         return f"attestation: {str(error).splitlines()[0]}"
     except InvalidSignature:
         return "attestation: not signed by the given key"
+    more = sorted(f"{part} {name}" for part, name, _ in loaded(predicate.bound) - loaded(now))
+    if more:
+        return f"proven with {', '.join(more)}, which this run did not load"
     return _unlisted(predicate, files.get(record), record)
 
 

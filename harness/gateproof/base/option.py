@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from gateproof.base.compiled import drop_compiled, drop_compiled_of
 from gateproof_evidence.errors import BadInputError
 
 CATALOGUE = "criteria.toml"
@@ -196,6 +197,25 @@ def find_gates(config: pytest.Config) -> Path | None:
             if folder == config.rootpath:
                 break
     return None
+
+
+def drop_early(config: pytest.Config, arguments: list[str]) -> None:
+    """Remove compiled files of the gates that a command or the settings name.
+
+    Args:
+        config: pytest's configuration, before it has read all arguments.
+        arguments: options and their values too; only paths in or above a catalogue matter.
+
+    """
+    root = config.rootpath
+    for name in (*arguments, *config.getini("testpaths")):
+        path = Path(config.invocation_params.dir, name.split("::")[0]).absolute()
+        for folder in (path, *path.parents):
+            if (folder / CATALOGUE).is_file():
+                drop_compiled([folder])
+                drop_compiled_of(root)
+            if folder == root:
+                break
 
 
 def refuse_unused(config: pytest.Config) -> None:

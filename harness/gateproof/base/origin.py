@@ -1,8 +1,8 @@
 """The origin of files: the commit of their repository, or the record of their distribution.
 
 Owns comparing files with either. A file counts as changed if its bytes differ from the commit, or
-if the commit lacks it, whether git ignores it or not. Not checked: compiled files, which Python
-could read instead of their source, and the interpreter itself.
+if the commit lacks it, whether git ignores it or not. Not checked: the interpreter itself, and code
+that hides from it.
 
 Source: docs/reference/verification.md, "What the verdicts depend on".
 """
@@ -10,10 +10,12 @@ Source: docs/reference/verification.md, "What the verdicts depend on".
 from __future__ import annotations
 
 import base64
+import csv
 import hashlib
+import os
 import sys
 import sysconfig
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib.metadata import (
@@ -21,6 +23,7 @@ from importlib.metadata import (
     PackageNotFoundError,
     PackagePath,
     distribution,
+    distributions,
     packages_distributions,
 )
 from pathlib import Path
@@ -34,6 +37,9 @@ from gateproof_evidence.verification.source import (
     digest_of_path,
     source_files,
 )
+
+UNHASHED = ("RECORD", "RECORD.jws", "RECORD.p7s")
+"""The files that a RECORD lists without a digest."""
 
 RECORD = "RECORD"
 """The file of an installed distribution that lists its files with their digests (PEP 376)."""
@@ -93,9 +99,11 @@ class Origins:
         digest = digest_of_files(files)
         return Bound(part=part, path=name, digest=digest, files=len(files), **asdict(origin))
 
-    def is_installed(self, path: Path) -> bool:
-        """Return whether a file or folder belongs to an installed distribution."""
-        return self._owner(path.resolve()) is not None
+    def is_as_installed(self, path: Path) -> bool:
+        """Return whether a file has the digest in the RECORD of an installed distribution."""
+        path = path.resolve()
+        listed = self._recorded.get(str(path))
+        return listed is not None and path.is_file() and _has_digest(path, *listed)
 
     @cached_property
     def folders(self) -> tuple[Path, ...]:
@@ -103,6 +111,25 @@ class Origins:
         own = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
         found = own | {one for one in sys.path if Path(one).name in SITE}
         return tuple(sorted(Path(one).resolve() for one in found))
+
+    @cached_property
+    def _recorded(self) -> Mapping[str, tuple[str, str]]:
+        """Maps the path of each installed file to the algorithm and the digest in the RECORD.
+
+        A RECORD is only believed for files in its own folder, and for the start scripts of this
+        Python.
+        """
+        own, scripts = (os.path.realpath(sysconfig.get_path(one)) for one in ("purelib", "scripts"))
+        found: dict[str, tuple[str, str]] = {}
+        for owner in distributions():
+            folder = os.path.realpath(str(owner.locate_file("")))
+            inside = (folder, scripts) if folder == own else (folder,)
+            for name, digest in _read_record(owner.read_text(RECORD) or ""):
+                path = os.path.realpath(Path(folder, name))
+                if any(path.startswith(f"{one}{os.sep}") for one in inside):
+                    algorithm, _, value = digest.partition("=")
+                    found.setdefault(path, (algorithm, value))
+        return found
 
     @cached_property
     def _packages(self) -> Mapping[str, list[str]]:
@@ -118,7 +145,7 @@ class Origins:
         if checkout is None:
             return path.name, Origin()
         place = path.relative_to(checkout.root).as_posix()
-        dirty = _has_changed(checkout, path, files.values())
+        dirty = _has_changed(checkout, path, files)
         return place, Origin(commit=checkout.commit, dirty=dirty)
 
     def _owner(self, path: Path) -> Distribution | None:
@@ -135,16 +162,20 @@ class Origins:
         return self._checkouts[folder]
 
 
-def _has_changed(checkout: Checkout, path: Path, files: Iterable[Path]) -> bool:
-    there = {one.resolve() for one in files}
-    if not checkout.below(path) <= there:
+def _has_changed(checkout: Checkout, path: Path, files: Mapping[str, Path]) -> bool:
+    there = set(files.values())
+    if not checkout.below(path) <= there or not checkout.has_links(path):
         return True
-    return any(not checkout.has(one, one.read_bytes()) for one in there)
+    return not all(checkout.has(one) for one in there)
 
 
 def _installed(owner: Distribution, files: Mapping[str, Path]) -> Origin:
     record = owner.read_text(RECORD)
-    listed = {Path(str(one.locate())).resolve() for one in _listed(owner)}
+    listed = {
+        Path(str(one.locate())).resolve()
+        for one in _listed(owner)
+        if one.hash is not None or one.name in UNHASHED
+    }
     unlisted = any(one.resolve() not in listed for one in files.values())
     return Origin(
         dirty=None if record is None else unlisted or not _is_intact(owner),
@@ -156,15 +187,24 @@ def _installed(owner: Distribution, files: Mapping[str, Path]) -> Origin:
 
 def _is_intact(owner: Distribution) -> bool:
     """Return whether every file that the RECORD lists with a digest has that digest."""
-    return all(_has_digest(one) for one in owner.files or () if one.hash is not None)
+    listed = ((Path(str(one.locate())), one.hash) for one in owner.files or ())
+    return all(
+        path.is_file() and _has_digest(path, digest.mode, digest.value)
+        for path, digest in listed
+        if digest is not None
+    )
 
 
-def _has_digest(file: PackagePath) -> bool:
-    path = Path(str(file.locate()))
-    if file.hash is None or not path.is_file():
-        return False
-    value = hashlib.new(file.hash.mode, path.read_bytes()).digest()
-    return base64.urlsafe_b64encode(value).rstrip(b"=").decode("ascii") == file.hash.value
+def _has_digest(path: Path, algorithm: str, digest: str) -> bool:
+    value = hashlib.new(algorithm, path.read_bytes()).digest()
+    return base64.urlsafe_b64encode(value).rstrip(b"=").decode("ascii") == digest
+
+
+def _read_record(text: str) -> Iterator[tuple[str, str]]:
+    """Yield name and digest of each file that a RECORD lists with a digest."""
+    for row in csv.reader(text.splitlines()):
+        if len(row) > 1 and row[1].partition("=")[0] in hashlib.algorithms_guaranteed:
+            yield row[0], row[1]
 
 
 def _listed(owner: Distribution) -> list[PackagePath]:

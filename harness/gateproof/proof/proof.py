@@ -29,7 +29,7 @@ from gateproof.faults.interface import Fault
 from gateproof.probes.recorder import Recorder, Scope
 from gateproof.run.declaration import Falsifier
 from gateproof.run.stage import MESSAGE_LIMIT, categorise
-from gateproof.run.writer import WRITER
+from gateproof.run.writer import WRITER, loaded_now
 from gateproof.stack.copy import Copy
 from gateproof_evidence.judging.proof import judge_proof
 from gateproof_evidence.model import (
@@ -138,7 +138,9 @@ class ProofItem(pytest.Function):
         assert criterion is not None
         if earlier is None:
             return False
-        found = earlier.proofs.get((criterion, self.falsifier.fault.name, depends))
+        found = earlier.find(
+            criterion, self.falsifier.fault.name, depends, now=loaded_now(self.config)
+        )
         if found is None:
             return False
         recorder.journal.append(

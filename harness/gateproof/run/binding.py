@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib.util
 import secrets
+import site
 import sys
 import sysconfig
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,14 +21,18 @@ import pytest
 
 import gateproof
 import gateproof_evidence
-from gateproof.base.git import git
-from gateproof.base.origin import Origins
+from gateproof.base.git import git, has_changes, read_checkout
+from gateproof.base.origin import SITE, Origins
 from gateproof.base.sut import Sut
+from gateproof_evidence.format.canonical import digest_of
 from gateproof_evidence.format.layout import ATTESTATION
 from gateproof_evidence.model import Bindings, Bound, Part
 from gateproof_evidence.reports.renderer import renderer_digest
+from gateproof_evidence.verification.source import COMPILED
 
 OWN = ("gateproof", "gateproof-evidence")
+NO_FILE = "main program without a file"
+"""The name of a program that was given as text."""
 RECORDED = (
     *OWN,
     "celery",
@@ -60,12 +66,11 @@ def bind(
 
     """
     commit = git(sut.folder, "rev-parse", "HEAD")
-    status = git(sut.folder, "status", "--porcelain", "--untracked-files=normal")
     attestation = previous / ATTESTATION
     return Bindings(
         commit=commit,
         tree=git(sut.folder, "rev-parse", "HEAD^{tree}"),
-        dirty=None if commit is None or status is None else bool(status),
+        dirty=has_changes(sut.folder, read_checkout(sut.folder)),
         sut=sut.digest,
         system=sut.sources_digest(),
         bound=tuple(bound),
@@ -97,7 +102,7 @@ def bound_files(sut: Sut, judges: Judges) -> tuple[Bound, ...]:
 
 
 def bound_code(plugins: Iterable[str], code: Iterable[str]) -> tuple[Bound, ...]:
-    """Return the identity of the distributions of plugins, and of other files that were loaded.
+    """Return the identity of the distributions of plugins, and of other code that was loaded.
 
     Args:
         plugins: names of distributions.
@@ -106,9 +111,16 @@ def bound_code(plugins: Iterable[str], code: Iterable[str]) -> tuple[Bound, ...]
     """
     origins = Origins()
     found = (origins.of_distribution("plugin", name) for name in sorted(set(plugins)))
-    files = (Path(one) for one in sorted(set(code)))
-    others = (origins.of_path("other code", file) for file in files if file.is_file())
+    others = (_other_code(origins, one) for one in sorted(set(code)))
     return (*filter(None, found), *others)
+
+
+def _other_code(origins: Origins, code: str) -> Bound:
+    """Return the identity of a file, or that of code without one: its origin is unknown."""
+    if Path(code).is_file():
+        return origins.of_path("other code", Path(code))
+    name = Path(code).name
+    return Bound(part="other code", path=name, digest=digest_of(name.encode()), files=0)
 
 
 def plugin_distributions(config: pytest.Config) -> set[str]:
@@ -118,33 +130,97 @@ def plugin_distributions(config: pytest.Config) -> set[str]:
 
 
 def loaded_code(config: pytest.Config, judges: Judges, sut: Sut) -> set[str]:
-    """Return the files that this process loaded from outside of what is bound otherwise.
+    """Return the code that this process loaded from outside of what is bound otherwise.
 
-    These are modules and ``conftest.py`` files that belong to no installed distribution, and
-    pytest's own settings file.
+    1. Modules, ``conftest.py`` files, the program that was started, and pytest's settings file.
+    2. What Python runs at its start: ``sitecustomize``, and lines of ``.pth`` files.
+    3. Left out are files of the described folders and of Python itself, and installed files that
+       have the digest of their RECORD.
+
+    Not found is code that hides: a module that removes its traces runs in this process, and could
+    as well change this function.
     """
+    # 1
+    modules = [*sys.modules.values(), *config.pluginmanager.get_plugins()]
+    named = {place for module in modules for place in _places(module)}
+    named |= {*_main_program(config), str(config.inipath or "")}
+    # 2
+    named |= set(_start_files())
+    # 3
     origins = Origins()
-    known = [
+    paths = {_existing(Path(one).absolute()) for one in named if one}
+    folders = [
         *judges.checks,
         *(Path(one.__file__ or "").parent for one in (gateproof, gateproof_evidence)),
         *(sut.folder / source for source in sut.sources),
-        *(Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "scripts")),
     ]
-    modules = [*sys.modules.values(), *config.pluginmanager.get_plugins()]
-    named = {getattr(module, "__file__", None) for module in modules} | {config.inipath}
-    paths = {Path(str(one)).absolute() for one in named if one}
-    inside = (*known, *(folder.resolve() for folder in known))
+    inside = (*folders, *(folder.resolve() for folder in folders))
     return {
         str(path)
         for path in paths
-        if path.is_file() and not origins.is_installed(path) and not _is_inside(path, inside)
+        if not (_is_inside(path, inside) or _is_of_python(path) or origins.is_as_installed(path))
     }
 
 
+def _places(module: object) -> Iterator[str]:
+    """Yield the file of a module by its name and by its specification: code can change one."""
+    spec = getattr(module, "__spec__", None)
+    origin = getattr(spec, "origin", None) if getattr(spec, "has_location", False) else None
+    for place in (getattr(module, "__file__", None), origin):
+        if isinstance(place, str):
+            yield place
+
+
+def _main_program(config: pytest.Config) -> Iterator[str]:
+    """Yield the name of a program that has no file, such as ``python -c``.
+
+    The program of a worker of xdist never has one: its controller is asked.
+    """
+    main = sys.modules.get("__main__")
+    if not (hasattr(config, "workerinput") or getattr(main, "__file__", None)):
+        yield NO_FILE
+
+
+def _start_files() -> Iterator[str]:
+    """Yield the files that Python runs at its start, whether they are still loaded or not."""
+    for name in ("sitecustomize", "usercustomize"):
+        with contextlib.suppress(ImportError, ValueError):  # a loaded module without specification
+            spec = importlib.util.find_spec(name)
+            yield str(spec.origin) if spec and spec.has_location else ""
+    for folder in {*site.getsitepackages(), site.getusersitepackages()}:
+        for path in Path(folder).glob("*.pth"):
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+            if any(line.startswith(("import ", "import\t")) for line in lines):
+                yield str(path)
+
+
+def _existing(path: Path) -> Path:
+    """Return the path, or the nearest one above it that is a file: the archive of a module."""
+    return next((one for one in (path, *path.parents) if one.is_file()), path)
+
+
 def _is_inside(path: Path, folders: Iterable[Path]) -> bool:
-    """Return whether a file is in one of these folders, by its name or where a link leads."""
+    """Return whether a file is in one of these folders, by its name or where a link leads.
+
+    Folders of compiled files are not bound, and so are not inside.
+    """
     resolved = path.resolve()  # once: a run has a thousand modules
-    return any(one.is_relative_to(top) for top in folders for one in (path, resolved))
+    return any(
+        one.is_relative_to(top) and COMPILED not in one.relative_to(top).parts
+        for top in folders
+        for one in (path, resolved)
+    )
+
+
+def _is_of_python(path: Path) -> bool:
+    """Return whether a file belongs to the interpreter, and not to what is installed into it."""
+    folders = [Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")]
+    inside = [*folders, *(folder.resolve() for folder in folders)]
+    return any(
+        one.is_relative_to(top) and not set(SITE) & set(one.relative_to(top).parts)
+        for top in inside
+        for one in (path, path.resolve())
+    )
 
 
 def _versions() -> dict[str, str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from gateproof.base.compiled import refuse_other_place
 from gateproof.base.gates import folders_of_run
 from gateproof.base.option import (
     CATALOGUE,
@@ -82,6 +83,7 @@ def read_options(config: pytest.Config) -> Options | None:
         refuse_unused(config)
         return None
     _refuse_removed_asserts()
+    refuse_other_place()
     _refuse_sudden_exit(config)
     root = config.rootpath
     key = config.getoption("--signing-key") or os.environ.get(KEY_VARIABLE)

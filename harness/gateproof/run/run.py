@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from gateproof.base.compiled import drop_compiled
 from gateproof.base.errors import EnvironmentProblemError, HarnessError
 from gateproof.base.git import git
 from gateproof.base.option import PASSPHRASE_VARIABLE
@@ -119,6 +120,8 @@ class GateRun:
     """Harness defects that belong to no criterion and no writer."""
     problems: list[Problem] = field(default_factory=list)
     """Why xdist workers could not start."""
+    code: set[str] = field(default_factory=set)
+    """Other code that this process loaded; the writers report that of theirs."""
     ended: bool = False
     """Whether the session ended, so that the records were sealed, kept or discarded."""
     bundle: Path | None = None
@@ -142,7 +145,9 @@ class GateRun:
         baseline = _baseline_of(options)
         staging = options.evidence_out / f".unsealed-{now():%Y%m%dT%H%M%SZ}-{os.getpid()}"
         _make_staging(staging)
-        bound = bound_files(options.sut, options.judges)
+        sut = options.sut
+        drop_compiled([*options.gates, *(sut.folder / source for source in sut.sources)])
+        bound = bound_files(sut, options.judges)
         return cls(
             options, catalogue, waivers, options.sut, key, staging, now(), earlier, baseline, bound
         )
@@ -327,7 +332,8 @@ class GateRun:
 
     def _bound_code(self) -> tuple[Bound, ...]:
         plugins = {name for result in self.results for name in result.plugins}
-        return bound_code(plugins, {path for result in self.results for path in result.code})
+        code = {path for result in self.results for path in result.code}
+        return bound_code(plugins, code | self.code)
 
     def _timing(self, records: tuple[Record, ...]) -> Timing:
         phases = [record for record in records if isinstance(record, PhaseEvent)]

@@ -22,6 +22,7 @@ from gateproof.environments.interface import Environment
 from gateproof.environments.resource import temporary_folder_problem
 from gateproof.probes import canary as canaries
 from gateproof.probes.recorder import CANARY, Recorder
+from gateproof.run.binding import bound_code, loaded_code, plugin_distributions
 from gateproof.run.choice import choose_environment
 from gateproof.run.declaration import Declaration, Falsifier
 from gateproof.run.dependency import ProofDependencies
@@ -31,7 +32,7 @@ from gateproof_evidence.errors import BadInputError, NotWritableError
 from gateproof_evidence.format.catalogue import Catalogue
 from gateproof_evidence.format.journal import Journal
 from gateproof_evidence.format.layout import PAYLOAD, RUN, in_data
-from gateproof_evidence.model import EnvironmentReport, RunEvent
+from gateproof_evidence.model import Bound, EnvironmentReport, RunEvent
 from gateproof_evidence.redaction.canary import Canary
 from gateproof_evidence.redaction.redactor import Redactor
 from gateproof_evidence.verification.earlier import Earlier, read_earlier
@@ -333,3 +334,14 @@ def _describe(bound: tuple[str, Declaration] | None, selected: set[str]) -> dict
 
 
 WRITER: pytest.StashKey[Writer] = pytest.StashKey()
+
+_LOADED: pytest.StashKey[tuple[Bound, ...]] = pytest.StashKey()
+
+
+def loaded_now(config: pytest.Config) -> tuple[Bound, ...]:
+    """Return the plugins and the other code that this process has loaded, read at the first use."""
+    if _LOADED not in config.stash:
+        writer = config.stash[WRITER]
+        code = loaded_code(config, writer.options.judges, writer.bring_up.sut)
+        config.stash[_LOADED] = bound_code(plugin_distributions(config), code)
+    return config.stash[_LOADED]

@@ -18,6 +18,8 @@ from gateproof_evidence.format.layout import ATTESTATION
 from gateproof_evidence.reports.markdown import escape
 from gateproof_evidence.sealing.run_key import RunKey
 
+from .support import reseal
+
 
 def gateproof(*arguments: object) -> Result:
     """Run a command."""
@@ -292,3 +294,11 @@ def test_module_runs_as_a_program(bundle: Path) -> None:
     )
     assert done.returncode == 1
     assert done.stdout.startswith("FILE_UNLISTED .hidden: ")
+
+
+def test_verify_names_a_script_that_is_not_ours(bundle: Path, key: RunKey) -> None:
+    """A signed verify.sh with other bytes is reported: it could print anything."""
+    assert "do not use it" not in gateproof("verify", bundle).output
+    (bundle / "verify.sh").write_text("echo whole\n", encoding="utf-8")
+    reseal(bundle, key)
+    assert "verify.sh is not the one of gateproof" in gateproof("verify", bundle).output

@@ -10,6 +10,7 @@ import pytest
 from gateproof_evidence.errors import BadInputError
 from gateproof_evidence.format.attestation import Predicate, parse_statement
 from gateproof_evidence.format.envelope import Envelope
+from gateproof_evidence.model import Bound
 from gateproof_evidence.sealing.run_key import RunKey
 from gateproof_evidence.verification.bundle import verify
 from gateproof_evidence.verification.expectation import (
@@ -196,3 +197,43 @@ def test_verify_command_refuses_invalid_expectations(
     done = gateproof("verify", bundle, *arguments)
     assert done.exit_code == 4
     assert message in done.stderr
+
+
+OTHER_COMMIT = "a" * 40
+EXPECTS = Expectation(commit=COMMIT, clean=True)
+ORIGINS: dict[str, dict[str, object]] = {
+    "other code": {"part": "other code", "path": "evil.py", "commit": OTHER_COMMIT},
+    "installed checks": {
+        "part": "checks",
+        "path": "pack",
+        "commit": None,
+        "distribution": "pack",
+        "version": "1.0",
+        "record": f"sha256:{'2' * 64}",
+    },
+}
+
+
+@pytest.mark.parametrize("kind", ORIGINS)
+def test_answer_expects_what_judges_to_be_of_the_commit(predicate: Predicate, kind: str) -> None:
+    """Other code of another commit, and checks of an installed pack, must be named."""
+    digest = f"sha256:{'1' * 64}"
+    fields = {"digest": digest, "files": 1, "dirty": False, **ORIGINS[kind]}
+    bound = (*predicate.bound, Bound.model_validate(fields))
+    changed = predicate.model_copy(update={"bound": bound})
+    [finding] = answer(EXPECTS, changed, now=NOW)
+    assert finding.code == "COMMIT_MISMATCH"
+    assert f"got {bound[-1].title} of" in finding.message
+    named = Expectation(commit=COMMIT, checks=(predicate.bound[0].digest, digest))
+    assert list(answer(named, changed, now=NOW)) == []
+    same = bound[-1].model_copy(update={"commit": COMMIT})
+    of_the_commit = predicate.model_copy(update={"bound": (*predicate.bound, same)})
+    assert list(answer(EXPECTS, of_the_commit, now=NOW)) == []
+
+
+def test_answer_expects_a_commit_of_recorded_checks(predicate: Predicate) -> None:
+    """A bundle that does not record its checks does not show that those of a commit judged."""
+    [finding] = answer(
+        Expectation(commit=COMMIT), predicate.model_copy(update={"bound": ()}), now=NOW
+    )
+    assert (finding.code, "does not record them" in finding.message) == ("COMMIT_MISMATCH", True)
