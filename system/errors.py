@@ -32,3 +32,7 @@ class EncryptionError(ReferenceSystemError):
 
 class SpoolError(ReferenceSystemError):
     """A dead-letter row cannot be kept on disk."""
+
+
+class StalledError(ReferenceSystemError):
+    """A worker that is alive makes no progress while messages wait."""

@@ -116,12 +116,14 @@ class DeadLetters:
 
 @dataclass(frozen=True, kw_only=True)
 class Monitoring:
-    """The address of `/metrics` and `/health`, and the deadline of a health check."""
+    """The address of `/metrics` and `/health`, and the limits of a health check."""
 
     address: str
     port: int
     """TCP port, 1 to 65535."""
     health_deadline_s: float
+    stalled_after_s: float
+    """How long work may wait without progress until the consumer counts as stalled."""
 
 
 def connections_from(environment: Mapping[str, str]) -> Connections:
@@ -169,16 +171,17 @@ def monitoring_from(environment: Mapping[str, str]) -> Monitoring:
 
     Args:
         environment: `CELERY_METRICS_PORT` (9540), `CELERY_METRICS_ADDR` (127.0.0.1),
-            `SYSTEM_HEALTH_DEADLINE_S` (2).
+            `SYSTEM_HEALTH_DEADLINE_S` (2), `SYSTEM_HEALTH_STALLED_S` (30).
 
     Raises:
-        ConfigurationError: the port or the deadline is not a number in its range.
+        ConfigurationError: one of the numbers is malformed or out of its range.
 
     """
     return Monitoring(
         address=environment.get("CELERY_METRICS_ADDR") or "127.0.0.1",
         port=_port(environment.get("CELERY_METRICS_PORT") or "9540"),
-        health_deadline_s=_deadline_s(environment.get("SYSTEM_HEALTH_DEADLINE_S") or "2"),
+        health_deadline_s=_seconds(environment, "SYSTEM_HEALTH_DEADLINE_S", 2, 0.1, 60),
+        stalled_after_s=_seconds(environment, "SYSTEM_HEALTH_STALLED_S", 30, 1, 86_400),
     )
 
 
@@ -323,13 +326,16 @@ def _port(text: str) -> int:
     )
 
 
-def _deadline_s(text: str) -> float:
+def _seconds(
+    environment: Mapping[str, str], name: str, default: float, least: float, most: float
+) -> float:
+    text = environment.get(name) or str(default)
     try:
-        deadline_s = float(text)
+        seconds = float(text)
     except ValueError:
-        deadline_s = 0.0
-    if 0.1 <= deadline_s <= 60:
-        return deadline_s
+        seconds = -1.0
+    if least <= seconds <= most:
+        return seconds
     raise ConfigurationError(
-        f"SYSTEM_HEALTH_DEADLINE_S: got {text!r}, expected seconds from 0.1 to 60; correct it"
+        f"{name}: got {text!r}, expected seconds from {least:g} to {most:g}; correct it"
     )

@@ -29,9 +29,11 @@ from system import settings
 from system.dead_letters import encryption
 from system.errors import ReferenceSystemError
 from system.observability import logs, refusal_log, task_log
-from system.observability.health import health_of
+from system.observability.consumer import Consumer
+from system.observability.health import Health, health_of
 from system.observability.metrics_folder import metrics_folder
 from system.observability.monitoring import endpoints_of, serve
+from system.transport.options import options_from
 
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
@@ -67,12 +69,15 @@ def _run(arguments: list[str]) -> int:
     monitoring = settings.monitoring_from(os.environ)  # 2
     connections = settings.connections_from(os.environ)
     settings.eager_from(os.environ)
-    settings.broker_options_from(os.environ)
+    trusted = options_from(settings.broker_options_from(os.environ)).trusted
     encryption.cipher()  # (with the other settings of the dead letters)
     logs.hide(connections.passwords())
     from system.app import app  # (after the settings: it is built from them)
 
-    with metrics_folder() as folder, _server(app, folder, monitoring, connections):  # 3
+    consumer = Consumer(monitoring.stalled_after_s)
+    consumer.connect()
+    health = health_of(connections, monitoring.health_deadline_s, consumer, trusted)
+    with metrics_folder() as folder, _server(app, folder, monitoring, health):  # 3
         task_log.connect()
         refusal_log.connect()
         signals.setup_logging.connect(_keep_logging, weak=False)
@@ -83,7 +88,7 @@ def _run(arguments: list[str]) -> int:
 
 @contextmanager
 def _server(
-    app: Celery, folder: Path, monitoring: settings.Monitoring, connections: settings.Connections
+    app: Celery, folder: Path, monitoring: settings.Monitoring, health: Health
 ) -> Iterator[None]:
     from system.observability.metrics import (
         TaskMetrics,  # (here: prometheus_client is slow to import)
@@ -91,7 +96,6 @@ def _server(
 
     metrics = TaskMetrics(folder, (name for name in app.tasks if name.startswith("app.tasks.")))
     metrics.connect()
-    health = health_of(connections, monitoring.health_deadline_s)
     server = serve(monitoring.address, monitoring.port, endpoints_of(metrics.render, health))
     try:
         yield

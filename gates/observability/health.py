@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 from gateproof import Exchange, Relay, Stack, Worker, wait_until
 
 OK, ERROR, UNHEALTHY = "ok", "error", "unhealthy"
+PARTS = ("status", "broker", "database")
+"""The keys of the contract; a system may report more."""
 
 SLACK_S = 0.5
 """The time that connecting and transfer may add to the deadline on a busy machine."""
@@ -117,8 +119,12 @@ def slow_clients(url: str, number: int) -> Iterator[Callable[[int], None]]:
 
 
 def describe(answer: Exchange) -> str:
-    """Return status and body on one line, or the reason why there is no answer."""
-    return f"{answer.status} {answer.json()}" if answer.status else answer.error
+    """Return status and the body's known keys on one line, or why there is no answer."""
+    if not answer.status:
+        return answer.error
+    body = answer.json()
+    known = {part: body[part] for part in PARTS if part in body} if isinstance(body, dict) else body
+    return f"{answer.status} {known}"
 
 
 @contextmanager

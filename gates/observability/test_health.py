@@ -47,8 +47,8 @@ SLOW = 160
     source(
         "broker-not-asked",
         HEALTH,
-        """(Check("broker", ask_broker), Check("database", ask_database))""",
-        """(Check("database", ask_database),)""",
+        """checks = Check("broker", ask_broker), Check("database", ask_database)""",
+        """checks = (Check("database", ask_database),)""",
     ),
     expect="health with both up: got 200 {'status': 'ok', 'database': 'ok'}",
 )

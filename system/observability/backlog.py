@@ -1,20 +1,16 @@
-"""Measure how many dead letters are pending and how old the oldest is.
+"""Measure how many dead letters are pending and how old the oldest is; and each queue's messages.
 
-A thread queries the database, at most once in `FRESH_S` and never twice at a time. A scrape waits
-for it at most `PATIENCE_S`, so that a hanging database does not slow scrapes. The last answer is
-reported until it is `STALE_S` old; after that, as before the first answer, nothing is reported.
+`refreshed` queries both: a scrape never hangs, and reports nothing while the database is away.
 """
 
 from __future__ import annotations
 
 import os
-import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
-import structlog
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from sqlalchemy import create_engine, text
@@ -22,15 +18,12 @@ from sqlalchemy.pool import NullPool
 
 from system import settings
 from system.connections import database
-from system.dead_letters.row import class_name
+from system.observability.refreshed import Refreshed
+from system.transport import statements
 
-FRESH_S = 5.0
-STALE_S = 60.0
-PATIENCE_S = 0.2
+APPLICATION_NAME = "system-backlog"
 
 _BACKLOG = text("SELECT pending, oldest FROM dead_letter_backlog()")
-
-log = structlog.get_logger("system.dead_letters")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,33 +36,33 @@ class Backlog:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Answer:
-    backlog: Backlog
-    at: float
-    """Monotonic time."""
+class Depth:
+    """The messages of one queue."""
+
+    queue: str
+    waiting: int
+    claimed: int
+    oldest_s: float
+    """How long the oldest one that waits has waited; 0 if none waits."""
 
 
 class BacklogGauge(Collector):
     """`system_dead_letters_pending` and `system_dead_letters_oldest_age_seconds`."""
 
     def __init__(self, source: Callable[[], Backlog] | None = None) -> None:
-        self._source = source or query_backlog
-        self._lock = threading.Lock()
-        self._answer: _Answer | None = None
-        self._running: threading.Event | None = None
+        self._backlog = Refreshed("dead-letter-backlog", source or query_backlog)
 
     def collect(self) -> Iterator[Metric]:
         """Report the last answer, unless it is too old."""
-        self._refresh()
-        answer = self._answer
-        if answer is None or time.monotonic() - answer.at > STALE_S:
+        backlog = self._backlog.value()
+        if backlog is None:
             return
         yield GaugeMetricFamily(
             "system_dead_letters_pending",
             "Dead letters that are pending.",
-            value=answer.backlog.pending,
+            value=backlog.pending,
         )
-        oldest = answer.backlog.oldest
+        oldest = backlog.oldest
         age = (datetime.now(UTC) - oldest).total_seconds() if oldest else 0.0
         yield GaugeMetricFamily(
             "system_dead_letters_oldest_age_seconds",
@@ -77,40 +70,66 @@ class BacklogGauge(Collector):
             value=max(0.0, age),
         )
 
-    def _refresh(self) -> None:
-        with self._lock:
-            if self._answer and time.monotonic() - self._answer.at < FRESH_S:
-                return
-            if self._running is None:
-                self._running = threading.Event()
-                threading.Thread(
-                    target=self._query,
-                    args=(self._running,),
-                    name="dead-letter-backlog",
-                    daemon=True,
-                ).start()
-            running = self._running
-        running.wait(PATIENCE_S)
 
-    def _query(self, running: threading.Event) -> None:
-        try:
-            self._answer = _Answer(backlog=self._source(), at=time.monotonic())
-        except Exception as error:  # noqa: BLE001 (a database can fail to answer in any way)
-            log.warning("dead letters not counted", error=class_name(error))
-        finally:
-            with self._lock:
-                self._running = None
-            running.set()
+class QueueGauges(Collector):
+    """Waiting and claimed messages of each queue, and how long the oldest has waited."""
+
+    def __init__(self, source: Callable[[], list[Depth]] | None = None) -> None:
+        self._depths = Refreshed("queue-depths", source or query_depths)
+
+    def collect(self) -> Iterator[Metric]:
+        """Report the last answer, unless it is too old."""
+        depths = self._depths.value()
+        if depths is None:
+            return
+        for name, about, values in (
+            (
+                "system_queue_waiting_messages",
+                "Messages that wait for a worker.",
+                [depth.waiting for depth in depths],
+            ),
+            (
+                "system_queue_claimed_messages",
+                "Messages that a worker has claimed.",
+                [depth.claimed for depth in depths],
+            ),
+            (
+                "system_queue_oldest_waiting_seconds",
+                "How long the oldest message that waits has waited; 0 if none waits.",
+                [depth.oldest_s for depth in depths],
+            ),
+        ):
+            family = GaugeMetricFamily(name, about, labels=("queue",))
+            for depth, value in zip(depths, values, strict=True):
+                family.add_metric((depth.queue,), value)
+            yield family
 
 
 def query_backlog() -> Backlog:
-    """Query the backlog on a separate connection."""
+    """Query the pending rows on a separate connection."""
+    url = settings.connections_from(os.environ).database_url
+    pending, oldest = _rows(url, _BACKLOG)[0]
+    return Backlog(pending=pending, oldest=oldest)
+
+
+def query_depths() -> list[Depth]:
+    """Query the messages of each queue on a separate connection; nothing of another broker."""
+    url = settings.connections_from(os.environ).broker_url
+    if not settings.is_postgresql(url):
+        return []
+    rows = _rows(url.partition("+")[2], statements.DEPTHS)
+    return [
+        Depth(queue=queue, waiting=waiting, claimed=claimed, oldest_s=max(0.0, oldest_s or 0.0))
+        for queue, waiting, claimed, oldest_s in rows
+    ]
+
+
+def _rows(url: str, statement: Any) -> list[Any]:
     engine = create_engine(
-        settings.connections_from(os.environ).database_url,
+        url,
         poolclass=NullPool,
         hide_parameters=True,
-        connect_args=database.connect_args("system-backlog"),
+        connect_args=database.connect_args(APPLICATION_NAME),
     )
     with engine.connect() as connection:
-        pending, oldest = connection.execute(_BACKLOG).one()
-    return Backlog(pending=pending, oldest=oldest)
+        return list(connection.execute(statement).all())

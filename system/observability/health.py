@@ -1,13 +1,15 @@
-"""Check whether broker and database answer, at the time of each request.
+"""Check broker, database and the worker's own consumer, at the time of each request.
 
-Owns the two checks and their deadline. Each check queries its dependency in a thread, for which the
-answer waits no longer than the deadline. There is at most one thread for each check, however many
-requests there are, so that none leaks. The thread cannot hang either: it talks to PostgreSQL
-without blocking and closes the connection at its limit, so that a dead connection does not count
-as an unhealthy database for ever.
+Owns the checks and their deadline; `consumer` judges what the third one finds. Each check queries
+its dependency in a thread, for which the answer waits no longer than the deadline. There is at most
+one thread for each check, however many requests there are, so that none leaks. The thread cannot
+hang either: it talks to PostgreSQL without blocking and closes the connection at its limit, so that
+a dead connection does not count as an unhealthy database for ever.
 
 `ok` means that the dependency accepted a new connection and answered a query on it during the
 request, within the waiting share of the deadline: a slower dependency does not serve tasks either.
+For the consumer `ok` means that the broker answered how long messages wait, and that the worker is
+not stalled.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import closing
 from functools import partial
+from typing import Any
 
 import psycopg2
 import structlog
@@ -28,7 +31,9 @@ from psycopg2.extensions import POLL_OK, POLL_READ
 from sqlalchemy.engine import make_url
 
 from system.connections.fork import keep_from_children
+from system.observability.consumer import Consumer
 from system.settings import Connections, is_postgresql
+from system.transport import statements
 
 OK, ERROR = "ok", "error"
 # The rest of the deadline is for sending the answer, even on a busy machine.
@@ -40,7 +45,7 @@ log = structlog.get_logger("system.health")
 class Check:
     """Checks one dependency, in at most one thread at a time."""
 
-    def __init__(self, name: str, ask: Callable[[], None]) -> None:
+    def __init__(self, name: str, ask: Callable[[], object]) -> None:
         self.name = name
         self._ask = ask
         self._lock = threading.Lock()
@@ -81,7 +86,7 @@ class Check:
 
 
 class Health:
-    """Runs both checks under one deadline."""
+    """Runs all checks under one deadline."""
 
     def __init__(self, checks: tuple[Check, ...], deadline_s: float) -> None:
         self._checks = checks
@@ -97,31 +102,44 @@ class Health:
         return {"status": status, **parts}
 
 
-def health_of(connections: Connections, deadline_s: float) -> Health:
-    """Return the health of a worker's broker and database.
+def health_of(
+    connections: Connections, deadline_s: float, consumer: Consumer, trusted: int
+) -> Health:
+    """Return the health of a worker's broker, database and consumer.
 
     Args:
         connections: the URLs; the broker is checked through its own.
         deadline_s: seconds until the answer.
+        consumer: the worker's own.
+        trusted: the number of deliveries up to which the transport claims messages together.
 
     """
     limit_s = deadline_s * _WAITING_SHARE
     if is_postgresql(connections.broker_url):
         broker_url = connections.broker_url.partition("+")[2]
-        ask_broker = partial(query, broker_url, "SELECT 1 FROM kombu_queue LIMIT 1", limit_s)
+        ask_broker: Callable[[], object] = partial(
+            query, broker_url, "SELECT 1 FROM kombu_queue LIMIT 1", limit_s
+        )
+
+        def ask_consumer() -> None:
+            waits = query(broker_url, statements.WAITS, limit_s, {"trusted": trusted})
+            consumer.expect_progress(dict(waits))
     else:
         ask_broker = partial(_connect, connections.broker_url)
+        ask_consumer = partial(consumer.expect_progress, {})
     ask_database = partial(query, connections.database_url, "SELECT 1", limit_s)
-    return Health((Check("broker", ask_broker), Check("database", ask_database)), deadline_s)
+    checks = Check("broker", ask_broker), Check("database", ask_database)
+    return Health((*checks, Check("consumer", ask_consumer)), deadline_s)
 
 
-def query(url: str, statement: str, limit_s: float) -> None:
-    """Run one statement on a new connection.
+def query(url: str, statement: str, limit_s: float, values: Any = None) -> list[Any]:
+    """Run one statement on a new connection, and return its rows.
 
     Args:
         url: SQLAlchemy URL for psycopg2.
-        statement: without parameters.
+        statement: one that returns rows.
         limit_s: seconds in total, except for the look-up of the host's name.
+        values: the statement's parameters.
 
     Raises:
         psycopg2.Error: the server refused it.
@@ -135,8 +153,9 @@ def query(url: str, statement: str, limit_s: float) -> None:
     with closing(keep_from_children(psycopg2.connect(**arguments, async_=True))) as connection:
         _wait(connection, end)
         with connection.cursor() as cursor:
-            cursor.execute(statement)
+            cursor.execute(statement, values)
             _wait(connection, end)
+            return list(cursor.fetchall())
 
 
 def _wait(connection: psycopg2.extensions.connection, end: float) -> None:

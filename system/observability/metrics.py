@@ -26,7 +26,7 @@ from prometheus_client.registry import Collector
 
 from system.connections.fork import hold_during_fork
 from system.errors import EndpointError
-from system.observability.backlog import BacklogGauge
+from system.observability.backlog import BacklogGauge, QueueGauges
 
 FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 BUCKETS_S = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0)
@@ -44,6 +44,7 @@ class TaskMetrics:
         values.ValueClass = values.MultiProcessValue(place)  # type: ignore[no-untyped-call]
         self._files = _Files(folder)
         self._backlog = BacklogGauge()
+        self._queues = QueueGauges()
         self._started = Counter(
             "celery_task_started", "Runs of a task that started.", _LABELS, registry=None
         )
@@ -89,6 +90,7 @@ class TaskMetrics:
         registry = CollectorRegistry()
         registry.register(self._files)
         registry.register(self._backlog)
+        registry.register(self._queues)
         return generate_latest(registry)
 
     def _touch(self, task_name: str) -> None:

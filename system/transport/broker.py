@@ -33,6 +33,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from system.transport import statements
+from system.transport.activity import ACTIVITY, TURN_S
 from system.transport.engines import engine_for
 from system.transport.options import Options, options_from
 from system.transport.refusals import EXHAUSTED, UNREADABLE, Refusal, was_handled
@@ -336,6 +337,8 @@ class Transport(virtual.Transport):
         claim = {"me": session.key, "lease": session.lease_s, "trusted": self.options.trusted}
         try:
             rows = self._first(statements.CLAIM, queues, most, **claim)
+            if rows:
+                ACTIVITY.move()
             return self._readable(rows)
         except DBAPIError:
             # The claim may have succeeded, and only the answer be lost.
@@ -404,6 +407,7 @@ class Transport(virtual.Transport):
     def acknowledge(self, delivery_tag: str) -> None:
         """Delete a message soon, in one statement with others."""
         self._acknowledged.append(int(delivery_tag))
+        ACTIVITY.move()
         self._plan(GATHER_S)
 
     def give_back(self, delivery_tags: list[str], *, touched: bool) -> None:
@@ -540,6 +544,7 @@ class Transport(virtual.Transport):
         self._loop = loop
         loop.add_reader(self.session.fileno(), self._on_woken)
         loop.call_repeatedly(self.session.polling_interval_s, self._plan, 0)
+        loop.call_repeatedly(TURN_S, ACTIVITY.turn)
         self._plan(0)
 
     def _on_woken(self) -> None:

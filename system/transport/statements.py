@@ -130,7 +130,7 @@ RETURN = text(
     """
     WITH returned AS (
         UPDATE kombu_message SET visible = true, claimed_by = NULL, lease_until = NULL,
-            deliveries = deliveries - :untouched
+            waiting_since = clock_timestamp(), deliveries = deliveries - :untouched
         WHERE id = ANY(CAST(:ids AS bigint[])) AND claimed_by = :me
         RETURNING queue_id
     )
@@ -141,7 +141,7 @@ RETURN_STRAYS = text(
     """
     WITH returned AS (
         UPDATE kombu_message SET visible = true, claimed_by = NULL, lease_until = NULL,
-            deliveries = greatest(deliveries - 1, 0)
+            waiting_since = clock_timestamp(), deliveries = greatest(deliveries - 1, 0)
         WHERE claimed_by = :me AND id <> ALL(CAST(:known AS bigint[]))
         RETURNING queue_id
     )
@@ -176,13 +176,15 @@ BEAT = """
             AND claimed_by NOT IN (SELECT key FROM alive)
         FOR UPDATE SKIP LOCKED
     ), returned AS (
-        UPDATE kombu_message m SET visible = true, claimed_by = NULL, lease_until = NULL
+        UPDATE kombu_message m SET visible = true, claimed_by = NULL, lease_until = NULL,
+            waiting_since = clock_timestamp()
         FROM left_over WHERE m.id = left_over.id
         RETURNING m.queue_id
     ), on_time AS MATERIALIZED (
         SELECT id FROM kombu_message WHERE available_at <= now() FOR UPDATE SKIP LOCKED
     ), due AS (
-        UPDATE kombu_message m SET visible = true, available_at = NULL
+        UPDATE kombu_message m SET visible = true, available_at = NULL,
+            waiting_since = clock_timestamp()
         FROM on_time WHERE m.id = on_time.id
         RETURNING m.queue_id
     ), woken AS MATERIALIZED (
@@ -206,3 +208,31 @@ REAP = """
     )
     DELETE FROM kombu_queue USING dead WHERE kombu_queue.id = dead.id
 """
+
+# For monitoring. The queues of single processes are left out.
+WAITS = """
+    SELECT q.name, extract(epoch FROM clock_timestamp() - min(m.waiting_since))::float8
+    FROM kombu_queue q CROSS JOIN LATERAL (
+        SELECT waiting_since FROM kombu_message
+        WHERE queue_id = q.id AND visible AND (deliveries < %(trusted)s OR NOT EXISTS (
+            SELECT FROM kombu_message WHERE claimed_by IS NOT NULL AND deliveries > %(trusted)s
+        ))
+        ORDER BY id LIMIT 100
+    ) m
+    WHERE q.owner IS NULL
+    GROUP BY q.name
+"""
+"""How long the oldest of each queue's next messages has waited, in seconds. A message that outlived
+several consumers does not count while another one is claimed: it is not claimed then."""
+DEPTHS = text(
+    """
+    SELECT q.name, count(m.id) FILTER (WHERE m.visible), count(m.claimed_by),
+        extract(epoch FROM clock_timestamp() - min(m.waiting_since) FILTER (WHERE m.visible))
+            ::float8
+    FROM kombu_queue q LEFT JOIN kombu_message m ON m.queue_id = q.id
+    WHERE q.owner IS NULL
+    GROUP BY q.name
+    """
+)
+"""The number of messages of each queue that wait, of those that are claimed, and how long the
+oldest has waited, in seconds."""

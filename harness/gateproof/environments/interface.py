@@ -158,6 +158,17 @@ class CanKillChild(Protocol):
         """Kill one of its children with SIGKILL."""
 
 
+@runtime_checkable
+class CanPauseChild(Protocol):
+    """A process whose children can be paused one by one."""
+
+    def pause_child(self, pid: int) -> None:
+        """Pause one of its children with SIGSTOP."""
+
+    def resume_child(self, pid: int) -> None:
+        """Resume one of its children with SIGCONT."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Completed:
     """The result of a command that finished or was killed at its deadline."""

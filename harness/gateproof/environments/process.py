@@ -130,10 +130,20 @@ class ChildProcess:
 
     def kill_child(self, pid: int) -> None:
         """Kill one of its children with SIGKILL."""
+        self._child_of(pid).kill()
+
+    def pause_child(self, pid: int) -> None:
+        """Pause one of its children with SIGSTOP."""
+        self._child_of(pid).suspend()
+
+    def resume_child(self, pid: int) -> None:
+        """Resume one of its children with SIGCONT."""
+        self._child_of(pid).resume()
+
+    def _child_of(self, pid: int) -> psutil.Process:
         for child in psutil.Process(self.pid).children():
             if child.pid == pid:
-                child.kill()
-                return
+                return child
         raise HarnessError(f"child of {self.pid}: got {pid}, expected one of {self.children()}")
 
     def kill(self) -> None:

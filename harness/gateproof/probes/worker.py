@@ -17,6 +17,7 @@ from gateproof.environments.interface import (
     CanKill,
     CanKillChild,
     CanPause,
+    CanPauseChild,
     HeldConnection,
     Process,
     require,
@@ -144,6 +145,16 @@ class Worker:
         """Kill one of its children with SIGKILL."""
         self._record("kill child", {"child": pid})
         require(self.process, CanKillChild, "killing a worker's child").kill_child(pid)
+
+    def pause_child(self, pid: int) -> None:
+        """Pause one of its children with SIGSTOP."""
+        self._record("pause child", {"child": pid})
+        require(self.process, CanPauseChild, "pausing a worker's child").pause_child(pid)
+
+    def resume_child(self, pid: int) -> None:
+        """Resume one of its children with SIGCONT."""
+        self._record("resume child", {"child": pid})
+        require(self.process, CanPauseChild, "resuming a worker's child").resume_child(pid)
 
     def pause(self) -> None:
         """Pause it."""

@@ -163,6 +163,23 @@ def test_only_a_child_of_a_worker_can_be_killed(inside: Stack) -> None:
         killing.kill_child(1)
 
 
+def test_child_of_a_worker_can_be_paused(inside: Stack) -> None:
+    """A paused child is stopped until it is resumed; its worker runs on."""
+    worker = inside.worker
+    child = worker.children()[0]
+    status = ["cat", f"/proc/{child}/stat"]
+    container = worker.process.container  # type: ignore[attr-defined]
+
+    def is_stopped() -> bool:
+        return container.exec_run(status).output.split()[2] == b"T"
+
+    worker.pause_child(child)
+    assert wait_until(is_stopped, deadline_s=10)
+    worker.resume_child(child)
+    assert not wait_until(is_stopped, lambda stopped: not stopped, deadline_s=10)
+    assert worker.alive
+
+
 def test_container_of_a_worker_is_restricted(inside: Stack) -> None:
     """It is not root and has a read-only root, no capabilities, limits, loopback ports, a label."""
     container = inside.worker.process.container  # type: ignore[attr-defined]

@@ -187,7 +187,7 @@ def test_health_is_ok(worker: Worker) -> None:
     answer = worker.ask("/health")
     assert (answer.status_code, answer.json()) == (
         200,
-        {"status": "ok", "broker": "ok", "database": "ok"},
+        {"status": "ok", "broker": "ok", "database": "ok", "consumer": "ok"},
     )
 
 
@@ -198,7 +198,7 @@ def test_health_reports_the_broker_alone(database: Database, worker: Worker) -> 
     answer = worker.ask("/health")
     assert (answer.status_code, answer.json()) == (
         503,
-        {"status": "unhealthy", "broker": "error", "database": "ok"},
+        {"status": "unhealthy", "broker": "error", "database": "ok", "consumer": "error"},
     )
 
 
@@ -214,7 +214,7 @@ def test_health_reports_the_database_alone(database: Database, start_worker: Sta
     answer = worker.ask("/health")
     assert (answer.status_code, answer.json()) == (
         503,
-        {"status": "unhealthy", "broker": "ok", "database": "error"},
+        {"status": "unhealthy", "broker": "ok", "database": "error", "consumer": "ok"},
     )
     assert database.server.password not in worker.text() + answer.text
 
@@ -231,7 +231,12 @@ def test_health_answers_while_the_server_hangs(database: Database, worker: Worke
             assert time.monotonic() - began < 2.0
             assert (answer.status_code, answer.json()) == (
                 503,
-                {"status": "unhealthy", "broker": "error", "database": "error"},
+                {
+                    "status": "unhealthy",
+                    "broker": "error",
+                    "database": "error",
+                    "consumer": "error",
+                },
             )
         assert wait_for(lambda: process.num_threads() <= threads + 2)
     assert wait_for(lambda: worker.ask("/health").status_code == 200)

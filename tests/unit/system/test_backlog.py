@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from prometheus_client import CollectorRegistry
 
-from system.observability import backlog
+from system.observability import refreshed
 from system.observability.backlog import Backlog, BacklogGauge
 
 PENDING, AGE = "system_dead_letters_pending", "system_dead_letters_oldest_age_seconds"
@@ -25,7 +25,7 @@ def values(gauge: BacklogGauge) -> tuple[float | None, float | None]:
 @pytest.fixture
 def long_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a scrape wait longer for the database, because the machine may be busy."""
-    monkeypatch.setattr(backlog, "PATIENCE_S", 10.0)
+    monkeypatch.setattr(refreshed, "PATIENCE_S", 10.0)
 
 
 @pytest.mark.usefixtures("long_wait")
@@ -81,7 +81,7 @@ def test_gauge_drops_a_stale_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = [Backlog(pending=5, oldest=None)]
     gauge = BacklogGauge(answers.pop)
     assert values(gauge) == (5, 0)
-    monkeypatch.setattr(backlog, "FRESH_S", 0.0)
+    monkeypatch.setattr(refreshed, "FRESH_S", 0.0)
     assert values(gauge) == (5, 0)
-    monkeypatch.setattr(backlog, "STALE_S", 0.0)
+    monkeypatch.setattr(refreshed, "STALE_S", 0.0)
     assert values(gauge) == (None, None)

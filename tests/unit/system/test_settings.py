@@ -184,22 +184,24 @@ def test_scheme_leaves_the_driver_out(url: str, scheme: str) -> None:
 
 
 def test_monitoring_has_defaults() -> None:
-    """The default is loopback, port 9540 and a health deadline of two seconds."""
+    """The default is loopback, port 9540, a deadline of two seconds, half a minute to progress."""
     assert settings.monitoring_from({}) == settings.Monitoring(
-        address="127.0.0.1", port=9540, health_deadline_s=2.0
+        address="127.0.0.1", port=9540, health_deadline_s=2.0, stalled_after_s=30.0
     )
 
 
 def test_monitoring_is_read() -> None:
-    """Address, port and deadline come from the environment."""
+    """Address, port and limits come from the environment."""
     made = settings.monitoring_from(
         {
             "CELERY_METRICS_ADDR": "0.0.0.0",
             "CELERY_METRICS_PORT": "1234",
             "SYSTEM_HEALTH_DEADLINE_S": "0.5",
+            "SYSTEM_HEALTH_STALLED_S": "300",
         }
     )
-    assert (made.address, made.port, made.health_deadline_s) == ("0.0.0.0", 1234, 0.5)
+    assert (made.address, made.port) == ("0.0.0.0", 1234)
+    assert (made.health_deadline_s, made.stalled_after_s) == (0.5, 300.0)
 
 
 @pytest.mark.parametrize("port", ["0", "65536", "-1", "x", "80.5", "٣"])
@@ -214,6 +216,13 @@ def test_bad_deadline_is_refused(deadline: str) -> None:
     """A deadline that is no number of seconds in the allowed range is refused."""
     with pytest.raises(ConfigurationError, match=r"SYSTEM_HEALTH_DEADLINE_S: got .* expected sec"):
         settings.monitoring_from({"SYSTEM_HEALTH_DEADLINE_S": deadline})
+
+
+@pytest.mark.parametrize("limit", ["0", "0.9", "-1", "x", "inf", "nan", "86401"])
+def test_bad_limit_of_progress_is_refused(limit: str) -> None:
+    """A limit that is no number of seconds in the allowed range is refused."""
+    with pytest.raises(ConfigurationError, match=r"SYSTEM_HEALTH_STALLED_S: got .* from 1 to 86"):
+        settings.monitoring_from({"SYSTEM_HEALTH_STALLED_S": limit})
 
 
 @pytest.mark.parametrize(

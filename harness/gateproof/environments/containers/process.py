@@ -97,10 +97,21 @@ class ContainerProcess:
 
     def kill_child(self, pid: int) -> None:
         """Kill one of its children with SIGKILL."""
+        self._signal_child(pid, "SIGKILL")
+
+    def pause_child(self, pid: int) -> None:
+        """Pause one of its children with SIGSTOP."""
+        self._signal_child(pid, "SIGSTOP")
+
+    def resume_child(self, pid: int) -> None:
+        """Resume one of its children with SIGCONT."""
+        self._signal_child(pid, "SIGCONT")
+
+    def _signal_child(self, pid: int, name: str) -> None:
         children = self.children()
         if pid not in children:
             raise HarnessError(f"child of {self.pid}: got {pid}, expected one of {children}")
-        self._run_python(f"import os, signal; os.kill({pid}, signal.SIGKILL)")
+        self._run_python(f"import os, signal; os.kill({pid}, signal.{name})")
 
     def kill(self) -> None:
         """Kill it with SIGKILL."""
