@@ -28,6 +28,7 @@ import structlog
 from structlog.typing import EventDict, WrappedLogger
 
 from system.connections.fork import keep_from_children
+from system.dead_letters.masking import mask_text
 
 TASK_FIELDS = ("task_name", "task_id", "tenant_id", "correlation_id")
 LINE_LIMIT = select.PIPE_BUF
@@ -42,7 +43,7 @@ _SHORTEST_SECRET = 4
 
 
 class Scrubber:
-    """Removes URLs with credentials and known secrets from text."""
+    """Removes known secrets from text, and what its form or its name shows to be one."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         long = [word for word in secrets if len(word) >= _SHORTEST_SECRET]
@@ -50,12 +51,12 @@ class Scrubber:
         self._forms = sorted(forms, key=len, reverse=True)
 
     def text(self, text: str) -> str:
-        """Return text without the address of any database, any userinfo or any known secret."""
+        """Return text without the address of any database, any userinfo or any secret."""
         text = _POSTGRESQL.sub(rf"\1://{HIDDEN}", text)
         text = _USERINFO.sub(rf"\1://{HIDDEN}@", text)
         for form in self._forms:
             text = text.replace(form, HIDDEN)
-        return text
+        return mask_text(text)
 
     def value(self, value: Any) -> Any:
         """Return a value of a log line with every text in it scrubbed."""

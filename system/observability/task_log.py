@@ -16,7 +16,7 @@ from celery import signals
 from celery.app import trace
 from structlog.contextvars import bind_contextvars, unbind_contextvars
 
-from system.dead_letters import payload
+from system.dead_letters import masking
 from system.identity import identify
 from system.observability.logs import TASK_FIELDS
 
@@ -42,7 +42,7 @@ def connect() -> None:
 
 def describe(task: Any, error: BaseException, *, args: Any = None, kwargs: Any = None) -> str:
     """Return an error as text, without sensitive values of the task's arguments."""
-    mask = payload.masking_for(task)
+    mask = masking.masking_for(task)
     mask.arguments(task, args or task.request.args, kwargs or task.request.kwargs)
     return mask.text(f"{type(error).__qualname__}: {error}")
 

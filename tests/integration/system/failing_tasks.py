@@ -95,6 +95,20 @@ def broken_text(**_: Any) -> None:
     raise MuteError
 
 
+@shared_task(name="failing.repeat_arguments")
+def repeat_arguments(*args: Any, **kwargs: Any) -> None:
+    """Raise an error that repeats the arguments."""
+    raise LookupError(f"nothing for {args} and {kwargs}")
+
+
+@shared_task(name="failing.join_halves")
+def join_halves(first: str, second: str) -> None:
+    """Raise errors that hold a secret which no argument holds as a whole."""
+    secret = first + second
+    cause = ConnectionError(f"no answer from postgresql://app:{secret}@db.example/app")
+    raise LookupError(f"refused: Authorization: Bearer {secret}; api_key='{secret}'") from cause
+
+
 @shared_task(name="failing.until_healed")
 def until_healed(path: str, **_: Any) -> None:
     """Append a line to the file at a path, and fail until `<path>.healed` exists."""
