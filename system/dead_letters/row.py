@@ -135,7 +135,7 @@ def class_name(error: BaseException) -> str:
         module, name = str(error.exc_module), str(error.exc_cls_name)
     else:
         module, name = type(error).__module__, type(error).__qualname__
-    return name if module == "builtins" else f"{module}.{name}"
+    return storable_name(name if module == "builtins" else f"{module}.{name}")
 
 
 def message_of(error: BaseException) -> str:

@@ -29,6 +29,7 @@ from structlog.typing import EventDict, WrappedLogger
 
 from system.connections.fork import keep_from_children
 from system.dead_letters.masking import mask_text
+from system.dead_letters.row import message_of
 
 TASK_FIELDS = ("task_name", "task_id", "tenant_id", "correlation_id")
 LINE_LIMIT = select.PIPE_BUF
@@ -79,7 +80,18 @@ class LineHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record; ignore a descriptor without a reader."""
         with suppress(OSError):
-            os.write(self._descriptor, self.format(record).encode("ascii") + b"\n")
+            os.write(self._descriptor, self._line(record).encode("ascii") + b"\n")
+
+    def _line(self, record: logging.LogRecord) -> str:
+        """Return a record as a line; an object in it whose text cannot be made gives another."""
+        try:
+            return self.format(record)
+        except Exception as broken:  # noqa: BLE001 (the caller of a logger must not fail)
+            why = f"{type(broken).__qualname__} in a message of {record.name}"
+            lost = {"name": record.name, "levelno": record.levelno, "levelname": record.levelname}
+            return self.format(
+                logging.makeLogRecord({**lost, "msg": f"log message not available: {why}"})
+            )
 
 
 class Output:
@@ -187,7 +199,8 @@ def _shape(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     event.pop("_from_structlog", None)
     exc_info = event.pop("exc_info", None) or record.exc_info
     if isinstance(exc_info, tuple) and exc_info[1] is not None:
-        event.setdefault("error", f"{type(exc_info[1]).__qualname__}: {exc_info[1]}")
+        name, text = type(exc_info[1]).__qualname__, message_of(exc_info[1])
+        event.setdefault("error", f"{name}: {text}")
         event["traceback"] = logging.Formatter().formatException(exc_info)
     known = {
         "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
