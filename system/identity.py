@@ -77,6 +77,20 @@ def arguments_by_name(
     return dict(zip(positional, args or (), strict=False)) | dict(kwargs or {})
 
 
+def parameters_of(task: Any, count: int) -> list[str]:
+    """Return the names of a task's first parameters; empty beyond those that it has.
+
+    The name of `*rest` is that of every argument that it takes.
+    """
+    names: list[str] = []
+    for name, parameter in inspect.signature(task.run).parameters.items():
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            names += [name] * (count - len(names))
+        elif parameter.kind in {parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD}:
+            names.append(name)
+    return [*names, *[""] * count][:count]
+
+
 def canonical_uuid(value: object) -> str | None:
     """Return a UUID's canonical text; None for anything else (braces and URNs included)."""
     if isinstance(value, uuid.UUID):

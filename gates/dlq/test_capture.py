@@ -241,10 +241,10 @@ def _assert_says(row: DeadLetter, sut: Sut, result: TaskResult, kwargs: Mapping[
     source(
         "ascii-only",
         PAYLOAD,
-        "            return [self.value(item) for item in value]\n",
-        "            return [self.value(item) for item in value]\n"
-        "        if isinstance(value, str):\n"
-        "            return value.encode('ascii', 'replace').decode()\n",
+        "        return [_finite(item) for item in value]\n",
+        "        return [_finite(item) for item in value]\n"
+        "    if isinstance(value, str):\n"
+        "        return value.encode('ascii', 'replace').decode()\n",
     ),
     expect="text in kwargs: got 'Gr??e, ??",
 )
@@ -252,10 +252,10 @@ def _assert_says(row: DeadLetter, sut: Sut, result: TaskResult, kwargs: Mapping[
     source(
         "cut-at-64k",
         PAYLOAD,
-        "            return [self.value(item) for item in value]\n",
-        "            return [self.value(item) for item in value]\n"
-        "        if isinstance(value, str):\n"
-        "            return value[:65536]\n",
+        "        return [_finite(item) for item in value]\n",
+        "        return [_finite(item) for item in value]\n"
+        "    if isinstance(value, str):\n"
+        "        return value[:65536]\n",
     ),
     expect="large text in kwargs: got 65536 bytes, expected 1048576",
 )

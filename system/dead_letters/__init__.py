@@ -4,8 +4,8 @@ A task can fail in many ways and in several processes. Each failure leaves exact
 key is the task's id: a failure that is reported twice (a hard time limit) is one row.
 
 - `capture` reports each kind of failure.
-- `row` describes a failure, `payload` serializes and masks its arguments, `encryption` encrypts
-  what is masked.
+- `row` describes a failure, `masking` masks its secrets, `payload` serializes its arguments, and
+  `encryption` encrypts what is masked.
 - `storage` writes the row into the table, or keeps it on local disk until the database is back.
 - `replay`, `listing` and `reconciliation` work on rows that exist.
 

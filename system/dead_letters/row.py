@@ -20,7 +20,7 @@ from sqlalchemy.exc import OperationalError
 
 from system import settings
 from system.connections.text import storable_name
-from system.dead_letters import payload
+from system.dead_letters import masking, payload
 from system.errors import UndeliverableError
 from system.identity import Identity, identify
 
@@ -96,7 +96,7 @@ def describe(
 
     """
     identity = identify(task, request, task_id=task_id)
-    mask = payload.masking_for(task)
+    mask = masking.masking_for(task)
     masked_args, masked_kwargs = mask.arguments(task, request.args, request.kwargs)
     sent = payload.dumps([list(request.args or ()), dict(request.kwargs or {})])
     is_masked = payload.dumps([masked_args, masked_kwargs]) != sent
@@ -135,7 +135,7 @@ def class_name(error: BaseException) -> str:
         module, name = str(error.exc_module), str(error.exc_cls_name)
     else:
         module, name = type(error).__module__, type(error).__qualname__
-    return name if module == "builtins" else f"{module}.{name}"
+    return storable_name(name if module == "builtins" else f"{module}.{name}")
 
 
 def message_of(error: BaseException) -> str:

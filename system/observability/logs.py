@@ -28,6 +28,8 @@ import structlog
 from structlog.typing import EventDict, WrappedLogger
 
 from system.connections.fork import keep_from_children
+from system.dead_letters.masking import mask_text
+from system.dead_letters.row import message_of
 
 TASK_FIELDS = ("task_name", "task_id", "tenant_id", "correlation_id")
 LINE_LIMIT = select.PIPE_BUF
@@ -42,7 +44,7 @@ _SHORTEST_SECRET = 4
 
 
 class Scrubber:
-    """Removes URLs with credentials and known secrets from text."""
+    """Removes known secrets from text, and what its form or its name shows to be one."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         long = [word for word in secrets if len(word) >= _SHORTEST_SECRET]
@@ -50,12 +52,12 @@ class Scrubber:
         self._forms = sorted(forms, key=len, reverse=True)
 
     def text(self, text: str) -> str:
-        """Return text without the address of any database, any userinfo or any known secret."""
+        """Return text without the address of any database, any userinfo or any secret."""
         text = _POSTGRESQL.sub(rf"\1://{HIDDEN}", text)
         text = _USERINFO.sub(rf"\1://{HIDDEN}@", text)
         for form in self._forms:
             text = text.replace(form, HIDDEN)
-        return text
+        return mask_text(text)
 
     def value(self, value: Any) -> Any:
         """Return a value of a log line with every text in it scrubbed."""
@@ -78,7 +80,18 @@ class LineHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record; ignore a descriptor without a reader."""
         with suppress(OSError):
-            os.write(self._descriptor, self.format(record).encode("ascii") + b"\n")
+            os.write(self._descriptor, self._line(record).encode("ascii") + b"\n")
+
+    def _line(self, record: logging.LogRecord) -> str:
+        """Return a record as a line; an object in it whose text cannot be made gives another."""
+        try:
+            return self.format(record)
+        except Exception as broken:  # noqa: BLE001 (the caller of a logger must not fail)
+            why = f"{type(broken).__qualname__} in a message of {record.name}"
+            lost = {"name": record.name, "levelno": record.levelno, "levelname": record.levelname}
+            return self.format(
+                logging.makeLogRecord({**lost, "msg": f"log message not available: {why}"})
+            )
 
 
 class Output:
@@ -186,7 +199,8 @@ def _shape(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     event.pop("_from_structlog", None)
     exc_info = event.pop("exc_info", None) or record.exc_info
     if isinstance(exc_info, tuple) and exc_info[1] is not None:
-        event.setdefault("error", f"{type(exc_info[1]).__qualname__}: {exc_info[1]}")
+        name, text = type(exc_info[1]).__qualname__, message_of(exc_info[1])
+        event.setdefault("error", f"{name}: {text}")
         event["traceback"] = logging.Formatter().formatException(exc_info)
     known = {
         "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),

@@ -16,7 +16,8 @@ from celery import signals
 from celery.app import trace
 from structlog.contextvars import bind_contextvars, unbind_contextvars
 
-from system.dead_letters import payload
+from system.dead_letters import masking
+from system.dead_letters.row import message_of
 from system.identity import identify
 from system.observability.logs import TASK_FIELDS
 
@@ -41,10 +42,14 @@ def connect() -> None:
 
 
 def describe(task: Any, error: BaseException, *, args: Any = None, kwargs: Any = None) -> str:
-    """Return an error as text, without sensitive values of the task's arguments."""
-    mask = payload.masking_for(task)
-    mask.arguments(task, args or task.request.args, kwargs or task.request.kwargs)
-    return mask.text(f"{type(error).__qualname__}: {error}")
+    """Return an error as text without secrets; never raise, or the line would be missing."""
+    name = type(error).__qualname__
+    try:
+        mask = masking.masking_for(task)
+        mask.arguments(task, args or task.request.args, kwargs or task.request.kwargs)
+        return mask.text(f"{name}: {message_of(error)}")
+    except Exception as broken:  # noqa: BLE001 (arguments of any shape, such as very deep ones)
+        return f"{name}: its text is not shown: {type(broken).__qualname__}"
 
 
 def _begin(sender: Any, task_id: str, args: Any, kwargs: Any, **_: object) -> None:

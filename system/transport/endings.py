@@ -23,6 +23,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from system import settings
 from system.connections import database
+from system.connections.text import storable
 
 EXPIRED = "expired"
 """The reason with which Celery revokes an expired task; one revoked by a person has another."""
@@ -202,7 +203,7 @@ class ReportingBackend(DatabaseBackend):
         # A plain result lacks the columns of an extended one. None must not overwrite the stamps
         # that an earlier state stored.
         values = {
-            column.name: getattr(row, column.name)
+            column.name: _storable(getattr(row, column.name))
             for column in table.columns
             if column.name != "id" and hasattr(row, column.name)
         }
@@ -221,6 +222,14 @@ class ReportingBackend(DatabaseBackend):
 
     def _shares_database(self) -> bool:
         return bool(self.url == settings.connections_from(os.environ).database_url)
+
+
+def _storable(value: Any) -> Any:
+    """Return a value that PostgreSQL takes: it refuses the text of some errors.
+
+    Celery would report the refusal instead of the task's error, and a retry as a failure.
+    """
+    return storable(value) if isinstance(value, str) else value
 
 
 def _final(state: str) -> list[str]:

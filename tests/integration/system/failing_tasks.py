@@ -84,15 +84,55 @@ def unpicklable(tenant_id: str, **_: Any) -> None:
     raise OddError("odd", tenant_id)
 
 
+class MuteError(Exception):
+    """An error that has no text."""
+
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
 @shared_task(name="failing.broken_text")
 def broken_text(**_: Any) -> None:
     """Raise an error that has no text."""
-
-    class MuteError(Exception):
-        def __str__(self) -> str:
-            raise RuntimeError
-
     raise MuteError
+
+
+@shared_task(name="failing.first_attempt", bind=True, max_retries=2)
+def first_attempt(self: Task[Any, Any], /, path: str, text: str | None) -> str:
+    """Append a line to the file at a path; retry once for an error with this text, or without."""
+    with Path(path).open("a", encoding="utf-8") as stream:
+        stream.write("run\n")
+    try:
+        fail_once(self.request.retries, text)
+    except (ConnectionError, MuteError) as error:
+        raise self.retry(exc=error, countdown=0) from error
+    return "done"
+
+
+def fail_once(attempts: int, text: str | None) -> None:
+    """Raise an error with a text, or without, at the first attempt."""
+    if not attempts:
+        raise MuteError if text is None else ConnectionError(text)
+
+
+@shared_task(name="failing.with_text")
+def with_text(text: str) -> None:
+    """Raise an error with this text."""
+    raise LookupError(text)
+
+
+@shared_task(name="failing.repeat_arguments")
+def repeat_arguments(*args: Any, **kwargs: Any) -> None:
+    """Raise an error that repeats the arguments."""
+    raise LookupError(f"nothing for {args} and {kwargs}")
+
+
+@shared_task(name="failing.join_halves")
+def join_halves(first: str, second: str) -> None:
+    """Raise errors that hold a secret which no argument holds as a whole."""
+    secret = first + second
+    cause = ConnectionError(f"no answer from postgresql://app:{secret}@db.example/app")
+    raise LookupError(f"refused: Authorization: Bearer {secret}; api_key='{secret}'") from cause
 
 
 @shared_task(name="failing.until_healed")

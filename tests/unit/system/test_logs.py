@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -120,3 +121,25 @@ def test_secrets_are_hidden_before_truncation() -> None:
     logs.hide(["hunter2-hunter2"])
     made = line("x" * 3700 + "hunter2-hunter2" * 40)
     assert "hunter" not in made["message"]
+
+
+def test_record_without_a_text_is_one_line() -> None:
+    """An error or a message whose text cannot be made is a line that says so."""
+
+    class MuteError(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    mute = MuteError()
+    made = line("broke", level=logging.ERROR, exc_info=(MuteError, mute, None))
+    assert made["error"].endswith("MuteError: its text is not available: RuntimeError")
+    reader, writer = os.pipe()
+    handler = logs.LineHandler(writer)
+    handler.setFormatter(logs.formatter())
+    handler.emit(logging.LogRecord("some.logger", logging.ERROR, "f.py", 1, "%s", (mute,), None))
+    os.close(writer)
+    with os.fdopen(reader) as stream:
+        written = [json.loads(one) for one in stream]
+    assert [(one["level"], one["message"]) for one in written] == [
+        ("error", "log message not available: RuntimeError in a message of some.logger")
+    ]
