@@ -6,8 +6,8 @@ default serves a stock publisher too. Messages that wait during the upgrade coun
 
 from alembic import op
 
-revision = "celery_0006"
-down_revision = "celery_0005"
+revision = "celery_0007"
+down_revision = "celery_0006"
 branch_labels = None
 depends_on = None
 
