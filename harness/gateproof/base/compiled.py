@@ -23,8 +23,8 @@ ENVIRONMENT = "pyvenv.cfg"
 def drop_compiled(folders: Iterable[Path]) -> None:
     """Remove the compiled files in folders and everything below them; Python makes them again.
 
-    Links are followed, as the digest of a folder follows them. A folder that cannot be written keeps
-    its compiled files, and so does a virtual environment: what is installed is not a source.
+    Links are followed, as the digest of a folder follows them. A folder that cannot be written
+    keeps its compiled files, and so does a virtual environment: what is installed is not a source.
     """
     entered: set[str] = set()
     for folder in folders:
