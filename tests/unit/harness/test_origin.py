@@ -226,7 +226,7 @@ HIDDEN = {
 
 
 @pytest.mark.parametrize("way", HIDDEN)
-def test_checkout_has_changes_that_git_was_told_to_hide(repository: Path, way: str) -> None:
+def test_checkout_has_changes_that_git_status_hides(repository: Path, way: str) -> None:
     """Flags of the index, rules of the clone alone, and filters hide nothing."""
     assert has_changes(repository, read_checkout(repository)) is False
     subprocess.run(["sh", "-e", "-c", HIDDEN[way]], cwd=repository, check=True)
