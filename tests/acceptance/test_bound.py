@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import importlib.util
+import marshal
 import shutil
+import struct
 import subprocess
 import sys
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,12 +37,29 @@ class Project:
         """The commit that is checked out."""
         return git(self.folder, "rev-parse", "HEAD")
 
-    def gate(self, *arguments: str, folder: Path | None = None, path: str = "") -> Miniature:
-        """Run the gates of a folder, by default of this one, on the system."""
+    def gate(
+        self,
+        *arguments: str,
+        folder: Path | None = None,
+        path: str = "",
+        program: Sequence[str] = COMMAND[1:3],
+        gates: str = COMMAND[3],
+    ) -> Miniature:
+        """Run the gates of a folder, by default of this one, on the system.
+
+        Args:
+            arguments: further arguments of pytest.
+            folder: the folder that contains the gates.
+            path: further folders for PYTHONPATH.
+            program: the arguments of Python that start pytest.
+            gates: the folder or package that pytest collects.
+
+        """
         where = folder or self.folder
         sut = str(self.folder / "sut.toml")
         options = ("--signing-key", str(self.folder.parent / "signer"), "--sut", sut)
-        done = run_command([*COMMAND, *options, *arguments], folder=where, env={"PYTHONPATH": path})
+        command = [COMMAND[0], *program, gates, *COMMAND[4:], *options, *arguments]
+        done = run_command(command, folder=where, env={"PYTHONPATH": path})
         ran = read_miniature(where, exit_status=done.returncode, output=done.stdout)
         assert ran.exit_status == 0, ran.output
         assert ran.run["result"] == "released", ran.output
@@ -191,3 +214,106 @@ def test_checks_that_change_during_the_run_are_a_defect(project: Project) -> Non
     assert ran.exit_status == 103, ran.output
     [defect] = ran.run["defects"]
     assert defect.startswith("checks gates: changed during the run: got sha256:")
+
+
+FINDINGS = ("COMMIT_MISMATCH", "NOT_CLEAN")
+PROGRAM = ("-c", "import sys, pytest; sys.exit(pytest.main(sys.argv[1:]))")
+
+
+@pytest.mark.parametrize("place", ["repository", "compiled", "archive", "program"])
+def test_code_outside_of_the_commit_is_found(project: Project, tmp_path: Path, place: str) -> None:
+    """A plugin of another clean repository, or one that hides, and a program without a file."""
+    other = tmp_path / "other"
+    if place == "compiled":
+        other = project.folder / "gates" / "__pycache__"
+    other.mkdir()
+    (other / "evil.py").write_text("WAS = 'here'\n", encoding="utf-8")
+    path, arguments, program = str(other), ["-p", "evil"], COMMAND[1:3]
+    if place == "repository":
+        commit_all(other)
+    elif place == "archive":
+        path = shutil.make_archive(str(tmp_path / "evil"), "zip", other)
+    elif place == "program":
+        arguments, program = [], PROGRAM
+    project.gate(*arguments, path=path, program=program)
+    status, output = project.audit(*project.strict)
+    assert status == 1, output
+    expected = {
+        "archive": "evil.zip",
+        "program": "main program without a file",
+    }
+    found = "".join(line for line in output.splitlines() if line.split()[0] in FINDINGS)
+    assert f"other code {expected.get(place, 'evil.py')} " in found, output
+
+
+def test_compiled_check_is_not_run_for_its_source(project: Project, tmp_path: Path) -> None:
+    """A compiled file that names time and size of its source, with other code, is not run."""
+    module, seen = project.folder / "gates" / "test_miniature.py", tmp_path / "seen"
+    project.gate()
+    made = list((module.parent / "__pycache__").glob("test_miniature*.pyc"))
+    assert made, "pytest compiled no check"
+    text = module.read_text(encoding="utf-8") + f"\nopen({str(seen)!r}, 'w').close()\n"
+    state = module.stat()
+    head = struct.pack("<LLL", 0, int(state.st_mtime), state.st_size)
+    code = marshal.dumps(compile(text, str(module), "exec"))
+    for path in made:
+        path.write_bytes(importlib.util.MAGIC_NUMBER + head + code)
+    project.gate()
+    assert not seen.exists(), "got a run of the compiled file, expected one of its source"
+
+
+def test_hidden_change_of_a_file_outside_of_the_sources_is_not_clean(project: Project) -> None:
+    """A tracked file that the index hides is compared, though no part of the run names it."""
+    git(project.folder, "update-index", "--assume-unchanged", ".gitignore")
+    with (project.folder / ".gitignore").open("a", encoding="utf-8") as file:
+        file.write("more\n")
+    project.gate()
+    status, output = project.audit("--require-clean")
+    assert (status, "tree: got uncommitted changes" in output) == (1, True), output
+
+
+def test_commit_with_a_forged_folder_is_not_that_commit(project: Project) -> None:
+    """An object of git with other content than its name stands for makes the commit unknown."""
+    folder, module = project.folder, project.folder / "gates" / "test_miniature.py"
+    commit, old = project.commit, git(project.folder, "rev-parse", "HEAD:gates")
+    module.write_text(module.read_text(encoding="utf-8") + "\n", encoding="utf-8")
+    git(folder, "add", "gates")
+    new = git(folder, "rev-parse", f"{git(folder, 'write-tree')}:gates")
+    command = ["git", "-C", str(folder), "cat-file", "tree", new]
+    tree = subprocess.run(command, check=True, capture_output=True).stdout
+    path = folder / ".git" / "objects" / old[:2] / old[2:]
+    path.chmod(0o644)
+    path.write_bytes(zlib.compress(b"tree %d\0" % len(tree) + tree))
+    assert (git(folder, "status", "--porcelain"), project.commit) == ("", commit)
+    project.gate()
+    status, output = project.audit(*project.strict)
+    assert (status, "checks gates of no commit" in output) == (1, True), output
+
+
+def test_checks_in_a_distribution_are_not_taken_for_the_commits(
+    project: Project, tmp_path: Path
+) -> None:
+    """Checks that anyone could install are of no commit until the auditor names them."""
+    site = tmp_path / "site-packages"
+    shutil.copytree(project.folder / "gates", site / "pack")
+    (site / "pack" / "__init__.py").write_text("")
+    info = site / "pack-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: pack\nVersion: 1.0\n")
+    lines = [
+        f"{path.relative_to(site)},sha256={_urlsafe(path)},{path.stat().st_size}\n"
+        for path in sorted((site / "pack").iterdir())
+    ]
+    (info / "RECORD").write_text("".join(lines))
+    project.gate("--pyargs", path=str(site), gates="pack")
+    status, output = project.audit(*project.strict)
+    assert (status, "got checks pack of no commit" in output) == (1, True), output
+    expected = ("--expect-checks", str(site / "pack"))
+    catalogue = ("--expect-catalogue", str(site / "pack" / "criteria.toml"))
+    status, output = project.audit(*project.strict, *expected, *catalogue)
+    assert status == 0, output
+
+
+def _urlsafe(path: Path) -> str:
+    digest = hashlib.sha256(path.read_bytes()).digest()
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode("ascii")

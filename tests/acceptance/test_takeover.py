@@ -75,6 +75,18 @@ def test_proof_is_repeated_after_a_change_or_with_fresh(
     assert (ran.exit_status, proof(ran)["taken_over"]) == (0, None), ran.output
 
 
+def test_proof_of_a_run_with_more_code_is_repeated(
+    run_gates: Run, first: Path, tmp_path: Path
+) -> None:
+    """A proof that a run with another plugin made is not reused by a run without it."""
+    (tmp_path / "evil.py").write_text("WAS = 'here'\n")
+    ran = run_gates("", (), "--signing-key", KEY, "-p", "evil")
+    assert ran.exit_status == 0, ran.output
+    ran = run_gates("", (), *take((tmp_path / "reports" / "latest").resolve()))
+    assert (ran.exit_status, proof(ran)["taken_over"]) == (0, None), ran.output
+    assert proof(run_gates("", (), *take(first)))["taken_over"] is not None
+
+
 def test_bundle_that_does_not_verify_is_bad_input(
     run_gates: Run, first: Path, tmp_path: Path
 ) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib.util
+import os
 import secrets
 import site
 import sys
@@ -133,7 +134,8 @@ def loaded_code(config: pytest.Config, judges: Judges, sut: Sut) -> set[str]:
     """Return the code that this process loaded from outside of what is bound otherwise.
 
     1. Modules, ``conftest.py`` files, the program that was started, and pytest's settings file.
-    2. What Python runs at its start: ``sitecustomize``, and lines of ``.pth`` files.
+    2. What Python reads at its start: ``sitecustomize``, ``.pth`` files, and folders of PYTHONPATH
+       outside of the checkout: the processes of the system can load modules from these.
     3. Left out are files of the described folders and of Python itself, and installed files that
        have the digest of their RECORD.
 
@@ -145,7 +147,7 @@ def loaded_code(config: pytest.Config, judges: Judges, sut: Sut) -> set[str]:
     named = {place for module in modules for place in _places(module)}
     named |= {*_main_program(config), str(config.inipath or "")}
     # 2
-    named |= set(_start_files())
+    named |= {*_start_files(), *_outside_folders(judges, sut)}
     # 3
     origins = Origins()
     paths = {_existing(Path(one).absolute()) for one in named if one}
@@ -190,8 +192,24 @@ def _start_files() -> Iterator[str]:
     for folder in {*site.getsitepackages(), site.getusersitepackages()}:
         for path in Path(folder).glob("*.pth"):
             lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-            if any(line.startswith(("import ", "import\t")) for line in lines):
+            if any(line.strip() and not line.startswith("#") for line in lines):
                 yield str(path)
+
+
+def _outside_folders(judges: Judges, sut: Sut) -> Iterator[str]:
+    """Yield each folder of PYTHONPATH that no commit and no distribution accounts for.
+
+    Folders inside the checkouts of the system and of the checks have a commit, and their files
+    count there. The folders of the packages of gateproof are bound by themselves.
+    """
+    own = {Path(one.__file__ or "").parents[1] for one in (gateproof, gateproof_evidence)}
+    for entry in filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)):
+        folder = Path(entry).resolve()
+        if not folder.is_dir() or folder in own or folder.name in SITE:
+            continue
+        roots = {git(one, "rev-parse", "--show-toplevel") for one in (sut.folder, *judges.checks)}
+        if not any(folder.is_relative_to(root) for root in roots if root):
+            yield str(folder)
 
 
 def _existing(path: Path) -> Path:

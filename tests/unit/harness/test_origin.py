@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gateproof.base.git import git, read_checkout
+from gateproof.base.git import git, has_changes, read_checkout
 from gateproof.base.origin import Origins
 from gateproof_evidence.errors import BadInputError
 from gateproof_evidence.format.canonical import digest_of
@@ -39,6 +39,7 @@ def repository(tmp_path: Path) -> Path:
     (root / "gates" / "test_a.py").write_text("a = 1\n")
     (root / "gates" / "rls" / "test_b.py").write_text("b = 1\n")
     (root / ".gitignore").write_text("ignored.py\n")
+    (root / "elsewhere.py").write_text("b = 2\n")
     for command in (("init", "-q"), ("add", "."), COMMIT):
         subprocess.run(["git", "-C", str(root), *command], check=True)
     return root
@@ -60,6 +61,8 @@ CHANGES = {
     "assumed unchanged": "git update-index --assume-unchanged test_a.py; echo 'a = 2' > test_a.py",
     "skipped": "git update-index --skip-worktree test_a.py; echo 'a = 2' > test_a.py",
     "a link outside": "mv test_a.py ../../outside.py; ln -s ../../outside.py test_a.py",
+    "an ignored link inside": "ln -s ../elsewhere.py ignored.py",
+    "a link in place of a file": "mv test_a.py ../kept.py; ln -s ../kept.py test_a.py",
     "a folder outside": "mkdir ../../more; touch ../../more/test_d.py; ln -s ../../more more",
 }
 
@@ -118,7 +121,7 @@ def test_origin_without_a_commit_is_unknown(tmp_path: Path) -> None:
     assert read_checkout(tmp_path) is None
 
 
-@pytest.mark.parametrize("change", ["none", "edited", "added", "removed"])
+@pytest.mark.parametrize("change", ["none", "edited", "added", "removed", "no digest"])
 def test_origin_of_installed_files_is_the_distribution(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
@@ -133,6 +136,9 @@ def test_origin_of_installed_files_is_the_distribution(
     (site / "pack-1.0.dist-info" / "RECORD").write_text(record + "pack-1.0.dist-info/RECORD,,\n")
     (site / "pack-1.0.dist-info" / "METADATA").write_text("Name: pack\nVersion: 1.0\n")
     monkeypatch.setattr(sys, "path", [*sys.path, str(site)])
+    if change == "no digest":
+        record = f"pack/__init__.py,sha256={empty},0\npack/test_a.py,,\n"
+        (site / "pack-1.0.dist-info" / "RECORD").write_text(record)
     if change == "edited":
         (site / "pack" / "test_a.py").write_text("assert True")
     elif change == "added":
@@ -145,7 +151,7 @@ def test_origin_of_installed_files_is_the_distribution(
     assert bound.record == digest_of((site / "pack-1.0.dist-info" / "RECORD").read_bytes())
     plugin = Origins().of_distribution("plugin", "pack")
     assert plugin is not None
-    assert plugin.dirty is (change in ("edited", "removed"))
+    assert plugin.dirty is (change in ("edited", "removed", "no digest"))
     assert Origins().of_distribution("plugin", "no-such-distribution") is None
 
 
@@ -196,3 +202,57 @@ def test_expected_catalogue_is_a_digest_or_files(tmp_path: Path) -> None:
         read_expected_catalogue((digest, names[0]))
     with pytest.raises(BadInputError, match="nowhere"):
         read_expected_catalogue(("nowhere",))
+
+
+def test_committed_link_is_no_change(repository: Path) -> None:
+    """A link of the commit is followed; one with another target is a change."""
+    link = repository / "gates" / "linked.py"
+    link.symlink_to("../elsewhere.py")
+    for command in (("add", "."), COMMIT):
+        subprocess.run(["git", "-C", str(repository), *command], check=True)
+    assert Origins().of_path("checks", repository / "gates").dirty is False
+    assert has_changes(repository, read_checkout(repository)) is False
+    link.unlink()
+    link.symlink_to("rls/test_b.py")
+    assert Origins().of_path("checks", repository / "gates").dirty is True
+
+
+HIDDEN = {
+    "index": "git update-index --skip-worktree elsewhere.py; echo c > elsewhere.py",
+    "private rule": "echo GNUmakefile > .git/info/exclude; touch GNUmakefile",
+    "filter": "git config filter.x.clean 'echo b = 2'; echo 'elsewhere.py filter=x' "
+    "> .git/info/attributes; echo b = 3 > elsewhere.py",
+}
+
+
+@pytest.mark.parametrize("way", HIDDEN)
+def test_checkout_has_changes_that_git_status_hides(repository: Path, way: str) -> None:
+    """Flags of the index, rules of the clone alone, and filters hide nothing."""
+    assert has_changes(repository, read_checkout(repository)) is False
+    subprocess.run(["sh", "-e", "-c", HIDDEN[way]], cwd=repository, check=True)
+    assert not git(repository, "status", "--porcelain")
+    assert has_changes(repository, read_checkout(repository)) is True
+
+
+def test_checkout_with_converted_files_is_whole(repository: Path) -> None:
+    """Line ends that git converts, and large files of Git LFS, are no change."""
+    digest = hashlib.sha256(b"large").hexdigest()
+    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{digest}\nsize 5\n"
+    (repository / "large.bin").write_text(pointer)
+    for command in (("add", "."), COMMIT):
+        subprocess.run(["git", "-C", str(repository), *command], check=True)
+    (repository / "large.bin").write_bytes(b"large")
+    (repository / "elsewhere.py").write_bytes(b"b = 2\r\n")
+    checkout = read_checkout(repository)
+    assert checkout is not None
+    assert checkout.is_whole()
+    (repository / "large.bin").write_bytes(b"other")
+    assert not checkout.is_whole()
+
+
+def test_checkout_elsewhere_is_none(repository: Path, tmp_path: Path) -> None:
+    """A repository whose settings name another folder has no checkout of its own."""
+    (tmp_path / "other").mkdir()
+    git(repository, "config", "core.worktree", str(tmp_path / "other"))
+    assert read_checkout(repository) is None
+    assert Origins().of_path("checks", repository / "gates").commit is None
