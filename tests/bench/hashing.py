@@ -7,6 +7,7 @@ them, each in its own process, in turns with two processes of ``sha256sum``.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import random
@@ -54,7 +55,7 @@ def main() -> None:
 def measure(folder: Path, *, files: int, mib: int, rounds: int) -> tuple[Row, ...]:
     """Write the files, and run all cases over them in turns."""
     staging = stage(folder / "staging", failing=False)
-    _fill(staging / "data" / "captures" / "bulk", files, mib)
+    _record(staging / "data", _fill(staging / "data" / "captures" / "bulk", files, mib))
     own = (sys.executable, "-m", "tests.bench.hashing", "--folder", folder, "--do")
     root = Path(__file__).parents[2]
     listed = "find staging bundle -type f -print0 2>/dev/null | xargs -0 -P2 -n 500 sha256sum"
@@ -78,14 +79,38 @@ def aims_missed(rows: tuple[Row, ...]) -> list[str]:
     ]
 
 
-def _fill(folder: Path, files: int, mib: int) -> None:
-    """Write files with different content, a hundred a folder."""
+def _fill(folder: Path, files: int, mib: int) -> list[Path]:
+    """Write files with different content, a hundred a folder, and return them."""
     size = mib * 1024 * 1024 // files
     noise = random.Random(1).randbytes(size)
+    written = []
     for number in range(files):
         path = folder / f"{number // 100:03d}" / f"{number:05d}.txt"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(f"{number:08d}".encode() + noise[8:])
+        written.append(path)
+    return written
+
+
+def _record(data: Path, captures: list[Path]) -> None:
+    """Add an observation of each capture to the journal, before the end of the run."""
+    journal = data / "journal.jsonl"
+    lines = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()]
+    *records, end = lines
+    like = next(line for line in records if line.get("kind") == "observation")
+    last = records[-1]
+    added = [
+        {
+            **like,
+            "seq": last["seq"] + number,
+            "at": last["at"],
+            "capture": path.relative_to(data).as_posix(),
+            "digest": f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}",
+        }
+        for number, path in enumerate(captures, start=1)
+    ]
+    texts = (json.dumps(line, separators=(",", ":")) for line in (*records, *added, end))
+    journal.write_text("".join(f"{text}\n" for text in texts), encoding="utf-8")
 
 
 def _unseal(folder: Path) -> None:

@@ -1,18 +1,20 @@
 """The journal in a staging folder, read once before the folder is sealed.
 
-Owns reading it together with its digest. With the digest `gateproof_evidence.sealing.seal` makes
-sure that the journal in the bundle is the one from which the run was derived.
+Owns reading it together with its digest, and removing the captures of lost records. With the digest
+`gateproof_evidence.sealing.seal` makes sure that the journal in the bundle is the one from which
+the run was derived.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from gateproof_evidence.format.journal import read_journal
-from gateproof_evidence.format.layout import JOURNAL
-from gateproof_evidence.model import Digest, Record
+from gateproof_evidence.format.layout import CAPTURES, JOURNAL, in_bundle
+from gateproof_evidence.model import Digest, Observation, Record
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,3 +37,14 @@ def read_staged_journal(staging: Path) -> StagedJournal:
     with path.open("rb") as file:  # first: a later change then has another digest
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return StagedJournal(records=read_journal([path]), digest=f"sha256:{digest}")
+
+
+def remove_unrecorded(staging: Path, records: Iterable[Record]) -> None:
+    """Remove the captures that no record names: nothing could verify them.
+
+    A record is lost when its process is killed before it was written, or with a damaged journal.
+    """
+    recorded = {in_bundle(one.capture) for one in records if isinstance(one, Observation)}
+    for path in (staging / CAPTURES).rglob("*"):
+        if path.is_file() and path.relative_to(staging).as_posix() not in recorded:
+            path.unlink()

@@ -63,7 +63,7 @@ from gateproof_evidence.redaction.ledger import counted, format_ledger, observed
 from gateproof_evidence.redaction.redactor import LedgerEntry, Redactor
 from gateproof_evidence.sealing.run_key import RunKey
 from gateproof_evidence.sealing.seal import seal
-from gateproof_evidence.sealing.staged_journal import read_staged_journal
+from gateproof_evidence.sealing.staged_journal import read_staged_journal, remove_unrecorded
 from gateproof_evidence.verification.baseline import read_baseline
 from gateproof_evidence.verification.earlier import Earlier
 
@@ -216,6 +216,7 @@ class GateRun:
         journal = read_staged_journal(self.staging)
         self._write_proofs(journal.records)
         self._write_ledger(journal.records)
+        remove_unrecorded(self.staging, journal.records)
         _drop_empty(self.staging / PAYLOAD)
         context = self._context(journal.records)
         (self.staging / UNSEALED).unlink(missing_ok=True)
