@@ -171,7 +171,7 @@ def test_child_of_a_worker_can_be_paused(inside: Stack) -> None:
     container = worker.process.container  # type: ignore[attr-defined]
 
     def is_stopped() -> bool:
-        return container.exec_run(status).output.split()[2] == b"T"
+        return bool(container.exec_run(status).output.split()[2] == b"T")
 
     worker.pause_child(child)
     assert wait_until(is_stopped, deadline_s=10)
