@@ -8,6 +8,7 @@ the process.
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 
 from celery import Celery, signals
 from kombu import Exchange, Queue
@@ -20,6 +21,8 @@ from system.transport import unconfigured
 
 TASK_MODULES = (housekeeping, maintenance, llm, attribution)
 EXCHANGE = "tasks"
+RESULT_EXPIRES = timedelta(days=1)
+"""How long after its task has ended a result is kept; `transport.expiry` deletes it then."""
 
 
 def queues() -> tuple[Queue, ...]:
@@ -58,6 +61,7 @@ def make_app(environment: dict[str, str]) -> Celery:
     made.backend_cls = result_backend
     made.conf.update(_configuration(eager=eager))
     made.conf.broker_transport_options = broker_options
+    made.steps["worker"].add("system.transport.handover:Handover")
     return made
 
 
@@ -71,6 +75,7 @@ def _configuration(*, eager: bool) -> dict[str, object]:
         "task_default_routing_key": f"{settings.QUEUES[0]}.task",
         "task_create_missing_queues": False,
         "task_always_eager": eager,
+        "result_expires": RESULT_EXPIRES,
         "task_serializer": "json",
         "result_serializer": "json",
         "accept_content": ["json"],

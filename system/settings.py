@@ -185,6 +185,19 @@ def monitoring_from(environment: Mapping[str, str]) -> Monitoring:
     )
 
 
+def result_cleanup_s_from(environment: Mapping[str, str]) -> float:
+    """Return the seconds between two deletions of expired results.
+
+    Args:
+        environment: `SYSTEM_RESULT_CLEANUP_S` (3600).
+
+    Raises:
+        ConfigurationError: it is malformed or out of its range.
+
+    """
+    return _seconds(environment, "SYSTEM_RESULT_CLEANUP_S", 3600, 1, 86_400)
+
+
 def dead_letters_from(environment: Mapping[str, str]) -> DeadLetters:
     """Return the settings of the dead letters.
 

@@ -28,7 +28,7 @@ from celery.concurrency.solo import TaskPool as SoloPool
 from celery.worker import state
 
 from system.errors import StalledError
-from system.transport.activity import ACTIVITY, TURN_S
+from system.transport.activity import ACTIVITY, TURN_S, stops
 
 # Celery's own timer for time limits runs about once a second.
 _LIMIT_SLACK_S = 2.0
@@ -66,9 +66,7 @@ class Consumer:
             StalledError: it is stalled.
 
         """
-        # (An exit status of 0 is a request to stop too.)
-        stops = state.should_stop is not None and state.should_stop is not False
-        if self._worker is None or stops:
+        if self._worker is None or stops():
             return
         late = {queue for queue, wait_s in waits.items() if wait_s > self._stalled_after_s}
         late &= self._queues | set(self._worker.app.amqp.queues.consume_from)

@@ -1,4 +1,4 @@
-"""Record when this process last consumed, for the thread that reports its health.
+"""Record when this process last consumed, for the thread that reports its health; whether it stops.
 
 Times are monotonic. Each is written by the worker's event loop alone.
 """
@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+
+from celery.worker import state
 
 TURN_S = 0.5
 """How often the event loop records that it turns."""
@@ -32,3 +34,10 @@ class Activity:
 
 ACTIVITY = Activity()
 """The activity of this process."""
+
+
+def stops() -> bool:
+    """Return whether this process's worker got a signal to stop."""
+    # (An exit status of 0 is a request to stop too.)
+    flags = state.should_stop, state.should_terminate
+    return any(flag is not None and flag is not False for flag in flags)

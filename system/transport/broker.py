@@ -33,7 +33,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from system.transport import statements
-from system.transport.activity import ACTIVITY, TURN_S
+from system.transport.activity import ACTIVITY, TURN_S, stops
 from system.transport.engines import engine_for
 from system.transport.options import Options, options_from
 from system.transport.refusals import EXHAUSTED, UNREADABLE, Refusal, was_handled
@@ -75,6 +75,12 @@ class QoS(virtual.QoS):
         """Return the tags of delivered messages that are not acknowledged."""
         self._flush()
         return list(self._delivered)
+
+    def forget(self, delivery_tags: Iterable[str]) -> None:
+        """Track these messages no longer."""
+        self._flush()
+        for tag in delivery_tags:
+            self._delivered.pop(tag, None)
 
     def restore_unacked(self) -> Any:
         """Return unacknowledged messages to their queues; a shutdown counts as no delivery."""
@@ -200,6 +206,12 @@ class Channel(virtual.Channel):
         state.queue_bindings_delete(queue)
         for exchange in state.exchanges.values():
             exchange["table"] = [row for row in exchange.get("table", ()) if row[2] != queue]
+
+    def hand_over(self, delivery_tags: list[str]) -> None:
+        """Return delivered messages to their queues, as not delivered."""
+        self.transport.give_back(delivery_tags, touched=False)
+        qos: Any = self.qos
+        qos.forget(delivery_tags)
 
     def consumed(self) -> set[str]:
         """Return the names of queues whose messages are acknowledged."""
@@ -493,12 +505,15 @@ class Transport(virtual.Transport):
         return {int(tag) for tag in tags} | set(self._acknowledged)
 
     def _deliver_all(self, taken: list[Delivery], claimed: list[Delivery]) -> None:
-        """Deliver messages to their consumers; if one fails, return the rest to their queues."""
+        """Deliver messages to their consumers; if one fails, return the rest to their queues.
+
+        A solo pool runs each task meanwhile: the rest is returned too if the worker is to stop.
+        """
         waiting = deque(claimed)
         try:
             for queue, envelope in taken:
                 self._deliver(envelope, queue)
-            while waiting:
+            while waiting and not stops():
                 queue, envelope = waiting.popleft()
                 self._deliver_one(queue, envelope)
         finally:

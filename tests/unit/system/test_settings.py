@@ -289,3 +289,11 @@ def test_unclear_eager_mode_is_refused() -> None:
     """A value that is neither true nor false is refused."""
     with pytest.raises(ConfigurationError, match="CELERY_TASK_ALWAYS_EAGER: got 'maybe'"):
         settings.eager_from({"CELERY_TASK_ALWAYS_EAGER": "maybe"})
+
+
+def test_interval_of_the_deletion_of_results_is_read() -> None:
+    """Expired results are deleted every hour, or as often as the environment says."""
+    assert settings.result_cleanup_s_from({}) == 3600
+    assert settings.result_cleanup_s_from({"SYSTEM_RESULT_CLEANUP_S": "1.5"}) == 1.5
+    with pytest.raises(ConfigurationError, match=r"SYSTEM_RESULT_CLEANUP_S: got '0', .* from 1"):
+        settings.result_cleanup_s_from({"SYSTEM_RESULT_CLEANUP_S": "0"})

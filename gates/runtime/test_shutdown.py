@@ -1,0 +1,136 @@
+"""Gate runtime: a stopping worker and the messages that it has claimed and not started."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+from gateproof import (
+    POOL_PREFORK,
+    Ids,
+    Stack,
+    Sut,
+    criterion,
+    falsified_by,
+    premise,
+    source,
+    wait_until,
+)
+
+from ..control import celery
+from ..holding import SCAN, SCANNED, tables_held, wait_for_a_session
+
+HANDOVER = "system/transport/handover.py"
+
+CLAIMED_AHEAD, MESSAGES = 3, "kombu_message"
+STOPPING = "worker: "
+"""Text of the worker's log line after the stop signal."""
+WATCHED_S = 15.0
+
+
+@criterion("RUN-11")
+@falsified_by(
+    source(
+        "returned-at-the-end",
+        "system/app.py",
+        '    made.steps["worker"].add("system.transport.handover:Handover")\n',
+        "",
+    ),
+    expect="claimed pings while the last task runs: got",
+)
+@falsified_by(
+    source(
+        "running-one-returned-too",
+        HANDOVER,
+        "return request not in state.active_requests and request._apply_result is None",
+        "return True",
+    ),
+    expect="task that ran at the stop signal: got 2 runs, expected 1",
+)
+@falsified_by(
+    source(
+        "revoked-one-returned",
+        HANDOVER,
+        "kept = [request for request in left if not request.revoked()]",
+        "kept = left",
+    ),
+    expect="claimed task that was revoked before the stop signal: got",
+)
+@falsified_by(
+    source(
+        "nothing-returned-and-forgotten",
+        "system/transport/broker.py",
+        "        self.transport.give_back(delivery_tags, touched=False)\n        qos: Any",
+        "        self.transport._acknowledged.extend(map(int, delivery_tags))\n        qos: Any",
+    ),
+    expect="claimed pings while the last task runs: got",
+)
+def test_stopping_worker_returns_what_it_has_not_started(
+    own_stack: Stack, sut: Sut, ids: Ids
+) -> None:
+    """Another worker runs what a stopping one had claimed; revoked tasks never run."""
+    stack, ping = own_stack, sut.ping
+    with ExitStack() as workers:
+        stopping = workers.enter_context(stack.running_worker(pool=POOL_PREFORK, concurrency=1))
+        stack.wait_ready(stopping)
+        with tables_held(stack, SCANNED):
+            running = stack.tasks.publish(SCAN, (), {sut.tenancy.key: ids.uuid()})
+            begun = wait_for_a_session(stack, SCANNED)
+            premise("run that waits for a table", on=SCAN, got=bool(begun), expected=True)
+            ahead = [
+                stack.tasks.publish(ping.task, (), ping.arguments) for _ in range(CLAIMED_AHEAD)
+            ]
+            expect_claimed(stack, ahead)
+            revoked, *others = ahead
+            done = celery(stack, "control", "revoke", revoked)
+            premise("exit of a revoke", got=done.exit_status, expected=0)
+            stopping.signal()
+            wait_until(
+                lambda: any(STOPPING in line for line in stopping.log().lines),
+                deadline_s=WATCHED_S,
+                interval_s=0.1,
+            )
+            other = workers.enter_context(stack.running_worker(pool=POOL_PREFORK, concurrency=2))
+            stack.wait_ready(other)
+            states = [stack.tasks.result(task_id, deadline_s=WATCHED_S).state for task_id in others]
+            runs_on = stopping.alive
+            celery(stack, "control", "revoke", "--terminate", running)
+        status = stopping.wait_exit()
+        wait_until(
+            lambda: int(stack.sql.query(f"SELECT count(*) FROM {MESSAGES}").scalar()),
+            lambda messages: messages == 0,
+            deadline_s=WATCHED_S,
+            interval_s=0.1,
+        )
+        runs = [
+            line.get(sut.logs.task_id)
+            for worker in (stopping, other)
+            for line in worker.log().matching(**{sut.logs.message: sut.logs.success})
+        ]
+        end = stack.tasks.result(running, deadline_s=WATCHED_S).state
+        ended = stack.tasks.result(revoked, deadline_s=WATCHED_S).state
+    assert states == ["SUCCESS"] * len(others), (
+        f"claimed pings while the last task runs: got {states}, expected SUCCESS of each"
+    )
+    assert runs_on, "stopping worker during its last task: got its end, expected it to run"
+    assert (ended, runs.count(revoked)) == ("REVOKED", 0), (
+        f"claimed task that was revoked before the stop signal: got {ended} and "
+        f"{runs.count(revoked)} runs, expected REVOKED and none"
+    )
+    assert runs.count(running) == 1, (
+        f"task that ran at the stop signal: got {runs.count(running)} runs, expected 1"
+    )
+    assert (end, status) == ("SUCCESS", 0), (
+        f"task that ran at the stop signal, revoked after it: got {end} and exit {status} of its "
+        "worker, expected SUCCESS and 0"
+    )
+
+
+def expect_claimed(stack: Stack, task_ids: list[str]) -> None:
+    """Wait until the only worker has claimed tasks that it cannot start, as it reports itself."""
+
+    def reserved() -> bool:
+        output = celery(stack, "inspect", "reserved").output
+        return all(task_id in output for task_id in task_ids)
+
+    claimed = wait_until(reserved, deadline_s=WATCHED_S, interval_s=0.2)
+    premise("tasks that a worker has claimed and not started", got=claimed, expected=True)
