@@ -26,6 +26,10 @@ HEADER_TENANT_ID = "tenant_id"
 HEADER_DEAD_LETTER = "dead_letter_id"
 """The header with the id of the row that a task replays."""
 _KEPT_CORRELATION_ID = "system_correlation_id"
+OWN_HEADERS = frozenset(
+    {HEADER_CORRELATION_ID, HEADER_TENANT_ID, HEADER_DEAD_LETTER, _KEPT_CORRELATION_ID}
+)
+"""The headers that the system itself sends."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -41,13 +41,14 @@ TAKE_OVER = "output = logs.take_over()  # 1"
     source(
         "plain-errors",
         LOGS,
-        """self.format(record).encode("ascii") + b"\\n")""",
-        """self._line(record).encode("ascii") + b"\\n")
-
-    def _line(self, record: logging.LogRecord) -> str:
-        if record.levelno >= logging.ERROR:
-            return f"{record.levelname} {record.name}: a task failed"
-        return self.format(record)""",
+        """        try:
+            return self.format(record)
+""",
+        """        try:
+            if record.levelno >= logging.ERROR:
+                return f"{record.levelname} {record.name}: a task failed"
+            return self.format(record)
+""",
     ),
     expect="expected 0, the first: 'ERROR system.task: a task failed",
 )
@@ -194,8 +195,8 @@ def test_correlation_id_reaches_log_and_dead_letter_row(
     source(
         "arguments-in-errors",
         "system/observability/task_log.py",
-        """return mask.text(f"{type(error).__qualname__}: {error}")""",
-        """return f"{type(error).__qualname__}: {error} {kwargs or task.request.kwargs}\"""",
+        """return mask.text(f"{name}: {message_of(error)}")""",
+        """return f"{name}: {error} {kwargs or task.request.kwargs}\"""",
     ),
     expect="tokens in the log: got",
 )

@@ -147,9 +147,11 @@ def show(ctx: click.Context, row_id: str, reveal: bool, is_json: bool) -> None:
         ctx.exit(EXIT_NOT_DONE)
     row = rows[0]
     sealed = row.pop("sealed")
-    row |= {"args": json.loads(row["args"]), "kwargs": json.loads(row["kwargs"])}
+    parts = ("args", "kwargs", "options")
+    row |= {name: json.loads(row[name]) for name in parts}
     if reveal and sealed:
-        row["args"], row["kwargs"] = json.loads(_decrypt(sealed))
+        # (A row of before has no encrypted options.)
+        row |= dict(zip(parts, json.loads(_decrypt(sealed)), strict=False))
     if is_json:
         _print(rows, is_json=True)
         return

@@ -34,7 +34,8 @@ _LIST = text(
 )
 _SHOW = text(
     f"""
-    SELECT {_COLUMNS}, args::text AS args, kwargs::text AS kwargs, traceback, sealed
+    SELECT {_COLUMNS}, args::text AS args, kwargs::text AS kwargs, options::text AS options,
+        expires_at, traceback, sealed
     FROM worker_failed_jobs {_WHERE} ORDER BY failed_at, id LIMIT :most
     """  # noqa: S608 (the same)
 )

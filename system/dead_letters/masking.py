@@ -102,6 +102,8 @@ class Masking:
 
     keys: frozenset[str]
     """Whole names, lower-case, which the task declares."""
+    task_named: Callable[[str], Any] | None = None
+    """Returns the task of a name, for the parameters of a signature, or None."""
     found: set[str] = field(default_factory=set)
     """Secrets, in every form in which a text can repeat them."""
 
@@ -112,7 +114,7 @@ class Masking:
         given = list(args or ())
         masked = self._items(given, parameters_of(task, len(given)))
         named = self.value(dict(kwargs or {}))
-        return self._repeated(masked), self._repeated(named)
+        return self.repeated(masked), self.repeated(named)
 
     def value(self, value: Any, *, key: str = "") -> Any:
         """Return a value with every secret masked, at any depth."""
@@ -144,11 +146,29 @@ class Masking:
         names = [value[key] for key in value if str(key).lower() in _NAME_KEYS]
         named = _VALUE_KEYS if any(self._is_sensitive_name(name) for name in names) else ()
         masked = {}
+        parameters = self._parameters(value)
         for key, item in value.items():
+            if key == "args" and parameters:
+                masked[key] = self._items(list(item), parameters)
+                continue
             shown = self._forms(key, prose=False) if isinstance(key, str) else key
             name = _NAMED_ELSEWHERE if str(key).lower() in named else str(key)
             masked[shown] = self.value(item, key=name)
         return masked
+
+    def _parameters(self, value: Mapping[Any, Any]) -> list[str]:
+        """Return the names of the positional arguments of a signature; none for anything else.
+
+        The result of an earlier task can be put before them: of two possible names, the sensitive.
+        """
+        name, args = value.get("task"), value.get("args")
+        task = self.task_named(name) if self.task_named and isinstance(name, str) else None
+        if task is None or not isinstance(args, list | tuple):
+            return []
+        return [
+            later if self.is_sensitive(later) else first
+            for first, later in pairwise(parameters_of(task, len(args) + 1))
+        ]
 
     def _items(self, items: list[Any], names: Sequence[str]) -> list[Any]:
         """Return masked items; one that follows a sensitive name is a secret."""
@@ -225,13 +245,14 @@ class Masking:
         elif _can_be_secret(value) and value != MASK and len(str(value)) >= SHORTEST_SECRET:
             self.found.update(_spellings(str(value)))
 
-    def _repeated(self, value: Any) -> Any:
+    def repeated(self, value: Any) -> Any:
+        """Return a masked value without the secrets that were found elsewhere."""
         if not self.found:
             return value
         if isinstance(value, Mapping):
-            return {self._repeated(key): self._repeated(item) for key, item in value.items()}
+            return {self.repeated(key): self.repeated(item) for key, item in value.items()}
         if isinstance(value, list):
-            return [self._repeated(item) for item in value]
+            return [self.repeated(item) for item in value]
         return self._literal(value) if isinstance(value, str) else value
 
     def _literal(self, text: str) -> str:
@@ -243,7 +264,10 @@ class Masking:
 def masking_for(task: Any) -> Masking:
     """Return the rules of a task: the common names and its attribute `sensitive_keys`."""
     declared = getattr(task, "sensitive_keys", ())
-    return Masking(keys=frozenset(key.lower() for key in declared))
+    app = getattr(task, "app", None)
+    return Masking(
+        keys=frozenset(key.lower() for key in declared), task_named=app.tasks.get if app else None
+    )
 
 
 def mask_text(text: str) -> str:

@@ -2,7 +2,8 @@
 
 1. A row is claimed: `pending` becomes `in_progress` under the id of a new task, by one replayer
    only (SKIP LOCKED, in the function `claim_dead_letters`).
-2. That task is sent to the row's queue. Its header `dead_letter_id` names the row.
+2. That task is sent to the row's queue, with the rest of its workflow. Its header `dead_letter_id`
+   names the row. A row whose message has expired is sent only if its id is given.
 3. Its end is written with its result, in one transaction. A success makes the row `resolved`. A
    failure is counted and its error recorded; the row is `pending` again after a back-off that
    doubles each time, or `abandoned` after `SYSTEM_DEAD_LETTER_REPLAYS` failures. It leaves no row
@@ -28,6 +29,7 @@ from sqlalchemy import text
 from system import settings
 from system.connections import database
 from system.dead_letters import encryption, payload
+from system.dead_letters.options import sent_with
 from system.dead_letters.row import class_name
 from system.dead_letters.storage import table
 from system.dead_letters.storage.entry import Settlement
@@ -43,7 +45,9 @@ _NOW = text("SELECT clock_timestamp()")
 _CLAIM = text(
     """
     SELECT id::text AS id, task_id, task_name, queue, tenant_id::text AS tenant_id,
-        args::text AS args, kwargs::text AS kwargs, sealed, correlation_id, replay_task_id
+        args::text AS args, kwargs::text AS kwargs, options::text AS options,
+        extract(epoch FROM expires_at - now())::float AS expires_s, sealed, correlation_id,
+        replay_task_id
     FROM claim_dead_letters(
         CAST(:ids AS uuid[]), :task_name, CAST(:tenant_id AS uuid), :error_kind,
         CAST(:not_before AS timestamptz), CAST(:not_after AS timestamptz), :only_due,
@@ -139,8 +143,8 @@ def _claim(selection: Selection, *, most: int, untried_since: datetime) -> list[
 def _send(app: Any, row: dict[str, Any]) -> Replayed:
     known = {"id": row["id"], "task_id": row["task_id"], "task_name": row["task_name"]}
     try:
-        args, kwargs = _arguments(row)
-        headers = {
+        args, kwargs, options = _call(row)
+        headers = options.pop("headers", {}) | {
             HEADER_DEAD_LETTER: row["id"],
             HEADER_CORRELATION_ID: row["correlation_id"],
             HEADER_TENANT_ID: row["tenant_id"],
@@ -150,9 +154,11 @@ def _send(app: Any, row: dict[str, Any]) -> Replayed:
             args=args,
             kwargs=kwargs,
             task_id=row["replay_task_id"],
-            expires=EXPIRES.total_seconds(),
+            expires=_expires_s(row["expires_s"]),
             headers={name: value for name, value in headers.items() if value},
+            add_to_parent=False,
             **_route(row["queue"]),
+            **sent_with({"root_id": row["task_id"], **options}),
         )
     except Exception as error:  # noqa: BLE001 (one that cannot be sent must not stop the others)
         _give_back(row)
@@ -161,16 +167,25 @@ def _send(app: Any, row: dict[str, Any]) -> Replayed:
     return Replayed(**known, replay_id=row["replay_task_id"])
 
 
-def _arguments(row: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+def _call(row: dict[str, Any]) -> tuple[list[Any], dict[str, Any], dict[str, Any]]:
+    """Return arguments and options of a row."""
     if row["sealed"] is None:
-        return payload.loads(row["args"]), payload.loads(row["kwargs"])
+        args, kwargs, options = (payload.loads(row[name]) for name in ("args", "kwargs", "options"))
+        return args, kwargs, options
     cipher = encryption.cipher()
     if cipher is None:
         raise EncryptionError(
             f"encrypted arguments: got no key, expected one in {settings.KEYS}; set it to replay"
         )
-    args, kwargs = payload.loads(cipher.decrypt(row["sealed"]))
-    return args, kwargs
+    # A row that was written before the options has none.
+    args, kwargs, options = (*payload.loads(cipher.decrypt(row["sealed"])), {})[:3]
+    return args, kwargs, options
+
+
+def _expires_s(left_s: float | None) -> float:
+    """Return when a replay expires: with the first message, if that has not expired yet."""
+    longest = EXPIRES.total_seconds()
+    return longest if left_s is None or left_s <= 0 else min(left_s, longest)
 
 
 def _route(queue: str | None) -> dict[str, str]:

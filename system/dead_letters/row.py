@@ -20,7 +20,7 @@ from sqlalchemy.exc import OperationalError
 
 from system import settings
 from system.connections.text import storable_name
-from system.dead_letters import masking, payload
+from system.dead_letters import masking, options, payload
 from system.errors import UndeliverableError
 from system.identity import Identity, identify
 
@@ -56,8 +56,12 @@ class DeadLetter:
     failed_at: datetime
     """When the failure was reported, which can be long before the row is written."""
     notes: str | None = None
+    options: str = "{}"
+    """JSON, masked: what the message is besides its arguments."""
+    expires_at: datetime | None = None
+    """When the message expires."""
     sealed: str | None = None
-    """The original arguments, encrypted, where some of their values are masked."""
+    """The original arguments and options, encrypted, where some of their values are masked."""
     replayable: bool = True
     """Whether the original arguments are known; if not, the notes say why."""
 
@@ -87,7 +91,7 @@ def describe(
     Args:
         task: the Celery task, or its stand-in.
         request: a `celery.app.task.Context` or similar, with `args`, `kwargs`, `headers`,
-            `delivery_info` and `id`.
+            `delivery_info` and `id`, and the parts that `options` keeps.
         exception: why it failed.
         task_id: used if the request has none.
         traceback: from the process that raised; by default it is made of the exception.
@@ -97,15 +101,24 @@ def describe(
     """
     identity = identify(task, request, task_id=task_id)
     mask = masking.masking_for(task)
+    more = options.options_of(request, task_id=identity.task_id)
     masked_args, masked_kwargs = mask.arguments(task, request.args, request.kwargs)
-    sent = payload.dumps([list(request.args or ()), dict(request.kwargs or {})])
-    is_masked = payload.dumps([masked_args, masked_kwargs]) != sent
-    why_not = unreadable or (NOT_ENCRYPTED if is_masked and encrypt is None else None)
+    masked = mask.repeated([masked_args, masked_kwargs, mask.value(more)])
+    masked_args, masked_kwargs, masked_options = masked
+    sent = payload.dumps([list(request.args or ()), dict(request.kwargs or {}), more])
+    is_masked = payload.dumps(masked) != sent
+    why_not = (
+        unreadable
+        or options.why_not_replayable(request)
+        or (NOT_ENCRYPTED if is_masked and encrypt is None else None)
+    )
     return DeadLetter(
         identity=identity,
         queue=queue_of(request.delivery_info, task_name=identity.task_name),
         args=payload.dumps(masked_args),
         kwargs=payload.dumps(masked_kwargs),
+        options=payload.dumps(masked_options),
+        expires_at=options.expiry_of(request),
         exception_class=class_name(exception),
         error_message=mask.text(message_of(exception)),
         traceback=mask.text(traceback or _traceback(exception)),

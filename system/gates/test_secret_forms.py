@@ -112,8 +112,8 @@ def calls_with(secret: str) -> dict[str, tuple[Any, Any]]:
     source(
         "line-as-it-is",
         TASK_LOG,
-        'return mask.text(f"{type(error).__qualname__}: {error}")',
-        'return f"{type(error).__qualname__}: {error}"',
+        'return mask.text(f"{name}: {message_of(error)}")',
+        'return f"{name}: {message_of(error)}"',
     ),
     expect="secrets in clear in log lines: got ['repeated in args",
 )

@@ -44,7 +44,7 @@ _SHORTEST_SECRET = 4
 
 
 class Scrubber:
-    """Removes known secrets from text, and what its form or its name shows to be one."""
+    """Removes URLs with credentials and known secrets from text."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         long = [word for word in secrets if len(word) >= _SHORTEST_SECRET]
@@ -52,12 +52,12 @@ class Scrubber:
         self._forms = sorted(forms, key=len, reverse=True)
 
     def text(self, text: str) -> str:
-        """Return text without the address of any database, any userinfo or any secret."""
+        """Return text without the address of any database, any userinfo or any known secret."""
         text = _POSTGRESQL.sub(rf"\1://{HIDDEN}", text)
         text = _USERINFO.sub(rf"\1://{HIDDEN}@", text)
         for form in self._forms:
             text = text.replace(form, HIDDEN)
-        return mask_text(text)
+        return text
 
     def value(self, value: Any) -> Any:
         """Return a value of a log line with every text in it scrubbed."""
@@ -200,8 +200,8 @@ def _shape(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     exc_info = event.pop("exc_info", None) or record.exc_info
     if isinstance(exc_info, tuple) and exc_info[1] is not None:
         name, text = type(exc_info[1]).__qualname__, message_of(exc_info[1])
-        event.setdefault("error", f"{name}: {text}")
-        event["traceback"] = logging.Formatter().formatException(exc_info)
+        event.setdefault("error", mask_text(f"{name}: {text}"))
+        event["traceback"] = mask_text(logging.Formatter().formatException(exc_info))
     known = {
         "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
         "level": record.levelname.lower(),

@@ -10,6 +10,7 @@ import structlog
 from celery.app.task import Context
 
 from system.dead_letters import encryption
+from system.dead_letters.options import WORKFLOW
 from system.dead_letters.row import DeadLetter, UnregisteredTask, describe
 from system.dead_letters.storage.entry import Entry, Settlement
 from system.dead_letters.storage.keeper import log_lost
@@ -56,7 +57,7 @@ def describe_without_arguments(app: Any, request: Context, error: BaseException)
     Without the arguments nothing identifies the sensitive parts of the error's text, so that only
     the error's class is kept.
     """
-    bare = Context(vars(request) | {"args": (), "kwargs": {}})
+    bare = Context(vars(request) | {"args": (), "kwargs": {}} | dict.fromkeys(WORKFLOW))
     made = describe(
         task_of(app, getattr(request, "task", None)),
         bare,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from celery.app.task import Context
 
 from system import identity
 from system.dead_letters.capture.failure import encryptor, entry_of, task_of
+from system.dead_letters.options import WORKFLOW
 from system.dead_letters.row import DeadLetter, describe
 from system.dead_letters.storage.keeper import Kept, keep, log_lost
 
@@ -30,7 +32,7 @@ def describe_message(app: Any, message: Any, error: Exception) -> DeadLetter:
         task_of_message(app, message),
         request_of(message),
         error,
-        unreadable=_call_of(message)[2],
+        unreadable=_call_of(message).unreadable,
         encrypt=encryptor(),
     )
 
@@ -38,13 +40,14 @@ def describe_message(app: Any, message: Any, error: Exception) -> DeadLetter:
 def request_of(message: Any) -> Context:
     """Return the request that a message would have become, as far as it can be read."""
     headers = identity.carry(dict(headers_of(message)))
-    args, kwargs, _ = _call_of(message)
+    call = _call_of(message)
     return Context(
         headers
+        | call.workflow
         | {
             "id": str(headers.get("id") or stable_id(message)),
-            "args": args,
-            "kwargs": kwargs,
+            "args": call.args,
+            "kwargs": call.kwargs,
             "delivery_info": message.delivery_info,
         }
     )
@@ -72,20 +75,32 @@ def headers_of(message: Any) -> Mapping[str, Any]:
     return message.headers if isinstance(message.headers, Mapping) else {}
 
 
-def _call_of(message: Any) -> tuple[list[Any], dict[str, Any], str | None]:
-    """Return the arguments of a message as far as it can be read, and why not further."""
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """The body of a message, as far as it can be read."""
+
+    args: list[Any] = field(default_factory=list)
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    workflow: dict[str, Any] = field(default_factory=dict)
+    unreadable: str | None = None
+    """Why the body cannot be read; then there is nothing else."""
+
+
+def _call_of(message: Any) -> Call:
     try:
         body = message.payload
         if isinstance(body, Mapping):  # protocol 1
-            args, kwargs = body.get("args") or [], body.get("kwargs") or {}
+            args, kwargs, more = body.get("args") or [], body.get("kwargs") or {}, body
         else:
-            args, kwargs, _ = body
+            args, kwargs, more = body
     except Exception:  # noqa: BLE001 (a body can break its decoder in any way)
-        args = kwargs = None
+        args = kwargs = more = None
     if isinstance(args, list | tuple) and isinstance(kwargs, Mapping):
-        return list(args), dict(kwargs), None
+        parts = more if isinstance(more, Mapping) else {}
+        workflow = {name: parts[name] for name in WORKFLOW if parts.get(name)}
+        return Call(args=list(args), kwargs=dict(kwargs), workflow=workflow)
     size = len(_bytes(message.body))
-    return [], {}, f"the message's body of {size} bytes could not be read"
+    return Call(unreadable=f"the message's body of {size} bytes could not be read")
 
 
 def _bytes(body: Any) -> bytes:

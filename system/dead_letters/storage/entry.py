@@ -26,6 +26,8 @@ class Settlement:
 
 Entry = DeadLetter | Settlement
 
+_TIMES = ("failed_at", "expires_at")
+
 
 def key_of(entry: Entry) -> str:
     """Return the id of the task that an entry is about."""
@@ -43,7 +45,8 @@ def to_record(entry: Entry) -> dict[str, Any]:
     record = asdict(entry)
     failure = record.get("failure") if isinstance(entry, Settlement) else record
     if failure:
-        failure["failed_at"] = failure["failed_at"].isoformat()
+        for name in _TIMES:
+            failure[name] = failure[name] and failure[name].isoformat()
     return record
 
 
@@ -56,10 +59,10 @@ def from_record(record: dict[str, Any]) -> Entry:
 
 
 def _dead_letter(record: dict[str, Any]) -> DeadLetter:
+    # (An earlier version wrote no expiry.)
+    times = {name: record[name] for name in _TIMES if record.get(name)}
     return DeadLetter(
         **record
-        | {
-            "identity": Identity(**record["identity"]),
-            "failed_at": datetime.fromisoformat(record["failed_at"]),
-        }
+        | {"identity": Identity(**record["identity"])}
+        | {name: datetime.fromisoformat(time) for name, time in times.items()}
     )

@@ -35,11 +35,12 @@ _INSERT = text(
     """
     INSERT INTO worker_failed_jobs (
         id, task_id, task_name, queue, tenant_id, args, kwargs, exception_class, error_message,
-        traceback, error_kind, correlation_id, failed_at, notes, sealed, replayable
+        traceback, error_kind, correlation_id, failed_at, notes, options, expires_at, sealed,
+        replayable
     ) VALUES (
         :id, :task_id, :task_name, :queue, :tenant_id, :args, :kwargs, :exception_class,
-        :error_message, :traceback, :error_kind, :correlation_id, :failed_at, :notes, :sealed,
-        :replayable
+        :error_message, :traceback, :error_kind, :correlation_id, :failed_at, :notes, :options,
+        :expires_at, :sealed, :replayable
     )
     """
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -142,6 +143,27 @@ def until_healed(path: str, **_: Any) -> None:
         stream.write("run\n")
     if not Path(f"{path}.healed").exists():
         raise ConnectionError("not healed yet")
+
+
+@shared_task(name="failing.reporting", bind=True)
+def reporting(self: Task[Any, Any], /, path: str, **_: Any) -> None:
+    """Append what the message is besides its arguments to a file, and fail until it is healed."""
+    request = self.request
+    names = ("timelimit", "group", "group_index", "root_id", "parent_id", "shadow", "ignore_result")
+    kept = {name: getattr(request, name) for name in names}
+    kept["expires"] = bool(request.expires)
+    kept["note"] = (request.headers or {}).get("x-note")
+    with Path(path).open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(kept) + "\n")
+    if not Path(f"{path}.healed").exists():
+        raise ConnectionError("not healed yet")
+
+
+@shared_task(name="failing.write")
+def write(path: str, text: str) -> None:
+    """Append a line to the file at a path."""
+    with Path(path).open("a", encoding="utf-8") as stream:
+        stream.write(f"{text}\n")
 
 
 @shared_task(name="failing.on_signal")

@@ -213,3 +213,18 @@ def make_client(database: Database) -> Iterator[Client]:
         yield made
     finally:
         made.close()
+
+
+def run_command(
+    database: Database, *words: str, role: str = "app_rw", **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run the operators' command."""
+    return subprocess.run(
+        [sys.executable, "-m", "system.dead_letters", *words],
+        cwd=ROOT,
+        env={**clean_environment(), "DATABASE_URL": database.dsn(role), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )

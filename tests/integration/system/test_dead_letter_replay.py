@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import stat
 import subprocess
-import sys
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,13 +24,12 @@ from system.dead_letters.row import UnregisteredTask, describe
 from system.dead_letters.storage import drain, keeper
 
 from .support import (
-    ROOT,
     Client,
     Database,
     StartWorker,
     Worker,
-    clean_environment,
     make_client,
+    run_command,
     wait_for,
 )
 
@@ -56,21 +54,6 @@ def client(shared: Database, worker: Worker) -> Iterator[Client]:  # noqa: ARG00
     """Publish to that worker."""
     with make_client(shared) as made:
         yield made
-
-
-def command(
-    database: Database, *words: str, role: str = "app_rw", **environment: str
-) -> subprocess.CompletedProcess[str]:
-    """Run the operators' command."""
-    return subprocess.run(
-        [sys.executable, "-m", "system.dead_letters", *words],
-        cwd=ROOT,
-        env={**clean_environment(), "DATABASE_URL": database.dsn(role), **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
 
 
 def objects(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
@@ -116,7 +99,7 @@ def test_replay_under_two_replayers_runs_each_once(
     Path(f"{path}.healed").touch()
     with ThreadPoolExecutor(2) as pool:
         words = ("replay", "--json", "--rate", "100", "--task", FLAKY)
-        both = [pool.submit(command, shared, *words) for _ in range(2)]
+        both = [pool.submit(run_command, shared, *words) for _ in range(2)]
         replayed = [one for done in both for one in objects(done.result())]
     assert sorted(one["task_id"] for one in replayed) == sorted(sent)
     assert wait_for(lambda: statuses(shared, sent) == {"resolved"}, deadline_s=60)
@@ -134,7 +117,7 @@ def test_replay_that_fails_again_counts_in_its_row(
     row = row_of(shared, task_id)
     counted = "SELECT 1 FROM worker_failed_jobs WHERE task_id = %s AND retry_count = %s"
     for attempt in (1, 2):
-        assert len(objects(command(shared, "replay", task_id, "--json"))) == 1
+        assert len(objects(run_command(shared, "replay", task_id, "--json"))) == 1
         assert wait_for(partial(shared.rows, counted, task_id, attempt), deadline_s=60)
     again = row_of(shared, task_id)
     assert (again["status"], again["tenant_id"]) == ("pending", row["tenant_id"])
@@ -148,9 +131,9 @@ def test_replay_that_fails_again_counts_in_its_row(
     assert [float(wait) for (wait,) in waits] == [120.0]
     # A row that is not due is replayed only by its id or with --now.
     tenant = ("--tenant", row["tenant_id"])
-    assert objects(command(shared, "replay", "--json", *tenant)) == []
+    assert objects(run_command(shared, "replay", "--json", *tenant)) == []
     Path(f"{path}.healed").touch()
-    assert len(objects(command(shared, "replay", "--json", "--now", *tenant))) == 1
+    assert len(objects(run_command(shared, "replay", "--json", "--now", *tenant))) == 1
     assert wait_for(lambda: statuses(shared, [task_id]) == {"resolved"}, deadline_s=60)
 
 
@@ -174,7 +157,7 @@ def test_encrypted_row_is_replayed_only_with_its_key(
     assert (row["kwargs"]["password"], row["replayable"]) == ("[masked]", True)
     assert SECRET not in json.dumps(row)
     Path(f"{path}.healed").touch()
-    without = command(shared, "replay", task_id)
+    without = run_command(shared, "replay", task_id)
     assert without.returncode == 1
     assert "got no key, expected one in SYSTEM_DEAD_LETTER_KEYS" in without.stdout
     assert statuses(shared, [task_id]) == {"pending"}
@@ -183,9 +166,9 @@ def test_encrypted_row_is_replayed_only_with_its_key(
     assert due == [(True,)]
     # The old key follows a new one, as during a key rotation.
     rotated = {"SYSTEM_DEAD_LETTER_KEYS": f"{KEY},{OLD_KEY}"}
-    shown = objects(command(shared, "show", task_id, "--reveal", "--json", **rotated))
+    shown = objects(run_command(shared, "show", task_id, "--reveal", "--json", **rotated))
     assert shown[0]["kwargs"]["password"] == SECRET
-    assert len(objects(command(shared, "replay", task_id, "--json", **rotated))) == 1
+    assert len(objects(run_command(shared, "replay", task_id, "--json", **rotated))) == 1
     assert wait_for(lambda: statuses(shared, [task_id]) == {"resolved"}, deadline_s=60)
 
 
@@ -199,7 +182,7 @@ def test_row_that_was_masked_without_a_key_cannot_be_replayed(
     row = row_of(database, task_id)
     assert (row["sealed"], row["replayable"]) == (None, False)
     assert row["notes"].startswith("cannot be replayed: sensitive values are masked")
-    refused = command(database, "replay", task_id)
+    refused = run_command(database, "replay", task_id)
     assert refused.returncode == 1
     assert "cannot be replayed: see show" in refused.stderr
     assert SECRET not in refused.stdout + refused.stderr + json.dumps(row)
@@ -219,14 +202,14 @@ def test_list_filters_and_status_changes_are_reported(
         (("--tenant", tenant, "--task", "other"), 0),
         (("--tenant", tenant, "--kind", "permanent"), 0),
     ):
-        listed = objects(command(shared, "list", "--json", *words, role="app_ro"))
+        listed = objects(run_command(shared, "list", "--json", *words, role="app_ro"))
         assert [one["task_id"] for one in listed] == [first] * count
-    resolved = command(shared, "resolve", first, "--note", "seen", "--json")
+    resolved = run_command(shared, "resolve", first, "--note", "seen", "--json")
     assert objects(resolved)[0]["notes"] == "seen"
-    assert command(shared, "resolve", first).returncode == 1
-    assert command(shared, "abandon", second).returncode == 0
+    assert run_command(shared, "resolve", first).returncode == 1
+    assert run_command(shared, "abandon", second).returncode == 0
     assert (statuses(shared, [first]), statuses(shared, [second])) == ({"resolved"}, {"abandoned"})
-    assert FLAKY in command(shared, "list", "--tenant", tenant).stdout
+    assert FLAKY in run_command(shared, "list", "--tenant", tenant).stdout
 
 
 @pytest.mark.parametrize(
@@ -245,7 +228,7 @@ def test_command_reports_errors_with_an_exit_status(
     shared: Database, words: tuple[str, ...], status: int, message: str
 ) -> None:
     """Wrong usage, a missing row and a request for help each have an exit status and a message."""
-    done = command(shared, *words)
+    done = run_command(shared, *words)
     assert done.returncode == status, done.stderr
     assert message in " ".join((done.stdout + done.stderr).split())
 
@@ -255,7 +238,7 @@ def test_command_without_privileges_is_refused(
 ) -> None:
     """The database refuses a read-only role: the command prints one line and exits with 3."""
     (task_id,) = failed(shared, client, tmp_path / "runs", 1)
-    done = command(shared, "abandon", task_id, role="app_ro")
+    done = run_command(shared, "abandon", task_id, role="app_ro")
     assert (done.returncode, done.stdout) == (3, "")
     assert done.stderr.splitlines() == [
         "Error: database: permission denied for table worker_failed_jobs"
@@ -371,7 +354,7 @@ def test_rows_that_are_given_by_id_are_all_replayed(
     path = tmp_path / "runs"
     sent = failed(shared, client, path, 3)
     Path(f"{path}.healed").touch()
-    done = command(shared, "replay", "--json", "--limit", "1", "--rate", "100", *sent)
+    done = run_command(shared, "replay", "--json", "--limit", "1", "--rate", "100", *sent)
     assert len(objects(done)) == 3
     assert wait_for(lambda: statuses(shared, sent) == {"resolved"}, deadline_s=60)
 

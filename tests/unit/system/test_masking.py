@@ -130,7 +130,7 @@ def test_secret_in_a_text_is_masked(value: str, masked: str) -> None:
 
 
 def test_basic_credentials_are_masked_and_words_are_not() -> None:
-    """A value after *basic* is masked if it encodes a user and a password."""
+    """Text after *basic* is masked if it encodes a user and a password."""
     assert masking().text("Basic YW5uOmh1bnRlcjI=") == "Basic [masked]"
     assert masking().text("Basic subscription") == "Basic subscription"
 
@@ -151,7 +151,7 @@ def test_keys_of_asymmetric_and_signed_kinds_are_masked() -> None:
     ],
 )
 def test_text_without_a_secret_is_kept(text: str) -> None:
-    """A value without a sensitive name or form of a secret stays as it is."""
+    """Text without a sensitive name and without the form of a secret is kept."""
     assert masking().value({"note": text}) == {"note": text}
     assert masking().text(text) == text
 

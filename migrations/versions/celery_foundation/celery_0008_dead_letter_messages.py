@@ -1,0 +1,65 @@
+"""Add to dead-letter rows what their message is besides its arguments.
+
+Rows of before stay as they are: nothing else of their messages is known.
+
+- `options`: chain, links, error links, group, time limits, headers and more, masked like the
+  arguments; their original is in `sealed` too;
+- `expires_at`: when the message expires. A replay of a selection leaves an expired row out; one
+  whose id is given is replayed.
+
+The function that claims rows is changed where it stands, whatever else a revision changes in it.
+"""
+
+from alembic import op
+
+revision = "celery_0008"
+down_revision = "celery_0007"
+branch_labels = None
+depends_on = None
+
+_COLUMNS = """
+ALTER TABLE worker_failed_jobs
+    ADD COLUMN options json NOT NULL DEFAULT '{}',
+    ADD COLUMN expires_at timestamptz;
+"""
+
+# Without its options a replay would lose the rest of the workflow.
+_UNDO = r"""
+UPDATE worker_failed_jobs SET replayable = false, notes = concat_ws(
+    E'\n', notes, 'cannot be replayed: its chain, links or limits were dropped by a downgrade'
+)
+WHERE replayable AND options::text <> '{}';
+ALTER TABLE worker_failed_jobs DROP COLUMN options, DROP COLUMN expires_at;
+"""
+
+_CHANGE = """
+DO $change$
+DECLARE
+    definition text := pg_get_functiondef('public.{function}'::regproc);
+BEGIN
+    IF strpos(definition, $text${before}$text$) = 0 THEN
+        RAISE EXCEPTION 'function {function}: got no %, expected one', $text${before}$text$;
+    END IF;
+    EXECUTE replace(definition, $text${before}$text$, $text${after}$text$);
+END
+$change$
+"""
+
+_REPLAYABLE = "o.status = 'pending' AND o.replayable\n"
+_NOT_EXPIRED = f"""{_REPLAYABLE}\
+            AND (ids IS NOT NULL OR o.expires_at IS NULL OR o.expires_at > now())
+"""
+CHANGES = (("claim_dead_letters", _REPLAYABLE, _NOT_EXPIRED),)
+"""Function, text before, text after."""
+
+
+def upgrade() -> None:
+    op.execute(_COLUMNS)
+    for function, before, after in CHANGES:
+        op.execute(_CHANGE.format(function=function, before=before, after=after))
+
+
+def downgrade() -> None:
+    for function, before, after in CHANGES:
+        op.execute(_CHANGE.format(function=function, before=after, after=before))
+    op.execute(_UNDO)

@@ -1,0 +1,245 @@
+"""Gate dlq: what a replayed message is besides its arguments."""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from gateproof import (
+    POOL_SOLO,
+    Completed,
+    Ids,
+    Stack,
+    criterion,
+    falsified_by,
+    premise,
+    source,
+    sql,
+    wait_until,
+)
+
+from .test_secrets import KEYS, ROW_WITHIN_S, whole_row
+
+OPTIONS, ROW = "system/dead_letters/options.py", "system/dead_letters/row.py"
+REPLAY = "system/dead_letters/replay.py"
+
+SCAN, ROUTE = "app.tasks.maintenance.scan_for_pii_contamination", "app.tasks.llm.route"
+SCANNED = "attribution_events"
+LIMITS = [33, 22]
+EXPIRES, SLACK = timedelta(hours=1), timedelta(minutes=1)
+NOTE = "kept"
+RAN_DEADLINE_S = 30.0
+
+_CLAIM = "SELECT md5(prosrc) FROM pg_proc WHERE proname = 'claim_dead_letters'"
+
+
+@criterion("DLQ-20")
+@falsified_by(
+    source(
+        "arguments-only",
+        REPLAY,
+        '            **sent_with({"root_id": row["task_id"], **options}),\n',
+    ),
+    expect="parts of the replayed message: got {'chain': 0, 'link': 0, 'timelimit': [None",
+)
+@falsified_by(
+    source("limits-dropped", OPTIONS, "isinstance(limits, list | tuple) and", "False and"),
+    expect="'timelimit': [None, None]",
+)
+@falsified_by(
+    source(
+        "headers-dropped",
+        OPTIONS,
+        'values["headers"] = _own_headers(request)\n',
+        'values["headers"] = None\n',
+    ),
+    expect="'note': None",
+)
+@falsified_by(
+    source("expiry-dropped", REPLAY, '_expires_s(row["expires_s"])', "EXPIRES.total_seconds()"),
+    expect="expiry of the replayed message: got",
+)
+@falsified_by(
+    source("workflow-in-clear", ROW, "mask.value(more)])", "more])"),
+    expect="secrets of a later task in clear in a dead-letter row: got True",
+)
+@falsified_by(
+    source("chord-forgotten", OPTIONS, function="why_not_replayable", body="return None"),
+    expect="row of a chord's member: got replayable True, expected False",
+)
+@falsified_by(
+    sql(
+        "expired-too",
+        """DO $$ BEGIN EXECUTE replace(
+            pg_get_functiondef('claim_dead_letters'::regproc), 'ids IS NOT NULL OR', 'true OR');
+        END $$""",
+        landing=_CLAIM,
+    ),
+    expect="row whose message has expired, after the replay of a selection: got",
+)
+def test_replay_sends_the_whole_message(own_stack: Stack, ids: Ids) -> None:
+    """The replayed message continues the workflow of the first one, within its limits."""
+    stack, hidden = own_stack, ids.slug("hidden")
+    key = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
+    second, third, linked = (str(ids.uuid()) for _ in range(3))
+    tenant, group = str(ids.uuid()), str(ids.uuid())
+    soon = (datetime.now(UTC) + EXPIRES).isoformat()
+    (task_id, _), (expired, alone), (member, _) = fail_together(
+        stack,
+        ids,
+        key,
+        {
+            "chain": [call(third, tenant), call(second, tenant, token=hidden)],
+            "link": [call(linked, tenant)],
+            "time_limit": LIMITS[0],
+            "soft_time_limit": LIMITS[1],
+            "expires": soon,
+            "group_id": group,
+            "group_index": 0,
+            "headers": {"x-note": NOTE},
+        },
+        {"expires": soon},
+        {"chord": call(str(ids.uuid()), tenant)},
+    )
+    seen = hidden in whole_row(stack, task_id)
+    assert not seen, f"secrets of a later task in clear in a dead-letter row: got {seen}"
+    judge_chord(stack, member)
+    judge_expired(stack, expired, alone, key)
+
+    operate(stack, key, "replay", task_id)
+    headers, body = message_of(stack, task_id)
+    parts = {
+        "chain": len(body.get("chain") or ()),
+        "link": len(body.get("callbacks") or ()),
+        "timelimit": headers.get("timelimit"),
+        "group": headers.get("group") == group,
+        "root": headers.get("root_id") == task_id,
+        "note": headers.get("x-note"),
+    }
+    expected = {
+        "chain": 2,
+        "link": 1,
+        "timelimit": LIMITS,
+        "group": True,
+        "root": True,
+        "note": NOTE,
+    }
+    assert parts == expected, f"parts of the replayed message: got {parts}, expected {expected}"
+    left = datetime.fromisoformat(headers["expires"]) - datetime.fromisoformat(soon)
+    assert abs(left) < SLACK, (
+        f"expiry of the replayed message: got {left} after the first one's, expected the same"
+    )
+    with stack.running_worker(pool=POOL_SOLO, env={KEYS: key}) as worker:
+        stack.wait_ready(worker)
+        for name, later in (("second", second), ("third", third), ("linked", linked)):
+            state = wait_until(
+                lambda later=later: state_of(stack, later),  # type: ignore[misc]
+                lambda state: state == "SUCCESS",
+                deadline_s=RAN_DEADLINE_S,
+            )
+            assert state == "SUCCESS", f"state of the {name} task: got {state}, expected SUCCESS"
+
+
+def judge_chord(stack: Stack, task_id: str) -> None:
+    """Judge the row of a task whose workflow a replay cannot continue."""
+    replayable, notes = stack.sql.query(
+        f"SELECT replayable, notes FROM {stack.sut.dead_letters.table} WHERE task_id = %s",
+        (task_id,),
+    ).rows[0]
+    assert replayable is False, (
+        f"row of a chord's member: got replayable {replayable}, expected False"
+    )
+    assert "part of a chord" in (notes or ""), (
+        f"notes of a chord's member: got {notes!r}, expected why it cannot be replayed"
+    )
+
+
+def judge_expired(stack: Stack, task_id: str, tenant: str, key: str) -> None:
+    """Judge the replay of a selection with a row whose message expires, and has expired."""
+    table = stack.sut.dead_letters.table
+    past = "UPDATE {} SET expires_at = now() - interval '1 minute' WHERE task_id = %s"
+    changed = stack.sql.query(past.format(table) + " RETURNING expires_at", (task_id,)).rows
+    premise("rows whose message has expired", got=len(changed), expected=1)
+    row = f"SELECT status FROM {table} WHERE task_id = %s"
+    operate(stack, key, "replay", "--now", "--task", SCAN, "--tenant", tenant)
+    status = stack.sql.query(row, (task_id,)).scalar()
+    assert status == "pending", (
+        f"row whose message has expired, after the replay of a selection: got {status}, "
+        "expected pending"
+    )
+    done = operate(stack, key, "replay", task_id)
+    assert done.exit_status == 0, (
+        f"replay of that row by its id: got exit {done.exit_status}, expected 0"
+    )
+
+
+def call(task_id: str, tenant: str, **payload: str) -> dict[str, Any]:
+    """Return the signature of a task that accepts a payload, as Celery sends it."""
+    return {
+        "task": ROUTE,
+        "args": [],
+        "kwargs": {"tenant_id": tenant, "payload": payload},
+        "options": {"task_id": task_id},
+        "subtask_type": None,
+        "immutable": True,
+    }
+
+
+def fail_together(
+    stack: Stack, ids: Ids, key: str, *options: dict[str, Any]
+) -> list[tuple[str, str]]:
+    """Let a task with each of some options fail in a worker; return its id and its tenant.
+
+    The worker's role may not read what the task counts. It may again at the end.
+    """
+    role = stack.sut.roles.worker
+    stack.sql.query(f"REVOKE SELECT ON {SCANNED} FROM {role}")
+    with stack.running_worker(pool=POOL_SOLO, env={KEYS: key}) as worker:
+        stack.wait_ready(worker)
+        tenants = [str(ids.uuid()) for _ in options]
+        sent = [
+            stack.tasks.publish(SCAN, (), {stack.sut.tenancy.key: tenant}, **more)
+            for tenant, more in zip(tenants, options, strict=True)
+        ]
+        for task_id in sent:
+            premise("state of a task", got=stack.tasks.result(task_id).state, expected="FAILURE")
+        count = f"SELECT count(*) FROM {stack.sut.dead_letters.table} WHERE task_id = ANY(%s)"
+        found = wait_until(
+            lambda: stack.sql.query(count, (sent,)).scalar(),
+            lambda number: number == len(sent),
+            deadline_s=ROW_WITHIN_S,
+        )
+        premise("dead-letter rows", got=found, expected=len(sent))
+    stack.sql.query(f"GRANT SELECT ON {SCANNED} TO {role}")
+    return list(zip(sent, tenants, strict=True))
+
+
+def operate(stack: Stack, key: str, *words: str) -> Completed:
+    """Run the operators' command with a key, as their role."""
+    how, role = stack.sut.worker, stack.sut.roles.operator
+    dsns = {name: stack.inner_dsn(role, form=form) for name, form in how.dsn.items()}
+    return stack.process.run(
+        stack.sut.fill(["{python}", "-m", "system.dead_letters", *words]),
+        env={**how.env, **dsns, KEYS: key, **stack.settings},
+        folder=stack.sut.folder,
+    )
+
+
+def message_of(stack: Stack, task_id: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the headers, and the part of the body besides the arguments, of a row's replay."""
+    row = f"SELECT id::text FROM {stack.sut.dead_letters.table} WHERE task_id = %s"
+    row_id = stack.sql.query(row, (task_id,)).scalar()
+    payloads = stack.sql.query("SELECT payload FROM kombu_message ORDER BY id").column()
+    envelopes = [json.loads(payload) for payload in payloads]
+    found = [one for one in envelopes if one["headers"].get("dead_letter_id") == row_id]
+    premise("messages of a replay", got=len(found), expected=1)
+    return found[0]["headers"], json.loads(base64.b64decode(found[0]["body"]))[2]
+
+
+def state_of(stack: Stack, task_id: str) -> str | None:
+    """Return the stored state of a task."""
+    stored = stack.sql.query("SELECT status FROM celery_taskmeta WHERE task_id = %s", (task_id,))
+    return stored.column()[0] if stored.rows else None
