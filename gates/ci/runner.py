@@ -20,9 +20,8 @@ from typing import Any
 
 from gateproof import Completed, FileProbe, ProcessProbe, Recorder
 
-from ..taxonomy.miniature import WITHOUT_OTHER_PLUGINS
-
-LEAN = ("-p", "no:cacheprovider", *WITHOUT_OTHER_PLUGINS)
+LEAN = ("-p", "no:cacheprovider", "-pno:hypothesispytest")
+"""Leaves out what slows a run and is not part of its evidence."""
 REPORTS, SUMMARY = "reports", "summary.md"
 RUN_DEADLINE_S = 240.0
 """Deadline for one run of the gates on a busy machine, including the bring-up."""
