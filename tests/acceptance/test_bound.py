@@ -249,15 +249,14 @@ def test_code_outside_of_the_commit_is_found(project: Project, tmp_path: Path, p
 def test_compiled_check_is_not_run_for_its_source(project: Project, tmp_path: Path) -> None:
     """A compiled file that names time and size of its source, with other code, is not run."""
     module, seen = project.folder / "gates" / "test_miniature.py", tmp_path / "seen"
-    project.gate()
-    made = list((module.parent / "__pycache__").glob("test_miniature*.pyc"))
-    assert made, "pytest compiled no check"
     text = module.read_text(encoding="utf-8") + f"\nopen({str(seen)!r}, 'w').close()\n"
     state = module.stat()
     head = struct.pack("<LLL", 0, int(state.st_mtime), state.st_size)
     code = marshal.dumps(compile(text, str(module), "exec"))
-    for path in made:
-        path.write_bytes(importlib.util.MAGIC_NUMBER + head + code)
+    (module.parent / "__pycache__").mkdir()
+    tag = f"{sys.implementation.cache_tag}-pytest-{pytest.__version__}"
+    compiled = module.parent / "__pycache__" / f"{module.stem}.{tag}.pyc"
+    compiled.write_bytes(importlib.util.MAGIC_NUMBER + head + code)
     project.gate()
     assert not seen.exists(), "got a run of the compiled file, expected one of its source"
 

@@ -169,7 +169,7 @@ def _print_not_compared(found: Verification) -> None:
     attested = {one.path: one.digest for one in found.predicate.files} if found.predicate else {}
     others = [path for path in NOT_COMPARED if path in attested]
     if others:
-        click.echo(f"not compared with the records: {', '.join(others)} (of pytest's plugins)")
+        click.echo(f"signed, but not checked: {', '.join(others)} (of pytest's plugins)")
     for name in (VERIFY_SCRIPT, VERIFY_TEXT):
         if name in attested and attested[name] != digest_of((TEMPLATES / name).read_bytes()):
             click.echo(
