@@ -135,9 +135,7 @@ def _unknown(contents: Contents, attested: set[str]) -> Iterator[Finding]:
     observed = {in_bundle(one.capture) for one in contents.records if isinstance(one, Observation)}
     proofs = [proof for verdict in contents.run.criteria for proof in verdict.proofs]
     earlier = {taken_over(proof.taken_over) for proof in proofs if proof.taken_over is not None}
-    compared = (
-        (PROOFS, EXPORT_FOLDER, CAPTURES) if contents.run.defects else (PROOFS, EXPORT_FOLDER)
-    )
+    compared = (PROOFS, EXPORT_FOLDER, *((CAPTURES,) if contents.run.defects else ()))
     for path in attested - observed - earlier - {*_RECORDS}:
         if path.startswith(PAYLOAD) and not path.startswith(compared):
             message = "got a file that no record names, expected none; read it as the signer's word"
