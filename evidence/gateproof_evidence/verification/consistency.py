@@ -22,7 +22,6 @@ from gateproof_evidence.format.attestation import Predicate
 from gateproof_evidence.format.canonical import DuplicateKeyError, read_json
 from gateproof_evidence.format.catalogue import Catalogue, parse_catalogue
 from gateproof_evidence.format.layout import (
-    CAPTURES,
     CATALOGUE,
     EXPORT_FOLDER,
     JOURNAL,
@@ -127,17 +126,15 @@ def _unknown(contents: Contents, attested: set[str]) -> Iterator[Finding]:
     """Yield a finding for each attested file that the run did not record and no step compares.
 
     A signer could add a page that looks like a report, and it would be as signed as the others.
-    Exports and the records of proofs are compared one by one elsewhere. Captures without a record
-    are expected of a run with defects, which is never released: records of its journal may be lost.
+    Exports and the records of proofs are compared one by one elsewhere.
     """
     if contents.run is None or contents.records is None:
         return
     observed = {in_bundle(one.capture) for one in contents.records if isinstance(one, Observation)}
     proofs = [proof for verdict in contents.run.criteria for proof in verdict.proofs]
     earlier = {taken_over(proof.taken_over) for proof in proofs if proof.taken_over is not None}
-    compared = (PROOFS, EXPORT_FOLDER, *((CAPTURES,) if contents.run.defects else ()))
     for path in attested - observed - earlier - {*_RECORDS}:
-        if path.startswith(PAYLOAD) and not path.startswith(compared):
+        if path.startswith(PAYLOAD) and not path.startswith((PROOFS, EXPORT_FOLDER)):
             message = "got a file that no record names, expected none; read it as the signer's word"
             yield Finding(code=Code.FILE_UNKNOWN, path=path, message=message)
 
