@@ -6,8 +6,8 @@ expired task passes through `mark_as_revoked`, a success through `mark_as_done`.
 the observer has nothing to write is stored by the backend alone.
 
 Celery also stores a failure for tasks that never run: the later ones of a chain, and the body of a
-chord. Their results are marked with `NOT_RUN`. The observer is told of a body, and not of the
-others: the failed task has an end of its own, with the chain.
+chord. Their results are marked with `NOT_RUN`. Of these, only a body is reported to the observer:
+the end of the failed task has the rest of its chain.
 """
 
 from __future__ import annotations
