@@ -24,6 +24,7 @@ def connections_waiting_for(
     *,
     passed: Callable[[], bool] = lambda: False,
     deadline_s: float = DEADLINE_S,
+    kinds: tuple[str, ...] = (),
 ) -> list[dict[str, Any]]:
     """Wait until connections of the worker wait for a locked table, and return them.
 
@@ -33,6 +34,7 @@ def connections_waiting_for(
         table: the locked table.
         passed: returns whether the worker has passed the point at which it would wait.
         deadline_s: how long to poll while `passed` returns false.
+        kinds: the first words of the statements that count, such as ``INSERT``; empty for all.
 
     """
 
@@ -41,7 +43,8 @@ def connections_waiting_for(
         past = passed()
         rows = sessions_waiting_for(stack, table)
         ports = {one.local_port for one in worker.connections()} if rows else set()
-        return [row for row in rows if row["client_port"] in ports], past
+        counted = [row for row in rows if row["query"].lstrip().upper().startswith(kinds or "")]
+        return [row for row in counted if row["client_port"] in ports], past
 
     seen, _ = wait_until(poll, any, deadline_s=deadline_s, interval_s=0.1)
     return seen

@@ -15,10 +15,8 @@ DEAD_LETTERS = "dead letters of a task whose result is ignored"
     source(
         "ignored-failures-not-told",
         ENDINGS,
-        """        if self.observer:
-            ending = self.observer.of_failure(""",
-        """        if self.observer and not getattr(request, "ignore_result", False):
-            ending = self.observer.of_failure(""",
+        "if self.observer and (known is not None or request_of is None):",
+        'if self.observer and not getattr(request, "ignore_result", False):',
     ),
     expect=f"{DEAD_LETTERS}: got 0, expected exactly one",
 )

@@ -81,6 +81,8 @@ def expiry_of(request: Any) -> datetime | None:
 
 def why_not_replayable(request: Any) -> str | None:
     """Return why a replay cannot be the same message; None if it can."""
+    if reason := getattr(request, "not_run", None):
+        return str(reason)
     chain = getattr(request, "chain", None) or ()
     later = [step.get("options") or {} for step in chain if isinstance(step, Mapping)]
     if getattr(request, "chord", None) or any(options.get("chord") for options in later):

@@ -4,18 +4,24 @@ Owns the moment; the observer decides what to write. Every failure that Celery s
 `mark_as_failure`, in the pool's child or in the worker's parent, with its result ignored or not. An
 expired task passes through `mark_as_revoked`, a success through `mark_as_done`. A result for which
 the observer has nothing to write is stored by the backend alone.
+
+Celery also stores a failure for tasks that never run: the later ones of a chain, and the body of a
+chord. Their results are marked with `NOT_RUN`. Of these, only a body is reported to the observer:
+the end of the failed task has the rest of its chain.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from typing import Any, ClassVar, Protocol
 
 import structlog
 from celery import states
+from celery.app.task import Context
 from celery.backends.database import DatabaseBackend
 from celery.exceptions import BackendStoreError, TaskRevokedError
 from sqlalchemy import Connection, Executable, or_
@@ -25,6 +31,9 @@ from system import settings
 from system.connections import database
 from system.connections.text import storable
 
+NOT_RUN = "system_not_run"
+"""The key that marks the stored failure of a task that never ran."""
+BODY_OF_A_CHORD = "the task never ran: a task of its chord failed"
 EXPIRED = "expired"
 """The reason with which Celery revokes an expired task; one revoked by a person has another."""
 
@@ -71,6 +80,8 @@ class Observed:
 
 
 _OBSERVED: ContextVar[Observed | None] = ContextVar("ending", default=None)
+_NEVER_RUN: ContextVar[Callable[[str], Any] | None] = ContextVar("never_run", default=None)
+"""While failures of tasks that never ran are stored: returns the request of one, or None."""
 
 
 class ReportingBackend(DatabaseBackend):
@@ -109,9 +120,10 @@ class ReportingBackend(DatabaseBackend):
             What `Ending.finish` returned; None if the observer has nothing to write.
 
         """
-        ending = None
-        if self.observer:
-            ending = self.observer.of_failure(self.app, task_id, exc, traceback, request)
+        ending, request_of = None, _NEVER_RUN.get()
+        known = request_of(task_id) if request_of else request
+        if self.observer and (known is not None or request_of is None):
+            ending = self.observer.of_failure(self.app, task_id, exc, traceback, known)
         with _observed(ending) as observed:
             try:
                 super().mark_as_failure(task_id, exc, traceback, request, *options)
@@ -120,6 +132,30 @@ class ReportingBackend(DatabaseBackend):
                     raise
                 log.error("result not stored", task_id=task_id)  # noqa: TRY400 (Celery logs it)
         return observed.kept if observed else None
+
+    def _fail_chain(self, *args: Any, **kwargs: Any) -> None:
+        """Store the failure of the tasks after a failed one, which never run."""
+        with _never_run(lambda _: None):
+            base: Any = super()  # (its stubs leave the method out)
+            base._fail_chain(*args, **kwargs)  # noqa: SLF001 (the base's own)
+
+    def chord_error_from_stack(self, callback: Any, exc: Any = None) -> Any:
+        """Store the failure of a chord's body, which never runs."""
+        with _never_run(partial(_request_of_body, callback)):
+            return super().chord_error_from_stack(callback, exc)
+
+    def encode_result(self, result: Any, state: str) -> Any:
+        """Return the form of a result that is stored; mark the failure of a task that never ran."""
+        encoded = super().encode_result(result, state)
+        never_ran = _NEVER_RUN.get() is not None and state in states.EXCEPTION_STATES
+        return {**encoded, NOT_RUN: True} if never_ran and isinstance(encoded, dict) else encoded
+
+    def meta_from_decoded(self, meta: dict[str, Any]) -> dict[str, Any]:
+        """Return the record of a result, with the mark of a task that never ran."""
+        result: Any = meta.get("result")
+        is_error = meta["status"] in states.EXCEPTION_STATES and isinstance(result, dict)
+        mark = {NOT_RUN: True} if is_error and result.get(NOT_RUN) else {}
+        return {**super().meta_from_decoded(meta), **mark}
 
     def mark_as_revoked(
         self,
@@ -222,6 +258,25 @@ class ReportingBackend(DatabaseBackend):
 
     def _shares_database(self) -> bool:
         return bool(self.url == settings.connections_from(os.environ).database_url)
+
+
+@contextmanager
+def _never_run(request_of: Callable[[str], Any]) -> Iterator[None]:
+    token = _NEVER_RUN.set(request_of)
+    try:
+        yield
+    finally:
+        _NEVER_RUN.reset(token)
+
+
+def _request_of_body(body: Any, task_id: str) -> Context | None:
+    """Return the request that the body of a chord, or one of its tasks, would have had."""
+    for call in getattr(body, "tasks", None) or [body]:
+        if call.options.get("task_id") == task_id:
+            request = {name: call.get(name) for name in ("task", "args", "kwargs")}
+            headers = call.options.get("headers") or {}
+            return Context(request, id=task_id, headers=headers, not_run=BODY_OF_A_CHORD)
+    return None
 
 
 def _storable(value: Any) -> Any:

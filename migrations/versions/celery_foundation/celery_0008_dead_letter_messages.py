@@ -7,7 +7,10 @@ Rows of before stay as they are: nothing else of their messages is known.
 - `expires_at`: when the message expires. A replay of a selection leaves an expired row out; one
   whose id is given is replayed.
 
-The function that claims rows is changed where it stands, whatever else a revision changes in it.
+Reconciliation leaves out the stored failures of tasks that never ran (their result has the key
+`system_not_run`): nothing of them is known, and the task that failed before them has a row.
+
+The functions are changed where they stand, whatever else a revision changes in them.
 """
 
 from alembic import op
@@ -49,7 +52,15 @@ _REPLAYABLE = "o.status = 'pending' AND o.replayable\n"
 _NOT_EXPIRED = f"""{_REPLAYABLE}\
             AND (ids IS NOT NULL OR o.expires_at IS NULL OR o.expires_at > now())
 """
-CHANGES = (("claim_dead_letters", _REPLAYABLE, _NOT_EXPIRED),)
+_NO_REPLAY = "AND NOT starts_with(r.task_id, 'replay-')\n"
+# A key, as no text inside of JSON can be: its quotes would be escaped.
+_RAN = f"""{_NO_REPLAY}\
+        AND (r.result IS NULL OR position('"system_not_run": true'::bytea IN r.result) = 0)
+"""
+CHANGES = (
+    ("claim_dead_letters", _REPLAYABLE, _NOT_EXPIRED),
+    ("failures_without_letter", _NO_REPLAY, _RAN),
+)
 """Function, text before, text after."""
 
 

@@ -29,6 +29,7 @@ from system.dead_letters.capture.message import (
 from system.dead_letters.row import class_name
 from system.dead_letters.storage import table
 from system.dead_letters.storage.keeper import Lost, is_spooled
+from system.transport.endings import NOT_RUN
 
 log = structlog.get_logger("system.dead_letters")
 
@@ -96,8 +97,10 @@ def has_ended(app: Any, message: Any) -> bool:
         found = identity.identify(task_of_message(app, message), request_of(message))
         if is_spooled(found.task_id):  # first: the disk is always there
             return True
-        state = app.backend.get_task_meta(message.headers["id"], cache=False)["status"]
-        return state in states.READY_STATES or table.has_row(found)
+        stored = app.backend.get_task_meta(message.headers["id"], cache=False)
+        # A failure that Celery stored because another task failed is no end of this one.
+        ended = stored["status"] in states.READY_STATES and not stored.get(NOT_RUN)
+        return ended or table.has_row(found)
     except Exception as error:  # noqa: BLE001 (a backend can fail to answer in any way)
         log.warning("end of a task not looked up", error=class_name(error))
         return False
