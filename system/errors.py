@@ -36,3 +36,7 @@ class SpoolError(ReferenceSystemError):
 
 class StalledError(ReferenceSystemError):
     """A worker that is alive makes no progress while messages wait."""
+
+
+class UnroutableError(ReferenceSystemError):
+    """A message has a routing key that no queue is bound to."""

@@ -14,7 +14,7 @@ DELETED_WITHIN_S = 10.0
 @criterion("RUN-10")
 @falsified_by(
     source(
-        "no-clean-up",
+        "never-deleted",
         "system/worker.py",
         "    ExpiredResults(app, cleanup_s).connect()\n",
         "    del cleanup_s\n",

@@ -22,7 +22,11 @@ Differences to stock kombu and Celery:
 6. **Broadcasts work**: `inspect`, `status`, `revoke`, events. Queues of dead processes are deleted.
 7. **Workers are woken** by LISTEN and NOTIFY; behind a pooler in transaction mode they poll. A
    server serializes commits that notify, which limits publishing to some thousands a second.
-8. Ids are bigint; several processes can declare one queue at once; a fork inherits no socket.
+8. **A stopping worker returns what it has not started** at once (`handover`), and workers delete
+   expired results without beat (`expiry`).
+9. **A routing key reaches queues that its publisher did not declare**, and one that reaches no
+   queue is an error; stock kombu drops the message.
+10. Ids are bigint; several processes can declare one queue at once; a fork inherits no socket.
 
 `options.Options` lists what `broker_transport_options` can set. Not offered: priorities, message
 time-to-live, one transaction for publishing and the caller's own statements.

@@ -11,12 +11,14 @@ reconnects, and acknowledgements wait.
 Queues that belong to one process (the mailboxes of remote control, event receivers) store their
 bindings in the database, so that other processes can publish to them. They are deleted with the
 session that declared them. Messages to them are taken without a claim, and are dropped while the
-database is away.
+database is away. The bindings of other queues are stored when a worker consumes them: a message
+whose queue its publisher did not declare finds it there, and one that reaches no queue is an error.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping
@@ -32,6 +34,7 @@ from kombu.utils.json import dumps, loads
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
+from system.errors import UnroutableError
 from system.transport import statements
 from system.transport.activity import ACTIVITY, TURN_S, stops
 from system.transport.engines import engine_for
@@ -142,6 +145,44 @@ class Channel(virtual.Channel):
             binding = {"exchange": exchange, "routing_key": routing_key, "pattern": pattern}
             self.transport.bind_own(queue, json.dumps([binding]))
 
+    def _store_bindings(self, queue: str) -> None:
+        """Store a queue's bindings for publishers that do not declare it."""
+        exchanges: Any = self.state.exchanges
+        for exchange, declared in exchanges.items():
+            for routing_key, pattern, name in declared.get("table", ()):
+                if name == queue:
+                    one = {"exchange": exchange, "routing_key": routing_key, "pattern": pattern}
+                    self.transport.count(statements.BIND, name=queue, binding=json.dumps([one]))
+
+    def _lookup(self, exchange: str, routing_key: str, default: str | None = None) -> list[str]:
+        """Return the queues that a routing key reaches.
+
+        Queues that this connection declared come first, and then those that a worker consumes: a
+        retry of a task without a route names only its exchange and its key.
+
+        Raises:
+            UnroutableError: none is reached, and the exchange serves queues of tasks; a message to
+                processes that are present has no receiver, and is dropped.
+
+        """
+        found = list(super()._lookup(exchange, routing_key, default))
+        if found or not exchange:
+            return found
+        stored = self.transport.execute(statements.STORED, exchange=exchange)
+        found = [
+            name
+            for key, pattern, name, _ in stored
+            if key == routing_key or (pattern and re.match(pattern, routing_key))
+        ]
+        known = [queue for _, _, queue in self._known(exchange) if queue not in self._own]
+        if not found and (known or any(lasts for *_, lasts in stored)):
+            raise UnroutableError(
+                f"message: got routing key {routing_key!r}, expected one that reaches a queue of "
+                f"the exchange {exchange!r}; set queue and routing_key together, or start a "
+                "worker of the queue once"
+            )
+        return found
+
     def get_table(self, exchange: str) -> list[Any]:
         """Return an exchange's bindings: declared by this connection, else by other processes."""
         known = self._known(exchange)
@@ -191,6 +232,8 @@ class Channel(virtual.Channel):
         """Start consuming from a queue."""
         if no_ack:
             self.taken.add(queue)
+        else:
+            self._store_bindings(queue)
         super().basic_consume(queue, no_ack, *args, **kwargs)
         self.transport.session.wake()
 

@@ -39,6 +39,13 @@ BOUND = text(
     WHERE owner IS NOT NULL AND b ->> 'exchange' = :exchange
     """
 )
+STORED = text(
+    """
+    SELECT b ->> 'routing_key', b ->> 'pattern', name, owner IS NULL
+    FROM kombu_queue, jsonb_array_elements(bindings) b
+    WHERE b ->> 'exchange' = :exchange
+    """
+)
 FIND = text("SELECT id, name FROM kombu_queue WHERE name = ANY(:names)")
 SIZE = text(
     "SELECT count(*) FROM kombu_message m JOIN kombu_queue q ON q.id = m.queue_id"
