@@ -102,11 +102,11 @@ def describe(
     identity = identify(task, request, task_id=task_id)
     mask = masking.masking_for(task)
     more = options.options_of(request, task_id=identity.task_id)
-    masked_args, masked_kwargs = mask.arguments(task, request.args, request.kwargs)
-    masked = mask.repeated([masked_args, masked_kwargs, mask.value(more)])
+    arguments = mask.arguments(task, request.args, request.kwargs)
+    masked = mask.repeated([*arguments, mask.value(more)])
     masked_args, masked_kwargs, masked_options = masked
-    sent = payload.dumps([list(request.args or ()), dict(request.kwargs or {}), more])
-    is_masked = payload.dumps(masked) != sent
+    sent = [list(request.args or ()), dict(request.kwargs or {}), more]
+    is_masked = payload.dumps(masked) != payload.dumps(sent)
     why_not = (
         unreadable
         or options.why_not_replayable(request)
@@ -125,7 +125,10 @@ def describe(
         error_kind="transient" if isinstance(exception, TRANSIENT) else "permanent",
         failed_at=datetime.now(UTC),
         notes=f"cannot be replayed: {why_not}" if why_not else None,
-        sealed=encrypt(sent) if encrypt and is_masked else None,
+        # Without options as an earlier version reads it.
+        sealed=encrypt(payload.dumps(sent if more else sent[:2]))
+        if encrypt and is_masked
+        else None,
         replayable=not why_not,
     )
 

@@ -115,7 +115,7 @@ def calls_with(secret: str) -> dict[str, tuple[Any, Any]]:
         'return mask.text(f"{name}: {message_of(error)}")',
         'return f"{name}: {message_of(error)}"',
     ),
-    expect="secrets in clear in log lines: got ['repeated in args",
+    expect="secrets in clear in log lines: got ['bearer token in args",
 )
 def test_secrets_are_masked_by_their_form_too(own_stack: Stack, sut: Sut, ids: Ids) -> None:
     """Rows, files of the spool and log lines show no secret, whatever shows that it is one."""

@@ -85,6 +85,21 @@ def test_replay_continues_a_chain(shared: Database, client: Client, tmp_path: Pa
     assert wait_for(lambda: shared.rows(succeeded, last.id))
 
 
+def test_replay_starts_a_chord_behind_it(shared: Database, client: Client, tmp_path: Path) -> None:
+    """A group after the replayed task runs with the task after the group, as a chord."""
+    path, written = tmp_path / "runs", tmp_path / "written"
+    first = task(client, "failing.until_healed", path=str(path))
+    member = task(client, "failing.write", str(written), "member")
+    last = task(client, "failing.write", str(written), "last")
+    chain(first, group(member, member), last).apply_async()
+    row = row_of(shared, path)
+    assert row["replayable"] is True
+    Path(f"{path}.healed").touch()
+    replay(shared, row["task_id"])
+    assert is_resolved(shared, row["task_id"])
+    assert lines_of(written, 3) == ["member", "member", "last"]
+
+
 def test_replay_calls_links_and_error_links(
     shared: Database, client: Client, tmp_path: Path
 ) -> None:

@@ -20,7 +20,7 @@ from sqlalchemy.exc import OperationalError
 from system.connections import database
 from system.dead_letters import row
 from system.dead_letters.capture import consumer, failure, signal
-from system.dead_letters.capture.message import stable_id
+from system.dead_letters.capture.message import describe_message, stable_id
 from system.dead_letters.storage import keeper
 from system.errors import TenantError
 from system.transport import endings
@@ -230,6 +230,30 @@ def test_redelivered_message_is_not_run_while_its_row_is_on_disk(
     monkeypatch.setenv("SYSTEM_DEAD_LETTER_SPOOL", str(tmp_path / "a file"))
     app.backend.get_task_meta = lambda *_, **__: {"status": "SUCCESS"}
     assert consumer.has_ended(app, message("t-other", redelivered=True))
+    # Celery stores a failure for a task that never ran, too.
+    app.backend.get_task_meta = lambda *_, **__: {"status": "FAILURE", endings.NOT_RUN: True}
+    assert not consumer.has_ended(app, message("t-other", redelivered=True))
+
+
+def test_row_of_a_message_that_was_refused_has_its_workflow() -> None:
+    """The row of an unknown task keeps chain and limits, so that a later replay continues it."""
+    later = {"task": "app.tasks.llm.route", "args": ["x"], "kwargs": {"token": "hunter2"}}
+    body = [[], {"tenant_id": TENANT}, {"chain": [later], "callbacks": None}]
+    message: Any = SimpleNamespace(
+        headers={"task": "app.tasks.none", "id": "id-1", "timelimit": [9, 8], "x-note": "kept"},
+        properties={},
+        payload=body,
+        body=json.dumps(body),
+        delivery_info={"routing_key": "llm.task"},
+    )
+    made = describe_message(SimpleNamespace(tasks={}), message, ValueError("x"))
+    assert json.loads(made.options) == {
+        "chain": [{**later, "kwargs": {"token": "[masked]"}}],
+        "time_limit": 9,
+        "soft_time_limit": 8,
+        "headers": {"x-note": "kept"},
+    }
+    assert made.identity.tenant_id == TENANT
 
 
 class Channel:
