@@ -76,6 +76,7 @@ class Server:
         """Start the server, and wait until it accepts connections."""
         options = (
             f"-p {self.port} -h 127.0.0.1 -k {self.folder} -c max_connections=200"
+            " -c track_commit_timestamp=on"
             f" {'' if self.safe else UNSAFE}"
         )
         self.command("-w", "-o", options, "-l", str(self.folder / "server.log"), "start")

@@ -91,8 +91,10 @@ def test_concurrent_requests_share_one_check() -> None:
         _hang(release)
 
     async def ask_often() -> list[dict[str, str]]:
-        asyncio.get_running_loop().call_later(0.1, release.set)
-        return await asyncio.gather(*(health.ask() for _ in range(20)))
+        requests = [asyncio.create_task(health.ask()) for _ in range(20)]
+        await asyncio.sleep(0)  # Each of them has asked then.
+        release.set()
+        return await asyncio.gather(*requests)
 
     health = Health((Check("database", slow),), 5.0)
     assert asyncio.run(ask_often()) == [{"status": "ok", "database": "ok"}] * 20
