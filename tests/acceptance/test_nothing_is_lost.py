@@ -41,8 +41,6 @@ TENANT = "7c8f3b0a-62a1-4a3e-9d56-0f4b6c1f2d3e"
 TASKS, FAILING, WINDOWS, EVERY = 3500, 1000, 48, 7
 CHAINS, CHAIN_LENGTH, CHORDS, HEADER = 100, 3, 40, 4
 UNLOCK, UNLOCK_EVERY_S = "celery.chord_unlock", 5.0
-READY_WITHIN_S = 60.0
-"""Within how long a worker is ready on a machine with more processes than cores."""
 SEED = int(os.environ.get("GATEPROOF_FAULTS_SEED") or random.SystemRandom().randrange(10**6))
 DEADLINE_S = 240.0
 PAUSE_S, AWAY_S = (0.3, 1.5), (2.0, 5.0)
@@ -215,8 +213,7 @@ def prepare_faults(database: Database, start_worker: StartWorker) -> Callable[..
     def prepare(**weights: int) -> FaultInjector:
         workers = [start(), start()]
         for worker in workers:
-            ready = partial(worker.lines, "worker ready")
-            assert wait_for(ready, deadline_s=READY_WITHIN_S), worker.text()
+            worker.wait_for_line("worker ready")
         rng = random.Random(SEED)
         return FaultInjector(
             database=database, start=start, workers=workers, rng=rng, weights=weights

@@ -28,6 +28,8 @@ from tests.postgres import Server
 
 ROOT = Path(__file__).resolve().parents[3]
 START_DEADLINE_S = 30.0
+LINE_WITHIN_S = 45.0
+"""Within how long a line appears on a machine with more processes than cores, a start included."""
 
 T = TypeVar("T")
 
@@ -127,7 +129,7 @@ class Worker:
                     return line
             return None
 
-        found = wait_for(find)
+        found = wait_for(find, deadline_s=LINE_WITHIN_S)
         assert found is not None, f"no line {message!r} with {fields} in:\n{self.text()}"
         return found
 
