@@ -72,9 +72,9 @@ REACHED = """
 @falsified_by(
     migration(
         "dropped-as-unused",
-        "migrations/versions/celery_foundation/celery_0004_durable_transport.py",
-        "    op.execute(_WAKE_UP)\n",
-        '    op.execute(_WAKE_UP)\n    op.execute("DROP TABLE celery_tasksetmeta")\n',
+        "migrations/versions/celery_foundation/celery_0008_dead_letter_messages.py",
+        "    op.execute(_COLUMNS)\n",
+        '    op.execute(_COLUMNS)\n    op.execute("DROP TABLE celery_tasksetmeta")\n',
         landing="SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1",
     ),
     expect="celery_tasksetmeta: got no table, expected one",
