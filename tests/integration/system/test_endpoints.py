@@ -21,6 +21,8 @@ STARTED, SUCCEEDED, FAILED = (
     f"celery_task_{kind}_total" for kind in ("started", "success", "failure")
 )
 DURATION = "celery_task_duration_seconds"
+DEADLINE_S, SLACK_S = 2.0, 0.5
+"""The deadline of health, and what connecting and transfer may add to it on a busy machine."""
 
 
 @pytest.fixture
@@ -228,7 +230,7 @@ def test_health_answers_while_the_server_hangs(database: Database, worker: Worke
         for _ in range(4):
             began = time.monotonic()
             answer = worker.ask("/health")
-            assert time.monotonic() - began < 2.0
+            assert time.monotonic() - began < DEADLINE_S + SLACK_S
             assert (answer.status_code, answer.json()) == (
                 503,
                 {
