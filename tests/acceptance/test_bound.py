@@ -196,6 +196,7 @@ def test_changed_checks_are_not_clean(project: Project, tmp_path: Path, hidden: 
     assert status == 1, output
     expected = {
         "helper": "other code claims.py with neither a commit nor a record",
+        "unchanged": "tree: got uncommitted changes",
         "uncommitted": "tree: got uncommitted changes",
     }
     assert expected.get(hidden, "checks gates with changes since its commit") in output
