@@ -93,6 +93,25 @@ def run_command(
     return subprocess.CompletedProcess(command, done.exit_status, stdout=done.output)
 
 
+def run_piped(
+    command: list[str], *, folder: Path, env: Mapping[str, str]
+) -> subprocess.CompletedProcess[str]:
+    """Run a command like `run_command`, with its output in a pipe and not in a file.
+
+    Limits on files, which a run sets for itself, do not apply to a pipe.
+    """
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env={**os.environ, **env},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        timeout=RUN_LIMIT_S,
+    )
+
+
 @cache
 def launcher() -> LocalLauncher:
     """Return the launcher of this process's commands; it and its files end with the process."""

@@ -17,7 +17,7 @@ import pytest
 
 from gateproof.base.sut import Sut
 from gates.taxonomy.miniature import COMMAND, NO_PROOFS, Miniature, read_miniature, write_miniature
-from tests.acceptance.conftest import run_command
+from tests.acceptance.conftest import run_command, run_piped
 
 Start = Callable[..., Miniature]
 TWO = ("MIN-01", "MIN-02")
@@ -223,7 +223,7 @@ def test_limit_that_is_met_in_mid_run_is_103(
     scratch = tmp_path / "scratch"  # without open files a run cannot remove its folder
     scratch.mkdir()
     env = {"DISK": str(tmp_path / "disk"), "TMPDIR": str(scratch)}
-    done = run_command(command, folder=tmp_path, env=env)
+    done = run_piped(command, folder=tmp_path, env=env)
     ran = read_miniature(tmp_path, exit_status=done.returncode, output=done.stdout)
     assert ran.exit_status == 103, ran.output
     assert reason in ran.output
