@@ -17,6 +17,7 @@ from gateproof.stack.bring_up import BringUp
 from gateproof.stack.copy import HARNESS, Copy
 from gateproof.stack.identifier import Ids
 from gateproof.stack.stack import Stack
+from gateproof.stack.stopwatch import COPY
 
 
 @pytest.fixture
@@ -76,13 +77,14 @@ def proof_copy(request: pytest.FixtureRequest, bring_up: BringUp) -> Iterator[Co
     """The throw-away copy of a proof; checks use it through the other fixtures."""
     item = request.node
     assert isinstance(item, ProofItem), "only a proof has a copy"
-    copy = Copy.make(
-        bring_up,
-        tree=item.falsifier.fault.tree,
-        own_server=item.needs_own_server,
-        needs_stack=item.needs_stack,
-        migrated=item.needs_migrations,
-    )
+    with bring_up.stopwatch.step(COPY):
+        copy = Copy.make(
+            bring_up,
+            tree=item.falsifier.fault.tree,
+            own_server=item.needs_own_server,
+            needs_stack=item.needs_stack,
+            migrated=item.needs_migrations,
+        )
     yield copy
     copy.dispose()
 

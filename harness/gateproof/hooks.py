@@ -10,7 +10,8 @@ import contextlib
 import signal
 import sys
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -22,6 +23,13 @@ from gateproof.base.gates import covers
 from gateproof.base.option import named_paths
 from gateproof.base.stop import STOP, Stop
 from gateproof.probes.recorder import Scope
+from gateproof.proof.durations import (
+    durations_of,
+    group_table,
+    pace_line,
+    step_table,
+    write_durations,
+)
 from gateproof.proof.matrix import add_cells
 from gateproof.proof.proof import RUNS, STACK_FIXTURES, ProofItem, require_second_runs
 from gateproof.proof.self_proof import SelfProofItem
@@ -43,8 +51,9 @@ from gateproof.run.option import Options, read_options
 from gateproof.run.progress import Progress
 from gateproof.run.run import RUN, GateRun, Problem
 from gateproof.run.stage import record_stage
-from gateproof.run.summary import print_summary, without_lines
-from gateproof.run.writer import WRITER, Writer, earlier_of
+from gateproof.run.summary import print_summary, print_table, without_lines
+from gateproof.run.writer import WRITER, Writer, earlier_of, now
+from gateproof.stack.stopwatch import CHECK, SET_UP, TEAR_DOWN, ItemLabels
 from gateproof_evidence.errors import EvidenceError, NotWritableError
 from gateproof_evidence.format.catalogue import load_catalogues
 from gateproof_evidence.format.layout import JUNIT, PYTEST_PAGE
@@ -159,14 +168,15 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
     writer = item.config.stash.get(WRITER, None)
     if writer is None:
         return (yield)
-    with writer.recorder.in_scope(_scope(item, writer)):
+    scope = _scope(item, writer)
+    with writer.bring_up.stopwatch.item(_labels(item, scope)), writer.recorder.in_scope(scope):
         return (yield)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
     """Interrupt a set-up that exceeds a limit of pytest-timeout."""
-    with _limit(*_limit_of(item, "setup")):
+    with _step(item, SET_UP), _limit(*_limit_of(item, "setup")):
         return (yield)
 
 
@@ -174,14 +184,14 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
 @pytest.hookimpl(wrapper=True, trylast=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     """Interrupt a check that exceeds its overall time limit."""
-    with _limit(*_limit_of(item, "call")):
+    with _step(item, CHECK), _limit(*_limit_of(item, "call")):
         return (yield)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
     """Interrupt a clean-up that exceeds a limit of pytest-timeout."""
-    with _limit(*_limit_of(item, "teardown")):
+    with _step(item, TEAR_DOWN), _limit(*_limit_of(item, "teardown")):
         return (yield)
 
 
@@ -332,12 +342,32 @@ def _finish(config: pytest.Config, run: GateRun, status: int) -> int:
         _print(config, "no bundle: the collection did not finish, so nothing was judged")
         # With -x pytest ends a collection as it ends failed checks. No check has failed here.
         return int(pytest.ExitCode.INTERRUPTED) if status == VIOLATION else status
+    durations = durations_of(run.results, wall_s=(now() - run.started).total_seconds())
     judged, bundle, sealing_s = run.finish(status)
     reporter = _reporter(config)
     if reporter is not None:
         with contextlib.suppress(OSError):  # the output may be on a full disk; the bundle is whole
             print_summary(reporter, judged, bundle, run=run, sealing_s=sealing_s)
+            if durations["proofs"]:
+                _print(config, pace_line(durations), prefix="")
+    if run.options.durations_json is not None:
+        _report_durations(config, run.options.durations_json, durations)
     return judged.exit_status
+
+
+def _report_durations(config: pytest.Config, path: Path, durations: Mapping[str, Any]) -> None:
+    """Write the file of durations and print its sums; the verdict does not depend on it."""
+    try:
+        write_durations(path, durations)
+    except OSError as error:
+        _print(config, f"{path}: --durations-json: cannot be written ({error.strerror})")
+        return
+    reporter = _reporter(config)
+    if reporter is not None:
+        with contextlib.suppress(OSError):
+            print_table(reporter, step_table(durations))
+            print_table(reporter, group_table(durations))
+            reporter.write_line(f"durations: {path}")
 
 
 def _explain_loss(config: pytest.Config, run: GateRun, error: Exception) -> None:
@@ -429,6 +459,24 @@ def _scope(item: pytest.Item, writer: Writer) -> Scope:
         criterion=declaration.criterion,
         gate=writer.gate_of(declaration.criterion),
     )
+
+
+def _labels(item: pytest.Item, scope: Scope) -> ItemLabels:
+    """Return the names by which the time of an item is summed up."""
+    fault = item.falsifier.fault if isinstance(item, ProofItem) else None
+    return ItemLabels(
+        item=item.nodeid,
+        gate=scope.gate or "",
+        criterion=scope.criterion or "",
+        falsifier=fault.name if fault else "",
+        fault_kind=fault.kind if fault else "",
+    )
+
+
+def _step(item: pytest.Item, name: str) -> contextlib.AbstractContextManager[None]:
+    """Return what measures a stage of an item; nothing where no gates run."""
+    writer = item.config.stash.get(WRITER, None)
+    return contextlib.nullcontext() if writer is None else writer.bring_up.stopwatch.step(name)
 
 
 @contextlib.contextmanager

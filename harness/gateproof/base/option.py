@@ -112,6 +112,13 @@ def add_options(parser: pytest.Parser) -> None:
         help="run the checks without proving that they can fail, like --falsify=none; the result "
         "is then incomplete",
     )
+    group.addoption(
+        "--durations-json",
+        metavar="FILE",
+        default=None,
+        help="write the time of every check and proof to this file, by step (copy, database, "
+        "processes, baseline, fault, ...), and print the sums",
+    )
 
 
 def _add_proof_reuse(group: pytest.OptionGroup) -> None:
@@ -220,7 +227,7 @@ def drop_early(config: pytest.Config, arguments: list[str]) -> None:
 
 def refuse_unused(config: pytest.Config) -> None:
     """Refuse options of this plugin where no catalogue was found: they would have no effect."""
-    for name in ("--evidence-out", "--sut", "--signing-key"):
+    for name in ("--evidence-out", "--sut", "--signing-key", "--durations-json"):
         if config.getoption(name):
             raise BadInputError(
                 f"{name}: got no {CATALOGUE} in or above {', '.join(config.args)}, expected "

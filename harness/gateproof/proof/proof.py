@@ -31,6 +31,7 @@ from gateproof.run.declaration import Falsifier
 from gateproof.run.stage import MESSAGE_LIMIT, categorise
 from gateproof.run.writer import WRITER, loaded_now
 from gateproof.stack.copy import Copy
+from gateproof.stack.stopwatch import BASELINE, FAULTED, LANDING
 from gateproof_evidence.judging.proof import judge_proof
 from gateproof_evidence.model import (
     CellEvent,
@@ -185,23 +186,26 @@ def run_steps(
 
     """
     steps: dict[str, Any] = {}
-    base = recorder.scope
+    base, stopwatch = recorder.scope, copy.bring_up.stopwatch
     try:
         fault.prepare(copy)
         # 2
-        steps["baseline"] = _run(check, recorder, base, "baseline")[1]
+        with stopwatch.step(BASELINE):
+            steps["baseline"] = _run(check, recorder, base, "baseline")[1]
         steps["baseline_runs"] = 1
         if steps["baseline"] == "pass" and again:
-            second = _run(check, recorder, base, "baseline-again")[1]
+            with stopwatch.step(BASELINE):
+                second = _run(check, recorder, base, "baseline-again")[1]
             steps["baseline"] = second if second == "pass" else f"on its second run: {second}"
             steps["baseline_runs"] = 2
         if steps["baseline"] == "pass":
             # 3, 4, 5
-            with recorder.in_scope(_part(base, "landing")):
+            with stopwatch.step(LANDING), recorder.in_scope(_part(base, "landing")):
                 steps.update(_inject(fault, copy))
         if steps.get("fingerprint_after") is not None:
             # 6
-            category, message = _run(check, recorder, base, "faulted")
+            with stopwatch.step(FAULTED):
+                category, message = _run(check, recorder, base, "faulted")
             steps["faulted_category"], steps["faulted"] = _unless_full(category, message, copy)
     except LimitError as error:
         steps.update(faulted_category="limit", faulted=str(error))

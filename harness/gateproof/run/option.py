@@ -52,6 +52,8 @@ class Options:
     baseline: Path | None
     """An earlier bundle that the run is compared with."""
     baseline_key: Path | None
+    durations_json: Path | None
+    """The file that receives the time of each item, by step."""
 
     @property
     def catalogues(self) -> tuple[Path, ...]:
@@ -113,7 +115,22 @@ def read_options(config: pytest.Config) -> Options | None:
         proofs_key=earlier_key,
         baseline=baseline,
         baseline_key=baseline_key,
+        durations_json=_durations_json(config),
     )
+
+
+def _durations_json(config: pytest.Config) -> Path | None:
+    """Return the path of the file of durations; its folder must exist before anything runs."""
+    name = config.getoption("--durations-json")
+    if not name:
+        return None
+    path = Path(name).absolute()
+    if path.is_dir() or not path.parent.is_dir():
+        raise BadInputError(
+            f"{path}: --durations-json: got {'a folder' if path.is_dir() else 'no folder'}, "
+            "expected a file in a folder that exists; name another"
+        )
+    return path
 
 
 def _refuse_removed_asserts() -> None:

@@ -25,11 +25,11 @@ def print_summary(
 ) -> None:
     """Print the verdict, and the paths of the report and the bundle."""
     reporter.ensure_newline()
-    _print(reporter, gate_table(judged))
+    print_table(reporter, gate_table(judged))
     for line in gate_lines(judged):
-        _print(reporter, line)
+        print_table(reporter, line)
     for table in matrix_tables(judged):
-        _print(reporter, table)
+        print_table(reporter, table)
     if judged.falsify != "none":
         reporter.write_line(proof_line(judged))
     if judged.environment is not None:
@@ -78,7 +78,8 @@ def patched(owner: object, name: str, value: object) -> Iterator[None]:
         delattr(owner, name)
 
 
-def _print(reporter: pytest.TerminalReporter, renderable: RenderableType) -> None:
+def print_table(reporter: pytest.TerminalReporter, renderable: RenderableType) -> None:
+    """Print a table or a text of rich, as wide as the terminal."""
     width = max(80, reporter.config.get_terminal_writer().fullwidth)
     console = Console(width=width, force_terminal=reporter.hasmarkup, highlight=False)
     with console.capture() as capture:

@@ -43,7 +43,7 @@ JOURNALS = "journals"
 """Folder in the staging folder with one journal file per writer, until they are merged."""
 
 
-LISTS = ("defects", "plugins", "code")
+LISTS = ("defects", "durations", "plugins", "code")
 """The fields of a `WriterResult` that are sequences of texts."""
 
 
@@ -71,6 +71,8 @@ class WriterResult:
     ledger: tuple[tuple[str, str, int], ...]
     """Rule, place and count of the redactions in records without a capture."""
     defects: tuple[str, ...]
+    durations: tuple[dict[str, Any], ...]
+    """See `gateproof.stack.stopwatch.Stopwatch.taken`."""
     plugins: tuple[str, ...]
     """Names of the distributions whose plugins of pytest were loaded."""
     code: tuple[str, ...]
@@ -277,6 +279,7 @@ class Writer:
             canary=self.canary.core,
             ledger=tuple((one.rule, one.place, one.count) for one in redactor.ledger),
             defects=tuple(self.defects),
+            durations=tuple(self.bring_up.stopwatch.taken),
             plugins=tuple(plugins),
             code=tuple(code),
             lost=bool(self.recorder.lost),

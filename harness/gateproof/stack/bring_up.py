@@ -29,6 +29,7 @@ from gateproof.stack.stack import (
     provision_database,
     provision_server,
 )
+from gateproof.stack.stopwatch import DATABASE, SERVER, Stopwatch
 from gateproof_evidence.model import EnvironmentReport
 
 TEMPLATE = "template"
@@ -52,6 +53,7 @@ class BringUp:
     """Called with each generated password before its first use."""
     took_s: dict[str, float] = field(default_factory=dict)
     """Maps each step to its wall time in seconds."""
+    stopwatch: Stopwatch = field(default_factory=Stopwatch)
     _server: Server | None = None
     _template_server: Server | None = None
     _shared: Stack | None = None
@@ -67,6 +69,7 @@ class BringUp:
             logins=self.logins,
             ready_deadline_s=self.ready_deadline_s,
             name_database=lambda: f"db{next(self._numbers)}",
+            stopwatch=self.stopwatch,
         )
 
     def start(self) -> None:
@@ -157,8 +160,9 @@ class BringUp:
         server = self._own_server() if own_server else self._running()
         context = replace(self.context, sut=sut or self.sut, warm=warm)
         name = context.name_database()
-        create_database(server, name)
-        provision_database(context.sut, server, name)
+        with self.stopwatch.step(DATABASE):
+            create_database(server, name)
+            provision_database(context.sut, server, name)
         return Stack(context=context, server=server, database=name)
 
     def new_folder(self) -> Path:
@@ -206,18 +210,20 @@ class BringUp:
 
     def _new_stack(self, server: Server, context: StackContext) -> Stack:
         name = context.name_database()
-        create_database(server, name, template=TEMPLATE)
-        provision_database(context.sut, server, name)
+        with self.stopwatch.step(DATABASE):
+            create_database(server, name, template=TEMPLATE)
+            provision_database(context.sut, server, name)
         return Stack(context=context, server=server, database=name)
 
     def _own_server(self) -> Server:
         """Copy a stopped server, which is prepared when a check first asks for one."""
-        if self._template_server is None:
-            self._template_server = self.environment.new_server("server-template")
-            provision_server(self.sut, self._template_server, self.logins)
-            self._make_template(self._template_server)
-            require(self._template_server, CanRestart, "a server of its own").halt()
-        return self.environment.copy_server(self._template_server, "own")
+        with self.stopwatch.step(SERVER):
+            if self._template_server is None:
+                self._template_server = self.environment.new_server("server-template")
+                provision_server(self.sut, self._template_server, self.logins)
+                self._make_template(self._template_server)
+                require(self._template_server, CanRestart, "a server of its own").halt()
+            return self.environment.copy_server(self._template_server, "own")
 
     def _running(self) -> Server:
         assert self._server is not None

@@ -39,6 +39,7 @@ from gateproof.probes.recorder import Recorder
 from gateproof.probes.sql import SqlProbe
 from gateproof.probes.task import TaskProbe
 from gateproof.probes.worker import Worker
+from gateproof.stack.stopwatch import DATABASE, PROCESSES, Stopwatch
 
 POOL_PREFORK, POOL_SOLO = "prefork", "solo"
 
@@ -55,6 +56,7 @@ class StackContext:
     ready_deadline_s: float
     """Within how many seconds a worker must answer a ping."""
     name_database: Callable[[], str]
+    stopwatch: Stopwatch
     warm: bool = False
     """Whether processes may be forked, with the system's packages imported."""
 
@@ -149,10 +151,11 @@ class Stack:
 
         """
         self.stop_processes()
-        drop_database(self.server, self.database)
-        create_database(self.server, self.database)
-        provision_database(self.sut, self.server, self.database)
-        done = self.migrate(self.sut.migrations.all)
+        with self.context.stopwatch.step(DATABASE):
+            drop_database(self.server, self.database)
+            create_database(self.server, self.database)
+            provision_database(self.sut, self.server, self.database)
+            done = self.migrate(self.sut.migrations.all)
         if done.exit_status != 0:
             raise HarnessError(f"migrations: got exit {done.exit_status}, expected 0: {done.cause}")
 
@@ -183,11 +186,12 @@ class Stack:
         key = tuple(sorted((env or {}).items()))
         if key not in self._publishers:
             command = [sys.executable, "-c", program("publisher")]
-            conversation = self.context.launcher(env).converse(
-                [*command, self.sut.celery.app],
-                env={**_zone(self.sut.timezones.publisher), **self.worker_environment(env)},
-                folder=self.sut.folder,
-            )
+            with self.context.stopwatch.step(PROCESSES):
+                conversation = self.context.launcher(env).converse(
+                    [*command, self.sut.celery.app],
+                    env={**_zone(self.sut.timezones.publisher), **self.worker_environment(env)},
+                    folder=self.sut.folder,
+                )
             self._publishers[key] = TaskProbe(
                 self.recorder, conversation, prefix=self.sut.celery.task_prefix
             )
@@ -240,13 +244,14 @@ class Stack:
             **self.worker_environment(env),
         }
         name = name or f"worker-{len(self._workers) + 1}"
-        process = launcher.start(
-            name,
-            command,
-            env=environment,
-            folder=self.sut.folder,
-            share_network=share_port.process if share_port else None,
-        )
+        with self.context.stopwatch.step(PROCESSES):
+            process = launcher.start(
+                name,
+                command,
+                env=environment,
+                folder=self.sut.folder,
+                share_network=share_port.process if share_port else None,
+            )
         worker = Worker(
             self.recorder,
             self.sut,
@@ -278,10 +283,14 @@ class Stack:
             NotReadyError: it exited, or it did not answer; the message says which.
 
         """
+        with self.context.stopwatch.step(PROCESSES):
+            if self.sut.queue_of(self.sut.ping.task) not in worker.queues:
+                worker.report()
+                return
+            self._wait_for_answer(worker, env)
+
+    def _wait_for_answer(self, worker: Worker, env: Mapping[str, str] | None) -> None:
         ping = self.sut.ping
-        if self.sut.queue_of(ping.task) not in worker.queues:
-            worker.report()
-            return
         deadline_s = self.context.ready_deadline_s
         publisher = self.publisher(env)
         task_id = publisher.publish(ping.task, (), ping.arguments)

@@ -47,12 +47,10 @@ def staging(tmp_path: Path) -> Path:
     return root
 
 
-@pytest.fixture
-def run(staging: Path, monkeypatch: pytest.MonkeyPatch) -> GateRun:
-    """Give a run that is about to finish."""
-    monkeypatch.setattr("gateproof.run.run.now", lambda: ENDED)
+def result_of(durations: tuple[dict[str, Any], ...] = ()) -> WriterResult:
+    """Return the result of a writer that ran all checks."""
     canary = Canary.make()
-    result = WriterResult(
+    return WriterResult(
         writer="main",
         bound=True,
         refusal=None,
@@ -63,9 +61,17 @@ def run(staging: Path, monkeypatch: pytest.MonkeyPatch) -> GateRun:
         canary=canary.core,
         ledger=(),
         defects=(),
+        durations=durations,
         plugins=(),
         code=(),
     )
+
+
+@pytest.fixture
+def run(staging: Path, monkeypatch: pytest.MonkeyPatch) -> GateRun:
+    """Give a run that is about to finish."""
+    monkeypatch.setattr("gateproof.run.run.now", lambda: ENDED)
+    result = result_of()
     options = SimpleNamespace(
         evidence_out=staging.parent,
         falsify=SimpleNamespace(extent="all"),
