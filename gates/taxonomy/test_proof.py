@@ -73,18 +73,44 @@ def dirty(request):
     yield
     assert "proof-" not in request.node.name, "the clean-up makes a wrong assumption"
 
+@criterion("MIN-07")
+@falsified_by(source("any-change", **NOTE), expect="got another length")
+def test_fails_after_any_change(files):
+    assert len(files.read({file!r})) == {size}, "file: got another length, expected {size}"
+
+@criterion("MIN-08")
+@falsified_by(source("lent", **NOTE), expect="got a change")
+@falsified_by(source("borrowed", **NOTE), expect="got a change")
+def test_shares_its_baseline(files):
+    assert not changed(files), "file: got a change, expected none"
+
 @criterion("MIN-06")
 @falsified_by(source("dirty", **NOTE), expect="got a change")
 def test_leaves_a_broken_clean_up(files, dirty):
     assert not changed(files), "file: got a change, expected none"
 """
 
-WITHOUT_SECOND_RUN = """
+WITHOUT_BASELINES = """
+from dataclasses import replace
+
+from gateproof.proof.baseline import Baselines
+
+find = Baselines.find
+
 def pytest_runtest_protocol(item):
-    if hasattr(item, "again"):
+    if hasattr(item, "again") and "shares_its_baseline" not in item.nodeid:
         item.again = False
+
+def invent(self, check, shape):
+    found = find(self, check, shape)
+    if found is None or "shares_its_baseline" not in check:
+        return found
+    return replace(found, story=found.story.model_copy(update={"falsifier": "gone"}))
+
+Baselines.find = invent
 """
-"""Makes a harness that runs no check twice on an unchanged copy."""
+"""Makes a harness that runs all checks but one only once on an unchanged copy, and that refers to a
+baseline without a record for that one."""
 
 EXPECTED = (
     ("MIN-01", "predicted", "proven", "got a change"),
@@ -95,6 +121,9 @@ EXPECTED = (
     ("MIN-04", "breaks", "void", "not by an assertion"),
     ("MIN-05", "late", "void", "on its second run"),
     ("MIN-06", "dirty", "void", "broke before its end"),
+    ("MIN-07", "any-change", "void", "after a change that does not matter"),
+    ("MIN-08", "lent", "proven", "got a change"),
+    ("MIN-08", "borrowed", "proven", "got a change"),
 )
 """Criterion, falsifier, the expected result of the proof, and a part of its message."""
 
@@ -163,8 +192,8 @@ EXPECTED = (
     source(
         "claim-a-second-run-that-was-none",
         "gateproof/proof/proof.py",
-        'second = _run(check, recorder, base, "baseline-again")[1]',
-        'second = "pass"',
+        'last = _run(check, recorder, base, "baseline-again" if again else "baseline")[1]',
+        'last = "pass"',
         tree="harness",
     ),
     expect="late: got proven",
@@ -181,6 +210,26 @@ EXPECTED = (
 )
 @falsified_by(
     source(
+        "leave-out-the-change-that-does-not-matter",
+        "gateproof/proof/proof.py",
+        'steps["control"] = fault.change_inertly(copy)',
+        'steps["control"] = ""',
+        tree="harness",
+    ),
+    expect="any-change: got proven",
+)
+@falsified_by(
+    source(
+        "believe-in-a-baseline-without-a-record",
+        "gateproof_evidence/judging/proof.py",
+        'baseline, runs = f"that of {name}, which has no whole record", 0',
+        'baseline, runs = "pass", 2',
+        tree="harness",
+    ),
+    expect="borrowed: got proven",
+)
+@falsified_by(
+    source(
         "overlook-the-clean-up-of-a-proof",
         "gateproof_evidence/judging/verdict.py",
         'r.result == "raised" and (r.when != "call" or not events)',
@@ -192,19 +241,22 @@ EXPECTED = (
 def test_proof_counts_only_when_its_fault_landed_and_the_red_was_predicted(
     miniatures: MiniatureRunner,
 ) -> None:
-    """Of eight proofs only the sound one counts; the others are void or blind, with a reason.
+    """Of eleven proofs only the three sound ones count; the others are void or blind.
 
-    Without the second run on an unchanged copy, not even that one counts.
+    Without the second run on an unchanged copy, or with a baseline that has no record, not even
+    those count.
     """
     file = str(miniatures.sut.path.relative_to(miniatures.sut.folder))
-    ids = ("MIN-01", "MIN-02", "MIN-03", "MIN-04", "MIN-05", "MIN-06")
-    ran = miniatures.run(PROOFS.format(file=file), ids=ids)
+    ids = tuple(f"MIN-0{number}" for number in range(1, 9))
+    proofs = PROOFS.format(file=file, size=len(miniatures.sut.path.read_text(encoding="utf-8")))
+    ran = miniatures.run(proofs, ids=ids)
     for identifier, falsifier, expected, reason in EXPECTED:
         _assert_proof(ran, identifier, falsifier, (expected, reason))
     assert ran.exit_status == 100, f"exit status: got {ran.exit_status}, expected 100"
-    ran = miniatures.run(PROOFS.format(file=file), ids=ids, conftest=WITHOUT_SECOND_RUN)
+    ran = miniatures.run(proofs, ids=ids, conftest=WITHOUT_BASELINES)
     expected_now = ("void", "ran the check twice")
     _assert_proof(ran, "MIN-01", "predicted", expected_now, shown="second run left out")
+    _assert_proof(ran, "MIN-08", "borrowed", ("void", "gone, which has no whole record"))
 
 
 def _assert_proof(

@@ -8,7 +8,9 @@ Source: docs/reference/verdicts.md.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Container, Iterable, Mapping, Sequence
+from typing import TypeVar
 
 from gateproof_evidence.model import (
     Cell,
@@ -43,7 +45,8 @@ def judge_proof(event: Story | None, *, broken: str = "") -> tuple[Falsification
     """Judge one proof of a falsifier.
 
     Args:
-        event: its record, or None if none was written.
+        event: its record with the baseline that counts (see `with_baseline`), or None if none was
+            written.
         broken: why its set-up or clean-up broke, or its record is missing; empty if all is well.
 
     Returns:
@@ -60,6 +63,32 @@ def judge_proof(event: Story | None, *, broken: str = "") -> tuple[Falsification
     if why_void:
         return Falsification.VOID, why_void
     return Falsification.PROVEN, _first_line(event.faulted)
+
+
+S = TypeVar("S", bound=Story)
+
+
+def with_baseline(event: S, others: Mapping[str, Story]) -> S:
+    """Return a story with the baseline that counts for it: its own, or that of another proof.
+
+    Args:
+        event: the story of a proof.
+        others: the stories of the proofs of the same check, by falsifier.
+
+    """
+    name = event.baseline_of
+    if not name:
+        return event
+    other = others.get(name)
+    if other is None:
+        baseline, runs = f"that of {name}, which has no whole record", 0
+    elif other.baseline_of:
+        baseline, runs = f"that of {name}, which has none of its own", 0
+    elif other.shape != event.shape:
+        baseline, runs = f"that of {name}, on another kind of copy: {other.shape}", 0
+    else:
+        baseline, runs = other.baseline, other.baseline_runs
+    return event.model_copy(update={"baseline": baseline, "baseline_runs": runs})
 
 
 def _why_void(event: Story) -> str:
@@ -130,11 +159,15 @@ def judge_cells(records: Iterable[Record]) -> tuple[Cell, ...]:
     stories = [record for record in records if isinstance(record, CellEvent | ProofEvent)]
     if not any(isinstance(story, CellEvent) for story in stories):
         return ()
-    return tuple(_cell(story) for story in stories)
+    proofs: dict[str, dict[str, Story]] = defaultdict(dict)
+    for story in stories:
+        if isinstance(story, ProofEvent):
+            proofs[story.criterion][story.falsifier] = story
+    return tuple(_cell(story, proofs[story.criterion]) for story in stories)
 
 
-def _cell(story: CellEvent | ProofEvent) -> Cell:
-    result, message = judge_cell(story)
+def _cell(story: CellEvent | ProofEvent, proofs: Mapping[str, Story]) -> Cell:
+    result, message = judge_cell(with_baseline(story, proofs))
     return Cell(
         criterion=story.criterion,
         owner=story.owner if isinstance(story, CellEvent) else story.criterion,

@@ -9,7 +9,7 @@ Source: docs/reference/verdicts.md.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -20,7 +20,7 @@ from gateproof_evidence.errors import EvidenceError
 from gateproof_evidence.format.layout import in_data, proof_record
 from gateproof_evidence.format.problem import first_problem
 from gateproof_evidence.judging.loss import LOST, affected_items
-from gateproof_evidence.judging.proof import has_landed, judge_proof
+from gateproof_evidence.judging.proof import has_landed, judge_proof, with_baseline
 from gateproof_evidence.model import (
     Cause,
     Criterion,
@@ -35,6 +35,7 @@ from gateproof_evidence.model import (
     Record,
     RunEvent,
     StateEvent,
+    Story,
     TakenOverEvent,
     Value,
     Verdict,
@@ -312,11 +313,19 @@ def _proofs(
 ) -> tuple[Proof, ...]:
     if binding is None:
         return ()
-    stories = [_story(r) for r in records if isinstance(r, ProofEvent | TakenOverEvent)]
+    recorded = [r for r in records if isinstance(r, ProofEvent | TakenOverEvent)]
+    stories = [_story(r) for r in recorded]
     seen_again = not stories or any(story.baseline_runs > 1 for story in stories)
     once = "" if seen_again else "no proof ran the check twice on an unchanged copy"
+    times = Counter(r.falsifier for r in recorded)
+    whole = {
+        r.falsifier: _story(r)
+        for r in recorded
+        if r.item not in affected and times[r.falsifier] == 1
+    }
     return tuple(
-        _proof(criterion, name, records, affected, doubt=once) for name in binding.falsifiers
+        _proof(criterion, name, records, affected, others=whole, doubt=once)
+        for name in binding.falsifiers
     )
 
 
@@ -326,11 +335,23 @@ def _proof(
     records: Sequence[Record],
     affected: Container[str],
     *,
+    others: Mapping[str, Story],
     doubt: str,
 ) -> Proof:
+    """Judge one proof.
+
+    Args:
+        criterion: its criterion.
+        name: its falsifier.
+        records: the records of the criterion.
+        affected: items that may have lost a record.
+        others: the stories of the proofs of the same check that ran once and have lost nothing.
+        doubt: what is wrong with the baselines of all proofs of the check; empty if nothing.
+
+    """
     kinds = ProofEvent | TakenOverEvent
     events = [r for r in records if isinstance(r, kinds) and r.falsifier == name]
-    event = _story(events[0]) if events else None
+    event = with_baseline(_story(events[0]), others) if events else None
     taken = [r.attestation for r in events if isinstance(r, TakenOverEvent)]
     phases = [r for r in records if isinstance(r, PhaseEvent) and r.part == f"{PROOF_PREFIX}{name}"]
     doubted = event is not None and event.baseline == "pass"  # otherwise that is what is wrong
@@ -348,6 +369,7 @@ def _proof(
         landed=event is not None and has_landed(event),
         record=in_data(proof_record(criterion, name)) if event else "",
         duration_s=round(sum(phase.duration_s for phase in phases), 3),
+        baseline_of=event.baseline_of if event else "",
         depends=event.depends if event else None,
         taken_over=taken[0] if taken else None,
     )

@@ -37,6 +37,8 @@ class Proof(Value):
     """Path of the proof's record, relative to ``data/``."""
     duration_s: float = 0.0
     """Wall time of its set-up, call and clean-up, in the process that ran it."""
+    baseline_of: str = ""
+    """The falsifier of the same check whose baseline counts for this proof; empty for its own."""
     depends: Digest | None = None
     """Digest over all that the proof depends on."""
     taken_over: Digest | None = None

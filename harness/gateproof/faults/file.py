@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gateproof.faults.interface import Fault
-from gateproof.faults.source import change_file, one_change
+from gateproof.faults.source import add_empty_line, change_file, one_change
 from gateproof.faults.text import Change
 
 if TYPE_CHECKING:
@@ -26,6 +26,10 @@ class FileFault(Fault):
     def describe(self) -> str:
         """Return the file and the change."""
         return f"in {self.file}: {self.change.describe()}"
+
+    def change_inertly(self, copy: Copy) -> str:
+        """Add an empty line to the file."""
+        return f"in {self.file}: {add_empty_line(copy.sut.folder / self.file)}"
 
     def fingerprint(self, copy: Copy) -> str:
         """Return the file's name and digest."""

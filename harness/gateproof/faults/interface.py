@@ -27,6 +27,12 @@ class Fault:
 
     kind: ClassVar[str]
     """One word: ``sql``, ``settings``, ``source``, ..."""
+    restarts: ClassVar[bool] = False
+    """Whether its injection stops the processes of the copy, so that they start with the fault."""
+    cold: ClassVar[bool] = False
+    """Whether processes start cold after its injection, see `StackContext.launcher`."""
+    relayed: ClassVar[bool] = False
+    """Whether a relay stands between the processes and their server."""
 
     name: str
     """A slug, unique among the falsifiers of one check."""
@@ -59,6 +65,26 @@ class Fault:
 
     def prepare(self, copy: Copy) -> None:
         """Set up what the fault needs, before the baseline run; most faults need nothing."""
+
+    @property
+    def rebuilds(self) -> bool:
+        """Whether the injection builds the database again."""
+        return False
+
+    def change_inertly(self, copy: Copy) -> str:
+        """Make a change that does not matter, in the way in which the fault makes its own.
+
+        The check must pass after it: otherwise it would also fail after a fault that its claim has
+        nothing to do with.
+
+        Returns:
+            The change in words; empty if the copy has nothing to change.
+
+        Raises:
+            HarnessError: the change was refused.
+
+        """
+        return copy.comment_on_database() if copy.needs_stack else ""
 
     def fingerprint(self, copy: Copy) -> str:
         """Return the name and state of the changed object; it must differ after the injection."""

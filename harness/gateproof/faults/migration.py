@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gateproof.faults.interface import Fault
-from gateproof.faults.source import change_file, one_change
+from gateproof.faults.source import add_empty_line, change_file, one_change
 from gateproof.faults.text import Change
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ class MigrationFault(Fault):
     """A change to one file of the migrations."""
 
     kind = "migration"
+    restarts = True
 
     file: str
     change: Change
@@ -31,6 +32,18 @@ class MigrationFault(Fault):
     def describe(self) -> str:
         """Return the revision and the change."""
         return f"in {self.file}: {self.change.describe()}"
+
+    @property
+    def rebuilds(self) -> bool:
+        """Whether the injection builds the database again."""
+        return bool(self.landing)
+
+    def change_inertly(self, copy: Copy) -> str:
+        """Add an empty line to the revision; with a landing query, rebuild the copy's database."""
+        change = add_empty_line(copy.sut.folder / self.file)
+        if self.landing:
+            copy.stack.rebuild()
+        return f"in {self.file}: {change}"
 
     def fingerprint(self, copy: Copy) -> str:
         """Return the rows of the landing query or, without one, the digest of the revision."""

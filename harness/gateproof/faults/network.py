@@ -46,6 +46,7 @@ class NetworkFault(Fault):
     """A mode of the relay."""
 
     kind = "network"
+    relayed = True
 
     act: Act
 
@@ -57,6 +58,12 @@ class NetworkFault(Fault):
         """Put the relay between the copy's processes and its server."""
         copy.relay = Relay.start(copy.stack.context.launcher(), copy.stack)
         copy.stack.route_through(copy.relay.address)
+
+    def change_inertly(self, copy: Copy) -> str:
+        """Set the relay to the mode that it is in: it keeps forwarding."""
+        mode = copy.prepared_relay.mode
+        copy.prepared_relay.set_mode(mode)
+        return f"the relay is set to its mode {mode} again"
 
     def fingerprint(self, copy: Copy) -> str:
         """Return the state of a new connection of the system, and whether the relay delayed it."""

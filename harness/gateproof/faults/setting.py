@@ -11,18 +11,28 @@ from gateproof.faults.interface import Fault
 if TYPE_CHECKING:
     from gateproof.stack.copy import Copy
 
+UNREAD = "GATEPROOF_CHANGE_THAT_DOES_NOT_MATTER"
+"""A variable that no system reads."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SettingsFault(Fault):
     """Environment variables that break a claim, verified in the environment of a real process."""
 
     kind = "settings"
+    restarts = True
+    cold = True
 
     variables: tuple[tuple[str, str], ...]
 
     def describe(self) -> str:
         """Return the variables as a shell would set them."""
         return " ".join(f"{name}={value}" for name, value in self.variables)
+
+    def change_inertly(self, copy: Copy) -> str:
+        """Set a variable that nothing reads."""
+        copy.stack.change_settings({UNREAD: "1"})
+        return f"{UNREAD}=1"
 
     def fingerprint(self, copy: Copy) -> str:
         """Return the variables in the environment of a newly started process of the system."""

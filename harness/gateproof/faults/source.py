@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from gateproof.base.errors import HarnessError
 from gateproof.faults.interface import Fault
-from gateproof.faults.text import Addition, Body, Change, Replacement
+from gateproof.faults.text import Addition, Body, Change, EmptyLine, Replacement
 from gateproof_evidence.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ class SourceFault(Fault):
     """A change to one file of code."""
 
     kind = "source"
+    restarts = True
 
     file: str
     change: Change
@@ -47,6 +48,12 @@ class SourceFault(Fault):
     def describe(self) -> str:
         """Return the file and the change."""
         return f"in {self.file}: {self.change.describe()}"
+
+    def change_inertly(self, copy: Copy) -> str:
+        """Add an empty line to the file, and stop the running processes."""
+        change = add_empty_line(self._path(copy))
+        copy.restart()
+        return f"in {self.file}: {change}"
 
     def fingerprint(self, copy: Copy) -> str:
         """Return the file's name and digest."""
@@ -88,7 +95,7 @@ class SourceFault(Fault):
             )
 
 
-def change_file(path: Path, change: Change) -> None:
+def change_file(path: Path, change: Change | EmptyLine) -> None:
     """Change one file of a copy.
 
     Raises:
@@ -100,6 +107,17 @@ def change_file(path: Path, change: Change) -> None:
     original = path.stat()
     path.write_text(change.apply(path.read_text(encoding="utf-8")), encoding="utf-8")
     os.utime(path, (original.st_atime + LATER_S, original.st_mtime + LATER_S))
+
+
+def add_empty_line(path: Path) -> str:
+    """Add an empty line at the end of a file of a copy, and return this change in words.
+
+    Raises:
+        HarnessError: the file is missing.
+
+    """
+    change_file(path, EmptyLine())
+    return EmptyLine().describe()
 
 
 def source(

@@ -83,6 +83,19 @@ class Addition:
         return f"{text}\n\n{textwrap.dedent(self.lines).strip()}\n"
 
 
+@dataclass(frozen=True, kw_only=True)
+class EmptyLine:
+    """Adds an empty line at the end of the file: a change that does not matter."""
+
+    def describe(self) -> str:
+        """Return the change."""
+        return "add an empty line at the end"
+
+    def apply(self, text: str) -> str:
+        """Return the changed text."""
+        return f"{text}\n"
+
+
 Change = Replacement | Body | Addition
 
 

@@ -5,13 +5,15 @@ and progress work on proofs as they do on checks. The steps of a proof:
 
 1. The fixtures make a copy of the stack: a database cloned from the template or, for faults on what
    all databases share, a separate server.
-2. The check runs on the copy and must pass. In the first proof of a check it must pass twice: a
-   check that cannot run twice would fail after any fault.
-3. The state of the object that the fault changes is read.
-4. The fault is injected.
-5. The state of the object is read again, and must differ.
-6. The check runs again and must fail with an assertion and the predicted message.
-7. The copy is thrown away.
+2. In the first proof of a check, the check runs on the copy and must pass.
+3. In the first proof of a check on each kind of copy, something is changed that does not matter,
+   and the check must pass: a check that cannot run twice, or that any change makes fail, would fail
+   after any fault. The later proofs refer to this one, see `gateproof.proof.baseline`.
+4. The state of the object that the fault changes is read.
+5. The fault is injected.
+6. The state of the object is read again, and must differ.
+7. The check runs again and must fail with an assertion and the predicted message.
+8. The copy is thrown away.
 
 The steps are recorded; `gateproof_evidence.judging.proof` judges the record. For the kill matrix, a
 check goes through the same steps with the falsifiers of the other checks of its gate.
@@ -27,12 +29,14 @@ import pytest
 from gateproof.base.errors import HarnessError, LimitError
 from gateproof.faults.interface import Fault
 from gateproof.probes.recorder import Recorder, Scope
+from gateproof.proof.baseline import Baselines, SharedBaseline, shape_of
 from gateproof.run.declaration import Falsifier
 from gateproof.run.stage import MESSAGE_LIMIT, categorise
 from gateproof.run.writer import WRITER, loaded_now
 from gateproof.stack.copy import Copy
+from gateproof.stack.stack import Running
 from gateproof.stack.stopwatch import BASELINE, FAULTED, LANDING
-from gateproof_evidence.judging.proof import judge_proof
+from gateproof_evidence.judging.proof import judge_proof, with_baseline
 from gateproof_evidence.model import (
     CellEvent,
     Digest,
@@ -48,6 +52,9 @@ OWN_SERVER_FIXTURE = "own_server_stack"
 EMPTY_FIXTURE = "empty_stack"
 RUNS = 3
 """The maximum number of times that a proof runs its check."""
+
+BASELINES: pytest.StashKey[Baselines] = pytest.StashKey()
+"""The baselines that this process has run."""
 
 STACK_FIXTURES = frozenset({"stack", "own_stack", OWN_SERVER_FIXTURE, EMPTY_FIXTURE})
 
@@ -128,8 +135,16 @@ class ProofItem(pytest.Function):
         depends = writer.dependencies.digest(self.check, self.falsifier)
         if self._reuse_proof(recorder, writer.earlier, depends):
             return
-        event = run_steps(ProofEvent, fault, expect, super().runtest, depends=depends, **fields)
-        result, message = judge_proof(event)
+        baselines = self.config.stash.setdefault(
+            BASELINES, Baselines(shared=not writer.options.falsify.thorough)
+        )
+        shared = baselines.find(self.check, shape_of(fault, copy))
+        event, running = run_steps(
+            ProofEvent, fault, expect, super().runtest, depends=depends, shared=shared, **fields
+        )
+        baselines.keep(self.check, event, running)
+        others = {shared.story.falsifier: shared.story} if shared else {}
+        result, message = judge_proof(with_baseline(event, others))
         if result is not Falsification.PROVEN:
             raise NotProvenError(f"{result}: {message}")
 
@@ -142,7 +157,7 @@ class ProofItem(pytest.Function):
         found = earlier.find(
             criterion, self.falsifier.fault.name, depends, now=loaded_now(self.config)
         )
-        if found is None:
+        if found is None or not self._finds_baseline(found.story, earlier, criterion):
             return False
         recorder.journal.append(
             TakenOverEvent,
@@ -153,6 +168,20 @@ class ProofItem(pytest.Function):
             story=found.story,
         )
         return True
+
+    def _finds_baseline(self, story: ProofEvent, earlier: Earlier, criterion: str) -> bool:
+        """Return whether the proof whose baseline counts for an earlier one is reused as well."""
+        if not story.baseline_of:
+            return True
+        for item in self.session.items:
+            if not isinstance(item, ProofItem) or item.check != self.check or item.owner:
+                continue
+            fault = item.falsifier.fault
+            if fault.name == story.baseline_of:
+                depends = self.config.stash[WRITER].dependencies.digest(self.check, item.falsifier)
+                now = loaded_now(self.config)
+                return earlier.find(criterion, fault.name, depends, now=now) is not None
+        return False
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], *_: Any) -> str:
         """Return only the verdict: the traceback of an expected failure explains nothing."""
@@ -170,9 +199,10 @@ def run_steps(
     recorder: Recorder,
     copy: Copy,
     again: bool,
+    shared: SharedBaseline | None = None,
     **fields: Any,
-) -> S:
-    """Run steps 2 to 6 and record them, even if one fails.
+) -> tuple[S, Running]:
+    """Run steps 2 to 7 and record them, even if one fails.
 
     Args:
         kind: the class of the record.
@@ -181,29 +211,34 @@ def run_steps(
         check: runs the check once.
         recorder: receives the record.
         copy: the copy into which the fault is injected.
-        again: whether the check must pass twice before the fault.
+        again: whether the check must also pass before the change that does not matter.
+        shared: the baseline of an earlier proof, which counts for this one too.
         **fields: further fields of the record.
 
+    Returns:
+        The record, and the processes that ran after the baseline.
+
     """
-    steps: dict[str, Any] = {}
+    steps: dict[str, Any] = {"shape": shape_of(fault, copy)}
     base, stopwatch = recorder.scope, copy.bring_up.stopwatch
+    running = shared.running if shared else Running()
     try:
         fault.prepare(copy)
-        # 2
-        with stopwatch.step(BASELINE):
-            steps["baseline"] = _run(check, recorder, base, "baseline")[1]
-        steps["baseline_runs"] = 1
-        if steps["baseline"] == "pass" and again:
+        # 2, 3
+        if shared is None:
             with stopwatch.step(BASELINE):
-                second = _run(check, recorder, base, "baseline-again")[1]
-            steps["baseline"] = second if second == "pass" else f"on its second run: {second}"
-            steps["baseline_runs"] = 2
-        if steps["baseline"] == "pass":
-            # 3, 4, 5
+                _run_baseline(steps, check, fault, copy, recorder, again=again)
+            running, green = copy.running, steps["baseline"] == "pass"
+        else:
+            steps["baseline_of"], green = shared.story.falsifier, shared.story.baseline == "pass"
+            if green and not fault.restarts:
+                copy.start_like(running)
+        if green:
+            # 4, 5, 6
             with stopwatch.step(LANDING), recorder.in_scope(_part(base, "landing")):
                 steps.update(_inject(fault, copy))
         if steps.get("fingerprint_after") is not None:
-            # 6
+            # 7
             with stopwatch.step(FAULTED):
                 category, message = _run(check, recorder, base, "faulted")
             steps["faulted_category"], steps["faulted"] = _unless_full(category, message, copy)
@@ -227,7 +262,44 @@ def run_steps(
             },
             **fields,
         )
-    return event
+    return event, running
+
+
+def _run_baseline(
+    steps: dict[str, Any],
+    check: Callable[[], object],
+    fault: Fault,
+    copy: Copy,
+    recorder: Recorder,
+    *,
+    again: bool,
+) -> None:
+    """Run the check before the fault, the last time after a change that does not matter.
+
+    Args:
+        steps: receives ``baseline``, ``baseline_runs`` and ``control``.
+        check: runs the check once.
+        fault: makes the change that does not matter.
+        copy: the copy.
+        recorder: receives the observations.
+        again: whether the check must also pass before that change.
+
+    """
+    base, runs, prefix = recorder.scope, 0, ""
+    if again:
+        steps["baseline"] = _run(check, recorder, base, "baseline")[1]
+        steps["baseline_runs"] = runs = 1
+        if steps["baseline"] != "pass":
+            return
+        prefix = "on its second run, "
+    with recorder.in_scope(_part(base, "control")):
+        steps["control"] = fault.change_inertly(copy)
+    last = _run(check, recorder, base, "baseline-again" if again else "baseline")[1]
+    steps["baseline_runs"] = runs + 1
+    if last != "pass":
+        changed = f"after a change that does not matter ({steps['control']}): "
+        last = f"{prefix}{changed if steps['control'] else ''}{last}"
+    steps["baseline"] = recorder.clean(last, MESSAGE_LIMIT)
 
 
 def _inject(fault: Fault, copy: Copy) -> dict[str, str]:

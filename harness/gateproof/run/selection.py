@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from gateproof_evidence.errors import BadInputError
 from gateproof_evidence.model import Criterion, Extent
 
-ALL, NONE, MATRIX = "all", "none", "matrix"
+ALL, THOROUGH, NONE, MATRIX = "all", "thorough", "none", "matrix"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,15 +22,15 @@ class Selection:
         """Parse the value of the option.
 
         Raises:
-            BadInputError: it is empty, or combines all, none or matrix with other words.
+            BadInputError: it is empty, or combines all, thorough, none or matrix with other words.
 
         """
         words = tuple(word.strip() for word in text.split(",") if word.strip())
-        whole = {ALL, NONE, MATRIX} & set(words)
+        whole = {ALL, THOROUGH, NONE, MATRIX} & set(words)
         if not words or (whole and len(words) > 1):
             raise BadInputError(
-                f"--falsify: got {text!r}, expected all, none or matrix alone, or names of "
-                "criteria, gates or falsifiers, separated by commas"
+                f"--falsify: got {text!r}, expected all, thorough, none or matrix alone, or names "
+                "of criteria, gates or falsifiers, separated by commas"
             )
         return cls(words=words)
 
@@ -39,7 +39,12 @@ class Selection:
         """The extent of the proofs, as recorded in the bundle."""
         if self.words == (NONE,):
             return "none"
-        return "all" if self.words in ((ALL,), (MATRIX,)) else "some"
+        return "all" if self.words in ((ALL,), (THOROUGH,), (MATRIX,)) else "some"
+
+    @property
+    def thorough(self) -> bool:
+        """Whether every proof runs its check before the fault too, instead of sharing that run."""
+        return self.words == (THOROUGH,)
 
     @property
     def matrix(self) -> bool:

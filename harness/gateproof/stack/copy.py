@@ -19,13 +19,15 @@ from gateproof.environments.interface import Completed
 from gateproof.probes.process import ProcessProbe
 from gateproof.stack.bring_up import BringUp
 from gateproof.stack.relay import Relay
-from gateproof.stack.stack import Stack
+from gateproof.stack.stack import Running, Stack
 
 HARNESS_PACKAGES = (Path(gateproof_evidence.__file__).parent, Path(__file__).parents[1])
 """The folders of the two packages of the harness, which may be installed in different places."""
 
 HARNESS = tuple(dict.fromkeys(package.parent for package in HARNESS_PACKAGES))
 """The folders from which the two packages are imported; one folder if both are in the same."""
+
+COMMENT = "a change that does not matter"
 
 Tree = Literal["system", "project", "harness"]
 """The files that are copied: those of the system, of its whole project, or of the harness."""
@@ -97,6 +99,26 @@ class Copy:
         """The relay that `Fault.prepare` started."""
         assert self.relay is not None, "premise: the fault was prepared"
         return self.relay
+
+    @property
+    def running(self) -> Running:
+        """Which processes of the stack run and are ready."""
+        return self._stack.running if self._stack is not None else Running()
+
+    def start_like(self, running: Running) -> None:
+        """Start the processes that another copy had running.
+
+        Raises:
+            NotReadyError: the worker exited, or it did not answer.
+
+        """
+        if running != Running():
+            self.stack.start_like(running)
+
+    def comment_on_database(self) -> str:
+        """Change the comment on the database, and return the change in words."""
+        self.stack.comment_on_database(COMMENT)
+        return f"COMMENT ON DATABASE ... IS '{COMMENT}'"
 
     def run_python(self, code: str, *arguments: str, tree: Tree) -> Completed:
         """Run Python code in the interpreter of the system or, for that tree, of the harness."""

@@ -71,6 +71,16 @@ class StackContext:
         return self.environment.warm if self.warm and not env else self.environment.launcher
 
 
+@dataclass(frozen=True, kw_only=True)
+class Running:
+    """The processes of a stack that run and are ready."""
+
+    worker: bool = False
+    """Whether the default worker has answered a ping."""
+    publishers: frozenset[tuple[tuple[str, str], ...]] = frozenset()
+    """The sets of variables of the publishers."""
+
+
 @dataclass
 class Stack:
     """One database, its workers, its publisher and the probes on them."""
@@ -357,6 +367,15 @@ class Stack:
             text=f"PostgreSQL at {data['server']}: {act}\n",
         )
 
+    def comment_on_database(self, text: str) -> None:
+        """Change the comment on the database, which nothing but a person reads."""
+        statement = pgsql.SQL("COMMENT ON DATABASE {} IS {}")
+        _as_superuser(
+            self.server,
+            self.database,
+            statement.format(pgsql.Identifier(self.database), pgsql.Literal(text)),
+        )
+
     # --- faults ------------------------------------------------------------------------------
 
     def leave_worker_as_is(self) -> Worker:
@@ -395,6 +414,27 @@ class Stack:
             folder=self.sut.folder,
         )
         return done.output.strip()
+
+    @property
+    def running(self) -> Running:
+        """Which processes run and are ready."""
+        worker = self._default_worker
+        return Running(
+            worker=worker is not None and worker.alive and self._default_ready,
+            publishers=frozenset(self._publishers),
+        )
+
+    def start_like(self, running: Running) -> None:
+        """Start the processes that another stack had running.
+
+        Raises:
+            NotReadyError: the worker exited, or it did not answer.
+
+        """
+        for variables in running.publishers:
+            self.publisher(dict(variables))
+        if running.worker:
+            _ = self.worker
 
     def stop_processes(self) -> None:
         """Stop workers and publishers; they start again at their next use."""

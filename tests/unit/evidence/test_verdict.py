@@ -429,6 +429,62 @@ def test_proofs_of_a_check_without_a_second_run_are_void() -> None:
     assert fine.falsification is Falsification.PROVEN
 
 
+SHARED = {"falsifier": "no-force", "baseline": "not run", "baseline_runs": 0}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [
+        ([proof()], {"baseline_of": "drop-policy"}, ""),
+        ([proof(shape="a")], {"baseline_of": "drop-policy", "shape": "a"}, ""),
+        ([], {"baseline_of": "drop-policy"}, "that of drop-policy, which has no whole record"),
+        ([proof()], {}, "baseline was not green: not run"),
+        ([proof()], {"baseline_of": "no-force"}, "which has none of its own"),
+        ([proof()], {"baseline_of": "drop-policy", "shape": "b"}, "on another kind of copy"),
+        ([proof(baseline="assertion: x")], {"baseline_of": "drop-policy"}, "not green: assertion"),
+        ([proof(), proof()], {"baseline_of": "drop-policy"}, "no whole record"),
+        ([proof(criterion="XYZ-02")], {"baseline_of": "drop-policy"}, "no whole record"),
+    ],
+    ids=[
+        "shared",
+        "same-shape",
+        "none",
+        "not-named",
+        "its-own-name",
+        "other-shape",
+        "red",
+        "twice",
+        "other-criterion",
+    ],
+)
+def test_shared_baseline_counts_only_if_it_was_green_on_the_same_kind_of_copy(
+    first: list[ProofEvent], second: dict[str, Any], message: str
+) -> None:
+    """A proof without a baseline of its own needs one of the same check, whole and green."""
+    declared = collected(falsifiers=("drop-policy", "no-force"))
+    records = [declared, *GREEN[1:], *first, proof(**{**SHARED, **second})]
+    own = verdict_of(*records).proofs[1]
+    assert own.result is (Falsification.VOID if message else Falsification.PROVEN), own.message
+    assert message in own.message
+    assert own.baseline_of == second.get("baseline_of", "")
+
+
+def test_shared_baseline_that_lost_a_record_does_not_count() -> None:
+    """What may have lost a record is no ground for another proof."""
+    declared = collected(falsifiers=("drop-policy", "no-force"))
+    items = {"drop-policy": f"{ITEM}[proof-drop-policy]", "no-force": f"{ITEM}[proof-no-force]"}
+    lost = RunEvent(
+        **entry(
+            event="lost",
+            data={"file": "main", "line": 1, "reason": "x", "items": [items["drop-policy"]]},
+        )
+    )
+    shared = proof(**SHARED, baseline_of="drop-policy", item=items["no-force"])
+    records = [declared, *GREEN[1:], proof(item=items["drop-policy"]), shared]
+    assert verdict_of(*records).proofs[1].result is Falsification.PROVEN
+    assert "no whole record" in verdict_of(*records, lost).proofs[1].message
+
+
 def test_clean_selection_is_partial_and_another_is_blocked() -> None:
     """A selection that is clean is partial; one with a fail is blocked."""
     left_out = verdict(Outcome.NOTSELECTED)

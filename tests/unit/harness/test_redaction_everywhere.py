@@ -21,6 +21,7 @@ from urllib.parse import unquote
 import pytest
 
 from gateproof.environments.interface import Completed
+from gateproof.faults.sql import sql
 from gateproof.probes.file import FileProbe
 from gateproof.probes.http import HttpProbe
 from gateproof.probes.log import read_log
@@ -30,6 +31,8 @@ from gateproof.probes.sql import Session
 from gateproof.probes.task import TaskProbe
 from gateproof.proof.proof import run_steps
 from gateproof.run.stage import record_stage
+from gateproof.stack.stack import Running
+from gateproof.stack.stopwatch import Stopwatch
 from gateproof_evidence.format.journal import Journal, read_journal
 from gateproof_evidence.model import Observation, PhaseEvent, ProofEvent
 from gateproof_evidence.redaction.redactor import Redactor
@@ -289,10 +292,11 @@ def _cut_proof(bench: CaptureBench, text: str) -> None:
     def fail() -> None:
         raise AssertionError(text)
 
-    copy: Any = SimpleNamespace()
-    fault: Any = SimpleNamespace(
-        name="f", kind="sql", prepare=lambda _: None, describe=lambda: "DROP POLICY p ON t"
+    watch = Stopwatch()
+    copy: Any = SimpleNamespace(
+        needs_stack=False, running=Running(), bring_up=SimpleNamespace(stopwatch=watch)
     )
+    fault = sql("f", "DROP POLICY p ON t", landing="SELECT 1")
     fields: dict[str, Any] = {"recorder": bench.recorder, "copy": copy, "again": False}
     with bench.recorder.in_scope(Scope(part="proof:f", item="t", criterion="RLS-01")):
         run_steps(ProofEvent, fault, "got", fail, criterion="RLS-01", **fields)
