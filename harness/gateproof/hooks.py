@@ -293,15 +293,14 @@ def _close_writer(session: pytest.Session) -> None:
     if PROBLEM in config.stash:
         send_problem(config, config.stash[PROBLEM])
     run = config.stash.get(RUN, None)
+    options = run.options if run is not None else writer.options if writer is not None else None
+    code = loaded_code(config, options.judges, options.sut) if options is not None else set()
     if run is not None:
-        run.code = loaded_code(config, run.options.judges, run.sut)
+        run.code = code
     if writer is None:
         return
-    judges, sut = writer.options.judges, writer.bring_up.sut
     writer.stop = config.stash[STOP]
-    result = writer.close(
-        plugins=plugin_distributions(config), code=loaded_code(config, judges, sut)
-    )
+    result = writer.close(plugins=plugin_distributions(config), code=code)
     if is_worker(config):
         send_result(config, result)
     else:

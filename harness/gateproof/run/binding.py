@@ -13,10 +13,10 @@ import secrets
 import site
 import sys
 import sysconfig
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import pytest
 
@@ -150,18 +150,25 @@ def loaded_code(config: pytest.Config, judges: Judges, sut: Sut) -> set[str]:
     named |= {*_start_files(), *_outside_folders(judges, sut)}
     # 3
     origins = Origins()
-    paths = {_existing(Path(one).absolute()) for one in named if one}
-    folders = [
-        *judges.checks,
-        *(Path(one.__file__ or "").parent for one in (gateproof, gateproof_evidence)),
-        *(sut.folder / source for source in sut.sources),
-    ]
-    inside = (*folders, *(folder.resolve() for folder in folders))
-    return {
-        str(path)
-        for path in paths
-        if not (_is_inside(path, inside) or _is_of_python(path) or origins.is_as_installed(path))
-    }
+    bound = _with_real(
+        [
+            *judges.checks,
+            *(Path(one.__file__ or "").parent for one in (gateproof, gateproof_evidence)),
+            *(sut.folder / source for source in sut.sources),
+        ]
+    )
+    python = _with_real(Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib"))
+    found: set[str] = set()
+    for path in {_existing(Path(one).absolute()) for one in named if one}:
+        places = (path, path.resolve())
+        accounted = (
+            _is_inside(places, bound, without=(COMPILED,))
+            or _is_inside(places, python, without=SITE)
+            or origins.is_as_installed(places[1])
+        )
+        if not accounted:
+            found.add(str(path))
+    return found
 
 
 def _places(module: object) -> Iterator[str]:
@@ -217,27 +224,27 @@ def _existing(path: Path) -> Path:
     return next((one for one in (path, *path.parents) if one.is_file()), path)
 
 
-def _is_inside(path: Path, folders: Iterable[Path]) -> bool:
-    """Return whether a file is in one of these folders, by its name or where a link leads.
+def _with_real(folders: Iterable[Path]) -> tuple[str, ...]:
+    """Return folders by their names and by where links lead, each with a separator at its end."""
+    found = {str(place) for one in folders for place in (one, one.resolve())}
+    return tuple(sorted(f"{one}{os.sep}" for one in found))
 
-    Folders of compiled files are not bound, and so are not inside.
+
+def _is_inside(places: Iterable[Path], folders: Iterable[str], *, without: Sequence[str]) -> bool:
+    """Return whether a file is in one of these folders.
+
+    Args:
+        places: the file by its name, and where links lead.
+        folders: see `_with_real`.
+        without: names of folders inside of these that do not count: compiled files, which are not
+            bound, and what is installed into the folder of the interpreter.
+
     """
-    resolved = path.resolve()  # once: a run has a thousand modules
     return any(
-        one.is_relative_to(top) and COMPILED not in one.relative_to(top).parts
-        for top in folders
-        for one in (path, resolved)
-    )
-
-
-def _is_of_python(path: Path) -> bool:
-    """Return whether a file belongs to the interpreter, and not to what is installed into it."""
-    folders = [Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")]
-    inside = [*folders, *(folder.resolve() for folder in folders)]
-    return any(
-        one.is_relative_to(top) and not set(SITE) & set(one.relative_to(top).parts)
-        for top in inside
-        for one in (path, path.resolve())
+        f"{one}{os.sep}".startswith(folder)
+        and not set(without) & set(PurePath(str(one)[len(folder) :]).parts)
+        for folder in folders
+        for one in places
     )
 
 

@@ -470,7 +470,7 @@ def test_shared_baseline_counts_only_if_it_was_green_on_the_same_kind_of_copy(
 
 
 def test_shared_baseline_that_lost_a_record_does_not_count() -> None:
-    """What may have lost a record is no ground for another proof."""
+    """A proof that may have lost a record is no ground for another one."""
     declared = collected(falsifiers=("drop-policy", "no-force"))
     items = {"drop-policy": f"{ITEM}[proof-drop-policy]", "no-force": f"{ITEM}[proof-no-force]"}
     lost = RunEvent(

@@ -1,0 +1,187 @@
+"""Proofs of a check share its baseline: one for each kind of copy, unless all are asked for."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from gates.taxonomy.miniature import Miniature
+from tests.acceptance.test_exit_status import GATEPROOF
+
+Run = Callable[..., Miniature]
+
+CHECKS = """
+from gateproof import falsified_by, file, source
+
+MODULE, PAGE = "system/worker.py", "README.md"
+
+def mark(name):
+    return source(name, MODULE, append=f"# {name}", imports=False)
+
+@criterion("MIN-01")
+@falsified_by(mark("mark-one"), expect="got a mark")
+@falsified_by(mark("mark-two"), expect="got a mark")
+@falsified_by(file("mark-page", PAGE, append="mark-page"), expect="got a mark")
+@falsified_by(file("mark-page-again", PAGE, append="mark-again"), expect="got a mark")
+def test_marks(files):
+    for name in (MODULE, PAGE):
+        assert "mark-" not in (files.read(name) or ""), f"{name}: got a mark, expected none"
+"""
+
+NAMES = ("mark-one", "mark-two", "mark-page", "mark-page-again")
+
+DATABASE = """
+from gateproof import falsified_by, process, settings, sql
+
+@criterion("MIN-01")
+@falsified_by(
+    sql("table-a", "CREATE TABLE mark_a ()", landing="SELECT to_regclass('mark_a')"),
+    expect="got tables",
+)
+@falsified_by(
+    sql("table-b", "CREATE TABLE mark_b ()", landing="SELECT to_regclass('mark_b')"),
+    expect="got tables",
+)
+@falsified_by(settings("variable", {"MARK": "1"}), expect="got no answer")
+@falsified_by(process("killed", "kill"), expect="got no answer")
+def test_answers_and_has_no_mark(stack):
+    worker = stack.worker
+    found = stack.sql.query("SELECT relname FROM pg_class WHERE relname LIKE 'mark_%'").rows
+    assert not found, f"marks: got tables {found}, expected none"
+    seen = json.loads(stack.seen_environment(["MARK"]))["MARK"]
+    assert worker.alive and not seen, "worker: got no answer or a mark, expected an answer"
+"""
+
+
+def shared(ran: Miniature) -> dict[str, str]:
+    """Return the falsifier whose baseline counts, for each falsifier."""
+    return {one["falsifier"]: one["baseline_of"] for one in ran.verdict("MIN-01")["proofs"]}
+
+
+def results(ran: Miniature) -> set[str]:
+    """Return the results of all proofs."""
+    return {result for result, _ in ran.proven("MIN-01").values()}
+
+
+def record(folder: Path, falsifier: str) -> dict[str, Any]:
+    """Return the record of a proof in the last bundle."""
+    path = folder / "reports/latest/data/proofs/MIN-01" / f"{falsifier}.json"
+    return dict(json.loads(path.read_text(encoding="utf-8")))
+
+
+def test_proofs_of_one_kind_of_copy_share_one_baseline(run_gates: Run, tmp_path: Path) -> None:
+    """The first proof of each kind runs the check before its fault; the record names its runs."""
+    ran = run_gates(CHECKS)
+    assert (ran.exit_status, results(ran)) == (0, {"proven"}), ran.output
+    assert shared(ran) == {
+        "mark-one": "",
+        "mark-two": "mark-one",
+        "mark-page": "",
+        "mark-page-again": "mark-page",
+    }
+    records = {name: record(tmp_path, name) for name in NAMES}
+    assert {name: one["baseline_runs"] for name, one in records.items()} == {
+        "mark-one": 2,
+        "mark-two": 0,
+        "mark-page": 1,
+        "mark-page-again": 0,
+    }
+    assert records["mark-page"]["control"] == "in README.md: add an empty line at the end"
+    captures = tmp_path / "reports/latest/data/captures/miniature/MIN-01/proof"
+    assert (captures / "mark-one" / "baseline-again").is_dir()
+    assert {path.name for path in (captures / "mark-two").iterdir()} == {"faulted"}
+
+
+def test_thorough_run_shares_no_baseline(run_gates: Run, tmp_path: Path) -> None:
+    """With --falsify=thorough each proof runs its check before its fault, and it is released."""
+    ran = run_gates(CHECKS, ("MIN-01",), "--falsify=thorough")
+    assert (ran.exit_status, ran.run["falsify"], results(ran)) == (0, "all", {"proven"})
+    assert set(shared(ran).values()) == {""}
+    assert all(record(tmp_path, name)["baseline_runs"] > 0 for name in NAMES)
+
+
+def test_red_baseline_counts_for_all_its_proofs(run_gates: Run) -> None:
+    """A check that is red on one kind of copy makes the proofs void that refer to it, no others."""
+    red = CHECKS.replace("(files):", "(files, recorder):").replace(
+        "    for name in",
+        """    assert "mark-one:baseline" not in recorder.scope.part, "red on this copy"
+    for name in""",
+    )
+    ran = run_gates(red)
+    proofs = ran.proven("MIN-01")
+    reason = "baseline was not green: red on this copy"
+    assert proofs["mark-one"] == proofs["mark-two"] == ("void", reason)
+    assert proofs["mark-page"] == proofs["mark-page-again"]
+    assert "no proof ran the check twice" in proofs["mark-page"][1]
+    assert ran.exit_status == 100, ran.output
+
+
+def test_faults_of_a_database_share_a_baseline_and_a_cold_start_does_not(
+    run_gates: Run, tmp_path: Path
+) -> None:
+    """SQL and process faults have one kind of copy; settings start processes cold: another."""
+    ran = run_gates(f"import json\n{DATABASE}")
+    assert results(ran) == {"proven"}, ran.proven("MIN-01")
+    assert shared(ran) == {
+        "table-a": "",
+        "table-b": "table-a",
+        "variable": "",
+        "killed": "table-a",
+    }
+    assert "COMMENT ON DATABASE" in record(tmp_path, "table-a")["control"]
+    assert "start cold" in record(tmp_path, "variable")["shape"]
+
+
+def test_proof_is_taken_over_only_with_the_baseline_that_counts_for_it(
+    run_gates: Run, tmp_path: Path
+) -> None:
+    """A run that leaves out the first proof repeats the second, with a baseline of its own."""
+    subprocess.run([str(GATEPROOF), "keygen", "signer"], cwd=tmp_path, check=True)
+    sign = ("--signing-key", "signer")
+    run_gates(CHECKS, ("MIN-01",), *sign)
+    take = (*sign, "--proofs-from", "reports/latest", "--proofs-key", "signer.pub.pem")
+    whole = run_gates(CHECKS, ("MIN-01",), *take)
+    assert "4 taken over" in whole.output
+    assert shared(whole)["mark-two"] == "mark-one"
+    assert whole.exit_status == 0, whole.output
+    part = run_gates(CHECKS, ("MIN-01",), *take, "-k", "proof-mark-two or not proof")
+    assert shared(part)["mark-two"] == "", part.output
+    assert part.proven("MIN-01")["mark-two"][0] == "proven"
+
+
+def test_matrix_takes_shared_baselines_into_account(run_gates: Run) -> None:
+    """A proof that refers to another's baseline is a cell of the matrix like the others."""
+    second = CHECKS.replace("test_marks", "test_others").replace("MIN-01", "MIN-02")
+    ran = run_gates(CHECKS + second, ("MIN-01", "MIN-02"), "--falsify=matrix")
+    assert ran.exit_status == 0, ran.output
+    assert shared(ran)["mark-two"] == "mark-one"
+    assert [cell["result"] for cell in ran.run["matrix"]] == ["killed"] * 16
+
+
+def test_check_and_its_proofs_run_in_one_process(run_gates: Run, tmp_path: Path) -> None:
+    """With several processes, each check stays with its proofs; the file of durations shows it."""
+    second = CHECKS.replace("test_marks", "test_others").replace("MIN-01", "MIN-02")
+    ran = run_gates(
+        CHECKS + second,
+        ("MIN-01", "MIN-02"),
+        *("-n", "2", "--durations-json", "durations.json"),
+    )
+    assert ran.exit_status == 0, ran.output
+    assert "pace: 8 proofs in " in ran.output
+    content = json.loads((tmp_path / "durations.json").read_text(encoding="utf-8"))
+    assert (content["processes"], content["checks"], content["proofs"]) == (2, 2, 8)
+    by_check: dict[str, set[str]] = {}
+    for item in content["items"]:
+        if item["criterion"]:
+            by_check.setdefault(item["criterion"], set()).add(item["process"])
+    assert {name: len(found) for name, found in by_check.items()} == {"MIN-01": 1, "MIN-02": 1}
+
+
+def test_file_of_durations_in_a_missing_folder_is_bad_input(run_gates: Run) -> None:
+    """Before anything runs, the message names the option and what is expected."""
+    ran = run_gates(CHECKS, ("MIN-01",), "--durations-json", "missing/durations.json")
+    assert (ran.exit_status, ran.run) == (4, {})
+    assert "--durations-json: got no folder, expected a file in a folder that exists" in ran.output
