@@ -30,10 +30,26 @@ UNSAFE = "-F -c synchronous_commit=off -c full_page_writes=off"
 
 
 def free_port() -> int:
-    """Return a free TCP port of the loopback interface."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a free TCP port of the loopback interface, which no other test process gets.
+
+    This process also holds the UDP port of that number until it ends.
+    """
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+        holder = socket.socket(type=socket.SOCK_DGRAM)
+        try:
+            holder.bind(("127.0.0.1", port))
+        except OSError:
+            holder.close()
+            continue
+        _HELD.append(holder)
+        return port
+
+
+_HELD: list[socket.socket] = []
+"""One for each server that this process has started, so few."""
 
 
 @dataclass(frozen=True, kw_only=True)

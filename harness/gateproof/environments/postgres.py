@@ -16,6 +16,7 @@ import signal
 import socket
 import stat
 import subprocess
+from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -134,11 +135,39 @@ def _reachable(path: Path) -> bool:
     return all(folder.stat().st_mode & stat.S_IXOTH for folder in (path, *path.resolve().parents))
 
 
+ATTEMPTS = 100
+MOST_HELD = 256
+"""The most ports that a process holds: one descriptor each. The oldest have long been taken by the
+process that was to listen there, or have been given up."""
+
+_HELD: deque[socket.socket] = deque()
+
+
 def free_port() -> int:
-    """Return a loopback port that is free at this moment."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
+    """Return a free loopback port that no other process of gateproof gets for now.
+
+    Until the process that is to listen there has started, the port is free for everyone: two
+    processes of a run got the same one, and a check asked the worker of the other. So this process
+    also holds the UDP port of that number, which nothing else uses; the system frees it when the
+    process ends.
+    """
+    for _ in range(ATTEMPTS):
+        with socket.socket() as probe:
+            probe.bind((LOOPBACK, 0))
+            port = int(probe.getsockname()[1])
+        holder = socket.socket(type=socket.SOCK_DGRAM)
+        try:
+            holder.bind((LOOPBACK, port))
+        except OSError:
+            holder.close()
+            continue
+        _HELD.append(holder)
+        if len(_HELD) > MOST_HELD:
+            _HELD.popleft().close()
+        return port
+    raise EnvironmentProblemError(
+        f"free port on {LOOPBACK}: got none in {ATTEMPTS} attempts; end other runs on this machine"
+    )
 
 
 def refuse_taken_port(port: int) -> None:
