@@ -11,9 +11,9 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from gateproof import InconclusiveError, ProcessProbe, Sut, copy_folders
 
@@ -57,8 +57,18 @@ class Repository:
     """Path of the system of the stubs: a file that lists the criteria that it violates."""
 
     @classmethod
-    def create(cls, machine: ProcessProbe, sut: Sut, folder: Path) -> Repository:
-        """Copy the project, replace its checks and its system by stubs, and commit it."""
+    def create(
+        cls, machine: ProcessProbe, sut: Sut, folder: Path, *, few: bool = False
+    ) -> Repository:
+        """Copy the project, replace its checks and its system by stubs, and commit it.
+
+        Args:
+            machine: runs git.
+            sut: the described system of the project.
+            folder: the folder to make it in.
+            few: see `write_stubs`.
+
+        """
         # In a linked worktree .git is a file: with it, commits would go to the project itself.
         top = [path.name for path in sut.folder.iterdir() if path.is_file() and path.name != ".git"]
         copy_folders(sut.folder, [*top, *FOLDERS], folder)
@@ -70,7 +80,7 @@ class Repository:
         criteria = [
             one
             for name in sut.gates or ("gates",)
-            for one in write_stubs(sut.folder / name, folder / name, state=state)
+            for one in write_stubs(sut.folder / name, folder / name, state=state, few=few)
         ]
         assert criteria, f"{sut.path}: gates: got no check, expected one for each criterion"
         repository = cls(machine=machine, folder=folder, criteria=tuple(criteria), state=state)
@@ -127,5 +137,8 @@ class Repository:
         (checkout / stamp).touch()
 
 
-NewRepository = Callable[[], Repository]
-"""Creates a repository of the judged project."""
+class NewRepository(Protocol):
+    """Creates a repository of the judged project."""
+
+    def __call__(self, *, few: bool = False) -> Repository:
+        """Create it; see `write_stubs` for `few`."""

@@ -41,9 +41,9 @@ def new_runner(
 def new_repository(machine: ProcessProbe, sut: Sut, tmp_path: Path) -> NewRepository:
     """Creates a git repository with the project, in which the checks and the system are stubs."""
 
-    def make() -> Repository:
+    def make(*, few: bool = False) -> Repository:
         folder = Path(tempfile.mkdtemp(prefix="repository-", dir=tmp_path))
-        return Repository.create(machine, sut, folder)
+        return Repository.create(machine, sut, folder, few=few)
 
     return make
 

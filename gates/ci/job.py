@@ -41,6 +41,8 @@ MACHINE = {
     # A small runner without a container engine. A larger one does the same in several processes.
     "PYTEST_XDIST_AUTO_NUM_WORKERS": "0",
     "DOCKER_HOST": "tcp://127.0.0.1:1",
+    # A job installs no package for the tests of the project; the interpreter of this run may have.
+    "PYTEST_ADDOPTS": "-pno:hypothesispytest",
 }
 
 

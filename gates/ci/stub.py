@@ -8,9 +8,11 @@ by path, name or mark leaves it out as it would leave out the check.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+CATALOGUE, TABLE = "criteria.toml", "[[criterion]]"
 
 _IMPORTS = "from gateproof import criterion, falsified_by, source\n"
 _FALSIFIER = """
@@ -33,13 +35,15 @@ class Check:
     name: str
 
 
-def write_stubs(gates: Path, into: Path, *, state: str) -> tuple[str, ...]:
+def write_stubs(gates: Path, into: Path, *, state: str, few: bool = False) -> tuple[str, ...]:
     """Write a stub for each check of a gates folder, and return the ids of their criteria.
 
     Args:
         gates: the folder; the files at its top that are no checks are copied.
         into: the folder to make, without waivers: they name failures that the stubs do not have.
         state: path of the system of the stubs: a file that lists the criteria that it violates.
+        few: whether only the first check of each module gets a stub, and the catalogue has only
+            these criteria. A claim about what is selected needs all.
 
     """
     into.mkdir(parents=True)
@@ -48,13 +52,23 @@ def write_stubs(gates: Path, into: Path, *, state: str) -> tuple[str, ...]:
             (into / path.name).write_bytes(path.read_bytes())
     found: list[str] = []
     for path in sorted(gates.rglob("test_*.py")):
-        checks = tuple(_checks(path))
+        checks = tuple(_checks(path))[: 1 if few else None]
         found += [check.criterion for check in checks]
         target = into / path.relative_to(gates)
         target.parent.mkdir(parents=True, exist_ok=True)
         (target.parent / "__init__.py").touch()
         target.write_text(stub_module(checks, state), encoding="utf-8")
+    if few:
+        catalogue = into / CATALOGUE
+        catalogue.write_text(_only(catalogue.read_text(encoding="utf-8"), found), encoding="utf-8")
     return tuple(found)
+
+
+def _only(catalogue: str, criteria: Iterable[str]) -> str:
+    """Return a catalogue with only these criteria: its tables are the criteria, one by one."""
+    head, *tables = catalogue.split(TABLE)
+    kept = [one for one in tables if any(f'id = "{identifier}"' in one for identifier in criteria)]
+    return TABLE.join((head, *kept))
 
 
 def stub_module(checks: tuple[Check, ...], state: str) -> str:

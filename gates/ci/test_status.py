@@ -6,7 +6,7 @@ from typing import Any
 
 from gateproof import FileProbe, criterion, falsified_by, file
 
-from .checkout import NewRepository
+from .checkout import NewRepository, Repository
 from .job import LIMIT_S, JobRun, NewJob
 from .readme import documented
 from .workflow import GATES_STEP, WORKFLOW, Job, gates_workflow
@@ -56,19 +56,19 @@ def test_job_of_the_gates_fails_unless_everything_passed_and_is_proven(
     """The job passes for a sound system, and fails for a violation and for a missing proof."""
     job = gates_workflow(files).job_that_mentions(documented(files)[0])
     _assert_not_left_out(job)
-    repository = new_repository()
 
-    def run() -> tuple[JobRun, dict[str, Any]]:
+    def run(repository: Repository) -> tuple[JobRun, dict[str, Any]]:
         runner = new_job(repository.check_out())
         return runner.run(job), runner.sealed_run()
 
-    _assert_released(*run())
+    _assert_released(*run(new_repository()))
+    repository = new_repository(few=True)
     last = repository.criteria[-1]
     repository.set_violated(last)
-    _assert_red("violated criterion", last, *run(), expected=("blocked", 1))
+    _assert_red("violated criterion", last, *run(repository), expected=("blocked", 1))
     repository.remove_proof(last)
     repository.set_violated()
-    _assert_red("check without a proof", last, *run(), expected=("blocked", 100))
+    _assert_red("check without a proof", last, *run(repository), expected=("blocked", 100))
 
 
 def _assert_not_left_out(job: Job) -> None:

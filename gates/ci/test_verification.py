@@ -68,7 +68,7 @@ def test_verifying_job_accepts_only_a_whole_bundle_of_its_own_checkout(
     files: FileProbe, new_repository: NewRepository, new_job: NewJob, tmp_path: Path
 ) -> None:
     """Without a secret it reports integrity only; a forged or foreign bundle is refused."""
-    workflow, repository = gates_workflow(files), new_repository()
+    workflow, repository = gates_workflow(files), new_repository(few=True)
 
     def judge(checkout: Path) -> Path:
         done = new_job(checkout).run(workflow.job_that_uses(UPLOAD))

@@ -146,7 +146,7 @@ def test_commands_of_the_workflow_are_the_readme_s_and_work(
     assert known[0] in lines, f"{WORKFLOW}: got {lines}, expected {known[0]!r} in it"
     unknown = [line for line in lines if line not in known]
     assert not unknown, f"commands of {WORKFLOW} that {README} does not have: got {unknown}"
-    repository, artifact = new_repository(), None
+    repository, artifact = new_repository(few=True), None
     for job in workflow.jobs:
         done = new_job(repository.check_out(), artifact).run(job)
         _assert_works(job, done)

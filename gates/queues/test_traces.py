@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gateproof import POOL_SOLO, Stack, Sut, criterion, falsified_by, premise, source, wait_until
 
-from ..control import celery
+from ..control import NAMED, celery
 from ..lease import lease_of
 
 MAILBOX_DEADLINE_S, DELETED_DEADLINE_S = 20.0, 5.0
@@ -34,7 +34,9 @@ REAPED_DEADLINE_S = 9.0
 def test_ended_processes_leave_no_queue(own_stack: Stack, sut: Sut) -> None:
     """Workers and their callers, ended or killed, leave only the four task queues."""
     stack, four, lease = own_stack, sorted(sut.queues), lease_of(sut)
-    with stack.running_worker(pool=POOL_SOLO, env=lease.env, name="survivor") as worker:
+    with stack.running_worker(
+        pool=POOL_SOLO, env=lease.env, options=NAMED, name="survivor"
+    ) as worker:
         stack.wait_ready(worker)
         alone = _queues(stack)
         mailbox = set(alone) > set(four)

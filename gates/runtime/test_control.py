@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gateproof import POOL_PREFORK, Ids, Stack, Sut, criterion, falsified_by, premise, source
 
-from ..control import celery
+from ..control import NAMED, celery
 from ..holding import SCAN, SCANNED, tables_held, wait_for_a_session
 
 
@@ -30,7 +30,7 @@ from ..holding import SCAN, SCANNED, tables_held, wait_for_a_session
 def test_workers_answer_and_obey(own_stack: Stack, sut: Sut, ids: Ids) -> None:
     """A worker answers `celery inspect ping`, and never runs a task revoked before its start."""
     stack, ping = own_stack, sut.ping
-    with stack.running_worker(pool=POOL_PREFORK, concurrency=1) as worker:
+    with stack.running_worker(pool=POOL_PREFORK, concurrency=1, options=NAMED) as worker:
         stack.wait_ready(worker)
         answer = celery(stack, "inspect", "ping")
         assert answer.exit_status == 0, (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import ExitStack
 
 from gateproof import (
@@ -16,7 +17,7 @@ from gateproof import (
     wait_until,
 )
 
-from ..control import celery
+from ..control import NAMED, celery
 from ..holding import SCAN, SCANNED, tables_held, wait_for_a_session
 
 HANDOVER = "system/transport/handover.py"
@@ -70,7 +71,9 @@ def test_stopping_worker_returns_what_it_has_not_started(
     """Another worker runs what a stopping one had claimed; revoked tasks never run."""
     stack, ping = own_stack, sut.ping
     with ExitStack() as workers:
-        stopping = workers.enter_context(stack.running_worker(pool=POOL_PREFORK, concurrency=1))
+        stopping = workers.enter_context(
+            stack.running_worker(pool=POOL_PREFORK, concurrency=1, options=NAMED)
+        )
         stack.wait_ready(stopping)
         with tables_held(stack, SCANNED):
             running = stack.tasks.publish(SCAN, (), {sut.tenancy.key: ids.uuid()})
@@ -91,7 +94,11 @@ def test_stopping_worker_returns_what_it_has_not_started(
             )
             other = workers.enter_context(stack.running_worker(pool=POOL_PREFORK, concurrency=2))
             stack.wait_ready(other)
-            states = [stack.tasks.result(task_id, deadline_s=WATCHED_S).state for task_id in others]
+            until = time.monotonic() + WATCHED_S
+            states = [
+                stack.tasks.result(task_id, deadline_s=max(until - time.monotonic(), 0.1)).state
+                for task_id in others
+            ]
             runs_on = stopping.alive
             celery(stack, "control", "revoke", "--terminate", running)
         status = stopping.wait_exit()

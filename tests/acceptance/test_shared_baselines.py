@@ -72,6 +72,14 @@ def record(folder: Path, falsifier: str) -> dict[str, Any]:
     return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
+def verify(folder: Path) -> tuple[int, str]:
+    """Verify the last bundle as a thorough one; return the exit status and the finding about it."""
+    command = [str(GATEPROOF), "verify", "--require-thorough", "reports/latest"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    found = [line.strip() for line in done.stdout.splitlines() if "NOT_THOROUGH" in line]
+    return done.returncode, "\n".join(found)
+
+
 def test_proofs_of_one_kind_of_copy_share_one_baseline(run_gates: Run, tmp_path: Path) -> None:
     """The first proof of each kind runs the check before its fault; the record names its runs."""
     ran = run_gates(CHECKS)
@@ -101,6 +109,20 @@ def test_thorough_run_shares_no_baseline(run_gates: Run, tmp_path: Path) -> None
     assert (ran.exit_status, ran.run["falsify"], results(ran)) == (0, "all", {"proven"})
     assert set(shared(ran).values()) == {""}
     assert all(record(tmp_path, name)["baseline_runs"] > 0 for name in NAMES)
+    assert verify(tmp_path) == (0, "")
+
+
+def test_verifier_can_require_a_thorough_run(run_gates: Run, tmp_path: Path) -> None:
+    """A release may demand it: shared baselines and a selection of proofs are findings."""
+    run_gates(CHECKS)
+    assert verify(tmp_path) == (
+        1,
+        "NOT_THOROUGH data/run.json: proofs with a baseline of their own: got 2 proofs without "
+        "one, such as MIN-01:mark-two, MIN-01:mark-page-again, expected all (--falsify=thorough)",
+    )
+    run_gates(CHECKS, ("MIN-01",), "--falsify=mark-one")
+    status, finding = verify(tmp_path)
+    assert (status, "got a run with some of the proofs" in finding) == (1, True)
 
 
 def test_red_baseline_counts_for_all_its_proofs(run_gates: Run) -> None:

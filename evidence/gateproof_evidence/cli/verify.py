@@ -50,6 +50,11 @@ from gateproof_evidence.verification.source import (
     "--expect-commit", metavar="ID", help="The full id of the commit that must have been judged."
 )
 @click.option("--require-clean", is_flag=True, help="Report uncommitted changes as a finding.")
+@click.option(
+    "--require-thorough",
+    is_flag=True,
+    help="Report a proof that shares the baseline of another one as a finding.",
+)
 @click.option("--max-age", metavar="AGE", help="The highest age since sealing, such as 7d or 12h.")
 @click.option(
     "--previous", type=PATH, metavar="BUNDLE", help="The bundle that must be the one before this."
@@ -84,6 +89,7 @@ def verify(
     require_released: bool,
     expect_commit: str | None,
     require_clean: bool,
+    require_thorough: bool,
     max_age: str | None,
     previous: Path | None,
     expect_checks: tuple[str, ...],
@@ -102,6 +108,7 @@ def verify(
         released=require_released and policy.phase is None,
         commit=None if expect_commit is None else parse_commit(expect_commit),
         clean=require_clean,
+        thorough=require_thorough,
         max_age=None if max_age is None else parse_age(max_age),
         previous=None if previous is None else read_previous(previous),
         checks=tuple(read_expected_checks(text) for text in expect_checks),

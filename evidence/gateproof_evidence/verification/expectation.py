@@ -19,9 +19,9 @@ from gateproof_evidence.errors import BadInputError
 from gateproof_evidence.format.attestation import Predicate
 from gateproof_evidence.format.canonical import digest_of
 from gateproof_evidence.format.catalogue import Catalogue
-from gateproof_evidence.format.layout import ATTESTATION
+from gateproof_evidence.format.layout import ATTESTATION, RUN
 from gateproof_evidence.format.tree import kind_of_path
-from gateproof_evidence.model import OF_THE_COMMIT, Bound, Digest, Part, Result
+from gateproof_evidence.model import OF_THE_COMMIT, Bound, Digest, Part, Result, Run
 from gateproof_evidence.model.finding import Code, Finding
 from gateproof_evidence.model.text import duration, moment
 
@@ -61,6 +61,8 @@ class Expectation:
     checks: tuple[Digest, ...] = ()
     """Digests of the folders of checks that must have judged the run, and no others; and of other
     code of any origin that is accepted."""
+    thorough: bool = False
+    """Whether a proof that shares a baseline is a finding; `answer_thorough` answers this."""
     report: bool = False
     """Whether a report that cannot be compared with its data is a finding; step 13 answers this."""
 
@@ -143,6 +145,29 @@ def answer(
         message = judge(expectation, predicate, now)
         if message:
             yield Finding(code=code, path=ATTESTATION, message=message)
+
+
+def answer_thorough(expectation: Expectation, run: Run | None) -> Iterator[Finding]:
+    """Yield a finding if proofs share baselines and the expectation is that none does.
+
+    Args:
+        expectation: the expectations.
+        run: the run as claimed, which step 9 derives again; None if it cannot be read.
+
+    """
+    if not expectation.thorough:
+        return
+    verdicts = run.criteria if run is not None else ()
+    shared = [f"{v.id}:{p.falsifier}" for v in verdicts for p in v.proofs if p.baseline_of]
+    if run is not None and run.falsify == "all" and not shared:
+        return
+    got = f"{len(shared)} proofs without one, such as {', '.join(shared[:LISTED])}"
+    if run is None:
+        got = "no run that can be read"
+    elif run.falsify != "all":
+        got = f"a run with {run.falsify} of the proofs"
+    message = f"proofs with a baseline of their own: got {got}, expected all (--falsify=thorough)"
+    yield Finding(code=Code.NOT_THOROUGH, path=RUN, message=message)
 
 
 # --- one function for each expectation; an empty message if it is met ---------------------------
