@@ -89,6 +89,14 @@ def test_selection_of_proofs_runs_those_and_never_releases(
     assert bool(ran.run["self_proof"]) == (asked != "none")
 
 
+def test_long_selection_of_proofs_is_no_path(run_gates: Run) -> None:
+    """A selection that is longer than a file name can be works, also as a word of its own."""
+    asked = ",".join(["MIN-01:one-mark"] * 400)
+    ran = run_gates(CHECKS, IDS, "--falsify", asked)
+    assert (ran.exit_status, ran.run["result"]) == (100, "partial"), ran.output[:500]
+    assert proofs(ran)["MIN-01:one-mark"] == "proven"
+
+
 @pytest.mark.parametrize("asked", ["no-such-mark", "all,MIN-01", ""])
 def test_selection_of_an_unknown_name_is_bad_input(run_gates: Run, asked: str) -> None:
     """An unknown name is refused, since it would select nothing without a message."""

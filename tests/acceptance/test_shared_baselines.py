@@ -118,8 +118,9 @@ def test_verifier_can_require_a_thorough_run(run_gates: Run, tmp_path: Path) -> 
     assert verify(tmp_path) == (
         1,
         (
-            "NOT_THOROUGH data/run.json: proofs with a baseline of their own: got 2 proofs without "
-            "one, such as MIN-01:mark-two, MIN-01:mark-page-again, expected all (--falsify=thorough)"
+            "NOT_THOROUGH data/run.json: proofs with a baseline of their own: got 2 proofs "
+            "without one, such as MIN-01:mark-two, MIN-01:mark-page-again, expected all "
+            "(--falsify=thorough)"
         ),
     )
     run_gates(CHECKS, ("MIN-01",), "--falsify=mark-one")

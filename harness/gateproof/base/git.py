@@ -11,7 +11,7 @@ import hashlib
 import os
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
 KEPT = ("GIT_CEILING_DIRECTORIES", "GIT_DISCOVERY_ACROSS_FILESYSTEM")
@@ -42,6 +42,8 @@ class Checkout:
     """Maps the path of every file of the commit to its object name; links are left out."""
     links: Mapping[str, str]
     """Maps the path of every symbolic link of the commit to the object name of its target."""
+    _known: dict[str, bool] = field(default_factory=dict, compare=False)
+    """Whether a folder of the checkout is a link, for those that were asked."""
 
     def has(self, path: Path) -> bool:
         """Return whether the commit contains a file with exactly these bytes.
@@ -82,7 +84,7 @@ class Checkout:
                 place = place.parent
                 continue
             place /= part
-            if Path(self.root, place).is_symlink():
+            if self._is_link(place, is_last=not left):
                 if not self._is_same_link(place.as_posix()):
                     return None
                 target = PurePath(Path(self.root, place).readlink())
@@ -90,6 +92,15 @@ class Checkout:
                     return None
                 left, place = [*target.parts, *left], place.parent
         return None
+
+    def _is_link(self, place: PurePath, *, is_last: bool) -> bool:
+        """Return whether a link stands there; of the folders on the way, each is asked once."""
+        name = str(place)
+        if is_last:
+            return os.path.islink(os.path.join(self.root, name))  # noqa: PTH114, PTH118 (faster)
+        if name not in self._known:
+            self._known[name] = Path(self.root, place).is_symlink()
+        return self._known[name]
 
     def _is_same_link(self, place: str) -> bool:
         path = self.root / place

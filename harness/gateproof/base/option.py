@@ -219,11 +219,19 @@ def drop_early(config: pytest.Config, arguments: list[str]) -> None:
     for name in (*arguments, *config.getini("testpaths")):
         path = Path(config.invocation_params.dir, name.split("::")[0]).absolute()
         for folder in (path, *path.parents):
-            if (folder / CATALOGUE).is_file():
+            if _has_catalogue(folder):
                 drop_compiled([folder])
                 drop_compiled_of(root)
             if folder == root:
                 break
+
+
+def _has_catalogue(folder: Path) -> bool:
+    """Return whether a folder has a catalogue; an option may be too long for a name."""
+    try:
+        return (folder / CATALOGUE).is_file()
+    except OSError:
+        return False
 
 
 def refuse_unused(config: pytest.Config) -> None:

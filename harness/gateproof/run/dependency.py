@@ -11,7 +11,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Iterable, Iterator, Sequence
-from importlib.metadata import distributions
+from importlib.metadata import Distribution, distributions
 from pathlib import Path
 
 from gateproof.faults.interface import Fault
@@ -112,5 +112,18 @@ def _digest(root: Path, paths: Iterable[Path]) -> str:
 
 
 def _installed() -> str:
-    lines = sorted(f"{one.metadata['Name']}=={one.version}" for one in distributions())
+    lines = sorted(map(_name_and_version, distributions()))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _name_and_version(owner: Distribution) -> str:
+    """Return name and version of a distribution, from the head of its metadata.
+
+    The reader of `importlib.metadata` parses the whole file, with the description: 100 files take a
+    fifth of a second.
+    """
+    head = (owner.read_text("METADATA") or "").partition("\n\n")[0]
+    fields = dict(line.split(": ", 1) for line in head.splitlines() if ": " in line)
+    if not {"Name", "Version"} <= fields.keys():
+        return f"{owner.metadata['Name']}=={owner.version}"
+    return f"{fields['Name']}=={fields['Version']}"
