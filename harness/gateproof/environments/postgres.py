@@ -9,6 +9,7 @@ Source: docs/decisions/0003-embedded-postgresql.md.
 
 from __future__ import annotations
 
+import atexit
 import os
 import pwd
 import shutil
@@ -141,6 +142,13 @@ MOST_HELD = 256
 process that was to listen there, or have been given up."""
 
 _HELD: deque[socket.socket] = deque()
+
+
+@atexit.register
+def release_ports() -> None:
+    """Release all ports that this process holds."""
+    while _HELD:
+        _HELD.popleft().close()
 
 
 def free_port() -> int:
