@@ -142,7 +142,12 @@ class Spool:
             except BlockingIOError:
                 yield False
                 return
-            yield True
+            try:
+                yield True
+            finally:
+                # A child that was forked meanwhile has the file open too: closing it here would
+                # leave the lock with the child, and nobody could drain before the child ends.
+                fcntl.flock(stream, fcntl.LOCK_UN)
 
 
 def folder_for(root: Path, database_url: str) -> Path:

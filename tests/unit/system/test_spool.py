@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import stat
 from pathlib import Path
 from typing import Any
@@ -111,6 +113,29 @@ def test_spool_has_one_drain_at_a_time(spool: Spool) -> None:
     inner: list[int] = []
     assert spool.drain(lambda _: inner.append(other.drain(lambda _: None))) == 1
     assert inner == [0]
+
+
+def test_child_that_is_forked_during_a_drain_does_not_keep_the_lock(spool: Spool) -> None:
+    """A pool replaces a child at any time; the child lives on after the drain has ended."""
+    children: list[int] = []
+
+    def fork(_: object) -> None:
+        child = os.fork()
+        if not child:
+            signal.pause()
+            os._exit(0)
+        children.append(child)
+
+    try:
+        spool.put("task-0", {"n": 0})
+        assert spool.drain(fork) == 1
+        spool.put("task-1", {"n": 1})
+        assert drained(spool) == [1]
+    finally:
+        for child in children:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+    assert len(children) == 1, "premise: a child was forked"
 
 
 def test_spool_ignores_partial_files(spool: Spool) -> None:
