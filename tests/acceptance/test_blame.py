@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.acceptance.conftest import break_file, judge_copy
 
 WRITES, VISIBILITY, TASKS = "rls/test_writes.py", "rls/test_visibility.py", "rls/test_tasks.py"
@@ -70,3 +72,25 @@ def test_branch_without_the_tables_of_celery_is_judged(system_copy: Path, tmp_pa
     )
     ran = judge_copy(system_copy, tmp_path, MIGRATIONS)
     assert ran.judged("SCH-01") == ("pass", None), ran.output
+
+
+@pytest.mark.parametrize("place", ["provisioning", "migration"])
+def test_missing_extension_is_a_problem_of_the_environment(
+    system_copy: Path, tmp_path: Path, place: str
+) -> None:
+    """A server without an extension is at fault, in one message that says how to name another."""
+    statement = "CREATE EXTENSION no_such_vector;"
+    if place == "migration":
+        break_file(system_copy / EVENTS, GRANT, f"{statement}\n{GRANT}")
+    else:
+        path = system_copy / "migrations/provision/database.sql"
+        path.write_text(f"{statement}\n{path.read_text(encoding='utf-8')}", encoding="utf-8")
+    ran = judge_copy(system_copy, tmp_path, VISIBILITY)
+    judged = [verdict for verdict in ran.run["criteria"] if verdict["outcome"] != "notselected"]
+    assert {verdict["cause"] for verdict in judged} == {"environment_problem"}, ran.output
+    [message] = {
+        verdict["message"].partition("in setup: ")[2] or verdict["message"] for verdict in judged
+    }
+    assert message.startswith("PostgreSQL's extension no_such_vector: got none on this server")
+    assert "--postgres-bin" in message
+    assert ran.exit_status == 102

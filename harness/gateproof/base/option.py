@@ -81,6 +81,13 @@ def add_options(parser: pytest.Parser) -> None:
         help="PostgreSQL major version for embedded (default: 18)",
     )
     group.addoption(
+        "--postgres-bin",
+        metavar="DIR",
+        default=None,
+        help="folder with the programs of a PostgreSQL of your own for embedded, such as "
+        "/usr/lib/postgresql/16/bin, for extensions that the wheel lacks (default: the wheel)",
+    )
+    group.addoption(
         "--postgres-port",
         type=int,
         metavar="N",

@@ -6,6 +6,7 @@ import platform
 import secrets
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from gateproof.base.errors import EnvironmentProblemError
 from gateproof.environments.interface import Launcher, Server
@@ -17,6 +18,7 @@ from gateproof.environments.postgres import (
     ask_version,
     find_installation,
     free_port,
+    own_installation,
     refuse_taken_port,
 )
 from gateproof.environments.process import PYTEST_NEEDS, LocalLauncher
@@ -32,6 +34,7 @@ class Embedded:
     Args:
         reason: why this environment was chosen.
         version: PostgreSQL's major version, ``16`` or ``18``.
+        programs: the folder of a server's programs; None for those of the wheel.
         port: port of the first server; 0 takes a free one.
         learn_secret: called with each generated password before its first use.
         warm: packages that are already imported in the forked processes of proofs.
@@ -43,12 +46,14 @@ class Embedded:
         *,
         reason: str,
         version: str = DEFAULT_VERSION,
+        programs: Path | None = None,
         port: int = 0,
         learn_secret: Callable[[str, str], None],
         warm: Sequence[str] = (),
     ) -> None:
         self._reason = reason
-        self._version = version
+        self._version = "of --postgres-bin" if programs else version
+        self._programs = programs
         self._exact_version = ""
         self._port = port
         self._learn_secret = learn_secret
@@ -137,6 +142,8 @@ class Embedded:
         return server
 
     def _binaries(self) -> Installation:
+        if self._programs is not None:
+            return own_installation(self._programs, label={LABEL: str(self.folder)})
         if self._version not in INSTALLATIONS:
             raise EnvironmentProblemError(
                 f"PostgreSQL version: got {self._version}, expected one of "

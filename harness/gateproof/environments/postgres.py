@@ -36,6 +36,9 @@ LOOPBACK = "127.0.0.1"
 INSTALLATIONS = dict(zip(POSTGRES_VERSIONS, ("pginstall", "pginstall18"), strict=True))
 """Maps a major version to its folder in the wheel."""
 
+PROGRAMS = ("initdb", "pg_ctl", "postgres")
+"""The programs of a server that a run starts."""
+
 UNPRIVILEGED = "nobody"
 START_DEADLINE_S = 30.0
 NOT_DURABLE = ("fsync = off", "synchronous_commit = off", "full_page_writes = off")
@@ -129,6 +132,22 @@ def find_installation(version: str, *, scratch: Path, label: Mapping[str, str]) 
     if account and not _reachable(root):
         root = Path(shutil.copytree(root, scratch / INSTALLATIONS[version], symlinks=True))
     return Installation(version=version, bin=root / "bin", account=account, label=label)
+
+
+def own_installation(folder: Path, *, label: Mapping[str, str]) -> Installation:
+    """Return the installation of a user's own server.
+
+    Raises:
+        EnvironmentProblemError: its account cannot reach the programs.
+
+    """
+    account = Account.unprivileged()
+    if account and not _reachable(folder):
+        raise EnvironmentProblemError(
+            f"{folder}: --postgres-bin: got a folder that only root can enter, expected one that "
+            f"the account {UNPRIVILEGED} can: PostgreSQL refuses to run as root"
+        )
+    return Installation(version="", bin=folder, account=account, label=label)
 
 
 def _reachable(path: Path) -> bool:

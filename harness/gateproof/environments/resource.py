@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -25,6 +26,8 @@ LACKING = frozenset(
 
 LACKING_STATES = ("53100", "53200", "58030")
 """The same as SQLSTATE: disk_full, out_of_memory, io_error."""
+
+_EXTENSION = re.compile(r'extension "([^"]+)" is not available')
 
 LEAST_FREE = 1024 * 1024
 """With fewer free bytes, a failure is no finding: a process may have met the full disk."""
@@ -64,6 +67,24 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         yield one
         group = one.exceptions if isinstance(one, BaseExceptionGroup) else ()
         left += [*group, *filter(None, (one.__cause__, one.__context__))]
+
+
+def missing_extension(text: str) -> str:
+    """Return the extension of PostgreSQL that an error says the server does not have, or nothing.
+
+    It is not installed on the machine of the server: neither the system nor the harness is at
+    fault. Source: PostgreSQL's message for SQLSTATE 0A000 of CREATE EXTENSION, since version 12.
+    """
+    found = _EXTENSION.search(text)
+    return found[1] if found else ""
+
+
+def extension_problem(name: str) -> EnvironmentProblemError:
+    """Return the error for a server without an extension that the system needs."""
+    return EnvironmentProblemError(
+        f"PostgreSQL's extension {name}: got none on this server, expected it installed; name a "
+        "server that has it with --postgres-bin (embedded) or --postgres-image (containers)"
+    )
 
 
 def disk_problem(folder: Path) -> str:

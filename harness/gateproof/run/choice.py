@@ -30,11 +30,16 @@ def choose_environment(
         learn_secret: called with each generated password before its first use.
 
     """
-    kind, reason = decide(options.environment, has_image=bool(options.system_image or sut.image))
+    requested, reason = options.environment, ""
+    if options.postgres_bin is not None and requested == AUTO:
+        requested, reason = EMBEDDED, "chosen by auto: --postgres-bin names a server's programs"
+    kind, found = decide(requested, has_image=bool(options.system_image or sut.image))
+    reason = reason or found
     if kind == EMBEDDED:
         return Embedded(
             reason=reason,
             version=options.postgres_version,
+            programs=options.postgres_bin,
             port=options.postgres_port,
             learn_secret=learn_secret,
             warm=sut.worker.warm,

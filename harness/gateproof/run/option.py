@@ -24,6 +24,7 @@ from gateproof.base.option import (
     sut_file,
 )
 from gateproof.base.sut import Sut, load_sut
+from gateproof.environments.postgres import PROGRAMS
 from gateproof.run.binding import Judges
 from gateproof.run.selection import Selection
 from gateproof_evidence.errors import DISK_FAULTS, BadInputError, not_writable
@@ -40,6 +41,8 @@ class Options:
     evidence_out: Path
     environment: str
     postgres_version: str
+    postgres_bin: Path | None
+    """The folder of PostgreSQL's programs; None for those of the wheel."""
     postgres_image: str
     system_image: str | None
     postgres_port: int
@@ -105,6 +108,7 @@ def read_options(config: pytest.Config) -> Options | None:
         evidence_out=out,
         environment=config.getoption("--environment"),
         postgres_version=config.getoption("--postgres-version"),
+        postgres_bin=_postgres_bin(config),
         postgres_image=config.getoption("--postgres-image"),
         system_image=config.getoption("--system-image"),
         postgres_port=config.getoption("--postgres-port"),
@@ -117,6 +121,26 @@ def read_options(config: pytest.Config) -> Options | None:
         baseline_key=baseline_key,
         durations_json=_durations_json(config),
     )
+
+
+def _postgres_bin(config: pytest.Config) -> Path | None:
+    """Return the folder of PostgreSQL's programs, if one is named."""
+    name = config.getoption("--postgres-bin")
+    if not name:
+        return None
+    if config.getoption("--environment") == "containers":
+        raise BadInputError(
+            "--postgres-bin: got it with --environment containers, expected embedded; there "
+            "--postgres-image names the server"
+        )
+    folder = Path(name).absolute()
+    missing = [one for one in PROGRAMS if not os.access(folder / one, os.X_OK)]
+    if missing:
+        raise BadInputError(
+            f"{folder}: --postgres-bin: got no {', '.join(missing)}, expected the folder of a "
+            "PostgreSQL server's programs, such as /usr/lib/postgresql/16/bin"
+        )
+    return folder
 
 
 def _durations_json(config: pytest.Config) -> Path | None:

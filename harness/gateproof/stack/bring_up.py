@@ -20,7 +20,13 @@ import psycopg
 from gateproof.base.errors import EnvironmentProblemError, HarnessError, NotReadyError
 from gateproof.base.sut import Sut
 from gateproof.environments.interface import CanRestart, Environment, Login, Server, require
-from gateproof.environments.resource import disk_problem, lacks_resources, temporary_folder_problem
+from gateproof.environments.resource import (
+    disk_problem,
+    extension_problem,
+    lacks_resources,
+    missing_extension,
+    temporary_folder_problem,
+)
 from gateproof.probes.recorder import Recorder
 from gateproof.stack.stack import (
     Stack,
@@ -107,6 +113,10 @@ class BringUp:
             self._problems[step] = error
             raise
         except psycopg.Error as error:
+            extension = missing_extension(str(error))
+            if extension:
+                self._problems[step] = extension_problem(extension)
+                raise self._problems[step] from error
             kind = EnvironmentProblemError if lacks_resources(error) else NotReadyError
             problem = kind(f"provisioning SQL of {self.sut.path.name}: {error}")
             self._problems[step] = problem
@@ -202,6 +212,9 @@ class BringUp:
         provision_database(self.sut, server, TEMPLATE)
         stack = Stack(context=self.context, server=server, database=TEMPLATE)
         done = stack.migrate(self.sut.migrations.all)
+        extension = missing_extension(done.output) if done.exit_status != 0 else ""
+        if extension:
+            raise extension_problem(extension)
         if done.exit_status != 0:
             raise NotReadyError(
                 f"migrations: got exit {done.exit_status}, expected 0: {done.cause}; run the "
