@@ -146,7 +146,7 @@ class Spool:
                 yield True
             finally:
                 # A child that was forked meanwhile has the file open too: closing it here would
-                # leave the lock with the child, and nobody could drain before the child ends.
+                # leave the lock with the child, and no process could drain before the child ends.
                 fcntl.flock(stream, fcntl.LOCK_UN)
 
 
