@@ -89,6 +89,31 @@ def test_selection_of_proofs_runs_those_and_never_releases(
     assert bool(ran.run["self_proof"]) == (asked != "none")
 
 
+def test_criterion_of_another_catalogue_is_judged_proven_and_verified(
+    run_gates: Run, tmp_path: Path
+) -> None:
+    """Ids, gates and phases of any form are selected, sealed, verified, and shown by phase."""
+    from tests.acceptance.test_exit_status import GATEPROOF
+
+    ids = ("SOC2-CC6.1", "7.2.100", "R_3")
+    checks = CHECKS
+    for old, new in zip(IDS, ids, strict=True):
+        checks = checks.replace(old, new)
+    run_gates(checks, ids, "--falsify=none")
+    catalogue = tmp_path / "gates" / "criteria.toml"
+    text = catalogue.read_text(encoding="utf-8").replace('"B0.1"', '"2026-Q4"')
+    catalogue.write_text(text.replace('"miniature"', '"rls_read-2"'), encoding="utf-8")
+    ran = run_gates(checks, ids, "--falsify=SOC2-CC6.1:one-mark,rls_read-2")
+    assert set(proofs(ran).values()) == {"proven"}, ran.output
+    bundle = tmp_path / "reports" / "latest"
+    for command in (["verify", bundle], ["show", bundle, "--phase", "2026-Q4"]):
+        done = subprocess.run(
+            [str(GATEPROOF), *map(str, command)], capture_output=True, text=True, check=False
+        )
+        assert "SOC2-CC6.1" in done.stdout or done.returncode == 0, done.stdout + done.stderr
+    assert (bundle / "data/captures/rls_read-2/SOC2-CC6.1/proof/one-mark").is_dir()
+
+
 def test_long_selection_of_proofs_is_no_path(run_gates: Run) -> None:
     """A selection that is longer than a file name can be works, also as a word of its own."""
     asked = ",".join(["MIN-01:one-mark"] * 400)

@@ -26,7 +26,7 @@ from gateproof_evidence.format.layout import SIGNOFFS
 from gateproof_evidence.format.problem import first_problem
 from gateproof_evidence.format.tree import File
 from gateproof_evidence.judging.phase import find_phase
-from gateproof_evidence.model import Digest, Result, Run, Value
+from gateproof_evidence.model import Digest, PhaseId, Result, Run, Value
 from gateproof_evidence.model.finding import Code, Finding
 
 NAMESPACE = "gateproof-signoff@v1"
@@ -57,7 +57,7 @@ class Statement(Value):
     """The digest of the bundle's ``attestation.dsse.json``."""
     report: Digest
     """The digest of ``data/report.html``, which the reviewer could read."""
-    phase: Annotated[str, Field(pattern=r"^B[0-9]{1,9}(\.[0-9]{1,9})+$")] | None
+    phase: PhaseId | None
     """The phase that is signed off; None for the whole run."""
     result: Result
     """The result of the phase, or of the run."""

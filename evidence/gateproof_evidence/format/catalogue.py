@@ -22,9 +22,6 @@ from gateproof_evidence.format.table import read_tables
 from gateproof_evidence.format.tree import device_name
 from gateproof_evidence.model import Criterion, Digest, Value
 
-LONGEST_GATE = 40
-"""The most characters of a gate's name, which is part of every path of its captures."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Catalogue:
@@ -113,14 +110,13 @@ def load_catalogue(path: Path) -> Catalogue:
 
     Raises:
         BadInputError: the file is not readable, has a key or a value that is not allowed, an id
-            twice, or an id prefix that does not belong to exactly one gate.
+            twice, also with other case, or a name that Windows takes for a device.
 
     """
     criteria = read_tables(path, name="criterion", key="id", model=Criterion)
     _refuse_empty(path, criteria)
-    _refuse_bad_gates(path, criteria)
+    _refuse_devices(path, criteria)
     _refuse_duplicates(path, criteria)
-    _refuse_foreign_prefixes(path, criteria)
     return Catalogue(criteria=criteria)
 
 
@@ -137,7 +133,6 @@ def load_catalogues(paths: Sequence[Path]) -> Catalogue:
     loaded = {path: load_catalogue(path) for path in paths}
     criteria = tuple(one for catalogue in loaded.values() for one in catalogue.criteria)
     _refuse_shared(loaded)
-    _refuse_foreign_prefixes(" and ".join(map(str, paths)), criteria)
     gates = Catalogue(criteria=criteria).gates
     return Catalogue(criteria=tuple(sorted(criteria, key=lambda one: gates.index(one.gate))))
 
@@ -146,12 +141,13 @@ def _refuse_shared(loaded: Mapping[Path, Catalogue]) -> None:
     file_of: dict[str, Path] = {}
     for path, catalogue in loaded.items():
         for id_ in catalogue.ids:
-            if id_ in file_of:
+            key = id_.casefold()
+            if key in file_of:
                 raise BadInputError(
-                    f"{path}: criterion id: got {id_}, which {file_of[id_]} has too, expected "
-                    "each once; give one of them the next free number"
+                    f"{path}: criterion id: got {id_}, which {file_of[key]} has too, expected "
+                    "each once, whatever its case; choose another"
                 )
-            file_of[id_] = path
+            file_of[key] = path
 
 
 def _refuse_empty(path: Path, criteria: Sequence[Criterion]) -> None:
@@ -162,41 +158,25 @@ def _refuse_empty(path: Path, criteria: Sequence[Criterion]) -> None:
         )
 
 
-def _refuse_bad_gates(path: Path, criteria: Sequence[Criterion]) -> None:
+def _refuse_devices(path: Path, criteria: Sequence[Criterion]) -> None:
+    """Refuse names that are no names of files everywhere: captures are stored under them."""
     for criterion in criteria:
-        if device_name(criterion.gate) or len(criterion.gate) > LONGEST_GATE:
-            raise BadInputError(
-                f"{path}: criterion {criterion.id}: gate: got {criterion.gate[:20]}, expected at "
-                f"most {LONGEST_GATE} characters and no name of a device of Windows; it is the "
-                "name of a folder, so choose another"
-            )
+        for field, name in (("id", criterion.id), ("gate", criterion.gate)):
+            if device_name(name):
+                raise BadInputError(
+                    f"{path}: criterion {criterion.id}: {field}: got {name}, expected no name of a "
+                    "device of Windows; it is the name of a folder, so choose another"
+                )
 
 
 def _refuse_duplicates(path: Path, criteria: Sequence[Criterion]) -> None:
-    seen: set[str] = set()
+    seen: dict[str, str] = {}
     for criterion in criteria:
-        if criterion.id in seen:
+        earlier = seen.get(criterion.id.casefold())
+        if earlier is not None:
+            got = f"{earlier} twice" if earlier == criterion.id else f"{earlier}, {criterion.id}"
             raise BadInputError(
-                f"{path}: criterion id: got {criterion.id} twice, expected each once; "
-                "give one of them the next free number"
+                f"{path}: criterion id: got {got}, expected each once, whatever its case; choose "
+                "another for one of them"
             )
-        seen.add(criterion.id)
-
-
-def _refuse_foreign_prefixes(path: Path | str, criteria: Sequence[Criterion]) -> None:
-    prefix_of: dict[str, str] = {}
-    gate_of: dict[str, str] = {}
-    for criterion in criteria:
-        prefix = criterion.id.partition("-")[0]
-        expected = prefix_of.setdefault(criterion.gate, prefix)
-        if prefix != expected:
-            raise BadInputError(
-                f"{path}: criterion id of gate {criterion.gate}: got {criterion.id}, expected "
-                f"the prefix {expected}; a gate has one id prefix"
-            )
-        owner = gate_of.setdefault(prefix, criterion.gate)
-        if owner != criterion.gate:
-            raise BadInputError(
-                f"{path}: criterion {criterion.id}: got gate {criterion.gate}, expected {owner}, "
-                f"which has the prefix {prefix}; an id prefix has one gate"
-            )
+        seen[criterion.id.casefold()] = criterion.id

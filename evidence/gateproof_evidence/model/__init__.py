@@ -45,21 +45,21 @@ from gateproof_evidence.model.run import (
     Verdict,
 )
 from gateproof_evidence.model.value import (
-    CRITERION_ID,
     DIGEST,
     Cause,
     CriterionId,
     Digest,
     Disposition,
     Falsification,
+    GateId,
     Outcome,
+    PhaseId,
     Result,
     Severity,
     Value,
 )
 
 __all__ = [
-    "CRITERION_ID",
     "DIGEST",
     "LOADED",
     "OF_THE_COMMIT",
@@ -80,11 +80,13 @@ __all__ = [
     "EnvironmentReport",
     "Extent",
     "Falsification",
+    "GateId",
     "Loss",
     "Observation",
     "Outcome",
     "Part",
     "PhaseEvent",
+    "PhaseId",
     "PremiseEvent",
     "Proof",
     "ProofEvent",

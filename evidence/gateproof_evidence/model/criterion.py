@@ -6,18 +6,20 @@ from typing import Annotated
 
 from pydantic import Field
 
-from gateproof_evidence.model.value import CriterionId, Severity, Value
+from gateproof_evidence.model.value import CriterionId, GateId, PhaseId, Severity, Value
 
 
 class Criterion(Value):
     """One claim with a permanent id."""
 
     id: CriterionId
-    """The gate's prefix of two or three capitals, a dash, two digits: ``RLS-02``. Never reused."""
-    gate: Annotated[str, Field(pattern=r"^[a-z]+$")]
-    """The name of the gate and of its folder under ``gates/``."""
-    phase: Annotated[str, Field(pattern=r"^B\d+(\.\d+)+$")]
-    """The phase that the criterion signs off: ``B0.5.1``."""
+    """At most 40 letters, digits, dots, underscores and dashes, a capital letter or a digit first,
+    a letter or a digit last: ``RLS-02``, ``SOC2-CC6.1``. Never reused, also not in another case."""
+    gate: GateId
+    """The name of the gate: at most 40 small letters, digits, underscores and dashes."""
+    phase: PhaseId
+    """The phase that the criterion signs off: ``B0.5.1``, ``2026-Q4``. Its form is that of an id,
+    and a small letter can be first."""
     severity: Severity = Severity.MEDIUM
     statement: Annotated[str, Field(min_length=10)]
     """The claim, as a sentence that can be false."""

@@ -7,11 +7,17 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-CRITERION_ID = r"^[A-Z]{2,3}-\d{2}$"
+# Ids become names of files and folders, words of options, and fragments of links. The fragments of
+# the report's own sections begin with a small letter.
+CRITERION_ID = r"^[A-Z0-9]([A-Za-z0-9._-]{0,38}[A-Za-z0-9])?$"
+GATE_ID = r"^[a-z]([a-z0-9_-]{0,38}[a-z0-9])?$"
+PHASE_ID = r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,38}[A-Za-z0-9])?$"
 
 DIGEST = r"^sha256:[0-9a-f]{64}$"
 
 CriterionId = Annotated[str, Field(pattern=CRITERION_ID)]
+GateId = Annotated[str, Field(pattern=GATE_ID)]
+PhaseId = Annotated[str, Field(pattern=PHASE_ID)]
 
 Digest = Annotated[str, Field(pattern=DIGEST)]
 

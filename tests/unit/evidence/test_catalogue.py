@@ -7,7 +7,12 @@ from pathlib import Path
 import pytest
 
 from gateproof_evidence.errors import BadInputError
-from gateproof_evidence.format.catalogue import Catalogue, load_catalogue, load_catalogues
+from gateproof_evidence.format.catalogue import (
+    Catalogue,
+    load_catalogue,
+    load_catalogues,
+    parse_catalogue,
+)
 from gateproof_evidence.format.waiver import load_all_waivers, load_waivers
 
 CRITERION = """
@@ -58,6 +63,18 @@ def test_catalogue_digest_is_of_the_content(path: Path) -> None:
     assert load_catalogue(path).digest != digest
 
 
+def test_ids_gates_and_phases_are_chosen_freely(path: Path) -> None:
+    """Ids of other catalogues, more than 99 of a gate, and several gates with one prefix."""
+    ids = ["SOC2-CC6.1", "A", "7.2.1", *(f"R-{number}" for number in range(1, 121))]
+    gates = ["soc2", "rls_read", "b-3", *["many"] * 120]
+    text = "".join(entry(one, gate) for one, gate in zip(ids, gates, strict=True))
+    path.write_text(text.replace('"B0.5.1"', '"2026-Q4"'))
+    catalogue = load_catalogue(path)
+    assert catalogue.ids == tuple(ids)
+    assert {one.phase for one in catalogue.criteria} == {"2026-Q4"}
+    assert parse_catalogue(catalogue.content) == catalogue
+
+
 def test_catalogue_refuses_an_unknown_id(path: Path) -> None:
     """The error names the unknown id."""
     path.write_text(entry("RLS-01"))
@@ -74,15 +91,28 @@ def test_catalogue_refuses_an_unknown_id(path: Path) -> None:
             id="duplicate",
         ),
         pytest.param(
-            entry("RLS-01") + entry("SQL-02"),
-            "criterion id of gate rls: got SQL-02, expected the prefix RLS",
-            id="prefix",
+            entry("RLS-02") + entry("Rls-02"),
+            "criterion id: got RLS-02, Rls-02, expected each once, whatever its case",
+            id="other-case",
         ),
         pytest.param(
-            entry("RLS-01") + entry("RLS-02", "dlq"),
-            "criterion RLS-02: got gate dlq, expected rls, which has the prefix RLS",
-            id="gate",
+            entry("RLS-01", "con"),
+            "criterion RLS-01: gate: got con, expected no name of a device of Windows",
+            id="device",
         ),
+        pytest.param(
+            entry("NUL.2"),
+            "criterion NUL.2: id: got NUL.2, expected no name of a device of Windows",
+            id="device-id",
+        ),
+        pytest.param(
+            entry("RLS-01", "Rls"), "criterion RLS-01: gate: got 'Rls', it should match", id="gate"
+        ),
+        pytest.param(entry("R" * 41), "id: got 'RRRRRRRR", id="long-id"),
+        pytest.param(entry("A,B"), "criterion A,B: id: got 'A,B', it should match", id="comma"),
+        pytest.param(entry("A:B"), "criterion A:B: id: got 'A:B', it should match", id="colon"),
+        pytest.param(entry("../A"), "criterion ../A: id: got '../A'", id="path"),
+        pytest.param(entry("A."), "criterion A.: id: got 'A.', it should match", id="dot-at-end"),
         pytest.param(
             entry("rls-1"), "criterion rls-1: id: got 'rls-1', it should match", id="id-form"
         ),
@@ -155,12 +185,12 @@ def test_catalogue_of_several_files_refuses_an_id_of_two(tmp_path: Path) -> None
         load_catalogues([one, other])
 
 
-def test_catalogue_of_several_files_refuses_a_prefix_of_two_gates(tmp_path: Path) -> None:
-    """The rule between gates and id prefixes is that of one file."""
+def test_catalogue_of_several_files_refuses_an_id_in_another_case(tmp_path: Path) -> None:
+    """Two files cannot have ids that differ by case only."""
     one, other = tmp_path / "a.toml", tmp_path / "b.toml"
     one.write_text(entry("RLS-01"))
-    other.write_text(entry("RLS-02", "own"))
-    with pytest.raises(BadInputError, match=f"{one} and {other}: criterion RLS-02: got gate own"):
+    other.write_text(entry("Rls-01", "own"))
+    with pytest.raises(BadInputError, match=f"{other}: criterion id: got Rls-01, which {one} has"):
         load_catalogues([one, other])
 
 
