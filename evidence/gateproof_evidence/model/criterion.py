@@ -13,13 +13,13 @@ class Criterion(Value):
     """One claim with a permanent id."""
 
     id: CriterionId
-    """At most 40 letters, digits, dots, underscores and dashes, a capital letter or a digit first,
-    a letter or a digit last: ``RLS-02``, ``SOC2-CC6.1``. Never reused, also not in another case."""
+    """At most 40 of A-Z, a-z, 0-9, dots, underscores and dashes; A-Z or 0-9 first, none of the
+    marks last: ``RLS-02``, ``SOC2-CC6.1``. Never reused, also not in another case."""
     gate: GateId
-    """The name of the gate: at most 40 small letters, digits, underscores and dashes."""
+    """The name of the gate: at most 40 of a-z, 0-9, underscores and dashes; a-z first."""
     phase: PhaseId
     """The phase that the criterion signs off: ``B0.5.1``, ``2026-Q4``. Its form is that of an id,
-    and a small letter can be first."""
+    and a-z can be first."""
     severity: Severity = Severity.MEDIUM
     statement: Annotated[str, Field(min_length=10)]
     """The claim, as a sentence that can be false."""

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 # Ids become names of files and folders, words of options, and fragments of links. The fragments of
-# the report's own sections begin with a small letter.
+# the report's own sections begin with a-z.
 CRITERION_ID = r"^[A-Z0-9]([A-Za-z0-9._-]{0,38}[A-Za-z0-9])?$"
 GATE_ID = r"^[a-z]([a-z0-9_-]{0,38}[a-z0-9])?$"
 PHASE_ID = r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,38}[A-Za-z0-9])?$"
