@@ -168,3 +168,25 @@ def test_reference_system_is_judged_by_its_own_gates_too() -> None:
     done = run_command([sys.executable, "-m", "pytest", "gates/rls", *options], folder=ROOT)
     of_rls = [one for one in every.criteria if one.gate == "rls"]
     assert f"{len(of_rls)} tests collected" in done.stdout
+
+
+def test_settings_of_the_described_system_are_not_those_of_the_gates(
+    tmp_path: Path, sut: Sut
+) -> None:
+    """`--sut FILE` makes pytest take the settings next to that file: refused, with the remedy."""
+    own, system = tmp_path / "own", tmp_path / "system"
+    own.mkdir()
+    system.mkdir()
+    write_miniature(sut, own, checks=SOUND, ids=("MIN-01",))
+    (own / "pytest.ini").unlink()
+    (own / "sut.toml").rename(system / "sut.toml")
+    (system / "tox.ini").write_text("[pytest]\naddopts = --strict-markers\n", encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", "gates", "--evidence-out=reports"]
+    command += ["--environment=embedded", "--falsify=none"]
+    taken = run_command([*command, "--sut", "../system/sut.toml"], folder=own)
+    assert taken.returncode == 4, taken.stdout
+    assert "--sut ../system/sut.toml: pytest took this for the path of a test" in taken.stdout
+    assert "write --sut=../system/sut.toml" in taken.stdout
+    assert not (own / "reports").exists()
+    fine = run_command([*command, "--sut=../system/sut.toml"], folder=own)
+    assert fine.returncode == 100, fine.stdout

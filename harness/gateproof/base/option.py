@@ -35,6 +35,12 @@ FALSIFY_HELP = (
 PROCESSES_PER_CORE = 2
 """A check spends about half of its time waiting for workers and the database."""
 
+PATH_OPTIONS = (
+    *("--sut", "--evidence-out", "--signing-key", "--postgres-bin", "--durations-json"),
+    *("--proofs-from", "--proofs-key", "--baseline", "--baseline-key"),
+)
+"""The options of this plugin whose value is a path."""
+
 AUTO_VARIABLE = "PYTEST_XDIST_AUTO_NUM_WORKERS"
 """The variable of xdist that sets the number of processes for `-n auto`."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from gateproof.base.option import (
     CATALOGUE,
     DEFAULT_EVIDENCE,
     KEY_VARIABLE,
+    PATH_OPTIONS,
     WAIVERS,
     find_gates,
     refuse_unused,
@@ -88,6 +90,7 @@ def read_options(config: pytest.Config) -> Options | None:
         refuse_unused(config)
         return None
     _refuse_removed_asserts()
+    _refuse_foreign_settings(config, gates)
     refuse_other_place()
     _refuse_sudden_exit(config)
     root = config.rootpath
@@ -155,6 +158,24 @@ def _durations_json(config: pytest.Config) -> Path | None:
             "expected a file in a folder that exists; name another"
         )
     return path
+
+
+def _refuse_foreign_settings(config: pytest.Config, gates: Path) -> None:
+    """Refuse settings that pytest found through the value of an option of this plugin.
+
+    pytest chooses its settings before it knows the options of plugins. It takes a value that is a
+    word of its own for the path of a test, and searches the folders above it too.
+    """
+    used = config.inipath
+    if used is None or gates.is_relative_to(used.parent):
+        return
+    for option, value in pairwise(config.invocation_params.args):
+        path = (config.invocation_params.dir / value).resolve()
+        if option in PATH_OPTIONS and path.exists() and path.is_relative_to(used.parent):
+            raise BadInputError(
+                f"{option} {value}: pytest took this for the path of a test, and its settings from "
+                f"{used}, which are not those of {gates}; write {option}={value}"
+            )
 
 
 def _refuse_removed_asserts() -> None:
