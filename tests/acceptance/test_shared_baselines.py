@@ -103,6 +103,18 @@ def test_proofs_of_one_kind_of_copy_share_one_baseline(run_gates: Run, tmp_path:
     assert {path.name for path in (captures / "mark-two").iterdir()} == {"faulted"}
 
 
+def test_report_names_the_proof_whose_baseline_counts(run_gates: Run, tmp_path: Path) -> None:
+    """A reader finds where the check passed before the fault, in the page and in the terminal."""
+    run_gates(CHECKS)
+    page = (tmp_path / "reports/latest/data/report.html").read_text(encoding="utf-8")
+    words = "the check passed on a copy of the same kind, in the proof by <b>{}</b>"
+    counts = {name: page.count(words.format(name)) for name in NAMES}
+    assert counts == {"mark-one": 1, "mark-two": 0, "mark-page": 1, "mark-page-again": 0}
+    command = [str(GATEPROOF), "show", "reports/latest", "--criterion", "MIN-01"]
+    shown = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "that of the proof by mark-one" in " ".join(shown.stdout.split())
+
+
 def test_thorough_run_shares_no_baseline(run_gates: Run, tmp_path: Path) -> None:
     """With --falsify=thorough each proof runs its check before its fault, and it is released."""
     ran = run_gates(CHECKS, ("MIN-01",), "--falsify=thorough")

@@ -144,6 +144,8 @@ def _proof_facts(
     yield "seen", Text(visible(proof.message))
     if proof.record:
         yield "record", Text(in_bundle(proof.record), "dim")
+    if proof.baseline_of:
+        yield "baseline", Text(f"that of the proof by {visible(proof.baseline_of)}")
     if proof.taken_over:
         yield "taken over", Text(f"from the bundle with attestation {proof.taken_over}", "dim")
     part = f"proof:{proof.falsifier}:"
