@@ -75,7 +75,9 @@ def test_chord_waits_in_the_queue_of_its_body(
     assert not result.ready()
     body = worker_of(database, start_worker, "maintenance")
     assert result.get(timeout=20, interval=0.02)["status"] == "ok"
-    assert (tasks_of(header), tasks_of(body)) == ({ROUTE}, {SCAN, UNLOCK})
+    # A result is stored before the line of its task is written.
+    expected = ({ROUTE}, {SCAN, UNLOCK})
+    assert wait_for(lambda: (tasks_of(header), tasks_of(body)) == expected), tasks_of(body)
 
 
 def test_joining_task_stays_in_the_queue_of_the_body_while_the_header_waits(
