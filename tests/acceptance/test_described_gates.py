@@ -123,9 +123,13 @@ def test_check_that_is_missing_in_another_folder_is_refused(project: Path) -> No
             ("OWN-01", "MIN-01"),
             "got MIN-01, which {project}/gates/criteria.toml",
         ),
-        ('["gates", "own"]', ('"own"', '"miniature"'), "of gate miniature: got OWN-01"),
+        (
+            '["gates", "own"]',
+            ("OWN-01", "Min-01"),
+            "got Min-01, which {project}/gates/criteria.toml",
+        ),
     ],
-    ids=["missing-folder", "unknown-pack", "empty", "id-of-both", "prefix-of-both"],
+    ids=["missing-folder", "unknown-pack", "empty", "id-of-both", "id-in-another-case"],
 )
 def test_bad_list_of_gates_is_refused(
     project: Path, gates: str, catalogue: tuple[str, str] | None, message: str
