@@ -101,16 +101,6 @@ def pytest_configure_node(node: Node) -> None:
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Keep each check and its proofs in one process, unless another distribution was chosen."""
-    if RUN not in config.stash or config.getoption("dist") != "load":
-        return None
-    from gateproof.proof.scheduler import CheckScheduling
-
-    return CheckScheduling(config, log)
-
-
-@pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Node) -> None:
     """Receive the result of an xdist worker."""
     run = node.config.stash.get(RUN, None)

@@ -199,8 +199,8 @@ def test_matrix_takes_shared_baselines_into_account(run_gates: Run) -> None:
     assert [cell["result"] for cell in ran.run["matrix"]] == ["killed"] * 16
 
 
-def test_check_and_its_proofs_run_in_one_process(run_gates: Run, tmp_path: Path) -> None:
-    """With several processes, each check stays with its proofs; the file of durations shows it."""
+def test_several_processes_share_baselines_within_each(run_gates: Run, tmp_path: Path) -> None:
+    """With several processes every proof counts, and the file of durations has each item."""
     second = CHECKS.replace("test_marks", "test_others").replace("MIN-01", "MIN-02")
     ran = run_gates(
         CHECKS + second,
@@ -208,14 +208,11 @@ def test_check_and_its_proofs_run_in_one_process(run_gates: Run, tmp_path: Path)
         *("-n", "2", "--durations-json", "durations.json"),
     )
     assert ran.exit_status == 0, ran.output
+    assert results(ran) == {"proven"}
     assert "pace: 8 proofs in " in ran.output
     content = json.loads((tmp_path / "durations.json").read_text(encoding="utf-8"))
     assert (content["processes"], content["checks"], content["proofs"]) == (2, 2, 8)
-    by_check: dict[str, set[str]] = {}
-    for item in content["items"]:
-        if item["criterion"]:
-            by_check.setdefault(item["criterion"], set()).add(item["process"])
-    assert {name: len(found) for name, found in by_check.items()} == {"MIN-01": 1, "MIN-02": 1}
+    assert {item["process"] for item in content["items"]} <= {"gw0", "gw1"}
 
 
 def test_file_of_durations_in_a_missing_folder_is_bad_input(run_gates: Run) -> None:

@@ -167,7 +167,8 @@ def _refuse_foreign_settings(config: pytest.Config, gates: Path) -> None:
     word of its own for the path of a test, and searches the folders above it too.
     """
     used = config.inipath
-    if used is None or gates.is_relative_to(used.parent):
+    here = config.invocation_params.dir.resolve()
+    if used is None or any(one.is_relative_to(used.parent) for one in (gates, here)):
         return
     for option, value in pairwise(config.invocation_params.args):
         path = (config.invocation_params.dir / value).resolve()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,7 +12,6 @@ import pytest
 from xdist import plugin
 
 from gateproof.base.option import AUTO_VARIABLE, PROCESSES_PER_CORE
-from gateproof.proof.scheduler import LARGEST, groups_of
 
 PLUGIN = """
 import pytest
@@ -50,17 +48,6 @@ def test_gates_use_several_processes_per_core(
     (tmp_path / "gates" / "criteria.toml").touch()
     own = str(PROCESSES_PER_CORE * len(os.sched_getaffinity(0)))
     assert chosen(tmp_path, {AUTO_VARIABLE: named}) == (expected or own)
-
-
-def test_check_and_its_proofs_stay_together_up_to_a_number() -> None:
-    """A group has one check with its proofs; a check with many proofs has several groups."""
-    few = ["gates/a.py::test_a", "gates/a.py::test_a[proof-x]", "gates/a.py::test_b"]
-    many = [f"gates/c.py::test_c[proof-{number}]" for number in range(2 * LARGEST)]
-    groups = groups_of([*few, "gates/c.py::test_c", *many])
-    assert groups[few[0]] == groups[few[1]] != groups[few[2]]
-    sizes = Counter(groups[one] for one in ("gates/c.py::test_c", *many))
-    assert sorted(sizes.values()) == [1, LARGEST, LARGEST]
-    assert groups["gates/c.py::test_c"] == groups[many[0]] != groups[many[LARGEST - 1]]
 
 
 def test_other_runs_use_the_choice_of_xdist(
