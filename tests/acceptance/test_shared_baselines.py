@@ -170,6 +170,12 @@ def test_faults_of_a_database_share_a_baseline_and_a_cold_start_does_not(
         "killed": "table-a",
     }
     assert "COMMENT ON DATABASE" in record(tmp_path, "table-a")["control"]
+    journal = (tmp_path / "reports/latest/data/journal.jsonl").read_text(encoding="utf-8")
+    records = [json.loads(line) for line in journal.splitlines()]
+    before = [
+        one["probe"] for one in records if one.get("part") == "proof:table-b" and "probe" in one
+    ]
+    assert "worker" in before, "the worker runs before the fault, as in the proof with the baseline"
     assert "start cold" in record(tmp_path, "variable")["shape"]
 
 
@@ -199,7 +205,18 @@ def test_matrix_takes_shared_baselines_into_account(run_gates: Run) -> None:
     assert [cell["result"] for cell in ran.run["matrix"]] == ["killed"] * 16
 
 
-def test_several_processes_share_baselines_within_each(run_gates: Run, tmp_path: Path) -> None:
+def test_first_proof_runs_its_check_twice_in_any_order(run_gates: Run, tmp_path: Path) -> None:
+    """A plugin can change the order of the items: a check is still run twice before a fault."""
+    write = "def pytest_collection_finish(session):\n    session.items.reverse()\n"
+    run_gates(CHECKS, ("MIN-01",), "--collect-only", "-q")
+    (tmp_path / "gates" / "conftest.py").write_text(write, encoding="utf-8")
+    ran = run_gates(CHECKS)
+    assert (ran.exit_status, results(ran)) == (0, {"proven"}), ran.output
+    assert shared(ran)["mark-two"] == ""
+    assert record(tmp_path, "mark-one")["baseline_runs"] == 2
+
+
+def test_proofs_count_with_several_processes(run_gates: Run, tmp_path: Path) -> None:
     """With several processes every proof counts, and the file of durations has each item."""
     second = CHECKS.replace("test_marks", "test_others").replace("MIN-01", "MIN-02")
     ran = run_gates(

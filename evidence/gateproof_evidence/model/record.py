@@ -35,7 +35,8 @@ class Observation(Entry):
     item: str | None
     """The pytest item that ran."""
     part: str
-    """``check``, ``bring-up``, ``canary``, or ``proof:<falsifier>:baseline|landing|faulted``."""
+    """``check``, ``bring-up``, ``canary``, or ``proof:<falsifier>:<step>`` with one of the steps
+    ``baseline``, ``control``, ``baseline-again``, ``landing`` and ``faulted``."""
     probe: Literal["http", "sql", "tasks", "worker", "logs", "process", "file", "environment"]
     summary: str
     """The request and the answer in one line."""

@@ -69,37 +69,12 @@ def add_options(parser: pytest.Parser) -> None:
         "(default) uses containers when an engine answers",
     )
     group.addoption(
-        "--postgres-image",
-        metavar="IMAGE",
-        default=DEFAULT_POSTGRES_IMAGE,
-        help=f"PostgreSQL image for containers (default: {DEFAULT_POSTGRES_IMAGE})",
-    )
-    group.addoption(
         "--system-image",
         metavar="IMAGE",
         default=None,
         help="prebuilt image of the system (default: built when its inputs changed)",
     )
-    group.addoption(
-        "--postgres-version",
-        choices=POSTGRES_VERSIONS,
-        default="18",
-        help="PostgreSQL major version for embedded (default: 18)",
-    )
-    group.addoption(
-        "--postgres-bin",
-        metavar="DIR",
-        default=None,
-        help="folder with the programs of a PostgreSQL of your own for embedded, such as "
-        "/usr/lib/postgresql/16/bin, for extensions that the wheel lacks (default: the wheel)",
-    )
-    group.addoption(
-        "--postgres-port",
-        type=int,
-        metavar="N",
-        default=0,
-        help="port of the first PostgreSQL server of the run (default: a free one)",
-    )
+    _add_postgres(group)
     group.addoption(
         "--ready-deadline",
         type=float,
@@ -132,6 +107,35 @@ def add_options(parser: pytest.Parser) -> None:
         default=None,
         help="write the time of every check and proof to this file, by step (copy, database, "
         "processes, baseline, fault, ...), and print the sums",
+    )
+
+
+def _add_postgres(group: pytest.OptionGroup) -> None:
+    group.addoption(
+        "--postgres-image",
+        metavar="IMAGE",
+        default=DEFAULT_POSTGRES_IMAGE,
+        help=f"PostgreSQL image for containers (default: {DEFAULT_POSTGRES_IMAGE})",
+    )
+    group.addoption(
+        "--postgres-version",
+        choices=POSTGRES_VERSIONS,
+        default="18",
+        help="PostgreSQL major version for embedded (default: 18)",
+    )
+    group.addoption(
+        "--postgres-bin",
+        metavar="DIR",
+        default=None,
+        help="folder with the programs of a PostgreSQL of your own for embedded, such as "
+        "/usr/lib/postgresql/16/bin, for extensions that the wheel lacks (default: the wheel)",
+    )
+    group.addoption(
+        "--postgres-port",
+        type=int,
+        metavar="N",
+        default=0,
+        help="port of the first PostgreSQL server of the run (default: a free one)",
     )
 
 

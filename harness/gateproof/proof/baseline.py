@@ -1,9 +1,10 @@
 """The baselines of checks: one for each check and kind of copy, which the proofs of a check share.
 
-The first proof of a kind runs the check on its own copy before the fault, and the later ones refer
-to its record. The last of these runs comes after a change that does not matter, made as the fault
-makes its change: a check that fails then would also fail after a fault that its claim has nothing
-to do with. A later proof starts the processes that ran in the first one before its fault.
+The first proof of a check on a kind of copy runs the check before its fault, and the later proofs
+refer to its record. Before the last such run something is changed that does not matter, in the way
+in which the fault makes its change: a check that fails then would also fail after a fault that its
+claim has nothing to do with. Before its own fault, a later proof starts the processes that ran
+after the first one's baseline.
 """
 
 from __future__ import annotations

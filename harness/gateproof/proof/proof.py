@@ -138,7 +138,8 @@ class ProofItem(pytest.Function):
         baselines = self.config.stash.setdefault(
             BASELINES, Baselines(shared=not writer.options.falsify.thorough)
         )
-        shared = baselines.find(self.check, shape_of(fault, copy))
+        # Items can come in another order than that of the file: the first one runs its own.
+        shared = None if self.again else baselines.find(self.check, shape_of(fault, copy))
         event, running = run_steps(
             ProofEvent, fault, expect, super().runtest, depends=depends, shared=shared, **fields
         )
@@ -247,7 +248,6 @@ def run_steps(
     except HarnessError as error:
         steps["refusal"] = str(error)
     finally:
-        texts = {name: value for name, value in steps.items() if isinstance(value, str)}
         event = recorder.journal.append(
             kind,
             item=base.item,
@@ -256,13 +256,18 @@ def run_steps(
             fault=recorder.clean(fault.describe()),
             expected=expect,
             restoration="the copy is thrown away",
-            **{
-                **steps,
-                **{name: recorder.clean(value) for name, value in texts.items()},
-            },
+            **_cleaned(steps, recorder),
             **fields,
         )
     return event, running
+
+
+def _cleaned(steps: dict[str, Any], recorder: Recorder) -> dict[str, Any]:
+    """Return the fields of a record with redacted texts."""
+    return {
+        name: recorder.clean(value) if isinstance(value, str) else value
+        for name, value in steps.items()
+    }
 
 
 def _run_baseline(
@@ -277,7 +282,8 @@ def _run_baseline(
     """Run the check before the fault, the last time after a change that does not matter.
 
     Args:
-        steps: receives ``baseline``, ``baseline_runs`` and ``control``.
+        steps: receives ``baseline``, ``baseline_runs`` and ``control``. The number of runs stays 0
+            if an error ends this before the last run.
         check: runs the check once.
         fault: makes the change that does not matter.
         copy: the copy.
@@ -285,17 +291,18 @@ def _run_baseline(
         again: whether the check must also pass before that change.
 
     """
-    base, runs, prefix = recorder.scope, 0, ""
+    base, prefix = recorder.scope, ""
     if again:
-        steps["baseline"] = _run(check, recorder, base, "baseline")[1]
-        steps["baseline_runs"] = runs = 1
-        if steps["baseline"] != "pass":
+        first = _run(check, recorder, base, "baseline")[1]
+        if first != "pass":
+            steps.update(baseline=first, baseline_runs=1)
             return
+        steps["baseline"] = "it ended before its second run"
         prefix = "on its second run, "
     with recorder.in_scope(_part(base, "control")):
         steps["control"] = fault.change_inertly(copy)
     last = _run(check, recorder, base, "baseline-again" if again else "baseline")[1]
-    steps["baseline_runs"] = runs + 1
+    steps["baseline_runs"] = 2 if again else 1
     if last != "pass":
         changed = f"after a change that does not matter ({steps['control']}): "
         last = f"{prefix}{changed if steps['control'] else ''}{last}"
