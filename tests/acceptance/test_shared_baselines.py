@@ -104,10 +104,10 @@ def test_proofs_of_one_kind_of_copy_share_one_baseline(run_gates: Run, tmp_path:
 
 
 def test_report_names_the_proof_whose_baseline_counts(run_gates: Run, tmp_path: Path) -> None:
-    """A reader finds where the check passed before the fault, in the page and in the terminal."""
+    """A reader finds where the check ran before the fault, in the page and in the terminal."""
     run_gates(CHECKS)
     page = (tmp_path / "reports/latest/data/report.html").read_text(encoding="utf-8")
-    words = "the check passed on a copy of the same kind, in the proof by <b>{}</b>"
+    words = "that of the proof by <b>{}</b>, on a copy of the same kind"
     counts = {name: page.count(words.format(name)) for name in NAMES}
     assert counts == {"mark-one": 1, "mark-two": 0, "mark-page": 1, "mark-page-again": 0}
     command = [str(GATEPROOF), "show", "reports/latest", "--criterion", "MIN-01"]
