@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import AwareDatetime, Field, ValidationError
+from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
 
 from gateproof_evidence.errors import EvidenceError
 from gateproof_evidence.format.canonical import canonical_json
@@ -26,6 +26,7 @@ from gateproof_evidence.judging.proof import judge_cells, judge_self_proof
 from gateproof_evidence.judging.result import RollUp, roll_up
 from gateproof_evidence.judging.verdict import derive, environment_problems, read_bindings
 from gateproof_evidence.model import (
+    Absence,
     Baseline,
     Bindings,
     Cell,
@@ -77,6 +78,7 @@ class Judged:
     ended: AwareDatetime
     self_proof: tuple[Specimen, ...]
     criteria: tuple[Verdict, ...]
+    absences: tuple[Absence, ...]
     matrix: tuple[Cell, ...]
     baseline: Comparison | None
 
@@ -90,6 +92,8 @@ class Context:
     bindings: Bindings
     timing: Timing
 
+
+_ABSENCES = TypeAdapter(tuple[Absence, ...])
 
 FIELDS = tuple(Judged.__dataclass_fields__)
 
@@ -152,6 +156,7 @@ def judge(
         ended=at,
         self_proof=specimens,
         criteria=verdicts,
+        absences=read_absences(records),
         matrix=judge_cells(records),
         baseline=comparison,
     )
@@ -203,6 +208,26 @@ def _roll_up(
         defects.append(f"pytest ended with {status}, and no verdict explains it")
         rolled = roll_up(verdicts, defects=defects, falsify=falsify, regressions=lost)
     return rolled
+
+
+def read_absences(records: Iterable[Record]) -> tuple[Absence, ...]:
+    """Return the statements of absence that counted in a run, each once.
+
+    Raises:
+        EvidenceError: a record of the start has statements of another shape.
+
+    """
+    found: dict[Absence, None] = {}
+    for record in records:
+        if isinstance(record, RunEvent) and record.event == "started":
+            try:
+                found |= dict.fromkeys(_ABSENCES.validate_python(record.data.get("absent", ())))
+            except ValidationError as error:
+                raise EvidenceError(
+                    f"journal: the start of the run: absent: got {first_problem(error).message}, "
+                    "expected statements of absence"
+                ) from error
+    return tuple(found)
 
 
 def read_ending(records: Iterable[Record]) -> tuple[AwareDatetime, Ending]:

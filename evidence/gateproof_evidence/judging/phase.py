@@ -59,6 +59,7 @@ def phases(run: Run) -> tuple[Phase, ...]:
             problems=run.problems,
             falsify=_asked(own, run.falsify),
             regressions=_lost(run, name, ids),
+            whole=False,
         )
         reasons = rolled.reasons or _without_verdict(rolled.result, rolled.exit_status)
         earlier = tuple(

@@ -24,6 +24,9 @@ from gateproof_evidence.model import (
 RELEASED, VIOLATION, INCOMPLETE, ENVIRONMENT, HARNESS = 0, 1, 100, 102, 103
 """The exit statuses of a run that pytest itself completed."""
 
+_LEFT_OUT = (Outcome.NOTSELECTED, Outcome.NOTDESCRIBED)
+"""The outcomes of criteria that the run, or the description of the system, left out."""
+
 PYTEST_OWN = (2, 3, 4, 5)
 """Interrupted, internal error, bad input, nothing collected: they override all of ours, unless
 pytest stopped by itself: then the verdicts decide."""
@@ -47,6 +50,7 @@ def roll_up(
     problems: Sequence[str] = (),
     falsify: Extent = "all",
     regressions: Sequence[Regression] = (),
+    whole: bool = True,
 ) -> RollUp:
     """Roll verdicts up to a result and an exit status; the worst one decides.
 
@@ -60,11 +64,15 @@ def roll_up(
         falsify: which proofs were requested; unless all were, the result is incomplete.
         regressions: the regressions from a baseline; those that are left out of the run have
             verdicts that give the reason.
+        whole: whether these are the verdicts of a whole run. A gate or a phase of which no
+            criterion applies holds nothing back; a run without a pass shows nothing.
 
     """
     away = dict.fromkeys((f"environment problem: {one}" for one in problems), ENVIRONMENT)
     lost = [f"baseline: {regression}" for regression in regressions if not regression.left_out]
     statuses = {reason: status for status, reason in _reasons(verdicts, defects, falsify=falsify)}
+    if whole and verdicts and not any(map(_applies, verdicts)):
+        statuses["no criterion applies, so nothing is shown"] = INCOMPLETE
     statuses |= away | dict.fromkeys(lost, INCOMPLETE)
     exit_status = _worst(statuses.values())
     if pytest_status in PYTEST_OWN and not stopped:
@@ -97,11 +105,15 @@ def _reasons(
             "it is not shown that every check can fail: only some proofs were requested",
         )
     passed = {verdict.gate for verdict in verdicts if verdict.outcome is Outcome.PASS}
-    for gate in dict.fromkeys(verdict.gate for verdict in verdicts):
+    for gate in dict.fromkeys(verdict.gate for verdict in filter(_applies, verdicts)):
         if gate not in passed:
             yield INCOMPLETE, f"gate {gate}: no criterion passed"
     if not verdicts:
         yield INCOMPLETE, "the catalogue is empty, so nothing is shown"
+
+
+def _applies(verdict: Verdict) -> bool:
+    return verdict.outcome is not Outcome.NOTAPPLICABLE
 
 
 def _own_reasons(verdict: Verdict, *, falsify: Extent) -> Iterable[tuple[int, str]]:
@@ -158,12 +170,15 @@ def _worst(statuses: Iterable[int]) -> int:
 def _result(
     verdicts: Sequence[Verdict], exit_status: int, *, falsify: Extent, lost: bool
 ) -> Result:
-    """Return `partial` only if nothing but the selection, or missing proofs, blocks a release."""
+    """Return `partial` only if all that was judged is clean.
+
+    What then blocks a release is the selection, missing proofs, or features not described.
+    """
     if exit_status == RELEASED:
         return Result.RELEASED
     if lost:
         return Result.BLOCKED
-    selected = [v for v in verdicts if v.outcome is not Outcome.NOTSELECTED]
+    selected = [v for v in verdicts if v.outcome not in _LEFT_OUT]
     clean = all(_status(v) == RELEASED for v in selected) and exit_status == INCOMPLETE
     left_out = len(selected) < len(verdicts) or falsify != "all"
     held_by_proofs = any(_blocks(v, falsify=falsify) for v in selected)

@@ -64,6 +64,8 @@ class Binding(Value):
     selected: bool
     falsifiers: tuple[str, ...]
     """Names of the falsifiers that the check declares."""
+    needs: tuple[str, ...] = ()
+    """The features of the system that the check needs."""
 
 
 _BINDINGS = TypeAdapter(dict[str, Binding])
@@ -249,6 +251,7 @@ def _verdict(
         waiver=waiver,
         falsification=worst_falsification(proof.result for proof in proofs),
         falsifiers=len(binding.falsifiers) if binding else 0,
+        needs=binding.needs if binding else (),
         proofs=proofs,
         duration_s=_duration_s(own),
         observations=tuple(r.digest for r in seen),
@@ -268,7 +271,7 @@ def _judgement(binding: Binding | None, records: Sequence[Record]) -> Judgement:
 
 def _whole(judgement: Judgement, binding: Binding | None, affected: Container[str]) -> Judgement:
     """Return the judgement, unless it is good and a lost record might contradict it."""
-    good = judgement.outcome in (Outcome.PASS, Outcome.NOTAPPLICABLE)
+    good = judgement.outcome in (Outcome.PASS, Outcome.NOTAPPLICABLE, Outcome.NOTDESCRIBED)
     if binding is None or binding.item not in affected or not good:
         return judgement
     return Judgement(outcome=Outcome.ERROR, cause=Cause.HARNESS_DEFECT, message=LOST)
@@ -284,6 +287,8 @@ def _judge_raised(phase: PhaseEvent, broken: Sequence[StateEvent]) -> Judgement:
     message = phase.message or "no message"
     if category == "notapplicable":
         return Judgement(outcome=Outcome.NOTAPPLICABLE, cause=None, message=message)
+    if category == "notdescribed":
+        return Judgement(outcome=Outcome.NOTDESCRIBED, cause=None, message=message)
     if broken or category == "environment":
         message = "; ".join([*dict.fromkeys(r.detail for r in broken if r.detail), message])
         return Judgement(outcome=Outcome.ERROR, cause=Cause.ENVIRONMENT_PROBLEM, message=message)

@@ -29,6 +29,7 @@ from gateproof_evidence.model.record import (
     TakenOverEvent,
 )
 from gateproof_evidence.model.run import (
+    Absence,
     Baseline,
     Cell,
     CellResult,
@@ -64,6 +65,7 @@ __all__ = [
     "LOADED",
     "OF_THE_COMMIT",
     "RECORD",
+    "Absence",
     "Baseline",
     "Bindings",
     "Bound",

@@ -65,6 +65,7 @@ class PhaseEvent(Entry):
         "harness",
         "notready",
         "notapplicable",
+        "notdescribed",
         "inconclusive",
         "premise",
         "limit",

@@ -132,6 +132,21 @@ class Cell(Value):
     message: str
 
 
+class Absence(Value):
+    """A person's statement that the system does not have a feature."""
+
+    feature: str
+    """The key of the description that the system does without."""
+    reason: str
+    owner: str
+    expires: str
+    """The last day, in UTC, on which the statement counts."""
+
+    def __str__(self) -> str:
+        """Return the statement as one line."""
+        return f"{self.feature}: {self.reason} ({self.owner}, until {self.expires})"
+
+
 class Verdict(Value):
     """The verdict on one criterion."""
 
@@ -153,6 +168,8 @@ class Verdict(Value):
     falsifiers: Annotated[int, Field(ge=0)]
     """The number of falsifiers of the check; one that did not run leaves it unproven."""
     proofs: tuple[Proof, ...]
+    needs: tuple[str, ...] = ()
+    """The features of the system that the check needs: keys of its description."""
     waiver: Waiver | None = None
 
 
@@ -205,6 +222,8 @@ class Run(Value):
     self_proof: tuple[Specimen, ...]
     """The test of the harness by specimens; empty if no proof was requested."""
     criteria: tuple[Verdict, ...]
+    absences: tuple[Absence, ...] = ()
+    """The features that the system is declared not to have, as far as the statements counted."""
     matrix: tuple[Cell, ...] = ()
     """Every check of a gate against every falsifier of that gate, if that was requested."""
     baseline: Comparison | None = None

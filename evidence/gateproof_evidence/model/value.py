@@ -32,6 +32,7 @@ class Outcome(StrEnum):
     NOTAPPLICABLE = "notapplicable"
     NOTCHECKED = "notchecked"
     NOTSELECTED = "notselected"
+    NOTDESCRIBED = "notdescribed"
 
 
 class Cause(StrEnum):

@@ -89,6 +89,8 @@ def _head(verdict: Verdict) -> Table:
         ("source", Text(visible(verdict.source))),
         ("phase", Text(f"{verdict.phase}, gate {verdict.gate}, severity {verdict.severity.value}")),
     ]
+    if verdict.needs:
+        facts.append(("needs", Text(visible(", ".join(verdict.needs)))))
     if verdict.cause is not None:
         facts.append(("cause", Text(verdict.cause.value)))
     if verdict.message:
@@ -122,7 +124,7 @@ def _outcome(verdict: Verdict) -> Text:
 
 
 def _proofs(verdict: Verdict) -> Text:
-    if verdict.outcome is Outcome.NOTSELECTED:
+    if verdict.outcome in (Outcome.NOTSELECTED, Outcome.NOTDESCRIBED):
         return Text("–", "dim")
     proven = sum(proof.result.value == "proven" for proof in verdict.proofs)
     count = f" {proven}/{len(verdict.proofs)}" if verdict.proofs else ": no falsifier"

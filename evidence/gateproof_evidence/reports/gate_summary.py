@@ -31,6 +31,7 @@ ORDER = (
     Outcome.NOTAPPLICABLE,
     Outcome.NOTCHECKED,
     Outcome.NOTSELECTED,
+    Outcome.NOTDESCRIBED,
 )
 """The outcomes in the order of every table."""
 
@@ -42,11 +43,14 @@ WORDS: Mapping[Outcome, str] = {
     Outcome.NOTAPPLICABLE: "not applicable",
     Outcome.NOTCHECKED: "not checked",
     Outcome.NOTSELECTED: "not selected",
+    Outcome.NOTDESCRIBED: "not described",
 }
 """The outcomes as people read them."""
 
 
 _ALWAYS = (Outcome.PASS, Outcome.FAIL, Outcome.ERROR)
+_NOT_JUDGED = (Outcome.NOTSELECTED, Outcome.NOTAPPLICABLE, Outcome.NOTDESCRIBED)
+"""The outcomes of criteria of which no proof is required."""
 _FEW = 5
 """The most ids that a line names; more are easier to read in the table."""
 
@@ -70,13 +74,19 @@ class GateRow:
 
     @property
     def selected(self) -> bool:
-        """Whether the run selected any criterion of the gate."""
-        return self.counts[Outcome.NOTSELECTED] < self.criteria
+        """Whether the run judged any criterion of the gate, or tried to."""
+        return self._idle is None
 
     @property
     def verdict(self) -> str:
         """The result in words."""
-        return self.result.value if self.selected else WORDS[Outcome.NOTSELECTED]
+        return self.result.value if self._idle is None else WORDS[self._idle]
+
+    @property
+    def _idle(self) -> Outcome | None:
+        """The outcome of all criteria, if none was to be judged."""
+        alike = (one for one in _NOT_JUDGED if self.counts[one] == self.criteria)
+        return next(alike, None)
 
 
 def gate_rows(run: Run) -> tuple[GateRow, ...]:
@@ -146,7 +156,9 @@ def _row(gate: str, verdicts: tuple[Verdict, ...], asked: Extent) -> GateRow:
         counts={outcome: counts[outcome] for outcome in ORDER},
         waived=sum(verdict.disposition is Disposition.WAIVED for verdict in verdicts),
         proven=sum(proof.result is Falsification.PROVEN for proof in proofs),
-        declared=sum(v.falsifiers for v in verdicts if v.outcome is not Outcome.NOTSELECTED),
+        declared=sum(v.falsifiers for v in verdicts if v.outcome not in _NOT_JUDGED),
         unproven=sum(v.outcome is Outcome.PASS and v.falsifiers == 0 for v in verdicts),
-        result=roll_up(verdicts, falsify="all" if asked == "some" and ran else asked).result,
+        result=roll_up(
+            verdicts, falsify="all" if asked == "some" and ran else asked, whole=False
+        ).result,
     )

@@ -43,6 +43,7 @@ STYLES = {
     Outcome.NOTAPPLICABLE: "dim",
     Outcome.NOTCHECKED: "yellow",
     Outcome.NOTSELECTED: "dim",
+    Outcome.NOTDESCRIBED: "yellow",
 }
 _RESULT_STYLES = {
     Result.RELEASED: "bold green",
@@ -66,6 +67,7 @@ _HEADINGS = {
     Outcome.NOTAPPLICABLE: "not ap-\nplicable",
     Outcome.NOTCHECKED: "not\nchecked",
     Outcome.NOTSELECTED: "not\nselected",
+    Outcome.NOTDESCRIBED: "not\ndescribed",
 }
 
 
@@ -155,7 +157,7 @@ def matrix_tables(run: Run) -> tuple[Table | Text, ...]:
 def gate_lines(run: Run) -> tuple[Text, ...]:
     """Return the reasons for the result: open criteria first, then the run's own reasons.
 
-    A criterion that is released under a waiver is shown too.
+    A criterion that is released under a waiver is shown too, and so are statements of absence.
     """
     lines: dict[str, list[Verdict]] = {}
     for verdict in open_verdicts(run):
@@ -164,7 +166,8 @@ def gate_lines(run: Run) -> tuple[Text, ...]:
     lines_of_criteria = [_line(alike) for alike in lines.values()]
     criteria = {verdict.id for verdict in run.criteria}
     others = (reason for reason in obstacles(run) if reason.partition(" ")[0] not in criteria)
-    return (*lines_of_criteria, *(Text(visible(reason)) for reason in others))
+    absences = (Text(visible(f"declared absent: {one}")) for one in run.absences)
+    return (*lines_of_criteria, *(Text(visible(reason)) for reason in others), *absences)
 
 
 def _needs_line(verdict: Verdict, asked: Extent) -> bool:

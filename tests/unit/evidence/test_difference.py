@@ -92,6 +92,7 @@ def test_equal_runs_have_no_difference(released: Run) -> None:
         ({"outcome": "notchecked"}, [("outcome", False)]),
         ({"outcome": "notapplicable"}, [("outcome", False)]),
         ({"outcome": "notselected"}, [("outcome", True)]),
+        ({"outcome": "notdescribed"}, [("outcome", False)]),
         ({"outcome": "fail", "disposition": "waiver_expired"}, [("outcome", False)]),
         ({"outcome": "fail", "disposition": "waived"}, []),
         ({"severity": "medium"}, [("severity", False)]),

@@ -187,6 +187,7 @@ def test_csv_keeps_ordinary_text(run: Run) -> None:
         ({"outcome": "notchecked"}, "error"),
         ({"outcome": "notapplicable"}, "skipped"),
         ({"outcome": "notselected"}, "skipped"),
+        ({"outcome": "notdescribed"}, "skipped"),
     ],
 )
 def test_junit_passes_only_what_is_proven(run: Run, fields: dict[str, str], mark: str) -> None:

@@ -201,6 +201,7 @@ def test_observation_of_a_proof_does_not_count_for_the_check() -> None:
         ("setup", "environment", Outcome.ERROR, Cause.ENVIRONMENT_PROBLEM),
         ("setup", "notready", Outcome.ERROR, Cause.TO_INVESTIGATE),
         ("setup", "notapplicable", Outcome.NOTAPPLICABLE, None),
+        ("setup", "notdescribed", Outcome.NOTDESCRIBED, None),
         ("call", "assertion", Outcome.FAIL, Cause.GATE_VIOLATION),
         ("call", "other", Outcome.ERROR, Cause.HARNESS_DEFECT),
         ("call", "harness", Outcome.ERROR, Cause.HARNESS_DEFECT),
@@ -208,6 +209,7 @@ def test_observation_of_a_proof_does_not_count_for_the_check() -> None:
         ("call", "inconclusive", Outcome.INCONCLUSIVE, Cause.TO_INVESTIGATE),
         ("call", "limit", Outcome.INCONCLUSIVE, Cause.TO_INVESTIGATE),
         ("call", "notapplicable", Outcome.NOTAPPLICABLE, None),
+        ("call", "notdescribed", Outcome.NOTDESCRIBED, None),
         ("teardown", "assertion", Outcome.ERROR, Cause.HARNESS_DEFECT),
     ],
 )
@@ -354,6 +356,7 @@ def test_run_with_only_proven_passes_is_released() -> None:
         (verdict(Outcome.INCONCLUSIVE, Cause.TO_INVESTIGATE), 100),
         (verdict(Outcome.NOTCHECKED, Cause.TO_INVESTIGATE), 100),
         (verdict(Outcome.NOTSELECTED), 100),
+        (verdict(Outcome.NOTDESCRIBED), 100),
         (verdict(Outcome.PASS, falsification=Falsification.BLIND), 100),
         (verdict(Outcome.PASS, falsification=Falsification.VOID), 100),
         (verdict(Outcome.PASS, falsification=Falsification.UNPROVEN, falsifiers=1), 100),
@@ -380,10 +383,32 @@ def test_worst_obstacle_sets_the_exit_status() -> None:
 
 
 def test_gate_without_a_single_pass_is_not_released() -> None:
-    """At least one criterion of a gate must pass, also if all others are not applicable."""
-    rolled = roll_up([verdict(Outcome.NOTAPPLICABLE)])
+    """A gate with a criterion that applies needs a pass, whatever its other criteria are."""
+    other = PASSED.model_copy(update={"gate": "other"})
+    waived = verdict(Outcome.FAIL, Cause.GATE_VIOLATION, disposition=Disposition.WAIVED)
+    rolled = roll_up([other, waived, verdict(Outcome.NOTAPPLICABLE)])
     assert rolled.exit_status == 100
     assert "no criterion passed" in rolled.reasons[0]
+
+
+def test_gate_of_which_no_criterion_applies_blocks_nothing() -> None:
+    """The rest of the run is released; a run of which nothing applies is not."""
+    nothing = verdict(Outcome.NOTAPPLICABLE)
+    other = PASSED.model_copy(update={"gate": "other"})
+    assert roll_up([other, nothing]).exit_status == 0
+    assert roll_up([nothing], whole=False).exit_status == 0
+    alone = roll_up([nothing])
+    assert (alone.result, alone.exit_status) == (Result.BLOCKED, 100)
+    assert "no criterion applies" in alone.reasons[0]
+
+
+def test_run_with_features_that_are_not_described_is_partial() -> None:
+    """Where all that was judged is clean, a missing description leaves the run incomplete."""
+    lacking = verdict(Outcome.NOTDESCRIBED)
+    rolled = roll_up([PASSED, lacking])
+    assert (rolled.result, rolled.exit_status) == (Result.PARTIAL, 100)
+    failed = verdict(Outcome.FAIL, Cause.GATE_VIOLATION)
+    assert roll_up([PASSED, lacking, failed]).result is Result.BLOCKED
 
 
 def test_empty_catalogue_is_not_released() -> None:

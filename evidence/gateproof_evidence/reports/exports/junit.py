@@ -22,7 +22,7 @@ from gateproof_evidence.reports.gate_summary import gate_rows, obstacles, of_gat
 Mark = Literal["", "failure", "error", "skipped"]
 RUN_SUITE, RUN_CASE = "run", "released"
 
-_SKIPPED = (Outcome.NOTAPPLICABLE, Outcome.NOTSELECTED)
+_SKIPPED = (Outcome.NOTAPPLICABLE, Outcome.NOTSELECTED, Outcome.NOTDESCRIBED)
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 

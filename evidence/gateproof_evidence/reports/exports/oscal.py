@@ -26,7 +26,7 @@ OSCAL_VERSION = "1.1.2"
 NAMESPACE = "https://gateproof.dev/ns/oscal"
 """The namespace of our property names, and of the UUIDs."""
 
-_NOT_JUDGED = (Outcome.NOTAPPLICABLE, Outcome.NOTSELECTED)
+_NOT_JUDGED = (Outcome.NOTAPPLICABLE, Outcome.NOTSELECTED, Outcome.NOTDESCRIBED)
 
 
 def render(run: Run) -> bytes:
