@@ -30,14 +30,9 @@ def lease_of(sut: Sut) -> Lease:
     """Return the lease to run workers with.
 
     Raises:
-        InconclusiveError: it is not described, or it is long and cannot be set.
+        InconclusiveError: it is long and cannot be set.
 
     """
-    if sut.broker is None:
-        raise InconclusiveError(
-            f"{sut.path}: broker.lease_s: got none, expected the seconds after which the message "
-            "of a killed worker comes back; without them, no time to watch for is long enough"
-        )
     if sut.broker.lease_s <= LONGEST_S:
         return Lease(seconds=sut.broker.lease_s, env={})
     if not sut.broker.lease_env:

@@ -10,7 +10,9 @@ DEADLINE_S, CLOSED_DEADLINE_S = 20.0, 5.0
 SHARED = "connections to the database that several processes share"
 
 
-@criterion("BRK-08")
+@criterion(
+    "BRK-08", needs=("database", "celery", "broker.kind=sqla", "worker", "ping.retry", "task")
+)
 @falsified_by(
     source(
         "connections-inherited",

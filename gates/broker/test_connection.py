@@ -45,7 +45,7 @@ _READY = re.compile(r"celery@\S+ ready\.")
 READY_DEADLINE_S, POLLS_WITHIN_S = 30.0, 4.0
 
 
-@criterion("BRK-01")
+@criterion("BRK-01", needs=("database", "worker.report", "task", "logs", "broker.kind=sqla"))
 @falsified_by(
     settings("memory-broker", {"CELERY_BROKER_URL": "memory://"}),
     expect="broker that the running worker reports: got 'memory'",
@@ -75,7 +75,10 @@ def test_worker_takes_its_messages_from_postgresql(own_stack: Stack) -> None:
         )
 
 
-@criterion("BRK-02")
+@criterion(
+    "BRK-02",
+    needs=("database", "celery", "worker.report", "ping", "task", "logs", "broker.kind=sqla"),
+)
 @falsified_by(
     settings("rpc-backend", {"CELERY_RESULT_BACKEND": "rpc://"}),
     expect="result backend that the running worker reports: got 'rpc'",
@@ -115,7 +118,9 @@ def test_worker_puts_its_results_into_postgresql(own_stack: Stack, sut: Sut) -> 
         )
 
 
-@criterion("BRK-03")
+@criterion(
+    "BRK-03", needs=("database", "celery", "broker.kind=sqla", "worker", "ping", "task", "health")
+)
 @falsified_by(
     source(
         "imported-client",

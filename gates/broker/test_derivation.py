@@ -33,7 +33,7 @@ TLS_DEMANDED = (
 )
 
 
-@criterion("BRK-04")
+@criterion("BRK-04", needs=("database", "celery", "broker.kind=sqla", "worker", "ping", "task"))
 @falsified_by(
     source(
         "driver-kept",
@@ -93,7 +93,10 @@ def test_every_form_of_dsn_gives_broker_and_backend(own_stack: Stack) -> None:
         )
 
 
-@criterion("BRK-05")
+@criterion(
+    "BRK-05",
+    needs=("database", "migrations", "celery", "broker.kind=sqla", "worker", "ping.fail", "task"),
+)
 @falsified_by(
     migration(
         "migration-says-where",
@@ -138,9 +141,9 @@ def test_no_password_is_printed(own_stack: Stack, sut: Sut) -> None:
         return dsn.replace(f":{port}/", ":port/")
 
     refused = own_stack.process.run(
-        sut.fill(sut.migrations.upgrade, revision=sut.migrations.all),
+        sut.fill(sut.migrations.up, revision=sut.migrations.all),
         env={
-            name: unreadable(own_stack.inner_dsn(sut.migrations.role, form=form))
+            name: unreadable(own_stack.inner_dsn(sut.database.owner, form=form))
             for name, form in sut.migrations.dsn.items()
         },
         folder=sut.folder,

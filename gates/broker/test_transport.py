@@ -60,7 +60,7 @@ print(json.dumps(refused))
 """
 
 
-@criterion("BRK-06")
+@criterion("BRK-06", needs=("database", "celery", "broker.kind=sqla", "worker"))
 @falsified_by(
     source(
         "unknown-let-through",
@@ -105,7 +105,7 @@ def _run_with_app(stack: Stack, program: str, *words: str) -> Completed:
     return stack.process.run(command, env=stack.worker_environment(), folder=stack.sut.folder)
 
 
-@criterion("BRK-07")
+@criterion("BRK-07", needs=("database", "celery", "broker.kind=sqla", "worker"))
 @falsified_by(
     source(
         "insert-without-a-care",

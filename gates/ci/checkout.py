@@ -74,6 +74,9 @@ class Repository:
         copy_folders(sut.folder, [*top, *FOLDERS], folder)
         for name in sut.sources:
             (folder / name).mkdir()
+        for name in sut.named_files:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).touch()
         shutil.copyfile(sut.path, folder / sut.path.relative_to(sut.folder))
         state = f"{sut.sources[0]}/state.txt"
         (folder / state).touch()

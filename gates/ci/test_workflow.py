@@ -40,7 +40,7 @@ UPLOAD_STEP = """\
 NewRunner = Callable[[str], Runner]
 
 
-@criterion("CI-01", limit_s=LIMIT_S)
+@criterion("CI-01", needs=("migrations", "worker.report", "logs"), limit_s=LIMIT_S)
 @falsified_by(
     file("keep-no-evidence", WORKFLOW, UPLOAD_STEP, ""),
     expect="got no actions/upload-artifact after 'make gates'",
@@ -237,7 +237,7 @@ def _assert_provisioned(observations: list[dict[str, Any]], sut: Sut) -> None:
     assert [name.split()[0] for name in provisioned] == ["PostgreSQL", "roles"], (
         f"provisioned in the bundle: got {provisioned}, expected only PostgreSQL and roles"
     )
-    upgrade = sut.fill(sut.migrations.upgrade, revision=sut.migrations.all)[1:]
+    upgrade = sut.fill(sut.migrations.up, revision=sut.migrations.all)[1:]
     commands = [one["data"] for one in own if one["probe"] == "process"]
     migrated = [one["exit_status"] for one in commands if one["command"][1:] == upgrade]
     assert migrated == [0], f"migrations in the bundle: got exits {migrated}, expected [0]"

@@ -80,7 +80,21 @@ _WITH_TASK_ID = """
 # --- one failure, one row -----------------------------------------------------------------
 
 
-@criterion("DLQ-03")
+@criterion(
+    "DLQ-03",
+    needs=(
+        "database",
+        "celery",
+        "worker",
+        "ping.fail",
+        "ping.fail_error",
+        "ping.retry",
+        "task",
+        "tenancy",
+        "dead_letters",
+        "logs",
+    ),
+)
 @falsified_by(
     source(
         "error-swallowed",
@@ -144,7 +158,10 @@ def test_failing_task_leaves_exactly_one_row(stack: Stack, sut: Sut, ids: Ids) -
     )
 
 
-@criterion("DLQ-04")
+@criterion(
+    "DLQ-04",
+    needs=("database", "celery", "worker", "ping", "task", "tenancy", "dead_letters", "logs"),
+)
 @falsified_by(
     source("handler-not-connected", "system/app.py", "dead_letters.connect()\n"),
     expect=f"dead letters of {RECOMPUTE}: got 0",
@@ -223,7 +240,7 @@ def _assert_says(row: DeadLetter, sut: Sut, result: TaskResult, kwargs: Mapping[
 # --- arguments are preserved ------------------------------------------------------------------
 
 
-@criterion("DLQ-05")
+@criterion("DLQ-05", needs=("database", "celery", "worker", "ping", "task", "dead_letters", "logs"))
 @falsified_by(
     source(
         "everything-as-text",
@@ -319,7 +336,19 @@ def _read_long(stack: Stack, task_id: str) -> tuple[Any, int, str, Any]:
 # --- who can read a row -----------------------------------------------------------------
 
 
-@criterion("DLQ-06")
+@criterion(
+    "DLQ-06",
+    needs=(
+        "database",
+        "celery",
+        "worker",
+        "ping.fail",
+        "task",
+        "tenancy",
+        "dead_letters.operator",
+        "logs",
+    ),
+)
 @falsified_by(
     source(
         "global-skipped",
@@ -359,18 +388,21 @@ def test_global_failures_are_captured_and_no_tenants(stack: Stack, sut: Sut, ids
     )
     name = row.task_name
     assert name == sut.ping.task, f"task_name: got {name}, expected {sut.ping.task}"
-    seen = _seen_by(stack, sut.roles.operator, None).count(row.task_id)
-    premise("global rows that an operator sees", on=sut.roles.operator, got=seen, expected=1)
+    seen = _seen_by(stack, sut.dead_letters.operator, None).count(row.task_id)
+    premise("global rows that an operator sees", on=sut.dead_letters.operator, got=seen, expected=1)
     own = failing_ping(stack, **{sut.tenancy.key: str(ids.uuid())})
     owner = wait_for_rows(stack, [own.task_id])[0].tenant_id
     for tenant, who in ((None, "no tenant"), ("", "an empty tenant"), (owner, "a tenant")):
-        count = _seen_by(stack, sut.roles.worker, tenant).count(row.task_id)
+        count = _seen_by(stack, sut.worker.role, tenant).count(row.task_id)
         assert count == 0, (
-            f"global dead-letter row: {sut.roles.worker} with {who} sees {count}, expected 0"
+            f"global dead-letter row: {sut.worker.role} with {who} sees {count}, expected 0"
         )
 
 
-@criterion("DLQ-07")
+@criterion(
+    "DLQ-07",
+    needs=("database", "celery", "worker", "ping.fail", "task", "tenancy", "dead_letters", "logs"),
+)
 @falsified_by(
     sql(
         "reads-all",
@@ -412,7 +444,7 @@ def test_tenant_sees_its_own_rows_only(stack: Stack, sut: Sut, ids: Ids) -> None
                 f"tenant of a row of {name}: got {there.get(task_id)}, expected {tenants[name]}"
             )
     for name, other in (("A", "B"), ("B", "A")):
-        seen = _seen_by(stack, sut.roles.worker, tenants[name])
+        seen = _seen_by(stack, sut.worker.role, tenants[name])
         own = len(set(sent[name]) & set(seen))
         assert own == len(sent[name]), (
             f"tenant {name} sees of its own: got {own}, expected {len(sent[name])}"
@@ -421,11 +453,26 @@ def test_tenant_sees_its_own_rows_only(stack: Stack, sut: Sut, ids: Ids) -> None
         assert foreign == 0, f"tenant {name} sees of {other}: got {foreign}, expected 0"
         assert len(seen) == own, f"tenant {name} sees: got {len(seen)} rows, expected its {own}"
     for tenant, who in ((None, "no tenant"), ("", "an empty tenant"), (str(ids.uuid()), "another")):
-        count = len(_seen_by(stack, sut.roles.worker, tenant))
+        count = len(_seen_by(stack, sut.worker.role, tenant))
         assert count == 0, f"session with {who} sees: got {count} rows, expected 0"
 
 
-@criterion("DLQ-14")
+@criterion(
+    "DLQ-14",
+    needs=(
+        "database",
+        "celery",
+        "broker.kind=sqla",
+        "broker.tables",
+        "worker",
+        "ping.fail",
+        "task",
+        "tenancy",
+        "dead_letters.operator",
+        "dead_letters.reader",
+        "logs",
+    ),
+)
 @falsified_by(
     sql(
         "nobody-sees-nobodys",
@@ -457,16 +504,16 @@ def test_row_without_a_tenant_is_the_operators_alone(own_stack: Stack, sut: Sut)
 
     Both operators' roles see it. The migration role owns the table, and no session uses it.
     """
-    stack, roles = own_stack, sut.roles
+    stack, described = own_stack, sut.dead_letters
     result = failing_ping(stack)
     rows = wait_for_rows(stack, [result.task_id])
     premise("dead-letter rows", got=len(rows), expected=1)
-    operators = (roles.operator, roles.reader)
+    operators = (described.operator, described.reader)
     for role in operators:
         seen = _seen_by(stack, role, None).count(result.task_id)
         assert seen == 1, f"dead-letter row without a tenant: {role} sees {seen}, expected 1"
-    others = stack.sql.query(_LOGINS, ([*operators, roles.migration],)).column()
-    premise("other roles", got=others, relation="contains", expected=roles.worker)
+    others = stack.sql.query(_LOGINS, ([*operators, sut.database.owner],)).column()
+    premise("other roles", got=others, relation="contains", expected=sut.worker.role)
     judged: set[str] = set()
     for role in others:
         for tenant, who in (
@@ -486,7 +533,7 @@ def test_row_without_a_tenant_is_the_operators_alone(own_stack: Stack, sut: Sut)
 
 def _seen_in_relations(stack: Stack, role: str, tenant: str | None, task_id: str) -> dict[str, int]:
     """Return how many rows with a task's id a session sees in each relation that can have any."""
-    relations = stack.sql.query(_WITH_TASK_ID, (role, list(stack.sut.celery.tables))).column()
+    relations = stack.sql.query(_WITH_TASK_ID, (role, list(stack.sut.broker.tables))).column()
     found: dict[str, int] = {}
     with stack.sql.session(role) as session:
         if tenant is not None:

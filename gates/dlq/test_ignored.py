@@ -10,7 +10,10 @@ ENDINGS = "system/transport/endings.py"
 DEAD_LETTERS = "dead letters of a task whose result is ignored"
 
 
-@criterion("DLQ-17")
+@criterion(
+    "DLQ-17",
+    needs=("database", "celery", "worker", "ping.fail", "task", "tenancy", "dead_letters", "logs"),
+)
 @falsified_by(
     source(
         "ignored-failures-not-told",

@@ -28,7 +28,10 @@ SELECT count(*) FROM pg_stat_activity
 """
 
 
-@criterion("DLQ-09")
+@criterion(
+    "DLQ-09",
+    needs=("database", "celery", "worker", "ping.hold", "task", "tenancy", "dead_letters", "logs"),
+)
 @falsified_by(
     source(
         "kept-nowhere",
@@ -60,7 +63,7 @@ def test_failure_with_the_database_away_is_not_lost(
     premise("the worker runs", got=stack.worker.alive, expected=True)
     sent = [stack.tasks.publish(sut.ping.task, (), kwargs) for _ in range(HELD)]
     busy = wait_until(
-        lambda: int(stack.sql.query(_ASLEEP, (sut.roles.worker,)).scalar()),
+        lambda: int(stack.sql.query(_ASLEEP, (sut.worker.role,)).scalar()),
         lambda number: number == HELD,
         deadline_s=BUSY_DEADLINE_S,
         interval_s=0.1,

@@ -28,7 +28,20 @@ RUN_DEADLINE_S, WITHIN_S = 17.0, 9.0
 DEAD_LETTERS = "dead letters of a task that killed each worker that ran it"
 
 
-@criterion("DLQ-16")
+@criterion(
+    "DLQ-16",
+    needs=(
+        "database",
+        "celery",
+        "broker.lease_s",
+        "worker.report",
+        "ping",
+        "task",
+        "tenancy",
+        "dead_letters",
+        "logs",
+    ),
+)
 @falsified_by(
     source(
         "handed-out-for-ever",

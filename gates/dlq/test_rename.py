@@ -41,7 +41,7 @@ class State:
     rows: tuple[dict[str, Any], ...]
 
 
-@criterion("DLQ-12")
+@criterion("DLQ-12", needs=("database", "migrations.branches", "dead_letters.former_table"))
 @falsified_by(
     migration(
         "names-forgotten",

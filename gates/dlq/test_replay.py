@@ -24,7 +24,20 @@ SELECT count(*) FROM pg_stat_activity
 """
 
 
-@criterion("DLQ-10")
+@criterion(
+    "DLQ-10",
+    needs=(
+        "database",
+        "celery",
+        "worker",
+        "ping",
+        "task",
+        "tenancy",
+        "dead_letters.operator",
+        "dead_letters.replay",
+        "logs",
+    ),
+)
 @falsified_by(
     # The claim follows the read after a second, so that both replayers read before either claims.
     sql(
@@ -59,7 +72,7 @@ def test_two_replayers_replay_each_row_once(own_stack: Stack, sut: Sut, ids: Ids
     """If two operators replay rows at once, each row's task runs once, and resolves it."""
     stack, tenant = own_stack, str(ids.uuid())
     replay_command(stack)
-    worker_role = sut.roles.worker
+    worker_role = sut.worker.role
     stack.sql.query(f"REVOKE SELECT ON {SCANNED} FROM {worker_role}")
     sent = [stack.tasks.publish(SCAN, (), {sut.tenancy.key: tenant}) for _ in range(ROWS)]
     premise("the worker runs", got=stack.worker.alive, expected=True)
@@ -116,7 +129,9 @@ def replay_twice_at_once(stack: Stack) -> list[dict[str, Any]]:
             session.query(f"LOCK TABLE {TABLE} IN EXCLUSIVE MODE")
             both = [operators.submit(replay_all, stack) for _ in range(2)]
             waiting = wait_until(
-                lambda: int(stack.sql.query(_CLAIMING, (stack.sut.roles.operator,)).scalar()),
+                lambda: int(
+                    stack.sql.query(_CLAIMING, (stack.sut.dead_letters.operator,)).scalar()
+                ),
                 lambda number: number == 2,
                 deadline_s=BOTH_DEADLINE_S,
                 interval_s=0.1,

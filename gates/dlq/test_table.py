@@ -78,7 +78,7 @@ def describe(seen: Rows | Refused) -> str:
     return seen.sqlstate if isinstance(seen, Refused) else f"{seen.count} rows"
 
 
-@criterion("DLQ-01")
+@criterion("DLQ-01", needs=("database", "dead_letters"))
 @falsified_by(
     migration("naive-time", BORN, "failed_at timestamptz", "failed_at timestamp", landing=TYPES),
     expect="column failed_at: got timestamp without time zone",
@@ -163,7 +163,10 @@ def _assert_rules(stack: Stack, table: str, ids: Ids) -> None:
         session.rollback()
 
 
-@criterion("DLQ-02")
+@criterion(
+    "DLQ-02",
+    needs=("database", "worker", "tenancy", "dead_letters.operator", "dead_letters.reader"),
+)
 @falsified_by(
     sql("worker-deletes", f"GRANT DELETE ON {TABLE} TO app_user", landing=PRIVILEGES),
     expect="app_user on worker_failed_jobs: got DELETE, INSERT, SELECT, expected INSERT, SELECT",
@@ -195,13 +198,14 @@ def _assert_rules(stack: Stack, table: str, ids: Ids) -> None:
 )
 def test_each_role_holds_exactly_its_privileges(own_stack: Stack, sut: Sut, ids: Ids) -> None:
     """The worker writes, the operator moves, the reader reads, and no other role has access."""
-    table, roles = sut.dead_letters.table, sut.roles
+    described = sut.dead_letters
+    table = described.table
     granted = {
-        roles.worker: frozenset({"SELECT", "INSERT"}),
-        roles.operator: frozenset({"SELECT", "UPDATE"}),
-        roles.reader: frozenset({"SELECT"}),
+        sut.worker.role: frozenset({"SELECT", "INSERT"}),
+        described.operator: frozenset({"SELECT", "UPDATE"}),
+        described.reader: frozenset({"SELECT"}),
     }
-    known = own_stack.sql.query(ROLES, (roles.migration,)).column()
+    known = own_stack.sql.query(ROLES, (sut.database.owner,)).column()
     absent = sorted(granted.keys() - set(known))
     premise("missing ordinary roles", got=absent, expected=[])
     for (_, role), privileges in held(own_stack.sql, roles=known, tables=[table]).items():
@@ -220,19 +224,19 @@ def _assert_used(stack: Stack, sut: Sut, ids: Ids) -> None:
         with _as_tenant(stack, sut, row.get("tenant_id")) as session:
             seen = describe(insert(session, table, row))
             session.commit()
-        assert seen == "1 rows", f"{sut.roles.worker} writes a row: got {seen}, expected 1 rows"
+        assert seen == "1 rows", f"{sut.worker.role} writes a row: got {seen}, expected 1 rows"
     one = {"task_id": rows[0]["task_id"], "other": rows[1]["task_id"]}
     both = f"SELECT id FROM {table} WHERE task_id IN (%(task_id)s, %(other)s)"
     move = f"UPDATE {table} SET status = 'in_progress' WHERE task_id = %(task_id)s"
     delete = f"DELETE FROM {table} WHERE task_id = %(task_id)s"
     for role, act, statement, expected in (
-        (sut.roles.reader, "reads both rows", both, "2 rows"),
-        (sut.roles.operator, "reads both rows", both, "2 rows"),
-        (sut.roles.reader, "moves a row", move, FORBIDDEN),
-        (sut.roles.worker, "moves a row", move, FORBIDDEN),
-        (sut.roles.operator, "moves a row", move, "1 rows"),
-        (sut.roles.operator, "deletes a row", delete, FORBIDDEN),
-        (sut.roles.worker, "deletes a row", delete, FORBIDDEN),
+        (sut.dead_letters.reader, "reads both rows", both, "2 rows"),
+        (sut.dead_letters.operator, "reads both rows", both, "2 rows"),
+        (sut.dead_letters.reader, "moves a row", move, FORBIDDEN),
+        (sut.worker.role, "moves a row", move, FORBIDDEN),
+        (sut.dead_letters.operator, "moves a row", move, "1 rows"),
+        (sut.dead_letters.operator, "deletes a row", delete, FORBIDDEN),
+        (sut.worker.role, "deletes a row", delete, FORBIDDEN),
     ):
         seen = describe(stack.sql.attempt(statement, one, role=role))
         assert seen == expected, f"{role} {act}: got {seen}, expected {expected}"
@@ -240,13 +244,13 @@ def _assert_used(stack: Stack, sut: Sut, ids: Ids) -> None:
 
 @contextmanager
 def _as_tenant(stack: Stack, sut: Sut, tenant_id: str | None) -> Iterator[Session]:
-    with stack.sql.session(sut.roles.worker) as session:
+    with stack.sql.session(sut.worker.role) as session:
         if tenant_id:
             session.set_local(sut.tenancy.guc, tenant_id)
         yield session
 
 
-@criterion("DLQ-11")
+@criterion("DLQ-11", needs=("database", "dead_letters.operator"))
 @falsified_by(
     sql("trigger-dropped", f"DROP TRIGGER dead_letter_moves ON {TABLE}", landing=TRIGGERS),
     expect="app_rw moves from resolved to pending: got 1 rows, expected a refusal",
@@ -280,7 +284,7 @@ def _as_tenant(stack: Stack, sut: Sut, tenant_id: str | None) -> Iterator[Sessio
 def test_status_moves_only_along_the_legal_moves(own_stack: Stack, sut: Sut, ids: Ids) -> None:
     """Of the twelve moves between statuses only the six legal ones work, for operators too."""
     table = sut.dead_letters.table
-    for role in (sut.roles.operator, None):
+    for role in (sut.dead_letters.operator, None):
         with own_stack.sql.session() as owner, own_stack.sql.session(role) as session:
             mover = Mover(name=role or "superuser", session=session, owner=owner, table=table)
             for old in STATUSES:

@@ -11,7 +11,7 @@ from .rows import rows_of
 ENDINGS = "system/transport/endings.py"
 
 
-@criterion("DLQ-15")
+@criterion("DLQ-15", needs=("database", "celery", "worker", "ping.fail", "task", "dead_letters"))
 @falsified_by(
     source(
         "letter-after-the-result",

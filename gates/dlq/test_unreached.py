@@ -53,7 +53,9 @@ _PUT = (
 )
 
 
-@criterion("DLQ-08")
+@criterion(
+    "DLQ-08", needs=("database", "celery", "worker", "ping", "task", "tenancy", "dead_letters")
+)
 @falsified_by(
     source(
         "stock-consumer",

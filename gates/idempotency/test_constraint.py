@@ -22,7 +22,7 @@ UNIQUE_INDEXES = """
 """
 
 
-@criterion("IDM-04")
+@criterion("IDM-04", needs=("database", "worker", "tenancy", "dead_letters.operator"))
 @falsified_by(
     migration(
         "constraint-forgotten",
@@ -56,7 +56,7 @@ def test_the_identity_is_held_by_the_database(stack: Stack, sut: Sut, ids: Ids) 
     """The database itself refuses a second row of one identity, whatever its other columns are."""
     identity = sorted((sut.tenancy.key, "window_start", "window_end", "model_version"))
     tenant, model = str(ids.uuid()), ids.slug("model")
-    for role in (sut.roles.worker, sut.roles.operator):
+    for role in (sut.worker.role, sut.dead_letters.operator):
         for what, status in (
             ("a second row of one identity", "accepted"),
             ("a row of one identity and another status", "superseded"),

@@ -44,7 +44,7 @@ CHECK_THEN_INSERT = identity_of(
 )
 
 
-@criterion("IDM-01")
+@criterion("IDM-01", needs=("database", "celery", "worker", "ping", "task", "tenancy"))
 @falsified_by(
     sql(
         "identity-with-request",
@@ -88,7 +88,7 @@ def test_a_second_run_of_a_window_adds_no_row(stack: Stack, sut: Sut, ids: Ids) 
         )
 
 
-@criterion("IDM-02")
+@criterion("IDM-02", needs=("database", "celery", "worker", "ping", "task", "tenancy"))
 @falsified_by(
     source(
         "window-up-to-now",
@@ -123,7 +123,7 @@ def test_runs_of_a_window_at_the_same_time_leave_one_row(
         )
         holder.rollback()
     roles = [session["usename"] for session in waiting]
-    assert roles == [sut.roles.worker] * AT_ONCE, (
+    assert roles == [sut.worker.role] * AT_ONCE, (
         f"runs that wait to write: got {len(roles)} {roles}, expected {AT_ONCE} at once"
     )
     ended = [own_stack.tasks.result(task_id) for task_id in sent]
@@ -139,7 +139,7 @@ def test_runs_of_a_window_at_the_same_time_leave_one_row(
     )
 
 
-@criterion("IDM-03")
+@criterion("IDM-03", needs=("database", "celery", "worker", "ping", "task", "tenancy"))
 @falsified_by(
     sql(
         "identity-without-model",
@@ -177,7 +177,7 @@ def test_another_model_version_is_another_row(stack: Stack, sut: Sut, ids: Ids) 
     assert len(windows) == 1, f"windows of the two rows: got {len(windows)}, expected the same one"
 
 
-@criterion("IDM-05")
+@criterion("IDM-05", needs=("database", "celery", "worker", "ping", "task", "tenancy"))
 @falsified_by(
     sql(
         "identity-without-tenant",

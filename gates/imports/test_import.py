@@ -9,7 +9,7 @@ from .fresh import assert_imported, import_in_fresh_interpreter
 KINDS = ("connect", "bind", "thread", "process")
 
 
-@criterion("IMP-01")
+@criterion("IMP-01", needs=("celery.worker_module", "worker"))
 @falsified_by(
     source(
         "demand-settings-on-import",
@@ -55,7 +55,7 @@ def test_worker_module_imports_without_services(commands: ProcessProbe, sut: Sut
         assert report["eager"] is False, f"eager mode {how}: got {report['eager']}, expected False"
 
 
-@criterion("IMP-02")
+@criterion("IMP-02", needs=("celery.worker_module", "worker"))
 @falsified_by(
     # The C library connects: of the three observations, only the listening socket sees it.
     source(
@@ -120,7 +120,7 @@ def test_import_connects_to_nothing_and_starts_nothing(commands: ProcessProbe, s
     )
 
 
-@criterion("IMP-03")
+@criterion("IMP-03", needs=("celery.worker_module", "task"))
 @falsified_by(
     source(
         "leave-a-name-to-celery",

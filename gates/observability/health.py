@@ -87,7 +87,7 @@ def expect_answers_with_slow_clients(stack: Stack, worker: Worker, number: int) 
 
 def unanswered(stack: Stack, worker: Worker, when: str) -> str:
     """Return a message about an endpoint that does not answer 200, or an empty string."""
-    for path in (stack.sut.endpoints.metrics, stack.sut.endpoints.health):
+    for path in (stack.sut.metrics.path, stack.sut.health.path):
         answer = stack.http.get(worker.url + path)
         if answer.status != 200:
             return f"GET {path} {when}: got {answer.status or f'no answer ({answer.error})'}"
@@ -168,7 +168,7 @@ def interrupted(relay: Relay, act: str) -> Iterator[None]:
 
 
 def _limit_s(stack: Stack) -> float:
-    return stack.sut.endpoints.health_deadline_s + SLACK_S
+    return stack.sut.health.deadline_s + SLACK_S
 
 
 def _expected(status: int, broker: str, database: str) -> str:

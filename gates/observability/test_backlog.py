@@ -32,7 +32,9 @@ def altered(old: str, new: str) -> str:
     END $do$"""
 
 
-@criterion("OBS-10")
+@criterion(
+    "OBS-10", needs=("database", "celery", "worker", "ping", "task", "dead_letters", "metrics")
+)
 @falsified_by(
     sql(
         "resolved-ones-counted",

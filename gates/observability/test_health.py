@@ -42,7 +42,7 @@ SLOW = 160
 """The number of slow clients: more than a server has threads for."""
 
 
-@criterion("OBS-04")
+@criterion("OBS-04", needs=("database", "celery", "worker", "ping", "task", "health"))
 @falsified_by(
     source(
         "broker-not-asked",
@@ -67,7 +67,19 @@ def test_health_is_ok_while_both_are_up(stack: Stack) -> None:
     )
 
 
-@criterion("OBS-05")
+@criterion(
+    "OBS-05",
+    needs=(
+        "database",
+        "broker.kind=sqla",
+        "broker.tables",
+        "worker.broker",
+        "worker.report",
+        "task",
+        "health",
+        "logs",
+    ),
+)
 @falsified_by(
     source(
         "constant",
@@ -122,7 +134,7 @@ def test_health_names_what_is_down_and_recovers(own_stack: Stack, sut: Sut) -> N
             with interrupted(to_database, "away"):
                 expect_unhealthy(stack, worker, "with both down", broker=ERROR, database=ERROR)
         expect_healthy(stack, worker, "with both up again")
-        with tables_held(stack, *sut.celery.tables):
+        with tables_held(stack, *sut.broker.tables):
             expect_unhealthy(stack, worker, "with the broker hanging", broker=ERROR, database=OK)
         expect_healthy(stack, worker, "with the broker's tables unlocked again")
         with interrupted(to_database, "silent"):
@@ -143,7 +155,7 @@ def worker_with_routes(stack: Stack, to_broker: Relay, to_database: Relay) -> It
         yield worker
 
 
-@criterion("OBS-06")
+@criterion("OBS-06", needs=("database", "worker.report", "task", "metrics", "health", "logs"))
 @falsified_by(
     source(
         "paths-by-prefix",
@@ -188,7 +200,7 @@ def worker_with_routes(stack: Stack, to_broker: Relay, to_database: Relay) -> It
 )
 def test_endpoint_refuses_bad_requests_and_keeps_answering(own_stack: Stack, sut: Sut) -> None:
     """The server refuses with 404 and 405, and answers after bad requests and with slow clients."""
-    paths = (sut.endpoints.metrics, sut.endpoints.health)
+    paths = (sut.metrics.path, sut.health.path)
     with own_stack.running_worker(pool=POOL_SOLO) as worker:
         wait_for_endpoints(worker)
         expect_healthy(own_stack, worker, "before bad requests")

@@ -36,7 +36,20 @@ IDENTITY, LOGS, WORKER = "system/identity.py", "system/observability/logs.py", "
 TAKE_OVER = "output = logs.take_over()  # 1"
 
 
-@criterion("OBS-07")
+@criterion(
+    "OBS-07",
+    needs=(
+        "database",
+        "celery",
+        "worker",
+        "ping.fail",
+        "ping.fail_error",
+        "ping.retry",
+        "task",
+        "tenancy",
+        "logs",
+    ),
+)
 @falsified_by(
     source(
         "plain-errors",
@@ -106,7 +119,20 @@ def test_every_line_is_a_json_object_with_its_fields(own_stack: Stack, sut: Sut,
     expect_json(log, own_stack)
 
 
-@criterion("OBS-08")
+@criterion(
+    "OBS-08",
+    needs=(
+        "database",
+        "celery",
+        "worker",
+        "ping.fail",
+        "ping.retry",
+        "task",
+        "tenancy",
+        "dead_letters",
+        "logs",
+    ),
+)
 @falsified_by(
     # Celery sets this key to the message property of the same name, which is the task's id.
     source(
@@ -181,7 +207,20 @@ def test_correlation_id_reaches_log_and_dead_letter_row(
         )
 
 
-@criterion("OBS-09")
+@criterion(
+    "OBS-09",
+    needs=(
+        "database",
+        "celery",
+        "worker",
+        "ping.fail",
+        "task",
+        "tenancy",
+        "metrics",
+        "health",
+        "logs",
+    ),
+)
 @falsified_by(
     source(
         "printed-dsn",

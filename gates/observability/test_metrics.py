@@ -40,7 +40,7 @@ BUSY_DEADLINE_S = 20.0
 METRICS = "system/observability/metrics.py"
 
 
-@criterion("OBS-01")
+@criterion("OBS-01", needs=("database", "celery", "worker", "ping", "task", "tenancy", "metrics"))
 @falsified_by(
     source("success-not-counted", METRICS, function="TaskMetrics._count_success", body="pass"),
     expect=f"rise of {SUCCESS} of app.tasks.housekeeping.ping after known tasks: got 0",
@@ -109,7 +109,7 @@ def test_metrics_rise_by_exactly_the_tasks_that_ran(own_stack: Stack, sut: Sut, 
     )
 
 
-@criterion("OBS-02")
+@criterion("OBS-02", needs=("database", "celery", "worker", "ping.fail", "task", "metrics"))
 @falsified_by(
     source("ended-counts-as-success", METRICS, "signals.task_success", "signals.task_postrun"),
     expect=f"rise of {SUCCESS} of app.tasks.housekeeping.ping after a failure: got 1, expected 0",
@@ -130,7 +130,7 @@ def test_failure_counts_as_a_failure_only(own_stack: Stack, sut: Sut) -> None:
         expect_rises(own_stack, worker, before.counts, expected, "after a failure")
 
 
-@criterion("OBS-03")
+@criterion("OBS-03", needs=("database", "celery", "worker", "ping", "task", "tenancy", "metrics"))
 @falsified_by(
     source(
         "children-fight-for-the-port",

@@ -13,7 +13,7 @@ UNKNOWN = "NotRegistered"
 """Celery's exception for a message whose task the worker does not know."""
 
 
-@criterion("QUE-04")
+@criterion("QUE-04", needs=("database", "celery", "worker", "ping", "task"))
 @falsified_by(
     source(
         "task-renamed",

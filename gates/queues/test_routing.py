@@ -29,7 +29,7 @@ MISROUTED = """
 TRIGGERS = "SELECT tgname FROM pg_trigger WHERE tgrelid = 'kombu_message'::regclass ORDER BY 1"
 
 
-@criterion("QUE-01")
+@criterion("QUE-01", needs=("database", "celery", "worker.report", "ping", "task", "logs"))
 @falsified_by(
     sql(
         "fifth-queue",
@@ -77,7 +77,7 @@ def test_queues_are_the_four_of_the_contract(own_stack: Stack, sut: Sut) -> None
     )
 
 
-@criterion("QUE-02")
+@criterion("QUE-02", needs=("database", "celery", "worker", "task"))
 @falsified_by(
     source(
         "route-lost",
@@ -127,7 +127,7 @@ def test_every_task_is_stored_in_its_own_queue(own_stack: Stack, sut: Sut) -> No
         assert key == f"{queue}.task", f"routing key of {task}: got {key}, expected {queue}.task"
 
 
-@criterion("QUE-03")
+@criterion("QUE-03", needs=("database", "celery", "worker", "ping", "task"))
 @falsified_by(
     source(
         "greedy-worker",

@@ -12,7 +12,7 @@ REAPED_DEADLINE_S = 9.0
 """How long after its lease the queue of a dead process may stay."""
 
 
-@criterion("QUE-05")
+@criterion("QUE-05", needs=("database", "celery", "broker.lease_s", "worker", "ping", "task"))
 @falsified_by(
     source(
         "mailboxes-kept",
@@ -71,7 +71,7 @@ def test_ended_processes_leave_no_queue(own_stack: Stack, sut: Sut) -> None:
     )
 
 
-@criterion("QUE-06")
+@criterion("QUE-06", needs=("database", "celery", "worker", "ping.fail", "ping.retry", "task"))
 @falsified_by(
     source(
         "kept-invisible",

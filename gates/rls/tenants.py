@@ -53,9 +53,9 @@ def bound_tables(sut: Sut) -> Mapping[str, tuple[str, ...]]:
     tables = at_least_one(f"{sut.path.name}: tenancy.tables", sut.tenancy.tables)
     domain = tuple(table for table in tables if table != sut.dead_letters.table)
     return {
-        sut.roles.worker: tables,
-        sut.roles.operator: domain,
-        sut.roles.reader: domain,
+        sut.worker.role: tables,
+        sut.dead_letters.operator: domain,
+        sut.dead_letters.reader: domain,
     }
 
 

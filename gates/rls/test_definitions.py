@@ -90,7 +90,10 @@ def widened(name: str, condition: str, *, check: str = "") -> str:
     )
 
 
-@criterion("RLS-09")
+@criterion(
+    "RLS-09",
+    needs=("database", "worker", "tenancy", "dead_letters.operator", "dead_letters.reader"),
+)
 @falsified_by(
     sql(
         "one-tenant-for-all",
@@ -163,7 +166,10 @@ def test_policies_have_the_expected_expression(stack: Stack, sut: Sut) -> None:
     assert not findings, _joined(findings)
 
 
-@criterion("RLS-10")
+@criterion(
+    "RLS-10",
+    needs=("database", "worker", "tenancy", "dead_letters.operator", "dead_letters.reader"),
+)
 @falsified_by(
     sql(
         "child-without-the-key",
@@ -214,7 +220,7 @@ def test_readable_tables_have_the_key_or_are_shared(stack: Stack, sut: Sut) -> N
     assert not findings, _joined(findings)
 
 
-@criterion("RLS-11")
+@criterion("RLS-11", needs=("database", "tenancy"))
 @falsified_by(
     sql(
         "copying-trigger",

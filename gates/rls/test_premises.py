@@ -37,7 +37,16 @@ POLICIES = """
 """
 
 
-@criterion("RLS-01")
+@criterion(
+    "RLS-01",
+    needs=(
+        "database.view_owner",
+        "worker",
+        "tenancy",
+        "dead_letters.operator",
+        "dead_letters.reader",
+    ),
+)
 @falsified_by(
     migration(
         "force-forgotten",
@@ -101,14 +110,19 @@ def test_premises_hold(stack: Stack, sut: Sut) -> None:
 
 def _assert_roles_are_bound(stack: Stack, sut: Sut, tables: list[int]) -> None:
     """Assert that no application role is exempt from policies, directly or through a role."""
-    roles = [sut.roles.worker, sut.roles.operator, sut.roles.reader, sut.roles.aggregator]
+    roles = [
+        sut.worker.role,
+        sut.dead_letters.operator,
+        sut.dead_letters.reader,
+        sut.database.view_owner,
+    ]
     found = {row["rolname"]: row for row in stack.sql.query(ATTRIBUTES, (roles,)).dicts()}
     for role in roles:
         assert role in found, f"role {role}: got none, expected it to exist"
         for attribute, keyword in (("rolsuper", "SUPERUSER"), ("rolbypassrls", "BYPASSRLS")):
             got = found[role][attribute]
             assert got is False, f"role {role}: {keyword}: got {got}, expected False"
-    parameters = {"roles": roles, "known": [*roles, sut.roles.migration], "tables": tables}
+    parameters = {"roles": roles, "known": [*roles, sut.database.owner], "tables": tables}
     memberships = stack.sql.query(MEMBERSHIPS, parameters).dicts()
     for role in roles:
         wider = ", ".join(row["granted"] for row in memberships if row["member"] == role)
@@ -121,12 +135,12 @@ def _assert_table_is_protected(stack: Stack, sut: Sut, table: dict[str, object])
         got = table[attribute]
         assert got is True, f"{name}: row-level security {attribute}: got {got}, expected True"
     owner = table["owner"]
-    assert owner == sut.roles.migration, (
-        f"{name}: owner: got {owner}, expected {sut.roles.migration}, which no worker uses"
+    assert owner == sut.database.owner, (
+        f"{name}: owner: got {owner}, expected {sut.database.owner}, which no worker uses"
     )
-    count = stack.sql.query(POLICIES, (table["oid"], sut.roles.worker)).scalar()
+    count = stack.sql.query(POLICIES, (table["oid"], sut.worker.role)).scalar()
     assert count > 0, (
-        f"{name}: policies that apply to {sut.roles.worker}: got {count}, expected one or more"
+        f"{name}: policies that apply to {sut.worker.role}: got {count}, expected one or more"
     )
 
 

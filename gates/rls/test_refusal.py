@@ -44,7 +44,10 @@ class Sent:
     id: str
 
 
-@criterion("RLS-07")
+@criterion(
+    "RLS-07",
+    needs=("database", "celery", "worker", "ping", "task", "tenancy", "dead_letters", "logs"),
+)
 @falsified_by(
     source(
         "default-tenant",

@@ -44,7 +44,7 @@ HOLDING = f"""
 """
 
 
-@criterion("RLS-12")
+@criterion("RLS-12", needs=("database", "celery", "worker", "ping.fail", "task", "tenancy"))
 @falsified_by(
     sql("readers-results", f"GRANT SELECT ON {RESULTS} TO app_ro", landing=LANDING),
     expect=f"SELECT on {RESULTS}: got app_ro",
@@ -94,22 +94,22 @@ def test_messages_and_results_are_the_workers_alone(own_stack: Stack, sut: Sut, 
 
     The result of a failed task holds no argument of the task.
     """
-    stack, ping, roles = own_stack, sut.ping, sut.roles
+    stack, ping, worker_role = own_stack, sut.ping, sut.worker.role
     hidden = str(ids.uuid())
     premise("the worker runs", got=stack.worker.alive, expected=True)
     failed = stack.tasks.run(ping.task, {**ping.arguments, **ping.fail, sut.tenancy.key: hidden})
     premise("state of a task that must fail", got=failed.state, expected="FAILURE")
     stack.tasks.publish(ping.task, (), ping.arguments, countdown=LATER_S)
     for table in (MESSAGES, RESULTS):
-        rows = stack.sql.query(f"SELECT count(*) FROM {table}", role=roles.worker).scalar()
+        rows = stack.sql.query(f"SELECT count(*) FROM {table}", role=worker_role).scalar()
         premise("rows that the worker reads", on=table, got=rows, relation="at_least", expected=1)
 
     found = stack.sql.query(
         PRIVILEGES,
         {
             "tables": list(SHARED),
-            "trusted": [roles.worker, roles.migration],
-            "worker": roles.worker,
+            "trusted": [worker_role, sut.database.owner],
+            "worker": worker_role,
             "messages": MESSAGES,
         },
     ).rows

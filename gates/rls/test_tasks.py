@@ -30,7 +30,7 @@ BACKWARDS = {"window_start": WINDOW["window_end"], "window_end": WINDOW["window_
 DATABASE = "system/connections/database.py"
 
 
-@criterion("RLS-03")
+@criterion("RLS-03", needs=("database", "celery", "worker", "ping", "task", "tenancy"))
 @falsified_by(
     sql(
         "using-true",
@@ -107,8 +107,8 @@ def _assert_runs_as_the_workers_role(stack: Stack, sut: Sut, worker: Worker) -> 
         f"{worker.name}: session of its tasks: got {pids}, expected {report['backend_pid']} in it"
     )
     roles = sorted({session["usename"] for session in sessions})
-    assert roles == [sut.roles.worker], (
-        f"{worker.name}: roles of the system's sessions: got {roles}, expected {sut.roles.worker}"
+    assert roles == [sut.worker.role], (
+        f"{worker.name}: roles of the system's sessions: got {roles}, expected {sut.worker.role}"
     )
 
 
@@ -136,7 +136,7 @@ def _assert_retention_spares_others(stack: Stack, sut: Sut, a: Tenant, b: Tenant
     )
 
 
-@criterion("RLS-06")
+@criterion("RLS-06", needs=("database", "celery", "worker", "ping.fail", "task", "tenancy", "logs"))
 @falsified_by(
     source("session-wide", DATABASE, ":tenant_id, true)", ":tenant_id, false)"),
     expect="tenant that a ping sees after a task of tenant A: got",

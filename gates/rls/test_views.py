@@ -65,7 +65,10 @@ VIEW_OPTIONS = f"SELECT reloptions FROM pg_class WHERE relname = '{TENANT_VIEW}'
 VIEW_TEXT = f"SELECT pg_get_viewdef('{TENANT_VIEW}'::regclass)"
 
 
-@criterion("RLS-08")
+@criterion(
+    "RLS-08",
+    needs=("database", "worker", "tenancy", "dead_letters.operator", "dead_letters.reader"),
+)
 @falsified_by(
     sql(
         "owners-view",
@@ -147,7 +150,7 @@ def test_no_view_or_function_leaks_past_the_policies(own_stack: Stack, sut: Sut,
     a, b = two_tenants(own_stack.sql, sut, ids, tables=sut.tenancy.tables)
     for role in bound_tables(sut):
         _assert_definers_are_reviewed(own_stack, role)
-    own_stack.sql.query(f"SELECT {REFRESH}", role=sut.roles.worker)
+    own_stack.sql.query(f"SELECT {REFRESH}", role=sut.worker.role)
     _assert_the_view_shows_its_tenant(own_stack, sut, a, b)
     _assert_errors_of_the_view_leak_nothing(own_stack, sut, a, b)
     newcomer = Tenant(name="C", id=ids.uuid(), rows=0)
@@ -223,12 +226,12 @@ def _assert_other_tenants_change_nothing(
     bound = bound_tables(sut)
     dead_letters = sut.dead_letters.table
     domain = [table for table in sut.tenancy.tables if table != dead_letters]
-    for grown, roles in ((domain, list(bound)), ([dead_letters], [sut.roles.worker])):
+    for grown, roles in ((domain, list(bound)), ([dead_letters], [sut.worker.role])):
         before = {role: _answers(stack, sut, role, a) for role in roles}
         for table in grown:
             for other in others:
                 give_rows(stack.sql, table, other, rows=1)
-        stack.sql.query(f"SELECT {REFRESH}", role=sut.roles.worker)
+        stack.sql.query(f"SELECT {REFRESH}", role=sut.worker.role)
         for role in roles:
             after = _answers(stack, sut, role, a)
             assert TENANT_VIEW in " ".join(after), (

@@ -18,7 +18,10 @@ INVALID_VALUE = "22"
 """SQLSTATE class of data exceptions, with which a malformed tenant may be refused."""
 
 
-@criterion("RLS-02")
+@criterion(
+    "RLS-02",
+    needs=("database", "worker", "tenancy", "dead_letters.operator", "dead_letters.reader"),
+)
 @falsified_by(
     sql(
         "drop-policy",
@@ -114,7 +117,10 @@ def _assert_sees_its_own(
     assert others == 0, f"{where}: got {others} rows of no tenant or of others, expected 0"
 
 
-@criterion("RLS-04")
+@criterion(
+    "RLS-04",
+    needs=("database", "worker", "tenancy", "dead_letters.operator", "dead_letters.reader"),
+)
 @falsified_by(
     sql(
         "unset-sees-all",

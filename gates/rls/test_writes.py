@@ -33,7 +33,10 @@ TOUCHED = {
 """Table to a column that an attack overwrites."""
 
 
-@criterion("RLS-05")
+@criterion(
+    "RLS-05",
+    needs=("database", "worker", "tenancy", "dead_letters.operator", "dead_letters.reader"),
+)
 @falsified_by(
     sql(
         "tenant-follows-the-row",

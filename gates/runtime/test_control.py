@@ -8,7 +8,7 @@ from ..control import NAMED, celery
 from ..holding import SCAN, SCANNED, tables_held, wait_for_a_session
 
 
-@criterion("RUN-08")
+@criterion("RUN-08", needs=("database", "celery", "worker", "ping", "task", "tenancy"))
 @falsified_by(
     source(
         "stock-broker",

@@ -26,7 +26,7 @@ STOPPING, LOST = "worker: ", "broker session lost"
 """Texts of the worker's log lines after the stop signal and after a lost broker connection."""
 
 
-@criterion("RUN-04")
+@criterion("RUN-04", needs=("database", "celery", "worker", "ping", "task", "tenancy", "logs"))
 @falsified_by(
     settings("cold-shutdown", {"REMAP_SIGTERM": "SIGQUIT"}),
     expect="task that ran at the stop signal: got",
@@ -67,7 +67,7 @@ def test_warm_shutdown_finishes_the_running_task(own_stack: Stack, sut: Sut, ids
         assert len(runs) == 1, f"runs of that task in the log: got {len(runs)}, expected 1"
 
 
-@criterion("RUN-06")
+@criterion("RUN-06", needs=("database", "celery", "worker", "ping", "task"))
 @falsified_by(
     source(
         "end-with-the-session",

@@ -37,7 +37,21 @@ LIMIT_S = 150.0
 """Enough for the longest lease that a check waits for."""
 
 
-@criterion("RUN-05", limit_s=LIMIT_S)
+@criterion(
+    "RUN-05",
+    needs=(
+        "database",
+        "celery",
+        "broker.lease_s",
+        "worker",
+        "ping",
+        "task",
+        "tenancy",
+        "dead_letters",
+        "logs",
+    ),
+    limit_s=LIMIT_S,
+)
 @falsified_by(
     source(
         "acknowledged-at-the-start",
@@ -104,7 +118,20 @@ def test_killed_worker_loses_no_task(own_stack: Stack, sut: Sut, ids: Ids) -> No
         expect_one_line_each(stack, (victim, other), published)
 
 
-@criterion("RUN-07", limit_s=LIMIT_S)
+@criterion(
+    "RUN-07",
+    needs=(
+        "database",
+        "celery",
+        "broker.lease_s",
+        "worker",
+        "ping.fail",
+        "ping.retry",
+        "task",
+        "logs",
+    ),
+    limit_s=LIMIT_S,
+)
 @falsified_by(
     source(
         "returned-when-acknowledged",

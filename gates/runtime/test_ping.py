@@ -28,7 +28,7 @@ ROUNDS = 3
 STORED_DEADLINE_S = 20.0
 
 
-@criterion("RUN-01")
+@criterion("RUN-01", needs=("database", "celery", "worker", "ping.expect", "task"))
 @falsified_by(
     settings("eager", {"CELERY_TASK_ALWAYS_EAGER": "true"}),
     expect="eager mode: app.tasks.housekeeping.ping ran inside the publisher",
@@ -90,7 +90,7 @@ def test_pings_come_back_from_one_worker_process(own_stack: Stack, sut: Sut) -> 
     )
 
 
-@criterion("RUN-02")
+@criterion("RUN-02", needs=("database", "celery", "worker", "ping", "task", "tenancy", "logs"))
 @falsified_by(
     settings("backend-in-memory", {"CELERY_RESULT_BACKEND": "cache+memory://"}),
     expect=f"rows of {RESULTS} for a ping: got 0",
@@ -163,7 +163,9 @@ def test_result_is_a_row_of_the_result_table(own_stack: Stack, sut: Sut, ids: Id
     )
 
 
-@criterion("RUN-03")
+@criterion(
+    "RUN-03", needs=("database", "celery", "worker.eager", "worker.report", "ping", "task", "logs")
+)
 @falsified_by(
     settings("eager", {"CELERY_TASK_ALWAYS_EAGER": "true"}),
     expect="eager mode of the running worker: got True",

@@ -28,7 +28,7 @@ STOPPING = "worker: "
 WATCHED_S = 15.0
 
 
-@criterion("RUN-11")
+@criterion("RUN-11", needs=("database", "celery", "worker", "ping", "task", "tenancy", "logs"))
 @falsified_by(
     source(
         "returned-at-the-end",

@@ -24,7 +24,9 @@ _RESULT_TIME = f"""
 """
 
 
-@criterion("RUN-09")
+@criterion(
+    "RUN-09", needs=("database", "celery", "worker", "ping.fail", "task", "dead_letters", "logs")
+)
 @falsified_by(
     migration(
         "result-time-without-zone",

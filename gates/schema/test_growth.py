@@ -18,7 +18,7 @@ SELECT table_name, data_type FROM information_schema.columns
 """
 
 
-@criterion("SCH-06")
+@criterion("SCH-06", needs=("database", "celery", "worker", "ping", "task"))
 @falsified_by(
     sql(
         "message-ids-of-four-bytes",

@@ -24,7 +24,7 @@ def state_of(index: str) -> str:
     return f"SELECT indisvalid, indisready FROM pg_index WHERE indexrelid = '{index}'::regclass"
 
 
-@criterion("SCH-07")
+@criterion("SCH-07", needs="database")
 @falsified_by(
     sql(
         "invalid-unique-index",

@@ -34,7 +34,7 @@ TABLES = """
 """
 
 
-@criterion("SCH-01")
+@criterion("SCH-01", needs=("database", "migrations.branches", "broker.kind=sqla", "broker.tables"))
 @falsified_by(
     migration("label-lost", CELERY_1, '("celery_foundation",)', "None"),
     expect="upgrade celery_foundation@head on an empty database: got exit",
@@ -63,7 +63,7 @@ TABLES = """
 def test_migrations_start_from_an_empty_database(empty_stack: Stack, sut: Sut) -> None:
     """All heads create every table, each branch succeeds alone, and one creates Celery's tables."""
     all_of_them = sut.migrations.all
-    everything = {*sut.celery.tables, *sut.tenancy.tables, sut.dead_letters.table}
+    everything = set(sut.known_tables)
     missing = everything - _tables_after(empty_stack, all_of_them)
     assert not missing, (
         f"tables after upgrade {all_of_them}: got none named {', '.join(sorted(missing))}, "
@@ -71,7 +71,7 @@ def test_migrations_start_from_an_empty_database(empty_stack: Stack, sut: Sut) -
     )
     branches = at_least_one(f"{sut.path.name}: migrations.branches", sut.migrations.branches)
     made = {branch: _tables_after(empty_stack, branch) for branch in branches}
-    of_celery = at_least_one(f"{sut.path.name}: celery.tables", sut.celery.tables)
+    of_celery = at_least_one(f"{sut.path.name}: broker.tables", sut.broker.tables)
     lacking = {branch: set(of_celery) - tables for branch, tables in made.items()}
     assert not all(lacking.values()), (
         f"Celery's tables after the upgrade of one branch alone: got {_named(lacking)}, expected "
@@ -79,7 +79,7 @@ def test_migrations_start_from_an_empty_database(empty_stack: Stack, sut: Sut) -
     )
 
 
-@criterion("SCH-04")
+@criterion("SCH-04", needs=("database", "migrations"))
 @falsified_by(
     sql(
         "made-by-hand",
@@ -111,7 +111,7 @@ def test_downgrade_and_upgrade_restore_the_same_schema(own_stack: Stack, sut: Su
     before = read_definitions(own_stack.sql)
     gained = {one.table for one in before - empty if one.kind == "relation"}
     at_least_one("tables that the migrations create", gained)
-    missing = {*sut.celery.tables, *sut.tenancy.tables} - gained
+    missing = set(sut.known_tables) - gained
     premise("missing tables before the downgrade", got=missing, expected=set())
 
     how = sut.migrations

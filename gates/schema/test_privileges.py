@@ -59,7 +59,7 @@ REACHED = """
 """
 
 
-@criterion("SCH-02")
+@criterion("SCH-02", needs=("database", "broker.kind=sqla", "broker.tables"))
 @falsified_by(
     sql(
         "owned-by-worker",
@@ -81,7 +81,7 @@ REACHED = """
 )
 def test_celery_tables_belong_to_the_migration_role(stack: Stack, sut: Sut) -> None:
     """The four tables exist once each, as ordinary tables, and the migration role owns them."""
-    tables = list(sut.celery.tables)
+    tables = list(sut.broker.tables)
     premise("number of Celery's tables in the description", got=len(tables), expected=4)
     rows = stack.sql.query(OWNERS, (tables,)).rows
     for table in tables:
@@ -89,12 +89,12 @@ def test_celery_tables_belong_to_the_migration_role(stack: Stack, sut: Sut) -> N
         assert kinds, f"{table}: got no table, expected one"
         assert kinds == ["r"], f"{table}: got relations of kinds {kinds}, expected one table (r)"
         owner = next(owner for name, _, owner in rows if name == table)
-        assert owner == sut.roles.migration, (
-            f"owner of {table}: got {owner}, expected {sut.roles.migration}"
+        assert owner == sut.database.owner, (
+            f"owner of {table}: got {owner}, expected {sut.database.owner}"
         )
 
 
-@criterion("SCH-03")
+@criterion("SCH-03", needs=("database", "broker.kind=sqla", "broker.tables", "worker"))
 @falsified_by(
     migration(
         "granted-all",
@@ -141,8 +141,8 @@ def test_celery_tables_belong_to_the_migration_role(stack: Stack, sut: Sut) -> N
 )
 def test_worker_role_holds_exactly_what_it_needs(stack: Stack, sut: Sut) -> None:
     """Four privileges on each of the four tables, USAGE of their sequences, and no DDL."""
-    role = sut.roles.worker
-    tables = list(at_least_one(f"{sut.path.name}: celery.tables", sut.celery.tables))
+    role = sut.worker.role
+    tables = list(at_least_one(f"{sut.path.name}: broker.tables", sut.broker.tables))
     for (table, _), privileges in held(stack.sql, roles=[role], tables=tables).items():
         assert privileges == TABLE_PRIVILEGES, (
             f"{role} on {table}: got {spelled(privileges)}, expected {spelled(TABLE_PRIVILEGES)}"
@@ -198,7 +198,7 @@ def _ddl(table: str) -> tuple[str, ...]:
     )
 
 
-@criterion("SCH-05")
+@criterion("SCH-05", needs=("database", "tenancy"))
 @falsified_by(
     sql(
         "bypass",
@@ -240,7 +240,7 @@ def _ddl(table: str) -> tuple[str, ...]:
 )
 def test_application_roles_are_bound_by_policies(stack: Stack, sut: Sut) -> None:
     """Neither an application role nor a role that it can become escapes row-level security."""
-    roles = [sut.roles.worker, sut.roles.operator, sut.roles.reader, sut.roles.aggregator]
+    roles = [*sut.application_roles, *sut.view_owners]
     rows = stack.sql.query(REACHED, (roles,)).rows
     absent = set(roles) - {row[0] for row in rows}
     premise("missing roles", got=absent, expected=set())
@@ -251,8 +251,8 @@ def test_application_roles_are_bound_by_policies(stack: Stack, sut: Sut) -> None
         assert not superuser, f"{who}: got superuser, expected an ordinary role"
         assert not bypasses, f"{who}: got BYPASSRLS, expected NOBYPASSRLS"
         assert not tables, f"{who}: got owner of {', '.join(tables)}, expected no table"
-    for role in (sut.roles.worker, sut.roles.operator, sut.roles.reader):
-        _assert_cannot_become(stack, role, (sut.roles.migration, sut.roles.aggregator))
+    for role in sut.application_roles:
+        _assert_cannot_become(stack, role, (sut.database.owner, *sut.view_owners))
 
 
 def _assert_cannot_become(stack: Stack, role: str, others: tuple[str, ...]) -> None:

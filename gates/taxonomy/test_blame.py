@@ -223,7 +223,7 @@ def _assert_environment(ran: Miniature, what: str, named: str, to_do: str) -> No
     assert ran.exit_status == 102, f"{what}: exit status got {ran.exit_status}, expected 102"
 
 
-@criterion("TAX-03", limit_s=LIMIT_S)
+@criterion("TAX-03", needs="celery.worker_module", limit_s=LIMIT_S)
 @falsified_by(
     source(
         "wait-as-long-as-it-takes-here",

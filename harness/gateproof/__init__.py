@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from gateproof.base.errors import InconclusiveError, NotApplicableError, PremiseError
     from gateproof.base.project import copy_folders
-    from gateproof.base.sut import Sut
     from gateproof.base.wait import wait_until
+    from gateproof.description.sut import Sut
     from gateproof.environments.interface import Completed
     from gateproof.faults.file import file
     from gateproof.faults.interface import Fault
@@ -108,7 +108,7 @@ _HOMES = {
     "Session": "gateproof.probes.sql",
     "SqlProbe": "gateproof.probes.sql",
     "Stack": "gateproof.stack.stack",
-    "Sut": "gateproof.base.sut",
+    "Sut": "gateproof.description.sut",
     "TaskProbe": "gateproof.probes.task",
     "TaskResult": "gateproof.probes.task",
     "Worker": "gateproof.probes.worker",

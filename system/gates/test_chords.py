@@ -39,7 +39,7 @@ SELECT q.name, m.payload::json->'headers'->>'task'
 """
 
 
-@criterion("QUE-07")
+@criterion("QUE-07", needs=("database", "celery", "worker", "ping", "task", "tenancy", "logs"))
 @falsified_by(
     source(
         "joined-in-the-default-queue",

@@ -56,7 +56,7 @@ SELECT count(*) FROM pg_stat_activity
 """
 
 
-@criterion("OBS-11")
+@criterion("OBS-11", needs=("database", "celery", "worker", "ping", "task", "tenancy", "health"))
 @falsified_by(
     source(
         "constant",
@@ -162,7 +162,7 @@ def test_health_names_a_consumer_that_makes_no_progress(
         expect_consumer_ok(stack, worker, "with its children running again")
 
 
-@criterion("OBS-12")
+@criterion("OBS-12", needs=("database", "celery", "worker", "ping", "task", "metrics"))
 @falsified_by(
     source(
         "constants",

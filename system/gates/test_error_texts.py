@@ -66,7 +66,7 @@ os._exit(main(["--pool", "solo", "--queues", "housekeeping"]))
 """
 
 
-@criterion("DLQ-19")
+@criterion("DLQ-19", needs=("database", "celery", "worker", "dead_letters", "logs"))
 @falsified_by(
     source(
         "result-as-it-is",

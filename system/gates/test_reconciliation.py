@@ -27,7 +27,9 @@ DEADLINE_S = 30.0
 _MISSING = "SELECT md5(prosrc) FROM pg_proc WHERE proname = 'failures_without_letter'"
 
 
-@criterion("DLQ-21")
+@criterion(
+    "DLQ-21", needs=("database", "celery", "worker", "ping", "task", "tenancy", "dead_letters")
+)
 @falsified_by(
     sql(
         "never-run-too",
@@ -79,7 +81,7 @@ def test_reconciliation_writes_rows_of_tasks_that_ran(own_stack: Stack, ids: Ids
     stack, table = own_stack, own_stack.sut.dead_letters.table
     later, body, tenant = [str(ids.uuid()) for _ in range(2)], str(ids.uuid()), str(ids.uuid())
     lost = ids.slug("lost")
-    role = stack.sut.roles.worker
+    role = stack.sut.worker.role
     stack.sql.query(f"REVOKE SELECT ON {SCANNED} FROM {role}")
     with stack.running_worker(pool=POOL_SOLO) as worker:
         stack.wait_ready(worker)

@@ -11,7 +11,7 @@ INTERVAL = {"SYSTEM_RESULT_CLEANUP_S": "1"}
 DELETED_WITHIN_S = 10.0
 
 
-@criterion("RUN-10")
+@criterion("RUN-10", needs=("database", "celery", "worker", "ping", "task"))
 @falsified_by(
     source(
         "never-deleted",

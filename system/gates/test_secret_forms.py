@@ -62,7 +62,10 @@ def calls_with(secret: str) -> dict[str, tuple[Any, Any]]:
     return {**by_form, "repeated": (f"login with {secret}", {"token": secret})}
 
 
-@criterion("DLQ-18")
+@criterion(
+    "DLQ-18",
+    needs=("database", "celery", "worker", "ping", "task", "tenancy", "dead_letters", "logs"),
+)
 @falsified_by(
     source(
         "names-only",

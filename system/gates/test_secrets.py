@@ -47,7 +47,10 @@ print(json.dumps([path.read_text() for path in pathlib.Path(folder).rglob("*.jso
 """
 
 
-@criterion("DLQ-13")
+@criterion(
+    "DLQ-13",
+    needs=("database", "celery", "worker", "ping", "task", "tenancy", "dead_letters.operator"),
+)
 @falsified_by(
     source(
         "no-word-is-sensitive",
@@ -144,7 +147,7 @@ def fail_in_a_worker(stack: Stack, kwargs: Mapping[str, Any], env: Mapping[str, 
 
 def replay(stack: Stack, task_id: str, key: str) -> Completed:
     """Replay a task's row with the operators' command, as their role and with a key."""
-    how, role = stack.sut.worker, stack.sut.roles.operator
+    how, role = stack.sut.worker, stack.sut.dead_letters.operator
     dsns = {name: stack.inner_dsn(role, form=form) for name, form in how.dsn.items()}
     return stack.process.run(
         stack.sut.fill(["{python}", "-m", "system.dead_letters", "replay", task_id]),

@@ -36,7 +36,10 @@ RAN_DEADLINE_S = 30.0
 _CLAIM = "SELECT md5(prosrc) FROM pg_proc WHERE proname = 'claim_dead_letters'"
 
 
-@criterion("DLQ-20")
+@criterion(
+    "DLQ-20",
+    needs=("database", "celery", "worker", "ping", "task", "tenancy", "dead_letters.operator"),
+)
 @falsified_by(
     source(
         "arguments-only",
@@ -195,7 +198,7 @@ def fail_together(
 
     The worker's role may not read what the task counts. It may again at the end.
     """
-    role = stack.sut.roles.worker
+    role = stack.sut.worker.role
     stack.sql.query(f"REVOKE SELECT ON {SCANNED} FROM {role}")
     with stack.running_worker(pool=POOL_SOLO, env={KEYS: key}) as worker:
         stack.wait_ready(worker)
@@ -219,7 +222,7 @@ def fail_together(
 
 def operate(stack: Stack, key: str, *words: str) -> Completed:
     """Run the operators' command with a key, as their role."""
-    how, role = stack.sut.worker, stack.sut.roles.operator
+    how, role = stack.sut.worker, stack.sut.dead_letters.operator
     dsns = {name: stack.inner_dsn(role, form=form) for name, form in how.dsn.items()}
     return stack.process.run(
         stack.sut.fill(["{python}", "-m", "system.dead_letters", *words]),

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from gateproof.base.sut import Sut, load_sut
+from gateproof.description.reading import load_sut
+from gateproof.description.sut import Sut
 from gateproof.environments.process import PYTEST_NEEDS, LocalLauncher
 from gates.taxonomy.miniature import (
     COMMAND,

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateproof.base.errors import EnvironmentProblemError
-from gateproof.base.sut import load_sut
 from gateproof.base.wait import wait_until
+from gateproof.description.reading import load_sut
 from gateproof.environments.engine import RUN_LABEL, Engine, find_engine
 from gateproof.environments.leftover import PREFIX, processes_of
 from gates.taxonomy.miniature import COMMAND, write_miniature

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from gateproof.base.sut import Sut
+from gateproof.description.sut import Sut
 from gates.taxonomy.miniature import COMMAND, HEADER, Miniature, read_miniature, write_miniature
 from tests.acceptance.conftest import ROOT, run_command
 from tests.acceptance.test_exit_status import GATEPROOF, NEEDS_NO_DATABASE

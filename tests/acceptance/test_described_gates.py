@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gateproof.base.sut import Sut
+from gateproof.description.sut import Sut
 from gates.taxonomy.miniature import CRITERION, HEADER, SOUND, read_miniature, write_miniature
 from tests.acceptance.conftest import ROOT, run_command
 from tests.criteria import catalogue

@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from gateproof.base.sut import Sut
+from gateproof.description.sut import Sut
 from gates.taxonomy.miniature import COMMAND, NO_PROOFS, Miniature, read_miniature, write_miniature
 from tests.acceptance.conftest import run_command, run_piped
 

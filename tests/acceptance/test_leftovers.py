@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from gateproof.base.sut import Sut
 from gateproof.base.wait import wait_until
+from gateproof.description.sut import Sut
 from gateproof.environments.leftover import (
     LABEL,
     PREFIX,

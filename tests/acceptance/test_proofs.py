@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from gateproof.base.project import copy_folders
-from gateproof.base.sut import Sut
+from gateproof.description.sut import Sut
 from gateproof.faults.source import change_file
 from gateproof.faults.text import Replacement
 from gateproof.stack.copy import HARNESS_PACKAGES

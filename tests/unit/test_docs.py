@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gateproof.base.sut_reference import sut_reference
+from gateproof.description.reference import sut_reference
 from gateproof_evidence.model.schema import run_schema
 from gateproof_evidence.reports.glossary import GLOSSARY, SECTIONS, glossary_page
 from tests.criteria import catalogue

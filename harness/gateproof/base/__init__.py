@@ -1,1 +1,1 @@
-"""Shared by all other packages: errors, waiting, the description of the system."""
+"""Shared by all other packages: errors, waiting, options, files and git."""

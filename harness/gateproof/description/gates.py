@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from gateproof.base.option import CATALOGUE, find_gates, named_paths, sut_file
-from gateproof.base.sut import PACK, Sut, load_sut
+from gateproof.description.reading import load_sut
+from gateproof.description.sut import PACK, Sut
 from gateproof_evidence.errors import BadInputError
 
 PACKS = ("celery-postgres",)

@@ -31,7 +31,7 @@ class SqlFault(Fault):
 
     def inject(self, copy: Copy) -> None:
         """Run the statement; it may hold several, separated by semicolons."""
-        role = self.role or copy.sut.roles.migration
+        role = self.role or copy.sut.database.owner
         copy.stack.sql.execute(self.statement, role=None if role == "superuser" else role)
 
 

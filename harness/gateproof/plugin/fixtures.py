@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateproof.base.sut import Sut
+from gateproof.description.sut import Sut
 from gateproof.probes.file import FileProbe
 from gateproof.probes.process import ProcessProbe
 from gateproof.probes.recorder import Recorder
@@ -47,7 +47,8 @@ def sut(request: pytest.FixtureRequest, bring_up: BringUp) -> Sut:
 @pytest.fixture(scope="session")
 def commands(bring_up: BringUp) -> ProcessProbe:
     """Runs commands in the place where the system runs; needs no server."""
-    return ProcessProbe(bring_up.recorder, bring_up.environment.launcher)
+    launcher = bring_up.environment.launcher
+    return ProcessProbe(bring_up.recorder, launcher, env=bring_up.sut.env)
 
 
 @pytest.fixture

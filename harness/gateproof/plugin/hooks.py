@@ -19,9 +19,9 @@ import pytest
 
 from gateproof.base.errors import HarnessError, LimitError
 from gateproof.base.exit_guard import ExitGuard
-from gateproof.base.gates import covers
 from gateproof.base.option import named_paths
 from gateproof.base.stop import STOP, Stop
+from gateproof.description.gates import covers
 from gateproof.probes.recorder import Scope
 from gateproof.proof.durations import (
     durations_of,
@@ -154,8 +154,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def pytest_runtestloop(session: pytest.Session) -> None:
     """Start the system before the first check, if any check needs it, and print the progress."""
     writer = session.config.stash.get(WRITER, None)
-    needed = any(STACK_FIXTURES & set(getattr(i, "fixturenames", ())) for i in session.items)
-    if writer is not None and needed and not session.testsfailed:
+    if writer is not None and _needs_stack(session) and not session.testsfailed:
         # The set-up of each check gets the same error.
         with contextlib.suppress(HarnessError), _losses(session):
             writer.bring_up.start()
@@ -177,6 +176,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
     """Interrupt a set-up that exceeds a limit of pytest-timeout."""
     with _step(item, SET_UP), _limit(*_limit_of(item, "setup")):
+        _refuse_unmet(item)
         return (yield)
 
 
@@ -260,6 +260,9 @@ def _open(config: pytest.Config, options: Options) -> None:
     """Open the run, except in an xdist worker, and a writer, except in a controller."""
     run = None if is_worker(config) else GateRun.open(options)
     if run is not None:
+        for one in options.sut.expired_absences:
+            why = "it counts as not declared; renew it or describe the feature"
+            _print(config, f"WARNING: absent: {one.feature}: expired on {one.expires}: {why}")
         config.stash[RUN] = run
         config.stash[GUARD] = ExitGuard(status=HARNESS, explain=run.explain)
         config.pluginmanager.register(Progress(print_line=lambda line: _print(config, line)))
@@ -439,6 +442,30 @@ def _is_whole(config: pytest.Config, writer: Writer) -> bool:
     inside = all(covers(named, folder) for folder in writer.options.gates)
     narrowed = ("ignore", "ignore_glob", "lf")
     return inside and not any(config.getoption(name, default=None) for name in narrowed)
+
+
+def _unmet(item: pytest.Item) -> BaseException | None:
+    """Return why the check of an item cannot judge this system; None if it can."""
+    writer = item.config.stash.get(WRITER, None)
+    if writer is None or isinstance(item, SelfProofItem):
+        return None
+    declaration = read_declaration(item)
+    return writer.unmet(declaration) if declaration is not None else None
+
+
+def _refuse_unmet(item: pytest.Item) -> None:
+    """End an item before its fixtures are set up, if the system lacks what its check needs."""
+    problem = _unmet(item)
+    if problem is not None:
+        raise problem
+
+
+def _needs_stack(session: pytest.Session) -> bool:
+    """Return whether any item that can judge works on a stack."""
+    return any(
+        STACK_FIXTURES & set(getattr(item, "fixturenames", ())) and _unmet(item) is None
+        for item in session.items
+    )
 
 
 def _gate(item: pytest.Item, writer: Writer) -> str:

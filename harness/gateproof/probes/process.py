@@ -18,8 +18,19 @@ DEADLINE_S = 60.0
 class ProcessProbe:
     """Runs commands with a launcher."""
 
-    def __init__(self, recorder: Recorder, launcher: Launcher) -> None:
+    def __init__(
+        self, recorder: Recorder, launcher: Launcher, *, env: Mapping[str, str] | None = None
+    ) -> None:
+        """Create a probe.
+
+        Args:
+            recorder: records what it sees.
+            launcher: starts the commands.
+            env: variables of every command, which those of one command override.
+
+        """
         self._recorder = recorder
+        self._env = dict(env or {})
         self._launcher = launcher
         self.last_redactions: tuple[Redaction, ...] = ()
         """The redactions in the capture of the last command."""
@@ -45,6 +56,7 @@ class ProcessProbe:
                 result cannot be judged.
 
         """
+        env = {**self._env, **env}
         done = self._launcher.run(command, env=env, folder=folder, deadline_s=deadline_s)
         line = self._recorder.redactor.redact(encodable(shlex.join(command)))
         shown = line.text if len(line.text) < 400 else line.text[:400] + " ..."

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from gateproof.base.sut import Sut
 from gateproof.base.wait import wait_until
+from gateproof.description.sut import Sut
 from gateproof.environments.interface import (
     CanInspect,
     CanKill,
@@ -74,12 +74,12 @@ class Worker:
     @property
     def metrics_url(self) -> str:
         """URL of its metrics."""
-        return self.url + self._sut.endpoints.metrics
+        return self.url + self._sut.metrics.path
 
     @property
     def health_url(self) -> str:
         """URL of its health report."""
-        return self.url + self._sut.endpoints.health
+        return self.url + self._sut.health.path
 
     @property
     def alive(self) -> bool:

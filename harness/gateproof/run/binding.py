@@ -24,7 +24,7 @@ import gateproof
 import gateproof_evidence
 from gateproof.base.git import git, has_changes, read_checkout
 from gateproof.base.origin import SITE, Origins
-from gateproof.base.sut import Sut
+from gateproof.description.sut import Sut
 from gateproof_evidence.format.canonical import digest_of
 from gateproof_evidence.format.layout import ATTESTATION
 from gateproof_evidence.model import Bindings, Bound, Part

@@ -5,10 +5,11 @@ Starts nothing. The libraries of the engine are imported only when an engine is 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
 from gateproof.base.errors import EnvironmentProblemError
-from gateproof.base.sut import Sut
+from gateproof.description.sut import Sut
 from gateproof.environments.embedded import Embedded
 from gateproof.environments.interface import Environment
 from gateproof.run.option import Options
@@ -33,7 +34,7 @@ def choose_environment(
     requested, reason = options.environment, ""
     if options.postgres_bin is not None and requested == AUTO:
         requested, reason = EMBEDDED, "chosen by auto: --postgres-bin names a server's programs"
-    kind, found = decide(requested, has_image=bool(options.system_image or sut.image))
+    kind, found = decide(requested, has_image=bool(options.system_image or sut.describes("image")))
     reason = reason or found
     if kind == EMBEDDED:
         return Embedded(
@@ -42,7 +43,7 @@ def choose_environment(
             programs=options.postgres_bin,
             port=options.postgres_port,
             learn_secret=learn_secret,
-            warm=sut.worker.warm,
+            warm=_warm(sut),
         )
     from gateproof.environments.containers.environment import Containers
 
@@ -54,6 +55,12 @@ def choose_environment(
         port=options.postgres_port,
         learn_secret=learn_secret,
     )
+
+
+def _warm(sut: Sut) -> tuple[str, ...]:
+    """Return the modules that forked processes share; another interpreter cannot be forked."""
+    same = sut.interpreter == sys.executable
+    return sut.worker.warm if same and sut.describes("worker") else ()
 
 
 def decide(requested: str, *, has_image: bool) -> tuple[str, str]:

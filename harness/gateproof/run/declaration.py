@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
+from gateproof.description.need import Need, parse_needs
 from gateproof.faults.interface import Fault
 from gateproof_evidence.errors import BadInputError
 
@@ -45,6 +46,8 @@ class Declaration:
     criterion: str
     limit_s: float
     falsifiers: tuple[Falsifier, ...]
+    needs: tuple[Need, ...] = ()
+    """The features of the system without which the check cannot judge."""
 
     def within(self, environment: str) -> Declaration:
         """Return the declaration with only the falsifiers that an environment supports."""
@@ -52,15 +55,22 @@ class Declaration:
         return replace(self, falsifiers=tuple(supported))
 
 
-def criterion(identifier: str, *, limit_s: float = LIMIT_S) -> pytest.MarkDecorator:
+def criterion(
+    identifier: str, *, needs: str | tuple[str, ...] = (), limit_s: float = LIMIT_S
+) -> pytest.MarkDecorator:
     """Bind a check to one criterion of the catalogue.
 
     Args:
         identifier: the criterion's id, such as ``RLS-02``.
+        needs: the keys of the description, in dots, that the check reads, such as ``tenancy`` or
+            ``dead_letters.columns.args``; ``broker.kind=sqla`` needs a value too. Without one of
+            them, the check and its proofs do not run: the criterion is `notapplicable` where a
+            person declared the feature absent or it has another value, else `notdescribed`. Write
+            literals, so that ``gateproof doctor`` can read them without importing the check.
         limit_s: overall limit of the check in seconds; exceeding it is inconclusive, not a fail.
 
     """
-    return pytest.mark.criterion(identifier, limit_s=limit_s)
+    return pytest.mark.criterion(identifier, needs=needs, limit_s=limit_s)
 
 
 def falsified_by(fault: Fault, *, expect: str) -> pytest.MarkDecorator:
@@ -83,8 +93,8 @@ def read_declaration(item: pytest.Item) -> Declaration | None:
     """Return the declaration of an item, or None if it has no criterion.
 
     Raises:
-        BadInputError: more than one criterion, a falsifier whose predicted message is too general,
-            or two falsifiers of one name.
+        BadInputError: more than one criterion, a need that no description can have, a falsifier
+            whose predicted message is too general, or two falsifiers of one name.
 
     """
     known = item.stash.get(_DECLARATION, None)
@@ -102,9 +112,17 @@ def read_declaration(item: pytest.Item) -> Declaration | None:
         criterion=str(marks[0].args[0]),
         limit_s=float(marks[0].kwargs.get("limit_s", LIMIT_S)),
         falsifiers=falsifiers,
+        needs=_needs(item, marks[0]),
     )
     item.stash[_DECLARATION] = found
     return found
+
+
+def _needs(item: pytest.Item, mark: pytest.Mark) -> tuple[Need, ...]:
+    try:
+        return parse_needs(mark.kwargs.get("needs", ()))
+    except BadInputError as error:
+        raise BadInputError(f"{item.nodeid}: {error}") from error
 
 
 def is_specific(expect: str) -> bool:

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from gateproof.base.compiled import refuse_other_place
-from gateproof.base.gates import folders_of_run
 from gateproof.base.option import (
     CATALOGUE,
     DEFAULT_EVIDENCE,
@@ -25,7 +24,9 @@ from gateproof.base.option import (
     refuse_unused,
     sut_file,
 )
-from gateproof.base.sut import Sut, load_sut
+from gateproof.description.gates import folders_of_run
+from gateproof.description.reading import load_sut
+from gateproof.description.sut import Sut
 from gateproof.environments.postgres import PROGRAMS
 from gateproof.run.binding import Judges
 from gateproof.run.selection import Selection

@@ -23,7 +23,7 @@ from gateproof.base.compiled import drop_compiled
 from gateproof.base.errors import EnvironmentProblemError, HarnessError
 from gateproof.base.git import git
 from gateproof.base.option import PASSPHRASE_VARIABLE
-from gateproof.base.sut import Sut
+from gateproof.description.sut import Sut
 from gateproof.probes import canary as canaries
 from gateproof.run.binding import bind, bound_code, bound_files
 from gateproof.run.option import Options

@@ -17,6 +17,7 @@ from gateproof.base.errors import (
     InconclusiveError,
     LimitError,
     NotApplicableError,
+    NotDescribedError,
     NotReadyError,
     PremiseError,
 )
@@ -33,6 +34,7 @@ Category = Literal[
     "harness",
     "notready",
     "notapplicable",
+    "notdescribed",
     "inconclusive",
     "premise",
     "limit",
@@ -41,6 +43,7 @@ Category = Literal[
 
 _CATEGORIES: tuple[tuple[type[BaseException], Category], ...] = (
     (NotApplicableError, "notapplicable"),
+    (NotDescribedError, "notdescribed"),
     (LimitError, "limit"),
     (EnvironmentProblemError, "environment"),
     (NotReadyError, "notready"),
@@ -53,6 +56,9 @@ _CATEGORIES: tuple[tuple[type[BaseException], Category], ...] = (
     (EvidenceError, "harness"),
 )
 """The first class that matches decides; an exception that matches none is a defect of the check."""
+
+_LACKING = (NotApplicableError, NotDescribedError)
+"""The exceptions of a check that cannot judge this system, or not here; all else is well."""
 
 _UNEXPLAINED = ("harness", "notready", "other")
 """The categories of errors that a full or broken machine may have caused."""
@@ -80,7 +86,7 @@ def categorise(error: BaseException) -> tuple[Category, str]:
     text = str(error).strip() or type(error).__name__
     if category == "other":
         text = f"{type(error).__name__}: {text}"
-    if isinstance(error, pytest.skip.Exception) and not isinstance(error, NotApplicableError):
+    if isinstance(error, pytest.skip.Exception) and not isinstance(error, _LACKING):
         text = f"skipped: {text}"
     return category, encodable(text)
 
@@ -110,7 +116,7 @@ def record_stage(
         message=recorder.clean(first_line(message), MESSAGE_LIMIT),
         duration_s=call.duration,
     )
-    if raised and category != "notapplicable":
+    if raised and category not in ("notapplicable", "notdescribed"):
         problem = bring_up.disk_problem()
         answers = None if problem else bring_up.still_answers()
         recorder.journal.append(

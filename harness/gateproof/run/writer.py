@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 from gateproof.base.stop import Stop
-from gateproof.base.sut import Sut
+from gateproof.description.need import unmet
+from gateproof.description.sut import Sut
 from gateproof.environments.interface import Environment
 from gateproof.environments.resource import temporary_folder_problem
 from gateproof.probes import canary as canaries
@@ -174,7 +175,9 @@ class Writer:
             progress=progress,
             learn_secret=learn_secret,
         )
-        journal.append(RunEvent, event="started", data={"sut": sut.name})
+        absent = [one.model_dump() for one in sut.absences]
+        started, _ = redactor.redact_json({"sut": sut.name, "absent": absent}, place=in_data(RUN))
+        journal.append(RunEvent, event="started", data=started)
         return cls(
             name,
             options,
@@ -197,15 +200,23 @@ class Writer:
         return self.catalogue.by_id(criterion).gate
 
     def selected_falsifiers(self, declaration: Declaration) -> tuple[Falsifier, ...]:
-        """Return the falsifiers of a check that are selected and supported by the environment."""
+        """Return the falsifiers of a check that are to be run.
+
+        They are selected, and supported by the environment. A check that cannot judge this system
+        has none.
+        """
         criterion = self.catalogue.get(declaration.criterion)
-        if criterion is None:  # refused after the collection
+        if criterion is None or self.unmet(declaration):  # an unknown one is refused later
             return ()
         return tuple(
             one
             for one in declaration.within(self.kind).falsifiers
             if self.options.falsify.selects(criterion, one.fault.name)
         )
+
+    def unmet(self, declaration: Declaration) -> BaseException | None:
+        """Return why a check cannot judge this system; None if it can."""
+        return unmet(self.bring_up.sut, declaration.needs)
 
     def bind_checks(self, selected: set[str], *, whole: bool) -> None:
         """Record which check judges which criterion, and which checks are selected.
@@ -333,7 +344,12 @@ def _describe(bound: tuple[str, Declaration] | None, selected: set[str]) -> dict
         return {"item": "", "selected": False, "falsifiers": []}
     item, declaration = bound
     names = [falsifier.fault.name for falsifier in declaration.falsifiers]
-    return {"item": item, "selected": item in selected, "falsifiers": names}
+    return {
+        "item": item,
+        "selected": item in selected,
+        "falsifiers": names,
+        "needs": [str(need) for need in declaration.needs],
+    }
 
 
 WRITER: pytest.StashKey[Writer] = pytest.StashKey()

@@ -18,7 +18,7 @@ from typing import TypeVar
 import psycopg
 
 from gateproof.base.errors import EnvironmentProblemError, HarnessError, NotReadyError
-from gateproof.base.sut import Sut
+from gateproof.description.sut import Sut
 from gateproof.environments.interface import CanRestart, Environment, Login, Server, require
 from gateproof.environments.resource import (
     disk_problem,
@@ -67,7 +67,7 @@ class BringUp:
     _numbers: count[int] = field(default_factory=lambda: count(1))
 
     def __post_init__(self) -> None:
-        self.logins = {role: self._new_login(role) for role in self.sut.roles.login()}
+        self.logins = {role: self._new_login(role) for role in self.sut.login_roles}
         self.context = StackContext(
             environment=self.environment,
             sut=self.sut,
@@ -133,6 +133,8 @@ class BringUp:
 
         A worker that is not ready does not fail the bring-up: the checks that need it will fail.
         """
+        if not all(map(self.sut.describes, ("worker", "celery", "ping", "task"))):
+            return
         try:
             self._step("worker", lambda: self.shared().worker)
         except (HarnessError, AssertionError, OSError) as error:
@@ -204,12 +206,15 @@ class BringUp:
         at = f"{server.outside.host}:{server.outside.port}"
         self._note(f"PostgreSQL {self.report().postgres}", f"started at {at}")
         provision_server(self.sut, server, self.logins)
-        self._note("roles", f"provisioned by {', '.join(self.sut.provision.server)}")
+        files = ", ".join(self.sut.provision.server)
+        self._note("roles", f"provisioned by {files or 'no file of the description'}")
         return server
 
     def _make_template(self, server: Server) -> None:
         create_database(server, TEMPLATE)
         provision_database(self.sut, server, TEMPLATE)
+        if not self.sut.describes("migrations"):
+            return
         stack = Stack(context=self.context, server=server, database=TEMPLATE)
         done = stack.migrate(self.sut.migrations.all)
         extension = missing_extension(done.output) if done.exit_status != 0 else ""

@@ -14,7 +14,7 @@ from typing import Literal
 
 import gateproof_evidence
 from gateproof.base.project import copy_folders, copy_project
-from gateproof.base.sut import Sut
+from gateproof.description.sut import Sut
 from gateproof.environments.interface import Completed
 from gateproof.probes.process import ProcessProbe
 from gateproof.stack.bring_up import BringUp
@@ -122,14 +122,15 @@ class Copy:
 
     def run_python(self, code: str, *arguments: str, tree: Tree) -> Completed:
         """Run Python code in the interpreter of the system or, for that tree, of the harness."""
-        command = [sys.executable, "-c", code, *arguments]
         environment = self.bring_up.environment
         if tree == "harness":
+            command = [sys.executable, "-c", code, *arguments]
             probe = ProcessProbe(self.bring_up.recorder, environment.warm_machine)
             env = {"PYTHONPATH": os.pathsep.join(map(str, self.harness))}
             return probe.run(command, env=env, folder=self.harness[0])
+        command = [self.sut.interpreter, "-c", code, *arguments]
         env = self.stack.worker_environment() if self.needs_stack else {}
-        probe = ProcessProbe(self.bring_up.recorder, environment.warm)
+        probe = ProcessProbe(self.bring_up.recorder, environment.warm, env=self.sut.env)
         return probe.run(command, env=env, folder=self.sut.folder)
 
     def restart(self) -> None:

@@ -7,7 +7,6 @@ proof can break its stack without affecting any other check.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -16,9 +15,9 @@ from typing import Any
 import psycopg
 from psycopg import sql as pgsql
 
-from gateproof.base.errors import HarnessError, NotReadyError
-from gateproof.base.sut import Sut
+from gateproof.base.errors import EnvironmentProblemError, HarnessError, NotReadyError
 from gateproof.base.wait import wait_until
+from gateproof.description.sut import Sut
 from gateproof.environments.cause import cause_of
 from gateproof.environments.interface import (
     Address,
@@ -42,6 +41,8 @@ from gateproof.probes.worker import Worker
 from gateproof.stack.stopwatch import DATABASE, PROCESSES, Stopwatch
 
 POOL_PREFORK, POOL_SOLO = "prefork", "solo"
+SQLA = "sqla"
+"""The kind of broker that keeps its messages in the database."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +104,7 @@ class Stack:
         self.recorder = self.context.recorder
         self.sql = SqlProbe(self.recorder, self.dsn)
         self.http = HttpProbe(self.recorder)
-        self.process = ProcessProbe(self.recorder, self.context.launcher())
+        self.process = ProcessProbe(self.recorder, self.context.launcher(), env=self.sut.env)
         self._databases.append(self.database)
 
     # --- the database ------------------------------------------------------------------------
@@ -144,11 +145,11 @@ class Stack:
         self, revision: str, *, down: bool = False, database: str | None = None
     ) -> Completed:
         """Run the system's own migration command; the caller judges the exit status."""
-        described = self.sut.migrations
-        words = described.downgrade if down else described.upgrade
+        described, role = self.sut.migrations, self.sut.database.owner
+        words = described.down if down else described.up
         command = self.sut.fill(words, revision=revision)
         env = {
-            name: self.inner_dsn(described.role, form=form, database=database)
+            name: self.inner_dsn(role, form=form, database=database)
             for name, form in described.dsn.items()
         }
         return self.process.run(command, env={**env, **self.settings}, folder=self.sut.folder)
@@ -165,6 +166,8 @@ class Stack:
             drop_database(self.server, self.database)
             create_database(self.server, self.database)
             provision_database(self.sut, self.server, self.database)
+            if not self.sut.describes("migrations"):
+                return
             done = self.migrate(self.sut.migrations.all)
         if done.exit_status != 0:
             raise HarnessError(f"migrations: got exit {done.exit_status}, expected 0: {done.cause}")
@@ -195,7 +198,7 @@ class Stack:
         """Return a publisher with further variables; one is started for each set of variables."""
         key = tuple(sorted((env or {}).items()))
         if key not in self._publishers:
-            command = [sys.executable, "-c", program("publisher")]
+            command = [self.sut.interpreter, "-c", program("publisher")]
             with self.context.stopwatch.step(PROCESSES):
                 conversation = self.context.launcher(env).converse(
                     [*command, self.sut.celery.app],
@@ -209,9 +212,18 @@ class Stack:
 
     def worker_environment(self, env: Mapping[str, str] | None = None) -> dict[str, str]:
         """Return the environment of a worker or publisher: DSNs, fixed variables and settings."""
+        self._refuse_other_broker()
         worker = self.sut.worker
         dsns = {name: self.inner_dsn(worker.role, form=form) for name, form in worker.dsn.items()}
-        return {**dsns, **worker.env, **(env or {}), **self.settings}
+        return {**self.sut.env, **dsns, **worker.env, **(env or {}), **self.settings}
+
+    def _refuse_other_broker(self) -> None:
+        """Refuse to start what needs a broker that this version does not start."""
+        kind = self.sut.broker.kind if self.sut.describes("broker") else SQLA
+        if kind != SQLA:
+            raise EnvironmentProblemError(
+                f"broker.kind: got {kind}, expected {SQLA}: this version starts no other broker"
+            )
 
     def start_worker(
         self,
@@ -248,8 +260,9 @@ class Stack:
             concurrency=concurrency or described.concurrency,
         )
         command = [*command, *options]
+        port_variable = {described.port: str(port)} if self.sut.describes("worker.port") else {}
         environment = {
-            described.port: str(port),
+            **port_variable,
             **_zone(self.sut.timezones.worker),
             **self.worker_environment(env),
         }
@@ -400,7 +413,7 @@ class Stack:
         """
         self.settings.update(variables)
         self.context = replace(self.context, warm=False)
-        self.process = ProcessProbe(self.recorder, self.context.launcher())
+        self.process = ProcessProbe(self.recorder, self.context.launcher(), env=self.sut.env)
         self.stop_processes()
 
     def seen_environment(self, names: Sequence[str]) -> str:
@@ -409,7 +422,7 @@ class Stack:
             "import os, json, sys; print(json.dumps({n: os.environ.get(n) for n in sys.argv[1:]}))"
         )
         done = self.process.run(
-            [sys.executable, "-c", code, *names],
+            [self.sut.interpreter, "-c", code, *names],
             env=self.worker_environment(),
             folder=self.sut.folder,
         )
@@ -496,7 +509,11 @@ def provision_server(sut: Sut, server: Server, logins: Mapping[str, Login]) -> N
 
 
 def provision_database(sut: Sut, server: Server, name: str) -> None:
-    """Run the system's SQL for each database as superuser; clones need it too."""
+    """Create the described extensions and run the system's SQL, as superuser; clones need it."""
+    described = sut.describes("database")
+    for extension in sut.database.extensions if described else ():
+        statement = pgsql.SQL("CREATE EXTENSION IF NOT EXISTS {}")
+        _as_superuser(server, name, statement.format(pgsql.Identifier(extension)))
     for text in sut.read_sql(sut.provision.database):
         _as_superuser(server, name, pgsql.SQL(text))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateproof.base.sut import load_sut
+from gateproof.description.reading import load_sut
 from gateproof.environments.embedded import Embedded
 from gateproof.probes.recorder import Recorder
 from gateproof.stack.bring_up import BringUp

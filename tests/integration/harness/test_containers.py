@@ -18,8 +18,9 @@ import pytest
 
 from gateproof.base.errors import EnvironmentProblemError, HarnessError, NotReadyError
 from gateproof.base.project import copy_project
-from gateproof.base.sut import Sut, load_sut
 from gateproof.base.wait import wait_until
+from gateproof.description.reading import load_sut
+from gateproof.description.sut import Sut
 from gateproof.environments.containers.environment import Containers
 from gateproof.environments.containers.image import (
     build_arguments,

@@ -88,7 +88,7 @@ def test_migration_that_fails_returns_its_exit_status(own: Stack) -> None:
 
 def test_sql_runs_as_the_given_role(own: Stack) -> None:
     """Each role sees its own name, and an unknown role is refused."""
-    for role in own.sut.roles.login():
+    for role in own.sut.login_roles:
         assert own.sql.query("SELECT current_user", role=role).scalar() == role
     with pytest.raises(HarnessError, match="role: got unknown_role, expected one of"):
         own.sql.query("SELECT 1", role="unknown_role")
@@ -96,7 +96,7 @@ def test_sql_runs_as_the_given_role(own: Stack) -> None:
 
 def test_sql_refusal_is_a_value_if_it_is_expected(own: Stack) -> None:
     """`attempt` returns the error of PostgreSQL, and the session stays usable."""
-    with own.sql.session(own.sut.roles.worker) as session:
+    with own.sql.session(own.sut.worker.role) as session:
         refused = session.attempt("DROP TABLE kombu_message")
         assert isinstance(refused, Refused)
         assert refused.sqlstate == "42501"
@@ -118,13 +118,13 @@ def test_sql_refusal_to_a_role_is_a_finding(own: Stack, statement: str, code: st
     """`query` raises an assertion that names the role, the statement and the error."""
     own.sql.query("INSERT INTO kombu_queue (name) VALUES ('one')")
     with pytest.raises(AssertionError, match=f"app_user: .*got {code} .*, expected it to be"):
-        own.sql.query(statement, role=own.sut.roles.worker)
+        own.sql.query(statement, role=own.sut.worker.role)
 
 
 def test_sql_that_is_not_valid_is_no_finding(own: Stack) -> None:
     """A mistake in the statement of a check is not blamed on the system, whatever the role is."""
     with pytest.raises(psycopg.errors.SyntaxError):
-        own.sql.query("SELEC 1", role=own.sut.roles.worker)
+        own.sql.query("SELEC 1", role=own.sut.worker.role)
 
 
 def test_sql_on_a_missing_database_is_an_environment_problem(own: Stack) -> None:
@@ -139,7 +139,7 @@ def test_passwords_of_the_run_never_reach_a_capture(own: Stack, brought_up: Brin
     done = own.process.run(
         [sys.executable, "-c", code], env=own.worker_environment(), folder=own.sut.folder
     )
-    password = brought_up.logins[own.sut.roles.worker].password
+    password = brought_up.logins[own.sut.worker.role].password
     assert password in done.output, "premise: the command printed it"
     assert own.process.last_redactions
     data = brought_up.recorder.journal.path.parent

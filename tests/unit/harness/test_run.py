@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import pytest
 
-from gateproof.base.sut import Sut
+from gateproof.description.sut import Sut
 from gateproof.run.binding import Judges, bound_files
 from gateproof.run.option import Options
 from gateproof.run.run import GateRun

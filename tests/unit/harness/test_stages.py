@@ -10,6 +10,7 @@ from gateproof.base.errors import (
     InconclusiveError,
     LimitError,
     NotApplicableError,
+    NotDescribedError,
     NotReadyError,
 )
 from gateproof.probes.task import EagerModeError
@@ -28,6 +29,7 @@ from gateproof_evidence.errors import NotWritableError
         (InconclusiveError("x"), "inconclusive"),
         (LimitError("x"), "limit"),
         (NotApplicableError("x"), "notapplicable"),
+        (NotDescribedError("x"), "notdescribed"),
         (pytest.skip.Exception("x"), "inconclusive"),
         (HarnessError("x"), "harness"),
         (NotWritableError("x"), "harness"),

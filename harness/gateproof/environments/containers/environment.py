@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from gateproof.base.sut import Sut
+from gateproof.description.sut import Sut
 from gateproof.environments.containers.image import system_image
 from gateproof.environments.containers.launcher import ContainerLauncher
 from gateproof.environments.containers.server import ContainerServer
@@ -165,7 +165,7 @@ class Containers:
             image = system_image(self._engine, self._sut)
         names = image.tags or [self._system_image or image.id]
         self._images[names[0]] = image.id
-        described = self._sut.image
+        described = self._sut.image if self._sut.describes("image") else None
         launcher = ContainerLauncher(
             self._engine,
             image=image.id,
@@ -175,6 +175,7 @@ class Containers:
             if described
             else str(image.attrs["Config"].get("WorkingDir") or "/"),
             python=described.python if described else "python",
+            interpreter=self._sut.interpreter,
             shared=(self.files,),
             output=self.machine.output,
         )

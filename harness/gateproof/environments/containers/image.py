@@ -22,7 +22,7 @@ from docker.errors import APIError, BuildError, ImageNotFound
 
 from gateproof.base.errors import EnvironmentProblemError
 from gateproof.base.git import git
-from gateproof.base.sut import Sut
+from gateproof.description.sut import Sut
 from gateproof.environments.engine import Engine, engine_problems
 
 REPOSITORY = "gateproof-system"
@@ -47,7 +47,7 @@ def system_image(engine: Engine, sut: Sut) -> Any:
         EnvironmentProblemError: the description names no Dockerfile, or the build failed.
 
     """
-    if sut.image is None:
+    if not sut.describes("image"):
         raise EnvironmentProblemError(
             f"{sut.path}: image: got no section [image], expected how to build the system's "
             "image; add it, or name a prebuilt one with --system-image"
@@ -63,7 +63,6 @@ def system_image(engine: Engine, sut: Sut) -> Any:
 
 def read_context(sut: Sut) -> Mapping[str, bytes]:
     """Return the files that the image is built from: name to content, in order."""
-    assert sut.image is not None
     files: dict[str, bytes] = {}
     for name in (sut.image.dockerfile, *sut.image.context):
         for path in _files(sut.folder / name):
@@ -98,7 +97,6 @@ def build_arguments(environment: Mapping[str, str]) -> dict[str, str]:
 def _build(
     engine: Engine, sut: Sut, context: Mapping[str, bytes], labels: Mapping[str, str], tag: str
 ) -> Any:
-    assert sut.image is not None
     try:
         image, _ = engine.client.images.build(
             fileobj=_tar(context),

@@ -56,6 +56,7 @@ class ContainerLauncher:
         root: the system's folder on this machine.
         folder: the system's folder in the image.
         python: path of the interpreter in the image.
+        interpreter: the system's interpreter on this machine, which that of the image replaces.
         shared: folders of this machine, mounted in every container at the same path.
         output: folder for the output of the processes.
 
@@ -70,6 +71,7 @@ class ContainerLauncher:
         root: Path,
         folder: str,
         python: str,
+        interpreter: str = sys.executable,
         shared: tuple[Path, ...],
         output: Path,
     ) -> None:
@@ -81,6 +83,7 @@ class ContainerLauncher:
         self._root = root
         self._folder = folder
         self._python = python
+        self._interpreters = (sys.executable, interpreter)
         self._shared = shared
         self._output = output
         self._command_containers: dict[frozenset[str], Any] = {}
@@ -190,7 +193,7 @@ class ContainerLauncher:
         return self._command_containers[mounts]
 
     def _words(self, command: Sequence[str]) -> list[str]:
-        return [self._python if word == sys.executable else word for word in command]
+        return [self._python if word in self._interpreters else word for word in command]
 
     def _path_inside(self, folder: Path) -> str:
         if folder.is_relative_to(self._root):

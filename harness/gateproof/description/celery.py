@@ -1,0 +1,89 @@
+"""The tables of a ``sut.toml`` about Celery: the app, its broker and its tasks."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from gateproof.description.section import Section, Words, mapping, optional, required
+
+
+class Celery(Section):
+    """The Celery app."""
+
+    app: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")] = required("app.celery:app")
+    """``module:attribute`` of the app, importable from `Sut.root`."""
+    worker_module: str = optional("app.worker")
+    """The module that a worker process runs; importing it must start nothing."""
+    task_prefix: str = ""
+    """The common prefix of the names of the system's own tasks."""
+
+
+class Broker(Section):
+    """The broker and its promises."""
+
+    kind: Literal["sqla", "redis", "amqp"] = required("sqla")
+    """The transport: ``sqla`` keeps messages in the database of the system. This version starts no
+    other broker."""
+    tables: Words = optional(["kombu_queue", "kombu_message", "celery_taskmeta"])
+    """The tables of the broker and the result backend in the database of the system."""
+    lease_s: Annotated[float, Field(gt=0)] = optional(3600.0)
+    """Seconds after which a message comes back whose worker was killed: a lease or a visibility
+    timeout. Checks watch for a multiple of it."""
+    lease_env: str = ""
+    """Name of a variable that sets it in workers, in seconds. Needed for a lease of over 10 s."""
+
+
+class Ping(Section):
+    """The task that the harness uses to see that a worker answers."""
+
+    task: str = required("app.tasks.ping")
+    """Name of the task."""
+    arguments: dict[str, Any] = mapping()
+    """Keyword arguments of the ping."""
+    expect: dict[str, Any] = optional({"status": "ok"})
+    """A part of its result that must be present."""
+    fail: dict[str, Any] = optional({"fail": True})
+    """Arguments with which it fails."""
+    fail_error: str = optional("ValueError")
+    """Class name of the exception that it then raises."""
+    retry: dict[str, Any] = optional({"retry": 1})
+    """Arguments with which it is retried once before it succeeds."""
+    hold: dict[str, Any] = optional({"hold_s": 120.0})
+    """Arguments with which it runs for a minute or more before it succeeds."""
+
+
+class Sample(Section):
+    """Arguments with which a task succeeds."""
+
+    args: tuple[Any, ...] = ()
+    """Positional arguments."""
+    kwargs: dict[str, Any] = mapping()
+    """Keyword arguments."""
+
+
+class Idempotent(Section):
+    """The rows by which a second run of a task shows."""
+
+    table: str = required("jobs")
+    """The table in which each run leaves one row."""
+    identity: Annotated[Words, Field(min_length=1)] = required(["tenant_id", "window_start"])
+    """The columns that tell one piece of work from another."""
+
+
+class Task(Section):
+    """One task of the contract."""
+
+    queue: str = "celery"
+    """The queue that it is routed to."""
+    key: str = ""
+    """The routing key, if it is not the name of the queue."""
+    sample: Sample = optional({"kwargs": {"order": 1}})
+    """Arguments with which it succeeds."""
+    tenant: Annotated[str, Field(pattern=r"^(kwarg|header):.+$")] = optional("kwarg:tenant_id")
+    """Where it gets its tenant from: ``kwarg:NAME`` or ``header:NAME``."""
+    idempotent: Idempotent = optional({"table": "jobs", "identity": ["tenant_id"]})
+    """Where a second run with the same arguments would show."""
+    never: bool = False
+    """Whether the harness must never publish it, because it acts on the world outside."""

@@ -1,0 +1,87 @@
+"""The needs of a criterion: the features of a description without which it cannot be judged.
+
+Decides, before anything of a check is set up, whether a system has what the check needs. Leaves the
+declaration of needs to `gateproof.run.declaration`.
+
+Source: docs/reference/verdicts.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from gateproof.base.errors import NotApplicableError, NotDescribedError
+from gateproof.description.key import all_keys, find_field, nearest
+from gateproof.description.sut import Sut
+from gateproof_evidence.errors import BadInputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Need:
+    """A key of the description that a criterion needs, and the value it needs it to have."""
+
+    key: str
+    """The key in dots: ``tenancy``, ``dead_letters.columns.args``."""
+    value: str | None = None
+    """The value as text; None if any will do."""
+
+    @classmethod
+    def parse(cls, text: str) -> Need:
+        """Return a need from its text, ``key`` or ``key=value``.
+
+        Raises:
+            BadInputError: no description can have such a key.
+
+        """
+        key, equals, value = text.partition("=")
+        if not key or find_field(Sut, key.split(".")) is None:
+            raise BadInputError(
+                f"needs: got {text!r}, expected a key of a description such as "
+                f"{nearest(key, all_keys(Sut))}, or KEY=VALUE; correct the name"
+            )
+        return cls(key=key, value=value if equals else None)
+
+    def __str__(self) -> str:
+        """Return the need as it was declared."""
+        return self.key if self.value is None else f"{self.key}={self.value}"
+
+
+def parse_needs(texts: str | Iterable[str]) -> tuple[Need, ...]:
+    """Return needs from one text or several.
+
+    Raises:
+        BadInputError: no description can have such a key.
+
+    """
+    listed = (texts,) if isinstance(texts, str) else tuple(texts)
+    return tuple(Need.parse(text) for text in listed)
+
+
+def unmet(sut: Sut, needs: Iterable[Need]) -> BaseException | None:
+    """Return why a criterion cannot be judged on a system; None if it can be.
+
+    Returns:
+        A `NotApplicableError` if a person declared a needed feature absent, or if it has another
+        value; else a `NotDescribedError` that names every missing key.
+
+    """
+    needs = tuple(needs)
+    for need in needs:
+        found = _not_applicable(sut, need)
+        if found is not None:
+            return found
+    missing = [need.key for need in needs if not sut.describes(need.key)]
+    return NotDescribedError("; ".join(map(sut.unlock, missing))) if missing else None
+
+
+def _not_applicable(sut: Sut, need: Need) -> NotApplicableError | None:
+    absent = sut.absence_of(need.key)
+    if absent is not None:
+        return NotApplicableError(absent.words)
+    if need.value is None or not sut.describes(need.key):
+        return None
+    got = str(sut.value_of(need.key))
+    if got == need.value:
+        return None
+    return NotApplicableError(f"{need.key}: got {got}, and this criterion is for {need.value}")
