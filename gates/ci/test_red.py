@@ -31,7 +31,7 @@ NAMES_CHECK = "test_tasks_are_registered_under_their_exact_names"
 @falsified_by(
     source(
         "seal-green-runs-only",
-        "gateproof/hooks.py",
+        "gateproof/plugin/hooks.py",
         "if not (run.bound or run.defects or run.lost):",
         "if status or not (run.bound or run.defects or run.lost):",
         tree="harness",
@@ -51,7 +51,7 @@ NAMES_CHECK = "test_tasks_are_registered_under_their_exact_names"
 @falsified_by(
     source(
         "leave-junit-where-it-was",
-        "gateproof/hooks.py",
+        "gateproof/plugin/hooks.py",
         "config.option.xmlpath = str(run.staging / JUNIT)",
         "pass",
         tree="harness",

@@ -43,7 +43,7 @@ def test_hangs_under_the_change(files):
 @falsified_by(
     source(
         "wait-without-a-limit",
-        "gateproof/hooks.py",
+        "gateproof/plugin/hooks.py",
         "signal.setitimer(signal.ITIMER_REAL, limit_s)",
         "signal.setitimer(signal.ITIMER_REAL, 0)",
         tree="harness",

@@ -40,14 +40,14 @@ def pytest_configure(config: pytest.Config) -> None:
     if find_gates(config) is None:
         _refuse_unused(config)
         return
-    from gateproof import fixtures
     from gateproof.base.gates import add_described_folders
+    from gateproof.plugin import fixtures
 
     with _usage_errors():
         add_described_folders(config)
     config.pluginmanager.register(fixtures, "gateproof-fixtures")
     if not (config.getoption("help") or config.getoption("collectonly")):
-        from gateproof import hooks
+        from gateproof.plugin import hooks
 
         config.pluginmanager.register(hooks, "gateproof-hooks")
 
