@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from gateproof.base.errors import InconclusiveError, NotApplicableError, PremiseError
     from gateproof.base.project import copy_folders
     from gateproof.base.wait import wait_until
+    from gateproof.claims.claim import claim
+    from gateproof.claims.collection import at_least_one
+    from gateproof.claims.premise import premise
     from gateproof.description.sut import Sut
     from gateproof.environments.interface import Completed
     from gateproof.faults.file import file
@@ -24,11 +27,9 @@ if TYPE_CHECKING:
     from gateproof.faults.setting import settings
     from gateproof.faults.source import source
     from gateproof.faults.sql import sql
-    from gateproof.probes.collection import at_least_one
     from gateproof.probes.file import FileProbe
     from gateproof.probes.http import Exchange
     from gateproof.probes.log import LogLines
-    from gateproof.probes.premise import premise
     from gateproof.probes.process import ProcessProbe
     from gateproof.probes.recorder import Recorder
     from gateproof.probes.sql import Refused, Rows, Session, SqlProbe
@@ -70,6 +71,7 @@ __all__ = [
     "TaskResult",
     "Worker",
     "at_least_one",
+    "claim",
     "copy_folders",
     "criterion",
     "falsified_by",
@@ -112,14 +114,15 @@ _HOMES = {
     "TaskProbe": "gateproof.probes.task",
     "TaskResult": "gateproof.probes.task",
     "Worker": "gateproof.probes.worker",
-    "at_least_one": "gateproof.probes.collection",
+    "at_least_one": "gateproof.claims.collection",
+    "claim": "gateproof.claims.claim",
     "copy_folders": "gateproof.base.project",
     "criterion": "gateproof.run.declaration",
     "falsified_by": "gateproof.run.declaration",
     "file": "gateproof.faults.file",
     "migration": "gateproof.faults.migration",
     "network": "gateproof.faults.network",
-    "premise": "gateproof.probes.premise",
+    "premise": "gateproof.claims.premise",
     "process": "gateproof.faults.process",
     "settings": "gateproof.faults.setting",
     "source": "gateproof.faults.source",

@@ -18,6 +18,7 @@ from gateproof_evidence.judging.judgement import Ending
 from gateproof_evidence.judging.proof import SPECIMENS
 from gateproof_evidence.model import (
     CellEvent,
+    Claim,
     Criterion,
     Observation,
     PhaseEvent,
@@ -39,6 +40,14 @@ SPECIMEN = Fault(
     expected="the claim is not kept",
     failure="the claim is not kept",
 )
+NOT_KEPT = Claim(
+    name="the claim is not kept",
+    on="claim.txt",
+    got='"kept = no"',
+    relation="contains",
+    expected='"kept = yes"',
+    holds=False,
+)
 SPECIMEN_FIELDS: dict[str, dict[str, Any]] = {
     "always-green": {"faulted": "pass", "faulted_category": "none"},
     "always-red": {"baseline": "assertion: never green"},
@@ -48,6 +57,17 @@ SPECIMEN_FIELDS: dict[str, dict[str, Any]] = {
     "red-by-an-error": {"faulted_category": "other"},
     "red-by-a-premise": {"faulted_category": "premise"},
     "red-for-another-reason": {"expected": "something else"},
+    "red-by-another-claim": {"findings": (NOT_KEPT,), "expected_claim": "file that exists"},
+    "red-on-another-object": {
+        "findings": (NOT_KEPT,),
+        "expected_claim": NOT_KEPT.name,
+        "expected_on": "other.txt",
+    },
+    "claim-that-can-fail": {
+        "findings": (NOT_KEPT,),
+        "expected_claim": NOT_KEPT.name,
+        "expected_on": NOT_KEPT.on,
+    },
 }
 """The fields in which a specimen's proof differs from one that succeeds."""
 

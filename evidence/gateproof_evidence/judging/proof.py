@@ -12,6 +12,12 @@ from collections import defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import TypeVar
 
+from gateproof_evidence.judging.claim import (
+    claim_text,
+    findings_text,
+    predicted_finding,
+    prediction_text,
+)
 from gateproof_evidence.model import (
     Cell,
     CellEvent,
@@ -33,6 +39,9 @@ SPECIMENS = {
     "red-by-an-error": Falsification.VOID,
     "red-by-a-premise": Falsification.VOID,
     "red-for-another-reason": Falsification.VOID,
+    "red-by-another-claim": Falsification.VOID,
+    "red-on-another-object": Falsification.VOID,
+    "claim-that-can-fail": Falsification.PROVEN,
     "check-that-can-fail": Falsification.PROVEN,
 }
 """Specimen to the required result of its proof, in every run that proves anything."""
@@ -62,7 +71,8 @@ def judge_proof(event: Story | None, *, broken: str = "") -> tuple[Falsification
     why_void = _why_void(event)
     if why_void:
         return Falsification.VOID, why_void
-    return Falsification.PROVEN, _first_line(event.faulted)
+    predicted = predicted_finding(event)
+    return Falsification.PROVEN, claim_text(predicted) if predicted else _first_line(event.faulted)
 
 
 S = TypeVar("S", bound=Story)
@@ -103,10 +113,20 @@ def _why_void(event: Story) -> str:
         return f"red by a premise, which the fault broke instead of the claim: {event.faulted}"
     if event.faulted_category != "assertion":
         return f"red by {event.faulted_category}, not by an assertion: {event.faulted}"
+    if event.expected_claim:
+        return "" if predicted_finding(event) else f"red for another reason: {_unpredicted(event)}"
     message = _first_line(event.faulted)  # pytest adds the lines after it
     if event.expected not in message:
         return f"red for another reason: expected {event.expected!r} in {message!r}"
     return ""
+
+
+def _unpredicted(event: Story) -> str:
+    """Return the predicted claim, and the finding that is nearest to it."""
+    where = f" on {event.target}, which the fault changes" if event.target else ""
+    same = [one for one in event.findings if one.name == event.expected_claim]
+    got = findings_text(same or event.findings) if event.findings else _first_line(event.faulted)
+    return f"expected the finding {prediction_text(event)!r}{where}, got {got}"
 
 
 def _first_line(message: str) -> str:

@@ -13,16 +13,20 @@ from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
 
 from gateproof_evidence.errors import EvidenceError
 from gateproof_evidence.format.layout import in_data, proof_record
 from gateproof_evidence.format.problem import first_problem
+from gateproof_evidence.judging.claim import claim_of, false_claims, findings_text, prediction_text
 from gateproof_evidence.judging.loss import LOST, affected_items
 from gateproof_evidence.judging.proof import has_landed, judge_proof, with_baseline
 from gateproof_evidence.model import (
     Cause,
+    Claim,
+    ClaimEvent,
     Criterion,
     Disposition,
     Falsification,
@@ -45,6 +49,8 @@ from gateproof_evidence.model import (
 CHECK = "check"
 PHASES = ("setup", "call", "teardown")
 PROOF_PREFIX = "proof:"
+FAULTED = "faulted"
+"""The step of a proof in which the check runs under the fault."""
 BROKEN = ("away", "full")
 """States of the environment in which no failure is a finding."""
 
@@ -69,6 +75,9 @@ class Binding(Value):
 
 
 _BINDINGS = TypeAdapter(dict[str, Binding])
+
+
+Stage = Literal["setup", "call", "teardown"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,12 +173,17 @@ def judge_check(records: Iterable[Record], *, item: str) -> Judgement:
     own = [r for r in records if not isinstance(r, RunEvent) and r.item == item]
     seen = [r for r in own if isinstance(r, PhaseEvent) and r.part == CHECK]
     phases = {r.when: r for r in seen}
+    false = false_claims(_claims(own))
     states = [r for r in own if isinstance(r, StateEvent) and r.environment in BROKEN]
     if not phases:
         return _not_run("the check did not run")
     for phase in seen:
         if phase.result == "raised":
-            return _judge_raised(phase, states)
+            return _judge_raised(phase, states, false)
+    if false:
+        return Judgement(
+            outcome=Outcome.FAIL, cause=Cause.GATE_VIOLATION, message=findings_text(false)
+        )
     if len(seen) > len(phases):
         return Judgement(
             outcome=Outcome.ERROR,
@@ -178,6 +192,11 @@ def judge_check(records: Iterable[Record], *, item: str) -> Judgement:
         )
     if set(phases) != set(PHASES):
         return _not_run("the check did not finish")
+    return _judge_passed(own, phases)
+
+
+def _judge_passed(own: Sequence[Record], phases: Mapping[Stage, PhaseEvent]) -> Judgement:
+    """Judge a check that ended without an exception and without a false claim."""
     failed = next((r for r in own if isinstance(r, PremiseEvent) and _fails(r)), None)
     if failed is not None:
         return Judgement(
@@ -192,6 +211,11 @@ def judge_check(records: Iterable[Record], *, item: str) -> Judgement:
             message="the check passed without having observed anything",
         )
     return Judgement(outcome=Outcome.PASS, cause=None, message="")
+
+
+def _claims(own: Iterable[Record]) -> Sequence[ClaimEvent]:
+    """Return the claims that the check itself stated."""
+    return [r for r in own if isinstance(r, ClaimEvent) and r.part == CHECK]
 
 
 def _fails(premise: PremiseEvent) -> bool:
@@ -254,6 +278,7 @@ def _verdict(
         needs=binding.needs if binding else (),
         proofs=proofs,
         duration_s=_duration_s(own),
+        claims=tuple(claim_of(r) for r in _claims(own)),
         observations=tuple(r.digest for r in seen),
         captures=tuple(r.capture for r in seen),
     )
@@ -281,17 +306,24 @@ def _not_run(message: str) -> Judgement:
     return Judgement(outcome=Outcome.NOTCHECKED, cause=Cause.TO_INVESTIGATE, message=message)
 
 
-def _judge_raised(phase: PhaseEvent, broken: Sequence[StateEvent]) -> Judgement:
-    """Judge an exception in one stage; only an assertion in the call is a `fail`."""
+def _judge_raised(
+    phase: PhaseEvent, broken: Sequence[StateEvent], false: Sequence[Claim]
+) -> Judgement:
+    """Judge an exception in one stage: a false claim, or an assertion in the call, is a `fail`.
+
+    A false claim stays a finding, whatever exception follows it, unless the environment broke.
+    """
     category = phase.category
     message = phase.message or "no message"
-    if category == "notapplicable":
+    if category == "notapplicable" and not false:
         return Judgement(outcome=Outcome.NOTAPPLICABLE, cause=None, message=message)
     if category == "notdescribed":
         return Judgement(outcome=Outcome.NOTDESCRIBED, cause=None, message=message)
     if broken or category == "environment":
         message = "; ".join([*dict.fromkeys(r.detail for r in broken if r.detail), message])
         return Judgement(outcome=Outcome.ERROR, cause=Cause.ENVIRONMENT_PROBLEM, message=message)
+    if false and phase.when == "call":
+        return Judgement(outcome=Outcome.FAIL, cause=Cause.GATE_VIOLATION, message=message)
     if category in ("inconclusive", "premise", "limit"):
         return Judgement(outcome=Outcome.INCONCLUSIVE, cause=Cause.TO_INVESTIGATE, message=message)
     if category == "notready":
@@ -360,7 +392,9 @@ def _proof(
     taken = [r.attestation for r in events if isinstance(r, TakenOverEvent)]
     phases = [r for r in records if isinstance(r, PhaseEvent) and r.part == f"{PROOF_PREFIX}{name}"]
     doubted = event is not None and event.baseline == "pass"  # otherwise that is what is wrong
-    broken = _what_broke(events, phases) or (doubt if doubted else "")
+    part = f"{PROOF_PREFIX}{name}:{FAULTED}"
+    claims = [r for r in records if isinstance(r, ClaimEvent) and r.part == part]
+    broken = _what_broke(events, phases, claims) or (doubt if doubted else "")
     if any(record.item in affected for record in (*events, *phases)):
         broken = LOST
     result, message = judge_proof(event, broken=broken)
@@ -369,7 +403,7 @@ def _proof(
         kind=event.fault_kind if event else "",
         fault=event.fault if event else "",
         result=result,
-        expected=event.expected if event else "",
+        expected=prediction_text(event) if event else "",
         message=message,
         landed=event is not None and has_landed(event),
         record=in_data(proof_record(criterion, name)) if event else "",
@@ -384,10 +418,17 @@ def _story(record: ProofEvent | TakenOverEvent) -> ProofEvent:
     return record.story if isinstance(record, TakenOverEvent) else record
 
 
-def _what_broke(events: Sequence[Record], phases: Sequence[PhaseEvent]) -> str:
-    """Return what failed outside of a proof's judgement; its own call may raise its verdict."""
+def _what_broke(
+    events: Sequence[Record], phases: Sequence[PhaseEvent], claims: Sequence[ClaimEvent]
+) -> str:
+    """Return what failed outside of a proof's judgement; its own call may raise its verdict.
+
+    The findings of its record must be the false claims that the check stated under the fault.
+    """
     if len(events) > 1:
         return f"it ran {len(events)} times, expected once"
+    if events and isinstance(events[0], ProofEvent) and events[0].findings != false_claims(claims):
+        return "the findings of its record are not the false claims of the journal"
     raised = [r for r in phases if r.result == "raised" and (r.when != "call" or not events)]
     return (raised[0].message or raised[0].category) if raised else ""
 

@@ -9,10 +9,12 @@ Source: docs/reference/run.schema.json; outcomes are XCCDF 1.2's, with TTCN-3's 
 """
 
 from gateproof_evidence.model.binding import LOADED, OF_THE_COMMIT, Bindings, Bound, Part, loaded
+from gateproof_evidence.model.claim import Claim, Relation
 from gateproof_evidence.model.criterion import Criterion, Waiver
 from gateproof_evidence.model.record import (
     RECORD,
     CellEvent,
+    ClaimEvent,
     Entry,
     Loss,
     Observation,
@@ -21,10 +23,10 @@ from gateproof_evidence.model.record import (
     ProofEvent,
     Record,
     Redaction,
-    Relation,
     RunEvent,
     SelfProofEvent,
     StateEvent,
+    StatementEvent,
     Story,
     TakenOverEvent,
 )
@@ -73,6 +75,8 @@ __all__ = [
     "Cell",
     "CellEvent",
     "CellResult",
+    "Claim",
+    "ClaimEvent",
     "Comparison",
     "Criterion",
     "CriterionId",
@@ -105,6 +109,7 @@ __all__ = [
     "Specimen",
     "Standing",
     "StateEvent",
+    "StatementEvent",
     "Story",
     "TakenOverEvent",
     "Timing",

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, Field, JsonValue, TypeAdapter
 
+from gateproof_evidence.model.claim import Claim, Relation
 from gateproof_evidence.model.value import CriterionId, Digest, Value
 
 
@@ -88,18 +89,14 @@ class StateEvent(Entry):
     detail: str = ""
 
 
-Relation = Literal["equals", "at_least", "at_most", "contains"]
-"""The relation that an observed value must have to the expected one."""
+class StatementEvent(Entry):
+    """A recorded comparison of an observed value with an expected one."""
 
-
-class PremiseEvent(Entry):
-    """A condition that must hold before a claim can be judged, and whether it held."""
-
-    kind: Literal["premise"] = "premise"
     item: str
     criterion: str | None
     part: str
     name: str
+    """The observed property, such as ``rows that the role sees``."""
     on: str
     """The object that was observed; empty if the name says it."""
     got: str
@@ -108,6 +105,21 @@ class PremiseEvent(Entry):
     expected: str
     """The expected value as JSON, redacted."""
     holds: bool
+    """Whether the relation held between the values before they were redacted."""
+
+
+class PremiseEvent(StatementEvent):
+    """A condition that must hold before a claim can be judged, and whether it held."""
+
+    kind: Literal["premise"] = "premise"
+
+
+class ClaimEvent(StatementEvent):
+    """A finding about the system, and whether it is as the criterion demands."""
+
+    kind: Literal["claim"] = "claim"
+    over: Annotated[int, Field(ge=1)] | None = None
+    """The number of objects that it is about; None for one object."""
 
 
 class Story(Entry):
@@ -119,7 +131,13 @@ class Story(Entry):
     fault: str
     """The change in readable form: the statement, the variable."""
     expected: str
-    """The predicted part of the message."""
+    """The predicted part of the message, or of the finding in words; empty if any will do."""
+    expected_claim: str = ""
+    """The name of the claim that must become false; empty if only a message is predicted."""
+    expected_on: str = ""
+    """The object of that claim; ``*`` stands for any text."""
+    target: str = ""
+    """The object that the fault changes, which the object of the finding must name, if any."""
     fingerprint_before: str | None = None
     fingerprint_after: str | None = None
     """The result of the landing query; None if the proof did not get that far."""
@@ -138,6 +156,8 @@ class Story(Entry):
     faulted: str = "not run"
     """``pass``, or ``<category>: <message>`` of the check's failure under the fault."""
     faulted_category: str = "none"
+    findings: tuple[Claim, ...] = ()
+    """The claims that did not hold under the fault."""
     restoration: str = ""
     """How the copy was removed."""
 
@@ -206,6 +226,7 @@ Record = Annotated[
     | PhaseEvent
     | StateEvent
     | PremiseEvent
+    | ClaimEvent
     | ProofEvent
     | TakenOverEvent
     | CellEvent

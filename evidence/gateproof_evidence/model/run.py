@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AwareDatetime, ConfigDict, Field
 
 from gateproof_evidence.model.binding import Bindings
+from gateproof_evidence.model.claim import Claim
 from gateproof_evidence.model.criterion import Waiver
 from gateproof_evidence.model.value import (
     Cause,
@@ -162,6 +163,8 @@ class Verdict(Value):
     falsification: Falsification = Falsification.UNPROVEN
     message: str
     duration_s: float
+    claims: tuple[Claim, ...] = ()
+    """The claims of the check, in its order; one that does not hold is a finding."""
     observations: tuple[Digest, ...]
     captures: tuple[str, ...]
     """Paths of the captures, relative to ``data/``, in the order of `observations`."""

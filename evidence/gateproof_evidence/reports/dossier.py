@@ -16,7 +16,17 @@ from rich.table import Table
 from rich.text import Text
 
 from gateproof_evidence.format.layout import in_bundle, proof_captures
-from gateproof_evidence.model import Disposition, Observation, Outcome, Proof, Record, Run, Verdict
+from gateproof_evidence.judging.claim import expected_text, value_text
+from gateproof_evidence.model import (
+    Claim,
+    Disposition,
+    Observation,
+    Outcome,
+    Proof,
+    Record,
+    Run,
+    Verdict,
+)
 from gateproof_evidence.model.text import visible
 from gateproof_evidence.reports.gap_matrix import gap_of
 from gateproof_evidence.reports.gate_summary import WORDS, of_gate
@@ -69,6 +79,8 @@ def criterion_dossier(
 
     """
     yield _head(verdict)
+    if verdict.claims:
+        yield _claims(verdict.claims if full else verdict.claims[:SHOWN_LINES], verdict)
     for proof in verdict.proofs:
         yield Rule(_proof_title(proof), align="left", style="dim")
         yield Padding(_facts(_proof_facts(proof, verdict, records)), (0, 0, 0, 2))
@@ -104,6 +116,21 @@ def _head(verdict: Verdict) -> Table:
     facts.append(("proofs", _proofs(verdict)))
     table = _facts(facts)
     table.title, table.title_justify, table.title_style = verdict.id, "left", "bold"
+    return table
+
+
+def _claims(claims: Sequence[Claim], verdict: Verdict) -> Table:
+    """Return a table of claims, those that do not hold first."""
+    table = Table(box=box.SIMPLE, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
+    for heading in ("claim", "object", "got", "expected"):
+        table.add_column(heading, overflow="fold")
+    for claim in sorted(claims, key=lambda one: one.holds):
+        style = "" if claim.holds else STYLES[verdict.outcome]
+        texts = (claim.name, claim.on, value_text(claim.got), expected_text(claim))
+        table.add_row(*(Text(visible(text), style) for text in texts))
+    left = len(verdict.claims) - len(claims)
+    if left:
+        table.caption = f"{left} more: gateproof show --full"
     return table
 
 

@@ -23,6 +23,7 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 from gateproof_evidence.format.layout import in_data
+from gateproof_evidence.judging.claim import expected_text, value_text
 from gateproof_evidence.judging.matrix import gate_matrices, matrix_line
 from gateproof_evidence.judging.phase import phases
 from gateproof_evidence.model import (
@@ -56,6 +57,9 @@ from gateproof_evidence.reports.timeline import WIDTH, timeline
 LARGEST_PAGE = 14_500_000
 """The most bytes of a page before less is quoted; the target is 15 MB with 5,000 criteria."""
 
+LONGEST_VALUE = 400
+"""The most characters of an observed or expected value on the page; the journal has it whole."""
+
 _TIME = "%Y-%m-%d %H:%M:%S UTC"
 BRING_UP = "bring-up"
 PROOF_PREFIX = "proof:"
@@ -81,14 +85,16 @@ class Detail:
     """Bytes of captures that are quoted, in total."""
     listed: int
     """Captures of proofs that are listed, in total."""
+    claims: int
+    """Claims of each criterion that are listed, and as many findings."""
     proofs: bool
     """Whether a proof shows its change, or only links to its record."""
 
 
 DETAILS = (
-    Detail(quoted=4_000_000, listed=12_000, proofs=True),
-    Detail(quoted=2_000_000, listed=4_000, proofs=True),
-    Detail(quoted=0, listed=0, proofs=False),
+    Detail(quoted=4_000_000, listed=12_000, claims=60, proofs=True),
+    Detail(quoted=2_000_000, listed=4_000, claims=20, proofs=True),
+    Detail(quoted=0, listed=0, claims=3, proofs=False),
 )
 """In descending order; the renderer uses the first with which the page is small enough."""
 
@@ -189,6 +195,8 @@ def _environment() -> Environment:
         href=_href,
         tone=_tone,
         gap=gap_of,
+        value=lambda text: value_text(text)[:LONGEST_VALUE],
+        expected=lambda claim: expected_text(claim)[:LONGEST_VALUE],
         pointer=lambda verdict: in_data(evidence_of(verdict)),
         status=lambda one: _status(one.outcome, one.disposition, one.falsification, _tone(one)),
         kinds=_filter_names,

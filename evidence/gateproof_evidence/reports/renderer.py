@@ -26,11 +26,13 @@ PACKAGE = Path(__file__).parents[1]
 TEMPLATES = PACKAGE / "reports" / "templates"
 PARTS = (
     "format/layout.py",
+    "judging/claim.py",
     "judging/matrix.py",
     "judging/phase.py",
     "judging/result.py",
     "model/__init__.py",
     "model/binding.py",
+    "model/claim.py",
     "model/criterion.py",
     "model/record.py",
     "model/run.py",
@@ -70,6 +72,7 @@ nothing
 {{ place.n }} {{ drawn }} {{ markup }} {{ text }} {{ "{:,}".format(1234567) }}
 {{ rows | map(attribute="n") | max }} {{ rows | map(attribute="n") | sum }}
 {{ rows | selectattr("word", "equalto", "a") | list | length }} {{ [3, 2] | min }}
+{{ rows | rejectattr("n") | list }}
 {{ counts | dictsort }} {{ counts | join(", ") }} {{ text | replace("<", "&") }}
 {{ "none" if missing is none else missing ~ text }} {{ "" or "empty" }} {{ 2.345 | round(1) }}
 """

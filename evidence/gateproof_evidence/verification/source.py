@@ -19,13 +19,15 @@ from gateproof_evidence.model import Digest
 
 COMPILED = "__pycache__"
 """Python's folder of compiled files: derived from the sources, and different on each machine."""
+LEFT_OUT = (COMPILED, ".pytest_cache")
+"""Folders that no digest covers; pytest writes its cache into checks that are its root folder."""
 
 
 def source_files(path: Path) -> dict[str, Path]:
     """Return the files of a folder, or a single file, by their names relative to it.
 
     Links are followed: the content that Python runs counts, and not the link. Excluded are only
-    folders named ``__pycache__``; ignored and untracked files count too.
+    the folders `LEFT_OUT`; ignored and untracked files count too.
 
     Args:
         path: a folder or a file. A single file has its own name.
@@ -119,6 +121,6 @@ def _walk(folder: Path) -> Iterator[Path]:
         folders[:] = [
             name
             for name in folders
-            if name != COMPILED and os.path.realpath(Path(top, name)) not in entered
+            if name not in LEFT_OUT and os.path.realpath(Path(top, name)) not in entered
         ]
         yield from (Path(top, name) for name in names if Path(top, name).is_file())

@@ -41,6 +41,9 @@ class Fault:
     """The files that the copy needs; None if no file is changed."""
     environments: frozenset[str] = frozenset({"embedded", "containers"})
     """The environments in which it can be injected."""
+    target: str = ""
+    """The object that it changes, such as a table, if a finding must name it; a proof is void when
+    the object of the predicted finding does not have it as one of its parts."""
 
     def __post_init__(self) -> None:
         """Refuse a name that is not a slug: names become file names and node ids."""

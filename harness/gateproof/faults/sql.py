@@ -42,6 +42,7 @@ def sql(
     landing: str,
     role: str | None = None,
     scope: Scope = "database",
+    target: str = "",
 ) -> SqlFault:
     """Break a claim in the database.
 
@@ -51,6 +52,9 @@ def sql(
         landing: a query over the changed object; its rows must differ after the statement.
         role: the role that runs the statement: a name, ``superuser``, or None (migration role).
         scope: ``server`` for changes to what all databases of a server share (roles, settings).
+        target: the changed object, such as a table, if the object of the finding must name it.
 
     """
-    return SqlFault(name=name, statement=statement, landing=landing, role=role, scope=scope)
+    return SqlFault(
+        name=name, statement=statement, landing=landing, role=role, scope=scope, target=target
+    )

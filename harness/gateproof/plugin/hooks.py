@@ -21,6 +21,8 @@ from gateproof.base.errors import HarnessError, LimitError
 from gateproof.base.exit_guard import ExitGuard
 from gateproof.base.option import named_paths
 from gateproof.base.stop import STOP, Stop
+from gateproof.claims.claim import FindingsError, claims_of_check
+from gateproof.claims.statement import describe
 from gateproof.description.gates import covers
 from gateproof.probes.recorder import Scope
 from gateproof.proof.durations import (
@@ -57,6 +59,7 @@ from gateproof.stack.stopwatch import CHECK, SET_UP, TEAR_DOWN, ItemLabels
 from gateproof_evidence.errors import EvidenceError, NotWritableError
 from gateproof_evidence.format.catalogue import load_catalogues
 from gateproof_evidence.format.layout import JUNIT, PYTEST_PAGE
+from gateproof_evidence.judging.claim import findings_text
 from gateproof_evidence.judging.result import HARNESS, VIOLATION
 
 DEADLINE: pytest.StashKey[tuple[float, float]] = pytest.StashKey()
@@ -189,6 +192,15 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
 
 
 @pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]:
+    """Fail a check at its end if a claim that it stated does not hold."""
+    if pyfuncitem.config.stash.get(WRITER, None) is None:
+        return (yield)
+    with claims_of_check():
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
     """Interrupt a clean-up that exceeds a limit of pytest-timeout."""
     with _step(item, TEAR_DOWN), _limit(*_limit_of(item, "teardown")):
@@ -221,6 +233,8 @@ def pytest_runtest_makereport(
     """Record how each stage of an item ended."""
     report = yield
     writer = item.config.stash.get(WRITER, None)
+    if call.excinfo is not None and isinstance(call.excinfo.value, FindingsError):
+        report.longrepr = _findings(item, call.excinfo.value)
     if writer is not None:
         with _losses(item.session):
             record_stage(writer.recorder, writer.bring_up, call, item=item.nodeid)
@@ -399,6 +413,15 @@ def _refuse_start(config: pytest.Config, problem: Problem) -> None:
         raise pytest.UsageError(problem.message)
     else:
         pytest.exit(problem.message, returncode=problem.status)
+
+
+def _findings(item: pytest.Item, error: FindingsError) -> str:
+    """Return the findings of a check, and the exception that followed them, without our frames."""
+    lines = [findings_text(error.findings), *map(describe, error.findings[1:])]
+    if error.__cause__ is not None:
+        cause = pytest.ExceptionInfo.from_exception(error.__cause__)
+        lines += ["", "after them:", str(item.repr_failure(cause))]
+    return "\n".join(lines)
 
 
 @contextlib.contextmanager

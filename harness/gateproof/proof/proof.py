@@ -12,7 +12,8 @@ and progress work on proofs as they do on checks. The steps of a proof:
 4. The state of the object that the fault changes is read.
 5. The fault is injected.
 6. The state of the object is read again, and must differ.
-7. The check runs again and must fail with an assertion and the predicted message.
+7. The check runs again and must have the predicted finding: a claim that does not hold, with the
+   predicted name and object.
 8. The copy is thrown away.
 
 The steps are recorded; `gateproof_evidence.judging.proof` judges the record. For the kill matrix, a
@@ -27,16 +28,19 @@ from typing import Any, TypeVar
 import pytest
 
 from gateproof.base.errors import HarnessError, LimitError
+from gateproof.claims.statement import recorded_claims
 from gateproof.faults.interface import Fault
 from gateproof.probes.recorder import Recorder, Scope
 from gateproof.proof.baseline import Baselines, SharedBaseline, shape_of
-from gateproof.run.declaration import Falsifier
+from gateproof.run.declaration import Falsifier, Prediction
 from gateproof.run.stage import MESSAGE_LIMIT, categorise
 from gateproof.run.writer import WRITER, loaded_now
 from gateproof.stack.copy import Copy
 from gateproof.stack.stack import Running
 from gateproof.stack.stopwatch import BASELINE, FAULTED, LANDING
+from gateproof_evidence.judging.claim import false_claims
 from gateproof_evidence.judging.proof import judge_proof, with_baseline
+from gateproof_evidence.judging.verdict import FAULTED as FAULTED_STEP
 from gateproof_evidence.model import (
     CellEvent,
     Digest,
@@ -194,7 +198,7 @@ class ProofItem(pytest.Function):
 def run_steps(
     kind: type[S],
     fault: Fault,
-    expect: str,
+    expect: Prediction,
     check: Callable[[], object],
     *,
     recorder: Recorder,
@@ -208,7 +212,7 @@ def run_steps(
     Args:
         kind: the class of the record.
         fault: the fault to inject.
-        expect: a part of the message with which the check must then fail.
+        expect: the finding that the check must then have.
         check: runs the check once.
         recorder: receives the record.
         copy: the copy into which the fault is injected.
@@ -240,8 +244,9 @@ def run_steps(
                 steps.update(_inject(fault, copy))
         if steps.get("fingerprint_after") is not None:
             # 7
-            with stopwatch.step(FAULTED):
-                category, message = _run(check, recorder, base, "faulted")
+            with stopwatch.step(FAULTED), recorded_claims() as claims:
+                category, message = _run(check, recorder, base, FAULTED_STEP)
+            steps["findings"] = false_claims(claims)
             steps["faulted_category"], steps["faulted"] = _unless_full(category, message, copy)
     except LimitError as error:
         steps.update(faulted_category="limit", faulted=str(error))
@@ -254,7 +259,10 @@ def run_steps(
             falsifier=fault.name,
             fault_kind=fault.kind,
             fault=recorder.clean(fault.describe()),
-            expected=expect,
+            expected=expect.text,
+            expected_claim=expect.claim,
+            expected_on=expect.on,
+            target=fault.target,
             restoration="the copy is thrown away",
             **_cleaned(steps, recorder),
             **fields,

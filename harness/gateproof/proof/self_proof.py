@@ -2,7 +2,8 @@
 
 They run in every run with proofs, by the same steps as any proof, on a copy that holds a single
 file: a check that always passes, one that always fails, a change that does not matter, faults that
-do not land or are denied, failures by an error or a premise, and one sound check. The correct
+do not land or are denied, failures by an error, a premise, another claim or on another object, and
+sound checks. The correct
 results are in `gateproof_evidence.judging.proof`. Any other result is a defect of the harness, and
 the run releases nothing.
 """
@@ -16,11 +17,13 @@ from pathlib import Path
 
 import pytest
 
+from gateproof.claims.claim import claim, claims_of_check
+from gateproof.claims.premise import premise
 from gateproof.faults.file import FileFault
 from gateproof.faults.text import Addition, Change, Replacement
 from gateproof.probes.file import FileProbe
-from gateproof.probes.premise import premise
 from gateproof.proof.proof import run_steps
+from gateproof.run.declaration import Prediction
 from gateproof.run.writer import WRITER
 from gateproof.stack.bring_up import BringUp
 from gateproof.stack.copy import HARNESS, Copy
@@ -29,6 +32,7 @@ from gateproof_evidence.model import SelfProofEvent
 
 CLAIM, KEPT = "claim.txt", "kept = yes"
 MESSAGE = "the claim is not kept"
+PREDICTED = Prediction(text=MESSAGE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +41,7 @@ class Specimen:
 
     check: Callable[[FileProbe], None]
     change: Change
-    expect: str = MESSAGE
+    expect: Prediction = PREDICTED
 
 
 def sound(files: FileProbe) -> None:
@@ -71,6 +75,13 @@ def unprepared(files: FileProbe) -> None:
     premise(MESSAGE, got=text or "", relation="contains", expected=KEPT)
 
 
+def claiming(files: FileProbe) -> None:
+    """Claim that the file keeps the claim, and that it exists."""
+    text = files.read(CLAIM) or ""
+    claim("file that exists", on=CLAIM, got=bool(text), expected=True)
+    claim(MESSAGE, on=CLAIM, got=text, relation="contains", expected=KEPT)
+
+
 BREAK = Replacement(before=KEPT, after="kept = no")
 
 SPECIMEN_CHECKS = {
@@ -81,7 +92,18 @@ SPECIMEN_CHECKS = {
     "fault-that-is-denied": Specimen(check=sound, change=Replacement(before="absent", after="x")),
     "red-by-an-error": Specimen(check=brittle, change=BREAK),
     "red-by-a-premise": Specimen(check=unprepared, change=BREAK),
-    "red-for-another-reason": Specimen(check=sound, change=BREAK, expect="some other message"),
+    "red-for-another-reason": Specimen(
+        check=sound, change=BREAK, expect=Prediction(text="some other message")
+    ),
+    "red-by-another-claim": Specimen(
+        check=claiming, change=BREAK, expect=Prediction(claim="file that exists", on=CLAIM)
+    ),
+    "red-on-another-object": Specimen(
+        check=claiming, change=BREAK, expect=Prediction(claim=MESSAGE, on="other.txt")
+    ),
+    "claim-that-can-fail": Specimen(
+        check=claiming, change=BREAK, expect=Prediction(claim=MESSAGE, on=CLAIM, text="kept = no")
+    ),
     "check-that-can-fail": Specimen(check=sound, change=BREAK),
 }
 assert SPECIMEN_CHECKS.keys() == SPECIMENS.keys(), "every specimen is defined here and judged there"
@@ -113,7 +135,7 @@ class SelfProofItem(pytest.Item):
                 SelfProofEvent,
                 fault,
                 specimen.expect,
-                lambda: specimen.check(files),
+                lambda: _run(specimen.check, files),
                 recorder=recorder,
                 copy=copy,
                 again=True,
@@ -123,6 +145,11 @@ class SelfProofItem(pytest.Item):
     def reportinfo(self) -> tuple[Path, int | None, str]:
         """Return the location and the name of the item."""
         return Path(__file__), None, self.nodeid
+
+
+def _run(check: Callable[[FileProbe], None], files: FileProbe) -> None:
+    with claims_of_check():
+        check(files)
 
 
 @contextmanager

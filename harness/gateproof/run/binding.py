@@ -29,7 +29,7 @@ from gateproof_evidence.format.canonical import digest_of
 from gateproof_evidence.format.layout import ATTESTATION
 from gateproof_evidence.model import Bindings, Bound, Part
 from gateproof_evidence.reports.renderer import renderer_digest
-from gateproof_evidence.verification.source import COMPILED
+from gateproof_evidence.verification.source import LEFT_OUT
 
 OWN = ("gateproof", "gateproof-evidence")
 NO_FILE = "main program without a file"
@@ -162,7 +162,7 @@ def loaded_code(config: pytest.Config, judges: Judges, sut: Sut) -> set[str]:
     for path in {_existing(Path(one).absolute()) for one in named if one}:
         places = (path, path.resolve())
         accounted = (
-            _is_inside(places, bound, without=(COMPILED,))
+            _is_inside(places, bound, without=LEFT_OUT)
             or _is_inside(places, python, without=SITE)
             or origins.is_as_installed(places[1])
         )

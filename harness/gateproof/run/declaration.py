@@ -31,12 +31,36 @@ HOUSE_WORDS = frozenset((
 alone is met by any failure, and so shows nothing."""
 
 
+ANY = "*"
+"""Stands for any text in the object of a predicted claim."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """The finding that a fault must cause: a claim that does not hold, or a part of a message."""
+
+    text: str = ""
+    """A part of the message or, for a claim, of its values in words."""
+    claim: str = ""
+    """The name of the claim; empty if only a message is predicted."""
+    on: str = ""
+    """The object of the claim; ``*`` stands for any text."""
+
+    @classmethod
+    def of(cls, expect: str | tuple[str, ...]) -> Prediction:
+        """Return the prediction that a declaration states."""
+        if isinstance(expect, str):
+            return cls(text=expect)
+        claim, on, *text = expect
+        return cls(claim=claim, on=on, text=text[0] if text else "")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Falsifier:
-    """A fault, and the part of the check's message that it must cause."""
+    """A fault, and the finding that it must cause."""
 
     fault: Fault
-    expect: str
+    expect: Prediction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,16 +97,21 @@ def criterion(
     return pytest.mark.criterion(identifier, needs=needs, limit_s=limit_s)
 
 
-def falsified_by(fault: Fault, *, expect: str) -> pytest.MarkDecorator:
+def falsified_by(
+    fault: Fault, *, expect: str | tuple[str, str] | tuple[str, str, str]
+) -> pytest.MarkDecorator:
     """Declare a fault under which the check's claim is false.
 
     Args:
         fault: the change to a throw-away copy of the system.
-        expect: a part of the message with which the check must then fail: ten characters or more,
-            and at least one word that is not in `HOUSE_WORDS`.
+        expect: the claim that must not hold then: its name and its object, and optionally a part of
+            its values in words, such as ``got 0``. In the object ``*`` stands for any text, if the
+            fault has a target, which the object of the finding must then name. For a check without
+            claims, a part of the message with which it must fail: ten characters or more, and at
+            least one word that is not in `HOUSE_WORDS`.
 
     """
-    return pytest.mark.falsified_by(Falsifier(fault=fault, expect=expect))
+    return pytest.mark.falsified_by(Falsifier(fault=fault, expect=Prediction.of(expect)))
 
 
 _DECLARATION: pytest.StashKey[Declaration] = pytest.StashKey()
@@ -140,14 +169,30 @@ def _refuse_bad(item: pytest.Item, falsifiers: tuple[Falsifier, ...]) -> None:
     seen: set[str] = set()
     for falsifier in falsifiers:
         name = falsifier.fault.name
-        if not is_specific(falsifier.expect):
-            raise BadInputError(
-                f"{item.nodeid}: falsifier {name}: predicted message: got {falsifier.expect!r}, "
-                f"expected {SHORTEST} characters or more with a word that only this failure has; "
-                "quote the part of the check's message that names the object and the finding"
-            )
+        problem = _too_general(falsifier)
+        if problem:
+            raise BadInputError(f"{item.nodeid}: falsifier {name}: {problem}")
         if name in seen:
             raise BadInputError(
                 f"{item.nodeid}: falsifier name: got {name} twice, expected each name once"
             )
         seen.add(name)
+
+
+def _too_general(falsifier: Falsifier) -> str:
+    """Return why a prediction tells no failure from another; empty if it does."""
+    expect = falsifier.expect
+    if not expect.claim:
+        if is_specific(expect.text):
+            return ""
+        return (
+            f"predicted message: got {expect.text!r}, expected {SHORTEST} characters or more with "
+            "a word that only this failure has; quote the part of the check's message that names "
+            "the object and the finding"
+        )
+    if ANY in expect.on and not falsifier.fault.target:
+        return (
+            f"predicted object: got {expect.on!r}, expected one without {ANY}, because the fault "
+            "has no target; name the object, or give the fault a target"
+        )
+    return ""

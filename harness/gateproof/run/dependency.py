@@ -11,6 +11,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
 
@@ -59,7 +60,7 @@ class ProofDependencies:
             "images": dict(self._bring_up.environment.images),
             "check": check,
             "fault": _fault_fields(falsifier.fault),
-            "expect": falsifier.expect,
+            "expect": asdict(falsifier.expect),
         }
         content = json.dumps(dependencies, sort_keys=True).encode()
         return f"sha256:{hashlib.sha256(content).hexdigest()}"

@@ -9,7 +9,7 @@ import pytest
 
 from gateproof_evidence.judging.matrix import gate_matrices, matrix_line
 from gateproof_evidence.judging.proof import SPECIMENS, judge_cell, judge_cells, judge_self_proof
-from gateproof_evidence.model import Cell, CellEvent, CellResult, Run, SelfProofEvent
+from gateproof_evidence.model import Cell, CellEvent, CellResult, Claim, Run, SelfProofEvent
 from gateproof_evidence.reports.terminal import matrix_tables
 
 STORY: dict[str, Any] = {
@@ -28,6 +28,14 @@ STORY: dict[str, Any] = {
     "faulted": "the claim is not kept",
     "faulted_category": "assertion",
 }
+NOT_KEPT = Claim(
+    name="the claim is not kept",
+    on="a.txt",
+    got='"kept = no"',
+    relation="contains",
+    expected='"kept = yes"',
+    holds=False,
+)
 REQUIRED: dict[str, dict[str, Any]] = {
     "always-green": {"faulted": "pass", "faulted_category": "none"},
     "always-red": {"baseline": "red"},
@@ -37,6 +45,17 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "red-by-an-error": {"faulted_category": "other"},
     "red-by-a-premise": {"faulted_category": "premise"},
     "red-for-another-reason": {"expected": "another"},
+    "red-by-another-claim": {"findings": (NOT_KEPT,), "expected_claim": "file exists"},
+    "red-on-another-object": {
+        "findings": (NOT_KEPT,),
+        "expected_claim": "the claim is not kept",
+        "expected_on": "b.txt",
+    },
+    "claim-that-can-fail": {
+        "findings": (NOT_KEPT,),
+        "expected_claim": "the claim is not kept",
+        "expected_on": "a.txt",
+    },
     "check-that-can-fail": {},
 }
 

@@ -294,7 +294,7 @@ def test_page_quotes_less_when_it_would_be_too_large(
     """Above its size limit the page lists captures and proofs without quoting them."""
     first, second = (verdict.captures[0] for verdict in run.criteria[:2])
     whole = render(run, records=records, captures_root=data)
-    least = Detail(quoted=0, listed=0, proofs=False)
+    least = Detail(claims=3, quoted=0, listed=0, proofs=False)
     monkeypatch.setattr("gateproof_evidence.reports.html.LARGEST_PAGE", len(whole) - 1)
     monkeypatch.setattr("gateproof_evidence.reports.html.DETAILS", (DETAILS[0], least))
     page = Page(render(run, records=records, captures_root=data))

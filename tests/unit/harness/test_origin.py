@@ -157,7 +157,8 @@ def test_origin_of_installed_files_is_the_distribution(
 
 def test_digest_is_that_of_sha256sum(repository: Path) -> None:
     """The digest of a folder can be computed with find, sort and sha256sum alone."""
-    line = "find . -name __pycache__ -prune -o -type f -print | sed 's,^[.]/,,' | LC_ALL=C sort"
+    left_out = "\\( -name __pycache__ -o -name .pytest_cache \\) -prune"
+    line = f"find . {left_out} -o -type f -print | sed 's,^[.]/,,' | LC_ALL=C sort"
     command = f"{line} | xargs -d '\\n' sha256sum | sha256sum"
     done = subprocess.run(
         command, shell=True, cwd=repository / "gates", capture_output=True, text=True, check=True
@@ -175,6 +176,19 @@ def test_digest_follows_names_and_contents(tmp_path: Path) -> None:
     second = digest_of_files(source_files(tmp_path))
     (tmp_path / "b").write_text("2")
     assert len({first, second, digest_of_files(source_files(tmp_path))}) == 3
+
+
+def test_digest_leaves_out_what_python_and_pytest_write_next_to_checks(tmp_path: Path) -> None:
+    """Folders of compiled files and of pytest's cache do not count, at any depth; others do."""
+    (tmp_path / "a").write_text("1")
+    first = digest_of_files(source_files(tmp_path))
+    for folder in ("__pycache__", ".pytest_cache", "inner/.pytest_cache"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "b").write_text("2")
+    assert digest_of_files(source_files(tmp_path)) == first
+    (tmp_path / ".cache").mkdir()
+    (tmp_path / ".cache/b").write_text("2")
+    assert digest_of_files(source_files(tmp_path)) != first
 
 
 def test_expected_checks_are_a_digest_or_a_folder(tmp_path: Path) -> None:

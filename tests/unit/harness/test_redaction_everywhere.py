@@ -30,6 +30,7 @@ from gateproof.probes.recorder import Recorder, Scope
 from gateproof.probes.sql import Session
 from gateproof.probes.task import TaskProbe
 from gateproof.proof.proof import run_steps
+from gateproof.run.declaration import Prediction
 from gateproof.run.stage import record_stage
 from gateproof.stack.stack import Running
 from gateproof.stack.stopwatch import Stopwatch
@@ -299,7 +300,7 @@ def _cut_proof(bench: CaptureBench, text: str) -> None:
     fault = sql("f", "DROP POLICY p ON t", landing="SELECT 1")
     fields: dict[str, Any] = {"recorder": bench.recorder, "copy": copy, "again": False}
     with bench.recorder.in_scope(Scope(part="proof:f", item="t", criterion="RLS-01")):
-        run_steps(ProofEvent, fault, "got", fail, criterion="RLS-01", **fields)
+        run_steps(ProofEvent, fault, Prediction(text="got"), fail, criterion="RLS-01", **fields)
 
 
 @pytest.mark.parametrize(

@@ -14,12 +14,14 @@ from gateproof.faults.sql import SqlFault, sql
 from gateproof.probes.recorder import Scope
 from gateproof.proof.baseline import Baselines
 from gateproof.proof.proof import run_steps
+from gateproof.run.declaration import Prediction
 from gateproof.stack.stack import Running
 from gateproof.stack.stopwatch import Stopwatch
 from gateproof_evidence.model import ProofEvent
 from tests.unit.harness.test_redaction_everywhere import CaptureBench
 
 CHECK = "t.py::test"
+PREDICTED = Prediction(text="got")
 
 
 def steps_of(
@@ -52,7 +54,9 @@ def steps_of(
         bench.recorder.in_scope(Scope(part="proof:f", item=CHECK, criterion="RLS-01")),
     ):
         fields: dict[str, Any] = {"recorder": bench.recorder, "copy": copy, "again": again}
-        return run_steps(ProofEvent, fault, "got", check, criterion="RLS-01", **fields)
+        return run_steps(
+            ProofEvent, fault, Prediction(text="got"), check, criterion="RLS-01", **fields
+        )
 
 
 @pytest.mark.parametrize(

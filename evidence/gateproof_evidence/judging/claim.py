@@ -1,0 +1,172 @@
+"""The rules that judge claims: whether a relation holds, and which finding was predicted.
+
+Pure: values are JSON values, as a journal records them, so that a claim can be judged again from
+its record. Leaves stating claims to the harness.
+
+Source: docs/reference/verdicts.md.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from gateproof_evidence.model import Claim, ClaimEvent, Relation, Story
+
+_HOLDS: Mapping[Relation, Callable[[Any, Any], bool]] = {
+    "equals": lambda got, expected: bool(got == expected) and _same_kind(got, expected),
+    "differs": lambda got, expected: not _HOLDS["equals"](got, expected),
+    "at_least": lambda got, expected: _number(got) >= _number(expected),
+    "at_most": lambda got, expected: _number(got) <= _number(expected),
+    "contains": lambda got, expected: expected in got,
+    "lacks": lambda got, expected: expected not in got,
+    "matches": lambda got, expected: re.search(expected, got) is not None,
+}
+_WORDS: Mapping[Relation, str] = {
+    "equals": "",
+    "differs": "other than ",
+    "at_least": "at least ",
+    "at_most": "at most ",
+    "contains": "one with ",
+    "lacks": "none with ",
+    "matches": "a match of ",
+}
+
+
+def relation_holds(relation: Relation, got: Any, expected: Any) -> bool:
+    """Return whether a relation holds between two JSON values.
+
+    Args:
+        relation: one of `Relation`.
+        got: the observed value.
+        expected: the value to compare it with.
+
+    Raises:
+        TypeError: the relation does not exist between values of these types: ``at_least`` and
+            ``at_most`` compare numbers, ``matches`` texts, ``contains`` and ``lacks`` need a list,
+            a mapping or a text.
+
+    """
+    return bool(_HOLDS[relation](got, expected))
+
+
+def is_false(event: ClaimEvent) -> bool:
+    """Return whether a recorded claim is false.
+
+    The relation is evaluated again: a record that only says that it holds is not believed. A claim
+    that was false before its values were redacted stays false.
+    """
+    try:
+        again = relation_holds(event.relation, json.loads(event.got), json.loads(event.expected))
+    except (TypeError, ValueError, re.error):
+        return True
+    return not (event.holds and again)
+
+
+def claim_of(event: ClaimEvent) -> Claim:
+    """Return the claim of a record, judged again."""
+    return Claim(
+        name=event.name,
+        on=event.on,
+        got=event.got,
+        relation=event.relation,
+        expected=event.expected,
+        over=event.over,
+        holds=not is_false(event),
+    )
+
+
+def claim_text(claim: Claim) -> str:
+    """Return a claim in one line: name, object, observed value and expected value."""
+    return f"{claim_name(claim)}: {values_text(claim)}"
+
+
+def claim_name(claim: Claim) -> str:
+    """Return the name of a claim with its object."""
+    return f"{claim.name}: {claim.on}" if claim.on else claim.name
+
+
+def values_text(claim: Claim) -> str:
+    """Return the observed and the expected value in words."""
+    return f"got {value_text(claim.got)}, expected {expected_text(claim)}"
+
+
+def expected_text(claim: Claim) -> str:
+    """Return the relation and the expected value in words."""
+    return f"{_WORDS[claim.relation]}{value_text(claim.expected)}"
+
+
+def value_text(value: str) -> str:
+    """Return a value, given as JSON, for people: texts and lists without their marks."""
+    try:
+        found = json.loads(value)
+    except ValueError:
+        return value  # a redaction can break it
+    if isinstance(found, list):
+        return ", ".join(map(_plain, found)) or "none"
+    return _plain(found)
+
+
+def findings_text(findings: Sequence[Claim]) -> str:
+    """Return several false claims in one line: the first one, and the number of the others."""
+    others = len(findings) - 1
+    more = f" (and {others} more finding{'s' if others > 1 else ''})" if others else ""
+    return f"{claim_text(findings[0])}{more}"
+
+
+def prediction_text(story: Story) -> str:
+    """Return what a falsifier predicted: a finding, or a part of the message of the check."""
+    if not story.expected_claim:
+        return story.expected
+    return ": ".join(filter(None, (story.expected_claim, story.expected_on, story.expected)))
+
+
+def predicted_finding(story: Story) -> Claim | None:
+    """Return the false claim that a falsifier predicted, if the check had it under the fault.
+
+    The finding has the predicted name, its object is the predicted one and names the target of the
+    fault, and it contains the predicted values.
+    """
+    for claim in story.findings:
+        if (
+            claim.name == story.expected_claim
+            and is_object(story.expected_on, claim.on)
+            and (not story.target or names(story.target, claim.on))
+            and story.expected in claim_text(claim)
+        ):
+            return claim
+    return None
+
+
+def is_object(pattern: str, on: str) -> bool:
+    """Return whether an object is the predicted one; ``*`` stands for any text."""
+    return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), on, re.DOTALL) is not None
+
+
+def names(target: str, on: str) -> bool:
+    """Return whether an object is a target, or has it as one of its parts between slashes."""
+    return f"/{target}/" in f"/{on}/"
+
+
+def false_claims(events: Iterable[ClaimEvent]) -> tuple[Claim, ...]:
+    """Return the claims that do not hold, in their order."""
+    return tuple(claim for claim in map(claim_of, events) if not claim.holds)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"got {value!r}, expected a number")
+    return value
+
+
+def _same_kind(got: Any, expected: Any) -> bool:
+    """Return whether neither or both are truth values: for Python, True equals 1."""
+    return isinstance(got, bool) == isinstance(expected, bool)

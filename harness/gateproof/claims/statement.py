@@ -1,0 +1,127 @@
+"""Records a comparison of an observed value with an expected one, redacted, in the journal.
+
+Owns the conversion of values to JSON. Leaves the relations to `gateproof_evidence.judging.claim`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, is_dataclass
+from typing import Any
+
+from gateproof.base.errors import HarnessError
+from gateproof.probes.recorder import active_recorder, plain
+from gateproof_evidence.judging.claim import claim_name, relation_holds, values_text
+from gateproof_evidence.model import Claim, ClaimEvent, PremiseEvent, Relation
+
+
+def compare(
+    name: str, *, on: str, got: Any, relation: Relation, expected: Any, over: int | None = None
+) -> Claim:
+    """Compare two values as JSON and return the result with the unredacted values.
+
+    Args:
+        name: the observed property.
+        on: the object that was observed.
+        got: the observed value; a set becomes a sorted list, a dataclass a mapping, any other value
+            that JSON lacks becomes text.
+        relation: the relation that it must have to the other value.
+        expected: the value to compare it with.
+        over: the number of objects that the comparison is about; None for one object.
+
+    Raises:
+        HarnessError: the relation does not exist between such values.
+
+    """
+    seen, wanted = _json(got), _json(expected)
+    try:
+        holds = relation_holds(relation, json.loads(seen), json.loads(wanted))
+    except TypeError as error:
+        what = f"{name}: {on}" if on else name
+        raise HarnessError(
+            f"{what}: relation {relation}: got {got!r} and {expected!r}, expected values that can "
+            f"be compared by it ({error}); choose another relation, or compare a count"
+        ) from error
+    return Claim(
+        name=name, on=on, got=seen, relation=relation, expected=wanted, over=over, holds=holds
+    )
+
+
+def record(kind: type[PremiseEvent | ClaimEvent], claim: Claim) -> None:
+    """Write a statement to the journal of the item that runs; outside of an item, do nothing.
+
+    Raises:
+        HarnessError: the statement holds, and would not between its redacted values.
+
+    """
+    recorder = active_recorder()
+    if recorder is None or recorder.scope.item is None:
+        return
+    got, expected = recorder.clean(claim.got), recorder.clean(claim.expected)
+    if claim.holds and not _still_holds(claim.relation, got, expected):
+        raise HarnessError(
+            f"{recorder.clean(claim_name(claim))}: got values that redaction changes, expected "
+            "ones that can be judged again from the record; compare a count or a truth value"
+        )
+    fields = {} if kind is PremiseEvent else {"over": claim.over}
+    event = recorder.journal.append(
+        kind,
+        item=recorder.scope.item,
+        criterion=recorder.scope.criterion,
+        part=recorder.scope.part,
+        name=recorder.clean(claim.name),
+        on=recorder.clean(claim.on),
+        got=got,
+        relation=claim.relation,
+        expected=expected,
+        holds=claim.holds,
+        **fields,
+    )
+    if isinstance(event, ClaimEvent):
+        for collected in _COLLECTED:
+            collected.append(event)
+
+
+@contextmanager
+def recorded_claims() -> Iterator[list[ClaimEvent]]:
+    """Return a list to which every claim is added that is recorded in the block."""
+    collected: list[ClaimEvent] = []
+    _COLLECTED.append(collected)
+    try:
+        yield collected
+    finally:
+        _COLLECTED.pop()
+
+
+_COLLECTED: list[list[ClaimEvent]] = []
+
+
+def describe(claim: Claim) -> str:
+    """Return a statement in one line: name, object, observed value and expected value."""
+    return f"{claim_name(claim)}: {values_text(claim)}"
+
+
+def _still_holds(relation: Relation, got: str, expected: str) -> bool:
+    try:
+        return relation_holds(relation, json.loads(got), json.loads(expected))
+    except (TypeError, ValueError):
+        return False
+
+
+def _json(value: Any) -> str:
+    return json.dumps(plain(_ordered(value)), ensure_ascii=False)
+
+
+def _ordered(value: Any) -> Any:
+    """Return a value without sets and dataclasses, at any depth."""
+    if isinstance(value, set | frozenset):
+        return sorted((_ordered(one) for one in value), key=str)
+    if isinstance(value, list | tuple):
+        return [_ordered(one) for one in value]
+    if isinstance(value, Mapping):
+        return {key: _ordered(inner) for key, inner in value.items()}
+    if is_dataclass(value) and not isinstance(value, type):
+        return _ordered(asdict(value))
+    return value
