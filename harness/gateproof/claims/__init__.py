@@ -1,1 +1,1 @@
-"""What a check states: premises, and claims about the system, each of them recorded."""
+"""Premises and claims about the system: a check states them, and each is recorded."""

@@ -60,13 +60,13 @@ def test_claims_are_raised_together_at_the_end(bench: Bench) -> None:
     def check() -> None:
         assert not claim("rows", on="events", got=0, expected=3)
         assert claim("rows", on="jobs", got=3, expected=3)
-        claim("rows", on="letters", got={"b", "a"}, expected=set())
+        claim("rows", on="results", got={"b", "a"}, expected=set())
 
     with pytest.raises(FindingsError) as caught:
         run(check)
     assert str(caught.value).splitlines() == [
         "rows: events: got 0, expected 3 (and 1 more finding)",
-        "rows: letters: got a, b, expected none",
+        "rows: results: got a, b, expected none",
     ]
     assert categorise(caught.value)[0] == "assertion"
     assert [one.holds for one in bench.read()] == [False, True, False]
