@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
-from gateproof import ProcessProbe, Sut, at_least_one, criterion, falsified_by, source
+from gateproof import (
+    ProcessProbe,
+    Sut,
+    at_least_one,
+    claim,
+    criterion,
+    falsified_by,
+    premise,
+    source,
+)
 
-from .fresh import assert_imported, import_in_fresh_interpreter
+from .fresh import claim_imported, import_in_fresh_interpreter
 
+RAISED_BY = "exception of the import"
+MISSING = "tasks that are not registered"
+FURTHER = "tasks beyond the contract, with its prefix"
 KINDS = ("connect", "bind", "thread", "process")
 
 
@@ -18,7 +30,7 @@ KINDS = ("connect", "bind", "thread", "process")
         "        raise\n",
         imports=False,
     ),
-    expect="with nothing set: got ConfigurationError",
+    expect=(RAISED_BY, "system.app/with nothing set", "got ConfigurationError"),
 )
 @falsified_by(
     source(
@@ -32,7 +44,7 @@ KINDS = ("connect", "bind", "thread", "process")
                 assert connection.connection.is_valid
         """,
     ),
-    expect="with no server at its DSN: got OperationalError",
+    expect=(RAISED_BY, "system.app/with no server at its DSN", "got OperationalError"),
 )
 @falsified_by(
     source(
@@ -41,7 +53,7 @@ KINDS = ("connect", "bind", "thread", "process")
         '"task_always_eager": eager,',
         '"task_always_eager": eager or __debug__,',
     ),
-    expect="eager mode with nothing set: got True",
+    expect=("eager mode", "with nothing set", "got true"),
 )
 def test_worker_module_imports_without_services(commands: ProcessProbe, sut: Sut) -> None:
     """The module imports with nothing set, and with a DSN without a server; eager mode is off."""
@@ -50,9 +62,9 @@ def test_worker_module_imports_without_services(commands: ProcessProbe, sut: Sut
         ("with no server at its DSN", tuple(sut.worker.dsn)),
     ):
         report = import_in_fresh_interpreter(commands, sut, dsn=dsn)
-        assert_imported(report, how=how)
-        assert "eager" in report, f"{sut.celery.app} {how}: got no such app, expected one to import"
-        assert report["eager"] is False, f"eager mode {how}: got {report['eager']}, expected False"
+        claim_imported(report, how=how)
+        if claim("app that the import gives", on=how, got="eager" in report, expected=True):
+            claim("eager mode", on=how, got=report["eager"], expected=False)
 
 
 @criterion("IMP-02", needs=("celery.worker_module", "worker"))
@@ -70,7 +82,7 @@ def test_worker_module_imports_without_services(commands: ProcessProbe, sut: Sut
             pass
         """,
     ),
-    expect="connections that the import made: got 1",
+    expect=("connections that the import made", "", "got 1"),
 )
 @falsified_by(
     source(
@@ -80,7 +92,7 @@ def test_worker_module_imports_without_services(commands: ProcessProbe, sut: Sut
         threading.Thread(target=time.sleep, args=(3600,), daemon=True).start()
         """,
     ),
-    expect="import of the worker: got thread: gate.thread",
+    expect=("side effects of the import", "", "got thread: gate.thread"),
 )
 @falsified_by(
     source(
@@ -92,32 +104,22 @@ def test_worker_module_imports_without_services(commands: ProcessProbe, sut: Sut
         metrics = HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
         """,
     ),
-    expect="import of the worker: got bind: socket.bind",
+    expect=("side effects of the import", "", "got bind: socket.bind"),
 )
 def test_import_connects_to_nothing_and_starts_nothing(commands: ProcessProbe, sut: Sut) -> None:
     """By three observations, each shown to work, the import connects to and starts nothing."""
     report = import_in_fresh_interpreter(commands, sut, dsn=tuple(sut.worker.dsn), service=True)
-    assert_imported(report, how="with something that listens at its DSN")
+    claim_imported(report, how="with something that listens at its DSN")
     control, seen = report["control"], report["seen"]
     recorded = {event.partition(":")[0] for event in control["events"]}
     missed = [kind for kind in KINDS if kind not in recorded]
-    assert not missed, f"side effects that the audit hook misses: got {missed}, expected none"
-    assert control["connections"] == 1, (
-        f"connections of the control: got {control['connections']}, expected the one that it made"
-    )
-    left = control["left"]
-    assert left == {"sockets": 2, "threads": 1}, (
-        f"left open by the control: got {left}, expected its two sockets and its thread"
-    )
-    assert not seen["events"], (
-        f"import of the worker: got {'; '.join(seen['events'])}, expected it to start nothing"
-    )
-    assert seen["connections"] == 0, (
-        f"connections that the import made: got {seen['connections']}, expected 0"
-    )
-    assert seen["left"] == {"sockets": 0, "threads": 0}, (
-        f"left open by the import: got {seen['left']}, expected no socket and no thread"
-    )
+    premise("side effects that the audit hook misses", got=missed, expected=[])
+    premise("connections of the control", got=control["connections"], expected=1)
+    left = {"sockets": 2, "threads": 1}
+    premise("left open by the control", got=control["left"], expected=left)
+    claim("side effects of the import", got=seen["events"], expected=[])
+    claim("connections that the import made", got=seen["connections"], expected=0)
+    claim("left open by the import", got=seen["left"], expected={"sockets": 0, "threads": 0})
 
 
 @criterion("IMP-03", needs=("celery.worker_module", "task"))
@@ -128,7 +130,7 @@ def test_import_connects_to_nothing_and_starts_nothing(commands: ProcessProbe, s
         '@shared_task(name="app.tasks.llm.route")',
         "@shared_task",
     ),
-    expect="tasks that are not registered: got ['app.tasks.llm.route']",
+    expect=(MISSING, "", "got app.tasks.llm.route, expected none"),
 )
 @falsified_by(
     source(
@@ -141,7 +143,7 @@ def test_import_connects_to_nothing_and_starts_nothing(commands: ProcessProbe, s
         "from system.transport import unconfigured\n\n"
         "TASK_MODULES = (housekeeping, maintenance, llm)\n",
     ),
-    expect="tasks that are not registered: got ['app.tasks.attribution.recompute_window']",
+    expect=(MISSING, "", "got app.tasks.attribution.recompute_window, expected none"),
 )
 @falsified_by(
     source(
@@ -153,18 +155,15 @@ def test_import_connects_to_nothing_and_starts_nothing(commands: ProcessProbe, s
             return "pong"
         """,
     ),
-    expect="tasks beyond the contract: got ['app.tasks.housekeeping.pong']",
+    expect=(FURTHER, "", "got app.tasks.housekeeping.pong, expected none"),
 )
 def test_tasks_are_registered_under_their_exact_names(commands: ProcessProbe, sut: Sut) -> None:
     """The app registers the contract's tasks by name, and no other task with their prefix."""
     report = import_in_fresh_interpreter(commands, sut)
-    assert_imported(report, how="with nothing set")
+    claim_imported(report, how="with nothing set")
     expected = sorted(sut.tasks)
     at_least_one(f"{sut.path.name}: tasks of the queues", expected)
     known = [name for name in report.get("tasks", ()) if name.startswith(sut.celery.task_prefix)]
     missing = [name for name in expected if name not in known]
-    assert not missing, f"tasks that are not registered: got {missing}, expected none"
-    further = [name for name in known if name not in expected]
-    assert not further, (
-        f"tasks beyond the contract: got {further}, expected none with {sut.celery.task_prefix}"
-    )
+    claim(MISSING, got=missing, expected=[], over=expected)
+    claim(FURTHER, got=[name for name in known if name not in expected], expected=[])

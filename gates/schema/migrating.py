@@ -1,11 +1,21 @@
-"""An assertion that a migration command succeeded, with the cause of a failure."""
+"""A claim that a migration command succeeds, with the cause of a failure."""
 
 from __future__ import annotations
 
-from gateproof import Completed
+from gateproof import Completed, claim
 
 
 def assert_done(done: Completed, what: str) -> None:
     """Assert that a migration command exited with 0; the message names the cause."""
     status = done.exit_status
     assert status == 0, f"{what}: got exit {status}, expected 0: {done.cause[:300]}"
+
+
+DONE = "end of the migration command"
+
+
+def claim_done(done: Completed, what: str) -> bool:
+    """Claim that a migration command exits with 0; the value names the cause of a failure."""
+    status = done.exit_status
+    cause = f": {done.cause[:300]}" if status else ""
+    return claim(DONE, on=what, got=f"exit {status}{cause}", expected="exit 0")

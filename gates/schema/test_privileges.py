@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from gateproof import (
     Refused,
+    Session,
     Stack,
     Sut,
     at_least_one,
+    claim,
     criterion,
     falsified_by,
     migration,
@@ -14,7 +16,7 @@ from gateproof import (
     sql,
 )
 
-from .privileges import held, spelled
+from .privileges import held
 
 SEQUENCES = ("queue_id_sequence", "message_id_sequence", "task_id_sequence", "taskset_id_sequence")
 """The names are from kombu.transport.sqlalchemy.models and celery.backends.database.models.
@@ -24,6 +26,8 @@ Both libraries only call ``nextval`` on these sequences, which needs USAGE.
 
 TABLE_PRIVILEGES = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE"})
 SEQUENCE_PRIVILEGES = frozenset({"USAGE"})
+HELD = "privileges of the role"
+REFUSAL = "refusal of the statement"
 REFUSED = "42501"
 """insufficient_privilege, which PostgreSQL also reports to a role that is not the owner."""
 
@@ -67,7 +71,7 @@ REACHED = """
         landing="SELECT relowner::regrole FROM pg_class WHERE relname = 'celery_taskmeta'",
         role="superuser",
     ),
-    expect="owner of celery_taskmeta: got app_user, expected migrator",
+    expect=("owner of the table", "celery_taskmeta", "got app_user"),
 )
 @falsified_by(
     migration(
@@ -77,7 +81,7 @@ REACHED = """
         '    op.execute(_COLUMNS)\n    op.execute("DROP TABLE celery_tasksetmeta")\n',
         landing="SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1",
     ),
-    expect="celery_tasksetmeta: got no table, expected one",
+    expect=("kinds of the relations", "celery_tasksetmeta", "got none"),
 )
 def test_celery_tables_belong_to_the_migration_role(stack: Stack, sut: Sut) -> None:
     """The four tables exist once each, as ordinary tables, and the migration role owns them."""
@@ -86,12 +90,9 @@ def test_celery_tables_belong_to_the_migration_role(stack: Stack, sut: Sut) -> N
     rows = stack.sql.query(OWNERS, (tables,)).rows
     for table in tables:
         kinds = [kind for name, kind, _ in rows if name == table]
-        assert kinds, f"{table}: got no table, expected one"
-        assert kinds == ["r"], f"{table}: got relations of kinds {kinds}, expected one table (r)"
-        owner = next(owner for name, _, owner in rows if name == table)
-        assert owner == sut.database.owner, (
-            f"owner of {table}: got {owner}, expected {sut.database.owner}"
-        )
+        if claim("kinds of the relations", on=table, got=kinds, expected=["r"]):
+            owner = next(owner for name, _, owner in rows if name == table)
+            claim("owner of the table", on=table, got=owner, expected=sut.database.owner)
 
 
 @criterion("SCH-03", needs=("database", "broker.kind=sqla", "broker.tables", "worker"))
@@ -103,7 +104,7 @@ def test_celery_tables_belong_to_the_migration_role(stack: Stack, sut: Sut) -> N
         "GRANT ALL ON",
         landing="SELECT relacl FROM pg_class WHERE relname = 'kombu_queue'",
     ),
-    expect="TRIGGER, TRUNCATE, UPDATE, expected DELETE, INSERT, SELECT, UPDATE",
+    expect=(HELD, "app_user/kombu_queue", "got DELETE, INSERT, REFERENCES, SELECT, TRIGGER"),
 )
 @falsified_by(
     sql(
@@ -111,7 +112,7 @@ def test_celery_tables_belong_to_the_migration_role(stack: Stack, sut: Sut) -> N
         "REVOKE DELETE ON celery_taskmeta FROM app_user",
         landing="SELECT relacl FROM pg_class WHERE relname = 'celery_taskmeta'",
     ),
-    expect="app_user on celery_taskmeta: got INSERT, SELECT, UPDATE, expected",
+    expect=(HELD, "app_user/celery_taskmeta", "got INSERT, SELECT, UPDATE, expected"),
 )
 @falsified_by(
     sql(
@@ -119,7 +120,7 @@ def test_celery_tables_belong_to_the_migration_role(stack: Stack, sut: Sut) -> N
         "GRANT UPDATE ON SEQUENCE message_id_sequence TO PUBLIC",
         landing="SELECT relacl FROM pg_class WHERE relname = 'message_id_sequence'",
     ),
-    expect="app_user on message_id_sequence: got UPDATE, USAGE",
+    expect=(HELD, "app_user/message_id_sequence", "got UPDATE, USAGE"),
 )
 @falsified_by(
     sql(
@@ -127,7 +128,7 @@ def test_celery_tables_belong_to_the_migration_role(stack: Stack, sut: Sut) -> N
         "GRANT CREATE ON SCHEMA public TO app_user",
         landing="SELECT nspacl FROM pg_namespace WHERE nspname = 'public'",
     ),
-    expect="app_user may create in: got schema public, expected nothing",
+    expect=("places in which the role may create", "app_user", "got schema public"),
 )
 @falsified_by(
     sql(
@@ -137,43 +138,41 @@ def test_celery_tables_belong_to_the_migration_role(stack: Stack, sut: Sut) -> N
         landing="SELECT datacl FROM pg_database WHERE datname = current_database()",
         role="superuser",
     ),
-    expect="CREATE TEMPORARY TABLE made_by_worker (id int) as app_user: got no refusal",
+    expect=(REFUSAL, "app_user/CREATE TEMPORARY TABLE made_by_worker (id int)", "got none"),
 )
 def test_worker_role_holds_exactly_what_it_needs(stack: Stack, sut: Sut) -> None:
     """Four privileges on each of the four tables, USAGE of their sequences, and no DDL."""
     role = sut.worker.role
     tables = list(at_least_one(f"{sut.path.name}: broker.tables", sut.broker.tables))
     for (table, _), privileges in held(stack.sql, roles=[role], tables=tables).items():
-        assert privileges == TABLE_PRIVILEGES, (
-            f"{role} on {table}: got {spelled(privileges)}, expected {spelled(TABLE_PRIVILEGES)}"
-        )
+        claim(HELD, on=f"{role}/{table}", got=privileges, expected=TABLE_PRIVILEGES)
     granted = stack.sql.query(GRANTS, (role, tables)).count
-    wanted = len(tables) * len(TABLE_PRIVILEGES)
-    assert granted == wanted, f"grants to {role}: got {granted} rows, expected {wanted}"
-    _assert_sequences(stack, role)
-    _assert_no_ddl(stack, role, tables)
+    claim("grants to the role", on=role, got=granted, expected=len(tables) * len(TABLE_PRIVILEGES))
+    _claim_sequences(stack, role)
+    _claim_no_ddl(stack, role, tables)
 
 
-def _assert_sequences(stack: Stack, role: str) -> None:
+def _claim_sequences(stack: Stack, role: str) -> None:
     rows = stack.sql.query(ON_SEQUENCES, (list(SEQUENCES), role)).rows
     for sequence in SEQUENCES:
-        privileges = frozenset(privilege for name, privilege in rows if name == sequence)
-        assert privileges == SEQUENCE_PRIVILEGES, (
-            f"{role} on {sequence}: got {spelled(privileges)}, "
-            f"expected {spelled(SEQUENCE_PRIVILEGES)}"
-        )
+        privileges = {privilege for name, privilege in rows if name == sequence}
+        claim(HELD, on=f"{role}/{sequence}", got=privileges, expected=SEQUENCE_PRIVILEGES)
 
 
-def _assert_no_ddl(stack: Stack, role: str, tables: list[str]) -> None:
-    """Assert that every DDL statement is refused; the transaction is rolled back in any case."""
+def _claim_no_ddl(stack: Stack, role: str, tables: list[str]) -> None:
+    """Claim that every DDL statement is refused; the transaction is rolled back in any case."""
     places = stack.sql.query(MAY_CREATE, {"role": role}).column()
-    assert not places, f"{role} may create in: got {', '.join(places)}, expected nothing"
-    with stack.sql.session(role) as session:
-        for statement in _ddl(tables[0]):
-            seen = session.attempt(statement)
-            code = seen.sqlstate if isinstance(seen, Refused) else "no refusal"
-            assert code == REFUSED, f"{statement} as {role}: got {code}, expected {REFUSED}"
-        session.rollback()
+    claim("places in which the role may create", on=role, got=places, expected=[])
+    for statement in _ddl(tables[0]):
+        with stack.sql.session(role) as session:
+            _claim_refused(session, role, statement)
+            session.rollback()
+
+
+def _claim_refused(session: Session, role: str, statement: str) -> None:
+    seen = session.attempt(statement)
+    code = seen.sqlstate if isinstance(seen, Refused) else "none"
+    claim(REFUSAL, on=f"{role}/{statement}", got=code, expected=REFUSED)
 
 
 def _ddl(table: str) -> tuple[str, ...]:
@@ -207,7 +206,7 @@ def _ddl(table: str) -> tuple[str, ...]:
         role="superuser",
         scope="server",
     ),
-    expect="app_user: got BYPASSRLS",
+    expect=("powers that evade policies", "app_user/app_user", "got BYPASSRLS"),
 )
 @falsified_by(
     sql(
@@ -217,7 +216,7 @@ def _ddl(table: str) -> tuple[str, ...]:
         role="superuser",
         scope="server",
     ),
-    expect="app_ro: got superuser",
+    expect=("powers that evade policies", "app_ro/app_ro", "got superuser"),
 )
 @falsified_by(
     sql(
@@ -227,7 +226,7 @@ def _ddl(table: str) -> tuple[str, ...]:
         role="superuser",
         scope="server",
     ),
-    expect="app_rw, through migrator: got owner of",
+    expect=("tables that the role owns", "app_rw/migrator", "attribution_events"),
 )
 @falsified_by(
     sql(
@@ -236,7 +235,7 @@ def _ddl(table: str) -> tuple[str, ...]:
         landing="SELECT relowner::regrole FROM pg_class WHERE relname = 'attribution_events'",
         role="superuser",
     ),
-    expect="app_aggregator: got owner of attribution_events",
+    expect=("tables that the role owns", "app_aggregator/app_aggregator", "got attribution_events"),
 )
 def test_application_roles_are_bound_by_policies(stack: Stack, sut: Sut) -> None:
     """Neither an application role nor a role that it can become escapes row-level security."""
@@ -247,19 +246,17 @@ def test_application_roles_are_bound_by_policies(stack: Stack, sut: Sut) -> None
     owners = stack.sql.query(OWNERS, (list(sut.tenancy.tables),)).column(2)
     premise("tables of tenants", got=len(owners), relation="at_least", expected=1)
     for role, reached, superuser, bypasses, tables in rows:
-        who = role if role == reached else f"{role}, through {reached}"
-        assert not superuser, f"{who}: got superuser, expected an ordinary role"
-        assert not bypasses, f"{who}: got BYPASSRLS, expected NOBYPASSRLS"
-        assert not tables, f"{who}: got owner of {', '.join(tables)}, expected no table"
+        found = ["superuser"] * superuser + ["BYPASSRLS"] * bypasses
+        who = f"{role}/{reached}"  # the role that it can become
+        claim("powers that evade policies", on=who, got=found, expected=[])
+        claim("tables that the role owns", on=who, got=tables, expected=[])
     for role in sut.application_roles:
-        _assert_cannot_become(stack, role, (sut.database.owner, *sut.view_owners))
+        _claim_cannot_become(stack, role, (sut.database.owner, *sut.view_owners))
 
 
-def _assert_cannot_become(stack: Stack, role: str, others: tuple[str, ...]) -> None:
+def _claim_cannot_become(stack: Stack, role: str, others: tuple[str, ...]) -> None:
     with stack.sql.session(role) as session:
         superuser = session.query("SHOW is_superuser").scalar()
-        assert superuser == "off", f"is_superuser of {role}: got {superuser}, expected off"
+        claim("is_superuser", on=role, got=superuser, expected="off")
         for other in others:
-            seen = session.attempt(f"SET LOCAL ROLE {other}")
-            code = seen.sqlstate if isinstance(seen, Refused) else "no refusal"
-            assert code == REFUSED, f"SET ROLE {other} as {role}: got {code}, expected {REFUSED}"
+            _claim_refused(session, role, f"SET LOCAL ROLE {other}")
