@@ -54,14 +54,13 @@ def _end(done: Completed) -> tuple[int, str]:
 
 def claim_imported(report: Mapping[str, Any], *, how: str) -> bool:
     """Claim that the import of every module raised nothing; return whether all of that holds."""
-    return all(
-        [
-            claim(
-                "exception of the import",
-                on=f"{module}/{how}",
-                got=origin.removeprefix(RAISED) if origin.startswith(RAISED) else "none",
-                expected="none",
-            )
-            for module, origin in report["modules"].items()
-        ]
-    )
+    held = [
+        claim(
+            "exception of the import",
+            on=f"{module}/{how}",
+            got=origin.removeprefix(RAISED) if origin.startswith(RAISED) else "none",
+            expected="none",
+        )
+        for module, origin in report["modules"].items()
+    ]
+    return all(held)

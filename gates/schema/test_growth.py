@@ -25,7 +25,7 @@ SELECT table_name, data_type FROM information_schema.columns
         "ALTER TABLE kombu_message ALTER id TYPE integer",
         landing=_TYPES,
     ),
-    expect=("end of sending", "message beyond 2**31", "got refused"),
+    expect=("end of sending", "message above four bytes", "got refused"),
 )
 @falsified_by(
     sql(
@@ -33,17 +33,17 @@ SELECT table_name, data_type FROM information_schema.columns
         "ALTER TABLE celery_taskmeta ALTER id TYPE integer",
         landing=_TYPES,
     ),
-    expect=("state", "ping whose message and result are beyond 2**31", "got PENDING"),
+    expect=("state", "ping whose message and result are above four bytes", "got PENDING"),
 )
 def test_ids_may_exceed_four_bytes(own_stack: Stack, sut: Sut) -> None:
     """A ping whose message and result get ids above 2**31 is sent, run and answered."""
     stack = own_stack
     with stack.running_worker(pool=POOL_SOLO) as worker, beyond_four_bytes(stack, worker):
         task_id, end = _send(stack, sut)
-        if not claim("end of sending", on="message beyond 2**31", got=end, expected="sent"):
+        if not claim("end of sending", on="message above four bytes", got=end, expected="sent"):
             return
         state = stack.tasks.result(task_id, deadline_s=RESULT_DEADLINE_S).state
-        what = "ping whose message and result are beyond 2**31"
+        what = "ping whose message and result are above four bytes"
         if claim("state", on=what, got=state, expected="SUCCESS"):
             kept = stack.sql.query("SELECT id FROM celery_taskmeta WHERE task_id = %s", (task_id,))
             claim("id of its result", got=kept.scalar(), relation="at_least", expected=BEYOND)
