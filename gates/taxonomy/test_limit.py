@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateproof import criterion, falsified_by, source
+from gateproof import claim, criterion, falsified_by, source
 
 from .miniature import LIMIT_S, SOUND, MiniatureRunner
 
@@ -24,7 +24,9 @@ def test_slow(commands, sut):
     source("hangs", {file!r}, append="# changed", imports=False), expect="exceeded its overall"
 )
 def test_hangs_under_the_change(files):
-    if "# changed" in files.read({file!r}):
+    text = files.read({file!r})
+    claim("length of the file", got=len(text), relation="at_least", expected=1)
+    if "# changed" in text:
         Event().wait({wait_s})
 """
 
@@ -38,7 +40,7 @@ def test_hangs_under_the_change(files):
         '(LimitError, "assertion"),',
         tree="harness",
     ),
-    expect="slow check: got ('fail', 'gate_violation')",
+    expect=("outcome and cause", "slow check", "got fail, gate_violation"),
 )
 @falsified_by(
     source(
@@ -48,7 +50,7 @@ def test_hangs_under_the_change(files):
         "signal.setitimer(signal.ITIMER_REAL, 0)",
         tree="harness",
     ),
-    expect="slow check: got ('pass', None)",
+    expect=("outcome and cause", "slow check", "got pass, null"),
 )
 @falsified_by(
     source(
@@ -58,19 +60,23 @@ def test_hangs_under_the_change(files):
         'steps.update(faulted_category="assertion", faulted=str(error))',
         tree="harness",
     ),
-    expect="check that hangs under a fault: got proven",
+    expect=("result of the proof", "check that hangs under a fault", "got proven"),
 )
 def test_check_that_exceeds_its_limit_is_inconclusive(miniatures: MiniatureRunner) -> None:
     """A check that exceeds its limit is inconclusive, never a fail, and proves nothing."""
     file = str(miniatures.sut.path.relative_to(miniatures.sut.folder))
     ids = ("MIN-01", "MIN-02", "MIN-03")
     ran = miniatures.run(SOUND + SLOW.format(file=file, wait_s=WAIT_S), ids=ids)
-    judged = ran.judged("MIN-02")
-    assert judged == ("inconclusive", "to_investigate"), (
-        f"slow check: got {judged}, expected inconclusive with the cause to_investigate"
+    claim(
+        "outcome and cause",
+        on="slow check",
+        got=ran.judged("MIN-02"),
+        expected=["inconclusive", "to_investigate"],
     )
     message = ran.verdict("MIN-02").get("message", "")
-    assert "0.5 s" in message, f"slow check: message got {message!r}, expected its limit"
-    result, message = ran.proven("MIN-03").get("hangs", ("no proof", ""))
-    assert result == "void", f"check that hangs under a fault: got {result} ({message})"
-    assert ran.exit_status == 100, f"exit status: got {ran.exit_status}, expected 100"
+    claim(
+        "message of the check", on="slow check", got=message, relation="contains", expected="0.5 s"
+    )
+    result, _ = ran.proven("MIN-03").get("hangs", ("no proof", ""))
+    claim("result of the proof", on="check that hangs under a fault", got=result, expected="void")
+    claim("exit status of the run", on="slow checks", got=ran.exit_status, expected=100)

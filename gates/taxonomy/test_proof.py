@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateproof import criterion, falsified_by, source
+from gateproof import claim, criterion, falsified_by, source
 
 from .miniature import LIMIT_S, Miniature, MiniatureRunner
 
@@ -31,26 +31,37 @@ class Denied(Idle):
     def inject(self, copy):
         raise PermissionError("must be owner of the table")
 
+def read(files):
+    text = files.read({file!r})
+    claim("length of the file", on={file!r}, got=len(text), relation="at_least", expected=1)
+    return text
+
 def changed(files):
-    return "# changed" in files.read({file!r})
+    return "# changed" in read(files)
+
+MARKS = ("marks of a change", {file!r}, "got 1")
+
+def claim_no_marks(files):
+    claim(*MARKS[:1], on={file!r}, got=read(files).count("# changed"), expected=0)
 
 @criterion("MIN-01")
 @falsified_by(source("predicted", **NOTE), expect="got a change")
 @falsified_by(source("another", **NOTE), expect="got another owner")
-def test_detects_the_change(files):
+def test_asserts_that_there_is_no_change(files):
     assert not changed(files), "file: got a change, expected none"
 
 @criterion("MIN-02")
-@falsified_by(Denied(name="denied"), expect="failed by chance")
-@falsified_by(Idle(name="idle"), expect="failed by chance")
+@falsified_by(Denied(name="denied"), expect=("failures by chance", ""))
+@falsified_by(Idle(name="idle"), expect=("failures by chance", ""))
 def test_fails_by_itself(commands, sut, recorder):
     observe(commands, sut)
-    assert not recorder.scope.part.endswith(":faulted"), "the check failed by chance"
+    failures = int(recorder.scope.part.endswith(":faulted"))
+    claim("failures by chance", got=failures, expected=0)
 
 @criterion("MIN-03")
-@falsified_by(source("unseen", **NOTE), expect="got a change")
+@falsified_by(source("unseen", **NOTE), expect=MARKS)
 def test_never_fails(files):
-    changed(files)
+    read(files)
 
 @criterion("MIN-04")
 @falsified_by(source("breaks", **NOTE), expect="got a change")
@@ -61,12 +72,12 @@ def test_breaks_under_the_change(files):
 RUNS = []
 
 @criterion("MIN-05")
-@falsified_by(source("late", **NOTE), expect="of an earlier run")
+@falsified_by(source("late", **NOTE), expect=("runs of the check", "proof"))
 def test_passes_once(commands, sut, recorder):
     observe(commands, sut)
     if recorder.scope.part != "check":
         RUNS.append(recorder.scope.part)
-    assert len(RUNS) < 2, "state: got that of an earlier run, expected none"
+    claim("runs of the check", on="proof", got=len(RUNS), relation="at_most", expected=1)
 
 @pytest.fixture
 def dirty(request):
@@ -74,20 +85,21 @@ def dirty(request):
     assert "proof-" not in request.node.name, "the clean-up makes a wrong assumption"
 
 @criterion("MIN-07")
-@falsified_by(source("any-change", **NOTE), expect="got another length")
+@falsified_by(source("any-change", **NOTE), expect=("length of the file", {file!r}))
 def test_fails_after_any_change(files):
-    assert len(files.read({file!r})) == {size}, "file: got another length, expected {size}"
+    length = len(files.read({file!r}))
+    claim("length of the file", on={file!r}, got=length, expected={size})
 
 @criterion("MIN-08")
-@falsified_by(source("lent", **NOTE), expect="got a change")
-@falsified_by(source("borrowed", **NOTE), expect="got a change")
+@falsified_by(source("lent", **NOTE), expect=MARKS)
+@falsified_by(source("borrowed", **NOTE), expect=MARKS)
 def test_shares_its_baseline(files):
-    assert not changed(files), "file: got a change, expected none"
+    claim_no_marks(files)
 
 @criterion("MIN-06")
-@falsified_by(source("dirty", **NOTE), expect="got a change")
+@falsified_by(source("dirty", **NOTE), expect=MARKS)
 def test_leaves_a_broken_clean_up(files, dirty):
-    assert not changed(files), "file: got a change, expected none"
+    claim_no_marks(files)
 """
 
 WITHOUT_BASELINES = """
@@ -122,8 +134,8 @@ EXPECTED = (
     ("MIN-05", "late", "void", "on its second run"),
     ("MIN-06", "dirty", "void", "broke before its end"),
     ("MIN-07", "any-change", "void", "after a change that does not matter"),
-    ("MIN-08", "lent", "proven", "got a change"),
-    ("MIN-08", "borrowed", "proven", "got a change"),
+    ("MIN-08", "lent", "proven", "got 1, expected 0"),
+    ("MIN-08", "borrowed", "proven", "got 1, expected 0"),
 )
 """Criterion, falsifier, the expected result of the proof, and a part of its message."""
 
@@ -146,7 +158,7 @@ EXPECTED = (
         """,
         tree="harness",
     ),
-    expect="denied: got proven",
+    expect=("result of the proof", "denied", "got proven"),
 )
 @falsified_by(
     source(
@@ -156,7 +168,7 @@ EXPECTED = (
         "return after is not None",
         tree="harness",
     ),
-    expect="idle: got proven",
+    expect=("result of the proof", "idle", "got proven"),
 )
 @falsified_by(
     source(
@@ -166,7 +178,7 @@ EXPECTED = (
         "if not message:",
         tree="harness",
     ),
-    expect="another: got proven",
+    expect=("result of the proof", "another", "got proven"),
 )
 @falsified_by(
     source(
@@ -176,7 +188,7 @@ EXPECTED = (
         'if event.faulted_category == "limit":',
         tree="harness",
     ),
-    expect="breaks: got proven",
+    expect=("result of the proof", "breaks", "got proven"),
 )
 @falsified_by(
     source(
@@ -186,7 +198,7 @@ EXPECTED = (
         'return Falsification.PROVEN, "the system stayed green under the fault"',
         tree="harness",
     ),
-    expect="unseen: got proven",
+    expect=("result of the proof", "unseen", "got proven"),
 )
 @falsified_by(
     source(
@@ -196,7 +208,7 @@ EXPECTED = (
         'last = "pass"',
         tree="harness",
     ),
-    expect="late: got proven",
+    expect=("result of the proof", "late", "got proven"),
 )
 @falsified_by(
     source(
@@ -206,7 +218,7 @@ EXPECTED = (
         "seen_again = True",
         tree="harness",
     ),
-    expect="second run left out: got proven",
+    expect=("result of the proof", "second run left out", "got proven"),
 )
 @falsified_by(
     source(
@@ -216,7 +228,7 @@ EXPECTED = (
         'steps["control"] = ""',
         tree="harness",
     ),
-    expect="any-change: got proven",
+    expect=("result of the proof", "any-change", "got proven"),
 )
 @falsified_by(
     source(
@@ -226,7 +238,7 @@ EXPECTED = (
         'baseline, runs = "pass", 2',
         tree="harness",
     ),
-    expect="borrowed: got proven",
+    expect=("result of the proof", "unknown baseline", "got proven"),
 )
 @falsified_by(
     source(
@@ -236,7 +248,7 @@ EXPECTED = (
         'r.result == "raised" and not events',
         tree="harness",
     ),
-    expect="dirty: got proven",
+    expect=("result of the proof", "dirty", "got proven"),
 )
 def test_proof_counts_only_when_its_fault_landed_and_the_red_was_predicted(
     miniatures: MiniatureRunner,
@@ -250,20 +262,33 @@ def test_proof_counts_only_when_its_fault_landed_and_the_red_was_predicted(
     ids = tuple(f"MIN-0{number}" for number in range(1, 9))
     proofs = PROOFS.format(file=file, size=len(miniatures.sut.path.read_text(encoding="utf-8")))
     ran = miniatures.run(proofs, ids=ids)
-    for identifier, falsifier, expected, reason in EXPECTED:
-        _assert_proof(ran, identifier, falsifier, (expected, reason))
-    assert ran.exit_status == 100, f"exit status: got {ran.exit_status}, expected 100"
+    held = [
+        judge_proof(ran, identifier, falsifier, (expected, reason))
+        for identifier, falsifier, expected, reason in EXPECTED
+    ]
+    status = ran.exit_status
+    if not (claim("exit status of the run", on="proofs", got=status, expected=100) and all(held)):
+        return  # the second run would show the same
     ran = miniatures.run(proofs, ids=ids, conftest=WITHOUT_BASELINES)
     expected_now = ("void", "ran the check twice")
-    _assert_proof(ran, "MIN-01", "predicted", expected_now, shown="second run left out")
-    _assert_proof(ran, "MIN-08", "borrowed", ("void", "gone, which has no whole record"))
+    judge_proof(ran, "MIN-01", "predicted", expected_now, on="second run left out")
+    judge_proof(
+        ran,
+        "MIN-08",
+        "borrowed",
+        ("void", "gone, which has no whole record"),
+        on="unknown baseline",
+    )
 
 
-def _assert_proof(
-    ran: Miniature, identifier: str, falsifier: str, expected: tuple[str, str], *, shown: str = ""
-) -> None:
-    """Assert the result of a proof, and a part of its message."""
-    shown, (wanted, reason) = shown or falsifier, expected
+def judge_proof(
+    ran: Miniature, identifier: str, falsifier: str, expected: tuple[str, str], *, on: str = ""
+) -> bool:
+    """Judge the result of a proof, and a part of its message; return whether both are expected."""
+    on, (wanted, reason) = on or falsifier, expected
     result, message = ran.proven(identifier).get(falsifier, ("no proof", ""))
-    assert result == wanted, f"{shown}: got {result} ({message}), expected {wanted}"
-    assert reason in message, f"{shown}: got {message!r}, expected it to name {reason!r}"
+    as_wanted = claim("result of the proof", on=on, got=result, expected=wanted)
+    explained = claim(
+        "message of the proof", on=on, got=message, relation="contains", expected=reason
+    )
+    return as_wanted and explained

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from gateproof import criterion, falsified_by, source
+from gateproof import claim, criterion, falsified_by, source
 
 from .miniature import LIMIT_S, NO_PROOFS, MiniatureRunner
 
@@ -12,12 +12,12 @@ FAILING = """
 @criterion("MIN-01")
 def test_waived_once(commands, sut):
     observe(commands, sut)
-    assert 1 == 2, "the claim is false"
+    claim("sum of the miniature", got=1, expected=2)
 
 @criterion("MIN-02")
 def test_waived_still(commands, sut):
     observe(commands, sut)
-    assert 1 == 2, "the claim is false"
+    claim("sum of the miniature", got=1, expected=2)
 """
 
 WAIVER = """
@@ -40,7 +40,7 @@ EXPECTED = (("MIN-01", "expired waiver", "waiver_expired"), ("MIN-02", "valid wa
         "expired = False",
         tree="harness",
     ),
-    expect="expired waiver: got waived",
+    expect=("disposition of the failure", "expired waiver", "got waived"),
 )
 @falsified_by(
     source(
@@ -50,7 +50,7 @@ EXPECTED = (("MIN-01", "expired waiver", "waiver_expired"), ("MIN-02", "valid wa
         "return RELEASED if verdict.disposition is not Disposition.NONE else VIOLATION",
         tree="harness",
     ),
-    expect="exit status: got 100, expected 1",
+    expect=("exit status of the run", "expired and valid waiver", "got 100"),
 )
 def test_expired_waiver_waives_nothing(miniatures: MiniatureRunner) -> None:
     """A failure is waived until its waiver's last day; with an expired waiver the run exits 1."""
@@ -60,5 +60,7 @@ def test_expired_waiver_waives_nothing(miniatures: MiniatureRunner) -> None:
     ran = miniatures.run(FAILING, ids=tuple(days), arguments=NO_PROOFS, waivers=waivers)
     for identifier, what, expected in EXPECTED:
         disposition = ran.verdict(identifier).get("disposition")
-        assert disposition == expected, f"{what}: got {disposition}, expected {expected}"
-    assert ran.exit_status == 1, f"exit status: got {ran.exit_status}, expected 1, a violation"
+        claim("disposition of the failure", on=what, got=disposition, expected=expected)
+    claim(
+        "exit status of the run", on="expired and valid waiver", got=ran.exit_status, expected=1
+    )  # a violation
