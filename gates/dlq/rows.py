@@ -1,6 +1,7 @@
 """Read dead-letter rows, and run tasks that fail.
 
-Owns reading rows and waiting for them; each check judges their content.
+Owns reading rows, waiting for them, and the claim that there is exactly one; each check judges
+their content.
 """
 
 from __future__ import annotations
@@ -11,9 +12,12 @@ from typing import Any
 
 from kombu.utils import json as kombu_json
 
-from gateproof import Stack, TaskResult, premise, wait_until
+from gateproof import Stack, TaskResult, claim, premise, wait_until
 
 from ..endings import ROW_AFTER_LINE_S, wait_for_failure_lines
+
+ROWS_OF_TASK = "dead-letter rows of the task"
+"""The name of the claim that a failure left exactly one row; its object says which failure."""
 
 _COLUMNS = (
     "task_id, task_name, queue, tenant_id::text, args::text, kwargs::text,"
@@ -72,6 +76,26 @@ def wait_for_rows(
         deadline_s=ROW_AFTER_LINE_S,
         interval_s=0.1,
     )
+
+
+def only_row(rows: Sequence[DeadLetter], what: str) -> DeadLetter | None:
+    """Claim that a failure left exactly one row, and return it; None if the claim is false."""
+    holds = claim(ROWS_OF_TASK, on=what, got=len(rows), expected=1)
+    return rows[0] if holds else None
+
+
+def typed(value: Any) -> Any:
+    """Return a value of which a claim can be made without losing types.
+
+    A claim turns what JSON lacks into text, and then a UUID would equal its text: its `repr` does
+    not.
+    """
+    if isinstance(value, Mapping):
+        return {key: typed(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [typed(inner) for inner in value]
+    is_plain = value is None or isinstance(value, bool | int | float | str)
+    return value if is_plain else repr(value)
 
 
 def fail(

@@ -16,6 +16,7 @@ from gateproof import (
     Sut,
     TaskResult,
     at_least_one,
+    claim,
     criterion,
     falsified_by,
     premise,
@@ -38,15 +39,29 @@ from .parts import (
     VIEWS,
 )
 from .rows import (
+    ROWS_OF_TASK,
     DeadLetter,
     fail,
     failing_ping,
+    only_row,
     rows_of,
+    typed,
     wait_for_rows,
 )
 
+PING = "app.tasks.housekeeping.ping"
+"""The described ping, whose name falsifiers predict."""
 RECOMPUTE = "app.tasks.attribution.recompute_window"
 RECOMPUTE_MESSAGE = "attribution recompute failure requested"
+
+GLOBAL_TASK = "task without a tenant"
+VALUE_IN_ROW = "value in the dead-letter row"
+VALUE_IN_KWARGS = "value in the keyword arguments"
+LARGE_TEXT = "bytes of the large text in the keyword arguments"
+GLOBAL_ROWS = "dead-letter rows without a tenant that the session sees"
+OWN_ROWS = "own dead-letter rows that the tenant sees"
+FOREIGN_ROWS = "dead-letter rows of the other tenant that the tenant sees"
+"""Names of claims that falsifiers predict."""
 
 MEGABYTE = 2**20
 LARGE = ["model_version", "large"]
@@ -108,7 +123,7 @@ _WITH_TASK_ID = """
                 return None
         """,
     ),
-    expect="dead letters of app.tasks.housekeeping.ping: got 0",
+    expect=(ROWS_OF_TASK, PING, "got 0"),
 )
 @falsified_by(
     source(
@@ -126,11 +141,11 @@ _WITH_TASK_ID = """
             signals.task_retry.connect(record_attempt, weak=False)
         """,
     ),
-    expect="dead letters of app.tasks.housekeeping.ping: got 2",
+    expect=(ROWS_OF_TASK, PING, "got 2"),
 )
 @falsified_by(
     source("kwargs-dropped", ROW, "payload.dumps(masked_kwargs)", "payload.dumps({})"),
-    expect="kwargs of app.tasks.housekeeping.ping: got {}",
+    expect=(VALUE_IN_ROW, f"{PING}/keyword arguments", "got {}"),
 )
 @falsified_by(
     sql(
@@ -138,7 +153,7 @@ _WITH_TASK_ID = """
         f"ALTER TABLE {TABLE} ALTER status SET DEFAULT 'in_progress'",
         landing=TYPES,
     ),
-    expect="status of app.tasks.housekeeping.ping: got in_progress, expected pending",
+    expect=(VALUE_IN_ROW, f"{PING}/status", "got in_progress, expected pending"),
 )
 def test_failing_task_leaves_exactly_one_row(stack: Stack, sut: Sut, ids: Ids) -> None:
     """A ping that fails after a retry leaves one pending row; one that succeeds leaves none."""
@@ -151,11 +166,10 @@ def test_failing_task_leaves_exactly_one_row(stack: Stack, sut: Sut, ids: Ids) -
     done = stack.tasks.run(sut.ping.task, plain)
     premise("state of a plain ping", got=done.state, expected="SUCCESS")
     row = _only_row(stack, sut.ping.task, result, tenant)
-    _assert_says(row, sut, result, kwargs)
-    raised = row.exception_class.rpartition(".")[2]
-    assert raised == sut.ping.fail_error, (
-        f"exception of {row.task_name}: got {raised}, expected {sut.ping.fail_error}"
-    )
+    if row is None:
+        return
+    _claim_values(row, sut, sut.ping.task, result, kwargs)
+    _claim_exception(row, sut.ping.task, sut.ping.fail_error)
 
 
 @criterion(
@@ -164,7 +178,7 @@ def test_failing_task_leaves_exactly_one_row(stack: Stack, sut: Sut, ids: Ids) -
 )
 @falsified_by(
     source("handler-not-connected", "system/app.py", "dead_letters.connect()\n"),
-    expect=f"dead letters of {RECOMPUTE}: got 0",
+    expect=(ROWS_OF_TASK, RECOMPUTE, "got 0"),
 )
 @falsified_by(
     source(
@@ -173,7 +187,7 @@ def test_failing_task_leaves_exactly_one_row(stack: Stack, sut: Sut, ids: Ids) -
         "payload.dumps(masked_kwargs)",
         "payload.dumps({k: v for k, v in masked_kwargs.items() if k != 'correlation_id'})",
     ),
-    expect=f"kwargs of {RECOMPUTE}: got",
+    expect=(VALUE_IN_ROW, f"{RECOMPUTE}/keyword arguments"),
 )
 @falsified_by(
     source(
@@ -182,7 +196,7 @@ def test_failing_task_leaves_exactly_one_row(stack: Stack, sut: Sut, ids: Ids) -
         "mask.text(message_of(exception))",
         "mask.text(repr(exception))",
     ),
-    expect=f"message of {RECOMPUTE}: got \"ValueError('{RECOMPUTE_MESSAGE}')\"",
+    expect=(VALUE_IN_ROW, f"{RECOMPUTE}/message", f"got ValueError('{RECOMPUTE_MESSAGE}')"),
 )
 def test_failing_recompute_leaves_exactly_one_row(stack: Stack, sut: Sut, ids: Ids) -> None:
     """A recompute that is asked to fail leaves one pending row with its window and tenant."""
@@ -200,41 +214,56 @@ def test_failing_recompute_leaves_exactly_one_row(stack: Stack, sut: Sut, ids: I
     done = stack.tasks.run(RECOMPUTE, {**kwargs, "fail": False})
     premise("state of a task", on=RECOMPUTE, got=done.state, expected="SUCCESS")
     row = _only_row(stack, RECOMPUTE, result, tenant)
-    _assert_says(row, sut, result, kwargs)
-    raised = row.exception_class.rpartition(".")[2]
-    assert raised == "ValueError", f"exception of {RECOMPUTE}: got {raised}, expected ValueError"
-    message = row.error_message
-    assert message == RECOMPUTE_MESSAGE, (
-        f"message of {RECOMPUTE}: got {message!r}, expected {RECOMPUTE_MESSAGE!r}"
+    if row is None:
+        return
+    _claim_values(row, sut, RECOMPUTE, result, kwargs)
+    _claim_exception(row, RECOMPUTE, "ValueError")
+    claim(
+        "message that the task raised",
+        on=RECOMPUTE,
+        got=row.error_message,
+        expected=RECOMPUTE_MESSAGE,
     )
 
 
-def _only_row(stack: Stack, task: str, result: TaskResult, tenant: str | None) -> DeadLetter:
-    rows = rows_of(stack, [result.task_id], tenant_id=tenant)
-    assert len(rows) == 1, f"dead letters of {task}: got {len(rows)}, expected exactly one"
-    name = rows[0].task_name
-    assert name == task, f"task_name of {task}: got {name}, expected {task}"
-    return rows[0]
+def _only_row(stack: Stack, task: str, result: TaskResult, tenant: str | None) -> DeadLetter | None:
+    """Claim that there is one row with the task's name, and return it; None without exactly one."""
+    row = only_row(rows_of(stack, [result.task_id], tenant_id=tenant), task)
+    if row is not None:
+        claim(VALUE_IN_ROW, on=f"{task}/task name", got=row.task_name, expected=task)
+    return row
 
 
-def _assert_says(row: DeadLetter, sut: Sut, result: TaskResult, kwargs: Mapping[str, Any]) -> None:
+def _claim_exception(row: DeadLetter, task: str, expected: str) -> None:
+    raised = row.exception_class.rpartition(".")[2]
+    claim("exception that the task raised", on=task, got=raised, expected=expected)
+
+
+def _claim_values(
+    row: DeadLetter, sut: Sut, task: str, result: TaskResult, kwargs: Mapping[str, Any]
+) -> None:
     """Compare a row with what was published, and with the failure in the result."""
-    task, tenant = row.task_name, kwargs.get(sut.tenancy.key)
+    tenant = kwargs.get(sut.tenancy.key)
     stored = result.value if isinstance(result.value, dict) else {}
     got: dict[str, tuple[Any, Any]] = {
-        "task_id": (row.task_id, result.task_id),
+        "task id": (row.task_id, result.task_id),
         "queue": (row.queue, sut.queue_of(task)),
         "tenant": (row.tenant_id, tenant),
-        "args": (row.sent_args(), []),
-        "kwargs": (row.sent_kwargs(), dict(kwargs)),
+        "positional arguments": (row.sent_args(), []),
+        "keyword arguments": (row.sent_kwargs(), kwargs),
         "message": (row.error_message, stored.get("message")),
         "exception": (row.exception_class.rpartition(".")[2], stored.get("exception")),
         "status": (row.status, "pending"),
     }
     for what, (seen, expected) in got.items():
-        show = repr if what == "message" else str
-        assert seen == expected, f"{what} of {task}: got {show(seen)}, expected {show(expected)}"
-    assert row.error_message, f"message of {task}: got an empty one, expected the exception's"
+        claim(VALUE_IN_ROW, on=f"{task}/{what}", got=typed(seen), expected=typed(expected))
+    claim(
+        "characters of the message in the dead-letter row",
+        on=task,
+        got=len(row.error_message or ""),
+        expected=1,
+        relation="at_least",
+    )
 
 
 # --- arguments are preserved ------------------------------------------------------------------
@@ -252,7 +281,7 @@ def _assert_says(row: DeadLetter, sut: Sut, result: TaskResult, kwargs: Mapping[
             return json.dumps(value, default=str)
         """,
     ),
-    expect="id in kwargs: got '",
+    expect=(VALUE_IN_KWARGS, f"{RECOMPUTE}/id", "got '"),
 )
 @falsified_by(
     source(
@@ -263,7 +292,7 @@ def _assert_says(row: DeadLetter, sut: Sut, result: TaskResult, kwargs: Mapping[
         "    if isinstance(value, str):\n"
         "        return value.encode('ascii', 'replace').decode()\n",
     ),
-    expect="text in kwargs: got 'Gr??e, ??",
+    expect=(VALUE_IN_KWARGS, f"{RECOMPUTE}/text", "got 'Gr??e, ??"),
 )
 @falsified_by(
     source(
@@ -274,11 +303,11 @@ def _assert_says(row: DeadLetter, sut: Sut, result: TaskResult, kwargs: Mapping[
         "    if isinstance(value, str):\n"
         "        return value[:65536]\n",
     ),
-    expect="large text in kwargs: got 65536 bytes, expected 1048576",
+    expect=(LARGE_TEXT, RECOMPUTE, "got 65536, expected 1048576"),
 )
 @falsified_by(
     source("args-dropped", ROW, "payload.dumps(masked_args)", "payload.dumps([])"),
-    expect="args: got [], expected",
+    expect=("positional arguments", RECOMPUTE, "got none"),
 )
 def test_arguments_survive_with_their_types(stack: Stack, ids: Ids) -> None:
     """Positional and keyword arguments of every type are read back as they were published."""
@@ -298,37 +327,68 @@ def test_arguments_survive_with_their_types(stack: Stack, ids: Ids) -> None:
     kwargs = {"model_version": {**values, "large": large}, "fail": True}
     result = fail(stack, RECOMPUTE, kwargs, args)
 
-    kept_args, length, digest, kept = _read_long(stack, result.task_id)
-    assert length == MEGABYTE, f"large text in kwargs: got {length} bytes, expected {MEGABYTE}"
-    wanted = hashlib.sha256(large.encode()).hexdigest()
-    assert digest == wanted, f"large text in kwargs: got sha256 {digest}, expected {wanted}"
+    found = _read_long(stack, result.task_id)
+    if found is None:
+        return
+    kept_args, length, digest, kept = found
+    claim(LARGE_TEXT, on=RECOMPUTE, got=length, expected=MEGABYTE)
+    claim(
+        "SHA-256 of the large text in the keyword arguments",
+        on=RECOMPUTE,
+        got=digest,
+        expected=hashlib.sha256(large.encode()).hexdigest(),
+    )
     for name, value in values.items():
-        got = kept["model_version"].get(name)
-        assert _spelled(got) == _spelled(value), (
-            f"{name} in kwargs: got {got!r}, expected {value!r}"
+        got = _member(_member(kept, "model_version"), name)
+        claim(
+            VALUE_IN_KWARGS,
+            on=f"{RECOMPUTE}/{name}",
+            got=_spelled(got),
+            expected=_spelled(value),
         )
-    assert kept["fail"] is True, f"fail in kwargs: got {kept['fail']}, expected True"
-    assert kept_args == args, f"args: got {kept_args}, expected {args}"
+    claim(VALUE_IN_KWARGS, on=f"{RECOMPUTE}/fail", got=_member(kept, "fail"), expected=True)
+    claim(
+        "positional arguments",
+        on=RECOMPUTE,
+        got=typed(_in_utc(kept_args)),
+        expected=typed(_in_utc(args)),
+    )
 
 
-def _spelled(value: Any) -> str:
-    """Return text that distinguishes equal values (1.1, 1.10), whatever the order of keys."""
+def _spelled(value: Any) -> Any:
+    """Return a value that differs for equal ones of other types or spellings (1.1, 1.10)."""
     if isinstance(value, Mapping):
-        return repr(sorted((key, _spelled(inner)) for key, inner in value.items()))
+        return {key: _spelled(inner) for key, inner in value.items()}
     if isinstance(value, list):
-        return repr([_spelled(inner) for inner in value])
+        return [_spelled(inner) for inner in value]
     return repr(value)
 
 
-def _read_long(stack: Stack, task_id: str) -> tuple[Any, int, str, Any]:
-    """Return args, the large text's length and digest, and the other kwargs."""
+def _in_utc(values: Any) -> Any:
+    """Return arguments with each moment in UTC: a moment may have another offset in a row."""
+    if not isinstance(values, list):
+        return values
+    return [
+        one.astimezone(dt.UTC) if isinstance(one, dt.datetime) and one.tzinfo else one
+        for one in values
+    ]
+
+
+def _member(value: Any, name: str) -> Any:
+    """Return the value of a key; None if there is no mapping or no key."""
+    return value.get(name) if isinstance(value, Mapping) else None
+
+
+def _read_long(stack: Stack, task_id: str) -> tuple[Any, int, str, Any] | None:
+    """Return args, the large text's length and digest, and the other kwargs; None without a row."""
     wait_for_failure_lines(stack, [task_id])
     statement = _LONG.format(table=stack.sut.dead_letters.table)
     rows = wait_until(
         lambda: stack.sql.query(statement, {"task_id": task_id, "path": LARGE}).rows,
         deadline_s=ROW_AFTER_LINE_S,
     )
-    assert len(rows) == 1, f"dead letters of {RECOMPUTE}: got {len(rows)}, expected exactly one"
+    if not claim(ROWS_OF_TASK, on=RECOMPUTE, got=len(rows), expected=1):
+        return None
     args, length, digest, kwargs = rows[0]
     return kombu_json.loads(args), length, digest, kombu_json.loads(kwargs)
 
@@ -357,7 +417,7 @@ def _read_long(stack: Stack, task_id: str) -> tuple[Any, int, str, Any]:
         '        task = task_of(app, getattr(request, "task", None))\n'
         "        if not request.kwargs.get('tenant_id'):\n            return None\n",
     ),
-    expect="dead letters of a global task: got 0",
+    expect=(ROWS_OF_TASK, GLOBAL_TASK, "got 0"),
 )
 @falsified_by(
     sql(
@@ -366,7 +426,7 @@ def _read_long(stack: Stack, task_id: str) -> tuple[Any, int, str, Any]:
             tenant_id = nullif(current_setting('app.current_tenant_id', true), '')::uuid)""",
         landing=POLICIES,
     ),
-    expect="dead letters of a global task: got 0",
+    expect=(ROWS_OF_TASK, GLOBAL_TASK, "got 0"),
 )
 @falsified_by(
     sql(
@@ -374,29 +434,28 @@ def _read_long(stack: Stack, task_id: str) -> tuple[Any, int, str, Any]:
         f"""CREATE POLICY global_read ON {TABLE} FOR SELECT TO app_user USING (
             tenant_id IS NULL AND current_setting('app.current_tenant_id', true) <> '')""",
         landing=POLICIES,
+        target=TABLE,
     ),
-    expect="global dead-letter row: app_user with a tenant sees 1, expected 0",
+    expect=(GLOBAL_ROWS, f"app_user/{TABLE}/a tenant", "got 1"),
 )
 def test_global_failures_are_captured_and_no_tenants(stack: Stack, sut: Sut, ids: Ids) -> None:
     """A task without a tenant leaves one row without a tenant, which no tenant's session sees."""
     result = failing_ping(stack)
     rows = wait_for_rows(stack, [result.task_id])
-    assert len(rows) == 1, f"dead letters of a global task: got {len(rows)}, expected exactly one"
-    row = rows[0]
-    assert row.tenant_id is None, (
-        f"tenant of a global dead-letter row: got {row.tenant_id}, expected none"
-    )
-    name = row.task_name
-    assert name == sut.ping.task, f"task_name: got {name}, expected {sut.ping.task}"
+    row = only_row(rows, GLOBAL_TASK)
+    if row is None:
+        return
+    claim(VALUE_IN_ROW, on=f"{GLOBAL_TASK}/tenant", got=row.tenant_id, expected=None)
+    claim(VALUE_IN_ROW, on=f"{GLOBAL_TASK}/task name", got=row.task_name, expected=sut.ping.task)
     seen = _seen_by(stack, sut.dead_letters.operator, None).count(row.task_id)
     premise("global rows that an operator sees", on=sut.dead_letters.operator, got=seen, expected=1)
     own = failing_ping(stack, **{sut.tenancy.key: str(ids.uuid())})
-    owner = wait_for_rows(stack, [own.task_id])[0].tenant_id
+    owned = wait_for_rows(stack, [own.task_id])
+    premise(ROWS_OF_TASK, on="task with a tenant", got=len(owned), relation="at_least", expected=1)
+    owner, role, table = owned[0].tenant_id, sut.worker.role, sut.dead_letters.table
     for tenant, who in ((None, "no tenant"), ("", "an empty tenant"), (owner, "a tenant")):
-        count = _seen_by(stack, sut.worker.role, tenant).count(row.task_id)
-        assert count == 0, (
-            f"global dead-letter row: {sut.worker.role} with {who} sees {count}, expected 0"
-        )
+        count = _seen_by(stack, role, tenant).count(row.task_id)
+        claim(GLOBAL_ROWS, on=f"{role}/{table}/{who}", got=count, expected=0)
 
 
 @criterion(
@@ -408,8 +467,9 @@ def test_global_failures_are_captured_and_no_tenants(stack: Stack, sut: Sut, ids
         "reads-all",
         f"ALTER POLICY tenant_read ON {TABLE} USING (true)",
         landing=POLICIES,
+        target=TABLE,
     ),
-    expect="tenant A sees of B: got 1, expected 0",
+    expect=(FOREIGN_ROWS, f"app_user/{TABLE}/tenant A", "got 1"),
 )
 @falsified_by(
     sql(
@@ -417,8 +477,9 @@ def test_global_failures_are_captured_and_no_tenants(stack: Stack, sut: Sut, ids
         f"""ALTER POLICY tenant_read ON {TABLE} USING (
             tenant_id = nullif(current_setting('app.tenant_id', true), '')::uuid)""",
         landing=POLICIES,
+        target=TABLE,
     ),
-    expect="tenant A sees of its own: got 0, expected 2",
+    expect=(OWN_ROWS, f"app_user/{TABLE}/tenant A", "got 0"),
 )
 @falsified_by(
     source(
@@ -427,7 +488,7 @@ def test_global_failures_are_captured_and_no_tenants(stack: Stack, sut: Sut, ids
         'named.get("tenant_id") or headers.get(HEADER_TENANT_ID)',
         'headers.get("tenant")',
     ),
-    expect="tenant of a row of A: got None",
+    expect=(VALUE_IN_ROW, "tenant A/row 1/tenant", "got null"),
 )
 def test_tenant_sees_its_own_rows_only(stack: Stack, sut: Sut, ids: Ids) -> None:
     """With two rows of tenant A and one of B, each tenant sees its own, and other sessions none."""
@@ -439,22 +500,28 @@ def test_tenant_sees_its_own_rows_only(stack: Stack, sut: Sut, ids: Ids) -> None
     everything = [*sent["A"], *sent["B"]]
     there = {row.task_id: row.tenant_id for row in wait_for_rows(stack, everything)}
     for name, task_ids in sent.items():
-        for task_id in task_ids:
-            assert there.get(task_id) == tenants[name], (
-                f"tenant of a row of {name}: got {there.get(task_id)}, expected {tenants[name]}"
+        for number, task_id in enumerate(task_ids, 1):
+            claim(
+                VALUE_IN_ROW,
+                on=f"tenant {name}/row {number}/tenant",
+                got=there.get(task_id),
+                expected=tenants[name],
             )
+    role, table = sut.worker.role, sut.dead_letters.table
     for name, other in (("A", "B"), ("B", "A")):
-        seen = _seen_by(stack, sut.worker.role, tenants[name])
-        own = len(set(sent[name]) & set(seen))
-        assert own == len(sent[name]), (
-            f"tenant {name} sees of its own: got {own}, expected {len(sent[name])}"
-        )
-        foreign = len(set(sent[other]) & set(seen))
-        assert foreign == 0, f"tenant {name} sees of {other}: got {foreign}, expected 0"
-        assert len(seen) == own, f"tenant {name} sees: got {len(seen)} rows, expected its {own}"
-    for tenant, who in ((None, "no tenant"), ("", "an empty tenant"), (str(ids.uuid()), "another")):
-        count = len(_seen_by(stack, sut.worker.role, tenant))
-        assert count == 0, f"session with {who} sees: got {count} rows, expected 0"
+        who, rows = f"{role}/{table}/tenant {name}", len(sent[name])
+        seen = _seen_by(stack, role, tenants[name])
+        claim(OWN_ROWS, on=who, got=len(set(sent[name]) & set(seen)), expected=rows)
+        claim(FOREIGN_ROWS, on=who, got=len(set(sent[other]) & set(seen)), expected=0)
+        claim("dead-letter rows that the tenant sees", on=who, got=len(seen), expected=rows)
+    for tenant, who in (
+        (None, "no tenant"),
+        ("", "an empty tenant"),
+        (str(ids.uuid()), "another tenant"),
+    ):
+        count = len(_seen_by(stack, role, tenant))
+        where = f"{role}/{table}/{who}"
+        claim("dead-letter rows that the session sees", on=where, got=count, expected=0)
 
 
 @criterion(
@@ -479,16 +546,18 @@ def test_tenant_sees_its_own_rows_only(stack: Stack, sut: Sut, ids: Ids) -> None
         f"""ALTER POLICY tenant_read ON {TABLE} USING (tenant_id IS NOT DISTINCT FROM
             nullif(current_setting('app.current_tenant_id', true), '')::uuid)""",
         landing=POLICIES,
+        target=TABLE,
     ),
-    expect="dead-letter row without a tenant: app_user with no tenant sees 1, expected 0",
+    expect=(GLOBAL_ROWS, f"app_user/{TABLE}/no tenant", "got 1"),
 )
 @falsified_by(
     sql(
         "everybody-an-operator",
         f"ALTER POLICY operator_read ON {TABLE} TO PUBLIC",
         landing=READERS,
+        target=TABLE,
     ),
-    expect="dead-letter row without a tenant: app_user with no tenant sees 1, expected 0",
+    expect=(GLOBAL_ROWS, f"app_user/{TABLE}/a tenant of zeros", "got 1"),
 )
 @falsified_by(
     sql(
@@ -496,8 +565,9 @@ def test_tenant_sees_its_own_rows_only(stack: Stack, sut: Sut, ids: Ids) -> None
         f"""CREATE VIEW recent_failures AS SELECT * FROM {TABLE};
             GRANT SELECT ON recent_failures TO app_user""",
         landing=VIEWS,
+        target="recent_failures",
     ),
-    expect="dead-letter row without a tenant, in recent_failures: app_user with no tenant sees 1",
+    expect=(GLOBAL_ROWS, "app_user/recent_failures/no tenant", "got 1"),
 )
 def test_row_without_a_tenant_is_the_operators_alone(own_stack: Stack, sut: Sut) -> None:
     """No session of another role sees it in any relation that it can read, with any tenant.
@@ -511,7 +581,7 @@ def test_row_without_a_tenant_is_the_operators_alone(own_stack: Stack, sut: Sut)
     operators = (described.operator, described.reader)
     for role in operators:
         seen = _seen_by(stack, role, None).count(result.task_id)
-        assert seen == 1, f"dead-letter row without a tenant: {role} sees {seen}, expected 1"
+        claim(GLOBAL_ROWS, on=f"{role}/{described.table}", got=seen, expected=1)
     others = stack.sql.query(_LOGINS, ([*operators, sut.database.owner],)).column()
     premise("other roles", got=others, relation="contains", expected=sut.worker.role)
     judged: set[str] = set()
@@ -523,11 +593,7 @@ def test_row_without_a_tenant_is_the_operators_alone(own_stack: Stack, sut: Sut)
         ):
             for relation, count in _seen_in_relations(stack, role, tenant, result.task_id).items():
                 judged.add(relation)
-                where = "" if relation == sut.dead_letters.table else f", in {relation}"
-                assert count == 0, (
-                    f"dead-letter row without a tenant{where}: {role} with {who} sees {count}, "
-                    "expected 0"
-                )
+                claim(GLOBAL_ROWS, on=f"{role}/{relation}/{who}", got=count, expected=0)
     at_least_one(f"relations with task ids that {', '.join(others)} may read", judged)
 
 

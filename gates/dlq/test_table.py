@@ -14,6 +14,7 @@ from gateproof import (
     Session,
     Stack,
     Sut,
+    claim,
     criterion,
     falsified_by,
     migration,
@@ -21,7 +22,7 @@ from gateproof import (
     sql,
 )
 
-from ..schema.privileges import held, spelled
+from ..schema.privileges import held
 from .contract import COLUMNS, INDEXED, KINDS, MOVES, STATUSES, WAYS
 from .parts import (
     BORN,
@@ -37,6 +38,11 @@ from .parts import (
 
 NULL, UNIQUE, CHECK, FORBIDDEN = "23502", "23505", "23514", "42501"
 """SQLSTATEs of the refusals: not_null, unique and check violation, insufficient privilege."""
+
+TYPE, LEADING_COLUMNS = "type of the column", "columns that a whole, valid index begins with"
+INSERTION, STATEMENT = "outcome of the insertion", "outcome of the statement"
+MOVE, PRIVILEGES_HELD = "outcome of the move", "privileges that the role holds"
+"""Names of claims that falsifiers predict. An outcome is a number of rows or a SQLSTATE."""
 
 LATER = "2100-01-01T00:00:00Z"
 """A time that no other row has: a second row of a task never has the time of the first."""
@@ -81,15 +87,16 @@ def describe(seen: Rows | Refused) -> str:
 @criterion("DLQ-01", needs=("database", "dead_letters"))
 @falsified_by(
     migration("naive-time", BORN, "failed_at timestamptz", "failed_at timestamp", landing=TYPES),
-    expect="column failed_at: got timestamp without time zone",
+    expect=(TYPE, f"{TABLE}/failed_at", "got timestamp without time zone"),
 )
 @falsified_by(
     sql(
         "any-status",
         f"ALTER TABLE {TABLE} DROP CONSTRAINT {TABLE}_status_check",
         landing=CONSTRAINTS,
+        target=TABLE,
     ),
-    expect="row with status 'misplaced': got 1 rows, expected 23514",
+    expect=(INSERTION, f"{TABLE}/row with status 'misplaced'", "got 1 rows"),
 )
 @falsified_by(
     sql(
@@ -97,8 +104,9 @@ def describe(seen: Rows | Refused) -> str:
         f"ALTER TABLE {TABLE} DROP CONSTRAINT {TABLE}_task_id_key,"
         f" ADD CONSTRAINT {TABLE}_task_id_key UNIQUE (task_id, failed_at)",
         landing=CONSTRAINTS,
+        target=TABLE,
     ),
-    expect="second row of one task: got 1 rows, expected 23505",
+    expect=(INSERTION, f"{TABLE}/second row of one task", "got 1 rows"),
 )
 @falsified_by(
     migration(
@@ -108,29 +116,29 @@ def describe(seen: Rows | Refused) -> str:
         "ON celery_task_failures (tenant_id) WHERE status = 'pending';",
         landing=INDEXES,
     ),
-    expect="index on tenant_id: got none",
+    expect=(LEADING_COLUMNS, f"{TABLE}/tenant_id"),
 )
 def test_table_has_columns_rules_and_indexes(own_stack: Stack, sut: Sut, ids: Ids) -> None:
     """Each column has its type, each rule refuses violations, each look-up has its index."""
     table = sut.dead_letters.table
     found = {row[0]: row[1:] for row in own_stack.sql.query(IN_CATALOGUE, (table,)).rows}
     for name, (types, nullable) in COLUMNS.items():
-        assert name in found, f"column {name}: got none, expected {' or '.join(types)}"
-        kind, empty = found[name]
-        assert kind in types, f"column {name}: got {kind}, expected {' or '.join(types)}"
-        assert empty == nullable, f"column {name}: got nullable {empty}, expected {nullable}"
-    _assert_rules(own_stack, table, ids)
+        kind, empty = found.get(name, ("none", None))
+        accepted = f"^({'|'.join(types)})$"
+        claim(TYPE, on=f"{table}/{name}", got=kind, expected=accepted, relation="matches")
+        claim("whether the column can be null", on=f"{table}/{name}", got=empty, expected=nullable)
+    _claim_rules(own_stack, table, ids)
     leading = own_stack.sql.query(LEADING, (table,)).rows
+    first = sorted({row[0] for row in leading})
     for name in INDEXED:
-        assert any(row[0] == name for row in leading), (
-            f"index on {name}: got none that is whole and valid, expected one that it leads"
-        )
+        on = f"{table}/{name}"
+        claim(LEADING_COLUMNS, on=on, got=first, expected=name, relation="contains")
     primary = [row[0] for row in leading if row[2]]
-    assert primary == ["id"], f"primary key: got {primary}, expected id"
+    claim("column that the primary key begins with", on=table, got=primary, expected=["id"])
 
 
-def _assert_rules(stack: Stack, table: str, ids: Ids) -> None:
-    """Judge that a plain row gets its defaults, and each invalid row is refused, as superuser."""
+def _claim_rules(stack: Stack, table: str, ids: Ids) -> None:
+    """Claim that a plain row gets its defaults, and each invalid row is refused, as superuser."""
     row = new_row(ids)
     same = {"task_id": row["task_id"]}
     refusals: list[tuple[str, Mapping[str, Any], str]] = [
@@ -144,22 +152,26 @@ def _assert_rules(stack: Stack, table: str, ids: Ids) -> None:
     ]
     with stack.sql.session() as session:
         taken = describe(insert(session, table, row))
-        assert taken == "1 rows", f"plain row: got {taken}, expected 1 rows"
+        if not claim(INSERTION, on=f"{table}/plain row", got=taken, expected="1 rows"):
+            return
         made = session.query(
             f"SELECT status, retry_count, failed_at IS NOT NULL, id IS NOT NULL"
             f" FROM {table} WHERE task_id = %s",
             (row["task_id"],),
         ).rows[0]
-        assert made == ("pending", 0, True, True), (
-            f"defaults of status, retry_count, failed_at, id: got {made}, "
-            "expected pending, 0, and the last two filled"
+        claim(
+            "status, retry_count, and whether failed_at and id are filled",
+            on=f"{table}/plain row",
+            got=made,
+            expected=["pending", 0, True, True],
         )
         for what, broken, expected in refusals:
             seen = describe(insert(session, table, broken))
-            assert seen == expected, f"{what}: got {seen}, expected {expected}"
+            claim(INSERTION, on=f"{table}/{what}", got=seen, expected=expected)
         for kind in KINDS:
             seen = describe(insert(session, table, new_row(ids, error_kind=kind)))
-            assert seen == "1 rows", f"row with error_kind '{kind}': got {seen}, expected 1 rows"
+            where = f"{table}/row with error_kind '{kind}'"
+            claim(INSERTION, on=where, got=seen, expected="1 rows")
         session.rollback()
 
 
@@ -168,8 +180,13 @@ def _assert_rules(stack: Stack, table: str, ids: Ids) -> None:
     needs=("database", "worker", "tenancy", "dead_letters.operator", "dead_letters.reader"),
 )
 @falsified_by(
-    sql("worker-deletes", f"GRANT DELETE ON {TABLE} TO app_user", landing=PRIVILEGES),
-    expect="app_user on worker_failed_jobs: got DELETE, INSERT, SELECT, expected INSERT, SELECT",
+    sql(
+        "worker-deletes",
+        f"GRANT DELETE ON {TABLE} TO app_user",
+        landing=PRIVILEGES,
+        target=TABLE,
+    ),
+    expect=(PRIVILEGES_HELD, f"app_user/{TABLE}", "got DELETE, INSERT, SELECT"),
 )
 @falsified_by(
     sql(
@@ -177,24 +194,36 @@ def _assert_rules(stack: Stack, table: str, ids: Ids) -> None:
         f"GRANT UPDATE (notes) ON {TABLE} TO app_ro",
         landing=f"SELECT attacl FROM pg_attribute WHERE attrelid = '{TABLE}'::regclass"
         " AND attname = 'notes'",
+        target=TABLE,
     ),
-    expect="app_ro on worker_failed_jobs: got SELECT, UPDATE, expected SELECT",
+    expect=(PRIVILEGES_HELD, f"app_ro/{TABLE}", "got SELECT, UPDATE"),
 )
 @falsified_by(
-    sql("everyone-reads", f"GRANT SELECT ON {TABLE} TO PUBLIC", landing=PRIVILEGES),
-    expect="app_aggregator on worker_failed_jobs: got SELECT, expected none",
+    sql(
+        "everyone-reads",
+        f"GRANT SELECT ON {TABLE} TO PUBLIC",
+        landing=PRIVILEGES,
+        target=TABLE,
+    ),
+    expect=(PRIVILEGES_HELD, f"app_aggregator/{TABLE}", "got SELECT, expected none"),
 )
 @falsified_by(
-    sql("operator-cannot-move", f"REVOKE UPDATE ON {TABLE} FROM app_rw", landing=PRIVILEGES),
-    expect="app_rw on worker_failed_jobs: got SELECT, expected SELECT, UPDATE",
+    sql(
+        "operator-cannot-move",
+        f"REVOKE UPDATE ON {TABLE} FROM app_rw",
+        landing=PRIVILEGES,
+        target=TABLE,
+    ),
+    expect=(PRIVILEGES_HELD, f"app_rw/{TABLE}", "got SELECT, expected SELECT, UPDATE"),
 )
 @falsified_by(
     sql(
         "operator-without-policy",
         f"DROP POLICY operator_move ON {TABLE}",
         landing=POLICIES,
+        target=TABLE,
     ),
-    expect="app_rw moves a row: got 0 rows, expected 1 rows",
+    expect=(STATEMENT, f"app_rw/{TABLE}/moves a row", "got 0 rows"),
 )
 def test_each_role_holds_exactly_its_privileges(own_stack: Stack, sut: Sut, ids: Ids) -> None:
     """The worker writes, the operator moves, the reader reads, and no other role has access."""
@@ -210,21 +239,20 @@ def test_each_role_holds_exactly_its_privileges(own_stack: Stack, sut: Sut, ids:
     premise("missing ordinary roles", got=absent, expected=[])
     for (_, role), privileges in held(own_stack.sql, roles=known, tables=[table]).items():
         wanted = granted.get(role, frozenset())
-        assert privileges == wanted, (
-            f"{role} on {table}: got {spelled(privileges)}, expected {spelled(wanted)}"
-        )
-    _assert_used(own_stack, sut, ids)
+        claim(PRIVILEGES_HELD, on=f"{role}/{table}", got=privileges, expected=wanted)
+    _claim_used(own_stack, sut, ids)
 
 
-def _assert_used(stack: Stack, sut: Sut, ids: Ids) -> None:
-    """Judge that each privilege works and the next is refused, on a tenant's and a global row."""
+def _claim_used(stack: Stack, sut: Sut, ids: Ids) -> None:
+    """Claim that each privilege works and the next is refused, on a tenant's and a global row."""
     table, tenant = sut.dead_letters.table, str(ids.uuid())
     rows = (new_row(ids, tenant_id=tenant), new_row(ids))
-    for row in rows:
+    for what, row in zip(("a tenant's row", "a global row"), rows, strict=True):
         with _as_tenant(stack, sut, row.get("tenant_id")) as session:
             seen = describe(insert(session, table, row))
             session.commit()
-        assert seen == "1 rows", f"{sut.worker.role} writes a row: got {seen}, expected 1 rows"
+        where = f"{sut.worker.role}/{table}/writes {what}"
+        claim(STATEMENT, on=where, got=seen, expected="1 rows")
     one = {"task_id": rows[0]["task_id"], "other": rows[1]["task_id"]}
     both = f"SELECT id FROM {table} WHERE task_id IN (%(task_id)s, %(other)s)"
     move = f"UPDATE {table} SET status = 'in_progress' WHERE task_id = %(task_id)s"
@@ -239,7 +267,7 @@ def _assert_used(stack: Stack, sut: Sut, ids: Ids) -> None:
         (sut.worker.role, "deletes a row", delete, FORBIDDEN),
     ):
         seen = describe(stack.sql.attempt(statement, one, role=role))
-        assert seen == expected, f"{role} {act}: got {seen}, expected {expected}"
+        claim(STATEMENT, on=f"{role}/{table}/{act}", got=seen, expected=expected)
 
 
 @contextmanager
@@ -252,8 +280,13 @@ def _as_tenant(stack: Stack, sut: Sut, tenant_id: str | None) -> Iterator[Sessio
 
 @criterion("DLQ-11", needs=("database", "dead_letters.operator"))
 @falsified_by(
-    sql("trigger-dropped", f"DROP TRIGGER dead_letter_moves ON {TABLE}", landing=TRIGGERS),
-    expect="app_rw moves from resolved to pending: got 1 rows, expected a refusal",
+    sql(
+        "trigger-dropped",
+        f"DROP TRIGGER dead_letter_moves ON {TABLE}",
+        landing=TRIGGERS,
+        target=TABLE,
+    ),
+    expect=(MOVE, f"app_rw/{TABLE}/resolved to pending", "got 1 rows"),
 )
 @falsified_by(
     migration(
@@ -263,7 +296,7 @@ def _as_tenant(stack: Stack, sut: Sut, tenant_id: str | None) -> Iterator[Sessio
         "('in_progress', 'pending'), ('in_progress', 'abandoned'), ('abandoned', 'pending')",
         landing=MOVES_IN_FUNCTION,
     ),
-    expect="app_rw moves from abandoned to pending: got 1 rows, expected a refusal",
+    expect=(MOVE, f"app_rw/{TABLE}/abandoned to pending", "got 1 rows"),
 )
 @falsified_by(
     sql(
@@ -278,8 +311,9 @@ def _as_tenant(stack: Stack, sut: Sut, tenant_id: str | None) -> Iterator[Sessio
         CREATE TRIGGER second_try BEFORE UPDATE ON {TABLE}
             FOR EACH ROW EXECUTE FUNCTION refuse_second_try();""",
         landing=TRIGGERS,
+        target=TABLE,
     ),
-    expect="from in_progress to pending: got P0001, expected 1 rows",
+    expect=(MOVE, f"app_rw/{TABLE}/in_progress to pending", "got P0001"),
 )
 def test_status_moves_only_along_the_legal_moves(own_stack: Stack, sut: Sut, ids: Ids) -> None:
     """Of the twelve moves between statuses only the six legal ones work, for operators too."""
@@ -289,7 +323,7 @@ def test_status_moves_only_along_the_legal_moves(own_stack: Stack, sut: Sut, ids
             mover = Mover(name=role or "superuser", session=session, owner=owner, table=table)
             for old in STATUSES:
                 for new in (status for status in STATUSES if status != old):
-                    _assert_moves(mover, ids, old, new)
+                    _claim_move(mover, ids, old, new)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -315,22 +349,21 @@ class Mover:
         return str(seen.scalar())
 
 
-def _assert_moves(mover: Mover, ids: Ids, old: str, new: str) -> None:
-    """Move a new row to one status by legal moves, and try the next move."""
+def _claim_move(mover: Mover, ids: Ids, old: str, new: str) -> None:
+    """Move a new row to one status by legal moves, and judge the next move."""
+    who = f"{mover.name}/{mover.table}/{old} to {new}"
     row = new_row(ids)
     taken = describe(insert(mover.owner, mover.table, row))
     mover.owner.commit()
     premise("insertion of a plain row", got=taken, expected="1 rows")
     for step in WAYS[old]:
         way = mover.move(row, step)
-        assert way == "1 rows", (
-            f"{mover.name} on the way to {old}, to {step}: got {way}, expected 1 rows"
-        )
+        if not claim(MOVE, on=f"{who}/first to {step}", got=way, expected="1 rows"):
+            return
     seen, then = mover.move(row, new), mover.status_of(row)
-    who = f"{mover.name} moves from {old} to {new}"
-    if (old, new) in MOVES:
-        assert seen == "1 rows", f"{who}: got {seen}, expected 1 rows"
-        assert then == new, f"{who}: got status {then}, expected {new}"
-    else:
-        assert not seen.endswith("rows"), f"{who}: got {seen}, expected a refusal"
-        assert then == old, f"{who}: got status {then}, expected {old}"
+    legal = (old, new) in MOVES
+    if legal:
+        claim(MOVE, on=who, got=seen, expected="1 rows")
+    else:  # any refusal will do, and has a SQLSTATE
+        claim(MOVE, on=who, got=seen, expected="rows", relation="lacks")
+    claim("status after the move", on=who, got=then, expected=new if legal else old)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from gateproof import Stack, Sut, criterion, falsified_by, premise, source
+from gateproof import Stack, Sut, claim, criterion, falsified_by, premise, source
 
 from ..holding import tables_held, wait_for_a_session
 from .parts import TABLE
-from .rows import rows_of
+from .rows import ROWS_OF_TASK, rows_of
 
 ENDINGS = "system/transport/endings.py"
+EARLY_RESULT, FAILING = "result while the dead-letter row cannot be written", "failing task"
 
 
 @criterion("DLQ-15", needs=("database", "celery", "worker", "ping.fail", "task", "dead_letters"))
@@ -19,7 +20,7 @@ ENDINGS = "system/transport/endings.py"
         "                observed.ending.write(connection)\n        observed.written = True\n",
         "                pass\n",
     ),
-    expect="result of a task whose dead-letter row cannot be written: got FAILURE",
+    expect=(EARLY_RESULT, FAILING, "got FAILURE"),
 )
 @falsified_by(
     source(
@@ -31,7 +32,7 @@ ENDINGS = "system/transport/endings.py"
             if stored:
 """,
     ),
-    expect="result of a task whose dead-letter row cannot be written: got FAILURE",
+    expect=(EARLY_RESULT, FAILING, "got FAILURE"),
 )
 def test_result_and_row_are_there_together(own_stack: Stack, sut: Sut) -> None:
     """While the row cannot be written there is no result; then there are both.
@@ -48,10 +49,8 @@ def test_result_and_row_are_there_together(own_stack: Stack, sut: Sut) -> None:
             "SELECT status FROM celery_taskmeta WHERE task_id = %s", (task_id,)
         ).column()
         seen = stored[0] if stored else "none"
-        assert seen != "FAILURE", (
-            f"result of a task whose dead-letter row cannot be written: got {seen}, expected none"
-        )
+        claim(EARLY_RESULT, on=FAILING, got=seen, expected="FAILURE", relation="differs")
     state = stack.tasks.result(task_id).state
-    assert state == "FAILURE", f"result of that task: got {state}, expected FAILURE"
-    count = len(rows_of(stack, [task_id]))
-    assert count == 1, f"dead letters of that task, its result being there: got {count}, expected 1"
+    claim("result once the row can be written", on=FAILING, got=state, expected="FAILURE")
+    # The result is there now, so the row must be there at once.
+    claim(ROWS_OF_TASK, on=FAILING, got=len(rows_of(stack, [task_id])), expected=1)
