@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from gateproof import InconclusiveError, ProcessProbe, Sut, copy_folders
+from gateproof import InconclusiveError, ProcessProbe, Sut, at_least_one, copy_folders, premise
 
 from .stub import remove_proof, write_stubs
 
@@ -85,8 +85,8 @@ class Repository:
             for name in sut.gates or ("gates",)
             for one in write_stubs(sut.folder / name, folder / name, state=state, few=few)
         ]
-        assert criteria, f"{sut.path}: gates: got no check, expected one for each criterion"
-        repository = cls(machine=machine, folder=folder, criteria=tuple(criteria), state=state)
+        found = tuple(at_least_one("checks of the described gates", criteria))
+        repository = cls(machine=machine, folder=folder, criteria=found, state=state)
         repository.git("init", "--quiet", "--template=")
         place = Path(repository.git("rev-parse", "--absolute-git-dir"))
         if place.resolve() != (folder / ".git").resolve():
@@ -134,8 +134,12 @@ class Repository:
         command = ["make", "--no-print-directory", f"--eval={ASK_FOR_STAMP}", "gateproof-stamp"]
         done = self.machine.run(command, env={}, folder=checkout)
         stamp = done.output.strip()
-        assert stamp.startswith(".venv/"), (
-            f"Makefile: SETUP got {stamp!r}, expected a stamp in .venv"
+        premise(
+            "stamp of the installed packages",
+            on="Makefile/SETUP",
+            got=stamp,
+            relation="matches",
+            expected=r"^\.venv/",
         )
         (checkout / stamp).touch()
 

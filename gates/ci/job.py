@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from gateproof import FileProbe, ProcessProbe
+from gateproof import FileProbe, ProcessProbe, claim
 
 from .checkout import HARNESS
 from .workflow import DOWNLOAD, UPLOAD, Job, Step
@@ -84,18 +84,29 @@ class JobRunner:
     secrets: dict[str, str] = field(default_factory=dict)
     _added: dict[str, str] = field(default_factory=dict)
     _artifact: Path | None = None
+    _varying: list[str] = field(default_factory=list)
+    """Variables and conditions whose value depends on the event, which is not known here."""
 
     def run(self, job: Job) -> JobRun:
-        """Run all steps of a job whose turn it is."""
+        """Run all steps of a job whose turn it is.
+
+        Claims that no variable and no condition depends on the event: a variable has a fixed value
+        or a secret, and a step has no condition, one on the steps before it, or one on a variable.
+        The first step that does ends the job.
+        """
         failed: list[str] = []
         output = ""
         for number, step in enumerate(job.steps):
-            if not self._is_due(job, step, red=bool(failed)):
+            due = self._is_due(job, step, red=bool(failed))
+            if self._varying:
+                break
+            if not due:
                 continue
             done = self._step(job, step, number)
             output += done.output
             if done.exit_status != 0 and not step.forgiven:
                 failed.append(_describe(step, done))
+        claim("values that depend on the event", on=job.name, got=self._varying, expected=[])
         summary = self.temporary / "GITHUB_STEP_SUMMARY"
         return JobRun(
             passed=not failed,
@@ -146,10 +157,8 @@ class JobRunner:
 
     def _value(self, name: str, text: str) -> str:
         value = SECRET.sub(self._secret, text)
-        assert "${{" not in value, (
-            f"variable {name}: got {text!r}, expected a fixed value or a secret, which is the same "
-            "for every event"
-        )
+        if "${{" in value:
+            self._varying.append(f"variable {name}: {text}")
         return value
 
     def _secret(self, found: re.Match[str]) -> str:
@@ -158,21 +167,14 @@ class JobRunner:
         return ("true" if value else "false") if found[2] else value
 
     def _is_due(self, job: Job, step: Step, *, red: bool) -> bool:
-        """Return whether a step runs after the steps before it.
-
-        Raises:
-            AssertionError: its condition depends on more than those steps and its variables.
-
-        """
+        """Return whether a step runs after the steps before it."""
         if step.condition in ("", "success()"):
             return not red
         compared = COMPARISON.fullmatch(step.condition)
         if compared:
             return not red and self._environment(job, step).get(compared[1]) == compared[2]
-        assert step.runs_when_red or step.condition == "failure()", (
-            f"step {step.run or step.uses!r}: condition got {step.condition!r}, expected none or "
-            "always(): with another it depends on the event whether the step runs"
-        )
+        if not step.runs_when_red and step.condition != "failure()":
+            self._varying.append(f"condition of {step.run or step.uses}: {step.condition}")
         return red or step.runs_when_red
 
     def _upload(self, step: Step) -> Ended:

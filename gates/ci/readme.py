@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from gateproof import FileProbe
+from gateproof import FileProbe, claim
 
 README = "README.md"
 
@@ -13,9 +13,9 @@ _COMMENT = re.compile(r"\s+#\s.*$")
 
 
 def documented(files: FileProbe) -> tuple[str, ...]:
-    """Read the README and return its commands, that of the gates first."""
+    """Claim that the README has a command; return its commands, that of the gates first."""
     found = documented_commands(files.read(README) or "")
-    assert found, f"{README}: got no command in a shell block, expected the gates command"
+    claim("commands in shell blocks", on=README, got=len(found), relation="at_least", expected=1)
     return found
 
 

@@ -14,16 +14,24 @@ from pathlib import Path
 
 CATALOGUE, TABLE = "criteria.toml", "[[criterion]]"
 
-_IMPORTS = "from gateproof import criterion, falsified_by, source\n"
+_IMPORTS = "from gateproof import claim, criterion, falsified_by, source\n"
 _FALSIFIER = """
 @falsified_by(
-    source("broken", "{state}", append="{id}", imports=False), expect="got a violation of {id}"
+    source("broken", "{state}", append="{id}", imports=False),
+    expect=("criteria that the system violates", "{id}"),
 )"""
 _CHECK = """
 
 @criterion("{id}"){falsifier}
 def {name}(files):
-    assert "{id}" not in files.read("{state}"), "state: got a violation of {id}, expected none"
+    violated = files.read("{state}").split()
+    claim(
+        "criteria that the system violates",
+        on="{id}",
+        got=violated,
+        relation="lacks",
+        expected="{id}",
+    )
 """
 
 

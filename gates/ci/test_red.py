@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
-from gateproof import FileProbe, Sut, copy_folders, criterion, falsified_by, file, premise, source
+from gateproof import (
+    FileProbe,
+    Sut,
+    claim,
+    copy_folders,
+    criterion,
+    falsified_by,
+    file,
+    premise,
+    source,
+)
 
 from .readme import documented
 from .runner import Runner
@@ -22,9 +33,15 @@ PARTS = frozenset(
 )
 """Files that an auditor finds in every bundle."""
 
+RED = "red run"
+"""The object of the claims: the run of a broken system."""
+RENAMED = "IMP-03"
+"""The criterion that fails when a task was renamed."""
+BLOCKED = "**blocked** (exit status 1)"
+"""How `gateproof show` begins for the bundle."""
 
 NAMES_CHECK = "test_tasks_are_registered_under_their_exact_names"
-"""The check of IMP-03, which fails when a task was renamed."""
+"""The check of `RENAMED`."""
 
 
 @criterion("CI-03", needs="task", limit_s=200.0)
@@ -36,7 +53,7 @@ NAMES_CHECK = "test_tasks_are_registered_under_their_exact_names"
         "if status or not (run.bound or run.defects or run.lost):",
         tree="harness",
     ),
-    expect="and no bundle, expected one of a red run",
+    expect=("sealed bundles", "red run", "got 0"),
 )
 @falsified_by(
     source(
@@ -46,7 +63,7 @@ NAMES_CHECK = "test_tasks_are_registered_under_their_exact_names"
         "return VIOLATION if verdict.disposition is Disposition.WAIVER_EXPIRED else RELEASED",
         tree="harness",
     ),
-    expect="verdict in the bundle: got ('partial', 100)",
+    expect=("result in the bundle", "red run", "got partial, 100"),
 )
 @falsified_by(
     source(
@@ -56,7 +73,7 @@ NAMES_CHECK = "test_tasks_are_registered_under_their_exact_names"
         "pass",
         tree="harness",
     ),
-    expect="files of the red bundle: got no ['data/tests/junit.xml']",
+    expect=("files that the bundle lacks", "red run", "got data/tests/junit.xml"),
 )
 @falsified_by(
     file(
@@ -65,37 +82,53 @@ NAMES_CHECK = "test_tasks_are_registered_under_their_exact_names"
         "--evidence-out $(EVIDENCE) $(GATES_ARGS)",
         "--evidence-out $(EVIDENCE) $(GATES_ARGS) || true",
     ),
-    expect="got exit 0 for a broken system, expected a red",
+    expect=("exit status of the gates command", "red run", "got 0"),
 )
 def test_bundle_of_a_red_run_is_complete_and_blocked(
     files: FileProbe, new_runner: NewRunner, sut: Sut, tmp_path: Path
 ) -> None:
     """When a task is renamed in a copy of the system, the bundle is complete and blocked."""
-    command = documented(files)[0]
+    commands = documented(files)
+    if not commands:
+        return
     broken = _broken_copy(sut, Path(tempfile.mkdtemp(dir=tmp_path)))
     runner = new_runner("red")
     # Embedded is enough for a claim about the bundle; in containers the copy would need an image.
     system = ("--environment", "embedded", "--sut", str(broken))
-    done = runner.judge(command, *system, "-k", NAMES_CHECK)
-    assert done.exit_status != 0, f"{command}: got exit 0 for a broken system, expected a red"
-    run = runner.sealed_run()
-    assert run, f"{command}: got exit {done.exit_status} and no bundle, expected one of a red run"
+    done = runner.judge(commands[0], *system, "-k", NAMES_CHECK)
+    run, status = runner.sealed_run(), done.exit_status
+    claim("exit status of the gates command", on=RED, got=status, relation="differs", expected=0)
+    if claim("sealed bundles", on=RED, got=int(bool(run)), expected=1):
+        judge_verdicts(run)
+        judge_files(runner, run)
+        judge_as_others_see_it(runner)
+
+
+def judge_verdicts(run: Mapping[str, Any]) -> None:
+    """Judge the result of the run, and that only the renamed task is a failure."""
     result = (run["result"], run["exit_status"])
-    assert result == ("blocked", 1), f"verdict in the bundle: got {result}, expected blocked and 1"
+    claim("result in the bundle", on=RED, got=result, expected=("blocked", 1))
     red = [verdict["id"] for verdict in run["criteria"] if verdict["outcome"] == "fail"]
-    assert red == ["IMP-03"], f"fails in the bundle: got {red}, expected IMP-03, the renamed task"
-    [failed] = [verdict for verdict in run["criteria"] if verdict["id"] == "IMP-03"]
-    wanted = {*PARTS, *(f"data/{capture}" for capture in failed["captures"])}
+    claim("failed criteria in the bundle", on=RED, got=red, expected=[RENAMED])
+
+
+def judge_files(runner: Runner, run: Mapping[str, Any]) -> None:
+    """Judge that the bundle has all parts, and the captures of the failed criterion."""
+    captures = [
+        f"data/{capture}"
+        for verdict in run["criteria"]
+        if verdict["id"] == RENAMED
+        for capture in verdict["captures"]
+    ]
+    count = len(captures)
+    claim("captures in the bundle", on=RENAMED, got=count, relation="at_least", expected=1)
+    wanted = {*PARTS, *captures}
     missing = wanted - set(runner.sealed_files())
-    assert len(wanted) > len(PARTS), "captures of IMP-03: got none, expected its observations"
-    assert not missing, f"files of the red bundle: got no {sorted(missing)}, expected all of them"
-    _assert_complete(runner)
-    report = runner.files.read("reports/latest/data/report.html") or ""
-    assert "blocked" in report, "report of the red run: got no 'blocked', expected the verdict"
+    claim("files that the bundle lacks", on=RED, got=missing, expected=[], over=wanted)
 
 
-def _assert_complete(runner: Runner) -> None:
-    """Assert that both verifiers accept the bundle, and that it does not count as a release."""
+def judge_as_others_see_it(runner: Runner) -> None:
+    """Judge that both verifiers accept the bundle, that it is no release, and how it is shown."""
     verify = ".venv/bin/gateproof verify reports/latest"
     for command, expected in (
         (verify, 0),
@@ -103,12 +136,16 @@ def _assert_complete(runner: Runner) -> None:
         (f"{verify} --require-released", 1),
     ):
         done = runner.run(command)
-        assert done.exit_status == expected, (
-            f"red bundle: {command} got exit {done.exit_status}, expected {expected}"
-        )
+        claim("exit status of the command", on=command, got=done.exit_status, expected=expected)
     shown = runner.run(".venv/bin/gateproof show --markdown reports/latest").output
-    assert shown.startswith("**blocked** (exit status 1)"), (
-        f"red bundle: show got {shown[:60]!r}, expected blocked on its first line"
+    claim("begin of the shown bundle", on=RED, got=shown[: len(BLOCKED)], expected=BLOCKED)
+    report = runner.files.read("reports/latest/data/report.html") or ""
+    claim(
+        "times that the report says blocked",
+        on=RED,
+        got=report.count("blocked"),
+        relation="at_least",
+        expected=1,
     )
 
 

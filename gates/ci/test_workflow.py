@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import re
 import tarfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
-from gateproof import BringUp, FileProbe, Sut, criterion, falsified_by, file
+from gateproof import BringUp, FileProbe, Sut, claim, criterion, falsified_by, file
 
 from .checkout import NewRepository
 from .job import LIMIT_S, JobRun, NewJob
-from .readme import README, documented
+from .readme import documented
 from .runner import Runner
-from .workflow import GATES_STEP, UPLOAD, WORKFLOW, Job, Step, Workflow, gates_workflow
+from .workflow import ALWAYS, GATES_STEP, UPLOAD, WORKFLOW, Job, Step, Workflow, gates_workflow
 
 CHECKOUT, PYTHON = "actions/checkout", "actions/setup-python"
 TO_SUMMARY = ' >> "$GITHUB_STEP_SUMMARY"'
 KEY_VARIABLES = frozenset({"GATEPROOF_SIGNING_KEY", "GATEPROOF_SIGNING_KEY_PASSPHRASE"})
 REFUSED_IN_NAMES = frozenset('":<>|*?\\\r\n')
 """Characters that the artifact store refuses in file names."""
+RUNS_WHEN_RED = rf"^({'|'.join(map(re.escape, sorted(ALWAYS)))})$"
+"""A pattern of the conditions under which a step runs although an earlier one failed."""
 
 BROKER_CHECK = "test_worker_has_no_client_of_another_broker"
 """The name of the single check that an inner run selects."""
@@ -43,7 +47,7 @@ NewRunner = Callable[[str], Runner]
 @criterion("CI-01", needs=("migrations", "worker.report", "logs"), limit_s=LIMIT_S)
 @falsified_by(
     file("keep-no-evidence", WORKFLOW, UPLOAD_STEP, ""),
-    expect="got no actions/upload-artifact after 'make gates'",
+    expect=("uploads after the command", "gates/make gates", "got 0"),
 )
 @falsified_by(
     file(
@@ -52,7 +56,7 @@ NewRunner = Callable[[str], Runner]
         "      - name: keep the evidence\n        if: always()\n",
         "      - name: keep the evidence\n",
     ),
-    expect="upload got condition ''",
+    expect=("condition of the upload", "gates"),
 )
 @falsified_by(
     file(
@@ -61,7 +65,7 @@ NewRunner = Callable[[str], Runner]
         GATES_STEP,
         f"      - run: sudo apt-get install --yes postgresql redis-server\n{GATES_STEP}",
     ),
-    expect="steps before 'make gates' got",
+    expect=("steps that provision before the command", "gates/make gates", "apt-get install"),
 )
 @falsified_by(
     file(
@@ -70,7 +74,7 @@ NewRunner = Callable[[str], Runner]
         "          path: evidence.tar.gz\n          archive: false\n",
         "          path: reports/\n",
     ),
-    expect="uploads got path 'reports/'",
+    expect=("path of the upload", "gates", "got reports/"),
 )
 @falsified_by(
     file(
@@ -79,11 +83,11 @@ NewRunner = Callable[[str], Runner]
         "tar -czf evidence.tar.gz reports/",
         "tar -chzf evidence.tar.gz reports/",
     ),
-    expect="bundles in the artifact: got 2",
+    expect=("bundles in the artifact", "evidence.tar.gz", "got 2"),
 )
 @falsified_by(
     file("judge-documentation-only", WORKFLOW, "    branches: [main]\n", "    paths: [docs/**]\n"),
-    expect="got push with {'paths': ['docs/**']}",
+    expect=("filters that leave out changes", "push", "docs/**"),
 )
 @falsified_by(
     file(
@@ -92,30 +96,26 @@ NewRunner = Callable[[str], Runner]
         GATES_STEP,
         f"{GATES_STEP}        continue-on-error: true\n",
     ),
-    expect="'make gates' got continue-on-error",
+    expect=("continue-on-error of the step", "gates/make gates", "got true"),
 )
 def test_workflow_judges_on_a_clean_machine_and_keeps_red_evidence(
     files: FileProbe, new_runner: NewRunner, bring_up: BringUp, sut: Sut
 ) -> None:
     """The job runs the README's gates command, provisions only PostgreSQL, and always uploads."""
-    command = documented(files)[0]
-    workflow = gates_workflow(files)
-    _assert_triggers(workflow)
-    jobs = [job for job in workflow.jobs if job.position(command) is not None]
-    assert len(jobs) == 1, f"jobs that run {command!r}: got {len(jobs)}, expected one"
-    _assert_clean(jobs[0], command)
-    _assert_failure_fails_job(jobs[0], command)
-    upload = _assert_uploads(jobs[0], command)
+    commands, workflow = documented(files), gates_workflow(files)
+    place = judge_workflow(workflow, commands[0]) if workflow and commands else None
+    if place is None:
+        return  # a run of the gates takes long
     runner = new_runner("judge")
-    done = runner.judge(command, "--environment", bring_up.report().kind, "-k", BROKER_CHECK)
+    runner.judge(place.command, "--environment", bring_up.report().kind, "-k", BROKER_CHECK)
     run = runner.sealed_run()
-    assert run, f"{command}: got exit {done.exit_status} and no bundle, expected a sealed one"
-    _assert_provisioned(runner.sealed_observations(), sut)
-    outcome = {verdict["id"]: verdict["outcome"] for verdict in run["criteria"]}["BRK-03"]
-    assert outcome == "pass", (
-        f"other brokers in the bundle: got {outcome} for BRK-03, expected a worker without them"
-    )
-    _assert_uploadable(runner, jobs[0], command, str(upload.inputs["path"]))
+    if not claim("sealed bundles", on=place.command, got=int(bool(run)), expected=1):
+        return
+    judge_provisioned(runner.sealed_observations(), sut)
+    # A worker without clients of other brokers.
+    outcomes = {verdict["id"]: verdict["outcome"] for verdict in run["criteria"]}
+    claim("outcome in the bundle", on="BRK-03", got=outcomes.get("BRK-03"), expected="pass")
+    judge_uploadable(runner, place)
 
 
 @criterion("CI-02", limit_s=LIMIT_S)
@@ -126,7 +126,11 @@ def test_workflow_judges_on_a_clean_machine_and_keeps_red_evidence(
         ".venv/bin/gateproof verify received/reports/latest",
         ".venv/bin/python -m gateproof_evidence verify received/reports/latest",
     ),
-    expect="that README.md does not have: got ['.venv/bin/python -m gateproof_evidence",
+    expect=(
+        "commands that the README lacks",
+        WORKFLOW,
+        "got .venv/bin/python -m gateproof_evidence",
+    ),
 )
 @falsified_by(
     file(
@@ -135,22 +139,30 @@ def test_workflow_judges_on_a_clean_machine_and_keeps_red_evidence(
         "--evidence-out $(EVIDENCE) $(GATES_ARGS)",
         "--evidence-output $(EVIDENCE) $(GATES_ARGS)",
     ),
-    expect="job gates: got failures ['make gates",
+    expect=("failed commands of the job", "gates", "got make gates"),
 )
 def test_commands_of_the_workflow_are_the_readme_s_and_work(
     files: FileProbe, new_repository: NewRepository, new_job: NewJob
 ) -> None:
     """Each command is in the README, and every job passes, with the artifact in between."""
     known, workflow = documented(files), gates_workflow(files)
-    lines = [line.removesuffix(TO_SUMMARY) for line in _commands(workflow)]
-    assert known[0] in lines, f"{WORKFLOW}: got {lines}, expected {known[0]!r} in it"
-    unknown = [line for line in lines if line not in known]
-    assert not unknown, f"commands of {WORKFLOW} that {README} does not have: got {unknown}"
+    if not (known and workflow and judge_documented(workflow, known)):
+        return  # the jobs take long
     repository, artifact = new_repository(few=True), None
     for job in workflow.jobs:
         done = new_job(repository.check_out(), artifact).run(job)
-        _assert_works(job, done)
+        if not judge_works(job, done):
+            return  # the next job needs its artifact
         artifact = done.artifact
+
+
+def judge_documented(workflow: Workflow, known: tuple[str, ...]) -> bool:
+    """Judge that the README has every command of the workflow, and this that of the gates."""
+    lines = [line.removesuffix(TO_SUMMARY) for line in _commands(workflow)]
+    unknown = [line for line in lines if line not in known]
+    return claim(
+        "commands of the workflow", on=WORKFLOW, got=lines, relation="contains", expected=known[0]
+    ) and claim("commands that the README lacks", on=WORKFLOW, got=unknown, expected=[], over=lines)
 
 
 def _commands(workflow: Workflow) -> Iterator[str]:
@@ -161,115 +173,182 @@ def _commands(workflow: Workflow) -> Iterator[str]:
                 yield from step.run.splitlines()
 
 
-def _assert_triggers(workflow: Workflow) -> None:
-    """Assert that every change is judged: no path and no branch of it is left out."""
-    for event, filters in EVERY_CHANGE.items():
-        assert event in workflow.triggers, f"triggers of {WORKFLOW}: got no {event}, expected it"
-        got = dict(workflow.triggers[event])
-        assert got in ({}, filters), (
-            f"triggers of {WORKFLOW}: got {event} with {got}, expected {filters}: every change"
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """The place of the gates command in the workflow, and the upload after it."""
+
+    job: Job
+    command: str
+    position: int
+    """The index of the step that runs it."""
+    path: str = ""
+    """The file that is uploaded."""
+
+    @property
+    def step(self) -> Step:
+        """The step that runs the command."""
+        return self.job.steps[self.position]
+
+    @property
+    def name(self) -> str:
+        """The object of claims about the step."""
+        return f"{self.job.name}/{self.command}"
+
+
+def judge_workflow(workflow: Workflow, command: str) -> Place | None:
+    """Judge the text of the workflow; return the place of the gates command if all is well."""
+    triggered = judge_triggers(workflow)
+    places = [
+        Place(job=job, command=command, position=position)
+        for job in workflow.jobs
+        if (position := job.position(command)) is not None
+    ]
+    if not claim("jobs that run the command", on=command, got=len(places), expected=1):
+        return None
+    [place] = places
+    judged = (judge_clean(place), judge_failure_fails_job(place), judge_upload(place))
+    if not (triggered and all(judged)):
+        return None
+    return replace(place, path=str(_uploads(place)[0].inputs["path"]).strip())
+
+
+def judge_triggers(workflow: Workflow) -> bool:
+    """Judge that every change is judged: no path and no branch of it is left out."""
+    held = []
+    for event, allowed in EVERY_CHANGE.items():
+        filters = dict(workflow.triggers.get(event, {}))
+        events = list(workflow.triggers)
+        held += [
+            claim("events", on=event, got=events, relation="contains", expected=event),
+            claim(
+                "filters that leave out changes",
+                on=event,
+                got={} if filters == allowed else filters,
+                expected={},
+            ),
+        ]
+    return all(held)
+
+
+def judge_clean(place: Place) -> bool:
+    """Judge that only the run itself provisions anything, on a fresh, hosted machine."""
+    job = place.job
+    services = [image for image in job.services if not image.startswith("postgres:")]
+    steps = [step for step in job.steps[: place.position] if not step.writes_key]
+    before = [step.action or step.run for step in steps]
+    provision = [one for one in before if one not in (CHECKOUT, PYTHON)]
+    return all(
+        (
+            claim(
+                "machine of the job",
+                on=job.name,
+                got=job.machine,
+                relation="matches",
+                expected="^ubuntu-",
+            ),
+            claim("container of the job", on=job.name, got=job.container, expected=False),
+            claim("services but PostgreSQL", on=job.name, got=services, expected=[]),
+            claim(
+                "steps that provision before the command",
+                on=place.name,
+                got=provision,
+                expected=[],
+            ),
         )
-
-
-def _assert_clean(job: Job, command: str) -> None:
-    """Assert that only the run itself provisions anything."""
-    assert job.machine.startswith("ubuntu-"), (
-        f"job {job.name}: machine got {job.machine!r}, expected a fresh, hosted ubuntu-..."
-    )
-    assert not job.container, f"job {job.name}: got a container, expected the machine itself"
-    others = [image for image in job.services if not image.startswith("postgres:")]
-    assert not others, f"job {job.name}: services got {others}, expected none but PostgreSQL"
-    steps = job.steps[: job.position(command)]
-    before = [step.action or step.run for step in steps if not step.writes_key]
-    assert set(before) <= {CHECKOUT, PYTHON}, (
-        f"job {job.name}: steps before {command!r} got {before}, expected checkout, Python and the "
-        "signing key only"
     )
 
 
-def _assert_failure_fails_job(job: Job, command: str) -> None:
-    """Assert that the command runs unchanged, and that the job fails when it fails."""
-    position = job.position(command)
-    assert position is not None
-    gates = job.steps[position]
-    conditions = [job.condition, gates.condition]
-    assert conditions == ["", ""], (
-        f"job {job.name}: conditions of {command!r} got {conditions}, expected none"
-    )
-    assert [job.forgiven, gates.forgiven] == [False, False], (
-        f"job {job.name}: {command!r} got continue-on-error, expected its failure to fail the job"
-    )
-    unexpected = (set(job.variables) | set(gates.variables)) - KEY_VARIABLES
-    assert not unexpected, (
-        f"job {job.name}: variables of {command!r} got {sorted(unexpected)}, expected none that "
-        "could change what it runs"
+def judge_failure_fails_job(place: Place) -> bool:
+    """Judge that the command runs unchanged, and that the job fails when it fails.
+
+    No variable but those of the signing key is set: it could change what the command runs.
+    """
+    job, step = place.job, place.step
+    variables = (set(job.variables) | set(step.variables)) - KEY_VARIABLES
+    return all(
+        (
+            claim("condition of the job", on=job.name, got=job.condition, expected=""),
+            claim("condition of the step", on=place.name, got=step.condition, expected=""),
+            claim("continue-on-error of the job", on=job.name, got=job.forgiven, expected=False),
+            claim(
+                "continue-on-error of the step", on=place.name, got=step.forgiven, expected=False
+            ),
+            claim("variables but the key", on=place.name, got=variables, expected=[]),
+        )
     )
 
 
-def _assert_uploads(job: Job, command: str) -> Step:
-    """Assert that one file is uploaded after the command, whether it passed or failed."""
-    position = job.position(command)
-    assert position is not None
-    uploads = [step for step in job.steps[position + 1 :] if step.action == UPLOAD]
-    assert uploads, f"job {job.name}: got no {UPLOAD} after {command!r}, expected the bundle kept"
-    upload, inputs = uploads[0], uploads[0].inputs
-    assert len(uploads) == 1, f"job {job.name}: got {len(uploads)} uploads, expected one"
-    path = str(inputs.get("path", "")).strip()
-    is_file = bool(path) and not path.endswith("/") and inputs.get("archive") is False
-    assert is_file, (
-        f"job {job.name}: uploads got path {path!r} with archive {inputs.get('archive')}, expected "
-        "one file as it is: an upload follows links, and refuses some names"
+def judge_upload(place: Place) -> bool:
+    """Judge that one file is uploaded after the command, whether it passed or failed.
+
+    It is one file as it is: an upload of a folder follows links, and refuses some names.
+    """
+    uploads, on = _uploads(place), place.job.name
+    if not claim("uploads after the command", on=place.name, got=len(uploads), expected=1):
+        return False
+    [upload] = uploads
+    path, archive = str(upload.inputs.get("path", "")).strip(), upload.inputs.get("archive")
+    missing, condition = upload.inputs.get("if-no-files-found"), upload.condition
+    return all(
+        (
+            claim("path of the upload", on=on, got=path, relation="matches", expected=r"[^/]\Z"),
+            claim("archive of the upload", on=on, got=archive, expected=False),
+            claim(
+                "condition of the upload",
+                on=on,
+                got=condition,
+                relation="matches",
+                expected=RUNS_WHEN_RED,
+            ),
+            claim("upload without files", on=on, got=missing, expected="error"),
+        )
     )
-    assert upload.runs_when_red, (
-        f"job {job.name}: upload got condition {upload.condition!r}, expected always()"
-    )
-    missing = inputs.get("if-no-files-found")
-    assert missing == "error", (
-        f"job {job.name}: upload without files got {missing!r}, expected an error"
-    )
-    return upload
 
 
-def _assert_provisioned(observations: list[dict[str, Any]], sut: Sut) -> None:
-    """Assert that the bundle records PostgreSQL, roles, migrations, a worker, and nothing else."""
-    own = [one for one in observations if one["part"] == "bring-up"]
+def judge_provisioned(observations: list[dict[str, Any]], sut: Sut) -> None:
+    """Judge that the bundle records PostgreSQL, roles, migrations, a worker, and nothing else."""
+    on, own = "bring-up", [one for one in observations if one["part"] == "bring-up"]
     provisioned = [one["data"]["provisioned"] for one in own if one["probe"] == "environment"]
-    assert [name.split()[0] for name in provisioned] == ["PostgreSQL", "roles"], (
-        f"provisioned in the bundle: got {provisioned}, expected only PostgreSQL and roles"
-    )
+    kinds = [name.split()[0] for name in provisioned]
+    claim("kinds of what is provisioned", on=on, got=kinds, expected=["PostgreSQL", "roles"])
     upgrade = sut.fill(sut.migrations.up, revision=sut.migrations.all)[1:]
     commands = [one["data"] for one in own if one["probe"] == "process"]
     migrated = [one["exit_status"] for one in commands if one["command"][1:] == upgrade]
-    assert migrated == [0], f"migrations in the bundle: got exits {migrated}, expected [0]"
-    assert len(commands) == 1, (
-        f"commands of the bring-up: got {[one['command'] for one in commands]}, expected one"
-    )
+    claim("exit statuses of the migrations", on=on, got=migrated, expected=[0])
+    claim("commands", on=on, got=len(commands), expected=1)
     answers = [one["data"]["answered"] for one in own if one["probe"] == "tasks"]
     states = {answer.get("state") for answer in answers}
-    assert "SUCCESS" in states, f"ping of the bring-up: got {states}, expected a worker's answer"
+    claim("states of the worker's ping", on=on, got=states, relation="contains", expected="SUCCESS")
 
 
-def _assert_uploadable(runner: Runner, job: Job, command: str, path: str) -> None:
-    """Assert that the artifact has the bundle once, and names that every store accepts."""
-    position = job.position(command)
-    assert position is not None
-    for step in job.steps[position + 1 :]:
+def judge_uploadable(runner: Runner, place: Place) -> None:
+    """Judge that the artifact has the bundle once, and names that every store accepts."""
+    for step in place.job.steps[place.position + 1 :]:
         if step.run and step.runs_when_red:
             runner.run(step.run)
-    artifact = runner.workspace / path
-    assert artifact.is_file(), f"artifact {path}: got no file, expected the steps to pack one"
+    artifact = runner.workspace / place.path
+    packed = [artifact.name] if artifact.is_file() else []
+    if not claim("files that the steps pack", on=place.path, got=len(packed), expected=1):
+        return
     with tarfile.open(artifact) as archive:
         names = [member.name for member in archive if not member.issym()]
     bundles = [name for name in names if name.endswith("/data/run.json")]
-    assert len(bundles) == 1, f"bundles in the artifact: got {len(bundles)}, expected one"
     refused = [name for name in names if REFUSED_IN_NAMES & set(name)]
-    assert not refused, f"names that the artifact store refuses: got {refused[:3]}, expected none"
+    claim("bundles in the artifact", on=place.path, got=len(bundles), expected=1)
+    claim("names that the store refuses", on=place.path, got=refused, expected=[], over=names)
 
 
-def _assert_works(job: Job, done: JobRun) -> None:
-    """Assert that a job passed, and that a job which writes a summary shows the gap table."""
-    assert done.passed, f"job {job.name}: got failures {list(done.failed)}, expected success"
-    if any(line.endswith(TO_SUMMARY) for line in job.commands):
-        assert "| import |" in done.summary, (
-            f"job summary: got {done.summary[:80]!r}, expected the gap table"
-        )
+def judge_works(job: Job, done: JobRun) -> bool:
+    """Judge that a job passed, and that a job which writes a summary shows the gap table."""
+    passed = claim("failed commands of the job", on=job.name, got=done.failed, expected=[])
+    if not any(line.endswith(TO_SUMMARY) for line in job.commands):
+        return passed
+    tables = done.summary.count("| import |")
+    return passed & claim(
+        "gap tables in the summary", on=job.name, got=tables, relation="at_least", expected=1
+    )
+
+
+def _uploads(place: Place) -> list[Step]:
+    """Return the steps after the command that upload a file."""
+    return [step for step in place.job.steps[place.position + 1 :] if step.action == UPLOAD]

@@ -16,7 +16,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from gateproof import FileProbe
+from gateproof import FileProbe, claim
 
 WORKFLOW = ".github/workflows/gates.yml"
 GATES_STEP = "      - run: make gates\n"
@@ -128,28 +128,31 @@ class Workflow:
     jobs: tuple[Job, ...]
     """In the order of the file."""
 
-    def job_that_uses(self, action: str) -> Job:
-        """Return the one job with a step that uses an action."""
+    def job_that_uses(self, action: str) -> Job | None:
+        """Claim that one job has a step that uses an action; return it, or None."""
         found = [job for job in self.jobs if job.uses(action)]
-        assert len(found) == 1, f"jobs that use {action}: got {len(found)}, expected one"
-        return found[0]
+        return found[0] if claim("jobs that use", on=action, got=len(found), expected=1) else None
 
-    def job_that_mentions(self, command: str) -> Job:
-        """Return the one job with a step that runs a command, alone or with anything around it."""
+    def job_that_mentions(self, command: str) -> Job | None:
+        """Claim that one job has a step that runs a command; return it, or None.
+
+        There may be anything around the command.
+        """
         found = [job for job in self.jobs if job.mentions(command)]
-        assert len(found) == 1, f"jobs that run {command!r}: got {len(found)}, expected one"
-        return found[0]
+        return found[0] if claim("jobs that run", on=command, got=len(found), expected=1) else None
 
 
-def gates_workflow(files: FileProbe) -> Workflow:
-    """Read the workflow of the gates."""
+def gates_workflow(files: FileProbe) -> Workflow | None:
+    """Claim that the workflow of the gates is valid YAML; return it, or None."""
     text = files.read(WORKFLOW)
-    assert text is not None, f"{WORKFLOW}: got no such file, expected the workflow of the gates"
-    try:
-        return read_workflow(text)
-    except YAMLError as error:
-        message = " ".join(str(error).split())
-        raise AssertionError(f"{WORKFLOW}: got {message}, expected valid YAML") from error
+    found, state = None, "no such file"
+    if text is not None:
+        try:
+            found, state = read_workflow(text), "valid YAML"
+        except YAMLError as error:
+            state = " ".join(str(error).split())
+    claim("syntax of the workflow", on=WORKFLOW, got=state, expected="valid YAML")
+    return found
 
 
 def read_workflow(text: str) -> Workflow:
