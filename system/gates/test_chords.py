@@ -11,8 +11,10 @@ from gateproof import (
     Stack,
     Sut,
     Worker,
+    claim,
     criterion,
     falsified_by,
+    premise,
     source,
     wait_until,
 )
@@ -54,7 +56,7 @@ SELECT q.name, m.payload::json->'headers'->>'task'
         Backend.fallback_chord_unlock = to_the_default
         """,
     ),
-    expect="messages after the header has run: got [['housekeeping', 'celery.chord_unlock']]",
+    expect=("queues and tasks of the messages", "header that has run", "housekeeping"),
 )
 @falsified_by(
     source(
@@ -63,7 +65,7 @@ SELECT q.name, m.payload::json->'headers'->>'task'
         "            self._store_bindings(queue)\n",
         "            pass\n",
     ),
-    expect="retries of the joining task by the body's worker: got",
+    expect=("retries of the joining task", "worker of the body"),
 )
 @falsified_by(
     source(
@@ -72,7 +74,7 @@ SELECT q.name, m.payload::json->'headers'->>'task'
         function="Channel._lookup",
         body="return list(super()._lookup(exchange, routing_key, default))",
     ),
-    expect="retries of the joining task by the body's worker: got",
+    expect=("retries of the joining task", "worker of the body"),
 )
 def test_chord_is_joined_in_the_queue_of_its_body(own_stack: Stack, sut: Sut, ids: Ids) -> None:
     """The joining task waits in the body's queue, before and while a worker polls the header."""
@@ -89,12 +91,17 @@ def test_chord_is_joined_in_the_queue_of_its_body(own_stack: Stack, sut: Sut, id
             deadline_s=DEADLINE_S,
             interval_s=0.1,
         )
-        assert left == [[BODY_QUEUE, UNLOCK]], (
-            f"messages after the header has run: got {left}, expected {[[BODY_QUEUE, UNLOCK]]}"
-        )
+        if not claim(
+            "queues and tasks of the messages",
+            on="header that has run",
+            got=left,
+            expected=[[BODY_QUEUE, UNLOCK]],
+        ):
+            return
     with stack.running_worker(queues=(BODY_QUEUE,), pool=POOL_SOLO):
         state = stack.tasks.result(first, deadline_s=DEADLINE_S).state
-        assert state == "SUCCESS", f"chord whose header had run: got {state}, expected SUCCESS"
+    if not claim("state of the chord", on="header that has run", got=state, expected="SUCCESS"):
+        return
     # A new worker: once one has sent a body, its connection knows the queue.
     with stack.running_worker(queues=(BODY_QUEUE,), pool=POOL_SOLO) as body:
         second = send_chord(stack, kwargs)
@@ -104,13 +111,18 @@ def test_chord_is_joined_in_the_queue_of_its_body(own_stack: Stack, sut: Sut, id
             deadline_s=DEADLINE_S,
             interval_s=0.2,
         )
-        assert retries >= RETRIES, (
-            f"retries of the joining task by the body's worker: got {retries}, expected at least "
-            f"{RETRIES} while no worker runs the header"
-        )
+        # No worker runs the header.
+        if not claim(
+            "retries of the joining task",
+            on="worker of the body",
+            got=retries,
+            relation="at_least",
+            expected=RETRIES,
+        ):
+            return
         with stack.running_worker(queues=(HEADER_QUEUE,), pool=POOL_SOLO):
             state = stack.tasks.result(second, deadline_s=DEADLINE_S).state
-        assert state == "SUCCESS", f"chord whose header ran late: got {state}, expected SUCCESS"
+        claim("state of the chord", on="header that ran late", got=state, expected="SUCCESS")
 
 
 def send_chord(stack: Stack, kwargs: dict[str, Any]) -> str:
@@ -120,9 +132,7 @@ def send_chord(stack: Stack, kwargs: dict[str, Any]) -> str:
         env=stack.worker_environment(),
         folder=stack.sut.folder,
     )
-    assert done.exit_status == 0, (
-        f"chord that was sent: got exit {done.exit_status}, expected 0: {done.output[-300:]}"
-    )
+    premise("exit status of the program that sends a chord", got=done.exit_status, expected=0)
     return str(json.loads(done.output.splitlines()[-1]))
 
 

@@ -12,6 +12,7 @@ from gateproof import (
     Stack,
     Sut,
     Worker,
+    claim,
     criterion,
     falsified_by,
     premise,
@@ -73,7 +74,11 @@ def calls_with(secret: str) -> dict[str, tuple[Any, Any]]:
         "        if len(text) < SHORTEST_SECRET:\n",
         "        if text:\n",
     ),
-    expect="secrets in clear in dead-letter rows: got ['password of a URL in args",
+    expect=(
+        "secrets in clear",
+        "dead-letter rows",
+        "got password of a URL in args, password of a URL in kwargs",
+    ),
 )
 @falsified_by(
     source(
@@ -82,7 +87,7 @@ def calls_with(secret: str) -> dict[str, tuple[Any, Any]]:
         "masked.append(self.value(item, key=_NAMED_ELSEWHERE if follows else name))",
         "masked.append(self.value(item, key=name))",
     ),
-    expect="secrets in clear in dead-letter rows: got ['pair in args",
+    expect=("secrets in clear", "dead-letter rows", "got pair in args"),
 )
 @falsified_by(
     source(
@@ -91,7 +96,7 @@ def calls_with(secret: str) -> dict[str, tuple[Any, Any]]:
         "masked[shown] = self.value(item, key=name)",
         "masked[shown] = MASK if self.is_sensitive(name) else item",
     ),
-    expect="secrets in clear in dead-letter rows: got ['password of a URL in kwargs', 'URL",
+    expect=("secrets in clear", "dead-letter rows", "got password of a URL in kwargs, URL"),
 )
 @falsified_by(
     source(
@@ -100,7 +105,7 @@ def calls_with(secret: str) -> dict[str, tuple[Any, Any]]:
         "masked = self._items(given, parameters_of(task, len(given)))",
         "masked = given",
     ),
-    expect="secrets in clear in dead-letter rows: got ['password of a URL in args', 'URL",
+    expect=("secrets in clear", "dead-letter rows", "got password of a URL in args, URL"),
 )
 @falsified_by(
     source(
@@ -109,7 +114,7 @@ def calls_with(secret: str) -> dict[str, tuple[Any, Any]]:
         "storable(self._literal(self._forms(self._literal(text), prose=True)))",
         "storable(self._literal(text))",
     ),
-    expect="secrets in clear on disk, of an error alone: got ['password of a URL",
+    expect=("secrets in clear", "rows on disk of an error alone", "got password of a URL"),
 )
 @falsified_by(
     source(
@@ -118,7 +123,7 @@ def calls_with(secret: str) -> dict[str, tuple[Any, Any]]:
         'return mask.text(f"{name}: {message_of(error)}")',
         'return f"{name}: {message_of(error)}"',
     ),
-    expect="secrets in clear in log lines: got ['bearer token in args",
+    expect=("secrets in clear", "log lines", "got bearer token in args"),
 )
 def test_secrets_are_masked_by_their_form_too(own_stack: Stack, sut: Sut, ids: Ids) -> None:
     """Rows, files of the spool and log lines show no secret, whatever shows that it is one."""
@@ -140,16 +145,16 @@ def test_secrets_are_masked_by_their_form_too(own_stack: Stack, sut: Sut, ids: I
 
     rows = {name: whole_row(stack, task_id) for name, (task_id, _) in sent.items()}
     seen = [name for name, (_, secret) in sent.items() if secret in rows[name]]
-    assert not seen, f"secrets in clear in dead-letter rows: got {seen}"
+    claim("secrets in clear", on="dead-letter rows", got=seen, expected=[], over=sent)
     seen = [name for name, (_, secret) in sent.items() if secret in log]
-    assert not seen, f"secrets in clear in log lines: got {seen}"
+    claim("secrets in clear", on="log lines", got=seen, expected=[], over=sent)
 
     errors = {name: ids.slug("hidden") for name in hidden_in("")}
     texts = {name: str(hidden_in(secret)[name]) for name, secret in errors.items()}
-    kept = kept_on_disk(stack, texts)
-    assert set(kept) == set(texts), f"rows on disk: got {sorted(kept)}, expected {sorted(texts)}"
-    seen = [name for name, secret in errors.items() if secret in kept[name]]
-    assert not seen, f"secrets in clear on disk, of an error alone: got {seen}"
+    kept, on = kept_on_disk(stack, texts), "rows on disk of an error alone"
+    claim("rows by their errors", on=on, got=set(kept), expected=set(texts))
+    seen = [name for name, secret in errors.items() if secret in kept.get(name, "")]
+    claim("secrets in clear", on=on, got=seen, expected=[], over=errors)
 
 
 def publish(stack: Stack, tenant: str, start: Any, version: Any, way: str) -> str:
@@ -175,8 +180,6 @@ def kept_on_disk(stack: Stack, errors: Mapping[str, str]) -> dict[str, str]:
         env={**how.env, **dict.fromkeys(how.dsn, UNREACHABLE), **stack.settings},
         folder=stack.sut.folder,
     )
-    assert done.exit_status == 0, (
-        f"failures without a database: got exit {done.exit_status}, expected 0: {done.output}"
-    )
+    premise("exit status of a program without a database", got=done.exit_status, expected=0)
     kept: list[str] = json.loads(done.output.splitlines()[-1])
     return {json.loads(text)["identity"]["task_id"]: text for text in kept}

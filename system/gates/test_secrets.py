@@ -14,6 +14,7 @@ from gateproof import (
     Ids,
     Stack,
     Sut,
+    claim,
     criterion,
     falsified_by,
     premise,
@@ -58,19 +59,19 @@ print(json.dumps([path.read_text() for path in pathlib.Path(folder).rglob("*.jso
         "self.keys or _is_sensitive(key[: 2 * LONGEST_NAME])",
         "self.keys",
     ),
-    expect="sensitive values in clear in a dead-letter row without a key: got",
+    expect=("sensitive values in clear", "dead-letter row/without a key"),
 )
 @falsified_by(
     source("sealed-by-nothing", ROW, "sealed=encrypt(payload", "sealed=(payload"),
-    expect="sensitive values in clear in a dead-letter row with a key: got",
+    expect=("sensitive values in clear", "dead-letter row/with a key"),
 )
 @falsified_by(
     source("masked-yet-replayable", ROW, "replayable=not why_not,", "replayable=True,"),
-    expect="row whose values are lost: got replayable True, expected False",
+    expect=("row is replayable", "values that are lost", "got true"),
 )
 @falsified_by(
     source("mask-replayed", REPLAY, '    if row["sealed"] is None:\n', "    if row:\n"),
-    expect="values that the replay sends: got",
+    expect=("sensitive values of the replays", "with the key"),
 )
 @falsified_by(
     source(
@@ -79,7 +80,7 @@ print(json.dumps([path.read_text() for path in pathlib.Path(folder).rglob("*.jso
         "mask.text(message_of(exception))",
         "message_of(exception)",
     ),
-    expect="sensitive values in clear on disk: got",
+    expect=("sensitive values in clear", "rows on disk"),
 )
 def test_sensitive_values_are_never_in_clear(own_stack: Stack, sut: Sut, ids: Ids) -> None:
     """No row and no file has them; a replay sends them with the key, and is refused without it.
@@ -97,38 +98,37 @@ def test_sensitive_values_are_never_in_clear(own_stack: Stack, sut: Sut, ids: Id
     }
     lost = fail_in_a_worker(stack, kwargs, {KEYS: ""})
     sealed = fail_in_a_worker(stack, kwargs, {KEYS: key})
-    for how, task_id in (("without", lost), ("with", sealed)):
-        row = whole_row(stack, task_id)
-        seen = in_clear(row, hidden)
-        assert not seen, f"sensitive values in clear in a dead-letter row {how} a key: got {seen}"
+    for how, task_id in (("without a key", lost), ("with a key", sealed)):
+        judge_text(f"dead-letter row/{how}", whole_row(stack, task_id), hidden)
+    judge_lost(stack, lost, key)
 
-    status, replayable, notes = stack.sql.query(
-        f"SELECT status, replayable, notes FROM {sut.dead_letters.table} WHERE task_id = %s",
-        (lost,),
-    ).rows[0]
-    assert replayable is False, (
-        f"row whose values are lost: got replayable {replayable}, expected False"
-    )
-    assert "cannot be replayed" in (notes or ""), (
-        f"notes of a row whose values are lost: got {notes!r}, expected why"
-    )
-    refused = replay(stack, lost, key)
-    assert refused.exit_status == 1, (
-        f"replay of values that are lost: got exit {refused.exit_status}, expected 1"
-    )
-    assert status == "pending", f"that row: got {status}, expected pending"
-
-    sent = replay(stack, sealed, key)
-    assert sent.exit_status == 0, (
-        f"replay with the key: got exit {sent.exit_status}, expected 0: {sent.output}"
-    )
+    sent = replay(stack, sealed, key).exit_status
+    claim("exit status of the replay", on="with the key", got=sent, expected=0)
     again = values_of_replays(stack, sealed)
-    assert again == [hidden], f"values that the replay sends: got {again}, expected {[hidden]}"
+    claim("sensitive values of the replays", on="with the key", got=again, expected=[hidden])
 
     kept = kept_on_disk(stack, kwargs, {KEYS: key})
-    assert len(kept) == 1, f"rows on disk: got {len(kept)}, expected 1"
-    seen = in_clear(kept[0], hidden)
-    assert not seen, f"sensitive values in clear on disk: got {seen}"
+    claim("rows on disk", got=len(kept), expected=1)
+    judge_text("rows on disk", "\n".join(kept), hidden)
+
+
+def judge_lost(stack: Stack, task_id: str, key: str) -> None:
+    """Judge that a row whose values are lost is not replayed, and says why."""
+    on, table = "values that are lost", stack.sut.dead_letters.table
+    status, replayable, notes = stack.sql.query(
+        f"SELECT status, replayable, notes FROM {table} WHERE task_id = %s", (task_id,)
+    ).rows[0]
+    claim("row is replayable", on=on, got=replayable, expected=False)
+    claim(
+        "notes of the row",
+        on=on,
+        got=notes or "",
+        relation="contains",
+        expected="cannot be replayed",
+    )
+    refused = replay(stack, task_id, key).exit_status
+    claim("exit status of the replay", on=on, got=refused, expected=1)
+    claim("status of the row", on=on, got=status, expected="pending")
 
 
 def fail_in_a_worker(stack: Stack, kwargs: Mapping[str, Any], env: Mapping[str, str]) -> str:
@@ -165,9 +165,10 @@ def whole_row(stack: Stack, task_id: str) -> str:
     return str(row.scalar())
 
 
-def in_clear(text: str, hidden: Mapping[str, str]) -> list[str]:
-    """Return the keys whose values a text holds."""
-    return [key for key, value in hidden.items() if value in text]
+def judge_text(on: str, text: str, hidden: Mapping[str, str]) -> None:
+    """Judge that a text holds no sensitive value; the claim names their keys."""
+    seen = [key for key, value in hidden.items() if value in text]
+    claim("sensitive values in clear", on=on, got=seen, expected=[], over=hidden)
 
 
 def values_of_replays(stack: Stack, task_id: str) -> list[Any]:
@@ -192,8 +193,6 @@ def kept_on_disk(stack: Stack, kwargs: Mapping[str, Any], env: Mapping[str, str]
         env={**how.env, **nowhere, **env, **stack.settings},
         folder=stack.sut.folder,
     )
-    assert done.exit_status == 0, (
-        f"failure without a database: got exit {done.exit_status}, expected 0: {done.output}"
-    )
+    premise("exit status of a program without a database", got=done.exit_status, expected=0)
     kept: list[str] = json.loads(done.output.splitlines()[-1])
     return kept

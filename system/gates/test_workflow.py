@@ -13,6 +13,7 @@ from gateproof import (
     Completed,
     Ids,
     Stack,
+    claim,
     criterion,
     falsified_by,
     premise,
@@ -46,11 +47,11 @@ _CLAIM = "SELECT md5(prosrc) FROM pg_proc WHERE proname = 'claim_dead_letters'"
         REPLAY,
         '            **sent_with({"root_id": row["task_id"], **options}),\n',
     ),
-    expect="parts of the replayed message: got {'chain': 0, 'link': 0, 'timelimit': [None",
+    expect=("part of the replayed message", "chain", "got 0"),
 )
 @falsified_by(
     source("limits-dropped", OPTIONS, "isinstance(limits, list | tuple) and", "False and"),
-    expect="'timelimit': [None, None]",
+    expect=("part of the replayed message", "time limits", "got null, null"),
 )
 @falsified_by(
     source(
@@ -59,19 +60,19 @@ _CLAIM = "SELECT md5(prosrc) FROM pg_proc WHERE proname = 'claim_dead_letters'"
         'values["headers"] = _own_headers(request)\n',
         'values["headers"] = None\n',
     ),
-    expect="'note': None",
+    expect=("part of the replayed message", "note", "got null"),
 )
 @falsified_by(
     source("expiry-dropped", REPLAY, '_expires_s(row["expires_s"])', "EXPIRES.total_seconds()"),
-    expect="expiry of the replayed message: got",
+    expect=("seconds between both expiries", "replayed message"),
 )
 @falsified_by(
     source("workflow-in-clear", ROW, "*arguments, mask.value(more)]", "*arguments, more]"),
-    expect="secrets of a later task in clear in a dead-letter row: got True",
+    expect=("secrets of a later task in clear", "dead-letter row"),
 )
 @falsified_by(
     source("chord-forgotten", OPTIONS, function="why_not_replayable", body="return None"),
-    expect="row of a chord's member: got replayable True, expected False",
+    expect=("row is replayable", "member of a chord", "got true"),
 )
 @falsified_by(
     sql(
@@ -81,7 +82,7 @@ _CLAIM = "SELECT md5(prosrc) FROM pg_proc WHERE proname = 'claim_dead_letters'"
         END $$""",
         landing=_CLAIM,
     ),
-    expect="row whose message has expired, after the replay of a selection: got",
+    expect=("status of the row", "expired message/replay of a selection"),
 )
 def test_replay_sends_the_whole_message(own_stack: Stack, ids: Ids) -> None:
     """The replayed message continues the workflow of the first one, within its limits."""
@@ -107,34 +108,26 @@ def test_replay_sends_the_whole_message(own_stack: Stack, ids: Ids) -> None:
         {"expires": soon},
         {"chord": call(str(ids.uuid()), tenant)},
     )
-    seen = hidden in whole_row(stack, task_id)
-    assert not seen, f"secrets of a later task in clear in a dead-letter row: got {seen}"
-    judge_chord(stack, member)
-    judge_expired(stack, expired, alone, key)
-
+    seen = whole_row(stack, task_id).count(hidden)
+    held = [
+        claim("secrets of a later task in clear", on="dead-letter row", got=seen, expected=0),
+        judge_chord(stack, member),
+        judge_expired(stack, expired, alone, key),
+    ]
     operate(stack, key, "replay", task_id)
     headers, body = message_of(stack, task_id)
-    parts = {
-        "chain": len(body.get("chain") or ()),
-        "link": len(body.get("callbacks") or ()),
-        "timelimit": headers.get("timelimit"),
-        "group": headers.get("group") == group,
-        "root": headers.get("root_id") == task_id,
-        "note": headers.get("x-note"),
-    }
-    expected = {
-        "chain": 2,
-        "link": 1,
-        "timelimit": LIMITS,
-        "group": True,
-        "root": True,
-        "note": NOTE,
-    }
-    assert parts == expected, f"parts of the replayed message: got {parts}, expected {expected}"
-    left = datetime.fromisoformat(headers["expires"]) - datetime.fromisoformat(soon)
-    assert abs(left) < SLACK, (
-        f"expiry of the replayed message: got {left} after the first one's, expected the same"
-    )
+    for part, got, expected in (
+        ("chain", len(body.get("chain") or ()), 2),
+        ("link", len(body.get("callbacks") or ()), 1),
+        ("time limits", headers.get("timelimit"), LIMITS),
+        ("group", headers.get("group"), group),
+        ("root", headers.get("root_id"), task_id),
+        ("note", headers.get("x-note"), NOTE),
+    ):
+        held.append(claim("part of the replayed message", on=part, got=got, expected=expected))
+    held.append(judge_expiry(headers.get("expires"), soon))
+    if not all(held):
+        return  # tasks that are not sent would be waited for
     with stack.running_worker(pool=POOL_SOLO, env={KEYS: key}) as worker:
         stack.wait_ready(worker)
         for name, later in (("second", second), ("third", third), ("linked", linked)):
@@ -143,24 +136,41 @@ def test_replay_sends_the_whole_message(own_stack: Stack, ids: Ids) -> None:
                 lambda state: state == "SUCCESS",
                 deadline_s=RAN_DEADLINE_S,
             )
-            assert state == "SUCCESS", f"state of the {name} task: got {state}, expected SUCCESS"
+            if not claim("state of the task", on=name, got=state, expected="SUCCESS"):
+                return
 
 
-def judge_chord(stack: Stack, task_id: str) -> None:
+def judge_expiry(expires: str | None, first: str) -> bool:
+    """Judge that a replayed message expires when the first one does."""
+    on = "replayed message"
+    if not claim("expiry", on=on, got=expires, relation="differs", expected=None) or not expires:
+        return False
+    apart_s = abs(datetime.fromisoformat(expires) - datetime.fromisoformat(first)).total_seconds()
+    return claim(
+        "seconds between both expiries",
+        on=on,
+        got=apart_s,
+        relation="at_most",
+        expected=SLACK.total_seconds(),
+    )
+
+
+def judge_chord(stack: Stack, task_id: str) -> bool:
     """Judge the row of a task whose workflow a replay cannot continue."""
+    on = "member of a chord"
     replayable, notes = stack.sql.query(
         f"SELECT replayable, notes FROM {stack.sut.dead_letters.table} WHERE task_id = %s",
         (task_id,),
     ).rows[0]
-    assert replayable is False, (
-        f"row of a chord's member: got replayable {replayable}, expected False"
+    marked = claim("row is replayable", on=on, got=replayable, expected=False)
+    why = notes or ""
+    explained = claim(
+        "notes of the row", on=on, got=why, relation="contains", expected="part of a chord"
     )
-    assert "part of a chord" in (notes or ""), (
-        f"notes of a chord's member: got {notes!r}, expected why it cannot be replayed"
-    )
+    return marked and explained
 
 
-def judge_expired(stack: Stack, task_id: str, tenant: str, key: str) -> None:
+def judge_expired(stack: Stack, task_id: str, tenant: str, key: str) -> bool:
     """Judge the replay of a selection with a row whose message expires, and has expired."""
     table = stack.sut.dead_letters.table
     past = "UPDATE {} SET expires_at = now() - interval '1 minute' WHERE task_id = %s"
@@ -169,14 +179,17 @@ def judge_expired(stack: Stack, task_id: str, tenant: str, key: str) -> None:
     row = f"SELECT status FROM {table} WHERE task_id = %s"
     operate(stack, key, "replay", "--now", "--task", SCAN, "--tenant", tenant)
     status = stack.sql.query(row, (task_id,)).scalar()
-    assert status == "pending", (
-        f"row whose message has expired, after the replay of a selection: got {status}, "
-        "expected pending"
+    left_out = claim(
+        "status of the row",
+        on="expired message/replay of a selection",
+        got=status,
+        expected="pending",
     )
-    done = operate(stack, key, "replay", task_id)
-    assert done.exit_status == 0, (
-        f"replay of that row by its id: got exit {done.exit_status}, expected 0"
+    done = operate(stack, key, "replay", task_id).exit_status
+    replayed = claim(
+        "exit status of the replay", on="expired message/replay by its id", got=done, expected=0
     )
+    return left_out and replayed
 
 
 def call(task_id: str, tenant: str, **payload: str) -> dict[str, Any]:
