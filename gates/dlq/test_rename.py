@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from gateproof import Completed, Ids, Stack, Sut, claim, criterion, falsified_by, migration, premise
+from gateproof import Ids, Stack, Sut, claim, criterion, falsified_by, migration, premise
 
 from ..schema.definitions import (
     Definition,
@@ -13,6 +13,7 @@ from ..schema.definitions import (
     read_table,
     renamed,
 )
+from ..schema.migrating import claim_done
 from .parts import RENAMED, TABLE
 
 MOST_STEPS = 20
@@ -135,7 +136,7 @@ def test_rename_keeps_everything_both_ways(own_stack: Stack, sut: Sut, ids: Ids)
     _write_rows(own_stack, old, ids)
     more = _state(own_stack, old)
     done = own_stack.migrate(sut.migrations.all)
-    if not _claim_done(done, "way up") or not _claim_alone(own_stack, "way up", new, old):
+    if not claim_done(done, "way up") or not _claim_alone(own_stack, "way up", new, old):
         return
     again, where = _state(own_stack, new), f"{new}/after the way up"
     _claim_no_name_of(old, again, where)
@@ -160,16 +161,11 @@ def _step_down_past_the_rename(stack: Stack, sut: Sut) -> State | None:
     for step in range(1, MOST_STEPS + 1):
         state = _state(stack, new)
         done = stack.migrate(f"{branch}@-1", down=True)
-        if not _claim_done(done, f"way down/step {step}"):
+        if not claim_done(done, f"way down/step {step}"):
             return None
         if _exist(stack, new, old) != (True, False):
             break
     return state if _claim_alone(stack, "way down", old, new) else None
-
-
-def _claim_done(done: Completed, what: str) -> bool:
-    """Claim that a migration command succeeded; its output is among the observations."""
-    return claim("exit status of the migration", on=what, got=done.exit_status, expected=0)
 
 
 def _claim_alone(stack: Stack, what: str, table: str, other: str) -> bool:
