@@ -17,7 +17,7 @@ STEP = "      - run: make gates\n"
 ARGUMENTS = "GATES_ARGS ?= -n auto\n"
 RECIPE = "--evidence-out $(EVIDENCE) $(GATES_ARGS)\n"
 NAME = "    name: judge the system\n"
-PARTIAL = "sound system: the bundle got ('partial', 100)"
+PARTIAL = "result in the bundle: sound system: got partial, 100"
 
 CHANGES = {
     "arguments: no proofs": (
@@ -30,7 +30,7 @@ CHANGES = {
         "Makefile",
         ARGUMENTS,
         "GATES_ARGS ?= -n auto -k 'not rls'\n",
-        "sound system: not selected got ['RLS-01'",
+        "criteria that are not selected: sound system: got RLS-01",
     ),
     "recipe: no proofs": ("Makefile", RECIPE, RECIPE.replace("\n", " --no-falsify\n"), PARTIAL),
     "configuration: no proofs": (
@@ -43,37 +43,37 @@ CHANGES = {
         WORKFLOW,
         STEP,
         f"{STEP}        shell: bash -c 'bash -e {{0}} || true'\n",
-        "violated criterion: the job got success",
+        "failed commands of the job: violated criterion: got none",
     ),
     "step: another folder": (
         WORKFLOW,
         STEP,
         f"{STEP}        working-directory: docs\n",
-        "sound system: the bundle got (None, None)",
+        "result in the bundle: sound system: got null, null",
     ),
     "job: errors ignored by a variable": (
         WORKFLOW,
         NAME,
         f"{NAME}    env:\n      MAKEFLAGS: -i\n",
-        "violated criterion: the job got success",
+        "failed commands of the job: violated criterion: got none",
     ),
     "job: an empty matrix": (
         WORKFLOW,
         NAME,
         f"{NAME}    strategy:\n      matrix:\n        python: []\n",
-        "got a matrix, expected one run",
+        "matrix of the job: gates: got true",
     ),
     "job: needs one that is skipped": (
         WORKFLOW,
         NAME,
         f"{NAME}    needs: verify\n",
-        "condition and needs got '', ('verify',)",
+        "jobs that the job needs: gates: got verify",
     ),
     "workflow: another branch": (
         WORKFLOW,
         "    branches: [main]\n",
         "    branches: [release]\n",
-        "got push with {'branches': ['release']}",
+        'filters that leave out changes: push: got {"branches": ["release"]}',
     ),
 }
 """File, text, its replacement, and what the gate must find."""
