@@ -1,0 +1,366 @@
+"""Turns what was found about a system into the tables of a drafted description.
+
+Owns which key gets which value, and the words of each origin. Leaves finding to the modules next to
+it, and the form of the file to `gateproof.draft.document`. No value is a password: addresses of
+databases never get here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateproof.draft.application import App
+from gateproof.draft.database import Catalogue, Relation
+from gateproof.draft.document import Table
+from gateproof.draft.files import ProjectFiles
+
+PACK = "pack:celery-postgres"
+INJECT = "inject"
+WORKER_OPTIONS = ("--queues={queues}", "--pool={pool}", "--concurrency={concurrency}")
+POOLS = ("prefork", "solo", "threads")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """All that was found about a system."""
+
+    root: Path
+    files: ProjectFiles
+    target: str
+    """``module:attribute`` of the app; empty without an app."""
+    app: App | None
+    app_problem: str
+    """Why the app could not be imported; empty if it could, or if there is none."""
+    catalogue: Catalogue | None
+    catalogue_origin: str
+    """Where the catalogue is from, in words."""
+    catalogue_problem: str
+    owner: str
+    """The role that migrated the scratch database; empty if none was."""
+    env: Mapping[str, str]
+    """Variables that the caller gave."""
+
+
+def tables_of(found: Findings) -> list[Table]:
+    """Return the tables of the description, in the order of the file."""
+    return [
+        _top(found),
+        _database(found),
+        _migrations(found),
+        _celery(found),
+        _broker(found),
+        _worker(found),
+        _tasks(found),
+        *_tenancy(found),
+        _dead_letters(found),
+        *_monitoring(found),
+        _image(found),
+        _absences(found),
+    ]
+
+
+def _top(found: Findings) -> Table:
+    table = Table("")
+    table.add("version", 2, "")
+    table.add("name", found.root.name or "system", "the name of the folder")
+    table.add("root", ".", "")
+    if found.files.python:
+        table.add("python", found.files.python.value, "a virtual environment in the project")
+    else:
+        table.suggest("python", ".venv/bin/python", "no virtual environment was found")
+    if found.env:
+        table.suggest("env", dict.fromkeys(found.env, "..."), "the variables of --env")
+    table.add("gates", [PACK], "the gates for Celery with PostgreSQL")
+    return table
+
+
+def _database(found: Findings) -> Table:
+    table = Table("database", comment=_catalogue_words(found))
+    catalogue, files = found.catalogue, found.files
+    if catalogue is None:
+        table.suggest("owner", "app_owner", "the role that owns the schema")
+        return table
+    owner = found.owner or catalogue.owner
+    if owner:
+        table.add("owner", owner, "the owner of most tables")
+    views = sorted({one.owner for one in catalogue.relations if one.kind == "m"} - {owner})
+    if views:
+        table.add("view_owner", views[0], "the owner of the materialized views")
+    if catalogue.extensions:
+        table.add("extensions", list(catalogue.extensions), "pg_extension")
+    provision = {"server": list(files.server_sql), "database": list(files.database_sql)}
+    if any(provision.values()):
+        known = {name: paths for name, paths in provision.items() if paths}
+        table.add("provision", known, "SQL files that create roles, or set up a database")
+    if not owner:
+        table.comment_out("the database has no table, so its owner is not known: add it")
+    return table
+
+
+def _catalogue_words(found: Findings) -> str:
+    if found.catalogue_problem:
+        return f"read from {found.catalogue_origin}, although {found.catalogue_problem}"
+    return f"read from {found.catalogue_origin}" if found.catalogue else "no database was read"
+
+
+def _migrations(found: Findings) -> Table:
+    table = Table("migrations")
+    command = migration_command(found.files)
+    variables = [one.value for one in found.files.database_variables]
+    if command is None:
+        table.comment = "neither alembic.ini nor manage.py was found"
+        table.suggest("up", ["{python}", "migrate.py"], "the command that migrates a database")
+        return table
+    up, down, origin = command
+    table.add("up", up, origin)
+    if down:
+        table.add("down", down, origin)
+    if variables:
+        table.add("dsn", {variables[0]: "postgresql"}, _variable_words(found, variables[0]))
+    else:
+        table.suggest("dsn", {"DATABASE_URL": "postgresql"}, "no variable with a DSN was found")
+    return table
+
+
+def migration_command(files: ProjectFiles) -> tuple[list[str], list[str], str] | None:
+    """Return the commands up and down and the file that they are from; None if none is known."""
+    if files.alembic:
+        words = ["{python}", "-m", "alembic", "-c", files.alembic.value]
+        up, down = [*words, "upgrade", "{revision}"], [*words, "downgrade", "{revision}"]
+        return up, down, files.alembic.origin
+    if files.manage:
+        return ["{python}", files.manage.value, "migrate", "--noinput"], [], files.manage.origin
+    return None
+
+
+def _variable_words(found: Findings, name: str) -> str:
+    origin = next(one.origin for one in found.files.variables if one.value == name)
+    return f"read by {origin}"
+
+
+def _celery(found: Findings) -> Table:
+    table = Table("celery")
+    if not found.target:
+        table.comment = "no Celery app was found"
+        table.suggest("app", "app.celery:app", "name it with --app")
+        return table
+    others = [one.value for one in found.files.apps if one.value != found.target]
+    table.add("app", found.target, f"other candidates: {', '.join(others)}" if others else "")
+    modules = found.files.worker_modules
+    if modules:
+        table.add("worker_module", modules[0].value, f"a program in {modules[0].origin}")
+    if found.app_problem:
+        table.comment = f"the app did not import: {found.app_problem}"
+    if found.app:
+        prefix = common_prefix(list(found.app.tasks))
+        if prefix:
+            table.add("task_prefix", prefix, "common to all tasks")
+    return table
+
+
+def common_prefix(names: Sequence[str]) -> str:
+    """Return the longest prefix of dotted names that ends with a dot."""
+    if not names:
+        return ""
+    first, last = min(names), max(names)
+    same = next((i for i, pair in enumerate(zip(first, last, strict=False)) if pair[0] != pair[1]),
+                min(len(first), len(last)))  # fmt: skip
+    return first[: first.rfind(".", 0, same) + 1]
+
+
+def _broker(found: Findings) -> Table:
+    table = Table("broker")
+    kinds = {"sqla": "sqla", "sqlalchemy": "sqla", "redis": "redis", "rediss": "redis"}
+    kinds |= {"amqp": "amqp", "amqps": "amqp", "pyamqp": "amqp"}
+    scheme = found.app.broker.partition("+")[0] if found.app else ""
+    tables = found.catalogue.broker_tables if found.catalogue else ()
+    if scheme in kinds:
+        table.add("kind", kinds[scheme], "the broker URL of the app")
+    elif tables:
+        table.add("kind", "sqla", "the database has the tables of kombu's transport")
+    else:
+        table.suggest("kind", "redis", f"the app's broker URL begins with {scheme or 'nothing'}")
+    if tables:
+        table.add("tables", list(tables), "in the database")
+    table.suggest("lease_s", 3600.0, "seconds until a message of a killed worker comes back")
+    table.suggest("lease_env", "BROKER_VISIBILITY_TIMEOUT", "a variable that shortens it")
+    return table
+
+
+def _worker(found: Findings) -> Table:
+    table = Table("worker")
+    if not found.target:
+        return table
+    modules = found.files.worker_modules
+    if modules:
+        start, origin = ["{python}", "-m", modules[0].value], f"a program in {modules[0].origin}"
+    else:
+        start = ["{python}", "-m", "celery", "-A", found.target, "worker"]
+        origin = "Celery's own command; correct it if workers start otherwise"
+    table.add("command", [*start, *WORKER_OPTIONS], origin)
+    if found.app and found.app.pool in POOLS:
+        table.add("pool", found.app.pool, "worker_pool of the app")
+    table.add("probe", INJECT, "the harness adds tasks of its own, to exercise the runtime")
+    role, origin = _worker_role(found)
+    if role:
+        table.add("role", role, origin)
+    else:
+        table.suggest("role", "app_user", "the role that workers connect as")
+    names = [one.value for one in found.files.database_variables]
+    if names:
+        table.add("dsn", {names[0]: "postgresql"}, _variable_words(found, names[0]))
+    else:
+        table.suggest("dsn", {"DATABASE_URL": "postgresql"}, "no variable with a DSN was found")
+    _add_variables(table, found)
+    if not role:
+        table.comment_out("the role that workers connect as is not known: add it")
+    return table
+
+
+VARIABLES = (
+    ("broker", r"BROKER(_URL)?$"),
+    ("result_backend", r"RESULT_BACKEND"),
+    ("port", r"(METRICS|HEALTH|MONITORING|PROMETHEUS)_PORT$"),
+    ("eager", r"ALWAYS_EAGER$"),
+)
+"""Keys of the worker and the names of variables that seem to set them."""
+
+
+def _add_variables(table: Table, found: Findings) -> None:
+    for key, pattern in VARIABLES:
+        variable = found.files.variable(pattern)
+        if variable:
+            table.add(key, variable.value, f"read by {variable.origin}")
+
+
+def _worker_role(found: Findings) -> tuple[str, str]:
+    """Return the role of workers: the one with most privileges on tables, and why."""
+    catalogue = found.catalogue
+    if catalogue is None:
+        return "", ""
+    owner = found.owner or catalogue.owner
+    login = {one.name for one in catalogue.roles if one.login and not one.unbound} - {owner}
+    broker = [one for one in catalogue.tables if one.name in catalogue.broker_tables]
+    for tables, where in ((broker, "the broker's tables"), (catalogue.tables, "tables")):
+        held = Counter(role for one in tables for role in one.privileges if role in login)
+        if held:
+            return held.most_common(1)[0][0], f"it has most privileges on {where}"
+    bound = [name for name in catalogue.bound_roles if name in login]
+    return (bound[0], "policies name it most often") if bound else ("", "")
+
+
+def _tasks(found: Findings) -> Table:
+    table = Table("task", comment="every task of the contract, with its queue")
+    if found.app is None:
+        table.suggest("app.tasks.charge", {"queue": "celery"}, "the app was not imported")
+        return table
+    scheduled = {task: name for name, task in found.app.beat.items()}
+    for name, task in found.app.tasks.items():
+        words = f"{name.rpartition('.')[2]}{task.signature}"
+        more = f"; scheduled as {scheduled[name]}" if name in scheduled else ""
+        table.add(name, {"queue": task.queue}, f"{words}{more}")
+    if not found.app.tasks:
+        table.note("the app has no task of its own")
+    return table
+
+
+def _tenancy(found: Findings) -> list[Table]:
+    table = Table("tenancy")
+    catalogue = found.catalogue
+    if catalogue is None or not catalogue.settings or catalogue.key is None:
+        table.comment = "no policy that compares a column with a setting was found"
+        table.suggest("guc", "app.tenant_id", "the setting that names the tenant")
+        table.suggest("key", "tenant_id", "the column that names the tenant")
+        return [table]
+    guc, *others = catalogue.settings
+    key = catalogue.key
+    table.add("guc", guc, "in most expressions of policies")
+    table.add("key", key, "the column that policies compare with it")
+    names = [one.label for one in catalogue.tenant_tables(key)]
+    table.add("tables", names, f'the tables with {key}; "discover" finds them in each run')
+    for name in others:
+        table.suggest("context", {name: "{tenant}"}, "further settings in policies")
+    return [table, *_shared(found, catalogue, key), *_reviewed(catalogue)]
+
+
+def _shared(found: Findings, catalogue: Catalogue, key: str) -> list[Table]:
+    roles = [name for name in catalogue.bound_roles if name != found.owner]
+    table = Table("tenancy.shared", comment="tables without the key that these roles may read")
+    for one in catalogue.open_tables(key, roles):
+        table.suggest(one.label, "...", "state why its rows belong to no tenant, or restrict it")
+    return [table] if table.lines else []
+
+
+def _reviewed(catalogue: Catalogue) -> list[Table]:
+    table = Table("tenancy.reviewed", comment="what a person has to review: findings print digests")
+    for name in catalogue.definers:
+        table.note(f"definer function {name}")
+    return [table] if table.lines else []
+
+
+def _dead_letters(found: Findings) -> Table:
+    table = Table("dead_letters")
+    candidates = found.catalogue.dead_letter_candidates if found.catalogue else ()
+    if not candidates:
+        table.comment = "no table of failed tasks was found; if there is none, see [[absent]]"
+        return table
+    (best, columns), *others = candidates
+    more = f"; other candidates: {', '.join(one.label for one, _ in others)}" if others else ""
+    table.add("table", best.label, f"its columns look like those of failed tasks{more}")
+    renamed = {name: column for name, column in columns.items() if name != column}
+    if renamed:
+        table.add("columns", renamed, "names that checks use, and the table's own")
+    _add_dead_letter_roles(table, found, best)
+    return table
+
+
+def _add_dead_letter_roles(table: Table, found: Findings, letters: Relation) -> None:
+    """Add the role that may change the rows, and the one that may only read them."""
+    worker, _ = _worker_role(found)
+    held = Counter(letters.privileges)
+    others = [role for role in letters.readers if role not in (worker, found.owner)]
+    for key, roles, words in (
+        ("operator", [one for one in others if held[one] > 1], "it may change the rows"),
+        ("reader", [one for one in others if held[one] == 1], "it has one privilege on the rows"),
+    ):
+        if roles:
+            table.add(key, roles[0], words)
+
+
+def _monitoring(found: Findings) -> list[Table]:
+    metrics, health, logs = Table("metrics"), Table("health"), Table("logs")
+    for table, pattern, example in (
+        (metrics, r"^/metrics/?$", "/metrics"),
+        (health, r"^/(health|healthz|livez|readyz|health_?check)/?$", "/health"),
+    ):
+        path = found.files.path(pattern)
+        if path:
+            table.add("path", path.value, f"a text in {path.origin}")
+        else:
+            table.suggest("path", example, "no such path was found in the sources")
+    logs.comment = "the fields of JSON log lines are not found in files"
+    logs.suggest("message", "message", "the field with the message; docs/reference/sut.md has all")
+    return [metrics, health, logs]
+
+
+def _image(found: Findings) -> Table:
+    table = Table("image")
+    if found.files.dockerfile:
+        table.suggest("dockerfile", found.files.dockerfile.value, "for --environment containers")
+        table.suggest("context", ["."], "the files that the image is built from")
+        table.suggest("folder", "/app", "the folder of the project inside the image")
+    return table
+
+
+def _absences(found: Findings) -> Table:
+    table = Table("", comment="A feature that the system does not have is declared by a person:")
+    has_letters = bool(found.catalogue and found.catalogue.dead_letter_candidates)
+    table.note("[[absent]]")
+    table.suggest("feature", "metrics" if has_letters else "dead_letters", "")
+    table.suggest("reason", "failures are only logged; accepted by the owners", "")
+    table.suggest("owner", "platform team", "")
+    table.suggest("expires", "2027-06-30", "")
+    return table

@@ -1,0 +1,155 @@
+"""A scratch database: a server that exists for a moment, with the migrations of the system.
+
+Owns the order: roles, the database's own SQL, the migration command as the owner. Leaves starting
+the server to `gateproof.environments.embedded`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+from gateproof.draft.application import KEPT
+from gateproof.environments.embedded import Embedded
+from gateproof.environments.interface import Login, Server
+from gateproof.environments.resource import missing_extension
+
+DATABASE = "scratch"
+OWNER = "gateproof_owner"
+"""The role that migrates if no file of the project creates one."""
+MIGRATION_DEADLINE_S = 300
+_LAST_WORDS = re.compile(r"owner|migrat|admin|ddl", re.IGNORECASE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Migrating:
+    """How to migrate the scratch database."""
+
+    command: Sequence[str]
+    """The words of the command, with the interpreter filled in; empty for no migration."""
+    variables: Sequence[str]
+    """The variables that get the DSN."""
+    env: Mapping[str, str]
+    """Further variables."""
+    server_sql: Sequence[Path]
+    database_sql: Sequence[Path]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Migrated:
+    """A scratch database after its migration."""
+
+    dsn: str
+    """As superuser."""
+    owner: str
+    problem: str
+    """Why it could not be migrated; empty if it could."""
+
+
+@contextmanager
+def scratch_database(
+    root: Path, how: Migrating, *, progress: Callable[[str], None]
+) -> Iterator[Migrated]:
+    """Start a server, migrate a database on it, and remove both at the end of the block.
+
+    Args:
+        root: the folder of the system.
+        how: the provisioning files and the migration command.
+        progress: called with a line at each step.
+
+    Raises:
+        HarnessError: the server could not be started.
+
+    """
+    environment = Embedded(reason="gateproof init", learn_secret=lambda _name, _value: None)
+    try:
+        progress("starting a PostgreSQL server of its own ...")
+        server = environment.new_server("scratch")
+        admin = server.superuser.dsn(server.outside, "postgres")
+        problems = [_run_file(admin, path, root) for path in how.server_sql]
+        owner = _prepare_owner(admin)
+        _create_database(admin, owner)
+        dsn = server.superuser.dsn(server.outside, DATABASE)
+        problems += [_run_file(dsn, path, root) for path in how.database_sql]
+        if how.command:
+            progress(f"migrating it: python {' '.join(how.command[1:])} ...")
+            problems.append(_migrate(root, how, server, owner, admin))
+        yield Migrated(dsn=dsn, owner=owner, problem=next(filter(None, problems), ""))
+    finally:
+        environment.dispose()
+
+
+def _run_file(dsn: str, path: Path, root: Path) -> str:
+    """Run an SQL file as superuser; return why it failed."""
+    try:
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            connection.execute(path.read_text(encoding="utf-8"))
+    except (psycopg.Error, OSError, UnicodeDecodeError) as error:
+        return f"{path.relative_to(root)}: {str(error).strip().splitlines()[0]}"
+    return ""
+
+
+def _prepare_owner(admin: str) -> str:
+    """Return the role that will own the schema: one whose name says so, else a new one."""
+    query = "SELECT rolname FROM pg_roles WHERE rolname !~ '^pg_' AND NOT rolsuper ORDER BY 1"
+    with psycopg.connect(admin, autocommit=True) as connection:
+        names = [str(row[0]) for row in connection.execute(query)]
+        owner = next((name for name in names if _LAST_WORDS.search(name)), "")
+        if not owner:  # migrations that create roles themselves need the attribute
+            owner = OWNER
+            make = sql.SQL("CREATE ROLE {} CREATEROLE").format(sql.Identifier(owner))
+            connection.execute(make)
+        connection.execute(sql.SQL("ALTER ROLE {} LOGIN").format(sql.Identifier(owner)))
+    return owner
+
+
+def _create_database(admin: str, owner: str) -> None:
+    with psycopg.connect(admin, autocommit=True) as connection:
+        connection.execute(
+            sql.SQL("CREATE DATABASE {} OWNER {}").format(
+                sql.Identifier(DATABASE), sql.Identifier(owner)
+            )
+        )
+
+
+def _migrate(root: Path, how: Migrating, server: Server, owner: str, admin: str) -> str:
+    """Run the migration command as the owner; return why it failed."""
+    password = secrets.token_urlsafe(18)
+    with psycopg.connect(admin, autocommit=True) as connection:
+        connection.execute(
+            sql.SQL("ALTER ROLE {} PASSWORD {}").format(
+                sql.Identifier(owner), sql.Literal(password)
+            )
+        )
+    dsn = Login(role=owner, password=password).dsn(server.outside, DATABASE)
+    env = {name: os.environ[name] for name in KEPT if name in os.environ}
+    env |= dict.fromkeys(how.variables, dsn) | dict(how.env)
+    try:
+        done = subprocess.run(
+            list(how.command),
+            cwd=root,
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=MIGRATION_DEADLINE_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"migrations: {type(error).__name__}: {error}".replace(password, "***")
+    if done.returncode == 0:
+        return ""
+    output = f"{done.stdout}\n{done.stderr}".replace(password, "***")
+    extension = missing_extension(output)
+    if extension:
+        return f"migrations: the extension {extension} is missing; use --from-db DSN instead"
+    lines = [line for line in output.splitlines() if line.strip() and "Background on" not in line]
+    return f"migrations: exit {done.returncode}: {lines[-1].strip() if lines else 'no output'}"

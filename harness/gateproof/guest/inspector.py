@@ -1,0 +1,77 @@
+"""The inspector: a program that imports a system's Celery app and reports what it declares.
+
+It is passed as source text to the system's own interpreter, on Python 3.8 and later, and runs in
+the system's folder. It publishes nothing and opens no connection of its own. The report is the last
+line of its output, one JSON object; output of the system on import goes to standard error.
+"""
+
+import importlib
+import inspect
+import json
+import os
+import sys
+from typing import Any
+
+
+def signature_of(task: Any) -> str:
+    """Return the parameters of a task in the form of Python, or nothing if they are not known."""
+    try:
+        return str(inspect.signature(task.run))
+    except (TypeError, ValueError):
+        return ""
+
+
+def queue_of(app: Any, name: str) -> str:
+    """Return the queue that a task is routed to."""
+    route = app.amqp.router.route({}, name)
+    queue = route.get("queue")
+    return str(getattr(queue, "name", queue) or app.conf.task_default_queue)
+
+
+def tasks_of(app: Any) -> "dict[str, dict[str, Any]]":
+    """Return the tasks of the system, without those of Celery itself."""
+    return {
+        str(name): {
+            "queue": queue_of(app, name),
+            "signature": signature_of(task),
+            "module": str(type(task).__module__),
+        }
+        for name, task in sorted(app.tasks.items())
+        if not str(name).startswith("celery.")
+    }
+
+
+def scheme_of(url: Any) -> str:
+    """Return the scheme of a URL, never the rest: it may have a password."""
+    return str(url or "").split("://", 1)[0] if "://" in str(url or "") else str(url or "")
+
+
+def main(target: str) -> "dict[str, Any]":
+    """Import the app and return the report.
+
+    Args:
+        target: ``module:attribute`` of the app.
+
+    """
+    module, _, attribute = target.partition(":")
+    app = getattr(importlib.import_module(module), attribute)
+    app.loader.import_default_modules()
+    app.finalize()
+    schedule = app.conf.beat_schedule or {}
+    return {
+        "broker": scheme_of(app.connection_for_write().as_uri()),
+        "result_backend": scheme_of(app.conf.result_backend),
+        "pool": str(app.conf.worker_pool or "prefork"),
+        "eager": bool(app.conf.task_always_eager),
+        "default_queue": str(app.conf.task_default_queue),
+        "tasks": tasks_of(app),
+        "beat": {str(name): str(entry.get("task")) for name, entry in schedule.items()},
+    }
+
+
+if __name__ == "__main__":
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # output of the system on import must not be mistaken for the report
+    sys.path.insert(0, "")
+    answers.write("\n" + json.dumps(main(sys.argv[1]), default=str) + "\n")
+    answers.flush()

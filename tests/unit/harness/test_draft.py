@@ -1,0 +1,250 @@
+"""The draft of a description: its form, and what is read from the files of a project."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateproof.draft.database import KEY, Catalogue, Policy, Relation, Role, recognised
+from gateproof.draft.document import Table, document, toml_value
+from gateproof.draft.files import read_project
+from gateproof.draft.guess import Findings, common_prefix, tables_of
+
+APP = """
+import os
+from celery import Celery
+
+queue = Celery("shop", broker=os.environ["SHOP_BROKER_URL"])
+"""
+FACTORY = """
+from celery import Celery
+
+def build() -> Celery:
+    return Celery("shop")
+
+app = build()
+"""
+WORKER = """
+import os
+from shop.tasks import queue
+
+PORT = int(os.environ.get("SHOP_METRICS_PORT", "9000"))
+if __name__ == "__main__":
+    queue.worker_main(["worker"])
+"""
+CHECK = """
+import os
+from gateproof import criterion
+
+os.environ["OF_A_CHECK_URL"]
+"""
+
+
+def project(root: Path) -> Path:
+    """Write the files of a small project, and return its folder."""
+    files = {
+        "shop/tasks.py": APP,
+        "shop/other.py": FACTORY,
+        "shop/worker.py": WORKER,
+        "shop/broken.py": "def (",
+        "checks/test_a.py": CHECK,
+        "tests/app.py": APP,
+        "db/alembic.ini": "",
+        "sql/roles.sql": "CREATE ROLE shop_worker;",
+        "sql/extensions.sql": "create extension citext;",
+        "sql/report.sql": "SELECT 1",
+        "odd/pyvenv.cfg": "",
+        "odd/lib/app.py": APP,
+    }
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text, encoding="utf-8")
+    return root
+
+
+def test_project_is_read_from_its_files(tmp_path: Path) -> None:
+    """Apps, workers, migrations, SQL files and variables are found with the file of each."""
+    found = read_project(project(tmp_path))
+    assert [(one.value, one.origin) for one in found.apps] == [
+        ("shop.other:app", "shop/other.py"),
+        ("shop.tasks:queue", "shop/tasks.py"),
+    ]
+    assert [one.value for one in found.worker_modules] == ["shop.worker"]
+    assert found.alembic is not None
+    assert found.alembic.value == "db/alembic.ini"
+    assert (found.server_sql, found.database_sql) == (("sql/roles.sql",), ("sql/extensions.sql",))
+    assert [one.value for one in found.variables] == ["SHOP_BROKER_URL", "SHOP_METRICS_PORT"]
+    assert found.python is None
+
+
+def test_interpreter_of_the_project_is_preferred(tmp_path: Path) -> None:
+    """A virtual environment in the project has the system's packages."""
+    program = tmp_path / ".venv/bin/python"
+    program.parent.mkdir(parents=True)
+    program.touch(mode=0o755)
+    found = read_project(tmp_path)
+    assert found.python is not None
+    assert found.python.value == ".venv/bin/python"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "text",
+        'with "quotes", a \\ and a\nline',
+        "\x7f \x01 \u00e9",
+        True,
+        3,
+        2.5,
+        ["a", ["b"]],
+        ["x" * 60, "y" * 60],
+        {"plain": 1, "with a space": {"a.b": []}},
+        {},
+    ],
+)
+def test_value_is_read_back_as_it_was(value: Any) -> None:
+    """Every kind of value of a draft is valid TOML and keeps its content."""
+    assert tomllib.loads(f"key = {toml_value(value)}")["key"] == value
+
+
+def test_value_that_toml_lacks_is_refused() -> None:
+    """A missing value must not be written as a text."""
+    with pytest.raises(TypeError, match="got NoneType"):
+        toml_value(None)
+
+
+def test_document_keeps_origins_and_comments_out_empty_tables() -> None:
+    """A key has its origin, a suggestion is a comment, a table of suggestions only is one too."""
+    first, second = Table("a", comment="why\nso"), Table("b.c")
+    first.add("key", "x", "from\na file")
+    second.suggest("long", ["y" * 90, "z" * 90], "decide")
+    text = document([first, second])
+    assert text.startswith('# why so\n[a]\nkey = "x"  # from a file\n\n# [b.c]\n# long = [\n')
+    assert tomllib.loads(text) == {"a": {"key": "x"}}
+
+
+@pytest.mark.parametrize(
+    ("names", "prefix"),
+    [
+        (["shop.tasks.a", "shop.tasks.b"], "shop.tasks."),
+        (["shop.tasks.one"], "shop.tasks."),
+        (["shop.a", "ship.a"], ""),
+        (["shop.tasks.pay", "shop.tasks.pay_later"], "shop.tasks."),
+        ([], ""),
+    ],
+)
+def test_prefix_of_tasks_ends_with_a_dot(names: list[str], prefix: str) -> None:
+    """The prefix is common to all names and never cuts a word."""
+    assert common_prefix(names) == prefix
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "(tenant_id = (NULLIF(current_setting('app.t'::text, true), ''::text))::uuid)",
+        "(tenant_id = (current_setting('app.t'::text))::bigint)",
+        "((tenant_id)::text = current_setting('app.t'::text, true))",
+        "(\"tenant_id\" = current_setting('app.t'::text))",
+        "(tenant_id = COALESCE(current_setting('app.t'::text), ''::text))",
+    ],
+)
+def test_key_is_read_from_the_expression_of_a_policy(text: str) -> None:
+    """The column that is compared with a setting is found in each usual form."""
+    assert KEY.findall(text) == ["tenant_id"]
+
+
+def test_columns_of_failed_tasks_are_recognised() -> None:
+    """Columns under other names are mapped to the names that checks use."""
+    assert recognised(["id", "job_id", "job_name", "arguments", "state", "note"]) == {
+        "task_id": "job_id",
+        "task_name": "job_name",
+        "args": "arguments",
+        "status": "state",
+    }
+
+
+def relation(name: str, columns: list[str], privileges: list[str]) -> Relation:
+    """Return a table of the owner `boss`."""
+    return Relation(
+        schema="public",
+        name=name,
+        kind="r",
+        owner="boss",
+        secured=True,
+        columns=columns,
+        privileges=privileges,
+    )
+
+
+CATALOGUE = Catalogue(
+    relations=(
+        relation("orders", ["id", "org"], ["runner", "runner", "viewer"]),
+        relation("countries", ["code"], ["runner"]),
+        relation("failed_jobs", ["job_id", "job_name", "state", "org"], ["runner", "ops", "ops"]),
+        relation("kombu_message", ["id"], ["runner", "runner", "runner"]),
+    ),
+    policies=(
+        Policy(
+            schema="public",
+            table="orders",
+            name="p",
+            roles=["runner"],
+            command="ALL",
+            text="(org = current_setting('shop.org'::text))",
+        ),
+    ),
+    roles=tuple(
+        Role(name=name, login=True, unbound=False, member_of=[])
+        for name in ("boss", "runner", "viewer", "ops")
+    ),
+    definers=("secret()",),
+    extensions=("citext",),
+)
+
+
+def findings(tmp_path: Path, catalogue: Catalogue | None) -> Findings:
+    """Return what was found about a project."""
+    return Findings(
+        root=tmp_path,
+        files=read_project(project(tmp_path)),
+        target="shop.tasks:queue",
+        app=None,
+        app_problem="got KeyError: 'SHOP_BROKER_URL'",
+        catalogue=catalogue,
+        catalogue_origin="a database",
+        catalogue_problem="",
+        owner="",
+        env={"SHOP_TOKEN": "hunter2-hunter2"},
+    )
+
+
+def test_draft_describes_what_the_database_says(tmp_path: Path) -> None:
+    """Owner, roles, tenancy and the table of failed tasks are in the draft, without a secret."""
+    text = document(tables_of(findings(tmp_path, CATALOGUE)))
+    described = tomllib.loads(text)
+    assert described["database"]["owner"] == "boss"
+    assert described["worker"]["role"] == "runner"
+    assert described["tenancy"] == {
+        "guc": "shop.org",
+        "key": "org",
+        "tables": ["orders", "failed_jobs"],
+    }
+    letters = described["dead_letters"]
+    assert (letters["table"], letters["operator"]) == ("failed_jobs", "ops")
+    assert letters["columns"]["task_id"] == "job_id"
+    assert "# countries" in text
+    assert "# definer function secret()" in text
+    assert "hunter2" not in text
+    assert "the app did not import: got KeyError" in text
+
+
+def test_draft_without_a_database_says_what_is_missing(tmp_path: Path) -> None:
+    """Nothing is guessed about tenants and roles that no database shows."""
+    described = tomllib.loads(document(tables_of(findings(tmp_path, None))))
+    assert "tenancy" not in described
+    assert "dead_letters" not in described
+    assert "worker" not in described
+    assert described["celery"]["app"] == "shop.tasks:queue"
