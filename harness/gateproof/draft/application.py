@@ -11,6 +11,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from gateproof.environments.cause import cause_of
 from gateproof.guest import program
 from gateproof_evidence.errors import BadInputError
 
@@ -87,15 +88,8 @@ def inspect_app(target: str, *, python: str, root: Path, env: Mapping[str, str])
 
 
 def _cause(errors: str, root: Path) -> str:
-    """Return the exception of a traceback and the last place in the system's own code.
-
-    Output of the system itself may follow the traceback, because it is written at exit.
-    """
-    lines = [line for line in errors.splitlines() if line.strip()]
-    places = [number for number, line in enumerate(lines) if line.startswith('  File "')]
-    if not places:
-        return f"got {lines[-1].strip() if lines else 'no output'}"
-    after = [line for line in lines[places[-1] + 1 :] if not line.startswith(" ")]
-    own = [n for n in places if str(root) in lines[n] and "site-packages" not in lines[n]]
-    place = lines[(own or places)[-1]].strip().replace(f"{root}/", "")
-    return f"got {after[0].strip() if after else 'an error'} at {place}"
+    """Return the exception of a traceback and the last place in the system's own code."""
+    places = [line.strip() for line in errors.splitlines() if line.startswith('  File "')]
+    own = [line for line in places if str(root) in line and "site-packages" not in line]
+    place = (own or places or [""])[-1].replace(f"{root}/", "")
+    return f"got {cause_of(errors)}" + (f" at {place}" if place else "")

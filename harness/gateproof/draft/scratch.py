@@ -19,6 +19,7 @@ import psycopg
 from psycopg import sql
 
 from gateproof.draft.application import KEPT
+from gateproof.environments.cause import cause_of
 from gateproof.environments.embedded import Embedded
 from gateproof.environments.interface import Login, Server
 from gateproof.environments.resource import missing_extension
@@ -151,5 +152,4 @@ def _migrate(root: Path, how: Migrating, server: Server, owner: str, admin: str)
     extension = missing_extension(output)
     if extension:
         return f"migrations: the extension {extension} is missing; use --from-db DSN instead"
-    lines = [line for line in output.splitlines() if line.strip() and "Background on" not in line]
-    return f"migrations: exit {done.returncode}: {lines[-1].strip() if lines else 'no output'}"
+    return f"migrations: exit {done.returncode}: {cause_of(output)}"
