@@ -3,7 +3,7 @@
 Owns the command, its progress and its errors. The draft is checked by the same reader as any
 description before it is written; what a person has to decide is a comment in it.
 
-Source: docs/how-to/describe-your-system.md.
+Source: docs/how-to/prove-your-own-system.md.
 """
 
 from __future__ import annotations
