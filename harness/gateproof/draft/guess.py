@@ -317,11 +317,11 @@ def _dead_letters(found: Findings) -> Table:
     return table
 
 
-def _add_dead_letter_roles(table: Table, found: Findings, letters: Relation) -> None:
+def _add_dead_letter_roles(table: Table, found: Findings, failed: Relation) -> None:
     """Add the role that may change the rows, and the one that may only read them."""
     worker, _ = _worker_role(found)
-    held = Counter(letters.privileges)
-    others = [role for role in letters.readers if role not in (worker, found.owner)]
+    held = Counter(failed.privileges)
+    others = [role for role in failed.readers if role not in (worker, found.owner)]
     for key, roles, words in (
         ("operator", [one for one in others if held[one] > 1], "it may change the rows"),
         ("reader", [one for one in others if held[one] == 1], "it has one privilege on the rows"),

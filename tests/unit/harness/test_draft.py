@@ -232,9 +232,9 @@ def test_draft_describes_what_the_database_says(tmp_path: Path) -> None:
         "key": "org",
         "tables": ["orders", "failed_jobs"],
     }
-    letters = described["dead_letters"]
-    assert (letters["table"], letters["operator"]) == ("failed_jobs", "ops")
-    assert letters["columns"]["task_id"] == "job_id"
+    rows = described["dead_letters"]
+    assert (rows["table"], rows["operator"]) == ("failed_jobs", "ops")
+    assert rows["columns"]["task_id"] == "job_id"
     assert "# countries" in text
     assert "# definer function secret()" in text
     assert "hunter2" not in text
