@@ -31,7 +31,7 @@ class AppTask(BaseModel):
 
 
 class App(BaseModel):
-    """What an app declares."""
+    """The declarations of a Celery app."""
 
     model_config = ConfigDict(frozen=True)
 

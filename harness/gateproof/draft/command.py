@@ -28,7 +28,7 @@ from gateproof.draft.scratch import Migrated, Migrating, scratch_database
 from gateproof_evidence.errors import BadInputError
 
 FILE = "sut.toml"
-NOWHERE = "postgresql://nobody@127.0.0.1:9/none"
+NOWHERE = "postgresql://none@127.0.0.1:9/none"
 """The DSN during the import of an app without a database: nothing listens there."""
 HEADER = """\
 # A draft of the description of this system, made by `gateproof init`. Each line has its origin:

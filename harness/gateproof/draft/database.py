@@ -1,6 +1,6 @@
-"""What a database says: owners, tables, policies and their setting, roles, views, functions.
+"""Reads the catalogue of a database: owners, tables, policies and their setting, roles, views, functions.
 
-Reads the catalogue only, in one read-only transaction. Owns the guesses about tenants and
+Reads only, in one read-only transaction. Owns the guesses about tenants and
 dead-letter rows.
 
 Source: PostgreSQL documentation, "System Catalogs".
@@ -129,7 +129,7 @@ class Role:
 
 @dataclass(frozen=True, kw_only=True)
 class Catalogue:
-    """What the catalogue of a database says."""
+    """The catalogue of a database, as far as a draft needs it."""
 
     relations: tuple[Relation, ...]
     policies: tuple[Policy, ...]

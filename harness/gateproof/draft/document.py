@@ -23,7 +23,7 @@ class Table:
     name: str
     """Its dotted name; empty for the top level."""
     comment: str = ""
-    """What it is about, or why it is empty."""
+    """Its subject, or why it is empty."""
     lines: list[str] = field(default_factory=list)
 
     def add(self, key: str, value: Any, origin: str) -> None:

@@ -1,4 +1,4 @@
-"""What the files of a project say: its interpreter, app, migrations, provisioning and variables.
+"""Reads the files of a project: its interpreter, app, migrations, provisioning and variables.
 
 Reads files only. Owns the guesses about their names; each guess names the file that it is from.
 """
@@ -46,7 +46,7 @@ class Found:
 
 @dataclass(frozen=True, kw_only=True)
 class ProjectFiles:
-    """What the files of a project say; every list has the likeliest candidate first."""
+    """The facts that files show; every list has the likeliest candidate first."""
 
     python: Found | None
     apps: tuple[Found, ...]
