@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -46,6 +46,14 @@ from gateproof_evidence.redaction.secret import is_secret_variable, password_of
 
 PACK = "pack:"
 """Begins an entry of `Sut.gates` that names a pack instead of a folder."""
+
+
+_VIEW_OWNER = "database.view_owner"
+_ROLES = (
+    *("database.owner", "worker.role", "dead_letters.operator", "dead_letters.reader"),
+    *("database.roles", _VIEW_OWNER),
+)
+_TABLES = ("tenancy.tables", "tenancy.exceptions", "tenancy.seed", "dead_letters.table")
 
 
 class Absent(Section):
@@ -242,10 +250,29 @@ class Sut(Section):
     @property
     def login_roles(self) -> Words:
         """The roles that get a password: all that any key names, except view owners, each once."""
-        keys = ("database.owner", "worker.role", "dead_letters.operator", "dead_letters.reader")
-        named = [self.value_of(key) for key in keys if self.describes(key)]
-        more = self.value_of("database.roles")
-        return tuple(dict.fromkeys((*named, *(() if more is UNDESCRIBED else more))))
+        named = (role for key, role in self.named_roles() if key != _VIEW_OWNER)
+        return tuple(dict.fromkeys(named))
+
+    def named_roles(self) -> Iterator[tuple[str, str]]:
+        """Yield each key that names a role of the database, and the role."""
+        return self._named(_ROLES)
+
+    def named_tables(self) -> Iterator[tuple[str, str]]:
+        """Yield each key that names a table which the migrations create, and the table."""
+        for key, name in self._named(_TABLES):
+            if name != DISCOVER:
+                yield key, name
+        if self.describes("task"):
+            for task, one in self.task.items():
+                found = one.values()["idempotent"]
+                if found is not UNDESCRIBED:
+                    yield f'task."{task}".idempotent.table', found.table
+
+    def _named(self, keys: Iterable[str]) -> Iterator[tuple[str, str]]:
+        for key in keys:
+            value = self.value_of(key) if self.describes(key) else ()
+            names = (value,) if isinstance(value, str) else value
+            yield from ((key, str(name)) for name in names)
 
     @property
     def application_roles(self) -> Words:
@@ -256,7 +283,7 @@ class Sut(Section):
     @property
     def view_owners(self) -> Words:
         """The role that owns the materialized views, if one is described."""
-        return (self.database.view_owner,) if self.describes("database.view_owner") else ()
+        return (self.database.view_owner,) if self.describes(_VIEW_OWNER) else ()
 
     @property
     def known_tables(self) -> Words:
