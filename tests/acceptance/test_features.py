@@ -166,3 +166,15 @@ def test_name_that_does_not_exist_is_refused_before_checks_start(
     assert ran.exit_status == 4, ran.output
     assert message in " ".join(ran.output.split()), ran.output
     assert ran.run == {}
+
+
+def test_task_marked_never_is_never_published(run_gates: Run, sut: Sut, tmp_path: Path) -> None:
+    """A check that publishes it is stopped before the publisher gets it."""
+    task = "app.tasks.maintenance.delete_old_dead_letters"
+    checks = f'@criterion("MIN-01")\ndef test_any(stack):\n    stack.tasks.publish("{task}")\n'
+    write_miniature(sut, tmp_path, checks=checks, ids=("MIN-01",))
+    line = f'"{task}" = {{ queue = "maintenance"'
+    break_file(tmp_path / "sut.toml", line, f"{line}, never = true")
+    ran = run_gates("", ("MIN-01",), "--no-falsify")
+    assert ran.judged("MIN-01") == ("error", "harness_defect"), ran.output
+    assert f"publish {task}: got a task with `never = true`" in ran.verdict("MIN-01")["message"]

@@ -238,6 +238,12 @@ class Sut(Section):
         """Every task of the contract, in the order of the file."""
         return tuple(self.task)
 
+    @property
+    def never_published(self) -> frozenset[str]:
+        """The tasks that the harness must never publish."""
+        described = self.task if self.describes("task") else {}
+        return frozenset(name for name, one in described.items() if one.never)
+
     def queue_of(self, task: str) -> str:
         """Return the queue of a task.
 

@@ -134,7 +134,11 @@ def pytest_collection_modifyitems(
     yield
     if writer is not None and items and writer.options.falsify.extent != "none":
         if writer.options.falsify.matrix:
-            add_cells(items, gate_of=lambda item: _gate(item, writer))
+            add_cells(
+                items,
+                gate_of=lambda item: _gate(item, writer),
+                can_judge=lambda item: _unmet(item) is None,
+            )
         require_second_runs(items)
         items[:0] = SelfProofItem.make_all(session)
 

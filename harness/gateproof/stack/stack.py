@@ -207,7 +207,10 @@ class Stack:
                     folder=self.sut.folder,
                 )
             self._publishers[key] = TaskProbe(
-                self.recorder, conversation, prefix=self.sut.celery.task_prefix
+                self.recorder,
+                conversation,
+                prefix=self.sut.celery.task_prefix,
+                never=self.sut.never_published,
             )
         return self._publishers[key]
 
