@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PrivateAttr
 
-from gateproof.base.errors import NotApplicableError, NotDescribedError
+from gateproof.base.errors import InconclusiveError, NotApplicableError, NotDescribedError
 from gateproof.description.celery import Broker, Celery, Ping, Task
 from gateproof.description.database import (
     DISCOVER,
@@ -154,6 +154,21 @@ class Sut(Section):
     def path(self) -> Path:
         """The path of the file."""
         return self._path
+
+    @property
+    def inner_path(self) -> Path:
+        """The path of the file relative to `folder`, for checks that copy or change it.
+
+        Raises:
+            InconclusiveError: the file is outside of `root`, which all other checks allow.
+
+        """
+        if not self._path.is_relative_to(self._folder):
+            raise InconclusiveError(
+                f"{self._path}: got it outside of root ({self._folder}), expected it inside: this "
+                "check works on a copy of the project; move the file or change root"
+            )
+        return self._path.relative_to(self._folder)
 
     @property
     def digest(self) -> str:
