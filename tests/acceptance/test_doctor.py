@@ -76,7 +76,7 @@ def test_doctor_prints_a_line_for_each_criterion(described: Path) -> None:
 
 
 def test_doctor_quotes_the_statements_of_absence(tmp_path: Path) -> None:
-    """What a person declared absent makes criteria not applicable, with the reason."""
+    """A statement of absence makes criteria not applicable, with the reason."""
     described = write_shop(tmp_path / "shop")
     found = listed(doctor(tmp_path, "--sut", str(described), "--json"))
     criteria = {one["id"]: one for one in found["criteria"]}
