@@ -30,7 +30,7 @@ ALLOWED = {
 stands for the system in a checkout that the check makes."""
 
 KEYS = frozenset((*all_keys(Sut), *RENAMES))
-"""Keys of a description, such as ``migrations.up``, which checks name as their needs, and older names."""
+"""Keys of a description, such as ``migrations.up``, which checks need, and their older names."""
 
 MODULE = re.compile(rf"^({'|'.join(NAMES)})(\.\w+)+(:\w+)?$")
 PATH = re.compile(rf"^(\./)?({'|'.join(NAMES)})/")
