@@ -45,7 +45,7 @@ FIXTURES = dict.fromkeys(
 
 @dataclass
 class Function:
-    """What one function, or all of one class, reads by itself, and the names that it uses."""
+    """The keys that one function, or all of one class, reads by itself, and the names in it."""
 
     reads: set[str] = field(default_factory=set)
     names: set[str] = field(default_factory=set)

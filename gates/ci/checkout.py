@@ -77,7 +77,7 @@ class Repository:
         for name in sut.named_files:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).touch()
-        shutil.copyfile(sut.path, folder / sut.path.relative_to(sut.folder))
+        shutil.copyfile(sut.path, folder / sut.inner_path)
         state = f"{sut.sources[0]}/state.txt"
         (folder / state).touch()
         criteria = [

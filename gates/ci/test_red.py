@@ -159,4 +159,4 @@ def _broken_copy(sut: Sut, folder: Path) -> Path:
         renamed += text.count(f'"{name}"')
         path.write_text(text.replace(f'"{name}"', f'"{name}_renamed"'), encoding="utf-8")
     premise("places of a task's name", on=name, got=renamed, relation="at_least", expected=1)
-    return folder / sut.path.relative_to(sut.folder)
+    return folder / sut.inner_path

@@ -345,7 +345,7 @@ def _delayed_start(folder: Path, module: str, seconds: float) -> str:
 )
 def test_run_in_which_nothing_ran_is_red(miniatures: MiniatureRunner) -> None:
     """A skipped, swallowed, not applicable or deselected check is no pass and releases nothing."""
-    provable = PROVABLE.format(file=str(miniatures.sut.path.relative_to(miniatures.sut.folder)))
+    provable = PROVABLE.format(file=str(miniatures.sut.inner_path))
     ids = ("MIN-01", "MIN-02", "MIN-03", "MIN-04")
     ran = miniatures.run(provable + WITHOUT_RESULT, ids=ids, conftest=SWALLOW)
     sound = [*ran.judged("MIN-01"), ran.proven("MIN-01").get("note", ("no proof", ""))[0]]

@@ -258,7 +258,7 @@ def test_proof_counts_only_when_its_fault_landed_and_the_red_was_predicted(
     Without the second run on an unchanged copy, or with a baseline that has no record, not even
     those count.
     """
-    file = str(miniatures.sut.path.relative_to(miniatures.sut.folder))
+    file = str(miniatures.sut.inner_path)
     ids = tuple(f"MIN-0{number}" for number in range(1, 9))
     proofs = PROOFS.format(file=file, size=len(miniatures.sut.path.read_text(encoding="utf-8")))
     ran = miniatures.run(proofs, ids=ids)

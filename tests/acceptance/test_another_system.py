@@ -16,24 +16,25 @@ CHECKS = ("broker/test_transport.py", "dlq/test_replay.py")
 OBSERVED = {"IMP-01", "IMP-02", "IMP-03", "SCH-02", "SCH-04", "SCH-07"}
 """The criteria of these gates that the shop meets: it has an app, tables and indexes."""
 
-UNOBSERVED = {
-    "SCH-01": "migrations.branches: got 0",
-    "RLS-01": "tables with tenant_id that need a policy: got 0",
-    "RLS-02": "tables with rows of tenants: got 0",
-    "RLS-04": "tables to empty: got 0",
-    "RLS-05": "tenancy.tables: got 0",
-    "RLS-08": "tables with rows of tenants: got 0",
-    "RLS-09": "tenancy.tables: got 0",
-    "RLS-10": "tenancy.tables: got 0",
-    "RLS-11": "code in the database: got 0",
-    "QUE-03": "queues other than orders: got 0",
-    "QUE-05": "broker.lease_s: got none",
-    "RUN-05": "broker.lease_s: got none",
-    "RUN-07": "broker.lease_s: got none",
-    "DLQ-10": "dead_letters.replay: got no command",
-    "DLQ-16": "broker.lease_s: got none",
+UNOBSERVED = {"QUE-03": "queues other than orders: got 0"}
+"""The criteria about objects that the shop does not have, and what was missing."""
+
+NOTDESCRIBED = {
+    "SCH-01": "migrations.branches: got no such key",
+    "QUE-05": "broker.lease_s: got no such key",
+    "QUE-06": "ping.retry: got no such key",
+    "RUN-07": "broker.lease_s: got no such key",
 }
-"""The criteria about objects that the shop does not have or describe, and what was missing."""
+"""The criteria about features that the description neither has nor declares absent, and the key."""
+
+NOTAPPLICABLE = {
+    **{f"RLS-{number:02}": "tenancy is declared absent" for number in range(1, 13)},
+    "SCH-05": "the shop has one customer",
+    "RUN-05": "tenancy is declared absent",
+    "DLQ-10": "tenancy is declared absent",
+    "DLQ-16": "tenancy is declared absent",
+}
+"""The criteria about features that the shop is declared not to have, and the statement."""
 
 CRITERIA_OF_NOTHING = (
     *("imports", "schema", "rls", "queues", "runtime/test_loss.py", "dlq/test_poison.py"),
@@ -72,20 +73,31 @@ def test_gates_run_the_described_system_alone(tmp_path: Path) -> None:
     assert ran.judged("BRK-06") == ("fail", "gate_violation"), ran.output
     assert "poling_interval: got 'accepted'" in ran.verdict("BRK-06")["message"]
     assert ran.verdict("BRK-07")["outcome"] in ("pass", "fail"), ran.output
-    assert ran.verdict("DLQ-10")["outcome"] == "inconclusive", ran.output
-    assert "dead_letters.replay: got no command" in ran.verdict("DLQ-10")["message"]
+    assert ran.verdict("DLQ-10")["outcome"] == "notapplicable", ran.output
+    assert "a failed order is shown" in ran.verdict("DLQ-10")["message"]
     assert ran.verdict("DLQ-13") == {}, "a criterion of the reference system"
 
 
-def test_criteria_about_objects_that_are_not_there_are_inconclusive(tmp_path: Path) -> None:
+def test_criteria_about_objects_that_are_not_there_do_not_pass(tmp_path: Path) -> None:
     """On a system without tenants and branches, and with one queue, only what is there passes.
 
-    A claim about each of no objects holds always. The message names the missing objects.
+    A claim about each of no objects holds always. The message names the missing objects, the
+    missing key or the statement of absence; the bundle verifies with the same verdicts.
     """
     ran = judge(tmp_path, *CRITERIA_OF_NOTHING, "-n", "3")
     passed = {one["id"] for one in ran.run["criteria"] if one["outcome"] == "pass"}
     assert passed == OBSERVED, ran.output
-    for name, missing in UNOBSERVED.items():
-        verdict = ran.verdict(name)
-        assert verdict["outcome"] == "inconclusive", ran.output
-        assert missing in verdict["message"], ran.output
+    for outcome, expected in (
+        ("inconclusive", UNOBSERVED),
+        ("notdescribed", NOTDESCRIBED),
+        ("notapplicable", NOTAPPLICABLE),
+    ):
+        for name, missing in expected.items():
+            verdict = ran.verdict(name)
+            assert verdict["outcome"] == outcome, ran.output
+            assert missing in verdict["message"], ran.output
+    assert [one["feature"] for one in ran.run["absences"]] == ["tenancy", "dead_letters"]
+    assert not any(one.startswith("gate rls") for one in ran.run["reasons"]), ran.run["reasons"]
+    command = [sys.executable, "-m", "gateproof_evidence", "verify"]
+    done = run_command([*command, str(tmp_path / "reports" / "latest")], folder=ROOT)
+    assert done.returncode == 0, done.stdout

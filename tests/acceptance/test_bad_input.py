@@ -86,10 +86,10 @@ def test_evidence_folder_that_cannot_be_written_is_refused(run_gates: Run, tmp_p
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("name =", "nam ="), "nam: unknown key"),
+        (("stop_signal =", "stop_signl ="), "worker.stop_signl: unknown key, expected stop_signal"),
         (("concurrency = 2", 'concurrency = "2"'), "worker.concurrency: got '2'"),
         (("[celery]", "[celery"), "is not valid TOML"),
-        (('"postgresql" }', '"mysql" }'), "DATABASE_URL"),
+        (('"postgresql" }\nup', '"mysql" }\nup'), "migrations.dsn.DATABASE_URL"),
     ],
     ids=["unknown-key", "wrong-type", "no-toml", "dsn-form"],
 )

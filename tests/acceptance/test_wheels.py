@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from gateproof.description.sut import Sut
 from gates.taxonomy.miniature import CRITERION
 from tests.acceptance.conftest import ROOT, run_command
 
@@ -55,16 +54,13 @@ def clean_bin(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def project(tmp_path: Path, sut: Sut, clean_bin: Path) -> Path:
+def project(tmp_path: Path, clean_bin: Path) -> Path:
     """Return a project with its own packages under the folder names of this repository."""
     for name in FOREIGN:
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text("OWN = True\n", encoding="utf-8")
-    described = sut.path.read_text(encoding="utf-8")
-    described = described.replace('root = ".."', 'root = "."')
-    described = described.replace('["system", "migrations"] ', '["system"]')
-    described = described.replace('["gates", "system/gates"] ', '["gates"]')
-    (tmp_path / "sut.toml").write_text(described, encoding="utf-8")
+    lines = ('name = "own"', 'root = "."', 'sources = ["system"]', 'gates = ["gates"]')
+    (tmp_path / "sut.toml").write_text("\n".join(lines), encoding="utf-8")
     (tmp_path / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
     (tmp_path / "gates/criteria.toml").write_text(CRITERION.format(id="MIN-01"), encoding="utf-8")
     check = f"from gateproof import criterion\n{CHECK.format(python=clean_bin / 'python')}"

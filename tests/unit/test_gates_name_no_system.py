@@ -14,6 +14,8 @@ from pathlib import PurePosixPath
 
 import pytest
 
+from gateproof.description.key import RENAMES, all_keys
+from gateproof.description.sut import Sut
 from tests.criteria import ROOT
 
 NAMES = ("system", "migrations")
@@ -26,6 +28,9 @@ ALLOWED = {
 }
 """The default of --sut, a path below the folder of the run, which need not exist; and a file that
 stands for the system in a checkout that the check makes."""
+
+KEYS = frozenset((*all_keys(Sut), *RENAMES))
+"""Keys of a description, such as ``migrations.up``, which checks need, and their older names."""
 
 MODULE = re.compile(rf"^({'|'.join(NAMES)})(\.\w+)+(:\w+)?$")
 PATH = re.compile(rf"^(\./)?({'|'.join(NAMES)})/")
@@ -74,6 +79,8 @@ def constants_that_are_read(trees: Mapping[str, ast.Module]) -> set[tuple[str, s
 
 def problems(text: str) -> str:
     """Return what a text names of the reference system; empty for nothing."""
+    if text in KEYS:
+        return ""
     if MODULE.match(text) or PATH.match(text):
         return text
     found = COMMAND.search(text)

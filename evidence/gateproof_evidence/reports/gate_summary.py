@@ -49,8 +49,8 @@ WORDS: Mapping[Outcome, str] = {
 
 
 _ALWAYS = (Outcome.PASS, Outcome.FAIL, Outcome.ERROR)
-_NOT_JUDGED = (Outcome.NOTSELECTED, Outcome.NOTAPPLICABLE, Outcome.NOTDESCRIBED)
-"""The outcomes of criteria of which no proof is required."""
+_NOT_JUDGED = (Outcome.NOTSELECTED, Outcome.NOTDESCRIBED, Outcome.NOTAPPLICABLE)
+"""The outcomes of criteria of which no proof is required, the one first that a gate of them has."""
 _FEW = 5
 """The most ids that a line names; more are easier to read in the table."""
 
@@ -84,9 +84,10 @@ class GateRow:
 
     @property
     def _idle(self) -> Outcome | None:
-        """The outcome of all criteria, if none was to be judged."""
-        alike = (one for one in _NOT_JUDGED if self.counts[one] == self.criteria)
-        return next(alike, None)
+        """The outcome that the gate has, if none of its criteria was to be judged."""
+        if sum(self.counts[one] for one in _NOT_JUDGED) < self.criteria:
+            return None
+        return next((one for one in _NOT_JUDGED if self.counts[one]), None)
 
 
 def gate_rows(run: Run) -> tuple[GateRow, ...]:
@@ -122,9 +123,9 @@ def open_verdicts(run: Run) -> tuple[Verdict, ...]:
 def obstacles(run: Run) -> tuple[str, ...]:
     """Return the run's reasons, with all criteria that were not selected in one reason."""
     left_out = [v.id for v in run.criteria if v.outcome is Outcome.NOTSELECTED]
-    selected = {v.gate for v in run.criteria if v.outcome is not Outcome.NOTSELECTED}
+    judged = {v.gate for v in run.criteria if v.outcome not in _NOT_JUDGED}
     gates = dict.fromkeys(v.gate for v in run.criteria)
-    idle = tuple(f"gate {gate}:" for gate in gates if gate not in selected)
+    idle = tuple(f"gate {gate}:" for gate in gates if gate not in judged)
     names = frozenset(left_out)
     reasons = [
         reason

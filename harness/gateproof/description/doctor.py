@@ -64,7 +64,7 @@ class Diagnosis:
 def diagnose(sut: Sut) -> tuple[Diagnosis, ...]:
     """Return the diagnosis of every criterion of the described gates, in catalogue order.
 
-    A description without the key `gates` is held against the packs of this version.
+    A description without the key `gates` is compared with the packs of this version.
 
     Raises:
         BadInputError: a folder of gates has no valid catalogue, or a check a need that no

@@ -62,26 +62,23 @@ def unmet(sut: Sut, needs: Iterable[Need]) -> BaseException | None:
     """Return why a criterion cannot be judged on a system; None if it can be.
 
     Returns:
-        A `NotApplicableError` if a person declared a needed feature absent, or if it has another
-        value; else a `NotDescribedError` that names every missing key.
+        A `NotApplicableError` with every reason if a person declared a needed feature absent, or
+        if it has another value; else a `NotDescribedError` that names every missing key.
 
     """
     needs = tuple(needs)
-    for need in needs:
-        found = _not_applicable(sut, need)
-        if found is not None:
-            return found
+    lacking = [why for need in needs if (why := _why_not_applicable(sut, need))]
+    if lacking:
+        return NotApplicableError("; ".join(dict.fromkeys(lacking)))
     missing = [need.key for need in needs if not sut.describes(need.key)]
     return NotDescribedError("; ".join(map(sut.unlock, missing))) if missing else None
 
 
-def _not_applicable(sut: Sut, need: Need) -> NotApplicableError | None:
+def _why_not_applicable(sut: Sut, need: Need) -> str:
     absent = sut.absence_of(need.key)
     if absent is not None:
-        return NotApplicableError(absent.words)
+        return absent.words
     if need.value is None or not sut.describes(need.key):
-        return None
+        return ""
     got = str(sut.value_of(need.key))
-    if got == need.value:
-        return None
-    return NotApplicableError(f"{need.key}: got {got}, and this criterion is for {need.value}")
+    return "" if got == need.value else f"{need.key}: got {got}, expected {need.value} to judge it"

@@ -105,8 +105,8 @@ class Process(Section):
     health: str = optional("/health")
     """Path of its health report."""
     must_fail_without: Words = ()
-    """What it must not report as healthy without: ``database``, ``worker``, or the name of a
-    service."""
+    """The parts without which it must not report as healthy: ``database``, ``worker``, or the name
+    of a service."""
 
 
 class Service(Section):

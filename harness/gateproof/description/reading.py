@@ -204,7 +204,7 @@ def _missing_files(sut: Sut) -> Iterator[str]:
     if not os.access(sut.interpreter, os.X_OK):
         yield f"python: got {sut.interpreter}, expected an interpreter; correct the path"
     yield from (
-        f"sources: got {name}, expected a file or folder such as {_beside(sut.folder / name)}"
+        f"sources: got {name}, expected a file or folder such as {_neighbours(sut.folder / name)}"
         for name in sut.sources
         if not (sut.folder / name).exists()
     )
@@ -216,7 +216,7 @@ def _missing_files(sut: Sut) -> Iterator[str]:
         yield from _commands(sut)  # in an image, other commands may exist than here
         return
     yield from (
-        f"image: got {name}, expected a file or folder such as {_beside(sut.folder / name)}"
+        f"image: got {name}, expected a file or folder such as {_neighbours(sut.folder / name)}"
         for name in (image.dockerfile, *image.context)
         if not (sut.folder / name).exists()
     )
@@ -225,7 +225,8 @@ def _missing_files(sut: Sut) -> Iterator[str]:
 def _provision(sut: Sut, key: str, name: str) -> Iterator[str]:
     path = sut.folder / name
     if not path.is_file():
-        yield f"{key}: got {name}, expected a readable SQL file such as {_beside(path)}; correct it"
+        known = _neighbours(path)
+        yield f"{key}: got {name}, expected a readable SQL file such as {known}; correct it"
     elif not any(path.is_relative_to(sut.folder / source) for source in sut.sources):
         yield (
             f"{key}: got {name}, expected a file in one of sources ({', '.join(sut.sources)}), "
@@ -245,7 +246,7 @@ def _commands(sut: Sut) -> Iterator[str]:
         yield f"{key}: got {program}, expected a program of the PATH or under {sut.folder}"
 
 
-def _beside(path: Path) -> str:
+def _neighbours(path: Path) -> str:
     """Return the names next to a missing file that are most like it."""
     folder = path.parent
     return (

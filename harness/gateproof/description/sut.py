@@ -12,14 +12,14 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, PrivateAttr
 
-from gateproof.base.errors import NotApplicableError, NotDescribedError
+from gateproof.base.errors import InconclusiveError, NotApplicableError, NotDescribedError
 from gateproof.description.celery import Broker, Celery, Ping, Task
 from gateproof.description.database import (
     DISCOVER,
@@ -46,6 +46,14 @@ from gateproof_evidence.redaction.secret import is_secret_variable, password_of
 
 PACK = "pack:"
 """Begins an entry of `Sut.gates` that names a pack instead of a folder."""
+
+
+_VIEW_OWNER = "database.view_owner"
+_ROLES = (
+    *("database.owner", "worker.role", "dead_letters.operator", "dead_letters.reader"),
+    *("database.roles", _VIEW_OWNER),
+)
+_TABLES = ("tenancy.tables", "tenancy.exceptions", "tenancy.seed", "dead_letters.table")
 
 
 class Absent(Section):
@@ -148,6 +156,21 @@ class Sut(Section):
         return self._path
 
     @property
+    def inner_path(self) -> Path:
+        """The path of the file relative to `folder`, for checks that copy or change it.
+
+        Raises:
+            InconclusiveError: the file is outside of `root`, which all other checks allow.
+
+        """
+        if not self._path.is_relative_to(self._folder):
+            raise InconclusiveError(
+                f"{self._path}: got it outside of root ({self._folder}), expected it inside: this "
+                "check works on a copy of the project; move the file or change root"
+            )
+        return self._path.relative_to(self._folder)
+
+    @property
     def digest(self) -> str:
         """Digest of the file's bytes."""
         return self._digest
@@ -230,6 +253,12 @@ class Sut(Section):
         """Every task of the contract, in the order of the file."""
         return tuple(self.task)
 
+    @property
+    def never_published(self) -> frozenset[str]:
+        """The tasks that the harness must never publish."""
+        described = self.task if self.describes("task") else {}
+        return frozenset(name for name, one in described.items() if one.never)
+
     def queue_of(self, task: str) -> str:
         """Return the queue of a task.
 
@@ -242,10 +271,29 @@ class Sut(Section):
     @property
     def login_roles(self) -> Words:
         """The roles that get a password: all that any key names, except view owners, each once."""
-        keys = ("database.owner", "worker.role", "dead_letters.operator", "dead_letters.reader")
-        named = [self.value_of(key) for key in keys if self.describes(key)]
-        more = self.value_of("database.roles")
-        return tuple(dict.fromkeys((*named, *(() if more is UNDESCRIBED else more))))
+        named = (role for key, role in self.named_roles() if key != _VIEW_OWNER)
+        return tuple(dict.fromkeys(named))
+
+    def named_roles(self) -> Iterator[tuple[str, str]]:
+        """Yield each key that names a role of the database, and the role."""
+        return self._named(_ROLES)
+
+    def named_tables(self) -> Iterator[tuple[str, str]]:
+        """Yield each key that names a table which the migrations create, and the table."""
+        for key, name in self._named(_TABLES):
+            if name != DISCOVER:
+                yield key, name
+        if self.describes("task"):
+            for task, one in self.task.items():
+                found = one.values()["idempotent"]
+                if found is not UNDESCRIBED:
+                    yield f'task."{task}".idempotent.table', found.table
+
+    def _named(self, keys: Iterable[str]) -> Iterator[tuple[str, str]]:
+        for key in keys:
+            value = self.value_of(key) if self.describes(key) else ()
+            names = (value,) if isinstance(value, str) else value
+            yield from ((key, str(name)) for name in names)
 
     @property
     def application_roles(self) -> Words:
@@ -256,7 +304,7 @@ class Sut(Section):
     @property
     def view_owners(self) -> Words:
         """The role that owns the materialized views, if one is described."""
-        return (self.database.view_owner,) if self.describes("database.view_owner") else ()
+        return (self.database.view_owner,) if self.describes(_VIEW_OWNER) else ()
 
     @property
     def known_tables(self) -> Words:

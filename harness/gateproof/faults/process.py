@@ -59,7 +59,7 @@ class ProcessFault(Fault):
 
     def _exhaust(self, copy: Copy) -> None:
         ping = copy.sut.ping
-        if not ping.hold:
+        if not copy.sut.describes("ping.hold") or not ping.hold:
             raise HarnessError(
                 "ping.hold: got no arguments, expected those with which the ping runs for a "
                 f"minute; add them to {copy.sut.path.name}"

@@ -56,7 +56,7 @@ from gateproof.run.stage import record_stage
 from gateproof.run.summary import print_summary, print_table, without_lines
 from gateproof.run.writer import WRITER, Writer, earlier_of, now
 from gateproof.stack.stopwatch import CHECK, SET_UP, TEAR_DOWN, ItemLabels
-from gateproof_evidence.errors import EvidenceError, NotWritableError
+from gateproof_evidence.errors import BadInputError, EvidenceError, NotWritableError
 from gateproof_evidence.format.catalogue import load_catalogues
 from gateproof_evidence.format.layout import JUNIT, PYTEST_PAGE
 from gateproof_evidence.judging.claim import findings_text
@@ -137,7 +137,11 @@ def pytest_collection_modifyitems(
     yield
     if writer is not None and items and writer.options.falsify.extent != "none":
         if writer.options.falsify.matrix:
-            add_cells(items, gate_of=lambda item: _gate(item, writer))
+            add_cells(
+                items,
+                gate_of=lambda item: _gate(item, writer),
+                can_judge=lambda item: _unmet(item) is None,
+            )
         require_second_runs(items)
         items[:0] = SelfProofItem.make_all(session)
 
@@ -154,14 +158,23 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_runtestloop(session: pytest.Session) -> None:
-    """Start the system before the first check, if any check needs it, and print the progress."""
+def pytest_runtestloop(session: pytest.Session) -> bool | None:
+    """Start the system before the first check, if any check needs it, and print the progress.
+
+    A description that names what does not exist is refused then: no check runs.
+    """
     writer = session.config.stash.get(WRITER, None)
     if writer is not None and _needs_stack(session) and not session.testsfailed:
         # The set-up of each check gets the same error.
         with contextlib.suppress(HarnessError), _losses(session):
-            writer.bring_up.start()
-            writer.bring_up.warm_up()
+            try:
+                writer.bring_up.start()
+                writer.bring_up.warm_up()
+            except BadInputError as error:
+                writer.refusal = str(error)
+                # The controller of xdist waits for every item; in its workers each ends at once.
+                return None if is_worker(session.config) else True
+    return None
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

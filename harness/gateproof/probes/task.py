@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gateproof.base.errors import NotReadyError
+from gateproof.base.errors import HarnessError, NotReadyError
 from gateproof.environments.cause import cause_of
 from gateproof.environments.interface import Conversation
 from gateproof.probes.recorder import Recorder
@@ -60,7 +60,24 @@ class Description:
 class TaskProbe:
     """Publishes tasks and fetches their results through one client process."""
 
-    def __init__(self, recorder: Recorder, conversation: Conversation, *, prefix: str) -> None:
+    def __init__(
+        self,
+        recorder: Recorder,
+        conversation: Conversation,
+        *,
+        prefix: str,
+        never: frozenset[str] = frozenset(),
+    ) -> None:
+        """Create a probe.
+
+        Args:
+            recorder: records what it sees.
+            conversation: the client process, in the system's interpreter.
+            prefix: the common prefix of the names of the system's own tasks.
+            never: names of tasks that must not be published.
+
+        """
+        self._never = never
         self._recorder = recorder
         self._conversation = conversation
         self._prefix = prefix
@@ -93,8 +110,14 @@ class TaskProbe:
         Raises:
             EagerModeError: the task ran in eager mode.
             AssertionError: the system refused to publish the task.
+            HarnessError: the description says that the task must never be published.
 
         """
+        if task in self._never:
+            raise HarnessError(
+                f"publish {task}: got a task with `never = true`, expected another: it acts on the "
+                "world outside; correct the check, or the description"
+            )
         request = {
             "op": "publish",
             "task": task,

@@ -15,12 +15,19 @@ from gateproof.proof.proof import ProofItem
 from gateproof.run.declaration import read_declaration
 
 
-def add_cells(items: list[pytest.Item], *, gate_of: Callable[[pytest.Item], str]) -> None:
+def add_cells(
+    items: list[pytest.Item],
+    *,
+    gate_of: Callable[[pytest.Item], str],
+    can_judge: Callable[[pytest.Item], bool],
+) -> None:
     """Append the items of the matrix.
 
     Args:
         items: the items of this run; extended in place.
         gate_of: returns the gate of an item.
+        can_judge: returns whether the system has what the check of an item needs; a check that
+            cannot judge the system has no cell.
 
     """
     proofs: dict[str, list[ProofItem]] = defaultdict(list)
@@ -28,7 +35,7 @@ def add_cells(items: list[pytest.Item], *, gate_of: Callable[[pytest.Item], str]
     for item in items:
         if isinstance(item, ProofItem):
             proofs[gate_of(item)].append(item)
-        elif isinstance(item, pytest.Function):
+        elif isinstance(item, pytest.Function) and can_judge(item):
             checks[gate_of(item)].append(item)
     items += [
         ProofItem.of_check(check, proof.falsifier, owner=_criterion(proof))

@@ -28,6 +28,7 @@ from gateproof.environments.resource import (
     temporary_folder_problem,
 )
 from gateproof.probes.recorder import Recorder
+from gateproof.stack.existence import refuse_missing_tables
 from gateproof.stack.stack import (
     Stack,
     StackContext,
@@ -36,6 +37,7 @@ from gateproof.stack.stack import (
     provision_server,
 )
 from gateproof.stack.stopwatch import DATABASE, SERVER, Stopwatch
+from gateproof_evidence.errors import BadInputError
 from gateproof_evidence.model import EnvironmentReport
 
 TEMPLATE = "template"
@@ -63,7 +65,7 @@ class BringUp:
     _server: Server | None = None
     _template_server: Server | None = None
     _shared: Stack | None = None
-    _problems: dict[str, HarnessError] = field(default_factory=dict)
+    _problems: dict[str, HarnessError | BadInputError] = field(default_factory=dict)
     _numbers: count[int] = field(default_factory=lambda: count(1))
 
     def __post_init__(self) -> None:
@@ -83,6 +85,7 @@ class BringUp:
 
         Raises:
             HarnessError: a step failed; each call raises the same error.
+            BadInputError: the description names a role or table that does not exist; likewise.
 
         """
         self.start_server()
@@ -109,7 +112,7 @@ class BringUp:
             raise self._problems[step]
         try:
             yield
-        except HarnessError as error:
+        except (HarnessError, BadInputError) as error:
             self._problems[step] = error
             raise
         except psycopg.Error as error:
@@ -213,8 +216,12 @@ class BringUp:
     def _make_template(self, server: Server) -> None:
         create_database(server, TEMPLATE)
         provision_database(self.sut, server, TEMPLATE)
-        if not self.sut.describes("migrations"):
-            return
+        if self.sut.describes("migrations"):
+            self._migrate_template(server)
+        if self.sut.describes("migrations") or self.sut.provision.database:
+            refuse_missing_tables(self.sut, server, TEMPLATE)
+
+    def _migrate_template(self, server: Server) -> None:
         stack = Stack(context=self.context, server=server, database=TEMPLATE)
         done = stack.migrate(self.sut.migrations.all)
         extension = missing_extension(done.output) if done.exit_status != 0 else ""

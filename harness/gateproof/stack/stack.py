@@ -38,6 +38,7 @@ from gateproof.probes.recorder import Recorder
 from gateproof.probes.sql import SqlProbe
 from gateproof.probes.task import TaskProbe
 from gateproof.probes.worker import Worker
+from gateproof.stack.existence import refuse_missing_roles
 from gateproof.stack.stopwatch import DATABASE, PROCESSES, Stopwatch
 
 POOL_PREFORK, POOL_SOLO = "prefork", "solo"
@@ -206,7 +207,10 @@ class Stack:
                     folder=self.sut.folder,
                 )
             self._publishers[key] = TaskProbe(
-                self.recorder, conversation, prefix=self.sut.celery.task_prefix
+                self.recorder,
+                conversation,
+                prefix=self.sut.celery.task_prefix,
+                never=self.sut.never_published,
             )
         return self._publishers[key]
 
@@ -496,12 +500,17 @@ def provision_server(sut: Sut, server: Server, logins: Mapping[str, Login]) -> N
     """Set the described time zone, run the system's server-wide SQL, and set all passwords.
 
     The zone holds for every role and database, so that copies and clones have it too.
+
+    Raises:
+        BadInputError: the description names a role that does not exist then.
+
     """
     if zone := sut.timezones.database:
         template = pgsql.SQL("ALTER ROLE ALL SET timezone TO {}")
         _as_superuser(server, "postgres", template.format(pgsql.Literal(zone)))
     for text in sut.read_sql(sut.provision.server):
         _as_superuser(server, "postgres", pgsql.SQL(text))
+    refuse_missing_roles(sut, server)
     for login in logins.values():
         statement = pgsql.SQL("ALTER ROLE {} PASSWORD {}")
         filled = statement.format(pgsql.Identifier(login.role), pgsql.Literal(login.password))

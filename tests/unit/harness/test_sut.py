@@ -10,7 +10,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from gateproof.base.errors import NotApplicableError, NotDescribedError
+from gateproof.base.errors import InconclusiveError, NotApplicableError, NotDescribedError
 from gateproof.description.key import RENAMES, all_keys, example_of, find_field
 from gateproof.description.need import parse_needs, unmet
 from gateproof.description.reading import load_sut
@@ -95,6 +95,17 @@ def test_sut_interpreter_is_that_of_the_system(tmp_path: Path) -> None:
     sut = load_sut(small(tmp_path, 'python = "venv/bin/python"'))
     assert sut.fill(["{python}", "-m", "x"]) == [str(python), "-m", "x"]
     assert sut.moved_to(tmp_path / "copy").interpreter == str(python)
+
+
+def test_sut_outside_its_root_is_read_and_moved(tmp_path: Path) -> None:
+    """Only checks that work on a copy of the file need it inside, and say so."""
+    (tmp_path / "orders").mkdir()
+    path = tmp_path / "sut.toml"
+    path.write_text('name = "orders"\nroot = "orders"', encoding="utf-8")
+    sut = load_sut(path)
+    assert sut.moved_to(tmp_path / "copy").path == path
+    with pytest.raises(InconclusiveError, match=r"outside of root .*; move the file"):
+        _ = sut.inner_path
 
 
 def test_sut_secrets_are_those_of_all_commands(tmp_path: Path) -> None:
