@@ -14,7 +14,7 @@ import sys
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
@@ -37,6 +37,19 @@ Command = Annotated[Words, Field(min_length=1)]
 
 PACK = "pack:"
 """Begins an entry of `Sut.gates` that names a pack instead of a folder."""
+
+PROBE_PREFIX = "gateproof.probe."
+"""The prefix of the names of the probe tasks, as in `gateproof.guest.probe_tasks`."""
+
+PROBE_PING = {
+    "task": f"{PROBE_PREFIX}ping",
+    "expect": {"status": "ok"},
+    "fail": {"fail": True},
+    "fail_error": "ProbeFailureError",
+    "retry": {"retry": 1},
+    "hold": {"hold_s": 120.0},
+}
+"""The section `ping` of a system into which the probe tasks are loaded."""
 
 _DSN_FORMS = "postgresql|postgresql+asyncpg|postgresql+psycopg2|postgresql+psycopg"
 DsnForm = Annotated[str, Field(pattern=f"^({_DSN_FORMS})$".replace("+", r"\+"))]
@@ -139,7 +152,13 @@ class WorkerSection(Section):
     """How to start a worker."""
 
     command: Command
-    """``{queues}``, ``{pool}`` and ``{concurrency}`` are filled in."""
+    """``{queues}``, ``{pool}`` and ``{concurrency}`` are filled in, and with `probe` also
+    ``{probe}``: the module of the probe tasks, for ``celery worker -I {probe}``."""
+    probe: Literal["inject"] | None = None
+    """With ``inject``, the harness loads tasks of its own into workers and publishers (ping, fail,
+    retry, hold, query), and pings with them: the section `ping` is then not needed. Without
+    ``{probe}`` in `command`, the variable `CELERY_LOADER` loads them, which Celery reads unless the
+    app names a loader itself. A system with a task under ``gateproof.probe.`` is refused."""
     pool: str
     """The pool of a worker, unless a check asks for another."""
     concurrency: Annotated[int, Field(ge=1)]
@@ -379,8 +398,13 @@ class Sut(Section):
                 found[f"{label}-password"] = password
         return found
 
+    @property
+    def injects_probe(self) -> bool:
+        """Whether the harness loads the probe tasks into the system."""
+        return self.worker.probe == "inject"
+
     def queue_of(self, task: str) -> str:
-        """Return the queue of a task.
+        """Return the queue of a task; probe tasks go to the first queue, unless told otherwise.
 
         Raises:
             KeyError: the contract has no such task.
@@ -389,6 +413,8 @@ class Sut(Section):
         for queue, tasks in self.queues.items():
             if task in tasks:
                 return queue
+        if self.injects_probe and task.startswith(PROBE_PREFIX) and self.queues:
+            return next(iter(self.queues))
         raise KeyError(task)
 
     def fill(self, command: Iterable[str], **values: object) -> list[str]:
@@ -446,6 +472,7 @@ def load_sut(path: Path) -> Sut:
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadInputError(f"{path}: sut file: is not valid TOML ({error})") from error
+    _supply_ping(content)
     try:
         sut = Sut.model_validate(_tuples(content))
     except ValidationError as error:
@@ -456,10 +483,22 @@ def load_sut(path: Path) -> Sut:
             f"{path}: worker.secrets: got {', '.join(unknown)}, expected names of variables in "
             "[worker.env]; correct the names or remove them"
         )
+    if not sut.injects_probe and any("{probe}" in word for word in sut.worker.command):
+        raise BadInputError(
+            f'{path}: worker.command: got {{probe}} without probe, expected probe = "inject" in '
+            "[worker] too; add it, or take the option out of the command"
+        )
     sut._path = path.resolve()  # noqa: SLF001 (the one constructor)
     sut._folder = (sut._path.parent / sut.root).resolve()  # noqa: SLF001
     sut._digest = f"sha256:{hashlib.sha256(raw).hexdigest()}"  # noqa: SLF001
     return sut
+
+
+def _supply_ping(content: dict[str, Any]) -> None:
+    """Add the section `ping` for the probe tasks, unless the description has its own."""
+    worker = content.get("worker")
+    if isinstance(worker, dict) and worker.get("probe") == "inject":
+        content.setdefault("ping", dict(PROBE_PING))
 
 
 def _tuples(value: Any) -> Any:

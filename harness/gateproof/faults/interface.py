@@ -34,6 +34,10 @@ class Fault:
     relayed: ClassVar[bool] = False
     """Whether a relay stands between the processes and their server."""
 
+    passage: ClassVar[str] = ""
+    """What stands between the check and the system before the fault too, in words; each kind of
+    passage has a baseline of its own."""
+
     name: str
     """A slug, unique among the falsifiers of one check."""
     scope: Scope = "database"

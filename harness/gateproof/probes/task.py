@@ -17,7 +17,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gateproof.base.errors import NotReadyError
+from gateproof.base.errors import HarnessError, NotReadyError
+from gateproof.base.sut import PROBE_PREFIX
 from gateproof.environments.cause import cause_of
 from gateproof.environments.interface import Conversation
 from gateproof.probes.recorder import Recorder
@@ -25,6 +26,8 @@ from gateproof.probes.recorder import Recorder
 START_DEADLINE_S = 30.0
 ANSWER_DEADLINE_S = 30.0
 RESULT_DEADLINE_S = 20.0
+REFUSED = "Refused"
+"""The type of the error of a publisher that serves no request."""
 SHOWN = 20_000
 """The maximum length of a request with its answer in a capture, in characters."""
 
@@ -58,12 +61,29 @@ class Description:
 
 
 class TaskProbe:
-    """Publishes tasks and fetches their results through one client process."""
+    """Publishes tasks and fetches their results through one client process.
 
-    def __init__(self, recorder: Recorder, conversation: Conversation, *, prefix: str) -> None:
+    Args:
+        recorder: records each request with its answer.
+        conversation: the client process.
+        prefix: the common prefix of the names of the system's tasks.
+        probe_queues: the queues to which probe tasks can be published, the default first; none if
+            the system has no probe tasks.
+
+    """
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        conversation: Conversation,
+        *,
+        prefix: str,
+        probe_queues: Sequence[str] = (),
+    ) -> None:
         self._recorder = recorder
         self._conversation = conversation
         self._prefix = prefix
+        self._probe_queues = tuple(probe_queues)
         self._answers: queue.Queue[str] = queue.Queue()
         self._asked = 0
         threading.Thread(target=self._listen, daemon=True).start()
@@ -102,6 +122,8 @@ class TaskProbe:
             "kwargs": _tag(kwargs or {}),
             "options": options,
         }
+        if self._probe_queues and task.startswith(PROBE_PREFIX):
+            self._address(request)
         answer = self._ask(request)
         self._record(f"publish {task}", request, answer)
         self._refuse_error(f"publish {task}", answer)
@@ -135,6 +157,22 @@ class TaskProbe:
     ) -> TaskResult:
         """Publish one task and wait for its result."""
         return self.result(self.publish(task, (), kwargs, **options), deadline_s=deadline_s)
+
+    def _address(self, request: dict[str, Any]) -> None:
+        """Send a probe task to its queue in spite of the system's routes.
+
+        Raises:
+            HarnessError: the description has no such queue.
+
+        """
+        queue = request["options"].setdefault("queue", self._probe_queues[0])
+        if queue not in self._probe_queues:
+            raise HarnessError(
+                f"queue of a probe task: got {queue}, expected one of "
+                f"{', '.join(self._probe_queues)}; describe it in [queues]"
+            )
+        request["options"].pop("routing_key", None)
+        request["in_spite_of_routes"] = True
 
     def close(self) -> None:
         """Stop the client."""
@@ -180,6 +218,8 @@ class TaskProbe:
     @staticmethod
     def _refuse_error(what: str, answer: Mapping[str, Any]) -> None:
         error = answer.get("error")
+        if error is not None and error["type"] == REFUSED:
+            raise HarnessError(error["message"])
         assert error is None, f"the system could not {what}: {error['type']}: {error['message']}"
 
 

@@ -7,6 +7,7 @@ proof can break its stack without affecting any other check.
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -39,9 +40,25 @@ from gateproof.probes.recorder import Recorder
 from gateproof.probes.sql import SqlProbe
 from gateproof.probes.task import TaskProbe
 from gateproof.probes.worker import Worker
+from gateproof.stack.guest_load import (
+    CELERY_LOADER,
+    MARK,
+    PROBE_TASKS,
+    REPORT,
+    SEARCH_PATH,
+    Entry,
+    GuestLoad,
+)
 from gateproof.stack.stopwatch import DATABASE, PROCESSES, Stopwatch
 
 POOL_PREFORK, POOL_SOLO = "prefork", "solo"
+REPORT_DEADLINE_S = 30.0
+NOT_LOADED = (
+    "module loaded into the system: got no report from a worker, expected one; Celery reads the "
+    "variable CELERY_LOADER unless the app names a loader itself"
+)
+INHERITED = (SEARCH_PATH, CELERY_LOADER)
+"""Variables that `GuestLoad` sets in addition to a value of the image."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +122,7 @@ class Stack:
         self.http = HttpProbe(self.recorder)
         self.process = ProcessProbe(self.recorder, self.context.launcher())
         self._databases.append(self.database)
+        self._load = self._own_load()
 
     # --- the database ------------------------------------------------------------------------
 
@@ -195,23 +213,32 @@ class Stack:
         """Return a publisher with further variables; one is started for each set of variables."""
         key = tuple(sorted((env or {}).items()))
         if key not in self._publishers:
-            command = [sys.executable, "-c", program("publisher")]
+            command = [sys.executable, "-c", program("publisher"), self.sut.celery.app]
+            command += [PROBE_TASKS] if self.sut.injects_probe else []
             with self.context.stopwatch.step(PROCESSES):
                 conversation = self.context.launcher(env).converse(
-                    [*command, self.sut.celery.app],
+                    command,
                     env={**_zone(self.sut.timezones.publisher), **self.worker_environment(env)},
                     folder=self.sut.folder,
                 )
             self._publishers[key] = TaskProbe(
-                self.recorder, conversation, prefix=self.sut.celery.task_prefix
+                self.recorder,
+                conversation,
+                prefix=self.sut.celery.task_prefix,
+                probe_queues=tuple(self.sut.queues) if self.sut.injects_probe else (),
             )
         return self._publishers[key]
 
     def worker_environment(self, env: Mapping[str, str] | None = None) -> dict[str, str]:
-        """Return the environment of a worker or publisher: DSNs, fixed variables and settings."""
+        """Return the environment of a worker or publisher: DSNs, fixed variables and settings.
+
+        With it, a process loads what the harness loads into the system, see `GuestLoad`.
+        """
         worker = self.sut.worker
         dsns = {name: self.inner_dsn(worker.role, form=form) for name, form in worker.dsn.items()}
-        return {**dsns, **worker.env, **(env or {}), **self.settings}
+        launcher = self.context.environment.launcher
+        inherited = {name: launcher.variable(name) for name in INHERITED}
+        return self._load.applied({**dsns, **worker.env, **(env or {}), **self.settings}, inherited)
 
     def start_worker(
         self,
@@ -241,13 +268,7 @@ class Stack:
         port = share_port.port if share_port else launcher.free_port()
         consumed = tuple(queues or self.sut.queues)
         pool = pool or described.pool
-        command = self.sut.fill(
-            described.command,
-            queues=",".join(consumed),
-            pool=pool,
-            concurrency=concurrency or described.concurrency,
-        )
-        command = [*command, *options]
+        command = [*self._worker_command(consumed, pool, concurrency), *options]
         environment = {
             described.port: str(port),
             **_zone(self.sut.timezones.worker),
@@ -274,6 +295,18 @@ class Stack:
         )
         self._workers.append(worker)
         return worker
+
+    def _worker_command(
+        self, queues: Sequence[str], pool: str, concurrency: int | None
+    ) -> list[str]:
+        described = self.sut.worker
+        return self.sut.fill(
+            described.command,
+            queues=",".join(queues),
+            pool=pool,
+            concurrency=concurrency or described.concurrency,
+            probe=PROBE_TASKS,
+        )
 
     @contextmanager
     def running_worker(self, **options: Any) -> Iterator[Worker]:
@@ -402,6 +435,68 @@ class Stack:
         self.context = replace(self.context, warm=False)
         self.process = ProcessProbe(self.recorder, self.context.launcher())
         self.stop_processes()
+
+    def load(self, entry: Entry, sources: Mapping[str, str]) -> None:
+        """Stop the processes; those that start later load this too.
+
+        Args:
+            entry: an entry of the list of `gateproof.guest.loader`.
+            sources: maps the name of each module that it needs to its text.
+
+        """
+        self.stop_processes()
+        self._load = self._load.with_entry(entry, sources)
+
+    @property
+    def loaded(self) -> tuple[Entry, ...]:
+        """What the processes load, in order."""
+        return self._load.entries
+
+    def report_of_loaded(self, entry: Entry, sources: Mapping[str, str], *, pool: str = "") -> str:
+        """Start a worker that reports what an entry has changed, and exits without a connection.
+
+        Args:
+            entry: an entry of the list of `gateproof.guest.loader`; only it is loaded.
+            sources: maps the name of each module that it needs to its text.
+            pool: the pool of the worker; by default, that of the system.
+
+        Returns:
+            The JSON of the report.
+
+        Raises:
+            HarnessError: the worker did not report; Celery reads no loader from its environment.
+
+        """
+        described, launcher = self.sut.worker, self.context.environment.launcher
+        loads = self._load
+        self._load = self._own_load().with_entry(entry, sources)
+        env = {
+            described.port: str(launcher.free_port()),
+            **_zone(self.sut.timezones.worker),
+            **self.worker_environment(),
+            REPORT: "1",
+        }
+        self._load = loads
+        command = self._worker_command(tuple(self.sut.queues), pool or described.pool, None)
+        try:
+            done = self.process.run(
+                command, env=env, folder=self.sut.folder, deadline_s=REPORT_DEADLINE_S
+            )
+        except NotReadyError as error:
+            raise HarnessError(NOT_LOADED) from error
+        found = [line for line in done.output.splitlines() if MARK in line]
+        if not found:
+            raise HarnessError(f"{NOT_LOADED}; the worker printed: {done.cause}")
+        report: str = json.JSONDecoder().raw_decode(found[-1].partition(MARK)[2])[0]
+        return json.dumps(report)
+
+    def _own_load(self) -> GuestLoad:
+        """Return what the description alone loads: the probe tasks, if it asks for them."""
+        worker, load = self.sut.worker, GuestLoad(files=self.context.environment.files)
+        if not self.sut.injects_probe:
+            return load
+        by_loader = not any("{probe}" in word for word in worker.command)
+        return load.with_probe_tasks(tuple(worker.dsn), by_loader=by_loader)
 
     def seen_environment(self, names: Sequence[str]) -> str:
         """Return variables, as JSON, from the environment of a newly started process."""

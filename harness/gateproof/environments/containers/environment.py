@@ -177,6 +177,9 @@ class Containers:
             python=described.python if described else "python",
             shared=(self.files,),
             output=self.machine.output,
+            variables=dict(
+                one.split("=", 1) for one in image.attrs["Config"].get("Env") or () if "=" in one
+            ),
         )
         self._python = launcher.python_version()
         return launcher

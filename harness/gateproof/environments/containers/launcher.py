@@ -58,6 +58,7 @@ class ContainerLauncher:
         python: path of the interpreter in the image.
         shared: folders of this machine, mounted in every container at the same path.
         output: folder for the output of the processes.
+        variables: the variables of the image.
 
     """
 
@@ -72,6 +73,7 @@ class ContainerLauncher:
         python: str,
         shared: tuple[Path, ...],
         output: Path,
+        variables: Mapping[str, str],
     ) -> None:
         self._engine = engine
         self._image = image
@@ -83,6 +85,7 @@ class ContainerLauncher:
         self._python = python
         self._shared = shared
         self._output = output
+        self._variables = variables
         self._command_containers: dict[frozenset[str], Any] = {}
         self._started: list[ContainerProcess | ContainerConversation] = []
 
@@ -149,6 +152,10 @@ class ContainerLauncher:
         )
         self._started.append(conversation)
         return conversation
+
+    def variable(self, name: str) -> str:
+        """Return a variable of the image; empty for none."""
+        return self._variables.get(name, "")
 
     def free_port(self) -> int:
         """Return the port that every process uses: each has its own network namespace."""
