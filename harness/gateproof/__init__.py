@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from gateproof.base.sut import Sut
     from gateproof.base.wait import wait_until
     from gateproof.environments.interface import Completed
+    from gateproof.faults.boundary.http import http
+    from gateproof.faults.boundary.inject import inject
+    from gateproof.faults.boundary.log import logs
+    from gateproof.faults.boundary.message import message
     from gateproof.faults.file import file
     from gateproof.faults.interface import Fault
     from gateproof.faults.migration import migration
@@ -74,6 +78,10 @@ __all__ = [
     "criterion",
     "falsified_by",
     "file",
+    "http",
+    "inject",
+    "logs",
+    "message",
     "migration",
     "network",
     "premise",
@@ -117,6 +125,10 @@ _HOMES = {
     "criterion": "gateproof.run.declaration",
     "falsified_by": "gateproof.run.declaration",
     "file": "gateproof.faults.file",
+    "http": "gateproof.faults.boundary.http",
+    "inject": "gateproof.faults.boundary.inject",
+    "logs": "gateproof.faults.boundary.log",
+    "message": "gateproof.faults.boundary.message",
     "migration": "gateproof.faults.migration",
     "network": "gateproof.faults.network",
     "premise": "gateproof.probes.premise",

@@ -100,7 +100,11 @@ def described(entry: dict[str, Any], part: Any, app: Any) -> dict[str, Any]:
     if part is None:
         return {"module": entry["module"], "loaded": False}
     content = Path(part.__file__).read_bytes()
-    found = {"module": entry["module"], "loaded": True, "sha256": hashlib.sha256(content).hexdigest()}
+    found = {
+        "module": entry["module"],
+        "loaded": True,
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
     if hasattr(part, "state"):
         found["state"] = part.state(app)
     return found

@@ -35,6 +35,7 @@ from gateproof.environments.interface import (
 )
 from gateproof.guest import program
 from gateproof.probes.http import HttpProbe
+from gateproof.probes.log import LogFilter
 from gateproof.probes.process import ProcessProbe
 from gateproof.probes.recorder import Recorder
 from gateproof.probes.sql import SqlProbe
@@ -49,6 +50,7 @@ from gateproof.stack.guest_load import (
     Entry,
     GuestLoad,
 )
+from gateproof.stack.http_relay import HttpRelay
 from gateproof.stack.stopwatch import DATABASE, PROCESSES, Stopwatch
 
 POOL_PREFORK, POOL_SOLO = "prefork", "solo"
@@ -114,6 +116,8 @@ class Stack:
     _inside: Address | None = None
     _publishers: dict[tuple[tuple[str, str], ...], TaskProbe] = field(default_factory=dict)
     _databases: list[str] = field(default_factory=list)
+    _front: HttpRelay | None = None
+    _log_filter: LogFilter | None = None
 
     def __post_init__(self) -> None:
         self.sut = self.context.sut
@@ -283,15 +287,17 @@ class Stack:
                 folder=self.sut.folder,
                 share_network=share_port.process if share_port else None,
             )
+        url = launcher.base_url(process, port)
         worker = Worker(
             self.recorder,
             self.sut,
             process,
             name=name,
-            url=launcher.base_url(process, port),
+            url=self._front.in_front_of(url) if self._front else url,
             port=port,
             queues=consumed,
             pool=pool,
+            log_filter=self._log_filter,
         )
         self._workers.append(worker)
         return worker
@@ -426,6 +432,28 @@ class Stack:
         self.stop_processes()
         self._inside = relay
 
+    def put_in_front(self, relay: HttpRelay) -> None:
+        """Stop the processes, and put a relay before the endpoints of workers that start later."""
+        self.stop_processes()
+        self._front = relay
+
+    @property
+    def front(self) -> HttpRelay:
+        """The relay before the endpoints, which a fault put there."""
+        assert self._front is not None, "premise: a fault put a relay before the endpoints"
+        return self._front
+
+    def filter_logs(self, log_filter: LogFilter) -> None:
+        """Stop the processes, and read the logs of workers that start later through a filter."""
+        self.stop_processes()
+        self._log_filter = log_filter
+
+    @property
+    def log_filter(self) -> LogFilter:
+        """The filter of the logs, which a fault put there."""
+        assert self._log_filter is not None, "premise: a fault put a filter on the logs"
+        return self._log_filter
+
     def change_settings(self, variables: Mapping[str, str]) -> None:
         """Stop the processes, and set variables for those that start later.
 
@@ -544,6 +572,8 @@ class Stack:
     def dispose(self) -> None:
         """Stop the processes and drop the databases."""
         self.stop_processes()
+        if self._front is not None:
+            self._front.stop()
         for name in self._databases:
             drop_database(self.server, name)
 

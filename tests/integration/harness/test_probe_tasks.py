@@ -114,7 +114,9 @@ def test_foreign_system_runs_the_probe_tasks_in_three_pools(
     stack = bring_up(shop(tmp_path, command=command)).shared()
     for pool in ("prefork", "solo", "threads"):
         expect_tasks(stack, pool)
-    named = [path for path in (tmp_path / "shop" / "shop").rglob("*.py") if PREFIX in path.read_text()]
+    named = [
+        path for path in (tmp_path / "shop" / "shop").rglob("*.py") if PREFIX in path.read_text()
+    ]
     assert named == []
 
 
@@ -158,5 +160,3 @@ def test_reference_system_runs_the_probe_tasks(tmp_path: Path, bring_up: BringUp
         expect_tasks(stack, pool)
     names = set(stack.tasks.describe().tasks)
     assert names == set(stack.sut.tasks), "the system's own tasks stay as they are"
-
-
