@@ -8,7 +8,18 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from gateproof import Stack, Sut, criterion, falsified_by, migration, premise, source, wait_until
+from gateproof import (
+    Stack,
+    Sut,
+    criterion,
+    falsified_by,
+    inject,
+    logs,
+    migration,
+    premise,
+    source,
+    wait_until,
+)
 
 RESULTS = "celery_taskmeta"
 RESULT_TIMES = "migrations/versions/celery_foundation/celery_0006_result_times.py"
@@ -46,18 +57,7 @@ _RESULT_TIME = f"""
     expect="state of a task that is due: got PENDING",
 )
 @falsified_by(
-    source(
-        "delay-ignored",
-        "system/app.py",
-        append="""
-        class Task(app.Task):
-            def apply_async(self, *args, countdown=None, **options):
-                return super().apply_async(*args, **options)
-
-
-        app.Task = Task
-        """,
-    ),
+    inject("delay-ignored", "ignore-delays"),
     expect="wait of a delayed task: got 0.",
 )
 @falsified_by(
@@ -70,12 +70,7 @@ _RESULT_TIME = f"""
     expect="time of a dead-letter row: got 5.5 h later",
 )
 @falsified_by(
-    source(
-        "local-time-in-log-lines",
-        "system/observability/logs.py",
-        'datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")',
-        'datetime.fromtimestamp(record.created).isoformat(timespec="milliseconds") + "+00:00"',
-    ),
+    logs("local-time-in-log-lines", "shift", field="timestamp", value=19800),
     expect="time of a log line: got 5.5 h later",
 )
 def test_times_are_right_in_every_zone(own_stack: Stack, sut: Sut) -> None:

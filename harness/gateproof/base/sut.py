@@ -404,7 +404,7 @@ class Sut(Section):
         return self.worker.probe == "inject"
 
     def queue_of(self, task: str) -> str:
-        """Return the queue of a task; probe tasks go to the first queue, unless told otherwise.
+        """Return the queue of a task; probe tasks go to the first queue, unless another is given.
 
         Raises:
             KeyError: the contract has no such task.

@@ -35,8 +35,8 @@ class Fault:
     """Whether a relay stands between the processes and their server."""
 
     passage: ClassVar[str] = ""
-    """What stands between the check and the system before the fault too, in words; each kind of
-    passage has a baseline of its own."""
+    """The passage between check and system that is there before the fault too, in words; each has
+    a baseline of its own."""
 
     name: str
     """A slug, unique among the falsifiers of one check."""

@@ -526,7 +526,7 @@ class LeaveQueue(Change):
 
 
 class ConsumeAllQueues(Change):
-    """Consumes all queues of the app, whatever the worker was told."""
+    """Consumes all queues of the app, whatever the worker's options are."""
 
     def set_up(self, app: Any, worker: Any) -> None:  # noqa: ARG002 (the interface)
         """Select all queues."""

@@ -1,4 +1,4 @@
-"""What the harness loads into the system's own processes: modules, and changes to Celery.
+"""Load modules of the harness, and changes to Celery, into the system's own processes.
 
 Owns the folder that they are imported from and the variables that load them. The folder is on the
 path of every worker, publisher and program of a stack, and can be read in containers too.
@@ -35,7 +35,7 @@ class GuestLoad:
     sources: Mapping[str, str] = field(default_factory=dict)
     """Maps the name of each module to its text."""
     entries: tuple[Entry, ...] = ()
-    """What the loader loads, in order."""
+    """The entries that the loader loads, in order."""
     variables: Mapping[str, str] = field(default_factory=dict)
     """Further variables of the processes."""
 
@@ -69,7 +69,7 @@ class GuestLoad:
             inherited: variables that every process has where the system runs.
 
         """
-        if not self.sources:
+        if not self.sources and not self.entries:
             return dict(env)
         known = {**inherited, **env}
         path = ":".join(filter(None, (str(self._folder()), known.get(SEARCH_PATH, ""))))

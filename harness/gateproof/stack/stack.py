@@ -7,8 +7,10 @@ proof can break its stack without affecting any other check.
 
 from __future__ import annotations
 
-import json
+import base64
+import re
 import sys
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -477,7 +479,7 @@ class Stack:
 
     @property
     def loaded(self) -> tuple[Entry, ...]:
-        """What the processes load, in order."""
+        """The entries that the processes load, in order."""
         return self._load.entries
 
     def report_of_loaded(self, entry: Entry, sources: Mapping[str, str], *, pool: str = "") -> str:
@@ -512,11 +514,10 @@ class Stack:
             )
         except NotReadyError as error:
             raise HarnessError(NOT_LOADED) from error
-        found = [line for line in done.output.splitlines() if MARK in line]
-        if not found:
+        found = re.search(rf"{MARK}([A-Za-z0-9+/=]+)", done.output)
+        if found is None:
             raise HarnessError(f"{NOT_LOADED}; the worker printed: {done.cause}")
-        report: str = json.JSONDecoder().raw_decode(found[-1].partition(MARK)[2])[0]
-        return json.dumps(report)
+        return zlib.decompress(base64.b64decode(found[1])).decode()
 
     def _own_load(self) -> GuestLoad:
         """Return what the description alone loads: the probe tasks, if it asks for them."""

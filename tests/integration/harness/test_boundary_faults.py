@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import socket
+import textwrap
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -81,8 +84,6 @@ def test_injected_code_runs_in_worker_and_reports_its_state(make_copy: MakeCopy)
     def state(app):
         return app.tasks["app.tasks.housekeeping.ping"].run.__name__
     """
-    import textwrap
-
     fault = inject("odd-status", code=textwrap.dedent(code))
     copy = make_copy(fault)
 
@@ -111,7 +112,7 @@ def test_renamed_task_is_seen_by_publishers(make_copy: MakeCopy) -> None:
     [
         (message("dropped", "drop"), "messages: got 0 in none"),
         (message("doubled", "duplicate"), "messages: got 2 in housekeeping, housekeeping"),
-        (message("moved", "move", queue="llm"), "messages: got 1 in llm"),
+        (message("moved", "move", queue="housekeeping"), "messages: got 1 in housekeeping"),
         (message("edited", "edit", pattern="housekeeping.ping", replacement="pong"), "name: got"),
         (message("late", "delay", delay_s=2.0), "publishing: took 2"),
     ],
@@ -139,7 +140,7 @@ def test_message_fault_changes_what_is_queued(make_copy: MakeCopy, fault: Fault,
     assert copy.stack.tasks.describe().tasks, "the publisher has started"
     expect_red_only_after(fault, copy, check, says)
     if fault.name == "dropped":
-        assert fault.fingerprint(copy).endswith("changed so far: 2"), "the sample is counted too"
+        assert fault.fingerprint(copy).endswith("changed so far: 3"), "samples are counted too"
 
 
 def test_message_fault_keeps_what_is_deleted(make_copy: MakeCopy) -> None:
@@ -182,7 +183,7 @@ ANSWERS = {
 }
 
 
-def look_at_endpoints(copy: Copy) -> None:
+def inspect_endpoints(copy: Copy) -> None:
     """Judge health and metrics of a worker, as a check does."""
     stack = copy.stack
     with stack.running_worker(pool="solo") as worker:
@@ -208,8 +209,6 @@ def look_at_endpoints(copy: Copy) -> None:
 
 def expect_room(url: str) -> None:
     """Judge that eight connections stay open."""
-    import socket
-
     address = ("127.0.0.1", int(url.rpartition(":")[2]))
     held = [socket.create_connection(address) for _ in range(8)]
     try:
@@ -226,7 +225,7 @@ def test_http_fault_answers_in_place_of_the_worker(make_copy: MakeCopy, name: st
     """The relay alone makes a check of the endpoints red."""
     fault, says = ANSWERS[name]
     copy = make_copy(fault)
-    expect_red_only_after(fault, copy, lambda: look_at_endpoints(copy), says)
+    expect_red_only_after(fault, copy, lambda: inspect_endpoints(copy), says)
 
 
 LINES = {
@@ -260,7 +259,8 @@ def test_log_fault_changes_what_is_read(make_copy: MakeCopy, name: str) -> None:
             stack.wait_ready(worker)
             task_id = stack.tasks.publish(PING, (), {}, headers={"correlation_id": "c-1"})
             stack.tasks.result(task_id)
-            log = worker.wait_log(deadline_s=3.0, **{names.task_id: task_id})
+            fields: dict[str, Any] = {names.task_id: task_id}
+            log = worker.wait_log(deadline_s=3.0, **fields)
             assert not log.plain(), "JSON: got a plain line"
             assert "postgresql://" not in "".join(log.lines), "secret: got one"
             found = log.matching(**{names.message: names.success, names.task_id: task_id})

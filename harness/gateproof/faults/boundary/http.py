@@ -115,12 +115,12 @@ class HttpFault(Fault):
     def describe(self) -> str:
         """Return the endpoint and what the relay does."""
         default = HttpFault(name=self.name, endpoint=self.endpoint)
-        told = [
+        changed = [
             f"{name}={value!r}"
             for name, value in vars(self).items()
             if value != getattr(default, name) and name != "sample"
         ]
-        return f"a relay answers for {self.endpoint}: {', '.join(told)}"
+        return f"a relay answers for {self.endpoint}: {', '.join(changed)}"
 
     def prepare(self, copy: Copy) -> None:
         """Put the relay before the endpoints of the workers that start later."""
@@ -133,7 +133,8 @@ class HttpFault(Fault):
 
     def fingerprint(self, copy: Copy) -> str:
         """Return what the relay answers to known requests, with a known answer behind it."""
-        first = replace(self._sample_of(copy), status=self.when_status or 200)
+        sample = self._sample_of(copy)
+        first = replace(sample, status=self.when_status or sample.status)
         with endpoint_of(first) as url:
             relay = HttpRelay()
             try:
