@@ -59,7 +59,7 @@ def test_queues_are_the_four_of_the_contract(own_stack: Stack, sut: Sut) -> None
 @criterion("QUE-02")
 @falsified_by(
     inject("routes-lost", "lose-routes"),
-    expect="queue of app.tasks.maintenance.refresh_all_materialized_views: got housekeeping",
+    expect="routing key of app.tasks.housekeeping.ping: got housekeeping.#",
 )
 @falsified_by(
     inject("wrong-queue", "misroute", task=r"app\.tasks\.llm\..*", queue="attribution"),

@@ -487,8 +487,12 @@ class AddTask(Change):
 
     def loaded(self, app: Any) -> None:
         """Register a task that does nothing."""
+
+        def added() -> None:
+            """Do nothing."""
+
         app.finalize()
-        app.task(name=self.task)(lambda: None)
+        app.task(name=self.task)(added)
 
     def state(self, app: Any) -> Any:
         """Return whether it is registered."""

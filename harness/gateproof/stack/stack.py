@@ -507,7 +507,8 @@ class Stack:
             REPORT: "1",
         }
         self._load = loads
-        command = self._worker_command(tuple(self.sut.queues), pool or described.pool, None)
+        # One queue alone: a change that consumes others must show.
+        command = self._worker_command(tuple(self.sut.queues)[:1], pool or described.pool, None)
         try:
             done = self.process.run(
                 command, env=env, folder=self.sut.folder, deadline_s=REPORT_DEADLINE_S
