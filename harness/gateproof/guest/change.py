@@ -283,22 +283,20 @@ class Misroute(Patch):
         return found
 
 
-class StaleConnections(Patch):
+class StaleConnections(Change):
     """Uses pooled connections of SQLAlchemy without testing them first."""
 
-    name = "__init__"
-
     def __init__(self) -> None:
-        self.owner = importlib.import_module("sqlalchemy.pool").Pool
+        self.pool = importlib.import_module("sqlalchemy.pool").Pool
 
-    def replacement(self, original: Any, app: Any) -> Any:  # noqa: ARG002 (the interface)
-        """Return a constructor that switches the test off."""
+    def early(self, app: Any) -> None:  # noqa: ARG002 (the interface)
+        """Make the option of every pool false, whatever an engine sets."""
+        self.pool._pre_ping = property(lambda _: False, lambda _, __: None)  # noqa: SLF001 (as set by it)
 
-        def __init__(self: Any, *args: Any, **options: Any) -> None:  # noqa: N807 (it replaces one)
-            options["pre_ping"] = False
-            original(self, *args, **options)
-
-        return __init__
+    def state(self, app: Any) -> Any:  # noqa: ARG002 (the interface)
+        """Return whether pools test connections only if their engine asks for it."""
+        fixed = isinstance(vars(self.pool).get("_pre_ping"), property)
+        return {"test before use": "never" if fixed else "as each engine sets it"}
 
 
 class LoseResultValues(Change):

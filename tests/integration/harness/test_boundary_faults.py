@@ -68,7 +68,10 @@ def test_injected_configuration_reaches_the_worker(make_copy: MakeCopy) -> None:
     assert "'False'" in before.replace('"', "'")
     assert "'True'" in fault.fingerprint(copy).replace('"', "'")
     with copy.stack.running_worker() as worker:
-        line = {"message": "task succeeded", "task_id": copy.stack.tasks.publish(PING)}
+        line: dict[str, Any] = {
+            "message": "task succeeded",
+            "task_id": copy.stack.tasks.publish(PING),
+        }
         assert worker.wait_log(**line).matching(**line)
         rows = copy.stack.sql.query("SELECT FROM celery_taskmeta").count
         assert rows == 1, "only that of the first ping"

@@ -75,7 +75,7 @@ def shown_by(copy: Copy, worker: Worker) -> str:
     task_id = stack.tasks.publish("app.tasks.housekeeping.ping")
     if stack.tasks.result(task_id, deadline_s=5.0).timed_out:
         return "no result"
-    found = worker.wait_log(deadline_s=3.0, **{names.task_id: task_id})  # type: ignore[arg-type]
+    found = worker.wait_log(deadline_s=3.0, **{names.task_id: task_id})
     if not found.matching(**{names.task_id: task_id}):
         return "no line"
     return "another status" if stack.http.get(worker.health_url).status != 200 else "nothing"

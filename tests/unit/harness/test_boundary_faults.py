@@ -37,10 +37,10 @@ def test_guest_and_harness_agree_on_their_names() -> None:
 def test_faults_say_what_they_do() -> None:
     """The description has the change and its options, and no default."""
     assert inject("x", "forget-task", task="a.b").describe() == "forget-task(task='a.b')"
-    said = http("x", "health", status=500, when_status=503).describe()
-    assert said == "a relay answers for health: status=500, when_status=503"
-    said = logs("x", "rename", field="task_id", value="id").describe()
-    assert said == "rename in lines with anything: field='task_id', value='id'"
+    text = http("x", "health", status=500, when_status=503).describe()
+    assert text == "a relay answers for health: status=500, when_status=503"
+    text = logs("x", "rename", field="task_id", value="id").describe()
+    assert text == "rename in lines with anything: field='task_id', value='id'"
 
 
 def test_filter_changes_complete_lines_only_and_counts_them() -> None:
