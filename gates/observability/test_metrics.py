@@ -156,7 +156,7 @@ def test_failure_counts_as_a_failure_only(own_stack: Stack, sut: Sut) -> None:
 )
 @falsified_by(
     # Celery sends this signal in children and in a solo worker, but not in a pool of threads.
-    inject("threads-not-counted", "drop-receivers", names=TASK_SIGNALS, pools=["thread"]),
+    inject("threads-not-counted", "drop-receivers", names=TASK_SIGNALS, pools=["threads"]),
     expect="in a pool of threads: got 0",
 )
 @falsified_by(

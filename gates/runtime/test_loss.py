@@ -15,6 +15,7 @@ from gateproof import (
     criterion,
     falsified_by,
     inject,
+    message,
     source,
     wait_until,
 )
@@ -97,7 +98,7 @@ def test_killed_worker_loses_no_task(own_stack: Stack, sut: Sut, ids: Ids) -> No
 
 @criterion("RUN-07", limit_s=LIMIT_S)
 @falsified_by(
-    inject("returned-when-finished", "requeue-finished"),
+    message("returned-when-deleted", "return"),
     expect="ends of finished tasks while their worker lives: got",
 )
 @falsified_by(

@@ -345,7 +345,7 @@ class DropReceivers(Change):
 
     Args:
         names: names of signals, such as ``task_failure``.
-        pools: the modules of the pools in which it acts, such as ``solo``; all if it is empty.
+        pools: the pools in which it acts, such as ``solo``; all if it is empty.
 
     """
 
@@ -354,8 +354,8 @@ class DropReceivers(Change):
 
     def set_up(self, app: Any, worker: Any) -> None:  # noqa: ARG002 (the interface)
         """Remove the receivers."""
-        pool = concurrency.get_implementation(worker.pool_cls).__module__.rpartition(".")[2]
-        if self.pools and pool not in self.pools:
+        chosen = [concurrency.get_implementation(name) for name in self.pools or ()]
+        if chosen and concurrency.get_implementation(worker.pool_cls) not in chosen:
             return
         for name in self.names:
             found = getattr(signals, name)

@@ -20,12 +20,14 @@ if TYPE_CHECKING:
     from gateproof.probes.sql import Session
     from gateproof.stack.copy import Copy
 
-Act = Literal["drop", "duplicate", "delay", "move", "edit", "keep", "keep-queues"]
+Act = Literal["drop", "duplicate", "delay", "move", "edit", "keep", "return", "keep-queues"]
 
 NAME, COUNT = "gateproof_message", "gateproof_changed_messages"
 IS_TASK = "NEW.payload::json #>> '{headers,task}' IS NOT NULL"
 COUNTED = f"PERFORM nextval('{COUNT}');"
 SAMPLE = '{"headers": {"task": "gateproof.sample", "id": "gateproof-sample"}, "body": "sample"}'
+MOST_RETURNED = 200
+"""How many deleted messages return: a task whose message always returns would run for ever."""
 NEXT_ID = "nextval(coalesce(pg_get_serial_sequence('{messages}', 'id'), 'message_id_sequence'))"
 
 ACTS: dict[Act, tuple[str, str, str]] = {
@@ -41,6 +43,15 @@ ACTS: dict[Act, tuple[str, str, str]] = {
     "delay": ("BEFORE INSERT", "messages", f"IF {IS_TASK} THEN {COUNTED} {{change}} END IF;"),
     "move": ("BEFORE INSERT", "messages", f"IF {IS_TASK} THEN {COUNTED} {{change}} END IF;"),
     "edit": ("BEFORE INSERT", "messages", f"IF {IS_TASK} THEN {COUNTED} {{change}} END IF;"),
+    "return": (
+        "AFTER DELETE",
+        "messages",
+        (
+            f"IF {IS_TASK.replace('NEW', 'OLD')} AND nextval('{COUNT}') <= {MOST_RETURNED} THEN"
+            " INSERT INTO {messages} (id, visible, timestamp, payload, version, queue_id) VALUES"
+            f" ({NEXT_ID}, true, now(), OLD.payload, OLD.version, OLD.queue_id); END IF;"
+        ),
+    ),
     "keep": ("BEFORE DELETE", "messages", f"{COUNTED} RETURN NULL;"),
     "keep-queues": ("BEFORE DELETE", "queues", f"{COUNTED} RETURN NULL;"),
 }
@@ -148,11 +159,23 @@ class MessageFault(Fault):
         for name, value in (*tables.items(), ("change", self._change())):
             body = body.replace(f"{{{name}}}", value)
         return (
-            f"CREATE SEQUENCE {COUNT}; CREATE FUNCTION {NAME}() RETURNS trigger LANGUAGE plpgsql"
+            f"{self._queue()}CREATE SEQUENCE {COUNT};"
+            f" CREATE FUNCTION {NAME}() RETURNS trigger LANGUAGE plpgsql"
             f" SECURITY DEFINER AS $gateproof$ BEGIN {body}"
             f" RETURN {'OLD' if 'DELETE' in when else 'NEW'}; END $gateproof$;"
             f" CREATE TRIGGER {NAME} {when} ON {tables[table]}"
             f" FOR EACH ROW EXECUTE FUNCTION {NAME}();"
+        )
+
+    def _queue(self) -> str:
+        """Return the statement that creates the queue to move to, if there is none."""
+        if not self.queue:
+            return ""
+        name = pgsql.Literal(self.queue).as_string(None)
+        return (
+            f"INSERT INTO {self.queues} (id, name) SELECT nextval(coalesce("
+            f"pg_get_serial_sequence('{self.queues}', 'id'), 'queue_id_sequence')), {name}"
+            f" WHERE NOT EXISTS (SELECT FROM {self.queues} WHERE name = {name}); "
         )
 
     def _change(self) -> str:
@@ -188,8 +211,8 @@ def message(
     Args:
         name: a slug.
         act: ``drop``, ``duplicate`` or ``delay`` each message of a task; ``move`` it to another
-            queue; ``edit`` its text; ``keep`` messages, or with ``keep-queues`` queues, that the
-            system deletes.
+            queue; ``edit`` its text; ``return`` it to its queue after the system has deleted it;
+            ``keep`` messages, or with ``keep-queues`` queues, that the system deletes.
         queue: where ``move`` puts messages; by default, the first other queue by name.
         pattern: a regular expression of PostgreSQL for parts of the JSON text of a message ...
         replacement: ... and what ``edit`` replaces each with, with ``\1`` for groups.
