@@ -130,10 +130,9 @@ class MessageFault(Fault):
         )
         ended = session.query("SELECT extract(epoch FROM clock_timestamp())").scalar()
         inserted = self._stored(session, name)
-        session.query(
-            f"DELETE FROM {self.messages} WHERE payload LIKE '%%gateproof-sample%%' OR id = -1"
-        )
-        kept = session.query(f"SELECT count(*) FROM {self.messages} WHERE id = -1").scalar()
+        samples = f"FROM {self.messages} WHERE payload LIKE '%%gateproof-sample%%' OR id = -1"
+        session.query(f"DELETE {samples}")
+        kept = session.query(f"SELECT count(*) {samples}").scalar()
         left = ""
         if not kept:
             session.query(f"DELETE FROM {self.queues} WHERE id = -1")
