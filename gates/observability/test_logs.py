@@ -17,6 +17,7 @@ from gateproof import (
     inject,
     logs,
     source,
+    sql,
 )
 
 from ..secrecy import redaction_sees_a_printed_dsn, removed_secrets
@@ -34,6 +35,15 @@ WINDOW = {"window_start": "2026-01-01T00:00:00Z", "window_end": "2026-01-02T00:0
 
 DSN = re.compile(r"postgres(?:ql)?(?:\+\w+)?://[\w.%-]|://[^\s/\"'@]+@", re.IGNORECASE)
 """The URL of a PostgreSQL database, or credentials in any URL."""
+
+ALTERED = """
+    CREATE FUNCTION alter_row() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN {change} RETURN NEW; END $$;
+    CREATE TRIGGER alter_row BEFORE INSERT ON worker_failed_jobs
+        FOR EACH ROW EXECUTE FUNCTION alter_row()
+"""
+"""A trigger that changes each new dead-letter row."""
+ROW_TRIGGERS = "SELECT tgname FROM pg_trigger WHERE tgrelid = 'worker_failed_jobs'::regclass"
 
 IDENTITY = "system/identity.py"
 
@@ -97,11 +107,10 @@ def test_every_line_is_a_json_object_with_its_fields(own_stack: Stack, sut: Sut,
     expect="correlation id of a failing ping in the log: got",
 )
 @falsified_by(
-    source(
+    sql(
         "task-id-in-dead-letters",
-        "system/dead_letters/storage/table.py",
-        """"correlation_id": identity.correlation_id,""",
-        """"correlation_id": identity.task_id,""",
+        ALTERED.format(change="NEW.correlation_id := NEW.task_id;"),
+        landing=ROW_TRIGGERS,
     ),
     expect="correlation id of a failing ping in its dead-letter row: got",
 )

@@ -18,11 +18,21 @@ from gateproof import (
     migration,
     premise,
     source,
+    sql,
     wait_until,
 )
 
 RESULTS = "celery_taskmeta"
 RESULT_TIMES = "migrations/versions/celery_foundation/celery_0006_result_times.py"
+ALTERED = """
+    CREATE FUNCTION alter_row() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN {change} RETURN NEW; END $$;
+    CREATE TRIGGER alter_row BEFORE INSERT ON worker_failed_jobs
+        FOR EACH ROW EXECUTE FUNCTION alter_row()
+"""
+"""A trigger that changes each new dead-letter row."""
+ROW_TRIGGERS = "SELECT tgname FROM pg_trigger WHERE tgrelid = 'worker_failed_jobs'::regclass"
+
 DELAY_S = 2.0
 START_WITHIN_S = 15.0
 CLOCKS_DIFFER_S = 1.0
@@ -61,11 +71,10 @@ _RESULT_TIME = f"""
     expect="wait of a delayed task: got 0.",
 )
 @falsified_by(
-    source(
+    sql(
         "local-time-in-rows",
-        "system/dead_letters/row.py",
-        "failed_at=datetime.now(UTC),",
-        "failed_at=datetime.now().replace(tzinfo=UTC),",
+        ALTERED.format(change="NEW.failed_at := NEW.failed_at + interval '5.5 hours';"),
+        landing=ROW_TRIGGERS,
     ),
     expect="time of a dead-letter row: got 5.5 h later",
 )

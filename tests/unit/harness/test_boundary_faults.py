@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 from gateproof import http, inject, logs
 from gateproof.base.sut import PROBE_PING, PROBE_PREFIX
@@ -60,3 +61,22 @@ def test_filter_inserts_before_the_first_line_that_matches() -> None:
     assert rule(LINES) == [LINES[0], "new", *LINES[1:]]
     at_start = Filter(act="insert", where={}, field="", value=None, text="new")
     assert at_start(["plain"]) == ["new", "plain"]
+
+
+def test_loaded_modules_keep_path_and_loader_of_the_system(tmp_path: Path) -> None:
+    """The image's own path stays, behind the folder; its own loader is the one that is extended."""
+    inherited = {"PYTHONPATH": "/app/lib", "CELERY_LOADER": "shop.loader:Loader"}
+    load = guest_load.GuestLoad(files=tmp_path)
+    assert load.applied({"A": "1"}, inherited) == {"A": "1"}, "nothing is loaded"
+    env = load.with_probe_tasks(("DSN",), by_loader=True).applied({}, inherited)
+    folder, _, rest = env["PYTHONPATH"].partition(":")
+    assert rest == "/app/lib"
+    names = {path.name for path in Path(folder).iterdir()}
+    assert names == {"gateproof_loader.py", "gateproof_probe_tasks.py"}
+    assert (env["CELERY_LOADER"], env["GATEPROOF_LOADER"]) == (
+        "gateproof_loader:Loader",
+        "shop.loader:Loader",
+    )
+    by_command = load.with_probe_tasks(("DSN",), by_loader=False).applied({}, {})
+    assert "CELERY_LOADER" not in by_command
+    assert by_command["GATEPROOF_PROBE_DSN"] == "DSN"
