@@ -11,8 +11,8 @@ from gateproof import (
     Worker,
     criterion,
     falsified_by,
+    inject,
     settings,
-    source,
     wait_until,
 )
 
@@ -51,12 +51,7 @@ READY_DEADLINE_S, POLLS_WITHIN_S = 30.0, 4.0
     expect="broker that the running worker reports: got 'memory'",
 )
 @falsified_by(
-    source(
-        "claimed-broker",
-        "system/transport/__init__.py",
-        '"system.transport.broker:Transport"',
-        '"kombu.transport.memory:Transport"',
-    ),
+    inject("claimed-broker", "use-transport", transport="kombu.transport.memory:Transport"),
     expect=f"connections of the worker that wait for {MESSAGES}: got none",
 )
 def test_worker_takes_its_messages_from_postgresql(own_stack: Stack) -> None:
@@ -84,12 +79,7 @@ def test_worker_takes_its_messages_from_postgresql(own_stack: Stack) -> None:
     expect="result backend that the running worker reports: got 'rpc'",
 )
 @falsified_by(
-    source(
-        "claimed-backend",
-        "system/app.py",
-        '"result_serializer": "json",',
-        '"result_serializer": "json",\n        "task_ignore_result": True,',
-    ),
+    inject("claimed-backend", "configure", task_ignore_result=True),
     expect=f"connections of the worker that wait for {RESULTS}: got none",
 )
 def test_worker_puts_its_results_into_postgresql(own_stack: Stack, sut: Sut) -> None:
@@ -122,26 +112,11 @@ def test_worker_puts_its_results_into_postgresql(own_stack: Stack, sut: Sut) -> 
     "BRK-03", needs=("database", "celery", "broker.kind=sqla", "worker", "ping", "task", "health")
 )
 @falsified_by(
-    source(
-        "imported-client",
-        "system/app.py",
-        "from kombu import Exchange, Queue\n",
-        "from kombu import Exchange, Queue\nfrom kombu.transport import pyamqp\n",
-    ),
+    inject("imported-client", "import-module", module="kombu.transport.pyamqp"),
     expect="clients of other brokers that the worker imported: got ['kombu.transport.pyamqp']",
 )
 @falsified_by(
-    source(
-        "connected-elsewhere",
-        "system/app.py",
-        append="""
-        import socket
-
-        # A socket of this process stands in for another broker.
-        service = socket.create_server(("127.0.0.1", 0))
-        client = socket.create_connection(service.getsockname())
-        """,
-    ),
+    inject("connected-elsewhere", "open-connection"),
     expect="remote ports of the worker: got",
 )
 def test_worker_has_no_client_of_another_broker(own_stack: Stack) -> None:

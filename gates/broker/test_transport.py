@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 
-from gateproof import Completed, Ids, Stack, criterion, falsified_by, source, sql
+from gateproof import Completed, Ids, Stack, criterion, falsified_by, inject, source, sql
 
-TRANSPORT, OPTIONS = "system/transport/__init__.py", "system/transport/options.py"
+OPTIONS = "system/transport/options.py"
 STATEMENTS = "system/transport/statements.py"
 DECLARERS, QUEUES = 8, 5
 
@@ -71,12 +71,7 @@ print(json.dumps(refused))
     expect="transport option poling_interval: got 'accepted', expected a refusal",
 )
 @falsified_by(
-    source(
-        "stock-broker",
-        TRANSPORT,
-        'TRANSPORT_ALIASES[alias] = "system.transport.broker:Transport"',
-        "pass",
-    ),
+    inject("stock-broker", "use-transport"),
     expect="transport option poling_interval: got 'accepted', expected a refusal",
 )
 def test_unknown_transport_option_is_refused_by_name(stack: Stack) -> None:

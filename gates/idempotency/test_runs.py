@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from gateproof import Ids, Stack, Sut, criterion, falsified_by, migration, source, sql, wait_until
+from gateproof import (
+    Ids,
+    Stack,
+    Sut,
+    criterion,
+    falsified_by,
+    inject,
+    migration,
+    sql,
+    wait_until,
+)
 
 from .jobs import (
     JOBS_REVISION,
@@ -54,11 +64,12 @@ CHECK_THEN_INSERT = identity_of(
     expect="job rows after the second run of one window: got 2",
 )
 @falsified_by(
-    source(
+    inject(
         "offset-dropped",
-        "system/tasks/attribution.py",
-        "return read if read.tzinfo else read.replace(tzinfo=UTC)",
-        "return read.replace(tzinfo=UTC)",
+        "alter-argument",
+        argument="window_start",
+        pattern=r"[+]\d\d:\d\d$",
+        replacement="",
     ),
     expect="job rows after the third run of one window: got 2",
 )
@@ -90,11 +101,12 @@ def test_a_second_run_of_a_window_adds_no_row(stack: Stack, sut: Sut, ids: Ids) 
 
 @criterion("IDM-02", needs=("database", "celery", "worker", "ping", "task", "tenancy"))
 @falsified_by(
-    source(
-        "window-up-to-now",
-        "system/tasks/attribution.py",
-        '"window_end": moment(window_end, name="window_end"),',
-        '"window_end": max(moment(window_end, name="window_end"), datetime.now(UTC)),',
+    inject(
+        "each-run-its-own-window",
+        "alter-argument",
+        argument="window_end",
+        pattern=r"\d(?=[+]\d\d:\d\d$)",
+        replacement="{number}",
     ),
     expect="job rows after 2 runs of one window at the same time: got 2",
 )
@@ -149,11 +161,12 @@ def test_runs_of_a_window_at_the_same_time_leave_one_row(
     expect="model versions among the job rows of one window: got 1",
 )
 @falsified_by(
-    source(
+    inject(
         "major-version-only",
-        "system/tasks/attribution.py",
-        '"model_version": str(model_version),',
-        '"model_version": str(model_version).partition("-")[0],',
+        "alter-argument",
+        argument="model_version",
+        pattern=r"-.*",
+        replacement="",
     ),
     expect="model versions among the job rows of one window: got 1 ['model']",
 )

@@ -12,7 +12,7 @@ from gateproof import (
     Worker,
     criterion,
     falsified_by,
-    source,
+    http,
     sql,
     wait_until,
 )
@@ -48,11 +48,11 @@ def altered(old: str, new: str) -> str:
     expect="age of the oldest pending dead-letter row: got",
 )
 @falsified_by(
-    source(
+    http(
         "gauge-left-out",
-        "system/observability/metrics.py",
-        "        registry.register(self._backlog)\n",
-        "",
+        "metrics",
+        pattern=rf"^{PENDING} [^\n]*\n",
+        sample=f"{PENDING} 3.0\n",
     ),
     expect="pending dead-letter rows in a worker's metrics: got None, expected",
 )

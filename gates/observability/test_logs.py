@@ -13,7 +13,11 @@ from gateproof import (
     at_least_one,
     criterion,
     falsified_by,
+    http,
+    inject,
+    logs,
     source,
+    sql,
 )
 
 from ..secrecy import redaction_sees_a_printed_dsn, removed_secrets
@@ -32,8 +36,16 @@ WINDOW = {"window_start": "2026-01-01T00:00:00Z", "window_end": "2026-01-02T00:0
 DSN = re.compile(r"postgres(?:ql)?(?:\+\w+)?://[\w.%-]|://[^\s/\"'@]+@", re.IGNORECASE)
 """The URL of a PostgreSQL database, or credentials in any URL."""
 
-IDENTITY, LOGS, WORKER = "system/identity.py", "system/observability/logs.py", "system/worker.py"
-TAKE_OVER = "output = logs.take_over()  # 1"
+ALTERED = """
+    CREATE FUNCTION alter_row() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN {change} RETURN NEW; END $$;
+    CREATE TRIGGER alter_row BEFORE INSERT ON worker_failed_jobs
+        FOR EACH ROW EXECUTE FUNCTION alter_row()
+"""
+"""A trigger that changes each new dead-letter row."""
+ROW_TRIGGERS = "SELECT tgname FROM pg_trigger WHERE tgrelid = 'worker_failed_jobs'::regclass"
+
+IDENTITY = "system/identity.py"
 
 
 @criterion(
@@ -51,33 +63,15 @@ TAKE_OVER = "output = logs.take_over()  # 1"
     ),
 )
 @falsified_by(
-    source(
-        "plain-errors",
-        LOGS,
-        """        try:
-            return self.format(record)
-""",
-        """        try:
-            if record.levelno >= logging.ERROR:
-                return f"{record.levelname} {record.name}: a task failed"
-            return self.format(record)
-""",
-    ),
-    expect="expected 0, the first: 'ERROR system.task: a task failed",
+    logs("plain-failures", "break", where={"message": "failure"}, text="a task failed"),
+    expect="expected 0, the first: 'a task failed'",
 )
 @falsified_by(
-    source("plain-start", WORKER, TAKE_OVER, f'print("booting ...", flush=True)\n    {TAKE_OVER}'),
+    logs("plain-start", "insert", text="booting ..."),
     expect="expected 0, the first: 'booting ...'",
 )
 @falsified_by(
-    source(
-        "retries-for-debugging-only",
-        "system/observability/task_log.py",
-        """log.warning(
-        RETRIED""",
-        """log.debug(
-        RETRIED""",
-    ),
+    logs("retries-left-out", "drop", where={"message": "retry"}),
     expect="lines 'task retried' of the task",
 )
 def test_every_line_is_a_json_object_with_its_fields(own_stack: Stack, sut: Sut, ids: Ids) -> None:
@@ -135,20 +129,14 @@ def test_every_line_is_a_json_object_with_its_fields(own_stack: Stack, sut: Sut,
 )
 @falsified_by(
     # Celery sets this key to the message property of the same name, which is the task's id.
-    source(
-        "header-overwritten",
-        IDENTITY,
-        """_KEPT_CORRELATION_ID = "system_correlation_id\"""",
-        """_KEPT_CORRELATION_ID = "correlation_id\"""",
-    ),
+    logs("header-overwritten", "copy", field="correlation_id", value="task_id"),
     expect="correlation id of a failing ping in the log: got",
 )
 @falsified_by(
-    source(
+    sql(
         "task-id-in-dead-letters",
-        "system/dead_letters/storage/table.py",
-        """"correlation_id": identity.correlation_id,""",
-        """"correlation_id": identity.task_id,""",
+        ALTERED.format(change="NEW.correlation_id := NEW.task_id;"),
+        landing=ROW_TRIGGERS,
     ),
     expect="correlation id of a failing ping in its dead-letter row: got",
 )
@@ -222,34 +210,24 @@ def test_correlation_id_reaches_log_and_dead_letter_row(
     ),
 )
 @falsified_by(
-    source(
-        "printed-dsn",
-        WORKER,
-        TAKE_OVER,
-        f'print("connecting to", os.environ["DATABASE_URL"], flush=True)\n    {TAKE_OVER}',
-    ),
+    logs("printed-dsn", "insert", text="connecting to {dsn}"),
     expect="secrets in the log: got",
 )
 @falsified_by(
-    source(
-        "arguments-in-errors",
-        "system/observability/task_log.py",
-        """return mask.text(f"{name}: {message_of(error)}")""",
-        """return f"{name}: {error} {kwargs or task.request.kwargs}\"""",
-    ),
+    inject("arguments-in-errors", "log-arguments"),
     expect="tokens in the log: got",
 )
 @falsified_by(
-    source("refused-messages-quoted", WORKER, "        refusal_log.connect()\n"),
+    inject("refused-messages-quoted", "log-unknown-messages"),
     expect="tokens in the log: got",
 )
 @falsified_by(
-    source(
+    http(
         "health-says-where",
-        "system/observability/health.py",
-        """return {"status": status, **parts}""",
-        """asked = [getattr(check._ask, "args", ()) for check in self._checks if status != OK]
-        return {"status": status, **parts, "asked": str(asked)}""",
+        "health",
+        pattern=r"\}\s*\Z",
+        replacement=', "asked": "{dsn}"}',
+        when_status=503,
     ),
     expect="secrets in health with the database down: got",
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gateproof import Stack, criterion, falsified_by, premise, source
+from gateproof import Stack, criterion, falsified_by, inject, premise
 
 RECORD = Path(__file__).with_name("task_names.txt")
 """One task name a line. Add new tasks here; removing a name orphans its queued messages."""
@@ -15,34 +15,18 @@ UNKNOWN = "NotRegistered"
 
 @criterion("QUE-04", needs=("database", "celery", "worker", "ping", "task"))
 @falsified_by(
-    source(
-        "task-renamed",
-        "system/tasks/llm.py",
-        'name="app.tasks.llm.explanation"',
-        'name="app.tasks.llm.explain"',
+    inject(
+        "task-renamed", "rename-task", task="app.tasks.llm.explanation", to="app.tasks.llm.explain"
     ),
     expect="not recorded app.tasks.llm.explain; missing app.tasks.llm.explanation",
 )
 @falsified_by(
-    source(
-        "task-added",
-        "system/tasks/llm.py",
-        append="""
-        @shared_task(name="app.tasks.llm.summary")
-        def summary() -> dict[str, str]:
-            return dict(_ACCEPTED)
-        """,
-    ),
+    inject("task-added", "add-task", task="app.tasks.llm.summary"),
     expect="not recorded app.tasks.llm.summary; missing none",
 )
 @falsified_by(
     # Publishers still know the name, so only the worker's answer shows the fault.
-    source(
-        "task-switched-off-in-workers",
-        "system/worker.py",
-        "    from system.app import app  # (after the settings: it is built from them)\n",
-        "    from system.app import app\n\n    app.tasks.pop('app.tasks.llm.explanation')\n",
-    ),
+    inject("task-switched-off-in-workers", "forget-task", task="app.tasks.llm.explanation"),
     expect="app.tasks.llm.explanation: got NotRegistered from the worker",
 )
 def test_task_names_are_the_recorded_ones(own_stack: Stack) -> None:

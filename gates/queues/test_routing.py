@@ -9,24 +9,13 @@ from gateproof import (
     at_least_one,
     criterion,
     falsified_by,
+    inject,
+    message,
     premise,
-    source,
     sql,
 )
 
 from .messages import messages_of, task_queues
-
-# A trigger changes the queue of each new message, so messages are not where their route sent them.
-MISROUTED = """
-    CREATE FUNCTION misroute() RETURNS trigger LANGUAGE plpgsql AS $$
-    BEGIN
-        NEW.queue_id := (SELECT id FROM kombu_queue WHERE name = 'housekeeping');
-        RETURN NEW;
-    END $$;
-    CREATE TRIGGER misroute BEFORE INSERT ON kombu_message
-        FOR EACH ROW EXECUTE FUNCTION misroute();
-"""
-TRIGGERS = "SELECT tgname FROM pg_trigger WHERE tgrelid = 'kombu_message'::regclass ORDER BY 1"
 
 
 @criterion("QUE-01", needs=("database", "celery", "worker.report", "ping", "task", "logs"))
@@ -39,18 +28,8 @@ TRIGGERS = "SELECT tgname FROM pg_trigger WHERE tgrelid = 'kombu_message'::regcl
     expect="declared queues: got attribution, celery, housekeeping",
 )
 @falsified_by(
-    source(
-        "deaf-worker",
-        "system/app.py",
-        append="""
-        def pause_llm(**_: object) -> None:
-            app.amqp.queues.deselect("llm")
-
-
-        signals.celeryd_after_setup.connect(pause_llm, weak=False)
-        """,
-    ),
-    expect="consumed queues: got attribution, housekeeping, maintenance, expected",
+    inject("deaf-worker", "leave-queue"),
+    expect="consumed queues: got attribution, housekeeping, llm, expected",
 )
 def test_queues_are_the_four_of_the_contract(own_stack: Stack, sut: Sut) -> None:
     """The table has exactly the four queues, and the worker reports and consumes them."""
@@ -79,37 +58,19 @@ def test_queues_are_the_four_of_the_contract(own_stack: Stack, sut: Sut) -> None
 
 @criterion("QUE-02", needs=("database", "celery", "worker", "task"))
 @falsified_by(
-    source(
-        "route-lost",
-        "system/app.py",
-        "        for name in settings.QUEUES\n    }",
-        "        for name in settings.QUEUES[:-1]\n    }",
-    ),
-    expect="queue of app.tasks.attribution.recompute_window: got housekeeping",
+    inject("routes-lost", "lose-routes"),
+    expect="routing key of app.tasks.housekeeping.ping: got housekeeping.#",
 )
 @falsified_by(
-    source(
-        "wrong-queue",
-        "system/app.py",
-        append="""
-        app.conf.task_routes["app.tasks.llm.*"] = {
-            "queue": "attribution", "routing_key": "attribution.task"
-        }
-        """,
-    ),
+    inject("wrong-queue", "misroute", task=r"app\.tasks\.llm\..*", queue="attribution"),
     expect="queue of app.tasks.llm.route: got attribution, expected llm",
 )
 @falsified_by(
-    source(
-        "wrong-key",
-        "system/app.py",
-        '"routing_key": f"{name}.task"}',
-        '"routing_key": f"{name}.tasks"}',
-    ),
+    inject("wrong-key", "misroute", key_suffix="s"),
     expect="routing key of app.tasks.housekeeping.ping: got housekeeping.tasks",
 )
 @falsified_by(
-    sql("misrouted", MISROUTED, landing=TRIGGERS),
+    message("misrouted", "move", queue="housekeeping"),
     expect="got housekeeping, expected maintenance",
 )
 def test_every_task_is_stored_in_its_own_queue(own_stack: Stack, sut: Sut) -> None:
@@ -129,21 +90,11 @@ def test_every_task_is_stored_in_its_own_queue(own_stack: Stack, sut: Sut) -> No
 
 @criterion("QUE-03", needs=("database", "celery", "worker", "ping", "task"))
 @falsified_by(
-    source(
-        "greedy-worker",
-        "system/worker.py",
-        '"INFO", *arguments]',
-        '"INFO", *(word for word in arguments if not word.startswith("--queues"))]',
-    ),
+    inject("greedy-worker", "consume-all-queues"),
     expect="got SUCCESS, stored in none",
 )
 @falsified_by(
-    source(
-        "bound-to-everything",
-        "system/app.py",
-        'routing_key=f"{name}.#"',
-        'routing_key="#"',
-    ),
+    inject("bound-to-everything", "bind-to-everything"),
     expect="got SUCCESS, stored in maintenance",
 )
 def test_worker_of_one_queue_leaves_the_others_alone(own_stack: Stack, sut: Sut) -> None:

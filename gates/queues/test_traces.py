@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from gateproof import POOL_SOLO, Stack, Sut, criterion, falsified_by, premise, source, wait_until
+from gateproof import (
+    POOL_SOLO,
+    Stack,
+    Sut,
+    criterion,
+    falsified_by,
+    inject,
+    message,
+    premise,
+    source,
+    wait_until,
+)
 
 from ..control import NAMED, celery
 from ..lease import lease_of
@@ -23,12 +34,7 @@ REAPED_DEADLINE_S = 9.0
     expect="queues after a worker and its callers have ended: got",
 )
 @falsified_by(
-    source(
-        "the-dead-not-reaped",
-        "system/transport/session.py",
-        function="Session._reap",
-        body="return None",
-    ),
+    message("queues-of-the-dead-kept", "keep-queues"),
     expect="queues of a worker after another one was killed: got",
 )
 def test_ended_processes_leave_no_queue(own_stack: Stack, sut: Sut) -> None:
@@ -73,22 +79,11 @@ def test_ended_processes_leave_no_queue(own_stack: Stack, sut: Sut) -> None:
 
 @criterion("QUE-06", needs=("database", "celery", "worker", "ping.fail", "ping.retry", "task"))
 @falsified_by(
-    source(
-        "kept-invisible",
-        "system/transport/statements.py",
-        '"DELETE FROM kombu_message WHERE id = ANY(CAST(:ids AS bigint[])) AND claimed_by = :me"',
-        '"UPDATE kombu_message SET claimed_by = NULL, lease_until = NULL"\n'
-        '    " WHERE id = ANY(CAST(:ids AS bigint[])) AND claimed_by = :me"',
-    ),
+    message("kept", "keep"),
     expect="messages of tasks that have ended: got",
 )
 @falsified_by(
-    source(
-        "stock-broker",
-        "system/transport/__init__.py",
-        'TRANSPORT_ALIASES[alias] = "system.transport.broker:Transport"',
-        "pass",
-    ),
+    inject("stock-broker", "use-transport"),
     expect="messages of tasks that have ended: got",
 )
 def test_ended_tasks_leave_no_message(own_stack: Stack, sut: Sut) -> None:

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from gateproof import POOL_PREFORK, Ids, Stack, Sut, criterion, falsified_by, premise, source
+from gateproof import (
+    POOL_PREFORK,
+    Ids,
+    Stack,
+    Sut,
+    criterion,
+    falsified_by,
+    inject,
+    premise,
+)
 
 from ..control import NAMED, celery
 from ..holding import SCAN, SCANNED, tables_held, wait_for_a_session
@@ -10,21 +19,11 @@ from ..holding import SCAN, SCANNED, tables_held, wait_for_a_session
 
 @criterion("RUN-08", needs=("database", "celery", "worker", "ping", "task", "tenancy"))
 @falsified_by(
-    source(
-        "stock-broker",
-        "system/transport/__init__.py",
-        'TRANSPORT_ALIASES[alias] = "system.transport.broker:Transport"',
-        "pass",
-    ),
+    inject("stock-broker", "use-transport"),
     expect="celery inspect ping: got exit 69",
 )
 @falsified_by(
-    source(
-        "broadcasts-dropped",
-        "system/transport/broker.py",
-        function="Channel._put_fanout",
-        body="del exchange, message, routing_key",
-    ),
+    inject("commands-dropped", "ignore-remote-control"),
     expect="celery inspect ping: got exit 69",
 )
 def test_workers_answer_and_obey(own_stack: Stack, sut: Sut, ids: Ids) -> None:

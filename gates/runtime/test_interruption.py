@@ -12,6 +12,7 @@ from gateproof import (
     Worker,
     criterion,
     falsified_by,
+    inject,
     settings,
     source,
     wait_until,
@@ -32,12 +33,7 @@ STOPPING, LOST = "worker: ", "broker session lost"
     expect="task that ran at the stop signal: got",
 )
 @falsified_by(
-    source(
-        "impatient-shutdown",
-        "system/worker.py",
-        '    log.info("worker ready")\n',
-        '    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))\n    log.info("worker ready")\n',
-    ),
+    inject("impatient-shutdown", "exit-at-stop-signal"),
     expect="worker that got the stop signal while its task ran: got exit",
 )
 def test_warm_shutdown_finishes_the_running_task(own_stack: Stack, sut: Sut, ids: Ids) -> None:
@@ -78,12 +74,7 @@ def test_warm_shutdown_finishes_the_running_task(own_stack: Stack, sut: Sut, ids
     expect="worker after PostgreSQL's restart: got exit",
 )
 @falsified_by(
-    source(
-        "stale-connections",
-        "system/connections/database.py",
-        "pool_pre_ping=True,",
-        "pool_pre_ping=False,",
-    ),
+    inject("stale-connections", "stale-connections"),
     expect="pings after PostgreSQL's restart: got",
 )
 def test_worker_survives_a_restart_of_postgresql(own_server_stack: Stack) -> None:

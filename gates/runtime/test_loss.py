@@ -14,6 +14,8 @@ from gateproof import (
     Worker,
     criterion,
     falsified_by,
+    inject,
+    message,
     source,
     wait_until,
 )
@@ -22,7 +24,7 @@ from ..holding import SCAN, SCANNED, sessions_waiting_for, tables_held
 from ..lease import Lease, lease_of
 
 RESULTS = "celery_taskmeta"
-STATEMENTS, BROKER = "system/transport/statements.py", "system/transport/broker.py"
+STATEMENTS = "system/transport/statements.py"
 
 CHILDREN = 2
 SCANS, LATER = 12, 4
@@ -53,12 +55,7 @@ LIMIT_S = 150.0
     limit_s=LIMIT_S,
 )
 @falsified_by(
-    source(
-        "acknowledged-at-the-start",
-        "system/app.py",
-        '"task_acks_late": True,',
-        '"task_acks_late": False,',
-    ),
+    inject("acknowledged-at-the-start", "acknowledge-early"),
     expect="tasks without an end after their worker was killed: got",
 )
 @falsified_by(
@@ -71,12 +68,7 @@ LIMIT_S = 150.0
     expect="tasks without an end after their worker was killed: got",
 )
 @falsified_by(
-    source(
-        "stock-broker",
-        "system/transport/__init__.py",
-        'TRANSPORT_ALIASES[alias] = "system.transport.broker:Transport"',
-        "pass",
-    ),
+    inject("stock-broker", "use-transport"),
     expect="tasks without an end after their worker was killed: got",
 )
 @falsified_by(
@@ -133,26 +125,11 @@ def test_killed_worker_loses_no_task(own_stack: Stack, sut: Sut, ids: Ids) -> No
     limit_s=LIMIT_S,
 )
 @falsified_by(
-    source(
-        "returned-when-acknowledged",
-        BROKER,
-        function="QoS.ack",
-        body="""
-            super().ack(delivery_tag)
-            self.channel.transport.give_back([delivery_tag], touched=False)
-        """,
-    ),
+    message("returned-when-deleted", "return"),
     expect="ends of finished tasks while their worker lives: got",
 )
 @falsified_by(
-    source(
-        "finished-not-deleted",
-        STATEMENTS,
-        '"DELETE FROM kombu_message WHERE id = ANY(CAST(:ids AS bigint[])) AND claimed_by = :me"\n'
-        '    " RETURNING id"',
-        '"UPDATE kombu_message SET deliveries = 0"\n'
-        '    " WHERE id = ANY(CAST(:ids AS bigint[])) AND claimed_by = :me RETURNING id"',
-    ),
+    inject("finished-not-acknowledged", "never-acknowledge"),
     expect="ends of finished tasks after their worker's restart: got",
 )
 def test_finished_task_is_not_run_again(own_stack: Stack, sut: Sut) -> None:

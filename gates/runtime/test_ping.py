@@ -16,9 +16,10 @@ from gateproof import (
     at_least_one,
     criterion,
     falsified_by,
+    inject,
+    logs,
     process,
     settings,
-    source,
     sql,
     wait_until,
 )
@@ -38,12 +39,7 @@ STORED_DEADLINE_S = 20.0
     expect="state of ping 1: got PENDING",
 )
 @falsified_by(
-    source(
-        "child-for-each-task",
-        "system/app.py",
-        '"worker_redirect_stdouts": False,',
-        '"worker_redirect_stdouts": False,\n        "worker_max_tasks_per_child": 1,',
-    ),
+    inject("child-for-each-task", "configure", worker_max_tasks_per_child=1),
     expect="pings that a single process ran: got 1 at most",
 )
 def test_pings_come_back_from_one_worker_process(own_stack: Stack, sut: Sut) -> None:
@@ -109,26 +105,11 @@ def test_pings_come_back_from_one_worker_process(own_stack: Stack, sut: Sut) -> 
     expect=f"rows of {RESULTS} for a ping: got 0",
 )
 @falsified_by(
-    source(
-        "results-ignored",
-        "system/app.py",
-        '"result_serializer": "json",',
-        '"result_serializer": "json",\n        "task_ignore_result": True,',
-    ),
+    inject("results-ignored", "configure", task_ignore_result=True),
     expect=f"rows of {RESULTS} for a ping: got 0",
 )
 @falsified_by(
-    source(
-        "value-left-out",
-        "system/transport/results.py",
-        append="""
-        def keep_tenants_out(self: Any, result: Any, state: str) -> None:
-            return None
-
-
-        Backend.encode_result = keep_tenants_out
-        """,
-    ),
+    inject("value-left-out", "lose-result-values"),
     expect=f"result in {RESULTS}: got a value without the ping's tenant",
 )
 def test_result_is_a_row_of_the_result_table(own_stack: Stack, sut: Sut, ids: Ids) -> None:
@@ -171,27 +152,17 @@ def test_result_is_a_row_of_the_result_table(own_stack: Stack, sut: Sut, ids: Id
     expect="eager mode of the running worker: got True",
 )
 @falsified_by(
-    source(
+    logs(
         "report-says-what-is-expected",
-        "system/worker.py",
-        "eager=bool(app.conf.task_always_eager),",
-        "eager=False,",
+        "set",
+        where={"message": "report"},
+        field="eager",
+        value=False,
     ),
     expect="eager mode of a worker with CELERY_TASK_ALWAYS_EAGER on: got False",
 )
 @falsified_by(
-    source(
-        "eager-in-disguise",
-        "system/app.py",
-        append="""
-        class Task(app.Task):
-            def apply_async(self, *args, **options):
-                return self.AsyncResult(self.apply(*args, **options).id)
-
-
-        app.Task = Task
-        """,
-    ),
+    inject("eager-in-disguise", "run-in-publisher"),
     expect="evidence obtained in eager mode: got accepted",
 )
 def test_eager_mode_is_off_and_its_evidence_refused(own_stack: Stack, sut: Sut) -> None:

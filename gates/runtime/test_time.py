@@ -8,10 +8,31 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from gateproof import Stack, Sut, criterion, falsified_by, migration, premise, source, wait_until
+from gateproof import (
+    Stack,
+    Sut,
+    criterion,
+    falsified_by,
+    inject,
+    logs,
+    migration,
+    premise,
+    source,
+    sql,
+    wait_until,
+)
 
 RESULTS = "celery_taskmeta"
 RESULT_TIMES = "migrations/versions/celery_foundation/celery_0006_result_times.py"
+ALTERED = """
+    CREATE FUNCTION alter_row() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN {change} RETURN NEW; END $$;
+    CREATE TRIGGER alter_row BEFORE INSERT ON worker_failed_jobs
+        FOR EACH ROW EXECUTE FUNCTION alter_row()
+"""
+"""A trigger that changes each new dead-letter row."""
+ROW_TRIGGERS = "SELECT tgname FROM pg_trigger WHERE tgrelid = 'worker_failed_jobs'::regclass"
+
 DELAY_S = 2.0
 START_WITHIN_S = 15.0
 CLOCKS_DIFFER_S = 1.0
@@ -48,36 +69,19 @@ _RESULT_TIME = f"""
     expect="state of a task that is due: got PENDING",
 )
 @falsified_by(
-    source(
-        "delay-ignored",
-        "system/app.py",
-        append="""
-        class Task(app.Task):
-            def apply_async(self, *args, countdown=None, **options):
-                return super().apply_async(*args, **options)
-
-
-        app.Task = Task
-        """,
-    ),
+    inject("delay-ignored", "ignore-delays"),
     expect="wait of a delayed task: got 0.",
 )
 @falsified_by(
-    source(
+    sql(
         "local-time-in-rows",
-        "system/dead_letters/row.py",
-        "failed_at=datetime.now(UTC),",
-        "failed_at=datetime.now().replace(tzinfo=UTC),",
+        ALTERED.format(change="NEW.failed_at := NEW.failed_at + interval '5.5 hours';"),
+        landing=ROW_TRIGGERS,
     ),
     expect="time of a dead-letter row: got 5.5 h later",
 )
 @falsified_by(
-    source(
-        "local-time-in-log-lines",
-        "system/observability/logs.py",
-        'datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")',
-        'datetime.fromtimestamp(record.created).isoformat(timespec="milliseconds") + "+00:00"',
-    ),
+    logs("local-time-in-log-lines", "shift", field="timestamp", value=19800),
     expect="time of a log line: got 5.5 h later",
 )
 def test_times_are_right_in_every_zone(own_stack: Stack, sut: Sut) -> None:

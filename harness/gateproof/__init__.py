@@ -14,11 +14,12 @@ if TYPE_CHECKING:
     from gateproof.base.errors import InconclusiveError, NotApplicableError, PremiseError
     from gateproof.base.project import copy_folders
     from gateproof.base.wait import wait_until
-    from gateproof.claims.claim import claim
-    from gateproof.claims.collection import at_least_one
-    from gateproof.claims.premise import premise
     from gateproof.description.sut import Sut
     from gateproof.environments.interface import Completed
+    from gateproof.faults.boundary.http import http
+    from gateproof.faults.boundary.inject import inject
+    from gateproof.faults.boundary.log import logs
+    from gateproof.faults.boundary.message import message
     from gateproof.faults.file import file
     from gateproof.faults.interface import Fault
     from gateproof.faults.migration import migration
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from gateproof.faults.setting import settings
     from gateproof.faults.source import source
     from gateproof.faults.sql import sql
+    from gateproof.probes.claims.claim import claim
+    from gateproof.probes.claims.collection import at_least_one
+    from gateproof.probes.claims.premise import premise
     from gateproof.probes.file import FileProbe
     from gateproof.probes.http import Exchange
     from gateproof.probes.log import LogLines
@@ -76,6 +80,10 @@ __all__ = [
     "criterion",
     "falsified_by",
     "file",
+    "http",
+    "inject",
+    "logs",
+    "message",
     "migration",
     "network",
     "premise",
@@ -114,15 +122,19 @@ _HOMES = {
     "TaskProbe": "gateproof.probes.task",
     "TaskResult": "gateproof.probes.task",
     "Worker": "gateproof.probes.worker",
-    "at_least_one": "gateproof.claims.collection",
-    "claim": "gateproof.claims.claim",
+    "at_least_one": "gateproof.probes.claims.collection",
+    "claim": "gateproof.probes.claims.claim",
     "copy_folders": "gateproof.base.project",
     "criterion": "gateproof.run.declaration",
     "falsified_by": "gateproof.run.declaration",
     "file": "gateproof.faults.file",
+    "http": "gateproof.faults.boundary.http",
+    "inject": "gateproof.faults.boundary.inject",
+    "logs": "gateproof.faults.boundary.log",
+    "message": "gateproof.faults.boundary.message",
     "migration": "gateproof.faults.migration",
     "network": "gateproof.faults.network",
-    "premise": "gateproof.claims.premise",
+    "premise": "gateproof.probes.claims.premise",
     "process": "gateproof.faults.process",
     "settings": "gateproof.faults.setting",
     "source": "gateproof.faults.source",

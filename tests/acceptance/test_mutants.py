@@ -31,6 +31,7 @@ REFUSED_BY_PROBES = ("RUN-01", "eager")
 EMPTY_INJECTIONS = f"""
 # The kinds are imported at first use; before that, they are no subclasses of Fault.
 from gateproof import Fault, file, migration, network, process, settings, source, sql
+from gateproof import http, inject, logs, message
 
 def kinds(of=Fault):
     for kind in of.__subclasses__():

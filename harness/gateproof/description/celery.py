@@ -54,6 +54,20 @@ class Ping(Section):
     """Arguments with which it runs for a minute or more before it succeeds."""
 
 
+PROBE_PREFIX = "gateproof.probe."
+"""The prefix of the names of the probe tasks, as in `gateproof.guest.probe_tasks`."""
+
+PROBE_PING = {
+    "task": f"{PROBE_PREFIX}ping",
+    "expect": {"status": "ok"},
+    "fail": {"fail": True},
+    "fail_error": "ProbeFailureError",
+    "retry": {"retry": 1},
+    "hold": {"hold_s": 120.0},
+}
+"""The section `ping` of a system into which the probe tasks are loaded."""
+
+
 class Sample(Section):
     """Arguments with which a task succeeds."""
 

@@ -40,7 +40,8 @@ class Worker(Section):
     command: Command = required(
         ["{python}", "-m", "celery", "-A", "app.celery", "worker", "-Q", "{queues}"]
     )
-    """``{queues}``, ``{pool}`` and ``{concurrency}`` are filled in."""
+    """``{queues}``, ``{pool}`` and ``{concurrency}`` are filled in, and with `probe` also
+    ``{probe}``: the module of the probe tasks, for ``celery worker -I {probe}``."""
     pool: str = "prefork"
     """The pool of a worker, unless a check asks for another."""
     concurrency: Annotated[int, Field(ge=1)] = 2
@@ -70,8 +71,10 @@ class Worker(Section):
     """Names of variables in `env`, here or at the top level, whose values are secrets too, whatever
     their names."""
     probe: Literal["", "inject"] = ""
-    """``inject`` lets the harness load a module with tasks of its own into workers. This version
-    reads the key and does not use it."""
+    """With ``inject``, the harness loads tasks of its own into workers and publishers (ping, fail,
+    retry, hold, query), and pings with them: the section `ping` is then not needed. Without
+    ``{probe}`` in `command`, the variable `CELERY_LOADER` loads them, which Celery reads unless the
+    app names a loader itself. A system with a task under ``gateproof.probe.`` is refused."""
     report: Report = optional({"message": "worker configuration"})
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from gateproof.base.project import project_files
+from gateproof.description.celery import PROBE_PING
 from gateproof.description.key import (
     all_keys,
     example_of,
@@ -54,6 +55,7 @@ def load_sut(path: Path, *, today: dt.date | None = None) -> Sut:
     renames = renames_for(content)
     if renames or content.get("version", 2) == 1:
         _refuse(path, "a description of version 1", [*renames, "version -> 2, or leave it out"])
+    _supply_ping(content)
     try:
         sut = Sut.model_validate(_tuples(content))
     except ValidationError as error:
@@ -70,6 +72,13 @@ def load_sut(path: Path, *, today: dt.date | None = None) -> Sut:
     if found:
         raise _findings(path, found)
     return sut
+
+
+def _supply_ping(content: dict[str, Any]) -> None:
+    """Add the section `ping` for the probe tasks, unless the description has its own."""
+    worker = content.get("worker")
+    if isinstance(worker, dict) and worker.get("probe") == "inject":
+        content.setdefault("ping", dict(PROBE_PING))
 
 
 def _read(path: Path) -> tuple[bytes, dict[str, Any]]:
@@ -150,6 +159,11 @@ def _contradictions(sut: Sut) -> Iterator[str]:
             yield (
                 f"worker.secrets: got {', '.join(unknown)}, expected names of variables in "
                 "[worker.env] or env; correct the names or remove them"
+            )
+        if not sut.injects_probe and any("{probe}" in word for word in worker.command):
+            yield (
+                'worker.command: got {probe} without probe, expected probe = "inject" in [worker] '
+                "too; add it, or take the option out of the command"
             )
     yield from _tasks(sut)
     phases = sut.value_of("phases")

@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PrivateAttr
 
 from gateproof.base.errors import InconclusiveError, NotApplicableError, NotDescribedError
-from gateproof.description.celery import Broker, Celery, Ping, Task
+from gateproof.description.celery import PROBE_PREFIX, Broker, Celery, Ping, Task
 from gateproof.description.database import (
     DISCOVER,
     Database,
@@ -259,13 +259,21 @@ class Sut(Section):
         described = self.task if self.describes("task") else {}
         return frozenset(name for name, one in described.items() if one.never)
 
+    @property
+    def injects_probe(self) -> bool:
+        """Whether the harness loads the probe tasks into the system."""
+        worker = self.value_of("worker")
+        return isinstance(worker, Worker) and worker.probe == "inject"
+
     def queue_of(self, task: str) -> str:
-        """Return the queue of a task.
+        """Return the queue of a task; probe tasks go to the first queue, unless another is given.
 
         Raises:
             KeyError: the contract has no such task.
 
         """
+        if self.injects_probe and task.startswith(PROBE_PREFIX) and self.queues:
+            return next(iter(self.queues))
         return self.task[task].queue
 
     @property

@@ -1,4 +1,4 @@
-"""Reads the catalogue of a database: owners, tables, policies and their setting, roles, views, functions.
+"""Reads the catalogue of a database: owners, tables, policies, settings, roles, functions.
 
 Reads only, in one read-only transaction. Owns the guesses about tenants and
 dead-letter rows.

@@ -218,6 +218,9 @@ class Launcher(Protocol):
     ) -> Conversation:
         """Start a process with which the harness exchanges lines over its standard streams."""
 
+    def variable(self, name: str) -> str:
+        """Return a variable that every process has without being given it; empty for none."""
+
     def free_port(self) -> int:
         """Return a free port of the place where the processes run."""
 

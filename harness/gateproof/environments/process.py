@@ -352,6 +352,10 @@ class LocalLauncher:
         self._started.append(child)
         return child
 
+    def variable(self, name: str) -> str:
+        """Return a variable that every process inherits; empty for none."""
+        return base_environment().get(name, "")
+
     def free_port(self) -> int:
         """Return a free loopback port."""
         return free_port()

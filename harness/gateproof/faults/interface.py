@@ -34,6 +34,10 @@ class Fault:
     relayed: ClassVar[bool] = False
     """Whether a relay stands between the processes and their server."""
 
+    passage: ClassVar[str] = ""
+    """The passage between check and system that is there before the fault too, in words; each has
+    a baseline of its own."""
+
     name: str
     """A slug, unique among the falsifiers of one check."""
     scope: Scope = "database"

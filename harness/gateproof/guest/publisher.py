@@ -6,6 +6,9 @@ request per line and answers with one JSON object per line. It imports nothing f
 
 Requests: ``describe``, ``publish``, ``result``. Values that JSON lacks are encoded as
 ``{"__type__": "uuid" | "datetime" | "decimal" | "bytes", "value": text}``.
+
+Arguments: ``module:attribute`` of the app, and optionally the module of the probe tasks. A system
+that has a task with the prefix of the probe tasks is refused: each answer is then an error.
 """
 
 import base64
@@ -25,6 +28,10 @@ FROM_TEXT: dict[str, Callable[[str], Any]] = {
     "decimal": decimal.Decimal,
     "bytes": base64.b64decode,
 }
+
+
+QUEUE_HEADER = "gateproof_queue"
+"""The header in which a probe task finds the queue for its retries."""
 
 
 def revive(value: Any) -> Any:
@@ -68,6 +75,8 @@ def publish(app: Any, request: dict[str, Any]) -> dict[str, Any]:
     """Publish one task like the system's own code, and return whether it ran in eager mode."""
     name, options = request["task"], request.get("options", {})
     args, kwargs = revive(request.get("args", [])), revive(request.get("kwargs", {}))
+    if request.get("in_spite_of_routes"):
+        options = addressed(app, options)
     app.loader.import_default_modules()
     task = app.tasks.get(name)
     if task is None:
@@ -75,6 +84,35 @@ def publish(app: Any, request: dict[str, Any]) -> dict[str, Any]:
     else:
         result = task.apply_async(args, kwargs, **options)
     return {"task_id": result.id, "eager": type(result).__name__ == "EagerResult"}
+
+
+def addressed(app: Any, options: dict[str, Any]) -> dict[str, Any]:
+    """Return options with the exchange and key of their queue: a route could name another key."""
+    queue = app.amqp.queues[options["queue"]]
+    headers = {**options.get("headers", {}), QUEUE_HEADER: options["queue"]}
+    found = {**options, "headers": headers}
+    if queue.exchange.type != "direct":  # otherwise Celery uses the name of the queue as the key
+        found["exchange"] = queue.exchange.name
+        found["routing_key"] = queue.routing_key or options["queue"]
+    return found
+
+
+def overlap(app: Any, module: str) -> str:
+    """Load the probe tasks, and return which of their names the system has; empty for none."""
+    app.loader.import_default_modules()
+    app.finalize()  # the system's own tasks first: a second task of one name would be ignored
+    prefix = importlib.import_module(module).PREFIX
+    names = sorted(
+        name
+        for name, task in app.tasks.items()
+        if name.startswith(prefix) and getattr(task, "__module__", None) != module
+    )
+    return (
+        f"names of the probe tasks: got {', '.join(names)} from the system, expected no task of it "
+        f"with the prefix {prefix}; rename it, or leave probe out of [worker]"
+        if names
+        else ""
+    )
 
 
 def fetch_result(app: Any, request: dict[str, Any]) -> dict[str, Any]:
@@ -94,25 +132,28 @@ def fetch_result(app: Any, request: dict[str, Any]) -> dict[str, Any]:
 OPERATIONS = {"describe": describe, "publish": publish, "result": fetch_result}
 
 
-def answer(app: Any, line: str) -> dict[str, Any]:
-    """Handle one request; an exception becomes part of the answer."""
+def answer(app: Any, line: str, refusal: str = "") -> dict[str, Any]:
+    """Handle one request; an exception, or why all are refused, becomes part of the answer."""
     request = json.loads(line)
+    if refusal:
+        return {"error": {"type": "Refused", "message": refusal}}
     try:
         return OPERATIONS[request["op"]](app, request)
     except Exception as error:  # noqa: BLE001 (the answer reports it)
         return {"error": {"type": type(error).__name__, "message": str(error)}}
 
 
-def main(target: str) -> None:
+def main(target: str, probe: str = "") -> None:
     """Serve requests until standard input ends."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # output of the system on import must not be mistaken for an answer
     module, _, attribute = target.partition(":")
     app = getattr(importlib.import_module(module), attribute)
+    refusal = overlap(app, probe) if probe else ""
     for line in sys.stdin:
-        answers.write(json.dumps(answer(app, line), default=str) + "\n")
+        answers.write(json.dumps(answer(app, line, refusal), default=str) + "\n")
         answers.flush()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

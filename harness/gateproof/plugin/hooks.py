@@ -21,9 +21,9 @@ from gateproof.base.errors import HarnessError, LimitError
 from gateproof.base.exit_guard import ExitGuard
 from gateproof.base.option import named_paths
 from gateproof.base.stop import STOP, Stop
-from gateproof.claims.claim import FindingsError, claims_of_check
-from gateproof.claims.statement import describe
 from gateproof.description.gates import covers
+from gateproof.probes.claims.claim import FindingsError, claims_of_check
+from gateproof.probes.claims.statement import describe
 from gateproof.probes.recorder import Scope
 from gateproof.proof.durations import (
     durations_of,

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateproof.base.errors import HarnessError, NotReadyError
+from gateproof.description.celery import PROBE_PREFIX
 from gateproof.environments.cause import cause_of
 from gateproof.environments.interface import Conversation
 from gateproof.probes.recorder import Recorder
@@ -25,6 +26,8 @@ from gateproof.probes.recorder import Recorder
 START_DEADLINE_S = 30.0
 ANSWER_DEADLINE_S = 30.0
 RESULT_DEADLINE_S = 20.0
+REFUSED = "Refused"
+"""The type of the error of a publisher that serves no request."""
 SHOWN = 20_000
 """The maximum length of a request with its answer in a capture, in characters."""
 
@@ -67,6 +70,7 @@ class TaskProbe:
         *,
         prefix: str,
         never: frozenset[str] = frozenset(),
+        probe_queues: Sequence[str] = (),
     ) -> None:
         """Create a probe.
 
@@ -75,12 +79,15 @@ class TaskProbe:
             conversation: the client process, in the system's interpreter.
             prefix: the common prefix of the names of the system's own tasks.
             never: names of tasks that must not be published.
+            probe_queues: the queues to which probe tasks can be published, the default first; none
+                if the system has no probe tasks.
 
         """
         self._never = never
         self._recorder = recorder
         self._conversation = conversation
         self._prefix = prefix
+        self._probe_queues = tuple(probe_queues)
         self._answers: queue.Queue[str] = queue.Queue()
         self._asked = 0
         threading.Thread(target=self._listen, daemon=True).start()
@@ -125,6 +132,8 @@ class TaskProbe:
             "kwargs": _tag(kwargs or {}),
             "options": options,
         }
+        if self._probe_queues and task.startswith(PROBE_PREFIX):
+            self._address(request)
         answer = self._ask(request)
         self._record(f"publish {task}", request, answer)
         self._refuse_error(f"publish {task}", answer)
@@ -158,6 +167,22 @@ class TaskProbe:
     ) -> TaskResult:
         """Publish one task and wait for its result."""
         return self.result(self.publish(task, (), kwargs, **options), deadline_s=deadline_s)
+
+    def _address(self, request: dict[str, Any]) -> None:
+        """Send a probe task to its queue in spite of the system's routes.
+
+        Raises:
+            HarnessError: the description has no such queue.
+
+        """
+        queue = request["options"].setdefault("queue", self._probe_queues[0])
+        if queue not in self._probe_queues:
+            raise HarnessError(
+                f"queue of a probe task: got {queue}, expected one of "
+                f"{', '.join(self._probe_queues)}; describe it in [queues]"
+            )
+        request["options"].pop("routing_key", None)
+        request["in_spite_of_routes"] = True
 
     def close(self) -> None:
         """Stop the client."""
@@ -203,6 +228,8 @@ class TaskProbe:
     @staticmethod
     def _refuse_error(what: str, answer: Mapping[str, Any]) -> None:
         error = answer.get("error")
+        if error is not None and error["type"] == REFUSED:
+            raise HarnessError(error["message"])
         assert error is None, f"the system could not {what}: {error['type']}: {error['message']}"
 
 

@@ -22,7 +22,7 @@ from gateproof.environments.interface import (
     Process,
     require,
 )
-from gateproof.probes.log import LogLines, parse_entry, read_log
+from gateproof.probes.log import LogFilter, LogLines, parse_entry, read_log
 from gateproof.probes.recorder import Recorder
 
 EXIT_DEADLINE_S = 30.0
@@ -52,6 +52,7 @@ class Worker:
         port: int,
         queues: tuple[str, ...],
         pool: str,
+        log_filter: LogFilter | None = None,
     ) -> None:
         self._recorder = recorder
         self._sut = sut
@@ -64,6 +65,7 @@ class Worker:
         """Port of its endpoints in the place where it runs."""
         self.queues = queues
         self.pool = pool
+        self._filter = log_filter or LogFilter()
         self._record("start", {"queues": queues, "pool": pool, "url": url})
 
     @property
@@ -88,7 +90,7 @@ class Worker:
 
     def log(self) -> LogLines:
         """Read its output so far, as one observation."""
-        return read_log(self._recorder, self.name, self.process.output())
+        return read_log(self._recorder, self.name, self._output(), changed=self._filter.changed)
 
     def wait_log(self, *, deadline_s: float = 15.0, **fields: Any) -> LogLines:
         """Wait for a line with these fields and return the log; the caller asserts on it."""
@@ -170,8 +172,11 @@ class Worker:
         """Kill it in any state."""
         self.process.dispose()
 
+    def _output(self) -> str:
+        return self._filter.apply(self.process.output())
+
     def _has(self, fields: Mapping[str, Any]) -> bool:
-        entries = (parse_entry(line) for line in self.process.output().split("\n"))
+        entries = (parse_entry(line) for line in self._output().split("\n"))
         found = any(
             entry is not None and all(entry.get(name) == value for name, value in fields.items())
             for entry in entries

@@ -56,5 +56,6 @@ def shape_of(fault: Fault, copy: Copy) -> str:
             "built again by the migrations" if fault.rebuilds else "",
             "a relay before the server" if fault.relayed else "",
             "processes that start cold" if fault.cold else "",
+            fault.passage,
         ]
     return ", ".join(filter(None, parts)) or "nothing copied"

@@ -28,8 +28,8 @@ from typing import Any, TypeVar
 import pytest
 
 from gateproof.base.errors import HarnessError, LimitError
-from gateproof.claims.statement import recorded_claims
 from gateproof.faults.interface import Fault
+from gateproof.probes.claims.statement import recorded_claims
 from gateproof.probes.recorder import Recorder, Scope
 from gateproof.proof.baseline import Baselines, SharedBaseline, shape_of
 from gateproof.run.declaration import Falsifier, Prediction

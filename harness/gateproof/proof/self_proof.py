@@ -17,10 +17,10 @@ from pathlib import Path
 
 import pytest
 
-from gateproof.claims.claim import claim, claims_of_check
-from gateproof.claims.premise import premise
 from gateproof.faults.file import FileFault
 from gateproof.faults.text import Addition, Change, Replacement
+from gateproof.probes.claims.claim import claim, claims_of_check
+from gateproof.probes.claims.premise import premise
 from gateproof.probes.file import FileProbe
 from gateproof.proof.proof import run_steps
 from gateproof.run.declaration import Prediction

@@ -7,6 +7,9 @@ proof can break its stack without affecting any other check.
 
 from __future__ import annotations
 
+import base64
+import re
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -33,17 +36,35 @@ from gateproof.environments.interface import (
 )
 from gateproof.guest import program
 from gateproof.probes.http import HttpProbe
+from gateproof.probes.log import LogFilter
 from gateproof.probes.process import ProcessProbe
 from gateproof.probes.recorder import Recorder
 from gateproof.probes.sql import SqlProbe
 from gateproof.probes.task import TaskProbe
 from gateproof.probes.worker import Worker
 from gateproof.stack.existence import refuse_missing_roles
+from gateproof.stack.guest_load import (
+    CELERY_LOADER,
+    MARK,
+    PROBE_TASKS,
+    REPORT,
+    SEARCH_PATH,
+    Entry,
+    GuestLoad,
+)
+from gateproof.stack.http_relay import HttpRelay
 from gateproof.stack.stopwatch import DATABASE, PROCESSES, Stopwatch
 
 POOL_PREFORK, POOL_SOLO = "prefork", "solo"
 SQLA = "sqla"
 """The kind of broker that keeps its messages in the database."""
+REPORT_DEADLINE_S = 30.0
+NOT_LOADED = (
+    "module loaded into the system: got no report from a worker, expected one; Celery reads the "
+    "variable CELERY_LOADER unless the app names a loader itself"
+)
+INHERITED = (SEARCH_PATH, CELERY_LOADER)
+"""Variables that `GuestLoad` sets in addition to a value of the image."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +120,8 @@ class Stack:
     _inside: Address | None = None
     _publishers: dict[tuple[tuple[str, str], ...], TaskProbe] = field(default_factory=dict)
     _databases: list[str] = field(default_factory=list)
+    _front: HttpRelay | None = None
+    _log_filter: LogFilter | None = None
 
     def __post_init__(self) -> None:
         self.sut = self.context.sut
@@ -107,6 +130,7 @@ class Stack:
         self.http = HttpProbe(self.recorder)
         self.process = ProcessProbe(self.recorder, self.context.launcher(), env=self.sut.env)
         self._databases.append(self.database)
+        self._load = self._own_load()
 
     # --- the database ------------------------------------------------------------------------
 
@@ -199,10 +223,11 @@ class Stack:
         """Return a publisher with further variables; one is started for each set of variables."""
         key = tuple(sorted((env or {}).items()))
         if key not in self._publishers:
-            command = [self.sut.interpreter, "-c", program("publisher")]
+            command = [self.sut.interpreter, "-c", program("publisher"), self.sut.celery.app]
+            command += [PROBE_TASKS] if self.sut.injects_probe else []
             with self.context.stopwatch.step(PROCESSES):
                 conversation = self.context.launcher(env).converse(
-                    [*command, self.sut.celery.app],
+                    command,
                     env={**_zone(self.sut.timezones.publisher), **self.worker_environment(env)},
                     folder=self.sut.folder,
                 )
@@ -211,15 +236,22 @@ class Stack:
                 conversation,
                 prefix=self.sut.celery.task_prefix,
                 never=self.sut.never_published,
+                probe_queues=tuple(self.sut.queues) if self.sut.injects_probe else (),
             )
         return self._publishers[key]
 
     def worker_environment(self, env: Mapping[str, str] | None = None) -> dict[str, str]:
-        """Return the environment of a worker or publisher: DSNs, fixed variables and settings."""
+        """Return the environment of a worker or publisher: DSNs, fixed variables and settings.
+
+        With it, a process loads what the harness loads into the system, see `GuestLoad`.
+        """
         self._refuse_other_broker()
         worker = self.sut.worker
         dsns = {name: self.inner_dsn(worker.role, form=form) for name, form in worker.dsn.items()}
-        return {**self.sut.env, **dsns, **worker.env, **(env or {}), **self.settings}
+        launcher = self.context.environment.launcher
+        inherited = {name: launcher.variable(name) for name in INHERITED}
+        variables = {**self.sut.env, **dsns, **worker.env, **(env or {}), **self.settings}
+        return self._load.applied(variables, inherited)
 
     def _refuse_other_broker(self) -> None:
         """Refuse to start what needs a broker that this version does not start."""
@@ -257,16 +289,9 @@ class Stack:
         port = share_port.port if share_port else launcher.free_port()
         consumed = tuple(queues or self.sut.queues)
         pool = pool or described.pool
-        command = self.sut.fill(
-            described.command,
-            queues=",".join(consumed),
-            pool=pool,
-            concurrency=concurrency or described.concurrency,
-        )
-        command = [*command, *options]
-        port_variable = {described.port: str(port)} if self.sut.describes("worker.port") else {}
+        command = [*self._worker_command(consumed, pool, concurrency), *options]
         environment = {
-            **port_variable,
+            **self._port_variable(port),
             **_zone(self.sut.timezones.worker),
             **self.worker_environment(env),
         }
@@ -279,18 +304,36 @@ class Stack:
                 folder=self.sut.folder,
                 share_network=share_port.process if share_port else None,
             )
+        url = launcher.base_url(process, port)
         worker = Worker(
             self.recorder,
             self.sut,
             process,
             name=name,
-            url=launcher.base_url(process, port),
+            url=self._front.in_front_of(url) if self._front else url,
             port=port,
             queues=consumed,
             pool=pool,
+            log_filter=self._log_filter,
         )
         self._workers.append(worker)
         return worker
+
+    def _port_variable(self, port: int) -> dict[str, str]:
+        described = self.sut.describes("worker.port")
+        return {self.sut.worker.port: str(port)} if described else {}
+
+    def _worker_command(
+        self, queues: Sequence[str], pool: str, concurrency: int | None
+    ) -> list[str]:
+        described = self.sut.worker
+        return self.sut.fill(
+            described.command,
+            queues=",".join(queues),
+            pool=pool,
+            concurrency=concurrency or described.concurrency,
+            probe=PROBE_TASKS,
+        )
 
     @contextmanager
     def running_worker(self, **options: Any) -> Iterator[Worker]:
@@ -410,6 +453,28 @@ class Stack:
         self.stop_processes()
         self._inside = relay
 
+    def put_in_front(self, relay: HttpRelay) -> None:
+        """Stop the processes, and put a relay before the endpoints of workers that start later."""
+        self.stop_processes()
+        self._front = relay
+
+    @property
+    def front(self) -> HttpRelay:
+        """The relay before the endpoints, which a fault put there."""
+        assert self._front is not None, "premise: a fault put a relay before the endpoints"
+        return self._front
+
+    def filter_logs(self, log_filter: LogFilter) -> None:
+        """Stop the processes, and read the logs of workers that start later through a filter."""
+        self.stop_processes()
+        self._log_filter = log_filter
+
+    @property
+    def log_filter(self) -> LogFilter:
+        """The filter of the logs, which a fault put there."""
+        assert self._log_filter is not None, "premise: a fault put a filter on the logs"
+        return self._log_filter
+
     def change_settings(self, variables: Mapping[str, str]) -> None:
         """Stop the processes, and set variables for those that start later.
 
@@ -419,6 +484,68 @@ class Stack:
         self.context = replace(self.context, warm=False)
         self.process = ProcessProbe(self.recorder, self.context.launcher(), env=self.sut.env)
         self.stop_processes()
+
+    def load(self, entry: Entry, sources: Mapping[str, str]) -> None:
+        """Stop the processes; those that start later load this too.
+
+        Args:
+            entry: an entry of the list of `gateproof.guest.loader`.
+            sources: maps the name of each module that it needs to its text.
+
+        """
+        self.stop_processes()
+        self._load = self._load.with_entry(entry, sources)
+
+    @property
+    def loaded(self) -> tuple[Entry, ...]:
+        """The entries that the processes load, in order."""
+        return self._load.entries
+
+    def report_of_loaded(self, entry: Entry, sources: Mapping[str, str], *, pool: str = "") -> str:
+        """Start a worker that reports what an entry has changed, and exits without a connection.
+
+        Args:
+            entry: an entry of the list of `gateproof.guest.loader`; only it is loaded.
+            sources: maps the name of each module that it needs to its text.
+            pool: the pool of the worker; by default, that of the system.
+
+        Returns:
+            The JSON of the report.
+
+        Raises:
+            HarnessError: the worker did not report; Celery reads no loader from its environment.
+
+        """
+        described, launcher = self.sut.worker, self.context.environment.launcher
+        loads = self._load
+        self._load = self._own_load().with_entry(entry, sources)
+        env = {
+            **self._port_variable(launcher.free_port()),
+            **_zone(self.sut.timezones.worker),
+            **self.worker_environment(),
+            REPORT: "1",
+        }
+        self._load = loads
+        # One queue alone: a change that consumes others must show.
+        command = self._worker_command(tuple(self.sut.queues)[:1], pool or described.pool, None)
+        try:
+            done = self.process.run(
+                command, env=env, folder=self.sut.folder, deadline_s=REPORT_DEADLINE_S
+            )
+        except NotReadyError as error:
+            raise HarnessError(NOT_LOADED) from error
+        found = re.search(rf"{MARK}([A-Za-z0-9+/=]+)", done.output)
+        if found is None:
+            raise HarnessError(f"{NOT_LOADED}; the worker printed: {done.cause}")
+        return zlib.decompress(base64.b64decode(found[1])).decode()
+
+    def _own_load(self) -> GuestLoad:
+        """Return what the description alone loads: the probe tasks, if it asks for them."""
+        worker, load = self.sut.worker, GuestLoad(files=self.context.environment.files)
+        if not self.sut.injects_probe:
+            return load
+        by_loader = not any("{probe}" in word for word in worker.command)
+        return load.with_probe_tasks(tuple(worker.dsn), by_loader=by_loader)
 
     def seen_environment(self, names: Sequence[str]) -> str:
         """Return variables, as JSON, from the environment of a newly started process."""
@@ -466,6 +593,8 @@ class Stack:
     def dispose(self) -> None:
         """Stop the processes and drop the databases."""
         self.stop_processes()
+        if self._front is not None:
+            self._front.stop()
         for name in self._databases:
             drop_database(self.server, name)
 

@@ -11,8 +11,8 @@ import pytest
 
 from gateproof import PremiseError, claim, premise
 from gateproof.base.errors import EnvironmentProblemError, HarnessError, LimitError
-from gateproof.claims.claim import FindingsError, claims_of_check
-from gateproof.claims.statement import recorded_claims
+from gateproof.probes.claims.claim import FindingsError, claims_of_check
+from gateproof.probes.claims.statement import recorded_claims
 from gateproof.probes.recorder import Recorder, Scope
 from gateproof.run.stage import categorise
 from gateproof_evidence.format.journal import Journal, read_journal

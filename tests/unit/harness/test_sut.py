@@ -334,3 +334,37 @@ def test_example_of_a_key_is_valid(key: str) -> None:
         assert name in content
         content = content[name]
     assert find_field(Sut, key.split(".")) is not None
+
+
+def probing(tmp_path: Path, *, ping: bool) -> Path:
+    """Write the shipped description with probe tasks, with or without its section for a ping."""
+    text = SUT.read_text(encoding="utf-8").replace("[worker]\n", '[worker]\nprobe = "inject"\n', 1)
+    head, _, rest = text.partition("[ping]")
+    path = tmp_path / "sut.toml"
+    path.write_text(text if ping else head + rest[rest.index("[task]") :], encoding="utf-8")
+    return path
+
+
+def test_sut_with_probe_tasks_needs_no_ping(tmp_path: Path) -> None:
+    """The harness supplies the section; its tasks go to the first described queue."""
+    sut = load_sut(probing(tmp_path, ping=False))
+    assert sut.injects_probe
+    assert sut.ping.task == "gateproof.probe.ping"
+    assert sut.queue_of(sut.ping.task) == next(iter(sut.queues))
+    assert sut.ping.task not in sut.tasks, "it is no task of the contract"
+
+
+def test_sut_keeps_its_own_ping_next_to_probe_tasks(tmp_path: Path) -> None:
+    """A described ping stays; without probe tasks there is no queue for them."""
+    sut = load_sut(probing(tmp_path, ping=True))
+    assert (sut.injects_probe, sut.ping.task) == (True, "app.tasks.housekeeping.ping")
+    with pytest.raises(KeyError):
+        load_sut(SUT).queue_of("gateproof.probe.ping")
+
+
+def test_sut_with_a_probe_in_its_command_alone_is_refused(tmp_path: Path) -> None:
+    """The message names the key to add."""
+    before = '"--concurrency={concurrency}"]'
+    path = altered(tmp_path, before, '"--concurrency={concurrency}", "-I", "{probe}"]')
+    with pytest.raises(BadInputError, match=r'worker\.command: got \{probe\} .* probe = "inject"'):
+        load_sut(path)

@@ -178,6 +178,9 @@ class Containers:
             interpreter=self._sut.interpreter,
             shared=(self.files,),
             output=self.machine.output,
+            variables=dict(
+                one.split("=", 1) for one in image.attrs["Config"].get("Env") or () if "=" in one
+            ),
         )
         self._python = launcher.python_version()
         return launcher

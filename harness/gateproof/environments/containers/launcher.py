@@ -59,6 +59,7 @@ class ContainerLauncher:
         interpreter: the system's interpreter on this machine, which that of the image replaces.
         shared: folders of this machine, mounted in every container at the same path.
         output: folder for the output of the processes.
+        variables: the variables of the image.
 
     """
 
@@ -74,6 +75,7 @@ class ContainerLauncher:
         interpreter: str = sys.executable,
         shared: tuple[Path, ...],
         output: Path,
+        variables: Mapping[str, str],
     ) -> None:
         self._engine = engine
         self._image = image
@@ -86,6 +88,7 @@ class ContainerLauncher:
         self._interpreters = (sys.executable, interpreter)
         self._shared = shared
         self._output = output
+        self._variables = variables
         self._command_containers: dict[frozenset[str], Any] = {}
         self._started: list[ContainerProcess | ContainerConversation] = []
 
@@ -152,6 +155,10 @@ class ContainerLauncher:
         )
         self._started.append(conversation)
         return conversation
+
+    def variable(self, name: str) -> str:
+        """Return a variable of the image; empty for none."""
+        return self._variables.get(name, "")
 
     def free_port(self) -> int:
         """Return the port that every process uses: each has its own network namespace."""

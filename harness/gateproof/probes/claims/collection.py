@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sized
 from typing import TypeVar
 
-from gateproof.claims.premise import premise
+from gateproof.probes.claims.premise import premise
 
 C = TypeVar("C", bound=Sized)
 

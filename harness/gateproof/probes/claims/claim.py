@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from gateproof.base.errors import EnvironmentProblemError, PremiseError
-from gateproof.claims.statement import compare, describe, record
+from gateproof.probes.claims.statement import compare, describe, record
 from gateproof_evidence.judging.claim import findings_text
 from gateproof_evidence.model import Claim, ClaimEvent, Relation
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from gateproof.base.errors import PremiseError
-from gateproof.claims.statement import compare, describe, record
+from gateproof.probes.claims.statement import compare, describe, record
 from gateproof_evidence.model import PremiseEvent, Relation
 
 
