@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gateproof.base.wait import wait_until
     from gateproof.environments.interface import Completed
     from gateproof.faults.file import file
-    from gateproof.faults.interface import Fault
+    from gateproof.faults.interface import Fault, slug_of
     from gateproof.faults.migration import migration
     from gateproof.faults.network import network
     from gateproof.faults.process import process
@@ -34,11 +34,26 @@ if TYPE_CHECKING:
     from gateproof.probes.sql import Refused, Rows, Session, SqlProbe
     from gateproof.probes.task import RESULT_DEADLINE_S, EagerModeError, TaskProbe, TaskResult
     from gateproof.probes.worker import Worker
-    from gateproof.run.declaration import criterion, falsified_by
+    from gateproof.run.declaration import criterion, falsified_by, falsified_by_each
     from gateproof.stack.bring_up import BringUp
     from gateproof.stack.identifier import Ids
     from gateproof.stack.relay import Relay
     from gateproof.stack.stack import POOL_PREFORK, POOL_SOLO, Stack
+    from gateproof.tenancy.catalogue import Shape, read_shapes
+    from gateproof.tenancy.discovery import (
+        Definer,
+        Table,
+        View,
+        children_without_key,
+        definers,
+        tables_with_key,
+        tenant_tables,
+        views,
+    )
+    from gateproof.tenancy.row import RowMaker, give_rows
+    from gateproof.tenancy.spread import Pick, spread, tenant_fault
+    from gateproof.tenancy.tenant import Tenant, act_as, malformed_ids, new_tenant, set_context
+    from gateproof.tenancy.value import identifier, literal
     from gateproof_evidence.model import Redaction
 
 __all__ = [
@@ -47,6 +62,7 @@ __all__ = [
     "RESULT_DEADLINE_S",
     "BringUp",
     "Completed",
+    "Definer",
     "EagerModeError",
     "Exchange",
     "Fault",
@@ -55,38 +71,62 @@ __all__ = [
     "InconclusiveError",
     "LogLines",
     "NotApplicableError",
+    "Pick",
     "PremiseError",
     "ProcessProbe",
     "Recorder",
     "Redaction",
     "Refused",
     "Relay",
+    "RowMaker",
     "Rows",
     "Session",
+    "Shape",
     "SqlProbe",
     "Stack",
     "Sut",
+    "Table",
     "TaskProbe",
     "TaskResult",
+    "Tenant",
+    "View",
     "Worker",
+    "act_as",
     "at_least_one",
+    "children_without_key",
     "copy_folders",
     "criterion",
+    "definers",
     "falsified_by",
+    "falsified_by_each",
     "file",
+    "give_rows",
+    "identifier",
+    "literal",
+    "malformed_ids",
     "migration",
     "network",
+    "new_tenant",
     "premise",
     "process",
+    "read_shapes",
+    "set_context",
     "settings",
+    "slug_of",
     "source",
+    "spread",
     "sql",
+    "tables_with_key",
+    "tenant_fault",
+    "tenant_tables",
+    "views",
     "wait_until",
 ]
 
 _HOMES = {
     "BringUp": "gateproof.stack.bring_up",
     "Completed": "gateproof.environments.interface",
+    "Definer": "gateproof.tenancy.discovery",
     "EagerModeError": "gateproof.probes.task",
     "Exchange": "gateproof.probes.http",
     "Fault": "gateproof.faults.interface",
@@ -97,6 +137,7 @@ _HOMES = {
     "NotApplicableError": "gateproof.base.errors",
     "POOL_PREFORK": "gateproof.stack.stack",
     "POOL_SOLO": "gateproof.stack.stack",
+    "Pick": "gateproof.tenancy.spread",
     "PremiseError": "gateproof.base.errors",
     "ProcessProbe": "gateproof.probes.process",
     "RESULT_DEADLINE_S": "gateproof.probes.task",
@@ -104,26 +145,48 @@ _HOMES = {
     "Redaction": "gateproof_evidence.model",
     "Refused": "gateproof.probes.sql",
     "Relay": "gateproof.stack.relay",
+    "RowMaker": "gateproof.tenancy.row",
     "Rows": "gateproof.probes.sql",
     "Session": "gateproof.probes.sql",
+    "Shape": "gateproof.tenancy.catalogue",
     "SqlProbe": "gateproof.probes.sql",
     "Stack": "gateproof.stack.stack",
     "Sut": "gateproof.base.sut",
+    "Table": "gateproof.tenancy.discovery",
     "TaskProbe": "gateproof.probes.task",
     "TaskResult": "gateproof.probes.task",
+    "Tenant": "gateproof.tenancy.tenant",
+    "View": "gateproof.tenancy.discovery",
     "Worker": "gateproof.probes.worker",
+    "act_as": "gateproof.tenancy.tenant",
     "at_least_one": "gateproof.probes.collection",
+    "children_without_key": "gateproof.tenancy.discovery",
     "copy_folders": "gateproof.base.project",
     "criterion": "gateproof.run.declaration",
+    "definers": "gateproof.tenancy.discovery",
     "falsified_by": "gateproof.run.declaration",
+    "falsified_by_each": "gateproof.run.declaration",
     "file": "gateproof.faults.file",
+    "give_rows": "gateproof.tenancy.row",
+    "identifier": "gateproof.tenancy.value",
+    "literal": "gateproof.tenancy.value",
+    "malformed_ids": "gateproof.tenancy.tenant",
     "migration": "gateproof.faults.migration",
     "network": "gateproof.faults.network",
+    "new_tenant": "gateproof.tenancy.tenant",
     "premise": "gateproof.probes.premise",
     "process": "gateproof.faults.process",
+    "read_shapes": "gateproof.tenancy.catalogue",
+    "set_context": "gateproof.tenancy.tenant",
     "settings": "gateproof.faults.setting",
+    "slug_of": "gateproof.faults.interface",
     "source": "gateproof.faults.source",
+    "spread": "gateproof.tenancy.spread",
     "sql": "gateproof.faults.sql",
+    "tables_with_key": "gateproof.tenancy.discovery",
+    "tenant_fault": "gateproof.tenancy.spread",
+    "tenant_tables": "gateproof.tenancy.discovery",
+    "views": "gateproof.tenancy.discovery",
     "wait_until": "gateproof.base.wait",
 }
 """Each public name and the module that defines it, which is imported when the name is first

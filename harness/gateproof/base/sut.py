@@ -14,7 +14,7 @@ import sys
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
@@ -223,8 +223,15 @@ class Tenancy(Section):
     """The setting that names the current tenant."""
     key: str
     """The column that names the tenant."""
-    tables: Words
-    """Tables that hold rows of tenants."""
+    tables: Words | Literal["discover"]
+    """Tables that hold rows of tenants, as SQL names them (`orders`, `sales."Order"`); or
+    ``discover``: every table that has the key column."""
+    context: dict[str, str] = {}
+    """Further settings of a session that acts as a tenant, with their values. In a value,
+    ``{tenant}`` is the tenant's id, and ``{uuid}`` a UUID that was never used."""
+    seed: dict[str, dict[str, str]] = {}
+    """Maps tables to columns and the SQL expression of their value in seeded rows, for tables whose
+    constraints no synthesised row meets. The number `n` is another one in every row."""
     exceptions: Words = ()
     """Tables that have the key column but need no policy."""
     shared: dict[str, str] = {}
@@ -232,6 +239,11 @@ class Tenancy(Section):
     why its rows belong to no tenant."""
     reviewed: dict[str, Reviewed] = {}
     """Maps policies, triggers, rules and functions to the review that accepted them."""
+
+    @property
+    def listed(self) -> Words:
+        """The listed tables; none if they are discovered."""
+        return () if isinstance(self.tables, str) else self.tables
 
 
 class DeadLetters(Section):

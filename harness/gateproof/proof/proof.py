@@ -254,7 +254,7 @@ def run_steps(
             falsifier=fault.name,
             fault_kind=fault.kind,
             fault=recorder.clean(fault.describe()),
-            expected=expect,
+            expected=recorder.clean(fault.complete(expect)),
             restoration="the copy is thrown away",
             **_cleaned(steps, recorder),
             **fields,

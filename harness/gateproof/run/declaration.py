@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import pytest
 
-from gateproof.faults.interface import Fault
+from gateproof.base.sut import Sut
+from gateproof.faults.interface import Fault, slug_of
 from gateproof_evidence.errors import BadInputError
 
 LIMIT_S = 90.0
@@ -75,6 +79,48 @@ def falsified_by(fault: Fault, *, expect: str) -> pytest.MarkDecorator:
     return pytest.mark.falsified_by(Falsifier(fault=fault, expect=expect))
 
 
+T = TypeVar("T")
+
+DESCRIBED: pytest.StashKey[Sut] = pytest.StashKey()
+"""The description of the system, from which falsifiers are generated at collection."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generator:
+    """Makes falsifiers from the description of the system."""
+
+    objects: Callable[[Sut], Iterable[Any]]
+    make: Callable[[Sut, Any], tuple[Fault, str]]
+
+    def falsifiers(self, sut: Sut) -> Iterator[Falsifier]:
+        """Yield a falsifier for each object, each under a name of its own."""
+        objects = list(self.objects(sut))
+        made = [self.make(sut, one) for one in objects]
+        names = Counter(fault.name for fault, _ in made)
+        for one, (fault, expect) in zip(objects, made, strict=True):
+            if names[fault.name] > 1:
+                name = slug_of(fault.name, repr(one), distinct=True)
+                fault = replace(fault, name=name)
+            yield Falsifier(fault=fault, expect=expect)
+
+
+def falsified_by_each(
+    objects: Callable[[Sut], Iterable[T]], make: Callable[[Sut, T], tuple[Fault, str]]
+) -> pytest.MarkDecorator:
+    """Declare a falsifier for each of several objects that the description names.
+
+    The falsifiers are made at collection. Without an object there is none.
+
+    Args:
+        objects: returns the objects, such as the tables of tenants; their `repr` must be stable.
+        make: returns the fault for one object, and a part of the message with which the check must
+            then fail, as in `falsified_by`. Faults of one name get a digest of the object as
+            suffix.
+
+    """
+    return pytest.mark.falsified_by(Generator(objects=objects, make=make))
+
+
 _DECLARATION: pytest.StashKey[Declaration] = pytest.StashKey()
 """The declaration of an item: read at collection and at each stage of the item."""
 
@@ -96,7 +142,8 @@ def read_declaration(item: pytest.Item) -> Declaration | None:
     if len(marks) > 1:
         names = ", ".join(str(mark.args[0]) for mark in marks)
         raise BadInputError(f"{item.nodeid}: criterion: got {names}, expected one id per check")
-    falsifiers = tuple(mark.args[0] for mark in reversed(list(item.iter_markers("falsified_by"))))
+    marked = [mark.args[0] for mark in reversed(list(item.iter_markers("falsified_by")))]
+    falsifiers = tuple(one for each in marked for one in _made(item, each))
     _refuse_bad(item, falsifiers)
     found = Declaration(
         criterion=str(marks[0].args[0]),
@@ -105,6 +152,13 @@ def read_declaration(item: pytest.Item) -> Declaration | None:
     )
     item.stash[_DECLARATION] = found
     return found
+
+
+def _made(item: pytest.Item, declared: Falsifier | Generator) -> Iterable[Falsifier]:
+    if isinstance(declared, Falsifier):
+        return (declared,)
+    sut = item.config.stash.get(DESCRIBED, None)
+    return () if sut is None else declared.falsifiers(sut)
 
 
 def is_specific(expect: str) -> bool:
