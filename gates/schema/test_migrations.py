@@ -63,7 +63,7 @@ TABLES = """
 def test_migrations_start_from_an_empty_database(empty_stack: Stack, sut: Sut) -> None:
     """All heads create every table, each branch succeeds alone, and one creates Celery's tables."""
     all_of_them = sut.migrations.all
-    everything = {*sut.celery.tables, *sut.tenancy.tables, sut.dead_letters.table}
+    everything = {*sut.celery.tables, *sut.tenancy.listed, sut.dead_letters.table}
     missing = everything - _tables_after(empty_stack, all_of_them)
     assert not missing, (
         f"tables after upgrade {all_of_them}: got none named {', '.join(sorted(missing))}, "
@@ -111,7 +111,7 @@ def test_downgrade_and_upgrade_restore_the_same_schema(own_stack: Stack, sut: Su
     before = read_definitions(own_stack.sql)
     gained = {one.table for one in before - empty if one.kind == "relation"}
     at_least_one("tables that the migrations create", gained)
-    missing = {*sut.celery.tables, *sut.tenancy.tables} - gained
+    missing = {*sut.celery.tables, *sut.tenancy.listed} - gained
     premise("missing tables before the downgrade", got=missing, expected=set())
 
     how = sut.migrations

@@ -1,4 +1,4 @@
-"""Kinds of changes next to a table: views, functions, triggers, rules and tables that show its rows.
+"""Kinds of changes next to a table: views, functions, triggers, rules and further tables.
 
 Every created object begins with `gateproof_`, and belongs to the superuser, whom no policy binds.
 """
@@ -76,10 +76,13 @@ _FOLLOWING = (
     " EXECUTE FUNCTION {schema}.gateproof_follow()"
 )
 _PURGING = (
-    "CREATE FUNCTION {schema}.gateproof_purge() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER"
-    " SET search_path = pg_catalog, pg_temp AS $$ BEGIN IF pg_trigger_depth() = 1 THEN"
+    "GRANT DELETE ON {table} TO {worker};"
+    " CREATE POLICY gateproof_delete ON {table} FOR DELETE TO {worker} USING ({own});"
+    " CREATE FUNCTION {schema}.gateproof_purge() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER"
+    " SET search_path = pg_catalog, pg_temp AS $$ BEGIN IF EXISTS (SELECT FROM gone) THEN"
     " DELETE FROM {table} WHERE true; END IF; RETURN NULL; END $$;"
-    " CREATE TRIGGER gateproof_purge AFTER DELETE ON {table} FOR EACH STATEMENT"
+    " CREATE TRIGGER gateproof_purge AFTER DELETE ON {table}"
+    " REFERENCING OLD TABLE AS gone FOR EACH STATEMENT"
     " EXECUTE FUNCTION {schema}.gateproof_purge()"
 )
 _FORGOTTEN = "CREATE TABLE {schema}.gateproof_forgotten (id integer PRIMARY KEY, {key} {key_type})"
@@ -96,6 +99,40 @@ _OTHER_SCHEMA = (
     " GRANT USAGE ON SCHEMA gateproof_exports TO {reader};"
     " GRANT SELECT ON gateproof_exports.gateproof_rows TO {reader}"
 )
+
+
+_REFERENCES = """
+    SELECT string_agg(format('%%I', a.attname), ', ' ORDER BY place) AS names,
+        string_agg(format('%%I %%s', a.attname, format_type(a.atttypid, a.atttypmod)), ', '
+            ORDER BY place) AS columns
+    FROM pg_constraint c, unnest(c.conkey) WITH ORDINALITY AS k (number, place)
+        JOIN pg_attribute a ON a.attnum = k.number
+    WHERE c.conrelid = %s AND a.attrelid = c.conrelid AND c.contype = 'p' AND a.attname <> %s
+    HAVING count(*) = (SELECT cardinality(conkey) FROM pg_constraint WHERE conrelid = %s
+                       AND contype = 'p')
+"""
+"""The primary key of a table, unless the key of the tenant is a part of it."""
+
+
+def _child(target: Target) -> Change:
+    """Return the change by a table that references the primary key without having the key.
+
+    It references a new tenant table where the table has no primary key of its own.
+    """
+    oid, key = target.table.oid, target.sut.tenancy.key
+    found = target.sql.query(_REFERENCES, (oid, key, oid)).dicts()
+    schema = target.table.sql.partition(".")[0]
+    child = f"CREATE TABLE {schema}.gateproof_children"
+    if found:
+        columns, names = found[0]["columns"], found[0]["names"]
+        references = f"FOREIGN KEY ({names}) REFERENCES {target.table.sql} ({names})"
+        return Change(statement=f"{child} ({columns}, {references})", landing=CREATED)
+    parent = (
+        f"CREATE TABLE {schema}.gateproof_parents (id integer PRIMARY KEY,"
+        f" {identifier(key)} {target.table.key_type})"
+    )
+    references = f"(parent integer REFERENCES {schema}.gateproof_parents)"
+    return Change(statement=f"{parent}; {child} {references}", landing=CREATED)
 
 
 def _following(target: Target) -> Change:
@@ -115,6 +152,7 @@ OBJECT_KINDS = (
     Kind(name="tenant-follows-the-row", build=_following),
     Kind(name="purging-trigger", build=_creates(_PURGING, STATE)),
     Kind(name="forgotten-table", build=_creates(_FORGOTTEN)),
+    Kind(name="child-without-key", build=_child),
     Kind(name="readable-table-without-key", build=_creates(_CHILD)),
     Kind(name="readable-column-without-key", build=_creates(_COLUMN)),
     Kind(name="readable-table-in-another-schema", build=_creates(_OTHER_SCHEMA)),

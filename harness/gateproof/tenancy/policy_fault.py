@@ -86,11 +86,13 @@ def _rewrite(change: Callable[[Target, str], str]) -> Callable[[Target], Change]
 
 def _new_policy(command: str, using: str | None, check: str | None) -> Callable[[Target], Change]:
     def build(target: Target) -> Change:
-        parts = [f" FOR {command} TO {identifier(target.sut.roles.worker)}"]
+        worker = identifier(target.sut.roles.worker)
+        parts = [f" FOR {command} TO {worker}"]
         parts += [f" USING ({using.format(own=own_rows(target))})"] if using else []
         parts += [f" WITH CHECK ({check})"] if check else []
-        statement = f"CREATE POLICY gateproof_open ON {target.table.sql}{''.join(parts)}"
-        return Change(statement=statement)
+        policy = f"CREATE POLICY gateproof_open ON {target.table.sql}{''.join(parts)}"
+        grant = f"GRANT {command} ON {target.table.sql} TO {worker}"
+        return Change(statement=f"{policy}; {grant}")
 
     return build
 
@@ -151,7 +153,8 @@ def _no_nullif(target: Target, _: str) -> str:
     kind = target.table.key_type
     if kind in ("uuid", "smallint", "integer", "bigint", "numeric"):
         return f"{identifier(target.sut.tenancy.key)} = {setting}::{kind}"
-    return f"{identifier(target.sut.tenancy.key)}::text = {setting} OR {setting}::numeric IS NULL"
+    own = f"{identifier(target.sut.tenancy.key)}::text"
+    return f"CASE WHEN {setting} = '' THEN {setting}::integer::text ELSE {own} END = {setting}"
 
 
 def _malformed_sees_all(target: Target, text: str) -> str:

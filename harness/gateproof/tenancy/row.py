@@ -48,7 +48,7 @@ class RowMaker:
     """Inserts rows of tenants into any table.
 
     Args:
-        session: a session of the superuser; the caller commits.
+        session: a session of the superuser without an open transaction. The caller commits.
         sut: names the key and the values that override.
         tables: the tables that get rows.
 
@@ -57,9 +57,10 @@ class RowMaker:
     def __init__(self, session: Session, sut: Sut, tables: Sequence[Table]) -> None:
         self._session = session
         self._key = sut.tenancy.key
-        session.query("SET LOCAL session_replication_role = replica")
-        session.query(f"SET LOCAL statement_timeout = '{SEARCH_S}s'")
+        session.query("SET session_replication_role = replica")
+        session.query(f"SET statement_timeout = '{SEARCH_S}s'")
         shapes = read_shapes(session, [table.oid for table in tables])
+        session.commit()  # so that the settings outlive a rollback
         self._recipes = {
             table.oid: Recipe(
                 table=table,
@@ -69,6 +70,25 @@ class RowMaker:
             )
             for table in tables
         }
+
+    def shape(self, table: Table) -> Shape:
+        """Return what the catalogue has about a table."""
+        return self._recipes[table.oid].shape
+
+    def sample(self, table: Table, tenant: str) -> str:
+        """Return a row that could be inserted for a tenant, as JSON; the session must be clean."""
+        self._session.query("SELECT now()")  # begins the transaction that is rolled back
+        (row,) = self.insert_returning(table, tenant, 1)
+        self._session.rollback()
+        return row
+
+    def insert_without_tenant(self, table: Table) -> bool:
+        """Insert a row without a tenant; return whether the table can hold it."""
+        recipe = self._recipes[table.oid]
+        if recipe.shape.columns[recipe.key].required or not recipe.values:
+            return False
+        seen = self._session.attempt(_insert(recipe, None, 1, self._first()))
+        return isinstance(seen, Rows)
 
     def insert(self, table: Table, tenant: str, rows: int) -> None:
         """Insert rows of a tenant.
@@ -163,9 +183,10 @@ def _parent(recipe: Recipe, foreign: Constraint, column: Column) -> str:
     return f"SELECT {identifier(pairs[column.name])} FROM {foreign.parent} WHERE {where} LIMIT 1"
 
 
-def _insert(recipe: Recipe, tenant: str, rows: int, first: int) -> str:
+def _insert(recipe: Recipe, tenant: str | None, rows: int, first: int) -> str:
     names = ", ".join(map(identifier, recipe.values))
-    values = ", ".join(recipe.values.values()).replace("{tenant}", literal(tenant))
+    owner = "NULL" if tenant is None else literal(tenant)
+    values = ", ".join(recipe.values.values()).replace("{tenant}", owner)
     return (
         f"INSERT INTO {recipe.table.sql} AS made ({names}) SELECT {values}"
         f" FROM generate_series({first}::bigint, {first + rows - 1}) AS n"

@@ -57,7 +57,8 @@ CREATE TABLE checked (account text NOT NULL, status text NOT NULL DEFAULT 'wrong
 CREATE TABLE by_month (account text NOT NULL, at date NOT NULL) PARTITION BY RANGE (at);
 CREATE TABLE by_month_1 PARTITION OF by_month FOR VALUES FROM ('2024-01-01') TO ('2024-02-01');
 CREATE TABLE by_month_2 PARTITION OF by_month FOR VALUES FROM ('2024-02-01') TO ('2024-03-01');
-CREATE TABLE by_list (account text NOT NULL, kind text NOT NULL DEFAULT 'no') PARTITION BY LIST (kind);
+CREATE TABLE by_list (account text NOT NULL, kind text NOT NULL DEFAULT 'no')
+    PARTITION BY LIST (kind);
 CREATE TABLE by_list_1 PARTITION OF by_list FOR VALUES IN ('a', 'b');
 CREATE TABLE by_hash (account text NOT NULL) PARTITION BY HASH (account);
 CREATE TABLE by_hash_0 PARTITION OF by_hash FOR VALUES WITH (MODULUS 2, REMAINDER 0);
@@ -172,5 +173,5 @@ def test_keys_that_share_no_value_are_a_premise(shaped: Stack) -> None:
     shaped.sql.execute("CREATE TABLE a (keeper uuid); CREATE TABLE b (keeper bigint)")
     tenancy = Tenancy(guc="app.keeper", key="keeper", tables="discover")
     tables = tenant_tables(shaped.sql, shaped.sut.model_copy(update={"tenancy": tenancy}))
-    with pytest.raises(PremiseError, match="types of the tenant's key.*got bigint, uuid"):
+    with pytest.raises(PremiseError, match=r"types of the tenant's key.*got bigint, uuid"):
         new_tenant(Ids(), tables, name="A", rows=1)
