@@ -71,6 +71,10 @@ def _section_of(field: dict[str, Any]) -> str:
 def _type(field: dict[str, Any], schema: dict[str, Any]) -> str:
     if "$ref" in field:
         return f"{{ {', '.join(schema['$defs'][_section_of(field)]['properties'])} }}"
+    if "anyOf" in field:
+        return " or ".join(_type(one, schema) for one in field["anyOf"])
+    if "const" in field:
+        return f"`{field['const']}`"
     kind = str(field.get("type", "value"))
     if kind == "array":
         return "list of " + _type(field.get("items", {}), schema)

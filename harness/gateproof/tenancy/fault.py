@@ -51,7 +51,7 @@ CREATED = """
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """What a kind of change works on."""
+    """The table that a kind of change works on, and the means to read the catalogue."""
 
     sql: SqlProbe
     sut: Sut
@@ -74,7 +74,7 @@ class Kind:
     """A kind of change under a plain name."""
 
     name: str
-    build: Build
+    build: Build = field(repr=False, compare=False)  # the text of a fault is a part of digests
     scope: Scope = "database"
 
 
@@ -96,21 +96,19 @@ class TableFault(Fault):
 
     kind = "sql"
 
-    change: str
-    """The name of the kind of change."""
+    change: Kind
     table: str
     """The name of the table in the description, or its place among the discovered tables."""
     discovered: bool
-    _build: Build = field(repr=False, compare=False)
     _resolved: _Resolved = field(default_factory=_Resolved, compare=False)
 
     def describe(self) -> str:
         """Return the statement once it is known, and before that the kind and the table."""
         target, change = self._resolved.target, self._resolved.change
         if target is None or change is None:
-            return f"{self.change} on {self._place()}"
+            return f"{self.change.name} on {self._place()}"
         found = f" ({self._place()})" if self.discovered else ""
-        return f"{self.change} on {target.table.name}{found}, as superuser: {change.statement}"
+        return f"{self.change.name} on {target.table.name}{found}, as superuser: {change.statement}"
 
     def complete(self, expect: str) -> str:
         """Return a predicted message with ``{table}`` filled in."""
@@ -136,7 +134,7 @@ class TableFault(Fault):
         if resolved.copy is not copy or resolved.target is None or resolved.change is None:
             sql = copy.stack.sql
             resolved.target = Target(sql=sql, sut=copy.sut, table=self._find(copy))
-            resolved.change = self._build(resolved.target)
+            resolved.change = self.change.build(resolved.target)
             resolved.copy = copy
         return resolved.target, resolved.change
 
@@ -166,8 +164,7 @@ def table_fault(kind: Kind, table: str, *, discovered: bool = False) -> TableFau
     return TableFault(
         name=slug_of(kind.name, table),
         scope=kind.scope,
-        change=kind.name,
+        change=kind,
         table=table,
         discovered=discovered,
-        _build=kind.build,
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from gateproof.tenancy.fault import CREATED, STATE, Change, Kind, Target
-from gateproof.tenancy.policy_fault import own_rows
+from gateproof.tenancy.policy_fault import own_rows, tenant_setting
 from gateproof.tenancy.value import identifier
 
 
@@ -25,6 +25,7 @@ def _creates(statement: str, landing: str = CREATED) -> Callable[[Target], Chang
             key=identifier(target.sut.tenancy.key),
             key_type=target.table.key_type,
             own=own_rows(target),
+            setting=tenant_setting(target.sut),
             **roles,
         )
         return Change(statement=filled, landing=landing)
@@ -40,8 +41,10 @@ _MATERIALIZED = (
     "CREATE MATERIALIZED VIEW {schema}.gateproof_copy AS SELECT * FROM {table};"
     " GRANT SELECT ON {schema}.gateproof_copy TO {worker}"
 )
+# PostgreSQL evaluates the cheaper condition first: this filter costs more than that of a probe.
 _NO_BARRIER = (
-    "CREATE VIEW {schema}.gateproof_view AS SELECT {key} FROM {table} WHERE {own};"
+    "CREATE VIEW {schema}.gateproof_view AS SELECT {key} FROM {table}"
+    " WHERE {key}::text = lower(btrim({setting}));"
     " GRANT SELECT ON {schema}.gateproof_view TO {worker}"
 )
 _UNFILTERED = (
@@ -71,7 +74,7 @@ _COPYING_RULE = (
 )
 _FOLLOWING = (
     "CREATE FUNCTION {schema}.gateproof_follow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
-    " PERFORM set_config('{setting}', NEW.{key}::text, true); RETURN NEW; END $$;"
+    " PERFORM set_config('{guc}', NEW.{key}::text, true); RETURN NEW; END $$;"
     " CREATE TRIGGER gateproof_follow BEFORE INSERT ON {table} FOR EACH ROW"
     " EXECUTE FUNCTION {schema}.gateproof_follow()"
 )
@@ -136,8 +139,8 @@ def _child(target: Target) -> Change:
 
 
 def _following(target: Target) -> Change:
-    setting = target.sut.tenancy.guc.replace("'", "''")
-    return _creates(_FOLLOWING.replace("{setting}", setting), STATE)(target)
+    guc = target.sut.tenancy.guc.replace("'", "''")
+    return _creates(_FOLLOWING.replace("{guc}", guc), STATE)(target)
 
 
 OBJECT_KINDS = (

@@ -147,8 +147,7 @@ def give_rows(sql: SqlProbe, sut: Sut, table: Table, tenant: str, *, rows: int) 
 
 
 def _seeds(sut: Sut, table: Table) -> Mapping[str, str]:
-    every = sut.tenancy.seed
-    return every.get(table.name) or every.get(table.sql) or every.get(table.sql.split(".")[1]) or {}
+    return next((v for name, v in sut.tenancy.seed.items() if table.is_named(name)), {})
 
 
 def _first_values(recipe: Recipe) -> Iterator[tuple[str, str]]:
