@@ -31,7 +31,6 @@ from gateproof import (
 from .tenants import (
     a_and_b,
     bound_tables,
-    empty,
     falsified_on_tables,
     judge,
     outcome,
@@ -99,17 +98,25 @@ def test_a_tenant_writes_its_own_rows_only(own_stack: Stack, sut: Sut, ids: Ids)
     with own_stack.sql.session() as superuser:
         maker = RowMaker(superuser, sut, tables)
         for role, own in bound.items():
-            for table in own:
-                empty(own_stack.sql, [table])
-                for tenant in (a, b):
-                    maker.insert(table, tenant.id, tenant.rows_in(table))
-                superuser.commit()
-                see_rows(superuser, sut, table, (a, b))
-                _judge_attacks(own_stack, superuser, sut, maker, role, table, a, b)
+            with own_stack.sql.session(role) as session:
+                for table in own:
+                    _fill(superuser, sut, maker, table, (a, b))
+                    _judge_attacks(session, superuser, sut, maker, role, table, a, b)
+
+
+def _fill(
+    superuser: Session, sut: Sut, maker: RowMaker, table: Table, tenants: Sequence[Tenant]
+) -> None:
+    """Give a table the rows of the tenants and no others; no foreign key applies to the session."""
+    superuser.query(f"DELETE FROM {table.sql}")
+    for tenant in tenants:
+        maker.insert(table, tenant.id, tenant.rows_in(table))
+    superuser.commit()
+    see_rows(superuser, sut, table, tenants)
 
 
 def _judge_attacks(
-    stack: Stack,
+    session: Session,
     superuser: Session,
     sut: Sut,
     maker: RowMaker,
@@ -123,10 +130,9 @@ def _judge_attacks(
     superuser.rollback()
     rival = Rival(tenant=b, rows=before, more=maker.sample(table, b.id))
     own = maker.sample(table, a.id)
-    with stack.sql.session(role) as session:
-        act_as(session, sut, a.id)
-        _Attack(session, sut, role, table, maker.shape(table), a, own, rival).run()
-        session.commit()
+    act_as(session, sut, a.id)
+    _Attack(session, sut, role, table, maker.shape(table), a, own, rival).run()
+    session.commit()
     after = _contents(superuser, sut, table, b)
     superuser.rollback()
     judge(LEFT, on=f"{role}/{table.name}/A", got=after, expected=before)
