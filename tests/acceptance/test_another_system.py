@@ -19,10 +19,10 @@ OBSERVED = {"IMP-01", "IMP-02", "IMP-03", "SCH-02", "SCH-04", "SCH-07"}
 UNOBSERVED = {
     "SCH-01": "migrations.branches: got 0",
     "RLS-01": "tables with tenant_id that need a policy: got 0",
-    "RLS-02": "tables with rows of tenants: got 0",
-    "RLS-04": "tables to empty: got 0",
+    "RLS-02": "tenancy.tables: got 0",
+    "RLS-04": "tenancy.tables: got 0",
     "RLS-05": "tenancy.tables: got 0",
-    "RLS-08": "tables with rows of tenants: got 0",
+    "RLS-08": "tenancy.tables: got 0",
     "RLS-09": "tenancy.tables: got 0",
     "RLS-10": "tenancy.tables: got 0",
     "RLS-11": "code in the database: got 0",
