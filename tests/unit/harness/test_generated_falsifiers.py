@@ -29,7 +29,7 @@ def described(*tables: str, discover: bool = False) -> Sut:
     ],
 )
 def test_slug_has_the_words_of_kind_and_table(parts: tuple[str, ...], name: str) -> None:
-    """Other characters than letters and digits of ASCII become single dashes."""
+    """Other characters than a-z and digits of ASCII become single dashes."""
     assert slug_of(*parts) == name
 
 
