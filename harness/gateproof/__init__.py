@@ -24,6 +24,27 @@ if TYPE_CHECKING:
     from gateproof.faults.setting import settings
     from gateproof.faults.source import source
     from gateproof.faults.sql import sql
+    from gateproof.faults.tenancy.catalogue import Shape, read_shapes
+    from gateproof.faults.tenancy.discovery import (
+        Definer,
+        Table,
+        View,
+        children_without_key,
+        definers,
+        tables_with_key,
+        tenant_tables,
+        views,
+    )
+    from gateproof.faults.tenancy.row import RowMaker, give_rows
+    from gateproof.faults.tenancy.spread import Pick, spread, tenant_fault
+    from gateproof.faults.tenancy.tenant import (
+        Tenant,
+        act_as,
+        malformed_ids,
+        new_tenant,
+        set_context,
+    )
+    from gateproof.faults.tenancy.value import identifier, literal
     from gateproof.probes.collection import at_least_one
     from gateproof.probes.file import FileProbe
     from gateproof.probes.http import Exchange
@@ -39,21 +60,6 @@ if TYPE_CHECKING:
     from gateproof.stack.identifier import Ids
     from gateproof.stack.relay import Relay
     from gateproof.stack.stack import POOL_PREFORK, POOL_SOLO, Stack
-    from gateproof.tenancy.catalogue import Shape, read_shapes
-    from gateproof.tenancy.discovery import (
-        Definer,
-        Table,
-        View,
-        children_without_key,
-        definers,
-        tables_with_key,
-        tenant_tables,
-        views,
-    )
-    from gateproof.tenancy.row import RowMaker, give_rows
-    from gateproof.tenancy.spread import Pick, spread, tenant_fault
-    from gateproof.tenancy.tenant import Tenant, act_as, malformed_ids, new_tenant, set_context
-    from gateproof.tenancy.value import identifier, literal
     from gateproof_evidence.model import Redaction
 
 __all__ = [
@@ -126,7 +132,7 @@ __all__ = [
 _HOMES = {
     "BringUp": "gateproof.stack.bring_up",
     "Completed": "gateproof.environments.interface",
-    "Definer": "gateproof.tenancy.discovery",
+    "Definer": "gateproof.faults.tenancy.discovery",
     "EagerModeError": "gateproof.probes.task",
     "Exchange": "gateproof.probes.http",
     "Fault": "gateproof.faults.interface",
@@ -137,7 +143,7 @@ _HOMES = {
     "NotApplicableError": "gateproof.base.errors",
     "POOL_PREFORK": "gateproof.stack.stack",
     "POOL_SOLO": "gateproof.stack.stack",
-    "Pick": "gateproof.tenancy.spread",
+    "Pick": "gateproof.faults.tenancy.spread",
     "PremiseError": "gateproof.base.errors",
     "ProcessProbe": "gateproof.probes.process",
     "RESULT_DEADLINE_S": "gateproof.probes.task",
@@ -145,48 +151,48 @@ _HOMES = {
     "Redaction": "gateproof_evidence.model",
     "Refused": "gateproof.probes.sql",
     "Relay": "gateproof.stack.relay",
-    "RowMaker": "gateproof.tenancy.row",
+    "RowMaker": "gateproof.faults.tenancy.row",
     "Rows": "gateproof.probes.sql",
     "Session": "gateproof.probes.sql",
-    "Shape": "gateproof.tenancy.catalogue",
+    "Shape": "gateproof.faults.tenancy.catalogue",
     "SqlProbe": "gateproof.probes.sql",
     "Stack": "gateproof.stack.stack",
     "Sut": "gateproof.base.sut",
-    "Table": "gateproof.tenancy.discovery",
+    "Table": "gateproof.faults.tenancy.discovery",
     "TaskProbe": "gateproof.probes.task",
     "TaskResult": "gateproof.probes.task",
-    "Tenant": "gateproof.tenancy.tenant",
-    "View": "gateproof.tenancy.discovery",
+    "Tenant": "gateproof.faults.tenancy.tenant",
+    "View": "gateproof.faults.tenancy.discovery",
     "Worker": "gateproof.probes.worker",
-    "act_as": "gateproof.tenancy.tenant",
+    "act_as": "gateproof.faults.tenancy.tenant",
     "at_least_one": "gateproof.probes.collection",
-    "children_without_key": "gateproof.tenancy.discovery",
+    "children_without_key": "gateproof.faults.tenancy.discovery",
     "copy_folders": "gateproof.base.project",
     "criterion": "gateproof.run.declaration",
-    "definers": "gateproof.tenancy.discovery",
+    "definers": "gateproof.faults.tenancy.discovery",
     "falsified_by": "gateproof.run.declaration",
     "falsified_by_each": "gateproof.run.declaration",
     "file": "gateproof.faults.file",
-    "give_rows": "gateproof.tenancy.row",
-    "identifier": "gateproof.tenancy.value",
-    "literal": "gateproof.tenancy.value",
-    "malformed_ids": "gateproof.tenancy.tenant",
+    "give_rows": "gateproof.faults.tenancy.row",
+    "identifier": "gateproof.faults.tenancy.value",
+    "literal": "gateproof.faults.tenancy.value",
+    "malformed_ids": "gateproof.faults.tenancy.tenant",
     "migration": "gateproof.faults.migration",
     "network": "gateproof.faults.network",
-    "new_tenant": "gateproof.tenancy.tenant",
+    "new_tenant": "gateproof.faults.tenancy.tenant",
     "premise": "gateproof.probes.premise",
     "process": "gateproof.faults.process",
-    "read_shapes": "gateproof.tenancy.catalogue",
-    "set_context": "gateproof.tenancy.tenant",
+    "read_shapes": "gateproof.faults.tenancy.catalogue",
+    "set_context": "gateproof.faults.tenancy.tenant",
     "settings": "gateproof.faults.setting",
     "slug_of": "gateproof.faults.interface",
     "source": "gateproof.faults.source",
-    "spread": "gateproof.tenancy.spread",
+    "spread": "gateproof.faults.tenancy.spread",
     "sql": "gateproof.faults.sql",
-    "tables_with_key": "gateproof.tenancy.discovery",
-    "tenant_fault": "gateproof.tenancy.spread",
-    "tenant_tables": "gateproof.tenancy.discovery",
-    "views": "gateproof.tenancy.discovery",
+    "tables_with_key": "gateproof.faults.tenancy.discovery",
+    "tenant_fault": "gateproof.faults.tenancy.spread",
+    "tenant_tables": "gateproof.faults.tenancy.discovery",
+    "views": "gateproof.faults.tenancy.discovery",
     "wait_until": "gateproof.base.wait",
 }
 """Each public name and the module that defines it, which is imported when the name is first

@@ -9,12 +9,12 @@ import pytest
 
 from gateproof.base.errors import PremiseError
 from gateproof.base.sut import Sut, Tenancy
+from gateproof.faults.tenancy.discovery import children_without_key, tenant_tables, views
+from gateproof.faults.tenancy.row import RowMaker
+from gateproof.faults.tenancy.tenant import new_tenant
 from gateproof.stack.bring_up import BringUp
 from gateproof.stack.identifier import Ids
 from gateproof.stack.stack import Stack
-from gateproof.tenancy.discovery import children_without_key, tenant_tables, views
-from gateproof.tenancy.row import RowMaker
-from gateproof.tenancy.tenant import new_tenant
 
 SHAPES = """
 CREATE SCHEMA "Sales Data";

@@ -7,8 +7,8 @@ import pytest
 from gateproof.base.sut import Sut, Tenancy, load_sut
 from gateproof.faults.interface import LONGEST_NAME, SLUG, Fault, slug_of
 from gateproof.faults.setting import settings
+from gateproof.faults.tenancy.spread import KINDS, Pick, spread, tenant_fault
 from gateproof.run.declaration import Generator
-from gateproof.tenancy.spread import KINDS, Pick, spread, tenant_fault
 from tests.criteria import ROOT
 
 KIND_NAMES = ("drop-policies", "open-policy", "superuser-role")

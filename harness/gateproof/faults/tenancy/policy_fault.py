@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 
 from gateproof.base.errors import HarnessError
 from gateproof.base.sut import Sut
-from gateproof.tenancy.fault import Change, Kind, Target
-from gateproof.tenancy.value import identifier, literal
+from gateproof.faults.tenancy.fault import Change, Kind, Target
+from gateproof.faults.tenancy.value import identifier, literal
 
 _POLICIES = """
     SELECT p.polname AS name, p.polpermissive AS permissive, p.polcmd::text AS command,

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from gateproof.base.sut import Sut
-from gateproof.tenancy.fault import PLACES, TableFault, table_fault
-from gateproof.tenancy.object_fault import OBJECT_KINDS
-from gateproof.tenancy.policy_fault import POLICY_KINDS
+from gateproof.faults.tenancy.fault import PLACES, TableFault, table_fault
+from gateproof.faults.tenancy.object_fault import OBJECT_KINDS
+from gateproof.faults.tenancy.policy_fault import POLICY_KINDS
 
 KINDS = {kind.name: kind for kind in (*POLICY_KINDS, *OBJECT_KINDS)}
 """Every kind of fault on tables of tenants, by its plain name."""

@@ -1,7 +1,7 @@
 """Values of any type, as SQL expressions over a number `n` that differs in every row.
 
 Owns one expression for each type, further candidates for columns with a constraint, and the quoting
-of names and texts. Leaves the choice between candidates to `gateproof.tenancy.row`.
+of names and texts. Leaves the choice between candidates to `gateproof.faults.tenancy.row`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from gateproof.tenancy.catalogue import Type
+from gateproof.faults.tenancy.catalogue import Type
 
 _MOMENT = "timestamptz '2001-01-01 00:00:00+00' + (n % 100000000) * interval '1 second'"
 

@@ -1,7 +1,7 @@
 """Reads from the catalogue of the database what a row of a table needs.
 
 Owns the queries over tables, columns, types, constraints and partitions. All tables are read by the
-same few queries, however many they are. Leaves values to `gateproof.tenancy.value`.
+same few queries, however many they are. Leaves values to `gateproof.faults.tenancy.value`.
 
 Source: PostgreSQL documentation, chapter System Catalogs.
 """

@@ -14,22 +14,23 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gateproof.base.sut import Sut
+from gateproof.faults.tenancy.catalogue import Bound, Column, Constraint, Shape, Type, read_shapes
+from gateproof.faults.tenancy.discovery import Table
+from gateproof.faults.tenancy.value import candidates, expression, identifier, literal
 from gateproof.probes.premise import premise
 from gateproof.probes.sql import Refused, Rows, Session, SqlProbe
-from gateproof.tenancy.catalogue import Bound, Column, Constraint, Shape, Type, read_shapes
-from gateproof.tenancy.discovery import Table
-from gateproof.tenancy.value import candidates, expression, identifier, literal
 
 ATTEMPTS = 4
 """How often an insert that a constraint refuses is tried with other values."""
 
-SEARCH_S = 5
+SEARCH_S = 20
 """Seconds that PostgreSQL may search for values that meet the constraints of a table."""
 
 MOST_CANDIDATES = 60
 """The most values that are tried for one column."""
 
 UNIQUE_VIOLATION, EXCLUDED, NOT_NULL = "23505", "23P01", "23502"
+CHECK_VIOLATION = "23514"
 
 
 @dataclass
@@ -112,6 +113,8 @@ class RowMaker:
             if isinstance(seen, Rows):
                 return [str(row[0]) for row in seen.rows]
             _learn(recipe, seen)
+            if seen.sqlstate == CHECK_VIOLATION:  # a value met it by chance, for another `n` only
+                self._meet_constraints(recipe, tenant)
         assert isinstance(seen, Refused)
         premise(
             "constraints that a synthesised row meets; set the column's value in"

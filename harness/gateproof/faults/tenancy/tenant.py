@@ -1,7 +1,7 @@
 """Tenants and the sessions that act as one.
 
 Owns the id of a tenant, which every key type of the system must be able to hold, and the settings
-that name it. Leaves rows to `gateproof.tenancy.row`.
+that name it. Leaves rows to `gateproof.faults.tenancy.row`.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateproof.base.sut import Sut
+from gateproof.faults.tenancy.discovery import Table
 from gateproof.probes.premise import premise
 from gateproof.probes.sql import Session
 from gateproof.stack.identifier import WHOLE_NUMBERS, Ids
-from gateproof.tenancy.discovery import Table
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,8 +1,8 @@
 """The fault that opens a table of tenants, built from the catalogue when it is injected.
 
-Owns the choice of the table and the record of it; the kinds of changes are in
-`gateproof.tenancy.policy_fault` and `gateproof.tenancy.object_fault`. No fault knows the name of a
-policy, a column or a role that the description or the catalogue does not give.
+Owns the choice of the table and the record of it; the kinds of changes are in `policy_fault` and
+`object_fault`. No fault knows the name of a policy, a column or a role that the description or the
+catalogue does not give.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Literal
 from gateproof.base.errors import HarnessError
 from gateproof.base.sut import Sut
 from gateproof.faults.interface import Fault, Scope, slug_of
+from gateproof.faults.tenancy.discovery import Table, table_named, tenant_tables
 from gateproof.probes.sql import SqlProbe
-from gateproof.tenancy.discovery import Table, table_named, tenant_tables
 
 if TYPE_CHECKING:
     from gateproof.stack.copy import Copy

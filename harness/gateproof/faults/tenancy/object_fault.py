@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gateproof.tenancy.fault import CREATED, STATE, Change, Kind, Target
-from gateproof.tenancy.policy_fault import own_rows, tenant_setting
-from gateproof.tenancy.value import identifier
+from gateproof.faults.tenancy.fault import CREATED, STATE, Change, Kind, Target
+from gateproof.faults.tenancy.policy_fault import own_rows, tenant_setting
+from gateproof.faults.tenancy.value import identifier
 
 
 def _creates(statement: str, landing: str = CREATED) -> Callable[[Target], Change]:
