@@ -97,8 +97,6 @@ FALSIFIERS = {
     "gates/dlq/test_together.py": ("letter-after-the-result",),
     "gates/dlq/test_unreached.py": ("told-by-children-alone", "letters-not-unique"),
     "gates/rls/test_refusal.py": ("letter-under-a-made-up-tenant",),
-    "gates/rls/test_views.py": ("letters-for-tenants",),
-    "gates/rls/test_visibility.py": ("nobody-sees-what-is-nobodys",),
 }
 """Ids that were given before the table; an id is permanent."""
 

@@ -7,12 +7,26 @@ these checks compare definitions: each is the expected one, or a person has revi
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from gateproof import Stack, Sut, at_least_one, criterion, falsified_by, sql
+from gateproof import (
+    Fault,
+    Stack,
+    Sut,
+    Table,
+    at_least_one,
+    children_without_key,
+    criterion,
+    falsified_by_each,
+    identifier,
+    literal,
+    slug_of,
+    sql,
+    tables_with_key,
+)
 
-from .tenants import bound_tables, policies_of
+from .tenants import bound_tables, falsified_on_tables
 
 # A policy applies to a role directly, through PUBLIC, or through a role of which it is a member.
 POLICIES = """
@@ -81,194 +95,128 @@ class Definition:
         return f"sha256:{hashlib.sha256(self.text.encode('utf-8')).hexdigest()}"
 
 
-def widened(name: str, condition: str, *, check: str = "") -> str:
-    """Return the statement that adds a condition to the policy of the recomputations."""
-    tenant = "tenant_id = nullif(current_setting('app.current_tenant_id', true), '')::uuid"
-    return (
-        f"ALTER POLICY {name} ON attribution_recompute_jobs USING ({tenant} {condition})"
-        f" WITH CHECK ({tenant} {check})"
+EXPECTED = "expected or reviewed expression"
+KEY = "key of the tenant, or an entry with a reason in [tenancy.shared]"
+REVIEWED = "reviewed definition"
+
+POLICY, DEFINER = "policy ", "definer function "
+"""How the names of reviewed policies and functions begin in the description."""
+
+
+def reviewed(sut: Sut, start: str) -> list[str]:
+    """Return the reviewed objects of the description whose names begin with a text."""
+    return [name.removeprefix(start) for name in sut.tenancy.reviewed if name.startswith(start)]
+
+
+def policy_for_everyone(_: Sut, name: str) -> tuple[Fault, str]:
+    """Return the fault that a reviewed policy applies to every role."""
+    table, _dot, policy = name.rpartition(".")
+    fault = sql(
+        slug_of("reviewed-policy-for-everyone", name),
+        f"ALTER POLICY {identifier(policy)} ON {table} TO PUBLIC",
+        landing=f"SELECT polname, polroles FROM pg_policy WHERE polrelid = '{table}'::regclass",
+        role="superuser",
     )
+    return fault, f"{EXPECTED}: {POLICY}{name}: got "
 
 
-@criterion(
-    "RLS-09",
-    needs=("database", "worker", "tenancy", "dead_letters.operator", "dead_letters.reader"),
+def function_changed(_: Sut, name: str) -> tuple[Fault, str]:
+    """Return the fault that a reviewed function runs with another setting."""
+    fault = sql(
+        slug_of("reviewed-function-changed", name),
+        f"ALTER ROUTINE {name} SET work_mem = '5MB'",
+        landing=f"SELECT proname, proconfig FROM pg_proc WHERE oid = to_regprocedure('{name}')",
+        role="superuser",
+    )
+    return fault, f"{REVIEWED}: {DEFINER}{name}: got "
+
+
+@criterion("RLS-09")
+@falsified_on_tables(
+    {
+        "one-tenant-for-all": f"{EXPECTED}: {POLICY}{{table}}.",
+        "debug-setting": f"{EXPECTED}: {POLICY}{{table}}.",
+        "unset-sees-all": f"{EXPECTED}: {POLICY}{{table}}.",
+        "open-policy": f"{EXPECTED}: {POLICY}{{table}}.gateproof_open: got USING true",
+        "write-open": f"{EXPECTED}: {POLICY}{{table}}.gateproof_open: got WITH CHECK true",
+    }
 )
-@falsified_by(
-    sql(
-        "one-tenant-for-all",
-        widened("tenant_isolation", "OR tenant_id = '11111111-1111-4111-8111-111111111111'"),
-        landing=policies_of("attribution_recompute_jobs"),
-    ),
-    expect="policy attribution_recompute_jobs.tenant_isolation: got USING ((tenant_id = ",
-)
-@falsified_by(
-    sql(
-        "debug-version",
-        widened("tenant_isolation", "OR model_version = 'debug'"),
-        landing=policies_of("attribution_recompute_jobs"),
-    ),
-    expect="OR (model_version = 'debug'::text)",
-)
-@falsified_by(
-    sql(
-        "table-that-the-worker-fills",
-        widened("tenant_isolation", "OR EXISTS (SELECT FROM kombu_queue WHERE name = 'debug')"),
-        landing=policies_of("attribution_recompute_jobs"),
-    ),
-    expect="FROM kombu_queue",
-)
-@falsified_by(
-    sql(
-        "wider-check",
-        widened("tenant_isolation", "", check="OR status = 'imported'"),
-        landing=policies_of("attribution_recompute_jobs"),
-    ),
-    expect="tenant_isolation: got WITH CHECK ((tenant_id = ",
-)
-@falsified_by(
-    sql(
-        "policy-for-everyone",
-        "CREATE POLICY support ON attribution_events FOR SELECT TO PUBLIC"
-        " USING (event_type = 'support')",
-        landing=policies_of("attribution_events"),
-    ),
-    expect="policy attribution_events.support: got USING (event_type = 'support'::text)",
-)
-@falsified_by(
-    sql(
-        "reviewed-policy-changed",
-        "ALTER POLICY operator_move ON worker_failed_jobs TO app_rw, app_user",
-        landing=policies_of("worker_failed_jobs"),
-    ),
-    expect="policy worker_failed_jobs.operator_move: got USING true",
-)
+@falsified_by_each(lambda sut: reviewed(sut, POLICY)[:2], policy_for_everyone)
 def test_policies_have_the_expected_expression(stack: Stack, sut: Sut) -> None:
     """Each permissive policy compares the key with the tenant and does nothing else."""
-    roles = list(bound_tables(sut))
+    bound = bound_tables(stack.sql, sut)
+    roles = list(bound)
     rows = stack.sql.query(POLICIES, {"key": sut.tenancy.key, "roles": roles}).dicts()
-    policies = [row for row in rows if row["table_name"] in sut.tenancy.tables]
+    tables = {table.name: table for table in tables_with_key(stack.sql, sut)}
+    policies = [row for row in rows if row["table_name"] in tables]
     at_least_one(f"policies of tenant tables for {', '.join(roles)}", policies)
+    known = _expected(stack, sut, [tables[row["table_name"]] for row in policies])
     findings = []
     for row in rows:
-        expected = _expected(sut, row["key_type"])
+        expected = known.get(row["table_name"], ["a review: the table has no key"])
         parts = [("USING", row["using_text"]), ("WITH CHECK", row["check_text"])]
         wrong = [
             f"{word} {' '.join(text.split())}"
             for word, text in parts
-            if text not in (None, expected)
+            if text not in (None, *expected)
         ]
         definition = Definition(
             name=f"policy {row['table_name']}.{row['name']}", text=" ".join(map(str, row.values()))
         )
         if wrong and not _is_reviewed(sut, definition):
-            findings.append(_finding(definition, got=", ".join(wrong), expected=expected))
+            findings.append(
+                _finding(EXPECTED, definition, got=", ".join(wrong), expected=expected[0])
+            )
     assert not findings, _joined(findings)
 
 
-@criterion(
-    "RLS-10",
-    needs=("database", "worker", "tenancy", "dead_letters.operator", "dead_letters.reader"),
-)
-@falsified_by(
-    sql(
-        "child-without-the-key",
-        "CREATE TABLE attribution_notes (event_id uuid REFERENCES attribution_events, note text);"
-        " GRANT SELECT, INSERT ON attribution_notes TO app_user",
-        landing="SELECT relacl FROM pg_class WHERE relname = 'attribution_notes'",
-    ),
-    expect="table attribution_notes: got no column tenant_id",
-)
-@falsified_by(
-    sql(
-        "one-column-for-everyone",
-        "CREATE TABLE attribution_names (id int PRIMARY KEY, name text);"
-        " GRANT SELECT (name) ON attribution_names TO PUBLIC",
-        landing="SELECT attacl FROM pg_attribute WHERE attname = 'name'"
-        " AND attrelid = to_regclass('attribution_names')",
-    ),
-    expect="table attribution_names: got no column tenant_id",
-)
-@falsified_by(
-    sql(
-        "other-schema",
-        "CREATE SCHEMA exports; CREATE TABLE exports.days (day date);"
-        " GRANT USAGE ON SCHEMA exports TO app_ro; GRANT SELECT ON exports.days TO app_ro",
-        landing="SELECT relacl FROM pg_class WHERE relname = 'days'",
-        role="superuser",
-    ),
-    expect="table exports.days: got no column tenant_id",
+@criterion("RLS-10")
+@falsified_on_tables(
+    {
+        "readable-table-without-key": "gateproof_notes: got no column",
+        "readable-column-without-key": "gateproof_names: got no column",
+        "readable-table-in-another-schema": "gateproof_exports.gateproof_rows: got no column",
+        "child-without-key": "gateproof_children: got no column",
+    }
 )
 def test_readable_tables_have_the_key_or_are_shared(stack: Stack, sut: Sut) -> None:
     """Every table that an application role may read has the key, or is declared as shared."""
-    roles = list(bound_tables(sut))
+    roles = list(bound_tables(stack.sql, sut))
     readable = stack.sql.query(READABLE, {"key": sut.tenancy.key, "roles": roles}).rows
     at_least_one(f"tables that {', '.join(roles)} may read", readable)
-    names = [name for name, has_key in readable if not has_key]
-    unknown = [name for name in names if name not in sut.tenancy.shared]
-    stale = [name for name in sut.tenancy.shared if name not in names]
+    names = {name: "" for name, has_key in readable if not has_key}
+    for child in children_without_key(stack.sql, sut):
+        names[child.name] = f", though it references {child.parent}"
     findings = [
-        f"table {name}: got no column {sut.tenancy.key}, expected one, or an entry with a reason in"
-        " [tenancy.shared]"
-        for name in unknown
+        f"{KEY}: {name}: got no column {sut.tenancy.key}{more}, expected one, or the entry"
+        for name, more in names.items()
+        if name not in sut.tenancy.shared
     ]
     findings += [
         f"[tenancy.shared] {name}: got no such table without the key that an application role may"
         " read, expected one; remove the entry"
-        for name in stale
+        for name in sut.tenancy.shared
+        if name not in names
     ]
     assert not findings, _joined(findings)
 
 
-@criterion("RLS-11", needs=("database", "tenancy"))
-@falsified_by(
-    sql(
-        "copying-trigger",
-        "CREATE TABLE event_copies (event_type text); GRANT INSERT, SELECT ON event_copies TO"
-        " app_user; CREATE FUNCTION copy_event() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
-        " INSERT INTO public.event_copies VALUES (NEW.event_type); RETURN NEW; END $$;"
-        " CREATE TRIGGER copy_event AFTER INSERT ON attribution_events FOR EACH ROW"
-        " EXECUTE FUNCTION copy_event()",
-        landing="SELECT tgname FROM pg_trigger WHERE tgrelid = 'attribution_events'::regclass",
-    ),
-    expect="trigger attribution_events.copy_event: got an unreviewed definition",
+@criterion("RLS-11")
+@falsified_on_tables(
+    {
+        "copying-trigger": f"{REVIEWED}: trigger {{table}}.gateproof_copy: got an unreviewed",
+        "copying-rule": f"{REVIEWED}: rule {{table}}.gateproof_copy: got an unreviewed",
+        "leakproof-function": f"{REVIEWED}: leakproof function ",
+        "definer-function": f"{REVIEWED}: definer function ",
+    }
 )
-@falsified_by(
-    sql(
-        "leakproof-function",
-        "CREATE FUNCTION quiet(text) RETURNS boolean LANGUAGE plpgsql COST 0.0001 LEAKPROOF"
-        " AS $$ BEGIN RAISE NOTICE '%', $1; RETURN true; END $$",
-        landing="SELECT proleakproof FROM pg_proc WHERE proname = 'quiet'",
-        role="superuser",
-    ),
-    expect="leakproof function quiet(text): got an unreviewed definition",
-)
-@falsified_by(
-    sql(
-        "copying-rule",
-        "CREATE TABLE job_copies (status text); CREATE RULE copy_job AS ON INSERT TO"
-        " attribution_recompute_jobs DO ALSO INSERT INTO job_copies VALUES (NEW.status)",
-        landing="SELECT rulename FROM pg_rules WHERE tablename = 'attribution_recompute_jobs'",
-    ),
-    expect="rule attribution_recompute_jobs.copy_job: got an unreviewed definition",
-)
-@falsified_by(
-    sql(
-        "reviewed-function-changed",
-        "CREATE OR REPLACE FUNCTION refresh_all_materialized_views() RETURNS text[]"
-        " LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$ BEGIN"
-        " REFRESH MATERIALIZED VIEW public.attribution_daily; RETURN '{}'; END $$",
-        landing="SELECT md5(prosrc) FROM pg_proc WHERE proname = 'refresh_all_materialized_views'",
-        role="superuser",
-    ),
-    expect="definer function refresh_all_materialized_views(): got an unreviewed definition",
-)
+@falsified_by_each(lambda sut: reviewed(sut, DEFINER)[:2], function_changed)
 def test_code_in_the_database_is_reviewed(stack: Stack, sut: Sut) -> None:
     """Triggers, rules, LEAKPROOF and SECURITY DEFINER functions are those that were reviewed."""
     rows = at_least_one("code in the database", stack.sql.query(CODE).dicts())
     found = [Definition(name=row["name"], text=row["definition"]) for row in rows]
     findings = [
-        _finding(one, got="an unreviewed definition", expected="a reviewed one")
+        _finding(REVIEWED, one, got="an unreviewed definition", expected="a reviewed one")
         for one in found
         if not _is_reviewed(sut, one)
     ]
@@ -276,12 +224,39 @@ def test_code_in_the_database_is_reviewed(stack: Stack, sut: Sut) -> None:
     assert not findings, _joined(findings)
 
 
-def _expected(sut: Sut, key_type: str | None) -> str:
-    """Return the expression of a policy as PostgreSQL prints it."""
-    tenant = f"NULLIF(current_setting('{sut.tenancy.guc}'::text, true), ''::text)"
-    if key_type != "text":
-        tenant = f"({tenant})::{key_type}"
-    return f"({sut.tenancy.key} = {tenant})"
+def _expected(stack: Stack, sut: Sut, tables: Iterable[Table]) -> dict[str, list[str]]:
+    """Return the expressions that policies of tables may have, as PostgreSQL prints them.
+
+    PostgreSQL prints them for the columns of a temporary table like the table: so the type and the
+    name of the key can be any.
+    """
+    found = {}
+    with stack.sql.session() as session:
+        for table in dict.fromkeys(tables):
+            session.query(f"CREATE TEMPORARY TABLE gateproof_like (LIKE {table.sql})")
+            for number, condition in enumerate(_conditions(sut, table)):
+                session.query(
+                    f"CREATE POLICY p{number} ON pg_temp.gateproof_like USING ({condition})"
+                )
+            printed = session.query(
+                "SELECT pg_get_expr(polqual, polrelid) FROM pg_policy"
+                " WHERE polrelid = 'pg_temp.gateproof_like'::regclass ORDER BY polname"
+            )
+            found[table.name] = printed.column()
+            session.query("DROP TABLE pg_temp.gateproof_like")
+        session.rollback()
+    return found
+
+
+def _conditions(sut: Sut, table: Table) -> Iterator[str]:
+    """Yield the comparisons of key and tenant, also as a subquery, which is computed once."""
+    key, guc = identifier(sut.tenancy.key), literal(sut.tenancy.guc)
+    values = [f"nullif(current_setting({guc}, true), '')::{table.key_type}"]
+    if table.key_type in ("text", "character varying"):  # no row has the empty tenant
+        values.append(f"current_setting({guc}, true)")
+    for value in values:
+        yield f"{key} = {value}"
+        yield f"{key} = (SELECT {value})"
 
 
 def _is_reviewed(sut: Sut, definition: Definition) -> bool:
@@ -289,10 +264,10 @@ def _is_reviewed(sut: Sut, definition: Definition) -> bool:
     return review is not None and review.digest == definition.digest
 
 
-def _finding(definition: Definition, *, got: str, expected: str) -> str:
+def _finding(what: str, definition: Definition, *, got: str, expected: str) -> str:
     return (
-        f"{definition.name}: got {got}, expected {expected}; correct it, or review it and list it"
-        f" in [tenancy.reviewed] with the digest {definition.digest}"
+        f"{what}: {definition.name}: got {got}, expected {expected}; correct it, or review it and"
+        f" list it in [tenancy.reviewed] with the digest {definition.digest}"
     )
 
 

@@ -6,13 +6,37 @@ worker's role: no policy can separate tenants there. So the claim is about the l
 
 from __future__ import annotations
 
-from gateproof import Ids, Stack, Sut, criterion, falsified_by, premise, source, sql
+from typing import Literal
+
+import pytest
+
+from gateproof import (
+    Fault,
+    Ids,
+    Stack,
+    Sut,
+    criterion,
+    falsified_by,
+    falsified_by_each,
+    literal,
+    premise,
+    source,
+    sql,
+)
+
+from .tenants import with_roles
+
+Scope = Literal["database", "server"]
+Declared = pytest.MarkDecorator
 
 MESSAGES, RESULTS, GROUPS = "kombu_message", "celery_taskmeta", "celery_tasksetmeta"
 SHARED = (MESSAGES, RESULTS, GROUPS)
 LATER_S = 600
-LANDING = "SELECT relname, relacl FROM pg_class WHERE relname = ANY(ARRAY['kombu_message',"
-LANDING += " 'celery_taskmeta', 'recent_results'])"
+LANDING = (
+    "SELECT (SELECT array_agg(relname || relacl::text ORDER BY relname) FROM pg_class WHERE relname"
+    f" IN ('{MESSAGES}', '{RESULTS}', 'gateproof_results')), (SELECT array_agg(attname ||"
+    f" attacl::text) FROM pg_attribute WHERE attrelid = '{MESSAGES}'::regclass)"
+)
 
 # Publishing needs INSERT on messages only. A member of the worker's role can become it.
 PRIVILEGES = """
@@ -44,41 +68,41 @@ HOLDING = f"""
 """
 
 
-@criterion("RLS-12", needs=("database", "celery", "worker", "ping.fail", "task", "tenancy"))
-@falsified_by(
-    sql("readers-results", f"GRANT SELECT ON {RESULTS} TO app_ro", landing=LANDING),
-    expect=f"SELECT on {RESULTS}: got app_ro",
+PRIVILEGE = "privilege that the worker's role has alone"
+
+
+def granted(name: str, statement: str, expect: str, *, scope: Scope = "database") -> Declared:
+    """Return the falsifier that a statement with roles of the description gives a privilege."""
+
+    def make(sut: Sut, _: str) -> tuple[Fault, str]:
+        filled, last = with_roles(sut, statement), literal(sut.role_names["last"])
+        member = f"pg_has_role({last}, {literal(sut.role_names['role'])}, 'MEMBER')"
+        landing = f"{LANDING}, {member}"
+        fault = sql(name, filled, landing=landing, role="superuser", scope=scope)
+        return fault, f"{PRIVILEGE}: {with_roles(sut, expect)}: got it"
+
+    return falsified_by_each(lambda _: [name], make)
+
+
+@criterion("RLS-12")
+@granted("readers-results", f"GRANT SELECT ON {RESULTS} TO {{last}}", f"{{last}}/{RESULTS}/SELECT")
+@granted(
+    "one-column-of-messages",
+    f"GRANT SELECT (payload) ON {MESSAGES} TO {{second}}",
+    f"{{second}}/{MESSAGES}/SELECT",
 )
-@falsified_by(
-    sql(
-        "one-column-of-messages",
-        f"GRANT SELECT (payload) ON {MESSAGES} TO app_rw",
-        landing=f"SELECT attname, attacl FROM pg_attribute WHERE attrelid = '{MESSAGES}'::regclass",
-    ),
-    expect=f"SELECT on {MESSAGES}: got app_rw",
+@granted("deletes-only", f"GRANT DELETE ON {RESULTS} TO {{last}}", f"{{last}}/{RESULTS}/DELETE")
+@granted(
+    "view-of-results",
+    f"CREATE VIEW gateproof_results AS SELECT task_id, result FROM {RESULTS};"
+    " GRANT SELECT ON gateproof_results TO {last}",
+    "{last}/gateproof_results/SELECT",
 )
-@falsified_by(
-    sql("deletes-only", f"GRANT DELETE ON {RESULTS} TO app_ro", landing=LANDING),
-    expect=f"DELETE on {RESULTS}: got app_ro",
-)
-@falsified_by(
-    sql(
-        "view-of-results",
-        f"CREATE VIEW recent_results AS SELECT task_id, result FROM {RESULTS};"
-        " GRANT SELECT ON recent_results TO app_ro",
-        landing=LANDING,
-    ),
-    expect="SELECT on recent_results: got app_ro",
-)
-@falsified_by(
-    sql(
-        "member-of-the-worker",
-        "ALTER ROLE app_ro NOINHERIT; GRANT app_user TO app_ro",
-        landing="SELECT pg_has_role('app_ro', 'app_user', 'MEMBER')",
-        role="superuser",
-        scope="server",
-    ),
-    expect=f"SELECT on {MESSAGES}: got app_ro",
+@granted(
+    "member-of-the-worker",
+    "ALTER ROLE {last} NOINHERIT; GRANT {role} TO {last}",
+    f"{{last}}/{MESSAGES}/SELECT",
+    scope="server",
 )
 @falsified_by(
     source(
@@ -94,27 +118,27 @@ def test_messages_and_results_are_the_workers_alone(own_stack: Stack, sut: Sut, 
 
     The result of a failed task holds no argument of the task.
     """
-    stack, ping, worker_role = own_stack, sut.ping, sut.worker.role
+    stack, ping, role = own_stack, sut.ping, sut.worker.role
     hidden = str(ids.uuid())
     premise("the worker runs", got=stack.worker.alive, expected=True)
     failed = stack.tasks.run(ping.task, {**ping.arguments, **ping.fail, sut.tenancy.key: hidden})
     premise("state of a task that must fail", got=failed.state, expected="FAILURE")
     stack.tasks.publish(ping.task, (), ping.arguments, countdown=LATER_S)
     for table in (MESSAGES, RESULTS):
-        rows = stack.sql.query(f"SELECT count(*) FROM {table}", role=worker_role).scalar()
+        rows = stack.sql.query(f"SELECT count(*) FROM {table}", role=role).scalar()
         premise("rows that the worker reads", on=table, got=rows, relation="at_least", expected=1)
 
     found = stack.sql.query(
         PRIVILEGES,
         {
             "tables": list(SHARED),
-            "trusted": [worker_role, sut.database.owner],
-            "worker": worker_role,
+            "trusted": [role, sut.database.owner],
+            "worker": role,
             "messages": MESSAGES,
         },
     ).rows
     findings = [
-        f"{privilege} on {relation}: got {role}, expected the worker's role alone"
+        f"{PRIVILEGE}: {role}/{relation}/{privilege}: got it, expected it not"
         for role, relation, privilege in found
     ]
     assert not findings, "; ".join(findings)

@@ -11,18 +11,24 @@ from gateproof import (
     InconclusiveError,
     Stack,
     Sut,
+    Tenant,
     Worker,
     criterion,
     falsified_by,
     settings,
     source,
     sql,
+    tenant_tables,
 )
 
 from ..holding import SCAN
-from .tenants import Tenant, empty, policies_of, two_tenants
+from .tenants import empty, two_tenants
 
 EVENTS = "attribution_events"
+POLICIES = (
+    "SELECT polname, pg_get_expr(polqual, polrelid) FROM pg_policy"
+    f" WHERE polrelid = '{EVENTS}'::regclass ORDER BY polname"
+)
 RETAIN = "app.tasks.maintenance.enforce_data_retention"
 RECOMPUTE = "app.tasks.attribution.recompute_window"
 WINDOW = {"window_start": "2025-03-01T00:00:00Z", "window_end": "2025-03-02T00:00:00Z"}
@@ -35,7 +41,7 @@ DATABASE = "system/connections/database.py"
     sql(
         "using-true",
         "CREATE POLICY open_read ON attribution_events FOR SELECT TO app_user USING (true)",
-        landing=policies_of(EVENTS),
+        landing=POLICIES,
     ),
     expect="a scan for tenant A: got 5 rows",
 )
@@ -45,7 +51,7 @@ DATABASE = "system/connections/database.py"
         "ALTER POLICY tenant_isolation ON attribution_events"
         " USING (occurred_at < now() - interval '1 year'"
         " OR tenant_id = nullif(current_setting('app.current_tenant_id', true), '')::uuid)",
-        landing=policies_of(EVENTS),
+        landing=POLICIES,
     ),
     expect="rows after the retention of tenant A: got 2 of A and 1 of B",
 )
@@ -82,8 +88,9 @@ DATABASE = "system/connections/database.py"
 def test_tasks_see_their_tenants_rows_only(own_stack: Stack, sut: Sut, ids: Ids) -> None:
     """With 3 rows of A and 2 of B, scans find 3 and 2, and A's retention deletes no row of B."""
     worker = own_stack.worker
-    empty(own_stack.sql, [EVENTS])
-    a, b = two_tenants(own_stack.sql, sut, ids, tables=(EVENTS,))
+    tables = [one for one in tenant_tables(own_stack.sql, sut) if one.name == EVENTS]
+    empty(own_stack.sql, tables)
+    a, b = two_tenants(own_stack.sql, sut, ids, tables=tables)
     _assert_runs_as_the_workers_role(own_stack, sut, worker)
     for tenant in (a, b, a):
         ended = own_stack.tasks.run(SCAN, {sut.tenancy.key: tenant.id})
@@ -125,7 +132,9 @@ def _assert_retention_spares_others(stack: Stack, sut: Sut, a: Tenant, b: Tenant
     assert ended.state == "SUCCESS", (
         f"retention of tenant A: got {ended.state} {ended.value}, expected SUCCESS"
     )
-    rows = stack.sql.query(f"SELECT {sut.tenancy.key}, count(*) FROM {EVENTS} GROUP BY 1").rows
+    rows = stack.sql.query(
+        f"SELECT {sut.tenancy.key}::text, count(*) FROM {EVENTS} GROUP BY 1"
+    ).rows
     seen = {row[0]: row[1] for row in rows}
     got = f"{seen.get(a.id, 0)} of A and {seen.get(b.id, 0)} of B"
     expected = f"{a.rows - 1} of A and {b.rows} of B"

@@ -1,16 +1,41 @@
 """Gate rls: a tenant writes its own rows only.
 
-The SELECT policies also apply to statements with WHERE or RETURNING, and would hide a defect in the
-other policies. So the attacks on whole tables use neither.
+The SELECT policies also apply to statements that read a column, as in WHERE or RETURNING, and would
+hide a defect in the other policies. So the attacks on whole tables set constants and use neither.
 """
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from gateproof import Ids, Refused, Rows, Session, Stack, Sut, criterion, falsified_by, sql
+from gateproof import (
+    Ids,
+    Refused,
+    RowMaker,
+    Rows,
+    Session,
+    Shape,
+    Stack,
+    Sut,
+    Table,
+    Tenant,
+    act_as,
+    criterion,
+    identifier,
+    literal,
+)
 
-from .tenants import SEEDS, Tenant, bound_tables, empty, outcome, policies_of, two_tenants
+from .tenants import (
+    a_and_b,
+    bound_tables,
+    falsified_on_tables,
+    judge,
+    outcome,
+    see_rows,
+)
 
 FORBIDDEN = "42501"
 """SQLSTATE insufficient_privilege, for refusals by policies and by missing privileges."""
@@ -18,108 +43,110 @@ FORBIDDEN = "42501"
 BY_POLICY = "row-level security"
 """A text that only the refusal of a policy has, not that of a missing privilege."""
 
+NOT_NULL = "23502"
+
+# An empty name stands for the whole table; for DELETE there are no columns.
 PRIVILEGES = """
-    SELECT privilege FROM unnest(ARRAY['INSERT', 'UPDATE', 'DELETE']) AS privilege
-    WHERE has_table_privilege(%s, privilege)
+    SELECT privilege || ' ' || coalesce(a.attname, '')
+    FROM unnest(ARRAY['INSERT', 'UPDATE', 'DELETE']) AS privilege
+        LEFT JOIN pg_attribute a ON privilege <> 'DELETE' AND a.attrelid = %(table)s
+            AND a.attnum > 0 AND NOT a.attisdropped
+    WHERE CASE WHEN privilege = 'DELETE' THEN has_table_privilege(%(table)s::oid, privilege)
+        ELSE has_column_privilege(%(table)s::oid, a.attnum, privilege) END
 """
 
-TRIGGERS = "SELECT tgname FROM pg_trigger WHERE tgrelid = 'attribution_events'::regclass"
+INSERTS = "insert of a row of B"
+TAKES_OVER = "upsert with the primary key of a row of B"
+REACHES = "change of a row of B by its primary key"
+OVERWRITES = "UPDATE without WHERE"
+MOVES = "move of own rows to B"
+MOVES_AWAY = "move of own rows to no tenant"
+TRUNCATES = "TRUNCATE"
+DELETES = "DELETE without WHERE"
+LEFT = "rows of B afterwards"
 
-TOUCHED = {
-    "attribution_events": "event_type",
-    "attribution_recompute_jobs": "status",
-    "worker_failed_jobs": "notes",
-}
-"""Table to a column that an attack overwrites."""
+
+@dataclass(frozen=True, kw_only=True)
+class Rival:
+    """The tenant B, whose rows are attacked, in one table."""
+
+    tenant: Tenant
+    rows: list[dict[str, Any]]
+    """Its rows before the attack, with the time of the last change of each."""
+    more: str
+    """A row that could be inserted for it, as JSON."""
 
 
-@criterion(
-    "RLS-05",
-    needs=("database", "worker", "tenancy", "dead_letters.operator", "dead_letters.reader"),
-)
-@falsified_by(
-    sql(
-        "tenant-follows-the-row",
-        "CREATE FUNCTION follow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
-        " PERFORM set_config('app.current_tenant_id', NEW.tenant_id::text, true);"
-        " RETURN NEW; END $$;"
-        " CREATE TRIGGER follow BEFORE INSERT ON attribution_events"
-        " FOR EACH ROW EXECUTE FUNCTION follow()",
-        landing=TRIGGERS,
-    ),
-    expect="app_user as tenant A inserts a row of tenant B into attribution_events: got 1 rows",
-)
-@falsified_by(
-    sql(
-        "update-any",
-        "CREATE POLICY open_update ON attribution_recompute_jobs FOR UPDATE TO app_user"
-        " USING (true) WITH CHECK (true)",
-        landing=policies_of("attribution_recompute_jobs"),
-    ),
-    expect="app_user as tenant A overwrites attribution_recompute_jobs without WHERE: got 5",
-)
-@falsified_by(
-    sql(
-        "move-anywhere",
-        "CREATE POLICY open_move ON attribution_events FOR UPDATE TO app_user USING"
-        " (tenant_id = nullif(current_setting('app.current_tenant_id', true), '')::uuid)"
-        " WITH CHECK (true)",
-        landing=policies_of("attribution_events"),
-    ),
-    expect="app_user as tenant A moves its rows of attribution_events to tenant B: got 3 rows",
-)
-@falsified_by(
-    sql(
-        "purged-along",
-        "CREATE FUNCTION purge() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER"
-        " SET search_path = public, pg_temp AS $$ BEGIN IF EXISTS (SELECT FROM gone) THEN"
-        " DELETE FROM attribution_events WHERE occurred_at < clock_timestamp();"
-        " END IF; RETURN NULL; END $$;"
-        " CREATE TRIGGER purge AFTER DELETE ON attribution_events"
-        " REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION purge()",
-        landing=TRIGGERS,
-        role="superuser",
-    ),
-    expect="rows of tenant B in attribution_events after app_user as tenant A: got []",
-)
-@falsified_by(
-    sql(
-        "dead-letters-open",
-        "ALTER TABLE worker_failed_jobs DISABLE ROW LEVEL SECURITY",
-        landing="SELECT relrowsecurity FROM pg_class WHERE relname = 'worker_failed_jobs'",
-    ),
-    expect="app_user as tenant A inserts a row of tenant B into worker_failed_jobs: got 1 rows",
-)
-@falsified_by(
-    sql(
-        "grant-truncate",
-        "GRANT TRUNCATE ON attribution_events TO app_user",
-        landing="SELECT relacl FROM pg_class WHERE relname = 'attribution_events'",
-    ),
-    expect="app_user as tenant A truncates attribution_events: got 0 rows",
+@criterion("RLS-05")
+@falsified_on_tables(
+    {
+        "write-open": f"{INSERTS}: {{role}}/{{table}}/A: got",
+        "tenant-follows-the-row": f"{INSERTS}: {{role}}/{{table}}/A: got",
+        "disable-row-security": f"{INSERTS}: {{role}}/{{table}}/A: got",
+        "open-update": f"{OVERWRITES}: {{role}}/{{table}}/A: got",
+        "move-open": f"{MOVES}: {{role}}/{{table}}/A: got",
+        "grant-truncate": f"{TRUNCATES}: {{role}}/{{table}}/A: got 0 rows",
+        "open-delete": f"{DELETES}: {{role}}/{{table}}/A: got",
+        "purging-trigger": f"{LEFT}: {{role}}/{{table}}/A: got []",
+    }
 )
 def test_a_tenant_writes_its_own_rows_only(own_stack: Stack, sut: Sut, ids: Ids) -> None:
     """A tenant cannot insert, change or delete rows of another tenant, nor move its own rows."""
-    for role, tables in bound_tables(sut).items():
-        for table in tables:
-            empty(own_stack.sql, [table])
-            a, b = two_tenants(own_stack.sql, sut, ids, tables=(table,))
-            before = _contents(own_stack, sut, table, b)
+    bound = bound_tables(own_stack.sql, sut)
+    tables = bound[sut.role_names["role"]]
+    a, b = a_and_b(ids, tables)
+    with own_stack.sql.session() as superuser:
+        maker = RowMaker(superuser, sut, tables)
+        for role, own in bound.items():
             with own_stack.sql.session(role) as session:
-                session.set_local(sut.tenancy.guc, str(a.id))
-                _Attack(session, sut, f"{role} as tenant A", table, a, b, before).run()
-                session.commit()
-            after = _contents(own_stack, sut, table, b)
-            assert after == before, (
-                f"rows of tenant B in {table} after {role} as tenant A: got {after},"
-                f" expected them unchanged: {before}"
-            )
+                for table in own:
+                    _fill(superuser, sut, maker, table, (a, b))
+                    _judge_attacks(session, superuser, sut, maker, role, table, a, b)
 
 
-def _contents(stack: Stack, sut: Sut, table: str, tenant: Tenant) -> list[dict[str, Any]]:
-    """Return a tenant's rows, read as superuser."""
-    where = f"WHERE {sut.tenancy.key} = %s ORDER BY id"
-    return stack.sql.query(f"SELECT * FROM {table} {where}", (tenant.id,)).dicts()
+def _fill(
+    superuser: Session, sut: Sut, maker: RowMaker, table: Table, tenants: Sequence[Tenant]
+) -> None:
+    """Give a table the rows of the tenants and no others; no foreign key applies to the session."""
+    superuser.query(f"DELETE FROM {table.sql}")
+    for tenant in tenants:
+        maker.insert(table, tenant.id, tenant.rows_in(table))
+    superuser.commit()
+    see_rows(superuser, sut, table, tenants)
+
+
+def _judge_attacks(
+    session: Session,
+    superuser: Session,
+    sut: Sut,
+    maker: RowMaker,
+    role: str,
+    table: Table,
+    a: Tenant,
+    b: Tenant,
+) -> None:
+    """Attack B's rows as A, and compare them before and after."""
+    before = _contents(superuser, sut, table, b)
+    superuser.rollback()
+    rival = Rival(tenant=b, rows=before, more=maker.sample(table, b.id))
+    own = maker.sample(table, a.id)
+    act_as(session, sut, a.id)
+    _Attack(session, sut, role, table, maker.shape(table), a, own, rival).run()
+    session.commit()
+    after = _contents(superuser, sut, table, b)
+    superuser.rollback()
+    judge(LEFT, on=f"{role}/{table.name}/A", got=after, expected=before)
+
+
+def _contents(session: Session, sut: Sut, table: Table, tenant: Tenant) -> list[dict[str, Any]]:
+    """Return a tenant's rows with their last transaction, read as superuser."""
+    key = identifier(sut.tenancy.key)
+    found = session.query(
+        f"SELECT ctid::text AS place, xmin::text AS changed, to_jsonb(t) AS content"
+        f" FROM {table.sql} AS t WHERE {key}::text = %s ORDER BY 1",
+        (tenant.id,),
+    )
+    return found.dicts()
 
 
 class _Attack:
@@ -129,92 +156,134 @@ class _Attack:
         self,
         session: Session,
         sut: Sut,
-        who: str,
-        table: str,
+        role: str,
+        table: Table,
+        shape: Shape,
         a: Tenant,
-        b: Tenant,
-        rows_of_b: list[dict[str, Any]],
+        own: str,
+        rival: Rival,
     ) -> None:
-        self.session, self.who, self.table, self.a, self.b = session, who, table, a, b
-        self.key, self.column = sut.tenancy.key, TOUCHED[table]
-        self.victim = rows_of_b[0]["id"]
-        self.privileges = session.query(PRIVILEGES, (table,)).column()
+        self.session, self.table, self.shape, self.a, self.own = session, table, shape, a, own
+        self.rival, self.on = rival, f"{role}/{table.name}/A"
+        self.key = sut.tenancy.key
+        privileges = session.query(PRIVILEGES, {"table": table.oid}).column()
+        self.privileges = {one.partition(" ")[::2] for one in privileges}
 
     def run(self) -> None:
         """Run each attack under its own savepoint."""
         self._insert()
         self._take_over()
-        self._reach_by_id()
+        self._reach_by_primary_key()
         self._overwrite_all()
         self._move()
         self._truncate()
         self._delete_all()
 
     def _insert(self) -> None:
-        seen = self.session.attempt(SEEDS[self.table], {"tenant": self.b.id, "rows": 1})
-        allowed = self._may("INSERT")
-        self._assert_refused(
-            f"inserts a row of tenant B into {self.table}", seen, by_policy=allowed
-        )
+        seen = self._insert_row(self.rival.more)
+        self._judge_refused(INSERTS, seen, by_policy=self._may_insert())
 
     def _take_over(self) -> None:
         """Upsert with the key of B's row, which must not change that row."""
-        if not self._may("INSERT") or not self._may("UPDATE"):
+        primary = self.shape.primary_key
+        free = primary and self.key not in primary and set(primary) <= set(self.shape.insertable)
+        if not free or not self._may_insert() or not self._may("UPDATE", self.key):
             return
-        seed = SEEDS[self.table].replace(f"({self.key}", f"(id, {self.key}")
-        seed = seed.replace("SELECT %(tenant)s", "SELECT %(id)s, %(tenant)s")
-        seen = self.session.attempt(
-            f"{seed} ON CONFLICT (id) DO UPDATE SET {self.key} = excluded.{self.key}",
-            {"id": self.victim, "tenant": self.a.id, "rows": 1},
+        victim = {name: self.rival.rows[0]["content"][name] for name in primary}
+        key = identifier(self.key)
+        seen = self._insert_row(
+            json.dumps({**json.loads(self.own), **victim}),
+            f" ON CONFLICT ({_names(primary)}) DO UPDATE SET {key} = excluded.{key}",
         )
-        self._assert_refused(f"takes over a row of tenant B in {self.table}", seen, by_policy=True)
+        self._judge_refused(TAKES_OVER, seen, by_policy=True)
 
-    def _reach_by_id(self) -> None:
-        for verb, statement in (
-            ("updates", f"UPDATE {self.table} SET {self.column} = 'touched' WHERE id = %s"),
-            ("deletes", f"DELETE FROM {self.table} WHERE id = %s"),
-        ):
-            seen = self.session.attempt(statement, (self.victim,))
-            where = f"{self.who} {verb} a row of tenant B in {self.table} by its id"
+    def _insert_row(self, row: str, more: str = "") -> Rows | Refused:
+        names = _names(self.shape.insertable)
+        return self.session.attempt(
+            f"INSERT INTO {self.table.sql} ({names}) SELECT {names}"
+            f" FROM jsonb_populate_record(NULL::{self.table.sql}, %s::jsonb){more}",
+            (row,),
+        )
+
+    def _reach_by_primary_key(self) -> None:
+        victim = self.rival.rows[0]
+        where = f"ctid = {literal(victim['place'])}"
+        if self.shape.primary_key:
+            record = f"jsonb_populate_record(NULL::{self.table.sql}, %(row)s::jsonb)"
+            names = _names(self.shape.primary_key)
+            where = f"({names}) = (SELECT {names} FROM {record})"
+        parameters = {"row": json.dumps(victim["content"])}
+        for statement in (f"UPDATE {self.table.sql} SET {self._constant()}", self._delete()):
+            seen = self.session.attempt(f"{statement} WHERE {where}", parameters)
             got = outcome(seen)
-            assert _forbidden(seen) or got == "0 rows", f"{where}: got {got}, expected 0 rows"
+            ok = _forbidden(seen) or got == "0 rows"
+            judge(REACHES, on=self.on, got=got, expected="0 rows, or a refusal", holds=ok)
 
     def _overwrite_all(self) -> None:
-        seen = self.session.attempt(f"UPDATE {self.table} SET {self.column} = 'touched'")
-        self._assert_own_rows_only("overwrites", "UPDATE", seen)
+        seen = self.session.attempt(f"UPDATE {self.table.sql} SET {self._constant()}")
+        self._judge_own_rows_only(OVERWRITES, seen, allowed=bool(self._updatable()))
 
     def _move(self) -> None:
-        for target, tenant in (("tenant B", self.b.id), ("no tenant", None)):
-            seen = self.session.attempt(f"UPDATE {self.table} SET {self.key} = %s", (tenant,))
-            what = f"moves its rows of {self.table} to {target}"
-            if tenant is None and isinstance(seen, Refused) and seen.sqlstate == "23502":
+        allowed = self._may("UPDATE", self.key)
+        key = identifier(self.key)
+        for what, tenant in ((MOVES, self.rival.tenant.id), (MOVES_AWAY, None)):
+            seen = self.session.attempt(f"UPDATE {self.table.sql} SET {key} = %s", (tenant,))
+            if tenant is None and isinstance(seen, Refused) and seen.sqlstate == NOT_NULL:
                 continue  # the column is NOT NULL, which is enforced before any policy
-            self._assert_refused(what, seen, by_policy=self._may("UPDATE"))
+            self._judge_refused(what, seen, by_policy=allowed)
 
     def _truncate(self) -> None:
         """Truncate the table: no policy applies to this, so only a missing privilege refuses it."""
-        seen = self.session.attempt(f"TRUNCATE {self.table}")
-        self._assert_refused(f"truncates {self.table}", seen, by_policy=False)
+        seen = self.session.attempt(f"TRUNCATE {self.table.sql}")
+        self._judge_refused(TRUNCATES, seen, by_policy=False)
 
     def _delete_all(self) -> None:
-        seen = self.session.attempt(f"DELETE FROM {self.table}")
-        self._assert_own_rows_only("deletes from", "DELETE", seen)
+        seen = self.session.attempt(self._delete())
+        self._judge_own_rows_only(DELETES, seen, allowed=self._may("DELETE", ""))
 
-    def _assert_own_rows_only(self, verb: str, privilege: str, seen: Rows | Refused) -> None:
-        """Assert that a role with the privilege changes exactly its tenant's rows."""
-        where = f"{self.who} {verb} {self.table} without WHERE"
-        got, own = outcome(seen), self.a.rows
-        expected = f"{own} rows" if self._may(privilege) else "a refusal"
-        ok = got == expected if self._may(privilege) else _forbidden(seen)
-        assert ok, f"{where}: got {got}, expected {expected}"
+    def _delete(self) -> str:
+        return f"DELETE FROM {self.table.sql}"
 
-    def _assert_refused(self, what: str, seen: Rows | Refused, *, by_policy: bool) -> None:
+    def _constant(self) -> str:
+        """Return the assignment of a constant, which reads no column: the own key if possible."""
+        updatable = self._updatable()
+        if self.key in updatable or not updatable:
+            return f"{identifier(self.key)} = {literal(self.a.id)}"
+        value = json.loads(self.own)[updatable[0]]
+        text = (
+            "NULL"
+            if value is None
+            else literal(value if isinstance(value, str) else json.dumps(value))
+        )
+        return f"{identifier(updatable[0])} = {text}"
+
+    def _updatable(self) -> list[str]:
+        """Return the columns that the role may update, first those that no unique index has."""
+        unique = {name for columns in self.shape.unique.values() for name in columns}
+        names = [name for name in self.shape.insertable if self._may("UPDATE", name)]
+        return sorted(names, key=lambda name: name in unique)
+
+    def _judge_own_rows_only(self, what: str, seen: Rows | Refused, *, allowed: bool) -> None:
+        """Judge that a role with the privilege changes exactly its tenant's rows."""
+        own = f"{self.a.rows_in(self.table)} rows"
+        expected = own if allowed else "a refusal"
+        ok = outcome(seen) == own if allowed else _forbidden(seen)
+        judge(what, on=self.on, got=outcome(seen), expected=expected, holds=ok)
+
+    def _judge_refused(self, what: str, seen: Rows | Refused, *, by_policy: bool) -> None:
         by = "by a policy" if by_policy else "for a missing privilege"
         ok = _forbidden(seen) and (not by_policy or BY_POLICY in outcome(seen))
-        assert ok, f"{self.who} {what}: got {outcome(seen)}, expected a refusal {by}"
+        judge(what, on=self.on, got=outcome(seen), expected=f"a refusal {by}", holds=ok)
 
-    def _may(self, privilege: str) -> bool:
-        return privilege in self.privileges
+    def _may(self, privilege: str, column: str) -> bool:
+        return (privilege, column) in self.privileges
+
+    def _may_insert(self) -> bool:
+        return all(self._may("INSERT", name) for name in self.shape.insertable)
+
+
+def _names(columns: Sequence[str]) -> str:
+    return ", ".join(map(identifier, columns))
 
 
 def _forbidden(seen: Rows | Refused) -> bool:

@@ -21,13 +21,34 @@ if TYPE_CHECKING:
     from gateproof.faults.boundary.log import logs
     from gateproof.faults.boundary.message import message
     from gateproof.faults.file import file
-    from gateproof.faults.interface import Fault
+    from gateproof.faults.interface import Fault, slug_of
     from gateproof.faults.migration import migration
     from gateproof.faults.network import network
     from gateproof.faults.process import process
     from gateproof.faults.setting import settings
     from gateproof.faults.source import source
     from gateproof.faults.sql import sql
+    from gateproof.faults.tenancy.catalogue import Shape, read_shapes
+    from gateproof.faults.tenancy.discovery import (
+        Definer,
+        Table,
+        View,
+        children_without_key,
+        definers,
+        tables_with_key,
+        tenant_tables,
+        views,
+    )
+    from gateproof.faults.tenancy.row import RowMaker, give_rows
+    from gateproof.faults.tenancy.spread import Pick, spread, tenant_fault
+    from gateproof.faults.tenancy.tenant import (
+        Tenant,
+        act_as,
+        malformed_ids,
+        new_tenant,
+        set_context,
+    )
+    from gateproof.faults.tenancy.value import identifier, literal
     from gateproof.probes.claims.claim import claim
     from gateproof.probes.claims.collection import at_least_one
     from gateproof.probes.claims.premise import premise
@@ -39,7 +60,7 @@ if TYPE_CHECKING:
     from gateproof.probes.sql import Refused, Rows, Session, SqlProbe
     from gateproof.probes.task import RESULT_DEADLINE_S, EagerModeError, TaskProbe, TaskResult
     from gateproof.probes.worker import Worker
-    from gateproof.run.declaration import criterion, falsified_by
+    from gateproof.run.declaration import criterion, falsified_by, falsified_by_each
     from gateproof.stack.bring_up import BringUp
     from gateproof.stack.identifier import Ids
     from gateproof.stack.relay import Relay
@@ -52,6 +73,7 @@ __all__ = [
     "RESULT_DEADLINE_S",
     "BringUp",
     "Completed",
+    "Definer",
     "EagerModeError",
     "Exchange",
     "Fault",
@@ -60,43 +82,67 @@ __all__ = [
     "InconclusiveError",
     "LogLines",
     "NotApplicableError",
+    "Pick",
     "PremiseError",
     "ProcessProbe",
     "Recorder",
     "Redaction",
     "Refused",
     "Relay",
+    "RowMaker",
     "Rows",
     "Session",
+    "Shape",
     "SqlProbe",
     "Stack",
     "Sut",
+    "Table",
     "TaskProbe",
     "TaskResult",
+    "Tenant",
+    "View",
     "Worker",
+    "act_as",
     "at_least_one",
+    "children_without_key",
     "claim",
     "copy_folders",
     "criterion",
+    "definers",
     "falsified_by",
+    "falsified_by_each",
     "file",
+    "give_rows",
     "http",
+    "identifier",
     "inject",
+    "literal",
     "logs",
+    "malformed_ids",
     "message",
     "migration",
     "network",
+    "new_tenant",
     "premise",
     "process",
+    "read_shapes",
+    "set_context",
     "settings",
+    "slug_of",
     "source",
+    "spread",
     "sql",
+    "tables_with_key",
+    "tenant_fault",
+    "tenant_tables",
+    "views",
     "wait_until",
 ]
 
 _HOMES = {
     "BringUp": "gateproof.stack.bring_up",
     "Completed": "gateproof.environments.interface",
+    "Definer": "gateproof.faults.tenancy.discovery",
     "EagerModeError": "gateproof.probes.task",
     "Exchange": "gateproof.probes.http",
     "Fault": "gateproof.faults.interface",
@@ -107,6 +153,7 @@ _HOMES = {
     "NotApplicableError": "gateproof.base.errors",
     "POOL_PREFORK": "gateproof.stack.stack",
     "POOL_SOLO": "gateproof.stack.stack",
+    "Pick": "gateproof.faults.tenancy.spread",
     "PremiseError": "gateproof.base.errors",
     "ProcessProbe": "gateproof.probes.process",
     "RESULT_DEADLINE_S": "gateproof.probes.task",
@@ -114,19 +161,28 @@ _HOMES = {
     "Redaction": "gateproof_evidence.model",
     "Refused": "gateproof.probes.sql",
     "Relay": "gateproof.stack.relay",
+    "RowMaker": "gateproof.faults.tenancy.row",
     "Rows": "gateproof.probes.sql",
     "Session": "gateproof.probes.sql",
+    "Shape": "gateproof.faults.tenancy.catalogue",
     "SqlProbe": "gateproof.probes.sql",
     "Stack": "gateproof.stack.stack",
     "Sut": "gateproof.description.sut",
+    "Table": "gateproof.faults.tenancy.discovery",
     "TaskProbe": "gateproof.probes.task",
     "TaskResult": "gateproof.probes.task",
+    "Tenant": "gateproof.faults.tenancy.tenant",
+    "View": "gateproof.faults.tenancy.discovery",
     "Worker": "gateproof.probes.worker",
+    "act_as": "gateproof.faults.tenancy.tenant",
+    "children_without_key": "gateproof.faults.tenancy.discovery",
     "at_least_one": "gateproof.probes.claims.collection",
     "claim": "gateproof.probes.claims.claim",
     "copy_folders": "gateproof.base.project",
     "criterion": "gateproof.run.declaration",
+    "definers": "gateproof.faults.tenancy.discovery",
     "falsified_by": "gateproof.run.declaration",
+    "falsified_by_each": "gateproof.run.declaration",
     "file": "gateproof.faults.file",
     "http": "gateproof.faults.boundary.http",
     "inject": "gateproof.faults.boundary.inject",
@@ -135,10 +191,23 @@ _HOMES = {
     "migration": "gateproof.faults.migration",
     "network": "gateproof.faults.network",
     "premise": "gateproof.probes.claims.premise",
+    "give_rows": "gateproof.faults.tenancy.row",
+    "identifier": "gateproof.faults.tenancy.value",
+    "literal": "gateproof.faults.tenancy.value",
+    "malformed_ids": "gateproof.faults.tenancy.tenant",
+    "new_tenant": "gateproof.faults.tenancy.tenant",
     "process": "gateproof.faults.process",
+    "read_shapes": "gateproof.faults.tenancy.catalogue",
+    "set_context": "gateproof.faults.tenancy.tenant",
     "settings": "gateproof.faults.setting",
+    "slug_of": "gateproof.faults.interface",
     "source": "gateproof.faults.source",
+    "spread": "gateproof.faults.tenancy.spread",
     "sql": "gateproof.faults.sql",
+    "tables_with_key": "gateproof.faults.tenancy.discovery",
+    "tenant_fault": "gateproof.faults.tenancy.spread",
+    "tenant_tables": "gateproof.faults.tenancy.discovery",
+    "views": "gateproof.faults.tenancy.discovery",
     "wait_until": "gateproof.base.wait",
 }
 """Each public name and the module that defines it, which is imported when the name is first

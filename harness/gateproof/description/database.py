@@ -91,9 +91,11 @@ class Tenancy(Section):
     key: str = required("tenant_id")
     """The column that names the tenant."""
     tables: Tables = (DISCOVER,)
-    """Tables that hold rows of tenants; ``"discover"`` finds them in the database."""
+    """Tables that hold rows of tenants, as SQL names them (`orders`, `sales."Order"`); or
+    ``"discover"``: every table that has the key column."""
     context: dict[str, str] = mapping()
-    """Maps further settings, which a session of a tenant needs, to their values."""
+    """Further settings of a session that acts as a tenant, with their values. In a value,
+    ``{tenant}`` is the tenant's id, and ``{uuid}`` a UUID that was never used."""
     exceptions: Words = ()
     """Tables that have the key column but need no policy."""
     shared: dict[str, str] = mapping()
@@ -101,9 +103,14 @@ class Tenancy(Section):
     why its rows belong to no tenant."""
     reviewed: dict[str, Reviewed] = mapping()
     """Maps policies, triggers, rules and functions to the review that accepted them."""
-    seed: dict[str, str] = mapping()
-    """Maps tables to SQL that inserts a row of the tenant ``:tenant``, where a row cannot be made
-    from the catalogue of the database alone."""
+    seed: dict[str, dict[str, str]] = mapping()
+    """Maps tables to columns and the SQL expression of their value in seeded rows, for tables whose
+    constraints no synthesised row meets. The number `n` is another one in every row."""
+
+    @property
+    def listed(self) -> Words:
+        """The listed tables; none if they are discovered."""
+        return () if self.discovers else self.tables
 
     @property
     def discovers(self) -> bool:

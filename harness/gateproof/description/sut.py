@@ -310,6 +310,21 @@ class Sut(Section):
         return tuple(role for role in self.login_roles if role != owner)
 
     @property
+    def role_names(self) -> dict[str, str]:
+        """Map places to roles, for statements that are generated from the description.
+
+        ``role`` is the first application role, ``second`` the second and ``last`` the last one, or
+        the first if there are fewer; ``owner`` is the owner of the schema. Empty without an
+        application role.
+        """
+        roles = self.application_roles
+        if not roles:
+            return {}
+        second, last = roles[1:2] or roles[:1], roles[-1]
+        owner = str(self.value_of("database.owner")) if self.describes("database.owner") else last
+        return {"role": roles[0], "second": second[0], "last": last, "owner": owner}
+
+    @property
     def view_owners(self) -> Words:
         """The role that owns the materialized views, if one is described."""
         return (self.database.view_owner,) if self.describes(_VIEW_OWNER) else ()

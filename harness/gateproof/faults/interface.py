@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -19,6 +21,25 @@ SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 Scope = Literal["database", "server"]
 """The part that the copy must have alone: databases of a server share roles and settings."""
+
+
+def slug_of(*parts: str, distinct: bool = False) -> str:
+    """Return the name of a generated falsifier: a slug of the parts, such as kind and table.
+
+    Args:
+        *parts: texts of any characters.
+        distinct: whether another falsifier has the same slug; then a digest of the parts ends it,
+            as it ends a slug that had to be cut.
+
+    """
+    plain = unicodedata.normalize("NFKD", "-".join(parts)).encode("ascii", "ignore").decode()
+    slug = "-".join(re.findall(r"[a-z0-9]+", plain.lower()))
+    lost = re.search(r"[^\x00-\x7f]", "".join(parts)) is not None
+    if slug and len(slug) <= LONGEST_NAME and not distinct and not lost:
+        return slug
+    digest = hashlib.sha256("\0".join(parts).encode("utf-8")).hexdigest()[:8]
+    cut = slug[: LONGEST_NAME - len(digest) - 1].rstrip("-")
+    return f"{cut}-{digest}" if cut else digest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +90,10 @@ class Fault:
     def describe(self) -> str:
         """Return a readable description of the change, such as the statement."""
         raise NotImplementedError
+
+    def complete(self, expect: str) -> str:
+        """Return a predicted message with what is known since the injection; usually as it is."""
+        return expect
 
     def prepare(self, copy: Copy) -> None:
         """Set up what the fault needs, before the baseline run; most faults need nothing."""

@@ -68,6 +68,8 @@ class Refused:
     sqlstate: str
     """Five characters, such as ``42501`` (insufficient privilege)."""
     message: str
+    constraint: str = ""
+    """The violated constraint, if it was one."""
 
 
 class RefusedToRoleError(AssertionError):
@@ -303,7 +305,8 @@ def _is_refusal(sqlstate: str) -> bool:
 
 def _refused(error: psycopg.Error) -> Refused:
     message = error.diag.message_primary or str(error).strip()
-    return Refused(sqlstate=error.sqlstate or "", message=message)
+    constraint = error.diag.constraint_name or ""
+    return Refused(sqlstate=error.sqlstate or "", message=message, constraint=constraint)
 
 
 def _show(rows: Rows) -> str:

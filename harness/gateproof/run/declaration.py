@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import pytest
 
 from gateproof.description.need import Need, parse_needs
-from gateproof.faults.interface import Fault
+from gateproof.description.sut import Sut
+from gateproof.faults.interface import Fault, slug_of
 from gateproof_evidence.errors import BadInputError
 
 LIMIT_S = 90.0
@@ -35,6 +39,10 @@ ANY = "*"
 """Stands for any text in the object of a predicted claim."""
 
 
+Expect = str | tuple[str, str] | tuple[str, str, str]
+"""The finding that a fault must cause, as a declaration states it; see `falsified_by`."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
     """The finding that a fault must cause: a claim that does not hold, or a part of a message."""
@@ -47,7 +55,7 @@ class Prediction:
     """The object of the claim; ``*`` stands for any text."""
 
     @classmethod
-    def of(cls, expect: str | tuple[str, ...]) -> Prediction:
+    def of(cls, expect: Expect) -> Prediction:
         """Return the prediction that a declaration states."""
         if isinstance(expect, str):
             return cls(text=expect)
@@ -97,9 +105,7 @@ def criterion(
     return pytest.mark.criterion(identifier, needs=needs, limit_s=limit_s)
 
 
-def falsified_by(
-    fault: Fault, *, expect: str | tuple[str, str] | tuple[str, str, str]
-) -> pytest.MarkDecorator:
+def falsified_by(fault: Fault, *, expect: Expect) -> pytest.MarkDecorator:
     """Declare a fault under which the check's claim is false.
 
     Args:
@@ -112,6 +118,47 @@ def falsified_by(
 
     """
     return pytest.mark.falsified_by(Falsifier(fault=fault, expect=Prediction.of(expect)))
+
+
+T = TypeVar("T")
+
+DESCRIBED: pytest.StashKey[Sut] = pytest.StashKey()
+"""The description of the system, from which falsifiers are generated at collection."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generator:
+    """Makes falsifiers from the description of the system."""
+
+    objects: Callable[[Sut], Iterable[Any]]
+    make: Callable[[Sut, Any], tuple[Fault, Expect]]
+
+    def falsifiers(self, sut: Sut) -> Iterator[Falsifier]:
+        """Yield a falsifier for each object, each under a name of its own."""
+        objects = list(self.objects(sut))
+        made = [self.make(sut, one) for one in objects]
+        names = Counter(fault.name for fault, _ in made)
+        for one, (fault, expect) in zip(objects, made, strict=True):
+            if names[fault.name] > 1:
+                name = slug_of(fault.name, repr(one), distinct=True)
+                fault = replace(fault, name=name)
+            yield Falsifier(fault=fault, expect=Prediction.of(expect))
+
+
+def falsified_by_each(
+    objects: Callable[[Sut], Iterable[T]], make: Callable[[Sut, T], tuple[Fault, Expect]]
+) -> pytest.MarkDecorator:
+    """Declare a falsifier for each of several objects that the description names.
+
+    The falsifiers are made at collection. Without an object there is none.
+
+    Args:
+        objects: returns the objects, such as the tables of tenants; their `repr` must be stable.
+        make: returns the fault for one object, and the finding that it must cause, as in
+            `falsified_by`. Faults of one name get a digest of the object as suffix.
+
+    """
+    return pytest.mark.falsified_by(Generator(objects=objects, make=make))
 
 
 _DECLARATION: pytest.StashKey[Declaration] = pytest.StashKey()
@@ -135,7 +182,8 @@ def read_declaration(item: pytest.Item) -> Declaration | None:
     if len(marks) > 1:
         names = ", ".join(str(mark.args[0]) for mark in marks)
         raise BadInputError(f"{item.nodeid}: criterion: got {names}, expected one id per check")
-    falsifiers = tuple(mark.args[0] for mark in reversed(list(item.iter_markers("falsified_by"))))
+    marked = [mark.args[0] for mark in reversed(list(item.iter_markers("falsified_by")))]
+    falsifiers = tuple(one for each in marked for one in _made(item, each))
     _refuse_bad(item, falsifiers)
     found = Declaration(
         criterion=str(marks[0].args[0]),
@@ -152,6 +200,13 @@ def _needs(item: pytest.Item, mark: pytest.Mark) -> tuple[Need, ...]:
         return parse_needs(mark.kwargs.get("needs", ()))
     except BadInputError as error:
         raise BadInputError(f"{item.nodeid}: {error}") from error
+
+
+def _made(item: pytest.Item, declared: Falsifier | Generator) -> Iterable[Falsifier]:
+    if isinstance(declared, Falsifier):
+        return (declared,)
+    sut = item.config.stash.get(DESCRIBED, None)
+    return () if sut is None else declared.falsifiers(sut)
 
 
 def is_specific(expect: str) -> bool:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+import secrets
 import uuid
+from collections.abc import Iterator
+
+WHOLE_NUMBERS = {"smallint": 2**15 - 1, "integer": 2**31 - 1, "bigint": 2**63 - 1}
+"""The types of whole numbers, by the names that PostgreSQL gives them, with their largest value."""
 
 
 class Ids:
@@ -15,3 +21,24 @@ class Ids:
     def slug(self, prefix: str = "id") -> str:
         """Return a short name that was never used."""
         return f"{prefix}-{uuid.uuid4().hex[:12]}"
+
+    def of_type(self, name: str, *, length: int | None = None) -> str:
+        """Return the text of a value that was never used; later numbers are larger.
+
+        Args:
+            name: the type as PostgreSQL names it without a length: ``uuid``, ``smallint``,
+                ``integer``, ``bigint``, ``numeric``, or any type of texts.
+            length: the maximum number of characters of a text.
+
+        """
+        if name == "uuid":
+            return str(self.uuid())
+        largest = WHOLE_NUMBERS.get(name, 2**63 - 1 if name == "numeric" else None)
+        if largest is not None:
+            return str(next(_NUMBERS) % largest if largest < _FIRST else next(_NUMBERS))
+        return uuid.uuid4().hex[:length]
+
+
+_FIRST = 1_000_000_000
+_NUMBERS: Iterator[int] = itertools.count(_FIRST + secrets.randbelow(10**9))
+"""Numbers that fit into an `integer`; the random start differs in each process."""
