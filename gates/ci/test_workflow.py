@@ -219,7 +219,9 @@ def judge_triggers(workflow: Workflow) -> bool:
         filters = dict(workflow.triggers.get(event, {}))
         events = list(workflow.triggers)
         held += [
-            claim("events", on=event, got=events, relation="contains", expected=event),
+            claim(
+                "events of the workflow", on=event, got=events, relation="contains", expected=event
+            ),
             claim(
                 "filters that leave out changes",
                 on=event,
@@ -315,7 +317,7 @@ def judge_provisioned(observations: list[dict[str, Any]], sut: Sut) -> None:
     commands = [one["data"] for one in own if one["probe"] == "process"]
     migrated = [one["exit_status"] for one in commands if one["command"][1:] == upgrade]
     claim("exit statuses of the migrations", on=on, got=migrated, expected=[0])
-    claim("commands", on=on, got=len(commands), expected=1)
+    claim("commands that are run", on=on, got=len(commands), expected=1)
     answers = [one["data"]["answered"] for one in own if one["probe"] == "tasks"]
     states = {answer.get("state") for answer in answers}
     claim("states of the worker's ping", on=on, got=states, relation="contains", expected="SUCCESS")

@@ -131,7 +131,8 @@ class Workflow:
     def job_that_uses(self, action: str) -> Job | None:
         """Claim that one job has a step that uses an action; return it, or None."""
         found = [job for job in self.jobs if job.uses(action)]
-        return found[0] if claim("jobs that use", on=action, got=len(found), expected=1) else None
+        only = claim("jobs that use the action", on=action, got=len(found), expected=1)
+        return found[0] if only else None
 
     def job_that_mentions(self, command: str) -> Job | None:
         """Claim that one job has a step that runs a command; return it, or None.
@@ -139,7 +140,8 @@ class Workflow:
         There may be anything around the command.
         """
         found = [job for job in self.jobs if job.mentions(command)]
-        return found[0] if claim("jobs that run", on=command, got=len(found), expected=1) else None
+        only = claim("jobs that run the command", on=command, got=len(found), expected=1)
+        return found[0] if only else None
 
 
 def gates_workflow(files: FileProbe) -> Workflow | None:
