@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from gateproof.base.project import project_files
-from gateproof.description.celery import PROBE_PING
+from gateproof.description.celery import PROBE_PING, PROBE_PREFIX
 from gateproof.description.key import (
     all_keys,
     example_of,
@@ -197,7 +197,7 @@ def _is_described(sut: Sut, feature: str) -> bool:
 
 def _tasks(sut: Sut) -> Iterator[str]:
     tasks, ping = sut.value_of("task"), sut.value_of("ping")
-    if UNDESCRIBED in (tasks, ping):
+    if UNDESCRIBED in (tasks, ping) or _is_probe(sut, ping.task):
         return
     if ping.task not in tasks:
         yield (
@@ -206,6 +206,11 @@ def _tasks(sut: Sut) -> Iterator[str]:
         )
     elif tasks[ping.task].never:
         yield f"ping.task: got {ping.task}, which must never be published; name another task"
+
+
+def _is_probe(sut: Sut, task: str) -> bool:
+    """Return whether a task is one that the harness loads into the system."""
+    return sut.injects_probe and task.startswith(PROBE_PREFIX)
 
 
 # --- what does not exist ---------------------------------------------------------------------

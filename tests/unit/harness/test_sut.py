@@ -338,9 +338,9 @@ def test_example_of_a_key_is_valid(key: str) -> None:
 
 def probing(tmp_path: Path, *, ping: bool) -> Path:
     """Write the shipped description with probe tasks, with or without its section for a ping."""
-    text = SUT.read_text(encoding="utf-8").replace("[worker]\n", '[worker]\nprobe = "inject"\n', 1)
+    path = altered(tmp_path, "[worker]\n", '[worker]\nprobe = "inject"\n')
+    text = path.read_text(encoding="utf-8")
     head, _, rest = text.partition("[ping]")
-    path = tmp_path / "sut.toml"
     path.write_text(text if ping else head + rest[rest.index("[task]") :], encoding="utf-8")
     return path
 
