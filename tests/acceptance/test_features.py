@@ -45,6 +45,14 @@ owner = "platform team"
 expires = "{expires}"
 """
 
+LEFT_OUT = """
+[[left_out]]
+criterion = "{criterion}"
+reason = "not claimed"
+owner = "platform team"
+expires = "2099-12-31"
+"""
+
 READS = """
 @criterion("MIN-01")
 def test_reads_a_feature_without_naming_it(sut, commands):
@@ -178,3 +186,24 @@ def test_task_marked_never_is_never_published(run_gates: Run, sut: Sut, tmp_path
     ran = run_gates("", ("MIN-01",), "--no-falsify")
     assert ran.judged("MIN-01") == ("error", "harness_defect"), ran.output
     assert f"publish {task}: got a task with `never = true`" in ran.verdict("MIN-01")["message"]
+
+
+def test_criterion_that_is_left_out_does_not_run_and_blocks_nothing(
+    run_gates: Run, sut: Sut, tmp_path: Path
+) -> None:
+    """The decision is in the run's record, and the rest is released."""
+    describe(sut, tmp_path, needs="name", more=LEFT_OUT.format(criterion="MIN-02"))
+    ran = run_gates("", TWO)
+    assert ran.judged("MIN-02") == ("notapplicable", None), ran.output
+    assert "criterion MIN-02: not claimed (platform team, until 2099-12-31)" in ran.output
+    assert ran.exit_status == 0, ran.output
+
+
+def test_left_out_criterion_that_does_not_exist_is_bad_input(
+    run_gates: Run, sut: Sut, tmp_path: Path
+) -> None:
+    """A misspelt id must not leave the criterion in force unnoticed."""
+    describe(sut, tmp_path, needs="name", more=LEFT_OUT.format(criterion="MIN-20"))
+    ran = run_gates("", TWO)
+    assert ran.exit_status == 4, ran.output
+    assert "left_out: criterion: got MIN-20, expected an id of the catalogue" in ran.output

@@ -22,7 +22,7 @@ from gateproof.base.errors import NotApplicableError
 from gateproof.base.option import CATALOGUE, DEFAULT_SUT
 from gateproof.description.gates import PACKS, described_folders, folders_of_run, pack_folder
 from gateproof.description.key import example_of, meaning_of
-from gateproof.description.need import Need, parse_needs, unmet
+from gateproof.description.need import Need, parse_needs, refuse_unknown_criteria, unmet
 from gateproof.description.reading import load_sut
 from gateproof.description.sut import Sut
 from gateproof_evidence.errors import BadInputError
@@ -74,6 +74,7 @@ def diagnose(sut: Sut) -> tuple[Diagnosis, ...]:
     described = described_folders(sut)
     named = folders_of_run(sut, described[0]) if described else tuple(map(pack_folder, PACKS))
     catalogue = load_catalogues([folder / CATALOGUE for folder in named])
+    refuse_unknown_criteria(sut, catalogue.ids)
     declared: dict[str, tuple[Need, ...] | None] = {}
     for folder in named:
         declared |= dict(_declared(folder))
@@ -117,11 +118,14 @@ def _diagnose(
     sut: Sut, criterion: str, gate: str, declared: Mapping[str, tuple[Need, ...] | None]
 ) -> Diagnosis:
     needs = declared.get(criterion)
+    left_out = unmet(sut, criterion, ())
+    if left_out is not None:
+        return Diagnosis(id=criterion, gate=gate, status=NOTAPPLICABLE, reason=str(left_out))
     if needs is None:
         known = "its needs are not literals" if criterion in declared else "no check judges it"
         return Diagnosis(id=criterion, gate=gate, status=UNKNOWN, reason=known)
     texts = tuple(str(need) for need in needs)
-    problem = unmet(sut, needs)
+    problem = unmet(sut, criterion, needs)
     if problem is None:
         return Diagnosis(id=criterion, gate=gate, status=JUDGEABLE, needs=texts)
     if isinstance(problem, NotApplicableError):
@@ -209,6 +213,7 @@ def _as_json(sut: Sut, found: Iterable[Diagnosis]) -> dict[str, Any]:
         ],
         "absent": [one.model_dump() for one in sut.absences],
         "expired": [one.model_dump() for one in sut.expired_absences],
+        "left_out": [one.model_dump() for one in sut.left_out_now],
     }
 
 
@@ -228,6 +233,8 @@ def _lines(sut: Sut, found: tuple[Diagnosis, ...]) -> Iterator[str]:
     yield f"{sut.name} ({sut.path}): {many(len(found), 'criterion', 'criteria')}: {parts or 'none'}"
     for one in sut.expired_absences:
         yield f"WARNING: absent: {one.feature}: expired on {one.expires}: it counts as not declared"
+    for late in sut.expired_left_out:
+        yield f"WARNING: left_out: {late.criterion}: expired on {late.expires}: it is judged"
     yield ""
     width = max((len(one.id) for one in found), default=0)
     for diagnosis in found:

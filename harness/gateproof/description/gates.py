@@ -15,6 +15,7 @@ from gateproof.base.option import CATALOGUE, find_gates, named_paths, sut_file
 from gateproof.description.reading import load_sut
 from gateproof.description.sut import PACK, Sut
 from gateproof_evidence.errors import BadInputError
+from gateproof_evidence.format.catalogue import load_catalogues
 
 PACKS = ("celery-postgres",)
 """The packs that this version contains."""
@@ -62,6 +63,18 @@ def folders_of_run(sut: Sut, named: Path) -> tuple[Path, ...]:
                 f"{folder}; correct the entry or remove it"
             )
     return tuple(dict.fromkeys(folders))
+
+
+def described_ids(sut: Sut) -> tuple[str, ...]:
+    """Return the ids of the criteria of all described folders that have a catalogue.
+
+    Raises:
+        BadInputError: a catalogue is not valid.
+
+    """
+    paths = [folder / CATALOGUE for folder in described_folders(sut)]
+    found = [path for path in paths if path.is_file()]
+    return load_catalogues(found).ids if found else ()
 
 
 def covers(paths: Sequence[Path], folder: Path) -> bool:

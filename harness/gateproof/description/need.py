@@ -8,7 +8,7 @@ Source: docs/reference/verdicts.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from gateproof.base.errors import NotApplicableError, NotDescribedError
@@ -58,14 +58,18 @@ def parse_needs(texts: str | Iterable[str]) -> tuple[Need, ...]:
     return tuple(Need.parse(text) for text in listed)
 
 
-def unmet(sut: Sut, needs: Iterable[Need]) -> BaseException | None:
+def unmet(sut: Sut, criterion: str, needs: Iterable[Need]) -> BaseException | None:
     """Return why a criterion cannot be judged on a system; None if it can be.
 
     Returns:
-        A `NotApplicableError` with every reason if a person declared a needed feature absent, or
-        if it has another value; else a `NotDescribedError` that names every missing key.
+        A `NotApplicableError` with every reason if a person left the criterion out or declared a
+        needed feature absent, or if it has another value; else a `NotDescribedError` that names
+        every missing key.
 
     """
+    for one in sut.left_out_now:
+        if one.criterion == criterion:
+            return NotApplicableError(one.words)
     needs = tuple(needs)
     lacking = [why for need in needs if (why := _why_not_applicable(sut, need))]
     if lacking:
@@ -82,3 +86,18 @@ def _why_not_applicable(sut: Sut, need: Need) -> str:
         return ""
     got = str(sut.value_of(need.key))
     return "" if got == need.value else f"{need.key}: got {got}, expected {need.value} to judge it"
+
+
+def refuse_unknown_criteria(sut: Sut, known: Collection[str]) -> None:
+    """Check that every criterion that is left out is in the catalogue.
+
+    Raises:
+        BadInputError: one is not; the message has the nearest ids.
+
+    """
+    unknown = [one.criterion for one in sut.left_out if one.criterion not in known]
+    if unknown:
+        raise BadInputError(
+            f"{sut.path}: left_out: criterion: got {unknown[0]}, expected an id of the catalogue "
+            f"such as {nearest(unknown[0], sorted(known))}; correct it or remove the decision"
+        )

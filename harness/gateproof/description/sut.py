@@ -82,6 +82,28 @@ class Absent(Section):
         return f"{key}.".startswith(f"{self.feature}.")
 
 
+class LeftOut(Section):
+    """A person's decision that a criterion of the gates is not claimed for the system."""
+
+    criterion: str = required("BRK-06")
+    """The id of the criterion. It is not applicable, and neither it nor its proofs run."""
+    reason: str = required("the library ignores options that it does not know; accepted in ADR 7")
+    """Why it is not claimed; reports quote it."""
+    owner: str = required("platform team")
+    """The person or team that answers for the decision."""
+    expires: Day = required("2027-06-30")
+    """The last day, in UTC, on which it counts."""
+
+    @property
+    def words(self) -> str:
+        """The decision in one line."""
+        return f"{self.criterion} is left out: {self.reason} ({self.owner})"
+
+    def counts_on(self, day: date) -> bool:
+        """Return whether the decision has not expired."""
+        return date.fromisoformat(self.expires) >= day
+
+
 class Sut(Section):
     """One system under test."""
 
@@ -108,6 +130,8 @@ class Sut(Section):
     folder, only the folder that the command names counts."""
     absent: tuple[Absent, ...] = ()
     """Features that the system does not have."""
+    left_out: tuple[LeftOut, ...] = ()
+    """Criteria that are not claimed for the system, although it has all that they need."""
     database: Database = optional({"owner": "app_owner"})
     migrations: Migrations = optional({"up": ["{python}", "migrate.py"]})
     celery: Celery = optional({"app": "app.celery:app"})
@@ -218,6 +242,16 @@ class Sut(Section):
     def expired_absences(self) -> tuple[Absent, ...]:
         """The statements that no longer count."""
         return tuple(one for one in self.absent if not one.counts_on(self._today))
+
+    @property
+    def left_out_now(self) -> tuple[LeftOut, ...]:
+        """The criteria that are left out by decisions that have not expired."""
+        return tuple(one for one in self.left_out if one.counts_on(self._today))
+
+    @property
+    def expired_left_out(self) -> tuple[LeftOut, ...]:
+        """The decisions that no longer count."""
+        return tuple(one for one in self.left_out if not one.counts_on(self._today))
 
     def absence_of(self, key: str) -> Absent | None:
         """Return the statement that a feature is absent; None if there is none that counts."""

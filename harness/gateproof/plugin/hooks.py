@@ -291,6 +291,9 @@ def _open(config: pytest.Config, options: Options) -> None:
         for one in options.sut.expired_absences:
             why = "it counts as not declared; renew it or describe the feature"
             _print(config, f"WARNING: absent: {one.feature}: expired on {one.expires}: {why}")
+        for left in options.sut.expired_left_out:
+            why = "it is judged; renew the decision or remove it"
+            _print(config, f"WARNING: left_out: {left.criterion}: expired on {left.expires}: {why}")
         config.stash[RUN] = run
         config.stash[GUARD] = ExitGuard(status=HARNESS, explain=run.explain)
         config.pluginmanager.register(Progress(print_line=lambda line: _print(config, line)))

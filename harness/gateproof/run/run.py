@@ -23,6 +23,8 @@ from gateproof.base.compiled import drop_compiled
 from gateproof.base.errors import EnvironmentProblemError, HarnessError
 from gateproof.base.git import git
 from gateproof.base.option import PASSPHRASE_VARIABLE
+from gateproof.description.gates import described_ids
+from gateproof.description.need import refuse_unknown_criteria
 from gateproof.description.sut import Sut
 from gateproof.probes import canary as canaries
 from gateproof.run.binding import bind, bound_code, bound_files
@@ -139,6 +141,8 @@ class GateRun:
 
         """
         catalogue = load_catalogues(options.catalogues)
+        if options.sut.left_out:
+            refuse_unknown_criteria(options.sut, {*catalogue.ids, *described_ids(options.sut)})
         waivers = load_all_waivers(options.waivers, catalogue)
         key = _load_key(options)
         earlier = earlier_of(options)

@@ -175,7 +175,7 @@ class Writer:
             progress=progress,
             learn_secret=learn_secret,
         )
-        absent = [one.model_dump() for one in sut.absences]
+        absent = [one.model_dump() for one in sut.absences] + _left_out(sut)
         started, _ = redactor.redact_json({"sut": sut.name, "absent": absent}, place=in_data(RUN))
         journal.append(RunEvent, event="started", data=started)
         return cls(
@@ -216,7 +216,7 @@ class Writer:
 
     def unmet(self, declaration: Declaration) -> BaseException | None:
         """Return why a check cannot judge this system; None if it can."""
-        return unmet(self.bring_up.sut, declaration.needs)
+        return unmet(self.bring_up.sut, declaration.criterion, declaration.needs)
 
     def bind_checks(self, selected: set[str], *, whole: bool) -> None:
         """Record which check judges which criterion, and which checks are selected.
@@ -364,3 +364,12 @@ def loaded_now(config: pytest.Config) -> tuple[Bound, ...]:
         code = loaded_code(config, writer.options.judges, writer.bring_up.sut)
         config.stash[_LOADED] = bound_code(plugin_distributions(config), code)
     return config.stash[_LOADED]
+
+
+def _left_out(sut: Sut) -> list[dict[str, Any]]:
+    """Return the criteria that are left out, as statements next to those about features."""
+    found = []
+    for one in sut.left_out_now:
+        fields = one.model_dump()
+        found.append({"feature": f"criterion {fields.pop('criterion')}", **fields})
+    return found

@@ -12,7 +12,7 @@ import pytest
 
 from gateproof.base.errors import InconclusiveError, NotApplicableError, NotDescribedError
 from gateproof.description.key import RENAMES, all_keys, example_of, find_field
-from gateproof.description.need import parse_needs, unmet
+from gateproof.description.need import parse_needs, refuse_unknown_criteria, unmet
 from gateproof.description.reading import load_sut
 from gateproof.description.reference import sut_reference, sut_schema
 from gateproof.description.sut import Sut
@@ -67,7 +67,7 @@ def test_sut_needs_a_name_and_a_root_only(tmp_path: Path) -> None:
     sut = load_sut(small(tmp_path))
     tables = [key for key in all_keys(Sut) if "." not in key]
     assert {key for key in tables if sut.describes(key)} == {
-        *("version", "name", "root", "env", "sources", "gates", "absent", "timezones"),
+        *("version", "name", "root", "env", "sources", "gates", "absent", "left_out", "timezones"),
     }
     assert (sut.login_roles, sut.secrets, sut.provision.server) == ((), {}, ())
 
@@ -184,7 +184,7 @@ def test_need_is_met_absent_or_not_described(
     absent = [ABSENT.format(feature=one, expires="2027-01-01") for one in ("health",)]
     absent.append(ABSENT.format(feature="dead_letters.columns.stack", expires="2027-01-01"))
     path = small(tmp_path, *absent, DEAD_LETTERS, '[broker]\nkind = "sqla"')
-    found = unmet(load_sut(path, today=TODAY), parse_needs(needs))
+    found = unmet(load_sut(path, today=TODAY), "A-1", parse_needs(needs))
     assert (None if found is None else type(found)) is expected
 
 
@@ -368,3 +368,33 @@ def test_sut_with_a_probe_in_its_command_alone_is_refused(tmp_path: Path) -> Non
     path = altered(tmp_path, before, '"--concurrency={concurrency}", "-I", "{probe}"]')
     with pytest.raises(BadInputError, match=r'worker\.command: got \{probe\} .* probe = "inject"'):
         load_sut(path)
+
+
+LEFT_OUT = """
+[[left_out]]
+criterion = "{criterion}"
+reason = "stock transport"
+owner = "platform team"
+expires = "2027-06-30"
+"""
+
+
+def test_criterion_that_is_left_out_is_not_applicable_until_it_expires(tmp_path: Path) -> None:
+    """A person's decision counts for its criterion alone, and to its last day."""
+    path = small(tmp_path, LEFT_OUT.format(criterion="BRK-06"))
+    sut = load_sut(path, today=date(2027, 6, 30))
+    found = unmet(sut, "BRK-06", ())
+    assert isinstance(found, NotApplicableError)
+    assert str(found) == "BRK-06 is left out: stock transport (platform team)"
+    assert unmet(sut, "BRK-07", ()) is None
+    late = load_sut(path, today=date(2027, 7, 1))
+    assert unmet(late, "BRK-06", ()) is None
+    assert [one.criterion for one in late.expired_left_out] == ["BRK-06"]
+
+
+def test_criterion_that_is_left_out_must_exist(tmp_path: Path) -> None:
+    """An id that no catalogue has is refused with the nearest one."""
+    sut = load_sut(small(tmp_path, LEFT_OUT.format(criterion="BRK-60")), today=TODAY)
+    refuse_unknown_criteria(sut, ["BRK-60"])
+    with pytest.raises(BadInputError, match=r"left_out: criterion: got BRK-60, .* BRK-06"):
+        refuse_unknown_criteria(sut, ["BRK-06", "RLS-01"])
