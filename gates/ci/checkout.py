@@ -72,13 +72,15 @@ class Repository:
         # In a linked worktree .git is a file: with it, commits would go to the project itself.
         top = [path.name for path in sut.folder.iterdir() if path.is_file() and path.name != ".git"]
         copy_folders(sut.folder, [*top, *FOLDERS], folder)
-        for name in sut.sources:
-            (folder / name).mkdir()
+        sources = [name for name in sut.sources if not (sut.folder / name).is_file()]
+        premise("folders of the system's code", got=len(sources), relation="at_least", expected=1)
+        for name in sources:
+            (folder / name).mkdir(exist_ok=True)
         for name in sut.named_files:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).touch()
         shutil.copyfile(sut.path, folder / sut.inner_path)
-        state = f"{sut.sources[0]}/state.txt"
+        state = f"{sources[0]}/state.txt"
         (folder / state).touch()
         criteria = [
             one

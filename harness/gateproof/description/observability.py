@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from gateproof.description.section import Section, required
+from gateproof.description.section import Section, optional, required
 
 
 class Metrics(Section):
@@ -40,15 +40,15 @@ class Logs(Section):
     """Field of the task's name."""
     task_id: str = required("task_id")
     """Field of the task's id."""
-    tenant_id: str = required("tenant_id")
+    tenant_id: str = optional("tenant_id")
     """Field of the tenant id."""
-    correlation_id: str = required("correlation_id")
+    correlation_id: str = optional("correlation_id")
     """Field of the correlation id."""
-    error: str = required("error")
+    error: str = optional("error")
     """Field of the error of a failed task."""
     success: str = required("task succeeded")
     """Message of the line for a task that succeeded."""
     failure: str = required("task failed")
     """Message of the line for a task that failed."""
-    retry: str = required("task retried")
+    retry: str = optional("task retried")
     """Message of the line for a retry."""

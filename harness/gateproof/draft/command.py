@@ -12,6 +12,7 @@ import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -25,6 +26,7 @@ from gateproof.draft.document import document
 from gateproof.draft.files import ProjectFiles, default_python, read_project
 from gateproof.draft.guess import Findings, migration_command, tables_of
 from gateproof.draft.scratch import Migrated, Migrating, scratch_database
+from gateproof.draft.worker import log_fields, report_fields, worker_lines
 from gateproof_evidence.errors import BadInputError
 
 FILE = "sut.toml"
@@ -84,6 +86,7 @@ def init(
     env = dict(_pair(one) for one in given)
     progress: Progress = lambda line: click.echo(f"gateproof: {line}", err=True)  # noqa: E731
     found = find(root, target=target, python=python, dsn=dsn, env=env, progress=progress)
+    found = _watch(found, root, out, progress)
     text = f"{HEADER}\n{document(tables_of(found))}"
     sut = _checked(text, root, out)
     out.write_text(text, encoding="utf-8")
@@ -126,6 +129,7 @@ def find(
         catalogue_problem=migrated.problem,
         owner=migrated.owner,
         env=env,
+        heads=migrated.heads,
     )
 
 
@@ -183,6 +187,20 @@ def _read(migrated: Migrated, dsn: str, progress: Progress) -> Catalogue | None:
         progress(f"{migrated.problem}; the draft has what was there before that")
     progress("reading its catalogue ...")
     return read_catalogue(dsn or migrated.dsn)
+
+
+def _watch(found: Findings, root: Path, out: Path, progress: Progress) -> Findings:
+    """Start a worker from the draft so far and add what its log lines show."""
+    sut = _checked(document(tables_of(found)), root, out)
+    if not all(map(sut.describes, ("database", "migrations", "worker", "task", "ping"))):
+        return found
+    try:
+        lines = worker_lines(sut, progress=progress)
+    except (HarnessError, OSError) as error:
+        problem = f"no worker could be watched: {str(error).splitlines()[0]}"
+        progress(problem)
+        return replace(found, worker_problem=problem)
+    return replace(found, logs=log_fields(lines), report=report_fields(lines))
 
 
 def _checked(text: str, root: Path, out: Path) -> Sut:

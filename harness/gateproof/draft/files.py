@@ -15,7 +15,8 @@ from pathlib import Path
 
 SKIPPED = frozenset((
     ".git", ".hg", ".tox", ".nox", ".venv", "venv", "env", "node_modules", "__pycache__", "build",
-    "dist", "site-packages", ".mypy_cache", ".pytest_cache", ".ruff_cache", "tests", "test",
+    "dist", "site-packages", ".mypy_cache", ".pytest_cache", ".ruff_cache", "tests", "test", "docs",
+    "examples",
 ))  # fmt: skip
 """Folders in which no part of the running system is looked for."""
 INTERPRETERS = (".venv/bin/python", "venv/bin/python", "env/bin/python")

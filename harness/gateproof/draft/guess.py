@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from gateproof.draft.application import App
@@ -42,6 +42,14 @@ class Findings:
     """The role that migrated the scratch database; empty if none was."""
     env: Mapping[str, str]
     """Variables that the caller gave."""
+    heads: tuple[str, ...] = ()
+    """The newest revisions of the migrations, one a branch, each with its label if it has one."""
+    logs: Mapping[str, str] = field(default_factory=dict)
+    """The keys of ``[logs]``."""
+    report: Mapping[str, str] = field(default_factory=dict)
+    """The keys of ``[worker.report]``."""
+    worker_problem: str = ""
+    """Why no worker could be watched; empty if one was, or if none was started."""
 
 
 def tables_of(found: Findings) -> list[Table]:
@@ -53,6 +61,7 @@ def tables_of(found: Findings) -> list[Table]:
         _celery(found),
         _broker(found),
         _worker(found),
+        _report(found),
         _tasks(found),
         *_tenancy(found),
         _dead_letters(found),
@@ -122,6 +131,8 @@ def _migrations(found: Findings) -> Table:
         table.add("dsn", {variables[0]: "postgresql"}, _variable_words(found, variables[0]))
     else:
         table.suggest("dsn", {"DATABASE_URL": "postgresql"}, "no variable with a DSN was found")
+    if found.heads:
+        table.add("branches", list(found.heads), "the heads of the migrations")
     return table
 
 
@@ -217,6 +228,13 @@ def _worker(found: Findings) -> Table:
     _add_variables(table, found)
     if not role:
         table.comment_out("the role that workers connect as is not known: add it")
+    return table
+
+
+def _report(found: Findings) -> Table:
+    table = Table("worker.report", comment=found.worker_problem)
+    for key, value in found.report.items():
+        table.add(key, value, "a line of a worker that was started" if key == "message" else "")
     return table
 
 
@@ -341,8 +359,11 @@ def _monitoring(found: Findings) -> list[Table]:
             table.add("path", path.value, f"a text in {path.origin}")
         else:
             table.suggest("path", example, "no such path was found in the sources")
-    logs.comment = "the fields of JSON log lines are not found in files"
-    logs.suggest("message", "message", "the field with the message; docs/reference/sut.md has all")
+    for key, value in found.logs.items():
+        logs.add(key, value, "lines of a worker that ran three tasks" if key == "message" else "")
+    if not found.logs:
+        logs.comment = "no JSON lines with the ids of tasks were seen"
+        logs.suggest("message", "message", "the field of the message; the reference has all")
     return [metrics, health, logs]
 
 

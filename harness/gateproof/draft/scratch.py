@@ -28,6 +28,8 @@ DATABASE = "scratch"
 OWNER = "gateproof_owner"
 """The role that migrates if no file of the project creates one."""
 MIGRATION_DEADLINE_S = 300
+HEAD = re.compile(r"(?P<revision>\w+)(?: \((?P<label>[^),]+)[^)]*\))? \(head\)")
+"""A line of ``alembic heads``: the revision and its first label."""
 _LAST_WORDS = re.compile(r"owner|migrat|admin|ddl", re.IGNORECASE)
 
 
@@ -54,6 +56,8 @@ class Migrated:
     owner: str
     problem: str
     """Why it could not be migrated; empty if it could."""
+    heads: tuple[str, ...] = ()
+    """The newest revisions, as Alembic lists them."""
 
 
 @contextmanager
@@ -81,10 +85,13 @@ def scratch_database(
         _create_database(admin, owner)
         dsn = server.superuser.dsn(server.outside, DATABASE)
         problems += [_run_file(dsn, path, root) for path in how.database_sql]
+        heads: tuple[str, ...] = ()
         if how.command:
             progress(f"migrating it: python {' '.join(how.command[1:])} ...")
             problems.append(_migrate(root, how, server, owner, admin))
-        yield Migrated(dsn=dsn, owner=owner, problem=next(filter(None, problems), ""))
+            heads = _heads(root, how)
+        problem = next(filter(None, problems), "")
+        yield Migrated(dsn=dsn, owner=owner, problem=problem, heads=heads)
     finally:
         environment.dispose()
 
@@ -153,3 +160,21 @@ def _migrate(root: Path, how: Migrating, server: Server, owner: str, admin: str)
     if extension:
         return f"migrations: the extension {extension} is missing; use --from-db DSN instead"
     return f"migrations: exit {done.returncode}: {cause_of(output)}"
+
+
+def _heads(root: Path, how: Migrating) -> tuple[str, ...]:
+    """Return the heads that Alembic lists, by label where they have one; none without Alembic."""
+    if "alembic" not in how.command:
+        return ()
+    command = [*how.command[: how.command.index("upgrade")], "heads"]
+    done = subprocess.run(
+        command,
+        cwd=root,
+        env={name: os.environ[name] for name in KEPT if name in os.environ} | dict(how.env),
+        capture_output=True,
+        text=True,
+        timeout=MIGRATION_DEADLINE_S,
+        check=False,
+    )
+    found = [match for line in done.stdout.splitlines() if (match := HEAD.match(line))]
+    return tuple(f"{one['label']}@head" if one["label"] else one["revision"] for one in found)
