@@ -66,9 +66,7 @@ def worker_lines(sut: Sut, *, progress: Callable[[str], None]) -> Lines:
     with tempfile.TemporaryDirectory() as folder:
         environment = Embedded(reason="gateproof init", learn_secret=redactor.add_secret)
         path = Path(folder) / "journal.jsonl"
-        with closing(
-            Journal(path, writer="init", clock=lambda: dt.datetime.now(dt.UTC))
-        ) as journal:
+        with closing(Journal(path, writer="init", clock=_now)) as journal:
             bring_up = BringUp(
                 environment=environment,
                 sut=sut,
@@ -85,10 +83,14 @@ def worker_lines(sut: Sut, *, progress: Callable[[str], None]) -> Lines:
                 bring_up.dispose()
 
 
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
+
+
 def _run(stack: Stack, sut: Sut) -> Lines:
     worker, ping, tenant = stack.worker, sut.ping, str(uuid.uuid4())
     key = {sut.tenancy.key: tenant} if sut.describes("tenancy.key") else {}
-    more = ({}, ping.fail, ping.retry)
+    more: tuple[dict[str, Any], ...] = ({}, ping.fail, ping.retry)
     ids = [
         stack.tasks.publish(ping.task, (), {**ping.arguments, **key, **one}, retry=False)
         for one in more
@@ -172,16 +174,8 @@ def _key_of(entry: Entry, value: str) -> str:
 
 def _key_of_list(entry: Entry, values: Sequence[str]) -> str:
     wanted = sorted(values)
-    return next(
-        (
-            key
-            for key, one in entry.items()
-            if isinstance(one, list)
-            and all(isinstance(x, str) for x in one)
-            and sorted(one) == wanted
-        ),
-        "",
-    )
+    lists = {key: one for key, one in entry.items() if isinstance(one, list)}
+    return next((key for key, one in lists.items() if sorted(map(str, one)) == wanted), "")
 
 
 def _first_of(names: Iterable[str], entry: Entry) -> str:

@@ -12,6 +12,7 @@ from gateproof.draft.database import KEY, Catalogue, Policy, Relation, Role, rec
 from gateproof.draft.document import Table, document, toml_value
 from gateproof.draft.files import read_project
 from gateproof.draft.guess import Findings, common_prefix, tables_of
+from gateproof.draft.worker import Lines, log_fields, report_fields
 
 APP = """
 import os
@@ -248,3 +249,65 @@ def test_draft_without_a_database_says_what_is_missing(tmp_path: Path) -> None:
     assert "dead_letters" not in described
     assert "worker" not in described
     assert described["celery"]["app"] == "shop.tasks:queue"
+
+
+def entries(*, ids: bool = True) -> tuple[dict[str, Any], ...]:
+    """Return the JSON lines of a worker that names its fields in its own way."""
+    start = {"at": "2026-11-29T10:00:00+00:00", "severity": "info", "msg": "up", "name": "boss"}
+    report = {**start, "urls.broker": "sqla", "backend_kind": "db", "is_eager": False}
+    line = {**start, "job": "ping", "request_correlation": "1", "org": "acme"}
+    return (
+        {**report, "listens_to": ["b", "a"]},
+        {**line, "job_id": "1" if ids else "?", "msg": "started"},
+        {**line, "job_id": "1" if ids else "?", "msg": "done"},
+        {**line, "job_id": "2", "msg": "broken", "cause": "ProbeFailureError: asked to"},
+        {**line, "job_id": "3", "msg": "started"},
+        {**line, "job_id": "3", "msg": "will retry"},
+        {**line, "job_id": "3", "msg": "done"},
+    )
+
+
+def lines(found: tuple[dict[str, Any], ...]) -> Lines:
+    """Return these lines with the tasks that were published."""
+    return Lines(
+        entries=found,
+        task="ping",
+        succeeded="1",
+        failed="2",
+        retried="3",
+        tenant="acme",
+        error="ProbeFailureError",
+        queues=("a", "b"),
+    )
+
+
+def test_fields_of_log_lines_are_found_by_their_values() -> None:
+    """Each field is the one that has the value: the id, the name, the tenant, the exception."""
+    assert log_fields(lines(entries())) == {
+        "timestamp": "at",
+        "level": "severity",
+        "logger": "name",
+        "message": "msg",
+        "task_name": "job",
+        "task_id": "job_id",
+        "tenant_id": "org",
+        "correlation_id": "request_correlation",
+        "error": "cause",
+        "success": "done",
+        "failure": "broken",
+        "retry": "will retry",
+    }
+    assert report_fields(lines(entries())) == {
+        "message": "up",
+        "broker": "urls.broker",
+        "result_backend": "backend_kind",
+        "eager": "is_eager",
+        "queues": "listens_to",
+    }
+
+
+def test_lines_without_the_id_of_a_task_describe_nothing() -> None:
+    """Fields are not guessed from names alone."""
+    found = tuple({**one, "request_correlation": "?"} for one in entries(ids=False))
+    assert log_fields(lines(found)) == {}
+    assert report_fields(lines(found[1:])) == {}
