@@ -90,7 +90,7 @@ class Allowed:
 
 
 FALSIFIERS = {
-    "gates/ci/test_workflow.py": ("verify-in-ci-as-nobody-else-does",),
+    "system/gates/ci/test_workflow.py": ("verify-in-ci-as-nobody-else-does",),
     "gates/dlq/test_capture.py": ("nobody-sees-nobodys",),
     "gates/dlq/test_ignored.py": ("ignored-failures-not-told", "letters-beside-results-alone"),
     "gates/dlq/test_replay.py": ("success-not-told",),

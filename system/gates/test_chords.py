@@ -41,7 +41,19 @@ SELECT q.name, m.payload::json->'headers'->>'task'
 """
 
 
-@criterion("QUE-07", needs=("database", "celery", "worker", "ping", "task", "tenancy", "logs"))
+@criterion(
+    "QUE-07",
+    needs=(
+        "database",
+        "celery",
+        "worker",
+        "ping",
+        "task",
+        "tenancy",
+        "logs",
+        "logs.retry",
+    ),
+)
 @falsified_by(
     source(
         "joined-in-the-default-queue",

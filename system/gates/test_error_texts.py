@@ -67,7 +67,18 @@ os._exit(main(["--pool", "solo", "--queues", "housekeeping"]))
 """
 
 
-@criterion("DLQ-19", needs=("database", "celery", "worker", "dead_letters", "logs"))
+@criterion(
+    "DLQ-19",
+    needs=(
+        "database",
+        "celery",
+        "worker",
+        "dead_letters",
+        "logs",
+        "logs.error",
+        "logs.retry",
+    ),
+)
 @falsified_by(
     source(
         "result-as-it-is",

@@ -255,15 +255,19 @@ def entries(*, ids: bool = True) -> tuple[dict[str, Any], ...]:
     """Return the JSON lines of a worker that names its fields in its own way."""
     start = {"at": "2026-11-29T10:00:00+00:00", "severity": "info", "msg": "up", "name": "boss"}
     report = {**start, "urls.broker": "sqla", "backend_kind": "db", "is_eager": False}
-    line = {**start, "job": "ping", "request_correlation": "1", "org": "acme"}
+
+    def line(number: str, message: str, **more: str) -> dict[str, Any]:
+        own = {"job": "ping", "request_correlation": number, "org": "acme", "msg": message}
+        return {**start, **own, "job_id": number if ids else "?", **more}
+
     return (
         {**report, "listens_to": ["b", "a"]},
-        {**line, "job_id": "1" if ids else "?", "msg": "started"},
-        {**line, "job_id": "1" if ids else "?", "msg": "done"},
-        {**line, "job_id": "2", "msg": "broken", "cause": "ProbeFailureError: asked to"},
-        {**line, "job_id": "3", "msg": "started"},
-        {**line, "job_id": "3", "msg": "will retry"},
-        {**line, "job_id": "3", "msg": "done"},
+        line("1", "started"),
+        line("1", "done"),
+        line("2", "broken", cause="ProbeFailureError: asked to"),
+        line("3", "started"),
+        line("3", "will retry"),
+        line("3", "done"),
     )
 
 
