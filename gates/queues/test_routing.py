@@ -26,7 +26,10 @@ PING = "app.tasks.housekeeping.ping"
 """The described ping, whose name falsifiers predict."""
 
 
-@criterion("QUE-01", needs=("database", "celery", "worker.report", "ping", "task", "logs"))
+@criterion(
+    "QUE-01",
+    needs=("database", "celery", "broker.kind=sqla", "worker.report", "ping", "task", "logs"),
+)
 @falsified_by(
     sql(
         "fifth-queue",
@@ -56,7 +59,7 @@ def test_queues_are_the_described_ones(own_stack: Stack, sut: Sut) -> None:
     claim("queues of the app", got=known, expected=wanted)
 
 
-@criterion("QUE-02", needs=("database", "celery", "worker", "task"))
+@criterion("QUE-02", needs=("database", "celery", "broker.kind=sqla", "worker", "task"))
 @falsified_by(
     inject("routes-lost", "lose-routes"),
     expect=(KEY, PING, "got housekeeping.#"),
@@ -89,7 +92,7 @@ def test_every_task_is_stored_in_its_own_queue(own_stack: Stack, sut: Sut) -> No
         claim(KEY, on=task, got=found[0].routing_key, expected=sut.task[task].key or queue)
 
 
-@criterion("QUE-03", needs=("database", "celery", "worker", "ping", "task"))
+@criterion("QUE-03", needs=("database", "celery", "broker.kind=sqla", "worker", "ping", "task"))
 @falsified_by(
     inject("greedy-worker", "consume-all-queues"),
     expect=(STORED, "maintenance", "got none"),

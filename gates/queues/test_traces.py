@@ -29,7 +29,10 @@ MESSAGES = "messages of tasks that have ended"
 """Names of claims that falsifiers predict."""
 
 
-@criterion("QUE-05", needs=("database", "celery", "broker.lease_s", "worker", "ping", "task"))
+@criterion(
+    "QUE-05",
+    needs=("database", "celery", "broker.kind=sqla", "broker.lease_s", "worker", "ping", "task"),
+)
 @falsified_by(
     source(
         "mailboxes-kept",
@@ -77,7 +80,10 @@ def test_ended_processes_leave_no_queue(own_stack: Stack, sut: Sut) -> None:
     claim(LEFT, got=_queues(stack), expected=tasks)
 
 
-@criterion("QUE-06", needs=("database", "celery", "worker", "ping.fail", "ping.retry", "task"))
+@criterion(
+    "QUE-06",
+    needs=("database", "celery", "broker.kind=sqla", "worker", "ping.fail", "ping.retry", "task"),
+)
 @falsified_by(
     message("kept", "keep"),
     expect=(MESSAGES, ""),

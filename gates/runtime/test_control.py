@@ -11,17 +11,16 @@ from gateproof import (
     criterion,
     falsified_by,
     inject,
-    premise,
 )
 
 from ..control import NAMED, celery
-from ..holding import SCAN, SCANNED, tables_held, wait_for_a_session
+from ..holding import runs_held, wait_for_held_runs
 
 EXIT_STATUS, PING = "exit status of the command", "celery inspect ping"
 """The name of a claim, and its object, that falsifiers predict."""
 
 
-@criterion("RUN-08", needs=("database", "celery", "worker", "ping", "task", "tenancy"))
+@criterion("RUN-08", needs=("database", "celery", "worker", "ping", "task"))
 @falsified_by(
     inject("stock-broker", "use-transport"),
     expect=(EXIT_STATUS, PING, "got 69"),
@@ -46,10 +45,8 @@ def test_workers_answer_and_obey(own_stack: Stack, sut: Sut, ids: Ids) -> None:
         )
         if not answered:
             return
-        with tables_held(stack, SCANNED):
-            first = stack.tasks.publish(SCAN, (), {sut.tenancy.key: ids.uuid()})
-            begun = wait_for_a_session(stack, SCANNED)
-            premise("run that waits for a table", on=SCAN, got=bool(begun), expected=True)
+        with runs_held(stack, ids) as (first,):
+            wait_for_held_runs(stack)
             waiting = stack.tasks.publish(ping.task, (), ping.arguments)
             revoked = celery(stack, "control", "revoke", waiting)
             claim(EXIT_STATUS, on="celery control revoke", got=revoked.exit_status, expected=0)

@@ -19,7 +19,7 @@ from gateproof import (
 )
 
 from ..control import NAMED, celery
-from ..holding import SCAN, SCANNED, tables_held, wait_for_a_session
+from ..holding import runs_held, wait_for_held_runs
 
 HANDOVER = "system/transport/handover.py"
 
@@ -34,7 +34,7 @@ RUNNING, REVOKED = "running at the stop signal", "claimed and revoked before the
 """Names and objects of claims that falsifiers predict."""
 
 
-@criterion("RUN-11", needs=("database", "celery", "worker", "ping", "task", "tenancy", "logs"))
+@criterion("RUN-11", needs=("database", "celery", "worker", "ping", "task", "logs"))
 @falsified_by(
     source(
         "returned-at-the-end",
@@ -81,10 +81,8 @@ def test_stopping_worker_returns_what_it_has_not_started(
             stack.running_worker(pool=POOL_PREFORK, concurrency=1, options=NAMED)
         )
         stack.wait_ready(stopping)
-        with tables_held(stack, SCANNED):
-            running = stack.tasks.publish(SCAN, (), {sut.tenancy.key: ids.uuid()})
-            begun = wait_for_a_session(stack, SCANNED)
-            premise("run that waits for a table", on=SCAN, got=bool(begun), expected=True)
+        with runs_held(stack, ids) as (running,):
+            wait_for_held_runs(stack)
             ahead = [
                 stack.tasks.publish(ping.task, (), ping.arguments) for _ in range(CLAIMED_AHEAD)
             ]
