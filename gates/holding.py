@@ -51,6 +51,9 @@ def runs_held(stack: Stack, ids: Ids, number: int = 1) -> Iterator[list[str]]:
     Each run waits in its child when it stores its result. Until then its message is not
     acknowledged, and no signal of its success is sent. Runs of all other tasks can end.
 
+    Do not kill such a child: its statement can still succeed in the database, after its end. A
+    task that reads a table, see `tables_held`, is interrupted for certain.
+
     Args:
         stack: the stack whose workers run the pings; one of them has stored a result before.
         ids: the source of the ids.

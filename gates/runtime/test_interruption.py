@@ -21,7 +21,7 @@ from gateproof import (
 )
 
 from ..answer import number_in
-from ..holding import runs_held, wait_for_held_runs
+from ..holding import SCAN, SCANNED, tables_held, wait_for_a_session
 
 CHILDREN = 2
 BUSY_DEADLINE_S, WATCHED_S = 15.0, 5.0
@@ -34,7 +34,7 @@ RUNNING_TASK, RESTART = "task that ran at the stop signal", "after PostgreSQL's 
 """Names and objects of claims that falsifiers predict."""
 
 
-@criterion("RUN-04", needs=("database", "celery", "worker", "ping", "task", "logs"))
+@criterion("RUN-04", needs=("database", "celery", "worker", "ping", "task", "tenancy", "logs"))
 @falsified_by(
     settings("cold-shutdown", {"REMAP_SIGTERM": "SIGQUIT"}),
     expect=(STATE, RUNNING_TASK),
@@ -47,8 +47,10 @@ def test_warm_shutdown_finishes_the_running_task(own_stack: Stack, sut: Sut, ids
     """After the stop signal a worker finishes its running task, and then exits."""
     with own_stack.running_worker(pool=POOL_PREFORK, concurrency=1) as worker:
         own_stack.wait_ready(worker)
-        with runs_held(own_stack, ids) as (task_id,):
-            wait_for_held_runs(own_stack)
+        with tables_held(own_stack, SCANNED):
+            task_id = own_stack.tasks.publish(SCAN, (), {sut.tenancy.key: ids.uuid()})
+            held = wait_for_a_session(own_stack, SCANNED)
+            premise("run that waits for a table", on=SCAN, got=bool(held), expected=True)
             worker.signal()
             wait_for_line(worker, STOPPING)
             status = worker.wait_exit(deadline_s=0)

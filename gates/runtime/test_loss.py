@@ -22,19 +22,20 @@ from gateproof import (
     wait_until,
 )
 
-from ..holding import RESULTS, runs_held, wait_for_held_runs
+from ..holding import SCAN, SCANNED, sessions_waiting_for, tables_held
 from ..lease import Lease, lease_of
 
+RESULTS = "celery_taskmeta"
 STATEMENTS = "system/transport/statements.py"
 
 CHILDREN = 2
-HELD, LATER = 12, 4
+SCANS, LATER = 12, 4
 COUNTDOWN_S = 3
 """The countdown of tasks that start after the kill. A worker may hold them until then."""
 HELD_LEASES, WATCHED_LEASES = 2, 3
 """How long tasks run before the kill, which is longer than a lease that a live worker renews; and
 how long finished tasks are watched. In leases."""
-END_DEADLINE_S, LINES_DEADLINE_S = 12.0, 5.0
+BUSY_DEADLINE_S, END_DEADLINE_S, LINES_DEADLINE_S = 20.0, 12.0, 5.0
 PINGS = 3
 LIMIT_S = 150.0
 """Enough for the longest lease that a check waits for."""
@@ -54,6 +55,7 @@ ALIVE, RESTARTED = "while their worker lives", "after their worker's restart"
         "worker",
         "ping",
         "task",
+        "tenancy",
         "dead_letters",
         "logs",
     ),
@@ -92,10 +94,16 @@ def test_killed_worker_loses_no_task(own_stack: Stack, sut: Sut, ids: Ids) -> No
     An interrupted run leaves no line in the logs, and only one worker is killed, once. So a task
     with exactly one end in the logs ran at most twice.
     """
-    stack, lease = own_stack, lease_of(sut)
+    stack, tenant, lease = own_stack, {sut.tenancy.key: ids.uuid()}, lease_of(sut)
     with two_workers(stack, lease) as (victim, other):
-        with runs_held(stack, ids, HELD) as published:
-            wait_for_held_runs(stack, 2 * CHILDREN)
+        with tables_held(stack, SCANNED):
+            published = [stack.tasks.publish(SCAN, (), tenant) for _ in range(SCANS)]
+            busy = wait_until(
+                lambda: len(sessions_waiting_for(stack, SCANNED)),
+                lambda number: number == 2 * CHILDREN,
+                deadline_s=BUSY_DEADLINE_S,
+            )
+            premise("children of two workers in mid-task", got=busy, expected=2 * CHILDREN)
             stack.sql.query("SELECT pg_sleep(%s)", (HELD_LEASES * lease.seconds,))
             published += [
                 stack.tasks.publish(sut.ping.task, (), sut.ping.arguments, countdown=COUNTDOWN_S)
