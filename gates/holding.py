@@ -1,4 +1,8 @@
-"""Table locks that block a process of the system in the middle of its work on a table."""
+"""Locks in the database that block a process of the system in the middle of its work.
+
+A lock on a table blocks all work on it. An uncommitted row with the id of a task blocks the run of
+this task alone, of any system with results in PostgreSQL: when it stores its result.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +10,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from gateproof import Stack, wait_until
+from gateproof import Ids, Stack, premise, wait_until
 
 SCAN, SCANNED = "app.tasks.maintenance.scan_for_pii_contamination", "attribution_events"
 """A task, and the table that it reads. The task blocks while the table is locked."""
 
-DEADLINE_S = 15.0
+RESULTS = "celery_taskmeta"
+"""The table of Celery's database backend, in which the id of a task is unique."""
+
+DEADLINE_S, HELD_DEADLINE_S = 15.0, 20.0
 
 _WAITING = """
 SELECT pid, usename, application_name, client_port, query
@@ -35,6 +42,49 @@ def tables_held(stack: Stack, *tables: str, mode: str = "ACCESS EXCLUSIVE") -> I
     with stack.sql.session() as session:
         session.query(f"LOCK TABLE {', '.join(tables)} IN {mode} MODE")
         yield
+
+
+@contextmanager
+def runs_held(stack: Stack, ids: Ids, number: int = 1) -> Iterator[list[str]]:
+    """Publish pings whose runs cannot end before the end of the block, and yield their ids.
+
+    Each run waits in its child when it stores its result. Until then its message is not
+    acknowledged, and no signal of its success is sent. Runs of all other tasks can end.
+
+    Do not kill such a child: its statement can still succeed in the database, after its end. A
+    task that reads a table, see `tables_held`, is interrupted for certain.
+
+    Args:
+        stack: the stack whose workers run the pings; one of them has stored a result before.
+        ids: the source of the ids.
+        number: the number of pings.
+
+    """
+    ping, held = stack.sut.ping, [str(ids.uuid()) for _ in range(number)]
+    with stack.sql.session() as session:
+        # Negative keys: the sequence of the table makes none of them.
+        statement = f"INSERT INTO {RESULTS} (id, task_id) VALUES (%s, %s)"
+        for nth, task_id in enumerate(held, start=1):
+            session.query(statement, (-nth, task_id))
+        for task_id in held:
+            stack.tasks.publish(ping.task, (), ping.arguments, task_id=task_id)
+        yield held
+
+
+def wait_for_held_runs(stack: Stack, number: int = 1) -> None:
+    """Continue when this number of runs wait to store their results.
+
+    Raises:
+        PremiseError: fewer of them wait by the deadline, or more.
+
+    """
+    waiting = wait_until(
+        lambda: len(sessions_waiting_for(stack, RESULTS)),
+        lambda seen: seen >= number,
+        deadline_s=HELD_DEADLINE_S,
+        interval_s=0.1,
+    )
+    premise("runs that wait to store their results", got=waiting, expected=number)
 
 
 def sessions_waiting_for(stack: Stack, table: str) -> list[dict[str, Any]]:

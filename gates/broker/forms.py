@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateproof import Stack
+from gateproof import Stack, premise
 
 PROGRAM = Path(__file__).with_name("forms_program.py")
 RESULT_DEADLINE_S = 40.0
@@ -61,9 +61,8 @@ def publish_each(stack: Stack, forms: Sequence[Form]) -> PingResults:
         folder=stack.sut.folder,
         deadline_s=2 * RESULT_DEADLINE_S,
     )
-    last = (done.output.strip().splitlines() or ["it printed nothing"])[-1]
-    assert done.exit_status == 0, f"publishing in each form: got {last}, expected an answer"
-    answer = json.loads(last)
+    premise("exit status of the program that publishes", got=done.exit_status, expected=0)
+    answer = json.loads(done.output.strip().splitlines()[-1])
     return PingResults(
         refusals=tuple(one_line(one.get("error", "")) for one in answer["published"]),
         states=tuple(one_line(one.get("state") or one["error"]) for one in answer["states"]),

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from gateproof import POOL_PREFORK, Stack, Sut, Worker, criterion, falsified_by, source, wait_until
+from gateproof import (
+    POOL_PREFORK,
+    Stack,
+    Sut,
+    Worker,
+    claim,
+    criterion,
+    falsified_by,
+    premise,
+    source,
+    wait_until,
+)
 
 DEADLINE_S, CLOSED_DEADLINE_S = 20.0, 5.0
 SHARED = "connections to the database that several processes share"
@@ -20,7 +31,7 @@ SHARED = "connections to the database that several processes share"
         "    _redirect_descriptors()  # 2\n",
         "",
     ),
-    expect=f"{SHARED}: got",
+    expect=(SHARED, ""),
 )
 def test_child_shares_no_connection_with_its_worker(own_stack: Stack, sut: Sut) -> None:
     """A child that is forked while its worker is connected publishes on a connection of its own.
@@ -31,32 +42,32 @@ def test_child_shares_no_connection_with_its_worker(own_stack: Stack, sut: Sut) 
     stack, ping = own_stack, sut.ping
     with stack.running_worker(pool=POOL_PREFORK, concurrency=1) as worker:
         stack.wait_ready(worker)
-        (first,) = worker.children()
+        children = worker.children()
+        premise("children of the worker", got=len(children), expected=1)
+        first = children[0]
         worker.kill_child(first)
         successors = wait_until(
             lambda: [child for child in worker.children() if child != first],
             deadline_s=DEADLINE_S,
         )
-        assert len(successors) == 1, (
-            f"successors of the killed child: got {successors}, expected one"
-        )
+        premise("successors of the killed child", got=len(successors), expected=1)
         # A new child exists for a moment before it has closed the inherited connections.
         shared = wait_until(
             lambda: shared_connections(worker, stack.server.inside.port),
             lambda seen: not seen,
             deadline_s=CLOSED_DEADLINE_S,
         )
-        assert not shared, f"{SHARED}: got {shared}, expected none"
+        if not claim(SHARED, got=shared, expected={}):
+            return
         result = stack.tasks.run(ping.task, {**ping.arguments, **ping.retry})
-        assert result.state == "SUCCESS", (
-            f"ping that the child retries: got {result.state}, expected SUCCESS"
-        )
+        if not claim(
+            "state of the ping that the child retries", got=result.state, expected="SUCCESS"
+        ):
+            return
         held = holders(worker, stack.server.inside.port)
         own = {pid for pids in held.values() for pid in pids if len(pids) == 1}
-        assert own == {worker.pid, *successors}, (
-            f"processes with a connection of their own: got {sorted(own)}, expected the worker, "
-            f"{worker.pid}, and its child, {successors[0]}"
-        )
+        expected = {worker.pid, *successors}
+        claim("processes with a connection of their own", got=own, expected=expected)
 
 
 def shared_connections(worker: Worker, server_port: int) -> dict[int, list[int]]:

@@ -9,9 +9,11 @@ from gateproof import (
     Stack,
     Sut,
     Worker,
+    claim,
     criterion,
     falsified_by,
     inject,
+    premise,
     settings,
     wait_until,
 )
@@ -44,30 +46,32 @@ _READY = re.compile(r"celery@\S+ ready\.")
 
 READY_DEADLINE_S, POLLS_WITHIN_S = 30.0, 4.0
 
+BROKER, BACKEND = "broker that the worker reports", "result backend that the worker reports"
+WAITING = "connections of the worker that wait for the table"
+CLIENTS, PORTS = "clients of other brokers that the worker imported", "remote ports of the worker"
+"""Names of claims that falsifiers predict."""
+
 
 @criterion("BRK-01", needs=("database", "worker.report", "task", "logs", "broker.kind=sqla"))
 @falsified_by(
     settings("memory-broker", {"CELERY_BROKER_URL": "memory://"}),
-    expect="broker that the running worker reports: got 'memory'",
+    expect=(BROKER, "", "got memory"),
 )
 @falsified_by(
     inject("claimed-broker", "use-transport", transport="kombu.transport.memory:Transport"),
-    expect=f"connections of the worker that wait for {MESSAGES}: got none",
+    expect=(WAITING, MESSAGES, "got 0"),
 )
 def test_worker_takes_its_messages_from_postgresql(own_stack: Stack) -> None:
     """The worker reports sqla+postgresql, and waits for the message table while it is locked."""
     with own_stack.running_worker(concurrency=1) as worker:
         reported = worker.report().broker
-        assert reported == "sqla+postgresql", (
-            f"broker that the running worker reports: got {reported!r}, expected 'sqla+postgresql'"
-        )
+        if not claim(BROKER, got=reported, expected="sqla+postgresql"):
+            return
         wait_until_consuming(worker)
         with tables_held(own_stack, MESSAGES):
             seen = connections_waiting_for(own_stack, worker, MESSAGES, deadline_s=POLLS_WITHIN_S)
-        assert seen, (
-            f"connections of the worker that wait for {MESSAGES}: got none, expected the one with "
-            "which it polls for messages"
-        )
+        # It polls for messages with one of them.
+        claim(WAITING, on=MESSAGES, got=len(seen), relation="at_least", expected=1)
 
 
 @criterion(
@@ -76,20 +80,18 @@ def test_worker_takes_its_messages_from_postgresql(own_stack: Stack) -> None:
 )
 @falsified_by(
     settings("rpc-backend", {"CELERY_RESULT_BACKEND": "rpc://"}),
-    expect="result backend that the running worker reports: got 'rpc'",
+    expect=(BACKEND, "", "got rpc"),
 )
 @falsified_by(
     inject("claimed-backend", "configure", task_ignore_result=True),
-    expect=f"connections of the worker that wait for {RESULTS}: got none",
+    expect=(WAITING, RESULTS, "got 0"),
 )
 def test_worker_puts_its_results_into_postgresql(own_stack: Stack, sut: Sut) -> None:
     """The worker reports db+postgresql, and waits for the result table while it is locked."""
     with own_stack.running_worker(concurrency=1) as worker:
         reported = worker.report().result_backend
-        assert reported == "db+postgresql", (
-            "result backend that the running worker reports: "
-            f"got {reported!r}, expected 'db+postgresql'"
-        )
+        if not claim(BACKEND, got=reported, expected="db+postgresql"):
+            return
         with tables_held(own_stack, RESULTS, mode="EXCLUSIVE"):
             task_id = own_stack.tasks.publish(sut.ping.task, (), sut.ping.arguments)
             # Celery stores a result before it signals success.
@@ -102,10 +104,8 @@ def test_worker_puts_its_results_into_postgresql(own_stack: Stack, sut: Sut) -> 
                 passed=lambda: bool(worker.log().matching(**ended)),
                 kinds=("INSERT", "UPDATE"),
             )
-        assert seen, (
-            f"connections of the worker that wait for {RESULTS}: got none, expected the one with "
-            "which it stores the result of a ping"
-        )
+        # It stores the result of the ping with one of them.
+        claim(WAITING, on=RESULTS, got=len(seen), relation="at_least", expected=1)
 
 
 @criterion(
@@ -113,11 +113,11 @@ def test_worker_puts_its_results_into_postgresql(own_stack: Stack, sut: Sut) -> 
 )
 @falsified_by(
     inject("imported-client", "import-module", module="kombu.transport.pyamqp"),
-    expect="clients of other brokers that the worker imported: got ['kombu.transport.pyamqp']",
+    expect=(CLIENTS, "", "got kombu.transport.pyamqp"),
 )
 @falsified_by(
     inject("connected-elsewhere", "open-connection"),
-    expect="remote ports of the worker: got",
+    expect=(PORTS, ""),
 )
 def test_worker_has_no_client_of_another_broker(own_stack: Stack) -> None:
     """A working worker has imported no client of another broker, and has no connection to one."""
@@ -128,20 +128,14 @@ def test_worker_has_no_client_of_another_broker(own_stack: Stack) -> None:
             {one.remote_port for one in worker.connections()},
             {own_stack.server.inside.port},
         )
-        assert ports == expected, (
-            f"remote ports of the worker: got {sorted(ports)}, expected PostgreSQL's alone, "
-            f"{sorted(expected)}"
-        )
+        claim(PORTS, got=ports, expected=expected)
         own_stack.http.get(worker.health_url)
         imported = imported_modules(worker.log())
-    assert {"kombu", "celery", "sqlalchemy"} <= imported, (
-        f"imports that the worker's output names: got {len(imported)}, expected kombu, celery and "
-        "sqlalchemy among them"
-    )
+    for name in ("kombu", "celery", "sqlalchemy"):
+        seen = name in imported
+        premise("the worker's output names what it imports", on=name, got=seen, expected=True)
     clients = sorted(name for name in imported if is_client_of_another_broker(name))
-    assert not clients, (
-        f"clients of other brokers that the worker imported: got {clients}, expected none"
-    )
+    claim(CLIENTS, got=clients, expected=[], over=imported)
 
 
 def wait_until_consuming(worker: Worker) -> None:

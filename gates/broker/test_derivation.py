@@ -9,10 +9,12 @@ from gateproof import (
     Sut,
     Worker,
     at_least_one,
+    claim,
     criterion,
     falsified_by,
     logs,
     migration,
+    premise,
     source,
     wait_until,
 )
@@ -33,6 +35,12 @@ TLS_DEMANDED = (
     Form(driver="postgresql+asyncpg", query="ssl=require", awaited=False),
 )
 
+PUBLISHED, REFUSED = "publication of the ping", "refusal by a client that demands TLS"
+STATE, SECRETS = "state of the ping", "secrets in the output"
+MIGRATION, NO_PORT = "migration", "migration whose DSN has no port"
+WORKER_NO_PORT = "worker whose DSN has no port"
+"""Names and objects of claims that falsifiers predict."""
+
 
 @criterion("BRK-04", needs=("database", "celery", "broker.kind=sqla", "worker", "ping", "task"))
 @falsified_by(
@@ -42,7 +50,7 @@ TLS_DEMANDED = (
         'parsed.set(drivername=f"postgresql+{DRIVER}", query=_libpq_query(parsed.query))',
         "parsed.set(query=_libpq_query(parsed.query))",
     ),
-    expect="publishing with postgresql+asyncpg://...?ssl=prefer",
+    expect=(PUBLISHED, str(FORMS[0])),
 )
 @falsified_by(
     source(
@@ -51,7 +59,7 @@ TLS_DEMANDED = (
         function="_libpq_query",
         body="return {}",
     ),
-    expect="publishing with postgresql://...?sslmode=require: got a message, expected a refusal",
+    expect=(REFUSED, str(TLS_DEMANDED[0]), "got a message"),
 )
 @falsified_by(
     source(
@@ -60,7 +68,7 @@ TLS_DEMANDED = (
         'kept["sslmode"] = _SSL_TRUTH.get(ssl.lower(), ssl)',
         'kept.pop("ssl", None)',
     ),
-    expect="publishing with postgresql+asyncpg://...?ssl=require: got a message, expected a",
+    expect=(REFUSED, str(TLS_DEMANDED[1]), "got a message"),
 )
 @falsified_by(
     source(
@@ -69,29 +77,24 @@ TLS_DEMANDED = (
         'results = environment.get("CELERY_RESULT_BACKEND") or f"db+{database}"',
         'results = environment.get("CELERY_RESULT_BACKEND", "")',
     ),
-    expect="got NotImplementedError: No result backend is configured",
+    expect=(STATE, str(FORMS[0]), "got NotImplementedError: No result backend is configured"),
 )
 def test_every_form_of_dsn_gives_broker_and_backend(own_stack: Stack) -> None:
     """Each form publishes and reads results, a worker runs with one, and none drops TLS."""
     forms = (*FORMS, *TLS_DEMANDED)
-    with own_stack.running_worker(concurrency=1, env=FORMS[0].environment(own_stack)) as worker:
+    with own_stack.running_worker(concurrency=1, env=FORMS[0].environment(own_stack)):
         results = publish_each(own_stack, forms)
     refusals = dict(zip(forms, results.refusals, strict=True))
-    for form in FORMS:
-        assert not refusals[form], (
-            f"publishing with {form}: got {refusals[form]}, expected a message"
-        )
+    done = {form: refusal or "a message" for form, refusal in refusals.items()}
+    published = [
+        claim(PUBLISHED, on=str(form), got=done[form], expected="a message") for form in FORMS
+    ]
     server_offers_tls = own_stack.sql.query("SHOW ssl").scalar() == "on"
-    for form in TLS_DEMANDED:
-        assert server_offers_tls or "SSL" in refusals[form], (
-            f"publishing with {form}: got {refusals[form] or 'a message'}, expected a refusal by "
-            "the client, which demands TLS that the server does not offer"
-        )
-    for form, state in zip(FORMS, results.states, strict=True):
-        assert state == "SUCCESS", (
-            f"ping published and awaited with {form}, run by {worker.name} with {FORMS[0]}: "
-            f"got {state}, expected SUCCESS"
-        )
+    for form in () if server_offers_tls else TLS_DEMANDED:
+        claim(REFUSED, on=str(form), got=done[form], relation="contains", expected="SSL")
+    if all(published):  # otherwise no result was awaited
+        for form, state in zip(FORMS, results.states, strict=True):
+            claim(STATE, on=str(form), got=state, expected="SUCCESS")
 
 
 @criterion(
@@ -107,7 +110,7 @@ def test_every_form_of_dsn_gives_broker_and_backend(own_stack: Stack) -> None:
         "'at %s', engine.url.render_as_string(hide_password=False))\n"
         "    try:\n        connection = engine.connect()",
     ),
-    expect="secrets in the output of a migration: got",
+    expect=(SECRETS, MIGRATION),
 )
 @falsified_by(
     source(
@@ -116,20 +119,19 @@ def test_every_form_of_dsn_gives_broker_and_backend(own_stack: Stack) -> None:
         'f"{name}: got a URL that cannot be read, expected',
         'f"{name}: got {url}, expected',
     ),
-    expect="secrets in the output of a migration whose DSN has no port: got",
+    expect=(SECRETS, NO_PORT),
 )
 @falsified_by(
     logs("printed-dsn", "insert", text="starting with {dsn}"),
-    expect="secrets in the output of a worker whose DSN has no port: got",
+    expect=(SECRETS, WORKER_NO_PORT),
 )
 def test_no_password_is_printed(own_stack: Stack, sut: Sut) -> None:
     """Workers, migrations and errors about the DSN print no password."""
-    assert redaction_sees_a_printed_dsn(own_stack), (
-        "redaction of a printed DSN: got nothing removed, expected the password"
-    )
+    seen = redaction_sees_a_printed_dsn(own_stack)
+    premise("redaction removes a password that is printed", got=seen, expected=True)
     done = own_stack.migrate(sut.migrations.all)
-    expect_no_secret("a migration", done.output, own_stack.process.last_redactions)
-    assert done.exit_status == 0, f"migration: got exit {done.exit_status}, expected 0"
+    expect_no_secret(MIGRATION, done.output, own_stack.process.last_redactions)
+    claim("exit status of the command", on=MIGRATION, got=done.exit_status, expected=0)
     port = own_stack.server.inside.port
 
     def unreadable(dsn: str) -> str:
@@ -143,11 +145,13 @@ def test_no_password_is_printed(own_stack: Stack, sut: Sut) -> None:
         },
         folder=sut.folder,
     )
-    expect_no_secret(
-        "a migration whose DSN has no port", refused.output, own_stack.process.last_redactions
-    )
-    assert refused.exit_status, (
-        f"migration whose DSN has no port: got exit {refused.exit_status}, expected a failure"
+    expect_no_secret(NO_PORT, refused.output, own_stack.process.last_redactions)
+    claim(
+        "exit status of the command",
+        on=NO_PORT,
+        got=refused.exit_status,
+        relation="differs",
+        expected=0,
     )
     right = own_stack.inner_dsn(sut.worker.role)
     mistyped = dict.fromkeys(sut.worker.dsn, right.replace("@", "-mistyped@"))
@@ -159,12 +163,13 @@ def test_no_password_is_printed(own_stack: Stack, sut: Sut) -> None:
         own_stack.running_worker(concurrency=1) as working,
     ):
         status = refusing.wait_exit()
-        expect_no_secret_in_log("a worker whose DSN has no port", refusing)
-        assert status, f"worker whose DSN has no port: got exit {status}, expected a failure"
+        expect_no_secret_in_log(WORKER_NO_PORT, refusing)
+        failed = status not in (None, 0)
+        claim("the worker ends with a failure", on=WORKER_NO_PORT, got=failed, expected=True)
         wait_for_a_refused_login(locked_out)
-        expect_no_secret_in_log("a worker with a wrong password", locked_out)
+        expect_no_secret_in_log("worker with a wrong password", locked_out)
         work_and_stop(own_stack, working)
-        expect_no_secret_in_log("a worker that runs", working)
+        expect_no_secret_in_log("worker that runs", working)
 
 
 def expect_no_secret_in_log(process: str, worker: Worker) -> None:
@@ -175,9 +180,8 @@ def expect_no_secret_in_log(process: str, worker: Worker) -> None:
 
 def expect_no_secret(process: str, output: str, redactions: tuple[Redaction, ...]) -> None:
     """Judge that the output of one process had no secret."""
-    at_least_one(f"characters that {process} printed", output.strip())
-    leaks = removed_secrets(redactions)
-    assert not leaks, f"secrets in the output of {process}: got {leaks}, expected none"
+    at_least_one(f"characters of the output: {process}", output.strip())
+    claim(SECRETS, on=process, got=removed_secrets(redactions), expected=[])
 
 
 def work_and_stop(stack: Stack, worker: Worker) -> None:
@@ -195,4 +199,4 @@ def wait_for_a_refused_login(worker: Worker) -> None:
         deadline_s=20.0,
         interval_s=0.2,
     )
-    assert lines, "log of a worker with a wrong password: got no failed login, expected one"
+    premise("failed logins in the log", got=len(lines), relation="at_least", expected=1)

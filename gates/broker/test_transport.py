@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 
-from gateproof import Completed, Ids, Stack, criterion, falsified_by, inject, source, sql
+from gateproof import Completed, Ids, Stack, claim, criterion, falsified_by, inject, source, sql
 
 OPTIONS = "system/transport/options.py"
 STATEMENTS = "system/transport/statements.py"
 DECLARERS, QUEUES = 8, 5
+
+MISSPELT, OPTION = "poling_interval", "polling_interval"
+ANSWER, REFUSED = "answer to the transport option", "declarations that were refused"
+"""Names of claims that falsifiers predict."""
 
 # Import the described app, whose name is the first argument.
 _APP = """
@@ -68,24 +72,20 @@ print(json.dumps(refused))
         "    unknown = sorted(set(given) - set(known) - FOREIGN)\n",
         "    unknown: list[str] = []\n",
     ),
-    expect="transport option poling_interval: got 'accepted', expected a refusal",
+    expect=(ANSWER, MISSPELT, "got accepted"),
 )
 @falsified_by(
     inject("stock-broker", "use-transport"),
-    expect="transport option poling_interval: got 'accepted', expected a refusal",
+    expect=(ANSWER, MISSPELT, "got accepted"),
 )
 def test_unknown_transport_option_is_refused_by_name(stack: Stack) -> None:
     """A misspelt option is refused with its name and the known ones; a known one is accepted."""
-    answer = _connect_with(stack, "poling_interval")
-    named = "poling_interval, expected" in answer and ", polling_interval" in answer
-    assert named, (
-        f"transport option poling_interval: got {answer!r}, expected a refusal that names it and "
-        "the known ones"
+    answer, known = _connect_with(stack, MISSPELT), f", {OPTION}"
+    claim(ANSWER, on=MISSPELT, got=answer, relation="contains", expected=f"{MISSPELT}, expected")
+    claim(
+        "known options in the answer", on=MISSPELT, got=answer, relation="contains", expected=known
     )
-    answer = _connect_with(stack, "polling_interval")
-    assert answer == "accepted", (
-        f"transport option polling_interval: got {answer!r}, expected it accepted"
-    )
+    claim(ANSWER, on=OPTION, got=_connect_with(stack, OPTION), expected="accepted")
 
 
 def _connect_with(stack: Stack, option: str) -> str:
@@ -109,7 +109,7 @@ def _run_with_app(stack: Stack, program: str, *words: str) -> Completed:
         ' DO NOTHING")',
         'DECLARE = text("INSERT INTO kombu_queue (name) VALUES (:name)")',
     ),
-    expect="declarations that were refused: got [",
+    expect=(REFUSED, "", "IntegrityError"),
 )
 @falsified_by(
     sql(
@@ -118,20 +118,17 @@ def _run_with_app(stack: Stack, program: str, *words: str) -> Completed:
         landing="""SELECT conname FROM pg_constraint WHERE conrelid = 'kombu_queue'::regclass
             ORDER BY 1""",
     ),
-    expect="declarations that were refused: got [",
+    expect=(REFUSED, "", "ProgrammingError"),
 )
 def test_processes_declare_one_queue_at_once(own_stack: Stack, ids: Ids) -> None:
     """Eight processes that declare the same new queues at the same time all succeed."""
     stack, names = own_stack, [ids.slug("queue") for _ in range(QUEUES)]
     done = _run_with_app(stack, _DECLARE, str(DECLARERS), *names)
-    assert done.exit_status == 0, (
-        f"declaring processes: got exit {done.exit_status}, expected 0: {done.output[-500:]}"
-    )
+    if not claim("exit status of the declaring processes", got=done.exit_status, expected=0):
+        return
     refused = json.loads(done.output.splitlines()[-1])
-    assert refused == [], f"declarations that were refused: got {refused}, expected none"
+    claim(REFUSED, got=refused, expected=[])
     declared = stack.sql.query(
         "SELECT name FROM kombu_queue WHERE name = ANY(%s) ORDER BY name", (names,)
     ).column()
-    assert declared == sorted(names), (
-        f"queues that were declared: got {declared}, expected each once"
-    )
+    claim("queues that were declared", got=declared, expected=sorted(names))

@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
-from gateproof import Ids, Refused, Rows, Stack, Sut, criterion, falsified_by, migration, sql
+from gateproof import (
+    Ids,
+    Refused,
+    Rows,
+    Stack,
+    Sut,
+    claim,
+    criterion,
+    falsified_by,
+    migration,
+    premise,
+    sql,
+)
 
 from .jobs import CONSTRAINT, END, JOBS_REVISION, LANDING, START, TABLE
 
 UNIQUE_VIOLATION = "23505"
+
+OUTCOME, NULLABLE = "outcome of the insertion", "columns of the identity that take NULL"
+SECOND, OTHER_STATUS = "second row of one identity", "row of one identity and another status"
+"""Names and parts of objects of claims that falsifiers predict."""
 
 # Only a complete, immediate index over plain columns covers every row at any time.
 UNIQUE_INDEXES = """
@@ -31,7 +47,7 @@ UNIQUE_INDEXES = """
         "        UNIQUE (tenant_id, window_start, window_end, model_version),\n",
         landing=LANDING,
     ),
-    expect="a second row of one identity, as app_user: got 1 rows",
+    expect=(OUTCOME, f"app_user/{SECOND}", "got 1 rows"),
 )
 @falsified_by(
     sql(
@@ -41,7 +57,7 @@ UNIQUE_INDEXES = """
         " (tenant_id, window_start, window_end, model_version) WHERE status = 'accepted'",
         landing=f"SELECT pg_get_indexdef('{CONSTRAINT}'::regclass)",
     ),
-    expect="a row of one identity and another status, as app_user: got 1 rows",
+    expect=(OUTCOME, f"app_user/{OTHER_STATUS}", "got 1 rows"),
 )
 @falsified_by(
     sql(
@@ -50,35 +66,31 @@ UNIQUE_INDEXES = """
         landing=f"SELECT attnotnull FROM pg_attribute WHERE attrelid = '{TABLE}'::regclass"
         " AND attname = 'model_version'",
     ),
-    expect="columns of the identity that take NULL: got model_version",
+    expect=(NULLABLE, TABLE, "got model_version"),
 )
 def test_the_identity_is_held_by_the_database(stack: Stack, sut: Sut, ids: Ids) -> None:
     """The database itself refuses a second row of one identity, whatever its other columns are."""
     identity = sorted((sut.tenancy.key, "window_start", "window_end", "model_version"))
     tenant, model = str(ids.uuid()), ids.slug("model")
     for role in (sut.worker.role, sut.dead_letters.operator):
-        for what, status in (
-            ("a second row of one identity", "accepted"),
-            ("a row of one identity and another status", "superseded"),
-        ):
+        for what, status in ((SECOND, "accepted"), (OTHER_STATUS, "superseded")):
             seen = _insert_twice(stack, sut, role, tenant, model, status)
             got = seen.sqlstate if isinstance(seen, Refused) else f"{seen.count} rows"
-            assert got == UNIQUE_VIOLATION, (
-                f"{what}, as {role}: got {got}, expected {UNIQUE_VIOLATION}"
-            )
+            claim(OUTCOME, on=f"{role}/{what}", got=got, expected=UNIQUE_VIOLATION)
     nullable = stack.sql.query(
         "SELECT attname::text FROM pg_attribute WHERE attrelid = %s::regclass"
         " AND attname = ANY(%s) AND NOT attnotnull",
         (TABLE, identity),
     ).column()
-    assert not nullable, (
-        f"columns of the identity that take NULL: got {', '.join(nullable)}, expected none:"
-        " two NULLs are not equal"
-    )
+    # Two NULLs are not equal, so a row with NULL has no identity.
+    claim(NULLABLE, on=TABLE, got=nullable, expected=[], over=identity)
     indexes = stack.sql.query(UNIQUE_INDEXES, (TABLE,)).dicts()
-    found = {row["name"]: row["columns"] for row in indexes}
-    assert identity in found.values(), (
-        f"unique indexes of {TABLE} over every row: got {found}, expected one over {identity}"
+    claim(
+        "columns of the unique indexes over every row",
+        on=TABLE,
+        got=[row["columns"] for row in indexes],
+        relation="contains",
+        expected=identity,
     )
 
 
@@ -93,7 +105,6 @@ def _insert_twice(
     with stack.sql.session(role) as session:
         session.set_local(sut.tenancy.guc, tenant)
         first = session.attempt(statement, (tenant, START, END, model, "first", "accepted"))
-        assert isinstance(first, Rows), (
-            f"a first row of one identity, as {role}: got {first}, expected it to be inserted"
-        )
+        inserted = isinstance(first, Rows)
+        premise("a first row of the identity is inserted", on=role, got=inserted, expected=True)
         return session.attempt(statement, (tenant, START, END, model, "second", status))

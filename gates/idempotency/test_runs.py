@@ -6,10 +6,12 @@ from gateproof import (
     Ids,
     Stack,
     Sut,
+    claim,
     criterion,
     falsified_by,
     inject,
     migration,
+    premise,
     sql,
     wait_until,
 )
@@ -30,6 +32,10 @@ from .jobs import (
 
 AT_ONCE = 2
 WAIT_DEADLINE_S = 10.0
+
+ROWS, ROWS_AT_ONCE = "job rows of the window", "job rows after runs at the same time"
+MODELS, OUTCOME = "model versions of the job rows", "outcome of the run"
+"""Names of claims that falsifiers predict."""
 
 # This lock blocks writers and lets readers pass: both runs have read before either one writes.
 HOLD = f"LOCK TABLE {TABLE} IN SHARE ROW EXCLUSIVE MODE"
@@ -61,7 +67,7 @@ CHECK_THEN_INSERT = identity_of(
         identity_of("tenant_id, window_start, window_end, model_version, request_id"),
         landing=LANDING,
     ),
-    expect="job rows after the second run of one window: got 2",
+    expect=(ROWS, "second run", "got 2"),
 )
 @falsified_by(
     inject(
@@ -71,11 +77,11 @@ CHECK_THEN_INSERT = identity_of(
         pattern=r"[+]\d\d:\d\d$",
         replacement="",
     ),
-    expect="job rows after the third run of one window: got 2",
+    expect=(ROWS, "third run", "got 2"),
 )
 def test_a_second_run_of_a_window_adds_no_row(stack: Stack, sut: Sut, ids: Ids) -> None:
     """A window keeps its one row when it runs again, also with its times in another notation."""
-    assert stack.worker.alive, "worker: got one that ended, expected one that runs"
+    premise("the worker runs", got=stack.worker.alive, expected=True)
     tenant, model = ids.uuid(), ids.slug("model")
     arguments = window(sut, tenant, model=model)
     respelled = {**arguments, "window_start": SAME_START, "window_end": SAME_END}
@@ -83,20 +89,15 @@ def test_a_second_run_of_a_window_adds_no_row(stack: Stack, sut: Sut, ids: Ids) 
     for number, sent in (("first", arguments), ("second", arguments), ("third", respelled)):
         ended = run(stack, sent)
         jobs = jobs_of(stack, sut, tenant)
-        assert len(jobs) == 1, (
-            f"job rows after the {number} run of one window: got {len(jobs)}, expected 1"
-            f" (it ended as {describe(ended)})"
-        )
-        assert ended.state == "SUCCESS", (
-            f"{number} run of one window: got {describe(ended)}, expected SUCCESS"
-        )
+        one_row = claim(ROWS, on=f"{number} run", got=len(jobs), expected=1)
+        ran = claim(OUTCOME, on=f"{number} run", got=describe(ended), expected="SUCCESS")
+        if not (one_row and ran):
+            return
         job = jobs[0]
         kept = kept or job["id"]
-        assert job["id"] == kept, f"row of the {number} run: got {job['id']}, expected {kept}"
-        assert job["request_id"] == ended.task_id, (
-            f"request of the job after the {number} run: got {job['request_id']}, expected that of"
-            f" the run, {ended.task_id}"
-        )
+        claim("id of the job row", on=f"{number} run", got=job["id"], expected=kept)
+        request = job["request_id"]
+        claim("request of the job", on=f"{number} run", got=request, expected=ended.task_id)
 
 
 @criterion("IDM-02", needs=("database", "celery", "worker", "ping", "task", "tenancy"))
@@ -108,7 +109,7 @@ def test_a_second_run_of_a_window_adds_no_row(stack: Stack, sut: Sut, ids: Ids) 
         pattern=r"\d(?=[+]\d\d:\d\d$)",
         replacement="{number}",
     ),
-    expect="job rows after 2 runs of one window at the same time: got 2",
+    expect=(ROWS_AT_ONCE, "", "got 2"),
 )
 @falsified_by(
     sql(
@@ -116,13 +117,13 @@ def test_a_second_run_of_a_window_adds_no_row(stack: Stack, sut: Sut, ids: Ids) 
         CHECK_THEN_INSERT,
         landing=f"SELECT tgname FROM pg_trigger WHERE tgrelid = '{TABLE}'::regclass",
     ),
-    expect="job rows after 2 runs of one window at the same time: got 2",
+    expect=(ROWS_AT_ONCE, "", "got 2"),
 )
 def test_runs_of_a_window_at_the_same_time_leave_one_row(
     own_stack: Stack, sut: Sut, ids: Ids
 ) -> None:
     """Two runs, both blocked just before they write, leave one row, and both succeed."""
-    assert own_stack.worker.alive, "worker: got one that ended, expected one that runs"
+    premise("the worker runs", got=own_stack.worker.alive, expected=True)
     tenant, model = ids.uuid(), ids.slug("model")
     arguments = window(sut, tenant, model=model)
     with own_stack.sql.session() as holder:
@@ -135,20 +136,13 @@ def test_runs_of_a_window_at_the_same_time_leave_one_row(
         )
         holder.rollback()
     roles = [session["usename"] for session in waiting]
-    assert roles == [sut.worker.role] * AT_ONCE, (
-        f"runs that wait to write: got {len(roles)} {roles}, expected {AT_ONCE} at once"
-    )
+    expected = [sut.worker.role] * AT_ONCE
+    premise("roles of the runs that wait to write at once", got=roles, expected=expected)
     ended = [own_stack.tasks.result(task_id) for task_id in sent]
     jobs = jobs_of(own_stack, sut, tenant)
-    outcomes = ", ".join(describe(one) for one in ended)
-    assert len(jobs) == 1, (
-        f"job rows after {AT_ONCE} runs of one window at the same time: got {len(jobs)},"
-        f" expected 1 (they ended as {outcomes})"
-    )
-    states = [one.state for one in ended]
-    assert states == ["SUCCESS"] * AT_ONCE, (
-        f"runs of one window at the same time: got {outcomes}, expected SUCCESS of each"
-    )
+    claim(ROWS_AT_ONCE, got=len(jobs), expected=1)
+    outcomes = [describe(one) for one in ended]
+    claim("outcomes of runs at the same time", got=outcomes, expected=["SUCCESS"] * AT_ONCE)
 
 
 @criterion("IDM-03", needs=("database", "celery", "worker", "ping", "task", "tenancy"))
@@ -158,7 +152,7 @@ def test_runs_of_a_window_at_the_same_time_leave_one_row(
         identity_of("tenant_id, window_start, window_end"),
         landing=LANDING,
     ),
-    expect="model versions among the job rows of one window: got 1",
+    expect=(MODELS, "", "got model-"),
 )
 @falsified_by(
     inject(
@@ -168,26 +162,20 @@ def test_runs_of_a_window_at_the_same_time_leave_one_row(
         pattern=r"-.*",
         replacement="",
     ),
-    expect="model versions among the job rows of one window: got 1 ['model']",
+    expect=(MODELS, "", "got model, expected"),
 )
 def test_another_model_version_is_another_row(stack: Stack, sut: Sut, ids: Ids) -> None:
     """Two model versions, each run twice for one window, leave one row each."""
-    assert stack.worker.alive, "worker: got one that ended, expected one that runs"
+    premise("the worker runs", got=stack.worker.alive, expected=True)
     tenant = ids.uuid()
     models = sorted((ids.slug("model"), ids.slug("model")))
-    ended = [run(stack, window(sut, tenant, model=model)) for model in (*models, *models)]
-    outcomes = ", ".join(describe(one) for one in ended)
+    for model in (*models, *models):
+        run(stack, window(sut, tenant, model=model))
     jobs = jobs_of(stack, sut, tenant)
-    seen = sorted({job["model_version"] for job in jobs})
-    assert seen == models, (
-        f"model versions among the job rows of one window: got {len(seen)} {seen}, expected"
-        f" {len(models)} {models} (the runs ended as {outcomes})"
-    )
-    assert len(jobs) == len(models), (
-        f"job rows of {len(models)} model versions: got {len(jobs)}, expected {len(models)}"
-    )
+    claim(MODELS, got={job["model_version"] for job in jobs}, expected=models)
+    claim(ROWS, on="two model versions", got=len(jobs), expected=len(models))
     windows = {(job["window_start"], job["window_end"]) for job in jobs}
-    assert len(windows) == 1, f"windows of the two rows: got {len(windows)}, expected the same one"
+    claim("windows of the job rows", got=len(windows), expected=1)
 
 
 @criterion("IDM-05", needs=("database", "celery", "worker", "ping", "task", "tenancy"))
@@ -197,7 +185,7 @@ def test_another_model_version_is_another_row(stack: Stack, sut: Sut, ids: Ids) 
         identity_of("window_start, window_end, model_version"),
         landing=LANDING,
     ),
-    expect="job rows of tenant B: got 0",
+    expect=(ROWS, "tenant B", "got 0"),
 )
 @falsified_by(
     migration(
@@ -209,22 +197,20 @@ def test_another_model_version_is_another_row(stack: Stack, sut: Sut, ids: Ids) 
         " (tstzrange(window_start, window_end) WITH &&)\n",
         landing="SELECT conname FROM pg_constraint WHERE contype = 'x'",
     ),
-    expect="attribution_recompute_jobs_no_overlap",
+    expect=(OUTCOME, "tenant B", "attribution_recompute_jobs_no_overlap"),
 )
 def test_the_same_window_of_another_tenant_is_another_row(stack: Stack, sut: Sut, ids: Ids) -> None:
     """The same window and model version, run for two tenants, leaves one row for each."""
-    assert stack.worker.alive, "worker: got one that ended, expected one that runs"
+    premise("the worker runs", got=stack.worker.alive, expected=True)
     model = ids.slug("model")
     tenants = {"A": ids.uuid(), "B": ids.uuid()}
     ended = {name: run(stack, window(sut, tenant, model=model)) for name, tenant in tenants.items()}
     for name, tenant in tenants.items():
         jobs = jobs_of(stack, sut, tenant)
-        assert len(jobs) == 1, (
-            f"job rows of tenant {name}: got {len(jobs)}, expected 1"
-            f" (its run ended as {describe(ended[name])})"
-        )
-        assert jobs[0]["request_id"] == ended[name].task_id, (
-            f"request of tenant {name}'s job: got {jobs[0]['request_id']}, expected its own run"
-        )
+        on, outcome = f"tenant {name}", describe(ended[name])
+        claim(OUTCOME, on=on, got=outcome, expected="SUCCESS")
+        if claim(ROWS, on=on, got=len(jobs), expected=1):
+            request = jobs[0]["request_id"]
+            claim("request of the job", on=on, got=request, expected=ended[name].task_id)
     rows = stack.sql.query(f"SELECT id FROM {TABLE} WHERE model_version = %s", (model,)).count
-    assert rows == len(tenants), f"job rows of the window: got {rows}, expected {len(tenants)}"
+    claim(ROWS, on="all tenants", got=rows, expected=len(tenants))

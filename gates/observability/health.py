@@ -7,7 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from urllib.parse import urlsplit
 
-from gateproof import Exchange, Relay, Stack, Worker, wait_until
+from gateproof import Exchange, Relay, Stack, Worker, claim, wait_until
+
+HEALTH, ENDPOINT = "health", "answer of the endpoint"
+"""Names of claims that falsifiers predict; the object says when."""
 
 OK, ERROR, UNHEALTHY = "ok", "error", "unhealthy"
 PARTS = ("status", "broker", "database")
@@ -38,33 +41,33 @@ def wait_for_endpoints(worker: Worker) -> None:
     worker.report(deadline_s=START_DEADLINE_S)
 
 
-def expect_healthy(stack: Stack, worker: Worker, when: str) -> None:
+def expect_healthy(stack: Stack, worker: Worker, when: str) -> bool:
     """Judge that one of its next few answers is 200 and reports both as ok."""
     wanted = _expected(200, OK, OK)
     for _ in range(RECOVERY_ANSWERS):
         got = describe(ask_health(stack, worker))
         if got == wanted:
             break
-    assert got == wanted, f"health {when}: got {got}, expected {wanted}"
+    return claim(HEALTH, on=when, got=got, expected=wanted)
 
 
 def expect_unhealthy(
     stack: Stack, worker: Worker, when: str, *, broker: str, database: str
-) -> None:
+) -> bool:
     """Judge that the next answer is 503, names what is down, and meets the deadline."""
     answer = ask_health(stack, worker)
     got, wanted = describe(answer), _expected(503, broker, database)
-    assert got == wanted, f"health {when}: got {got}, expected {wanted}"
-    limit_s = _limit_s(stack)
-    assert answer.duration_s <= limit_s, (
-        f"time to answer {when}: got {answer.duration_s:.2f} s, expected at most {limit_s:g} s"
+    right = claim(HEALTH, on=when, got=got, expected=wanted)
+    took_s, limit_s = answer.duration_s, _limit_s(stack)
+    in_time = claim(
+        "seconds until health answers", on=when, got=took_s, relation="at_most", expected=limit_s
     )
+    return right and in_time
 
 
-def expect_answers(stack: Stack, worker: Worker, when: str) -> None:
+def expect_answers(stack: Stack, worker: Worker, when: str) -> bool:
     """Judge that both of its endpoints answer."""
-    problem = unanswered(stack, worker, when)
-    assert not problem, f"{problem}, expected 200"
+    return _all_answered(answers(stack, worker), when)
 
 
 def expect_answers_with_slow_clients(stack: Stack, worker: Worker, number: int) -> None:
@@ -74,24 +77,30 @@ def expect_answers_with_slow_clients(stack: Stack, worker: Worker, number: int) 
     for the next request. So the endpoints are polled, and more slow clients connect before each
     request.
     """
-    when = "with slow clients"
     with slow_clients(worker.url, number) as connect:
 
-        def poll() -> str:
+        def poll() -> dict[str, int | str]:
             connect(MORE)
-            return unanswered(stack, worker, when)
+            return answers(stack, worker)
 
-        problem = wait_until(poll, deadline_s=WATCHED_S, interval_s=0.1)
-    assert not problem, f"{problem}, expected 200"
+        seen = wait_until(
+            poll,
+            lambda found: any(status != 200 for status in found.values()),
+            deadline_s=WATCHED_S,
+            interval_s=0.1,
+        )
+    _all_answered(seen, "with slow clients")
 
 
-def unanswered(stack: Stack, worker: Worker, when: str) -> str:
-    """Return a message about an endpoint that does not answer 200, or an empty string."""
+def answers(stack: Stack, worker: Worker) -> dict[str, int | str]:
+    """Map the paths of both endpoints to their status, or to a message; stop after a wrong one."""
+    found: dict[str, int | str] = {}
     for path in (stack.sut.metrics.path, stack.sut.health.path):
         answer = stack.http.get(worker.url + path)
+        found[path] = answer.status or f"no answer ({answer.error})"
         if answer.status != 200:
-            return f"GET {path} {when}: got {answer.status or f'no answer ({answer.error})'}"
-    return ""
+            break
+    return found
 
 
 @contextmanager
@@ -101,8 +110,7 @@ def slow_clients(url: str, number: int) -> Iterator[Callable[[int], None]]:
     Yields a function that connects more of them.
     """
     to = urlsplit(url)
-    assert to.hostname is not None
-    address = (to.hostname, to.port or 80)
+    address = (to.hostname or "", to.port or 80)
     with ExitStack() as stack:
 
         def connect(number: int) -> None:
@@ -165,6 +173,14 @@ def interrupted(relay: Relay, act: str) -> Iterator[None]:
         yield
     finally:
         relay.set_mode("pass")
+
+
+def _all_answered(found: dict[str, int | str], when: str) -> bool:
+    judged = [
+        claim(ENDPOINT, on=f"GET {path} {when}", got=status, expected=200)
+        for path, status in found.items()
+    ]
+    return all(judged)
 
 
 def _limit_s(stack: Stack) -> float:

@@ -10,7 +10,7 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateproof import Stack, Worker, wait_until
+from gateproof import Stack, Worker, claim, wait_until
 
 STARTED, SUCCESS = "celery_task_started_total", "celery_task_success_total"
 FAILURE, DURATION = "celery_task_failure_total", "celery_task_duration_seconds"
@@ -19,6 +19,12 @@ TIMED = f"{DURATION}_count"
 TYPES = {STARTED: "counter", SUCCESS: "counter", FAILURE: "counter", DURATION: "histogram"}
 BUCKETS_S = ("0.01", "0.05", "0.1", "0.25", "0.5", "1.0", "2.0", "5.0", "10.0", "+Inf")
 """The contract's bucket bounds, in the notation of the format."""
+
+RISE = "rise of the count"
+"""The name of the claim about one count.
+
+Its object is sample, task and when, between slashes; the described ping is called `ping`, so that
+falsifiers predict the same object for any system."""
 
 SETTLED_DEADLINE_S = 3.0
 ACKNOWLEDGED_DEADLINE_S = 5.0
@@ -122,7 +128,7 @@ def expect_rises(
     when: str,
     *,
     wait: bool = True,
-) -> None:
+) -> bool:
     """Judge that these counts rose by exactly these numbers, and that no other count rose.
 
     The worker times a run after it has updated all other counts of the run. So when all runs have
@@ -136,14 +142,26 @@ def expect_rises(
         deadline_s=SETTLED_DEADLINE_S if wait else 0.0,
         interval_s=0.05,
     )
-    for sample, task in sorted({*seen, *expected}):
-        rise, wanted = seen.get((sample, task), 0), expected.get((sample, task), 0)
-        assert rise == wanted, f"rise of {sample} of {task} {when}: got {rise:g}, expected {wanted}"
+    judged = [
+        claim(
+            RISE,
+            on=f"{sample}/{'ping' if task == stack.sut.ping.task else task}/{when}",
+            got=_whole(seen.get((sample, task), 0.0)),
+            expected=expected.get((sample, task), 0),
+        )
+        for sample, task in sorted({*seen, *expected})
+    ]
+    return all(judged)
 
 
 def bucket_above(duration_s: float) -> str:
     """Return the bound of the smallest bucket that must count a run of at most this duration."""
     return next(bound for bound in BUCKETS_S if duration_s <= float(bound))
+
+
+def _whole(number: float) -> float:
+    """Return a count as a whole number, if it is one."""
+    return int(number) if number.is_integer() else number
 
 
 def _timed(counts: Mapping[tuple[str, str], float]) -> float:

@@ -11,11 +11,13 @@ from gateproof import (
     Stack,
     Sut,
     at_least_one,
+    claim,
     criterion,
     falsified_by,
     http,
     inject,
     logs,
+    premise,
     source,
     sql,
 )
@@ -23,6 +25,8 @@ from gateproof import (
 from ..secrecy import redaction_sees_a_printed_dsn, removed_secrets
 from .health import database_closed, expect_healthy
 from .lines import (
+    LINES,
+    NOT_JSON,
     dead_letters_of,
     expect_fields,
     expect_json,
@@ -47,6 +51,13 @@ ROW_TRIGGERS = "SELECT tgname FROM pg_trigger WHERE tgrelid = 'worker_failed_job
 
 IDENTITY = "system/identity.py"
 
+AT_WORK = "worker at work"
+IN_LOG, IN_ROW = "correlation id in the log", "correlation ids of the dead-letter rows"
+OF_ANOTHER = "task of which a later ping has the correlation id"
+SECRETS, TOKENS = "secrets in the text", "lines with the token"
+LOG, HEALTH_DOWN = "log", "health with the database down"
+"""Names and objects of claims that falsifiers predict."""
+
 
 @criterion(
     "OBS-07",
@@ -64,15 +75,15 @@ IDENTITY = "system/identity.py"
 )
 @falsified_by(
     logs("plain-failures", "break", where={"message": "failure"}, text="a task failed"),
-    expect="expected 0, the first: 'a task failed'",
+    expect=(NOT_JSON, AT_WORK, "got a task failed"),
 )
 @falsified_by(
     logs("plain-start", "insert", text="booting ..."),
-    expect="expected 0, the first: 'booting ...'",
+    expect=(NOT_JSON, AT_WORK, "got booting ..."),
 )
 @falsified_by(
     logs("retries-left-out", "drop", where={"message": "retry"}),
-    expect="lines 'task retried' of the task",
+    expect=(LINES, "retried ping/retry", "got 0"),
 )
 def test_every_line_is_a_json_object_with_its_fields(own_stack: Stack, sut: Sut, ids: Ids) -> None:
     """From the first line to the last: at work, on a port in use, and for each result of a task."""
@@ -81,36 +92,43 @@ def test_every_line_is_a_json_object_with_its_fields(own_stack: Stack, sut: Sut,
     own = {**ping.arguments, sut.tenancy.key: tenant}
     with own_stack.running_worker(concurrency=1) as worker:
         own_stack.wait_ready(worker)
-        runs = {
-            logs.success: own_stack.tasks.publish(ping.task, (), own),
-            logs.failure: own_stack.tasks.publish(ping.task, (), {**own, **ping.fail}),
-            logs.retry: own_stack.tasks.publish(ping.task, (), {**own, **ping.retry}),
-        }
-        states = [own_stack.tasks.result(task_id).state for task_id in runs.values()]
-        assert states == ["SUCCESS", "FAILURE", "SUCCESS"], (
-            f"pings that succeed, fail and are retried: got {states}, "
-            "expected SUCCESS, FAILURE, SUCCESS"
-        )
-        _, log = log_after(worker, own_stack)
-        expect_json(log, own_stack)
-        for message, task_id in (*runs.items(), (logs.success, runs[logs.retry])):
-            line = line_of(log, own_stack, message, task_id)
+        kinds = (own, {**own, **ping.fail}, {**own, **ping.retry})
+        runs = [own_stack.tasks.publish(ping.task, (), arguments) for arguments in kinds]
+        states = [own_stack.tasks.result(task_id).state for task_id in runs]
+        expected = ["SUCCESS", "FAILURE", "SUCCESS"]
+        premise("states of pings that succeed, fail and are retried", got=states, expected=expected)
+        seen = log_after(worker, own_stack)
+        if seen is None:
+            return
+        log = seen[1]
+        expect_json(log, own_stack, AT_WORK)
+        succeeding, failing, retried = runs
+        for what, message, task_id in (
+            ("succeeding ping/success", logs.success, succeeding),
+            ("failing ping/failure", logs.failure, failing),
+            ("retried ping/retry", logs.retry, retried),
+            ("retried ping/success", logs.success, retried),
+        ):
+            line = line_of(log, own_stack, message, task_id, on=what)
+            if line is None:
+                continue
             about = {logs.task_name: ping.task, logs.task_id: task_id, logs.tenant_id: tenant}
-            expect_fields(line, own_stack, about)
-            error = str(line.get(logs.error, ""))
-            assert message != logs.failure or ping.fail_error in error, (
-                f"error of the line {message!r}: got {error!r}, expected {ping.fail_error}"
-            )
+            expect_fields(line, own_stack, about, on=what)
+            if task_id == failing:
+                error, name = str(line.get(logs.error, "")), ping.fail_error
+                claim("error in the line", on=what, got=error, relation="contains", expected=name)
         with own_stack.running_worker(share_port=worker) as other:
             status = other.wait_exit()
             refused = other.log()
-        assert status, f"worker on a port in use: got exit {status}, expected a failure"
-        expect_json(refused, own_stack)
+        failed = status not in (None, 0)
+        claim("a worker on a port in use ends with a failure", got=failed, expected=True)
+        expect_json(refused, own_stack, "worker on a port in use")
         before_stop = len(worker.log().lines)
         worker.stop()
         log = worker.log()
-    assert len(log.lines) > before_stop, "lines about the shutdown: got none, expected some"
-    expect_json(log, own_stack)
+    more = len(log.lines) - before_stop
+    claim("lines about the shutdown", got=more, relation="at_least", expected=1)
+    expect_json(log, own_stack, "worker that has stopped")
 
 
 @criterion(
@@ -130,7 +148,7 @@ def test_every_line_is_a_json_object_with_its_fields(own_stack: Stack, sut: Sut,
 @falsified_by(
     # Celery sets this key to the message property of the same name, which is the task's id.
     logs("header-overwritten", "copy", field="correlation_id", value="task_id"),
-    expect="correlation id of a failing ping in the log: got",
+    expect=(IN_LOG, "failing ping/failure"),
 )
 @falsified_by(
     sql(
@@ -138,7 +156,7 @@ def test_every_line_is_a_json_object_with_its_fields(own_stack: Stack, sut: Sut,
         ALTERED.format(change="NEW.correlation_id := NEW.task_id;"),
         landing=ROW_TRIGGERS,
     ),
-    expect="correlation id of a failing ping in its dead-letter row: got",
+    expect=(IN_ROW, "failing ping"),
 )
 @falsified_by(
     source(
@@ -148,7 +166,7 @@ def test_every_line_is_a_json_object_with_its_fields(own_stack: Stack, sut: Sut,
         """headers = vars(identify).setdefault("headers", {})
     headers.update(request.headers or {})""",
     ),
-    expect="correlation id of a later ping without one: got",
+    expect=(OF_ANOTHER, ""),
 )
 def test_correlation_id_reaches_log_and_dead_letter_row(
     own_stack: Stack, sut: Sut, ids: Ids
@@ -164,35 +182,33 @@ def test_correlation_id_reaches_log_and_dead_letter_row(
         trying = publish(ping.task, (), ping.retry, headers={key: retried})
         window = publish(RECOMPUTE, (), {**fields, "fail": True})
         states = [own_stack.tasks.result(task_id).state for task_id in (failing, trying, window)]
-        assert states == ["FAILURE", "SUCCESS", "FAILURE"], (
-            f"a failing ping, a retried one, a failing window: got {states}, "
-            "expected FAILURE, SUCCESS, FAILURE"
-        )
-        later, log = log_after(worker, own_stack)
-        in_log = (
-            ("a failing ping", logs.failure, failing, by_header),
-            ("a retried ping", logs.retry, trying, retried),
-            ("a ping after its retry", logs.success, trying, retried),
-            ("a failing window", logs.failure, window, by_argument),
-        )
-        for what, message, task_id, correlation in in_log:
-            got = line_of(log, own_stack, message, task_id).get(key)
-            assert got == correlation, (
-                f"correlation id of {what} in the log: got {got}, expected {correlation}"
-            )
+        expected = ["FAILURE", "SUCCESS", "FAILURE"]
+        premise("states of a failing, a retried, a failing task", got=states, expected=expected)
+        seen = log_after(worker, own_stack)
+        if seen is None:
+            return
+        later, log = seen
+        for what, message, task_id, correlation in (
+            ("failing ping/failure", logs.failure, failing, by_header),
+            ("retried ping/retry", logs.retry, trying, retried),
+            ("retried ping/success", logs.success, trying, retried),
+            ("failing window/failure", logs.failure, window, by_argument),
+        ):
+            line = line_of(log, own_stack, message, task_id, on=what)
+            if line is not None:
+                claim(IN_LOG, on=what, got=line.get(key), expected=correlation)
+        line = line_of(log, own_stack, logs.success, later, on="later ping/success")
+        if line is not None:
+            owners = {by_header: "failing ping", retried: "retried ping", by_argument: "window"}
+            owner = owners.get(str(line.get(key)), "none of them")
+            claim(OF_ANOTHER, got=owner, expected="none of them")
         for what, task_id, correlation in (
-            ("a failing ping", failing, by_header),
-            ("a failing window", window, by_argument),
+            ("failing ping", failing, by_header),
+            ("failing window", window, by_argument),
         ):
             stored = dead_letters_of(own_stack, task_id)
-            assert stored == [correlation], (
-                f"correlation id of {what} in its dead-letter row: got {stored}, "
-                f"expected {[correlation]}"
-            )
-        got = line_of(log, own_stack, logs.success, later).get(key)
-        assert got not in (by_header, retried, by_argument), (
-            f"correlation id of a later ping without one: got {got}, expected no other task's"
-        )
+            if not claim(IN_ROW, on=what, got=stored, expected=[correlation]):
+                return
 
 
 @criterion(
@@ -211,15 +227,15 @@ def test_correlation_id_reaches_log_and_dead_letter_row(
 )
 @falsified_by(
     logs("printed-dsn", "insert", text="connecting to {dsn}"),
-    expect="secrets in the log: got",
+    expect=(SECRETS, LOG),
 )
 @falsified_by(
     inject("arguments-in-errors", "log-arguments"),
-    expect="tokens in the log: got",
+    expect=(TOKENS, LOG),
 )
 @falsified_by(
     inject("refused-messages-quoted", "log-unknown-messages"),
-    expect="tokens in the log: got",
+    expect=(TOKENS, LOG),
 )
 @falsified_by(
     http(
@@ -229,37 +245,37 @@ def test_correlation_id_reaches_log_and_dead_letter_row(
         replacement=', "asked": "{dsn}"}',
         when_status=503,
     ),
-    expect="secrets in health with the database down: got",
+    expect=(SECRETS, HEALTH_DOWN),
 )
 def test_no_secret_in_logs_metrics_or_health(own_stack: Stack, sut: Sut, ids: Ids) -> None:
     """No secret is visible after work, failures, an unknown task and a lost database."""
-    assert redaction_sees_a_printed_dsn(own_stack), (
-        "redaction of a printed DSN: got nothing removed, expected the password"
-    )
+    removed = redaction_sees_a_printed_dsn(own_stack)
+    premise("redaction removes a password that is printed", got=removed, expected=True)
     token = ids.slug("token")
     secret = {"payload": {"token": token, "password": token}, sut.tenancy.key: "no tenant"}
     unknown = f"{sut.celery.task_prefix}housekeeping.{ids.slug('unknown').replace('-', '_')}"
     with own_stack.running_worker(pool=POOL_SOLO) as worker:
         own_stack.wait_ready(worker)
         failed = own_stack.tasks.run(ROUTE, secret)
-        assert failed.state == "FAILURE", f"{ROUTE}: got {failed.state}, expected FAILURE"
+        premise("state of a task that must fail", on=ROUTE, got=failed.state, expected="FAILURE")
         own_stack.tasks.publish(unknown, (), secret, queue=sut.queue_of(sut.ping.task))
         own_stack.tasks.run(sut.ping.task, sut.ping.fail)
-        _, log = log_after(worker, own_stack)
-        expect_nothing_secret("the log", "\n".join(log.lines), log.redactions, token)
+        last = log_after(worker, own_stack)
+        if last is None:
+            return
+        log = last[1]
+        expect_nothing_secret(LOG, "\n".join(log.lines), log.redactions, token)
         seen = own_stack.http.get(worker.metrics_url)
         expect_nothing_secret("metrics", seen.body, seen.redactions, token)
         seen = own_stack.http.get(worker.health_url)
         expect_nothing_secret("health", seen.body, seen.redactions, token)
         with database_closed(own_stack, own_stack.database):
             seen = own_stack.http.get(worker.health_url)
-            expect_nothing_secret(
-                "health with the database down", seen.body, seen.redactions, token
-            )
+            expect_nothing_secret(HEALTH_DOWN, seen.body, seen.redactions, token)
         expect_healthy(own_stack, worker, "with the database up again")
         worker.stop()
         log = worker.log()
-    expect_nothing_secret("the log to its end", "\n".join(log.lines), log.redactions, token)
+    expect_nothing_secret("log to its end", "\n".join(log.lines), log.redactions, token)
 
 
 def expect_nothing_secret(
@@ -268,9 +284,8 @@ def expect_nothing_secret(
     """Judge that a text has neither this token nor a password nor a DSN."""
     at_least_one(f"characters of {where}", text.strip())
     # The token first: redaction also matches it where it is the value of a sensitive key.
-    lines = [line for line in text.split("\n") if token in line]
-    assert not lines, f"tokens in {where}: got {len(lines)} lines, expected none: {lines[0][:200]}"
-    leaks = removed_secrets(redactions)
-    assert not leaks, f"secrets in {where}: got {leaks}, expected none"
-    places = [match[0] for match in DSN.finditer(text)]
-    assert not places, f"DSNs in {where}: got {places[:3]}, expected none"
+    lines = sum(token in line for line in text.split("\n"))
+    claim(TOKENS, on=where, got=lines, expected=0)
+    claim(SECRETS, on=where, got=removed_secrets(redactions), expected=[])
+    # Counted, because redaction would change the DSNs themselves.
+    claim("DSNs in the text", on=where, got=len(DSN.findall(text)), expected=0)

@@ -6,6 +6,7 @@ from gateproof import (
     POOL_SOLO,
     Stack,
     Sut,
+    claim,
     criterion,
     falsified_by,
     inject,
@@ -22,8 +23,16 @@ MAILBOX_DEADLINE_S, DELETED_DEADLINE_S = 20.0, 5.0
 REAPED_DEADLINE_S = 9.0
 """How long after its lease the queue of a dead process may stay."""
 
+LEFT = "queues after a worker and its callers have ended"
+REMAINING = "queues of a worker after another one was killed"
+MESSAGES = "messages of tasks that have ended"
+"""Names of claims that falsifiers predict."""
 
-@criterion("QUE-05", needs=("database", "celery", "broker.lease_s", "worker", "ping", "task"))
+
+@criterion(
+    "QUE-05",
+    needs=("database", "celery", "broker.kind=sqla", "broker.lease_s", "worker", "ping", "task"),
+)
 @falsified_by(
     source(
         "mailboxes-kept",
@@ -31,21 +40,21 @@ REAPED_DEADLINE_S = 9.0
         function="Transport._drop_own",
         body="return None",
     ),
-    expect="queues after a worker and its callers have ended: got",
+    expect=(LEFT, ""),
 )
 @falsified_by(
     message("queues-of-the-dead-kept", "keep-queues"),
-    expect="queues of a worker after another one was killed: got",
+    expect=(REMAINING, ""),
 )
 def test_ended_processes_leave_no_queue(own_stack: Stack, sut: Sut) -> None:
-    """Workers and their callers, ended or killed, leave only the four task queues."""
-    stack, four, lease = own_stack, sorted(sut.queues), lease_of(sut)
+    """Workers and their callers, ended or killed, leave only the described queues."""
+    stack, tasks, lease = own_stack, sorted(sut.queues), lease_of(sut)
     with stack.running_worker(
         pool=POOL_SOLO, env=lease.env, options=NAMED, name="survivor"
     ) as worker:
         stack.wait_ready(worker)
         alone = _queues(stack)
-        mailbox = set(alone) > set(four)
+        mailbox = set(alone) > set(tasks)
         premise("queues while a worker lives include its mailbox", got=mailbox, expected=True)
         # Workers of one machine share a default name, and so a mailbox: this one gets its own name.
         with stack.running_worker(
@@ -66,25 +75,22 @@ def test_ended_processes_leave_no_queue(own_stack: Stack, sut: Sut) -> None:
             lambda seen: seen == alone,
             deadline_s=REAPED_DEADLINE_S + lease.seconds,
         )
-        assert remaining == alone, (
-            f"queues of a worker after another one was killed: got {remaining}, expected {alone}"
-        )
-        status = worker.stop()
-        assert status == 0, f"worker after the stop signal: got exit {status}, expected 0"
-    left = _queues(stack)
-    assert left == four, (
-        f"queues after a worker and its callers have ended: got {left}, expected {four}"
-    )
+        claim(REMAINING, got=remaining, expected=alone)
+        claim("exit status of the stopped worker", got=worker.stop(), expected=0)
+    claim(LEFT, got=_queues(stack), expected=tasks)
 
 
-@criterion("QUE-06", needs=("database", "celery", "worker", "ping.fail", "ping.retry", "task"))
+@criterion(
+    "QUE-06",
+    needs=("database", "celery", "broker.kind=sqla", "worker", "ping.fail", "ping.retry", "task"),
+)
 @falsified_by(
     message("kept", "keep"),
-    expect="messages of tasks that have ended: got",
+    expect=(MESSAGES, ""),
 )
 @falsified_by(
     inject("stock-broker", "use-transport"),
-    expect="messages of tasks that have ended: got",
+    expect=(MESSAGES, ""),
 )
 def test_ended_tasks_leave_no_message(own_stack: Stack, sut: Sut) -> None:
     """One ping that succeeds, one that fails and one that is retried leave the table empty."""
@@ -100,7 +106,7 @@ def test_ended_tasks_leave_no_message(own_stack: Stack, sut: Sut) -> None:
         lambda rows: rows == 0,
         deadline_s=DELETED_DEADLINE_S,
     )
-    assert left == 0, f"messages of tasks that have ended: got {left}, expected 0"
+    claim(MESSAGES, got=left, expected=0)
 
 
 def _queues(stack: Stack) -> list[str]:

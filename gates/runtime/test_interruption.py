@@ -10,14 +10,17 @@ from gateproof import (
     Sut,
     TaskResult,
     Worker,
+    claim,
     criterion,
     falsified_by,
     inject,
+    premise,
     settings,
     source,
     wait_until,
 )
 
+from ..answer import number_in
 from ..holding import SCAN, SCANNED, tables_held, wait_for_a_session
 
 CHILDREN = 2
@@ -26,15 +29,19 @@ BUSY_DEADLINE_S, WATCHED_S = 15.0, 5.0
 STOPPING, LOST = "worker: ", "broker session lost"
 """Texts of the worker's log lines after the stop signal and after a lost broker connection."""
 
+EXIT_STATUS, STATE = "exit status of the worker", "state of the task"
+RUNNING_TASK, RESTART = "task that ran at the stop signal", "after PostgreSQL's restart"
+"""Names and objects of claims that falsifiers predict."""
+
 
 @criterion("RUN-04", needs=("database", "celery", "worker", "ping", "task", "tenancy", "logs"))
 @falsified_by(
     settings("cold-shutdown", {"REMAP_SIGTERM": "SIGQUIT"}),
-    expect="task that ran at the stop signal: got",
+    expect=(STATE, RUNNING_TASK),
 )
 @falsified_by(
     inject("impatient-shutdown", "exit-at-stop-signal"),
-    expect="worker that got the stop signal while its task ran: got exit",
+    expect=(EXIT_STATUS, "while its task runs"),
 )
 def test_warm_shutdown_finishes_the_running_task(own_stack: Stack, sut: Sut, ids: Ids) -> None:
     """After the stop signal a worker finishes its running task, and then exits."""
@@ -43,24 +50,18 @@ def test_warm_shutdown_finishes_the_running_task(own_stack: Stack, sut: Sut, ids
         with tables_held(own_stack, SCANNED):
             task_id = own_stack.tasks.publish(SCAN, (), {sut.tenancy.key: ids.uuid()})
             held = wait_for_a_session(own_stack, SCANNED)
-            assert held, f"task {SCAN}: got no session that waits for {SCANNED}, expected it to run"
+            premise("run that waits for a table", on=SCAN, got=bool(held), expected=True)
             worker.signal()
             wait_for_line(worker, STOPPING)
             status = worker.wait_exit(deadline_s=0)
-            assert status is None, (
-                f"worker that got the stop signal while its task ran: got exit {status}, expected "
-                "it to run until the task has ended"
-            )
-        status = worker.wait_exit()
-        assert status == 0, f"worker after its last task: got exit {status}, expected 0"
+            claim(EXIT_STATUS, on="while its task runs", got=status, expected=None)
+        claim(EXIT_STATUS, on="after its last task", got=worker.wait_exit(), expected=0)
         result = own_stack.tasks.result(task_id, deadline_s=0.1)
-        assert result.state == "SUCCESS", (
-            f"task that ran at the stop signal: got {result.state}, expected SUCCESS"
-        )
+        claim(STATE, on=RUNNING_TASK, got=result.state, expected="SUCCESS")
         runs = worker.log().matching(
             **{sut.logs.message: sut.logs.success, sut.logs.task_id: task_id}
         )
-        assert len(runs) == 1, f"runs of that task in the log: got {len(runs)}, expected 1"
+        claim("runs of the task in the log", on=RUNNING_TASK, got=len(runs), expected=1)
 
 
 @criterion("RUN-06", needs=("database", "celery", "worker", "ping", "task"))
@@ -71,11 +72,11 @@ def test_warm_shutdown_finishes_the_running_task(own_stack: Stack, sut: Sut, ids
         'log.warning("broker session lost; reconnecting", error=type(error).__name__)',
         "os._exit(1)",
     ),
-    expect="worker after PostgreSQL's restart: got exit",
+    expect=(EXIT_STATUS, RESTART, "got 1"),
 )
 @falsified_by(
     inject("stale-connections", "stale-connections"),
-    expect="pings after PostgreSQL's restart: got",
+    expect=("states of the pings", RESTART),
 )
 def test_worker_survives_a_restart_of_postgresql(own_server_stack: Stack) -> None:
     """A worker whose two children were connected runs tasks again after a restart."""
@@ -83,25 +84,20 @@ def test_worker_survives_a_restart_of_postgresql(own_server_stack: Stack) -> Non
     with stack.running_worker(pool=POOL_PREFORK, concurrency=CHILDREN) as worker:
         stack.wait_ready(worker)
         busy = wait_until(
-            lambda: {result.value["pid"] for result in ping_all(stack, worker)},
+            lambda: {number_in(result, "pid") for result in ping_all(stack, worker)},
             lambda pids: len(pids) == CHILDREN,
             deadline_s=BUSY_DEADLINE_S,
         )
-        assert len(busy) == CHILDREN, (
-            f"children that ran a ping before: got {len(busy)}, expected {CHILDREN}"
-        )
+        premise("children that ran a ping before", got=len(busy), expected=CHILDREN)
         with stack.server_stopped():
             away = not stack.server.answers()
             wait_for_line(worker, LOST)
-        assert away, "PostgreSQL during the restart: got an answer, expected none"
+        premise("PostgreSQL is away during the restart", got=away, expected=True)
         states = [result.state for result in ping_all(stack, worker)]
         status = worker.wait_exit(deadline_s=0)
-        assert status is None, (
-            f"worker after PostgreSQL's restart: got exit {status}, expected it to run"
-        )
-        assert states == ["SUCCESS"] * len(states), (
-            f"pings after PostgreSQL's restart: got {states}, expected SUCCESS of each"
-        )
+        claim(EXIT_STATUS, on=RESTART, got=status, expected=None)
+        expected = ["SUCCESS"] * len(states)
+        claim("states of the pings", on=RESTART, got=states, expected=expected)
 
 
 def wait_for_line(worker: Worker, text: str) -> None:

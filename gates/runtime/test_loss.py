@@ -12,10 +12,12 @@ from gateproof import (
     Stack,
     Sut,
     Worker,
+    claim,
     criterion,
     falsified_by,
     inject,
     message,
+    premise,
     source,
     wait_until,
 )
@@ -38,6 +40,11 @@ PINGS = 3
 LIMIT_S = 150.0
 """Enough for the longest lease that a check waits for."""
 
+LOST = "tasks without an end after their worker was killed"
+ENDS, ENDS_OF_FINISHED = "ends of tasks in the logs of both workers", "ends of finished tasks"
+ALIVE, RESTARTED = "while their worker lives", "after their worker's restart"
+"""Names and objects of claims that falsifiers predict."""
+
 
 @criterion(
     "RUN-05",
@@ -56,7 +63,7 @@ LIMIT_S = 150.0
 )
 @falsified_by(
     inject("acknowledged-at-the-start", "acknowledge-early"),
-    expect="tasks without an end after their worker was killed: got",
+    expect=(LOST, ""),
 )
 @falsified_by(
     source(
@@ -65,11 +72,11 @@ LIMIT_S = 150.0
         "AND claimed_by NOT IN (SELECT key FROM alive)",
         "AND false",
     ),
-    expect="tasks without an end after their worker was killed: got",
+    expect=(LOST, ""),
 )
 @falsified_by(
     inject("stock-broker", "use-transport"),
-    expect="tasks without an end after their worker was killed: got",
+    expect=(LOST, ""),
 )
 @falsified_by(
     source(
@@ -79,7 +86,7 @@ LIMIT_S = 150.0
             AND claimed_by NOT IN (SELECT key FROM alive)""",
         "AND claimed_by <> %(me)s",
     ),
-    expect="ends of tasks in the logs of both workers: got",
+    expect=(ENDS, ""),
 )
 def test_killed_worker_loses_no_task(own_stack: Stack, sut: Sut, ids: Ids) -> None:
     """After one of two workers is killed in mid-task, each task ends once and runs at most twice.
@@ -96,9 +103,7 @@ def test_killed_worker_loses_no_task(own_stack: Stack, sut: Sut, ids: Ids) -> No
                 lambda number: number == 2 * CHILDREN,
                 deadline_s=BUSY_DEADLINE_S,
             )
-            assert busy == 2 * CHILDREN, (
-                f"children in mid-task: got {busy}, expected {2 * CHILDREN} of two workers"
-            )
+            premise("children of two workers in mid-task", got=busy, expected=2 * CHILDREN)
             stack.sql.query("SELECT pg_sleep(%s)", (HELD_LEASES * lease.seconds,))
             published += [
                 stack.tasks.publish(sut.ping.task, (), sut.ping.arguments, countdown=COUNTDOWN_S)
@@ -106,8 +111,8 @@ def test_killed_worker_loses_no_task(own_stack: Stack, sut: Sut, ids: Ids) -> No
             ]
             stack.sql.query("SELECT pg_sleep(%s)", (COUNTDOWN_S / 2,))
             victim.kill()
-        expect_one_end_each(stack, published, deadline_s=END_DEADLINE_S + lease.seconds)
-        expect_one_line_each(stack, (victim, other), published)
+        if expect_one_end_each(stack, published, deadline_s=END_DEADLINE_S + lease.seconds):
+            expect_one_line_each(stack, (victim, other), published)
 
 
 @criterion(
@@ -126,11 +131,11 @@ def test_killed_worker_loses_no_task(own_stack: Stack, sut: Sut, ids: Ids) -> No
 )
 @falsified_by(
     message("returned-when-deleted", "return"),
-    expect="ends of finished tasks while their worker lives: got",
+    expect=(ENDS_OF_FINISHED, ALIVE),
 )
 @falsified_by(
     inject("finished-not-acknowledged", "never-acknowledge"),
-    expect="ends of finished tasks after their worker's restart: got",
+    expect=(ENDS_OF_FINISHED, RESTARTED),
 )
 def test_finished_task_is_not_run_again(own_stack: Stack, sut: Sut) -> None:
     """Finished tasks do not end again within three leases, before and after a restart."""
@@ -142,16 +147,17 @@ def test_finished_task_is_not_run_again(own_stack: Stack, sut: Sut) -> None:
         kinds.append({**ping.arguments, **ping.retry})
         finished = [stack.tasks.publish(ping.task, (), arguments) for arguments in kinds]
         states = [stack.tasks.result(task_id).state for task_id in finished]
-        assert states == ["SUCCESS"] * PINGS + ["FAILURE", "SUCCESS"], (
-            f"tasks that are to finish: got {states}, expected SUCCESS of all but the fourth"
-        )
-        expect_no_second_end(stack, (worker,), finished, "while their worker lives", lease)
+        expected = ["SUCCESS"] * PINGS + ["FAILURE", "SUCCESS"]
+        premise("states of the tasks that are to finish", got=states, expected=expected)
+        if not expect_no_second_end(stack, (worker,), finished, ALIVE, lease):
+            return
         status = worker.stop()
-        assert status == 0, f"worker after the stop signal: got exit {status}, expected 0"
+        if not claim("exit status of the stopped worker", got=status, expected=0):
+            return
         with stack.running_worker(**options) as successor:
             stack.wait_ready(successor)
             workers = (worker, successor)
-            expect_no_second_end(stack, workers, finished, "after their worker's restart", lease)
+            expect_no_second_end(stack, workers, finished, RESTARTED, lease)
 
 
 @contextmanager
@@ -165,7 +171,7 @@ def two_workers(stack: Stack, lease: Lease) -> Iterator[tuple[Worker, Worker]]:
             yield victim, other
 
 
-def expect_one_end_each(stack: Stack, published: Collection[str], *, deadline_s: float) -> None:
+def expect_one_end_each(stack: Stack, published: Collection[str], *, deadline_s: float) -> bool:
     """Judge that each task succeeded, or failed and left one dead-letter row."""
     ids = list(published)
     ended = wait_until(
@@ -180,18 +186,18 @@ def expect_one_end_each(stack: Stack, published: Collection[str], *, deadline_s:
         deadline_s=deadline_s,
         interval_s=0.2,
     )
-    lost = len(ids) - len(ended)
-    assert lost == 0, (
-        f"tasks without an end after their worker was killed: got {lost} of {len(ids)}, expected 0"
-    )
+    if not claim(LOST, got=len(ids) - len(ended), expected=0, over=ids):
+        return False
     table = stack.sut.dead_letters.table
     stored = Counter(
         stack.sql.query(f"SELECT task_id FROM {table} WHERE task_id = ANY(%s)", (ids,)).column()
     )
     wanted = Counter(task_id for task_id, status in ended.items() if status == "FAILURE")
-    assert stored == wanted, (
-        f"dead-letter rows of {len(ids)} tasks: got {stored.total()}, expected one for each of the "
-        f"{wanted.total()} that failed"
+    return claim(
+        "tasks that have a dead-letter row, once for each row",
+        got=sorted(stored.elements()),
+        expected=sorted(wanted.elements()),
+        over=ids,
     )
 
 
@@ -206,14 +212,12 @@ def expect_one_line_each(
         interval_s=0.2,
     )
     numbers = sorted(seen[task_id] for task_id in published)
-    assert numbers == [1] * len(published), (
-        f"ends of tasks in the logs of both workers: got {numbers}, expected 1 of each"
-    )
+    claim(ENDS, got=numbers, expected=[1] * len(published), over=published)
 
 
 def expect_no_second_end(
     stack: Stack, workers: tuple[Worker, ...], finished: Collection[str], when: str, lease: Lease
-) -> None:
+) -> bool:
     """Judge that no finished task ends again within three lease times."""
     seen = wait_until(
         lambda: ends(stack, workers, finished),
@@ -222,9 +226,8 @@ def expect_no_second_end(
         interval_s=0.5,
     )
     numbers = [seen[task_id] for task_id in finished]
-    assert numbers == [1] * len(finished), (
-        f"ends of finished tasks {when}: got {numbers}, expected 1 of each"
-    )
+    expected = [1] * len(finished)
+    return claim(ENDS_OF_FINISHED, on=when, got=numbers, expected=expected, over=finished)
 
 
 def ends(stack: Stack, workers: tuple[Worker, ...], published: Collection[str]) -> Counter[str]:

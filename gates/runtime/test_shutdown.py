@@ -10,6 +10,7 @@ from gateproof import (
     Ids,
     Stack,
     Sut,
+    claim,
     criterion,
     falsified_by,
     premise,
@@ -18,7 +19,7 @@ from gateproof import (
 )
 
 from ..control import NAMED, celery
-from ..holding import SCAN, SCANNED, tables_held, wait_for_a_session
+from ..holding import runs_held, wait_for_held_runs
 
 HANDOVER = "system/transport/handover.py"
 
@@ -27,8 +28,13 @@ STOPPING = "worker: "
 """Text of the worker's log line after the stop signal."""
 WATCHED_S = 15.0
 
+STATES, STATE = "states of the claimed pings while the last task runs", "state of the task"
+RUNS = "runs of the task in the logs"
+RUNNING, REVOKED = "running at the stop signal", "claimed and revoked before the stop signal"
+"""Names and objects of claims that falsifiers predict."""
 
-@criterion("RUN-11", needs=("database", "celery", "worker", "ping", "task", "tenancy", "logs"))
+
+@criterion("RUN-11", needs=("database", "celery", "worker", "ping", "task", "logs"))
 @falsified_by(
     source(
         "returned-at-the-end",
@@ -36,7 +42,7 @@ WATCHED_S = 15.0
         '    made.steps["worker"].add("system.transport.handover:Handover")\n',
         "",
     ),
-    expect="claimed pings while the last task runs: got",
+    expect=(STATES, "", "got PENDING"),
 )
 @falsified_by(
     source(
@@ -45,7 +51,7 @@ WATCHED_S = 15.0
         "return request not in state.active_requests and request._apply_result is None",
         "return True",
     ),
-    expect="task that ran at the stop signal: got 2 runs, expected 1",
+    expect=(RUNS, RUNNING, "got 2"),
 )
 @falsified_by(
     source(
@@ -54,7 +60,7 @@ WATCHED_S = 15.0
         "kept = [request for request in left if not request.revoked()]",
         "kept = left",
     ),
-    expect="claimed task that was revoked before the stop signal: got",
+    expect=(STATE, REVOKED),
 )
 @falsified_by(
     source(
@@ -63,7 +69,7 @@ WATCHED_S = 15.0
         "        self.transport.give_back(delivery_tags, touched=False)\n        qos: Any",
         "        self.transport._acknowledged.extend(map(int, delivery_tags))\n        qos: Any",
     ),
-    expect="claimed pings while the last task runs: got",
+    expect=(STATES, "", "got PENDING"),
 )
 def test_stopping_worker_returns_what_it_has_not_started(
     own_stack: Stack, sut: Sut, ids: Ids
@@ -75,10 +81,8 @@ def test_stopping_worker_returns_what_it_has_not_started(
             stack.running_worker(pool=POOL_PREFORK, concurrency=1, options=NAMED)
         )
         stack.wait_ready(stopping)
-        with tables_held(stack, SCANNED):
-            running = stack.tasks.publish(SCAN, (), {sut.tenancy.key: ids.uuid()})
-            begun = wait_for_a_session(stack, SCANNED)
-            premise("run that waits for a table", on=SCAN, got=bool(begun), expected=True)
+        with runs_held(stack, ids) as (running,):
+            wait_for_held_runs(stack)
             ahead = [
                 stack.tasks.publish(ping.task, (), ping.arguments) for _ in range(CLAIMED_AHEAD)
             ]
@@ -115,21 +119,14 @@ def test_stopping_worker_returns_what_it_has_not_started(
         ]
         end = stack.tasks.result(running, deadline_s=WATCHED_S).state
         ended = stack.tasks.result(revoked, deadline_s=WATCHED_S).state
-    assert states == ["SUCCESS"] * len(others), (
-        f"claimed pings while the last task runs: got {states}, expected SUCCESS of each"
-    )
-    assert runs_on, "stopping worker during its last task: got its end, expected it to run"
-    assert (ended, runs.count(revoked)) == ("REVOKED", 0), (
-        f"claimed task that was revoked before the stop signal: got {ended} and "
-        f"{runs.count(revoked)} runs, expected REVOKED and none"
-    )
-    assert runs.count(running) == 1, (
-        f"task that ran at the stop signal: got {runs.count(running)} runs, expected 1"
-    )
-    assert (end, status) == ("SUCCESS", 0), (
-        f"task that ran at the stop signal, revoked after it: got {end} and exit {status} of its "
-        "worker, expected SUCCESS and 0"
-    )
+    claim(STATES, got=states, expected=["SUCCESS"] * len(others), over=others)
+    claim("the stopping worker runs during its last task", got=runs_on, expected=True)
+    claim(STATE, on=REVOKED, got=ended, expected="REVOKED")
+    claim(RUNS, on=REVOKED, got=runs.count(revoked), expected=0)
+    claim(RUNS, on=RUNNING, got=runs.count(running), expected=1)
+    # It was revoked after the stop signal, which must not end it.
+    claim(STATE, on=RUNNING, got=end, expected="SUCCESS")
+    claim("exit status of the stopping worker", got=status, expected=0)
 
 
 def expect_claimed(stack: Stack, task_ids: list[str]) -> None:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from gateproof import (
     Stack,
     Sut,
+    claim,
     criterion,
     falsified_by,
     inject,
@@ -38,6 +39,10 @@ START_WITHIN_S = 15.0
 CLOCKS_DIFFER_S = 1.0
 """How far the clocks of two machines may differ, and the rounding of a stored time."""
 
+TIME, RIGHT = "recorded time", "that at which the task ended"
+STATE, WAIT_S = "state of the task that is due", "seconds that the delayed task waited"
+"""Names of claims that falsifiers predict."""
+
 _RESULT_TIME = f"""
     SELECT CASE pg_typeof(date_done)::text WHEN 'timestamp without time zone'
         THEN date_done::timestamp AT TIME ZONE 'UTC' ELSE date_done::timestamptz END
@@ -57,7 +62,7 @@ _RESULT_TIME = f"""
         landing="SELECT data_type FROM information_schema.columns"
         f" WHERE table_name = '{RESULTS}' AND column_name = 'date_done'",
     ),
-    expect="time of a result: got 5.0 h earlier",
+    expect=(TIME, "result", "got 5.0 h earlier"),
 )
 @falsified_by(
     source(
@@ -66,11 +71,11 @@ _RESULT_TIME = f"""
         "return eta if eta.tzinfo else eta.replace(tzinfo=UTC)",
         "return eta.replace(tzinfo=None).astimezone()",
     ),
-    expect="state of a task that is due: got PENDING",
+    expect=(STATE, "", "got PENDING"),
 )
 @falsified_by(
     inject("delay-ignored", "ignore-delays"),
-    expect="wait of a delayed task: got 0.",
+    expect=(WAIT_S, "", "got 0."),
 )
 @falsified_by(
     sql(
@@ -78,11 +83,11 @@ _RESULT_TIME = f"""
         ALTERED.format(change="NEW.failed_at := NEW.failed_at + interval '5.5 hours';"),
         landing=ROW_TRIGGERS,
     ),
-    expect="time of a dead-letter row: got 5.5 h later",
+    expect=(TIME, "dead-letter row", "got 5.5 h later"),
 )
 @falsified_by(
     logs("local-time-in-log-lines", "shift", field="timestamp", value=19800),
-    expect="time of a log line: got 5.5 h later",
+    expect=(TIME, "log line", "got 5.5 h later"),
 )
 def test_times_are_right_in_every_zone(own_stack: Stack, sut: Sut) -> None:
     """A result, a dead-letter row and a log line have the time at which the task ended.
@@ -101,28 +106,23 @@ def test_times_are_right_in_every_zone(own_stack: Stack, sut: Sut) -> None:
     rows = wait_until(lambda: _row_times(own_stack, failed), bool, deadline_s=START_WITHIN_S)
     premise("dead-letter rows of the failure", got=len(rows), expected=1)
     times = {
-        "a result": own_stack.sql.query(_RESULT_TIME, (failed,)).scalar(),
-        "a dead-letter row": rows[0],
-        "a log line": datetime.fromisoformat(str(lines[0][sut.logs.timestamp])),
+        "result": own_stack.sql.query(_RESULT_TIME, (failed,)).scalar(),
+        "dead-letter row": rows[0],
+        "log line": datetime.fromisoformat(str(lines[0][sut.logs.timestamp])),
     }
     now = _now(own_stack)
     for what, at in times.items():
-        off = _outside(at, began, now)
-        assert off is None, f"time of {what}: got {off}, expected the time at which the task ended"
+        claim(TIME, on=what, got=_outside(at, began, now) or RIGHT, expected=RIGHT)
 
     done = tasks.result(delayed, deadline_s=DELAY_S + START_WITHIN_S)
-    assert done.state == "SUCCESS", (
-        f"state of a task that is due: got {done.state}, expected SUCCESS"
-    )
+    if not claim(STATE, got=done.state, expected="SUCCESS"):
+        return
     waited = (own_stack.sql.query(_RESULT_TIME, (delayed,)).scalar() - began).total_seconds()
-    assert waited >= DELAY_S - CLOCKS_DIFFER_S, (
-        f"wait of a delayed task: got {waited:.1f} s, expected {DELAY_S:g} s or more"
-    )
+    claim(WAIT_S, got=waited, relation="at_least", expected=DELAY_S - CLOCKS_DIFFER_S)
 
 
 def _now(stack: Stack) -> datetime:
-    now = stack.sql.query("SELECT clock_timestamp()").scalar()
-    assert isinstance(now, datetime)
+    now: datetime = stack.sql.query("SELECT clock_timestamp()").scalar()
     return now.astimezone(UTC)
 
 
