@@ -73,9 +73,18 @@ def set_context(session: Session, sut: Sut, tenant: str = "") -> None:
         session.set_local(name, filled)
 
 
-def malformed_ids(tenant: Tenant, tables: Sequence[Table]) -> tuple[str, ...]:
-    """Return values that are ids of no tenant, most of them of no key type either."""
-    values = ["not-an-id", f"{tenant.id}x", f"{tenant.id}' OR true --", "%", "NULL"]
+def malformed_ids(tenant: Tenant, tables: Sequence[Table]) -> dict[str, str]:
+    """Return values that are ids of no tenant, by names that are the same in every run.
+
+    Most of the values are of no key type either.
+    """
+    values = {
+        "a word": "not-an-id",
+        "an id and more": f"{tenant.id}x",
+        "an id and a condition": f"{tenant.id}' OR true --",
+        "a wildcard": "%",
+        "the word NULL": "NULL",
+    }
     if any(table.key_type in WHOLE_NUMBERS for table in tables):
-        values.append(f"{tenant.id}.5")
-    return tuple(values)
+        values["a fraction"] = f"{tenant.id}.5"
+    return values
