@@ -82,10 +82,11 @@ def write_tenants(folder: Path, *, tables: int, discover: bool = False) -> Path:
     _append(folder / "sql" / "database.sql", block)
     listed = ", ".join(f"'{name}'" for name in names)
     text = described.read_text(encoding="utf-8")
-    start, end = text.index("[tenancy]"), text.index("[dead_letters]")
+    start = text.index('[[absent]]\nfeature = "tenancy"')
+    end = text.index("[[absent]]", start + 1)
     tenancy = TENANCY.format(tables='"discover"' if discover else f"[{listed}]")
     text = f"{text[:start]}{tenancy}\n{text[end:]}"
-    text = text.replace('operator = "shop_owner"', 'operator = "shop_operator"')
+    text = text.replace('roles = ["shop_reader"]', 'roles = ["shop_reader", "shop_operator"]')
     described.write_text(text, encoding="utf-8")
     return described
 
