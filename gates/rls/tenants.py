@@ -46,7 +46,7 @@ Seen = dict[str | None, int] | str
 """The number of visible rows by the id of the tenant, or the refusal to read them."""
 
 NO_TENANT, OTHERS = "no tenant", "others"
-"""Whose rows a session sees that belong to none of the tenants of a check."""
+"""Names for the owners of rows that belong to none of the tenants of a check."""
 
 READABLE = """
     SELECT c.oid FROM pg_class c

@@ -6,7 +6,8 @@ worker's role: no policy can separate tenants there. So the claim is about the l
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import pytest
 
@@ -136,7 +137,8 @@ def test_messages_and_results_are_the_workers_alone(own_stack: Stack, sut: Sut, 
     stack, ping, role = own_stack, sut.ping, sut.worker.role
     hidden = str(ids.uuid())
     premise("the worker runs", got=stack.worker.alive, expected=True)
-    failed = stack.tasks.run(ping.task, {**ping.arguments, **ping.fail, sut.tenancy.key: hidden})
+    failing = {**ping.arguments, **_with_hidden(ping.fail, hidden)}
+    failed = stack.tasks.run(ping.task, failing)
     premise("state of a task that must fail", got=failed.state, expected="FAILURE")
     stack.tasks.publish(ping.task, (), ping.arguments, countdown=LATER_S)
     for table in (MESSAGES, RESULTS):
@@ -159,3 +161,13 @@ def test_messages_and_results_are_the_workers_alone(own_stack: Stack, sut: Sut, 
             claim(HELD_BY, on=f"{relation}/{privilege}", got=roles, expected=[])
     columns = stack.sql.query(HOLDING, {"id": failed.task_id, "value": hidden}).column()
     claim(HOLDS, on=RESULTS, got=columns, expected=[])
+
+
+def _with_hidden(arguments: Mapping[str, Any], hidden: str) -> dict[str, Any]:
+    """Return the arguments of a ping that fails, with a text in place of what is true in them.
+
+    The text is as true as the value was; a further argument might be none that the task has.
+    """
+    found = [name for name, value in arguments.items() if value is True]
+    premise("arguments of ping.fail that are true", got=len(found), relation="at_least", expected=1)
+    return {**arguments, **dict.fromkeys(found, hidden)}

@@ -77,7 +77,7 @@ class Sent:
 )
 @falsified_by(
     source(
-        "row-under-a-made-up-tenant",
+        "row-under-an-invented-tenant",
         "system/identity.py",
         "headers.get(HEADER_TENANT_ID)),",
         "headers.get(HEADER_TENANT_ID)) or str(uuid.UUID(int=0)),",
