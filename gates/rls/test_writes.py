@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from gateproof import (
@@ -17,7 +17,6 @@ from gateproof import (
     RowMaker,
     Rows,
     Session,
-    Shape,
     Stack,
     Sut,
     Table,
@@ -63,15 +62,61 @@ DELETES = "DELETE without WHERE"
 LEFT = "rows of B afterwards"
 
 
+Contents = list[dict[str, Any]]
+"""Rows of a tenant in one table: where each is, the time of its last change, and its values."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Rival:
     """The tenant B, whose rows are attacked, in one table."""
 
     tenant: Tenant
-    rows: list[dict[str, Any]]
-    """Its rows before the attack, with the time of the last change of each."""
+    rows: Contents
+    """Its rows before the attack."""
     more: str
     """A row that could be inserted for it, as JSON."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """The tenants A and B, and the superuser's means to give them rows."""
+
+    sut: Sut
+    superuser: Session
+    maker: RowMaker
+    a: Tenant
+    b: Tenant
+    samples: dict[tuple[int, str], str] = field(default_factory=dict)
+
+    def fill(self, table: Table) -> Contents:
+        """Give a table the rows of the tenants and no others, and return those of B.
+
+        No foreign key applies to the session.
+        """
+        self.superuser.query(f"DELETE FROM {table.sql}")
+        for tenant in (self.a, self.b):
+            self.maker.insert(table, tenant.id, tenant.rows_in(table))
+        self.superuser.commit()
+        see_rows(self.superuser, self.sut, [table], (self.a, self.b))
+        return self.contents(table)
+
+    def contents(self, table: Table) -> Contents:
+        """Return B's rows in a table, read as superuser."""
+        found = self.superuser.query(
+            f"SELECT ctid::text AS place, xmin::text AS changed, to_jsonb(t) AS content"
+            f" FROM {table.sql} AS t WHERE {identifier(self.sut.tenancy.key)}::text = %s"
+            " ORDER BY 1",
+            (self.b.id,),
+        )
+        self.superuser.rollback()
+        return found.dicts()
+
+    def sample(self, table: Table, tenant: Tenant) -> str:
+        """Return a row that could be inserted for a tenant, as JSON; it is made once."""
+        which = (table.oid, tenant.name)
+        if which not in self.samples:
+            self.samples[which] = self.maker.sample(table, tenant.id)
+        return self.samples[which]
 
 
 @criterion("RLS-05", needs=("database", "tenancy"))
@@ -95,13 +140,33 @@ def test_a_tenant_writes_its_own_rows_only(own_stack: Stack, sut: Sut, ids: Ids)
     a, b = a_and_b(ids, tables)
     with own_stack.sql.session() as superuser:
         maker = RowMaker(superuser, sut, tables)
+        scene = Scene(sut=sut, superuser=superuser, maker=maker, a=a, b=b)
         for role, own in bound.items():
             with own_stack.sql.session(role) as session:
-                privileges = _privileges(session, own)
-                for table in own:
-                    _fill(superuser, sut, maker, table, (a, b))
-                    may = privileges[table.oid]
-                    _judge_attacks(session, superuser, sut, maker, role, table, a, b, may)
+                _judge_attacks(session, scene, role, own)
+
+
+def _judge_attacks(session: Session, scene: Scene, role: str, tables: Sequence[Table]) -> None:
+    """Attack B's rows as A in one table after another, and compare them before and after.
+
+    Only one table at a time has rows of A: a row that one of another table references could not be
+    deleted. The comparison is before the next table gets rows, which can be a part of this one.
+    """
+    privileges = _privileges(session, tables)
+    session.commit()
+    for table in tables:
+        old = scene.fill(table)
+        rival = Rival(tenant=scene.b, rows=old, more=scene.sample(table, scene.b))
+        act_as(session, scene.sut, scene.a.id)
+        _Attack(session, scene, role, table, rival, privileges[table.oid]).run()
+        session.commit()
+        new = scene.contents(table)
+        claim(
+            LEFT,
+            on=f"{role}/{table.name}/A",
+            got={"rows": len(new), "changed or new": sum(row not in old for row in new)},
+            expected={"rows": len(old), "changed or new": 0},
+        )
 
 
 def _privileges(session: Session, tables: Sequence[Table]) -> dict[int, set[tuple[str, str]]]:
@@ -112,76 +177,22 @@ def _privileges(session: Session, tables: Sequence[Table]) -> dict[int, set[tupl
     return found
 
 
-def _fill(
-    superuser: Session, sut: Sut, maker: RowMaker, table: Table, tenants: Sequence[Tenant]
-) -> None:
-    """Give a table the rows of the tenants and no others; no foreign key applies to the session."""
-    superuser.query(f"DELETE FROM {table.sql}")
-    for tenant in tenants:
-        maker.insert(table, tenant.id, tenant.rows_in(table))
-    superuser.commit()
-    see_rows(superuser, sut, [table], tenants)
-
-
-def _judge_attacks(
-    session: Session,
-    superuser: Session,
-    sut: Sut,
-    maker: RowMaker,
-    role: str,
-    table: Table,
-    a: Tenant,
-    b: Tenant,
-    may: set[tuple[str, str]],
-) -> None:
-    """Attack B's rows as A, and compare them before and after."""
-    before = _contents(superuser, sut, table, b)
-    superuser.rollback()
-    rival = Rival(tenant=b, rows=before, more=maker.sample(table, b.id))
-    own = maker.sample(table, a.id)
-    act_as(session, sut, a.id)
-    _Attack(session, sut, role, table, maker.shape(table), a, own, rival, may).run()
-    session.commit()
-    after = _contents(superuser, sut, table, b)
-    superuser.rollback()
-    changed = sum(row not in before for row in after)
-    claim(
-        LEFT,
-        on=f"{role}/{table.name}/A",
-        got={"rows": len(after), "changed or new": changed},
-        expected={"rows": len(before), "changed or new": 0},
-    )
-
-
-def _contents(session: Session, sut: Sut, table: Table, tenant: Tenant) -> list[dict[str, Any]]:
-    """Return a tenant's rows with their last transaction, read as superuser."""
-    key = identifier(sut.tenancy.key)
-    found = session.query(
-        f"SELECT ctid::text AS place, xmin::text AS changed, to_jsonb(t) AS content"
-        f" FROM {table.sql} AS t WHERE {key}::text = %s ORDER BY 1",
-        (tenant.id,),
-    )
-    return found.dicts()
-
-
 class _Attack:
     """All attacks of tenant A on tenant B's rows of one table, in one transaction."""
 
     def __init__(
         self,
         session: Session,
-        sut: Sut,
+        scene: Scene,
         role: str,
         table: Table,
-        shape: Shape,
-        a: Tenant,
-        own: str,
         rival: Rival,
         privileges: set[tuple[str, str]],
     ) -> None:
-        self.session, self.table, self.shape, self.a, self.own = session, table, shape, a, own
+        self.session, self.table, self.a = session, table, scene.a
+        self.shape, self.own = scene.maker.shape(table), scene.sample(table, scene.a)
         self.rival, self.on = rival, f"{role}/{table.name}/A"
-        self.key, self.privileges = sut.tenancy.key, privileges
+        self.key, self.privileges = scene.sut.tenancy.key, privileges
 
     def run(self) -> None:
         """Run each attack under its own savepoint."""

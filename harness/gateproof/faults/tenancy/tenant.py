@@ -55,8 +55,7 @@ def new_tenant(ids: Ids, tables: Sequence[Table], *, name: str, rows: int) -> Te
 
 def act_as(session: Session, sut: Sut, tenant: str) -> None:
     """Set the tenant for the current transaction, and the further settings of a session."""
-    set_context(session, sut, tenant)
-    session.set_local(sut.tenancy.guc, tenant)
+    session.set_locals({**_context(sut, tenant), sut.tenancy.guc: tenant})
 
 
 def set_context(session: Session, sut: Sut, tenant: str = "") -> None:
@@ -68,9 +67,14 @@ def set_context(session: Session, sut: Sut, tenant: str = "") -> None:
         tenant: the id for ``{tenant}``; empty if the session acts as no tenant.
 
     """
-    for name, value in sut.tenancy.context.items():
-        filled = value.replace("{tenant}", tenant).replace("{uuid}", str(uuid.uuid4()))
-        session.set_local(name, filled)
+    session.set_locals(_context(sut, tenant))
+
+
+def _context(sut: Sut, tenant: str) -> dict[str, str]:
+    return {
+        name: value.replace("{tenant}", tenant).replace("{uuid}", str(uuid.uuid4()))
+        for name, value in sut.tenancy.context.items()
+    }
 
 
 def malformed_ids(tenant: Tenant, tables: Sequence[Table]) -> dict[str, str]:
