@@ -96,7 +96,6 @@ FALSIFIERS = {
     "gates/dlq/test_replay.py": ("success-not-told",),
     "gates/dlq/test_together.py": ("letter-after-the-result",),
     "gates/dlq/test_unreached.py": ("told-by-children-alone", "letters-not-unique"),
-    "gates/rls/test_refusal.py": ("letter-under-a-made-up-tenant",),
 }
 """Ids that were given before the table; an id is permanent."""
 

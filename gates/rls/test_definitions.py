@@ -7,8 +7,9 @@ these checks compare definitions: each is the expected one, or a person has revi
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from gateproof import (
     Fault,
@@ -17,6 +18,7 @@ from gateproof import (
     Table,
     at_least_one,
     children_without_key,
+    claim,
     criterion,
     falsified_by_each,
     identifier,
@@ -95,9 +97,13 @@ class Definition:
         return f"sha256:{hashlib.sha256(self.text.encode('utf-8')).hexdigest()}"
 
 
-EXPECTED = "expected or reviewed expression"
-KEY = "key of the tenant, or an entry with a reason in [tenancy.shared]"
-REVIEWED = "reviewed definition"
+EXPRESSION = "expression of the policy"
+REVIEW = "review of the definition in [tenancy.reviewed]"
+SHARED = "entry in [tenancy.shared] for a readable table without the key"
+STALE_SHARED = "entries of [tenancy.shared] without such a table that an application role may read"
+STALE_REVIEWS = "entries of [tenancy.reviewed] without such code in the database"
+
+NO_ENTRY = "no entry"
 
 POLICY, DEFINER = "policy ", "definer function "
 """How the names of reviewed policies and functions begin in the description."""
@@ -108,7 +114,7 @@ def reviewed(sut: Sut, start: str) -> list[str]:
     return [name.removeprefix(start) for name in sut.tenancy.reviewed if name.startswith(start)]
 
 
-def policy_for_everyone(_: Sut, name: str) -> tuple[Fault, str]:
+def policy_for_everyone(_: Sut, name: str) -> tuple[Fault, tuple[str, str]]:
     """Return the fault that a reviewed policy applies to every role."""
     table, _dot, policy = name.rpartition(".")
     fault = sql(
@@ -116,11 +122,12 @@ def policy_for_everyone(_: Sut, name: str) -> tuple[Fault, str]:
         f"ALTER POLICY {identifier(policy)} ON {table} TO PUBLIC",
         landing=f"SELECT polname, polroles FROM pg_policy WHERE polrelid = '{table}'::regclass",
         role="superuser",
+        target=table,
     )
-    return fault, f"{EXPECTED}: {POLICY}{name}: got "
+    return fault, (EXPRESSION, f"{table}/{policy}/*")
 
 
-def function_changed(_: Sut, name: str) -> tuple[Fault, str]:
+def function_changed(_: Sut, name: str) -> tuple[Fault, tuple[str, str, str]]:
     """Return the fault that a reviewed function runs with another setting."""
     fault = sql(
         slug_of("reviewed-function-changed", name),
@@ -128,17 +135,17 @@ def function_changed(_: Sut, name: str) -> tuple[Fault, str]:
         landing=f"SELECT proname, proconfig FROM pg_proc WHERE oid = to_regprocedure('{name}')",
         role="superuser",
     )
-    return fault, f"{REVIEWED}: {DEFINER}{name}: got "
+    return fault, (REVIEW, f"{DEFINER}{name}", "got sha256:")
 
 
-@criterion("RLS-09")
+@criterion("RLS-09", needs=("database", "tenancy"))
 @falsified_on_tables(
     {
-        "one-tenant-for-all": f"{EXPECTED}: {POLICY}{{table}}.",
-        "debug-setting": f"{EXPECTED}: {POLICY}{{table}}.",
-        "unset-sees-all": f"{EXPECTED}: {POLICY}{{table}}.",
-        "open-policy": f"{EXPECTED}: {POLICY}{{table}}.gateproof_open: got USING true",
-        "write-open": f"{EXPECTED}: {POLICY}{{table}}.gateproof_open: got WITH CHECK true",
+        "one-tenant-for-all": (EXPRESSION, "{table}/*"),
+        "debug-setting": (EXPRESSION, "{table}/*", "gateproof.debug"),
+        "unset-sees-all": (EXPRESSION, "{table}/*", "IS NULL"),
+        "open-policy": (EXPRESSION, "{table}/gateproof_open/USING", "got true"),
+        "write-open": (EXPRESSION, "{table}/gateproof_open/WITH CHECK", "got true"),
     }
 )
 @falsified_by_each(lambda sut: reviewed(sut, POLICY)[:2], policy_for_everyone)
@@ -151,77 +158,79 @@ def test_policies_have_the_expected_expression(stack: Stack, sut: Sut) -> None:
     policies = [row for row in rows if row["table_name"] in tables]
     at_least_one(f"policies of tenant tables for {', '.join(roles)}", policies)
     known = _expected(stack, sut, [tables[row["table_name"]] for row in policies])
-    findings = []
     for row in rows:
         expected = known.get(row["table_name"], ["a review: the table has no key"])
-        parts = [("USING", row["using_text"]), ("WITH CHECK", row["check_text"])]
-        wrong = [
-            f"{word} {' '.join(text.split())}"
-            for word, text in parts
-            if text not in (None, *expected)
-        ]
-        definition = Definition(
-            name=f"policy {row['table_name']}.{row['name']}", text=" ".join(map(str, row.values()))
+        _judge_policy(sut, row, expected)
+
+
+def _judge_policy(sut: Sut, row: Mapping[str, Any], expected: Sequence[str]) -> None:
+    """Judge the expressions of a policy: each is an expected one, or the policy was reviewed."""
+    definition = Definition(
+        name=f"{POLICY}{row['table_name']}.{row['name']}", text=" ".join(map(str, row.values()))
+    )
+    is_reviewed = _review_of(sut, definition) == definition.digest
+    wrong = False
+    for word, text in (("USING", row["using_text"]), ("WITH CHECK", row["check_text"])):
+        if text is None:
+            continue
+        accepted = is_reviewed or text in expected
+        wrong |= not claim(
+            EXPRESSION,
+            on=f"{row['table_name']}/{row['name']}/{word}",
+            got=_one_line(text),
+            expected=_one_line(text if accepted else expected[0]),
         )
-        if wrong and not _is_reviewed(sut, definition):
-            findings.append(
-                _finding(EXPECTED, definition, got=", ".join(wrong), expected=expected[0])
-            )
-    assert not findings, _joined(findings)
+    if wrong:  # the finding has the digest with which a review accepts it
+        _judge_review(sut, definition)
 
 
-@criterion("RLS-10")
+@criterion("RLS-10", needs=("database", "tenancy"))
 @falsified_on_tables(
     {
-        "readable-table-without-key": "gateproof_notes: got no column",
-        "readable-column-without-key": "gateproof_names: got no column",
-        "readable-table-in-another-schema": "gateproof_exports.gateproof_rows: got no column",
-        "child-without-key": "gateproof_children: got no column",
+        "readable-table-without-key": (SHARED, "{schema}gateproof_notes"),
+        "readable-column-without-key": (SHARED, "{schema}gateproof_names"),
+        "readable-table-in-another-schema": (SHARED, "gateproof_exports.gateproof_rows"),
+        "child-without-key": (SHARED, "{schema}gateproof_children"),
     }
 )
 def test_readable_tables_have_the_key_or_are_shared(stack: Stack, sut: Sut) -> None:
-    """Every table that an application role may read has the key, or is declared as shared."""
+    """Every table that an application role may read has the key, or is declared as shared.
+
+    So has every table that references a table with the key: its rows belong to a tenant too.
+    """
     roles = list(bound_tables(stack.sql, sut))
     readable = stack.sql.query(READABLE, {"key": sut.tenancy.key, "roles": roles}).rows
     at_least_one(f"tables that {', '.join(roles)} may read", readable)
-    names = {name: "" for name, has_key in readable if not has_key}
-    for child in children_without_key(stack.sql, sut):
-        names[child.name] = f", though it references {child.parent}"
-    findings = [
-        f"{KEY}: {name}: got no column {sut.tenancy.key}{more}, expected one, or the entry"
-        for name, more in names.items()
-        if name not in sut.tenancy.shared
-    ]
-    findings += [
-        f"[tenancy.shared] {name}: got no such table without the key that an application role may"
-        " read, expected one; remove the entry"
-        for name in sut.tenancy.shared
-        if name not in names
-    ]
-    assert not findings, _joined(findings)
+    names = {name for name, has_key in readable if not has_key}
+    names |= {child.name for child in children_without_key(stack.sql, sut)}
+    for name in sorted(names):
+        got = sut.tenancy.shared.get(name, NO_ENTRY)
+        claim(SHARED, on=name, got=got, relation="differs", expected=NO_ENTRY)
+    stale = [name for name in sut.tenancy.shared if name not in names]
+    claim(STALE_SHARED, got=stale, expected=[], over=readable)
 
 
-@criterion("RLS-11")
+@criterion("RLS-11", needs=("database", "tenancy"))
 @falsified_on_tables(
     {
-        "copying-trigger": f"{REVIEWED}: trigger {{table}}.gateproof_copy: got an unreviewed",
-        "copying-rule": f"{REVIEWED}: rule {{table}}.gateproof_copy: got an unreviewed",
-        "leakproof-function": f"{REVIEWED}: leakproof function ",
-        "definer-function": f"{REVIEWED}: definer function ",
+        "copying-trigger": (REVIEW, "trigger {table}.gateproof_copy", "got no entry"),
+        "copying-rule": (REVIEW, "rule {table}.gateproof_copy", "got no entry"),
+        "leakproof-function": (REVIEW, "leakproof function {schema}gateproof_quiet(text)"),
+        "definer-function": (REVIEW, "definer function {schema}gateproof_rows()"),
     }
 )
 @falsified_by_each(lambda sut: reviewed(sut, DEFINER)[:2], function_changed)
 def test_code_in_the_database_is_reviewed(stack: Stack, sut: Sut) -> None:
     """Triggers, rules, LEAKPROOF and SECURITY DEFINER functions are those that were reviewed."""
-    rows = at_least_one("code in the database", stack.sql.query(CODE).dicts())
-    found = [Definition(name=row["name"], text=row["definition"]) for row in rows]
-    findings = [
-        _finding(REVIEWED, one, got="an unreviewed definition", expected="a reviewed one")
-        for one in found
-        if not _is_reviewed(sut, one)
+    found = [
+        Definition(name=row["name"], text=row["definition"])
+        for row in stack.sql.query(CODE).dicts()
     ]
-    findings += _stale(sut, found)
-    assert not findings, _joined(findings)
+    for one in found:
+        _judge_review(sut, one)
+    names = {one.name for one in found}
+    code = [name for name in sut.tenancy.reviewed if not name.startswith(POLICY)]
+    claim(STALE_REVIEWS, got=[name for name in code if name not in names], expected=[])
 
 
 def _expected(stack: Stack, sut: Sut, tables: Iterable[Table]) -> dict[str, list[str]]:
@@ -259,26 +268,17 @@ def _conditions(sut: Sut, table: Table) -> Iterator[str]:
         yield f"{key} = (SELECT {value})"
 
 
-def _is_reviewed(sut: Sut, definition: Definition) -> bool:
+def _judge_review(sut: Sut, definition: Definition) -> None:
+    """Judge that a person has reviewed exactly this definition: correct it, or add its digest."""
+    got = _review_of(sut, definition)
+    claim(REVIEW, on=definition.name, got=got, expected=definition.digest)
+
+
+def _review_of(sut: Sut, definition: Definition) -> str:
+    """Return the digest of the definition that was reviewed."""
     review = sut.tenancy.reviewed.get(definition.name)
-    return review is not None and review.digest == definition.digest
+    return review.digest if review is not None else NO_ENTRY
 
 
-def _finding(what: str, definition: Definition, *, got: str, expected: str) -> str:
-    return (
-        f"{what}: {definition.name}: got {got}, expected {expected}; correct it, or review it and"
-        f" list it in [tenancy.reviewed] with the digest {definition.digest}"
-    )
-
-
-def _stale(sut: Sut, found: Sequence[Definition]) -> Iterable[str]:
-    """Return a finding for each review of code that is not there."""
-    names = {one.name for one in found}
-    for name in sut.tenancy.reviewed:
-        if name not in names and not name.startswith("policy "):
-            yield f"[tenancy.reviewed] {name}: got no such object, expected it; remove the entry"
-
-
-def _joined(findings: Sequence[str]) -> str:
-    """Return all findings as one message of one line."""
-    return "; ".join(findings)
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

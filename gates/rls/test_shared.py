@@ -6,7 +6,8 @@ worker's role: no policy can separate tenants there. So the claim is about the l
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import pytest
 
@@ -15,19 +16,20 @@ from gateproof import (
     Ids,
     Stack,
     Sut,
+    claim,
     criterion,
     falsified_by,
     falsified_by_each,
+    identifier,
+    inject,
     literal,
     premise,
-    source,
     sql,
 )
 
-from .tenants import with_roles
-
 Scope = Literal["database", "server"]
 Declared = pytest.MarkDecorator
+Expect = tuple[str, str, str]
 
 MESSAGES, RESULTS, GROUPS = "kombu_message", "celery_taskmeta", "celery_tasksetmeta"
 SHARED = (MESSAGES, RESULTS, GROUPS)
@@ -37,6 +39,8 @@ LANDING = (
     f" IN ('{MESSAGES}', '{RESULTS}', 'gateproof_results')), (SELECT array_agg(attname ||"
     f" attacl::text) FROM pg_attribute WHERE attrelid = '{MESSAGES}'::regclass)"
 )
+
+PRIVILEGE_NAMES = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE")
 
 # Publishing needs INSERT on messages only. A member of the worker's role can become it.
 PRIVILEGES = """
@@ -50,7 +54,7 @@ PRIVILEGES = """
         WHERE NOT rolsuper AND rolname NOT LIKE 'pg\\_%%' AND rolname <> ALL(%(trusted)s)
     )
     SELECT rolname, relation::regclass::text AS relation, privilege
-    FROM roles, over, unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE']) AS privilege
+    FROM roles, over, unnest(%(names)s::text[]) AS privilege
     WHERE (has_table_privilege(rolname, relation, privilege)
             OR privilege IN ('SELECT', 'INSERT', 'UPDATE')
                 AND has_any_column_privilege(rolname, relation, privilege)
@@ -68,50 +72,62 @@ HOLDING = f"""
 """
 
 
-PRIVILEGE = "privilege that the worker's role has alone"
+HELD_BY = "roles that have a privilege besides the worker's"
+HOLDS = "columns of the result of a failed task that hold its argument"
 
 
-def granted(name: str, statement: str, expect: str, *, scope: Scope = "database") -> Declared:
-    """Return the falsifier that a statement with roles of the description gives a privilege."""
+def other_roles(sut: Sut) -> list[str]:
+    """Return the application roles other than the worker's."""
+    return [one for one in sut.application_roles if one != sut.value_of("worker.role")]
 
-    def make(sut: Sut, _: str) -> tuple[Fault, str]:
-        filled, last = with_roles(sut, statement), literal(sut.role_names["last"])
-        member = f"pg_has_role({last}, {literal(sut.role_names['role'])}, 'MEMBER')"
-        landing = f"{LANDING}, {member}"
+
+def granted(name: str, statement: str, on: str, *, scope: Scope = "database") -> Declared:
+    """Return the falsifier that a role other than the worker's gets a privilege.
+
+    Args:
+        name: the name of the fault.
+        statement: the change; ``{other}`` is the last role other than the worker's, ``{worker}``
+            that of the worker.
+        on: the object of the finding.
+        scope: as that of a fault.
+
+    """
+
+    def make(sut: Sut, other: str) -> tuple[Fault, Expect]:
+        worker = str(sut.value_of("worker.role"))
+        filled = statement.format(other=identifier(other), worker=identifier(worker))
+        landing = f"{LANDING}, pg_has_role({literal(other)}, {literal(worker)}, 'MEMBER')"
         fault = sql(name, filled, landing=landing, role="superuser", scope=scope)
-        return fault, f"{PRIVILEGE}: {with_roles(sut, expect)}: got it"
+        return fault, (HELD_BY, on, other)
 
-    return falsified_by_each(lambda _: [name], make)
+    return falsified_by_each(lambda sut: other_roles(sut)[-1:], make)
 
 
-@criterion("RLS-12")
-@granted("readers-results", f"GRANT SELECT ON {RESULTS} TO {{last}}", f"{{last}}/{RESULTS}/SELECT")
+@criterion(
+    "RLS-12",
+    needs=("database", "celery", "broker.kind=sqla", "worker", "ping.fail", "task", "tenancy"),
+)
+@granted("readable-results", f"GRANT SELECT ON {RESULTS} TO {{other}}", f"{RESULTS}/SELECT")
 @granted(
     "one-column-of-messages",
-    f"GRANT SELECT (payload) ON {MESSAGES} TO {{second}}",
-    f"{{second}}/{MESSAGES}/SELECT",
+    f"GRANT SELECT (payload) ON {MESSAGES} TO {{other}}",
+    f"{MESSAGES}/SELECT",
 )
-@granted("deletes-only", f"GRANT DELETE ON {RESULTS} TO {{last}}", f"{{last}}/{RESULTS}/DELETE")
+@granted("deletes-only", f"GRANT DELETE ON {RESULTS} TO {{other}}", f"{RESULTS}/DELETE")
 @granted(
     "view-of-results",
     f"CREATE VIEW gateproof_results AS SELECT task_id, result FROM {RESULTS};"
-    " GRANT SELECT ON gateproof_results TO {last}",
-    "{last}/gateproof_results/SELECT",
+    " GRANT SELECT ON gateproof_results TO {other}",
+    "gateproof_results/SELECT",
 )
 @granted(
     "member-of-the-worker",
-    "ALTER ROLE {last} NOINHERIT; GRANT {role} TO {last}",
-    f"{{last}}/{MESSAGES}/SELECT",
+    "ALTER ROLE {other} NOINHERIT; GRANT {worker} TO {other}",
+    f"{MESSAGES}/SELECT",
     scope="server",
 )
 @falsified_by(
-    source(
-        "arguments-kept",
-        "system/app.py",
-        '"result_serializer": "json",',
-        '"result_serializer": "json",\n        "result_extended": True,',
-    ),
-    expect=f"{RESULTS} of a task that failed: got its argument",
+    inject("arguments-kept", "configure", result_extended=True), expect=(HOLDS, RESULTS, "kwargs")
 )
 def test_messages_and_results_are_the_workers_alone(own_stack: Stack, sut: Sut, ids: Ids) -> None:
     """No other role reads or changes them, directly or through a view, except to publish.
@@ -121,7 +137,8 @@ def test_messages_and_results_are_the_workers_alone(own_stack: Stack, sut: Sut, 
     stack, ping, role = own_stack, sut.ping, sut.worker.role
     hidden = str(ids.uuid())
     premise("the worker runs", got=stack.worker.alive, expected=True)
-    failed = stack.tasks.run(ping.task, {**ping.arguments, **ping.fail, sut.tenancy.key: hidden})
+    failing = {**ping.arguments, **_with_hidden(ping.fail, hidden)}
+    failed = stack.tasks.run(ping.task, failing)
     premise("state of a task that must fail", got=failed.state, expected="FAILURE")
     stack.tasks.publish(ping.task, (), ping.arguments, countdown=LATER_S)
     for table in (MESSAGES, RESULTS):
@@ -132,17 +149,25 @@ def test_messages_and_results_are_the_workers_alone(own_stack: Stack, sut: Sut, 
         PRIVILEGES,
         {
             "tables": list(SHARED),
+            "names": list(PRIVILEGE_NAMES),
             "trusted": [role, sut.database.owner],
             "worker": role,
             "messages": MESSAGES,
         },
     ).rows
-    findings = [
-        f"{PRIVILEGE}: {role}/{relation}/{privilege}: got it, expected it not"
-        for role, relation, privilege in found
-    ]
-    assert not findings, "; ".join(findings)
+    for relation in sorted({*SHARED, *(row[1] for row in found)}):
+        for privilege in PRIVILEGE_NAMES:
+            roles = [row[0] for row in found if row[1:] == (relation, privilege)]
+            claim(HELD_BY, on=f"{relation}/{privilege}", got=roles, expected=[])
     columns = stack.sql.query(HOLDING, {"id": failed.task_id, "value": hidden}).column()
-    assert not columns, (
-        f"{RESULTS} of a task that failed: got its argument in {', '.join(columns)}, expected none"
-    )
+    claim(HOLDS, on=RESULTS, got=columns, expected=[])
+
+
+def _with_hidden(arguments: Mapping[str, Any], hidden: str) -> dict[str, Any]:
+    """Return the arguments of a ping that fails, with a text in place of what is true in them.
+
+    The text is as true as the value was; a further argument might be none that the task has.
+    """
+    found = [name for name, value in arguments.items() if value is True]
+    premise("arguments of ping.fail that are true", got=len(found), relation="at_least", expected=1)
+    return {**arguments, **dict.fromkeys(found, hidden)}

@@ -6,8 +6,8 @@ after other tenants get rows. This also finds leaks through totals, which name n
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from gateproof import (
     Fault,
@@ -21,6 +21,7 @@ from gateproof import (
     Tenant,
     View,
     act_as,
+    claim,
     criterion,
     definers,
     falsified_by_each,
@@ -32,16 +33,34 @@ from gateproof import (
     views,
 )
 
-from .tenants import bound_tables, falsified_on_tables, judge, outcome, two_tenants
+from .tenants import (
+    OTHERS,
+    bound_tables,
+    falsified_on_tables,
+    is_dead_letters,
+    refusal,
+    two_tenants,
+)
 
 DEFINER = "definer function "
 """How the names of reviewed functions begin in the description."""
 
-SHOWN = "rows that a view shows"
-PROBED = "errors of a view that depend on rows of others"
-ANSWER = "answer that rows of other tenants do not change"
-MAY_CALL = "review of a SECURITY DEFINER function that the role may call"
+SHOWN = "tenants other than its own of which a view shows rows"
+SHOWN_WITHOUT = "rows that a view shows without a tenant"
+PROBED = "error of a view that depends on rows of others"
+READS = "rows of a view that change with rows of other tenants"
+CALLS = "answer of a function that changes with rows of other tenants"
+MAY_CALL = "reviews of a SECURITY DEFINER function that the role may call"
 SEARCH_PATH = "fixed search_path of a SECURITY DEFINER function"
+UNBOUND = "owner of a SECURITY DEFINER function that no policy binds"
+
+Answer = tuple[str, str]
+"""The name of the claim about an answer, and the view or function that gives it."""
+
+Answers = Mapping[Answer, object]
+
+DIGITS = 12
+"""The digits of a digest that tell two answers apart."""
 
 WITHOUT_INDEXES = """
     SELECT set_config(name, 'off', true)
@@ -60,7 +79,7 @@ def reviewed_functions(sut: Sut) -> list[str]:
     return [name.removeprefix(DEFINER) for name in names][:2]
 
 
-def open_search_path(sut: Sut, name: str) -> tuple[Fault, str]:
+def open_search_path(sut: Sut, name: str) -> tuple[Fault, tuple[str, str, str]]:
     """Return the fault that a reviewed function uses the search_path of its caller."""
     oid = f"to_regprocedure('{name}')"
     fault = sql(
@@ -70,17 +89,18 @@ def open_search_path(sut: Sut, name: str) -> tuple[Fault, str]:
         landing=f"SELECT proname, proconfig, proacl FROM pg_proc WHERE oid = {oid}",
         role="superuser",
     )
-    return fault, f"{SEARCH_PATH}: {sut.role_names['role']}/{name}: got ''"
+    return fault, (SEARCH_PATH, f"{sut.role_names['role']}/{name}", "got none")
 
 
-@criterion("RLS-08")
+@criterion("RLS-08", needs=("database", "tenancy"))
 @falsified_on_tables(
     {
-        "view-without-invoker": "gateproof_view/A: got another answer",
-        "view-without-barrier": "gateproof_view/A: got 22012",
-        "view-without-filter": "gateproof_view/A: got rows of others",
-        "materialized-view": "gateproof_copy/A: got rows of others",
-        "definer-function": "gateproof_rows()/A: got none",
+        "view-without-invoker": (READS, "{role}/{schema}gateproof_view/A"),
+        "view-without-barrier": (PROBED, "{role}/{schema}gateproof_view/A", "got 22012"),
+        "view-without-filter": (SHOWN, "{role}/{schema}gateproof_view/A", "got B"),
+        "materialized-view": (SHOWN, "{role}/{schema}gateproof_copy/A", "got B"),
+        "function-without-review": (MAY_CALL, "{role}/{schema}gateproof_rows()", "got 0"),
+        "function-that-counts-all-rows": (CALLS, "{role}/{schema}gateproof_rows()/A"),
     }
 )
 @falsified_by_each(reviewed_functions, open_search_path)
@@ -110,16 +130,11 @@ def _judge_definers(stack: Stack, sut: Sut, role: str) -> None:
     """Judge that every function that runs with its owner's privileges has been reviewed."""
     for one in definers(stack.sql, role=role):
         on = f"{role}/{one.name}"
-        known = f"{DEFINER}{one.name}" in sut.tenancy.reviewed
-        judge(MAY_CALL, on=f"{on}/A", got="one" if known else "none", expected="one")
-        judge(
-            SEARCH_PATH,
-            on=on,
-            got=repr(one.search_path),
-            expected="a fixed one",
-            holds=bool(one.search_path),
-        )
-        judge("owner that no policy binds", on=on, got=one.unbound, expected=False)
+        reviews = int(f"{DEFINER}{one.name}" in sut.tenancy.reviewed)
+        claim(MAY_CALL, on=on, got=reviews, expected=1)
+        path = [one.search_path] if one.search_path else []
+        claim(SEARCH_PATH, on=on, got=path, relation="differs", expected=[])
+        claim(UNBOUND, on=on, got=[one.owner] if one.unbound else [], expected=[])
 
 
 def _judge_view_shows_its_tenant(
@@ -127,16 +142,15 @@ def _judge_view_shows_its_tenant(
 ) -> None:
     """Judge that a view with the key shows a tenant no row of another one, and without one none."""
     query = f"SELECT DISTINCT {identifier(sut.tenancy.key)}::text FROM {view.sql}"
+    names = {one.id: one.name for one in tenants}
     for tenant in tenants:
         seen = _as_tenant(stack, sut, role, tenant, query)
-        others = isinstance(seen, Rows) and bool(set(seen.column()) - {tenant.id})
-        on = f"{role}/{view.name}/{tenant.name}"
-        judge(SHOWN, on=on, got="rows of others" if others else "its own", expected="its own")
+        shown = set(seen.column()) if isinstance(seen, Rows) else set()
+        others = {names.get(one, OTHERS) for one in shown - {tenant.id}}
+        claim(SHOWN, on=f"{role}/{view.name}/{tenant.name}", got=others, expected=[])
     seen = stack.sql.attempt(query, role=role)
     count = seen.count if isinstance(seen, Rows) else 0
-    judge(
-        "rows that a view shows without a tenant", on=f"{role}/{view.name}", got=count, expected=0
-    )
+    claim(SHOWN_WITHOUT, on=f"{role}/{view.name}", got=count, expected=0)
 
 
 def _judge_errors_of_the_view_leak_nothing(
@@ -153,9 +167,8 @@ def _judge_errors_of_the_view_leak_nothing(
         act_as(session, sut, a.id)
         session.query(WITHOUT_INDEXES)
         seen = session.attempt(probe)
-        got = outcome(seen)
-        ok = not isinstance(seen, Refused)
-        judge(PROBED, on=f"{role}/{view.name}/A", got=got, expected="an answer", holds=ok)
+        got = refusal(seen) if isinstance(seen, Refused) else "no error"
+        claim(PROBED, on=f"{role}/{view.name}/A", got=got, expected="no error")
 
 
 def _judge_other_tenants_change_nothing(
@@ -171,17 +184,29 @@ def _judge_other_tenants_change_nothing(
     First the domain's tables get rows, then the dead-letter table. The second comparison leaves out
     the operators' roles, because they read all dead-letter rows by contract.
     """
-    worker = sut.role_names["role"]
-    domain = [one for one in bound[worker] if one.name != sut.dead_letters.table]
-    rest = [one for one in bound[worker] if one.name == sut.dead_letters.table]
-    for grown, roles in ((domain, list(bound)), (rest, [worker])):
+    first = sut.role_names["role"]
+    domain = [one for one in bound[first] if not is_dead_letters(sut, one.name)]
+    rest = [one for one in bound[first] if is_dead_letters(sut, one.name)]
+    for grown, roles in ((domain, list(bound)), (rest, [first])):
         before = {role: _answers(stack, sut, role, a) for role in roles}
         _grow(stack, sut, grown, others)
         for role in roles:
-            for what, answer in _answers(stack, sut, role, a).items():
-                same = answer == before[role].get(what)
-                got = "the same" if same else "another answer"
-                judge(ANSWER, on=f"{role}/{what}/A", got=got, expected="the same")
+            after = _answers(stack, sut, role, a)
+            for name, what in after:
+                _judge_answer(name, f"{role}/{what}/A", before[role], after, (name, what))
+
+
+def _judge_answer(name: str, on: str, before: Answers, after: Answers, which: Answer) -> None:
+    """Judge that an answer is the same, by its number of rows and a digest: it may be long."""
+    claim(name, on=on, got=_summary(after[which]), expected=_summary(before.get(which)))
+
+
+def _summary(answer: object) -> object:
+    """Return an answer in short: its number of rows and a digest, or the refusal."""
+    if not isinstance(answer, tuple):
+        return refusal(answer) if isinstance(answer, Refused) else "no answer"
+    digest = hashlib.sha256(repr(answer).encode("utf-8")).hexdigest()[:DIGITS]
+    return {"rows": len(answer), "digest": digest}
 
 
 def _grow(stack: Stack, sut: Sut, tables: Sequence[Table], others: Sequence[Tenant]) -> None:
@@ -196,19 +221,19 @@ def _grow(stack: Stack, sut: Sut, tables: Sequence[Table], others: Sequence[Tena
     _refresh(stack)
 
 
-def _answers(stack: Stack, sut: Sut, role: str, tenant: Tenant) -> Mapping[str, Any]:
+def _answers(stack: Stack, sut: Sut, role: str, tenant: Tenant) -> Answers:
     """Return what a role reads, as a tenant, from each view and from each reviewed function."""
     statements = {
-        f"reads {view.name}": f"SELECT * FROM {view.sql} AS t ORDER BY t::text"
+        (READS, view.name): f"SELECT * FROM {view.sql} AS t ORDER BY t::text"
         for view in views(stack.sql, sut, role=role)
     }
     for one in definers(stack.sql, role=role):
         if one.kind == "f":
-            statements[f"calls {one.name}"] = f"SELECT {one.call}"
-    answers = {}
-    for what, statement in statements.items():
+            statements[CALLS, one.name] = f"SELECT {one.call}"
+    answers: dict[Answer, object] = {}
+    for which, statement in statements.items():
         seen = _as_tenant(stack, sut, role, tenant, statement)
-        answers[what] = seen.rows if isinstance(seen, Rows) else seen
+        answers[which] = seen.rows if isinstance(seen, Rows) else seen
     return answers
 
 

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
         views,
     )
     from gateproof.faults.tenancy.row import RowMaker, give_rows
-    from gateproof.faults.tenancy.spread import Pick, spread, tenant_fault
+    from gateproof.faults.tenancy.spread import TABLES_OF_A_KIND, Pick, spread, tenant_fault
     from gateproof.faults.tenancy.tenant import (
         Tenant,
         act_as,
@@ -71,6 +71,7 @@ __all__ = [
     "POOL_PREFORK",
     "POOL_SOLO",
     "RESULT_DEADLINE_S",
+    "TABLES_OF_A_KIND",
     "BringUp",
     "Completed",
     "Definer",
@@ -168,6 +169,7 @@ _HOMES = {
     "SqlProbe": "gateproof.probes.sql",
     "Stack": "gateproof.stack.stack",
     "Sut": "gateproof.description.sut",
+    "TABLES_OF_A_KIND": "gateproof.faults.tenancy.spread",
     "Table": "gateproof.faults.tenancy.discovery",
     "TaskProbe": "gateproof.probes.task",
     "TaskResult": "gateproof.probes.task",

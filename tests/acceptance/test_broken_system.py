@@ -51,8 +51,8 @@ def test_dropped_policy_is_a_violation_of_tenancy(system_copy: Path, tmp_path: P
         "GRANT SELECT, INSERT, UPDATE, DELETE ON attribution_events",
     )
     red = violations(judge_copy(system_copy, tmp_path, *TENANCY))
-    assert {"RLS-01", "RLS-02", "RLS-03"} <= red
-    assert "RLS-07" not in red, "the refusal of a task without tenant needs no policy"
+    assert {"RLS-01", "RLS-02"} <= red
+    assert "RLS-12" not in red, "messages and results have no policy"
 
 
 def test_renamed_task_is_a_violation_of_names_and_routes(system_copy: Path, tmp_path: Path) -> None:

@@ -71,8 +71,18 @@ def table_names(number: int) -> list[str]:
     return ['"Members"', "by_month", *more]
 
 
-def write_tenants(folder: Path, *, tables: int, discover: bool = False) -> Path:
-    """Write the system with a number of tenant tables, and return the path of its description."""
+def write_tenants(
+    folder: Path, *, tables: int, discover: bool = False, worker: bool = True
+) -> Path:
+    """Write the system with a number of tenant tables, and return the path of its description.
+
+    Args:
+        folder: a new folder.
+        tables: the number of tables, 2 or more.
+        discover: whether the description has them discovered instead of listing them.
+        worker: whether the description has more than the database, its migrations and tenants.
+
+    """
     described = write_shop(folder)
     names = table_names(tables)
     _append(folder / "sql" / "up.sql", "\n".join(_schema(names)))
@@ -82,10 +92,14 @@ def write_tenants(folder: Path, *, tables: int, discover: bool = False) -> Path:
     _append(folder / "sql" / "database.sql", block)
     listed = ", ".join(f"'{name}'" for name in names)
     text = described.read_text(encoding="utf-8")
-    start, end = text.index("[tenancy]"), text.index("[dead_letters]")
+    start = text.index('[[absent]]\nfeature = "tenancy"')
+    end = text.index("[[absent]]", start + 1)
     tenancy = TENANCY.format(tables='"discover"' if discover else f"[{listed}]")
     text = f"{text[:start]}{tenancy}\n{text[end:]}"
-    text = text.replace('operator = "shop_owner"', 'operator = "shop_operator"')
+    text = text.replace('roles = ["shop_reader"]', 'roles = ["shop_reader", "shop_operator"]')
+    if not worker:
+        text = f"{text[: text.index('[celery]')]}{text[text.index('[tenancy]') :]}"
+        text = text[: text.index("[[absent]]")].replace('roles = ["', 'roles = ["shop", "')
     described.write_text(text, encoding="utf-8")
     return described
 

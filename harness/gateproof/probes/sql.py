@@ -143,8 +143,15 @@ class Session:
 
     def set_local(self, name: str, value: str) -> None:
         """Set a GUC for this transaction only."""
-        self.query("SELECT set_config(%s, %s, true)", (name, value))
-        self._gucs[name] = value
+        self.set_locals({name: value})
+
+    def set_locals(self, values: Mapping[str, str]) -> None:
+        """Set several GUCs for this transaction only, in one statement; none if there are none."""
+        if not values:
+            return
+        calls = ", ".join("set_config(%s, %s, true)" for _ in values)
+        self.query(f"SELECT {calls}", [part for pair in values.items() for part in pair])
+        self._gucs.update(values)
 
     def commit(self) -> None:
         """Commit the transaction."""

@@ -53,7 +53,7 @@ def _refuse(
     found = [
         f"{key}: got the {kind} {name}, expected one that exists, such as {nearest(name, known)}"
         for key, name in listed
-        if name not in known
+        if name.replace('"', "") not in known  # a name with or without the quotes of SQL
     ]
     if found:
         raise BadInputError(

@@ -541,9 +541,10 @@ class Stack:
 
     def _own_load(self) -> GuestLoad:
         """Return what the description alone loads: the probe tasks, if it asks for them."""
-        worker, load = self.sut.worker, GuestLoad(files=self.context.environment.files)
+        load = GuestLoad(files=self.context.environment.files)
         if not self.sut.injects_probe:
             return load
+        worker = self.sut.worker
         by_loader = not any("{probe}" in word for word in worker.command)
         return load.with_probe_tasks(tuple(worker.dsn), by_loader=by_loader)
 

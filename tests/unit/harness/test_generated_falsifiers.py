@@ -9,6 +9,8 @@ from gateproof.description.reading import load_sut
 from gateproof.description.sut import Sut
 from gateproof.faults.interface import LONGEST_NAME, SLUG, Fault, slug_of
 from gateproof.faults.setting import settings
+from gateproof.faults.tenancy.discovery import Table
+from gateproof.faults.tenancy.fault import schema_of
 from gateproof.faults.tenancy.spread import KINDS, Pick, spread, tenant_fault
 from gateproof.run.declaration import Generator
 from tests.criteria import ROOT
@@ -68,6 +70,34 @@ def test_spread_reaches_every_table_and_each_kind_two_tables(number: int) -> Non
         assert len({pick.table for pick in picks if pick.kind == kind}) >= min(2, number)
     assert sum(pick.kind == "superuser-role" for pick in picks) == 1
     assert len(picks) == len(set(picks))
+
+
+def test_spread_of_one_of_a_kind_makes_each_change_once() -> None:
+    """A slow check has one proof for each kind, on different tables."""
+    picks = spread(described("a", "b", "c"), KIND_NAMES, of_a_kind=1)
+    assert [pick.kind for pick in picks] == list(KIND_NAMES)
+    assert len({pick.table for pick in picks}) == 3
+
+
+@pytest.mark.parametrize("kind", ["open-policy", "copying-trigger", "superuser-role"])
+def test_fault_has_the_changed_object_as_its_target(kind: str) -> None:
+    """It is the table, the created object with its schema, or none for a role."""
+    fault = tenant_fault(Pick(kind=kind, table="orders"))
+    expected = {"open-policy": "orders", "copying-trigger": "trigger orders.gateproof_copy"}
+    assert fault.complete(fault.target) == expected.get(kind, "")
+
+
+@pytest.mark.parametrize(
+    ("name", "schema"),
+    [("public.orders", "public"), ('"a.b"."c.d"', '"a.b"'), ('"a""."."c"', '"a""."')],
+)
+def test_schema_of_a_table_can_have_dots(name: str, schema: str) -> None:
+    """A quoted name is read to its end."""
+    table = Table(
+        oid=1, name=name, sql=name, partitioned=False, partition=False, root=None, key_type=None,
+        single=False, key_length=None,
+    )  # fmt: skip
+    assert schema_of(table) == schema
 
 
 def test_spread_over_discovered_tables_names_places() -> None:

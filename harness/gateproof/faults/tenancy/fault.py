@@ -7,6 +7,7 @@ catalogue does not give.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
@@ -69,6 +70,14 @@ class Change:
 Build = Callable[[Target], Change]
 
 
+TABLE = "{table}"
+"""Stands for the name of the table, which may be known only when the fault is injected."""
+
+SCHEMA = "{schema}"
+"""Stands for the schema of the table with its dot, as names of objects have it: empty for
+`public`."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Kind:
     """A kind of change under a plain name."""
@@ -76,6 +85,9 @@ class Kind:
     name: str
     build: Build = field(repr=False, compare=False)  # the text of a fault is a part of digests
     scope: Scope = "database"
+    target: str = TABLE
+    """The object that a finding must name; empty for a change of roles, which is none of one
+    table."""
 
 
 class _Resolved:
@@ -111,9 +123,13 @@ class TableFault(Fault):
         return f"{self.change.name} on {target.table.name}{found}, as superuser: {change.statement}"
 
     def complete(self, expect: str) -> str:
-        """Return a predicted message with ``{table}`` filled in."""
+        """Return a prediction with the name of the table and its schema filled in."""
         target = self._resolved.target
-        return expect.replace("{table}", target.table.name if target else self.table)
+        name, schema = self.table, ""
+        if target is not None:
+            name = target.table.name
+            schema = "" if name != target.table.sql else f"{schema_of(target.table)}."
+        return expect.replace(TABLE, name).replace(SCHEMA, schema)
 
     def fingerprint(self, copy: Copy) -> str:
         """Return the table's name and state, read as superuser."""
@@ -152,6 +168,12 @@ class TableFault(Fault):
         return found[place]
 
 
+def schema_of(table: Table) -> str:
+    """Return the schema of a table as SQL."""
+    found = re.match(r'("(?:[^"]|"")*"|[^."]+)\.', table.sql)
+    return found[1] if found else "public"
+
+
 def table_fault(kind: Kind, table: str, *, discovered: bool = False) -> TableFault:
     """Return the fault of one kind on one table.
 
@@ -167,5 +189,5 @@ def table_fault(kind: Kind, table: str, *, discovered: bool = False) -> TableFau
         change=kind,
         table=table,
         discovered=discovered,
-        target="{table}",
+        target=kind.target,
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gateproof.faults.tenancy.fault import CREATED, STATE, Change, Kind, Target
+from gateproof.faults.tenancy.fault import CREATED, STATE, Change, Kind, Target, schema_of
 from gateproof.faults.tenancy.policy_fault import own_rows, tenant_setting
 from gateproof.faults.tenancy.value import identifier
 
@@ -17,11 +17,10 @@ def _creates(statement: str, landing: str = CREATED) -> Callable[[Target], Chang
 
     def build(target: Target) -> Change:
         roles = {name: identifier(role) for name, role in target.sut.role_names.items()}
-        schema, _, name = target.table.sql.partition(".")
+        schema = schema_of(target.table)
         filled = statement.format(
             table=target.table.sql,
             schema=schema,
-            name=name,
             key=identifier(target.sut.tenancy.key),
             key_type=target.table.key_type,
             own=own_rows(target),
@@ -124,7 +123,7 @@ def _child(target: Target) -> Change:
     """
     oid, key = target.table.oid, target.sut.tenancy.key
     found = target.sql.query(_REFERENCES, (oid, key, oid)).dicts()
-    schema = target.table.sql.partition(".")[0]
+    schema = schema_of(target.table)
     child = f"CREATE TABLE {schema}.gateproof_children"
     if found:
         columns, names = found[0]["columns"], found[0]["names"]
@@ -143,20 +142,29 @@ def _following(target: Target) -> Change:
     return _creates(_FOLLOWING.replace("{guc}", guc), STATE)(target)
 
 
+def _creating(name: str, statement: str, created: str, landing: str = CREATED) -> Kind:
+    """Return the kind of change that creates an object, which a finding must name."""
+    return Kind(name=name, build=_creates(statement, landing), target=created)
+
+
 OBJECT_KINDS = (
-    Kind(name="view-without-invoker", build=_creates(_VIEW)),
-    Kind(name="view-without-barrier", build=_creates(_NO_BARRIER)),
-    Kind(name="view-without-filter", build=_creates(_UNFILTERED)),
-    Kind(name="materialized-view", build=_creates(_MATERIALIZED)),
-    Kind(name="definer-function", build=_creates(_DEFINER)),
-    Kind(name="leakproof-function", build=_creates(_LEAKPROOF)),
-    Kind(name="copying-trigger", build=_creates(_COPYING_TRIGGER, STATE)),
-    Kind(name="copying-rule", build=_creates(_COPYING_RULE, STATE)),
+    _creating("view-without-invoker", _VIEW, "{schema}gateproof_view"),
+    _creating("view-without-barrier", _NO_BARRIER, "{schema}gateproof_view"),
+    _creating("view-without-filter", _UNFILTERED, "{schema}gateproof_view"),
+    _creating("materialized-view", _MATERIALIZED, "{schema}gateproof_copy"),
+    _creating("function-without-review", _DEFINER, "{schema}gateproof_rows()"),
+    _creating("function-that-counts-all-rows", _DEFINER, "{schema}gateproof_rows()"),
+    _creating("definer-function", _DEFINER, "definer function {schema}gateproof_rows()"),
+    _creating("leakproof-function", _LEAKPROOF, "leakproof function {schema}gateproof_quiet(text)"),
+    _creating("copying-trigger", _COPYING_TRIGGER, "trigger {table}.gateproof_copy", STATE),
+    _creating("copying-rule", _COPYING_RULE, "rule {table}.gateproof_copy", STATE),
     Kind(name="tenant-follows-the-row", build=_following),
     Kind(name="purging-trigger", build=_creates(_PURGING, STATE)),
-    Kind(name="forgotten-table", build=_creates(_FORGOTTEN)),
-    Kind(name="child-without-key", build=_child),
-    Kind(name="readable-table-without-key", build=_creates(_CHILD)),
-    Kind(name="readable-column-without-key", build=_creates(_COLUMN)),
-    Kind(name="readable-table-in-another-schema", build=_creates(_OTHER_SCHEMA)),
+    _creating("forgotten-table", _FORGOTTEN, "{schema}gateproof_forgotten"),
+    Kind(name="child-without-key", build=_child, target="{schema}gateproof_children"),
+    _creating("readable-table-without-key", _CHILD, "{schema}gateproof_notes"),
+    _creating("readable-column-without-key", _COLUMN, "{schema}gateproof_names"),
+    _creating(
+        "readable-table-in-another-schema", _OTHER_SCHEMA, "gateproof_exports.gateproof_rows"
+    ),
 )

@@ -106,12 +106,14 @@ def _alters_table(*clauses: str) -> Callable[[Target], Change]:
     return build
 
 
-def _of_role(statement: str) -> Callable[[Target], Change]:
+def _role_kind(name: str, statement: str) -> Kind:
+    """Return the kind of change to a role, which is the same for every table."""
+
     def build(target: Target) -> Change:
         words = {name: identifier(role) for name, role in target.sut.role_names.items()}
         return Change(statement=statement.format(**words), landing=_ROLE)
 
-    return build
+    return Kind(name=name, build=build, scope="server", target="")
 
 
 def _role_left_out(target: Target, policy: Policy) -> str:
@@ -123,6 +125,26 @@ def _role_left_out(target: Target, policy: Policy) -> str:
     kept = [identifier(one) for one in dict.fromkeys(named) if one != last]
     name = identifier(str(policy["name"]))
     return f"ALTER POLICY {name} ON {target.table.sql} TO {', '.join(kept)}" if kept else ""
+
+
+_KEY_IS_IN = """
+    SELECT format('%%I', conname) FROM pg_constraint c JOIN pg_attribute a
+        ON a.attrelid = c.conrelid AND a.attnum = ANY(c.conkey)
+    WHERE c.conrelid = %s AND c.contype = 'p' AND a.attname = %s
+"""
+
+
+def _unowned_rows_visible(target: Target) -> Change:
+    """Return the change that rows without a tenant are visible to all, and that there can be some.
+
+    A primary key with the tenant's key in it allows none, so it is dropped.
+    """
+    table, key = target.table, identifier(target.sut.tenancy.key)
+    constraints = target.sql.query(_KEY_IS_IN, (table.oid, target.sut.tenancy.key)).column()
+    changes = [f"ALTER TABLE {table.sql} DROP CONSTRAINT {one} CASCADE" for one in constraints]
+    changes.append(f"ALTER TABLE {table.sql} ALTER COLUMN {key} DROP NOT NULL")
+    opened = _rewrite(lambda _, text: f"{key} IS NULL OR ({text})")(target).statement
+    return Change(statement="; ".join([*changes, opened]))
 
 
 def _privilege(statement: str) -> Callable[[Target], Change]:
@@ -185,6 +207,7 @@ POLICY_KINDS = (
     ),
     Kind(name="misspelt-setting", build=_rewrite(_misspelt)),
     Kind(name="unset-sees-all", build=_rewrite(_unset_sees_all)),
+    Kind(name="unowned-rows-visible", build=_unowned_rows_visible),
     Kind(name="unset-raises", build=_rewrite(_unset_raises)),
     Kind(name="cast-without-nullif", build=_rewrite(_no_nullif)),
     Kind(name="malformed-sees-all", build=_rewrite(_malformed_sees_all)),
@@ -193,11 +216,7 @@ POLICY_KINDS = (
     Kind(name="role-left-out", build=_each(_role_left_out)),
     Kind(name="role-may-not-read", build=_privilege("REVOKE ALL ON {table} FROM {last}")),
     Kind(name="grant-truncate", build=_privilege("GRANT TRUNCATE ON {table} TO {role}")),
-    Kind(name="superuser-role", build=_of_role("ALTER ROLE {role} SUPERUSER"), scope="server"),
-    Kind(name="bypassrls-role", build=_of_role("ALTER ROLE {role} BYPASSRLS"), scope="server"),
-    Kind(
-        name="member-of-the-owner",
-        build=_of_role("GRANT {owner} TO {role}"),
-        scope="server",
-    ),
+    _role_kind("superuser-role", "ALTER ROLE {role} SUPERUSER"),
+    _role_kind("bypassrls-role", "ALTER ROLE {role} BYPASSRLS"),
+    _role_kind("member-of-the-owner", "GRANT {owner} TO {role}"),
 )

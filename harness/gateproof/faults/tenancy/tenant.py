@@ -55,8 +55,7 @@ def new_tenant(ids: Ids, tables: Sequence[Table], *, name: str, rows: int) -> Te
 
 def act_as(session: Session, sut: Sut, tenant: str) -> None:
     """Set the tenant for the current transaction, and the further settings of a session."""
-    set_context(session, sut, tenant)
-    session.set_local(sut.tenancy.guc, tenant)
+    session.set_locals({**_context(sut, tenant), sut.tenancy.guc: tenant})
 
 
 def set_context(session: Session, sut: Sut, tenant: str = "") -> None:
@@ -68,14 +67,28 @@ def set_context(session: Session, sut: Sut, tenant: str = "") -> None:
         tenant: the id for ``{tenant}``; empty if the session acts as no tenant.
 
     """
-    for name, value in sut.tenancy.context.items():
-        filled = value.replace("{tenant}", tenant).replace("{uuid}", str(uuid.uuid4()))
-        session.set_local(name, filled)
+    session.set_locals(_context(sut, tenant))
 
 
-def malformed_ids(tenant: Tenant, tables: Sequence[Table]) -> tuple[str, ...]:
-    """Return values that are ids of no tenant, most of them of no key type either."""
-    values = ["not-an-id", f"{tenant.id}x", f"{tenant.id}' OR true --", "%", "NULL"]
+def _context(sut: Sut, tenant: str) -> dict[str, str]:
+    return {
+        name: value.replace("{tenant}", tenant).replace("{uuid}", str(uuid.uuid4()))
+        for name, value in sut.tenancy.context.items()
+    }
+
+
+def malformed_ids(tenant: Tenant, tables: Sequence[Table]) -> dict[str, str]:
+    """Return values that are ids of no tenant, by names that are the same in every run.
+
+    Most of the values are of no key type either.
+    """
+    values = {
+        "a word": "not-an-id",
+        "an id and more": f"{tenant.id}x",
+        "an id and a condition": f"{tenant.id}' OR true --",
+        "a wildcard": "%",
+        "the word NULL": "NULL",
+    }
     if any(table.key_type in WHOLE_NUMBERS for table in tables):
-        values.append(f"{tenant.id}.5")
-    return tuple(values)
+        values["a fraction"] = f"{tenant.id}.5"
+    return values
