@@ -71,6 +71,10 @@ LOG, HEALTH_DOWN = "log", "health with the database down"
         "task",
         "tenancy",
         "logs",
+        "logs.correlation_id",
+        "logs.error",
+        "logs.retry",
+        "logs.tenant_id",
     ),
 )
 @falsified_by(
@@ -143,6 +147,8 @@ def test_every_line_is_a_json_object_with_its_fields(own_stack: Stack, sut: Sut,
         "tenancy",
         "dead_letters",
         "logs",
+        "logs.correlation_id",
+        "logs.retry",
     ),
 )
 @falsified_by(

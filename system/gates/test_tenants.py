@@ -193,7 +193,19 @@ def _judge_retention_spares_others(stack: Stack, sut: Sut, a: Tenant, b: Tenant)
     )
 
 
-@criterion("RLS-06", needs=("database", "celery", "worker", "ping.fail", "task", "tenancy", "logs"))
+@criterion(
+    "RLS-06",
+    needs=(
+        "database",
+        "celery",
+        "worker",
+        "ping.fail",
+        "task",
+        "tenancy",
+        "logs",
+        "logs.tenant_id",
+    ),
+)
 @falsified_by(
     source("session-wide", DATABASE, ":tenant_id, true)", ":tenant_id, false)"),
     expect=(SEEN, "after a task of tenant A"),

@@ -22,7 +22,7 @@ from tests.acceptance.conftest import ROOT
 
 INCOMPLETE = 100
 RUN_LIMIT_S = 2400
-GATES = os.environ.get("GATEPROOF_MUTANTS", "gates/idempotency").split()
+GATES = os.environ.get("GATEPROOF_MUTANTS", "system/gates/idempotency").split()
 """The gates to run, relative to the repository."""
 
 REFUSED_BY_PROBES = ("RUN-01", "eager")
