@@ -42,6 +42,8 @@ Expect = tuple[str, str] | tuple[str, str, str]
 A_ROWS, B_ROWS = 3, 2
 
 ROLES = "application roles: roles with a login other than the owner of the schema"
+"""The premise that there is a role which policies must bind."""
+
 Seen = dict[str | None, int] | str
 """The number of visible rows by the id of the tenant, or the refusal to read them."""
 
@@ -71,6 +73,11 @@ def bound_tables(sql: SqlProbe, sut: Sut) -> Mapping[str, tuple[Table, ...]]:
     if not sut.tenancy.discovers:
         return bound
     return {role: _readable(sql, role, own) for role, own in bound.items()}
+
+
+def tables_of(bound: Mapping[str, Sequence[Table]]) -> tuple[Table, ...]:
+    """Return the tables of all roles, each once: with discovered ones, a role may read others."""
+    return tuple(dict.fromkeys(table for tables in bound.values() for table in tables))
 
 
 def is_dead_letters(sut: Sut, table: str) -> bool:

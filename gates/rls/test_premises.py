@@ -31,11 +31,12 @@ PROTECTION = """
     FROM pg_class c WHERE c.oid = ANY(%(tables)s)
 """
 
+# A policy applies to a role directly, through PUBLIC, or through a role whose privileges it has.
 POLICIES = """
-    SELECT c.oid, (SELECT count(*) FROM pg_policy
-        WHERE polrelid = c.oid AND polpermissive AND (0 = ANY(polroles)
-            OR (SELECT oid FROM pg_roles WHERE rolname = %(role)s) = ANY(polroles)))
-    FROM pg_class c WHERE c.oid = ANY(%(tables)s)
+    SELECT c.oid, bound, (SELECT count(*) FROM pg_policy WHERE polrelid = c.oid AND polpermissive
+        AND EXISTS (SELECT FROM unnest(polroles) AS granted WHERE CASE WHEN granted = 0 THEN true
+                    ELSE pg_has_role(bound, granted, 'USAGE') END))
+    FROM pg_class c, unnest(%(roles)s::text[]) AS bound WHERE c.oid = ANY(%(tables)s)
 """
 
 ACTIVE_ON = "SELECT oid, row_security_active(oid) FROM pg_class WHERE oid = ANY(%s)"
@@ -72,20 +73,29 @@ def test_premises_hold(stack: Stack, sut: Sut) -> None:
     roles = list(sut.application_roles)
     parameters = {"tables": [one.oid for one in judged], "roles": roles}
     found = {row["oid"]: row for row in stack.sql.query(PROTECTION, parameters).dicts()}
-    role = sut.role_names["role"]
-    policies = dict(stack.sql.query(POLICIES, {**parameters, "role": role}).rows)
     for table in judged:
         if found[table.oid]["reached"] or not table.partition:
             _judge_table_is_protected(sut, table, found[table.oid])
-            claim(
-                APPLY,
-                on=f"{role}/{table.name}",
-                got=policies[table.oid],
-                relation="at_least",
-                expected=1,
-            )
-    for one, bound in bound_tables(stack.sql, sut).items():
-        _judge_policies_bind(stack, one, bound)
+    bound = bound_tables(stack.sql, sut)
+    _judge_policies_apply(stack, judged, bound)
+    for role, own in bound.items():
+        _judge_policies_bind(stack, role, own)
+
+
+def _judge_policies_apply(
+    stack: Stack, judged: Sequence[Table], bound: Mapping[str, Sequence[Table]]
+) -> None:
+    """Judge that policies of each table apply to the roles that use it, else to the first one."""
+    roles = list(bound)
+    parameters = {"tables": [one.oid for one in judged], "roles": roles}
+    counted = {row[:2]: row[2] for row in stack.sql.query(POLICIES, parameters).rows}
+    for table in judged:
+        users = [role for role in roles if table in bound[role]]
+        if not users and not table.partition:
+            users = roles[:1]
+        for role in users:
+            got = counted[table.oid, role]
+            claim(APPLY, on=f"{role}/{table.name}", got=got, relation="at_least", expected=1)
 
 
 def _judge_roles_are_bound(stack: Stack, sut: Sut, tables: Sequence[Table]) -> None:

@@ -27,6 +27,7 @@ from .tenants import (
     own_rows,
     readable_rows,
     seen_as_superuser,
+    tables_of,
     two_tenants,
     visible,
 )
@@ -77,7 +78,7 @@ def test_each_tenant_sees_exactly_its_own_rows(own_stack: Stack, sut: Sut, ids: 
     key alone is unique, each tenant has one row.
     """
     bound = bound_tables(own_stack.sql, sut)
-    tables = bound[sut.role_names["role"]]
+    tables = tables_of(bound)
     tenants = two_tenants(own_stack.sql, sut, ids, tables=tables)
     seeded = seen_as_superuser(own_stack.sql, sut, tables)
     for role, own in bound.items():
@@ -122,7 +123,7 @@ def _judge_own_rows(
 def test_without_a_tenant_nothing_is_seen(own_stack: Stack, sut: Sut, ids: Ids) -> None:
     """An unset, empty or used GUC gives no row and no error, and a malformed one no row."""
     bound = bound_tables(own_stack.sql, sut)
-    tables = bound[sut.role_names["role"]]
+    tables = tables_of(bound)
     empty(own_stack.sql, tables)  # so that rows without a tenant can be counted
     tenants = two_tenants(own_stack.sql, sut, ids, tables=tables, without=True)
     seeded = seen_as_superuser(own_stack.sql, sut, tables)

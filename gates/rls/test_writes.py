@@ -28,7 +28,7 @@ from gateproof import (
     literal,
 )
 
-from .tenants import a_and_b, bound_tables, falsified_on_tables, outcome, see_rows
+from .tenants import a_and_b, bound_tables, falsified_on_tables, outcome, see_rows, tables_of
 
 REFUSED = "^42501 "
 """A refusal with the SQLSTATE insufficient_privilege: by a policy or for a missing privilege."""
@@ -136,7 +136,7 @@ class Scene:
 def test_a_tenant_writes_its_own_rows_only(own_stack: Stack, sut: Sut, ids: Ids) -> None:
     """A tenant cannot insert, change or delete rows of another tenant, nor move its own rows."""
     bound = bound_tables(own_stack.sql, sut)
-    tables = bound[sut.role_names["role"]]
+    tables = tables_of(bound)
     a, b = a_and_b(ids, tables)
     with own_stack.sql.session() as superuser:
         maker = RowMaker(superuser, sut, tables)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from gateproof.description.need import Need, parse_needs
+from gateproof.description.need import Need, parse_needs, unmet
 from gateproof.description.sut import Sut
 from gateproof.faults.interface import Fault, slug_of
 from gateproof_evidence.errors import BadInputError
@@ -183,13 +183,14 @@ def read_declaration(item: pytest.Item) -> Declaration | None:
         names = ", ".join(str(mark.args[0]) for mark in marks)
         raise BadInputError(f"{item.nodeid}: criterion: got {names}, expected one id per check")
     marked = [mark.args[0] for mark in reversed(list(item.iter_markers("falsified_by")))]
-    falsifiers = tuple(one for each in marked for one in _made(item, each))
+    needs = _needs(item, marks[0])
+    falsifiers = tuple(one for each in marked for one in _made(item, each, needs))
     _refuse_bad(item, falsifiers)
     found = Declaration(
         criterion=str(marks[0].args[0]),
         limit_s=float(marks[0].kwargs.get("limit_s", LIMIT_S)),
         falsifiers=falsifiers,
-        needs=_needs(item, marks[0]),
+        needs=needs,
     )
     item.stash[_DECLARATION] = found
     return found
@@ -202,11 +203,14 @@ def _needs(item: pytest.Item, mark: pytest.Mark) -> tuple[Need, ...]:
         raise BadInputError(f"{item.nodeid}: {error}") from error
 
 
-def _made(item: pytest.Item, declared: Falsifier | Generator) -> Iterable[Falsifier]:
+def _made(
+    item: pytest.Item, declared: Falsifier | Generator, needs: tuple[Need, ...]
+) -> Iterable[Falsifier]:
+    """Return the declared falsifiers; none are generated from what the system does not have."""
     if isinstance(declared, Falsifier):
         return (declared,)
     sut = item.config.stash.get(DESCRIBED, None)
-    return () if sut is None else declared.falsifiers(sut)
+    return () if sut is None or unmet(sut, needs) is not None else declared.falsifiers(sut)
 
 
 def is_specific(expect: str) -> bool:
