@@ -122,7 +122,8 @@ def falsified_on_tables(
     """
 
     def picks(sut: Sut) -> list[Pick]:
-        if not sut.role_names or (domain and not domain_tables(sut)):
+        alone = len(sut.application_roles) == 1
+        if not sut.role_names or (domain and (alone or not domain_tables(sut))):
             return []
         tables = domain_tables(sut) if domain else None
         return spread(sut, predictions, every_table=every_table, tables=tables, of_a_kind=of_a_kind)

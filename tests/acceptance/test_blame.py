@@ -56,7 +56,7 @@ def test_failed_migration_is_a_violation_with_the_message_of_the_database(
     ran = judge_copy(system_copy, tmp_path, MIGRATIONS, PRIVILEGES)
     cause = "(psycopg2.errors.UndefinedFunction) function uuid_generate_v4() does not exist"
     assert ran.judged("SCH-01") == ("fail", "gate_violation"), ran.output
-    assert "upgrade heads on an empty database: got exit 1" in ran.verdict("SCH-01")["message"]
+    assert "upgrade heads/empty database: got exit 1" in ran.verdict("SCH-01")["message"]
     assert cause in ran.verdict("SCH-01")["message"]
     assert ran.verdict("SCH-02")["outcome"] == "error", ran.output
     assert cause in ran.verdict("SCH-02")["message"]

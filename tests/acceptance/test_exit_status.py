@@ -246,7 +246,7 @@ def test_premise_that_does_not_hold_is_no_violation(run_gates: Run) -> None:
     assert ran.exit_status == 100, ran.output
     assert ran.judged("MIN-01") == ("inconclusive", "to_investigate")
     message = ran.verdict("MIN-01")["message"]
-    assert message == "premise: the file has a mark: got False, expected True"
+    assert message == "premise: the file has a mark: got false, expected true"
 
 
 def test_premise_is_not_the_predicted_failure(run_gates: Run) -> None:

@@ -184,10 +184,11 @@ def read_declaration(item: pytest.Item) -> Declaration | None:
         raise BadInputError(f"{item.nodeid}: criterion: got {names}, expected one id per check")
     marked = [mark.args[0] for mark in reversed(list(item.iter_markers("falsified_by")))]
     needs = _needs(item, marks[0])
-    falsifiers = tuple(one for each in marked for one in _made(item, each, needs))
+    criterion = str(marks[0].args[0])
+    falsifiers = tuple(one for each in marked for one in _made(item, each, criterion, needs))
     _refuse_bad(item, falsifiers)
     found = Declaration(
-        criterion=str(marks[0].args[0]),
+        criterion=criterion,
         limit_s=float(marks[0].kwargs.get("limit_s", LIMIT_S)),
         falsifiers=falsifiers,
         needs=needs,
@@ -204,13 +205,15 @@ def _needs(item: pytest.Item, mark: pytest.Mark) -> tuple[Need, ...]:
 
 
 def _made(
-    item: pytest.Item, declared: Falsifier | Generator, needs: tuple[Need, ...]
+    item: pytest.Item, declared: Falsifier | Generator, criterion: str, needs: tuple[Need, ...]
 ) -> Iterable[Falsifier]:
     """Return the declared falsifiers; none are generated from what the system does not have."""
     if isinstance(declared, Falsifier):
         return (declared,)
     sut = item.config.stash.get(DESCRIBED, None)
-    return () if sut is None or unmet(sut, needs) is not None else declared.falsifiers(sut)
+    if sut is None or unmet(sut, criterion, needs) is not None:
+        return ()
+    return declared.falsifiers(sut)
 
 
 def is_specific(expect: str) -> bool:
