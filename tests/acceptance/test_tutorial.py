@@ -14,11 +14,12 @@ from tests.pages import TUTORIALS, Block, blocks_of, page_name
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
     """A folder that has of a fresh clone what a tutorial uses."""
-    for name in ("system", "migrations", "pyproject.toml"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    (tmp_path / ".venv").mkdir()
-    (tmp_path / ".venv/bin").symlink_to(Path(sys.executable).parent)
-    return tmp_path
+    folder = tmp_path / "clone"
+    (folder / ".venv").mkdir(parents=True)
+    for name in ("system", "migrations", "gates", "docs", "pyproject.toml"):
+        (folder / name).symlink_to(ROOT / name)
+    (folder / ".venv/bin").symlink_to(Path(sys.executable).parent)
+    return folder
 
 
 @pytest.mark.parametrize("page", TUTORIALS, ids=page_name)

@@ -1,0 +1,109 @@
+"""The example of the tutorial: drafted by `gateproof init`, judged and proven by the pack."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from gateproof.draft.command import init
+from gates.taxonomy.miniature import Miniature, read_miniature
+from tests.acceptance.conftest import ROOT, break_file, run_command
+
+EXAMPLE = ROOT / "docs/examples/helpdesk"
+TENANTS = ("RLS-01", "RLS-02", "RLS-04", "RLS-05", "RLS-08", "RLS-09", "RLS-10")
+FIRST = "CREATE POLICY of_workspace ON tickets TO helpdesk_app\n    USING (workspace"
+
+
+@pytest.fixture
+def example(tmp_path: Path) -> Path:
+    """A copy of the example that a test may break."""
+    folder = tmp_path / "helpdesk"
+    shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
+def judge(example: Path, out: Path, *more: str) -> Miniature:
+    """Run the pack's gate of row-level security on the example."""
+    command = [sys.executable, "-m", "pytest", "gates/rls", f"--sut={example / 'sut.toml'}"]
+    command += ["--environment", "embedded", "-q", "-p", "no:cacheprovider", *more]
+    command += ["--evidence-out", str(out / "reports")]
+    done = run_command(command, folder=ROOT)
+    return read_miniature(out, exit_status=done.returncode, output=done.stdout)
+
+
+def shared(described: dict[str, Any]) -> dict[str, Any]:
+    """Return the parts of a description that a draft can have."""
+    tables = ("celery", "task", "tenancy")
+    found: dict[str, Any] = {name: dict(described[name]) for name in tables}
+    found["tenancy"] = {key: found["tenancy"][key] for key in ("guc", "key")}
+    found["tables"] = sorted(described["tenancy"]["tables"])
+    found["owner"], found["role"] = described["database"]["owner"], described["worker"]["role"]
+    found["provision"] = described["database"]["provision"]
+    return found
+
+
+def test_draft_has_what_the_finished_description_says(example: Path) -> None:
+    """App, tasks, roles, SQL files and tenancy are drafted as a person wrote them in the end."""
+    (example / "sut.toml").unlink()
+    done = CliRunner().invoke(init, [str(example)])
+    assert done.exit_code == 0, done.output
+    finished = tomllib.loads((EXAMPLE / "sut.toml").read_text(encoding="utf-8"))
+    drafted = tomllib.loads((example / "sut.toml").read_text(encoding="utf-8"))
+    del finished["celery"]["worker_module"]  # the worker is started by Celery's own command
+    assert shared(drafted) == shared(finished)
+
+
+def test_example_keeps_its_workspaces_apart_and_is_proven(example: Path, tmp_path: Path) -> None:
+    """Every criterion about tenants passes, and its falsifiers, made from the file, are proven."""
+    ran = judge(example, tmp_path, "-n", "2", "--falsify=RLS-02,RLS-04")
+    found = {name: ran.judged(name)[0] for name in TENANTS}
+    assert found == dict.fromkeys(TENANTS, "pass"), ran.output
+    for name in ("RLS-02", "RLS-04"):
+        proofs = ran.proven(name)
+        assert len(proofs) >= 2, ran.output
+        assert {result for result, _ in proofs.values()} == {"proven"}, ran.output
+    assert "declared absent: dead_letters: a job that fails is shown" in " ".join(
+        ran.output.split()
+    )
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "criterion", "finding"),
+    [
+        (
+            "ALTER TABLE replies FORCE ROW LEVEL SECURITY;\n",
+            "",
+            "RLS-01",
+            "row-level security forced: replies: got false",
+        ),
+        (
+            "ALTER TABLE replies ENABLE ROW LEVEL SECURITY;\n",
+            "",
+            "RLS-02",
+            "helpdesk_app/replies/A: got its own rows and rows of others",
+        ),
+        (
+            FIRST,
+            "CREATE POLICY open ON tickets FOR UPDATE TO helpdesk_app USING (true);\n" + FIRST,
+            "RLS-05",
+            "helpdesk_app/tickets/A: got",
+        ),
+    ],
+    ids=["not-forced", "not-enabled", "open-to-updates"],
+)
+def test_defect_of_the_example_is_found(
+    example: Path, tmp_path: Path, before: str, after: str, criterion: str, finding: str
+) -> None:
+    """A defect in the migration of the example fails the criterion that it breaks."""
+    break_file(example / "schema/1.sql", before, after)
+    ran = judge(example, tmp_path, "--no-falsify", "-n", "2")
+    assert ran.judged(criterion) == ("fail", "gate_violation"), ran.output
+    claims = [one for one in ran.verdict(criterion)["claims"] if not one["holds"]]
+    texts = [f"{one['name']}: {one['on']}: got {one['got'].strip(chr(34))}" for one in claims]
+    assert any(finding in text for text in texts), texts
