@@ -186,11 +186,5 @@ def differences(got: Iterable[Definition], expected: Iterable[Definition]) -> li
     return lost + more + changed
 
 
-def shown(lines: list[str], *, most: int = 4) -> str:
-    """Return differences on one line: the first few, and the number of the others."""
-    more = f"; and {len(lines) - most} more" if len(lines) > most else ""
-    return ("; ".join(lines[:most]) or "no difference") + more
-
-
 def _short(one: Definition) -> str:
     return " ".join(one.text.split())[:160] or "nothing"
