@@ -8,8 +8,8 @@ Variables: ``GATEPROOF_LOADER`` names the loader of the system, if it is not Cel
 ``GATEPROOF_LOAD`` has the JSON list of what is loaded; with ``GATEPROOF_REPORT`` a worker prints a
 report and exits before it connects to its broker.
 
-An entry of the list is a module, with ``"change"`` and ``"options"`` if it is a change to Celery. A
-module can have these functions, and a change these methods:
+An entry of the list is a module, with ``"change"`` and ``"options"`` if it is a change to Celery, and
+with ``"late"`` if the system's own tasks must be made before it is imported. A module can have these functions, and a change these methods:
 
 - ``early(app)``: called when the app reads its configuration first;
 - ``loaded(app)``: called when the modules of the app's tasks have been imported;
@@ -52,6 +52,10 @@ class Loader(get_loader_cls(os.environ.get(SYSTEM_LOADER) or "app")):  # type: i
             self.parts_are_loaded = True
             # The system's own tasks first: of two tasks with one name, Celery keeps the first.
             self.app.finalize()
+            self.parts = [
+                (entry, importlib.import_module(entry["module"]) if entry.get("late") else part)
+                for entry, part in self.parts
+            ]
             self.call("loaded", self.app)
         return modules
 
@@ -78,9 +82,11 @@ class Loader(get_loader_cls(os.environ.get(SYSTEM_LOADER) or "app")):  # type: i
 def part_of(entry: dict[str, Any]) -> tuple[dict[str, Any], Any]:
     """Return an entry with its module or its change; a module that is only watched is not loaded.
 
-    A change that is only watched reports the state of what it would change.
+    A change that is only watched reports the state of what it would change. A late module is
+    imported after the system's tasks are made: Celery makes the shared tasks of all modules that
+    are there by then in no certain order.
     """
-    if "change" not in entry and entry.get("only_watched"):
+    if "change" not in entry and (entry.get("only_watched") or entry.get("late")):
         return entry, None
     module = importlib.import_module(entry["module"])
     if "change" not in entry:

@@ -47,7 +47,9 @@ class GuestLoad:
             by_loader: whether the loader loads them; otherwise the command of the worker does.
 
         """
-        entries = (*self.entries, {"module": PROBE_TASKS}) if by_loader else self.entries
+        entries = (
+            (*self.entries, {"module": PROBE_TASKS, "late": True}) if by_loader else self.entries
+        )
         return replace(
             self,
             sources={**self.sources, PROBE_TASKS: program("probe_tasks")},

@@ -35,7 +35,7 @@ def contained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BringUp]:
     data = tmp_path_factory.mktemp("data")
     text = (ROOT / "system" / "sut.toml").read_text(encoding="utf-8")
     head, _, rest = text.partition("[ping]")
-    text = head.replace("[worker]\n", '[worker]\nprobe = "inject"\n') + rest[rest.index("[que") :]
+    text = head.replace("[worker]\n", '[worker]\nprobe = "inject"\n') + rest[rest.index("[task]") :]
     path = data / "sut.toml"
     path.write_text(text.replace('root = ".."', f'root = "{ROOT}"'), encoding="utf-8")
     redactor, sut = Redactor(), load_sut(path)

@@ -34,6 +34,10 @@ app.conf.task_queues = [
 app.conf.task_routes = {"*": {"queue": "orders", "routing_key": "orders.task"}}
 app.conf.task_create_missing_queues = False
 """
+INVOICES = """
+[task."shop.invoice"]
+queue = "invoices"
+"""
 OVERLAPPING = """
 @app.task(name="gateproof.probe.ping")
 def another() -> str:
@@ -70,14 +74,14 @@ def bring_up(tmp_path: Path) -> Iterator[BringUps]:
         yield new
 
 
-def shop(tmp_path: Path, *, command: str = BY_LOADER, code: str = "", queues: str = "") -> Path:
+def shop(tmp_path: Path, *, command: str = BY_LOADER, code: str = "", tasks: str = "") -> Path:
     """Write a shop whose description asks for the probe tasks and has no section for a ping."""
     path = write_shop(tmp_path / "shop")
     text = path.read_text(encoding="utf-8")
     head, _, rest = text.partition("[ping]")
-    text = head.replace(BY_LOADER, command) + rest[rest.index("[queues]") :]
+    text = head.replace(BY_LOADER, command) + rest[rest.index("[task.") :]
     text = text.replace("[worker]\n", '[worker]\nprobe = "inject"\n')
-    path.write_text(text.replace("[tenancy]", f"{queues}\n[tenancy]"), encoding="utf-8")
+    path.write_text(text.replace("[[absent]]", f"{tasks}\n[[absent]]", 1), encoding="utf-8")
     with (tmp_path / "shop" / "shop" / "app.py").open("a", encoding="utf-8") as file:
         file.write(code)
     return path
@@ -100,7 +104,7 @@ def expect_tasks(stack: Stack, pool: str) -> None:
         held = stack.tasks.publish(f"{PREFIX}hold", (), {"seconds": 1.5})
         assert stack.tasks.result(held, deadline_s=0.5).timed_out
         assert 1.5 <= stack.tasks.result(held).value["took_s"] < 10
-        asked = run(f"{PREFIX}query", {"setting": stack.sut.tenancy.guc})
+        asked = run(f"{PREFIX}query", {"setting": "shop.tenant"})
         assert asked.value["current_user"] == stack.sut.worker.role
         assert asked.value["setting"] in (None, "")
         assert asked.value["version"].startswith("PostgreSQL ")
@@ -124,7 +128,7 @@ def test_probe_tasks_go_to_any_described_queue_in_spite_of_routes(
     tmp_path: Path, bring_up: BringUps
 ) -> None:
     """A route for all tasks names another queue and key; an unknown queue is refused."""
-    path = shop(tmp_path, code=ROUTES, queues="invoices = []")
+    path = shop(tmp_path, code=ROUTES, tasks=INVOICES)
     stack = bring_up(path).shared()
     with stack.running_worker(queues=["invoices"]):
         state = stack.tasks.run(f"{PREFIX}ping", queue="invoices").state
@@ -153,7 +157,7 @@ def test_reference_system_runs_the_probe_tasks(tmp_path: Path, bring_up: BringUp
     head, _, rest = text.partition("[ping]")
     path = tmp_path / "sut.toml"
     path.write_text(
-        (head + rest[rest.index("[queues]") :]).replace('root = ".."', f'root = "{ROOT}"')
+        (head + rest[rest.index("[task]") :]).replace('root = ".."', f'root = "{ROOT}"')
     )
     stack = bring_up(path).own_stack(warm=True)
     for pool in ("prefork", "solo", "threads"):
