@@ -141,8 +141,16 @@ def break_file(path: Path, before: str, after: str) -> None:
 
 
 def judge_copy(copy: Path, out: Path, *checks: str) -> Miniature:
-    """Run gates, or single files of them, without proofs, against a copy of the system."""
-    command = [sys.executable, "-m", "pytest", *(f"gates/{one}" for one in checks)]
+    """Run gates, or single files of them, without proofs, against a copy of the system.
+
+    Args:
+        copy: the folder with the copy.
+        out: the folder that gets the bundle.
+        *checks: paths below ``gates/``, or below the checkout for gates of the system.
+
+    """
+    paths = [one if one.startswith("system/") else f"gates/{one}" for one in checks]
+    command = [sys.executable, "-m", "pytest", *paths]
     command += ["--no-falsify", "-q", "-p", "no:cacheprovider", "--environment", "embedded"]
     command += ["-n", "3"]  # More processes than cores: the checks mostly wait.
     command += ["--evidence-out", str(out / "reports"), "--sut", str(copy / "system" / "sut.toml")]

@@ -11,7 +11,8 @@ from gateproof.base.project import copy_project
 from tests.acceptance.conftest import ROOT, break_file, judge_copy
 from tests.ci_guide import with_key
 
-STATUS, TRIGGERS = "ci/test_status.py", "ci/test_workflow.py"
+CI = "system/gates/ci"
+STATUS, TRIGGERS = f"{CI}/test_status.py", f"{CI}/test_workflow.py"
 WORKFLOW = ".github/workflows/gates.yml"
 STEP = "      - run: make gates\n"
 ARGUMENTS = "GATES_ARGS ?= -n auto\n"
@@ -113,6 +114,6 @@ def test_guide_for_a_signing_key_passes_gate_ci(tmp_path: Path) -> None:
     copy_project(ROOT, copy)
     for before, after in with_key():
         break_file(copy / WORKFLOW, before, after)
-    ran = judge_copy(copy, tmp_path, "ci")
+    ran = judge_copy(copy, tmp_path, CI)
     outcomes = {one["id"]: one["outcome"] for one in ran.run["criteria"] if one["gate"] == "ci"}
     assert set(outcomes.values()) == {"pass"}, ran.output

@@ -8,8 +8,9 @@ Variables: ``GATEPROOF_LOADER`` names the loader of the system, if it is not Cel
 ``GATEPROOF_LOAD`` has the JSON list of what is loaded; with ``GATEPROOF_REPORT`` a worker prints a
 report and exits before it connects to its broker.
 
-An entry of the list is a module, with ``"change"`` and ``"options"`` if it is a change to Celery, and
-with ``"late"`` if the system's own tasks must be made before it is imported. A module can have these functions, and a change these methods:
+An entry of the list is a module, with ``"change"`` and ``"options"`` if it is a change to Celery,
+and with ``"late"`` if the system's own tasks must be made before it is imported. A module can have
+these functions, and a change these methods:
 
 - ``early(app)``: called when the app reads its configuration first;
 - ``loaded(app)``: called when the modules of the app's tasks have been imported;
