@@ -25,7 +25,9 @@ LARGEST = 1_000_000
 """Files of more bytes are not read."""
 VARIABLE = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+|DSN")
 """The form of the name of a variable."""
-DATABASE_VARIABLE = re.compile(r"(DATABASE|POSTGRES|PG|DB)_?(URL|DSN|URI)|^(DSN|SQLALCHEMY_URL)$")
+DATABASE_VARIABLE = re.compile(
+    r"(DATABASE|POSTGRES|PG|DB)_?(URL|DSN|URI)|(^|_)(DB|DATABASE)$|^(DSN|SQLALCHEMY_URL)$"
+)
 CREATES_ROLES = re.compile(r"\bCREATE\s+(ROLE|USER)\b", re.IGNORECASE)
 PER_DATABASE = re.compile(
     r"\bCREATE\s+EXTENSION\b|\bON\s+DATABASE\b|\bcurrent_database\(\)", re.IGNORECASE
