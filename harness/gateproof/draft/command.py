@@ -116,7 +116,9 @@ def find(
     python = python or default_python(files, root)
     target = target or (files.apps[0].value if files.apps else "")
     with _database(root, files, python, dsn, env, progress) as migrated:
-        app, app_problem = _import(root, files, target, python, env, migrated.dsn, progress)
+        # An import can connect: it never gets the address of a database that exists.
+        address = "" if dsn else migrated.dsn
+        app, app_problem = _import(root, files, target, python, env, address, progress)
         catalogue = _read(migrated, dsn, progress)
     return Findings(
         root=root,
@@ -207,7 +209,8 @@ def _checked(text: str, root: Path, out: Path) -> Sut:
     """Return the description that a draft is; a draft that is not valid is a defect of ours."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / FILE
-        path.write_text(text.replace('\nroot = "."', f"\nroot = {json.dumps(str(root))}", 1))
+        draft = text.replace('\nroot = "."', f"\nroot = {json.dumps(str(root))}", 1)
+        path.write_text(draft, encoding="utf-8")
         try:
             return load_sut(path)
         except BadInputError as error:

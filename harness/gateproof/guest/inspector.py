@@ -14,11 +14,19 @@ from typing import Any
 
 
 def signature_of(task: Any) -> str:
-    """Return the parameters of a task in the form of Python, or nothing if they are not known."""
+    """Return the parameters of a task in the form of Python, or nothing if they are not known.
+
+    Defaults are left out: one can be a secret.
+    """
     try:
-        return str(inspect.signature(task.run))
+        found = inspect.signature(task.run)
     except (TypeError, ValueError):
         return ""
+    hidden = [
+        one if one.default is one.empty else one.replace(default=...)
+        for one in found.parameters.values()
+    ]
+    return str(found.replace(parameters=hidden)).replace("Ellipsis", "...")
 
 
 def queue_of(app: Any, name: str) -> str:

@@ -20,14 +20,17 @@ import os
 from celery import Celery
 
 print("a line on standard output at import")
+if os.environ.get("SHOP_RECORD"):
+    with open(os.environ["SHOP_RECORD"], "w") as file:
+        file.write(os.environ["SHOP_DATABASE_URL"])
 clock = Celery("shop", broker="sqla+" + os.environ["SHOP_DATABASE_URL"])
 clock.conf.task_routes = {"shop.mail.*": {"queue": "mail"}}
 clock.conf.beat_schedule = {"nightly": {"task": "shop.mail.digest", "schedule": 60.0}}
 clock.conf.broker_password_like = os.environ["SHOP_TOKEN"]
 
 @clock.task(name="shop.mail.digest")
-def digest(org: str, limit: int = 5):
-    return limit
+def digest(org: str, token: str = "hunter2-hunter2"):
+    return org
 
 @clock.task(name="shop.stock.count")
 def count(*items):
@@ -103,6 +106,7 @@ def test_init_drafts_a_description_from_files_app_and_database(root: Path) -> No
     assert described["tenancy"]["tables"] == ["shop.failed_tasks", "shop.orders"]
     assert described["dead_letters"]["columns"] == {"status": "state"}
     assert "scheduled as nightly" in text
+    assert "digest(org: str, token: str = ...)" in text
     for step in ("reading the files", "starting a PostgreSQL", "migrating it", "importing", "its"):
         assert step in done.stderr
 
@@ -120,7 +124,7 @@ def test_init_reports_an_app_that_does_not_import(root: Path) -> None:
     """The cause and its place in the system's code are shown, and the rest is drafted."""
     done = run(root)
     assert done.exit_code == 0, done.output
-    cause = "got KeyError: 'SHOP_TOKEN' at File \"shop/app.py\", line 9"
+    cause = "got KeyError: 'SHOP_TOKEN' at File \"shop/app.py\", line 12"
     assert cause in done.stderr
     text = (root / "sut.toml").read_text(encoding="utf-8")
     assert "the app did not import" in text
@@ -156,13 +160,16 @@ def database() -> Iterator[str]:
 
 def test_init_reads_a_database_that_exists_and_changes_nothing(root: Path, database: str) -> None:
     """With --from-db nothing is migrated, and neither address nor password is written."""
-    done = run(root, "--from-db", database, "--env", "SHOP_TOKEN=x", "--out", root / "other.toml")
+    record = root.parent / "record.txt"
+    more = ("--env", "SHOP_TOKEN=x", "--env", f"SHOP_RECORD={record}", "--out", root / "other.toml")
+    done = run(root, "--from-db", database, *more)
     assert done.exit_code == 0, done.output
     text = (root / "other.toml").read_text(encoding="utf-8")
     assert tomllib.loads(text)["tenancy"]["key"] == "team"
     assert database not in text
     assert database.partition("@")[2].partition("/")[0] not in text
     assert "migrating it" not in done.stderr
+    assert record.read_text(encoding="utf-8") == "postgresql://none@127.0.0.1:9/none"
     with psycopg.connect(database) as connection:
         tables = connection.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'")
         assert tables.fetchone() == (1,)
