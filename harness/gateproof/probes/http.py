@@ -13,8 +13,6 @@ from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx
-
 from gateproof.probes.recorder import Recorder
 from gateproof_evidence.model import Redaction
 
@@ -66,6 +64,8 @@ class HttpProbe:
         timeout_s: float = TIMEOUT_S,
     ) -> Exchange:
         """Send a request; do not follow redirects, and use no proxy."""
+        import httpx  # with it comes a command-line program, which takes a tenth of a second
+
         began = time.monotonic()
         status, response_headers, body, error = 0, {}, "", ""
         request_headers = dict(headers or {})
@@ -141,6 +141,8 @@ class HttpProbe:
 @cache
 def _tls_context() -> ssl.SSLContext:
     """Return the TLS context; reading the certificate authorities takes 20 ms, so it is cached."""
+    import httpx
+
     return httpx.create_ssl_context(trust_env=False)
 
 

@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
-import httpx
-
 from gateproof.base.errors import HarnessError
 
 HOST = "127.0.0.1"
@@ -152,6 +150,8 @@ class HttpRelay:
         self, rule: Rule, words: list[bytes], writer: asyncio.StreamWriter, url: str
     ) -> None:
         """Ask the endpoint, and answer in its place; without its answer, close the connection."""
+        import httpx
+
         method, path = words[0].decode(), words[1].decode()
         async with httpx.AsyncClient(trust_env=False, timeout=ASK_TIMEOUT_S) as client:
             try:

@@ -15,8 +15,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import httpx
-
 from gateproof.base.wait import wait_until
 from gateproof.faults.interface import Fault
 from gateproof.stack.http_relay import HOST, Answer, HttpRelay, rendered
@@ -231,6 +229,8 @@ def observed(base: str, path: str, fault: HttpFault) -> str:
 
 def asked(base: str, method: str, path: str) -> str:
     """Return an answer in words: status, type, digest and the beginning of the body."""
+    import httpx
+
     try:
         with httpx.Client(trust_env=False, timeout=LANDING_TIMEOUT_S) as client:
             answer = client.request(method, base + path)
