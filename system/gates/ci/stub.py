@@ -50,7 +50,7 @@ def write_stubs(gates: Path, into: Path, *, state: str, few: bool = False) -> tu
         gates: the folder; the files at its top that are no checks are copied.
         into: the folder to make, without waivers: they name failures that the stubs do not have.
         state: path of the system of the stubs: a file that lists the criteria that it violates.
-        few: whether only the first check of each module gets a stub, and the catalogue has only
+        few: whether only the first check of each gate gets a stub, and the catalogue has only
             these criteria. A claim about what is selected needs all.
 
     """
@@ -59,7 +59,10 @@ def write_stubs(gates: Path, into: Path, *, state: str, few: bool = False) -> tu
         if path.is_file() and path.name != "waivers.toml" and not path.name.startswith("test_"):
             (into / path.name).write_bytes(path.read_bytes())
     found: list[str] = []
-    for path in sorted(gates.rglob("test_*.py")):
+    paths = sorted(gates.rglob("test_*.py"))
+    if few:
+        paths = list({path.parent: path for path in reversed(paths)}.values())[::-1]
+    for path in paths:
         checks = tuple(_checks(path))[: 1 if few else None]
         found += [check.criterion for check in checks]
         target = into / path.relative_to(gates)
