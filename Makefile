@@ -38,7 +38,7 @@ gates: $(SETUP)  ## judge the reference system and seal the evidence under repor
 	$(BIN)/pytest $(GATES) --evidence-out $(EVIDENCE) $(GATES_ARGS)
 
 test: $(DEV_SETUP)  ## run the tests of the project itself, tier by tier
-	$(BIN)/pytest tests/unit -n auto
+	$(BIN)/pytest tests/unit -n auto --dist loadgroup
 	$(BIN)/pytest tests/integration -n 3 --dist loadfile
 	$(BIN)/pytest tests/acceptance -n 3 --dist loadfile --no-loadscope-reorder --durations 12
 	$(BIN)/pytest tests/browser

@@ -17,6 +17,9 @@ from tests.corpus.workshop import Workshop
 
 PAGE = Path(__file__).parents[3] / "docs/reference/corpus.md"
 CASES = read_corpus()
+
+pytestmark = pytest.mark.xdist_group("corpus")
+"""One process measures all cases, once: most of these tests need every case."""
 Ask = Callable[[Case], Measured]
 
 ELSEWHERE = {
