@@ -35,6 +35,13 @@ _WORDS: Mapping[Relation, str] = {
 }
 
 
+NO_CLAIM = (
+    "claims of the check: got none, expected at least one; record what the check finds with "
+    "claim(...): an assertion alone leaves no record"
+)
+"""The message of a check that ended well and stated nothing."""
+
+
 def relation_holds(relation: Relation, got: Any, expected: Any) -> bool:
     """Return whether a relation holds between two JSON values.
 
@@ -116,10 +123,21 @@ def findings_text(findings: Sequence[Claim]) -> str:
     return f"{claim_text(findings[0])}{more}"
 
 
+def why_not_green(claims: Sequence[ClaimEvent]) -> str:
+    """Return why a run of a check shows nothing, though it ended well; empty if it shows something.
+
+    Args:
+        claims: the claims that the check stated in that run.
+
+    """
+    false = false_claims(claims)
+    if false:
+        return f"it has a finding: {findings_text(false)}"
+    return "" if claims else NO_CLAIM
+
+
 def prediction_text(story: Story) -> str:
-    """Return what a falsifier predicted: a finding, or a part of the message of the check."""
-    if not story.expected_claim:
-        return story.expected
+    """Return what a falsifier predicted: a claim, or a part of any finding in words."""
     return ": ".join(filter(None, (story.expected_claim, story.expected_on, story.expected)))
 
 
@@ -127,17 +145,24 @@ def predicted_finding(story: Story) -> Claim | None:
     """Return the false claim that a falsifier predicted, if the check had it under the fault.
 
     The finding has the predicted name, its object is the predicted one and names the target of the
-    fault, and it contains the predicted values.
+    fault, and it contains the predicted values. Where only a text is predicted, any claim will do
+    that contains it.
     """
     for claim in story.findings:
         if (
-            claim.name == story.expected_claim
-            and is_object(story.expected_on, claim.on)
+            _is_named(story, claim)
             and (not story.target or names(story.target, claim.on))
             and story.expected in claim_text(claim)
         ):
             return claim
     return None
+
+
+def _is_named(story: Story, claim: Claim) -> bool:
+    """Return whether a claim has the predicted name and object, if these are predicted."""
+    if not story.expected_claim:
+        return True
+    return claim.name == story.expected_claim and is_object(story.expected_on, claim.on)
 
 
 def is_object(pattern: str, on: str) -> bool:

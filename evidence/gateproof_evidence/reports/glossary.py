@@ -122,7 +122,7 @@ SECTIONS: tuple[Section, ...] = (
                 "proof",
                 "A check on a copy: green before the fault, red after it, as predicted.",
             ),
-            ("proven", "The falsifier landed, and the check went red with the predicted message."),
+            ("proven", "The falsifier landed, and the check had the predicted finding."),
             ("blind", "The claim was made false and the check stayed green: it proves nothing."),
             (
                 "void",

@@ -68,7 +68,9 @@ def event(
     """Return the record of a claim."""
     values: dict[str, Any] = {"got": got, "relation": relation, "expected": expected}
     return ClaimEvent(
-        **OF_CHECK | values | {"name": "rows", "on": "t", "holds": holds, "part": part}
+        **OF_CHECK
+        | values
+        | {"name": "rows", "on": "t", "holds": holds, "part": part, "seq": 1},
     )
 
 
@@ -77,6 +79,7 @@ def stages(*, call: str = "none", message: str = "") -> tuple[Record, ...]:
     raised = {"result": "raised", "category": call, "message": message}
     return (
         PhaseEvent(**OF_CHECK, when="setup", result="passed", duration_s=1),
+        event("1", "1", holds=True),
         Observation(
             **OF_CHECK | {"seq": 1},
             probe="sql",
@@ -212,7 +215,8 @@ def test_verdict_lists_the_claims_of_the_check_only() -> None:
         event("1", "1", holds=True, part="proof:x:baseline"),
     )
     [verdict] = derive([CRITERION], [collected, *stages(), *claims], (), today=dt.date(2026, 1, 1))
-    assert [(one.got, one.holds) for one in verdict.claims] == [("3", True), ("0", False)]
+    seen = [(one.got, one.holds) for one in verdict.claims]
+    assert seen == [("1", True), ("3", True), ("0", False)]
 
 
 # --- predictions ----------------------------------------------------------------------------------
@@ -254,6 +258,13 @@ def proof(*findings: Claim, **fields: Any) -> ProofEvent:
         ({"expected_on": "app/*"}, "other/app/events", False),
         ({"expected_on": "a.p/events/A"}, "app/events/A", False),
         ({"expected_on": "", "target": ""}, "app/events/A", False),
+        ({"expected_claim": "", "expected_on": "", "expected": "A: got 0"}, "app/events/A", True),
+        ({"expected_claim": "", "expected_on": "", "expected": "A: got 5"}, "app/events/A", False),
+        (
+            {"expected_claim": "", "expected_on": "", "expected": "got 0", "target": "old"},
+            "app/events/A",
+            False,
+        ),
     ],
 )
 def test_prediction_names_claim_object_values_and_target(
@@ -283,9 +294,12 @@ def test_proof_reports_the_predicted_finding_or_the_nearest_one() -> None:
 
 def test_proof_without_a_finding_is_void_though_its_message_agrees() -> None:
     """A bare assertion with the words of the prediction is not the predicted claim."""
-    result, message = judge_proof(proof())
-    assert result is Falsification.VOID
-    assert message.endswith("got rows that the role sees: app/events/A: got 0, expected 3")
+    seen = "rows that the role sees: app/events/A: got 0, expected 3"
+    for fields in ({}, {"expected_claim": "", "expected_on": "", "expected": "the role sees"}):
+        result, message = judge_proof(proof(faulted=seen, **fields))
+        assert result is Falsification.VOID
+        assert message.startswith("red by an assertion without a claim: expected the finding")
+        assert message.endswith(f"got {seen}; state it with claim(...)")
 
 
 def test_proof_whose_findings_differ_from_the_journal_is_void() -> None:
@@ -295,7 +309,11 @@ def test_proof_whose_findings_differ_from_the_journal_is_void() -> None:
     finding = claim(on="app/events/A")
     fields = finding.model_dump(exclude={"over"})
     seen = ClaimEvent(**OF_CHECK | fields | {"part": "proof:drop-policies:faulted"})
+    before = (
+        event("3", "3", holds=True, part="proof:drop-policies:baseline"),
+        event("3", "3", holds=True, part="proof:drop-policies:baseline-again"),
+    )
     for claims, result in (((seen,), Falsification.PROVEN), ((), Falsification.VOID)):
-        records = [collected, *stages(), *claims, proof(finding)]
+        records = [collected, *stages(), *before, *claims, proof(finding)]
         [verdict] = derive([CRITERION], records, (), today=dt.date(2026, 1, 1))
         assert verdict.proofs[0].result is result, verdict.proofs[0].message
