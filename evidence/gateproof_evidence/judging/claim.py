@@ -18,6 +18,7 @@ from gateproof_evidence.model import Claim, ClaimEvent, Relation, Story
 _HOLDS: Mapping[Relation, Callable[[Any, Any], bool]] = {
     "equals": lambda got, expected: bool(got == expected) and _same_kind(got, expected),
     "differs": lambda got, expected: not _HOLDS["equals"](got, expected),
+    "one_of": lambda got, expected: any(_HOLDS["equals"](got, one) for one in _list(expected)),
     "at_least": lambda got, expected: _number(got) >= _number(expected),
     "at_most": lambda got, expected: _number(got) <= _number(expected),
     "contains": lambda got, expected: expected in got,
@@ -27,6 +28,7 @@ _HOLDS: Mapping[Relation, Callable[[Any, Any], bool]] = {
 _WORDS: Mapping[Relation, str] = {
     "equals": "",
     "differs": "other than ",
+    "one_of": "one of ",
     "at_least": "at least ",
     "at_most": "at most ",
     "contains": "one with ",
@@ -53,7 +55,7 @@ def relation_holds(relation: Relation, got: Any, expected: Any) -> bool:
     Raises:
         TypeError: the relation does not exist between values of these types: ``at_least`` and
             ``at_most`` compare numbers, ``matches`` texts, ``contains`` and ``lacks`` need a list,
-            a mapping or a text.
+            a mapping or a text, and ``one_of`` a list of the expected values.
 
     """
     return bool(_HOLDS[relation](got, expected))
@@ -189,6 +191,12 @@ def _plain(value: Any) -> str:
 def _number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"got {value!r}, expected a number")
+    return value
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError(f"expected value: got {value!r}, expected a list of the allowed values")
     return value
 
 

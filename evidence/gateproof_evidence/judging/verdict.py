@@ -220,9 +220,7 @@ def _judge_passed(own: Sequence[Record], phases: Mapping[Stage, PhaseEvent]) -> 
         )
     missing = _what_is_missing(own, phases["setup"], phases["call"])
     if missing:
-        return Judgement(
-            outcome=Outcome.INCONCLUSIVE, cause=Cause.TO_INVESTIGATE, message=missing
-        )
+        return Judgement(outcome=Outcome.INCONCLUSIVE, cause=Cause.TO_INVESTIGATE, message=missing)
     return Judgement(outcome=Outcome.PASS, cause=None, message="")
 
 

@@ -62,7 +62,7 @@ SECTIONS: tuple[Section, ...] = (
         title="Outcomes",
         words=(
             ("pass", "The check ran to its end, observed the system and its claim held."),
-            ("fail", "The claim did not hold: an assertion of the check itself failed."),
+            ("fail", "A claim of the check did not hold, or an assertion of its own failed."),
             (
                 "error",
                 "The check broke before it could judge. The cause names who is to blame.",

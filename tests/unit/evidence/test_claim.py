@@ -68,9 +68,7 @@ def event(
     """Return the record of a claim."""
     values: dict[str, Any] = {"got": got, "relation": relation, "expected": expected}
     return ClaimEvent(
-        **OF_CHECK
-        | values
-        | {"name": "rows", "on": "t", "holds": holds, "part": part, "seq": 1},
+        **OF_CHECK | values | {"name": "rows", "on": "t", "holds": holds, "part": part, "seq": 1},
     )
 
 
@@ -109,6 +107,11 @@ def stages(*, call: str = "none", message: str = "") -> tuple[Record, ...]:
         ("differs", 1, 2, True),
         ("differs", "x", "x", False),
         ("differs", True, 1, True),
+        ("one_of", 2, [1, 2], True),
+        ("one_of", 3, [1, 2], False),
+        ("one_of", True, [1, 2], False),
+        ("one_of", [1], [[1], [2]], True),
+        ("one_of", "a", [], False),
         ("at_least", 2, 2, True),
         ("at_least", 1.9, 2, False),
         ("at_most", 2, 2, True),
@@ -129,6 +132,8 @@ def test_relation_holds_or_not(relation: Relation, got: Any, expected: Any, hold
 @pytest.mark.parametrize(
     ("relation", "got", "expected"),
     [
+        ("one_of", "a", "abc"),
+        ("one_of", 1, 1),
         ("at_least", "3", 2),
         ("at_most", True, 2),
         ("at_most", None, 2),
@@ -170,6 +175,8 @@ def test_claim_reads_as_one_line() -> None:
     assert findings_text([claim(), claim(on="jobs")]) == f"{first} (and 1 more finding)"
     named = claim().model_copy(update={"on": "", "relation": "contains", "got": '["a", "b"]'})
     assert claim_text(named) == "rows that the role sees: got a, b, expected one with 3"
+    values = {"got": "5", "relation": "one_of", "expected": "[200, 204]"}
+    assert claim_text(named.model_copy(update=values)).endswith("got 5, expected one of 200, 204")
 
 
 # --- verdicts -------------------------------------------------------------------------------------

@@ -159,9 +159,7 @@ def test_check_that_observed_and_claimed_is_a_pass() -> None:
 
 def test_check_that_observed_nothing_is_inconclusive() -> None:
     """A check that passes without an observation is not a pass."""
-    verdict = verdict_of(
-        collected(), phase("setup"), claimed(), phase("call"), phase("teardown")
-    )
+    verdict = verdict_of(collected(), phase("setup"), claimed(), phase("call"), phase("teardown"))
     assert (verdict.outcome, verdict.cause) == (Outcome.INCONCLUSIVE, Cause.TO_INVESTIGATE)
     assert verdict.message.startswith("observations of the check: got none, expected at least one;")
 
