@@ -165,22 +165,23 @@ def test_check_that_observed_nothing_is_inconclusive() -> None:
 
 
 @pytest.mark.parametrize(
-    "stated",
+    ("claims", "early"),
     [
-        (),
-        (phase("setup"), claimed()),
-        (claimed(part="proof:drop-policy:baseline"),),
-        (claimed().model_copy(update={"writer": "gw1"}),),
+        ([], False),
+        ([{}], True),
+        ([{"part": "proof:drop-policy:baseline"}], False),
+        ([{"writer": "gw1"}], False),
     ],
-    ids=["nothing", "a claim of a fixture", "a claim of a proof", "a claim of another process"],
+    ids=["nothing", "by-a-fixture", "by-a-proof", "by-another-process"],
 )
-def test_check_that_claimed_nothing_is_inconclusive(stated: tuple[Record, ...]) -> None:
+def test_check_that_claimed_nothing_is_inconclusive(
+    claims: list[dict[str, str]], early: bool
+) -> None:
     """A check that passes without a claim of its own is not a pass, and says what to do."""
-    stages = (phase("setup"), observation(), phase("call"), phase("teardown"))
-    records = stages if not stated else (stated[-1], *stages)
-    if stated and stated[-1].model_dump()["part"] != "check":
-        records = (*stages[:2], *stated, *stages[2:])
-    verdict = verdict_of(collected(), *records)
+    before = [claimed() for _ in claims] if early else []
+    stages = [*before, phase("setup"), observation()]
+    within = [claimed().model_copy(update=one) for one in claims] if not early else []
+    verdict = verdict_of(collected(), *stages, *within, phase("call"), phase("teardown"))
     assert (verdict.outcome, verdict.cause) == (Outcome.INCONCLUSIVE, Cause.TO_INVESTIGATE)
     assert verdict.message.startswith("claims of the check: got none, expected at least one;")
     assert "claim(...)" in verdict.message
