@@ -21,6 +21,8 @@ PAGES = sorted(
 )
 HOW_TOS = sorted((ROOT / "docs/how-to").glob("*.md"))
 TUTORIALS = sorted((ROOT / "docs/tutorial").glob("*.md"))
+ALONE = ROOT / "docs/how-to/prove-any-pytest-check.md"
+"""A how-to whose blocks are the steps of a project of its own, in an empty folder."""
 
 VERBS = ("run", "exit", "file", "output")
 

@@ -117,6 +117,11 @@ def test_observes_nothing():
 @criterion("MIN-04")
 def test_swallowed(commands, sut):
     observe(commands, sut)
+
+@criterion("MIN-05")
+def test_claims_nothing(files):
+    text = files.read({file!r})
+    assert "# changed" not in text, "file: got a change, expected none"
 """
 
 SWALLOW = """
@@ -321,7 +326,7 @@ def _delayed_start(folder: Path, module: str, seconds: float) -> str:
         "if verdict.outcome not in (Outcome.FAIL, Outcome.ERROR):",
         tree="harness",
     ),
-    expect=("exit status of the run", "one pass and three without a result", "got 0"),
+    expect=("exit status of the run", "one pass and four without a result", "got 0"),
 )
 @falsified_by(
     source(
@@ -343,21 +348,32 @@ def _delayed_start(folder: Path, module: str, seconds: float) -> str:
     ),
     expect=("outcome and cause", "observes nothing", "got pass, null"),
 )
+@falsified_by(
+    source(
+        "pass-without-a-claim",
+        "gateproof_evidence/judging/verdict.py",
+        function="_claimed",
+        body="return bool(own)",
+        tree="harness",
+    ),
+    expect=("outcome and cause", "claims nothing", "got pass, null"),
+)
 def test_run_in_which_nothing_ran_is_red(miniatures: MiniatureRunner) -> None:
-    """A skipped, swallowed, not applicable or deselected check is no pass and releases nothing."""
-    provable = PROVABLE.format(file=str(miniatures.sut.inner_path))
-    ids = ("MIN-01", "MIN-02", "MIN-03", "MIN-04")
-    ran = miniatures.run(provable + WITHOUT_RESULT, ids=ids, conftest=SWALLOW)
+    """A check without a run, an observation or a claim is no pass, and releases nothing."""
+    checks = (PROVABLE + WITHOUT_RESULT).format(file=str(miniatures.sut.inner_path))
+    ids = ("MIN-01", "MIN-02", "MIN-03", "MIN-04", "MIN-05")
+    ran = miniatures.run(checks, ids=ids, conftest=SWALLOW)
     sound = [*ran.judged("MIN-01"), ran.proven("MIN-01").get("note", ("no proof", ""))[0]]
     premise("check that could be released", got=sound, expected=["pass", None, "proven"])
     for identifier, name, outcome in (
         ("MIN-02", "skipped", "inconclusive"),
         ("MIN-03", "observes nothing", "inconclusive"),
         ("MIN-04", "swallowed", "notchecked"),
+        ("MIN-05", "claims nothing", "inconclusive"),
     ):
         expected = (outcome, "to_investigate")
         claim("outcome and cause", on=name, got=ran.judged(identifier), expected=expected)
-    judge_red(ran, "one pass and three without a result", 100)
+    judge_red(ran, "one pass and four without a result", 100)
     judge_red(miniatures.run(NOT_APPLICABLE, ids=ids[:1]), "nothing applicable", 100)
     judge_red(
         miniatures.run(SOUND, ids=ids[:1], arguments=("-k", "no_such")), "nothing selected", 5

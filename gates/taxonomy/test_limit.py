@@ -60,7 +60,7 @@ def test_hangs_under_the_change(files):
         'steps.update(faulted_category="assertion", faulted=str(error))',
         tree="harness",
     ),
-    expect=("result of the proof", "check that hangs under a fault", "got proven"),
+    expect=("message of the proof", "check that hangs under a fault", "without a claim"),
 )
 def test_check_that_exceeds_its_limit_is_inconclusive(miniatures: MiniatureRunner) -> None:
     """A check that exceeds its limit is inconclusive, never a fail, and proves nothing."""
@@ -77,6 +77,10 @@ def test_check_that_exceeds_its_limit_is_inconclusive(miniatures: MiniatureRunne
     claim(
         "message of the check", on="slow check", got=message, relation="contains", expected="0.5 s"
     )
-    result, _ = ran.proven("MIN-03").get("hangs", ("no proof", ""))
-    claim("result of the proof", on="check that hangs under a fault", got=result, expected="void")
+    result, message = ran.proven("MIN-03").get("hangs", ("no proof", ""))
+    hangs = "check that hangs under a fault"
+    claim("result of the proof", on=hangs, got=result, expected="void")
+    claim(
+        "message of the proof", on=hangs, got=message, relation="contains", expected="red by limit"
+    )
     claim("exit status of the run", on="slow checks", got=ran.exit_status, expected=100)

@@ -45,10 +45,12 @@ def claim_no_marks(files):
     claim(*MARKS[:1], on={file!r}, got=read(files).count("# changed"), expected=0)
 
 @criterion("MIN-01")
-@falsified_by(source("predicted", **NOTE), expect="got a change")
+@falsified_by(source("predicted", **NOTE), expect="marks of a change")
 @falsified_by(source("another", **NOTE), expect="got another owner")
-def test_asserts_that_there_is_no_change(files):
-    assert not changed(files), "file: got a change, expected none"
+@falsified_by(source("misnamed", **NOTE), expect=("owners of the file", {file!r}))
+@falsified_by(source("misplaced", **NOTE), expect=(MARKS[0], "another file"))
+def test_claims_that_there_is_no_change(files):
+    claim_no_marks(files)
 
 @criterion("MIN-02")
 @falsified_by(Denied(name="denied"), expect=("failures by chance", ""))
@@ -96,6 +98,17 @@ def test_fails_after_any_change(files):
 def test_shares_its_baseline(files):
     claim_no_marks(files)
 
+@criterion("MIN-09")
+@falsified_by(source("asserted", **NOTE), expect="got a change")
+def test_asserts_that_there_is_no_change(files):
+    assert not changed(files), "file: got a change, expected none"
+
+@criterion("MIN-10")
+@falsified_by(source("silent", **NOTE), expect=MARKS)
+def test_claims_only_what_is_false(files):
+    if "# changed" in files.read({file!r}):
+        claim(MARKS[0], on={file!r}, got=1, expected=0)
+
 @criterion("MIN-06")
 @falsified_by(source("dirty", **NOTE), expect=MARKS)
 def test_leaves_a_broken_clean_up(files, dirty):
@@ -125,8 +138,10 @@ Baselines.find = invent
 baseline without a record for that one."""
 
 EXPECTED = (
-    ("MIN-01", "predicted", "proven", "got a change"),
+    ("MIN-01", "predicted", "proven", "got 1, expected 0"),
     ("MIN-01", "another", "void", "red for another reason"),
+    ("MIN-01", "misnamed", "void", "red for another reason"),
+    ("MIN-01", "misplaced", "void", "red for another reason"),
     ("MIN-02", "denied", "void", "must be owner of the table"),
     ("MIN-02", "idle", "void", "did not land"),
     ("MIN-03", "unseen", "blind", "stayed green"),
@@ -136,6 +151,8 @@ EXPECTED = (
     ("MIN-07", "any-change", "void", "after a change that does not matter"),
     ("MIN-08", "lent", "proven", "got 1, expected 0"),
     ("MIN-08", "borrowed", "proven", "got 1, expected 0"),
+    ("MIN-09", "asserted", "void", "red by an assertion without a claim"),
+    ("MIN-10", "silent", "void", "claims of the check: got none"),
 )
 """Criterion, falsifier, the expected result of the proof, and a part of its message."""
 
@@ -173,12 +190,53 @@ EXPECTED = (
 @falsified_by(
     source(
         "take-any-message-for-the-predicted",
-        "gateproof_evidence/judging/proof.py",
-        "if event.expected not in message:",
-        "if not message:",
+        "gateproof_evidence/judging/claim.py",
+        "and story.expected in claim_text(claim)",
+        "and claim_text(claim)",
         tree="harness",
     ),
     expect=("result of the proof", "another", "got proven"),
+)
+@falsified_by(
+    source(
+        "take-any-claim-for-the-predicted",
+        "gateproof_evidence/judging/claim.py",
+        "return claim.name == story.expected_claim and is_object(story.expected_on, claim.on)",
+        "return is_object(story.expected_on, claim.on)",
+        tree="harness",
+    ),
+    expect=("result of the proof", "misnamed", "got proven"),
+)
+@falsified_by(
+    source(
+        "take-any-object-for-the-predicted",
+        "gateproof_evidence/judging/claim.py",
+        "return claim.name == story.expected_claim and is_object(story.expected_on, claim.on)",
+        "return claim.name == story.expected_claim",
+        tree="harness",
+    ),
+    expect=("result of the proof", "misplaced", "got proven"),
+)
+@falsified_by(
+    source(
+        "take-an-assertion-for-a-claim",
+        "gateproof_evidence/judging/proof.py",
+        'return "" if predicted_finding(event) else _unpredicted(event)',
+        "found = predicted_finding(event) or not event.findings\n"
+        '    return "" if found else _unpredicted(event)',
+        tree="harness",
+    ),
+    expect=("result of the proof", "asserted", "got proven"),
+)
+@falsified_by(
+    source(
+        "take-a-baseline-without-a-claim",
+        "gateproof_evidence/judging/claim.py",
+        'return "" if claims else NO_CLAIM',
+        'return ""',
+        tree="harness",
+    ),
+    expect=("result of the proof", "silent", "got proven"),
 )
 @falsified_by(
     source(
@@ -188,7 +246,7 @@ EXPECTED = (
         'if event.faulted_category == "limit":',
         tree="harness",
     ),
-    expect=("result of the proof", "breaks", "got proven"),
+    expect=("message of the proof", "breaks", "red by an assertion without a claim"),
 )
 @falsified_by(
     source(
@@ -204,11 +262,12 @@ EXPECTED = (
     source(
         "claim-a-second-run-that-was-none",
         "gateproof/proof/proof.py",
-        'last = _run(check, recorder, base, "baseline-again" if again else "baseline")[1]',
+        'last = _run_green(check, recorder, base, "baseline-again" if again else "baseline")',
         'last = "pass"',
         tree="harness",
     ),
-    expect=("result of the proof", "late", "got proven"),
+    # The journal has no claim of that run, so that the proof is void all the same.
+    expect=("message of the proof", "late", "is recorded as green"),
 )
 @falsified_by(
     source(
@@ -253,13 +312,13 @@ EXPECTED = (
 def test_proof_counts_only_when_its_fault_landed_and_the_red_was_predicted(
     miniatures: MiniatureRunner,
 ) -> None:
-    """Of eleven proofs only the three sound ones count; the others are void or blind.
+    """Of fifteen proofs only the three sound ones count; the others are void or blind.
 
     Without the second run on an unchanged copy, or with a baseline that has no record, not even
     those count.
     """
     file = str(miniatures.sut.inner_path)
-    ids = tuple(f"MIN-0{number}" for number in range(1, 9))
+    ids = tuple(f"MIN-{number:02}" for number in range(1, 11))
     proofs = PROOFS.format(file=file, size=len(miniatures.sut.path.read_text(encoding="utf-8")))
     ran = miniatures.run(proofs, ids=ids)
     held = [

@@ -52,7 +52,7 @@ def test_busy(own_stack, commands, sut):
     for _ in range(1000):
         worker = own_stack.start_worker()
         own_stack.wait_ready(worker)
-        own_stack.sql.query("SELECT 1")
+        claim("answer", got=own_stack.sql.query("SELECT 1").scalar(), expected=1)
         worker.dispose()
 """
 

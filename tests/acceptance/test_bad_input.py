@@ -36,7 +36,7 @@ def refused(ran: Miniature, tmp_path: Path, message: str) -> None:
         (SOUND, ("MIN-01", "MIN-01"), "MIN-01"),
         (SOUND + "\ndef test_stray():\n    pass\n", ("MIN-01",), "got no criterion"),
         ("from gateproof import falsified_by, sql\n@falsified_by(sql('x', 'SELECT 1', landing='')"
-         ", expect=' ')" + SOUND, ("MIN-01",), "falsifier x: predicted message: got ' '"),
+         ", expect=' ')" + SOUND, ("MIN-01",), "falsifier x: predicted text: got ' '"),
     ],
     ids=["no-check", "unknown-id", "two-checks", "duplicate-id", "no-criterion", "no-message"],
 )  # fmt: skip

@@ -261,6 +261,7 @@ def test_evidence_that_a_check_loses_silently_blocks_the_run(start: Start, disk:
 
 
 FALSE = 'fill(); assert False, "rows: got 0, expected 3"'
+"""An assertion: the record of a claim has no room either."""
 
 
 @DISTRIBUTED
@@ -357,7 +358,7 @@ embedded.find_installation = find_no_installation
 NEEDS_THE_SERVER = """
 @criterion("MIN-01")
 def test_first(stack):
-    stack.sql.query("SELECT 1")
+    claim("answer of the database", got=stack.sql.query("SELECT 1").scalar(), expected=1)
 
 @criterion("MIN-02")
 def test_second(commands, sut):
@@ -383,7 +384,7 @@ SELECT repeat(md5(n::text), 20) FROM generate_series(1, 2000000) n'''
 @criterion("MIN-01")
 def test_first(own_stack):
     made = own_stack.sql.{how}(FILL)
-    assert made.count == 2000000, f"rows: got {{made}}, expected 2000000"
+    claim("rows that were made", got=made.count, expected=2000000)
 
 @criterion("MIN-02")
 def test_second(commands, sut):

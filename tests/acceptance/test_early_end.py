@@ -34,7 +34,7 @@ def test_{name}(commands, sut):
     observe(commands, sut)
     {end}
 """
-FALSE = 'assert False, "the claim is false"'
+FALSE = 'claim("sum of the miniature", got=1, expected=2)'
 
 
 def check(identifier: str, end: str = "pass") -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gateproof_evidence.judging.proof import SPECIMENS
-from gates.taxonomy.miniature import COMMAND, SOUND, Miniature, read_miniature
+from gates.taxonomy.miniature import COMMAND, NO_PROOFS, SOUND, Miniature, read_miniature
 from tests.acceptance.conftest import run_command
 
 Run = Callable[..., Miniature]
@@ -29,10 +29,12 @@ from gateproof import falsified_by, source
 
 @criterion("MIN-01")
 @falsified_by(
-    source("marked", "system/worker.py", append="# a mark", imports=False), expect="got a mark"
+    source("marked", "system/worker.py", append="# a mark", imports=False),
+    expect=("marks", "worker.py"),
 )
 def test_worker_file(files):
-    assert "# a mark" not in files.read("system/worker.py"), "worker.py: got a mark, expected none"
+    marks = files.read("system/worker.py").count("# a mark")
+    claim("marks", on="worker.py", got=marks, expected=0)
 """
 """A check that needs no database, and is proven."""
 
@@ -48,12 +50,13 @@ def test_no_events(own_stack):
     seen = own_stack.sql.query(COUNT).scalar()
     {claim}
 """
-CLAIM = 'assert seen == 0, f"events: got {seen}, expected none"'
+CLAIM = 'claim("events", got=seen, expected=0)'
+LENIENT = 'claim("events", got=seen, relation="at_least", expected=0)'
 
 
 MAKES_A_ROW = """own_stack.sql.execute(MAKE)
     seen = own_stack.sql.query(COUNT).scalar()
-    assert seen == 1, f"events: got {seen}, expected the one made"
+    claim("events", got=seen, expected=1)
 """
 
 
@@ -80,7 +83,7 @@ def test_run_with_a_proven_check_is_released(run_gates: Run, tmp_path: Path) -> 
     assert ran.run["result"] == "released"
     [verdict] = ran.run["criteria"]
     assert verdict["falsification"] == "proven"
-    assert verdict["proofs"][0]["message"].startswith("events: got 1, expected none")
+    assert verdict["proofs"][0]["message"] == "events: got 1, expected 0"
     status, output = verify(tmp_path / "reports" / "latest")
     assert status == 0, output
     assert "signer unknown" in output
@@ -89,10 +92,11 @@ def test_run_with_a_proven_check_is_released(run_gates: Run, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("falsifiers", "claim", "falsification", "message"),
     [
-        (falsifier(), "pass", "blind", "stayed green"),
+        (falsifier(), LENIENT, "blind", "stayed green"),
         (falsifier(statement="'SELECT 1'"), CLAIM, "void", "did not land"),
         (falsifier(expect="another message"), CLAIM, "void", "red for another reason"),
-        (falsifier(), "assert seen == 0 or 1 / 0", "void", "red by other"),
+        (falsifier(), f"{LENIENT}; seen == 0 or 1 / 0", "void", "red by other"),
+        (falsifier(), f'{LENIENT}; assert not seen, "events: got 1"', "void", "without a claim"),
         (falsifier(expect="events: got 2"), MAKES_A_ROW, "void", "on its second run"),
         (
             falsifier(statement="'SELECT nonsense'"),
@@ -101,7 +105,15 @@ def test_run_with_a_proven_check_is_released(run_gates: Run, tmp_path: Path) -> 
             "could not be injected: UndefinedColumn",
         ),
     ],
-    ids=["blind", "not-landed", "other-message", "other-error", "no-second-run", "fault-refused"],
+    ids=[
+        "blind",
+        "not-landed",
+        "other-message",
+        "other-error",
+        "assertion",
+        "no-second-run",
+        "fault-refused",
+    ],
 )
 def test_run_with_a_check_that_is_not_proven_is_red(
     run_gates: Run, falsifiers: str, claim: str, falsification: str, message: str
@@ -119,6 +131,32 @@ def test_run_without_proofs_is_partial(run_gates: Run) -> None:
     """With --no-falsify the result is partial, even when every check passes."""
     ran = run_gates(PROVEN.format(falsifiers=falsifier(), claim=CLAIM), ("MIN-01",), "--no-falsify")
     assert (ran.exit_status, ran.run["result"]) == (100, "partial")
+
+
+BARE = NEEDS_NO_DATABASE.replace(
+    'claim("marks", on="worker.py", got=marks, expected=0)',
+    'assert marks == 0, f"marks: worker.py: got {marks}, expected 0"',
+)
+
+
+def test_run_of_bare_assertions_is_blocked(run_gates: Run) -> None:
+    """A check that asserts and claims nothing is no pass and proves nothing, and says why."""
+    ran = run_gates(BARE)
+    assert (ran.exit_status, ran.run["result"]) == (100, "blocked"), ran.output
+    verdict = ran.verdict("MIN-01")
+    assert (verdict["outcome"], verdict["cause"]) == ("inconclusive", "to_investigate")
+    assert verdict["claims"] == []
+    why = "claims of the check: got none, expected at least one; record what the check finds with"
+    assert verdict["message"].startswith(f"{why} claim(...)")
+    assert ran.proven("MIN-01")["marked"][0] == "void"
+    assert ran.proven("MIN-01")["marked"][1].startswith(f"baseline was not green: {why}")
+    assert f"MIN-01 inconclusive, to_investigate: {why}" in " ".join(ran.output.split())
+
+
+def test_bare_assertion_that_fails_is_a_violation(run_gates: Run) -> None:
+    """An assertion alone makes no pass, and still makes a fail."""
+    ran = run_gates(BARE.replace("marks == 0", "marks == 7"), ("MIN-01",), *NO_PROOFS)
+    assert (ran.exit_status, ran.judged("MIN-01")) == (1, ("fail", "gate_violation")), ran.output
 
 
 def test_run_with_a_false_claim_is_red_and_so_is_its_bundle(run_gates: Run, tmp_path: Path) -> None:
@@ -231,12 +269,12 @@ from gateproof import falsified_by, premise, source
 @criterion("MIN-01")
 @falsified_by(
     source("marked", "system/worker.py", append="# a mark", imports=False),
-    expect="the file has a mark",
+    expect=("the file has a mark", "worker.py"),
 )
 def test_worker_file(files):
     text = files.read("system/worker.py")
     premise("the file has a mark", got="# a mark" in text, expected={expected})
-    assert "# a mark" not in text, "the file has a mark"
+    claim("the file has a mark", on="worker.py", got="# a mark" in text, expected=False)
 """
 
 
@@ -250,7 +288,7 @@ def test_premise_that_does_not_hold_is_no_violation(run_gates: Run) -> None:
 
 
 def test_premise_is_not_the_predicted_failure(run_gates: Run) -> None:
-    """A fault that breaks a premise proves nothing, though the message has the prediction."""
+    """A fault that breaks a premise proves nothing, though its words are the predicted ones."""
     ran = run_gates(PREMISED.format(expected=False))
     assert ran.exit_status == 100, ran.output
     result, message = ran.proven("MIN-01")["marked"]
@@ -263,5 +301,5 @@ def test_prediction_that_any_failure_meets_is_bad_input(run_gates: Run, expect: 
     """A prediction of house words is refused before anything starts, with the reason."""
     ran = run_gates(PROVEN.format(falsifiers=falsifier(expect=expect), claim=CLAIM))
     assert ran.exit_status == 4, ran.output
-    refusal = f"falsifier put-one-in: predicted message: got {expect!r}, expected 10 characters"
+    refusal = f"falsifier put-one-in: predicted text: got {expect!r}, expected 10 characters"
     assert refusal in " ".join(ran.output.split())

@@ -19,10 +19,12 @@ from gateproof import falsified_by, source
 
 @criterion("MIN-01")
 @falsified_by(
-    source("marked", "system/worker.py", append="# a mark", imports=False), expect="got a mark"
+    source("marked", "system/worker.py", append="# a mark", imports=False),
+    expect=("marks", "worker.py"),
 )
 def test_worker_file(files):
-    assert "# a mark" not in files.read("system/worker.py"), "worker.py: got a mark, expected none"
+    marks = files.read("system/worker.py").count("# a mark")
+    claim("marks", on="worker.py", got=marks, expected=0)
 
 @pytest.fixture
 def never(own_stack):
@@ -30,7 +32,8 @@ def never(own_stack):
 
 @criterion("MIN-02", needs={needs!r})
 @falsified_by(
-    source("other-mark", "system/app.py", append="# a mark", imports=False), expect="got a mark"
+    source("other-mark", "system/app.py", append="# a mark", imports=False),
+    expect=("marks", "app.py"),
 )
 def test_lacking(never):
     pass

@@ -73,7 +73,7 @@ LITTERING = f"""
 def test_littering(own_stack, commands, machine, sut):
     for place in (commands, machine):
         done = place.run([sys.executable, "-c", {LITTER!r}], env={{}}, folder=sut.folder)
-        assert done.exit_status == 0, done.output
+        claim("exit status", got=done.exit_status, expected=0)
     worker = own_stack.start_worker()
     own_stack.wait_ready(worker)
     worker.kill()

@@ -21,7 +21,7 @@ def test_extension_of_the_server(stack):
         "SELECT count(*), current_setting('server_version_num')::int / 10000"
         " FROM pg_available_extensions WHERE name = 'pageinspect'"
     ).rows[0]
-    assert found[0] == 1, f"extension pageinspect: got {found}, expected it available"
+    claim("available extensions", on="pageinspect", got=found[0], expected=1)
 """
 
 

@@ -22,13 +22,13 @@ def mark(name):
     return source(name, MODULE, append=f"# {name}", imports=False)
 
 @criterion("MIN-01")
-@falsified_by(mark("mark-one"), expect="got a mark")
-@falsified_by(mark("mark-two"), expect="got a mark")
-@falsified_by(file("mark-page", PAGE, append="mark-page"), expect="got a mark")
-@falsified_by(file("mark-page-again", PAGE, append="mark-again"), expect="got a mark")
+@falsified_by(mark("mark-one"), expect=("marks", MODULE))
+@falsified_by(mark("mark-two"), expect=("marks", MODULE))
+@falsified_by(file("mark-page", PAGE, append="mark-page"), expect=("marks", PAGE))
+@falsified_by(file("mark-page-again", PAGE, append="mark-again"), expect=("marks", PAGE))
 def test_marks(files):
     for name in (MODULE, PAGE):
-        assert "mark-" not in (files.read(name) or ""), f"{name}: got a mark, expected none"
+        claim("marks", on=name, got=(files.read(name) or "").count("mark-"), expected=0)
 """
 
 NAMES = ("mark-one", "mark-two", "mark-page", "mark-page-again")
@@ -39,20 +39,21 @@ from gateproof import falsified_by, process, settings, sql
 @criterion("MIN-01")
 @falsified_by(
     sql("table-a", "CREATE TABLE mark_a ()", landing="SELECT to_regclass('mark_a')"),
-    expect="got tables",
+    expect=("tables with a mark", "", "mark_a"),
 )
 @falsified_by(
     sql("table-b", "CREATE TABLE mark_b ()", landing="SELECT to_regclass('mark_b')"),
-    expect="got tables",
+    expect=("tables with a mark", "", "mark_b"),
 )
-@falsified_by(settings("variable", {"MARK": "1"}), expect="got no answer")
-@falsified_by(process("killed", "kill"), expect="got no answer")
+@falsified_by(settings("variable", {"MARK": "1"}), expect=("marked environment", "worker"))
+@falsified_by(process("killed", "kill"), expect=("running process", "worker"))
 def test_answers_and_has_no_mark(stack):
     worker = stack.worker
     found = stack.sql.query("SELECT relname FROM pg_class WHERE relname LIKE 'mark_%'").rows
-    assert not found, f"marks: got tables {found}, expected none"
+    claim("tables with a mark", got=[name for (name,) in found], expected=[])
     seen = json.loads(stack.seen_environment(["MARK"]))["MARK"]
-    assert worker.alive and not seen, "worker: got no answer or a mark, expected an answer"
+    claim("running process", on="worker", got=worker.alive, expected=True)
+    claim("marked environment", on="worker", got=bool(seen), expected=False)
 """
 
 

@@ -17,7 +17,8 @@ FOREIGN = ("harness", "evidence", "system", "gates")
 CHECK = """
 @criterion("MIN-01")
 def test_python_answers(commands, sut):
-    assert commands.run(["{python}", "--version"], env={{}}, folder=sut.folder).exit_status == 0
+    done = commands.run(["{python}", "--version"], env={{}}, folder=sut.folder)
+    claim("exit status of Python", got=done.exit_status, expected=0)
 """
 LISTS_PACK = """
 import importlib, json, pkgutil
@@ -63,7 +64,7 @@ def project(tmp_path: Path, clean_bin: Path) -> Path:
     (tmp_path / "sut.toml").write_text("\n".join(lines), encoding="utf-8")
     (tmp_path / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
     (tmp_path / "gates/criteria.toml").write_text(CRITERION.format(id="MIN-01"), encoding="utf-8")
-    check = f"from gateproof import criterion\n{CHECK.format(python=clean_bin / 'python')}"
+    check = f"from gateproof import claim, criterion\n{CHECK.format(python=clean_bin / 'python')}"
     (tmp_path / "gates/test_miniature.py").write_text(check, encoding="utf-8")
     own = "import evidence, harness, system\n\ndef test_own():\n    assert harness.OWN\n"
     (tmp_path / "test_own.py").write_text(own, encoding="utf-8")

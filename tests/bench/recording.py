@@ -48,9 +48,14 @@ statement = "The trivial claim {id} holds."
 source = "benchmark"
 """
 BODIES = {
-    "bare": ("", "    pass\n"),
-    "reading": ("files", '    assert files.read("claim.txt") == "kept", "claim: not kept"\n'),
+    "bare": ("", "    pass\n", "    pass\n"),
+    "reading": (
+        "files",
+        '    assert files.read("claim.txt") == "kept", "claim: not kept"\n',
+        '    claim("text of the file", got=files.read("claim.txt"), expected="kept")\n',
+    ),
 }
+"""Kind to the arguments of its checks, and their body for plain pytest and for the gates."""
 CONFTEST = """
 import pathlib
 import pytest
@@ -154,18 +159,22 @@ def _plain_cases(plain: Path) -> Iterator[Case]:
 
 
 def _write(plain: Path, gates: Path, kind: str, checks: int) -> None:
-    asked, body = BODIES[kind]
+    asked, plain_body, gate_body = BODIES[kind]
     prefixes = ("".join(pair) for pair in product(string.ascii_uppercase, repeat=2))
     catalogue = []
     for start in range(0, checks, A_GATE):
         prefix = next(prefixes)
         gate = f"gate{prefix.lower()}"
         numbers = range(1, min(A_GATE, checks - start) + 1)
-        tests = [f"def test_{n:02d}({asked}):\n{body}" for n in numbers]
+        heads = [f"def test_{n:02d}({asked}):\n" for n in numbers]
+        tests = [f"{head}{plain_body}" for head in heads]
         (plain / f"test_{gate}.py").write_text("\n\n".join(tests), encoding="utf-8")
         ids = [f"{prefix}-{number:02d}" for number in numbers]
-        marked = [f'@criterion("{name}")\n{test}' for name, test in zip(ids, tests, strict=True)]
-        source = "\n\n".join(["from gateproof import criterion", *marked])
+        marked = [
+            f'@criterion("{name}")\n{head}{gate_body}'
+            for name, head in zip(ids, heads, strict=True)
+        ]
+        source = "\n\n".join(["from gateproof import claim, criterion", *marked])
         (gates / f"test_{gate}.py").write_text(source, encoding="utf-8")
         catalogue += [CRITERION.format(id=name, gate=gate) for name in ids]
     (gates / "criteria.toml").write_text("".join(catalogue), encoding="utf-8")

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -14,11 +16,13 @@ from typing import Any
 
 from gateproof_evidence.format.canonical import digest_of
 from gateproof_evidence.format.journal import Journal, read_journal
+from gateproof_evidence.judging.claim import NO_CLAIM, claim_text
 from gateproof_evidence.judging.judgement import Ending
 from gateproof_evidence.judging.proof import SPECIMENS
 from gateproof_evidence.model import (
     CellEvent,
     Claim,
+    ClaimEvent,
     Criterion,
     Observation,
     PhaseEvent,
@@ -38,7 +42,7 @@ SPECIMEN = Fault(
     kind="specimen",
     text="claim.txt: kept = no",
     expected="the claim is not kept",
-    failure="the claim is not kept",
+    failure="the claim is not kept: claim.txt: got kept = no, expected one with kept = yes",
 )
 NOT_KEPT = Claim(
     name="the claim is not kept",
@@ -48,6 +52,15 @@ NOT_KEPT = Claim(
     expected='"kept = yes"',
     holds=False,
 )
+ROWS = Claim(
+    name="rows that the superuser sees",
+    on="attribution_events",
+    got="5",
+    relation="equals",
+    expected="5",
+    holds=True,
+)
+"""The claim that each run of a check states, and that holds."""
 SPECIMEN_FIELDS: dict[str, dict[str, Any]] = {
     "always-green": {"faulted": "pass", "faulted_category": "none"},
     "always-red": {"baseline": "assertion: never green"},
@@ -56,18 +69,12 @@ SPECIMEN_FIELDS: dict[str, dict[str, Any]] = {
     "fault-that-is-denied": {"refusal": "ERROR: permission denied"},
     "red-by-an-error": {"faulted_category": "other"},
     "red-by-a-premise": {"faulted_category": "premise"},
+    "red-by-an-assertion": {"findings": ()},
+    "green-without-a-claim": {"baseline": NO_CLAIM},
     "red-for-another-reason": {"expected": "something else"},
-    "red-by-another-claim": {"findings": (NOT_KEPT,), "expected_claim": "file that exists"},
-    "red-on-another-object": {
-        "findings": (NOT_KEPT,),
-        "expected_claim": NOT_KEPT.name,
-        "expected_on": "other.txt",
-    },
-    "claim-that-can-fail": {
-        "findings": (NOT_KEPT,),
-        "expected_claim": NOT_KEPT.name,
-        "expected_on": NOT_KEPT.on,
-    },
+    "red-by-another-claim": {"expected_claim": "file that exists"},
+    "red-on-another-object": {"expected_claim": NOT_KEPT.name, "expected_on": "other.txt"},
+    "claim-that-can-fail": {"expected_claim": NOT_KEPT.name, "expected_on": NOT_KEPT.on},
 }
 """The fields in which a specimen's proof differs from one that succeeds."""
 
@@ -131,7 +138,7 @@ class _Recording:
         for number, name in enumerate(SPECIMENS):
             self._turn = number % len(self._writers)
             self._wait(0.05)
-            story = _story(SPECIMEN, f"gateproof::self-proof[{name}]")
+            story = _story(SPECIMEN, f"gateproof::self-proof[{name}]", finding=NOT_KEPT)
             fields = story | {"specimen": name} | SPECIMEN_FIELDS.get(name, {})
             self._append(SelfProofEvent, **fields)
 
@@ -146,6 +153,7 @@ class _Recording:
         self._stage(one, item, "check", "setup", raised=stopped)
         if not stopped:
             self._observe_check(one, item)
+            self._claim(one, item, "check", ROWS)
             self._stage(one, item, "check", "call", raised=fails)
         self._stage(one, item, "check", "teardown")
 
@@ -205,15 +213,20 @@ class _Recording:
         if one.id in plan.taken_over:
             self._take_over(one, fault, story)
         else:
-            self._observe_proof(one, part, item)
+            self._observe_proof(one, part, item, story["findings"])
             self._append(ProofEvent, **story)
         self._stage(one, item, part, "call")
         self._stage(one, item, part, "teardown")
 
-    def _observe_proof(self, one: Criterion, part: str, item: str) -> None:
-        for step in ("baseline", "landing", "faulted"):
+    def _observe_proof(
+        self, one: Criterion, part: str, item: str, findings: Sequence[Claim]
+    ) -> None:
+        claims = {"baseline": (ROWS,), "baseline-again": (ROWS,), "faulted": (ROWS, *findings)}
+        for step in ("baseline", "baseline-again", "landing", "faulted"):
             for probe in PROBES[: self._plan.per_proof_step]:
                 self._observe(one, f"{part}:{step}", self._seen(probe), item)
+            for claim in claims.get(step, ()):
+                self._claim(one, item, f"{part}:{step}", claim)
 
     def _take_over(self, one: Criterion, fault: Fault, story: dict[str, Any]) -> None:
         self._append(
@@ -266,6 +279,9 @@ class _Recording:
             redactions=(redaction,) if found.redacted else (),
         )
 
+    def _claim(self, one: Criterion, item: str, part: str, claim: Claim) -> None:
+        self._append(ClaimEvent, item=item, criterion=one.id, part=part, **claim.model_dump())
+
     def _stage(
         self, one: Criterion, item: str, part: str, when: str, *, raised: bool = False
     ) -> None:
@@ -311,11 +327,15 @@ def _item(one: Criterion) -> str:
 
 
 def _story(
-    fault: Fault, item: str, *, stays_green: bool = False, fails_elsewhere: bool = False
+    fault: Fault,
+    item: str,
+    *,
+    stays_green: bool = False,
+    fails_elsewhere: bool = False,
+    finding: Claim | None = None,
 ) -> dict[str, Any]:
-    failure = fault.failure
-    if fails_elsewhere:
-        failure = "relation attribution_events: got none, expected one"
+    elsewhere = "relation attribution_events: got none, expected one"
+    found = finding or _finding(elsewhere if fails_elsewhere else fault.failure)
     return {
         "item": item,
         "falsifier": fault.name,
@@ -326,10 +346,19 @@ def _story(
         "fingerprint_after": "bbbb",
         "baseline": "pass",
         "baseline_runs": 2,
-        "faulted": "pass" if stays_green else failure,
+        "faulted": "pass" if stays_green else claim_text(found),
         "faulted_category": "none" if stays_green else "assertion",
+        "findings": () if stays_green else (found,),
         "restoration": "the copy is thrown away",
     }
+
+
+def _finding(text: str) -> Claim:
+    """Return the false claim that reads as a text: ``name: got value, expected value``."""
+    match = re.fullmatch(r"(?P<name>.+): got (?P<got>.+), expected (?P<expected>.+)", text)
+    assert match is not None, text
+    values = {name: json.dumps(match[name]) for name in ("got", "expected")}
+    return Claim(name=match["name"], on="", relation="equals", holds=False, **values)
 
 
 def _ended(records: Sequence[Record], at: datetime) -> RunEvent:

@@ -40,7 +40,7 @@ RELEASED = Plan(
             kind="sql",
             text="DROP POLICY tenant ON t",
             expected="sees rows of B",
-            failure="assertion: A sees rows of B",
+            failure="tenant A sees rows of B: got 2, expected 0",
         ),
     ),
     captures={

@@ -16,13 +16,13 @@ from pathlib import Path
 import pytest
 
 from tests.corpus.workshop import write_ssh_key
-from tests.pages import HOW_TOS, PAGES, ROOT, TUTORIALS, Block, blocks_of, page_name
+from tests.pages import ALONE, HOW_TOS, PAGES, ROOT, TUTORIALS, Block, blocks_of, page_name
 from tests.sample import fixed_key, sealed
 
 SCRIPTS = Path(sys.executable).parent
 HEAD = ("**For**", "**You need**", "**You get**")
 RUN = [page for page in PAGES if any(block.verb == "run" for block in blocks_of(page))]
-SHORT = [page for page in RUN if page not in TUTORIALS]
+SHORT = [page for page in RUN if page not in (*TUTORIALS, ALONE)]
 ELSEWHERE = ("make ", "tar -xzf received", ".venv/bin/gateproof verify received", "sh evidence")
 """Commands of the README that other tests run: these install packages or take minutes, or need the
 artifact of a run of the same commit, on which gate ci runs them."""

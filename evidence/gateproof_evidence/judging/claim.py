@@ -18,6 +18,7 @@ from gateproof_evidence.model import Claim, ClaimEvent, Relation, Story
 _HOLDS: Mapping[Relation, Callable[[Any, Any], bool]] = {
     "equals": lambda got, expected: bool(got == expected) and _same_kind(got, expected),
     "differs": lambda got, expected: not _HOLDS["equals"](got, expected),
+    "one_of": lambda got, expected: any(_HOLDS["equals"](got, one) for one in _list(expected)),
     "at_least": lambda got, expected: _number(got) >= _number(expected),
     "at_most": lambda got, expected: _number(got) <= _number(expected),
     "contains": lambda got, expected: expected in got,
@@ -27,12 +28,20 @@ _HOLDS: Mapping[Relation, Callable[[Any, Any], bool]] = {
 _WORDS: Mapping[Relation, str] = {
     "equals": "",
     "differs": "other than ",
+    "one_of": "one of ",
     "at_least": "at least ",
     "at_most": "at most ",
     "contains": "one with ",
     "lacks": "none with ",
     "matches": "a match of ",
 }
+
+
+NO_CLAIM = (
+    "claims of the check: got none, expected at least one; record what the check finds with "
+    "claim(...): an assertion alone leaves no record"
+)
+"""The message of a check that ended well and stated nothing."""
 
 
 def relation_holds(relation: Relation, got: Any, expected: Any) -> bool:
@@ -46,7 +55,7 @@ def relation_holds(relation: Relation, got: Any, expected: Any) -> bool:
     Raises:
         TypeError: the relation does not exist between values of these types: ``at_least`` and
             ``at_most`` compare numbers, ``matches`` texts, ``contains`` and ``lacks`` need a list,
-            a mapping or a text.
+            a mapping or a text, and ``one_of`` a list of the expected values.
 
     """
     return bool(_HOLDS[relation](got, expected))
@@ -116,10 +125,21 @@ def findings_text(findings: Sequence[Claim]) -> str:
     return f"{claim_text(findings[0])}{more}"
 
 
+def why_not_green(claims: Sequence[ClaimEvent]) -> str:
+    """Return why a run of a check shows nothing, though it ended well; empty if it shows something.
+
+    Args:
+        claims: the claims that the check stated in that run.
+
+    """
+    false = false_claims(claims)
+    if false:
+        return f"it has a finding: {findings_text(false)}"
+    return "" if claims else NO_CLAIM
+
+
 def prediction_text(story: Story) -> str:
-    """Return what a falsifier predicted: a finding, or a part of the message of the check."""
-    if not story.expected_claim:
-        return story.expected
+    """Return what a falsifier predicted: a claim, or a part of any finding in words."""
     return ": ".join(filter(None, (story.expected_claim, story.expected_on, story.expected)))
 
 
@@ -127,17 +147,24 @@ def predicted_finding(story: Story) -> Claim | None:
     """Return the false claim that a falsifier predicted, if the check had it under the fault.
 
     The finding has the predicted name, its object is the predicted one and names the target of the
-    fault, and it contains the predicted values.
+    fault, and it contains the predicted values. Where only a text is predicted, any claim will do
+    that contains it.
     """
     for claim in story.findings:
         if (
-            claim.name == story.expected_claim
-            and is_object(story.expected_on, claim.on)
+            _is_named(story, claim)
             and (not story.target or names(story.target, claim.on))
             and story.expected in claim_text(claim)
         ):
             return claim
     return None
+
+
+def _is_named(story: Story, claim: Claim) -> bool:
+    """Return whether a claim has the predicted name and object, if these are predicted."""
+    if not story.expected_claim:
+        return True
+    return claim.name == story.expected_claim and is_object(story.expected_on, claim.on)
 
 
 def is_object(pattern: str, on: str) -> bool:
@@ -164,6 +191,12 @@ def _plain(value: Any) -> str:
 def _number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"got {value!r}, expected a number")
+    return value
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError(f"expected value: got {value!r}, expected a list of the allowed values")
     return value
 
 

@@ -38,6 +38,8 @@ SPECIMENS = {
     "fault-that-is-denied": Falsification.VOID,
     "red-by-an-error": Falsification.VOID,
     "red-by-a-premise": Falsification.VOID,
+    "red-by-an-assertion": Falsification.VOID,
+    "green-without-a-claim": Falsification.VOID,
     "red-for-another-reason": Falsification.VOID,
     "red-by-another-claim": Falsification.VOID,
     "red-on-another-object": Falsification.VOID,
@@ -72,7 +74,7 @@ def judge_proof(event: Story | None, *, broken: str = "") -> tuple[Falsification
     if why_void:
         return Falsification.VOID, why_void
     predicted = predicted_finding(event)
-    return Falsification.PROVEN, claim_text(predicted) if predicted else _first_line(event.faulted)
+    return Falsification.PROVEN, claim_text(predicted) if predicted else ""
 
 
 S = TypeVar("S", bound=Story)
@@ -113,20 +115,21 @@ def _why_void(event: Story) -> str:
         return f"red by a premise, which the fault broke instead of the claim: {event.faulted}"
     if event.faulted_category != "assertion":
         return f"red by {event.faulted_category}, not by an assertion: {event.faulted}"
-    if event.expected_claim:
-        return "" if predicted_finding(event) else f"red for another reason: {_unpredicted(event)}"
-    message = _first_line(event.faulted)  # pytest adds the lines after it
-    if event.expected not in message:
-        return f"red for another reason: expected {event.expected!r} in {message!r}"
-    return ""
+    return "" if predicted_finding(event) else _unpredicted(event)
 
 
 def _unpredicted(event: Story) -> str:
-    """Return the predicted claim, and the finding that is nearest to it."""
+    """Return the predicted claim, and the finding that is nearest to it.
+
+    An assertion without a false claim is no finding: a verdict cannot be judged again from it.
+    """
     where = f" on {event.target}, which the fault changes" if event.target else ""
+    wanted = f"expected the finding {prediction_text(event)!r}{where}"
+    if not event.findings:
+        got = _first_line(event.faulted)
+        return f"red by an assertion without a claim: {wanted}, got {got}; state it with claim(...)"
     same = [one for one in event.findings if one.name == event.expected_claim]
-    got = findings_text(same or event.findings) if event.findings else _first_line(event.faulted)
-    return f"expected the finding {prediction_text(event)!r}{where}, got {got}"
+    return f"red for another reason: {wanted}, got {findings_text(same or event.findings)}"
 
 
 def _first_line(message: str) -> str:

@@ -20,7 +20,14 @@ from pydantic import TypeAdapter, ValidationError
 from gateproof_evidence.errors import EvidenceError
 from gateproof_evidence.format.layout import in_data, proof_record
 from gateproof_evidence.format.problem import first_problem
-from gateproof_evidence.judging.claim import claim_of, false_claims, findings_text, prediction_text
+from gateproof_evidence.judging.claim import (
+    NO_CLAIM,
+    claim_of,
+    false_claims,
+    findings_text,
+    prediction_text,
+    why_not_green,
+)
 from gateproof_evidence.judging.loss import LOST, affected_items
 from gateproof_evidence.judging.proof import has_landed, judge_proof, with_baseline
 from gateproof_evidence.model import (
@@ -51,6 +58,13 @@ PHASES = ("setup", "call", "teardown")
 PROOF_PREFIX = "proof:"
 FAULTED = "faulted"
 """The step of a proof in which the check runs under the fault."""
+BASELINE_STEPS = ("baseline", "baseline-again")
+"""The steps of a proof in which the check runs before the fault, once or twice."""
+NO_OBSERVATION = (
+    "observations of the check: got none, expected at least one; let the check read the system "
+    "through a probe"
+)
+"""The message of a check that ended well and read nothing."""
 BROKEN = ("away", "full")
 """States of the environment in which no failure is a finding."""
 
@@ -204,13 +218,17 @@ def _judge_passed(own: Sequence[Record], phases: Mapping[Stage, PhaseEvent]) -> 
             cause=Cause.TO_INVESTIGATE,
             message=f"the check passed in spite of a premise that does not hold: {failed.name}",
         )
-    if not _observed(own, phases["setup"], phases["call"]):
-        return Judgement(
-            outcome=Outcome.INCONCLUSIVE,
-            cause=Cause.TO_INVESTIGATE,
-            message="the check passed without having observed anything",
-        )
+    missing = _what_is_missing(own, phases["setup"], phases["call"])
+    if missing:
+        return Judgement(outcome=Outcome.INCONCLUSIVE, cause=Cause.TO_INVESTIGATE, message=missing)
     return Judgement(outcome=Outcome.PASS, cause=None, message="")
+
+
+def _what_is_missing(own: Sequence[Record], setup: PhaseEvent, call: PhaseEvent) -> str:
+    """Return which records a pass lacks: a claim, then an observation; empty if it has both."""
+    if not _claimed(own, setup, call):
+        return NO_CLAIM
+    return "" if _observed(own, setup, call) else NO_OBSERVATION
 
 
 def _claims(own: Iterable[Record]) -> Sequence[ClaimEvent]:
@@ -224,13 +242,18 @@ def _fails(premise: PremiseEvent) -> bool:
 
 def _observed(own: Sequence[Record], setup: PhaseEvent, call: PhaseEvent) -> bool:
     """Return whether the check itself observed anything: fixtures' observations do not count."""
-    return any(
-        isinstance(r, Observation)
-        and r.part == CHECK
-        and r.writer == call.writer
-        and setup.seq < r.seq < call.seq
-        for r in own
-    )
+    return any(isinstance(r, Observation) and _is_within(r, setup, call) for r in own)
+
+
+def _claimed(own: Sequence[Record], setup: PhaseEvent, call: PhaseEvent) -> bool:
+    """Return whether the check itself stated a claim: those of fixtures do not count."""
+    return any(isinstance(r, ClaimEvent) and _is_within(r, setup, call) for r in own)
+
+
+def _is_within(record: Observation | ClaimEvent, setup: PhaseEvent, call: PhaseEvent) -> bool:
+    """Return whether a record is of the call of the check, and not of its fixtures."""
+    same = record.part == CHECK and record.writer == call.writer
+    return same and setup.seq < record.seq < call.seq
 
 
 def environment_problems(records: Iterable[Record]) -> tuple[PhaseEvent | StateEvent, ...]:
@@ -392,8 +415,8 @@ def _proof(
     taken = [r.attestation for r in events if isinstance(r, TakenOverEvent)]
     phases = [r for r in records if isinstance(r, PhaseEvent) and r.part == f"{PROOF_PREFIX}{name}"]
     doubted = event is not None and event.baseline == "pass"  # otherwise that is what is wrong
-    part = f"{PROOF_PREFIX}{name}:{FAULTED}"
-    claims = [r for r in records if isinstance(r, ClaimEvent) and r.part == part]
+    own = f"{PROOF_PREFIX}{name}:"
+    claims = [r for r in records if isinstance(r, ClaimEvent) and r.part.startswith(own)]
     broken = _what_broke(events, phases, claims) or (doubt if doubted else "")
     if any(record.item in affected for record in (*events, *phases)):
         broken = LOST
@@ -421,16 +444,37 @@ def _story(record: ProofEvent | TakenOverEvent) -> ProofEvent:
 def _what_broke(
     events: Sequence[Record], phases: Sequence[PhaseEvent], claims: Sequence[ClaimEvent]
 ) -> str:
-    """Return what failed outside of a proof's judgement; its own call may raise its verdict.
-
-    The findings of its record must be the false claims that the check stated under the fault.
-    """
+    """Return what failed outside of a proof's judgement; its own call may raise its verdict."""
     if len(events) > 1:
         return f"it ran {len(events)} times, expected once"
-    if events and isinstance(events[0], ProofEvent) and events[0].findings != false_claims(claims):
-        return "the findings of its record are not the false claims of the journal"
+    if events and isinstance(events[0], ProofEvent):
+        contradiction = _contradiction(events[0], claims)
+        if contradiction:
+            return contradiction
     raised = [r for r in phases if r.result == "raised" and (r.when != "call" or not events)]
     return (raised[0].message or raised[0].category) if raised else ""
+
+
+def _contradiction(event: ProofEvent, claims: Sequence[ClaimEvent]) -> str:
+    """Return what the journal's claims say against the record of a proof.
+
+    1. The findings are the false claims that the check stated under the fault.
+    2. In each run of a baseline that is green, the check stated a claim, and none was false.
+    """
+    # 1
+    if event.findings != false_claims(_of_step(claims, FAULTED)):
+        return "the findings of its record are not the false claims of the journal"
+    # 2
+    runs = event.baseline_runs if event.baseline == "pass" else 0
+    for step in BASELINE_STEPS[:runs]:
+        problem = why_not_green(_of_step(claims, step))
+        if problem:
+            return f"its {step} is recorded as green: {problem}"
+    return ""
+
+
+def _of_step(claims: Sequence[ClaimEvent], step: str) -> Sequence[ClaimEvent]:
+    return [claim for claim in claims if claim.part.endswith(f":{step}")]
 
 
 def _duration_s(records: Iterable[Record]) -> float:

@@ -6,12 +6,14 @@ from typing import Literal
 
 from gateproof_evidence.model.value import Value
 
-Relation = Literal["equals", "differs", "at_least", "at_most", "contains", "lacks", "matches"]
+Relation = Literal[
+    "equals", "differs", "one_of", "at_least", "at_most", "contains", "lacks", "matches"
+]
 """The relation that an observed value must have to the expected one.
 
-``contains`` and ``lacks`` compare with an element of a list, a key of a mapping or a part of a
-text; ``matches`` searches a text for a regular expression; ``at_least`` and ``at_most`` compare
-numbers.
+``one_of`` compares with each element of a list; ``contains`` and ``lacks`` compare with an element
+of a list, a key of a mapping or a part of a text; ``matches`` searches a text for a regular
+expression; ``at_least`` and ``at_most`` compare numbers.
 """
 
 

@@ -131,9 +131,9 @@ class Story(Entry):
     fault: str
     """The change in readable form: the statement, the variable."""
     expected: str
-    """The predicted part of the message, or of the finding in words; empty if any will do."""
+    """The predicted part of the finding in words; empty if any will do."""
     expected_claim: str = ""
-    """The name of the claim that must become false; empty if only a message is predicted."""
+    """The name of the claim that must become false; empty if only a text is predicted."""
     expected_on: str = ""
     """The object of that claim; ``*`` stands for any text."""
     target: str = ""

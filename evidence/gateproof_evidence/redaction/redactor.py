@@ -25,6 +25,7 @@ from typing import Any
 from gateproof_evidence.errors import BadInputError, NotWritableError
 from gateproof_evidence.model import Redaction
 from gateproof_evidence.redaction.column import secret_cells
+from gateproof_evidence.redaction.placeholder import Placeholders, placeholder
 from gateproof_evidence.redaction.secret import (
     BLOCKS,
     FORMS,
@@ -102,6 +103,21 @@ class LedgerEntry:
     count: int
 
 
+class _Counts(Counter[str]):
+    """The number of matches of each rule in one text."""
+
+    def __init__(self, placeholders: Placeholders | None = None) -> None:
+        super().__init__()
+        self._placeholders = placeholders
+
+    def replace(self, rule: str, value: object) -> str:
+        """Count a match, and return the placeholder of its value."""
+        self[rule] += 1
+        if self._placeholders is None:
+            return placeholder(rule)
+        return self._placeholders.of(rule, str(value))
+
+
 class Redactor:
     """Redacts the secrets of one run."""
 
@@ -143,17 +159,21 @@ class Redactor:
             self._rules.setdefault(spelling, f"secret:{name}")
         self._harmless.clear()
 
-    def redact(self, text: str, *, place: str = "") -> Redacted:
+    def redact(
+        self, text: str, *, place: str = "", placeholders: Placeholders | None = None
+    ) -> Redacted:
         """Redact every known secret, DSN password, credential header and likely secret in a text.
 
         Args:
             text: of any length; redacting it a second time changes nothing.
             place: the file of the text, for the ledger; without it nothing is counted there.
+            placeholders: those of the comparison that the text belongs to; without them all values
+                of one rule have one placeholder.
 
         """
         if not text or text in self._harmless:
             return Redacted(text=text, redactions=())
-        counts: Counter[str] = Counter()
+        counts = _Counts(placeholders)
         text = self._without_secrets(text, counts)
         text = _without_forms(text, BLOCKS, counts)
         text = _without_passwords(text, counts)
@@ -170,7 +190,7 @@ class Redactor:
         A value under the name of a credential header is replaced as a whole, and so is a text under
         the name of a secret. Numbers are not changed.
         """
-        counts: Counter[str] = Counter()
+        counts = _Counts()
         cleaned = self._clean(value, counts)
         return cleaned, self._count(counts, place)
 
@@ -178,7 +198,7 @@ class Redactor:
         self, headers: Iterable[tuple[str, str]], *, place: str = ""
     ) -> tuple[tuple[tuple[str, str], ...], tuple[Redaction, ...]]:
         """Redact (name, value) pairs; of credential headers only the name remains."""
-        counts: Counter[str] = Counter()
+        counts = _Counts()
         pairs = tuple(
             (self._clean_text(name, counts), self._clean_under(name, value, counts))
             for name, value in headers
@@ -189,11 +209,11 @@ class Redactor:
         self, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, place: str = ""
     ) -> tuple[tuple[tuple[Any, ...], ...], tuple[Redaction, ...]]:
         """Redact the values of columns with the name of a secret."""
-        counts: Counter[str] = Counter()
+        counts = _Counts()
         secret = [is_secret_name(name) for name in columns]
         cleaned = tuple(
             tuple(
-                _replacement("named", counts) if is_secret and _is_text(cell) else cell
+                counts.replace("named", cell) if is_secret and _is_text(cell) else cell
                 for cell, is_secret in zip(row, secret, strict=True)
             )
             for row in rows
@@ -225,7 +245,7 @@ class Redactor:
 
     # --- internals ---------------------------------------------------------------------------
 
-    def _without_secrets(self, text: str, counts: Counter[str]) -> str:
+    def _without_secrets(self, text: str, counts: _Counts) -> str:
         # A search for each literal is fast, an alternation of hundreds is slow: the pattern
         # contains only those that occur.
         present = frozenset(spelling for spelling in self._rules if spelling in text)
@@ -233,11 +253,11 @@ class Redactor:
             return text
 
         def replace(match: re.Match[str]) -> str:
-            return _replacement(self._rules[match[0]], counts)
+            return counts.replace(self._rules[match[0]], match[0])
 
         return _alternation(present).sub(replace, text)
 
-    def _clean(self, value: Any, counts: Counter[str]) -> Any:
+    def _clean(self, value: Any, counts: _Counts) -> Any:
         if isinstance(value, str):
             return self._clean_text(value, counts)
         if isinstance(value, Mapping):
@@ -248,7 +268,7 @@ class Redactor:
             return [self._clean(one, counts) for one in value]
         return value
 
-    def _clean_mapping(self, value: Mapping[str, Any], counts: Counter[str]) -> dict[str, Any]:
+    def _clean_mapping(self, value: Mapping[str, Any], counts: _Counts) -> dict[str, Any]:
         cleaned: dict[str, Any] = {}
         for key, inner in value.items():
             name = self._clean_text(str(key), counts)
@@ -257,42 +277,45 @@ class Redactor:
             cleaned[name] = self._clean_under(key, inner, counts)
         return cleaned
 
-    def _clean_under(self, key: Any, value: Any, counts: Counter[str]) -> Any:
+    def _clean_under(self, key: Any, value: Any, counts: _Counts) -> Any:
         if isinstance(value, str) and isinstance(key, str) and not _is_header(key):
             return self._clean_named(key, value, counts)
         if not _is_header(key) or value in (None, ""):
             return self._clean(value, counts)
         rule = f"header:{key.lower()}"
-        if value == f"[redacted:{rule}]":
+        if value == placeholder(rule):
             return value
-        return _replacement(rule, counts)
+        return counts.replace(rule, value)
 
-    def _clean_named(self, key: str, value: str, counts: Counter[str]) -> str:
+    def _clean_named(self, key: str, value: str, counts: _Counts) -> str:
         cleaned = self._clean_text(value, counts)
         if cleaned == value and is_secret_name(key) and looks_secret(key, value):
-            return _replacement("named", counts)
+            return counts.replace("named", value)
         return cleaned
 
-    def _clean_text(self, text: str, counts: Counter[str]) -> str:
+    def _clean_text(self, text: str, counts: _Counts) -> str:
         done = self.redact(text)
         for redaction in done.redactions:
             counts[redaction.rule] += redaction.count
         return done.text
 
-    def _count(self, counts: Counter[str], place: str) -> tuple[Redaction, ...]:
+    def _count(self, counts: _Counts, place: str) -> tuple[Redaction, ...]:
         if place:
             for rule, count in counts.items():
                 self._ledger[rule, place] += count
         return tuple(Redaction(rule=rule, count=count) for rule, count in sorted(counts.items()))
 
 
-def _without_passwords(text: str, counts: Counter[str]) -> str:
+def _without_passwords(text: str, counts: _Counts) -> str:
     if "://" not in text:
         return text
-    return _DSN.sub(lambda match: f"{match[1]}{_replacement('dsn-userinfo', counts)}@", text)
+    return _DSN.sub(
+        lambda match: f"{match[1]}{counts.replace('dsn-userinfo', match[0][len(match[1]) :])}@",
+        text,
+    )
 
 
-def _without_headers(text: str, counts: Counter[str]) -> str:
+def _without_headers(text: str, counts: _Counts) -> str:
     folded = text.lower()
     if not any(name in folded for name in ("authorization", "cookie", "api-key", "-token")):
         return text
@@ -301,7 +324,7 @@ def _without_headers(text: str, counts: Counter[str]) -> str:
     return text
 
 
-def _without_forms(text: str, forms: Sequence[Form], counts: Counter[str]) -> str:
+def _without_forms(text: str, forms: Sequence[Form], counts: _Counts) -> str:
     if len(text) < _SHORTEST_TEXT:
         return text
     folded = text.lower()
@@ -312,36 +335,31 @@ def _without_forms(text: str, forms: Sequence[Form], counts: Counter[str]) -> st
     return text
 
 
-def _without_cells(text: str, counts: Counter[str]) -> str:
+def _without_cells(text: str, counts: _Counts) -> str:
     if "--" not in text and "-[ RECORD" not in text:
         return text
     return _cut(text, secret_cells(text), "named", counts)
 
 
-def _cut(text: str, places: Iterable[tuple[int, int]], rule: str, counts: Counter[str]) -> str:
+def _cut(text: str, places: Iterable[tuple[int, int]], rule: str, counts: _Counts) -> str:
     """Replace positions of a text, which are sorted and do not overlap."""
     parts: list[str] = []
     done = 0
     for start, end in places:
         if not text.startswith("[redacted:", start):
-            parts += text[done:start], _replacement(rule, counts)
+            parts += text[done:start], counts.replace(rule, text[start:end])
             done = end
     return "".join([*parts, text[done:]]) if parts else text
 
 
-def _header_replacer(counts: Counter[str]) -> Callable[[re.Match[str]], str]:
+def _header_replacer(counts: _Counts) -> Callable[[re.Match[str]], str]:
     def replace(match: re.Match[str]) -> str:
         start, end = match.start("value") - match.start(), match.end("value") - match.start()
         whole = match[0]
-        replaced = _replacement(f"header:{match['name'].lower()}", counts)
+        replaced = counts.replace(f"header:{match['name'].lower()}", match["value"])
         return whole[:start] + replaced + whole[end:]
 
     return replace
-
-
-def _replacement(rule: str, counts: Counter[str]) -> str:
-    counts[rule] += 1
-    return f"[redacted:{rule}]"
 
 
 def _is_text(cell: object) -> bool:

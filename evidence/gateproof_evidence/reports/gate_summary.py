@@ -65,7 +65,7 @@ class GateRow:
     counts: Mapping[Outcome, int]
     waived: int
     proven: int
-    """Falsifiers that made their check fail with the predicted message."""
+    """Falsifiers that made their check fail with the predicted finding."""
     declared: int
     """Falsifiers of the checks of selected criteria."""
     unproven: int

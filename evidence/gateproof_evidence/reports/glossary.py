@@ -62,7 +62,7 @@ SECTIONS: tuple[Section, ...] = (
         title="Outcomes",
         words=(
             ("pass", "The check ran to its end, observed the system and its claim held."),
-            ("fail", "The claim did not hold: an assertion of the check itself failed."),
+            ("fail", "A claim of the check did not hold, or an assertion of its own failed."),
             (
                 "error",
                 "The check broke before it could judge. The cause names who is to blame.",
@@ -122,7 +122,7 @@ SECTIONS: tuple[Section, ...] = (
                 "proof",
                 "A check on a copy: green before the fault, red after it, as predicted.",
             ),
-            ("proven", "The falsifier landed, and the check went red with the predicted message."),
+            ("proven", "The falsifier landed, and the check had the predicted finding."),
             ("blind", "The claim was made false and the check stayed green: it proves nothing."),
             (
                 "void",

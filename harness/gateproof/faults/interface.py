@@ -92,7 +92,7 @@ class Fault:
         raise NotImplementedError
 
     def complete(self, expect: str) -> str:
-        """Return a predicted message with what is known since the injection; usually as it is."""
+        """Return a predicted text with what is known since the injection; usually as it is."""
         return expect
 
     def prepare(self, copy: Copy) -> None:

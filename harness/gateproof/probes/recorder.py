@@ -19,6 +19,7 @@ from gateproof_evidence.errors import not_writable
 from gateproof_evidence.format.journal import Journal
 from gateproof_evidence.format.layout import CAPTURES, JOURNAL, in_data
 from gateproof_evidence.model import Observation, Redaction
+from gateproof_evidence.redaction.placeholder import Placeholders
 from gateproof_evidence.redaction.redactor import Redactor
 
 Probe = Literal["http", "sql", "tasks", "worker", "logs", "process", "file", "environment"]
@@ -138,6 +139,19 @@ class Recorder:
 
         """
         return self.redactor.redact(encodable(text), place=in_data(JOURNAL)).text[:most]
+
+    def clean_compared(self, got: str, expected: str) -> tuple[str, str]:
+        """Redact two texts that are compared: what differs in them still differs afterwards.
+
+        The ledger counts the redactions.
+        """
+        texts = encodable(got), encodable(expected)
+        both = Placeholders(texts)
+        done = [
+            self.redactor.redact(text, place=in_data(JOURNAL), placeholders=both).text
+            for text in texts
+        ]
+        return done[0], done[1]
 
     def short(self, text: str, most: int) -> str:
         """Redact a text and return its beginning: a secret that is cut in half is not recognised.

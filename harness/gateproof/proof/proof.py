@@ -38,7 +38,7 @@ from gateproof.run.writer import WRITER, loaded_now
 from gateproof.stack.copy import Copy
 from gateproof.stack.stack import Running
 from gateproof.stack.stopwatch import BASELINE, FAULTED, LANDING
-from gateproof_evidence.judging.claim import false_claims
+from gateproof_evidence.judging.claim import false_claims, why_not_green
 from gateproof_evidence.judging.proof import judge_proof, with_baseline
 from gateproof_evidence.judging.verdict import FAULTED as FAULTED_STEP
 from gateproof_evidence.model import (
@@ -301,7 +301,7 @@ def _run_baseline(
     """
     base, prefix = recorder.scope, ""
     if again:
-        first = _run(check, recorder, base, "baseline")[1]
+        first = _run_green(check, recorder, base, "baseline")
         if first != "pass":
             steps.update(baseline=first, baseline_runs=1)
             return
@@ -309,7 +309,7 @@ def _run_baseline(
         prefix = "on its second run, "
     with recorder.in_scope(_part(base, "control")):
         steps["control"] = fault.change_inertly(copy)
-    last = _run(check, recorder, base, "baseline-again" if again else "baseline")[1]
+    last = _run_green(check, recorder, base, "baseline-again" if again else "baseline")
     steps["baseline_runs"] = 2 if again else 1
     if last != "pass":
         changed = f"after a change that does not matter ({steps['control']}): "
@@ -346,6 +346,18 @@ def _run(
             category, message = categorise(error)
             return category, recorder.clean(message, MESSAGE_LIMIT)
     return "none", "pass"
+
+
+def _run_green(check: Callable[[], object], recorder: Recorder, base: Scope, step: str) -> str:
+    """Run the check before the fault; return ``pass``, or why this run shows nothing.
+
+    A check that states no claim could have judged nothing, and is not green.
+    """
+    with recorded_claims() as claims:
+        message = _run(check, recorder, base, step)[1]
+    if message != "pass":
+        return message
+    return why_not_green(claims) or message
 
 
 def _unless_full(category: str, message: str, copy: Copy) -> tuple[str, str]:

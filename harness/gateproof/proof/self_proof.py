@@ -1,11 +1,11 @@
 """The self-proof of the harness: specimens, which are proofs with a known correct result.
 
 They run in every run with proofs, by the same steps as any proof, on a copy that holds a single
-file: a check that always passes, one that always fails, a change that does not matter, faults that
-do not land or are denied, failures by an error, a premise, another claim or on another object, and
-sound checks. The correct
-results are in `gateproof_evidence.judging.proof`. Any other result is a defect of the harness, and
-the run releases nothing.
+file: a check that always passes, one that always fails, one that states no claim, a change that
+does not matter, faults that do not land or are denied, failures by an error, a premise, an
+assertion, another claim or on another object, and a sound check. The correct results are in
+`gateproof_evidence.judging.proof`. Any other result is a defect of the harness, and the run
+releases nothing.
 """
 
 from __future__ import annotations
@@ -37,49 +37,52 @@ PREDICTED = Prediction(text=MESSAGE)
 
 @dataclass(frozen=True, kw_only=True)
 class Specimen:
-    """A check, a change, and the predicted message."""
+    """A check, a change, and the predicted finding."""
 
-    check: Callable[[FileProbe], None]
+    check: Callable[[FileProbe], object]
     change: Change
     expect: Prediction = PREDICTED
 
 
 def sound(files: FileProbe) -> None:
-    """Fail when the claim is not kept."""
-    text = files.read(CLAIM)
-    assert text is not None
-    assert KEPT in text, f"{MESSAGE}: got {text!r}"
+    """Claim that the file exists, and that it keeps the claim."""
+    claim(MESSAGE, on=CLAIM, got=green(files), relation="contains", expected=KEPT)
 
 
-def green(files: FileProbe) -> None:
-    """Read the claim, and always pass."""
-    files.read(CLAIM)
+def green(files: FileProbe) -> str:
+    """Claim that the file exists, which no change here makes false, and return its text."""
+    text = files.read(CLAIM) or ""
+    claim("file that exists", on=CLAIM, got=bool(text), expected=True)
+    return text
 
 
 def red(files: FileProbe) -> None:
-    """Always fail."""
-    text = files.read(CLAIM)
-    assert text is None, f"{MESSAGE}: got {text!r}"
+    """Claim what is never so."""
+    claim(MESSAGE, on=CLAIM, got=green(files), expected="")
 
 
 def brittle(files: FileProbe) -> None:
     """Raise an error that is not an assertion when the claim is not kept."""
-    text = files.read(CLAIM)
-    if text is None or KEPT not in text:
+    if KEPT not in green(files):
         raise KeyError(MESSAGE)
 
 
 def unprepared(files: FileProbe) -> None:
     """State as a premise what is the claim."""
-    text = files.read(CLAIM)
-    premise(MESSAGE, got=text or "", relation="contains", expected=KEPT)
+    premise(MESSAGE, got=green(files), relation="contains", expected=KEPT)
 
 
-def claiming(files: FileProbe) -> None:
-    """Claim that the file keeps the claim, and that it exists."""
+def asserting(files: FileProbe) -> None:
+    """Assert what is the claim, next to a claim that says less."""
+    text = green(files)
+    assert KEPT in text, f"{MESSAGE}: {CLAIM}: got {text!r}"
+
+
+def silent_when_green(files: FileProbe) -> None:
+    """Claim nothing unless the claim is not kept."""
     text = files.read(CLAIM) or ""
-    claim("file that exists", on=CLAIM, got=bool(text), expected=True)
-    claim(MESSAGE, on=CLAIM, got=text, relation="contains", expected=KEPT)
+    if KEPT not in text:
+        claim(MESSAGE, on=CLAIM, got=text, relation="contains", expected=KEPT)
 
 
 BREAK = Replacement(before=KEPT, after="kept = no")
@@ -92,17 +95,19 @@ SPECIMEN_CHECKS = {
     "fault-that-is-denied": Specimen(check=sound, change=Replacement(before="absent", after="x")),
     "red-by-an-error": Specimen(check=brittle, change=BREAK),
     "red-by-a-premise": Specimen(check=unprepared, change=BREAK),
+    "red-by-an-assertion": Specimen(check=asserting, change=BREAK),
+    "green-without-a-claim": Specimen(check=silent_when_green, change=BREAK),
     "red-for-another-reason": Specimen(
         check=sound, change=BREAK, expect=Prediction(text="some other message")
     ),
     "red-by-another-claim": Specimen(
-        check=claiming, change=BREAK, expect=Prediction(claim="file that exists", on=CLAIM)
+        check=sound, change=BREAK, expect=Prediction(claim="file that exists", on=CLAIM)
     ),
     "red-on-another-object": Specimen(
-        check=claiming, change=BREAK, expect=Prediction(claim=MESSAGE, on="other.txt")
+        check=sound, change=BREAK, expect=Prediction(claim=MESSAGE, on="other.txt")
     ),
     "claim-that-can-fail": Specimen(
-        check=claiming, change=BREAK, expect=Prediction(claim=MESSAGE, on=CLAIM, text="kept = no")
+        check=sound, change=BREAK, expect=Prediction(claim=MESSAGE, on=CLAIM, text="kept = no")
     ),
     "check-that-can-fail": Specimen(check=sound, change=BREAK),
 }
@@ -147,7 +152,7 @@ class SelfProofItem(pytest.Item):
         return Path(__file__), None, self.nodeid
 
 
-def _run(check: Callable[[FileProbe], None], files: FileProbe) -> None:
+def _run(check: Callable[[FileProbe], object], files: FileProbe) -> None:
     with claims_of_check():
         check(files)
 

@@ -21,7 +21,7 @@ LIMIT_S = 90.0
 
 
 SHORTEST = 10
-"""The least number of characters of a predicted message, without repeated spaces."""
+"""The least number of characters of a predicted text, without repeated spaces."""
 
 # fmt: off
 HOUSE_WORDS = frozenset((
@@ -31,8 +31,8 @@ HOUSE_WORDS = frozenset((
     "was", "were", "which", "with", "without", "false", "true", "null",
 ))
 # fmt: on
-"""Words that the message of any check may have, by the form of our messages: a prediction of these
-alone is met by any failure, and so shows nothing."""
+"""Words that any finding may have, by the form of our messages: a prediction of these alone is met
+by any finding, and so shows nothing."""
 
 
 ANY = "*"
@@ -45,12 +45,12 @@ Expect = str | tuple[str, str] | tuple[str, str, str]
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """The finding that a fault must cause: a claim that does not hold, or a part of a message."""
+    """The finding that a fault must cause: a claim that does not hold."""
 
     text: str = ""
-    """A part of the message or, for a claim, of its values in words."""
+    """A part of the claim in words: of its name, object or values."""
     claim: str = ""
-    """The name of the claim; empty if only a message is predicted."""
+    """The name of the claim; empty if only a part of its words is predicted."""
     on: str = ""
     """The object of the claim; ``*`` stands for any text."""
 
@@ -112,9 +112,10 @@ def falsified_by(fault: Fault, *, expect: Expect) -> pytest.MarkDecorator:
         fault: the change to a throw-away copy of the system.
         expect: the claim that must not hold then: its name and its object, and optionally a part of
             its values in words, such as ``got 0``. In the object ``*`` stands for any text, if the
-            fault has a target, which the object of the finding must then name. For a check without
-            claims, a part of the message with which it must fail: ten characters or more, and at
-            least one word that is not in `HOUSE_WORDS`.
+            fault has a target, which the object of the finding must then name. A text alone is a
+            part of any claim that must not hold, in words (``name: object: got …, expected …``):
+            ten characters or more, and at least one word that is not in `HOUSE_WORDS`. An
+            assertion that fails is no claim, and proves nothing.
 
     """
     return pytest.mark.falsified_by(Falsifier(fault=fault, expect=Prediction.of(expect)))
@@ -170,7 +171,7 @@ def read_declaration(item: pytest.Item) -> Declaration | None:
 
     Raises:
         BadInputError: more than one criterion, a need that no description can have, a falsifier
-            whose predicted message is too general, or two falsifiers of one name.
+            whose predicted text is too general, or two falsifiers of one name.
 
     """
     known = item.stash.get(_DECLARATION, None)
@@ -217,7 +218,7 @@ def _made(
 
 
 def is_specific(expect: str) -> bool:
-    """Return whether a predicted message can tell one failure from another.
+    """Return whether a predicted text can tell one finding from another.
 
     Compared are compatibility forms without case, so that look-alike characters of other widths do
     not count as words of their own.
@@ -242,15 +243,15 @@ def _refuse_bad(item: pytest.Item, falsifiers: tuple[Falsifier, ...]) -> None:
 
 
 def _too_general(falsifier: Falsifier) -> str:
-    """Return why a prediction tells no failure from another; empty if it does."""
+    """Return why a prediction tells no finding from another; empty if it does."""
     expect = falsifier.expect
     if not expect.claim:
         if is_specific(expect.text):
             return ""
         return (
-            f"predicted message: got {expect.text!r}, expected {SHORTEST} characters or more with "
-            "a word that only this failure has; quote the part of the check's message that names "
-            "the object and the finding"
+            f"predicted text: got {expect.text!r}, expected {SHORTEST} characters or more with "
+            "a word that only this finding has; quote the part of it that names the object and "
+            "the value"
         )
     if ANY in expect.on and not falsifier.fault.target:
         return (

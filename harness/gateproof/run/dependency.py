@@ -47,7 +47,7 @@ class ProofDependencies:
 
         Args:
             check: node id of the check.
-            falsifier: the fault and its predicted message.
+            falsifier: the fault and its predicted finding.
 
         """
         report = self._bring_up.report()

@@ -68,7 +68,7 @@ def event(
     """Return the record of a claim."""
     values: dict[str, Any] = {"got": got, "relation": relation, "expected": expected}
     return ClaimEvent(
-        **OF_CHECK | values | {"name": "rows", "on": "t", "holds": holds, "part": part}
+        **OF_CHECK | values | {"name": "rows", "on": "t", "holds": holds, "part": part, "seq": 1},
     )
 
 
@@ -77,6 +77,7 @@ def stages(*, call: str = "none", message: str = "") -> tuple[Record, ...]:
     raised = {"result": "raised", "category": call, "message": message}
     return (
         PhaseEvent(**OF_CHECK, when="setup", result="passed", duration_s=1),
+        event("1", "1", holds=True),
         Observation(
             **OF_CHECK | {"seq": 1},
             probe="sql",
@@ -106,6 +107,11 @@ def stages(*, call: str = "none", message: str = "") -> tuple[Record, ...]:
         ("differs", 1, 2, True),
         ("differs", "x", "x", False),
         ("differs", True, 1, True),
+        ("one_of", 2, [1, 2], True),
+        ("one_of", 3, [1, 2], False),
+        ("one_of", True, [1, 2], False),
+        ("one_of", [1], [[1], [2]], True),
+        ("one_of", "a", [], False),
         ("at_least", 2, 2, True),
         ("at_least", 1.9, 2, False),
         ("at_most", 2, 2, True),
@@ -126,6 +132,8 @@ def test_relation_holds_or_not(relation: Relation, got: Any, expected: Any, hold
 @pytest.mark.parametrize(
     ("relation", "got", "expected"),
     [
+        ("one_of", "a", "abc"),
+        ("one_of", 1, 1),
         ("at_least", "3", 2),
         ("at_most", True, 2),
         ("at_most", None, 2),
@@ -167,6 +175,8 @@ def test_claim_reads_as_one_line() -> None:
     assert findings_text([claim(), claim(on="jobs")]) == f"{first} (and 1 more finding)"
     named = claim().model_copy(update={"on": "", "relation": "contains", "got": '["a", "b"]'})
     assert claim_text(named) == "rows that the role sees: got a, b, expected one with 3"
+    values = {"got": "5", "relation": "one_of", "expected": "[200, 204]"}
+    assert claim_text(named.model_copy(update=values)).endswith("got 5, expected one of 200, 204")
 
 
 # --- verdicts -------------------------------------------------------------------------------------
@@ -212,7 +222,8 @@ def test_verdict_lists_the_claims_of_the_check_only() -> None:
         event("1", "1", holds=True, part="proof:x:baseline"),
     )
     [verdict] = derive([CRITERION], [collected, *stages(), *claims], (), today=dt.date(2026, 1, 1))
-    assert [(one.got, one.holds) for one in verdict.claims] == [("3", True), ("0", False)]
+    seen = [(one.got, one.holds) for one in verdict.claims]
+    assert seen == [("1", True), ("3", True), ("0", False)]
 
 
 # --- predictions ----------------------------------------------------------------------------------
@@ -254,6 +265,13 @@ def proof(*findings: Claim, **fields: Any) -> ProofEvent:
         ({"expected_on": "app/*"}, "other/app/events", False),
         ({"expected_on": "a.p/events/A"}, "app/events/A", False),
         ({"expected_on": "", "target": ""}, "app/events/A", False),
+        ({"expected_claim": "", "expected_on": "", "expected": "A: got 0"}, "app/events/A", True),
+        ({"expected_claim": "", "expected_on": "", "expected": "A: got 5"}, "app/events/A", False),
+        (
+            {"expected_claim": "", "expected_on": "", "expected": "got 0", "target": "old"},
+            "app/events/A",
+            False,
+        ),
     ],
 )
 def test_prediction_names_claim_object_values_and_target(
@@ -283,9 +301,12 @@ def test_proof_reports_the_predicted_finding_or_the_nearest_one() -> None:
 
 def test_proof_without_a_finding_is_void_though_its_message_agrees() -> None:
     """A bare assertion with the words of the prediction is not the predicted claim."""
-    result, message = judge_proof(proof())
-    assert result is Falsification.VOID
-    assert message.endswith("got rows that the role sees: app/events/A: got 0, expected 3")
+    seen = "rows that the role sees: app/events/A: got 0, expected 3"
+    for fields in ({}, {"expected_claim": "", "expected_on": "", "expected": "the role sees"}):
+        result, message = judge_proof(proof(faulted=seen, **fields))
+        assert result is Falsification.VOID
+        assert message.startswith("red by an assertion without a claim: expected the finding")
+        assert message.endswith(f"got {seen}; state it with claim(...)")
 
 
 def test_proof_whose_findings_differ_from_the_journal_is_void() -> None:
@@ -295,7 +316,11 @@ def test_proof_whose_findings_differ_from_the_journal_is_void() -> None:
     finding = claim(on="app/events/A")
     fields = finding.model_dump(exclude={"over"})
     seen = ClaimEvent(**OF_CHECK | fields | {"part": "proof:drop-policies:faulted"})
+    before = (
+        event("3", "3", holds=True, part="proof:drop-policies:baseline"),
+        event("3", "3", holds=True, part="proof:drop-policies:baseline-again"),
+    )
     for claims, result in (((seen,), Falsification.PROVEN), ((), Falsification.VOID)):
-        records = [collected, *stages(), *claims, proof(finding)]
+        records = [collected, *stages(), *before, *claims, proof(finding)]
         [verdict] = derive([CRITERION], records, (), today=dt.date(2026, 1, 1))
         assert verdict.proofs[0].result is result, verdict.proofs[0].message

@@ -96,7 +96,7 @@ def _duplicate_in_proof(bundle: Path) -> None:
             _changed_capture,
             "CAPTURE_MISMATCH",
             "data/captures/dlq/DLQ-01/001-sql.txt",
-            "observation main:11",
+            "observation main:13",
             id="capture",
         ),
         pytest.param(_bad_journal, "JSON_MALFORMED", "data/journal.jsonl", "line 1", id="journal"),

@@ -192,7 +192,7 @@ def _bad_end(lines: list[str]) -> list[str]:
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        pytest.param(_without_failure, "sequence of main: got 9, expected 8", id="gap"),
+        pytest.param(_without_failure, "sequence of main: got 11, expected 10", id="gap"),
         pytest.param(_without_end, "the end of the run: got 0 records, expected one", id="no-end"),
         pytest.param(_two_ends, "the end of the run: got 2 records, expected one", id="two-ends"),
         pytest.param(_end_elsewhere, "got self-proof as the last", id="end-elsewhere"),

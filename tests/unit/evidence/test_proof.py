@@ -12,6 +12,14 @@ from gateproof_evidence.judging.proof import SPECIMENS, judge_cell, judge_cells,
 from gateproof_evidence.model import Cell, CellEvent, CellResult, Claim, Run, SelfProofEvent
 from gateproof_evidence.reports.terminal import matrix_tables
 
+NOT_KEPT = Claim(
+    name="the claim is not kept",
+    on="a.txt",
+    got='"kept = no"',
+    relation="contains",
+    expected='"kept = yes"',
+    holds=False,
+)
 STORY: dict[str, Any] = {
     "writer": "main",
     "seq": 1,
@@ -27,15 +35,8 @@ STORY: dict[str, Any] = {
     "baseline_runs": 2,
     "faulted": "the claim is not kept",
     "faulted_category": "assertion",
+    "findings": (NOT_KEPT,),
 }
-NOT_KEPT = Claim(
-    name="the claim is not kept",
-    on="a.txt",
-    got='"kept = no"',
-    relation="contains",
-    expected='"kept = yes"',
-    holds=False,
-)
 REQUIRED: dict[str, dict[str, Any]] = {
     "always-green": {"faulted": "pass", "faulted_category": "none"},
     "always-red": {"baseline": "red"},
@@ -45,14 +46,14 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "red-by-an-error": {"faulted_category": "other"},
     "red-by-a-premise": {"faulted_category": "premise"},
     "red-for-another-reason": {"expected": "another"},
-    "red-by-another-claim": {"findings": (NOT_KEPT,), "expected_claim": "file exists"},
+    "red-by-an-assertion": {"findings": ()},
+    "green-without-a-claim": {"baseline": "claims of the check: got none"},
+    "red-by-another-claim": {"expected_claim": "file exists"},
     "red-on-another-object": {
-        "findings": (NOT_KEPT,),
         "expected_claim": "the claim is not kept",
         "expected_on": "b.txt",
     },
     "claim-that-can-fail": {
-        "findings": (NOT_KEPT,),
         "expected_claim": "the claim is not kept",
         "expected_on": "a.txt",
     },
@@ -90,6 +91,8 @@ def test_specimen_that_did_not_run_or_ran_twice_is_a_defect(name: str) -> None:
     [
         ("always-green", {"faulted": "red", "faulted_category": "assertion"}),
         ("always-red", {"baseline": "pass"}),
+        ("green-without-a-claim", {"baseline": "pass"}),
+        ("red-by-an-assertion", {"findings": (NOT_KEPT,)}),
         ("fault-that-is-denied", {"refusal": ""}),
         ("fault-that-does-not-land", {"fingerprint_after": "c"}),
         ("check-that-can-fail", {"faulted": "pass", "faulted_category": "none"}),

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from gateproof_evidence.errors import BadInputError, NotWritableError
 from gateproof_evidence.model import Redaction
+from gateproof_evidence.redaction.placeholder import Placeholders
 from gateproof_evidence.redaction.redactor import LedgerEntry, Redactor
 
 SECRET = "s3cr/t p@ss+wörd?~"
@@ -285,3 +286,57 @@ def test_redact_forgets_harmless_texts_when_a_secret_is_added() -> None:
     assert redactor.redact("the word swordfish").text == "the word swordfish"
     redactor.add_secret("word", "swordfish")
     assert redactor.redact("the word swordfish").text == "the word [redacted:secret:word]"
+
+
+def test_values_of_one_comparison_have_placeholders_of_their_own(redactor: Redactor) -> None:
+    """Each rule numbers its values; a second redaction changes nothing, and counts are by rule."""
+    redactor.add_secret("other", "another-secret")
+    texts = (
+        f"{SECRET} {SECRET} another-secret",
+        "amqp://u:one-of-them@h/ amqp://u:two-of-them@h/",
+        "Authorization: Basic dTpwYXNzd29yZA==\nAuthorization: Basic dTpwYXNzd29yZDI=",
+        f"password='{SECRET}' token='abcdef123456'",
+    )
+    both = Placeholders(texts)
+    done = [redactor.redact(text, placeholders=both) for text in texts]
+    assert [one.text for one in done] == [
+        "[redacted:secret:app_user] [redacted:secret:app_user] [redacted:secret:other]",
+        "amqp://u:[redacted:dsn-userinfo]@h/ amqp://u:[redacted:dsn-userinfo#2]@h/",
+        (
+            "Authorization: [redacted:header:authorization]\n"
+            "Authorization: [redacted:header:authorization#2]"
+        ),
+        "password='[redacted:secret:app_user]' token='[redacted:named]'",
+    ]
+    assert done[1].redactions == (Redaction(rule="dsn-userinfo", count=2),)
+    for one in done:
+        assert redactor.redact(one.text).text == one.text
+
+
+def test_placeholder_that_a_text_has_already_is_given_to_no_other_value() -> None:
+    """A value that is the text of a placeholder stays different from a secret."""
+    both = Placeholders(("[redacted:named]", "[redacted:named#2] x"))
+    assert both.of("named", "a") == "[redacted:named#3]"
+    assert both.of("named", "b") == "[redacted:named#4]"
+    assert both.of("named", "a") == "[redacted:named#3]"
+    assert both.of("jwt", "a") == "[redacted:jwt]"
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            ("x", "[redacted:vendor-token]", *(f"ghp_{one * 36}" for one in "Aab"), "Bearer a1")
+        ),
+        max_size=4,
+    ),
+    st.lists(st.sampled_from(("x", *(f"ghp_{one * 36}" for one in "Aac"))), max_size=4),
+)
+def test_comparison_of_redacted_values_is_that_of_the_values(
+    got: list[str], expected: list[str]
+) -> None:
+    """Two texts are equal after redaction exactly if they were equal before."""
+    redactor = Redactor()
+    texts = json.dumps(got), json.dumps(expected)
+    both = Placeholders(texts)
+    one, two = (redactor.redact(text, placeholders=both).text for text in texts)
+    assert (one == two) is (texts[0] == texts[1])

@@ -174,7 +174,7 @@ def _taken(data: Path) -> None:
         pytest.param(_backslash, "printable characters without", id="backslash"),
         pytest.param(_lookalike, "only by case or Unicode form", id="lookalike"),
         pytest.param(_lost_capture, "names a capture that is missing", id="lost-capture"),
-        pytest.param(_changed_capture, "observation main:7: got sha256:", id="changed-capture"),
+        pytest.param(_changed_capture, "observation main:8: got sha256:", id="changed-capture"),
         pytest.param(_taken, r"data/run\.json: bundle: got a file of that name", id="taken"),
     ],
 )

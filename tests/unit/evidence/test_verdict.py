@@ -13,6 +13,8 @@ from gateproof_evidence.judging.result import roll_up
 from gateproof_evidence.judging.verdict import derive, judge_check, worst_falsification
 from gateproof_evidence.model import (
     Cause,
+    Claim,
+    ClaimEvent,
     Criterion,
     Disposition,
     Falsification,
@@ -76,6 +78,15 @@ def observation() -> Record:
     )
 
 
+def claimed(*, holds: bool = True, part: str = "check") -> ClaimEvent:
+    """Return the record of a claim."""
+    got = "5" if holds else "4"
+    fields = {"name": "rows that the tenant sees", "on": "events", "got": got, "expected": "5"}
+    return ClaimEvent(
+        **entry(item=ITEM, criterion="XYZ-01", part=part, relation="equals", holds=holds, **fields)
+    )
+
+
 def state(environment: str) -> Record:
     """Return the record of the environment's state after a failure."""
     return StateEvent(**entry(item=ITEM, part="check", environment=environment))
@@ -87,6 +98,29 @@ def collected(*, selected: bool = True, falsifiers: tuple[str, ...] = ()) -> Rec
     return RunEvent(**entry(event="collected", data={"XYZ-01": binding}))
 
 
+FINDING = Claim(
+    name="rows that the tenant sees",
+    on="events",
+    got="4",
+    relation="equals",
+    expected="5",
+    holds=False,
+)
+
+
+def claims_of_proof(falsifier: str = "drop-policy") -> tuple[Record, ...]:
+    """Return the claims that the check stated in the steps of `proof`."""
+    part = f"proof:{falsifier}"
+    return (
+        claimed(part=f"{part}:baseline"),
+        claimed(part=f"{part}:baseline-again"),
+        claimed(part=f"{part}:faulted", holds=False),
+    )
+
+
+ALL_CLAIMS = (*claims_of_proof(), *claims_of_proof("no-force"))
+
+
 def proof(**fields: Any) -> ProofEvent:
     """Return a complete proof, with changes."""
     fields_of_a_proof = {
@@ -95,13 +129,14 @@ def proof(**fields: Any) -> ProofEvent:
         "falsifier": "drop-policy",
         "fault_kind": "sql",
         "fault": "DROP POLICY p",
-        "expected": "sees 5",
+        "expected": "got 4",
         "fingerprint_before": "[('p',)]",
         "fingerprint_after": "[]",
         "baseline": "pass",
         "baseline_runs": 2,
-        "faulted": "tenant A sees 5 rows",
+        "faulted": "rows that the tenant sees: events: got 4, expected 5",
         "faulted_category": "assertion",
+        "findings": (FINDING,),
     }
     return ProofEvent(**entry(**{**fields_of_a_proof, **fields}))
 
@@ -111,11 +146,11 @@ def verdict_of(*records: Record, waivers: tuple[Waiver, ...] = ()) -> Verdict:
     return derive([CRITERION], records, waivers, today=TODAY)[0]
 
 
-GREEN = (collected(), phase("setup"), observation(), phase("call"), phase("teardown"))
+GREEN = (collected(), phase("setup"), observation(), claimed(), phase("call"), phase("teardown"))
 
 
-def test_check_that_passed_and_observed_is_a_pass() -> None:
-    """Three passed stages and an observation are a pass without a cause."""
+def test_check_that_observed_and_claimed_is_a_pass() -> None:
+    """Three passed stages, an observation and a claim are a pass without a cause."""
     verdict = verdict_of(*GREEN)
     assert (verdict.outcome, verdict.cause) == (Outcome.PASS, None)
     assert verdict.observations == (DIGEST,)
@@ -124,9 +159,40 @@ def test_check_that_passed_and_observed_is_a_pass() -> None:
 
 def test_check_that_observed_nothing_is_inconclusive() -> None:
     """A check that passes without an observation is not a pass."""
-    verdict = verdict_of(collected(), phase("setup"), phase("call"), phase("teardown"))
+    verdict = verdict_of(collected(), phase("setup"), claimed(), phase("call"), phase("teardown"))
+    assert (verdict.outcome, verdict.cause) == (Outcome.INCONCLUSIVE, Cause.TO_INVESTIGATE)
+    assert verdict.message.startswith("observations of the check: got none, expected at least one;")
+
+
+@pytest.mark.parametrize(
+    ("claims", "early"),
+    [
+        ([], False),
+        ([{}], True),
+        ([{"part": "proof:drop-policy:baseline"}], False),
+        ([{"writer": "gw1"}], False),
+    ],
+    ids=["nothing", "by-a-fixture", "by-a-proof", "by-another-process"],
+)
+def test_check_that_claimed_nothing_is_inconclusive(
+    claims: list[dict[str, str]], early: bool
+) -> None:
+    """A check that passes without a claim of its own is not a pass, and says what to do."""
+    before = [claimed() for _ in claims] if early else []
+    stages = [*before, phase("setup"), observation()]
+    within = [claimed().model_copy(update=one) for one in claims] if not early else []
+    verdict = verdict_of(collected(), *stages, *within, phase("call"), phase("teardown"))
+    assert (verdict.outcome, verdict.cause) == (Outcome.INCONCLUSIVE, Cause.TO_INVESTIGATE)
+    assert verdict.message.startswith("claims of the check: got none, expected at least one;")
+    assert "claim(...)" in verdict.message
+    assert roll_up([verdict]).exit_status == 100
+
+
+def test_premise_alone_is_no_claim() -> None:
+    """A premise that holds says that the check could judge, and not that it did."""
+    stages = (phase("setup"), observation(), premise(holds=True), phase("call"))
+    verdict = verdict_of(collected(), *stages, phase("teardown"))
     assert verdict.outcome is Outcome.INCONCLUSIVE
-    assert "without having observed anything" in verdict.message
 
 
 def premise(*, holds: bool, part: str = "check") -> Record:
@@ -139,7 +205,7 @@ def premise(*, holds: bool, part: str = "check") -> Record:
 
 def test_check_that_passed_in_spite_of_a_premise_is_inconclusive() -> None:
     """A premise that does not hold counts even if the check caught its error; others do not."""
-    stages = [phase("setup"), observation(), phase("call"), phase("teardown")]
+    stages = [phase("setup"), observation(), claimed(), phase("call"), phase("teardown")]
     for part, outcome in (("check", Outcome.INCONCLUSIVE), ("proof:x:faulted", Outcome.PASS)):
         records = [*stages[:2], premise(holds=False, part=part), *stages[2:]]
         assert judge_check(records, item=ITEM).outcome is outcome
@@ -150,9 +216,9 @@ def test_check_that_passed_in_spite_of_a_premise_is_inconclusive() -> None:
 def test_observation_of_a_fixture_does_not_count_for_the_check() -> None:
     """A check whose call observed nothing is inconclusive, even if its set-up did."""
     verdict = verdict_of(
-        collected(), observation(), phase("setup"), phase("call"), phase("teardown")
+        collected(), observation(), phase("setup"), claimed(), phase("call"), phase("teardown")
     )
-    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert verdict.message.startswith("observations of the check: got none")
 
 
 def test_check_without_a_clean_up_is_not_checked() -> None:
@@ -163,13 +229,13 @@ def test_check_without_a_clean_up_is_not_checked() -> None:
 def test_failure_is_not_replaced_by_a_later_pass() -> None:
     """A check that is run again until it passes still fails."""
     failed = (collected(), phase("setup"), phase("call", "assertion", "no rows"), phase("teardown"))
-    again = (phase("setup"), observation(), phase("call"), phase("teardown"))
+    again = (phase("setup"), observation(), claimed(), phase("call"), phase("teardown"))
     assert verdict_of(*failed, *again).outcome is Outcome.FAIL
 
 
 def test_check_that_ran_twice_is_a_defect_of_the_harness() -> None:
     """Two passes of one check are a defect, because one run is expected."""
-    again = (phase("setup"), observation(), phase("call"), phase("teardown"))
+    again = (phase("setup"), observation(), claimed(), phase("call"), phase("teardown"))
     verdict = verdict_of(*GREEN, *again)
     assert (verdict.outcome, verdict.cause) == (Outcome.ERROR, Cause.HARNESS_DEFECT)
 
@@ -179,18 +245,33 @@ def test_proof_whose_clean_up_broke_or_that_ran_twice_is_void() -> None:
     declared = collected(falsifiers=("drop-policy",))
     broke = phase("teardown", "other", "no end", part="proof:drop-policy")
     for records, message in (((proof(), broke), "no end"), ((proof(), proof()), "ran 2 times")):
-        verdict = verdict_of(declared, *GREEN[1:], *records)
+        verdict = verdict_of(declared, *GREEN[1:], *claims_of_proof(), *records)
         assert verdict.falsification is Falsification.VOID
         assert message in verdict.proofs[0].message
-    fine = verdict_of(declared, *GREEN[1:], proof(), phase("call", part="proof:drop-policy"))
+    passed = phase("call", part="proof:drop-policy")
+    fine = verdict_of(declared, *GREEN[1:], *claims_of_proof(), proof(), passed)
     assert fine.falsification is Falsification.PROVEN
+
+
+@pytest.mark.parametrize("step", ["baseline", "baseline-again"])
+def test_proof_whose_baseline_claimed_nothing_or_what_is_false_is_void(step: str) -> None:
+    """A baseline that is recorded as green is not believed without its claims in the journal."""
+    declared = collected(falsifiers=("drop-policy",))
+    part = f"proof:drop-policy:{step}"
+    others = [one for one in claims_of_proof() if one.model_dump()["part"] != part]
+    false = claimed(part=part, holds=False)
+    for claims, message in ((others, "got none"), ([*others, false], "it has a finding")):
+        verdict = verdict_of(declared, *GREEN[1:], *claims, proof())
+        assert verdict.falsification is Falsification.VOID
+        assert f"its {step} is recorded as green" in verdict.proofs[0].message
+        assert message in verdict.proofs[0].message
 
 
 def test_observation_of_a_proof_does_not_count_for_the_check() -> None:
     """An observation on a proof's copy is not evidence for the check itself."""
     seen = observation().model_copy(update={"part": "proof:drop-policy:baseline"})
-    verdict = verdict_of(collected(), phase("setup"), seen, phase("call"), phase("teardown"))
-    assert verdict.outcome is Outcome.INCONCLUSIVE
+    stages = (phase("setup"), seen, claimed(), phase("call"), phase("teardown"))
+    assert verdict_of(collected(), *stages).outcome is Outcome.INCONCLUSIVE
 
 
 @pytest.mark.parametrize(
@@ -251,8 +332,8 @@ def test_check_outside_the_selection_is_not_selected() -> None:
     assert verdict_of(collected(selected=False)).outcome is Outcome.NOTSELECTED
 
 
-def test_proof_is_proven_by_the_predicted_message() -> None:
-    """A check that passed before, and then fails with the predicted message, is proven."""
+def test_proof_is_proven_by_the_predicted_finding() -> None:
+    """A check that passed before, and then has a finding with the predicted text, is proven."""
     assert judge_proof(proof())[0] is Falsification.PROVEN
 
 
@@ -266,8 +347,8 @@ def test_proof_is_proven_by_the_predicted_message() -> None:
         ({"faulted": "pass"}, Falsification.BLIND, "stayed green"),
         ({"faulted_category": "other"}, Falsification.VOID, "red by other"),
         ({"faulted_category": "limit"}, Falsification.VOID, "red by limit"),
-        ({"faulted": "no\nsees 5"}, Falsification.VOID, "red for another reason"),
-        ({"faulted": "another reason"}, Falsification.VOID, "red for another reason"),
+        ({"expected": "got 3"}, Falsification.VOID, "red for another reason"),
+        ({"findings": ()}, Falsification.VOID, "red by an assertion without a claim"),
     ],
 )
 def test_proof_does_not_count_if_a_step_is_missing(
@@ -445,7 +526,8 @@ def test_check_without_a_falsifier_blocks_a_selection_of_proofs() -> None:
 def test_proofs_of_a_check_without_a_second_run_are_void() -> None:
     """A check that can run only once would fail after any fault, so one proof must run it twice."""
     declared = collected(falsifiers=("drop-policy", "no-force"))
-    records = [*GREEN[1:], proof(baseline_runs=1), proof(falsifier="no-force", baseline_runs=1)]
+    stories = [proof(baseline_runs=1), proof(falsifier="no-force", baseline_runs=1)]
+    records = [*GREEN[1:], *ALL_CLAIMS, *stories]
     verdict = verdict_of(declared, *records)
     assert verdict.falsification is Falsification.VOID
     assert "no proof ran the check twice" in verdict.proofs[0].message
@@ -487,7 +569,7 @@ def test_shared_baseline_counts_only_if_it_was_green_on_the_same_kind_of_copy(
 ) -> None:
     """A proof without a baseline of its own needs one of the same check, whole and green."""
     declared = collected(falsifiers=("drop-policy", "no-force"))
-    records = [declared, *GREEN[1:], *first, proof(**{**SHARED, **second})]
+    records = [declared, *GREEN[1:], *ALL_CLAIMS, *first, proof(**{**SHARED, **second})]
     own = verdict_of(*records).proofs[1]
     assert own.result is (Falsification.VOID if message else Falsification.PROVEN), own.message
     assert message in own.message
@@ -505,7 +587,7 @@ def test_shared_baseline_that_lost_a_record_does_not_count() -> None:
         )
     )
     shared = proof(**SHARED, baseline_of="drop-policy", item=items["no-force"])
-    records = [declared, *GREEN[1:], proof(item=items["drop-policy"]), shared]
+    records = [declared, *GREEN[1:], *ALL_CLAIMS, proof(item=items["drop-policy"]), shared]
     assert verdict_of(*records).proofs[1].result is Falsification.PROVEN
     assert "no whole record" in verdict_of(*records, lost).proofs[1].message
 

@@ -145,6 +145,49 @@ def test_claim_is_redacted_and_can_be_judged_again(bench: Bench) -> None:
     assert [is_false(one) for one in bench.read()] == [True, False]
 
 
+ONE, TWO = (f"ghp_{one * 36}" for one in "Aa")
+"""Two tokens that one rule redacts."""
+
+
+def test_claim_between_two_secrets_of_one_kind_is_judged_from_its_record(bench: Bench) -> None:
+    """Secrets that differ still differ after redaction, and the same secret is still the same.
+
+    The values alone decide: a record that says that such a claim holds is not believed.
+    """
+
+    def check() -> None:
+        claim("token", got=ONE, expected=TWO)
+        claim("token", got=TWO, expected=TWO)
+        claim("token", got=ONE, relation="differs", expected=TWO)
+        claim("tokens", got=[ONE, TWO], expected=[TWO, ONE])
+        claim("tokens", got=[ONE, TWO, ONE], expected=[ONE, TWO, ONE])
+        claim("token", got=TWO, relation="one_of", expected=[ONE, TWO])
+        claim("tokens", got=[ONE], relation="contains", expected=TWO)
+
+    with pytest.raises(FindingsError):
+        run(check)
+    recorded = bench.read()
+    text = bench.path.read_text(encoding="utf-8")
+    assert ONE not in text
+    assert TWO not in text
+    believed = [one.model_copy(update={"holds": True}) for one in recorded]
+    judged = [not is_false(one) for one in believed]
+    assert judged == [False, True, True, False, True, True, False]
+    assert recorded[0].got == '"[redacted:vendor-token]"'
+    assert recorded[0].expected == '"[redacted:vendor-token#2]"'
+    assert recorded[1].got == '"[redacted:vendor-token]"'  # a number means nothing in another claim
+
+
+def test_premise_between_two_secrets_is_recorded_with_distinct_values(bench: Bench) -> None:
+    """A premise has the form of a claim, and its record the same property."""
+    with pytest.raises(PremiseError):
+        premise("token", got=ONE, expected=TWO)
+    bench.journal.close()
+    [line] = bench.path.read_text(encoding="utf-8").splitlines()
+    assert "[redacted:vendor-token]" in line
+    assert "[redacted:vendor-token#2]" in line
+
+
 def test_claim_that_redaction_would_change_is_refused(bench: Bench) -> None:
     """A claim that holds only between the values themselves could not be judged again."""
     with pytest.raises(HarnessError, match="got values that redaction changes"):

@@ -11,6 +11,7 @@ import pytest
 
 from gateproof.base.errors import HarnessError, LimitError
 from gateproof.faults.sql import SqlFault, sql
+from gateproof.probes.claims.claim import claim
 from gateproof.probes.recorder import Scope
 from gateproof.proof.baseline import Baselines
 from gateproof.proof.proof import run_steps
@@ -31,6 +32,7 @@ def steps_of(
 
     def check() -> None:
         outcome = outcomes.pop(0)
+        claim("outcome of the check", got=True, expected=True)
         if outcome is not None:
             raise outcome
 

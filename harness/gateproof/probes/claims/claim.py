@@ -60,9 +60,9 @@ def claim(
         expected: the value to compare it with.
         on: the object that was observed, its parts separated by slashes, such as
             ``app_user/attribution_events/A``; empty if the name says it.
-        relation: ``equals``, ``differs``, ``at_least`` or ``at_most`` (numbers), ``contains`` or
-            ``lacks`` (`got` has the element or part `expected`, or not), ``matches`` (a regular
-            expression in a text).
+        relation: ``equals``, ``differs``, ``one_of`` (`expected` is the list of allowed values),
+            ``at_least`` or ``at_most`` (numbers), ``contains`` or ``lacks`` (`got` has the element
+            or part `expected`, or not), ``matches`` (a regular expression in a text).
         over: the objects that one claim is about, such as all tables of which those without a
             policy are `got`.
 

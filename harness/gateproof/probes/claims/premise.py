@@ -29,9 +29,9 @@ def premise(
         got: the observed value: plain values, or lists and mappings of them; others become text.
         expected: the value to compare it with.
         on: the object that was observed, such as a table; empty if the name says it.
-        relation: ``equals``, ``differs``, ``at_least`` or ``at_most`` (numbers), ``contains`` or
-            ``lacks`` (`got` has the element or part `expected`, or not), ``matches`` (a regular
-            expression in a text).
+        relation: ``equals``, ``differs``, ``one_of`` (`expected` is the list of allowed values),
+            ``at_least`` or ``at_most`` (numbers), ``contains`` or ``lacks`` (`got` has the element
+            or part `expected`, or not), ``matches`` (a regular expression in a text).
 
     Raises:
         PremiseError: the condition does not hold.

@@ -59,7 +59,7 @@ def record(kind: type[PremiseEvent | ClaimEvent], claim: Claim) -> None:
     recorder = active_recorder()
     if recorder is None or recorder.scope.item is None:
         return
-    got, expected = recorder.clean(claim.got), recorder.clean(claim.expected)
+    got, expected = recorder.clean_compared(claim.got, claim.expected)
     if claim.holds and not _still_holds(claim.relation, got, expected):
         raise HarnessError(
             f"{recorder.clean(claim_name(claim))}: got values that redaction changes, expected "
