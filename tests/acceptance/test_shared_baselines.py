@@ -33,6 +33,18 @@ def test_marks(files):
 
 NAMES = ("mark-one", "mark-two", "mark-page", "mark-page-again")
 
+BOTH = """
+from gateproof import falsified_by, source
+
+MODULE = "system/worker.py"
+
+@criterion("MIN-01")
+@falsified_by(source("mark", MODULE, append="# mark", imports=False), expect=("marks", "first"))
+def test_marks(files):
+    for name in ("first", "second"):
+        claim("marks", on=name, got=(files.read(MODULE) or "").count("# mark"), expected=0)
+"""
+
 DATABASE = """
 from gateproof import falsified_by, process, settings, sql
 
@@ -102,6 +114,16 @@ def test_proofs_of_one_kind_of_copy_share_one_baseline(run_gates: Run, tmp_path:
     captures = tmp_path / "reports/latest/data/captures/miniature/MIN-01/proof"
     assert (captures / "mark-one" / "baseline-again").is_dir()
     assert {path.name for path in (captures / "mark-two").iterdir()} == {"faulted"}
+
+
+def test_check_ends_at_the_predicted_finding_unless_the_run_is_thorough(
+    run_gates: Run, tmp_path: Path
+) -> None:
+    """A thorough run records all findings under a fault, another one those up to the predicted."""
+    for arguments, found in (((), ["first"]), (("--falsify=thorough",), ["first", "second"])):
+        ran = run_gates(BOTH, ("MIN-01",), *arguments)
+        assert results(ran) == {"proven"}, ran.output
+        assert [one["on"] for one in record(tmp_path, "mark")["findings"]] == found
 
 
 def test_report_names_the_proof_whose_baseline_counts(run_gates: Run, tmp_path: Path) -> None:

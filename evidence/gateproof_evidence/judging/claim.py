@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from gateproof_evidence.model import Claim, ClaimEvent, Relation, Story
@@ -150,21 +151,33 @@ def predicted_finding(story: Story) -> Claim | None:
     fault, and it contains the predicted values. Where only a text is predicted, any claim will do
     that contains it.
     """
-    for claim in story.findings:
-        if (
-            _is_named(story, claim)
-            and (not story.target or names(story.target, claim.on))
-            and story.expected in claim_text(claim)
-        ):
-            return claim
-    return None
+    predicted = PredictedClaim(
+        name=story.expected_claim,
+        on=story.expected_on,
+        text=story.expected,
+        target=story.target,
+    )
+    return next(filter(predicted.is_met_by, story.findings), None)
 
 
-def _is_named(story: Story, claim: Claim) -> bool:
-    """Return whether a claim has the predicted name and object, if these are predicted."""
-    if not story.expected_claim:
-        return True
-    return claim.name == story.expected_claim and is_object(story.expected_on, claim.on)
+@dataclass(frozen=True, kw_only=True)
+class PredictedClaim:
+    """The finding that a falsifier predicts, with redacted texts as in the record of its proof."""
+
+    name: str
+    """The name of the claim; empty if only a text is predicted."""
+    on: str
+    """The object of the claim; ``*`` stands for any text."""
+    text: str
+    """A part of the claim in one line."""
+    target: str
+    """The object that the fault changes, which the object of the claim must name; empty if none."""
+
+    def is_met_by(self, claim: Claim) -> bool:
+        """Return whether a false claim is this finding."""
+        named = not self.name or (claim.name == self.name and is_object(self.on, claim.on))
+        on_target = not self.target or names(self.target, claim.on)
+        return named and on_target and self.text in claim_text(claim)
 
 
 def is_object(pattern: str, on: str) -> bool:

@@ -13,7 +13,8 @@ and progress work on proofs as they do on checks. The steps of a proof:
 5. The fault is injected.
 6. The state of the object is read again, and must differ.
 7. The check runs again and must have the predicted finding: a claim that does not hold, with the
-   predicted name and object.
+   predicted name and object. It ends there: what follows cannot make it pass. A thorough run, and
+   a cell of the kill matrix, run it to its end.
 8. The copy is thrown away.
 
 The steps are recorded; `gateproof_evidence.judging.proof` judges the record. For the kill matrix, a
@@ -38,7 +39,7 @@ from gateproof.run.writer import WRITER, loaded_now
 from gateproof.stack.copy import Copy
 from gateproof.stack.stack import Running
 from gateproof.stack.stopwatch import BASELINE, FAULTED, LANDING
-from gateproof_evidence.judging.claim import false_claims, why_not_green
+from gateproof_evidence.judging.claim import PredictedClaim, false_claims, why_not_green
 from gateproof_evidence.judging.proof import judge_proof, with_baseline
 from gateproof_evidence.judging.verdict import FAULTED as FAULTED_STEP
 from gateproof_evidence.model import (
@@ -133,15 +134,15 @@ class ProofItem(pytest.Function):
         fields: dict[str, Any] = {"recorder": recorder, "copy": copy, "again": self.again}
         fields["criterion"] = recorder.scope.criterion
         if self.owner is not None:
-            run_steps(CellEvent, fault, expect, super().runtest, owner=self.owner, **fields)
+            fields |= {"owner": self.owner, "whole": True}
+            run_steps(CellEvent, fault, expect, super().runtest, **fields)
             return
         writer = self.config.stash[WRITER]
+        fields["whole"] = writer.options.falsify.thorough
         depends = writer.dependencies.digest(self.check, self.falsifier)
         if self._reuse_proof(recorder, writer.earlier, depends):
             return
-        baselines = self.config.stash.setdefault(
-            BASELINES, Baselines(shared=not writer.options.falsify.thorough)
-        )
+        baselines = self.config.stash.setdefault(BASELINES, Baselines(shared=not fields["whole"]))
         # Items can come in another order than that of the file: the first one runs its own.
         shared = None if self.again else baselines.find(self.check, shape_of(fault, copy))
         event, running = run_steps(
@@ -205,6 +206,7 @@ def run_steps(
     copy: Copy,
     again: bool,
     shared: SharedBaseline | None = None,
+    whole: bool = False,
     **fields: Any,
 ) -> tuple[S, Running]:
     """Run steps 2 to 7 and record them, even if one fails.
@@ -218,6 +220,8 @@ def run_steps(
         copy: the copy into which the fault is injected.
         again: whether the check must also pass before the change that does not matter.
         shared: the baseline of an earlier proof, which counts for this one too.
+        whole: whether the check runs to its end under the fault, although it has the predicted
+            finding already.
         **fields: further fields of the record.
 
     Returns:
@@ -244,7 +248,8 @@ def run_steps(
                 steps.update(_inject(fault, copy))
         if steps.get("fingerprint_after") is not None:
             # 7
-            with stopwatch.step(FAULTED), recorded_claims() as claims:
+            until = None if whole else _predicted(fault, expect, recorder).is_met_by
+            with stopwatch.step(FAULTED), recorded_claims(until) as claims:
                 category, message = _run(check, recorder, base, FAULTED_STEP)
             steps["findings"] = false_claims(claims)
             steps["faulted_category"], steps["faulted"] = _unless_full(category, message, copy)
@@ -253,21 +258,32 @@ def run_steps(
     except HarnessError as error:
         steps["refusal"] = str(error)
     finally:
+        predicted = _predicted(fault, expect, recorder)
         event = recorder.journal.append(
             kind,
             item=base.item,
             falsifier=fault.name,
             fault_kind=fault.kind,
             fault=recorder.clean(fault.describe()),
-            expected=recorder.clean(fault.complete(expect.text)),
-            expected_claim=expect.claim,
-            expected_on=recorder.clean(fault.complete(expect.on)),
-            target=recorder.clean(fault.complete(fault.target)),
+            expected=predicted.text,
+            expected_claim=predicted.name,
+            expected_on=predicted.on,
+            target=predicted.target,
             restoration="the copy is thrown away",
             **_cleaned(steps, recorder),
             **fields,
         )
     return event, running
+
+
+def _predicted(fault: Fault, expect: Prediction, recorder: Recorder) -> PredictedClaim:
+    """Return the finding that the fault must cause, as its record has it."""
+    return PredictedClaim(
+        name=expect.claim,
+        on=recorder.clean(fault.complete(expect.on)),
+        text=recorder.clean(fault.complete(expect.text)),
+        target=recorder.clean(fault.complete(fault.target)),
+    )
 
 
 def _cleaned(steps: dict[str, Any], recorder: Recorder) -> dict[str, Any]:

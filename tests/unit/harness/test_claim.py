@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from gateproof.probes.claims.statement import recorded_claims
 from gateproof.probes.recorder import Recorder, Scope
 from gateproof.run.stage import categorise
 from gateproof_evidence.format.journal import Journal, read_journal
-from gateproof_evidence.judging.claim import is_false
+from gateproof_evidence.judging.claim import PredictedClaim, is_false
 from gateproof_evidence.model import ClaimEvent
 from gateproof_evidence.redaction.redactor import Redactor
 
@@ -215,3 +217,59 @@ def test_claims_of_a_part_of_a_run_can_be_collected(bench: Bench) -> None:
         run(check)
     assert [one.name for one in found] == ["rows"]
     assert [one.name for one in bench.read()] == ["before", "rows"]
+
+
+def test_predicted_finding_ends_the_check_with_the_findings_so_far(bench: Bench) -> None:
+    """The check ends at the finding that its falsifier predicted, whatever handlers it has."""
+
+    def check() -> None:
+        claim("rows", on="a", got=0, expected=3)
+        with suppress(Exception):
+            claim("rows", on="b", got=1, expected=3)
+        claim("rows", on="c", got=2, expected=3)
+
+    predicted = PredictedClaim(name="rows", on="b", text="got 1", target="")
+    with (
+        recorded_claims(predicted.is_met_by) as claims,
+        pytest.raises(FindingsError, match="rows: a: got 0, expected 3 \\(and 1 more finding\\)"),
+    ):
+        run(check)
+    assert [one.on for one in claims] == ["a", "b"]
+    assert [one.on for one in bench.read()] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "predicted",
+    [
+        PredictedClaim(name="rows", on="a", text="", target=""),
+        PredictedClaim(name="rows", on="b", text="got 2", target=""),
+        PredictedClaim(name="row", on="b", text="", target=""),
+        PredictedClaim(name="rows", on="*", text="", target="c"),
+    ],
+    ids=["it-holds", "another-value", "another-name", "another-target"],
+)
+def test_other_claims_do_not_end_the_check(bench: Bench, predicted: PredictedClaim) -> None:
+    """A claim that holds, or is not the predicted one, leaves the check to its end."""
+
+    def check() -> None:
+        claim("rows", on="a", got=3, expected=3)
+        claim("rows", on="b", got=1, expected=3)
+        claim("last", got=1, expected=1)
+
+    with recorded_claims(predicted.is_met_by), pytest.raises(FindingsError):
+        run(check)
+    assert [one.name for one in bench.read()] == ["rows", "rows", "last"]
+
+
+def test_claim_of_a_thread_does_not_end_the_check(bench: Bench) -> None:
+    """Only the main thread can end a check: a thread states its claim, and continues."""
+
+    def check() -> None:
+        with ThreadPoolExecutor() as pool:
+            holds = pool.submit(claim, "rows", got=1, expected=3).result()
+        claim("claim of the thread", got=holds, expected=False)
+
+    predicted = PredictedClaim(name="rows", on="", text="", target="")
+    with recorded_claims(predicted.is_met_by), pytest.raises(FindingsError):
+        run(check)
+    assert [one.name for one in bench.read()] == ["rows", "claim of the thread"]

@@ -15,7 +15,13 @@ from typing import Any
 import pytest
 
 from gateproof.base.errors import EnvironmentProblemError, PremiseError
-from gateproof.probes.claims.statement import compare, describe, record
+from gateproof.probes.claims.statement import (
+    PredictionMetError,
+    compare,
+    describe,
+    end_if_predicted,
+    record,
+)
 from gateproof_evidence.judging.claim import findings_text
 from gateproof_evidence.model import Claim, ClaimEvent, Relation
 
@@ -72,6 +78,7 @@ def claim(
     Raises:
         PremiseError: `over` is empty, so nothing would be judged.
         HarnessError: the values cannot be compared by this relation, or not once they are redacted.
+        PredictionMetError: the check runs under a fault, and this is the predicted finding.
 
     """
     if over is not None and len(over) == 0:
@@ -84,6 +91,7 @@ def claim(
         if not _OPEN:
             raise FindingsError((found,))
         _OPEN[-1].append(found)
+        end_if_predicted()
     return found.holds
 
 
@@ -104,6 +112,8 @@ def claims_of_check() -> Iterator[None]:
         yield
     except (KeyboardInterrupt, SystemExit, pytest.exit.Exception, EnvironmentProblemError):
         raise
+    except PredictionMetError:
+        raise FindingsError(tuple(found)) from None
     except BaseException as error:
         if found:
             raise FindingsError(tuple(found), error) from error

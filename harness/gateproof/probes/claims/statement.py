@@ -6,14 +6,20 @@ Owns the conversion of values to JSON. Leaves the relations to `gateproof_eviden
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, dataclass, field, is_dataclass
 from typing import Any
 
 from gateproof.base.errors import HarnessError
 from gateproof.probes.recorder import active_recorder, plain
-from gateproof_evidence.judging.claim import claim_name, relation_holds, values_text
+from gateproof_evidence.judging.claim import (
+    claim_name,
+    false_claims,
+    relation_holds,
+    values_text,
+)
 from gateproof_evidence.model import Claim, ClaimEvent, PremiseEvent, Relation
 
 
@@ -49,6 +55,17 @@ def compare(
     )
 
 
+class PredictionMetError(BaseException):
+    """Ends a check under a fault: it has the finding that the falsifier predicted.
+
+    Not an `Exception`, so that no handler of the check takes it for an error of the system.
+    """
+
+
+Until = Callable[[Claim], bool]
+"""Returns whether a false claim ends the check."""
+
+
 def record(kind: type[PremiseEvent | ClaimEvent], claim: Claim) -> None:
     """Write a statement to the journal of the item that runs; outside of an item, do nothing.
 
@@ -80,22 +97,58 @@ def record(kind: type[PremiseEvent | ClaimEvent], claim: Claim) -> None:
         **fields,
     )
     if isinstance(event, ClaimEvent):
-        for collected in _COLLECTED:
-            collected.append(event)
+        for collection in _COLLECTED:
+            collection.events.append(event)
+
+
+def end_if_predicted() -> None:
+    """End the check if its last claim is the finding that its falsifier predicted.
+
+    The rest of the check would only cost time: a check with a false claim fails, whatever follows.
+    A thread of the check continues, because only its main thread can end it.
+
+    Raises:
+        PredictionMetError: it is.
+
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for collection in _COLLECTED:
+        if collection.is_met():
+            raise PredictionMetError
 
 
 @contextmanager
-def recorded_claims() -> Iterator[list[ClaimEvent]]:
-    """Return a list to which every claim is added that is recorded in the block."""
-    collected: list[ClaimEvent] = []
-    _COLLECTED.append(collected)
+def recorded_claims(until: Until | None = None) -> Iterator[list[ClaimEvent]]:
+    """Return a list to which every claim is added that is recorded in the block.
+
+    Args:
+        until: tells which false claim ends the check; None if it runs to its end.
+
+    """
+    collection = _Collection(until=until)
+    _COLLECTED.append(collection)
     try:
-        yield collected
+        yield collection.events
     finally:
         _COLLECTED.pop()
 
 
-_COLLECTED: list[list[ClaimEvent]] = []
+@dataclass(kw_only=True)
+class _Collection:
+    """The claims that are recorded in a block."""
+
+    until: Until | None
+    events: list[ClaimEvent] = field(default_factory=list)
+
+    def is_met(self) -> bool:
+        """Return whether the last claim ends the check."""
+        if self.until is None or not self.events:
+            return False
+        return any(map(self.until, false_claims(self.events[-1:])))
+
+
+_COLLECTED: list[_Collection] = []
 
 
 def describe(claim: Claim) -> str:
