@@ -150,7 +150,7 @@ def test_run_of_bare_assertions_is_blocked(run_gates: Run) -> None:
     assert verdict["message"].startswith(f"{why} claim(...)")
     assert ran.proven("MIN-01")["marked"][0] == "void"
     assert ran.proven("MIN-01")["marked"][1].startswith(f"baseline was not green: {why}")
-    assert f"MIN-01 inconclusive, to_investigate: {why}" in " ".join(ran.output.split())
+    assert f"MIN-01 inconclusive (to_investigate): {why}" in " ".join(ran.output.split())
 
 
 def test_bare_assertion_that_fails_is_a_violation(run_gates: Run) -> None:
