@@ -64,7 +64,10 @@ print(json.dumps(refused))
 """
 
 
-@criterion("BRK-06", needs=("database", "celery", "broker.kind=sqla", "worker"))
+@criterion(
+    "BRK-06",
+    needs=("database", "celery", "broker.kind=sqla", "broker.promises.checks_options", "worker"),
+)
 @falsified_by(
     source(
         "unknown-let-through",
@@ -77,6 +80,10 @@ print(json.dumps(refused))
 @falsified_by(
     inject("stock-broker", "use-transport"),
     expect=(ANSWER, MISSPELT, "got accepted"),
+)
+@falsified_by(
+    inject("refused-without-a-name", "hide-reasons"),
+    expect=(ANSWER, MISSPELT, "got RuntimeError: the connection failed"),
 )
 def test_unknown_transport_option_is_refused_by_name(stack: Stack) -> None:
     """A misspelt option is refused with its name and the known ones; a known one is accepted."""
@@ -100,7 +107,10 @@ def _run_with_app(stack: Stack, program: str, *words: str) -> Completed:
     return stack.process.run(command, env=stack.worker_environment(), folder=stack.sut.folder)
 
 
-@criterion("BRK-07", needs=("database", "celery", "broker.kind=sqla", "worker"))
+@criterion(
+    "BRK-07",
+    needs=("database", "celery", "broker.kind=sqla", "broker.promises.declares_at_once", "worker"),
+)
 @falsified_by(
     source(
         "insert-without-a-care",
@@ -119,6 +129,10 @@ def _run_with_app(stack: Stack, program: str, *words: str) -> Completed:
             ORDER BY 1""",
     ),
     expect=(REFUSED, "", "ProgrammingError"),
+)
+@falsified_by(
+    inject("stock-broker", "use-transport"),
+    expect=(REFUSED, "", "IntegrityError"),
 )
 def test_processes_declare_one_queue_at_once(own_stack: Stack, ids: Ids) -> None:
     """Eight processes that declare the same new queues at the same time all succeed."""

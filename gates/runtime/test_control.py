@@ -20,7 +20,10 @@ EXIT_STATUS, PING = "exit status of the command", "celery inspect ping"
 """The name of a claim, and its object, that falsifiers predict."""
 
 
-@criterion("RUN-08", needs=("database", "celery", "worker", "ping", "task"))
+@criterion(
+    "RUN-08",
+    needs=("database", "celery", "broker.promises.remote_control", "worker", "ping", "task"),
+)
 @falsified_by(
     inject("stock-broker", "use-transport"),
     expect=(EXIT_STATUS, PING, "got 69"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from gateproof import (
     POOL_PREFORK,
     RESULT_DEADLINE_S,
@@ -75,7 +77,11 @@ def test_warm_shutdown_finishes_the_running_task(own_stack: Stack, sut: Sut, ids
     expect=(EXIT_STATUS, RESTART, "got 1"),
 )
 @falsified_by(
-    inject("stale-connections", "stale-connections"),
+    inject("ends-without-server", "exit-without-server"),
+    expect=(EXIT_STATUS, RESTART, "got 1"),
+)
+@falsified_by(
+    inject("restarted-server-refused", "refuse-restarted-server"),
     expect=("states of the pings", RESTART),
 )
 def test_worker_survives_a_restart_of_postgresql(own_server_stack: Stack) -> None:
@@ -113,7 +119,9 @@ def ping_all(stack: Stack, worker: Worker) -> list[TaskResult]:
     """Run enough pings at once to keep every child busy, without waiting for a dead worker."""
     ping, probe = stack.sut.ping, stack.tasks
     published = [probe.publish(ping.task, (), ping.arguments) for _ in range(4 * CHILDREN)]
-    return [
-        probe.result(task_id, deadline_s=RESULT_DEADLINE_S if worker.alive else 0.1)
-        for task_id in published
-    ]
+    until = time.monotonic() + RESULT_DEADLINE_S
+
+    def left_s() -> float:
+        return max(until - time.monotonic(), 0.1) if worker.alive else 0.1
+
+    return [probe.result(task_id, deadline_s=left_s()) for task_id in published]

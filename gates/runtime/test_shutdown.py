@@ -13,6 +13,8 @@ from gateproof import (
     claim,
     criterion,
     falsified_by,
+    inject,
+    message,
     premise,
     source,
     wait_until,
@@ -34,7 +36,19 @@ RUNNING, REVOKED = "running at the stop signal", "claimed and revoked before the
 """Names and objects of claims that falsifiers predict."""
 
 
-@criterion("RUN-11", needs=("database", "celery", "worker", "ping", "task", "logs"))
+@criterion(
+    "RUN-11",
+    needs=(
+        "database",
+        "celery",
+        "broker.promises.hands_over",
+        "broker.promises.remote_control",
+        "worker",
+        "ping",
+        "task",
+        "logs",
+    ),
+)
 @falsified_by(
     source(
         "returned-at-the-end",
@@ -71,6 +85,9 @@ RUNNING, REVOKED = "running at the stop signal", "claimed and revoked before the
     ),
     expect=(STATES, "", "got PENDING"),
 )
+@falsified_by(inject("no-hand-over", "drop-steps"), expect=(STATES, "", "got PENDING"))
+@falsified_by(inject("revoked-one-runs", "ignore-revokes"), expect=(STATE, REVOKED))
+@falsified_by(message("returned-when-deleted", "return"), expect=(RUNS, RUNNING))
 def test_stopping_worker_returns_what_it_has_not_started(
     own_stack: Stack, sut: Sut, ids: Ids
 ) -> None:

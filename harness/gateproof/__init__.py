@@ -11,7 +11,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gateproof.base.errors import InconclusiveError, NotApplicableError, PremiseError
+    from gateproof.base.errors import (
+        InconclusiveError,
+        NotApplicableError,
+        NotReadyError,
+        PremiseError,
+    )
     from gateproof.base.project import copy_folders
     from gateproof.base.wait import wait_until
     from gateproof.description.sut import Sut
@@ -83,6 +88,7 @@ __all__ = [
     "InconclusiveError",
     "LogLines",
     "NotApplicableError",
+    "NotReadyError",
     "Pick",
     "PremiseError",
     "ProcessProbe",
@@ -152,6 +158,7 @@ _HOMES = {
     "InconclusiveError": "gateproof.base.errors",
     "LogLines": "gateproof.probes.log",
     "NotApplicableError": "gateproof.base.errors",
+    "NotReadyError": "gateproof.base.errors",
     "POOL_PREFORK": "gateproof.stack.stack",
     "POOL_SOLO": "gateproof.stack.stack",
     "Pick": "gateproof.faults.tenancy.spread",

@@ -20,6 +20,29 @@ class Celery(Section):
     """The common prefix of the names of the system's own tasks."""
 
 
+class Promises(Section):
+    """The promises of a broker beyond those of Kombu's own transports, each ``true``.
+
+    Kombu's transport for PostgreSQL keeps none of them, and that for Redis or RabbitMQ some. Leave
+    out what the system does not promise, and declare it in ``[[absent]]``.
+    """
+
+    remote_control: Literal[True] = optional(True)
+    """Workers answer ``celery inspect``, and a task that is revoked before its start never runs."""
+    hands_over: Literal[True] = optional(True)
+    """A worker that stops returns at once the messages that it has claimed and not started."""
+    deletes: Literal[True] = optional(True)
+    """The row of a message is deleted when its task has ended."""
+    drops_queues: Literal[True] = optional(True)
+    """The queues that a process declares for itself are deleted after its end."""
+    declares_at_once: Literal[True] = optional(True)
+    """Several processes can declare one queue at the same time."""
+    checks_options: Literal[True] = optional(True)
+    """A transport option with an unknown name is refused by its name."""
+    own_connections: Literal[True] = optional(True)
+    """A child that is forked from a connected worker closes what it has inherited."""
+
+
 class Broker(Section):
     """The broker and its promises."""
 
@@ -33,6 +56,7 @@ class Broker(Section):
     timeout. Checks watch for a multiple of it."""
     lease_env: str = ""
     """Name of a variable that sets it in workers, in seconds. Needed for a lease of over 10 s."""
+    promises: Promises = optional({"remote_control": True})
 
 
 class Ping(Section):
@@ -101,3 +125,14 @@ class Task(Section):
     """Where a second run with the same arguments would show."""
     never: bool = False
     """Whether the harness must never publish it, because it acts on the world outside."""
+
+    @property
+    def arguments(self) -> Sample:
+        """The arguments of the sample; without a sample none, which suits a task without any."""
+        found = self.values()["sample"]
+        return found if isinstance(found, Sample) else Sample()
+
+    @property
+    def has_sample(self) -> bool:
+        """Whether arguments with which it succeeds are described."""
+        return isinstance(self.values()["sample"], Sample)

@@ -226,7 +226,7 @@ class Stack:
             command = [self.sut.interpreter, "-c", program("publisher"), self.sut.celery.app]
             command += [PROBE_TASKS] if self.sut.injects_probe else []
             with self.context.stopwatch.step(PROCESSES):
-                conversation = self.context.launcher(env).converse(
+                conversation = self.context.launcher(self._further(env)).converse(
                     command,
                     env={**_zone(self.sut.timezones.publisher), **self.worker_environment(env)},
                     folder=self.sut.folder,
@@ -252,6 +252,12 @@ class Stack:
         inherited = {name: launcher.variable(name) for name in INHERITED}
         variables = {**self.sut.env, **dsns, **worker.env, **(env or {}), **self.settings}
         return self._load.applied(variables, inherited)
+
+    def _further(self, env: Mapping[str, str] | None) -> dict[str, str]:
+        """Return the variables that processes do not have anyway, such as another form of a DSN."""
+        return {
+            name: value for name, value in (env or {}).items() if name not in self.sut.worker.dsn
+        }
 
     def _refuse_other_broker(self) -> None:
         """Refuse to start what needs a broker that this version does not start."""
@@ -285,7 +291,7 @@ class Stack:
 
         """
         described = self.sut.worker
-        launcher = self.context.launcher(env)
+        launcher = self.context.launcher(self._further(env))
         port = share_port.port if share_port else launcher.free_port()
         consumed = tuple(queues or self.sut.queues)
         pool = pool or described.pool
