@@ -91,13 +91,13 @@ def other_queues(sut: Sut) -> list[str]:
 def greedy(sut: Sut, queue: str) -> tuple[Fault, Expect]:
     """Return a fault that lets every worker consume all queues."""
     fault = inject("greedy-worker", "consume-all-queues", queues=sorted(sut.queues))
-    return fault, (STORED, queue, "got none")
+    return fault, (FOREIGN, queue, "got SUCCESS")
 
 
-def moved_to_own(sut: Sut, queue: str) -> tuple[Fault, Expect]:
+def moved_to_own(sut: Sut, queue: str) -> tuple[Fault, tuple[str, str]]:
     """Return a fault that moves all messages to the queue of the ping."""
     fault = message("moved-to-one-queue", "move", queue=sut.queue_of(sut.ping.task))
-    return fault, (FOREIGN, queue, "got SUCCESS")
+    return fault, (STORED, queue)
 
 
 @criterion(

@@ -53,7 +53,7 @@ def test_database(stack):
     claim("answer of the database", got=stack.sql.query("SELECT 1").scalar(), expected=1)
 """
 
-SLOW_START_S = 1.5
+SLOW_START_S = 3.0
 NEVER_S = 600.0
 """Longer than any run: a worker that is delayed so long is killed with its run."""
 
