@@ -11,9 +11,7 @@ from gateproof import (
     Worker,
     claim,
     criterion,
-    falsified_by,
     premise,
-    source,
     wait_until,
 )
 
@@ -23,15 +21,6 @@ SHARED = "connections to the database that several processes share"
 
 @criterion(
     "BRK-08", needs=("database", "celery", "broker.kind=sqla", "worker", "ping.retry", "task")
-)
-@falsified_by(
-    source(
-        "connections-inherited",
-        "system/connections/fork.py",
-        "    _redirect_descriptors()  # 2\n",
-        "",
-    ),
-    expect=(SHARED, ""),
 )
 def test_child_shares_no_connection_with_its_worker(own_stack: Stack, sut: Sut) -> None:
     """A child that is forked while its worker is connected publishes on a connection of its own.

@@ -9,17 +9,13 @@ from gateproof import (
     Sut,
     claim,
     criterion,
-    falsified_by,
     premise,
-    source,
     wait_until,
 )
 
 from ..holding import SCAN, SCANNED, sessions_waiting_for, tables_held
 from ..lease import lease_of
-from .rows import ROWS_OF_TASK, only_row, rows_of
-
-BROKER, STATEMENTS = "system/transport/broker.py", "system/transport/statements.py"
+from .rows import only_row, rows_of
 
 MOST = 2
 """The delivery limit in this check; the system's default would only take longer."""
@@ -42,33 +38,6 @@ POISON = "task that killed each worker that ran it"
         "dead_letters",
         "logs",
     ),
-)
-@falsified_by(
-    source(
-        "handed-out-for-ever",
-        BROKER,
-        "if envelope is None or deliveries > self.options.max_deliveries:",
-        "if envelope is None:",
-    ),
-    expect=(ROWS_OF_TASK, POISON, "got 0"),
-)
-@falsified_by(
-    source(
-        "deliveries-not-counted",
-        STATEMENTS,
-        "claimed_by = :me, deliveries = deliveries + 1,",
-        "claimed_by = :me, deliveries = 1,",
-    ),
-    expect=(ROWS_OF_TASK, POISON, "got 0"),
-)
-@falsified_by(
-    source(
-        "refused-without-a-word",
-        "system/dead_letters/capture/refused.py",
-        function="keep",
-        body="del refusal",
-    ),
-    expect=(ROWS_OF_TASK, POISON, "got 0"),
 )
 def test_message_that_kills_its_workers_ends(own_stack: Stack, sut: Sut, ids: Ids) -> None:
     """It kills two workers; the third writes its row, does not run it, and serves other tasks."""

@@ -15,14 +15,13 @@ from gateproof import (
     criterion,
     falsified_by,
     premise,
-    source,
     sql,
     wait_until,
 )
 
 from ..holding import SCAN, SCANNED
 from .operators import replay_all, replay_command
-from .parts import REPLAY, RESULT, TABLE
+from .parts import TABLE
 from .rows import rows_of
 
 ROWS = 6
@@ -62,24 +61,6 @@ SELECT count(*) FROM pg_stat_activity
         landing=_CLAIM,
     ),
     expect=(RAN, SCAN, f"expected at most {ROWS}"),
-)
-@falsified_by(
-    source(
-        "success-not-told",
-        RESULT,
-        function="Observer.of_success",
-        body="return None",
-    ),
-    expect=(STATUSES, SCAN, 'got {"in_progress": 6}'),
-)
-@falsified_by(
-    source(
-        "replayed-without-arguments",
-        REPLAY,
-        "            args=args,\n            kwargs=kwargs,\n",
-        "            args=args[:0],\n            kwargs={},\n",
-    ),
-    expect=(STATUSES, SCAN, 'got {"pending": 6}'),
 )
 def test_two_replayers_replay_each_row_once(own_stack: Stack, sut: Sut, ids: Ids) -> None:
     """If two operators replay rows at once, each row's task runs once, and resolves it."""

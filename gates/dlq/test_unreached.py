@@ -17,13 +17,12 @@ from gateproof import (
     criterion,
     falsified_by,
     premise,
-    source,
     sql,
     wait_until,
 )
 
 from ..holding import SCAN, SCANNED, tables_held, wait_for_a_session
-from .parts import CAPTURE, CONSTRAINTS, CONSUMER, FAILURE, TABLE
+from .parts import CONSTRAINTS, TABLE
 from .rows import ROWS_OF_TASK, DeadLetter, only_row, rows_of
 
 UNKNOWN = "app.tasks.housekeeping.no_such_task"
@@ -58,37 +57,6 @@ _PUT = (
     "DLQ-08", needs=("database", "celery", "worker", "ping", "task", "tenancy", "dead_letters")
 )
 @falsified_by(
-    source(
-        "stock-consumer",
-        CAPTURE,
-        '    conf.worker_consumer = "system.dead_letters.capture.consumer:Consumer"\n',
-        "    del conf\n",
-    ),
-    expect=(ROWS_OF_TASK, NOT_KNOWN, "got 0"),
-)
-@falsified_by(
-    source(
-        "undecodable-dropped",
-        CONSUMER,
-        function="Consumer.on_decode_error",
-        body="super().on_decode_error(message, exc)",
-    ),
-    expect=(ROWS_OF_TASK, UNREADABLE, "got 0"),
-)
-@falsified_by(
-    source(
-        "told-by-children-alone",
-        FAILURE,
-        "    if request is not None and not isinstance(request, Context):\n        return None\n",
-        """    if request is not None and not isinstance(request, Context):
-        return None
-    if type(error).__name__ in ("WorkerLostError", "TimeLimitExceeded"):
-        return None
-""",
-    ),
-    expect=(ROWS_OF_TASK, KILLED, "got 0"),
-)
-@falsified_by(
     # Celery reports a hard time limit twice.
     sql(
         "letters-not-unique",
@@ -96,15 +64,6 @@ _PUT = (
         landing=CONSTRAINTS,
     ),
     expect=(ROWS_OF_TASK, LIMITED, "got 2"),
-)
-@falsified_by(
-    source(
-        "expiry-is-no-failure",
-        "system/transport/endings.py",
-        "if self.observer and reason == EXPIRED:",
-        "if self.observer and reason != reason:",
-    ),
-    expect=(ROWS_OF_TASK, EXPIRED, "got 0"),
 )
 def test_failures_out_of_reach_leave_one_row_each(own_stack: Stack, sut: Sut, ids: Ids) -> None:
     """A killed child, a time limit, an unknown name, a bad body, a wrong argument, an expiry."""

@@ -16,7 +16,6 @@ from gateproof import (
     inject,
     premise,
     settings,
-    source,
     wait_until,
 )
 
@@ -65,15 +64,6 @@ def test_warm_shutdown_finishes_the_running_task(own_stack: Stack, sut: Sut, ids
 
 
 @criterion("RUN-06", needs=("database", "celery", "worker", "ping", "task"))
-@falsified_by(
-    source(
-        "end-with-the-session",
-        "system/transport/session.py",
-        'log.warning("broker session lost; reconnecting", error=type(error).__name__)',
-        "os._exit(1)",
-    ),
-    expect=(EXIT_STATUS, RESTART, "got 1"),
-)
 @falsified_by(
     inject("stale-connections", "stale-connections"),
     expect=("states of the pings", RESTART),

@@ -18,7 +18,6 @@ from gateproof import (
     inject,
     message,
     premise,
-    source,
     wait_until,
 )
 
@@ -26,7 +25,6 @@ from ..holding import SCAN, SCANNED, sessions_waiting_for, tables_held
 from ..lease import Lease, lease_of
 
 RESULTS = "celery_taskmeta"
-STATEMENTS = "system/transport/statements.py"
 
 CHILDREN = 2
 SCANS, LATER = 12, 4
@@ -66,27 +64,8 @@ ALIVE, RESTARTED = "while their worker lives", "after their worker's restart"
     expect=(LOST, ""),
 )
 @falsified_by(
-    source(
-        "claims-of-the-dead-kept",
-        STATEMENTS,
-        "AND claimed_by NOT IN (SELECT key FROM alive)",
-        "AND false",
-    ),
-    expect=(LOST, ""),
-)
-@falsified_by(
     inject("stock-broker", "use-transport"),
     expect=(LOST, ""),
-)
-@falsified_by(
-    source(
-        "claims-of-the-living-returned",
-        STATEMENTS,
-        """AND claimed_by <> %(me)s AND lease_until < now()
-            AND claimed_by NOT IN (SELECT key FROM alive)""",
-        "AND claimed_by <> %(me)s",
-    ),
-    expect=(ENDS, ""),
 )
 def test_killed_worker_loses_no_task(own_stack: Stack, sut: Sut, ids: Ids) -> None:
     """After one of two workers is killed in mid-task, each task ends once and runs at most twice.
