@@ -21,7 +21,7 @@ from gateproof import (
     wait_until,
 )
 
-from ..holding import SCAN, SCANNED, tables_held, wait_for_a_session
+from ..holding import reader_of, tables_held, wait_for_a_session
 from .parts import CONSTRAINTS, TABLE
 from .rows import ROWS_OF_TASK, DeadLetter, only_row, rows_of
 
@@ -69,16 +69,18 @@ def test_failures_out_of_reach_leave_one_row_each(own_stack: Stack, sut: Sut, id
     """A killed child, a time limit, an unknown name, a bad body, a wrong argument, an expiry."""
     stack, tenants = own_stack, {what: str(ids.uuid()) for what in ERRORS}
     sent: dict[str, str] = {}
+    reader = reader_of(stack)
     with stack.running_worker(pool=POOL_PREFORK, concurrency=1) as worker:
         stack.wait_ready(worker)
-        with tables_held(stack, SCANNED):
-            sent[KILLED] = stack.tasks.publish(SCAN, (), {sut.tenancy.key: tenants[KILLED]})
-            begun = wait_for_a_session(stack, SCANNED)
-            premise("run that waits for a table", on=SCAN, got=bool(begun), expected=True)
+        with tables_held(stack, reader.table):
+            killed = reader.of_tenant(sut, tenants[KILLED])
+            sent[KILLED] = stack.tasks.publish(reader.task, (), killed)
+            begun = wait_for_a_session(stack, reader.table)
+            premise("run that waits for a table", on=reader.task, got=bool(begun), expected=True)
             (child,) = worker.children()
             worker.kill_child(child)
             sent[LIMITED] = stack.tasks.publish(
-                SCAN, (), {sut.tenancy.key: tenants[LIMITED]}, time_limit=TIME_LIMIT_S
+                reader.task, (), reader.of_tenant(sut, tenants[LIMITED]), time_limit=TIME_LIMIT_S
             )
             queue = sut.queue_of(sut.ping.task)
             sent[NOT_KNOWN] = stack.tasks.publish(
@@ -102,7 +104,7 @@ def test_failures_out_of_reach_leave_one_row_each(own_stack: Stack, sut: Sut, id
         # After another task of the same worker, everything else that a failure writes is written.
         done = stack.tasks.run(sut.ping.task, sut.ping.arguments)
         premise("state of a plain ping", got=done.state, expected="SUCCESS")
-        names = {KILLED: SCAN, LIMITED: SCAN, NOT_KNOWN: UNKNOWN}
+        names = {KILLED: reader.task, LIMITED: reader.task, NOT_KNOWN: UNKNOWN}
         for what, task_id in sent.items():
             rows = rows_of(stack, [task_id], tenant_id=tenants[what])
             claim_one(rows, what, names.get(what, sut.ping.task), task_id, tenants[what])

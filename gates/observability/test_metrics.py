@@ -22,8 +22,7 @@ from gateproof import (
 
 from ..answer import number_in
 from ..holding import (
-    SCAN,
-    SCANNED,
+    reader_of,
     runs_held,
     tables_held,
     wait_for_a_session,
@@ -94,22 +93,26 @@ def test_metrics_rise_by_exactly_the_tasks_that_ran(own_stack: Stack, sut: Sut, 
         runs = [own_stack.tasks.run(sut.ping.task, sut.ping.arguments) for _ in range(PINGS)]
         runs += [own_stack.tasks.run(ROUTE, tenant) for _ in range(ROUTES)]
         began = time.monotonic()
-        with tables_held(own_stack, SCANNED):
-            slow = own_stack.tasks.publish(SCAN, (), tenant)
-            begun = wait_for_a_session(own_stack, SCANNED)
-            premise("run that waits for a table", on=SCAN, got=bool(begun), expected=True)
+        reader = reader_of(own_stack)
+        with tables_held(own_stack, reader.table):
+            slow = own_stack.tasks.publish(reader.task, (), {**reader.arguments, **tenant})
+            begun = wait_for_a_session(own_stack, reader.table)
+            premise("run that waits for a table", on=reader.task, got=bool(begun), expected=True)
             own_stack.sql.query("SELECT pg_sleep(0.3)")
         runs.append(own_stack.tasks.result(slow))
         took_s = time.monotonic() - began
         states = {run.state for run in runs}
         premise("states of the tasks that are counted", got=states, expected=["SUCCESS"])
-        expected = rises_for(succeeded={sut.ping.task: PINGS, ROUTE: ROUTES, SCAN: 1}, failed={})
+        expected = rises_for(
+            succeeded={sut.ping.task: PINGS, ROUTE: ROUTES, reader.task: 1}, failed={}
+        )
         expect_rises(own_stack, worker, before.counts, expected, KNOWN_TASKS)
         after = scrape(own_stack, worker)
     claim("bounds of the buckets", on=DURATION, got=after.buckets, expected=BUCKETS_S)
     enough = bucket_above(took_s)
     quick, timed = (
-        after.counts.get((f"{DURATION}_bucket up to {bound}", SCAN)) for bound in ("0.25", enough)
+        after.counts.get((f"{DURATION}_bucket up to {bound}", reader.task))
+        for bound in ("0.25", enough)
     )
     claim(FAST_RUNS, got=quick, expected=0)
     claim("runs of the slow task in the bucket above its duration", got=timed, expected=1)
