@@ -32,6 +32,7 @@ OBJECTS = re.compile(
 )
 
 
+@cache
 def names() -> dict[str, str]:
     """Return each name and its kind in words."""
     found = {**dict(_of_files()), **dict(_of_description(load_sut(ROOT / "system/sut.toml")))}
@@ -52,7 +53,6 @@ def _of_description(sut: Sut) -> Iterator[tuple[str, str]]:
     yield from ((name, "environment variable") for name in (*variables, *named))
 
 
-@cache
 def _files() -> tuple[Path, ...]:
     found = (path for top in FOLDERS for path in sorted((ROOT / top).rglob("*")))
     return tuple(
