@@ -14,7 +14,6 @@ from gateproof import (
     falsified_by,
     inject,
     premise,
-    source,
     wait_until,
 )
 
@@ -35,15 +34,6 @@ RETRIED = "state of the ping that the child retries"
         "ping.retry",
         "task",
     ),
-)
-@falsified_by(
-    source(
-        "connections-inherited",
-        "system/connections/fork.py",
-        "    _redirect_descriptors()  # 2\n",
-        "",
-    ),
-    expect=(SHARED, ""),
 )
 @falsified_by(inject("connection-inherited", "inherit-connection"), expect=(SHARED, ""))
 @falsified_by(

@@ -14,9 +14,7 @@ from gateproof import (
     falsified_by,
     inject,
     logs,
-    migration,
     premise,
-    source,
     wait_until,
 )
 
@@ -32,42 +30,6 @@ WORKER_NO_PORT, RUNNING = "worker whose DSN has no port", "worker that runs"
 
 
 @criterion("BRK-04", needs=("database", "celery", "broker.kind=sqla", "worker", "ping", "task"))
-@falsified_by(
-    source(
-        "driver-kept",
-        "system/settings.py",
-        'parsed.set(drivername=f"postgresql+{DRIVER}", query=_libpq_query(parsed.query))',
-        "parsed.set(query=_libpq_query(parsed.query))",
-    ),
-    expect=(PUBLISHED, ASYNCPG_FORM),
-)
-@falsified_by(
-    source(
-        "parameters-dropped",
-        "system/settings.py",
-        function="_libpq_query",
-        body="return {}",
-    ),
-    expect=(REFUSED, TLS, "got a message"),
-)
-@falsified_by(
-    source(
-        "tls-of-asyncpg-not-translated",
-        "system/settings.py",
-        'kept["sslmode"] = _SSL_TRUTH.get(ssl.lower(), ssl)',
-        'kept.pop("ssl", None)',
-    ),
-    expect=(REFUSED, "postgresql+asyncpg://...?ssl=require", "got a message"),
-)
-@falsified_by(
-    source(
-        "backend-not-derived",
-        "system/settings.py",
-        'results = environment.get("CELERY_RESULT_BACKEND") or f"db+{database}"',
-        'results = environment.get("CELERY_RESULT_BACKEND", "")',
-    ),
-    expect=(STATE, DESCRIBED, "got NotImplementedError: No result backend is configured"),
-)
 @falsified_by(
     inject("parameters-ignored", "ignore-dsn-parameters"),
     expect=(REFUSED, TLS, "got a message"),
@@ -106,26 +68,6 @@ def test_every_form_of_dsn_gives_broker_and_backend(own_stack: Stack, sut: Sut) 
 @criterion(
     "BRK-05",
     needs=("database", "migrations", "celery", "broker.kind=sqla", "worker", "ping.fail", "task"),
-)
-@falsified_by(
-    migration(
-        "migration-says-where",
-        "migrations/env.py",
-        "    try:\n        connection = engine.connect()",
-        "    logging.getLogger('alembic.runtime.migration').info("
-        "'at %s', engine.url.render_as_string(hide_password=False))\n"
-        "    try:\n        connection = engine.connect()",
-    ),
-    expect=(SECRETS, MIGRATION),
-)
-@falsified_by(
-    source(
-        "error-repeats-dsn",
-        "system/settings.py",
-        'f"{name}: got a URL that cannot be read, expected',
-        'f"{name}: got {url}, expected',
-    ),
-    expect=(SECRETS, NO_PORT),
 )
 @falsified_by(
     logs("printed-dsn", "insert", text="starting with {dsn}"),

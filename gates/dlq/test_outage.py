@@ -11,12 +11,10 @@ from gateproof import (
     falsified_by,
     premise,
     settings,
-    source,
     wait_until,
 )
 
 from ..endings import wait_for_failure_lines
-from .parts import DRAIN, KEEPER
 from .rows import rows_of, typed
 
 HELD = 2
@@ -33,24 +31,6 @@ SELECT count(*) FROM pg_stat_activity
 @criterion(
     "DLQ-09",
     needs=("database", "celery", "worker", "ping.hold", "task", "tenancy", "dead_letters", "logs"),
-)
-@falsified_by(
-    source(
-        "kept-nowhere",
-        KEEPER,
-        "        spool().put(task_id, to_record(entry))\n",
-        "        pass\n",
-    ),
-    expect=(ROWS_OF_TASKS, FAILED, "got 0"),
-)
-@falsified_by(
-    source(
-        "disk-never-read",
-        DRAIN,
-        function="_start_draining",
-        body="pass",
-    ),
-    expect=(ROWS_OF_TASKS, FAILED, "got 0"),
 )
 @falsified_by(
     settings("disk-takes-nothing", {"SYSTEM_DEAD_LETTER_SPOOL": "/proc/dead-letters"}),

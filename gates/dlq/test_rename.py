@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from gateproof import Ids, Stack, Sut, claim, criterion, falsified_by, migration, premise
+from gateproof import Ids, Stack, Sut, claim, criterion, premise
 
 from ..schema.definitions import (
     Definition,
@@ -14,7 +14,6 @@ from ..schema.definitions import (
     renamed,
 )
 from ..schema.migrating import claim_done
-from .parts import RENAMED, TABLE
 
 MOST_STEPS = 20
 KINDS = ("column", "constraint", "index", "policy", "privilege", "trigger")
@@ -22,20 +21,10 @@ KINDS = ("column", "constraint", "index", "policy", "privilege", "trigger")
 
 EXISTS = "SELECT to_regclass(%s) IS NOT NULL, to_regclass(%s) IS NOT NULL"
 
-UP_AGAIN, DOWNGRADED = f"{TABLE}/after the way up", "celery_task_failures/after the way down"
 FOREIGN_NAMES = "objects that are named after the other table"
 CHANGES = "differences from the definitions before"
 ROWS = "rows of the table compared with those before"
-"""Objects and names of claims that falsifiers predict."""
-
-UP = "    op.execute(_RENAME.format(old=OLD, new=NEW))\n"
-DOWN = "    op.execute(_RENAME.format(old=NEW, new=OLD))\n"
-"""Each direction in full, to which falsifiers add a mistake."""
-
-
-def and_then(*statements: str) -> str:
-    """Return further statements of a revision."""
-    return "".join(f"    op.execute({statement!r})\n" for statement in statements)
+"""Names of claims that falsifiers predict."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,74 +36,6 @@ class State:
 
 
 @criterion("DLQ-12", needs=("database", "migrations.branches", "dead_letters.former_table"))
-@falsified_by(
-    migration(
-        "names-forgotten",
-        RENAMED,
-        function="upgrade",
-        body='op.execute(f"ALTER TABLE {OLD} RENAME TO {NEW}")',
-    ),
-    expect=(FOREIGN_NAMES, UP_AGAIN, "got celery_task_failures_"),
-)
-@falsified_by(
-    migration(
-        "index-lost",
-        RENAMED,
-        DOWN,
-        DOWN + and_then("DROP INDEX ix_celery_task_failures_task_name"),
-    ),
-    expect=(CHANGES, DOWNGRADED, "got lost index ix_celery_task_failures_task_name"),
-)
-@falsified_by(
-    migration(
-        "constraint-left-unvalidated",
-        RENAMED,
-        UP,
-        UP
-        + and_then(
-            "ALTER TABLE worker_failed_jobs DROP CONSTRAINT worker_failed_jobs_retry_count_check,"
-            " ADD CONSTRAINT worker_failed_jobs_retry_count_check CHECK (retry_count >= 0)"
-            " NOT VALID"
-        ),
-    ),
-    expect=(CHANGES, UP_AGAIN, "got changed constraint worker_failed_jobs_retry_count_check"),
-)
-@falsified_by(
-    migration(
-        "policy-narrowed",
-        RENAMED,
-        UP,
-        UP
-        + and_then(
-            "DROP POLICY operator_read ON worker_failed_jobs",
-            "CREATE POLICY operator_read ON worker_failed_jobs FOR SELECT TO app_rw USING (true)",
-        ),
-    ),
-    expect=(CHANGES, UP_AGAIN, "got changed policy operator_read"),
-)
-@falsified_by(
-    migration(
-        "grant-forgotten",
-        RENAMED,
-        UP,
-        UP
-        + and_then(
-            "REVOKE ALL ON worker_failed_jobs FROM app_user, app_rw, app_ro",
-            "GRANT SELECT, INSERT ON worker_failed_jobs TO app_user",
-            "GRANT SELECT, UPDATE ON worker_failed_jobs TO app_rw",
-        ),
-    ),
-    expect=(CHANGES, UP_AGAIN, "got lost privilege app_ro SELECT"),
-)
-@falsified_by(
-    migration(
-        "rows-lost",
-        RENAMED,
-        DOWN,
-        DOWN + and_then("TRUNCATE celery_task_failures"),
-    ),
-    expect=(ROWS, DOWNGRADED, 'got {"rows": 0'),
-)
 def test_rename_keeps_everything_both_ways(own_stack: Stack, sut: Sut, ids: Ids) -> None:
     """Down past the rename and up again, only names change, each with its table."""
     new, old = sut.dead_letters.table, sut.dead_letters.former_table

@@ -17,7 +17,6 @@ from gateproof import (
     claim,
     criterion,
     falsified_by,
-    migration,
     premise,
     sql,
 )
@@ -25,15 +24,11 @@ from gateproof import (
 from ..schema.privileges import held
 from .contract import COLUMNS, INDEXED, KINDS, MOVES, STATUSES, WAYS
 from .parts import (
-    BORN,
     CONSTRAINTS,
-    INDEXES,
-    MOVES_IN_FUNCTION,
     POLICIES,
     PRIVILEGES,
     TABLE,
     TRIGGERS,
-    TYPES,
 )
 
 NULL, UNIQUE, CHECK, FORBIDDEN = "23502", "23505", "23514", "42501"
@@ -86,10 +81,6 @@ def describe(seen: Rows | Refused) -> str:
 
 @criterion("DLQ-01", needs=("database", "dead_letters"))
 @falsified_by(
-    migration("naive-time", BORN, "failed_at timestamptz", "failed_at timestamp", landing=TYPES),
-    expect=(TYPE, f"{TABLE}/failed_at", "got timestamp without time zone"),
-)
-@falsified_by(
     sql(
         "any-status",
         f"ALTER TABLE {TABLE} DROP CONSTRAINT {TABLE}_status_check",
@@ -107,16 +98,6 @@ def describe(seen: Rows | Refused) -> str:
         target=TABLE,
     ),
     expect=(INSERTION, f"{TABLE}/second row of one task", "got 1 rows"),
-)
-@falsified_by(
-    migration(
-        "partial-index",
-        BORN,
-        "ON celery_task_failures (tenant_id);",
-        "ON celery_task_failures (tenant_id) WHERE status = 'pending';",
-        landing=INDEXES,
-    ),
-    expect=(LEADING_COLUMNS, f"{TABLE}/tenant_id"),
 )
 def test_table_has_columns_rules_and_indexes(own_stack: Stack, sut: Sut, ids: Ids) -> None:
     """Each column has its type, each rule refuses violations, each look-up has its index."""
@@ -287,16 +268,6 @@ def _as_tenant(stack: Stack, sut: Sut, tenant_id: str | None) -> Iterator[Sessio
         target=TABLE,
     ),
     expect=(MOVE, f"app_rw/{TABLE}/resolved to pending", "got 1 rows"),
-)
-@falsified_by(
-    migration(
-        "abandoned-may-be-reopened",
-        BORN,
-        "('in_progress', 'pending'), ('in_progress', 'abandoned')",
-        "('in_progress', 'pending'), ('in_progress', 'abandoned'), ('abandoned', 'pending')",
-        landing=MOVES_IN_FUNCTION,
-    ),
-    expect=(MOVE, f"app_rw/{TABLE}/abandoned to pending", "got 1 rows"),
 )
 @falsified_by(
     sql(

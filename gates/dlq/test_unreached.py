@@ -17,13 +17,12 @@ from gateproof import (
     criterion,
     falsified_by,
     premise,
-    source,
     sql,
     wait_until,
 )
 
-from ..holding import SCAN, SCANNED, tables_held, wait_for_a_session
-from .parts import CAPTURE, CONSTRAINTS, CONSUMER, FAILURE, TABLE
+from ..holding import reader_of, tables_held, wait_for_a_session
+from .parts import CONSTRAINTS, TABLE
 from .rows import ROWS_OF_TASK, DeadLetter, only_row, rows_of
 
 UNKNOWN = "app.tasks.housekeeping.no_such_task"
@@ -58,37 +57,6 @@ _PUT = (
     "DLQ-08", needs=("database", "celery", "worker", "ping", "task", "tenancy", "dead_letters")
 )
 @falsified_by(
-    source(
-        "stock-consumer",
-        CAPTURE,
-        '    conf.worker_consumer = "system.dead_letters.capture.consumer:Consumer"\n',
-        "    del conf\n",
-    ),
-    expect=(ROWS_OF_TASK, NOT_KNOWN, "got 0"),
-)
-@falsified_by(
-    source(
-        "undecodable-dropped",
-        CONSUMER,
-        function="Consumer.on_decode_error",
-        body="super().on_decode_error(message, exc)",
-    ),
-    expect=(ROWS_OF_TASK, UNREADABLE, "got 0"),
-)
-@falsified_by(
-    source(
-        "told-by-children-alone",
-        FAILURE,
-        "    if request is not None and not isinstance(request, Context):\n        return None\n",
-        """    if request is not None and not isinstance(request, Context):
-        return None
-    if type(error).__name__ in ("WorkerLostError", "TimeLimitExceeded"):
-        return None
-""",
-    ),
-    expect=(ROWS_OF_TASK, KILLED, "got 0"),
-)
-@falsified_by(
     # Celery reports a hard time limit twice.
     sql(
         "letters-not-unique",
@@ -97,29 +65,22 @@ _PUT = (
     ),
     expect=(ROWS_OF_TASK, LIMITED, "got 2"),
 )
-@falsified_by(
-    source(
-        "expiry-is-no-failure",
-        "system/transport/endings.py",
-        "if self.observer and reason == EXPIRED:",
-        "if self.observer and reason != reason:",
-    ),
-    expect=(ROWS_OF_TASK, EXPIRED, "got 0"),
-)
 def test_failures_out_of_reach_leave_one_row_each(own_stack: Stack, sut: Sut, ids: Ids) -> None:
     """A killed child, a time limit, an unknown name, a bad body, a wrong argument, an expiry."""
     stack, tenants = own_stack, {what: str(ids.uuid()) for what in ERRORS}
     sent: dict[str, str] = {}
+    reader = reader_of(stack)
     with stack.running_worker(pool=POOL_PREFORK, concurrency=1) as worker:
         stack.wait_ready(worker)
-        with tables_held(stack, SCANNED):
-            sent[KILLED] = stack.tasks.publish(SCAN, (), {sut.tenancy.key: tenants[KILLED]})
-            begun = wait_for_a_session(stack, SCANNED)
-            premise("run that waits for a table", on=SCAN, got=bool(begun), expected=True)
+        with tables_held(stack, reader.table):
+            killed = reader.of_tenant(sut, tenants[KILLED])
+            sent[KILLED] = stack.tasks.publish(reader.task, (), killed)
+            begun = wait_for_a_session(stack, reader.table)
+            premise("run that waits for a table", on=reader.task, got=bool(begun), expected=True)
             (child,) = worker.children()
             worker.kill_child(child)
             sent[LIMITED] = stack.tasks.publish(
-                SCAN, (), {sut.tenancy.key: tenants[LIMITED]}, time_limit=TIME_LIMIT_S
+                reader.task, (), reader.of_tenant(sut, tenants[LIMITED]), time_limit=TIME_LIMIT_S
             )
             queue = sut.queue_of(sut.ping.task)
             sent[NOT_KNOWN] = stack.tasks.publish(
@@ -143,7 +104,7 @@ def test_failures_out_of_reach_leave_one_row_each(own_stack: Stack, sut: Sut, id
         # After another task of the same worker, everything else that a failure writes is written.
         done = stack.tasks.run(sut.ping.task, sut.ping.arguments)
         premise("state of a plain ping", got=done.state, expected="SUCCESS")
-        names = {KILLED: SCAN, LIMITED: SCAN, NOT_KNOWN: UNKNOWN}
+        names = {KILLED: reader.task, LIMITED: reader.task, NOT_KNOWN: UNKNOWN}
         for what, task_id in sent.items():
             rows = rows_of(stack, [task_id], tenant_id=tenants[what])
             claim_one(rows, what, names.get(what, sut.ping.task), task_id, tenants[what])

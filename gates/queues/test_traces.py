@@ -12,7 +12,6 @@ from gateproof import (
     inject,
     message,
     premise,
-    source,
     wait_until,
 )
 
@@ -42,15 +41,6 @@ MESSAGES = "messages of tasks that have ended"
         "ping",
         "task",
     ),
-)
-@falsified_by(
-    source(
-        "mailboxes-kept",
-        "system/transport/broker.py",
-        function="Transport._drop_own",
-        body="return None",
-    ),
-    expect=(LEFT, ""),
 )
 @falsified_by(
     message("queues-of-the-dead-kept", "keep-queues"),

@@ -16,14 +16,11 @@ from gateproof import (
     inject,
     message,
     premise,
-    source,
     wait_until,
 )
 
 from ..control import NAMED, celery
 from ..holding import runs_held, wait_for_held_runs
-
-HANDOVER = "system/transport/handover.py"
 
 CLAIMED_AHEAD, MESSAGES = 3, "kombu_message"
 STOPPING = "worker: "
@@ -48,42 +45,6 @@ RUNNING, REVOKED = "running at the stop signal", "claimed and revoked before the
         "task",
         "logs",
     ),
-)
-@falsified_by(
-    source(
-        "returned-at-the-end",
-        "system/app.py",
-        '    made.steps["worker"].add("system.transport.handover:Handover")\n',
-        "",
-    ),
-    expect=(STATES, "", "got PENDING"),
-)
-@falsified_by(
-    source(
-        "running-one-returned-too",
-        HANDOVER,
-        "return request not in state.active_requests and request._apply_result is None",
-        "return True",
-    ),
-    expect=(RUNS, RUNNING, "got 2"),
-)
-@falsified_by(
-    source(
-        "revoked-one-returned",
-        HANDOVER,
-        "kept = [request for request in left if not request.revoked()]",
-        "kept = left",
-    ),
-    expect=(STATE, REVOKED),
-)
-@falsified_by(
-    source(
-        "nothing-returned-and-forgotten",
-        "system/transport/broker.py",
-        "        self.transport.give_back(delivery_tags, touched=False)\n        qos: Any",
-        "        self.transport._acknowledged.extend(map(int, delivery_tags))\n        qos: Any",
-    ),
-    expect=(STATES, "", "got PENDING"),
 )
 @falsified_by(inject("no-hand-over", "drop-steps"), expect=(STATES, "", "got PENDING"))
 @falsified_by(inject("revoked-one-runs", "ignore-revokes"), expect=(STATE, REVOKED))

@@ -11,7 +11,6 @@ from gateproof import (
     claim,
     criterion,
     falsified_by,
-    migration,
     premise,
     sql,
     tenant_tables,
@@ -74,16 +73,6 @@ REACHED = """
     ),
     expect=("owner of the table", "celery_taskmeta", "got app_user"),
 )
-@falsified_by(
-    migration(
-        "dropped-as-unused",
-        "migrations/versions/celery_foundation/celery_0008_dead_letter_messages.py",
-        "    op.execute(_COLUMNS)\n",
-        '    op.execute(_COLUMNS)\n    op.execute("DROP TABLE celery_tasksetmeta")\n',
-        landing="SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1",
-    ),
-    expect=("kinds of the relations", "celery_tasksetmeta", "got none"),
-)
 def test_celery_tables_belong_to_the_migration_role(stack: Stack, sut: Sut) -> None:
     """The four tables exist once each, as ordinary tables, and the migration role owns them."""
     tables = list(sut.broker.tables)
@@ -97,16 +86,6 @@ def test_celery_tables_belong_to_the_migration_role(stack: Stack, sut: Sut) -> N
 
 
 @criterion("SCH-03", needs=("database", "broker.kind=sqla", "broker.tables", "worker"))
-@falsified_by(
-    migration(
-        "granted-all",
-        "migrations/versions/celery_foundation/celery_0001_broker_and_results.py",
-        "GRANT SELECT, INSERT, UPDATE, DELETE ON",
-        "GRANT ALL ON",
-        landing="SELECT relacl FROM pg_class WHERE relname = 'kombu_queue'",
-    ),
-    expect=(HELD, "app_user/kombu_queue", "TRIGGER, TRUNCATE, UPDATE, expected"),
-)
 @falsified_by(
     sql(
         "may-not-delete",

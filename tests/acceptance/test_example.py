@@ -17,6 +17,7 @@ from tests.acceptance.conftest import ROOT, break_file, run_command
 
 EXAMPLE = ROOT / "docs/examples/helpdesk"
 TENANTS = ("RLS-01", "RLS-02", "RLS-04", "RLS-05", "RLS-08", "RLS-09", "RLS-10")
+NOT_FORCED = "replies-not-forced"
 FIRST = "CREATE POLICY of_workspace ON tickets TO helpdesk_app\n    USING (workspace"
 
 
@@ -60,14 +61,18 @@ def test_draft_has_what_the_finished_description_says(example: Path) -> None:
 
 
 def test_example_keeps_its_workspaces_apart_and_is_proven(example: Path, tmp_path: Path) -> None:
-    """Every criterion about tenants passes, and its falsifiers, made from the file, are proven."""
-    ran = judge(example, tmp_path, "-n", "2", "--falsify=RLS-02,RLS-04")
+    """Every criterion about tenants passes; falsifiers from the file and its own are proven."""
+    ran = judge(example, tmp_path, "-n", "2", f"--falsify=RLS-02,RLS-04,RLS-01:{NOT_FORCED}")
     found = {name: ran.judged(name)[0] for name in TENANTS}
     assert found == dict.fromkeys(TENANTS, "pass"), ran.output
     for name in ("RLS-02", "RLS-04"):
         proofs = ran.proven(name)
         assert len(proofs) >= 2, ran.output
         assert {result for result, _ in proofs.values()} == {"proven"}, ran.output
+    own = tomllib.loads((EXAMPLE / "falsifiers.toml").read_text(encoding="utf-8"))["falsifier"]
+    assert len(own) == 3
+    for one in own:
+        assert ran.proven(one["criterion"])[one["name"]][0] == "proven", ran.output
     assert "declared absent: dead_letters: a job that fails is shown" in " ".join(
         ran.output.split()
     )

@@ -121,6 +121,10 @@ class Task(Section):
     """Arguments with which it succeeds."""
     tenant: Annotated[str, Field(pattern=r"^(kwarg|header):.+$")] = optional("kwarg:tenant_id")
     """Where it gets its tenant from: ``kwarg:NAME`` or ``header:NAME``."""
+    reads: str = ""
+    """A table that each of its runs reads as the worker's role. A lock on it holds the run, and
+    without the privilege to read it the run fails: so checks need no task of their own. Without
+    such a task, checks use the probe tasks, if `worker.probe` loads them."""
     idempotent: Idempotent = optional({"table": "jobs", "identity": ["tenant_id"]})
     """Where a second run with the same arguments would show."""
     never: bool = False
@@ -136,3 +140,9 @@ class Task(Section):
     def has_sample(self) -> bool:
         """Whether arguments with which it succeeds are described."""
         return isinstance(self.values()["sample"], Sample)
+
+    @property
+    def sample_kwargs(self) -> dict[str, Any]:
+        """The keyword arguments of the sample; none without a sample."""
+        found = self.values()["sample"]
+        return dict(found.kwargs) if isinstance(found, Sample) else {}

@@ -36,7 +36,7 @@ from gateproof.proof.matrix import add_cells
 from gateproof.proof.proof import RUNS, STACK_FIXTURES, ProofItem, require_second_runs
 from gateproof.proof.self_proof import SelfProofItem
 from gateproof.run.binding import loaded_code, plugin_distributions
-from gateproof.run.declaration import DESCRIBED, Declaration, read_declaration
+from gateproof.run.declaration import DESCRIBED, OWN, Declaration, read_declaration
 from gateproof.run.distribution import (
     PROBLEM,
     Node,
@@ -286,6 +286,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[
 def _open(config: pytest.Config, options: Options) -> None:
     """Open the run, except in an xdist worker, and a writer, except in a controller."""
     config.stash[DESCRIBED] = options.sut
+    config.stash[OWN] = options.own
     run = None if is_worker(config) else GateRun.open(options)
     if run is not None:
         for one in options.sut.expired_absences:
