@@ -31,10 +31,6 @@ GENERIC: Mapping[str, str] = {
 """Names that are no sign of the reference system, with the reason."""
 
 TO_DO: Mapping[str, tuple[str, ...]] = {
-    "broker/test_connection.py": (
-        "CELERY_BROKER_URL",
-        "CELERY_RESULT_BACKEND",
-    ),
     "criteria.toml": (
         "DATABASE_URL",
         "celery_task_failures",
@@ -81,22 +77,6 @@ TO_DO: Mapping[str, tuple[str, ...]] = {
     "observability/test_metrics.py": (
         "app.tasks.llm.route",
         "llm",
-    ),
-    "queues/test_names.py": (
-        "app.tasks.llm.explanation",
-        "llm",
-    ),
-    "queues/test_routing.py": (
-        "app.tasks.housekeeping.ping",
-        "app.tasks.llm.route",
-        "app.tasks.maintenance.scan_for_pii_contamination",
-        "housekeeping",
-        "llm",
-        "scan_for_pii_contamination",
-    ),
-    "runtime/test_ping.py": (
-        "CELERY_RESULT_BACKEND",
-        "CELERY_TASK_ALWAYS_EAGER",
     ),
     "runtime/test_time.py": ("worker_failed_jobs",),
     "schema/test_indexes.py": (
