@@ -97,7 +97,7 @@ def state_with(stack: Stack, form: Form, task_id: str) -> str:
     """Return the state of a ping, read with a form of the DSN, or why it cannot be read."""
     try:
         publisher = stack.publisher(form.environment(stack))
-        return publisher.result(task_id, deadline_s=RESULT_DEADLINE_S).state
+        return publisher.result(task_id, deadline_s=RESULT_DEADLINE_S).end
     except (AssertionError, NotReadyError) as error:
         return _cause(error)
 

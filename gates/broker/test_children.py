@@ -67,7 +67,7 @@ def test_child_shares_no_connection_with_its_worker(own_stack: Stack, sut: Sut) 
         if not claim(SHARED, got=shared, expected={}):
             return
         result = stack.tasks.run(ping.task, {**ping.arguments, **ping.retry})
-        if not claim(RETRIED, got=result.state, expected="SUCCESS"):
+        if not claim(RETRIED, got=result.end, expected="SUCCESS"):
             return
         held = holders(worker, stack.server.inside.port)
         own = {pid for pids in held.values() for pid in pids if len(pids) == 1}

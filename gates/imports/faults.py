@@ -115,7 +115,13 @@ def forgetting_a_task(sut: Sut) -> list[str]:
 
 
 def adding_a_task(sut: Sut) -> list[str]:
-    """Return a line that adds a task next to the last described one."""
+    """Return lines that add a task next to the last described one."""
     return [
-        f"{app_name(sut)}.task(name={f'{task}_more'!r})(lambda: None)" for task in sut.tasks[-1:]
+        line
+        for task in sut.tasks[-1:]
+        for line in (
+            f"@{app_name(sut)}.task(name={f'{task}_more'!r})",
+            "def _added():",
+            "    return None",
+        )
     ]

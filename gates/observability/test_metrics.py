@@ -101,7 +101,7 @@ def test_metrics_rise_by_exactly_the_tasks_that_ran(own_stack: Stack, sut: Sut, 
             own_stack.sql.query("SELECT pg_sleep(0.3)")
         runs.append(own_stack.tasks.result(slow))
         took_s = time.monotonic() - began
-        states = {run.state for run in runs}
+        states = {run.end for run in runs}
         premise("states of the tasks that are counted", got=states, expected=["SUCCESS"])
         expected = rises_for(
             succeeded={sut.ping.task: PINGS, ROUTE: ROUTES, reader.task: 1}, failed={}
@@ -166,7 +166,7 @@ def test_totals_are_those_of_the_whole_worker(own_stack: Stack, sut: Sut, ids: I
     with counting_worker(own_stack, pool=POOL_THREADS, concurrency=CHILDREN) as (worker, before):
         with runs_held(own_stack, ids, CHILDREN) as held:
             wait_for_held_runs(own_stack, CHILDREN)
-        states = [own_stack.tasks.result(task_id).state for task_id in held]
+        states = [own_stack.tasks.result(task_id).end for task_id in held]
         premise("states of the runs in threads", got=states, expected=["SUCCESS"] * CHILDREN)
         ran = len(pids_of_pings(own_stack)) + CHILDREN
         expected = rises_for(succeeded={sut.ping.task: ran}, failed={})
@@ -208,6 +208,6 @@ def pids_of_pings(stack: Stack) -> list[int]:
     ping, probe = stack.sut.ping, stack.tasks
     published = [probe.publish(ping.task, (), ping.arguments) for _ in range(BATCH)]
     results = [probe.result(task_id) for task_id in published]
-    states = [result.state for result in results]
+    states = [result.end for result in results]
     premise("states of a batch of pings", got=states, expected=["SUCCESS"] * BATCH)
     return [number_in(result, "pid") for result in results]

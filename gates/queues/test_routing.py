@@ -126,7 +126,7 @@ def test_queues_are_the_described_ones(own_stack: Stack, sut: Sut) -> None:
     sent = {queue: _send_ping(own_stack.tasks, sut, queue) for queue in wanted}
     for queue, task_id in sent.items():
         result = own_stack.tasks.result(task_id)
-        if not claim("state of the ping", on=queue, got=result.state, expected="SUCCESS"):
+        if not claim("state of the ping", on=queue, got=result.end, expected="SUCCESS"):
             return
     claim(DECLARED, got=task_queues(own_stack.sql), expected=wanted)
     known = tuple(sorted(own_stack.tasks.describe().queues))
@@ -166,7 +166,7 @@ def test_worker_of_one_queue_leaves_the_others_alone(own_stack: Stack, sut: Sut)
         sent = {_send_ping(own_stack.tasks, sut, queue): queue for queue in others}
         for _ in range(3):
             result = own_stack.tasks.run(sut.ping.task, sut.ping.arguments)
-            premise("state of a ping through its own queue", got=result.state, expected="SUCCESS")
+            premise("state of a ping through its own queue", got=result.end, expected="SUCCESS")
         _expect_waiting(own_stack, sent)
 
 

@@ -60,7 +60,7 @@ def test_warm_shutdown_finishes_the_running_task(own_stack: Stack, sut: Sut, ids
             claim(EXIT_STATUS, on="while its task runs", got=status, expected=None)
         claim(EXIT_STATUS, on="after its last task", got=worker.wait_exit(), expected=0)
         result = own_stack.tasks.result(task_id, deadline_s=0.1)
-        claim(STATE, on=RUNNING_TASK, got=result.state, expected="SUCCESS")
+        claim(STATE, on=RUNNING_TASK, got=result.end, expected="SUCCESS")
         runs = worker.log().matching(
             **{sut.logs.message: sut.logs.success, sut.logs.task_id: task_id}
         )
@@ -91,7 +91,7 @@ def test_worker_survives_a_restart_of_postgresql(own_server_stack: Stack) -> Non
             away = not stack.server.answers()
             wait_for_line(worker, LOST)
         premise("PostgreSQL is away during the restart", got=away, expected=True)
-        states = [result.state for result in ping_all(stack, worker)]
+        states = [result.end for result in ping_all(stack, worker)]
         status = worker.wait_exit(deadline_s=0)
         claim(EXIT_STATUS, on=RESTART, got=status, expected=None)
         expected = ["SUCCESS"] * len(states)

@@ -185,7 +185,7 @@ def test_eager_mode_is_off_and_its_evidence_refused(own_stack: Stack, sut: Sut) 
 def expect_answer(stack: Stack, worker: Worker, which: str) -> TaskResult | None:
     """Judge that a ping succeeds in a worker, and return its result; None if it does not."""
     done = ping(stack, worker)
-    if not claim(STATE, on=which, got=done.state, expected="SUCCESS"):
+    if not claim(STATE, on=which, got=done.end, expected="SUCCESS"):
         return None
     wanted = stack.sut.ping.expect
     value = done.value if isinstance(done.value, Mapping) else {}

@@ -78,7 +78,7 @@ def test_stopping_worker_returns_what_it_has_not_started(
             stack.wait_ready(other)
             until = time.monotonic() + WATCHED_S
             states = [
-                stack.tasks.result(task_id, deadline_s=max(until - time.monotonic(), 0.1)).state
+                stack.tasks.result(task_id, deadline_s=max(until - time.monotonic(), 0.1)).end
                 for task_id in others
             ]
             runs_on = stopping.alive
@@ -95,7 +95,7 @@ def test_stopping_worker_returns_what_it_has_not_started(
             for worker in (stopping, other)
             for line in worker.log().matching(**{sut.logs.message: sut.logs.success})
         ]
-        end = stack.tasks.result(running, deadline_s=WATCHED_S).state
+        end = stack.tasks.result(running, deadline_s=WATCHED_S).end
         ended = stack.tasks.result(revoked, deadline_s=WATCHED_S).state
     claim(STATES, got=states, expected=["SUCCESS"] * len(others), over=others)
     claim("the stopping worker runs during its last task", got=runs_on, expected=True)
