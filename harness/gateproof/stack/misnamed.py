@@ -1,8 +1,8 @@
 """Explains an error of a check by a wrong name in the description.
 
 Owns the search for the key whose value an error quotes, and the words. A wrong name of a role or of
-a table is refused before any check, see `gateproof.stack.existence`; a wrong name of a column, a
-task, a queue or a field shows only when a check uses it, as an error that names no key.
+a table of tenants is refused before any check, see `gateproof.stack.existence`; a wrong name of a
+column or of a field of a log line shows only when a check uses it, as an error that names no key.
 """
 
 from __future__ import annotations
@@ -46,11 +46,12 @@ def explained(
     keys = [key for key, value in described_names(sut) if name and value == name]
     if not keys:
         return None
-    known = set(sut.task) if kind == "name" else names_of(kind)
+    known = names_of(kind) - {name}
+    such = f", such as {nearest(name, known)}" if known else ""
     text = " ".join(str(cause).split())
     return NotDescribedError(
-        f"{sut.path.name}: {keys[0]}: got the {kind} {name}, expected one that exists, such as "
-        f"{nearest(name, known - {name})}; correct the name ({type(cause).__name__}: {text})"
+        f"{sut.path.name}: {keys[0]}: got the {kind} {name}, expected one that exists{such}; "
+        f"correct the name ({type(cause).__name__}: {text})"
     )
 
 
