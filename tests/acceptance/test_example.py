@@ -29,9 +29,11 @@ def example(tmp_path: Path) -> Path:
     return folder
 
 
-def judge(example: Path, out: Path, *more: str) -> Miniature:
-    """Run the pack's gate of row-level security on the example."""
-    command = [sys.executable, "-m", "pytest", "gates/rls", f"--sut={example / 'sut.toml'}"]
+def judge(
+    example: Path, out: Path, *more: str, gates: tuple[str, ...] = ("gates/rls",)
+) -> Miniature:
+    """Run gates of the pack on an example: by default, that of row-level security."""
+    command = [sys.executable, "-m", "pytest", *gates, f"--sut={example / 'sut.toml'}"]
     command += ["--environment", "embedded", "-q", "-p", "no:cacheprovider", *more]
     command += ["--evidence-out", str(out / "reports")]
     done = run_command(command, folder=ROOT)
@@ -112,3 +114,33 @@ def test_defect_of_the_example_is_found(
     claims = [one for one in ran.verdict(criterion)["claims"] if not one["holds"]]
     texts = [f"{one['name']}: {one['on']}: got {one['got'].strip(chr(34))}" for one in claims]
     assert any(finding in text for text in texts), texts
+
+
+def test_example_is_released_by_the_whole_pack(example: Path, tmp_path: Path) -> None:
+    """Every criterion passes or is not applicable by a stated decision; every proof is proven."""
+    ran = judge(example, tmp_path, "-n", "2", gates=("gates",))
+    assert ran.exit_status == 0, ran.output
+    outcomes = {one["id"]: one["outcome"] for one in ran.run["criteria"]}
+    assert set(outcomes.values()) == {"pass", "notapplicable"}, ran.output
+    proofs = [each for one in ran.run["criteria"] for each in one["proofs"]]
+    assert len(proofs) > 100
+    assert {one["result"] for one in proofs if one["kind"]} == {"proven"}, ran.output
+    assert not [one for one in ran.run["absences"] if one["feature"].startswith("criterion")]
+
+
+def test_worker_that_does_not_start_is_one_finding(example: Path, tmp_path: Path) -> None:
+    """One criterion says why no worker starts; those that need it are not judged, and verify so."""
+    break_file(example / "sut.toml", '"--pool={pool}"', '"--pool=none-of-these"')
+    ran = judge(
+        example, tmp_path, "--no-falsify", gates=("gates/runtime", "gates/queues", "gates/imports")
+    )
+    outcome, cause = ran.judged("RUN-01")
+    assert (outcome, cause) == ("error", "to_investigate"), ran.output
+    assert "exited during its start" in ran.verdict("RUN-01")["message"], ran.output
+    for name in ("RUN-06", "QUE-03", "QUE-04"):
+        assert ran.judged(name) == ("inconclusive", "to_investigate"), ran.output
+        assert ran.verdict(name)["message"].startswith("not judged: RUN-01 failed"), ran.output
+    assert ran.judged("IMP-01") == ("pass", None), ran.output
+    command = [sys.executable, "-m", "gateproof_evidence", "verify"]
+    done = run_command([*command, str(tmp_path / "reports/latest")], folder=ROOT)
+    assert done.returncode == 0, done.stdout

@@ -509,14 +509,13 @@ def _without_worker(item: pytest.Item) -> BaseException | None:
     """
     writer = item.config.stash.get(WRITER, None)
     declaration = read_declaration(item) if writer and isinstance(item, pytest.Function) else None
-    if writer is None or declaration is None or not writer.bring_up.worker_problem:
+    if writer is None or declaration is None:
         return None
     needs = {need.key.partition(".")[0] for need in declaration.needs}
     built_on = {one.basis_of for one in writer.catalogue.criteria if one.basis_of}
     own = writer.catalogue.by_id(declaration.criterion).basis_of
-    if own or not needs & built_on:
-        return None
-    return InconclusiveError(f"no worker was ready: {writer.bring_up.worker_problem}")
+    problem = "" if own or not needs & built_on else writer.bring_up.lacks_worker()
+    return InconclusiveError(f"no worker was ready: {problem}") if problem else None
 
 
 @contextlib.contextmanager

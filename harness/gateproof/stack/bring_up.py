@@ -47,6 +47,8 @@ from gateproof_evidence.errors import BadInputError
 from gateproof_evidence.model import EnvironmentReport
 
 TEMPLATE = "template"
+WORKER_STARTS = 2
+"""How often a worker is started until all checks that need one are given up."""
 
 T = TypeVar("T")
 
@@ -70,6 +72,7 @@ class BringUp:
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
     worker_problem: str = ""
     """Why the first worker was not ready; empty if it was, or if none was started."""
+    _worker_starts: int = 0
     _server: Server | None = None
     _template_server: Server | None = None
     _shared: Stack | None = None
@@ -147,11 +150,19 @@ class BringUp:
         """
         if not all(map(self.sut.describes, ("worker", "celery", "ping", "task"))):
             return
+        self._worker_starts += 1
         try:
             self._step("worker", lambda: self.shared().worker)
+            self.worker_problem = ""
         except (HarnessError, AssertionError, OSError) as error:
             self.worker_problem = " ".join(str(error).split())
             self.progress(f"the worker is not ready: {error}")
+
+    def lacks_worker(self) -> str:
+        """Return why no worker answers, after one more attempt to start one; empty if one does."""
+        if self.worker_problem and self._worker_starts < WORKER_STARTS:
+            self.warm_up()
+        return self.worker_problem
 
     def shared(self) -> Stack:
         """Return the shared stack, for checks that leave nothing behind."""
