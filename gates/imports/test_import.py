@@ -11,7 +11,7 @@ from gateproof import (
     premise,
 )
 
-from ..described import own_tasks
+from ..publishing import own_tasks
 from .faults import (
     adding_a_task,
     app_module,

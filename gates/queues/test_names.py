@@ -17,7 +17,7 @@ from gateproof import (
     premise,
 )
 
-from ..described import may_be_published, own_tasks, publish
+from ..publishing import may_be_published, own_tasks, publish
 
 UNKNOWN = "NotRegistered"
 """Celery's exception for a message whose task the worker does not know."""

@@ -21,7 +21,7 @@ from gateproof import (
     sql,
 )
 
-from ..described import in_other_queues, may_be_published, publish
+from ..publishing import in_other_queues, may_be_published, publish
 from .messages import messages_of, task_queues
 
 DECLARED, CONSUMED = "queues that the broker's table declares", "queues that the worker consumes"

@@ -9,13 +9,12 @@ from gateproof import (
     at_least_one,
     claim,
     criterion,
-    falsified_by,
     premise,
-    sql,
 )
 
+from ..described import falsified_in_sql
 from .definitions import differences, read_definitions
-from .migrating import claim_done
+from .migrating import DONE, claim_done
 
 EMPTY = "differences from an empty database after the downgrade"
 AGAIN = "differences from the schema before downgrade and upgrade"
@@ -30,7 +29,30 @@ TABLES = """
 """
 
 
+def of_others(sut: Sut) -> tuple[str, ...]:
+    """Return the first described table that is not the broker's, if there is one."""
+    return tuple(one for one in sut.known_tables if one not in sut.broker.tables)[:1]
+
+
 @criterion("SCH-01", needs=("database", "migrations.branches", "broker.kind=sqla", "broker.tables"))
+# Every new database has the view, so a table of its name cannot be created.
+@falsified_in_sql(
+    "name-of-a-table-taken",
+    "CREATE VIEW {each} AS SELECT 1 AS taken",
+    landing="SELECT viewname FROM pg_views WHERE viewname = '{each}'",
+    role="superuser",
+    in_new=True,
+    each=of_others,
+    expect=(DONE, "upgrade {all}/empty database", "got exit "),
+)
+@falsified_in_sql(
+    "name-of-a-celery-table-taken",
+    "CREATE VIEW {last} AS SELECT 1 AS taken",
+    landing="SELECT viewname FROM pg_views WHERE viewname = '{last}'",
+    role="superuser",
+    in_new=True,
+    expect=("branches that create Celery's tables alone", "", "got none"),
+)
 def test_migrations_start_from_an_empty_database(empty_stack: Stack, sut: Sut) -> None:
     """All heads create every table, each branch succeeds alone, and one creates Celery's tables."""
     all_of_them = sut.migrations.all
@@ -44,13 +66,25 @@ def test_migrations_start_from_an_empty_database(empty_stack: Stack, sut: Sut) -
 
 
 @criterion("SCH-04", needs=("database", "migrations"))
-@falsified_by(
-    sql(
-        "made-by-hand",
-        "CREATE INDEX ix_kombu_message_version ON kombu_message (version)",
-        landing="SELECT indexname FROM pg_indexes WHERE tablename = 'kombu_message' ORDER BY 1",
-    ),
-    expect=(AGAIN, "", "lost index ix_kombu_message_version"),
+@falsified_in_sql(
+    "made-by-hand",
+    "CREATE INDEX gateproof_by_hand ON {each} ((true))",
+    landing="SELECT indexname FROM pg_indexes WHERE indexname = 'gateproof_by_hand'",
+    each=lambda sut: sut.known_tables[:1],
+    expect=(AGAIN, "", "lost index gateproof_by_hand"),
+)
+@falsified_in_sql(
+    "left-after-the-way-down",
+    "CREATE FUNCTION gateproof_left() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+    landing="SELECT proname FROM pg_proc WHERE proname = 'gateproof_left'",
+    expect=(EMPTY, "", "left over function gateproof_left()"),
+)
+@falsified_in_sql(
+    "way-down-refused",
+    "CREATE VIEW gateproof_needs AS SELECT * FROM {each}",
+    landing="SELECT viewname FROM pg_views WHERE viewname = 'gateproof_needs'",
+    each=lambda sut: sut.known_tables[:1],
+    expect=(DONE, "downgrade {base}", "got exit "),
 )
 def test_downgrade_and_upgrade_restore_the_same_schema(own_stack: Stack, sut: Sut) -> None:
     """A complete downgrade removes everything, and an upgrade then gives the same schema."""

@@ -31,39 +31,6 @@ GENERIC: Mapping[str, str] = {
 """Names that are no sign of the reference system, with the reason."""
 
 TO_DO: Mapping[str, tuple[str, ...]] = {
-    "criteria.toml": (
-        "DATABASE_URL",
-        "celery_task_failures",
-        "recompute_window",
-        "worker_failed_jobs",
-    ),
-    "dlq/parts.py": ("worker_failed_jobs",),
-    "dlq/test_capture.py": (
-        "app.current_tenant_id",
-        "app.tasks.attribution.recompute_window",
-        "app.tasks.housekeeping.ping",
-        "app_user",
-        "housekeeping",
-        "operator_read",
-        "recompute_window",
-        "tenant_read",
-        "tenant_write",
-    ),
-    "dlq/test_ignored.py": ("system/transport/endings.py",),
-    "dlq/test_outage.py": ("SYSTEM_DEAD_LETTER_SPOOL",),
-    "dlq/test_poison.py": ("SYSTEM_BROKER_MAX_DELIVERIES",),
-    "dlq/test_rename.py": ("housekeeping",),
-    "dlq/test_replay.py": ("claim_dead_letters",),
-    "dlq/test_table.py": (
-        "app_aggregator",
-        "app_ro",
-        "app_rw",
-        "app_user",
-        "dead_letter_moves",
-        "operator_move",
-    ),
-    "dlq/test_together.py": ("system/transport/endings.py",),
-    "dlq/test_unreached.py": ("housekeeping",),
     "observability/scrape.py": ("celery_task_duration_seconds",),
     "observability/test_backlog.py": ("dead_letter_backlog",),
     "observability/test_logs.py": (
@@ -79,19 +46,6 @@ TO_DO: Mapping[str, tuple[str, ...]] = {
         "llm",
     ),
     "runtime/test_time.py": ("worker_failed_jobs",),
-    "schema/test_indexes.py": (
-        "attribution_events",
-        "attribution_recompute_jobs",
-        "ix_attribution_events_tenant_id_occurred_at",
-    ),
-    "schema/test_privileges.py": (
-        "app_aggregator",
-        "app_ro",
-        "app_rw",
-        "app_user",
-        "attribution_events",
-        "migrator",
-    ),
 }
 """The names that a file still has; none may be added, and one that is gone is removed here."""
 

@@ -57,6 +57,10 @@ class Broker(Section):
     lease_env: str = ""
     """Name of a variable that sets it in workers, in seconds. Needed for a lease of over 10 s."""
     promises: Promises = optional({"remote_control": True})
+    max_deliveries: Annotated[int, Field(gt=0)] = optional(20)
+    """How often a message is delivered whose worker dies each time, before it is given up."""
+    max_deliveries_env: str = ""
+    """Name of a variable that sets it in workers. Needed for more than 3 deliveries."""
 
 
 class Ping(Section):
@@ -101,6 +105,21 @@ class Sample(Section):
     """Keyword arguments."""
 
 
+class Failure(Section):
+    """Arguments with which a task fails."""
+
+    kwargs: dict[str, Any] = mapping()
+    """Keyword arguments with which it fails."""
+    error: str = required("ValueError")
+    """Class name of the exception that it then raises."""
+    message: str = ""
+    """The message of the exception; empty if it is not fixed."""
+    any_value: str = ""
+    """The name of a keyword argument of which any value can be given."""
+    positional: bool = False
+    """Whether it takes a tenant's UUID and two moments as positional arguments."""
+
+
 class Idempotent(Section):
     """The rows by which a second run of a task shows."""
 
@@ -119,6 +138,9 @@ class Task(Section):
     """The routing key, if it is not the name of the queue."""
     sample: Sample = optional({"kwargs": {"order": 1}})
     """Arguments with which it succeeds."""
+    fails: Failure = optional({"kwargs": {"fail": True}, "error": "ValueError"})
+    """Arguments with which it fails. Without such a task, checks use the probe task `fail`, if
+    `worker.probe` loads it."""
     tenant: Annotated[str, Field(pattern=r"^(kwarg|header):.+$")] = optional("kwarg:tenant_id")
     """Where it gets its tenant from: ``kwarg:NAME`` or ``header:NAME``."""
     reads: str = ""
@@ -140,6 +162,11 @@ class Task(Section):
     def has_sample(self) -> bool:
         """Whether arguments with which it succeeds are described."""
         return isinstance(self.values()["sample"], Sample)
+
+    @property
+    def describes_failure(self) -> bool:
+        """Whether the file says with which arguments it fails."""
+        return isinstance(self.values()["fails"], Failure)
 
     @property
     def sample_kwargs(self) -> dict[str, Any]:

@@ -66,8 +66,8 @@ def ping(fail: bool = False, retry: int = 0, hold_s: float = 0.0, **given: Any) 
 
 
 @shared_task(name=PREFIX + "fail")  # type: ignore[untyped-decorator,unused-ignore]
-def fail(message: str = "failure requested") -> None:
-    """Fail with a message.
+def fail(*args: Any, message: str = "failure requested", **given: Any) -> None:  # noqa: ARG001
+    """Fail with a message, whatever the arguments are.
 
     Raises:
         ProbeFailureError: always.

@@ -120,6 +120,7 @@ class Stack:
     _inside: Address | None = None
     _publishers: dict[tuple[tuple[str, str], ...], TaskProbe] = field(default_factory=dict)
     _databases: list[str] = field(default_factory=list)
+    _of_new_databases: list[tuple[str, str | None]] = field(default_factory=list)
     _front: HttpRelay | None = None
     _log_filter: LogFilter | None = None
 
@@ -153,7 +154,19 @@ class Stack:
         create_database(self.server, name)
         self._databases.append(name)
         provision_database(self.sut, self.server, name)
+        for statement, role in self._of_new_databases:
+            self.sql_on(name).execute(statement, role=role)
         return name
+
+    def change_new_databases(self, statement: str, *, role: str | None) -> None:
+        """Run a statement in each database that `empty_database` creates from now on.
+
+        Args:
+            statement: one or more SQL statements.
+            role: the role that runs them; None for the superuser.
+
+        """
+        self._of_new_databases.append((statement, role))
 
     def cloned_database(self) -> str:
         """Clone this stack's database as it is now, and return the name of the clone.
