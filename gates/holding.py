@@ -6,14 +6,24 @@ this task alone, of any system with results in PostgreSQL: when it stores its re
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
-from gateproof import Ids, Stack, premise, wait_until
+from gateproof import (
+    Ids,
+    InconclusiveError,
+    Stack,
+    Sut,
+    at_least_one,
+    premise,
+    tenant_tables,
+    wait_until,
+)
 
-SCAN, SCANNED = "app.tasks.maintenance.scan_for_pii_contamination", "attribution_events"
-"""A task, and the table that it reads. The task blocks while the table is locked."""
+QUERY = "gateproof.probe.query"
+"""The probe task that reads a table, of a system into which the probe tasks are loaded."""
 
 RESULTS = "celery_taskmeta"
 """The table of Celery's database backend, in which the id of a task is unique."""
@@ -26,6 +36,40 @@ SELECT pid, usename, application_name, client_port, query
  WHERE datname = current_database() AND usename = %s
    AND wait_event_type = 'Lock' AND position(%s IN query) > 0
 """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reader:
+    """A task that reads a table: its run waits while the table is locked."""
+
+    task: str
+    table: str
+    arguments: Mapping[str, Any]
+    """Keyword arguments with which it succeeds, without that of the tenant."""
+
+    def of_tenant(self, sut: Sut, tenant: str) -> dict[str, Any]:
+        """Return the arguments of a run for a tenant."""
+        return {**self.arguments, sut.tenancy.key: tenant}
+
+
+def reader_of(stack: Stack) -> Reader:
+    """Return a task that reads a table: a described one, or the probe task on a tenant's table.
+
+    Raises:
+        InconclusiveError: there is none.
+
+    """
+    sut = stack.sut
+    for name, task in sut.task.items():
+        if task.reads and not task.never:
+            return Reader(task=name, table=task.reads, arguments=task.sample_kwargs)
+    if not sut.injects_probe:
+        raise InconclusiveError(
+            f"{sut.path}: task: got no task with the key reads, expected one whose runs a lock on "
+            'a table holds; add reads = "TABLE" to a task, or probe = "inject" to [worker]'
+        )
+    tables = at_least_one("tables with a tenant", tenant_tables(stack.sql, sut))
+    return Reader(task=QUERY, table=tables[0].name, arguments={"table": tables[0].name})
 
 
 @contextmanager

@@ -1,18 +1,29 @@
-"""Pings that are published with each accepted form of the DSN, and their results."""
+"""The forms of a DSN that a system accepts, and pings that are published with each of them."""
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from gateproof import Stack, premise
+from gateproof import NotReadyError, Stack, Sut
 
-PROGRAM = Path(__file__).with_name("forms_program.py")
-RESULT_DEADLINE_S = 40.0
+RESULT_DEADLINE_S = 20.0
 """How long a result may take, including the start of its worker."""
+
+DESCRIBED = "described form"
+TLS = "described form that demands TLS"
+"""Names of forms that every system has, which falsifiers predict."""
+
+_LIBPQ = "sslmode=prefer&channel_binding=prefer"
+PARAMETERS = {
+    "postgresql": _LIBPQ,
+    "postgresql+asyncpg": "ssl=prefer&prepared_statement_cache_size=0",
+    "postgresql+psycopg2": "sslmode=prefer&connect_timeout=10",
+    "postgresql+psycopg": _LIBPQ,
+}
+"""Maps each form to parameters that its own driver accepts."""
+ASYNCPG = "postgresql+asyncpg"
+"""The form whose driver names the parameter of TLS otherwise than libpq."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,11 +33,11 @@ class Form:
     driver: str
     """The URL's scheme."""
     query: str
-    awaited: bool = True
-    """Whether the check waits for the ping's result; otherwise it only publishes the ping."""
+    name: str = ""
+    """The name in claims; by default, the form itself."""
 
     def __str__(self) -> str:
-        return f"{self.driver}://...?{self.query}"
+        return self.name or f"{self.driver}://...?{self.query}"
 
     def environment(self, stack: Stack) -> dict[str, str]:
         """Return the environment variables of the DSN, with the DSN in this form."""
@@ -35,40 +46,63 @@ class Form:
         return dict.fromkeys(how.dsn, f"{dsn}?{self.query}")
 
 
-@dataclass(frozen=True, kw_only=True)
-class PingResults:
-    """The results of the pings, each field in the order of the forms."""
+def accepted_forms(sut: Sut) -> list[Form]:
+    """Return the forms that the system accepts, the described one first; none without a DSN."""
+    drivers = list(dict.fromkeys((*sut.worker.dsn.values(), *sut.worker.dsn_forms)))
+    names = [DESCRIBED] * bool(drivers) + [""] * len(drivers)
+    return [
+        Form(driver=driver, query=PARAMETERS[driver], name=name)
+        for driver, name in zip(drivers, names, strict=False)
+    ]
 
-    refusals: tuple[str, ...]
-    """Why a ping was not published; an empty string for each ping that was."""
-    states: tuple[str, ...]
-    """The states of the awaited pings; empty if one of those was not published."""
+
+def forms_with_tls(sut: Sut) -> list[Form]:
+    """Return forms that demand TLS: the described one, and that of asyncpg if it is accepted."""
+    drivers = list(dict.fromkeys((*sut.worker.dsn.values(), *sut.worker.dsn_forms)))
+    chosen = dict.fromkeys((*drivers[:1], *(one for one in drivers if one == ASYNCPG)))
+    return [
+        Form(
+            driver=driver,
+            query="ssl=require" if driver == ASYNCPG else "sslmode=require",
+            name=TLS if driver == drivers[0] else "",
+        )
+        for driver in chosen
+    ]
 
 
-def publish_each(stack: Stack, forms: Sequence[Form]) -> PingResults:
-    """Publish a ping with each form of the DSN, and wait for its result with the same form."""
+def publish_each(stack: Stack, forms: Sequence[Form]) -> tuple[list[str], list[str]]:
+    """Publish a ping with each form of the DSN.
+
+    Returns:
+        The id of each ping, and why it was not published: one of both is empty.
+
+    """
     ping = stack.sut.ping
-    request = {
-        "app": stack.sut.celery.app,
-        "task": ping.task,
-        "kwargs": ping.arguments,
-        "deadline_s": RESULT_DEADLINE_S,
-        "forms": [{"env": form.environment(stack), "awaited": form.awaited} for form in forms],
-    }
-    done = stack.process.run(
-        [sys.executable, "-c", PROGRAM.read_text(encoding="utf-8")],
-        env={**stack.worker_environment(), "FORMS": json.dumps(request)},
-        folder=stack.sut.folder,
-        deadline_s=2 * RESULT_DEADLINE_S,
-    )
-    premise("exit status of the program that publishes", got=done.exit_status, expected=0)
-    answer = json.loads(done.output.strip().splitlines()[-1])
-    return PingResults(
-        refusals=tuple(one_line(one.get("error", "")) for one in answer["published"]),
-        states=tuple(one_line(one.get("state") or one["error"]) for one in answer["states"]),
-    )
+    for form in forms:  # all start at the same time
+        stack.publisher(form.environment(stack))
+    task_ids, refusals = [], []
+    for form in forms:
+        task_id = refusal = ""
+        try:
+            publisher = stack.publisher(form.environment(stack))
+            task_id = publisher.publish(ping.task, (), ping.arguments)
+        except (AssertionError, NotReadyError) as error:
+            refusal = _cause(error)
+        task_ids.append(task_id)
+        refusals.append(refusal)
+    return task_ids, refusals
 
 
-def one_line(text: str) -> str:
-    """Return a text on one line."""
-    return " ".join(text.split())
+def state_with(stack: Stack, form: Form, task_id: str) -> str:
+    """Return the state of a ping, read with a form of the DSN, or why it cannot be read."""
+    try:
+        publisher = stack.publisher(form.environment(stack))
+        return publisher.result(task_id, deadline_s=RESULT_DEADLINE_S).end
+    except (AssertionError, NotReadyError) as error:
+        return _cause(error)
+
+
+def _cause(error: BaseException) -> str:
+    """Return the exception of the system on one line, without the words of the probe."""
+    text = " ".join(str(error).split())
+    return text.partition(": ")[2] or text

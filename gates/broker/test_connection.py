@@ -12,6 +12,7 @@ from gateproof import (
     claim,
     criterion,
     falsified_by,
+    falsified_by_each,
     inject,
     premise,
     settings,
@@ -53,9 +54,13 @@ CLIENTS, PORTS = "clients of other brokers that the worker imported", "remote po
 
 
 @criterion("BRK-01", needs=("database", "worker.report", "task", "logs", "broker.kind=sqla"))
+@falsified_by_each(
+    lambda sut: [sut.worker.broker] if sut.describes("worker.broker") else [],
+    lambda _, name: (settings("memory-broker", {name: "memory://"}), (BROKER, "", "got memory")),
+)
 @falsified_by(
-    settings("memory-broker", {"CELERY_BROKER_URL": "memory://"}),
-    expect=(BROKER, "", "got memory"),
+    inject("broker-in-memory", "configure", broker_url="memory://"),
+    expect=(WAITING, MESSAGES, "got 0"),
 )
 @falsified_by(
     inject("claimed-broker", "use-transport", transport="kombu.transport.memory:Transport"),
@@ -78,9 +83,9 @@ def test_worker_takes_its_messages_from_postgresql(own_stack: Stack) -> None:
     "BRK-02",
     needs=("database", "celery", "worker.report", "ping", "task", "logs", "broker.kind=sqla"),
 )
-@falsified_by(
-    settings("rpc-backend", {"CELERY_RESULT_BACKEND": "rpc://"}),
-    expect=(BACKEND, "", "got rpc"),
+@falsified_by_each(
+    lambda sut: [sut.worker.result_backend] if sut.describes("worker.result_backend") else [],
+    lambda _, name: (settings("rpc-backend", {name: "rpc://"}), (BACKEND, "", "got rpc")),
 )
 @falsified_by(
     inject("claimed-backend", "configure", task_ignore_result=True),

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 
-from gateproof import Completed, Ids, Stack, claim, criterion, falsified_by, inject, source, sql
+from gateproof import Completed, Ids, Stack, claim, criterion, falsified_by, inject, sql
 
-OPTIONS = "system/transport/options.py"
-STATEMENTS = "system/transport/statements.py"
 DECLARERS, QUEUES = 8, 5
 
 MISSPELT, OPTION = "poling_interval", "polling_interval"
@@ -64,19 +62,17 @@ print(json.dumps(refused))
 """
 
 
-@criterion("BRK-06", needs=("database", "celery", "broker.kind=sqla", "worker"))
-@falsified_by(
-    source(
-        "unknown-let-through",
-        OPTIONS,
-        "    unknown = sorted(set(given) - set(known) - FOREIGN)\n",
-        "    unknown: list[str] = []\n",
-    ),
-    expect=(ANSWER, MISSPELT, "got accepted"),
+@criterion(
+    "BRK-06",
+    needs=("database", "celery", "broker.kind=sqla", "broker.promises.checks_options", "worker"),
 )
 @falsified_by(
     inject("stock-broker", "use-transport"),
     expect=(ANSWER, MISSPELT, "got accepted"),
+)
+@falsified_by(
+    inject("refused-without-a-name", "hide-reasons"),
+    expect=(ANSWER, MISSPELT, "got RuntimeError: the connection failed"),
 )
 def test_unknown_transport_option_is_refused_by_name(stack: Stack) -> None:
     """A misspelt option is refused with its name and the known ones; a known one is accepted."""
@@ -100,16 +96,9 @@ def _run_with_app(stack: Stack, program: str, *words: str) -> Completed:
     return stack.process.run(command, env=stack.worker_environment(), folder=stack.sut.folder)
 
 
-@criterion("BRK-07", needs=("database", "celery", "broker.kind=sqla", "worker"))
-@falsified_by(
-    source(
-        "insert-without-a-care",
-        STATEMENTS,
-        'DECLARE = text("INSERT INTO kombu_queue (name) VALUES (:name) ON CONFLICT (name)'
-        ' DO NOTHING")',
-        'DECLARE = text("INSERT INTO kombu_queue (name) VALUES (:name)")',
-    ),
-    expect=(REFUSED, "", "IntegrityError"),
+@criterion(
+    "BRK-07",
+    needs=("database", "celery", "broker.kind=sqla", "broker.promises.declares_at_once", "worker"),
 )
 @falsified_by(
     sql(
@@ -119,6 +108,10 @@ def _run_with_app(stack: Stack, program: str, *words: str) -> Completed:
             ORDER BY 1""",
     ),
     expect=(REFUSED, "", "ProgrammingError"),
+)
+@falsified_by(
+    inject("stock-broker", "use-transport"),
+    expect=(REFUSED, "", "IntegrityError"),
 )
 def test_processes_declare_one_queue_at_once(own_stack: Stack, ids: Ids) -> None:
     """Eight processes that declare the same new queues at the same time all succeed."""

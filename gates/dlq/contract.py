@@ -1,9 +1,15 @@
-"""Define the contract of the dead-letter table: columns, rules, indexes, privileges, moves.
+"""Define the contract of the dead-letter table: its columns, their types, and moves of a status.
+
+Names of columns are those of checks; the description maps them to those of the table.
 
 Source: spec, "Dead letters".
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+
+from gateproof import Sut
 
 TEXT = ("text", "character varying")
 JSON = ("json", "jsonb")
@@ -15,7 +21,7 @@ COLUMNS: dict[str, tuple[tuple[str, ...], bool]] = {
     "task_id": (TEXT, False),
     "task_name": (TEXT, False),
     "queue": (TEXT, True),
-    "tenant_id": (("uuid",), True),
+    "tenant_id": (("uuid", "bigint", "integer", *TEXT), True),
     "args": (JSON, False),
     "kwargs": (JSON, False),
     "exception_class": (TEXT, False),
@@ -32,28 +38,31 @@ COLUMNS: dict[str, tuple[tuple[str, ...], bool]] = {
 }
 """Column to its accepted types, and whether it can be null."""
 
-STATUSES = ("pending", "in_progress", "resolved", "abandoned")
 KINDS = ("transient", "permanent")
-
-MOVES = frozenset(
-    {
-        ("pending", "in_progress"),
-        ("pending", "resolved"),
-        ("pending", "abandoned"),
-        ("in_progress", "resolved"),
-        ("in_progress", "pending"),
-        ("in_progress", "abandoned"),
-    }
-)
-"""The legal moves; every other one is refused."""
-
-WAYS: dict[str, tuple[str, ...]] = {
-    "pending": (),
-    "in_progress": ("in_progress",),
-    "resolved": ("in_progress", "resolved"),
-    "abandoned": ("in_progress", "abandoned"),
-}
-"""The legal moves from a new row to each status."""
+"""The values of the column `error_kind`."""
 
 INDEXED = ("status", "tenant_id", "task_name", "correlation_id")
 """Columns by which rows are searched; each is the first of a complete, valid index."""
+
+
+def has(sut: Sut, column: str) -> bool:
+    """Return whether the table has a column: it is not declared absent."""
+    return sut.describes(f"dead_letters.columns.{column}")
+
+
+def legal_moves(sut: Sut) -> frozenset[tuple[str, str]]:
+    """Return the legal moves of a status; every other one is refused."""
+    return frozenset((old, new) for old, to in sut.dead_letters.moves.items() for new in to)
+
+
+def ways(sut: Sut) -> Mapping[str, tuple[str, ...]]:
+    """Map each status to the shortest series of legal moves from a new row to it."""
+    found: dict[str, tuple[str, ...]] = {sut.dead_letters.new: ()}
+    waiting = [sut.dead_letters.new]
+    while waiting:
+        old = waiting.pop(0)
+        for new in sut.dead_letters.moves.get(old, ()):
+            if new not in found:
+                found[new] = (*found[old], new)
+                waiting.append(new)
+    return found

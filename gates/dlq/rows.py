@@ -7,22 +7,19 @@ their content.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from kombu.utils import json as kombu_json
 
-from gateproof import Stack, TaskResult, claim, premise, wait_until
+from gateproof import InconclusiveError, Stack, Sut, TaskResult, claim, premise, wait_until
 
 from ..endings import ROW_AFTER_LINE_S, wait_for_failure_lines
 
 ROWS_OF_TASK = "dead-letter rows of the task"
 """The name of the claim that a failure left exactly one row; its object says which failure."""
 
-_COLUMNS = (
-    "task_id, task_name, queue, tenant_id::text, args::text, kwargs::text,"
-    " exception_class, error_message, status"
-)
+_AS_TEXT = ("tenant_id", "args", "kwargs")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,10 +53,15 @@ def rows_of(
     A second row of one failure can have another task id: the tenant, which was never used before,
     shows it.
     """
-    table = stack.sut.dead_letters.table
+    described = stack.sut.dead_letters
+    name = described.column
+    columns = ", ".join(
+        f"{name(one.name)}{'::text' if one.name in _AS_TEXT else ''} AS {one.name}"
+        for one in fields(DeadLetter)
+    )
     rows = stack.sql.query(
-        f"SELECT {_COLUMNS} FROM {table} WHERE task_id = ANY(%s) OR tenant_id::text = %s"
-        " ORDER BY failed_at, id",
+        f"SELECT {columns} FROM {described.table} WHERE {name('task_id')} = ANY(%s)"
+        f" OR {name('tenant_id')}::text = %s ORDER BY {name('failed_at')}, {name('id')}",
         (list(task_ids), tenant_id),
     )
     return tuple(DeadLetter(**row) for row in rows.dicts())
@@ -106,6 +108,63 @@ def fail(
     result = stack.tasks.result(stack.tasks.publish(task, args, kwargs))
     premise("state of a task that must fail", on=task, got=result.state, expected="FAILURE")
     return result
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failing:
+    """A task that can be asked to fail."""
+
+    task: str
+    kwargs: Mapping[str, Any]
+    """Keyword arguments with which it fails."""
+    sample: Mapping[str, Any]
+    """Further keyword arguments that it demands, unless they are given by position."""
+    error: str
+    message: str
+    any_value: str
+    """The name of a keyword argument that takes any value; empty if there is none."""
+    positional: bool
+    """Whether it takes a tenant's UUID and two moments as positional arguments."""
+
+
+PROBE = Failing(
+    task="gateproof.probe.fail",
+    kwargs={"message": "failure requested"},
+    sample={},
+    error="ProbeFailureError",
+    message="failure requested",
+    any_value="given",
+    positional=True,
+)
+"""The probe task that fails, of a system into which the probe tasks are loaded."""
+
+
+def failing_task(sut: Sut) -> Failing:
+    """Return a task that fails as it is asked to: a described one, or the probe task.
+
+    Raises:
+        InconclusiveError: there is none.
+
+    """
+    for name, task in sut.task.items():
+        if task.describes_failure and not task.never:
+            fails = task.fails
+            return Failing(
+                task=name,
+                kwargs=fails.kwargs,
+                sample=task.sample_kwargs,
+                error=fails.error,
+                message=fails.message,
+                any_value=fails.any_value,
+                positional=fails.positional,
+            )
+    if sut.injects_probe:
+        return PROBE
+    raise InconclusiveError(
+        f"{sut.path}: task: got no task with the key fails, expected one that can be asked to "
+        'fail; add fails = { kwargs = { ... }, error = "..." } to a task, or probe = "inject" to '
+        "[worker]"
+    )
 
 
 def failing_ping(stack: Stack, **more: Any) -> TaskResult:

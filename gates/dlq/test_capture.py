@@ -18,42 +18,35 @@ from gateproof import (
     at_least_one,
     claim,
     criterion,
-    falsified_by,
     premise,
-    source,
-    sql,
     wait_until,
 )
 
-from ..endings import ROW_AFTER_LINE_S, wait_for_failure_lines
-from .parts import (
-    FAILURE,
-    IDENTITY,
-    PAYLOAD,
+from ..described import (
+    AGAIN,
+    AGAIN_DECLARED,
+    LOST,
     POLICIES,
-    READERS,
-    ROW,
-    SIGNAL,
-    TABLE,
-    TYPES,
-    VIEWS,
+    falsified_in_rows,
+    falsified_in_sql,
+    other_statuses,
 )
+from ..endings import ROW_AFTER_LINE_S, wait_for_failure_lines
 from .rows import (
     ROWS_OF_TASK,
     DeadLetter,
+    Failing,
     fail,
     failing_ping,
+    failing_task,
     only_row,
     rows_of,
     typed,
     wait_for_rows,
 )
 
-PING = "app.tasks.housekeeping.ping"
-"""The described ping, whose name falsifiers predict."""
-RECOMPUTE = "app.tasks.attribution.recompute_window"
-RECOMPUTE_MESSAGE = "attribution recompute failure requested"
-
+OWN = "task of the system that fails"
+OF_TYPES = "task whose arguments have many types"
 GLOBAL_TASK = "task without a tenant"
 VALUE_IN_ROW = "value in the dead-letter row"
 VALUE_IN_KWARGS = "value in the keyword arguments"
@@ -64,18 +57,18 @@ FOREIGN_ROWS = "dead-letter rows of the other tenant that the tenant sees"
 """Names of claims that falsifiers predict."""
 
 MEGABYTE = 2**20
-LARGE = ["model_version", "large"]
-"""The path of the large text in the keyword arguments."""
+BIG = 2**53 + 1
+"""A number that a float does not keep."""
 
 AMOUNT = "1234567890.123456789012345678901234567890"
 """More digits than a float keeps."""
 
 # The digest and the length of a large payload, and the arguments without it.
 _LONG = """
-    SELECT args::text, octet_length(kwargs #>> %(path)s::text[]),
-        encode(sha256(convert_to(kwargs #>> %(path)s::text[], 'UTF8')), 'hex'),
-        (kwargs::jsonb #- %(path)s::text[])::text
-    FROM {table} WHERE task_id = %(task_id)s
+    SELECT {args}::text, octet_length({kwargs}::jsonb #>> %(path)s::text[]),
+        encode(sha256(convert_to({kwargs}::jsonb #>> %(path)s::text[], 'UTF8')), 'hex'),
+        ({kwargs}::jsonb #- %(path)s::text[])::text
+    FROM {table} WHERE {task_id} = %(task_id)s
 """
 
 _LOGINS = """
@@ -85,7 +78,7 @@ _LOGINS = """
 # Relations that can show a row; Celery's own tables have the same column for results.
 _WITH_TASK_ID = """
     SELECT c.relname FROM pg_class c
-    JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'task_id' AND a.attnum > 0
+    JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = %s AND a.attnum > 0
     WHERE c.relkind IN ('r', 'v', 'm', 'p') AND c.relnamespace = 'public'::regnamespace
         AND has_table_privilege(%s, c.oid, 'SELECT') AND c.relname <> ALL (%s)
     ORDER BY 1
@@ -106,54 +99,28 @@ _WITH_TASK_ID = """
         "ping.retry",
         "task",
         "tenancy",
-        "dead_letters",
+        "dead_letters.statuses",
         "logs",
     ),
 )
-@falsified_by(
-    source(
-        "error-swallowed",
-        FAILURE,
-        function="describe_failure",
-        body="""
-            try:
-                task = task_of(app, request["task"])
-                return describe(task, request, error, task_id=task_id)
-            except Exception:
-                return None
-        """,
-    ),
-    expect=(ROWS_OF_TASK, PING, "got 0"),
+@falsified_in_rows("row-lost", LOST, expect=(ROWS_OF_TASK, "{ping}", "got 0"))
+@falsified_in_rows(
+    "row-written-again",
+    AGAIN,
+    when="AFTER INSERT",
+    declared=AGAIN_DECLARED,
+    expect=(ROWS_OF_TASK, "{ping}", "got 2"),
 )
-@falsified_by(
-    source(
-        "each-attempt-too",
-        SIGNAL,
-        append="""
-            from celery import signals
-
-
-            def record_attempt(sender, request, reason, **_):
-                attempt = Context(vars(request) | {"id": f"{request.id}-{request.retries}"})
-                keep(describe(sender, attempt, reason))
-
-
-            signals.task_retry.connect(record_attempt, weak=False)
-        """,
-    ),
-    expect=(ROWS_OF_TASK, PING, "got 2"),
+@falsified_in_rows(
+    "taken-up-at-once",
+    "NEW.{c[status]} := '{each}'; RETURN NEW;",
+    each=other_statuses,
+    expect=(VALUE_IN_ROW, "{ping}/status", "got {each}, expected {new}"),
 )
-@falsified_by(
-    source("kwargs-dropped", ROW, "payload.dumps(masked_kwargs)", "payload.dumps({})"),
-    expect=(VALUE_IN_ROW, f"{PING}/keyword arguments", "got {}"),
-)
-@falsified_by(
-    sql(
-        "taken-up-at-once",
-        f"ALTER TABLE {TABLE} ALTER status SET DEFAULT 'in_progress'",
-        landing=TYPES,
-    ),
-    expect=(VALUE_IN_ROW, f"{PING}/status", "got in_progress, expected pending"),
+@falsified_in_rows(
+    "arguments-emptied",
+    "NEW.{c[kwargs]} := '{{}}'; RETURN NEW;",
+    expect=(VALUE_IN_ROW, "{ping}/keyword arguments", "got {{}}"),
 )
 def test_failing_task_leaves_exactly_one_row(stack: Stack, sut: Sut, ids: Ids) -> None:
     """A ping that fails after a retry leaves one pending row; one that succeeds leaves none."""
@@ -165,10 +132,10 @@ def test_failing_task_leaves_exactly_one_row(stack: Stack, sut: Sut, ids: Ids) -
     plain = {**sut.ping.arguments, sut.tenancy.key: tenant}
     done = stack.tasks.run(sut.ping.task, plain)
     premise("state of a plain ping", got=done.state, expected="SUCCESS")
-    row = _only_row(stack, sut.ping.task, result, tenant)
+    row = _only_row(stack, sut.ping.task, result, tenant, where=sut.ping.task)
     if row is None:
         return
-    _claim_values(row, sut, sut.ping.task, result, kwargs)
+    _claim_values(row, sut, sut.ping.task, result, kwargs, where=sut.ping.task)
     _claim_exception(row, sut.ping.task, sut.ping.fail_error)
 
 
@@ -176,71 +143,60 @@ def test_failing_task_leaves_exactly_one_row(stack: Stack, sut: Sut, ids: Ids) -
     "DLQ-04",
     needs=("database", "celery", "worker", "ping", "task", "tenancy", "dead_letters", "logs"),
 )
-@falsified_by(
-    source("handler-not-connected", "system/app.py", "dead_letters.connect()\n"),
-    expect=(ROWS_OF_TASK, RECOMPUTE, "got 0"),
+@falsified_in_rows(
+    "message-of-another-failure",
+    "NEW.{c[error_message]} := 'failed'; RETURN NEW;",
+    expect=(VALUE_IN_ROW, f"{OWN}/message", "got failed"),
 )
-@falsified_by(
-    source(
-        "correlation-id-left-out",
-        ROW,
-        "payload.dumps(masked_kwargs)",
-        "payload.dumps({k: v for k, v in masked_kwargs.items() if k != 'correlation_id'})",
-    ),
-    expect=(VALUE_IN_ROW, f"{RECOMPUTE}/keyword arguments"),
+@falsified_in_rows(
+    "named-after-the-module",
+    "NEW.{c[task_name]} := regexp_replace(NEW.{c[task_name]}, '^.*[.]', ''); RETURN NEW;",
+    expect=(VALUE_IN_ROW, f"{OWN}/task name"),
 )
-@falsified_by(
-    source(
-        "message-as-repr",
-        ROW,
-        "mask.text(message_of(exception))",
-        "mask.text(repr(exception))",
-    ),
-    expect=(VALUE_IN_ROW, f"{RECOMPUTE}/message", f"got ValueError('{RECOMPUTE_MESSAGE}')"),
-)
-def test_failing_recompute_leaves_exactly_one_row(stack: Stack, sut: Sut, ids: Ids) -> None:
-    """A recompute that is asked to fail leaves one pending row with its window and tenant."""
-    tenant = str(ids.uuid())
-    kwargs = {
-        sut.tenancy.key: tenant,
-        "window_start": "2026-01-01T00:00:00+00:00",
-        "window_end": "2026-01-02T00:00:00+00:00",
-        "model_version": ids.slug("model"),
-        "correlation_id": ids.slug("correlation"),
-        "fail": True,
-    }
-    result = fail(stack, RECOMPUTE, kwargs)
+@falsified_in_rows("row-lost", LOST, expect=(ROWS_OF_TASK, OWN, "got 0"))
+def test_own_failing_task_leaves_exactly_one_row(stack: Stack, sut: Sut, ids: Ids) -> None:
+    """A task of the system that is asked to fail leaves one pending row with its arguments."""
+    failing, tenant = failing_task(sut), str(ids.uuid())
+    kwargs = {**failing.sample, **failing.kwargs, sut.tenancy.key: tenant}
+    if failing.any_value:
+        kwargs[failing.any_value] = ids.slug("value")
+    result = fail(stack, failing.task, kwargs)
     wait_for_rows(stack, [result.task_id], tenant_id=tenant)
-    done = stack.tasks.run(RECOMPUTE, {**kwargs, "fail": False})
-    premise("state of a task", on=RECOMPUTE, got=done.state, expected="SUCCESS")
-    row = _only_row(stack, RECOMPUTE, result, tenant)
+    done = stack.tasks.run(sut.ping.task, sut.ping.arguments)
+    premise("state of a plain ping", got=done.state, expected="SUCCESS")
+    row = _only_row(stack, failing.task, result, tenant, where=OWN)
     if row is None:
         return
-    _claim_values(row, sut, RECOMPUTE, result, kwargs)
-    _claim_exception(row, RECOMPUTE, "ValueError")
-    claim(
-        "message that the task raised",
-        on=RECOMPUTE,
-        got=row.error_message,
-        expected=RECOMPUTE_MESSAGE,
-    )
+    _claim_values(row, sut, failing.task, result, kwargs, where=OWN)
+    _claim_exception(row, OWN, failing.error)
+    if failing.message:
+        got = row.error_message
+        claim("message that the task raised", on=OWN, got=got, expected=failing.message)
 
 
-def _only_row(stack: Stack, task: str, result: TaskResult, tenant: str | None) -> DeadLetter | None:
+def _only_row(
+    stack: Stack, task: str, result: TaskResult, tenant: str | None, *, where: str
+) -> DeadLetter | None:
     """Claim that there is one row with the task's name, and return it; None without exactly one."""
-    row = only_row(rows_of(stack, [result.task_id], tenant_id=tenant), task)
+    row = only_row(rows_of(stack, [result.task_id], tenant_id=tenant), where)
     if row is not None:
-        claim(VALUE_IN_ROW, on=f"{task}/task name", got=row.task_name, expected=task)
+        claim(VALUE_IN_ROW, on=f"{where}/task name", got=row.task_name, expected=task)
     return row
 
 
-def _claim_exception(row: DeadLetter, task: str, expected: str) -> None:
+def _claim_exception(row: DeadLetter, where: str, expected: str) -> None:
     raised = row.exception_class.rpartition(".")[2]
-    claim("exception that the task raised", on=task, got=raised, expected=expected)
+    claim("exception that the task raised", on=where, got=raised, expected=expected)
 
 
 def _claim_values(
-    row: DeadLetter, sut: Sut, task: str, result: TaskResult, kwargs: Mapping[str, Any]
+    row: DeadLetter,
+    sut: Sut,
+    task: str,
+    result: TaskResult,
+    kwargs: Mapping[str, Any],
+    *,
+    where: str,
 ) -> None:
     """Compare a row with what was published, and with the failure in the result."""
     tenant = kwargs.get(sut.tenancy.key)
@@ -253,13 +209,13 @@ def _claim_values(
         "keyword arguments": (row.sent_kwargs(), kwargs),
         "message": (row.error_message, stored.get("message")),
         "exception": (row.exception_class.rpartition(".")[2], stored.get("exception")),
-        "status": (row.status, "pending"),
+        "status": (row.status, sut.dead_letters.new),
     }
     for what, (seen, expected) in got.items():
-        claim(VALUE_IN_ROW, on=f"{task}/{what}", got=typed(seen), expected=typed(expected))
+        claim(VALUE_IN_ROW, on=f"{where}/{what}", got=typed(seen), expected=typed(expected))
     claim(
         "characters of the message in the dead-letter row",
-        on=task,
+        on=where,
         got=len(row.error_message or ""),
         expected=1,
         relation="at_least",
@@ -270,47 +226,26 @@ def _claim_values(
 
 
 @criterion("DLQ-05", needs=("database", "celery", "worker", "ping", "task", "dead_letters", "logs"))
-@falsified_by(
-    source(
-        "everything-as-text",
-        PAYLOAD,
-        function="dumps",
-        body="""
-            import json
-
-            return json.dumps(value, default=str)
-        """,
-    ),
-    expect=(VALUE_IN_KWARGS, f"{RECOMPUTE}/id", "got '"),
+@falsified_in_rows(
+    "numbers-as-floats",
+    f"NEW.{{c[kwargs]}} := replace(NEW.{{c[kwargs]}}::text, '{BIG}', '{BIG - 1}'); RETURN NEW;",
+    expect=(VALUE_IN_KWARGS, f"{OF_TYPES}/nested"),
 )
-@falsified_by(
-    source(
-        "ascii-only",
-        PAYLOAD,
-        "        return [_finite(item) for item in value]\n",
-        "        return [_finite(item) for item in value]\n"
-        "    if isinstance(value, str):\n"
-        "        return value.encode('ascii', 'replace').decode()\n",
-    ),
-    expect=(VALUE_IN_KWARGS, f"{RECOMPUTE}/text", "got 'Gr??e, ??"),
+@falsified_in_rows(
+    "large-text-cut",
+    "NEW.{c[kwargs]} := replace(NEW.{c[kwargs]}::text, '0000001\\n', ''); RETURN NEW;",
+    expect=(LARGE_TEXT, OF_TYPES, f"got {MEGABYTE - 8}"),
 )
-@falsified_by(
-    source(
-        "cut-at-64k",
-        PAYLOAD,
-        "        return [_finite(item) for item in value]\n",
-        "        return [_finite(item) for item in value]\n"
-        "    if isinstance(value, str):\n"
-        "        return value[:65536]\n",
-    ),
-    expect=(LARGE_TEXT, RECOMPUTE, "got 65536, expected 1048576"),
+@falsified_in_rows(
+    "positional-arguments-dropped",
+    "NEW.{c[args]} := '[]'; RETURN NEW;",
+    expect=("positional arguments", OF_TYPES, "got none"),
 )
-@falsified_by(
-    source("args-dropped", ROW, "payload.dumps(masked_args)", "payload.dumps([])"),
-    expect=("positional arguments", RECOMPUTE, "got none"),
-)
-def test_arguments_survive_with_their_types(stack: Stack, ids: Ids) -> None:
+def test_arguments_survive_with_their_types(stack: Stack, sut: Sut, ids: Ids) -> None:
     """Positional and keyword arguments of every type are read back as they were published."""
+    failing = failing_task(sut)
+    takes = [bool(failing.any_value), failing.positional]
+    premise("task that takes any value, by name and by position", got=takes, expected=[True, True])
     start = dt.datetime(2026, 1, 1, 2, 3, 4, 567890, tzinfo=dt.timezone(dt.timedelta(hours=2)))
     args = [ids.uuid(), start, start + dt.timedelta(days=1)]
     values = {
@@ -321,35 +256,37 @@ def test_arguments_survive_with_their_types(stack: Stack, ids: Ids) -> None:
         "text": 'Grüße, 漢字, עברית, 👩‍💻, \u202e, "quotes" and \\',
         "bytes": b"\x00\xff\xfe plain",
         "words": "Grüße".encode(),
-        "nested": [{"id": ids.uuid(), "none": None, "yes": True, "number": 2**53 + 1}],
+        "nested": [{"id": ids.uuid(), "none": None, "yes": True, "number": BIG}],
     }
     large = "".join(f"{number:07d}\n" for number in range(MEGABYTE // 8))
-    kwargs = {"model_version": {**values, "large": large}, "fail": True}
-    result = fail(stack, RECOMPUTE, kwargs, args)
+    kwargs = {**failing.kwargs, failing.any_value: {**values, "large": large}}
+    result = fail(stack, failing.task, kwargs, args)
 
-    found = _read_long(stack, result.task_id)
+    found = _read_long(stack, failing, result.task_id)
     if found is None:
         return
     kept_args, length, digest, kept = found
-    claim(LARGE_TEXT, on=RECOMPUTE, got=length, expected=MEGABYTE)
+    claim(LARGE_TEXT, on=OF_TYPES, got=length, expected=MEGABYTE)
     claim(
         "SHA-256 of the large text in the keyword arguments",
-        on=RECOMPUTE,
+        on=OF_TYPES,
         got=digest,
         expected=hashlib.sha256(large.encode()).hexdigest(),
     )
     for name, value in values.items():
-        got = _member(_member(kept, "model_version"), name)
+        got = _member(_member(kept, failing.any_value), name)
         claim(
             VALUE_IN_KWARGS,
-            on=f"{RECOMPUTE}/{name}",
+            on=f"{OF_TYPES}/{name}",
             got=_spelled(got),
             expected=_spelled(value),
         )
-    claim(VALUE_IN_KWARGS, on=f"{RECOMPUTE}/fail", got=_member(kept, "fail"), expected=True)
+    for name, value in failing.kwargs.items():
+        got = _member(kept, name)
+        claim(VALUE_IN_KWARGS, on=f"{OF_TYPES}/{name}", got=typed(got), expected=typed(value))
     claim(
         "positional arguments",
-        on=RECOMPUTE,
+        on=OF_TYPES,
         got=typed(_in_utc(kept_args)),
         expected=typed(_in_utc(args)),
     )
@@ -379,15 +316,18 @@ def _member(value: Any, name: str) -> Any:
     return value.get(name) if isinstance(value, Mapping) else None
 
 
-def _read_long(stack: Stack, task_id: str) -> tuple[Any, int, str, Any] | None:
+def _read_long(stack: Stack, failing: Failing, task_id: str) -> tuple[Any, int, str, Any] | None:
     """Return args, the large text's length and digest, and the other kwargs; None without a row."""
     wait_for_failure_lines(stack, [task_id])
-    statement = _LONG.format(table=stack.sut.dead_letters.table)
+    described = stack.sut.dead_letters
+    names = {name: described.column(name) for name in ("args", "kwargs", "task_id")}
+    statement = _LONG.format(table=described.table, **names)
+    path = [failing.any_value, "large"]
     rows = wait_until(
-        lambda: stack.sql.query(statement, {"task_id": task_id, "path": LARGE}).rows,
+        lambda: stack.sql.query(statement, {"task_id": task_id, "path": path}).rows,
         deadline_s=ROW_AFTER_LINE_S,
     )
-    if not claim(ROWS_OF_TASK, on=RECOMPUTE, got=len(rows), expected=1):
+    if not claim(ROWS_OF_TASK, on=OF_TYPES, got=len(rows), expected=1):
         return None
     args, length, digest, kwargs = rows[0]
     return kombu_json.loads(args), length, digest, kombu_json.loads(kwargs)
@@ -409,34 +349,20 @@ def _read_long(stack: Stack, task_id: str) -> tuple[Any, int, str, Any] | None:
         "logs",
     ),
 )
-@falsified_by(
-    source(
-        "global-skipped",
-        FAILURE,
-        '        task = task_of(app, getattr(request, "task", None))\n',
-        '        task = task_of(app, getattr(request, "task", None))\n'
-        "        if not request.kwargs.get('tenant_id'):\n            return None\n",
-    ),
+@falsified_in_sql(
+    "tenant-demanded",
+    "CREATE POLICY tenant_demanded ON {table} AS RESTRICTIVE FOR INSERT"
+    " WITH CHECK ({c[tenant_id]} IS NOT NULL)",
+    landing=POLICIES,
     expect=(ROWS_OF_TASK, GLOBAL_TASK, "got 0"),
 )
-@falsified_by(
-    sql(
-        "tenant-demanded",
-        f"""ALTER POLICY tenant_write ON {TABLE} WITH CHECK (
-            tenant_id = nullif(current_setting('app.current_tenant_id', true), '')::uuid)""",
-        landing=POLICIES,
-    ),
-    expect=(ROWS_OF_TASK, GLOBAL_TASK, "got 0"),
-)
-@falsified_by(
-    sql(
-        "global-for-tenants",
-        f"""CREATE POLICY global_read ON {TABLE} FOR SELECT TO app_user USING (
-            tenant_id IS NULL AND current_setting('app.current_tenant_id', true) <> '')""",
-        landing=POLICIES,
-        target=TABLE,
-    ),
-    expect=(GLOBAL_ROWS, f"app_user/{TABLE}/a tenant", "got 1"),
+@falsified_in_sql(
+    "global-for-tenants",
+    "CREATE POLICY global_read ON {table} FOR SELECT TO {worker} USING ("
+    "{c[tenant_id]} IS NULL AND current_setting('{guc}', true) <> '')",
+    landing=POLICIES,
+    target="{table}",
+    expect=(GLOBAL_ROWS, "{worker}/{table}/a tenant", "got 1"),
 )
 def test_global_failures_are_captured_and_no_tenants(stack: Stack, sut: Sut, ids: Ids) -> None:
     """A task without a tenant leaves one row without a tenant, which no tenant's session sees."""
@@ -462,33 +388,20 @@ def test_global_failures_are_captured_and_no_tenants(stack: Stack, sut: Sut, ids
     "DLQ-07",
     needs=("database", "celery", "worker", "ping.fail", "task", "tenancy", "dead_letters", "logs"),
 )
-@falsified_by(
-    sql(
-        "reads-all",
-        f"ALTER POLICY tenant_read ON {TABLE} USING (true)",
-        landing=POLICIES,
-        target=TABLE,
-    ),
-    expect=(FOREIGN_ROWS, f"app_user/{TABLE}/tenant A", "got 1"),
+@falsified_in_sql(
+    "reads-all",
+    "CREATE POLICY reads_all ON {table} FOR SELECT TO {worker} USING (true)",
+    landing=POLICIES,
+    target="{table}",
+    expect=(FOREIGN_ROWS, "{worker}/{table}/tenant A", "got 1"),
 )
-@falsified_by(
-    sql(
-        "other-setting",
-        f"""ALTER POLICY tenant_read ON {TABLE} USING (
-            tenant_id = nullif(current_setting('app.tenant_id', true), '')::uuid)""",
-        landing=POLICIES,
-        target=TABLE,
-    ),
-    expect=(OWN_ROWS, f"app_user/{TABLE}/tenant A", "got 0"),
-)
-@falsified_by(
-    source(
-        "tenant-not-found",
-        IDENTITY,
-        'named.get("tenant_id") or headers.get(HEADER_TENANT_ID)',
-        'headers.get("tenant")',
-    ),
-    expect=(VALUE_IN_ROW, "tenant A/row 1/tenant", "got null"),
+@falsified_in_sql(
+    "other-setting",
+    "CREATE POLICY other_setting ON {table} AS RESTRICTIVE FOR SELECT TO {worker} USING ("
+    "{c[tenant_id]}::text = nullif(current_setting('gateproof.other', true), ''))",
+    landing=POLICIES,
+    target="{table}",
+    expect=(OWN_ROWS, "{worker}/{table}/tenant A", "got 0"),
 )
 def test_tenant_sees_its_own_rows_only(stack: Stack, sut: Sut, ids: Ids) -> None:
     """With two rows of tenant A and one of B, each tenant sees its own, and other sessions none."""
@@ -540,34 +453,28 @@ def test_tenant_sees_its_own_rows_only(stack: Stack, sut: Sut, ids: Ids) -> None
         "logs",
     ),
 )
-@falsified_by(
-    sql(
-        "nobody-sees-nobodys",
-        f"""ALTER POLICY tenant_read ON {TABLE} USING (tenant_id IS NOT DISTINCT FROM
-            nullif(current_setting('app.current_tenant_id', true), '')::uuid)""",
-        landing=POLICIES,
-        target=TABLE,
-    ),
-    expect=(GLOBAL_ROWS, f"app_user/{TABLE}/no tenant", "got 1"),
+@falsified_in_sql(
+    "nobody-sees-nobodys",
+    "CREATE POLICY unowned_read ON {table} FOR SELECT TO {worker} USING ("
+    "{c[tenant_id]} IS NULL AND nullif(current_setting('{guc}', true), '') IS NULL)",
+    landing=POLICIES,
+    target="{table}",
+    expect=(GLOBAL_ROWS, "{worker}/{table}/no tenant", "got 1"),
 )
-@falsified_by(
-    sql(
-        "everybody-an-operator",
-        f"ALTER POLICY operator_read ON {TABLE} TO PUBLIC",
-        landing=READERS,
-        target=TABLE,
-    ),
-    expect=(GLOBAL_ROWS, f"app_user/{TABLE}/a tenant of zeros", "got 1"),
+@falsified_in_sql(
+    "everybody-an-operator",
+    "CREATE POLICY read_by_all ON {table} FOR SELECT TO PUBLIC USING (true)",
+    landing=POLICIES,
+    target="{table}",
+    expect=(GLOBAL_ROWS, "{worker}/{table}/a tenant of zeros", "got 1"),
 )
-@falsified_by(
-    sql(
-        "shown-by-a-view",
-        f"""CREATE VIEW recent_failures AS SELECT * FROM {TABLE};
-            GRANT SELECT ON recent_failures TO app_user""",
-        landing=VIEWS,
-        target="recent_failures",
-    ),
-    expect=(GLOBAL_ROWS, "app_user/recent_failures/no tenant", "got 1"),
+@falsified_in_sql(
+    "shown-by-a-view",
+    "CREATE VIEW recent_failures AS SELECT * FROM {table};"
+    " GRANT SELECT ON recent_failures TO {worker}",
+    landing="SELECT viewname FROM pg_views ORDER BY 1",
+    target="recent_failures",
+    expect=(GLOBAL_ROWS, "{worker}/recent_failures/no tenant", "got 1"),
 )
 def test_row_without_a_tenant_is_the_operators_alone(own_stack: Stack, sut: Sut) -> None:
     """No session of another role sees it in any relation that it can read, with any tenant.
@@ -599,20 +506,24 @@ def test_row_without_a_tenant_is_the_operators_alone(own_stack: Stack, sut: Sut)
 
 def _seen_in_relations(stack: Stack, role: str, tenant: str | None, task_id: str) -> dict[str, int]:
     """Return how many rows with a task's id a session sees in each relation that can have any."""
-    relations = stack.sql.query(_WITH_TASK_ID, (role, list(stack.sut.broker.tables))).column()
+    column = stack.sut.dead_letters.column("task_id")
+    tables = list(stack.sut.broker.tables)
+    relations = stack.sql.query(_WITH_TASK_ID, (column, role, tables)).column()
     found: dict[str, int] = {}
     with stack.sql.session(role) as session:
         if tenant is not None:
             session.set_local(stack.sut.tenancy.guc, tenant)
         for relation in relations:
-            rows = session.query(f"SELECT count(*) FROM {relation} WHERE task_id = %s", (task_id,))
+            rows = session.query(f"SELECT count(*) FROM {relation} WHERE {column} = %s", (task_id,))
             found[relation] = int(rows.scalar())
     return found
 
 
 def _seen_by(stack: Stack, role: str, tenant_id: str | None) -> list[str]:
     """Return the task ids of all rows that a session sees; None leaves the tenant unset."""
+    described = stack.sut.dead_letters
     with stack.sql.session(role) as session:
         if tenant_id is not None:
             session.set_local(stack.sut.tenancy.guc, tenant_id)
-        return session.query(f"SELECT task_id FROM {stack.sut.dead_letters.table}").column()
+        statement = f"SELECT {described.column('task_id')} FROM {described.table}"
+        return session.query(statement).column()

@@ -2,35 +2,41 @@
 
 from __future__ import annotations
 
-from gateproof import Ids, Stack, Sut, claim, criterion, falsified_by, premise, source
+from gateproof import Ids, Stack, Sut, claim, criterion, premise
 
+from ..described import AGAIN, AGAIN_DECLARED, LOST, falsified_in_rows, other_statuses
+from ..holding import RESULTS
 from .rows import ROWS_OF_TASK, only_row, wait_for_rows
 
-ENDINGS = "system/transport/endings.py"
 IGNORED = "task whose result is ignored"
 
 
 @criterion(
     "DLQ-17",
-    needs=("database", "celery", "worker", "ping.fail", "task", "tenancy", "dead_letters", "logs"),
-)
-@falsified_by(
-    source(
-        "ignored-failures-not-told",
-        ENDINGS,
-        "if self.observer and (known is not None or request_of is None):",
-        'if self.observer and not getattr(request, "ignore_result", False):',
+    needs=(
+        "database",
+        "celery",
+        "worker",
+        "ping.fail",
+        "task",
+        "tenancy",
+        "dead_letters.statuses",
+        "logs",
     ),
-    expect=(ROWS_OF_TASK, IGNORED, "got 0"),
 )
-@falsified_by(
-    source(
-        "letters-beside-results-alone",
-        ENDINGS,
-        "            observed.kept = ending.finish(written=observed.written)\n",
-        "            if observed.written:\n                ending.finish(written=True)\n",
-    ),
-    expect=(ROWS_OF_TASK, IGNORED, "got 0"),
+@falsified_in_rows("row-lost", LOST, expect=(ROWS_OF_TASK, IGNORED, "got 0"))
+@falsified_in_rows(
+    "row-written-again",
+    AGAIN,
+    when="AFTER INSERT",
+    declared=AGAIN_DECLARED,
+    expect=(ROWS_OF_TASK, IGNORED, "got 2"),
+)
+@falsified_in_rows(
+    "taken-up-at-once",
+    "NEW.{c[status]} := '{each}'; RETURN NEW;",
+    each=other_statuses,
+    expect=("task id, tenant and status in the dead-letter row", IGNORED, "{each}"),
 )
 def test_failure_whose_result_is_ignored_leaves_a_row(stack: Stack, sut: Sut, ids: Ids) -> None:
     """A ping that fails and stores no result leaves one pending row of its tenant."""
@@ -49,8 +55,8 @@ def test_failure_whose_result_is_ignored_leaves_a_row(stack: Stack, sut: Sut, id
         "task id, tenant and status in the dead-letter row",
         on=IGNORED,
         got=[row.task_id, row.tenant_id, row.status],
-        expected=[sent, tenant, "pending"],
+        expected=[sent, tenant, sut.dead_letters.new],
     )
-    stored = stack.sql.query("SELECT status FROM celery_taskmeta WHERE task_id = %s", (sent,))
+    stored = stack.sql.query(f"SELECT status FROM {RESULTS} WHERE task_id = %s", (sent,))
     results = stored.column()
     premise("stored results", on=IGNORED, got=results, expected=[])

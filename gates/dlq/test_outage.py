@@ -8,15 +8,13 @@ from gateproof import (
     Sut,
     claim,
     criterion,
-    falsified_by,
     premise,
-    settings,
-    source,
     wait_until,
 )
 
+from ..described import LOST, falsified_in_rows, other_statuses
 from ..endings import wait_for_failure_lines
-from .parts import DRAIN, KEEPER
+from ..holding import reader_of, sessions_waiting_for, tables_held
 from .rows import rows_of, typed
 
 HELD = 2
@@ -24,59 +22,55 @@ HELD = 2
 ROWS_OF_TASKS, FAILED = "dead-letter rows of the tasks", "tasks that failed in the outage"
 BUSY_DEADLINE_S, WRITTEN_DEADLINE_S = 15.0, 12.0
 
-_ASLEEP = """
-SELECT count(*) FROM pg_stat_activity
- WHERE datname = current_database() AND usename = %s AND wait_event = 'PgSleep'
-"""
-
 
 @criterion(
     "DLQ-09",
-    needs=("database", "celery", "worker", "ping.hold", "task", "tenancy", "dead_letters", "logs"),
-)
-@falsified_by(
-    source(
-        "kept-nowhere",
-        KEEPER,
-        "        spool().put(task_id, to_record(entry))\n",
-        "        pass\n",
+    needs=(
+        "database",
+        "celery",
+        "worker",
+        "ping",
+        "task",
+        "tenancy",
+        "dead_letters.statuses",
+        "logs",
     ),
-    expect=(ROWS_OF_TASKS, FAILED, "got 0"),
 )
-@falsified_by(
-    source(
-        "disk-never-read",
-        DRAIN,
-        function="_start_draining",
-        body="pass",
-    ),
-    expect=(ROWS_OF_TASKS, FAILED, "got 0"),
+@falsified_in_rows("row-lost", LOST, expect=(ROWS_OF_TASKS, FAILED, "got 0"))
+@falsified_in_rows(
+    "arguments-kept-in-memory",
+    "NEW.{c[kwargs]} := '{{}}'; RETURN NEW;",
+    expect=("keyword arguments in the dead-letter row", f"{FAILED}/row 1", "got {{}}"),
 )
-@falsified_by(
-    settings("disk-takes-nothing", {"SYSTEM_DEAD_LETTER_SPOOL": "/proc/dead-letters"}),
-    expect=(ROWS_OF_TASKS, FAILED, "got 0"),
+@falsified_in_rows(
+    "taken-up-at-once",
+    "NEW.{c[status]} := '{each}'; RETURN NEW;",
+    each=other_statuses,
+    expect=("task ids, tenants and statuses in the dead-letter rows", FAILED, "{each}"),
 )
 def test_failure_with_the_database_away_is_not_lost(
     own_server_stack: Stack, sut: Sut, ids: Ids
 ) -> None:
     """Tasks whose database stops while they run each leave exactly one row once it is back."""
     stack, tenant = own_server_stack, str(ids.uuid())
-    kwargs = {**sut.ping.arguments, **sut.ping.hold, sut.tenancy.key: tenant}
+    reader = reader_of(stack)
+    kwargs = reader.of_tenant(sut, tenant)
     premise("the worker runs", got=stack.worker.alive, expected=True)
-    sent = [stack.tasks.publish(sut.ping.task, (), kwargs) for _ in range(HELD)]
-    busy = wait_until(
-        lambda: int(stack.sql.query(_ASLEEP, (sut.worker.role,)).scalar()),
-        lambda number: number == HELD,
-        deadline_s=BUSY_DEADLINE_S,
-        interval_s=0.1,
-    )
-    premise("tasks in the middle of a statement", got=busy, expected=HELD)
-    with stack.server_stopped():
-        wait_for_failure_lines(stack, sent)
-        names = sut.logs
-        lines = stack.worker.log().matching(**{names.message: names.failure})
-        failed = {str(line.get(names.task_id)) for line in lines} & set(sent)
-        premise("tasks that failed without the database", got=len(failed), expected=HELD)
+    with tables_held(stack, reader.table):
+        sent = [stack.tasks.publish(reader.task, (), kwargs) for _ in range(HELD)]
+        busy = wait_until(
+            lambda: len(sessions_waiting_for(stack, reader.table)),
+            lambda number: number == HELD,
+            deadline_s=BUSY_DEADLINE_S,
+            interval_s=0.1,
+        )
+        premise("tasks in the middle of a statement", got=busy, expected=HELD)
+        with stack.server_stopped():  # ends the session that holds the table, too
+            wait_for_failure_lines(stack, sent)
+            names = sut.logs
+            lines = stack.worker.log().matching(**{names.message: names.failure})
+            failed = {str(line.get(names.task_id)) for line in lines} & set(sent)
+            premise("tasks that failed without the database", got=len(failed), expected=HELD)
     rows = wait_until(
         lambda: rows_of(stack, sent, tenant_id=tenant),
         lambda found: {row.task_id for row in found} >= set(sent),
@@ -93,7 +87,7 @@ def test_failure_with_the_database_away_is_not_lost(
         "task ids, tenants and statuses in the dead-letter rows",
         on=FAILED,
         got=sorted([row.task_id, str(row.tenant_id), row.status] for row in rows),
-        expected=sorted([task_id, tenant, "pending"] for task_id in sent),
+        expected=sorted([task_id, tenant, sut.dead_letters.new] for task_id in sent),
     )
     for number, row in enumerate(rows, 1):
         claim(

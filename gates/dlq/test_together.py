@@ -2,51 +2,43 @@
 
 from __future__ import annotations
 
-from gateproof import Stack, Sut, claim, criterion, falsified_by, premise, source
+from gateproof import Stack, Sut, claim, criterion, premise
 
-from ..holding import tables_held, wait_for_a_session
-from .parts import TABLE
+from ..described import LOST, falsified_in_rows, falsified_in_sql
+from ..holding import RESULTS, tables_held, wait_for_a_session
 from .rows import ROWS_OF_TASK, rows_of
 
-ENDINGS = "system/transport/endings.py"
 EARLY_RESULT, FAILING = "result while the dead-letter row cannot be written", "failing task"
 
 
 @criterion("DLQ-15", needs=("database", "celery", "worker", "ping.fail", "task", "dead_letters"))
-@falsified_by(
-    source(
-        "letter-after-the-result",
-        ENDINGS,
-        "                observed.ending.write(connection)\n        observed.written = True\n",
-        "                pass\n",
-    ),
+@falsified_in_sql(
+    "result-written-ahead",
+    f"""CREATE FUNCTION gateproof_ahead() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            INSERT INTO {RESULTS} (id, task_id, status) VALUES
+                (-NEW.id, NEW.payload::json #>> '{{{{headers,id}}}}', 'FAILURE')
+            ON CONFLICT DO NOTHING;
+            RETURN NEW;
+        END $$;
+        CREATE TRIGGER gateproof_ahead AFTER INSERT ON kombu_message
+            FOR EACH ROW EXECUTE FUNCTION gateproof_ahead()""",
+    landing="SELECT tgname FROM pg_trigger WHERE tgrelid = 'kombu_message'::regclass ORDER BY 1",
     expect=(EARLY_RESULT, FAILING, "got FAILURE"),
 )
-@falsified_by(
-    source(
-        "two-transactions",
-        ENDINGS,
-        "            if connection.execute(statement).rowcount:\n",
-        """            with database.transaction() as first:
-                stored = first.execute(statement).rowcount
-            if stored:
-""",
-    ),
-    expect=(EARLY_RESULT, FAILING, "got FAILURE"),
-)
+@falsified_in_rows("row-lost", LOST, expect=(ROWS_OF_TASK, FAILING, "got 0"))
 def test_result_and_row_are_there_together(own_stack: Stack, sut: Sut) -> None:
     """While the row cannot be written there is no result; then there are both.
 
     So whatever ends the process in between leaves neither, and the message comes back.
     """
-    stack, ping = own_stack, sut.ping
+    stack, ping, table = own_stack, sut.ping, sut.dead_letters.table
     premise("the worker runs", got=stack.worker.alive, expected=True)
-    with tables_held(stack, TABLE, mode="EXCLUSIVE"):
+    with tables_held(stack, table, mode="EXCLUSIVE"):
         task_id = stack.tasks.publish(ping.task, (), {**ping.arguments, **ping.fail})
-        waits = wait_for_a_session(stack, TABLE)
-        premise("the failing task waits for the table", on=TABLE, got=bool(waits), expected=True)
+        waits = wait_for_a_session(stack, table)
+        premise("the failing task waits for the table", on=table, got=bool(waits), expected=True)
         stored = stack.sql.query(
-            "SELECT status FROM celery_taskmeta WHERE task_id = %s", (task_id,)
+            f"SELECT status FROM {RESULTS} WHERE task_id = %s", (task_id,)
         ).column()
         seen = stored[0] if stored else "none"
         claim(EARLY_RESULT, on=FAILING, got=seen, expected="FAILURE", relation="differs")

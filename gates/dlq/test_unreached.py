@@ -15,18 +15,16 @@ from gateproof import (
     Sut,
     claim,
     criterion,
-    falsified_by,
     premise,
-    source,
-    sql,
     wait_until,
 )
 
-from ..holding import SCAN, SCANNED, tables_held, wait_for_a_session
-from .parts import CAPTURE, CONSTRAINTS, CONSUMER, FAILURE, TABLE
+from ..described import CONSTRAINTS, falsified_in_rows, falsified_in_sql
+from ..holding import reader_of, tables_held, wait_for_a_session
 from .rows import ROWS_OF_TASK, DeadLetter, only_row, rows_of
 
-UNKNOWN = "app.tasks.housekeeping.no_such_task"
+UNKNOWN = "no_such_task"
+"""The name of a task that no worker knows, after the prefix of the system's tasks."""
 
 TIME_LIMIT_S, OVER_S = 1, -1
 WITHIN_S = 16.0
@@ -57,77 +55,57 @@ _PUT = (
 @criterion(
     "DLQ-08", needs=("database", "celery", "worker", "ping", "task", "tenancy", "dead_letters")
 )
-@falsified_by(
-    source(
-        "stock-consumer",
-        CAPTURE,
-        '    conf.worker_consumer = "system.dead_letters.capture.consumer:Consumer"\n',
-        "    del conf\n",
-    ),
-    expect=(ROWS_OF_TASK, NOT_KNOWN, "got 0"),
-)
-@falsified_by(
-    source(
-        "undecodable-dropped",
-        CONSUMER,
-        function="Consumer.on_decode_error",
-        body="super().on_decode_error(message, exc)",
-    ),
-    expect=(ROWS_OF_TASK, UNREADABLE, "got 0"),
-)
-@falsified_by(
-    source(
-        "told-by-children-alone",
-        FAILURE,
-        "    if request is not None and not isinstance(request, Context):\n        return None\n",
-        """    if request is not None and not isinstance(request, Context):
-        return None
-    if type(error).__name__ in ("WorkerLostError", "TimeLimitExceeded"):
-        return None
-""",
-    ),
-    expect=(ROWS_OF_TASK, KILLED, "got 0"),
-)
-@falsified_by(
-    # Celery reports a hard time limit twice.
-    sql(
-        "letters-not-unique",
-        f"ALTER TABLE {TABLE} DROP CONSTRAINT {TABLE}_task_id_key",
-        landing=CONSTRAINTS,
-    ),
+# Celery reports a hard time limit twice.
+@falsified_in_sql(
+    "letters-not-unique",
+    """DO $$ DECLARE name text; BEGIN
+        FOR name IN SELECT conname FROM pg_constraint
+            WHERE conrelid = '{table}'::regclass AND contype = 'u'
+        LOOP EXECUTE format('ALTER TABLE {table} DROP CONSTRAINT %I', name); END LOOP; END $$""",
+    landing=CONSTRAINTS,
     expect=(ROWS_OF_TASK, LIMITED, "got 2"),
 )
-@falsified_by(
-    source(
-        "expiry-is-no-failure",
-        "system/transport/endings.py",
-        "if self.observer and reason == EXPIRED:",
-        "if self.observer and reason != reason:",
-    ),
-    expect=(ROWS_OF_TASK, EXPIRED, "got 0"),
+@falsified_in_rows(
+    "killed-child-not-stored",
+    "IF NEW.{c[exception_class]} LIKE '%WorkerLostError' THEN RETURN NULL; END IF; RETURN NEW;",
+    expect=(ROWS_OF_TASK, KILLED, "got 0"),
+)
+@falsified_in_rows(
+    "unreadable-not-stored",
+    "IF NEW.{c[exception_class]} LIKE '%DecodeError' THEN RETURN NULL; END IF; RETURN NEW;",
+    expect=(ROWS_OF_TASK, UNREADABLE, "got 0"),
+)
+@falsified_in_rows(
+    "reason-of-the-expiry-lost",
+    "IF NEW.{c[exception_class]} LIKE '%TaskRevokedError' THEN"
+    " NEW.{c[exception_class]} := 'Exception'; END IF; RETURN NEW;",
+    expect=("value in the dead-letter row", f"{EXPIRED}/exception", "got Exception"),
 )
 def test_failures_out_of_reach_leave_one_row_each(own_stack: Stack, sut: Sut, ids: Ids) -> None:
     """A killed child, a time limit, an unknown name, a bad body, a wrong argument, an expiry."""
     stack, tenants = own_stack, {what: str(ids.uuid()) for what in ERRORS}
+    unknown = f"{sut.celery.task_prefix}{UNKNOWN}"
     sent: dict[str, str] = {}
+    reader = reader_of(stack)
     with stack.running_worker(pool=POOL_PREFORK, concurrency=1) as worker:
         stack.wait_ready(worker)
-        with tables_held(stack, SCANNED):
-            sent[KILLED] = stack.tasks.publish(SCAN, (), {sut.tenancy.key: tenants[KILLED]})
-            begun = wait_for_a_session(stack, SCANNED)
-            premise("run that waits for a table", on=SCAN, got=bool(begun), expected=True)
+        with tables_held(stack, reader.table):
+            killed = reader.of_tenant(sut, tenants[KILLED])
+            sent[KILLED] = stack.tasks.publish(reader.task, (), killed)
+            begun = wait_for_a_session(stack, reader.table)
+            premise("run that waits for a table", on=reader.task, got=bool(begun), expected=True)
             (child,) = worker.children()
             worker.kill_child(child)
             sent[LIMITED] = stack.tasks.publish(
-                SCAN, (), {sut.tenancy.key: tenants[LIMITED]}, time_limit=TIME_LIMIT_S
+                reader.task, (), reader.of_tenant(sut, tenants[LIMITED]), time_limit=TIME_LIMIT_S
             )
             queue = sut.queue_of(sut.ping.task)
             sent[NOT_KNOWN] = stack.tasks.publish(
-                UNKNOWN,
+                unknown,
                 (),
                 {sut.tenancy.key: tenants[NOT_KNOWN]},
                 queue=queue,
-                routing_key=f"{queue}.task",
+                routing_key=key_of(sut),
             )
             sent[UNREADABLE] = put(stack, b"{no JSON", tenants[UNREADABLE])
             wrong = {sut.tenancy.key: tenants[MISCALLED], "no_such_argument": 1}
@@ -143,16 +121,23 @@ def test_failures_out_of_reach_leave_one_row_each(own_stack: Stack, sut: Sut, id
         # After another task of the same worker, everything else that a failure writes is written.
         done = stack.tasks.run(sut.ping.task, sut.ping.arguments)
         premise("state of a plain ping", got=done.state, expected="SUCCESS")
-        names = {KILLED: SCAN, LIMITED: SCAN, NOT_KNOWN: UNKNOWN}
+        names = {KILLED: reader.task, LIMITED: reader.task, NOT_KNOWN: unknown}
         for what, task_id in sent.items():
             rows = rows_of(stack, [task_id], tenant_id=tenants[what])
-            claim_one(rows, what, names.get(what, sut.ping.task), task_id, tenants[what])
+            task = names.get(what, sut.ping.task)
+            claim_one(rows, what, task, task_id, tenants[what], sut.dead_letters.new)
+
+
+def key_of(sut: Sut) -> str:
+    """Return the routing key of the ping: that of its task, or the name of its queue."""
+    described = sut.task.get(sut.ping.task)
+    return (described.key if described else "") or sut.queue_of(sut.ping.task)
 
 
 def claim_one(
-    rows: tuple[DeadLetter, ...], what: str, task: str, task_id: str, tenant: str
+    rows: tuple[DeadLetter, ...], what: str, task: str, task_id: str, tenant: str, status: str
 ) -> None:
-    """Claim that a failure left one pending row that names its task, tenant and error."""
+    """Claim that a failure left one new row that names its task, tenant and error."""
     row = only_row(rows, what)
     if row is None:
         return
@@ -161,7 +146,7 @@ def claim_one(
         "task id": (row.task_id, task_id),
         "tenant": (row.tenant_id, tenant),
         "exception": (row.exception_class.rpartition(".")[2], ERRORS[what]),
-        "status": (row.status, "pending"),
+        "status": (row.status, status),
     }
     for name, (seen, expected) in got.items():
         claim("value in the dead-letter row", on=f"{what}/{name}", got=seen, expected=expected)
@@ -182,7 +167,7 @@ def put(stack: Stack, body: bytes, tenant: str) -> str:
         "properties": {
             "body_encoding": "base64",
             "correlation_id": task_id,
-            "delivery_info": {"exchange": "", "routing_key": f"{queue}.task"},
+            "delivery_info": {"exchange": "", "routing_key": key_of(sut)},
             "delivery_mode": 2,
             "delivery_tag": str(uuid.uuid4()),
             "priority": 0,

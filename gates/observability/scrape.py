@@ -12,6 +12,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gateproof import Stack, Worker, claim, wait_until
 
+from .reach import require_answer
+
 STARTED, SUCCESS = "celery_task_started_total", "celery_task_success_total"
 FAILURE, DURATION = "celery_task_failure_total", "celery_task_duration_seconds"
 TIMED = f"{DURATION}_count"
@@ -92,6 +94,7 @@ def counting_worker(stack: Stack, **options: Any) -> Iterator[tuple[Worker, Scra
     """
     with stack.running_worker(**options) as worker:
         stack.wait_ready(worker)
+        require_answer(stack.http.get(worker.metrics_url), stack.sut, "metrics.path")
         yield worker, scrape_at_rest(stack, worker)
         wait_until(
             lambda: int(stack.sql.query(f"SELECT count(*) FROM {MESSAGES}").scalar()),

@@ -18,6 +18,8 @@ from gateproof import (
     wait_until,
 )
 
+from .reach import require_answer
+
 PENDING, AGE_S = "system_dead_letters_pending", "system_dead_letters_oldest_age_seconds"
 OLD_S, SLACK_S = 3600, 300
 UPDATED_WITHIN_S = 10.0
@@ -79,6 +81,7 @@ def test_metrics_have_the_number_and_age_of_pending_rows(
     expected = int(count.scalar())
     with stack.running_worker(pool=POOL_SOLO) as worker:
         stack.wait_ready(worker)
+        require_answer(stack.http.get(worker.metrics_url), sut, "metrics.path")
         values = wait_until(
             lambda: gauges(stack, worker),
             lambda seen: seen.get(PENDING) == expected,

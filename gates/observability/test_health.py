@@ -23,6 +23,7 @@ from .health import (
     separate_route,
     wait_for_endpoints,
 )
+from .reach import require_answer
 
 METHODS = ("POST", "PUT", "PATCH", "DELETE", "OPTIONS", "NONSENSE")
 UNKNOWN = ("/", "/nothing", "/healthy", "/metrics/x", "/health/../etc/passwd", "/%00")
@@ -65,6 +66,7 @@ REFUSAL = "status of the refused request"
 def test_health_is_ok_while_both_are_up(stack: Stack) -> None:
     """A ready worker answers 200 and JSON that reports itself, broker and database as ok."""
     answer = ask_health(stack, stack.worker)
+    require_answer(answer, stack.sut, "health.path")
     got, wanted = describe(answer), f"200 { ({'status': OK, 'broker': OK, 'database': OK}) }"
     claim(HEALTH, on=BOTH_UP, got=got, expected=wanted)
     kind = answer.headers.get("content-type", "")
@@ -122,6 +124,7 @@ def test_health_names_what_is_down_and_recovers(own_stack: Stack, sut: Sut) -> N
         worker_with_routes(stack, to_broker, to_database) as worker,
     ):
         wait_for_endpoints(worker)
+        require_answer(ask_health(stack, worker), sut, "health.path")
 
         def healthy(when: str) -> bool:
             return expect_healthy(stack, worker, when)

@@ -18,7 +18,6 @@ from gateproof import (
     inject,
     logs,
     premise,
-    source,
     sql,
 )
 
@@ -48,8 +47,6 @@ ALTERED = """
 """
 """A trigger that changes each new dead-letter row."""
 ROW_TRIGGERS = "SELECT tgname FROM pg_trigger WHERE tgrelid = 'worker_failed_jobs'::regclass"
-
-IDENTITY = "system/identity.py"
 
 AT_WORK = "worker at work"
 IN_LOG, IN_ROW = "correlation id in the log", "correlation ids of the dead-letter rows"
@@ -163,16 +160,6 @@ def test_every_line_is_a_json_object_with_its_fields(own_stack: Stack, sut: Sut,
         landing=ROW_TRIGGERS,
     ),
     expect=(IN_ROW, "failing ping"),
-)
-@falsified_by(
-    source(
-        "headers-of-all-tasks-in-one",
-        IDENTITY,
-        "headers = request.headers or {}",
-        """headers = vars(identify).setdefault("headers", {})
-    headers.update(request.headers or {})""",
-    ),
-    expect=(OF_ANOTHER, ""),
 )
 def test_correlation_id_reaches_log_and_dead_letter_row(
     own_stack: Stack, sut: Sut, ids: Ids

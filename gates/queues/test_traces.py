@@ -12,7 +12,6 @@ from gateproof import (
     inject,
     message,
     premise,
-    source,
     wait_until,
 )
 
@@ -31,21 +30,23 @@ MESSAGES = "messages of tasks that have ended"
 
 @criterion(
     "QUE-05",
-    needs=("database", "celery", "broker.kind=sqla", "broker.lease_s", "worker", "ping", "task"),
-)
-@falsified_by(
-    source(
-        "mailboxes-kept",
-        "system/transport/broker.py",
-        function="Transport._drop_own",
-        body="return None",
+    needs=(
+        "database",
+        "celery",
+        "broker.kind=sqla",
+        "broker.lease_s",
+        "broker.promises.drops_queues",
+        "broker.promises.remote_control",
+        "worker",
+        "ping",
+        "task",
     ),
-    expect=(LEFT, ""),
 )
 @falsified_by(
     message("queues-of-the-dead-kept", "keep-queues"),
     expect=(REMAINING, ""),
 )
+@falsified_by(inject("leaves-at-once", "exit-at-stop-signal"), expect=(LEFT, ""))
 def test_ended_processes_leave_no_queue(own_stack: Stack, sut: Sut) -> None:
     """Workers and their callers, ended or killed, leave only the described queues."""
     stack, tasks, lease = own_stack, sorted(sut.queues), lease_of(sut)
@@ -82,7 +83,16 @@ def test_ended_processes_leave_no_queue(own_stack: Stack, sut: Sut) -> None:
 
 @criterion(
     "QUE-06",
-    needs=("database", "celery", "broker.kind=sqla", "worker", "ping.fail", "ping.retry", "task"),
+    needs=(
+        "database",
+        "celery",
+        "broker.kind=sqla",
+        "broker.promises.deletes",
+        "worker",
+        "ping.fail",
+        "ping.retry",
+        "task",
+    ),
 )
 @falsified_by(
     message("kept", "keep"),

@@ -20,7 +20,10 @@ EXIT_STATUS, PING = "exit status of the command", "celery inspect ping"
 """The name of a claim, and its object, that falsifiers predict."""
 
 
-@criterion("RUN-08", needs=("database", "celery", "worker", "ping", "task"))
+@criterion(
+    "RUN-08",
+    needs=("database", "celery", "broker.promises.remote_control", "worker", "ping", "task"),
+)
 @falsified_by(
     inject("stock-broker", "use-transport"),
     expect=(EXIT_STATUS, PING, "got 69"),
@@ -50,7 +53,7 @@ def test_workers_answer_and_obey(own_stack: Stack, sut: Sut, ids: Ids) -> None:
             waiting = stack.tasks.publish(ping.task, (), ping.arguments)
             revoked = celery(stack, "control", "revoke", waiting)
             claim(EXIT_STATUS, on="celery control revoke", got=revoked.exit_status, expected=0)
-        states = [stack.tasks.result(task_id).state for task_id in (first, waiting)]
+        states = [stack.tasks.result(task_id).end for task_id in (first, waiting)]
         claim("state of the task", on="running task", got=states[0], expected="SUCCESS")
         claim(
             "state of the task",

@@ -18,15 +18,13 @@ from gateproof import (
     inject,
     message,
     premise,
-    source,
     wait_until,
 )
 
-from ..holding import SCAN, SCANNED, sessions_waiting_for, tables_held
+from ..holding import reader_of, sessions_waiting_for, tables_held
 from ..lease import Lease, lease_of
 
 RESULTS = "celery_taskmeta"
-STATEMENTS = "system/transport/statements.py"
 
 CHILDREN = 2
 SCANS, LATER = 12, 4
@@ -66,27 +64,8 @@ ALIVE, RESTARTED = "while their worker lives", "after their worker's restart"
     expect=(LOST, ""),
 )
 @falsified_by(
-    source(
-        "claims-of-the-dead-kept",
-        STATEMENTS,
-        "AND claimed_by NOT IN (SELECT key FROM alive)",
-        "AND false",
-    ),
-    expect=(LOST, ""),
-)
-@falsified_by(
     inject("stock-broker", "use-transport"),
     expect=(LOST, ""),
-)
-@falsified_by(
-    source(
-        "claims-of-the-living-returned",
-        STATEMENTS,
-        """AND claimed_by <> %(me)s AND lease_until < now()
-            AND claimed_by NOT IN (SELECT key FROM alive)""",
-        "AND claimed_by <> %(me)s",
-    ),
-    expect=(ENDS, ""),
 )
 def test_killed_worker_loses_no_task(own_stack: Stack, sut: Sut, ids: Ids) -> None:
     """After one of two workers is killed in mid-task, each task ends once and runs at most twice.
@@ -94,12 +73,13 @@ def test_killed_worker_loses_no_task(own_stack: Stack, sut: Sut, ids: Ids) -> No
     An interrupted run leaves no line in the logs, and only one worker is killed, once. So a task
     with exactly one end in the logs ran at most twice.
     """
-    stack, tenant, lease = own_stack, {sut.tenancy.key: ids.uuid()}, lease_of(sut)
+    stack, reader, lease = own_stack, reader_of(own_stack), lease_of(sut)
+    arguments = reader.of_tenant(sut, str(ids.uuid()))
     with two_workers(stack, lease) as (victim, other):
-        with tables_held(stack, SCANNED):
-            published = [stack.tasks.publish(SCAN, (), tenant) for _ in range(SCANS)]
+        with tables_held(stack, reader.table):
+            published = [stack.tasks.publish(reader.task, (), arguments) for _ in range(SCANS)]
             busy = wait_until(
-                lambda: len(sessions_waiting_for(stack, SCANNED)),
+                lambda: len(sessions_waiting_for(stack, reader.table)),
                 lambda number: number == 2 * CHILDREN,
                 deadline_s=BUSY_DEADLINE_S,
             )

@@ -17,6 +17,7 @@ from gateproof import (
     claim,
     criterion,
     falsified_by,
+    falsified_by_each,
     inject,
     logs,
     premise,
@@ -41,7 +42,7 @@ EAGER, REFUSAL = "eager mode that the process reports", "refusal of evidence fro
 
 @criterion("RUN-01", needs=("database", "celery", "worker", "ping.expect", "task"))
 @falsified_by(
-    settings("eager", {"CELERY_TASK_ALWAYS_EAGER": "true"}),
+    inject("eager", "configure", task_always_eager=True),
     expect=(RAN_IN, "first ping", "got publisher"),
 )
 @falsified_by(
@@ -83,7 +84,7 @@ def test_pings_come_back_from_one_worker_process(own_stack: Stack, sut: Sut) -> 
 
 @criterion("RUN-02", needs=("database", "celery", "worker", "ping.expect", "task", "logs"))
 @falsified_by(
-    settings("backend-in-memory", {"CELERY_RESULT_BACKEND": "cache+memory://"}),
+    inject("backend-in-memory", "configure", result_backend="cache+memory://"),
     expect=(ROWS, "", "got 0"),
 )
 @falsified_by(
@@ -139,9 +140,9 @@ def test_result_is_a_row_of_the_result_table(own_stack: Stack, sut: Sut) -> None
 @criterion(
     "RUN-03", needs=("database", "celery", "worker.eager", "worker.report", "ping", "task", "logs")
 )
-@falsified_by(
-    settings("eager", {"CELERY_TASK_ALWAYS_EAGER": "true"}),
-    expect=(EAGER, "running worker", "got true"),
+@falsified_by_each(
+    lambda sut: [sut.worker.eager],
+    lambda _, name: (settings("eager", {name: "true"}), (EAGER, "running worker", "got true")),
 )
 @falsified_by(
     logs(
@@ -184,7 +185,7 @@ def test_eager_mode_is_off_and_its_evidence_refused(own_stack: Stack, sut: Sut) 
 def expect_answer(stack: Stack, worker: Worker, which: str) -> TaskResult | None:
     """Judge that a ping succeeds in a worker, and return its result; None if it does not."""
     done = ping(stack, worker)
-    if not claim(STATE, on=which, got=done.state, expected="SUCCESS"):
+    if not claim(STATE, on=which, got=done.end, expected="SUCCESS"):
         return None
     wanted = stack.sut.ping.expect
     value = done.value if isinstance(done.value, Mapping) else {}

@@ -13,15 +13,14 @@ from gateproof import (
     claim,
     criterion,
     falsified_by,
+    inject,
+    message,
     premise,
-    source,
     wait_until,
 )
 
 from ..control import NAMED, celery
 from ..holding import runs_held, wait_for_held_runs
-
-HANDOVER = "system/transport/handover.py"
 
 CLAIMED_AHEAD, MESSAGES = 3, "kombu_message"
 STOPPING = "worker: "
@@ -34,43 +33,22 @@ RUNNING, REVOKED = "running at the stop signal", "claimed and revoked before the
 """Names and objects of claims that falsifiers predict."""
 
 
-@criterion("RUN-11", needs=("database", "celery", "worker", "ping", "task", "logs"))
-@falsified_by(
-    source(
-        "returned-at-the-end",
-        "system/app.py",
-        '    made.steps["worker"].add("system.transport.handover:Handover")\n',
-        "",
+@criterion(
+    "RUN-11",
+    needs=(
+        "database",
+        "celery",
+        "broker.promises.hands_over",
+        "broker.promises.remote_control",
+        "worker",
+        "ping",
+        "task",
+        "logs",
     ),
-    expect=(STATES, "", "got PENDING"),
 )
-@falsified_by(
-    source(
-        "running-one-returned-too",
-        HANDOVER,
-        "return request not in state.active_requests and request._apply_result is None",
-        "return True",
-    ),
-    expect=(RUNS, RUNNING, "got 2"),
-)
-@falsified_by(
-    source(
-        "revoked-one-returned",
-        HANDOVER,
-        "kept = [request for request in left if not request.revoked()]",
-        "kept = left",
-    ),
-    expect=(STATE, REVOKED),
-)
-@falsified_by(
-    source(
-        "nothing-returned-and-forgotten",
-        "system/transport/broker.py",
-        "        self.transport.give_back(delivery_tags, touched=False)\n        qos: Any",
-        "        self.transport._acknowledged.extend(map(int, delivery_tags))\n        qos: Any",
-    ),
-    expect=(STATES, "", "got PENDING"),
-)
+@falsified_by(inject("no-hand-over", "drop-steps"), expect=(STATES, "", "got PENDING"))
+@falsified_by(inject("revoked-one-runs", "ignore-revokes"), expect=(STATE, REVOKED))
+@falsified_by(message("returned-when-deleted", "return"), expect=(RUNS, RUNNING))
 def test_stopping_worker_returns_what_it_has_not_started(
     own_stack: Stack, sut: Sut, ids: Ids
 ) -> None:
@@ -100,7 +78,7 @@ def test_stopping_worker_returns_what_it_has_not_started(
             stack.wait_ready(other)
             until = time.monotonic() + WATCHED_S
             states = [
-                stack.tasks.result(task_id, deadline_s=max(until - time.monotonic(), 0.1)).state
+                stack.tasks.result(task_id, deadline_s=max(until - time.monotonic(), 0.1)).end
                 for task_id in others
             ]
             runs_on = stopping.alive
@@ -117,7 +95,7 @@ def test_stopping_worker_returns_what_it_has_not_started(
             for worker in (stopping, other)
             for line in worker.log().matching(**{sut.logs.message: sut.logs.success})
         ]
-        end = stack.tasks.result(running, deadline_s=WATCHED_S).state
+        end = stack.tasks.result(running, deadline_s=WATCHED_S).end
         ended = stack.tasks.result(revoked, deadline_s=WATCHED_S).state
     claim(STATES, got=states, expected=["SUCCESS"] * len(others), over=others)
     claim("the stopping worker runs during its last task", got=runs_on, expected=True)

@@ -40,8 +40,3 @@ def held(
         for table in tables
         for role in roles
     }
-
-
-def spelled(privileges: frozenset[str]) -> str:
-    """Return privileges in alphabetical order, as a message shows them."""
-    return ", ".join(sorted(privileges)) or "none"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from gateproof import Stack, at_least_one, claim, criterion, falsified_by, sql
+from gateproof import Stack, at_least_one, claim, criterion
+
+from ..described import falsified_in_sql
 
 INDEXES = """
     SELECT i.indexrelid::regclass::text AS name, i.indrelid::regclass::text AS table_name,
@@ -14,42 +16,32 @@ INDEXES = """
 """
 
 
-def marked(index: str, column: str) -> str:
-    """Return the statement that marks an index as a failed CREATE INDEX CONCURRENTLY leaves it."""
-    return f"UPDATE pg_index SET {column} = false WHERE indexrelid = '{index}'::regclass"
+STATES = """SELECT indexrelid::regclass, indisvalid, indisready FROM pg_index
+    WHERE indrelid = '{each}'::regclass ORDER BY 1"""
 
-
-def state_of(index: str) -> str:
-    """Return the landing query for the state of an index."""
-    return f"SELECT indisvalid, indisready FROM pg_index WHERE indexrelid = '{index}'::regclass"
+# Mark the first index of a table as a failed CREATE INDEX CONCURRENTLY leaves it.
+MARKED = """UPDATE pg_index SET {column} = false WHERE indexrelid =
+    (SELECT min(indexrelid) FROM pg_index WHERE indrelid = '{{each}}'::regclass)"""
 
 
 @criterion("SCH-07", needs="database")
-@falsified_by(
-    sql(
-        "invalid-unique-index",
-        marked("uq_attribution_recompute_jobs_window", "indisvalid"),
-        landing=state_of("uq_attribution_recompute_jobs_window"),
-        role="superuser",
-    ),
-    expect=(
-        "state of the index",
-        "attribution_recompute_jobs/uq_attribution_recompute_jobs_window",
-        "got invalid",
-    ),
+@falsified_in_sql(
+    "invalid-unique-index",
+    MARKED.format(column="indisvalid"),
+    landing=STATES,
+    role="superuser",
+    each=lambda sut: sut.known_tables[:1],
+    target="{each}",
+    expect=("state of the index", "{each}/*", "got invalid"),
 )
-@falsified_by(
-    sql(
-        "index-that-is-not-ready",
-        marked("ix_attribution_events_tenant_id_occurred_at", "indisready"),
-        landing=state_of("ix_attribution_events_tenant_id_occurred_at"),
-        role="superuser",
-    ),
-    expect=(
-        "state of the index",
-        "attribution_events/ix_attribution_events_tenant_id_occurred_at",
-        "got not ready",
-    ),
+@falsified_in_sql(
+    "index-that-is-not-ready",
+    MARKED.format(column="indisready"),
+    landing=STATES,
+    role="superuser",
+    each=lambda sut: sut.known_tables[1:2],
+    target="{each}",
+    expect=("state of the index", "{each}/*", "got not ready"),
 )
 def test_every_index_is_valid(stack: Stack) -> None:
     """No index is invalid or not ready, as PostgreSQL leaves one that could not be built."""

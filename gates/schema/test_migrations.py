@@ -9,19 +9,12 @@ from gateproof import (
     at_least_one,
     claim,
     criterion,
-    falsified_by,
-    migration,
     premise,
-    sql,
 )
 
+from ..described import falsified_in_sql
 from .definitions import differences, read_definitions
 from .migrating import DONE, claim_done
-
-CORE_1 = "migrations/versions/core/core_0001_attribution_events.py"
-CORE_2 = "migrations/versions/core/core_0002_recompute_jobs.py"
-CELERY_1 = "migrations/versions/celery_foundation/celery_0001_broker_and_results.py"
-CELERY_2 = "migrations/versions/celery_foundation/celery_0002_task_failures.py"
 
 EMPTY = "differences from an empty database after the downgrade"
 AGAIN = "differences from the schema before downgrade and upgrade"
@@ -36,34 +29,29 @@ TABLES = """
 """
 
 
+def of_others(sut: Sut) -> tuple[str, ...]:
+    """Return the first described table that is not the broker's, if there is one."""
+    return tuple(one for one in sut.known_tables if one not in sut.broker.tables)[:1]
+
+
 @criterion("SCH-01", needs=("database", "migrations.branches", "broker.kind=sqla", "broker.tables"))
-@falsified_by(
-    migration("label-lost", CELERY_1, '("celery_foundation",)', "None"),
-    expect=(DONE, "upgrade celery_foundation@head/empty database", "got exit 255"),
+# Every new database has the view, so a table of its name cannot be created.
+@falsified_in_sql(
+    "name-of-a-table-taken",
+    "CREATE VIEW {each} AS SELECT 1 AS taken",
+    landing="SELECT viewname FROM pg_views WHERE viewname = '{each}'",
+    role="superuser",
+    in_new=True,
+    each=of_others,
+    expect=(DONE, "upgrade {all}/empty database", "got exit "),
 )
-@falsified_by(
-    migration("extension-made-by-hand", CORE_1, "gen_random_uuid()", "uuid_generate_v4()"),
-    expect=(
-        DONE,
-        "upgrade heads/empty database",
-        "sqlalchemy.exc.ProgrammingError: (psycopg2.errors.UndefinedFunction)",
-    ),
-)
-@falsified_by(
-    migration(
-        "results-need-the-other-branch",
-        "migrations/env.py",
-        "            context.run_migrations()\n",
-        "            context.run_migrations()\n"
-        "        connection.exec_driver_sql(\"DO $$ BEGIN IF to_regclass('attribution_events')"
-        ' IS NULL THEN DROP TABLE celery_tasksetmeta; END IF; END $$")\n'
-        "        connection.commit()\n",
-    ),
+@falsified_in_sql(
+    "name-of-a-celery-table-taken",
+    "CREATE VIEW {last} AS SELECT 1 AS taken",
+    landing="SELECT viewname FROM pg_views WHERE viewname = '{last}'",
+    role="superuser",
+    in_new=True,
     expect=("branches that create Celery's tables alone", "", "got none"),
-)
-@falsified_by(
-    migration("never-filled-in", CORE_2, function="upgrade", body="pass"),
-    expect=("missing tables", "upgrade heads", "got attribution_recompute_jobs"),
 )
 def test_migrations_start_from_an_empty_database(empty_stack: Stack, sut: Sut) -> None:
     """All heads create every table, each branch succeeds alone, and one creates Celery's tables."""
@@ -78,30 +66,25 @@ def test_migrations_start_from_an_empty_database(empty_stack: Stack, sut: Sut) -
 
 
 @criterion("SCH-04", needs=("database", "migrations"))
-@falsified_by(
-    sql(
-        "made-by-hand",
-        "CREATE INDEX ix_kombu_message_version ON kombu_message (version)",
-        landing="SELECT indexname FROM pg_indexes WHERE tablename = 'kombu_message' ORDER BY 1",
-    ),
-    expect=(AGAIN, "", "lost index ix_kombu_message_version"),
+@falsified_in_sql(
+    "made-by-hand",
+    "CREATE INDEX gateproof_by_hand ON {each} ((true))",
+    landing="SELECT indexname FROM pg_indexes WHERE indexname = 'gateproof_by_hand'",
+    each=lambda sut: sut.known_tables[:1],
+    expect=(AGAIN, "", "lost index gateproof_by_hand"),
 )
-@falsified_by(
-    migration(
-        "drop-forgotten",
-        CELERY_2,
-        function="downgrade",
-        body='op.execute("DROP TABLE celery_task_failures")',
-    ),
-    expect=(EMPTY, "", "left over function enforce_dead_letter_moves()"),
+@falsified_in_sql(
+    "left-after-the-way-down",
+    "CREATE FUNCTION gateproof_left() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+    landing="SELECT proname FROM pg_proc WHERE proname = 'gateproof_left'",
+    expect=(EMPTY, "", "left over function gateproof_left()"),
 )
-@falsified_by(
-    migration(
-        "edited-after-it-was-run",
-        CELERY_2,
-        "GRANT SELECT ON celery_task_failures TO app_ro;\n",
-    ),
-    expect=(AGAIN, "", "lost privilege app_ro SELECT"),
+@falsified_in_sql(
+    "way-down-refused",
+    "CREATE VIEW gateproof_needs AS SELECT * FROM {each}",
+    landing="SELECT viewname FROM pg_views WHERE viewname = 'gateproof_needs'",
+    each=lambda sut: sut.known_tables[:1],
+    expect=(DONE, "downgrade {base}", "got exit "),
 )
 def test_downgrade_and_upgrade_restore_the_same_schema(own_stack: Stack, sut: Sut) -> None:
     """A complete downgrade removes everything, and an upgrade then gives the same schema."""

@@ -10,13 +10,11 @@ from gateproof import (
     at_least_one,
     claim,
     criterion,
-    falsified_by,
-    migration,
     premise,
-    sql,
     tenant_tables,
 )
 
+from ..described import falsified_in_sql, role_at
 from .privileges import held
 
 SEQUENCES = ("queue_id_sequence", "message_id_sequence", "task_id_sequence", "taskset_id_sequence")
@@ -65,24 +63,20 @@ REACHED = """
 
 
 @criterion("SCH-02", needs=("database", "broker.kind=sqla", "broker.tables"))
-@falsified_by(
-    sql(
-        "owned-by-worker",
-        "ALTER TABLE celery_taskmeta OWNER TO app_user",
-        landing="SELECT relowner::regrole FROM pg_class WHERE relname = 'celery_taskmeta'",
-        role="superuser",
-    ),
-    expect=("owner of the table", "celery_taskmeta", "got app_user"),
+@falsified_in_sql(
+    "owned-by-worker",
+    "ALTER TABLE {first} OWNER TO {each}",
+    landing="SELECT relowner::regrole FROM pg_class WHERE relname = '{first}'",
+    role="superuser",
+    each=lambda sut: sut.application_roles[:1],
+    expect=("owner of the table", "{first}", "got {each}"),
 )
-@falsified_by(
-    migration(
-        "dropped-as-unused",
-        "migrations/versions/celery_foundation/celery_0008_dead_letter_messages.py",
-        "    op.execute(_COLUMNS)\n",
-        '    op.execute(_COLUMNS)\n    op.execute("DROP TABLE celery_tasksetmeta")\n',
-        landing="SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1",
-    ),
-    expect=("kinds of the relations", "celery_tasksetmeta", "got none"),
+@falsified_in_sql(
+    "replaced-by-a-view",
+    "ALTER TABLE {last} RENAME TO gateproof_moved;"
+    " CREATE VIEW {last} AS SELECT * FROM gateproof_moved",
+    landing="SELECT relkind::text FROM pg_class WHERE relname = '{last}'",
+    expect=("kinds of the relations", "{last}", "got v"),
 )
 def test_celery_tables_belong_to_the_migration_role(stack: Stack, sut: Sut) -> None:
     """The four tables exist once each, as ordinary tables, and the migration role owns them."""
@@ -97,49 +91,32 @@ def test_celery_tables_belong_to_the_migration_role(stack: Stack, sut: Sut) -> N
 
 
 @criterion("SCH-03", needs=("database", "broker.kind=sqla", "broker.tables", "worker"))
-@falsified_by(
-    migration(
-        "granted-all",
-        "migrations/versions/celery_foundation/celery_0001_broker_and_results.py",
-        "GRANT SELECT, INSERT, UPDATE, DELETE ON",
-        "GRANT ALL ON",
-        landing="SELECT relacl FROM pg_class WHERE relname = 'kombu_queue'",
-    ),
-    expect=(HELD, "app_user/kombu_queue", "TRIGGER, TRUNCATE, UPDATE, expected"),
+@falsified_in_sql(
+    "may-not-delete",
+    "REVOKE DELETE ON {last} FROM {worker}",
+    landing="SELECT relacl FROM pg_class WHERE relname = '{last}'",
+    expect=(HELD, "{worker}/{last}", "got INSERT, SELECT, UPDATE, expected"),
 )
-@falsified_by(
-    sql(
-        "may-not-delete",
-        "REVOKE DELETE ON celery_taskmeta FROM app_user",
-        landing="SELECT relacl FROM pg_class WHERE relname = 'celery_taskmeta'",
-    ),
-    expect=(HELD, "app_user/celery_taskmeta", "got INSERT, SELECT, UPDATE, expected"),
+@falsified_in_sql(
+    "may-set-sequence",
+    f"GRANT UPDATE ON SEQUENCE {SEQUENCES[1]} TO PUBLIC",
+    landing=f"SELECT relacl FROM pg_class WHERE relname = '{SEQUENCES[1]}'",
+    expect=(HELD, f"{{worker}}/{SEQUENCES[1]}", "got UPDATE, USAGE"),
 )
-@falsified_by(
-    sql(
-        "may-set-sequence",
-        "GRANT UPDATE ON SEQUENCE message_id_sequence TO PUBLIC",
-        landing="SELECT relacl FROM pg_class WHERE relname = 'message_id_sequence'",
-    ),
-    expect=(HELD, "app_user/message_id_sequence", "got UPDATE, USAGE"),
+@falsified_in_sql(
+    "may-create",
+    "GRANT CREATE ON SCHEMA public TO {worker}",
+    landing="SELECT nspacl FROM pg_namespace WHERE nspname = 'public'",
+    role="superuser",
+    expect=("places in which the role may create", "{worker}", "got schema public"),
 )
-@falsified_by(
-    sql(
-        "may-create",
-        "GRANT CREATE ON SCHEMA public TO app_user",
-        landing="SELECT nspacl FROM pg_namespace WHERE nspname = 'public'",
-    ),
-    expect=("places in which the role may create", "app_user", "got schema public"),
-)
-@falsified_by(
-    sql(
-        "may-make-temporary",
-        "DO $$ BEGIN EXECUTE format('GRANT TEMPORARY ON DATABASE %I TO PUBLIC',"
-        " current_database()); END $$",
-        landing="SELECT datacl FROM pg_database WHERE datname = current_database()",
-        role="superuser",
-    ),
-    expect=(REFUSAL, "app_user/CREATE TEMPORARY TABLE made_by_worker (id int)", "got none"),
+@falsified_in_sql(
+    "may-make-temporary",
+    "DO $$ BEGIN EXECUTE format('GRANT TEMPORARY ON DATABASE %I TO PUBLIC',"
+    " current_database()); END $$",
+    landing="SELECT datacl FROM pg_database WHERE datname = current_database()",
+    role="superuser",
+    expect=(REFUSAL, "{worker}/CREATE TEMPORARY TABLE made_by_worker (id int)", "got none"),
 )
 def test_worker_role_holds_exactly_what_it_needs(stack: Stack, sut: Sut) -> None:
     """Four privileges on each of the four tables, USAGE of their sequences, and no DDL."""
@@ -199,44 +176,40 @@ def _ddl(table: str) -> tuple[str, ...]:
 
 
 @criterion("SCH-05", needs=("database", "tenancy"))
-@falsified_by(
-    sql(
-        "bypass",
-        "ALTER ROLE app_user BYPASSRLS",
-        landing="SELECT rolbypassrls FROM pg_roles WHERE rolname = 'app_user'",
-        role="superuser",
-        scope="server",
-    ),
-    expect=("powers that evade policies", "app_user/app_user", "got BYPASSRLS"),
+@falsified_in_sql(
+    "bypass",
+    "ALTER ROLE {each} BYPASSRLS",
+    landing="SELECT rolbypassrls FROM pg_roles WHERE rolname = '{each}'",
+    role="superuser",
+    scope="server",
+    each=role_at("role"),
+    expect=("powers that evade policies", "{each}/{each}", "got BYPASSRLS"),
 )
-@falsified_by(
-    sql(
-        "superuser",
-        "ALTER ROLE app_ro SUPERUSER",
-        landing="SELECT rolsuper FROM pg_roles WHERE rolname = 'app_ro'",
-        role="superuser",
-        scope="server",
-    ),
-    expect=("powers that evade policies", "app_ro/app_ro", "got superuser"),
+@falsified_in_sql(
+    "superuser",
+    "ALTER ROLE {each} SUPERUSER",
+    landing="SELECT rolsuper FROM pg_roles WHERE rolname = '{each}'",
+    role="superuser",
+    scope="server",
+    each=role_at("last"),
+    expect=("powers that evade policies", "{each}/{each}", "got superuser"),
 )
-@falsified_by(
-    sql(
-        "member-of-owner",
-        "ALTER ROLE app_rw NOINHERIT; GRANT migrator TO app_rw",
-        landing="SELECT pg_has_role('app_rw', 'migrator', 'MEMBER')",
-        role="superuser",
-        scope="server",
-    ),
-    expect=("tables that the role owns", "app_rw/migrator", "attribution_events"),
+@falsified_in_sql(
+    "member-of-owner",
+    "ALTER ROLE {each} NOINHERIT; GRANT {owner} TO {each}",
+    landing="SELECT pg_has_role('{each}', '{owner}', 'MEMBER')",
+    role="superuser",
+    scope="server",
+    each=role_at("second"),
+    expect=("tables that the role owns", "{each}/{owner}", "{known}"),
 )
-@falsified_by(
-    sql(
-        "owns-a-table",
-        "ALTER TABLE attribution_events OWNER TO app_aggregator",
-        landing="SELECT relowner::regrole FROM pg_class WHERE relname = 'attribution_events'",
-        role="superuser",
-    ),
-    expect=("tables that the role owns", "app_aggregator/app_aggregator", "got attribution_events"),
+@falsified_in_sql(
+    "owns-a-table",
+    "ALTER TABLE {known} OWNER TO {each}",
+    landing="SELECT relowner::regrole FROM pg_class WHERE relname = '{known}'",
+    role="superuser",
+    each=lambda sut: sut.view_owners if sut.known_tables else (),
+    expect=("tables that the role owns", "{each}/{each}", "got {known}"),
 )
 def test_application_roles_are_bound_by_policies(stack: Stack, sut: Sut) -> None:
     """Neither an application role nor a role that it can become escapes row-level security."""

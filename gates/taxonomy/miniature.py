@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gateproof import ProcessProbe, Sut, premise
+from gateproof import NotApplicableError, ProcessProbe, Sut, premise
 
 CRITERION = """
 [[criterion]]
@@ -144,6 +144,18 @@ def write_miniature(sut: Sut, folder: Path, *, checks: str, ids: tuple[str, ...]
     (gates / "criteria.toml").write_text(catalogue, encoding="utf-8")
     (gates / "test_miniature.py").write_text(HEADER + checks, encoding="utf-8")
     (folder / "sut.toml").write_text(_describe(sut), encoding="utf-8")
+
+
+def source_of(sut: Sut) -> str:
+    """Return the path of a Python file among the system's sources, for faults that change one."""
+    for source in sut.sources:
+        top = sut.folder / source
+        for path in [top] if top.is_file() else sorted(top.rglob("*.py")):
+            if path.suffix == ".py":
+                return path.relative_to(sut.folder).as_posix()
+    raise NotApplicableError(
+        f"{sut.path.name}: sources: got no Python file, expected one to change"
+    )
 
 
 def read_miniature(folder: Path, *, exit_status: int, output: str) -> Miniature:

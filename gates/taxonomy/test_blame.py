@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gateproof import claim, criterion, falsified_by, premise, source
 
-from .miniature import LIMIT_S, NO_PROOFS, SOUND, Miniature, MiniatureRunner
+from .miniature import LIMIT_S, NO_PROOFS, SOUND, Miniature, MiniatureRunner, source_of
 
 BROKEN_SET_UP = """
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_database(stack):
     claim("answer of the database", got=stack.sql.query("SELECT 1").scalar(), expected=1)
 """
 
-SLOW_START_S = 1.5
+SLOW_START_S = 3.0
 NEVER_S = 600.0
 """Longer than any run: a worker that is delayed so long is killed with its run."""
 
@@ -62,9 +62,10 @@ READY_DEADLINE_S = 150
 
 DELAYED_START = """
 import sys, threading
-if "-m" in sys.orig_argv and {module!r} in sys.orig_argv:
+if sys.orig_argv[1:3] == {words!r}:
     threading.Event().wait({seconds})
 """
+"""Delays the worker and no other program that it starts."""
 
 SLOW_WORKERS = """
 import time
@@ -248,7 +249,7 @@ def judge_environment(ran: Miniature, what: str, named: str, to_do: str) -> None
     claim("exit status of the run", on=what, got=ran.exit_status, expected=102)
 
 
-@criterion("TAX-03", needs="celery.worker_module", limit_s=LIMIT_S)
+@criterion("TAX-03", needs=("database", "celery", "worker", "ping", "task"), limit_s=LIMIT_S)
 @falsified_by(
     source(
         "wait-as-long-as-it-takes-here",
@@ -273,8 +274,8 @@ def test_slow_worker_is_waited_for_and_never_called_broken(
     miniatures: MiniatureRunner, tmp_path: Path
 ) -> None:
     """The harness waits for a slow worker; after the deadline the check is an error, not a fail."""
-    module = miniatures.sut.celery.worker_module
-    slow, never = (_delayed_start(tmp_path, module, s) for s in (SLOW_START_S, NEVER_S))
+    words = list(miniatures.sut.worker.command[1:3])
+    slow, never = (_delayed_start(tmp_path, words, s) for s in (SLOW_START_S, NEVER_S))
     ran = miniatures.run(
         SLOW_WORKERS.format(
             deadline_s=READY_DEADLINE_S, slow_s=SLOW_START_S, slow=slow, never=never
@@ -296,11 +297,11 @@ def test_slow_worker_is_waited_for_and_never_called_broken(
     )
 
 
-def _delayed_start(folder: Path, module: str, seconds: float) -> str:
-    """Return a folder for PYTHONPATH that delays the start of a module."""
+def _delayed_start(folder: Path, words: list[str], seconds: float) -> str:
+    """Return a folder for PYTHONPATH that delays a program with these first arguments."""
     path = folder / f"delayed-{seconds:g}"
     path.mkdir(exist_ok=True)
-    source = DELAYED_START.format(module=module, seconds=seconds)
+    source = DELAYED_START.format(words=words, seconds=seconds)
     (path / "sitecustomize.py").write_text(source, encoding="utf-8")
     return str(path)
 
@@ -360,7 +361,7 @@ def _delayed_start(folder: Path, module: str, seconds: float) -> str:
 )
 def test_run_in_which_nothing_ran_is_red(miniatures: MiniatureRunner) -> None:
     """A check without a run, an observation or a claim is no pass, and releases nothing."""
-    checks = (PROVABLE + WITHOUT_RESULT).format(file=str(miniatures.sut.inner_path))
+    checks = (PROVABLE + WITHOUT_RESULT).format(file=source_of(miniatures.sut))
     ids = ("MIN-01", "MIN-02", "MIN-03", "MIN-04", "MIN-05")
     ran = miniatures.run(checks, ids=ids, conftest=SWALLOW)
     sound = [*ran.judged("MIN-01"), ran.proven("MIN-01").get("note", ("no proof", ""))[0]]

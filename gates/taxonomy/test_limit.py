@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gateproof import claim, criterion, falsified_by, source
 
-from .miniature import LIMIT_S, SOUND, MiniatureRunner
+from .miniature import LIMIT_S, SOUND, MiniatureRunner, source_of
 
 WAIT_S = 3.0
 """How long a check waits without its limit: more than the three runs of a proof may take."""
@@ -64,7 +64,7 @@ def test_hangs_under_the_change(files):
 )
 def test_check_that_exceeds_its_limit_is_inconclusive(miniatures: MiniatureRunner) -> None:
     """A check that exceeds its limit is inconclusive, never a fail, and proves nothing."""
-    file = str(miniatures.sut.inner_path)
+    file = source_of(miniatures.sut)
     ids = ("MIN-01", "MIN-02", "MIN-03")
     ran = miniatures.run(SOUND + SLOW.format(file=file, wait_s=WAIT_S), ids=ids)
     claim(

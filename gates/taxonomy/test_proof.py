@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gateproof import claim, criterion, falsified_by, source
 
-from .miniature import LIMIT_S, Miniature, MiniatureRunner
+from .miniature import LIMIT_S, Miniature, MiniatureRunner, source_of
 
 PROOFS = """
 from dataclasses import dataclass
@@ -317,9 +317,10 @@ def test_proof_counts_only_when_its_fault_landed_and_the_red_was_predicted(
     Without the second run on an unchanged copy, or with a baseline that has no record, not even
     those count.
     """
-    file = str(miniatures.sut.inner_path)
+    sut = miniatures.sut
+    file = source_of(sut)
     ids = tuple(f"MIN-{number:02}" for number in range(1, 11))
-    proofs = PROOFS.format(file=file, size=len(miniatures.sut.path.read_text(encoding="utf-8")))
+    proofs = PROOFS.format(file=file, size=len((sut.folder / file).read_text(encoding="utf-8")))
     ran = miniatures.run(proofs, ids=ids)
     held = [
         judge_proof(ran, identifier, falsifier, (expected, reason))

@@ -11,7 +11,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gateproof.base.errors import InconclusiveError, NotApplicableError, PremiseError
+    from gateproof.base.errors import (
+        InconclusiveError,
+        NotApplicableError,
+        NotReadyError,
+        PremiseError,
+    )
     from gateproof.base.project import copy_folders
     from gateproof.base.wait import wait_until
     from gateproof.description.sut import Sut
@@ -20,13 +25,13 @@ if TYPE_CHECKING:
     from gateproof.faults.boundary.inject import inject
     from gateproof.faults.boundary.log import logs
     from gateproof.faults.boundary.message import message
-    from gateproof.faults.file import file
+    from gateproof.faults.code.file import file
+    from gateproof.faults.code.migration import migration
+    from gateproof.faults.code.source import source
     from gateproof.faults.interface import Fault, slug_of
-    from gateproof.faults.migration import migration
     from gateproof.faults.network import network
     from gateproof.faults.process import process
     from gateproof.faults.setting import settings
-    from gateproof.faults.source import source
     from gateproof.faults.sql import sql
     from gateproof.faults.tenancy.catalogue import Shape, read_shapes
     from gateproof.faults.tenancy.discovery import (
@@ -83,6 +88,7 @@ __all__ = [
     "InconclusiveError",
     "LogLines",
     "NotApplicableError",
+    "NotReadyError",
     "Pick",
     "PremiseError",
     "ProcessProbe",
@@ -152,6 +158,7 @@ _HOMES = {
     "InconclusiveError": "gateproof.base.errors",
     "LogLines": "gateproof.probes.log",
     "NotApplicableError": "gateproof.base.errors",
+    "NotReadyError": "gateproof.base.errors",
     "POOL_PREFORK": "gateproof.stack.stack",
     "POOL_SOLO": "gateproof.stack.stack",
     "Pick": "gateproof.faults.tenancy.spread",
@@ -185,12 +192,12 @@ _HOMES = {
     "definers": "gateproof.faults.tenancy.discovery",
     "falsified_by": "gateproof.run.declaration",
     "falsified_by_each": "gateproof.run.declaration",
-    "file": "gateproof.faults.file",
+    "file": "gateproof.faults.code.file",
     "http": "gateproof.faults.boundary.http",
     "inject": "gateproof.faults.boundary.inject",
     "logs": "gateproof.faults.boundary.log",
     "message": "gateproof.faults.boundary.message",
-    "migration": "gateproof.faults.migration",
+    "migration": "gateproof.faults.code.migration",
     "network": "gateproof.faults.network",
     "premise": "gateproof.probes.claims.premise",
     "give_rows": "gateproof.faults.tenancy.row",
@@ -203,7 +210,7 @@ _HOMES = {
     "set_context": "gateproof.faults.tenancy.tenant",
     "settings": "gateproof.faults.setting",
     "slug_of": "gateproof.faults.interface",
-    "source": "gateproof.faults.source",
+    "source": "gateproof.faults.code.source",
     "spread": "gateproof.faults.tenancy.spread",
     "sql": "gateproof.faults.sql",
     "tables_with_key": "gateproof.faults.tenancy.discovery",

@@ -14,6 +14,8 @@ from gateproof import (
     claim,
     criterion,
     falsified_by,
+    logs,
+    message,
     premise,
     source,
     wait_until,
@@ -87,6 +89,14 @@ SELECT q.name, m.payload::json->'headers'->>'task'
         body="return list(super()._lookup(exchange, routing_key, default))",
     ),
     expect=("retries of the joining task", "worker of the body"),
+)
+@falsified_by(
+    message("moved-to-another-queue", "move", queue="housekeeping"),
+    expect=("queues and tasks of the messages", "header that has run"),
+)
+@falsified_by(
+    logs("retries-not-logged", "drop", where={"message": "retry"}),
+    expect=("retries of the joining task", "worker of the body", "got 0"),
 )
 def test_chord_is_joined_in_the_queue_of_its_body(own_stack: Stack, sut: Sut, ids: Ids) -> None:
     """The joining task waits in the body's queue, before and while a worker polls the header."""

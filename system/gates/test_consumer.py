@@ -18,6 +18,7 @@ from gateproof import (
     claim,
     criterion,
     falsified_by,
+    http,
     premise,
     source,
     wait_until,
@@ -125,6 +126,28 @@ SELECT count(*) FROM pg_stat_activity
     ),
     expect=("answer of the health", "children stopped", "got 200"),
 )
+@falsified_by(
+    http(
+        "answers-as-if-all-were-well",
+        "health",
+        status=200,
+        body='{"status": "ok", "consumer": "ok"}',
+        content_type="application/json",
+        when_status=503,
+    ),
+    expect=("answer of the health", "consumer cancelled", "got 200"),
+)
+@falsified_by(
+    http(
+        "answers-as-if-it-were-stalled",
+        "health",
+        status=503,
+        body='{"status": "unhealthy", "consumer": "error"}',
+        content_type="application/json",
+        when_status=200,
+    ),
+    expect=("answer of the health", "at rest", "got 503 error"),
+)
 def test_health_names_a_consumer_that_makes_no_progress(
     own_stack: Stack, sut: Sut, ids: Ids
 ) -> None:
@@ -217,6 +240,25 @@ def when_stopped(stack: Stack, worker: Worker, _tenant: Mapping[str, object]) ->
         "max(m.waiting_since) FILTER (WHERE m.visible)",
     ),
     expect=("seconds of the oldest message, at least", "housekeeping"),
+)
+@falsified_by(
+    http(
+        "gauge-left-out",
+        "metrics",
+        pattern=r"^system_queue_waiting_messages\{[^\n]*\n",
+        sample='system_queue_waiting_messages{queue="q"} 3.0\n',
+    ),
+    expect=("messages in the gauge", "housekeeping/waiting", "got null"),
+)
+@falsified_by(
+    http(
+        "claimed-ones-counted-twice",
+        "metrics",
+        pattern=r"^system_queue_claimed_messages\{[^\n]*",
+        factor=2.0,
+        sample='system_queue_claimed_messages{queue="q"} 3.0\n',
+    ),
+    expect=("messages in the gauge", "housekeeping/claimed", "got 2"),
 )
 def test_metrics_have_the_messages_of_each_queue(own_stack: Stack) -> None:
     """A worker's gauges count each queue's messages, also of queues that no worker consumes."""

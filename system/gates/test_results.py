@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from gateproof import POOL_SOLO, Stack, claim, criterion, falsified_by, premise, source, wait_until
+from gateproof import (
+    POOL_SOLO,
+    Stack,
+    claim,
+    criterion,
+    falsified_by,
+    inject,
+    premise,
+    source,
+    sql,
+    wait_until,
+)
 
 EXPIRY = "system/transport/expiry.py"
 
@@ -40,6 +51,26 @@ DELETED_WITHIN_S = 10.0
         "system/app.py",
         "RESULT_EXPIRES = timedelta(days=1)",
         "RESULT_EXPIRES = timedelta(days=400)",
+    ),
+    expect=("stored results", "two days old at the start", "got 1"),
+)
+@falsified_by(
+    inject("kept-for-a-year", "configure", result_expires=365 * 86_400),
+    expect=("stored results", "two days old at the start", "got 1"),
+)
+@falsified_by(
+    inject("kept-for-six-hours", "configure", result_expires=6 * 3_600),
+    expect=("stored results", "half a day old", "got 0"),
+)
+@falsified_by(
+    sql(
+        "deletions-discarded",
+        f"""
+        CREATE FUNCTION discard() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+        CREATE TRIGGER discard BEFORE DELETE ON {RESULTS}
+            FOR EACH ROW EXECUTE FUNCTION discard();
+        """,
+        landing=f"SELECT tgname FROM pg_trigger WHERE tgrelid = '{RESULTS}'::regclass",
     ),
     expect=("stored results", "two days old at the start", "got 1"),
 )

@@ -96,3 +96,25 @@ def test_constant_health_is_a_violation_of_observability(system_copy: Path, tmp_
     red = violations(judge_copy(system_copy, tmp_path, *HEALTH))
     assert "OBS-05" in red
     assert "OBS-04" not in red, "a constant ok is right while every dependency works"
+
+
+def test_endpoint_that_is_not_there_is_one_finding(system_copy: Path, tmp_path: Path) -> None:
+    """A wrong path of the metrics is named by its key, not by counts of zero."""
+    break_file(system_copy / "system/sut.toml", 'path = "/metrics"', 'path = "/measures"')
+    ran = judge_copy(system_copy, tmp_path, "observability/test_metrics.py")
+    for name in ("OBS-01", "OBS-02", "OBS-03"):
+        verdict = ran.verdict(name)
+        assert ran.judged(name) == VIOLATION, ran.output
+        assert "correct metrics.path or worker.port in sut.toml" in verdict["message"], ran.output
+        assert "got status 404" in verdict["message"], ran.output
+        assert not [one for one in verdict["claims"] if not one["holds"]], ran.output
+
+
+def test_wrong_name_of_a_field_is_named_by_its_key(system_copy: Path, tmp_path: Path) -> None:
+    """A field that no log line has is a wrong description, and no defect of the check."""
+    break_file(system_copy / "system/sut.toml", 'timestamp = "timestamp"', 'timestamp = "stamp"')
+    ran = judge_copy(system_copy, tmp_path, "runtime/test_time.py")
+    verdict = ran.verdict("RUN-09")
+    assert verdict["outcome"] == "notdescribed", ran.output
+    expected = "logs.timestamp: got the name stamp, expected one that exists; correct the name"
+    assert expected in verdict["message"], ran.output

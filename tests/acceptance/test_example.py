@@ -17,6 +17,7 @@ from tests.acceptance.conftest import ROOT, break_file, run_command
 
 EXAMPLE = ROOT / "docs/examples/helpdesk"
 TENANTS = ("RLS-01", "RLS-02", "RLS-04", "RLS-05", "RLS-08", "RLS-09", "RLS-10")
+NOT_FORCED = "replies-not-forced"
 FIRST = "CREATE POLICY of_workspace ON tickets TO helpdesk_app\n    USING (workspace"
 
 
@@ -28,9 +29,11 @@ def example(tmp_path: Path) -> Path:
     return folder
 
 
-def judge(example: Path, out: Path, *more: str) -> Miniature:
-    """Run the pack's gate of row-level security on the example."""
-    command = [sys.executable, "-m", "pytest", "gates/rls", f"--sut={example / 'sut.toml'}"]
+def judge(
+    example: Path, out: Path, *more: str, gates: tuple[str, ...] = ("gates/rls",)
+) -> Miniature:
+    """Run gates of the pack on an example: by default, that of row-level security."""
+    command = [sys.executable, "-m", "pytest", *gates, f"--sut={example / 'sut.toml'}"]
     command += ["--environment", "embedded", "-q", "-p", "no:cacheprovider", *more]
     command += ["--evidence-out", str(out / "reports")]
     done = run_command(command, folder=ROOT)
@@ -60,14 +63,18 @@ def test_draft_has_what_the_finished_description_says(example: Path) -> None:
 
 
 def test_example_keeps_its_workspaces_apart_and_is_proven(example: Path, tmp_path: Path) -> None:
-    """Every criterion about tenants passes, and its falsifiers, made from the file, are proven."""
-    ran = judge(example, tmp_path, "-n", "2", "--falsify=RLS-02,RLS-04")
+    """Every criterion about tenants passes; falsifiers from the file and its own are proven."""
+    ran = judge(example, tmp_path, "-n", "2", f"--falsify=RLS-02,RLS-04,RLS-01:{NOT_FORCED}")
     found = {name: ran.judged(name)[0] for name in TENANTS}
     assert found == dict.fromkeys(TENANTS, "pass"), ran.output
     for name in ("RLS-02", "RLS-04"):
         proofs = ran.proven(name)
         assert len(proofs) >= 2, ran.output
         assert {result for result, _ in proofs.values()} == {"proven"}, ran.output
+    own = tomllib.loads((EXAMPLE / "falsifiers.toml").read_text(encoding="utf-8"))["falsifier"]
+    assert len(own) == 3
+    for one in own:
+        assert ran.proven(one["criterion"])[one["name"]][0] == "proven", ran.output
     assert "declared absent: dead_letters: a job that fails is shown" in " ".join(
         ran.output.split()
     )
@@ -107,3 +114,33 @@ def test_defect_of_the_example_is_found(
     claims = [one for one in ran.verdict(criterion)["claims"] if not one["holds"]]
     texts = [f"{one['name']}: {one['on']}: got {one['got'].strip(chr(34))}" for one in claims]
     assert any(finding in text for text in texts), texts
+
+
+def test_example_is_released_by_the_whole_pack(example: Path, tmp_path: Path) -> None:
+    """Every criterion passes or is not applicable by a stated decision; every proof is proven."""
+    ran = judge(example, tmp_path, "-n", "2", gates=("gates",))
+    assert ran.exit_status == 0, ran.output
+    outcomes = {one["id"]: one["outcome"] for one in ran.run["criteria"]}
+    assert set(outcomes.values()) == {"pass", "notapplicable"}, ran.output
+    proofs = [each for one in ran.run["criteria"] for each in one["proofs"]]
+    assert len(proofs) > 100
+    assert {one["result"] for one in proofs if one["kind"]} == {"proven"}, ran.output
+    assert not [one for one in ran.run["absences"] if one["feature"].startswith("criterion")]
+
+
+def test_worker_that_does_not_start_is_one_finding(example: Path, tmp_path: Path) -> None:
+    """One criterion says why no worker starts; those that need it are not judged, and verify so."""
+    break_file(example / "sut.toml", '"--pool={pool}"', '"--pool=none-of-these"')
+    ran = judge(
+        example, tmp_path, "--no-falsify", gates=("gates/runtime", "gates/queues", "gates/imports")
+    )
+    outcome, cause = ran.judged("RUN-01")
+    assert (outcome, cause) == ("error", "to_investigate"), ran.output
+    assert "exited during its start" in ran.verdict("RUN-01")["message"], ran.output
+    for name in ("RUN-06", "QUE-03", "QUE-04"):
+        assert ran.judged(name) == ("inconclusive", "to_investigate"), ran.output
+        assert ran.verdict(name)["message"].startswith("not judged: RUN-01 failed"), ran.output
+    assert ran.judged("IMP-01") == ("pass", None), ran.output
+    command = [sys.executable, "-m", "gateproof_evidence", "verify"]
+    done = run_command([*command, str(tmp_path / "reports/latest")], folder=ROOT)
+    assert done.returncode == 0, done.stdout

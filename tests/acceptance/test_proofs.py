@@ -13,8 +13,8 @@ import pytest
 
 from gateproof.base.project import copy_folders
 from gateproof.description.sut import Sut
-from gateproof.faults.source import change_file
-from gateproof.faults.text import Replacement
+from gateproof.faults.code.source import change_file
+from gateproof.faults.code.text import Replacement
 from gateproof.stack.copy import HARNESS_PACKAGES
 from gateproof_evidence.judging.proof import SPECIMENS
 from gates.taxonomy.miniature import COMMAND, Miniature, read_miniature, write_miniature

@@ -19,7 +19,7 @@ PACKAGES = {"evidence": ("evidence/gateproof_evidence",), "harness": ("harness/g
 """The folders that go into the wheel of each distribution."""
 
 IN_THE_SYSTEM = (
-    *("harness/gateproof/guest", "gates/broker/forms_program.py"),
+    "harness/gateproof/guest",
     "gates/imports/interpreter.py",
 )
 """Programs that run in the system's interpreter, and use its packages."""

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -32,7 +33,7 @@ class Catalogue:
     @cached_property
     def content(self) -> bytes:
         """The catalogue as canonical JSON, which a bundle contains and signs."""
-        criteria = [criterion.model_dump(mode="json") for criterion in self.criteria]
+        criteria = [_content_of(criterion) for criterion in self.criteria]
         return canonical_json({"criteria": criteria})
 
     @cached_property
@@ -73,6 +74,11 @@ class Catalogue:
     def _by_id(self) -> Mapping[str, Criterion]:
         # Called several times for each check: a search through 5,000 criteria would be slow.
         return {criterion.id: criterion for criterion in self.criteria}
+
+
+def _content_of(criterion: Criterion) -> dict[str, Any]:
+    """Return a criterion as JSON; without the keys of later versions that it does not use."""
+    return criterion.model_dump(mode="json", exclude=None if criterion.basis_of else {"basis_of"})
 
 
 class CatalogueError(EvidenceError):

@@ -91,6 +91,10 @@ class Binding(Value):
 _BINDINGS = TypeAdapter(dict[str, Binding])
 
 
+_RED = (Outcome.FAIL, Outcome.ERROR, Outcome.INCONCLUSIVE)
+_OF_THE_SYSTEM = (Cause.GATE_VIOLATION, Cause.TO_INVESTIGATE)
+"""The causes that a broken worker can have; a defect of the harness stays one."""
+
 Stage = Literal["setup", "call", "teardown"]
 
 
@@ -134,7 +138,36 @@ def derive(
         waiver = covering.get(criterion.id)
         judgement = _whole(_judgement(binding, own), binding, affected)
         verdicts.append(_verdict(criterion, binding, judgement, own, proofs, waiver, today))
-    return tuple(verdicts)
+    return tuple(_without_basis(one, criteria, verdicts) for one in verdicts)
+
+
+def _without_basis(
+    verdict: Verdict, criteria: Sequence[Criterion], verdicts: Sequence[Verdict]
+) -> Verdict:
+    """Return a verdict, or a red one as not judged if a criterion that it builds on failed.
+
+    Many checks need a worker that answers. Where it does not, one criterion says so; the red of the
+    others shows nothing about their own claims. What passes, passes.
+    """
+    if verdict.outcome not in _RED or verdict.cause not in _OF_THE_SYSTEM:
+        return verdict
+    failed = [
+        other.id
+        for criterion, other in zip(criteria, verdicts, strict=True)
+        if criterion.basis_of and other.id != verdict.id
+        if other.outcome in (Outcome.FAIL, Outcome.ERROR)
+        if any(f"{need}.".startswith(f"{criterion.basis_of}.") for need in verdict.needs)
+    ]
+    if not failed:
+        return verdict
+    return verdict.model_copy(
+        update={
+            "outcome": Outcome.INCONCLUSIVE,
+            "cause": Cause.TO_INVESTIGATE,
+            "disposition": Disposition.NONE,
+            "message": f"not judged: {failed[0]} failed; then: {verdict.message}",
+        }
+    )
 
 
 def _index(
@@ -290,7 +323,7 @@ def _verdict(
 ) -> Verdict:
     seen = [r for r in own if isinstance(r, Observation) and r.part == CHECK]
     return Verdict(
-        **criterion.model_dump(),
+        **criterion.model_dump(exclude={"basis_of"}),
         outcome=judgement.outcome,
         cause=judgement.cause,
         message=judgement.message,

@@ -12,6 +12,7 @@ from gateproof_evidence.model.value import Digest, Value
 Part = Literal[
     "system",
     "description",
+    "falsifiers",
     "checks",
     "catalogue",
     "harness",
@@ -19,11 +20,11 @@ Part = Literal[
     "plugin",
     "other code",
 ]
-"""The role of bound files: the system's sources, its ``sut.toml``, a folder of checks with their
-falsifiers and helpers, a catalogue file, the packages of gateproof, a distribution that has a
-plugin of pytest, and any other code or options that the run loaded."""
+"""The role of bound files: the system's sources, its ``sut.toml`` and its ``falsifiers.toml``, a
+folder of checks with their falsifiers and helpers, a catalogue file, the packages of gateproof, a
+distribution that has a plugin of pytest, and any other code or options that the run loaded."""
 
-OF_THE_COMMIT: tuple[Part, ...] = ("system", "description", "checks", "catalogue")
+OF_THE_COMMIT: tuple[Part, ...] = ("system", "description", "falsifiers", "checks", "catalogue")
 """The parts that a commit must contain: what is judged, and by which rules."""
 
 LOADED: tuple[Part, ...] = ("plugin", "other code")

@@ -25,6 +25,9 @@ class Criterion(Value):
     """The claim, as a sentence that can be false."""
     source: Annotated[str, Field(min_length=3)]
     """The origin of the claim: a contract, a specification, an incident."""
+    basis_of: str = ""
+    """A need, such as ``ping``: where this criterion fails, red criteria that have this need are
+    reported as not judged, because their checks cannot tell their claim from this one."""
 
 
 class Waiver(Value):

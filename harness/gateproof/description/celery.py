@@ -20,6 +20,29 @@ class Celery(Section):
     """The common prefix of the names of the system's own tasks."""
 
 
+class Promises(Section):
+    """The promises of a broker beyond those of Kombu's own transports, each ``true``.
+
+    Kombu's transport for PostgreSQL keeps none of them, and that for Redis or RabbitMQ some. Leave
+    out what the system does not promise, and declare it in ``[[absent]]``.
+    """
+
+    remote_control: Literal[True] = optional(True)
+    """Workers answer ``celery inspect``, and a task that is revoked before its start never runs."""
+    hands_over: Literal[True] = optional(True)
+    """A worker that stops returns at once the messages that it has claimed and not started."""
+    deletes: Literal[True] = optional(True)
+    """The row of a message is deleted when its task has ended."""
+    drops_queues: Literal[True] = optional(True)
+    """The queues that a process declares for itself are deleted after its end."""
+    declares_at_once: Literal[True] = optional(True)
+    """Several processes can declare one queue at the same time."""
+    checks_options: Literal[True] = optional(True)
+    """A transport option with an unknown name is refused by its name."""
+    own_connections: Literal[True] = optional(True)
+    """A child that is forked from a connected worker closes what it has inherited."""
+
+
 class Broker(Section):
     """The broker and its promises."""
 
@@ -33,6 +56,11 @@ class Broker(Section):
     timeout. Checks watch for a multiple of it."""
     lease_env: str = ""
     """Name of a variable that sets it in workers, in seconds. Needed for a lease of over 10 s."""
+    promises: Promises = optional({"remote_control": True})
+    max_deliveries: Annotated[int, Field(gt=0)] = optional(20)
+    """How often a message is delivered whose worker dies each time, before it is given up."""
+    max_deliveries_env: str = ""
+    """Name of a variable that sets it in workers. Needed for more than 3 deliveries."""
 
 
 class Ping(Section):
@@ -77,6 +105,21 @@ class Sample(Section):
     """Keyword arguments."""
 
 
+class Failure(Section):
+    """Arguments with which a task fails."""
+
+    kwargs: dict[str, Any] = mapping()
+    """Keyword arguments with which it fails."""
+    error: str = required("ValueError")
+    """Class name of the exception that it then raises."""
+    message: str = ""
+    """The message of the exception; empty if it is not fixed."""
+    any_value: str = ""
+    """The name of a keyword argument of which any value can be given."""
+    positional: bool = False
+    """Whether it takes a tenant's UUID and two moments as positional arguments."""
+
+
 class Idempotent(Section):
     """The rows by which a second run of a task shows."""
 
@@ -95,9 +138,38 @@ class Task(Section):
     """The routing key, if it is not the name of the queue."""
     sample: Sample = optional({"kwargs": {"order": 1}})
     """Arguments with which it succeeds."""
+    fails: Failure = optional({"kwargs": {"fail": True}, "error": "ValueError"})
+    """Arguments with which it fails. Without such a task, checks use the probe task `fail`, if
+    `worker.probe` loads it."""
     tenant: Annotated[str, Field(pattern=r"^(kwarg|header):.+$")] = optional("kwarg:tenant_id")
     """Where it gets its tenant from: ``kwarg:NAME`` or ``header:NAME``."""
+    reads: str = ""
+    """A table that each of its runs reads as the worker's role. A lock on it holds the run, and
+    without the privilege to read it the run fails: so checks need no task of their own. Without
+    such a task, checks use the probe tasks, if `worker.probe` loads them."""
     idempotent: Idempotent = optional({"table": "jobs", "identity": ["tenant_id"]})
     """Where a second run with the same arguments would show."""
     never: bool = False
     """Whether the harness must never publish it, because it acts on the world outside."""
+
+    @property
+    def arguments(self) -> Sample:
+        """The arguments of the sample; without a sample none, which suits a task without any."""
+        found = self.values()["sample"]
+        return found if isinstance(found, Sample) else Sample()
+
+    @property
+    def has_sample(self) -> bool:
+        """Whether arguments with which it succeeds are described."""
+        return isinstance(self.values()["sample"], Sample)
+
+    @property
+    def describes_failure(self) -> bool:
+        """Whether the file says with which arguments it fails."""
+        return isinstance(self.values()["fails"], Failure)
+
+    @property
+    def sample_kwargs(self) -> dict[str, Any]:
+        """The keyword arguments of the sample; none without a sample."""
+        found = self.values()["sample"]
+        return dict(found.kwargs) if isinstance(found, Sample) else {}

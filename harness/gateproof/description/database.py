@@ -127,12 +127,15 @@ class DeadLetters(Section):
     """The table of dead-letter rows."""
     columns: dict[str, str] = mapping()
     """Maps names of columns, as checks use them (`task_id`, `task_name`, `args`, `kwargs`,
-    `status`, `error_type`, ...), to the names in the table. A name that is not there is the name
-    in the table."""
+    `status`, `exception_class`, ...), to the names in the table. A name that is not there is the
+    name in the table; a column that the table lacks is declared in ``[[absent]]``, such as
+    `dead_letters.columns.notes`."""
     statuses: Words = optional(["new", "replayed"])
     """The statuses that a row can have; a new row has the first."""
     moves: dict[str, Words] = optional({"new": ["replayed"]})
     """Maps each status to those that it may change to."""
+    resolved: str = optional("replayed")
+    """The status of a row whose replay succeeded."""
     replay: Command = optional(["{python}", "-m", "app.replay"])
     """Command that the operator's role runs to replay all dead-letter rows that can be replayed. It
     prints, among other lines, one JSON object per replayed row with its `task_id`."""
@@ -146,3 +149,8 @@ class DeadLetters(Section):
     def column(self, name: str) -> str:
         """Return the column of the table for a name that checks use."""
         return self.columns.get(name, name)
+
+    @property
+    def new(self) -> str:
+        """The status of a new row."""
+        return self.statuses[0]

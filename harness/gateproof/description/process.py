@@ -56,6 +56,8 @@ class Worker(Section):
     """The database role of the DSNs of workers and publishers."""
     dsn: dict[str, DsnForm] = mapping()
     """Maps environment variables to the form of their DSN."""
+    dsn_forms: tuple[DsnForm, ...] = ()
+    """Other forms of these DSNs that the system accepts too."""
     broker: str = optional("CELERY_BROKER_URL")
     """Name of the variable that sets the broker URL."""
     result_backend: str = optional("CELERY_RESULT_BACKEND")

@@ -10,7 +10,7 @@ import hashlib
 import os
 import shutil
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,9 +57,9 @@ def load_sut(path: Path, *, today: dt.date | None = None) -> Sut:
         _refuse(path, "a description of version 1", [*renames, "version -> 2, or leave it out"])
     _supply_ping(content)
     try:
-        sut = Sut.model_validate(_tuples(content))
+        sut = Sut.model_validate(tuples(content))
     except ValidationError as error:
-        raise _findings(path, [_describe(one) for one in error.errors(include_url=False)]) from None
+        raise findings(path, [_describe(one) for one in error.errors(include_url=False)]) from None
     place = path.resolve()
     sut.locate(
         place,
@@ -70,7 +70,7 @@ def load_sut(path: Path, *, today: dt.date | None = None) -> Sut:
         sut.__dict__["sources"] = _own_files(sut.folder)
     found = [*_contradictions(sut), *_missing_files(sut)]
     if found:
-        raise _findings(path, found)
+        raise findings(path, found)
     return sut
 
 
@@ -100,19 +100,26 @@ def _refuse(path: Path, what: str, renames: list[str]) -> None:
     )
 
 
-def _findings(path: Path, found: list[str]) -> BadInputError:
-    """Return the error for findings: one in one line, several in a line each."""
+def findings(path: Path, found: Sequence[str], page: str = PAGE) -> BadInputError:
+    """Return the error for findings in a file: one in one line, several in a line each.
+
+    Args:
+        path: the file.
+        found: the findings, at least one.
+        page: the page that describes the file.
+
+    """
     if len(found) == 1:
-        return BadInputError(f"{path}: {found[0]}; see {PAGE}")
+        return BadInputError(f"{path}: {found[0]}; see {page}")
     lines = "".join(f"\n  {one}" for one in found)
-    return BadInputError(f"{path}: got {len(found)} findings, expected none; see {PAGE}:{lines}")
+    return BadInputError(f"{path}: got {len(found)} findings, expected none; see {page}:{lines}")
 
 
-def _tuples(value: Any) -> Any:
+def tuples(value: Any) -> Any:
     """Turn the arrays of TOML into tuples, which the strict model requires."""
     if isinstance(value, dict):
-        return {key: _tuples(inner) for key, inner in value.items()}
-    return tuple(_tuples(inner) for inner in value) if isinstance(value, list) else value
+        return {key: tuples(inner) for key, inner in value.items()}
+    return tuple(tuples(inner) for inner in value) if isinstance(value, list) else value
 
 
 # --- what the model refuses ------------------------------------------------------------------
@@ -223,7 +230,7 @@ def _missing_files(sut: Sut) -> Iterator[str]:
     if not os.access(sut.interpreter, os.X_OK):
         yield f"python: got {sut.interpreter}, expected an interpreter; correct the path"
     yield from (
-        f"sources: got {name}, expected a file or folder such as {_neighbours(sut.folder / name)}"
+        f"sources: got {name}, expected a file or folder such as {neighbours(sut.folder / name)}"
         for name in sut.sources
         if not (sut.folder / name).exists()
     )
@@ -235,7 +242,7 @@ def _missing_files(sut: Sut) -> Iterator[str]:
         yield from _commands(sut)  # in an image, other commands may exist than here
         return
     yield from (
-        f"image: got {name}, expected a file or folder such as {_neighbours(sut.folder / name)}"
+        f"image: got {name}, expected a file or folder such as {neighbours(sut.folder / name)}"
         for name in (image.dockerfile, *image.context)
         if not (sut.folder / name).exists()
     )
@@ -244,7 +251,7 @@ def _missing_files(sut: Sut) -> Iterator[str]:
 def _provision(sut: Sut, key: str, name: str) -> Iterator[str]:
     path = sut.folder / name
     if not path.is_file():
-        known = _neighbours(path)
+        known = neighbours(path)
         yield f"{key}: got {name}, expected a readable SQL file such as {known}; correct it"
     elif not any(path.is_relative_to(sut.folder / source) for source in sut.sources):
         yield (
@@ -265,7 +272,7 @@ def _commands(sut: Sut) -> Iterator[str]:
         yield f"{key}: got {program}, expected a program of the PATH or under {sut.folder}"
 
 
-def _neighbours(path: Path) -> str:
+def neighbours(path: Path) -> str:
     """Return the names next to a missing file that are most like it."""
     folder = path.parent
     return (

@@ -57,7 +57,7 @@ schema: `python -m gateproof.description.reference docs/reference/sut.schema.jso
 
 def sut_reference() -> str:
     """Return the page: one table per section, one row per key, and the renamed keys."""
-    parts = [INTRODUCTION, *_table("Top level", Sut)]
+    parts = [INTRODUCTION, *table("Top level", Sut)]
     parts += _sections(Sut, "")
     parts.append("## Names of version 1\n\n| old key | new key |\n| --- | --- |")
     parts += [f"| `{old}` | `{new}` |" for old, new in RENAMES.items()]
@@ -83,11 +83,12 @@ def _sections(model: type[Section], place: str) -> Iterator[str]:
         key = f"{place}.{name}" if place else name
         named = f'{key}."{ANY_NAME}"' if is_named(field.annotation) else key
         title = f"[[{key}]]" if is_list(field.annotation) else f"[{named}]"
-        yield from _table(title, inner)
+        yield from table(title, inner)
         yield from _sections(inner, named)
 
 
-def _table(title: str, model: type[Section]) -> Iterator[str]:
+def table(title: str, model: type[Section]) -> Iterator[str]:
+    """Yield the lines of the table about one section: its heading, and a row for each key."""
     yield f"## {title}\n"
     yield f"{(model.__doc__ or '').splitlines()[0]}\n"
     yield "| key | type | meaning |\n| --- | --- | --- |"

@@ -46,6 +46,8 @@ from gateproof_evidence.redaction.secret import is_secret_variable, password_of
 
 PACK = "pack:"
 """Begins an entry of `Sut.gates` that names a pack instead of a folder."""
+FALSIFIERS = "falsifiers.toml"
+"""The name of the file with the system's own falsifiers."""
 
 
 _VIEW_OWNER = "database.view_owner"
@@ -178,6 +180,11 @@ class Sut(Section):
     def path(self) -> Path:
         """The path of the file."""
         return self._path
+
+    @property
+    def falsifiers(self) -> Path:
+        """The path of the system's own falsifiers, next to the file; it need not exist."""
+        return self._path.with_name(FALSIFIERS)
 
     @property
     def inner_path(self) -> Path:

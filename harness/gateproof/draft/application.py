@@ -37,6 +37,8 @@ class App(BaseModel):
 
     broker: str
     """The scheme of its URL."""
+    transport: str = ""
+    """The class that carries its messages, ``module:Class``; empty if it is not known."""
     result_backend: str
     pool: str
     eager: bool

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gateproof.description.celery import Promises
 from gateproof.draft.application import App
 from gateproof.draft.database import Catalogue, Relation
 from gateproof.draft.document import Table
@@ -60,6 +61,7 @@ def tables_of(found: Findings) -> list[Table]:
         _migrations(found),
         _celery(found),
         _broker(found),
+        _promises(found),
         _worker(found),
         _report(found),
         _tasks(found),
@@ -198,6 +200,20 @@ def _broker(found: Findings) -> Table:
         table.add("tables", list(tables), "in the database")
     table.suggest("lease_s", 3600.0, "seconds until a message of a killed worker comes back")
     table.suggest("lease_env", "BROKER_VISIBILITY_TIMEOUT", "a variable that shortens it")
+    return table
+
+
+def _promises(found: Findings) -> Table:
+    """Return the promises of a transport: a person confirms those of one that is not Kombu's."""
+    table = Table("broker.promises")
+    transport = found.app.transport if found.app else ""
+    of_kombu = transport.startswith("kombu.")
+    for number, name in enumerate(Promises.model_fields):
+        if transport and not of_kombu:
+            words = f"the transport is {transport}: remove what it does not promise"
+            table.add(name, True, "" if number else words)
+        else:
+            table.suggest(name, True, "" if number else "Kombu's own transports keep few of these")
     return table
 
 

@@ -20,19 +20,29 @@ class SqlFault(Fault):
     statement: str
     landing: str
     role: str | None = None
+    in_new: bool = False
+    """Whether it changes the databases that the check creates, instead of the copy's own."""
 
     def describe(self) -> str:
         """Return the statement and its role."""
-        return f"as {self.role or 'the migration role'}: {self.statement.strip()}"
+        where = "in each new database, " if self.in_new else ""
+        return f"{where}as {self.role or 'the migration role'}: {self.statement.strip()}"
 
     def fingerprint(self, copy: Copy) -> str:
         """Return the rows of the landing query, run as superuser so that no policy hides them."""
-        return str(copy.stack.sql.query(self.landing).rows)
+        probe = copy.stack.sql
+        if self.in_new:
+            probe = copy.stack.sql_on(copy.stack.empty_database())
+        return str(probe.query(self.landing).rows)
 
     def inject(self, copy: Copy) -> None:
         """Run the statement; it may hold several, separated by semicolons."""
         role = self.role or copy.sut.database.owner
-        copy.stack.sql.execute(self.statement, role=None if role == "superuser" else role)
+        own = None if role == "superuser" else role
+        if self.in_new:
+            copy.stack.change_new_databases(self.statement, role=own)
+        else:
+            copy.stack.sql.execute(self.statement, role=own)
 
 
 def sql(
@@ -43,6 +53,7 @@ def sql(
     role: str | None = None,
     scope: Scope = "database",
     target: str = "",
+    in_new: bool = False,
 ) -> SqlFault:
     """Break a claim in the database.
 
@@ -53,8 +64,16 @@ def sql(
         role: the role that runs the statement: a name, ``superuser``, or None (migration role).
         scope: ``server`` for changes to what all databases of a server share (roles, settings).
         target: the changed object, such as a table, if the object of the finding must name it.
+        in_new: whether the statement runs in each database that the check creates and migrates
+            itself, before it migrates it, instead of in the copy's own.
 
     """
     return SqlFault(
-        name=name, statement=statement, landing=landing, role=role, scope=scope, target=target
+        name=name,
+        statement=statement,
+        landing=landing,
+        role=role,
+        scope=scope,
+        target=target,
+        in_new=in_new,
     )

@@ -15,12 +15,14 @@ import signal
 import socket
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 from celery import concurrency, signals
 from celery.app import routes
 from celery.app.task import Task
 from celery.worker import pidbox, request
 from celery.worker.consumer import consumer
+from kombu import connection, messaging
 
 
 def origin(function: Any) -> str:
@@ -283,22 +285,6 @@ class Misroute(Patch):
         return found
 
 
-class StaleConnections(Change):
-    """Uses pooled connections of SQLAlchemy without testing them first."""
-
-    def __init__(self) -> None:
-        self.pool = importlib.import_module("sqlalchemy.pool").Pool
-
-    def early(self, app: Any) -> None:  # noqa: ARG002 (the interface)
-        """Make the option of every pool false, whatever an engine sets."""
-        self.pool._pre_ping = property(lambda _: False, lambda _, __: None)  # noqa: SLF001 (as set by it)
-
-    def state(self, app: Any) -> Any:  # noqa: ARG002 (the interface)
-        """Return whether pools test connections only if their engine asks for it."""
-        fixed = isinstance(vars(self.pool).get("_pre_ping"), property)
-        return {"test before use": "never" if fixed else "as each engine sets it"}
-
-
 class LoseResultValues(Change):
     """Stores results without their values."""
 
@@ -528,11 +514,19 @@ class LeaveQueue(Change):
 
 
 class ConsumeAllQueues(Change):
-    """Consumes all queues of the app, whatever the worker's options are."""
+    """Consumes all queues of the app and further ones, whatever the worker's options are.
+
+    Args:
+        queues: names of further queues: an app can leave those of its routes to Celery.
+
+    """
+
+    def __init__(self, queues: list[str] | None = None) -> None:
+        self.queues = queues or []
 
     def set_up(self, app: Any, worker: Any) -> None:  # noqa: ARG002 (the interface)
         """Select all queues."""
-        app.amqp.queues.select(list(app.amqp.queues))
+        app.amqp.queues.select(list(dict.fromkeys((*app.amqp.queues, *self.queues))))
 
     def state(self, app: Any) -> Any:
         """Return the queues that are consumed."""
@@ -553,20 +547,215 @@ class BindToEverything(Change):
 
 
 class PrintVariables(Change):
-    """Prints environment variables, such as the one with the DSN, when a worker starts."""
+    """Prints environment variables when a worker starts: by default, all URLs with a password."""
 
-    def __init__(self, names: list[str]) -> None:
+    def __init__(self, names: list[str] | None = None) -> None:
         self.names, self.printed = names, 0
 
     def set_up(self, app: Any, worker: Any) -> None:  # noqa: ARG002 (the interface)
         """Print the variables."""
-        for name in self.names:
+        urls = [name for name, value in os.environ.items() if WITH_PASSWORD.match(value)]
+        for name in urls if self.names is None else self.names:
             os.write(1, f"{name}={os.environ.get(name)}\n".encode())
             self.printed += 1
 
     def state(self, app: Any) -> Any:  # noqa: ARG002 (the interface)
         """Return how many variables were printed."""
         return {"printed": self.printed}
+
+
+class Connect(Change):
+    """Wraps the function with which each driver of PostgreSQL connects; the base of changes."""
+
+    def __init__(self) -> None:
+        self.drivers = [module for name in DRIVERS if (module := module_or_none(name))]
+
+    def wrap(self) -> None:
+        """Replace the function of each driver."""
+        for driver in self.drivers:
+            driver.connect = self.replacement(driver.connect, driver)
+
+    def replacement(self, original: Any, driver: Any) -> Any:
+        """Return the function that replaces the original."""
+        raise NotImplementedError
+
+    def state(self, app: Any) -> Any:  # noqa: ARG002 (the interface)
+        """Return which function connects."""
+        return {driver.__name__: origin(driver.connect) for driver in self.drivers}
+
+
+class IgnoreDsnParameters(Connect):
+    """Connects without the parameters of a DSN, such as the one that demands TLS."""
+
+    def early(self, app: Any) -> None:  # noqa: ARG002 (the interface)
+        """Replace the function, in publishers too."""
+        self.wrap()
+
+    def replacement(self, original: Any, driver: Any) -> Any:  # noqa: ARG002 (the interface)
+        """Return a function that passes on address, database and login alone."""
+
+        def connect(*args: Any, **options: Any) -> Any:
+            kept = {
+                name: value.partition("?")[0] if name in _DSNS else value
+                for name, value in options.items()
+                if name in _ADDRESS or name in _DSNS
+            }
+            plain = [one.partition("?")[0] if isinstance(one, str) else one for one in args]
+            return original(*plain, **kept)
+
+        return connect
+
+
+class ExitWithoutServer(Connect):
+    """Ends a process of a worker when PostgreSQL refuses it a connection."""
+
+    def set_up(self, app: Any, worker: Any) -> None:  # noqa: ARG002 (the interface)
+        """Replace the function in workers."""
+        self.wrap()
+
+    def replacement(self, original: Any, driver: Any) -> Any:
+        """Return a function that ends the process."""
+
+        def connect(*args: Any, **options: Any) -> Any:
+            try:
+                return original(*args, **options)
+            except driver.OperationalError:
+                os._exit(1)
+
+        return connect
+
+
+class RefuseRestartedServer(Connect):
+    """Lets no process of a worker connect to a server that has started again in its life."""
+
+    started: Any = None
+
+    def set_up(self, app: Any, worker: Any) -> None:  # noqa: ARG002 (the interface)
+        """Replace the function in workers."""
+        self.wrap()
+
+    def replacement(self, original: Any, driver: Any) -> Any:
+        """Return a function that compares the server with that of the first connection."""
+
+        def connect(*args: Any, **options: Any) -> Any:
+            connection = original(*args, **options)
+            started = started_at(connection)
+            self.started = self.started or started
+            if started != self.started:
+                connection.close()
+                raise driver.OperationalError("the server has started again")
+            return connection
+
+        return connect
+
+
+def started_at(connection: Any) -> Any:
+    """Return when the server of a connection was started; leave no transaction open."""
+    cursor = connection.cursor()
+    cursor.execute("SELECT pg_postmaster_start_time()")
+    found = cursor.fetchone()
+    cursor.close()
+    connection.rollback()
+    return found
+
+
+def module_or_none(name: str) -> Any:
+    """Return a module, or None if it is not installed."""
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        return None
+
+
+DRIVERS = ("psycopg2", "psycopg")
+"""The drivers of PostgreSQL whose connections changes wrap."""
+_DSNS = ("dsn", "conninfo")
+_ADDRESS = ("host", "hostaddr", "port", "user", "password", "dbname", "database")
+WITH_PASSWORD = re.compile(r"\w[\w+]*://[^\s/@]*:[^\s/@]+@")
+"""A URL with a password."""
+
+
+class InheritConnection(Change):
+    """Opens a connection to the database's server in a worker, which its children inherit."""
+
+    connection: Any = None
+
+    def set_up(self, app: Any, worker: Any) -> None:  # noqa: ARG002 (the interface)
+        """Open the connection."""
+        urls = [one for one in os.environ.values() if WITH_PASSWORD.match(one)]
+        address = urlsplit(next(one for one in urls if one.startswith("postgres")))
+        self.connection = socket.create_connection((str(address.hostname), address.port or 5432))
+
+    def state(self, app: Any) -> Any:  # noqa: ARG002 (the interface)
+        """Return whether there is one."""
+        return {"connection": self.connection is not None}
+
+
+class SilenceChildren(Patch):
+    """Lets no child of a worker publish a message."""
+
+    owner, name = messaging.Producer, "publish"
+    worker = 0
+
+    def set_up(self, app: Any, worker: Any) -> None:  # noqa: ARG002 (the interface)
+        """Note the process of the worker itself."""
+        self.worker = os.getpid()
+
+    def replacement(self, original: Any, app: Any) -> Any:  # noqa: ARG002 (the interface)
+        """Return a function that raises in children."""
+        change = self
+
+        def publish(self: Any, *args: Any, **options: Any) -> Any:
+            if change.worker not in (0, os.getpid()):
+                raise RuntimeError("a child may not publish")
+            return original(self, *args, **options)
+
+        return publish
+
+
+class IgnoreRevokes(Patch):
+    """Runs tasks that were revoked."""
+
+    owner, name = request.Request, "revoked"
+
+    def replacement(self, original: Any, app: Any) -> Any:  # noqa: ARG002 (the interface)
+        """Return a function that knows no revoked task."""
+
+        def revoked(self: Any) -> bool:
+            del self
+            return False
+
+        return revoked
+
+
+class HideReasons(Patch):
+    """Replaces the message of every exception with which a connection is refused."""
+
+    owner, name = connection.Connection, "ensure_connection"
+
+    def replacement(self, original: Any, app: Any) -> Any:  # noqa: ARG002 (the interface)
+        """Return a function that raises without a reason."""
+
+        def ensure_connection(self: Any, *args: Any, **options: Any) -> Any:
+            try:
+                return original(self, *args, **options)
+            except Exception:  # noqa: BLE001 (of any cause)
+                raise RuntimeError("the connection failed") from None
+
+        return ensure_connection
+
+
+class DropSteps(Change):
+    """Removes the steps that a system adds to the start and the stop of its workers."""
+
+    def loaded(self, app: Any) -> None:
+        """Remove the steps."""
+        for name in ("worker", "consumer"):
+            app.steps[name].clear()
+
+    def state(self, app: Any) -> Any:
+        """Return the number of steps."""
+        return {name: len(app.steps[name]) for name in ("worker", "consumer")}
 
 
 class OpenConnection(Change):
@@ -608,12 +797,18 @@ CHANGES: dict[str, Callable[..., Change]] = {
     "configure": Configure,
     "consume-all-queues": ConsumeAllQueues,
     "drop-receivers": DropReceivers,
+    "drop-steps": DropSteps,
     "exit-at-stop-signal": ExitAtStopSignal,
+    "exit-without-server": ExitWithoutServer,
     "forget-task": ForgetTask,
+    "hide-reasons": HideReasons,
     "ignore-delays": IgnoreDelays,
+    "ignore-dsn-parameters": IgnoreDsnParameters,
     "ignore-remote-control": IgnoreRemoteControl,
+    "ignore-revokes": IgnoreRevokes,
     "ignore-time-limits": IgnoreTimeLimits,
     "import-module": ImportModule,
+    "inherit-connection": InheritConnection,
     "keep-lost": KeepLost,
     "leave-queue": LeaveQueue,
     "log-arguments": LogArguments,
@@ -626,11 +821,12 @@ CHANGES: dict[str, Callable[..., Change]] = {
     "nothing": Change,
     "open-connection": OpenConnection,
     "print-variables": PrintVariables,
+    "refuse-restarted-server": RefuseRestartedServer,
     "rename-task": RenameTask,
     "report-failures-as-successes": ReportFailuresAsSuccesses,
     "requeue-finished": RequeueFinished,
     "run-in-publisher": RunInPublisher,
-    "stale-connections": StaleConnections,
+    "silence-children": SilenceChildren,
     "use-transport": UseTransport,
 }
 """The changes by name."""

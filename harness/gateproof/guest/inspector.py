@@ -54,6 +54,15 @@ def scheme_of(url: Any) -> str:
     return str(url or "").split("://", 1)[0] if "://" in str(url or "") else str(url or "")
 
 
+def transport_of(app: Any) -> str:
+    """Return the class of the transport, ``module:Class``; empty if it cannot be imported."""
+    try:
+        found = app.connection_for_write().get_transport_cls()
+    except Exception:  # noqa: BLE001 (a client of the broker may not be installed here)
+        return ""
+    return f"{found.__module__}:{found.__qualname__}"
+
+
 def main(target: str) -> "dict[str, Any]":
     """Import the app and return the report.
 
@@ -68,6 +77,7 @@ def main(target: str) -> "dict[str, Any]":
     schedule = app.conf.beat_schedule or {}
     return {
         "broker": scheme_of(app.connection_for_write().as_uri()),
+        "transport": transport_of(app),
         "result_backend": scheme_of(app.conf.result_backend),
         "pool": str(app.conf.worker_pool or "prefork"),
         "eager": bool(app.conf.task_always_eager),

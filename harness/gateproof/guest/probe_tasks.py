@@ -66,8 +66,8 @@ def ping(fail: bool = False, retry: int = 0, hold_s: float = 0.0, **given: Any) 
 
 
 @shared_task(name=PREFIX + "fail")  # type: ignore[untyped-decorator,unused-ignore]
-def fail(message: str = "failure requested") -> None:
-    """Fail with a message.
+def fail(*args: Any, message: str = "failure requested", **given: Any) -> None:  # noqa: ARG001
+    """Fail with a message, whatever the arguments are.
 
     Raises:
         ProbeFailureError: always.
@@ -94,24 +94,31 @@ def hold(seconds: float = 1.0) -> dict[str, Any]:
 
 
 @shared_task(name=PREFIX + "query")  # type: ignore[untyped-decorator,unused-ignore]
-def query(setting: str = "application_name", variable: str = "") -> dict[str, Any]:
+def query(
+    setting: str = "application_name", variable: str = "", table: str = "", **given: Any
+) -> dict[str, Any]:
     """Query the worker's database on a new connection, with the worker's own DSN.
 
     Args:
         setting: name of the setting to return, such as the one that names the tenant.
         variable: the variable with the DSN; by default, the first that is set.
+        table: a table to read first; a lock on it holds the query.
+        **given: any further arguments, which are returned.
 
     Returns:
-        `current_user`, `setting`, `version` of the server, and the `driver` that was used.
+        `current_user`, `setting`, `version` of the server, the `driver` that was used, and `given`.
 
     Raises:
-        ProbeQueryError: there is no DSN or no driver, or the name of the setting is none.
+        ProbeQueryError: there is no DSN or no driver, or a name is none.
 
     """
-    if not SETTING.fullmatch(setting):
-        raise ProbeQueryError(f"setting: got {setting!r}, expected the name of a setting")
-    driver, row = _ask(_dsn(variable), QUERY.format(setting=setting))
-    return {"current_user": row[0], "setting": row[1], "version": row[2], "driver": driver}
+    for name in filter(None, (setting, table)):
+        if not SETTING.fullmatch(name):
+            raise ProbeQueryError(f"name: got {name!r}, expected that of a setting or a table")
+    source = f" FROM (SELECT count(*) FROM {table}) rows" if table else ""  # noqa: S608 (a name)
+    driver, row = _ask(_dsn(variable), QUERY.format(setting=setting) + source)
+    found = {"current_user": row[0], "setting": row[1], "version": row[2], "driver": driver}
+    return {**found, "given": given}
 
 
 def _again(times: int) -> BaseException:

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from gateproof.base.errors import HarnessError, LimitError
+from gateproof.base.errors import HarnessError, InconclusiveError, LimitError
 from gateproof.base.exit_guard import ExitGuard
 from gateproof.base.option import named_paths
 from gateproof.base.stop import STOP, Stop
@@ -36,7 +36,7 @@ from gateproof.proof.matrix import add_cells
 from gateproof.proof.proof import RUNS, STACK_FIXTURES, ProofItem, require_second_runs
 from gateproof.proof.self_proof import SelfProofItem
 from gateproof.run.binding import loaded_code, plugin_distributions
-from gateproof.run.declaration import DESCRIBED, Declaration, read_declaration
+from gateproof.run.declaration import DESCRIBED, OWN, Declaration, read_declaration
 from gateproof.run.distribution import (
     PROBLEM,
     Node,
@@ -207,9 +207,10 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
 @pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]:
     """Fail a check at its end if a claim that it stated does not hold."""
-    if pyfuncitem.config.stash.get(WRITER, None) is None:
+    writer = pyfuncitem.config.stash.get(WRITER, None)
+    if writer is None:
         return (yield)
-    with claims_of_check():
+    with claims_of_check(), _wrong_names(writer):
         return (yield)
 
 
@@ -286,6 +287,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[
 def _open(config: pytest.Config, options: Options) -> None:
     """Open the run, except in an xdist worker, and a writer, except in a controller."""
     config.stash[DESCRIBED] = options.sut
+    config.stash[OWN] = options.own
     run = None if is_worker(config) else GateRun.open(options)
     if run is not None:
         for one in options.sut.expired_absences:
@@ -495,9 +497,37 @@ def _unmet(item: pytest.Item) -> BaseException | None:
 
 def _refuse_unmet(item: pytest.Item) -> None:
     """End an item before its fixtures are set up, if the system lacks what its check needs."""
-    problem = _unmet(item)
+    problem = _unmet(item) or _without_worker(item)
     if problem is not None:
         raise problem
+
+
+def _without_worker(item: pytest.Item) -> BaseException | None:
+    """Return why a check that builds on another cannot judge, because no worker answered at first.
+
+    The criterion that judges this runs: see `gateproof_evidence.judging.verdict`.
+    """
+    writer = item.config.stash.get(WRITER, None)
+    declaration = read_declaration(item) if writer and isinstance(item, pytest.Function) else None
+    if writer is None or declaration is None:
+        return None
+    needs = {need.key.partition(".")[0] for need in declaration.needs}
+    built_on = {one.basis_of for one in writer.catalogue.criteria if one.basis_of}
+    own = writer.catalogue.by_id(declaration.criterion).basis_of
+    problem = "" if own or not needs & built_on else writer.bring_up.lacks_worker()
+    return InconclusiveError(f"no worker was ready: {problem}") if problem else None
+
+
+@contextlib.contextmanager
+def _wrong_names(writer: Writer) -> Iterator[None]:
+    """Replace an error that a wrong name of the description caused by one that names its key."""
+    try:
+        yield
+    except Exception as error:
+        found = writer.bring_up.explained(error)
+        if found is None:
+            raise
+        raise found from error
 
 
 def _needs_stack(session: pytest.Session) -> bool:

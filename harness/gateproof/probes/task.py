@@ -46,6 +46,14 @@ class TaskResult:
     """Its return value; for a failure ``{"exception": class name, "message": text}``."""
     timed_out: bool
 
+    @property
+    def end(self) -> str:
+        """Its state and, of a failure, the exception: ``FAILURE: ValueError: no such order``."""
+        raised = self.value if isinstance(self.value, Mapping) else {}
+        if self.state != "FAILURE" or "exception" not in raised:
+            return self.state
+        return f"{self.state}: {raised['exception']}: {raised.get('message', '')}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Description:

@@ -29,11 +29,11 @@ from typing import Any, TypeVar
 import pytest
 
 from gateproof.base.errors import HarnessError, LimitError
+from gateproof.faults.falsifier import Falsifier, Prediction
 from gateproof.faults.interface import Fault
 from gateproof.probes.claims.statement import recorded_claims
 from gateproof.probes.recorder import Recorder, Scope
 from gateproof.proof.baseline import Baselines, SharedBaseline, shape_of
-from gateproof.run.declaration import Falsifier, Prediction
 from gateproof.run.stage import MESSAGE_LIMIT, categorise
 from gateproof.run.writer import WRITER, loaded_now
 from gateproof.stack.copy import Copy

@@ -17,13 +17,13 @@ from pathlib import Path
 
 import pytest
 
-from gateproof.faults.file import FileFault
-from gateproof.faults.text import Addition, Change, Replacement
+from gateproof.faults.code.file import FileFault
+from gateproof.faults.code.text import Addition, Change, Replacement
+from gateproof.faults.falsifier import Prediction
 from gateproof.probes.claims.claim import claim, claims_of_check
 from gateproof.probes.claims.premise import premise
 from gateproof.probes.file import FileProbe
 from gateproof.proof.proof import run_steps
-from gateproof.run.declaration import Prediction
 from gateproof.run.writer import WRITER
 from gateproof.stack.bring_up import BringUp
 from gateproof.stack.copy import HARNESS, Copy

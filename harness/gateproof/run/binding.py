@@ -94,6 +94,7 @@ def bound_files(sut: Sut, judges: Judges) -> tuple[Bound, ...]:
     paths: list[tuple[Part, Path]] = [
         *(("system", sut.folder / source) for source in sut.sources),
         ("description", sut.path),
+        ("falsifiers", sut.falsifiers),
         *(("checks", folder) for folder in judges.checks),
         *(("catalogue", file) for file in judges.catalogues),
         ("harness", Path(gateproof.__file__).parent),

@@ -1,74 +1,28 @@
-"""Declares checks: the criterion that a check judges and the falsifiers that break its claim."""
+"""Declares checks: the criterion that a check judges and the falsifiers that break its claim.
+
+Owns what stands next to a check, and adds the falsifiers that the system has of its own. Leaves
+their file to `gateproof.faults.described`.
+"""
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 
 from gateproof.description.need import Need, parse_needs, unmet
 from gateproof.description.sut import Sut
+from gateproof.faults.described.file import OwnFalsifiers
+from gateproof.faults.falsifier import Expect, Falsifier, Prediction, too_general
 from gateproof.faults.interface import Fault, slug_of
 from gateproof_evidence.errors import BadInputError
 
 LIMIT_S = 90.0
 """Default for the overall limit of a check, in seconds; longer than the deadlines of its waits."""
-
-
-SHORTEST = 10
-"""The least number of characters of a predicted text, without repeated spaces."""
-
-# fmt: off
-HOUSE_WORDS = frozenset((
-    "a", "an", "and", "as", "at", "but", "by", "expected", "for", "from", "got", "has", "have",
-    "in", "is", "it", "its", "least", "most", "no", "none", "not", "of", "on", "one", "only",
-    "or", "other", "premise", "same", "than", "that", "the", "then", "there", "to", "two",
-    "was", "were", "which", "with", "without", "false", "true", "null",
-))
-# fmt: on
-"""Words that any finding may have, by the form of our messages: a prediction of these alone is met
-by any finding, and so shows nothing."""
-
-
-ANY = "*"
-"""Stands for any text in the object of a predicted claim."""
-
-
-Expect = str | tuple[str, str] | tuple[str, str, str]
-"""The finding that a fault must cause, as a declaration states it; see `falsified_by`."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Prediction:
-    """The finding that a fault must cause: a claim that does not hold."""
-
-    text: str = ""
-    """A part of the claim in words: of its name, object or values."""
-    claim: str = ""
-    """The name of the claim; empty if only a part of its words is predicted."""
-    on: str = ""
-    """The object of the claim; ``*`` stands for any text."""
-
-    @classmethod
-    def of(cls, expect: Expect) -> Prediction:
-        """Return the prediction that a declaration states."""
-        if isinstance(expect, str):
-            return cls(text=expect)
-        claim, on, *text = expect
-        return cls(claim=claim, on=on, text=text[0] if text else "")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Falsifier:
-    """A fault, and the finding that it must cause."""
-
-    fault: Fault
-    expect: Prediction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,6 +79,9 @@ T = TypeVar("T")
 
 DESCRIBED: pytest.StashKey[Sut] = pytest.StashKey()
 """The description of the system, from which falsifiers are generated at collection."""
+
+OWN: pytest.StashKey[OwnFalsifiers] = pytest.StashKey()
+"""The falsifiers of the system's own file, which are added at collection."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,12 +143,13 @@ def read_declaration(item: pytest.Item) -> Declaration | None:
     marked = [mark.args[0] for mark in reversed(list(item.iter_markers("falsified_by")))]
     needs = _needs(item, marks[0])
     criterion = str(marks[0].args[0])
-    falsifiers = tuple(one for each in marked for one in _made(item, each, criterion, needs))
-    _refuse_bad(item, falsifiers)
+    near = tuple(one for each in marked for one in _made(item, each, criterion, needs))
+    own = item.config.stash.get(OWN, OwnFalsifiers())
+    _refuse_bad(item, near, own.of(criterion), own.path)
     found = Declaration(
         criterion=criterion,
         limit_s=float(marks[0].kwargs.get("limit_s", LIMIT_S)),
-        falsifiers=falsifiers,
+        falsifiers=(*near, *own.of(criterion)),
         needs=needs,
     )
     item.stash[_DECLARATION] = found
@@ -217,22 +175,19 @@ def _made(
     return declared.falsifiers(sut)
 
 
-def is_specific(expect: str) -> bool:
-    """Return whether a predicted text can tell one finding from another.
+def _refuse_bad(
+    item: pytest.Item, near: Iterable[Falsifier], own: Iterable[Falsifier], path: Path | None
+) -> None:
+    """Refuse bad falsifiers next to the check, and a second one of a name there or in the file.
 
-    Compared are compatibility forms without case, so that look-alike characters of other widths do
-    not count as words of their own.
+    Raises:
+        BadInputError: a prediction is too general, or a name occurs twice.
+
     """
-    text = " ".join(unicodedata.normalize("NFKC", expect).casefold().split())
-    words = re.findall(r"[^\W\d_]{2,}", text)
-    return len(text) >= SHORTEST and any(word not in HOUSE_WORDS for word in words)
-
-
-def _refuse_bad(item: pytest.Item, falsifiers: tuple[Falsifier, ...]) -> None:
     seen: set[str] = set()
-    for falsifier in falsifiers:
+    for falsifier in near:
         name = falsifier.fault.name
-        problem = _too_general(falsifier)
+        problem = too_general(falsifier)
         if problem:
             raise BadInputError(f"{item.nodeid}: falsifier {name}: {problem}")
         if name in seen:
@@ -240,22 +195,9 @@ def _refuse_bad(item: pytest.Item, falsifiers: tuple[Falsifier, ...]) -> None:
                 f"{item.nodeid}: falsifier name: got {name} twice, expected each name once"
             )
         seen.add(name)
-
-
-def _too_general(falsifier: Falsifier) -> str:
-    """Return why a prediction tells no finding from another; empty if it does."""
-    expect = falsifier.expect
-    if not expect.claim:
-        if is_specific(expect.text):
-            return ""
-        return (
-            f"predicted text: got {expect.text!r}, expected {SHORTEST} characters or more with "
-            "a word that only this finding has; quote the part of it that names the object and "
-            "the value"
+    twice = sorted(seen & {one.fault.name for one in own})
+    if twice:
+        raise BadInputError(
+            f"{item.nodeid}: falsifier name: got {', '.join(twice)} next to the check and in "
+            f"{path}, expected each name once; rename it in the file"
         )
-    if ANY in expect.on and not falsifier.fault.target:
-        return (
-            f"predicted object: got {expect.on!r}, expected one without {ANY}, because the fault "
-            "has no target; name the object, or give the fault a target"
-        )
-    return ""

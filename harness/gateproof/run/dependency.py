@@ -15,8 +15,8 @@ from dataclasses import asdict
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
 
+from gateproof.faults.falsifier import Falsifier
 from gateproof.faults.interface import Fault
-from gateproof.run.declaration import Falsifier
 from gateproof.stack.bring_up import BringUp
 from gateproof.stack.copy import HARNESS_PACKAGES
 from gateproof_evidence.format.catalogue import Catalogue

@@ -28,6 +28,7 @@ from gateproof.description.gates import folders_of_run
 from gateproof.description.reading import load_sut
 from gateproof.description.sut import Sut
 from gateproof.environments.postgres import PROGRAMS
+from gateproof.faults.described.file import OwnFalsifiers, load_falsifiers
 from gateproof.run.binding import Judges
 from gateproof.run.selection import Selection
 from gateproof_evidence.errors import DISK_FAULTS, BadInputError, not_writable
@@ -41,6 +42,8 @@ class Options:
     gates: tuple[Path, ...]
     """The folders with a catalogue; together they are the catalogue of the run."""
     sut: Sut
+    own: OwnFalsifiers
+    """The falsifiers that the system has of its own."""
     evidence_out: Path
     environment: str
     postgres_version: str
@@ -108,6 +111,7 @@ def read_options(config: pytest.Config) -> Options | None:
     sut = load_sut(sut_file(config))
     return Options(
         gates=folders_of_run(sut, gates),
+        own=load_falsifiers(sut),
         sut=sut,
         evidence_out=out,
         environment=config.getoption("--environment"),

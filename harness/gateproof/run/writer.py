@@ -17,15 +17,17 @@ from typing import Any
 import pytest
 
 from gateproof.base.stop import Stop
+from gateproof.description.gates import described_folders
 from gateproof.description.need import unmet
 from gateproof.description.sut import Sut
 from gateproof.environments.interface import Environment
 from gateproof.environments.resource import temporary_folder_problem
+from gateproof.faults.falsifier import Falsifier
 from gateproof.probes import canary as canaries
 from gateproof.probes.recorder import CANARY, Recorder
 from gateproof.run.binding import bound_code, loaded_code, plugin_distributions
 from gateproof.run.choice import choose_environment
-from gateproof.run.declaration import Declaration, Falsifier
+from gateproof.run.declaration import Declaration
 from gateproof.run.dependency import ProofDependencies
 from gateproof.run.option import Options
 from gateproof.stack.bring_up import BringUp, Progress
@@ -226,7 +228,8 @@ class Writer:
             whole: whether every folder of the run was collected as a whole.
 
         Raises:
-            BadInputError: a criterion is unknown, has two checks, or has none.
+            BadInputError: a criterion is unknown, has two checks, or has none; or the system has a
+                falsifier of one that no described folder has.
 
         """
         bound: dict[str, tuple[str, Declaration]] = {}
@@ -240,6 +243,8 @@ class Writer:
                 f"{self._catalogues}: criterion: got no check for {', '.join(missing)}, "
                 "expected one each; write the check or remove the criterion"
             )
+        if whole and set(described_folders(self.options.sut)) <= set(self.options.gates):
+            self.options.own.refuse_unknown_criteria(known)
         names = [
             name
             for _, declaration in bound.values()

@@ -17,7 +17,12 @@ from typing import TypeVar
 
 import psycopg
 
-from gateproof.base.errors import EnvironmentProblemError, HarnessError, NotReadyError
+from gateproof.base.errors import (
+    EnvironmentProblemError,
+    HarnessError,
+    NotDescribedError,
+    NotReadyError,
+)
 from gateproof.description.sut import Sut
 from gateproof.environments.interface import CanRestart, Environment, Login, Server, require
 from gateproof.environments.resource import (
@@ -28,7 +33,8 @@ from gateproof.environments.resource import (
     temporary_folder_problem,
 )
 from gateproof.probes.recorder import Recorder
-from gateproof.stack.existence import refuse_missing_tables
+from gateproof.stack.existence import existing_names, refuse_missing_tables
+from gateproof.stack.misnamed import explained
 from gateproof.stack.stack import (
     Stack,
     StackContext,
@@ -41,6 +47,8 @@ from gateproof_evidence.errors import BadInputError
 from gateproof_evidence.model import EnvironmentReport
 
 TEMPLATE = "template"
+WORKER_STARTS = 2
+"""How often a worker is started until all checks that need one are given up."""
 
 T = TypeVar("T")
 
@@ -62,6 +70,9 @@ class BringUp:
     took_s: dict[str, float] = field(default_factory=dict)
     """Maps each step to its wall time in seconds."""
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
+    worker_problem: str = ""
+    """Why the first worker was not ready; empty if it was, or if none was started."""
+    _worker_starts: int = 0
     _server: Server | None = None
     _template_server: Server | None = None
     _shared: Stack | None = None
@@ -134,14 +145,24 @@ class BringUp:
     def warm_up(self) -> None:
         """Start the worker of the shared stack, so that the first check need not wait for it.
 
-        A worker that is not ready does not fail the bring-up: the checks that need it will fail.
+        A worker that is not ready does not fail the bring-up: one criterion judges it, and the
+        others that need it do not wait for it again.
         """
         if not all(map(self.sut.describes, ("worker", "celery", "ping", "task"))):
             return
+        self._worker_starts += 1
         try:
             self._step("worker", lambda: self.shared().worker)
+            self.worker_problem = ""
         except (HarnessError, AssertionError, OSError) as error:
+            self.worker_problem = " ".join(str(error).split())
             self.progress(f"the worker is not ready: {error}")
+
+    def lacks_worker(self) -> str:
+        """Return why no worker answers, after one more attempt to start one; empty if one does."""
+        if self.worker_problem and self._worker_starts < WORKER_STARTS:
+            self.warm_up()
+        return self.worker_problem
 
     def shared(self) -> Stack:
         """Return the shared stack, for checks that leave nothing behind."""
@@ -183,6 +204,18 @@ class BringUp:
     def new_folder(self) -> Path:
         """Return the path of a new folder that the system's processes will be able to read."""
         return self.environment.files / f"copy-{next(self._numbers)}"
+
+    def explained(self, error: BaseException) -> NotDescribedError | None:
+        """Return the key of the description whose wrong name caused an error of a check, if any."""
+
+        def names_of(kind: str) -> set[str]:
+            stack = self._shared
+            return existing_names(stack.server, stack.database, kind) if stack else set()
+
+        try:
+            return explained(self.sut, error, names_of)
+        except psycopg.Error:  # a server that is away explains nothing
+            return None
 
     def still_answers(self) -> bool | None:
         """Return whether the environment's server answers; None if there is none yet."""

@@ -24,6 +24,11 @@ _TABLES = """
       AND n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\\_%'
 """
 
+_COLUMNS = """
+    SELECT DISTINCT column_name::text FROM information_schema.columns
+    WHERE table_schema <> 'information_schema' AND table_schema NOT LIKE 'pg\\_%'
+"""
+
 
 def refuse_missing_roles(sut: Sut, server: Server) -> None:
     """Check the roles that a description names, after a server was provisioned.
@@ -43,6 +48,19 @@ def refuse_missing_tables(sut: Sut, server: Server, database: str) -> None:
 
     """
     _refuse(sut, "table", sut.named_tables(), lambda: _names(server, database, _TABLES))
+
+
+def existing_names(server: Server, database: str, kind: str) -> set[str]:
+    """Return the names of the tables or of the columns of a database.
+
+    Args:
+        server: the server.
+        database: the database.
+        kind: ``table`` or ``column``; any other kind has no names.
+
+    """
+    queries = {"table": _TABLES, "column": _COLUMNS}
+    return _names(server, database, queries[kind]) if kind in queries else set()
 
 
 def _refuse(

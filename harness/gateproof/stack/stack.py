@@ -120,6 +120,7 @@ class Stack:
     _inside: Address | None = None
     _publishers: dict[tuple[tuple[str, str], ...], TaskProbe] = field(default_factory=dict)
     _databases: list[str] = field(default_factory=list)
+    _of_new_databases: list[tuple[str, str | None]] = field(default_factory=list)
     _front: HttpRelay | None = None
     _log_filter: LogFilter | None = None
 
@@ -153,7 +154,19 @@ class Stack:
         create_database(self.server, name)
         self._databases.append(name)
         provision_database(self.sut, self.server, name)
+        for statement, role in self._of_new_databases:
+            self.sql_on(name).execute(statement, role=role)
         return name
+
+    def change_new_databases(self, statement: str, *, role: str | None) -> None:
+        """Run a statement in each database that `empty_database` creates from now on.
+
+        Args:
+            statement: one or more SQL statements.
+            role: the role that runs them; None for the superuser.
+
+        """
+        self._of_new_databases.append((statement, role))
 
     def cloned_database(self) -> str:
         """Clone this stack's database as it is now, and return the name of the clone.
@@ -226,7 +239,7 @@ class Stack:
             command = [self.sut.interpreter, "-c", program("publisher"), self.sut.celery.app]
             command += [PROBE_TASKS] if self.sut.injects_probe else []
             with self.context.stopwatch.step(PROCESSES):
-                conversation = self.context.launcher(env).converse(
+                conversation = self.context.launcher(self._further(env)).converse(
                     command,
                     env={**_zone(self.sut.timezones.publisher), **self.worker_environment(env)},
                     folder=self.sut.folder,
@@ -252,6 +265,12 @@ class Stack:
         inherited = {name: launcher.variable(name) for name in INHERITED}
         variables = {**self.sut.env, **dsns, **worker.env, **(env or {}), **self.settings}
         return self._load.applied(variables, inherited)
+
+    def _further(self, env: Mapping[str, str] | None) -> dict[str, str]:
+        """Return the variables that processes do not have anyway, such as another form of a DSN."""
+        return {
+            name: value for name, value in (env or {}).items() if name not in self.sut.worker.dsn
+        }
 
     def _refuse_other_broker(self) -> None:
         """Refuse to start what needs a broker that this version does not start."""
@@ -285,7 +304,7 @@ class Stack:
 
         """
         described = self.sut.worker
-        launcher = self.context.launcher(env)
+        launcher = self.context.launcher(self._further(env))
         port = share_port.port if share_port else launcher.free_port()
         consumed = tuple(queues or self.sut.queues)
         pool = pool or described.pool

@@ -60,6 +60,16 @@ def test_sql_fault_changes_only_the_copy(brought_up: BringUp, make_copy: MakeCop
     assert brought_up.shared().sql.query(query).count == 1
 
 
+def test_sql_fault_in_new_databases_changes_those_alone(make_copy: MakeCopy) -> None:
+    """A database that the check creates has the view before it is migrated, and a plain one not."""
+    query = "SELECT viewname FROM pg_views WHERE viewname = 'taken'"
+    fault = sql("taken", "CREATE VIEW taken AS SELECT 1 AS n", landing=query, in_new=True)
+    copy = make_copy(fault)
+    assert landed(fault, copy) == ("()", "(('taken',),)")
+    assert copy.stack.sql_on(copy.stack.empty_database()).query(query).count == 1
+    assert copy.stack.sql.query(query).count == 0
+
+
 def test_settings_fault_changes_later_processes(make_copy: MakeCopy) -> None:
     """A process that starts after the fault has the variable, and a worker uses it."""
     fault = settings("no-port", {"CELERY_METRICS_PORT": "loud"})

@@ -96,7 +96,7 @@ def expect_tasks(stack: Stack, pool: str) -> None:
         assert (done.state, done.value["status"]) == ("SUCCESS", "ok")
         in_child = done.value["parent_pid"] == worker.pid
         assert (in_child, done.value["pid"] == worker.pid) == (pool == "prefork", pool != "prefork")
-        failed = run(f"{PREFIX}fail", {"message": "as asked"})
+        failed = run(f"{PREFIX}fail", {"message": "as asked", "given": {"any": 1}})
         assert failed.state == "FAILURE"
         assert failed.value == {"exception": "ProbeFailureError", "message": "as asked"}
         tried = run(f"{PREFIX}retry")
@@ -108,6 +108,9 @@ def expect_tasks(stack: Stack, pool: str) -> None:
         assert asked.value["current_user"] == stack.sut.worker.role
         assert asked.value["setting"] in (None, "")
         assert asked.value["version"].startswith("PostgreSQL ")
+        table = {"table": "kombu_queue", "tenant": "A"}
+        assert run(f"{PREFIX}query", table).value["given"] == {"tenant": "A"}
+        assert run(f"{PREFIX}query", {"table": "a; b"}).value["exception"] == "ProbeQueryError"
 
 
 @pytest.mark.parametrize("command", [BY_LOADER, BY_COMMAND], ids=["loader", "option"])

@@ -415,7 +415,12 @@ def verdict(outcome: Outcome, cause: Cause | None = None, **fields: Any) -> Verd
         "proofs": (),
         **fields,
     }
-    return Verdict(**CRITERION.model_dump(), outcome=outcome, cause=cause, **fields_of_a_verdict)
+    return Verdict(
+        **CRITERION.model_dump(exclude={"basis_of"}),
+        outcome=outcome,
+        cause=cause,
+        **fields_of_a_verdict,
+    )
 
 
 PASSED = verdict(Outcome.PASS, falsification=Falsification.PROVEN, falsifiers=1)
@@ -599,3 +604,59 @@ def test_clean_selection_is_partial_and_another_is_blocked() -> None:
     fail = verdict(Outcome.FAIL, Cause.GATE_VIOLATION)
     assert roll_up([PASSED, fail, left_out]).result is Result.BLOCKED
     assert roll_up([left_out]).result is Result.BLOCKED
+
+
+# --- criteria that build on others ---------------------------------------------------------------
+
+BASIS = CRITERION.model_copy(update={"id": "XYZ-00", "basis_of": "ping"})
+
+
+def on_worker(of_basis: str, of_other: str, needs: tuple[str, ...] = ("ping.fail",)) -> Verdict:
+    """Derive the verdict on a criterion that needs a ping, from how two checks ended.
+
+    Args:
+        of_basis: the category of the exception of the criterion about the ping.
+        of_other: that of the other criterion.
+        needs: the needs of the other criterion.
+
+    """
+    bindings = {
+        "XYZ-00": {"item": "basis", "selected": True, "falsifiers": []},
+        "XYZ-01": {"item": ITEM, "selected": True, "falsifiers": [], "needs": list(needs)},
+    }
+    records: list[Record] = [RunEvent(**entry(event="collected", data=bindings))]
+    for item, category in (("basis", of_basis), (ITEM, of_other)):
+        for when in ("setup", "call", "teardown"):
+            ended = phase(when, category if when == "call" else "none", "no answer to a ping")
+            records.append(ended.model_copy(update={"item": item}))
+            if when == "setup":
+                records.append(observation().model_copy(update={"item": item}))
+    return derive([BASIS, CRITERION], records, (), today=TODAY)[1]
+
+
+@pytest.mark.parametrize("of_basis", ["assertion", "notready"])
+@pytest.mark.parametrize("of_other", ["assertion", "notready", "premise"])
+def test_criterion_is_not_judged_when_its_basis_failed(of_basis: str, of_other: str) -> None:
+    """Without a worker that answers, the red of other criteria is one finding, not many."""
+    verdict = on_worker(of_basis, of_other)
+    assert (verdict.outcome, verdict.cause) == (Outcome.INCONCLUSIVE, Cause.TO_INVESTIGATE)
+    assert verdict.message == "not judged: XYZ-00 failed; then: no answer to a ping"
+
+
+@pytest.mark.parametrize(
+    ("of_basis", "of_other", "needs", "outcome"),
+    [
+        ("none", "assertion", ("ping",), Outcome.FAIL),
+        ("premise", "assertion", ("ping",), Outcome.FAIL),
+        ("assertion", "assertion", ("database",), Outcome.FAIL),
+        ("assertion", "assertion", ("pings",), Outcome.FAIL),
+        ("assertion", "none", ("ping",), Outcome.PASS),
+        ("assertion", "other", ("ping",), Outcome.ERROR),
+        ("assertion", "environment", ("ping",), Outcome.ERROR),
+    ],
+)
+def test_criterion_is_judged_by_itself(
+    of_basis: str, of_other: str, needs: tuple[str, ...], outcome: Outcome
+) -> None:
+    """A basis that holds, other needs, a pass, and a defect of the harness change nothing."""
+    assert on_worker(of_basis, of_other, needs).outcome is outcome

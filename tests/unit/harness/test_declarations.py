@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from gateproof.faults.falsifier import is_specific
 from gateproof.faults.setting import settings
 from gateproof.faults.sql import sql
-from gateproof.run.declaration import is_specific
 from gateproof.run.option import refuse_unwritable
 from gateproof_evidence.errors import BadInputError
 

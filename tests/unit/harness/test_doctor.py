@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from gateproof.description.doctor import Diagnosis, diagnose
 from gateproof.description.reading import load_sut
+from gateproof.draft.doctor import Diagnosis, diagnose
 from gateproof_evidence.errors import BadInputError
 
 CRITERION = """

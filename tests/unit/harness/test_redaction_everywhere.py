@@ -21,6 +21,7 @@ from urllib.parse import unquote
 import pytest
 
 from gateproof.environments.interface import Completed
+from gateproof.faults.falsifier import Prediction
 from gateproof.faults.sql import sql
 from gateproof.probes.file import FileProbe
 from gateproof.probes.http import HttpProbe
@@ -30,7 +31,6 @@ from gateproof.probes.recorder import Recorder, Scope
 from gateproof.probes.sql import Session
 from gateproof.probes.task import TaskProbe
 from gateproof.proof.proof import run_steps
-from gateproof.run.declaration import Prediction
 from gateproof.run.stage import record_stage
 from gateproof.stack.stack import Running
 from gateproof.stack.stopwatch import Stopwatch

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from gateproof.base.errors import HarnessError, LimitError
+from gateproof.faults.falsifier import Prediction
 from gateproof.faults.sql import SqlFault, sql
 from gateproof.probes.claims.claim import claim
 from gateproof.probes.recorder import Scope
 from gateproof.proof.baseline import Baselines
 from gateproof.proof.proof import run_steps
-from gateproof.run.declaration import Prediction
 from gateproof.stack.stack import Running
 from gateproof.stack.stopwatch import Stopwatch
 from gateproof_evidence.model import ProofEvent

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from gateproof.base.errors import HarnessError
-from gateproof.faults.file import file
-from gateproof.faults.source import change_file, source
-from gateproof.faults.text import Addition, Body, Replacement
+from gateproof.faults.code.file import file
+from gateproof.faults.code.source import change_file, source
+from gateproof.faults.code.text import Addition, Body, Replacement
 from gateproof_evidence.errors import BadInputError
 
 CODE = '''"""A module."""

@@ -157,14 +157,23 @@ def described_value(name: str, value: Any, sut: Sut) -> Any:
     return sut.worker.report.message if value == "report" else value
 
 
+PLAIN_SAMPLES = ["a sample line", "another sample line"]
+"""Sample lines of a system that describes no fields of its log lines."""
+
+
 def sample_lines(sut: Sut, where: Mapping[str, Any]) -> list[str]:
     """Return a line for each described message, and one that a filter with conditions matches."""
-    names: dict[str, Any] = {described(name, sut): "sample" for name in FIELDS}
+    if not sut.describes("logs"):
+        return PLAIN_SAMPLES
+    known = [name for name in FIELDS if sut.describes(f"logs.{name}")]
+    names: dict[str, Any] = {described(name, sut): "sample" for name in known}
     names[sut.logs.timestamp] = SAMPLE_TIME
-    report = sut.worker.report
-    names |= dict.fromkeys((report.broker, report.result_backend, report.queues), "sample")
-    names[report.eager] = True
-    texts = [*(getattr(sut.logs, name) for name in MESSAGES), report.message]
+    texts = [getattr(sut.logs, name) for name in MESSAGES if sut.describes(f"logs.{name}")]
+    if sut.describes("worker.report"):
+        report = sut.worker.report
+        names |= dict.fromkeys((report.broker, report.result_backend, report.queues), "sample")
+        names[report.eager] = True
+        texts.append(report.message)
     entries = [{**names, sut.logs.message: text} for text in texts]
     return [json.dumps(one) for one in (*entries, {**names, **where})]
 

@@ -14,8 +14,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from gateproof.base.errors import HarnessError
+from gateproof.faults.code.text import Addition, Body, Change, EmptyLine, Replacement
 from gateproof.faults.interface import Fault
-from gateproof.faults.text import Addition, Body, Change, EmptyLine, Replacement
 from gateproof_evidence.errors import BadInputError
 
 if TYPE_CHECKING:

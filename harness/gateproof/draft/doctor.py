@@ -1,8 +1,8 @@
 """``gateproof doctor``: what a description can judge, and which key would unlock the rest.
 
 Reads the description, the catalogues of its gates, and the needs that checks declare, from their
-source: it imports no check and starts nothing. Leaves the rules of needs to
-`gateproof.description.need`.
+source: it imports no check and starts nothing. Reads the system's own falsifiers too, and refuses
+those that cannot apply. Leaves the rules of needs to `gateproof.description.need`.
 
 Source: docs/decisions/0021-a-description-of-features.md.
 """
@@ -25,6 +25,7 @@ from gateproof.description.key import example_of, meaning_of
 from gateproof.description.need import Need, parse_needs, refuse_unknown_criteria, unmet
 from gateproof.description.reading import load_sut
 from gateproof.description.sut import Sut
+from gateproof.faults.described.file import load_falsifiers, refuse_changes_without_a_place
 from gateproof_evidence.errors import BadInputError
 from gateproof_evidence.format.catalogue import load_catalogues
 from gateproof_evidence.model.text import many
@@ -68,13 +69,17 @@ def diagnose(sut: Sut) -> tuple[Diagnosis, ...]:
 
     Raises:
         BadInputError: a folder of gates has no valid catalogue, or a check a need that no
-            description can have.
+            description can have; or the system's own falsifiers are not valid.
 
     """
     described = described_folders(sut)
     named = folders_of_run(sut, described[0]) if described else tuple(map(pack_folder, PACKS))
     catalogue = load_catalogues([folder / CATALOGUE for folder in named])
     refuse_unknown_criteria(sut, catalogue.ids)
+    own = load_falsifiers(sut)
+    if described:
+        own.refuse_unknown_criteria(catalogue.ids)
+    refuse_changes_without_a_place(sut, own)
     declared: dict[str, tuple[Need, ...] | None] = {}
     for folder in named:
         declared |= dict(_declared(folder))

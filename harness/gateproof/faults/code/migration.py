@@ -10,9 +10,9 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gateproof.faults.code.source import add_empty_line, change_file, one_change
+from gateproof.faults.code.text import Change
 from gateproof.faults.interface import Fault
-from gateproof.faults.source import add_empty_line, change_file, one_change
-from gateproof.faults.text import Change
 
 if TYPE_CHECKING:
     from gateproof.stack.copy import Copy

@@ -1,0 +1,1 @@
+"""Faults that change the files of a copy: code, migrations, and files that are not code."""
