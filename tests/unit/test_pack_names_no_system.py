@@ -31,8 +31,6 @@ GENERIC: Mapping[str, str] = {
 """Names that are no sign of the reference system, with the reason."""
 
 TO_DO: Mapping[str, tuple[str, ...]] = {
-    "observability/scrape.py": ("celery_task_duration_seconds",),
-    "observability/test_backlog.py": ("dead_letter_backlog",),
     "observability/test_logs.py": (
         "app.tasks.attribution.recompute_window",
         "app.tasks.llm.route",
@@ -40,10 +38,6 @@ TO_DO: Mapping[str, tuple[str, ...]] = {
         "llm",
         "recompute_window",
         "worker_failed_jobs",
-    ),
-    "observability/test_metrics.py": (
-        "app.tasks.llm.route",
-        "llm",
     ),
     "runtime/test_time.py": ("worker_failed_jobs",),
 }
