@@ -30,7 +30,7 @@ RETRIED = "state of the ping that the child retries"
         "celery",
         "broker.kind=sqla",
         "broker.promises.own_connections",
-        "worker",
+        "worker.pool=prefork",
         "ping.retry",
         "task",
     ),

@@ -78,8 +78,9 @@ def without_time(entries: list[dict[str, Any]], name: str) -> list[Any]:
 
 def dead_letters_of(stack: Stack, task_id: str) -> list[Any]:
     """Wait for a task's dead-letter row, and return the correlation ids of all such rows."""
-    table = stack.sut.dead_letters.table
-    statement = f"SELECT correlation_id FROM {table} WHERE task_id = %s"
+    rows = stack.sut.dead_letters
+    found, of = rows.column("correlation_id"), rows.column("task_id")
+    statement = f"SELECT {found} FROM {rows.table} WHERE {of} = %s"
     return wait_until(
         lambda: stack.sql.query(statement, (task_id,)).column(),
         deadline_s=DEADLINE_S,

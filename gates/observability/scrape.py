@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateproof import Stack, Worker, claim, wait_until
+from gateproof import Stack, Sut, Worker, claim, wait_until
 
 from .reach import require_answer
-
-STARTED, SUCCESS = "celery_task_started_total", "celery_task_success_total"
-FAILURE, DURATION = "celery_task_failure_total", "celery_task_duration_seconds"
-TIMED = f"{DURATION}_count"
-
-TYPES = {STARTED: "counter", SUCCESS: "counter", FAILURE: "counter", DURATION: "histogram"}
-BUCKETS_S = ("0.01", "0.05", "0.1", "0.25", "0.5", "1.0", "2.0", "5.0", "10.0", "+Inf")
-"""The contract's bucket bounds, in the notation of the format."""
 
 RISE = "rise of the count"
 """The name of the claim about one count.
@@ -49,9 +41,21 @@ class Scrape:
     counts: Counts
 
 
+def types_of(sut: Sut) -> dict[str, str]:
+    """Map the described families to their types."""
+    named = sut.metrics
+    counters = dict.fromkeys((named.started, named.success, named.failure), "counter")
+    return {**counters, named.duration: "histogram"}
+
+
+def timed(sut: Sut) -> str:
+    """Return the sample that counts the runs that have been timed."""
+    return f"{sut.metrics.duration}_count"
+
+
 def scrape(stack: Stack, worker: Worker) -> Scrape:
     """Scrape a worker's metrics."""
-    answer = stack.http.get(worker.metrics_url)
+    answer, described = stack.http.get(worker.metrics_url), types_of(stack.sut)
     types: dict[str, str] = {}
     counts: dict[tuple[str, str], float] = {}
     bounds: dict[str, None] = {}
@@ -60,13 +64,12 @@ def scrape(stack: Stack, worker: Worker) -> Scrape:
         for sample in family.samples:
             bound = sample.labels.get("le", "")
             bounds.update({bound: None} if bound else {})
-            counts[f"{sample.name}{bound and f' up to {bound}'}", _task(sample.labels)] = (
-                sample.value
-            )
+            task = _task(sample.labels, stack.sut.metrics.task_label)
+            counts[f"{sample.name}{bound and f' up to {bound}'}", task] = sample.value
     return Scrape(
         status=answer.status,
         content_type=answer.headers.get("content-type", ""),
-        types={name: types[name] for name in types if name in TYPES},
+        types={name: types[name] for name in types if name in described},
         buckets=tuple(bounds),
         counts=counts,
     )
@@ -76,8 +79,9 @@ def scrape_at_rest(stack: Stack, worker: Worker) -> Scrape:
     """Scrape the metrics until every run that began has been timed: no more counts will follow."""
 
     def at_rest(seen: Scrape) -> bool:
-        began = sum(number for (sample, _), number in seen.counts.items() if sample == STARTED)
-        return began == _timed(seen.counts)
+        started = stack.sut.metrics.started
+        began = sum(number for (sample, _), number in seen.counts.items() if sample == started)
+        return began == _timed(stack.sut, seen.counts)
 
     return wait_until(
         lambda: scrape(stack, worker), at_rest, deadline_s=SETTLED_DEADLINE_S, interval_s=0.05
@@ -104,22 +108,23 @@ def counting_worker(stack: Stack, **options: Any) -> Iterator[tuple[Worker, Scra
         )
 
 
-def rises(before: Counts, after: Counts) -> dict[tuple[str, str], float]:
+def rises(sut: Sut, before: Counts, after: Counts) -> dict[tuple[str, str], float]:
     """Return by how much each count of tasks changed; unchanged counts are left out."""
-    names = {STARTED, SUCCESS, FAILURE, TIMED}
+    names = {sut.metrics.started, sut.metrics.success, sut.metrics.failure, timed(sut)}
     keys = {key for key in (*before, *after) if key[0] in names}
     found = {key: after.get(key, 0.0) - before.get(key, 0.0) for key in keys}
     return {key: rise for key, rise in found.items() if rise}
 
 
 def rises_for(
-    *, succeeded: Mapping[str, int], failed: Mapping[str, int]
+    sut: Sut, *, succeeded: Mapping[str, int], failed: Mapping[str, int]
 ) -> Counter[tuple[str, str]]:
     """Return the rises that this number of runs of each task must cause."""
     expected: Counter[tuple[str, str]] = Counter()
-    for sample, runs in ((SUCCESS, succeeded), (FAILURE, failed)):
+    for sample, runs in ((sut.metrics.success, succeeded), (sut.metrics.failure, failed)):
         for task, number in runs.items():
-            expected.update({(name, task): number for name in (STARTED, sample, TIMED)})
+            names = (sut.metrics.started, sample, timed(sut))
+            expected.update({(name, task): number for name in names})
     return expected
 
 
@@ -138,10 +143,10 @@ def expect_rises(
     been timed, the counts are final. Without `wait`, all runs were timed earlier, and no count may
     have been lost since then.
     """
-    runs = _timed(expected)
+    runs = _timed(stack.sut, expected)
     seen = wait_until(
-        lambda: rises(before, scrape(stack, worker).counts),
-        lambda found: _timed(found) >= runs,
+        lambda: rises(stack.sut, before, scrape(stack, worker).counts),
+        lambda found: _timed(stack.sut, found) >= runs,
         deadline_s=SETTLED_DEADLINE_S if wait else 0.0,
         interval_s=0.05,
     )
@@ -157,9 +162,14 @@ def expect_rises(
     return all(judged)
 
 
-def bucket_above(duration_s: float) -> str:
+def bucket_above(bounds: Sequence[str], duration_s: float) -> str:
     """Return the bound of the smallest bucket that must count a run of at most this duration."""
-    return next(bound for bound in BUCKETS_S if duration_s <= float(bound))
+    return next(bound for bound in bounds if duration_s <= float(bound))
+
+
+def bucket_below(bounds: Sequence[str], duration_s: float) -> str:
+    """Return the bound of the largest bucket that no run of this duration is in; empty if none."""
+    return next((bound for bound in reversed(bounds) if float(bound) < duration_s), "")
 
 
 def _whole(number: float) -> float:
@@ -167,11 +177,11 @@ def _whole(number: float) -> float:
     return int(number) if number.is_integer() else number
 
 
-def _timed(counts: Mapping[tuple[str, str], float]) -> float:
-    return sum(number for (sample, _), number in counts.items() if sample == TIMED)
+def _timed(sut: Sut, counts: Mapping[tuple[str, str], float]) -> float:
+    return sum(number for (sample, _), number in counts.items() if sample == timed(sut))
 
 
-def _task(labels: Mapping[str, str]) -> str:
+def _task(labels: Mapping[str, str], label: str) -> str:
     """Return the task of a sample, with any further labels, which would split its series."""
-    more = {name: value for name, value in labels.items() if name not in ("task_name", "le")}
-    return labels.get("task_name", "no task") + (f" {more}" if more else "")
+    more = {name: value for name, value in labels.items() if name not in (label, "le")}
+    return labels.get(label, "no task") + (f" {more}" if more else "")

@@ -18,9 +18,10 @@ from gateproof import (
     inject,
     logs,
     premise,
-    sql,
 )
 
+from ..described import falsified_in_rows
+from ..dlq.rows import failing_task
 from ..secrecy import redaction_sees_a_printed_dsn, removed_secrets
 from .health import database_closed, expect_healthy
 from .lines import (
@@ -33,20 +34,8 @@ from .lines import (
     log_after,
 )
 
-RECOMPUTE, ROUTE = "app.tasks.attribution.recompute_window", "app.tasks.llm.route"
-WINDOW = {"window_start": "2026-01-01T00:00:00Z", "window_end": "2026-01-02T00:00:00Z"}
-
 DSN = re.compile(r"postgres(?:ql)?(?:\+\w+)?://[\w.%-]|://[^\s/\"'@]+@", re.IGNORECASE)
 """The URL of a PostgreSQL database, or credentials in any URL."""
-
-ALTERED = """
-    CREATE FUNCTION alter_row() RETURNS trigger LANGUAGE plpgsql AS
-        $$ BEGIN {change} RETURN NEW; END $$;
-    CREATE TRIGGER alter_row BEFORE INSERT ON worker_failed_jobs
-        FOR EACH ROW EXECUTE FUNCTION alter_row()
-"""
-"""A trigger that changes each new dead-letter row."""
-ROW_TRIGGERS = "SELECT tgname FROM pg_trigger WHERE tgrelid = 'worker_failed_jobs'::regclass"
 
 AT_WORK = "worker at work"
 IN_LOG, IN_ROW = "correlation id in the log", "correlation ids of the dead-letter rows"
@@ -153,55 +142,70 @@ def test_every_line_is_a_json_object_with_its_fields(own_stack: Stack, sut: Sut,
     logs("header-overwritten", "copy", field="correlation_id", value="task_id"),
     expect=(IN_LOG, "failing ping/failure"),
 )
-@falsified_by(
-    sql(
-        "task-id-in-dead-letters",
-        ALTERED.format(change="NEW.correlation_id := NEW.task_id;"),
-        landing=ROW_TRIGGERS,
-    ),
+@falsified_in_rows(
+    "task-id-in-dead-letters",
+    "NEW.{c[correlation_id]} := NEW.{c[task_id]}; RETURN NEW;",
     expect=(IN_ROW, "failing ping"),
 )
 def test_correlation_id_reaches_log_and_dead_letter_row(
     own_stack: Stack, sut: Sut, ids: Ids
 ) -> None:
-    """By header and by argument it reaches each line and the dead-letter row, and no other task."""
+    """It reaches each line and the dead-letter row by header, and no other task.
+
+    By argument too, if the sample of a described task that fails has an argument of that name.
+    """
     ping, logs, key = sut.ping, sut.logs, sut.logs.correlation_id
-    by_header, retried, by_argument = (ids.slug("correlation") for _ in range(3))
-    fields = {sut.tenancy.key: str(ids.uuid()), **WINDOW, "correlation_id": by_argument}
+    by_header, retried = (ids.slug("correlation") for _ in range(2))
     publish = own_stack.tasks.publish
     with own_stack.running_worker(concurrency=1) as worker:
         own_stack.wait_ready(worker)
         failing = publish(ping.task, (), ping.fail, headers={key: by_header})
         trying = publish(ping.task, (), ping.retry, headers={key: retried})
-        window = publish(RECOMPUTE, (), {**fields, "fail": True})
-        states = [own_stack.tasks.result(task_id).state for task_id in (failing, trying, window)]
-        expected = ["FAILURE", "SUCCESS", "FAILURE"]
-        premise("states of a failing, a retried, a failing task", got=states, expected=expected)
+        argued = publish_with_argument(own_stack, ids)
+        failures = {failing: ("failing ping", by_header), **argued}
+        sent = (failing, trying, *argued)
+        states = [own_stack.tasks.result(task_id).state for task_id in sent]
+        expected = ["FAILURE", "SUCCESS", *["FAILURE"] * len(argued)]
+        premise("states of failing tasks and a retried one", got=states, expected=expected)
         seen = log_after(worker, own_stack)
         if seen is None:
             return
         later, log = seen
-        for what, message, task_id, correlation in (
-            ("failing ping/failure", logs.failure, failing, by_header),
-            ("retried ping/retry", logs.retry, trying, retried),
-            ("retried ping/success", logs.success, trying, retried),
-            ("failing window/failure", logs.failure, window, by_argument),
-        ):
-            line = line_of(log, own_stack, message, task_id, on=what)
+        lines = [("retried ping", logs.retry, trying, retried)]
+        lines += [("retried ping", logs.success, trying, retried)]
+        lines += [(what, logs.failure, one, value) for one, (what, value) in failures.items()]
+        kinds = {logs.retry: "retry", logs.success: "success", logs.failure: "failure"}
+        for what, message, task_id, correlation in lines:
+            line = line_of(log, own_stack, message, task_id, on=f"{what}/{kinds[message]}")
             if line is not None:
-                claim(IN_LOG, on=what, got=line.get(key), expected=correlation)
+                on = f"{what}/{kinds[message]}"
+                claim(IN_LOG, on=on, got=line.get(key), expected=correlation)
         line = line_of(log, own_stack, logs.success, later, on="later ping/success")
         if line is not None:
-            owners = {by_header: "failing ping", retried: "retried ping", by_argument: "window"}
+            owners = {retried: "retried ping"}
+            owners |= {value: what for what, value in failures.values()}
             owner = owners.get(str(line.get(key)), "none of them")
             claim(OF_ANOTHER, got=owner, expected="none of them")
-        for what, task_id, correlation in (
-            ("failing ping", failing, by_header),
-            ("failing window", window, by_argument),
-        ):
+        for task_id, (what, correlation) in failures.items():
             stored = dead_letters_of(own_stack, task_id)
             if not claim(IN_ROW, on=what, got=stored, expected=[correlation]):
                 return
+
+
+def publish_with_argument(stack: Stack, ids: Ids) -> dict[str, tuple[str, str]]:
+    """Publish a task that fails, with a correlation id as an argument, if it takes one.
+
+    Returns:
+        Its id with its name in claims and the correlation id; empty if no task takes one.
+
+    """
+    sut, key = stack.sut, stack.sut.logs.correlation_id
+    task = failing_task(sut)
+    if key not in task.sample:
+        return {}
+    value = ids.slug("correlation")
+    fields = {**task.sample, **task.kwargs, sut.tenancy.key: str(ids.uuid()), key: value}
+    return {stack.tasks.publish(task.task, (), fields): ("task with an argument", value)}
 
 
 @criterion(
@@ -245,13 +249,16 @@ def test_no_secret_in_logs_metrics_or_health(own_stack: Stack, sut: Sut, ids: Id
     removed = redaction_sees_a_printed_dsn(own_stack)
     premise("redaction removes a password that is printed", got=removed, expected=True)
     token = ids.slug("token")
-    secret = {"payload": {"token": token, "password": token}, sut.tenancy.key: "no tenant"}
-    unknown = f"{sut.celery.task_prefix}housekeeping.{ids.slug('unknown').replace('-', '_')}"
+    secret = {"token": token, "password": token}
+    unknown = f"{sut.celery.task_prefix}{ids.slug('unknown').replace('-', '_')}"
+    task = failing_task(sut)
+    fields = {**task.sample, **task.kwargs, sut.tenancy.key: str(ids.uuid())}
+    fields |= {task.any_value: secret} if task.any_value else {}
     with own_stack.running_worker(pool=POOL_SOLO) as worker:
         own_stack.wait_ready(worker)
-        failed = own_stack.tasks.run(ROUTE, secret)
-        premise("state of a task that must fail", on=ROUTE, got=failed.state, expected="FAILURE")
-        own_stack.tasks.publish(unknown, (), secret, queue=sut.queue_of(sut.ping.task))
+        failed = own_stack.tasks.run(task.task, fields)
+        premise("state of a task that must fail", got=failed.state, expected="FAILURE")
+        own_stack.tasks.publish(unknown, (), {"payload": secret}, queue=sut.queue_of(sut.ping.task))
         own_stack.tasks.run(sut.ping.task, sut.ping.fail)
         last = log_after(worker, own_stack)
         if last is None:

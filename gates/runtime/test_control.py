@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from gateproof import (
-    POOL_PREFORK,
     Ids,
     Stack,
     Sut,
@@ -35,7 +34,7 @@ EXIT_STATUS, PING = "exit status of the command", "celery inspect ping"
 def test_workers_answer_and_obey(own_stack: Stack, sut: Sut, ids: Ids) -> None:
     """A worker answers `celery inspect ping`, and never runs a task revoked before its start."""
     stack, ping = own_stack, sut.ping
-    with stack.running_worker(pool=POOL_PREFORK, concurrency=1, options=NAMED) as worker:
+    with stack.running_worker(concurrency=1, options=NAMED) as worker:
         stack.wait_ready(worker)
         answer = celery(stack, "inspect", "ping")
         answered = claim(EXIT_STATUS, on=PING, got=answer.exit_status, expected=0)

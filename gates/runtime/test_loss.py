@@ -7,7 +7,6 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 from gateproof import (
-    POOL_PREFORK,
     Ids,
     Stack,
     Sut,
@@ -23,6 +22,7 @@ from gateproof import (
 
 from ..holding import reader_of, sessions_waiting_for, tables_held
 from ..lease import Lease, lease_of
+from ..pools import slots
 
 RESULTS = "celery_taskmeta"
 
@@ -80,10 +80,12 @@ def test_killed_worker_loses_no_task(own_stack: Stack, sut: Sut, ids: Ids) -> No
             published = [stack.tasks.publish(reader.task, (), arguments) for _ in range(SCANS)]
             busy = wait_until(
                 lambda: len(sessions_waiting_for(stack, reader.table)),
-                lambda number: number == 2 * CHILDREN,
+                lambda number: number == 2 * slots(sut, CHILDREN),
                 deadline_s=BUSY_DEADLINE_S,
             )
-            premise("children of two workers in mid-task", got=busy, expected=2 * CHILDREN)
+            premise(
+                "tasks in the middle of their work", got=busy, expected=2 * slots(sut, CHILDREN)
+            )
             stack.sql.query("SELECT pg_sleep(%s)", (HELD_LEASES * lease.seconds,))
             published += [
                 stack.tasks.publish(sut.ping.task, (), sut.ping.arguments, countdown=COUNTDOWN_S)
@@ -120,7 +122,7 @@ def test_killed_worker_loses_no_task(own_stack: Stack, sut: Sut, ids: Ids) -> No
 def test_finished_task_is_not_run_again(own_stack: Stack, sut: Sut) -> None:
     """Finished tasks do not end again within three leases, before and after a restart."""
     stack, ping, lease = own_stack, sut.ping, lease_of(sut)
-    options = {"pool": POOL_PREFORK, "concurrency": CHILDREN, "env": lease.env}
+    options = {"concurrency": CHILDREN, "env": lease.env}
     with stack.running_worker(name="first", **options) as worker:
         stack.wait_ready(worker)
         kinds = [ping.arguments] * PINGS + [{**ping.arguments, **ping.fail}]
@@ -143,7 +145,7 @@ def test_finished_task_is_not_run_again(own_stack: Stack, sut: Sut) -> None:
 @contextmanager
 def two_workers(stack: Stack, lease: Lease) -> Iterator[tuple[Worker, Worker]]:
     """Run two workers on the same queues, both ready."""
-    options = {"pool": POOL_PREFORK, "concurrency": CHILDREN, "env": lease.env}
+    options = {"concurrency": CHILDREN, "env": lease.env}
     with stack.running_worker(name="victim", **options) as victim:
         stack.wait_ready(victim)
         with stack.running_worker(name="other", **options) as other:

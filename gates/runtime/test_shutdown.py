@@ -6,7 +6,6 @@ import time
 from contextlib import ExitStack
 
 from gateproof import (
-    POOL_PREFORK,
     Ids,
     Stack,
     Sut,
@@ -55,9 +54,7 @@ def test_stopping_worker_returns_what_it_has_not_started(
     """Another worker runs what a stopping one had claimed; revoked tasks never run."""
     stack, ping = own_stack, sut.ping
     with ExitStack() as workers:
-        stopping = workers.enter_context(
-            stack.running_worker(pool=POOL_PREFORK, concurrency=1, options=NAMED)
-        )
+        stopping = workers.enter_context(stack.running_worker(concurrency=1, options=NAMED))
         stack.wait_ready(stopping)
         with runs_held(stack, ids) as (running,):
             wait_for_held_runs(stack)
@@ -74,7 +71,7 @@ def test_stopping_worker_returns_what_it_has_not_started(
                 deadline_s=WATCHED_S,
                 interval_s=0.1,
             )
-            other = workers.enter_context(stack.running_worker(pool=POOL_PREFORK, concurrency=2))
+            other = workers.enter_context(stack.running_worker(concurrency=2))
             stack.wait_ready(other)
             until = time.monotonic() + WATCHED_S
             states = [

@@ -17,20 +17,12 @@ from gateproof import (
     inject,
     logs,
     premise,
-    sql,
     wait_until,
 )
 
-RESULTS = "celery_taskmeta"
-ALTERED = """
-    CREATE FUNCTION alter_row() RETURNS trigger LANGUAGE plpgsql AS
-        $$ BEGIN {change} RETURN NEW; END $$;
-    CREATE TRIGGER alter_row BEFORE INSERT ON worker_failed_jobs
-        FOR EACH ROW EXECUTE FUNCTION alter_row()
-"""
-"""A trigger that changes each new dead-letter row."""
-ROW_TRIGGERS = "SELECT tgname FROM pg_trigger WHERE tgrelid = 'worker_failed_jobs'::regclass"
+from ..described import falsified_in_rows
 
+RESULTS = "celery_taskmeta"
 DELAY_S = 2.0
 START_WITHIN_S = 15.0
 CLOCKS_DIFFER_S = 1.0
@@ -54,12 +46,9 @@ _RESULT_TIME = f"""
     inject("delay-ignored", "ignore-delays"),
     expect=(WAIT_S, "", "got 0."),
 )
-@falsified_by(
-    sql(
-        "local-time-in-rows",
-        ALTERED.format(change="NEW.failed_at := NEW.failed_at + interval '5.5 hours';"),
-        landing=ROW_TRIGGERS,
-    ),
+@falsified_in_rows(
+    "local-time-in-rows",
+    "NEW.{c[failed_at]} := NEW.{c[failed_at]} + interval '5.5 hours'; RETURN NEW;",
     expect=(TIME, "dead-letter row", "got 5.5 h later"),
 )
 @falsified_by(
@@ -104,8 +93,9 @@ def _now(stack: Stack) -> datetime:
 
 
 def _row_times(stack: Stack, task_id: str) -> list[datetime]:
-    table = stack.sut.dead_letters.table
-    return stack.sql.query(f"SELECT failed_at FROM {table} WHERE task_id = %s", (task_id,)).column()
+    rows = stack.sut.dead_letters
+    at, of = rows.column("failed_at"), rows.column("task_id")
+    return stack.sql.query(f"SELECT {at} FROM {rows.table} WHERE {of} = %s", (task_id,)).column()
 
 
 def _outside(at: datetime, began: datetime, now: datetime) -> str | None:

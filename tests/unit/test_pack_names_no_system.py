@@ -30,23 +30,7 @@ GENERIC: Mapping[str, str] = {
 }
 """Names that are no sign of the reference system, with the reason."""
 
-TO_DO: Mapping[str, tuple[str, ...]] = {
-    "observability/scrape.py": ("celery_task_duration_seconds",),
-    "observability/test_backlog.py": ("dead_letter_backlog",),
-    "observability/test_logs.py": (
-        "app.tasks.attribution.recompute_window",
-        "app.tasks.llm.route",
-        "housekeeping",
-        "llm",
-        "recompute_window",
-        "worker_failed_jobs",
-    ),
-    "observability/test_metrics.py": (
-        "app.tasks.llm.route",
-        "llm",
-    ),
-    "runtime/test_time.py": ("worker_failed_jobs",),
-}
+TO_DO: Mapping[str, tuple[str, ...]] = {}
 """The names that a file still has; none may be added, and one that is gone is removed here."""
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from gateproof.description.section import Section, optional, required
+from gateproof.description.section import Section, Words, optional, required
 
 
 class Metrics(Section):
@@ -14,6 +14,24 @@ class Metrics(Section):
 
     path: str = required("/metrics")
     """Path of the metrics in Prometheus text format."""
+    started: str = optional("celery_task_started_total")
+    """Name of the counter of runs that began, as a sample has it. The counters and the histogram
+    have a label with the name of the task."""
+    success: str = optional("celery_task_success_total")
+    """Name of the counter of runs that succeeded."""
+    failure: str = optional("celery_task_failure_total")
+    """Name of the counter of runs that failed."""
+    duration: str = optional("celery_task_duration_seconds")
+    """Name of the histogram of the durations of runs, in seconds."""
+    task_label: str = "task_name"
+    """Name of the label with the name of the task."""
+    buckets: Words = ()
+    """Bounds of the histogram, as its samples have them, such as ``0.25`` and ``+Inf``; without
+    any, all are accepted."""
+    dead_letters: str = optional("dead_letters_pending")
+    """Name of the gauge with the number of dead-letter rows that have the first status."""
+    dead_letters_age_s: str = optional("dead_letters_oldest_age_seconds")
+    """Name of the gauge with the age of the oldest of these rows, in seconds."""
 
 
 class Health(Section):
