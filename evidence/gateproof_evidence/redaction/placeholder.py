@@ -4,7 +4,7 @@ Owns telling the values of one comparison apart: equal values have equal placeho
 values different ones. So a claim can be judged again from its record. The numbers have a meaning
 within one comparison only: across a bundle they do not show that two secrets are the same.
 
-Source: docs/decisions/0024-redacted-values-stay-distinct.md.
+Source: docs/decisions/0025-redacted-values-stay-distinct.md.
 """
 
 from __future__ import annotations

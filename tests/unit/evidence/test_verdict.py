@@ -631,6 +631,7 @@ def on_worker(of_basis: str, of_other: str, needs: tuple[str, ...] = ("ping.fail
             records.append(ended.model_copy(update={"item": item}))
             if when == "setup":
                 records.append(observation().model_copy(update={"item": item}))
+                records.append(claimed().model_copy(update={"item": item}))
     return derive([BASIS, CRITERION], records, (), today=TODAY)[1]
 
 

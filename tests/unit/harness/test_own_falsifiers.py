@@ -98,7 +98,7 @@ def test_every_kind_is_read(tmp_path: Path) -> None:
         ("body", "append", r"change: got .*expected one of before"),
         ('"error-swallowed"', '"Error"', r"falsifier name: got 'Error', expected a slug"),
         ('on = "charge"', 'on = "*"', r"predicted object: got '\*', expected one without \*"),
-        ('claim = "rows of the job", on = "charge", ', "", r"predicted message: got 'got 0'"),
+        ('claim = "rows of the job", on = "charge", ', "", r"predicted text: got 'got 0'"),
         ("[[falsifier]]", "[[falsifer]]", r"falsifer: unknown key, expected falsifier"),
         ("[[falsifier]]", "[[falsifier]", r"is not valid TOML"),
         ("[[falsifier]]", "falsifier = 3\n[more]", r"falsifier: got 3, expected"),

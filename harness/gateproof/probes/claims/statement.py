@@ -123,7 +123,7 @@ def recorded_claims(until: Until | None = None) -> Iterator[list[ClaimEvent]]:
     """Return a list to which every claim is added that is recorded in the block.
 
     Args:
-        until: tells which false claim ends the check; None if it runs to its end.
+        until: returns whether a false claim ends the check; None if it runs to its end.
 
     """
     collection = _Collection(until=until)
