@@ -13,7 +13,7 @@ from tests.tenants import table_names, write_tenants
 
 FEW = 2
 JUDGED = tuple(f"RLS-{number:02}" for number in (1, 2, 4, 5, 8, 9, 10, 11, 12))
-TABLES = 6
+TABLES = 4
 
 
 def prove(tmp_path: Path, described: Path, *more: str) -> Miniature:
