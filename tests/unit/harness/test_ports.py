@@ -48,11 +48,13 @@ def test_port_that_another_process_holds_is_not_given(monkeypatch: pytest.Monkey
         held = other.getsockname()[1]
 
         class Probe(socket.socket):
-            """A socket whose automatic choice is always the port that is held."""
+            """A socket that reports the port that is held as the one that the system chose.
 
-            def bind(self, address: object) -> None:
-                assert isinstance(address, tuple)
-                super().bind((LOOPBACK, address[1] or held))
+            It is not bound to it: another process may use the TCP port of that number.
+            """
+
+            def getsockname(self) -> tuple[str, int]:
+                return (LOOPBACK, held)
 
         monkeypatch.setattr("socket.socket", Probe)
         with pytest.raises(EnvironmentProblemError, match=r"free port on .*: got none"):
