@@ -7,10 +7,11 @@ from celery import Celery
 from depot import numbers
 from depot.database import address, depot
 
+# For Celery's tables psycopg2: with psycopg, SQLAlchemy casts each id to four bytes.
 jobs = Celery("depot", task_cls="depot.lost:KeptTask")
 jobs.conf.update(
-    broker_url=f"sqla+{address('psycopg')}",
-    result_backend=f"db+{address('psycopg')}",
+    broker_url=f"sqla+{address('psycopg2')}",
+    result_backend=f"db+{address('psycopg2')}",
     broker_connection_retry_on_startup=True,
     task_default_queue="bookings",
     task_routes={"depot.counts.*": {"queue": "counts"}},

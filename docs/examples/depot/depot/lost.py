@@ -15,7 +15,7 @@ from depot.database import address
 
 KEEP = """
 INSERT INTO lost_work (job, name, depot, given, named, error, words, trace)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (job) DO NOTHING
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING
 """
 
 
