@@ -1,4 +1,4 @@
-"""What a worker did, as metrics over HTTP; its pool has threads, so that one registry has all."""
+"""The work of a worker as metrics over HTTP; its pool has threads, so that one registry has all."""
 
 from __future__ import annotations
 
