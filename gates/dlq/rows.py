@@ -15,6 +15,7 @@ from kombu.utils import json as kombu_json
 from gateproof import InconclusiveError, Stack, Sut, TaskResult, claim, premise, wait_until
 
 from ..endings import ROW_AFTER_LINE_S, wait_for_failure_lines
+from .contract import has
 
 ROWS_OF_TASK = "dead-letter rows of the task"
 """The name of the claim that a failure left exactly one row; its object says which failure."""
@@ -56,7 +57,8 @@ def rows_of(
     described = stack.sut.dead_letters
     name = described.column
     columns = ", ".join(
-        f"{name(one.name)}{'::text' if one.name in _AS_TEXT else ''} AS {one.name}"
+        f"{name(one.name) if has(stack.sut, one.name) else 'NULL'}"
+        f"{'::text' if one.name in _AS_TEXT else ''} AS {one.name}"
         for one in fields(DeadLetter)
     )
     rows = stack.sql.query(

@@ -53,7 +53,16 @@ _PUT = (
 
 
 @criterion(
-    "DLQ-08", needs=("database", "celery", "worker", "ping", "task", "tenancy", "dead_letters")
+    "DLQ-08",
+    needs=(
+        "database",
+        "celery",
+        "worker.pool=prefork",
+        "ping",
+        "task",
+        "tenancy",
+        "dead_letters",
+    ),
 )
 # Celery reports a hard time limit twice.
 @falsified_in_sql(

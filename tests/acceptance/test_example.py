@@ -15,7 +15,8 @@ from gateproof.draft.command import init
 from gates.taxonomy.miniature import Miniature, read_miniature
 from tests.acceptance.conftest import ROOT, break_file, run_command
 
-EXAMPLE = ROOT / "docs/examples/helpdesk"
+EXAMPLES = ROOT / "docs/examples"
+EXAMPLE = EXAMPLES / "helpdesk"
 TENANTS = ("RLS-01", "RLS-02", "RLS-04", "RLS-05", "RLS-08", "RLS-09", "RLS-10")
 NOT_FORCED = "replies-not-forced"
 FIRST = "CREATE POLICY of_workspace ON tickets TO helpdesk_app\n    USING (workspace"
@@ -116,9 +117,12 @@ def test_defect_of_the_example_is_found(
     assert any(finding in text for text in texts), texts
 
 
-def test_example_is_released_by_the_whole_pack(example: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["helpdesk", "depot"])
+def test_example_is_released_by_the_whole_pack(name: str, tmp_path: Path) -> None:
     """Every criterion passes or is not applicable by a stated decision; every proof is proven."""
-    ran = judge(example, tmp_path, "-n", "2", gates=("gates",))
+    folder = tmp_path / name
+    shutil.copytree(EXAMPLES / name, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    ran = judge(folder, tmp_path, "-n", "2", gates=("gates",))
     assert ran.exit_status == 0, ran.output
     outcomes = {one["id"]: one["outcome"] for one in ran.run["criteria"]}
     assert set(outcomes.values()) == {"pass", "notapplicable"}, ran.output

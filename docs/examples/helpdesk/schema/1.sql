@@ -73,3 +73,6 @@ GRANT SELECT, INSERT, UPDATE, DELETE
     ON kombu_queue, kombu_message, celery_taskmeta, celery_tasksetmeta TO helpdesk_app;
 GRANT USAGE
     ON queue_id_sequence, message_id_sequence, task_id_sequence, taskset_id_sequence TO helpdesk_app;
+
+-- Kombu refuses one of two processes that declare the same queue at the same time: so none does.
+INSERT INTO kombu_queue (name) VALUES ('desk'), ('reports');
