@@ -59,7 +59,7 @@ CLIENTS, PORTS = "clients of other brokers that the worker imported", "remote po
     lambda _, name: (settings("memory-broker", {name: "memory://"}), (BROKER, "", "got memory")),
 )
 @falsified_by(
-    inject("broker-in-memory", "configure", broker_url="memory://"),
+    inject("broker-in-memory", "use-urls", broker="memory://"),
     expect=(WAITING, MESSAGES, "got 0"),
 )
 @falsified_by(
