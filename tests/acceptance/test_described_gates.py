@@ -191,3 +191,39 @@ def test_settings_of_the_described_system_are_not_those_of_the_gates(
     assert not (own / "reports").exists()
     fine = run_command([*command, "--sut=../system/sut.toml"], folder=own)
     assert fine.returncode == 100, fine.stdout
+
+
+FALSIFIER = """
+[[falsifier]]
+criterion = "{}"
+name = "a-variable"
+kind = "settings"
+variables = {{ OWN_VARIABLE = "1" }}
+expect = {{ text = "the sound claim of this check" }}
+"""
+
+
+def test_own_falsifier_of_no_criterion_is_refused_if_all_gates_are_collected(
+    project: Path,
+) -> None:
+    """The message names the nearest id; a run of one folder of two knows only its own ids."""
+    (project / "falsifiers.toml").write_text(FALSIFIER.format("OWN-02"), encoding="utf-8")
+    status, output = run(project, "gates", "--evidence-out", "reports", *NO_PROOFS)
+    assert status == 4, output
+    assert "criterion: got OWN-02, expected an id of the catalogue such as OWN-01" in output
+    status, output = run(project, "own", "--evidence-out", "reports", *NO_PROOFS)
+    assert "OWN-02" not in output
+
+
+def test_own_falsifier_is_collected_with_its_criterion_and_refused_twice(project: Path) -> None:
+    """A name that a falsifier next to the check has already is bad input."""
+    (project / "falsifiers.toml").write_text(FALSIFIER.format("OWN-01"), encoding="utf-8")
+    words = ("own", "--evidence-out", "reports", "--environment", "embedded", "-v")
+    _, output = run(project, *words)
+    assert "test_own[proof-a-variable]" in output
+    near = "from gateproof import falsified_by, settings\n@falsified_by(settings('a-variable', {})"
+    near += ", expect='the sound claim of this check')"
+    (project / "own" / "test_own.py").write_text(HEADER + near + OTHER, encoding="utf-8")
+    status, output = run(project, *words)
+    assert status == 4, output
+    assert "falsifier name: got a-variable next to the check and in" in output

@@ -80,6 +80,7 @@ def run(staging: Path, monkeypatch: pytest.MonkeyPatch) -> GateRun:
     sut = SimpleNamespace(
         folder=staging.parent,
         path=staging.parent / "sut.toml",
+        falsifiers=staging.parent / "falsifiers.toml",
         sources=(),
         digest=digest_of(b"sut"),
         sources_digest=lambda: digest_of(b"system"),

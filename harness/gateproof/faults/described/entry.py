@@ -164,6 +164,8 @@ class Sql(Entry):
     """`server` for a change to what all databases of a server share, such as roles."""
     target: str = ""
     """The changed object, such as a table, if the object of the finding must name it."""
+    in_new: bool = False
+    """Whether it runs in each database that the check creates itself, before it migrates it."""
 
     def fault(self) -> Fault:
         """Return the fault."""
@@ -174,6 +176,7 @@ class Sql(Entry):
             role=self.role or None,
             scope=self.scope,
             target=self.target,
+            in_new=self.in_new,
         )
 
 
