@@ -59,8 +59,8 @@ CLIENTS, PORTS = "clients of other brokers that the worker imported", "remote po
     lambda _, name: (settings("memory-broker", {name: "memory://"}), (BROKER, "", "got memory")),
 )
 @falsified_by(
-    inject("broker-in-memory", "configure", broker_url="memory://"),
-    expect=(WAITING, MESSAGES, "got 0"),
+    inject("broker-in-memory", "use-urls", broker="memory://"),
+    expect=(BROKER, "", "got memory"),
 )
 @falsified_by(
     inject("claimed-broker", "use-transport", transport="kombu.transport.memory:Transport"),

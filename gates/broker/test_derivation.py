@@ -35,11 +35,11 @@ WORKER_NO_PORT, RUNNING = "worker whose DSN has no port", "worker that runs"
     expect=(REFUSED, TLS, "got a message"),
 )
 @falsified_by(
-    inject("results-elsewhere", "configure", result_backend="cache+memory://"),
+    inject("results-elsewhere", "use-urls", results="cache+memory://"),
     expect=(STATE, DESCRIBED, "got PENDING"),
 )
 @falsified_by(
-    inject("messages-elsewhere", "configure", broker_url="memory://"),
+    inject("messages-elsewhere", "use-urls", broker="memory://"),
     expect=(STATE, DESCRIBED, "got PENDING"),
 )
 def test_every_form_of_dsn_gives_broker_and_backend(own_stack: Stack, sut: Sut) -> None:

@@ -71,7 +71,12 @@ def left_out(name: str, sample: str, when: str) -> Callable[[Sut, str], tuple[Fa
 
     def make(sut: Sut, _: str) -> tuple[Fault, Expect]:
         named = str(getattr(sut.metrics, sample))
-        fault = http(name, "metrics", pattern=rf"^{re.escape(named)}\{{[^\n]*\n")
+        fault = http(
+            name,
+            "metrics",
+            pattern=rf"^{re.escape(named)}\{{[^\n]*\n",
+            sample=f'{named}{{{sut.metrics.task_label}="sample"}} 3.0\n',
+        )
         return fault, (RISE, f"{named}/ping/{when}", "got 0")
 
     return make

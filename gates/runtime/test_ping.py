@@ -90,7 +90,7 @@ def test_pings_come_back_from_one_worker_process(own_stack: Stack, sut: Sut) -> 
 
 @criterion("RUN-02", needs=("database", "celery", "worker", "ping.expect", "task", "logs"))
 @falsified_by(
-    inject("backend-in-memory", "configure", result_backend="cache+memory://"),
+    inject("backend-in-memory", "use-urls", results="cache+memory://"),
     expect=(ROWS, "", "got 0"),
 )
 @falsified_by(

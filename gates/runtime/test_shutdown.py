@@ -13,7 +13,6 @@ from gateproof import (
     criterion,
     falsified_by,
     inject,
-    message,
     premise,
     wait_until,
 )
@@ -47,7 +46,6 @@ RUNNING, REVOKED = "running at the stop signal", "claimed and revoked before the
 )
 @falsified_by(inject("no-hand-over", "drop-steps"), expect=(STATES, "", "got PENDING"))
 @falsified_by(inject("revoked-one-runs", "ignore-revokes"), expect=(STATE, REVOKED))
-@falsified_by(message("returned-when-deleted", "return"), expect=(RUNS, RUNNING))
 def test_stopping_worker_returns_what_it_has_not_started(
     own_stack: Stack, sut: Sut, ids: Ids
 ) -> None:

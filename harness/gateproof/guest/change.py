@@ -7,6 +7,7 @@ and describes them.
 
 from __future__ import annotations
 
+import base64
 import importlib
 import logging
 import os
@@ -83,6 +84,34 @@ class Configure(Change):
                 values = {repr(getattr(task, attribute)) for task in app.tasks.values()}
                 found[f"{attribute} of tasks"] = ", ".join(sorted(values))
         return found
+
+
+class UseUrls(Change):
+    """Uses another broker or another result backend, however the system has set its own.
+
+    Args:
+        broker: the URL of the broker; empty for the system's own.
+        results: the URL of the result backend; likewise.
+
+    """
+
+    def __init__(self, broker: str = "", results: str = "") -> None:
+        self.broker, self.results = broker, results
+
+    def loaded(self, app: Any) -> None:
+        """Set the URLs in each place that Celery reads, and forget what was made from others."""
+        if self.broker:
+            for name in ("broker_url", "broker_read_url", "broker_write_url"):
+                app.conf[name] = self.broker
+        if self.results:
+            app.conf["result_backend"] = app.backend_cls = self.results
+            app._backend_cache = None  # noqa: SLF001 (there is no other way)
+            app._local.__dict__.pop("backend", None)  # noqa: SLF001 (likewise)
+
+    def state(self, app: Any) -> Any:
+        """Return the schemes that count."""
+        urls = {"broker": app.conf.broker_write_url, "results": app.backend_cls}
+        return {name: str(url or "").partition(":")[0] for name, url in urls.items()}
 
 
 class AcknowledgeEarly(Configure):
@@ -547,16 +576,24 @@ class BindToEverything(Change):
 
 
 class PrintVariables(Change):
-    """Prints environment variables when a worker starts: by default, all URLs with a password."""
+    """Prints environment variables when a worker starts: by default, the passwords of all URLs.
+
+    These are encoded: a system can remove its passwords themselves from all that it prints.
+    """
 
     def __init__(self, names: list[str] | None = None) -> None:
         self.names, self.printed = names, 0
 
     def set_up(self, app: Any, worker: Any) -> None:  # noqa: ARG002 (the interface)
         """Print the variables."""
-        urls = [name for name, value in os.environ.items() if WITH_PASSWORD.match(value)]
-        for name in urls if self.names is None else self.names:
-            os.write(1, f"{name}={os.environ.get(name)}\n".encode())
+        if self.names is None:
+            found = (WITH_PASSWORD.match(value) for value in os.environ.values())
+            words = [base64.b64encode(one[1].encode()).decode() for one in found if one]
+            lines = [f"the database opens with {word}" for word in words]
+        else:
+            lines = [f"{name}={os.environ.get(name)}" for name in self.names]
+        for line in lines:
+            os.write(1, f"{line}\n".encode())
             self.printed += 1
 
     def state(self, app: Any) -> Any:  # noqa: ARG002 (the interface)
@@ -671,8 +708,8 @@ DRIVERS = ("psycopg2", "psycopg")
 """The drivers of PostgreSQL whose connections changes wrap."""
 _DSNS = ("dsn", "conninfo")
 _ADDRESS = ("host", "hostaddr", "port", "user", "password", "dbname", "database")
-WITH_PASSWORD = re.compile(r"\w[\w+]*://[^\s/@]*:[^\s/@]+@")
-"""A URL with a password."""
+WITH_PASSWORD = re.compile(r"\w[\w+]*://[^\s/@]*:([^\s/@]+)@")
+"""A URL with a password, which is the group."""
 
 
 class InheritConnection(Change):
@@ -828,5 +865,6 @@ CHANGES: dict[str, Callable[..., Change]] = {
     "run-in-publisher": RunInPublisher,
     "silence-children": SilenceChildren,
     "use-transport": UseTransport,
+    "use-urls": UseUrls,
 }
 """The changes by name."""
