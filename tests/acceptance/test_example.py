@@ -45,6 +45,8 @@ def shared(described: dict[str, Any]) -> dict[str, Any]:
     """Return the parts of a description that a draft can have."""
     tables = ("celery", "task", "tenancy")
     found: dict[str, Any] = {name: dict(described[name]) for name in tables}
+    # The draft has no sample: which arguments make a task succeed is for a person to say.
+    found["task"] = {name: {"queue": one["queue"]} for name, one in found["task"].items()}
     found["tenancy"] = {key: found["tenancy"][key] for key in ("guc", "key")}
     found["tables"] = sorted(described["tenancy"]["tables"])
     found["owner"], found["role"] = described["database"]["owner"], described["worker"]["role"]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gateproof.description.celery import Promises
+from gateproof.draft.application import App
 from gateproof.draft.database import KEY, Catalogue, Policy, Relation, Role, recognised
 from gateproof.draft.document import Table, document, toml_value
 from gateproof.draft.files import read_project
@@ -315,3 +318,30 @@ def test_lines_without_the_id_of_a_task_describe_nothing() -> None:
     found = tuple({**one, "request_correlation": "?"} for one in entries(ids=False))
     assert log_fields(lines(found)) == {}
     assert report_fields(lines(found[1:])) == {}
+
+
+@pytest.mark.parametrize(
+    ("transport", "expected"),
+    [
+        ("shop.transport:Transport", set(Promises.model_fields)),
+        ("kombu.transport.sqlalchemy:Transport", set()),
+        ("", set()),
+    ],
+)
+def test_promises_are_drafted_for_a_transport_of_its_own(
+    tmp_path: Path, transport: str, expected: set[str]
+) -> None:
+    """Kombu's transports promise little; what another one promises is for a person to confirm."""
+    app = App(
+        broker="sqla",
+        transport=transport,
+        result_backend="db",
+        pool="prefork",
+        eager=False,
+        default_queue="celery",
+        tasks={},
+        beat={},
+    )
+    found = replace(findings(tmp_path, None), app=app)
+    drafted = tomllib.loads(document(tables_of(found)))
+    assert set(drafted.get("broker", {}).get("promises", {})) == expected
