@@ -29,7 +29,7 @@ DEV_SETUP := $(VENV)/$(call stamp,dev,requirements.txt requirements-dev.txt requ
 BENCH := $(VENV)/bench
 BENCH_SETUP := $(VENV)/$(call stamp,bench,requirements.txt requirements-dev.txt requirements-sdist.txt requirements-bench.txt)
 
-.PHONY: gates test mutants check bench fuzz format docs english requirements workflows setup wheels wheelhouse clean help
+.PHONY: gates test mutants examples check bench fuzz format docs english requirements workflows setup wheels wheelhouse clean help
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -45,6 +45,9 @@ test: $(DEV_SETUP)  ## run the tests of the project itself, tier by tier
 
 mutants: $(DEV_SETUP)  ## remove all assertions, then all faults, of all gates: nothing may be proven
 	GATEPROOF_MUTANTS=gates/ $(BIN)/pytest tests/acceptance/test_mutants.py
+
+examples: $(DEV_SETUP)  ## judge the examples of the documentation with the whole pack and all proofs
+	GATEPROOF_EXAMPLES=all $(BIN)/pytest tests/acceptance/test_example.py -k whole_pack
 
 check: $(DEV_SETUP) docs english requirements workflows  ## ruff, mypy strict, import contracts, docs, plain English, pinned sets, workflows
 	$(BIN)/ruff check .
