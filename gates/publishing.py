@@ -23,8 +23,28 @@ def may_be_published(sut: Sut) -> list[str]:
     return [name for name in sut.tasks if name not in sut.never_published]
 
 
-def publish(stack: Stack, task: str) -> str:
+BY_POSITION, BY_NAME = "arguments by position", "arguments by name"
+"""The two forms in which a task can be given its arguments."""
+
+
+def form_of(sut: Sut, task: str) -> str:
+    """Return the form of the arguments of a task's sample; empty if it has none."""
+    given = sut.task[task].arguments
+    return BY_POSITION if given.args else BY_NAME if given.kwargs else ""
+
+
+def other_form(sut: Sut, task: str) -> str:
+    """Return the form that the sample of a task with arguments does not have."""
+    return BY_NAME if form_of(sut, task) == BY_POSITION else BY_POSITION
+
+
+def publish(stack: Stack, task: str, *, swapped: bool = False) -> str:
     """Publish a described task with the arguments of its sample, and return its id.
+
+    Args:
+        stack: the stack whose system publishes it.
+        task: its name.
+        swapped: give the arguments in the other form.
 
     Raises:
         AssertionError: the system refused to publish it.
@@ -34,7 +54,7 @@ def publish(stack: Stack, task: str) -> str:
     described = stack.sut.task[task]
     given = described.arguments
     try:
-        return stack.tasks.publish(task, given.args, given.kwargs)
+        return stack.tasks.publish(task, given.args, given.kwargs, swapped=swapped)
     except AssertionError as error:
         if "TypeError" in str(error) and not described.has_sample:
             _ = described.sample  # raises, with the key to add

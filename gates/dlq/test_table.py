@@ -26,6 +26,7 @@ from ..described import (
     TRIGGERS,
     falsified_in_rows,
     falsified_in_sql,
+    other_statuses,
 )
 from ..schema.privileges import held
 from .contract import COLUMNS, INDEXED, KINDS, has, legal_moves, ways
@@ -101,6 +102,19 @@ def describe(seen: Rows | Refused) -> str:
     target="{table}",
     expect=(INSERTION, "{table}/second row of one task", "got 1 rows"),
 )
+@falsified_in_sql(
+    "unique-while-new",
+    """DO $$ DECLARE name text; BEGIN
+        FOR name IN SELECT conname FROM pg_constraint
+            WHERE conrelid = '{table}'::regclass AND contype = 'u'
+        LOOP EXECUTE format('ALTER TABLE {table} DROP CONSTRAINT %I', name); END LOOP;
+        CREATE UNIQUE INDEX gateproof_unique ON {table} ({c[task_id]})
+            WHERE {c[status]} = '{new}'; END $$""",
+    landing=CONSTRAINTS,
+    target="{table}",
+    expect=(INSERTION, "{table}/second row of a task with status '{each}'", "got 1 rows"),
+    each=other_statuses,
+)
 def test_table_has_columns_rules_and_indexes(own_stack: Stack, sut: Sut, ids: Ids) -> None:
     """Each column has its type, each rule refuses violations, each look-up has its index."""
     described = sut.dead_letters
@@ -137,11 +151,27 @@ def _claim_rules(stack: Stack, sut: Sut, ids: Ids) -> None:
         for what, broken, expected in _refusals(sut, ids, row):
             seen = describe(insert(session, sut, broken))
             claim(INSERTION, on=f"{table}/{what}", got=seen, expected=expected)
+        _claim_one_row_in_any_status(session, sut, ids)
         for kind in KINDS if has(sut, "error_kind") else ():
             seen = describe(insert(session, sut, new_row(ids, error_kind=kind)))
             where = f"{table}/row with error_kind '{kind}'"
             claim(INSERTION, on=where, got=seen, expected="1 rows")
         session.rollback()
+
+
+def _claim_one_row_in_any_status(session: Session, sut: Sut, ids: Ids) -> None:
+    """Claim that a task has one row, whatever the status of the row is.
+
+    A table can let rows begin in one status only; such rows are not judged here.
+    """
+    later = {"failed_at": LATER} if has(sut, "failed_at") else {}
+    for status in sut.dead_letters.statuses:
+        row = new_row(ids, status=status)
+        if isinstance(insert(session, sut, row), Refused):
+            continue
+        second = describe(insert(session, sut, new_row(ids, **later, task_id=row["task_id"])))
+        where = f"{sut.dead_letters.table}/second row of a task with status '{status}'"
+        claim(INSERTION, on=where, got=second, expected=UNIQUE)
 
 
 def _claim_defaults(session: Session, sut: Sut, row: Mapping[str, Any]) -> None:

@@ -6,9 +6,11 @@ from gateproof import Stack, Sut, claim, criterion, premise
 
 from ..described import LOST, falsified_in_rows, falsified_in_sql
 from ..holding import RESULTS, tables_held, wait_for_a_session
-from .rows import ROWS_OF_TASK, rows_of
+from .rows import PROBE, ROWS_OF_TASK, failing_task, rows_of
 
 EARLY_RESULT, FAILING = "result while the dead-letter row cannot be written", "failing task"
+LONG_FAILURE, LONG = "failing task with a long message", "x" * 10_000
+"""A message that is longer than a column with a limit."""
 
 
 @criterion("DLQ-15", needs=("database", "celery", "worker", "ping.fail", "task", "dead_letters"))
@@ -26,6 +28,11 @@ EARLY_RESULT, FAILING = "result while the dead-letter row cannot be written", "f
     expect=(EARLY_RESULT, FAILING, "got FAILURE"),
 )
 @falsified_in_rows("row-lost", LOST, expect=(ROWS_OF_TASK, FAILING, "got 0"))
+@falsified_in_rows(
+    "long-message-lost",
+    "IF length(NEW.{c[error_message]}) > 5000 THEN RETURN NULL; END IF; RETURN NEW;",
+    expect=(ROWS_OF_TASK, LONG_FAILURE, "got 0"),
+)
 def test_result_and_row_are_there_together(own_stack: Stack, sut: Sut) -> None:
     """While the row cannot be written there is no result; then there are both.
 
@@ -46,3 +53,18 @@ def test_result_and_row_are_there_together(own_stack: Stack, sut: Sut) -> None:
     claim("result once the row can be written", on=FAILING, got=state, expected="FAILURE")
     # The result is there now, so the row must be there at once.
     claim(ROWS_OF_TASK, on=FAILING, got=len(rows_of(stack, [task_id])), expected=1)
+    task_id = publish_long_failure(stack)
+    state = stack.tasks.result(task_id).state
+    premise("state of a task that must fail", on=LONG_FAILURE, got=state, expected="FAILURE")
+    claim(ROWS_OF_TASK, on=LONG_FAILURE, got=len(rows_of(stack, [task_id])), expected=1)
+
+
+def publish_long_failure(stack: Stack) -> str:
+    """Publish a task that fails with a long message, and return its id.
+
+    Python names an unexpected argument in its message; the probe task takes the message itself.
+    """
+    if stack.sut.injects_probe:
+        return stack.tasks.publish(PROBE.task, (), {**PROBE.kwargs, "message": LONG})
+    failing = failing_task(stack.sut)
+    return stack.tasks.publish(failing.task, (), {**failing.sample, LONG: True})

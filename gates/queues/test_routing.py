@@ -21,7 +21,14 @@ from gateproof import (
     sql,
 )
 
-from ..publishing import in_other_queues, may_be_published, publish
+from ..publishing import (
+    BY_POSITION,
+    form_of,
+    in_other_queues,
+    may_be_published,
+    other_form,
+    publish,
+)
 from .messages import messages_of, task_queues
 
 DECLARED, CONSUMED = "queues that the broker's table declares", "queues that the worker consumes"
@@ -61,6 +68,19 @@ def sent_elsewhere(sut: Sut, task: str) -> tuple[Fault, Expect]:
     queue = first_queue(sut)
     fault = inject("wrong-queue", "misroute", task=re.escape(task), queue=queue)
     return fault, (QUEUE, task, f"got {queue}")
+
+
+def with_arguments(sut: Sut) -> list[str]:
+    """Return the last task of another queue than the first that is published with arguments."""
+    return [name for name in in_other_queues(sut) if form_of(sut, name)][-1:]
+
+
+def sent_elsewhere_by_form(sut: Sut, task: str) -> tuple[Fault, Expect]:
+    """Return a fault that sends a task to the first queue, if its arguments are in one form."""
+    queue, form = first_queue(sut), "kwargs" if form_of(sut, task) == BY_POSITION else "args"
+    name = "wrong-queue-for-a-form"
+    fault = inject(name, "misroute", task=re.escape(task), queue=queue, given=form)
+    return fault, (QUEUE, f"{task}/{other_form(sut, task)}", f"got {queue}")
 
 
 def moved(sut: Sut, task: str) -> tuple[Fault, Expect]:
@@ -135,22 +155,31 @@ def test_queues_are_the_described_ones(own_stack: Stack, sut: Sut) -> None:
 
 @criterion("QUE-02", needs=("database", "celery", "broker.kind=sqla", "worker", "task"))
 @falsified_by_each(one_of_another_queue, sent_elsewhere)
+@falsified_by_each(with_arguments, sent_elsewhere_by_form)
 @falsified_by_each(one_of_another_queue, moved)
 @falsified_by_each(one_task, doubled)
 @falsified_by_each(one_task, another_key)
 def test_every_task_is_stored_in_its_own_queue(own_stack: Stack, sut: Sut) -> None:
-    """Without a worker, each task has one row, with the described queue and routing key."""
+    """Without a worker, each task has one row, with the described queue and routing key.
+
+    A task with arguments is published twice: its route must not depend on whether they are given by
+    position or by name.
+    """
     tasks = at_least_one(f"{sut.path.name}: tasks of the queues", may_be_published(sut))
-    sent = {publish(own_stack, task): task for task in tasks}
+    sent = {publish(own_stack, task): (task, task) for task in tasks}
+    for task in tasks:
+        if form_of(sut, task):
+            task_id = publish(own_stack, task, swapped=True)
+            sent[task_id] = (task, f"{task}/{other_form(sut, task)}")
     stored = messages_of(own_stack.sql, sent)
-    for task_id, task in sent.items():
+    for task_id, (task, on) in sent.items():
         found = [message for message in stored if message.task_id == task_id]
-        if not claim(FOUND, on=task, got=len(found), expected=1):
+        if not claim(FOUND, on=on, got=len(found), expected=1):
             continue
         queue = sut.queue_of(task)
-        claim("task of the task's message", on=task, got=found[0].task, expected=task)
-        claim(QUEUE, on=task, got=found[0].queue, expected=queue)
-        claim(KEY, on=task, got=found[0].routing_key, expected=key_of(sut, task))
+        claim("task of the task's message", on=on, got=found[0].task, expected=task)
+        claim(QUEUE, on=on, got=found[0].queue, expected=queue)
+        claim(KEY, on=on, got=found[0].routing_key, expected=key_of(sut, task))
 
 
 @criterion("QUE-03", needs=("database", "celery", "broker.kind=sqla", "worker", "ping", "task"))

@@ -50,6 +50,7 @@ SHOWN = "tenants other than its own of which a view shows rows"
 SHOWN_WITHOUT = "rows that a view shows without a tenant"
 PROBED = "error of a view that depends on rows of others"
 READS = "rows of a view that change with rows of other tenants"
+CHANGED = "number of views and functions whose answers change with rows of other tenants"
 CALLS = "answer of a function that changes with rows of other tenants"
 MAY_CALL = "reviews of a SECURITY DEFINER function that the role may call"
 SEARCH_PATH = "fixed search_path of a SECURITY DEFINER function"
@@ -194,13 +195,17 @@ def _judge_other_tenants_change_nothing(
         _grow(stack, sut, grown, others)
         for role in roles:
             after = _answers(stack, sut, role, a)
-            for name, what in after:
+            same = [
                 _judge_answer(name, f"{role}/{what}/A", before[role], after, (name, what))
+                for name, what in after
+            ]
+            # Also of a role with neither view nor function: the check has read that it has none.
+            claim(CHANGED, on=f"{role}/A", got=same.count(False), expected=0)
 
 
-def _judge_answer(name: str, on: str, before: Answers, after: Answers, which: Answer) -> None:
+def _judge_answer(name: str, on: str, before: Answers, after: Answers, which: Answer) -> bool:
     """Judge that an answer is the same, by its number of rows and a digest: it may be long."""
-    claim(name, on=on, got=_summary(after[which]), expected=_summary(before.get(which)))
+    return claim(name, on=on, got=_summary(after[which]), expected=_summary(before.get(which)))
 
 
 def _summary(answer: object) -> object:

@@ -6,6 +6,7 @@ import time
 
 from gateproof import (
     RESULT_DEADLINE_S,
+    Fault,
     Ids,
     Stack,
     Sut,
@@ -14,6 +15,7 @@ from gateproof import (
     claim,
     criterion,
     falsified_by,
+    falsified_by_each,
     inject,
     premise,
     settings,
@@ -23,16 +25,41 @@ from gateproof import (
 from ..answer import number_in
 from ..holding import reader_of, tables_held, wait_for_a_session
 from ..pools import has_children
+from ..publishing import may_be_published
 
 CHILDREN = 2
+SUCCEEDED, TENANT = "SUCCESS", "00000000-0000-4000-8000-000000000006"
 BUSY_DEADLINE_S, WATCHED_S = 15.0, 5.0
 
 STOPPING, LOST = "worker: ", "broker session lost"
 """Texts of the worker's log lines after the stop signal and after a lost broker connection."""
 
 EXIT_STATUS, STATE = "exit status of the worker", "state of the task"
+OTHERWISE = "tasks of the system that no longer succeed"
 RUNNING_TASK, RESTART = "task that ran at the stop signal", "after PostgreSQL's restart"
 """Names and objects of claims that falsifiers predict."""
+
+
+def with_sample(sut: Sut) -> list[str]:
+    """Return the described tasks whose arguments are known: by a sample, or by what they read."""
+    return [one for one in may_be_published(sut) if sut.task[one].has_sample or sut.task[one].reads]
+
+
+def first_with_sample(sut: Sut) -> list[str]:
+    """Return the first of these tasks, if there is one."""
+    return with_sample(sut)[:1]
+
+
+def connection_kept(sut: Sut, _: str) -> tuple[Fault, tuple[str, str]]:
+    """Return the fault that tasks use a connection that nothing opens again."""
+    fault = inject("connection-kept", "keep-connections", tasks=with_sample(sut))
+    return fault, (OTHERWISE, RESTART)
+
+
+def tenant_of(sut: Sut, task: str) -> dict[str, str]:
+    """Return the argument with a tenant, for a task that reads a tenant's table."""
+    key = sut.value_of("tenancy.key")
+    return {key: TENANT} if sut.task[task].reads and isinstance(key, str) else {}
 
 
 @criterion("RUN-04", needs=("database", "celery", "worker", "ping", "task", "tenancy", "logs"))
@@ -76,6 +103,7 @@ def test_warm_shutdown_finishes_the_running_task(own_stack: Stack, sut: Sut, ids
     inject("restarted-server-refused", "refuse-restarted-server"),
     expect=("states of the pings", RESTART),
 )
+@falsified_by_each(first_with_sample, connection_kept)
 def test_worker_survives_a_restart_of_postgresql(own_server_stack: Stack) -> None:
     """A worker whose children, if it has any, were connected runs tasks again after a restart."""
     stack = own_server_stack
@@ -88,6 +116,7 @@ def test_worker_survives_a_restart_of_postgresql(own_server_stack: Stack) -> Non
             deadline_s=BUSY_DEADLINE_S,
         )
         premise("processes that ran a ping before", got=len(busy), expected=processes)
+        before = {one: ends_of(stack, worker, one) for one in with_sample(stack.sut)}
         with stack.server_stopped():
             away = not stack.server.answers()
             wait_for_line(worker, LOST)
@@ -97,6 +126,22 @@ def test_worker_survives_a_restart_of_postgresql(own_server_stack: Stack) -> Non
         claim(EXIT_STATUS, on=RESTART, got=status, expected=None)
         expected = ["SUCCESS"] * len(states)
         claim("states of the pings", on=RESTART, got=states, expected=expected)
+        succeeded = [one for one, ends in before.items() if ends == SUCCEEDED]
+        after = {one: ends_of(stack, worker, one) for one in succeeded}
+        failed = [f"{one}: {ends}" for one, ends in after.items() if ends != SUCCEEDED]
+        claim(OTHERWISE, on=RESTART, got=failed, expected=[])
+
+
+def ends_of(stack: Stack, worker: Worker, task: str) -> str:
+    """Run a task often enough that every child runs it, and return how its runs end, in short."""
+    given, probe, until = stack.sut.task[task], stack.tasks, time.monotonic() + RESULT_DEADLINE_S
+    kwargs = {**given.arguments.kwargs, **tenant_of(stack.sut, task)}
+    sent = [probe.publish(task, given.arguments.args, kwargs) for _ in range(4 * CHILDREN)]
+    ends: set[str] = set()
+    for task_id in sent:
+        left_s = max(until - time.monotonic(), 0.1) if worker.alive else 0.1
+        ends.add(probe.result(task_id, deadline_s=left_s).end.partition("\n")[0])
+    return ", ".join(sorted(ends))
 
 
 def wait_for_line(worker: Worker, text: str) -> None:

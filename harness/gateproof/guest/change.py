@@ -8,18 +8,20 @@ and describes them.
 from __future__ import annotations
 
 import base64
+import functools
 import importlib
 import logging
 import os
 import re
 import signal
 import socket
+import threading
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
 from celery import concurrency, signals
-from celery.app import routes
+from celery.app import routes, trace
 from celery.app.task import Task
 from celery.worker import pidbox, request
 from celery.worker.consumer import consumer
@@ -284,21 +286,28 @@ class Misroute(Patch):
         task: a pattern of the names of the tasks.
         queue: the queue; the route's own if it is empty.
         key_suffix: a text that is added to the routing key.
+        given: ``args`` or ``kwargs``: only tasks that have arguments by position, or by name.
 
     """
 
     owner, name = routes.Router, "route"
 
-    def __init__(self, task: str = ".*", queue: str = "", key_suffix: str = "") -> None:
+    def __init__(
+        self, task: str = ".*", queue: str = "", key_suffix: str = "", given: str = ""
+    ) -> None:
         self.task, self.queue, self.key_suffix = re.compile(task), queue, key_suffix
+        self.given = given
 
     def replacement(self, original: Any, app: Any) -> Any:
         """Return a function that changes routes."""
         change = self
 
-        def route(self: Any, options: Any, name: str, *args: Any, **kwargs: Any) -> Any:
-            found = original(self, options, name, *args, **kwargs)
-            return change.changed(found, app) if change.task.fullmatch(name) else found
+        def route(
+            self: Any, options: Any, name: str, args: Any = (), kwargs: Any = None, *more: Any
+        ) -> Any:
+            found = original(self, options, name, args, kwargs, *more)
+            wanted = {"args": args, "kwargs": kwargs}.get(change.given, True)
+            return change.changed(found, app) if wanted and change.task.fullmatch(name) else found
 
         return route
 
@@ -353,6 +362,47 @@ class UseTransport(Change):
     def state(self, app: Any) -> Any:  # noqa: ARG002 (the interface)
         """Return the transport."""
         return {self.scheme: self.module.TRANSPORT_ALIASES.get(self.scheme)}
+
+
+class HideOverlappingRuns(Change):
+    """Sends no signal before and after a run that begins while its process runs the same task."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.running: dict[str, set[str]] = {}
+        self.hidden: set[str] = set()
+
+    def set_up(self, app: Any, worker: Any) -> None:  # noqa: ARG002 (the interface)
+        """Replace the functions that send the signals."""
+        trace.send_prerun = self.sender(trace.send_prerun, self.begins)
+        trace.send_postrun = self.sender(trace.send_postrun, self.ends)
+
+    def sender(self, original: Any, is_seen: Callable[[str, str], bool]) -> Any:
+        """Return a function that sends the signal of a run that is seen."""
+
+        def send(sender: Any, task_id: str, **more: Any) -> Any:
+            with self.lock:
+                seen = is_seen(sender.name, task_id)
+            return original(sender=sender, task_id=task_id, **more) if seen else []
+
+        return send
+
+    def begins(self, task: str, task_id: str) -> bool:
+        """Note a run that begins, and return whether it is alone."""
+        running = self.running.setdefault(task, set())
+        if running:
+            self.hidden.add(task_id)
+        running.add(task_id)
+        return task_id not in self.hidden
+
+    def ends(self, task: str, task_id: str) -> bool:
+        """Note a run that ends, and return whether it was alone when it began."""
+        self.running.get(task, set()).discard(task_id)
+        return task_id not in self.hidden
+
+    def state(self, app: Any) -> Any:  # noqa: ARG002 (the interface)
+        """Return which functions send the signals."""
+        return [origin(send) for send in (trace.send_prerun, trace.send_postrun)]
 
 
 class DropReceivers(Change):
@@ -719,13 +769,61 @@ class InheritConnection(Change):
 
     def set_up(self, app: Any, worker: Any) -> None:  # noqa: ARG002 (the interface)
         """Open the connection."""
-        urls = [one for one in os.environ.values() if WITH_PASSWORD.match(one)]
-        address = urlsplit(next(one for one in urls if one.startswith("postgres")))
+        address = urlsplit(database_url())
         self.connection = socket.create_connection((str(address.hostname), address.port or 5432))
 
     def state(self, app: Any) -> Any:  # noqa: ARG002 (the interface)
         """Return whether there is one."""
         return {"connection": self.connection is not None}
+
+
+class KeepConnections(Change):
+    """Lets tasks use one connection for each thread, which nothing opens again.
+
+    Args:
+        tasks: the names of the tasks.
+
+    """
+
+    def __init__(self, tasks: list[str]) -> None:
+        self.tasks, self.changed = tasks, 0
+        self.kept: dict[tuple[int, int], Any] = {}
+
+    def loaded(self, app: Any) -> None:
+        """Let each task query the kept connection before it runs."""
+        app.finalize()
+        for task in filter(None, map(app.tasks.get, self.tasks)):
+            task.run = self.querying(task.run)
+            self.changed += 1
+
+    def querying(self, original: Any) -> Any:
+        """Return a function that queries the connection first."""
+
+        @functools.wraps(original)
+        def run(*args: Any, **kwargs: Any) -> Any:
+            where = (os.getpid(), threading.get_ident())
+            if where not in self.kept:
+                self.kept[where] = connect_to(database_url())
+            self.kept[where].cursor().execute("SELECT 1")
+            return original(*args, **kwargs)
+
+        return run
+
+    def state(self, app: Any) -> Any:  # noqa: ARG002 (the interface)
+        """Return how many tasks were changed."""
+        return {"changed": self.changed}
+
+
+def connect_to(url: str) -> Any:
+    """Return a connection of the first driver that is installed."""
+    return next(filter(None, map(module_or_none, DRIVERS))).connect(url)
+
+
+def database_url() -> str:
+    """Return the first URL of PostgreSQL with a password in the environment, without its driver."""
+    urls = [one for one in os.environ.values() if WITH_PASSWORD.match(one)]
+    scheme, _, rest = next(one for one in urls if one.startswith("postgres")).partition("://")
+    return f"{scheme.partition('+')[0]}://{rest}"
 
 
 class SilenceChildren(Patch):
@@ -838,6 +936,7 @@ CHANGES: dict[str, Callable[..., Change]] = {
     "exit-at-stop-signal": ExitAtStopSignal,
     "exit-without-server": ExitWithoutServer,
     "forget-task": ForgetTask,
+    "hide-overlapping-runs": HideOverlappingRuns,
     "hide-reasons": HideReasons,
     "ignore-delays": IgnoreDelays,
     "ignore-dsn-parameters": IgnoreDsnParameters,
@@ -846,6 +945,7 @@ CHANGES: dict[str, Callable[..., Change]] = {
     "ignore-time-limits": IgnoreTimeLimits,
     "import-module": ImportModule,
     "inherit-connection": InheritConnection,
+    "keep-connections": KeepConnections,
     "keep-lost": KeepLost,
     "leave-queue": LeaveQueue,
     "log-arguments": LogArguments,

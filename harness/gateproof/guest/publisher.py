@@ -15,6 +15,7 @@ import base64
 import datetime as dt
 import decimal
 import importlib
+import inspect
 import json
 import os
 import sys
@@ -82,11 +83,32 @@ def publish(app: Any, request: dict[str, Any]) -> dict[str, Any]:
         options = addressed(app, options)
     app.loader.import_default_modules()
     task = app.tasks.get(name)
+    if request.get("swapped") and task is not None:
+        args, kwargs = swapped(task, args, kwargs)
     if task is None:
         result = app.send_task(name, args, kwargs, **options)
     else:
         result = task.apply_async(args, kwargs, **options)
     return {"task_id": result.id, "eager": type(result).__name__ == "EagerResult"}
+
+
+def swapped(task: Any, args: list[Any], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+    """Return the same arguments in the other form: by name those by position, or the reverse.
+
+    By position, an argument that is left out gets its default, or null if it has none.
+    """
+    places = {
+        name: None if place.default is place.empty else place.default
+        for name, place in inspect.signature(task.run).parameters.items()
+        if place.kind is place.POSITIONAL_OR_KEYWORD
+    }
+    if args:
+        named = dict(zip(places, args))  # noqa: B905 (Python 3.8 has no strict)
+        return list(args[len(places) :]), {**named, **kwargs}
+    given = [nth for nth, name in enumerate(places, start=1) if name in kwargs]
+    first = list(places)[: max(given, default=0)]
+    rest = {name: value for name, value in kwargs.items() if name not in first}
+    return [kwargs.get(name, places[name]) for name in first], rest
 
 
 def addressed(app: Any, options: dict[str, Any]) -> dict[str, Any]:

@@ -112,6 +112,8 @@ class TaskProbe:
         task: str,
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
+        *,
+        swapped: bool = False,
         **options: Any,
     ) -> str:
         """Publish one task and return its id.
@@ -120,6 +122,8 @@ class TaskProbe:
             task: name of the task; a task that the app does not know is sent by its name.
             args: positional arguments; UUID, datetime, Decimal and bytes are allowed.
             kwargs: keyword arguments of the same types.
+            swapped: give the arguments in the other form: by name those that are given by
+                position, or the reverse. By position, those left out become their default or null.
             **options: options of ``apply_async``: queue, headers, task_id, countdown, ...
 
         Raises:
@@ -139,6 +143,7 @@ class TaskProbe:
             "args": _tag(list(args)),
             "kwargs": _tag(kwargs or {}),
             "options": options,
+            **({"swapped": True} if swapped else {}),
         }
         if self._probe_queues and task.startswith(PROBE_PREFIX):
             self._address(request)
