@@ -17,6 +17,8 @@ from tests.acceptance.conftest import ROOT, break_file, run_command
 
 EXAMPLES = ROOT / "docs/examples"
 EXAMPLE = EXAMPLES / "helpdesk"
+LIMIT_S = 1500
+"""Enough for the whole pack with its proofs on a busy machine: three minutes on an idle one."""
 TENANTS = ("RLS-01", "RLS-02", "RLS-04", "RLS-05", "RLS-08", "RLS-09", "RLS-10")
 NOT_FORCED = "replies-not-forced"
 FIRST = "CREATE POLICY of_workspace ON tickets TO helpdesk_app\n    USING (workspace"
@@ -37,7 +39,7 @@ def judge(
     command = [sys.executable, "-m", "pytest", *gates, f"--sut={example / 'sut.toml'}"]
     command += ["--environment", "embedded", "-q", "-p", "no:cacheprovider", *more]
     command += ["--evidence-out", str(out / "reports")]
-    done = run_command(command, folder=ROOT)
+    done = run_command(command, folder=ROOT, limit_s=LIMIT_S)
     return read_miniature(out, exit_status=done.returncode, output=done.stdout)
 
 
