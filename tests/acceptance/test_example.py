@@ -25,6 +25,7 @@ ALL_PROOFS = bool(os.environ.get("GATEPROOF_EXAMPLES"))
 WITHOUT_PROOFS = 100
 """The status of a run without proofs in which nothing is red."""
 WHOLE_S = 1500.0
+"""Enough for the whole pack with its proofs on a busy machine."""
 NOT_FORCED = "replies-not-forced"
 FIRST = "CREATE POLICY of_workspace ON tickets TO helpdesk_app\n    USING (workspace"
 

@@ -19,19 +19,20 @@ OF_FILES = {"source", "migration", "file"}
 LEFT_OUT = ("taxonomy",)
 """The gate that judges the harness, whose files its falsifiers change."""
 LEAST = 2
-TO_DO = {"RUN-06": 1, "RUN-11": 0}
+TO_DO: dict[str, int] = {}
 """The severe criteria that have fewer, and how many they have."""
 
 
-def declared(sut: Sut) -> Iterator[tuple[str, Fault]]:
-    """Yield each falsifier that stands next to a check of the pack, with its criterion."""
+def declared(sut: Sut, prefix: str = "") -> Iterator[tuple[str, Fault]]:
+    """Yield each falsifier next to a check of the pack, with its criterion of this prefix."""
     for path in sorted(PACK.rglob("test_*.py")):
         if path.parent.name in LEFT_OUT:
             continue
         name = path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".")
         for check in vars(importlib.import_module(name)).values():
             marks = getattr(check, "pytestmark", ())
-            for identifier in (str(mark.args[0]) for mark in marks if mark.name == "criterion"):
+            ids = (str(mark.args[0]) for mark in marks if mark.name == "criterion")
+            for identifier in (one for one in ids if one.startswith(prefix)):
                 for mark in marks:
                     if mark.name == "falsified_by":
                         yield from ((identifier, one.fault) for one in made(sut, mark.args[0]))
@@ -51,12 +52,25 @@ def faults() -> dict[str, list[Fault]]:
     return found
 
 
-def test_no_falsifier_of_the_pack_changes_a_file(faults: dict[str, list[Fault]]) -> None:
-    """A file belongs to one system: its falsifiers are entries of the system's own file."""
-    named = [(name, one.name) for name, all_of_it in faults.items() for one in all_of_it]
-    of_files = [(name, one.name) for name in faults for one in faults[name] if one.kind in OF_FILES]
-    assert len(named) > 200
-    assert of_files == []
+def changed_files(found: dict[str, list[Fault]]) -> set[tuple[str, str]]:
+    """Return the gate prefix and the file of each fault that changes a file."""
+    all_faults = [(name, one) for name, listed in found.items() for one in listed]
+    assert len(all_faults) > 100
+    return {
+        (n.partition("-")[0], str(vars(f)["file"])) for n, f in all_faults if f.kind in OF_FILES
+    }
+
+
+def test_no_falsifier_of_the_pack_names_a_file(faults: dict[str, list[Fault]]) -> None:
+    """A file belongs to one system: only that of the described app is changed, whatever its name.
+
+    An import is broken at the end of that module. All other falsifiers of files are entries of the
+    system's own file.
+    """
+    assert changed_files(faults) == {("IMP", "system/app.py")}
+    helpdesk = load_sut(ROOT / "docs/examples/helpdesk/sut.toml")
+    files = {str(vars(fault)["file"]) for _, fault in declared(helpdesk, "IMP")}
+    assert files == {"helpdesk/jobs.py"}
 
 
 def test_severe_criterion_has_two_falsifiers_for_any_system(
