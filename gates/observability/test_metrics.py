@@ -72,7 +72,9 @@ def left_out(name: str, sample: str, when: str) -> Callable[[Sut, str], tuple[Fa
 
     def make(sut: Sut, _: str) -> tuple[Fault, Expect]:
         named = str(getattr(sut.metrics, sample))
-        fault = http(name, "metrics", pattern=rf"^{re.escape(named)}\{{[^\n]*\n")
+        # A worker that has run no task can lack the counter: then it would be no evidence.
+        seen = f'{named}{{task="a"}} 1.0\n'
+        fault = http(name, "metrics", pattern=rf"^{re.escape(named)}\{{[^\n]*\n", sample=seen)
         return fault, (RISE, f"{named}/ping/{when}", "got 0")
 
     return make
