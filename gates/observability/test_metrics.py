@@ -72,6 +72,7 @@ def left_out(name: str, sample: str, when: str) -> Callable[[Sut, str], tuple[Fa
 
     def make(sut: Sut, _: str) -> tuple[Fault, Expect]:
         named = str(getattr(sut.metrics, sample))
+        # A worker that has run no task can lack the counter: then it would be no evidence.
         fault = http(
             name,
             "metrics",
