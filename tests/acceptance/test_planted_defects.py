@@ -76,7 +76,7 @@ def test_defect_fails_the_criterion_that_it_breaks(name: str, judged: Judge) -> 
 
 @pytest.mark.parametrize(("system", "group"), GROUPS)
 def test_defects_of_a_copy_fail_no_other_criterion(system: str, group: int, judged: Judge) -> None:
-    """What the checks in these files claim of other objects passes, or does not apply."""
+    """The other criteria of these files pass, or do not apply."""
     ran = judged(system, group)
     outcomes = {one["id"]: one["outcome"] for one in ran.run["criteria"]}
     bad = {
