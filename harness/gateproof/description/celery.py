@@ -66,7 +66,7 @@ class Broker(Section):
 class Ping(Section):
     """The task that the harness uses to see that a worker answers."""
 
-    task: str = required("app.tasks.ping")
+    task: str = required("orders.tasks.ping")
     """Name of the task."""
     arguments: dict[str, Any] = mapping()
     """Keyword arguments of the ping."""

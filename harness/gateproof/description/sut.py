@@ -140,8 +140,8 @@ class Sut(Section):
     broker: Broker = optional({"kind": "sqla"})
     worker: Worker = optional({"role": "app_user"})
     timezones: Timezones = Timezones()
-    ping: Ping = optional({"task": "app.tasks.ping"})
-    task: dict[str, Task] = optional({"app.tasks.ping": {"queue": "housekeeping"}})
+    ping: Ping = optional({"task": "orders.tasks.ping"})
+    task: dict[str, Task] = optional({"orders.tasks.ping": {"queue": "celery"}})
     """All tasks of the contract by name."""
     tenancy: Tenancy = optional({"guc": "app.tenant_id", "key": "tenant_id"})
     dead_letters: DeadLetters = optional({"table": "failed_jobs"})

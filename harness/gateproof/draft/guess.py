@@ -289,7 +289,7 @@ def _worker_role(found: Findings) -> tuple[str, str]:
 def _tasks(found: Findings) -> Table:
     table = Table("task", comment="every task of the contract, with its queue")
     if found.app is None:
-        table.suggest("app.tasks.charge", {"queue": "celery"}, "the app was not imported")
+        table.suggest("orders.tasks.charge", {"queue": "celery"}, "the app was not imported")
         return table
     scheduled = {task: name for name, task in found.app.beat.items()}
     for name, task in found.app.tasks.items():

@@ -41,7 +41,9 @@ class Entry(Section):
     """The id of the criterion whose claim it breaks."""
     name: str = required("error-swallowed")
     """A slug, unique among the falsifiers of the criterion."""
-    expect: Expected = required({"claim": "dead-letter rows of the task", "on": "app.tasks.ping"})
+    expect: Expected = required(
+        {"claim": "dead-letter rows of the task", "on": "orders.tasks.ping"}
+    )
     """The finding that the change must cause."""
 
     def fault(self) -> Fault:

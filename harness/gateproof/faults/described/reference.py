@@ -33,7 +33,7 @@ kind = "source"
 file = "app/failures.py"
 function = "describe_failure"
 body = "return None"
-expect = { claim = "dead-letter rows of the task", on = "app.tasks.ping", text = "got 0" }
+expect = { claim = "dead-letter rows of the task", on = "orders.tasks.ping", text = "got 0" }
 ```
 
 `expect` predicts the finding: the claim that must not hold, its object, and a part of its values.
