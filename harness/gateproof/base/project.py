@@ -12,6 +12,8 @@ from pathlib import Path
 
 from pathspec import GitIgnoreSpec
 
+from gateproof.base.compiled import COMPILED
+
 IGNORES = ".gitignore"
 
 UNFINISHED = "*.pyc.*"
@@ -33,10 +35,27 @@ def copy_folders(root: Path, names: Iterable[str], into: Path) -> None:
         source, target = root / name, into / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
-            unfinished = shutil.ignore_patterns(UNFINISHED)
-            shutil.copytree(source, target, ignore=unfinished, dirs_exist_ok=True)
+            _copy_tree(source, target)
         else:
             shutil.copy2(source, target)
+
+
+def _copy_tree(source: Path, target: Path) -> None:
+    """Copy a folder; a compiled file that another process removes meanwhile is left out.
+
+    Each pytest removes compiled files when it starts, see `gateproof.base.compiled`.
+
+    Raises:
+        shutil.Error: other files could not be copied.
+
+    """
+    unfinished = shutil.ignore_patterns(UNFINISHED)
+    try:
+        shutil.copytree(source, target, ignore=unfinished, dirs_exist_ok=True)
+    except shutil.Error as error:
+        failed = [one for one in error.args[0] if COMPILED not in Path(one[0]).parts]
+        if failed:
+            raise shutil.Error(failed) from error
 
 
 def copy_project(root: Path, into: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -69,3 +70,22 @@ def test_copy_leaves_out_unfinished_compiled_files(tmp_path: Path) -> None:
     copy_folders(tmp_path / "project", ["code"], tmp_path / "copy")
     copied = sorted(path.name for path in (tmp_path / "copy").rglob("*") if path.is_file())
     assert copied == ["a.cpython-311.pyc"]
+
+
+@pytest.mark.parametrize("gone", ["code/__pycache__/a.pyc", "code/b.py"])
+def test_only_compiled_files_may_be_gone_during_the_copy(tmp_path: Path, gone: str) -> None:
+    """A compiled file that cannot be read is left out of a copy; any other ends it.
+
+    A link to nothing stands for a file that another process has removed.
+    """
+    (tmp_path / "code/__pycache__").mkdir(parents=True)
+    (tmp_path / "code/a.py").write_text("a = 1\n", encoding="utf-8")
+    (tmp_path / gone).symlink_to("nothing")
+    copied = tmp_path / "copy"
+    if gone.endswith(".py"):
+        with pytest.raises(shutil.Error, match=r"b\.py"):
+            copy_folders(tmp_path, ["code"], copied)
+        return
+    copy_folders(tmp_path, ["code"], copied)
+    assert (copied / "code/a.py").read_text(encoding="utf-8") == "a = 1\n"
+    assert not (copied / gone).is_file()
