@@ -20,7 +20,10 @@ SKIPPED = frozenset((
 ))  # fmt: skip
 """Folders in which no part of the running system is looked for."""
 INTERPRETERS = (".venv/bin/python", "venv/bin/python", "env/bin/python")
+READ = (".py", ".sql")
+"""The names of files that are read end like this."""
 MOST_FILES = 20_000
+"""No more of these are read. Others do not count: a folder of reports has thousands of files."""
 LARGEST = 1_000_000
 """Files of more bytes are not read."""
 VARIABLE = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+|DSN")
@@ -119,7 +122,7 @@ def _walk(root: Path) -> Iterator[Path]:
             name for name in folders if name not in SKIPPED and not _is_environment(Path(top, name))
         )
         for name in sorted(names):
-            count += 1
+            count += name.endswith(READ)
             if count > MOST_FILES:
                 return
             yield Path(top, name)

@@ -84,6 +84,19 @@ def test_project_is_read_from_its_files(tmp_path: Path) -> None:
     assert found.python is None
 
 
+def test_files_that_are_not_read_do_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An app is found next to a folder of reports with more files than the draft reads."""
+    (tmp_path / "reports").mkdir()
+    for number in range(5):
+        (tmp_path / f"reports/{number}.txt").touch()
+    module = "from celery import Celery\napp = Celery()\n"
+    (tmp_path / "shop.py").write_text(module, encoding="utf-8")
+    monkeypatch.setattr("gateproof.draft.files.MOST_FILES", 1)
+    assert [one.value for one in read_project(tmp_path).apps] == ["shop:app"]
+
+
 def test_interpreter_of_the_project_is_preferred(tmp_path: Path) -> None:
     """A virtual environment in the project has the system's packages."""
     program = tmp_path / ".venv/bin/python"
