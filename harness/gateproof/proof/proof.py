@@ -248,11 +248,8 @@ def run_steps(
                 steps.update(_inject(fault, copy))
         if steps.get("fingerprint_after") is not None:
             # 7
-            until = None if whole else _predicted(fault, expect, recorder).is_met_by
-            with stopwatch.step(FAULTED), recorded_claims(until) as claims:
-                category, message = _run(check, recorder, base, FAULTED_STEP)
-            steps["findings"] = false_claims(claims)
-            steps["faulted_category"], steps["faulted"] = _unless_full(category, message, copy)
+            predicted = None if whole else _predicted(fault, expect, recorder)
+            steps.update(_run_faulted(check, recorder, copy, predicted))
     except LimitError as error:
         steps.update(faulted_category="limit", faulted=str(error))
     except HarnessError as error:
@@ -274,6 +271,21 @@ def run_steps(
             **fields,
         )
     return event, running
+
+
+def _run_faulted(
+    check: Callable[[], object], recorder: Recorder, copy: Copy, predicted: PredictedClaim | None
+) -> dict[str, Any]:
+    """Run the check under the fault, to the predicted finding or, without one, to its end."""
+    until = predicted.is_met_by if predicted else None
+    with copy.bring_up.stopwatch.step(FAULTED), recorded_claims(until) as claims:
+        category, message = _run(check, recorder, recorder.scope, FAULTED_STEP)
+    category, message = _unless_full(category, message, copy)
+    return {
+        "findings": false_claims(claims),
+        "faulted_category": category,
+        "faulted": message,
+    }
 
 
 def _predicted(fault: Fault, expect: Prediction, recorder: Recorder) -> PredictedClaim:
