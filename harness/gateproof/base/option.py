@@ -29,7 +29,8 @@ POSTGRES_VERSIONS = ("16", "18")
 FALSIFY_HELP = (
     "which proofs to run: all (default), thorough (all, and each runs its check before the fault "
     "too, instead of once for each kind of copy, and under the fault to its end), none, matrix "
-    "(every check of a gate against every falsifier of that gate), or names of criteria, gates or falsifiers, separated by commas"
+    "(every check of a gate against every falsifier of that gate), or names of criteria, "
+    "gates or falsifiers, separated by commas"
 )
 
 PROCESSES_PER_CORE = 2
