@@ -31,71 +31,68 @@ def violations(ran: Miniature, *, unjudged: frozenset[str] = frozenset()) -> set
     return {one["id"] for one in failed}
 
 
-def test_untouched_copy_is_green(system_copy: Path, tmp_path: Path) -> None:
-    """An unchanged copy passes like the original, so the failures below come from the changes.
-
-    The bundle names no commit, because the copy is no git checkout.
-    """
-    ran = judge_copy(system_copy, tmp_path, *NAMES, *DEAD_LETTERS, *HEALTH, *TENANCY)
-    assert violations(ran) == set()
-    assert ran.run["bindings"]["commit"] is None
-
-
-def test_dropped_policy_is_a_violation_of_tenancy(system_copy: Path, tmp_path: Path) -> None:
-    """Without its policy, attribution_events shows a tenant no row, not even its own."""
-    revision = system_copy / "migrations/versions/core/core_0001_attribution_events.py"
-    break_file(
-        revision,
+DEFECTS = (
+    (
+        "migrations/versions/core/core_0001_attribution_events.py",
         "GRANT SELECT, INSERT, UPDATE, DELETE ON attribution_events",
-        "DROP POLICY tenant_isolation ON attribution_events;\n"
-        "GRANT SELECT, INSERT, UPDATE, DELETE ON attribution_events",
-    )
-    red = violations(judge_copy(system_copy, tmp_path, *TENANCY))
-    assert {"RLS-01", "RLS-02"} <= red
-    assert "RLS-12" not in red, "messages and results have no policy"
-
-
-def test_renamed_task_is_a_violation_of_names_and_routes(system_copy: Path, tmp_path: Path) -> None:
-    """A renamed task is missing under its documented name."""
-    break_file(
-        system_copy / "system/tasks/llm.py",
+        (
+            "DROP POLICY tenant_isolation ON attribution_events;\n"
+            "GRANT SELECT, INSERT, UPDATE, DELETE ON attribution_events"
+        ),
+    ),
+    (
+        "system/tasks/llm.py",
         'name="app.tasks.llm.investigation"',
         'name="app.tasks.llm.investigate"',
-    )
-    red = violations(judge_copy(system_copy, tmp_path, *NAMES))
-    assert {"IMP-03", "QUE-04"} <= red
-    assert not red & {"IMP-01", "IMP-02", "QUE-01", "QUE-03"}
-
-
-def test_removed_failure_handler_is_a_violation_of_dead_letters(
-    system_copy: Path, tmp_path: Path
-) -> None:
-    """Tasks still fail and are reported as failed, but no dead-letter row is written.
-
-    Who sees a row without a tenant cannot be judged where no row is written.
-    """
-    break_file(
-        system_copy / "system/dead_letters/capture/__init__.py",
+    ),
+    (
+        "system/dead_letters/capture/__init__.py",
         "    ReportingBackend.observer = Observer()\n",
         "",
-    )
-    ran = judge_copy(system_copy, tmp_path, *DEAD_LETTERS, *NAMES)
-    red = violations(ran, unjudged=frozenset({"DLQ-14"}))
-    assert {"DLQ-03", "DLQ-04", "DLQ-05", "DLQ-06"} <= red
-    assert not red & {"DLQ-01", "DLQ-02", "DLQ-11", "DLQ-12"}
-    assert not any(criterion.startswith(("IMP", "QUE")) for criterion in red)
-
-
-def test_constant_health_is_a_violation_of_observability(system_copy: Path, tmp_path: Path) -> None:
-    """A health endpoint that always reports ok fails the check of a broken dependency."""
-    break_file(
-        system_copy / "system/observability/health.py",
+    ),
+    (
+        "system/observability/health.py",
         "parts = {check.name: OK if healthy else ERROR for check, healthy in asked}",
         "parts = {check.name: OK for check, _ in asked}",
-    )
-    red = violations(judge_copy(system_copy, tmp_path, *HEALTH))
-    assert "OBS-05" in red
-    assert "OBS-04" not in red, "a constant ok is right while every dependency works"
+    ),
+)
+"""A tenant table without a policy, which shows a tenant no row, not even its own; a task that is
+missing under its documented name; failures that are reported but leave no dead-letter row; and a
+health endpoint that always reports ok. Each belongs to another gate."""
+
+RED = {
+    "RLS": {"RLS-01", "RLS-02"},
+    "IMP": {"IMP-03"},
+    "QUE": {"QUE-04"},
+    "DLQ": {"DLQ-03", "DLQ-04", "DLQ-05", "DLQ-06"},
+    "OBS": {"OBS-05"},
+}
+"""The criteria that must fail, at least."""
+GREEN = {
+    *("IMP-01", "IMP-02", "QUE-01", "QUE-03", "DLQ-01", "DLQ-02", "DLQ-11", "DLQ-12"),
+    "RLS-12",  # messages and results have no policy
+    "OBS-04",  # a constant ok is right while every dependency works
+}
+
+
+def test_each_defect_fails_the_criteria_of_its_gate_alone(
+    system_copy: Path, tmp_path: Path
+) -> None:
+    """With four defects, the criteria that they break fail and their neighbours pass.
+
+    Which roles see a row without a tenant cannot be judged where no row is written. The bundle
+    names no commit, because the copy is no git checkout.
+    """
+    for file, before, after in DEFECTS:
+        break_file(system_copy / file, before, after)
+    ran = judge_copy(system_copy, tmp_path, *NAMES, *DEAD_LETTERS, *HEALTH, *TENANCY)
+    red = violations(ran, unjudged=frozenset({"DLQ-14"}))
+    for gate, expected in RED.items():
+        assert expected <= {one for one in red if one.startswith(gate)}, ran.output
+    assert not red & GREEN, ran.output
+    passed = {one["id"] for one in ran.run["criteria"] if one["outcome"] == "pass"}
+    assert passed >= GREEN, ran.output
+    assert ran.run["bindings"]["commit"] is None
 
 
 def test_endpoint_that_is_not_there_is_one_finding(system_copy: Path, tmp_path: Path) -> None:
