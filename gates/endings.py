@@ -18,7 +18,7 @@ ROW_AFTER_LINE_S = 1.0
 
 def wait_for_failure_lines(stack: Stack, task_ids: Collection[str]) -> None:
     """Wait until the stack's worker has logged the failure of each task. Judges nothing."""
-    names, worker = stack.sut.logs, stack.worker
+    names, worker = stack.sut.ends, stack.worker
 
     def logged_failures() -> set[str]:
         lines = worker.log().matching(**{names.message: names.failure})

@@ -47,7 +47,7 @@ class Reader:
     arguments: Mapping[str, Any]
     """Keyword arguments with which it succeeds, without that of the tenant."""
 
-    def of_tenant(self, sut: Sut, tenant: str) -> dict[str, Any]:
+    def of_tenant(self, sut: Sut, tenant: str | int) -> dict[str, Any]:
         """Return the arguments of a run for a tenant."""
         return {**self.arguments, sut.tenancy.key: tenant}
 

@@ -36,7 +36,7 @@ BY_HARNESS: Mapping[str, tuple[str, ...]] = {
     "report": ("worker.report", "logs.message"),
 }
 """Maps attributes of stacks and workers to the keys that the harness reads for them."""
-BY_PROPERTY = {"queues": "task", "tasks": "task", "queue_of": "task"}
+BY_PROPERTY = {"queues": "task", "tasks": "task", "queue_of": "task", "ends": "logs"}
 """Maps what a description offers in addition to its keys to the key that it follows from."""
 FIXTURES = dict.fromkeys(
     ("stack", "own_stack", "empty_stack", "own_server_stack"), ("database.owner",)

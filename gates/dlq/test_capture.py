@@ -32,6 +32,8 @@ from ..described import (
     other_statuses,
 )
 from ..endings import ROW_AFTER_LINE_S, wait_for_failure_lines
+from ..tenant import unused_tenant
+from .contract import has
 from .rows import (
     ROWS_OF_TASK,
     DeadLetter,
@@ -100,7 +102,7 @@ _WITH_TASK_ID = """
         "task",
         "tenancy",
         "dead_letters.statuses",
-        "logs",
+        "logs or worker.probe=inject",
     ),
 )
 @falsified_in_rows("row-lost", LOST, expect=(ROWS_OF_TASK, "{ping}", "got 0"))
@@ -124,15 +126,15 @@ _WITH_TASK_ID = """
 )
 def test_failing_task_leaves_exactly_one_row(stack: Stack, sut: Sut, ids: Ids) -> None:
     """A ping that fails after a retry leaves one pending row; one that succeeds leaves none."""
-    tenant = str(ids.uuid())
+    tenant = unused_tenant(stack, ids)
     kwargs = {**sut.ping.arguments, **sut.ping.retry, **sut.ping.fail, sut.tenancy.key: tenant}
     result = fail(stack, sut.ping.task, kwargs)
-    wait_for_rows(stack, [result.task_id], tenant_id=tenant)
+    wait_for_rows(stack, [result.task_id], tenant_id=str(tenant))
     # After another task of the same worker, everything else that the failure writes is written.
     plain = {**sut.ping.arguments, sut.tenancy.key: tenant}
     done = stack.tasks.run(sut.ping.task, plain)
     premise("state of a plain ping", got=done.state, expected="SUCCESS")
-    row = _only_row(stack, sut.ping.task, result, tenant, where=sut.ping.task)
+    row = _only_row(stack, sut.ping.task, result, str(tenant), where=sut.ping.task)
     if row is None:
         return
     _claim_values(row, sut, sut.ping.task, result, kwargs, where=sut.ping.task)
@@ -141,7 +143,16 @@ def test_failing_task_leaves_exactly_one_row(stack: Stack, sut: Sut, ids: Ids) -
 
 @criterion(
     "DLQ-04",
-    needs=("database", "celery", "worker", "ping", "task", "tenancy", "dead_letters", "logs"),
+    needs=(
+        "database",
+        "celery",
+        "worker",
+        "ping",
+        "task",
+        "tenancy",
+        "dead_letters",
+        "logs or worker.probe=inject",
+    ),
 )
 @falsified_in_rows(
     "message-of-another-failure",
@@ -156,15 +167,15 @@ def test_failing_task_leaves_exactly_one_row(stack: Stack, sut: Sut, ids: Ids) -
 @falsified_in_rows("row-lost", LOST, expect=(ROWS_OF_TASK, OWN, "got 0"))
 def test_own_failing_task_leaves_exactly_one_row(stack: Stack, sut: Sut, ids: Ids) -> None:
     """A task of the system that is asked to fail leaves one pending row with its arguments."""
-    failing, tenant = failing_task(sut), str(ids.uuid())
+    failing, tenant = failing_task(sut), unused_tenant(stack, ids)
     kwargs = {**failing.sample, **failing.kwargs, sut.tenancy.key: tenant}
     if failing.any_value:
         kwargs[failing.any_value] = ids.slug("value")
     result = fail(stack, failing.task, kwargs)
-    wait_for_rows(stack, [result.task_id], tenant_id=tenant)
+    wait_for_rows(stack, [result.task_id], tenant_id=str(tenant))
     done = stack.tasks.run(sut.ping.task, sut.ping.arguments)
     premise("state of a plain ping", got=done.state, expected="SUCCESS")
-    row = _only_row(stack, failing.task, result, tenant, where=OWN)
+    row = _only_row(stack, failing.task, result, str(tenant), where=OWN)
     if row is None:
         return
     _claim_values(row, sut, failing.task, result, kwargs, where=OWN)
@@ -203,14 +214,15 @@ def _claim_values(
     stored = result.value if isinstance(result.value, dict) else {}
     got: dict[str, tuple[Any, Any]] = {
         "task id": (row.task_id, result.task_id),
-        "queue": (row.queue, sut.queue_of(task)),
-        "tenant": (row.tenant_id, tenant),
+        "tenant": (row.tenant_id, str(tenant)),
         "positional arguments": (row.sent_args(), []),
         "keyword arguments": (row.sent_kwargs(), kwargs),
         "message": (row.error_message, stored.get("message")),
         "exception": (row.exception_class.rpartition(".")[2], stored.get("exception")),
         "status": (row.status, sut.dead_letters.new),
     }
+    if has(sut, "queue"):
+        got["queue"] = (row.queue, sut.queue_of(task))
     for what, (seen, expected) in got.items():
         claim(VALUE_IN_ROW, on=f"{where}/{what}", got=typed(seen), expected=typed(expected))
     claim(
@@ -225,7 +237,18 @@ def _claim_values(
 # --- arguments are preserved ------------------------------------------------------------------
 
 
-@criterion("DLQ-05", needs=("database", "celery", "worker", "ping", "task", "dead_letters", "logs"))
+@criterion(
+    "DLQ-05",
+    needs=(
+        "database",
+        "celery",
+        "worker",
+        "ping",
+        "task",
+        "dead_letters",
+        "logs or worker.probe=inject",
+    ),
+)
 @falsified_in_rows(
     "numbers-as-floats",
     f"NEW.{{c[kwargs]}} := replace(NEW.{{c[kwargs]}}::text, '{BIG}', '{BIG - 1}'); RETURN NEW;",
@@ -346,7 +369,7 @@ def _read_long(stack: Stack, failing: Failing, task_id: str) -> tuple[Any, int, 
         "task",
         "tenancy",
         "dead_letters.operator",
-        "logs",
+        "logs or worker.probe=inject",
     ),
 )
 @falsified_in_sql(
@@ -375,7 +398,7 @@ def test_global_failures_are_captured_and_no_tenants(stack: Stack, sut: Sut, ids
     claim(VALUE_IN_ROW, on=f"{GLOBAL_TASK}/task name", got=row.task_name, expected=sut.ping.task)
     seen = _seen_by(stack, sut.dead_letters.operator, None).count(row.task_id)
     premise("global rows that an operator sees", on=sut.dead_letters.operator, got=seen, expected=1)
-    own = failing_ping(stack, **{sut.tenancy.key: str(ids.uuid())})
+    own = failing_ping(stack, **{sut.tenancy.key: unused_tenant(stack, ids)})
     owned = wait_for_rows(stack, [own.task_id])
     premise(ROWS_OF_TASK, on="task with a tenant", got=len(owned), relation="at_least", expected=1)
     owner, role, table = owned[0].tenant_id, sut.worker.role, sut.dead_letters.table
@@ -386,7 +409,16 @@ def test_global_failures_are_captured_and_no_tenants(stack: Stack, sut: Sut, ids
 
 @criterion(
     "DLQ-07",
-    needs=("database", "celery", "worker", "ping.fail", "task", "tenancy", "dead_letters", "logs"),
+    needs=(
+        "database",
+        "celery",
+        "worker",
+        "ping.fail",
+        "task",
+        "tenancy",
+        "dead_letters",
+        "logs or worker.probe=inject",
+    ),
 )
 @falsified_in_sql(
     "reads-all",
@@ -405,10 +437,11 @@ def test_global_failures_are_captured_and_no_tenants(stack: Stack, sut: Sut, ids
 )
 def test_tenant_sees_its_own_rows_only(stack: Stack, sut: Sut, ids: Ids) -> None:
     """With two rows of tenant A and one of B, each tenant sees its own, and other sessions none."""
-    tenants = {"A": str(ids.uuid()), "B": str(ids.uuid())}
+    given = {name: unused_tenant(stack, ids) for name in ("A", "B")}
+    tenants = {name: str(tenant) for name, tenant in given.items()}
     sent: dict[str, list[str]] = {"A": [], "B": []}
     for name in ("A", "A", "B"):
-        result = failing_ping(stack, **{sut.tenancy.key: tenants[name]})
+        result = failing_ping(stack, **{sut.tenancy.key: given[name]})
         sent[name].append(result.task_id)
     everything = [*sent["A"], *sent["B"]]
     there = {row.task_id: row.tenant_id for row in wait_for_rows(stack, everything)}
@@ -430,7 +463,7 @@ def test_tenant_sees_its_own_rows_only(stack: Stack, sut: Sut, ids: Ids) -> None
     for tenant, who in (
         (None, "no tenant"),
         ("", "an empty tenant"),
-        (str(ids.uuid()), "another tenant"),
+        (str(unused_tenant(stack, ids)), "another tenant"),
     ):
         count = len(_seen_by(stack, role, tenant))
         where = f"{role}/{table}/{who}"
@@ -450,7 +483,7 @@ def test_tenant_sees_its_own_rows_only(stack: Stack, sut: Sut, ids: Ids) -> None
         "tenancy",
         "dead_letters.operator",
         "dead_letters.reader",
-        "logs",
+        "logs or worker.probe=inject",
     ),
 )
 @falsified_in_sql(

@@ -15,6 +15,7 @@ from gateproof import (
 from ..described import LOST, falsified_in_rows, other_statuses
 from ..endings import wait_for_failure_lines
 from ..holding import reader_of, sessions_waiting_for, tables_held
+from ..tenant import unused_tenant
 from .rows import rows_of, typed
 
 HELD = 2
@@ -33,7 +34,7 @@ BUSY_DEADLINE_S, WRITTEN_DEADLINE_S = 15.0, 12.0
         "task",
         "tenancy",
         "dead_letters.statuses",
-        "logs",
+        "logs or worker.probe=inject",
     ),
 )
 @falsified_in_rows("row-lost", LOST, expect=(ROWS_OF_TASKS, FAILED, "got 0"))
@@ -52,9 +53,9 @@ def test_failure_with_the_database_away_is_not_lost(
     own_server_stack: Stack, sut: Sut, ids: Ids
 ) -> None:
     """Tasks whose database stops while they run each leave exactly one row once it is back."""
-    stack, tenant = own_server_stack, str(ids.uuid())
-    reader = reader_of(stack)
-    kwargs = reader.of_tenant(sut, tenant)
+    stack, reader = own_server_stack, reader_of(own_server_stack)
+    given = unused_tenant(stack, ids)
+    kwargs, tenant = reader.of_tenant(sut, given), str(given)
     premise("the worker runs", got=stack.worker.alive, expected=True)
     with tables_held(stack, reader.table):
         sent = [stack.tasks.publish(reader.task, (), kwargs) for _ in range(HELD)]
@@ -67,7 +68,7 @@ def test_failure_with_the_database_away_is_not_lost(
         premise("tasks in the middle of a statement", got=busy, expected=HELD)
         with stack.server_stopped():  # ends the session that holds the table, too
             wait_for_failure_lines(stack, sent)
-            names = sut.logs
+            names = sut.ends
             lines = stack.worker.log().matching(**{names.message: names.failure})
             failed = {str(line.get(names.task_id)) for line in lines} & set(sent)
             premise("tasks that failed without the database", got=len(failed), expected=HELD)

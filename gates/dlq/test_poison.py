@@ -17,6 +17,7 @@ from gateproof import (
 from ..described import AGAIN, AGAIN_DECLARED, LOST, falsified_in_rows
 from ..holding import reader_of, sessions_waiting_for, tables_held
 from ..lease import lease_of
+from ..tenant import unused_tenant
 from .rows import ROWS_OF_TASK, only_row, rows_of
 
 MOST = 2
@@ -58,12 +59,13 @@ POISON = "task that killed each worker that ran it"
 )
 def test_message_that_kills_its_workers_ends(own_stack: Stack, sut: Sut, ids: Ids) -> None:
     """It kills workers up to the limit; the next one writes its row, and serves other tasks."""
-    stack, tenant = own_stack, str(ids.uuid())
+    stack, given = own_stack, unused_tenant(own_stack, ids)
+    tenant = str(given)
     lease, (most, setting) = lease_of(sut), limit_of(sut)
     options = {"pool": POOL_SOLO, "env": {**setting, **lease.env}}
     reader = reader_of(stack)
     with tables_held(stack, reader.table):
-        poison = stack.tasks.publish(reader.task, (), reader.of_tenant(sut, tenant))
+        poison = stack.tasks.publish(reader.task, (), reader.of_tenant(sut, given))
         for number in range(most):
             with stack.running_worker(name=f"victim-{number + 1}", **options) as victim:
                 victim.report()

@@ -21,6 +21,7 @@ from gateproof import (
 
 from ..described import CONSTRAINTS, falsified_in_rows, falsified_in_sql
 from ..holding import reader_of, tables_held, wait_for_a_session
+from ..tenant import unused_tenant
 from .rows import ROWS_OF_TASK, DeadLetter, only_row, rows_of
 
 UNKNOWN = "no_such_task"
@@ -92,7 +93,7 @@ _PUT = (
 )
 def test_failures_out_of_reach_leave_one_row_each(own_stack: Stack, sut: Sut, ids: Ids) -> None:
     """A killed child, a time limit, an unknown name, a bad body, a wrong argument, an expiry."""
-    stack, tenants = own_stack, {what: str(ids.uuid()) for what in ERRORS}
+    stack, tenants = own_stack, {what: unused_tenant(own_stack, ids) for what in ERRORS}
     unknown = f"{sut.celery.task_prefix}{UNKNOWN}"
     sent: dict[str, str] = {}
     reader = reader_of(stack)
@@ -132,9 +133,9 @@ def test_failures_out_of_reach_leave_one_row_each(own_stack: Stack, sut: Sut, id
         premise("state of a plain ping", got=done.state, expected="SUCCESS")
         names = {KILLED: reader.task, LIMITED: reader.task, NOT_KNOWN: unknown}
         for what, task_id in sent.items():
-            rows = rows_of(stack, [task_id], tenant_id=tenants[what])
+            rows = rows_of(stack, [task_id], tenant_id=str(tenants[what]))
             task = names.get(what, sut.ping.task)
-            claim_one(rows, what, task, task_id, tenants[what], sut.dead_letters.new)
+            claim_one(rows, what, task, task_id, str(tenants[what]), sut.dead_letters.new)
 
 
 def key_of(sut: Sut) -> str:
@@ -161,7 +162,7 @@ def claim_one(
         claim("value in the dead-letter row", on=f"{what}/{name}", got=seen, expected=expected)
 
 
-def put(stack: Stack, body: bytes, tenant: str) -> str:
+def put(stack: Stack, body: bytes, tenant: str | int) -> str:
     """Put a message of the ping with this body into the broker's table, and return its task's id.
 
     As kombu writes it, protocol 2; the publisher would refuse to send such a one.

@@ -88,7 +88,10 @@ def test_pings_come_back_from_one_worker_process(own_stack: Stack, sut: Sut) -> 
     expect_own_connections(own_stack, worker, reports)
 
 
-@criterion("RUN-02", needs=("database", "celery", "worker", "ping.expect", "task", "logs"))
+@criterion(
+    "RUN-02",
+    needs=("database", "celery", "worker", "ping.expect", "task", "logs or worker.probe=inject"),
+)
 @falsified_by(
     inject("backend-in-memory", "use-urls", results="cache+memory://"),
     expect=(ROWS, "", "got 0"),
@@ -125,7 +128,7 @@ def test_result_is_a_row_of_the_result_table(own_stack: Stack, sut: Sut) -> None
         publisher = own_stack.tasks
         task_id = publisher.publish(sut.ping.task, (), sut.ping.arguments)
         # Celery stores a result before it signals success: after that line the row must exist.
-        succeeded = {sut.logs.message: sut.logs.success, sut.logs.task_id: task_id}
+        succeeded = {sut.ends.message: sut.ends.success, sut.ends.task_id: task_id}
         ended = worker.wait_log(deadline_s=STORED_DEADLINE_S, **succeeded).matching(**succeeded)
         premise("log lines of the ping", got=len(ended), relation="at_least", expected=1)
         rows = own_stack.sql.query(

@@ -41,7 +41,7 @@ RUNNING, REVOKED = "running at the stop signal", "claimed and revoked before the
         "worker",
         "ping",
         "task",
-        "logs",
+        "logs or worker.probe=inject",
     ),
 )
 @falsified_by(inject("no-hand-over", "drop-steps"), expect=(STATES, "", "got PENDING"))
@@ -86,9 +86,9 @@ def test_stopping_worker_returns_what_it_has_not_started(
             interval_s=0.1,
         )
         runs = [
-            line.get(sut.logs.task_id)
+            line.get(sut.ends.task_id)
             for worker in (stopping, other)
-            for line in worker.log().matching(**{sut.logs.message: sut.logs.success})
+            for line in worker.log().matching(**{sut.ends.message: sut.ends.success})
         ]
         end = stack.tasks.result(running, deadline_s=WATCHED_S).end
         ended = stack.tasks.result(revoked, deadline_s=WATCHED_S).state

@@ -16,6 +16,9 @@ from gateproof.description.key import all_keys, find_field, nearest
 from gateproof.description.sut import Sut
 from gateproof_evidence.errors import BadInputError
 
+OR = " or "
+"""Stands between a need and one that serves as well."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Need:
@@ -25,26 +28,40 @@ class Need:
     """The key in dots: ``tenancy``, ``dead_letters.columns.args``."""
     value: str | None = None
     """The value as text; None if any will do."""
+    instead: Need | None = None
+    """Another need that serves as well."""
 
     @classmethod
     def parse(cls, text: str) -> Need:
-        """Return a need from its text, ``key`` or ``key=value``.
+        """Return a need from its text: ``key``, ``key=value``, or two of them with `OR` between.
 
         Raises:
             BadInputError: no description can have such a key.
 
         """
-        key, equals, value = text.partition("=")
+        first, alternative, rest = text.partition(OR)
+        key, equals, value = first.partition("=")
         if not key or find_field(Sut, key.split(".")) is None:
             raise BadInputError(
-                f"needs: got {text!r}, expected a key of a description such as "
-                f"{nearest(key, all_keys(Sut))}, or KEY=VALUE; correct the name"
+                f"needs: got {first!r}, expected a key of a description such as "
+                f"{nearest(key, all_keys(Sut))}, KEY=VALUE, or two of them with "
+                f"{OR.strip()!r} between; correct the name"
             )
-        return cls(key=key, value=value if equals else None)
+        instead = cls.parse(rest) if alternative else None
+        return cls(key=key, value=value if equals else None, instead=instead)
+
+    def is_met(self, sut: Sut) -> bool:
+        """Return whether a description has the key, with the value, or what serves as well."""
+        if self.instead is not None and self.instead.is_met(sut):
+            return True
+        if not sut.describes(self.key):
+            return False
+        return self.value is None or str(sut.value_of(self.key)) == self.value
 
     def __str__(self) -> str:
         """Return the need as it was declared."""
-        return self.key if self.value is None else f"{self.key}={self.value}"
+        own = self.key if self.value is None else f"{self.key}={self.value}"
+        return own if self.instead is None else f"{own}{OR}{self.instead}"
 
 
 def parse_needs(texts: str | Iterable[str]) -> tuple[Need, ...]:
@@ -74,11 +91,13 @@ def unmet(sut: Sut, criterion: str, needs: Iterable[Need]) -> BaseException | No
     lacking = [why for need in needs if (why := _why_not_applicable(sut, need))]
     if lacking:
         return NotApplicableError("; ".join(dict.fromkeys(lacking)))
-    missing = [need.key for need in needs if not sut.describes(need.key)]
+    missing = [need.key for need in needs if not need.is_met(sut)]
     return NotDescribedError("; ".join(map(sut.unlock, missing))) if missing else None
 
 
 def _why_not_applicable(sut: Sut, need: Need) -> str:
+    if need.is_met(sut):
+        return ""
     absent = sut.absence_of(need.key)
     if absent is not None:
         return absent.words

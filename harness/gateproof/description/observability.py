@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import Field
@@ -70,3 +71,25 @@ class Logs(Section):
     """Message of the line for a task that failed."""
     retry: str = optional("task retried")
     """Message of the line for a retry."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EndNames:
+    """The names in the lines that a worker prints at each end of a task."""
+
+    message: str
+    """The field that says how it ended."""
+    success: str
+    failure: str
+    task_id: str
+    task_name: str
+
+
+PROBE_ENDS = EndNames(
+    message="GATEPROOF_PROBE_ENDS",
+    success="success",
+    failure="failure",
+    task_id="task_id",
+    task_name="task_name",
+)
+"""The names in the lines of `gateproof.guest.probe_tasks`."""

@@ -76,7 +76,8 @@ class Worker(Section):
     """With ``inject``, the harness loads tasks of its own into workers and publishers (ping, fail,
     retry, hold, query), and pings with them: the section `ping` is then not needed. Without
     ``{probe}`` in `command`, the variable `CELERY_LOADER` loads them, which Celery reads unless the
-    app names a loader itself. A system with a task under ``gateproof.probe.`` is refused."""
+    app names a loader itself. Without the section `logs`, workers then also print a line for each
+    end of a task. A system with a task under ``gateproof.probe.`` is refused."""
     report: Report = optional({"message": "worker configuration"})
 
 

@@ -30,7 +30,7 @@ from gateproof.description.database import (
     Tenancy,
 )
 from gateproof.description.key import example_of, meaning_of
-from gateproof.description.observability import Health, Logs, Metrics
+from gateproof.description.observability import PROBE_ENDS, EndNames, Health, Logs, Metrics
 from gateproof.description.process import Image, Process, Service, Timezones, Worker
 from gateproof.description.section import (
     UNDESCRIBED,
@@ -305,6 +305,25 @@ class Sut(Section):
         """Whether the harness loads the probe tasks into the system."""
         worker = self.value_of("worker")
         return isinstance(worker, Worker) and worker.probe == "inject"
+
+    @property
+    def ends(self) -> EndNames:
+        """The names in the lines about ends of tasks: the described ones, or the probe's.
+
+        Raises:
+            NotDescribedError: no log lines are described, and the probe tasks are not loaded.
+
+        """
+        if self.injects_probe and not self.describes("logs"):
+            return PROBE_ENDS
+        names = self.logs
+        return EndNames(
+            message=names.message,
+            success=names.success,
+            failure=names.failure,
+            task_id=names.task_id,
+            task_name=names.task_name,
+        )
 
     def queue_of(self, task: str) -> str:
         """Return the queue of a task; probe tasks go to the first queue, unless another is given.

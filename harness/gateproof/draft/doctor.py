@@ -137,7 +137,7 @@ def _diagnose(
         return Diagnosis(
             id=criterion, gate=gate, status=NOTAPPLICABLE, needs=texts, reason=str(problem)
         )
-    missing = tuple(need.key for need in needs if not sut.describes(need.key))
+    missing = tuple(need.key for need in needs if not need.is_met(sut))
     return Diagnosis(id=criterion, gate=gate, status=NOTDESCRIBED, needs=texts, missing=missing)
 
 

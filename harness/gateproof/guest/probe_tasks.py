@@ -3,19 +3,23 @@
 Runs in the system's interpreter, in its workers and publishers, on Python 3.8 and later; uses the
 system's own Celery and imports nothing from the harness. Claims about the runtime can use these
 tasks on any system; claims about the system's own code need the system's own tasks.
+
+Where the description has no log lines, a worker also prints one line for each end of any task: a
+JSON object on standard error, after all that Celery does at this end.
 """
 
 from __future__ import annotations
 
 import asyncio
 import importlib
+import json
 import os
 import re
 import threading
 import time
 from typing import Any
 
-from celery import current_task, shared_task
+from celery import current_task, shared_task, signals
 
 PREFIX = "gateproof.probe."
 """The prefix of the names of all probe tasks."""
@@ -23,6 +27,8 @@ DSN_VARIABLES = "GATEPROOF_PROBE_DSN"
 """The variable that has the names of the variables with a DSN of the worker, with commas."""
 QUEUE_HEADER = "gateproof_queue"
 """The header with the queue that the task was published to; its retries go there too."""
+ENDS_VARIABLE = "GATEPROOF_PROBE_ENDS"
+"""The variable that asks for a line for each end of a task; the line has the name as a key."""
 LONGEST_HOLD_S = 300.0
 QUERY = "SELECT current_user::text, current_setting('{setting}', true), version()"
 SETTING = re.compile(r"[\w.]+")
@@ -119,6 +125,32 @@ def query(
     driver, row = _ask(_dsn(variable), QUERY.format(setting=setting) + source)
     found = {"current_user": row[0], "setting": row[1], "version": row[2], "driver": driver}
     return {**found, "given": given}
+
+
+def _report_success(sender: Any, **_: Any) -> None:
+    _report("success", sender, sender.request.id)
+
+
+def _report_failure(sender: Any, task_id: str, **_: Any) -> None:
+    # In the worker's main process too, for a task whose child was killed.
+    _report("failure", sender, task_id)
+
+
+def _report_retry(sender: Any, request: Any, **_: Any) -> None:
+    _report("retry", sender, request.id)
+
+
+def _report(end: str, task: Any, task_id: str) -> None:
+    """Print the line about the end of a task, past the streams that Celery replaces."""
+    line = {ENDS_VARIABLE: end, "task_name": task.name, "task_id": task_id, "pid": os.getpid()}
+    # One write, with line ends of its own: several processes write to this stream at once.
+    os.write(2, f"\n{json.dumps(line)}\n".encode())
+
+
+if os.environ.get(ENDS_VARIABLE):
+    signals.task_success.connect(_report_success, weak=False)
+    signals.task_failure.connect(_report_failure, weak=False)
+    signals.task_retry.connect(_report_retry, weak=False)
 
 
 def _again(times: int) -> BaseException:

@@ -19,6 +19,7 @@ LOADER, CHANGE = "gateproof_loader", "gateproof_change"
 PROBE_TASKS = "gateproof_probe_tasks"
 SEARCH_PATH, CELERY_LOADER, SYSTEM_LOADER = "PYTHONPATH", "CELERY_LOADER", "GATEPROOF_LOADER"
 LOAD, REPORT, PROBE_DSN = "GATEPROOF_LOAD", "GATEPROOF_REPORT", "GATEPROOF_PROBE_DSN"
+PROBE_ENDS = "GATEPROOF_PROBE_ENDS"
 MARK = "GATEPROOF-REPORT "
 """Begins the line with the report of `gateproof.guest.loader`."""
 
@@ -39,12 +40,15 @@ class GuestLoad:
     variables: Mapping[str, str] = field(default_factory=dict)
     """Further variables of the processes."""
 
-    def with_probe_tasks(self, dsn: tuple[str, ...], *, by_loader: bool) -> GuestLoad:
+    def with_probe_tasks(
+        self, dsn: tuple[str, ...], *, by_loader: bool, report_ends: bool
+    ) -> GuestLoad:
         """Add the probe tasks.
 
         Args:
             dsn: names of the variables with a DSN of the worker.
             by_loader: whether the loader loads them; otherwise the command of the worker does.
+            report_ends: whether workers print a line for each end of a task.
 
         """
         entries = (
@@ -54,7 +58,11 @@ class GuestLoad:
             self,
             sources={**self.sources, PROBE_TASKS: program("probe_tasks")},
             entries=entries,
-            variables={**self.variables, PROBE_DSN: ",".join(dsn)},
+            variables={
+                **self.variables,
+                PROBE_DSN: ",".join(dsn),
+                **({PROBE_ENDS: "1"} if report_ends else {}),
+            },
         )
 
     def with_entry(self, entry: Entry, sources: Mapping[str, str]) -> GuestLoad:

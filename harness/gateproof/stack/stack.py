@@ -565,7 +565,11 @@ class Stack:
             return load
         worker = self.sut.worker
         by_loader = not any("{probe}" in word for word in worker.command)
-        return load.with_probe_tasks(tuple(worker.dsn), by_loader=by_loader)
+        return load.with_probe_tasks(
+            tuple(worker.dsn),
+            by_loader=by_loader,
+            report_ends=not self.sut.describes("logs"),
+        )
 
     def seen_environment(self, names: Sequence[str]) -> str:
         """Return variables, as JSON, from the environment of a newly started process."""

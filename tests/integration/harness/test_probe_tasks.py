@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gateproof.base.errors import HarnessError
+from gateproof.base.wait import wait_until
 from gateproof.description.reading import load_sut
 from gateproof.environments.embedded import Embedded
 from gateproof.probes.recorder import Recorder
+from gateproof.probes.worker import Worker
 from gateproof.stack.bring_up import BringUp
 from gateproof.stack.stack import Stack
 from gateproof_evidence.format.journal import Journal
@@ -23,6 +28,9 @@ ROOT = Path(__file__).parents[3]
 PREFIX = "gateproof.probe."
 BY_LOADER, BY_COMMAND = '"-c", "{concurrency}",', '"-c", "{concurrency}", "-I", "{probe}",'
 """How the worker gets the tasks: through Celery's loader, or with the option of its command."""
+
+LOGS = re.compile(r"(?ms)^\[logs\]\n.*?(?=^\[|\Z)")
+"""The section about log lines in a description."""
 
 ROUTES = """
 from kombu import Exchange, Queue
@@ -167,3 +175,60 @@ def test_reference_system_runs_the_probe_tasks(tmp_path: Path, bring_up: BringUp
         expect_tasks(stack, pool)
     names = set(stack.tasks.describe().tasks)
     assert names == set(stack.sut.tasks), "the system's own tasks stay as they are"
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
+def test_workers_without_described_logs_report_each_end_once(
+    tmp_path: Path, bring_up: BringUps, pool: str
+) -> None:
+    """Success, failure and retry each give one line, in every pool; a killed child gives a failure.
+
+    The task of the system itself is reported like a probe task.
+    """
+    path = shop(tmp_path, command=BY_COMMAND)
+    described = path.read_text(encoding="utf-8")
+    path.write_text(LOGS.sub("", described), encoding="utf-8")
+    stack = bring_up(path).own_stack()
+    names = stack.sut.ends
+    stack.sql.query("CREATE TABLE held ()")
+    stack.sql.query(f"GRANT SELECT ON held TO {stack.sut.worker.role}")
+    with stack.running_worker(pool=pool, concurrency=1) as worker:
+        stack.wait_ready(worker)
+        sent = {
+            "success": [stack.tasks.publish("shop.ping"), stack.tasks.publish(f"{PREFIX}retry")],
+            "failure": [stack.tasks.publish(f"{PREFIX}fail")],
+        }
+        if pool == "prefork":
+            sent["failure"].append(kill_child_of_a_run(stack, worker))
+        everything = [task_id for ids in sent.values() for task_id in ids]
+        for task_id in everything:
+            assert not stack.tasks.result(task_id).timed_out
+        for end, ids in sent.items():
+            for task_id in ids:
+                fields: dict[str, Any] = {names.task_id: task_id, names.message: end}
+                worker.wait_log(**fields)
+        found = Counter(
+            (line[names.task_id], line[names.message])
+            for line in worker.log().entries()
+            if line.get(names.task_id) in everything
+        )
+    retried = sent["success"][1]
+    expected = {(one, end): 1 for end, ids in sent.items() for one in ids} | {(retried, "retry"): 1}
+    assert dict(found) == expected
+
+
+def kill_child_of_a_run(stack: Stack, worker: Worker) -> str:
+    """Kill the only child in the middle of a task, and return the id of the task."""
+    with stack.sql.session() as session:
+        session.query("LOCK TABLE held")
+        task_id = stack.tasks.publish(f"{PREFIX}query", (), {"table": "held"})
+        waiting = wait_until(
+            lambda: stack.sql.query(
+                "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+            ).column(),
+            deadline_s=20,
+        )
+        assert len(waiting) == 1, "premise: the task waits for the table"
+        (child,) = worker.children()
+        worker.kill_child(child)
+    return task_id

@@ -68,7 +68,7 @@ def test_loaded_modules_keep_path_and_loader_of_the_system(tmp_path: Path) -> No
     inherited = {"PYTHONPATH": "/app/lib", "CELERY_LOADER": "shop.loader:Loader"}
     load = guest_load.GuestLoad(files=tmp_path)
     assert load.applied({"A": "1"}, inherited) == {"A": "1"}, "nothing is loaded"
-    env = load.with_probe_tasks(("DSN",), by_loader=True).applied({}, inherited)
+    env = load.with_probe_tasks(("DSN",), by_loader=True, report_ends=True).applied({}, inherited)
     folder, _, rest = env["PYTHONPATH"].partition(":")
     assert rest == "/app/lib"
     names = {path.name for path in Path(folder).iterdir()}
@@ -77,6 +77,7 @@ def test_loaded_modules_keep_path_and_loader_of_the_system(tmp_path: Path) -> No
         "gateproof_loader:Loader",
         "shop.loader:Loader",
     )
-    by_command = load.with_probe_tasks(("DSN",), by_loader=False).applied({}, {})
+    by_command = load.with_probe_tasks(("DSN",), by_loader=False, report_ends=False).applied({}, {})
     assert "CELERY_LOADER" not in by_command
     assert by_command["GATEPROOF_PROBE_DSN"] == "DSN"
+    assert (env.get("GATEPROOF_PROBE_ENDS"), by_command.get("GATEPROOF_PROBE_ENDS")) == ("1", None)

@@ -175,6 +175,12 @@ def test_column_is_named_by_its_mapping_or_by_itself(tmp_path: Path) -> None:
         ("health.path", NotApplicableError),
         ("dead_letters.columns.stack", NotApplicableError),
         (("worker", "health"), NotApplicableError),
+        ("worker or broker.kind=sqla", None),
+        ("broker.kind=redis or dead_letters", None),
+        ("health or broker.kind=sqla", None),
+        ("health or broker.kind=redis", NotApplicableError),
+        ("worker or broker.kind=redis", NotDescribedError),
+        ("worker or tenancy or broker", None),
     ],
 )
 def test_need_is_met_absent_or_not_described(
@@ -192,6 +198,9 @@ def test_need_that_no_description_can_have_is_refused() -> None:
     """A misspelt need is bad input, with the names that are most like it."""
     with pytest.raises(BadInputError, match=r"needs: got 'tenacy\.guc', .*tenancy\.guc"):
         parse_needs("tenacy.guc")
+    with pytest.raises(BadInputError, match=r"needs: got 'tenacy', .*two of them with 'or'"):
+        parse_needs("broker or tenacy")
+    assert str(parse_needs("logs or worker.probe=inject")[0]) == "logs or worker.probe=inject"
 
 
 # --- what is refused ---------------------------------------------------------------------------

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import traceback
 from typing import Any
 
 import psycopg
 from celery import Task
 from celery.exceptions import Ignore, Reject, Retry
+from kombu.utils import json
 from psycopg.types.json import Jsonb
 
 from depot.database import address
@@ -40,16 +40,11 @@ class KeptTask(Task):  # type: ignore[misc]
             self.request.id,
             self.name,
             number if isinstance(number, int) else None,
-            Jsonb(list(args), dumps=_text),
-            Jsonb(kwargs, dumps=_text),
+            Jsonb(list(args), dumps=json.dumps),
+            Jsonb(kwargs, dumps=json.dumps),
             type(error).__name__,
             str(error),
             traceback.format_exc(),
         )
         with psycopg.connect(address()) as connection:
             connection.execute(KEEP, values)
-
-
-def _text(value: Any) -> str:
-    """Return JSON in which values that it lacks are texts."""
-    return json.dumps(value, default=str)
