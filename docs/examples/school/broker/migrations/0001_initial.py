@@ -1,0 +1,38 @@
+"""The tables of Celery's transport, with wide ids, and the two queues."""
+
+from __future__ import annotations
+
+from django.db import migrations
+
+UP = """
+CREATE SEQUENCE queue_id_sequence AS bigint;
+CREATE SEQUENCE message_id_sequence AS bigint;
+CREATE TABLE kombu_queue (
+    id bigint PRIMARY KEY DEFAULT nextval('queue_id_sequence'),
+    name varchar(200) UNIQUE
+);
+CREATE TABLE kombu_message (
+    id bigint PRIMARY KEY DEFAULT nextval('message_id_sequence'),
+    visible boolean,
+    timestamp timestamp,
+    payload text NOT NULL,
+    version smallint NOT NULL,
+    queue_id bigint REFERENCES kombu_queue
+);
+CREATE INDEX ix_kombu_message_visible ON kombu_message (visible);
+CREATE INDEX ix_kombu_message_timestamp ON kombu_message (timestamp);
+-- Kombu refuses one of two processes that declare the same queue at the same time: so none does.
+INSERT INTO kombu_queue (name) VALUES ('register'), ('notices');
+"""
+DOWN = """
+DROP TABLE kombu_message, kombu_queue;
+DROP SEQUENCE message_id_sequence, queue_id_sequence;
+"""
+
+
+class Migration(migrations.Migration):
+    """Make the tables; those of results come from django-celery-results."""
+
+    initial = True
+    dependencies = (("django_celery_results", "0014_alter_taskresult_status"),)
+    operations = (migrations.RunSQL(UP, DOWN),)
