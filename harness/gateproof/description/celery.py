@@ -51,6 +51,9 @@ class Broker(Section):
     other broker."""
     tables: Words = optional(["kombu_queue", "kombu_message", "celery_taskmeta"])
     """The tables of the broker and the result backend in the database of the system."""
+    results: str = "celery_taskmeta"
+    """The table of results in the database of the system, with the columns `id`, `task_id` and
+    `status`: that of Celery's own database backend, or of another that keeps its rows there."""
     lease_s: Annotated[float, Field(gt=0)] = optional(3600.0)
     """Seconds after which a message comes back whose worker was killed: a lease or a visibility
     timeout. Checks watch for a multiple of it."""

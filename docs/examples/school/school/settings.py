@@ -6,11 +6,12 @@ import os
 
 from psycopg.conninfo import conninfo_to_dict
 
-ADDRESS = os.environ["SCHOOL_DATABASE_URL"]
+# Importing the project demands no variable: the tools that read it have no database.
+ADDRESS = os.environ.get("SCHOOL_DATABASE_URL", "postgresql://none@127.0.0.1:9/none")
 """The address of the database: ``postgresql://...``."""
 _parts = {name: str(value) for name, value in conninfo_to_dict(ADDRESS).items()}
 
-SECRET_KEY = os.environ["SCHOOL_SECRET_KEY"]
+SECRET_KEY = os.environ.get("SCHOOL_SECRET_KEY", "")  # Django refuses to use an empty one
 INSTALLED_APPS = [
     "django.contrib.contenttypes",
     "django.contrib.auth",
@@ -41,8 +42,8 @@ USE_TZ = True
 # each id of a message to four bytes.
 CELERY_BROKER_URL = f"sqla+postgresql+psycopg2://{ADDRESS.partition('://')[2]}"
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+# The results are rows without a school, so they keep no arguments: no CELERY_RESULT_EXTENDED.
 CELERY_RESULT_BACKEND = "django-db"
-CELERY_RESULT_EXTENDED = True
 CELERY_TIMEZONE = TIME_ZONE
 CELERY_TASK_DEFAULT_QUEUE = "register"
 CELERY_TASK_ROUTES = {"notices.tasks.*": {"queue": "notices"}}

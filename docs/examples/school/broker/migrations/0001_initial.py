@@ -1,4 +1,4 @@
-"""The tables of Celery's transport, with wide ids, and the two queues."""
+"""The tables of Celery's transport, the two queues, and wide ids for messages and results."""
 
 from __future__ import annotations
 
@@ -21,17 +21,20 @@ CREATE TABLE kombu_message (
 );
 CREATE INDEX ix_kombu_message_visible ON kombu_message (visible);
 CREATE INDEX ix_kombu_message_timestamp ON kombu_message (timestamp);
+-- django-celery-results has ids of four bytes: after 2147483647 results it could store none.
+ALTER TABLE django_celery_results_taskresult ALTER id TYPE bigint;
 -- Kombu refuses one of two processes that declare the same queue at the same time: so none does.
 INSERT INTO kombu_queue (name) VALUES ('register'), ('notices');
 """
 DOWN = """
 DROP TABLE kombu_message, kombu_queue;
 DROP SEQUENCE message_id_sequence, queue_id_sequence;
+ALTER TABLE django_celery_results_taskresult ALTER id TYPE integer;
 """
 
 
 class Migration(migrations.Migration):
-    """Make the tables; those of results come from django-celery-results."""
+    """Make the tables of messages, and widen the ids of results; another package makes their table."""
 
     initial = True
     dependencies = (("django_celery_results", "0014_alter_taskresult_status"),)
