@@ -19,7 +19,7 @@ from gateproof import (
     sql,
 )
 
-from .sequences import MESSAGES, label, sequence_of, sequence_sql
+from .sequences import CALLED, MESSAGES, bare, label, sequence_of, sequence_sql
 
 BEYOND = 2**31 + 10
 """An id that does not fit into four bytes."""
@@ -42,12 +42,14 @@ SELECT format_type(atttypid, atttypmod) FROM pg_attribute
 _LIMITS = "SELECT sequencename, max_value FROM pg_sequences ORDER BY 1"
 
 
+def tables_with_a_sequence_of_their_own(sut: Sut) -> list[str]:
+    """Return the tables whose sequence keeps its type when the type of their ids changes."""
+    return [table for table in tables_of(sut) if bare(table) in CALLED]
+
+
 def ids_of_four_bytes(_: Sut, table: str) -> tuple[Fault, tuple[str, str, str]]:
     """Return the fault that the ids of a table have four bytes, while its sequence continues."""
     statement = f"ALTER TABLE {table} ALTER id TYPE integer"
-    sequence = sequence_sql(table)
-    # The sequence of an identity column takes the type of its column.
-    statement += f"; DO $$ BEGIN EXECUTE 'ALTER SEQUENCE ' || {sequence} || ' AS bigint'; END $$"
     landing = _TYPE.format(table=literal(table))
     if table == MESSAGES:
         fault = sql("message-ids-of-four-bytes", statement, landing=landing)
@@ -69,7 +71,7 @@ def sequence_of_four_bytes(_: Sut, table: str) -> tuple[Fault, tuple[str, str, s
 
 
 @criterion("SCH-06", needs=("database", "celery", "broker.kind=sqla", "worker", "ping", "task"))
-@falsified_by_each(tables_of, ids_of_four_bytes)
+@falsified_by_each(tables_with_a_sequence_of_their_own, ids_of_four_bytes)
 @falsified_by_each(lambda sut: tables_of(sut)[1:], sequence_of_four_bytes)
 def test_ids_may_exceed_four_bytes(own_stack: Stack, sut: Sut) -> None:
     """A ping whose message and result get ids above 2**31 is sent, run and answered."""

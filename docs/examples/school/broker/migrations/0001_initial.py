@@ -34,7 +34,7 @@ ALTER TABLE django_celery_results_taskresult ALTER id TYPE integer;
 
 
 class Migration(migrations.Migration):
-    """Make the tables of messages, and widen the ids of results; another package makes their table."""
+    """Make the tables of messages, and widen the ids of results."""
 
     initial = True
     dependencies = (("django_celery_results", "0014_alter_taskresult_status"),)
