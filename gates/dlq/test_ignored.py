@@ -15,6 +15,7 @@ IGNORED = "task whose result is ignored"
     needs=(
         "database",
         "celery",
+        "broker",
         "worker",
         "ping.fail",
         "task",

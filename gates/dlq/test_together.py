@@ -15,7 +15,9 @@ LONG_FAILURE, LONG = "failing task with a long message", "x" * 10_000
 """A message that is longer than a column with a limit."""
 
 
-@criterion("DLQ-15", needs=("database", "celery", "worker", "ping.fail", "task", "dead_letters"))
+@criterion(
+    "DLQ-15", needs=("database", "celery", "broker", "worker", "ping.fail", "task", "dead_letters")
+)
 @falsified_in_sql(
     "result-written-ahead",
     """CREATE FUNCTION gateproof_ahead() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN

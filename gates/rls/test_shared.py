@@ -78,8 +78,7 @@ HOLDS = "columns of the result of a failed task that hold its argument"
 
 def shared_tables(sut: Sut) -> list[str]:
     """Return the tables with messages and results: the broker's, without that of the queues."""
-    listed = sut.broker.tables if sut.describes("broker.tables") else ()
-    others = [one for one in listed if bare(one) != QUEUES]
+    others = [one for one in sut.broker.tables if bare(one) != QUEUES]
     return list(dict.fromkeys((MESSAGES, sut.broker.results, *others)))
 
 
@@ -124,7 +123,16 @@ def granted(name: str, statement: str, on: str, *, scope: Scope = "database") ->
 
 @criterion(
     "RLS-12",
-    needs=("database", "celery", "broker.kind=sqla", "worker", "ping.fail", "task", "tenancy"),
+    needs=(
+        "database",
+        "celery",
+        "broker.kind=sqla",
+        "broker.tables",
+        "worker",
+        "ping.fail",
+        "task",
+        "tenancy",
+    ),
 )
 @granted("readable-results", "GRANT SELECT ON {results} TO {other}", "{results}/SELECT")
 @granted(

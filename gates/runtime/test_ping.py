@@ -88,7 +88,9 @@ def test_pings_come_back_from_one_worker_process(own_stack: Stack, sut: Sut) -> 
     expect_own_connections(own_stack, worker, reports)
 
 
-@criterion("RUN-02", needs=("database", "celery", "worker", "ping.expect", "task", "logs"))
+@criterion(
+    "RUN-02", needs=("database", "celery", "broker", "worker", "ping.expect", "task", "logs")
+)
 @falsified_by(
     inject("backend-in-memory", "use-urls", results="cache+memory://"),
     expect=(ROWS, "", "got 0"),

@@ -39,7 +39,8 @@ _RESULT_TIME = """
 
 
 @criterion(
-    "RUN-09", needs=("database", "celery", "worker", "ping.fail", "task", "dead_letters", "logs")
+    "RUN-09",
+    needs=("database", "celery", "broker", "worker", "ping.fail", "task", "dead_letters", "logs"),
 )
 @falsified_by(
     inject("delay-ignored", "ignore-delays"),

@@ -43,6 +43,10 @@ class Promises(Section):
     """A child that is forked from a connected worker closes what it has inherited."""
 
 
+STARTED_BROKER = "sqla"
+"""The kind of broker that runs start; it keeps its messages in the database of the system."""
+
+
 class Broker(Section):
     """The broker and its promises."""
 

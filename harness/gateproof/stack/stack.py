@@ -20,6 +20,7 @@ from psycopg import sql as pgsql
 
 from gateproof.base.errors import EnvironmentProblemError, HarnessError, NotReadyError
 from gateproof.base.wait import wait_until
+from gateproof.description.celery import STARTED_BROKER
 from gateproof.description.sut import Sut
 from gateproof.environments.cause import cause_of
 from gateproof.environments.interface import (
@@ -56,8 +57,6 @@ from gateproof.stack.http_relay import HttpRelay
 from gateproof.stack.stopwatch import DATABASE, PROCESSES, Stopwatch
 
 POOL_PREFORK, POOL_SOLO = "prefork", "solo"
-SQLA = "sqla"
-"""The kind of broker that keeps its messages in the database."""
 REPORT_DEADLINE_S = 30.0
 NOT_LOADED = (
     "module loaded into the system: got no report from a worker, expected one; Celery reads the "
@@ -279,10 +278,11 @@ class Stack:
 
     def _refuse_other_broker(self) -> None:
         """Refuse to start what needs a broker that this version does not start."""
-        kind = self.sut.broker.kind if self.sut.describes("broker") else SQLA
-        if kind != SQLA:
+        kind = self.sut.broker.kind if self.sut.describes("broker") else STARTED_BROKER
+        if kind != STARTED_BROKER:
             raise EnvironmentProblemError(
-                f"broker.kind: got {kind}, expected {SQLA}: this version starts no other broker"
+                f"broker.kind: got {kind}, expected {STARTED_BROKER}: this version starts no other "
+                "broker; run the gates that start no worker, such as rls and schema"
             )
 
     def start_worker(

@@ -11,7 +11,7 @@ from school.tenancy import of_school
 
 @shared_task
 def write_notices(school_id: str, day: str) -> int:
-    """Write one notice about each absence of a day that nobody excused, and return their number."""
+    """Write a notice about each absence of a day without an excuse, and return their number."""
     with of_school(school_id) as school:
         absences = Absence.objects.filter(day=day, excused=False, notice=None)
         notices = [
