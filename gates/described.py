@@ -65,6 +65,7 @@ WORDS: Mapping[str, Callable[[Sut], Any]] = {
     "first": lambda sut: sut.broker.tables[0],
     "last": lambda sut: sut.broker.tables[-1],
     "known": lambda sut: sut.known_tables[0],
+    "results": lambda sut: sut.broker.results,
 }
 """The words of a template, and the value that the description gives each."""
 

@@ -14,9 +14,11 @@ from typing import Any
 from gateproof import (
     Ids,
     InconclusiveError,
+    Session,
     Stack,
     Sut,
     at_least_one,
+    identifier,
     premise,
     tenant_tables,
     wait_until,
@@ -24,9 +26,6 @@ from gateproof import (
 
 QUERY = "gateproof.probe.query"
 """The probe task that reads a table, of a system into which the probe tasks are loaded."""
-
-RESULTS = "celery_taskmeta"
-"""The table of Celery's database backend, in which the id of a task is unique."""
 
 DEADLINE_S, HELD_DEADLINE_S = 15.0, 20.0
 
@@ -36,6 +35,15 @@ SELECT pid, usename, application_name, client_port, query
  WHERE datname = current_database() AND usename = %s
    AND wait_event_type = 'Lock' AND position(%s IN query) > 0
 """
+
+
+_REQUIRED = """
+SELECT a.attname, t.typcategory::text FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+ WHERE a.attrelid = %s::regclass AND a.attnum > 0 AND NOT a.attisdropped AND a.attnotnull
+   AND NOT a.atthasdef AND a.attidentity = '' AND a.attname NOT IN ('id', 'task_id')
+"""
+ANY_VALUE = {"N": "0", "B": "false", "D": "now()"}
+"""A value of each category of types; of the others, an empty text."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,13 +114,24 @@ def runs_held(stack: Stack, ids: Ids, number: int = 1) -> Iterator[list[str]]:
     """
     ping, held = stack.sut.ping, [str(ids.uuid()) for _ in range(number)]
     with stack.sql.session() as session:
-        # Negative keys: the sequence of the table makes none of them.
-        statement = f"INSERT INTO {RESULTS} (id, task_id) VALUES (%s, %s)"
+        statement = _unfinished_row(session, stack.sut.broker.results)
         for nth, task_id in enumerate(held, start=1):
+            # Negative keys: the sequence of the table makes none of them.
             session.query(statement, (-nth, task_id))
         for task_id in held:
             stack.tasks.publish(ping.task, (), ping.arguments, task_id=task_id)
         yield held
+
+
+def _unfinished_row(session: Session, results: str) -> str:
+    """Return the statement that stores a result; its parameters are the key and the task's id.
+
+    The id of a task is unique in the table. Other columns that must not be null get any value.
+    """
+    required = session.query(_REQUIRED, (results,)).rows
+    columns = ", ".join(["id", "task_id", *(identifier(name) for name, _ in required)])
+    values = ", ".join(["%s", "%s", *(ANY_VALUE.get(kind, "''") for _, kind in required)])
+    return f"INSERT INTO {results} ({columns}) VALUES ({values})"
 
 
 def wait_for_held_runs(stack: Stack, number: int = 1) -> None:
@@ -123,7 +142,7 @@ def wait_for_held_runs(stack: Stack, number: int = 1) -> None:
 
     """
     waiting = wait_until(
-        lambda: len(sessions_waiting_for(stack, RESULTS)),
+        lambda: len(sessions_waiting_for(stack, stack.sut.broker.results)),
         lambda seen: seen >= number,
         deadline_s=HELD_DEADLINE_S,
         interval_s=0.1,

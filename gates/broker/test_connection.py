@@ -81,7 +81,16 @@ def test_worker_takes_its_messages_from_postgresql(own_stack: Stack) -> None:
 
 @criterion(
     "BRK-02",
-    needs=("database", "celery", "worker.report", "ping", "task", "logs", "broker.kind=sqla"),
+    needs=(
+        "database",
+        "celery",
+        "worker.report",
+        "ping",
+        "task",
+        "logs",
+        "broker.kind=sqla",
+        "broker.results=celery_taskmeta",
+    ),
 )
 @falsified_by_each(
     lambda sut: [sut.worker.result_backend] if sut.describes("worker.result_backend") else [],

@@ -92,7 +92,7 @@ def test_no_password_is_printed(own_stack: Stack, sut: Sut) -> None:
         return dsn.replace(f":{port}/", ":port/")
 
     refused = own_stack.process.run(
-        sut.fill(sut.migrations.up, revision=sut.migrations.all),
+        sut.fill_migration(sut.migrations.all),
         env={
             name: unreadable(own_stack.inner_dsn(sut.database.owner, form=form))
             for name, form in sut.migrations.dsn.items()

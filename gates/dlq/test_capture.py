@@ -81,7 +81,8 @@ _LOGINS = """
 _WITH_TASK_ID = """
     SELECT c.relname FROM pg_class c
     JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = %s AND a.attnum > 0
-    WHERE c.relkind IN ('r', 'v', 'm', 'p') AND c.relnamespace = 'public'::regnamespace
+    WHERE c.relkind IN ('r', 'v', 'm', 'p') AND pg_table_is_visible(c.oid)
+        AND c.relnamespace <> 'pg_catalog'::regnamespace
         AND has_table_privilege(%s, c.oid, 'SELECT') AND c.relname <> ALL (%s)
     ORDER BY 1
 """

@@ -5,7 +5,6 @@ from __future__ import annotations
 from gateproof import Ids, Stack, Sut, claim, criterion, premise
 
 from ..described import AGAIN, AGAIN_DECLARED, LOST, falsified_in_rows, other_statuses
-from ..holding import RESULTS
 from ..tenant import unused_tenant
 from .rows import ROWS_OF_TASK, only_row, wait_for_rows
 
@@ -17,6 +16,7 @@ IGNORED = "task whose result is ignored"
     needs=(
         "database",
         "celery",
+        "broker",
         "worker",
         "ping.fail",
         "task",
@@ -58,6 +58,6 @@ def test_failure_whose_result_is_ignored_leaves_a_row(stack: Stack, sut: Sut, id
         got=[row.task_id, row.tenant_id, row.status],
         expected=[sent, str(tenant), sut.dead_letters.new],
     )
-    stored = stack.sql.query(f"SELECT status FROM {RESULTS} WHERE task_id = %s", (sent,))
-    results = stored.column()
+    statement = f"SELECT status FROM {stack.sut.broker.results} WHERE task_id = %s"
+    results = stack.sql.query(statement, (sent,)).column()
     premise("stored results", on=IGNORED, got=results, expected=[])

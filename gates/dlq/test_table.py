@@ -44,7 +44,7 @@ LATER = "2100-01-01T00:00:00Z"
 
 IN_CATALOGUE = """
     SELECT column_name, data_type, is_nullable = 'YES' FROM information_schema.columns
-    WHERE table_name = %s AND table_schema = 'public'
+    WHERE table_name = %s AND table_schema = ANY(current_schemas(false))
 """
 LEADING = """
     SELECT a.attname, x.indisunique AND x.indnkeyatts = 1, x.indisprimary

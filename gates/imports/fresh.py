@@ -11,6 +11,7 @@ from gateproof import Completed, ProcessProbe, Sut, claim, premise
 
 RAISED = "raised "
 """Begins the report of a module whose import raised an exception."""
+SETTINGS = "settings of the app"
 PROGRAM = Path(__file__).with_name("interpreter.py")
 
 
@@ -52,8 +53,18 @@ def _end(done: Completed) -> tuple[int, str]:
     return done.exit_status, done.cause if done.exit_status else ""
 
 
+def _settings(report: Mapping[str, Any]) -> dict[str, str]:
+    """Return the exception of the app's settings under their name, if there is one."""
+    return {SETTINGS: report["app"]} if "app" in report else {}
+
+
 def claim_imported(report: Mapping[str, Any], *, how: str) -> bool:
-    """Claim that the import of every module raised nothing; return whether all of that holds."""
+    """Claim that the import of every module, and of the settings of the app, raised nothing.
+
+    Returns:
+        Whether all of that holds.
+
+    """
     held = [
         claim(
             "exception of the import",
@@ -61,6 +72,6 @@ def claim_imported(report: Mapping[str, Any], *, how: str) -> bool:
             got=origin.removeprefix(RAISED) if origin.startswith(RAISED) else "none",
             expected="none",
         )
-        for module, origin in report["modules"].items()
+        for module, origin in {**report["modules"], **_settings(report)}.items()
     ]
     return all(held)

@@ -21,6 +21,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 LOOPBACK = "127.0.0.1"
@@ -145,6 +146,43 @@ def tasks_of(app: Any) -> list[str]:
     return sorted(str(name) for name in app.tasks)
 
 
+def read_app(app: Any) -> dict[str, Any]:
+    """Return eager mode and tasks of the app, or the exception of reading them.
+
+    An app can read its settings at their first use: an error in them is one of the import. Celery
+    takes a KeyError in a module of settings for a setting that is not there, and raises another.
+    """
+    raised: list[str] = []
+    sys.settrace(recording(raised))
+    try:
+        return {"eager": bool(app.conf.task_always_eager), "tasks": tasks_of(app)}
+    except BaseException as error:  # noqa: BLE001 (settings that exit are a finding too)
+        return {"app": f"raised {raised[-1] if raised else shown(error)}"}
+    finally:
+        sys.settrace(None)
+
+
+def shown(error: BaseException) -> str:
+    """Return an exception in the form of a traceback's last line."""
+    return f"{type(error).__name__}: {error}"
+
+
+def recording(raised: list[str]) -> Callable[..., Any]:
+    """Return a trace function that records each exception that passes the system's own code."""
+    root = Path.cwd()
+
+    def local(_frame: Any, event: str, arg: Any) -> Any:
+        if event == "exception":
+            raised.append(shown(arg[1]))
+        return local
+
+    def trace(frame: Any, _event: str, _arg: Any) -> Any:
+        path = root / frame.f_code.co_filename
+        return local if root in path.parents and "site-packages" not in path.parts else None
+
+    return trace
+
+
 def main(arguments: dict[str, Any]) -> dict[str, Any]:
     """Import the requested modules and return a report about the import.
 
@@ -167,8 +205,7 @@ def main(arguments: dict[str, Any]) -> dict[str, Any]:
     module, _, attribute = arguments["app"].partition(":")
     app = getattr(sys.modules.get(module), attribute, None)
     if app is not None:
-        report["eager"] = bool(app.conf.task_always_eager)
-        report["tasks"] = tasks_of(app)
+        report.update(read_app(app))
     return report
 
 

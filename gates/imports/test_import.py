@@ -56,7 +56,8 @@ def test_worker_module_imports_without_services(commands: ProcessProbe, sut: Sut
         (NO_SERVER, tuple(sut.worker.dsn)),
     ):
         report = import_in_fresh_interpreter(commands, sut, dsn=dsn)
-        claim_imported(report, how=how)
+        if not claim_imported(report, how=how):
+            continue
         if claim("app that the import gives", on=how, got="eager" in report, expected=True):
             claim(EAGER, on=how, got=report["eager"], expected=False)
 
@@ -95,7 +96,8 @@ def test_import_connects_to_nothing_and_starts_nothing(commands: ProcessProbe, s
 def test_tasks_are_registered_under_their_exact_names(commands: ProcessProbe, sut: Sut) -> None:
     """The app registers the contract's tasks by name, and no other task with their prefix."""
     report = import_in_fresh_interpreter(commands, sut)
-    claim_imported(report, how=NOTHING_SET)
+    if not claim_imported(report, how=NOTHING_SET):
+        return
     expected = sorted(sut.tasks)
     at_least_one(f"{sut.path.name}: tasks of the queues", expected)
     known = sorted(own_tasks(sut, report.get("tasks", ())))

@@ -237,6 +237,7 @@ def test_failure_counts_as_a_failure_only(own_stack: Stack, sut: Sut) -> None:
     needs=(
         "database",
         "celery",
+        "broker",
         "worker",
         "ping",
         "task",

@@ -18,7 +18,6 @@ from gateproof import (
     Sut,
     claim,
     criterion,
-    falsified_by,
     falsified_by_each,
     identifier,
     inject,
@@ -31,13 +30,14 @@ Scope = Literal["database", "server"]
 Declared = pytest.MarkDecorator
 Expect = tuple[str, str, str]
 
-MESSAGES, RESULTS, GROUPS = "kombu_message", "celery_taskmeta", "celery_tasksetmeta"
-SHARED = (MESSAGES, RESULTS, GROUPS)
+QUEUES, MESSAGES = "kombu_queue", "kombu_message"
 LATER_S = 600
 LANDING = (
-    "SELECT (SELECT array_agg(relname || relacl::text ORDER BY relname) FROM pg_class WHERE relname"
-    f" IN ('{MESSAGES}', '{RESULTS}', 'gateproof_results')), (SELECT array_agg(attname ||"
-    f" attacl::text) FROM pg_attribute WHERE attrelid = '{MESSAGES}'::regclass)"
+    "SELECT (SELECT array_agg(relname || relacl::text ORDER BY relname) FROM pg_class WHERE oid IN"
+    " ({messages}::regclass, {results}::regclass, to_regclass('gateproof_results'))),"
+    " (SELECT array_agg(attname || attacl::text) FROM pg_attribute"
+    " WHERE attrelid = {messages}::regclass),"
+    " pg_has_role({other}, {worker}, 'MEMBER')"
 )
 
 PRIVILEGE_NAMES = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE")
@@ -64,8 +64,8 @@ PRIVILEGES = """
 """
 
 # A bytea is in JSON as hexadecimal digits.
-HOLDING = f"""
-    SELECT key FROM {RESULTS} r, jsonb_each_text(to_jsonb(r))
+HOLDING = """
+    SELECT key FROM {results} r, jsonb_each_text(to_jsonb(r))
     WHERE task_id = %(id)s AND (position(%(value)s IN value) > 0
         OR position(encode(convert_to(%(value)s, 'UTF8'), 'hex') IN value) > 0)
     ORDER BY 1
@@ -74,6 +74,17 @@ HOLDING = f"""
 
 HELD_BY = "roles that have a privilege besides the worker's"
 HOLDS = "columns of the result of a failed task that hold its argument"
+
+
+def shared_tables(sut: Sut) -> list[str]:
+    """Return the tables with messages and results: the broker's, without that of the queues."""
+    others = [one for one in sut.broker.tables if bare(one) != QUEUES]
+    return list(dict.fromkeys((MESSAGES, sut.broker.results, *others)))
+
+
+def bare(table: str) -> str:
+    """Return the name of a table without its schema and quotes."""
+    return table.replace('"', "").rpartition(".")[2]
 
 
 def other_roles(sut: Sut) -> list[str]:
@@ -87,36 +98,52 @@ def granted(name: str, statement: str, on: str, *, scope: Scope = "database") ->
     Args:
         name: the name of the fault.
         statement: the change; ``{other}`` is the last role other than the worker's, ``{worker}``
-            that of the worker.
-        on: the object of the finding.
+            that of the worker, ``{results}`` the table of results.
+        on: the object of the finding, with ``{results}``.
         scope: as that of a fault.
 
     """
 
     def make(sut: Sut, other: str) -> tuple[Fault, Expect]:
-        worker = str(sut.value_of("worker.role"))
-        filled = statement.format(other=identifier(other), worker=identifier(worker))
-        landing = f"{LANDING}, pg_has_role({literal(other)}, {literal(worker)}, 'MEMBER')"
+        worker, results = str(sut.value_of("worker.role")), sut.broker.results
+        filled = statement.format(
+            other=identifier(other), worker=identifier(worker), results=results
+        )
+        landing = LANDING.format(
+            messages=literal(MESSAGES),
+            results=literal(results),
+            other=literal(other),
+            worker=literal(worker),
+        )
         fault = sql(name, filled, landing=landing, role="superuser", scope=scope)
-        return fault, (HELD_BY, on, other)
+        return fault, (HELD_BY, on.format(results=results), other)
 
     return falsified_by_each(lambda sut: other_roles(sut)[-1:], make)
 
 
 @criterion(
     "RLS-12",
-    needs=("database", "celery", "broker.kind=sqla", "worker", "ping.fail", "task", "tenancy"),
+    needs=(
+        "database",
+        "celery",
+        "broker.kind=sqla",
+        "broker.tables",
+        "worker",
+        "ping.fail",
+        "task",
+        "tenancy",
+    ),
 )
-@granted("readable-results", f"GRANT SELECT ON {RESULTS} TO {{other}}", f"{RESULTS}/SELECT")
+@granted("readable-results", "GRANT SELECT ON {results} TO {other}", "{results}/SELECT")
 @granted(
     "one-column-of-messages",
     f"GRANT SELECT (payload) ON {MESSAGES} TO {{other}}",
     f"{MESSAGES}/SELECT",
 )
-@granted("deletes-only", f"GRANT DELETE ON {RESULTS} TO {{other}}", f"{RESULTS}/DELETE")
+@granted("deletes-only", "GRANT DELETE ON {results} TO {other}", "{results}/DELETE")
 @granted(
     "view-of-results",
-    f"CREATE VIEW gateproof_results AS SELECT task_id, result FROM {RESULTS};"
+    "CREATE VIEW gateproof_results AS SELECT task_id, result FROM {results};"
     " GRANT SELECT ON gateproof_results TO {other}",
     "gateproof_results/SELECT",
 )
@@ -126,8 +153,12 @@ def granted(name: str, statement: str, on: str, *, scope: Scope = "database") ->
     f"{MESSAGES}/SELECT",
     scope="server",
 )
-@falsified_by(
-    inject("arguments-kept", "configure", result_extended=True), expect=(HOLDS, RESULTS, "kwargs")
+@falsified_by_each(
+    lambda sut: [sut.broker.results],
+    lambda _, results: (
+        inject("arguments-kept", "configure", result_extended=True),
+        (HOLDS, results, "kwargs"),
+    ),
 )
 def test_messages_and_results_are_the_workers_alone(own_stack: Stack, sut: Sut, ids: Ids) -> None:
     """No other role reads or changes them, directly or through a view, except to publish.
@@ -141,26 +172,28 @@ def test_messages_and_results_are_the_workers_alone(own_stack: Stack, sut: Sut, 
     failed = stack.tasks.run(ping.task, failing)
     premise("state of a task that must fail", got=failed.state, expected="FAILURE")
     stack.tasks.publish(ping.task, (), ping.arguments, countdown=LATER_S)
-    for table in (MESSAGES, RESULTS):
+    results, shared = sut.broker.results, shared_tables(sut)
+    for table in (MESSAGES, results):
         rows = stack.sql.query(f"SELECT count(*) FROM {table}", role=role).scalar()
         premise("rows that the worker reads", on=table, got=rows, relation="at_least", expected=1)
 
     found = stack.sql.query(
         PRIVILEGES,
         {
-            "tables": list(SHARED),
+            "tables": shared,
             "names": list(PRIVILEGE_NAMES),
             "trusted": [role, sut.database.owner],
             "worker": role,
             "messages": MESSAGES,
         },
     ).rows
-    for relation in sorted({*SHARED, *(row[1] for row in found)}):
+    for relation in sorted({*shared, *(row[1] for row in found)}):
         for privilege in PRIVILEGE_NAMES:
             roles = [row[0] for row in found if row[1:] == (relation, privilege)]
             claim(HELD_BY, on=f"{relation}/{privilege}", got=roles, expected=[])
-    columns = stack.sql.query(HOLDING, {"id": failed.task_id, "value": hidden}).column()
-    claim(HOLDS, on=RESULTS, got=columns, expected=[])
+    holding = HOLDING.format(results=results)
+    columns = stack.sql.query(holding, {"id": failed.task_id, "value": hidden}).column()
+    claim(HOLDS, on=results, got=columns, expected=[])
 
 
 def _with_hidden(arguments: Mapping[str, Any], hidden: str) -> dict[str, Any]:

@@ -127,7 +127,8 @@ class Scene:
         "disable-row-security": (INSERTS, "{role}/{table}/A"),
         "open-update": (OVERWRITES, "{role}/{table}/A"),
         "move-open": (MOVES, "{role}/{table}/A"),
-        "grant-truncate": (TRUNCATES, "{role}/{table}/A", "got 0 rows"),
+        # With the privilege, PostgreSQL still refuses a table that a foreign key references.
+        "grant-truncate": (TRUNCATES, "{role}/{table}/A"),
         "open-delete": (DELETES, "{role}/{table}/A"),
         "purging-trigger": (LEFT, "{role}/{table}/A", '"rows": 0'),
     },

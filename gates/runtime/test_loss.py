@@ -25,8 +25,6 @@ from ..lease import Lease, lease_of
 from ..pools import slots
 from ..tenant import unused_tenant
 
-RESULTS = "celery_taskmeta"
-
 CHILDREN = 2
 SCANS, LATER = 12, 4
 COUNTDOWN_S = 3
@@ -160,7 +158,7 @@ def expect_one_end_each(stack: Stack, published: Collection[str], *, deadline_s:
     ended = wait_until(
         lambda: dict(
             stack.sql.query(
-                f"SELECT task_id, status FROM {RESULTS} WHERE task_id = ANY(%s)"
+                f"SELECT task_id, status FROM {stack.sut.broker.results} WHERE task_id = ANY(%s)"
                 " AND status IN ('SUCCESS', 'FAILURE')",
                 (ids,),
             ).rows

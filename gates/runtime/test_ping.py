@@ -23,14 +23,14 @@ from gateproof import (
     premise,
     process,
     settings,
-    sql,
     wait_until,
 )
 
 from ..answer import number_in
+from ..described import falsified_in_sql
 from ..pools import has_children
 
-RESULTS, MESSAGES = "celery_taskmeta", "kombu_message"
+MESSAGES = "kombu_message"
 ROUNDS = 3
 STORED_DEADLINE_S = 20.0
 
@@ -90,23 +90,29 @@ def test_pings_come_back_from_one_worker_process(own_stack: Stack, sut: Sut) -> 
 
 @criterion(
     "RUN-02",
-    needs=("database", "celery", "worker", "ping.expect", "task", "logs or worker.probe=inject"),
+    needs=(
+        "database",
+        "celery",
+        "broker",
+        "worker",
+        "ping.expect",
+        "task",
+        "logs or worker.probe=inject",
+    ),
 )
 @falsified_by(
     inject("backend-in-memory", "use-urls", results="cache+memory://"),
     expect=(ROWS, "", "got 0"),
 )
-@falsified_by(
-    sql(
-        "results-discarded",
-        f"""
-        CREATE FUNCTION discard() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS
-            'BEGIN DELETE FROM {RESULTS} WHERE id = NEW.id; RETURN NULL; END';
-        CREATE CONSTRAINT TRIGGER discard AFTER INSERT ON {RESULTS}
-            DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION discard();
-        """,
-        landing=f"SELECT tgname FROM pg_trigger WHERE tgrelid = '{RESULTS}'::regclass",
-    ),
+@falsified_in_sql(
+    "results-discarded",
+    """
+    CREATE FUNCTION discard() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS
+        'BEGIN DELETE FROM {results} WHERE id = NEW.id; RETURN NULL; END';
+    CREATE CONSTRAINT TRIGGER discard AFTER INSERT ON {results}
+        DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION discard();
+    """,
+    landing="SELECT tgname FROM pg_trigger WHERE tgrelid = '{results}'::regclass",
     expect=(ROWS, "", "got 0"),
 )
 @falsified_by(
@@ -132,7 +138,7 @@ def test_result_is_a_row_of_the_result_table(own_stack: Stack, sut: Sut) -> None
         ended = worker.wait_log(deadline_s=STORED_DEADLINE_S, **succeeded).matching(**succeeded)
         premise("log lines of the ping", got=len(ended), relation="at_least", expected=1)
         rows = own_stack.sql.query(
-            f"SELECT status FROM {RESULTS} WHERE task_id = %s", (task_id,)
+            f"SELECT status FROM {sut.broker.results} WHERE task_id = %s", (task_id,)
         ).column()
         if not claim(ROWS, got=len(rows), expected=1):
             return
@@ -141,7 +147,7 @@ def test_result_is_a_row_of_the_result_table(own_stack: Stack, sut: Sut) -> None
         value = read.value if isinstance(read.value, Mapping) else {}
         value = {name: value.get(name) for name in wanted}
         claim(VALUE, got=value, expected=wanted)
-    own_stack.sql.query(f"DELETE FROM {RESULTS} WHERE task_id = %s", (task_id,))
+    own_stack.sql.query(f"DELETE FROM {sut.broker.results} WHERE task_id = %s", (task_id,))
     left = publisher.result(task_id, deadline_s=0.2).state
     claim("state of the ping once its result row is deleted", got=left, expected="PENDING")
 

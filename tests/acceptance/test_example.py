@@ -19,7 +19,7 @@ from tests.acceptance.conftest import ROOT, RUN_LIMIT_S, break_file, run_command
 EXAMPLES = ROOT / "docs/examples"
 EXAMPLE = EXAMPLES / "helpdesk"
 TENANTS = ("RLS-01", "RLS-02", "RLS-04", "RLS-05", "RLS-08", "RLS-09", "RLS-10")
-NAMES = ("helpdesk", "depot")
+NAMES = ("helpdesk", "depot", "school")
 ALL_PROOFS = bool(os.environ.get("GATEPROOF_EXAMPLES"))
 """Whether all proofs of the examples are run, which takes minutes."""
 WITHOUT_PROOFS = 100

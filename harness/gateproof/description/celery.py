@@ -43,6 +43,10 @@ class Promises(Section):
     """A child that is forked from a connected worker closes what it has inherited."""
 
 
+STARTED_BROKER = "sqla"
+"""The kind of broker that runs start; it keeps its messages in the database of the system."""
+
+
 class Broker(Section):
     """The broker and its promises."""
 
@@ -51,6 +55,9 @@ class Broker(Section):
     other broker."""
     tables: Words = optional(["kombu_queue", "kombu_message", "celery_taskmeta"])
     """The tables of the broker and the result backend in the database of the system."""
+    results: str = "celery_taskmeta"
+    """The table of results in the database of the system, with the columns `id`, `task_id` and
+    `status`: that of Celery's own database backend, or of another that keeps its rows there."""
     lease_s: Annotated[float, Field(gt=0)] = optional(3600.0)
     """Seconds after which a message comes back whose worker was killed: a lease or a visibility
     timeout. Checks watch for a multiple of it."""

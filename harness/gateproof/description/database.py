@@ -36,6 +36,10 @@ class Database(Section):
     """The role that owns the schema and runs the migrations."""
     roles: Words = ()
     """Further roles with a login that the system's processes use, besides those of other keys."""
+    schemas: Words = ()
+    """The schemas in which the harness looks up names of tables without one: those of the
+    `search_path` of the system's own sessions, in their order. Without any, each session has the
+    `search_path` that the server gives its role."""
     view_owner: str = optional("app_views")
     """The role that owns the materialized views; it has no login."""
     extensions: Words = ()
@@ -47,9 +51,10 @@ class Migrations(Section):
     """How to run the migrations, as the role `database.owner`."""
 
     up: Command = required(["{python}", "-m", "alembic", "upgrade", "{revision}"])
-    """``{revision}`` is filled in."""
+    """``{revision}`` is filled in. A revision of several words, such as ``"orders 0002"``, becomes
+    several words of the command, and an empty one none."""
     down: Command = optional(["{python}", "-m", "alembic", "downgrade", "{revision}"])
-    """``{revision}`` is filled in."""
+    """``{revision}`` is filled in, as in `up`."""
     dsn: dict[str, DsnForm] = mapping()
     """Maps environment variables to the form of their DSN."""
     all: str = "heads"
@@ -59,6 +64,8 @@ class Migrations(Section):
     of the dead-letter table; one of them creates the tables of Celery."""
     base: str = "base"
     """The revision that removes all migrations."""
+    version_table: str = "alembic_version"
+    """The table in which the migrations are recorded. It may stay after the removal of all."""
 
 
 class Reviewed(Section):

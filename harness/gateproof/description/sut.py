@@ -50,6 +50,8 @@ FALSIFIERS = "falsifiers.toml"
 """The name of the file with the system's own falsifiers."""
 
 
+REVISION = "{revision}"
+"""The word of a migration command in whose place the words of a revision stand."""
 _VIEW_OWNER = "database.view_owner"
 _ROLES = (
     *("database.owner", "worker.role", "dead_letters.operator", "dead_letters.reader"),
@@ -431,6 +433,20 @@ class Sut(Section):
     def fill(self, command: Iterable[str], **values: object) -> list[str]:
         """Return a command's words with its placeholders filled in."""
         return [word.format(python=self._interpreter, **values) for word in command]
+
+    def fill_migration(self, revision: str, *, down: bool = False) -> list[str]:
+        """Return the command that migrates to a revision; each of its words is one of the command.
+
+        Args:
+            revision: as the description names it, such as ``heads`` or ``orders 0002``.
+            down: whether the command removes migrations.
+
+        """
+        words = self.migrations.down if down else self.migrations.up
+        filled: list[str] = []
+        for word in words:
+            filled += revision.split() if word == REVISION else self.fill([word], revision=revision)
+        return filled
 
     def read_sql(self, names: Iterable[str]) -> list[str]:
         """Return the texts of SQL files named relative to the system's folder.

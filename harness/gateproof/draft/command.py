@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -150,7 +150,7 @@ def _database(
         yield Migrated(dsn=dsn, owner="", problem="")
         return
     how = Migrating(
-        command=[word.format(python=python, revision="heads") for word in command[0]],
+        command=_filled(command.up, python, command.all),
         variables=[one.value for one in files.database_variables] or ["DATABASE_URL"],
         env=env,
         server_sql=[root / name for name in files.server_sql],
@@ -158,6 +158,12 @@ def _database(
     )
     with scratch_database(root, how, progress=progress) as migrated:
         yield migrated
+
+
+def _filled(words: Iterable[str], python: str, revision: str) -> list[str]:
+    """Return a command with the interpreter and the revision; an empty revision is no word."""
+    filled = [word.format(python=python, revision=revision) for word in words]
+    return [word for word in filled if word]
 
 
 def _import(
@@ -193,7 +199,7 @@ def _read(migrated: Migrated, dsn: str, progress: Progress) -> Catalogue | None:
 
 def _watch(found: Findings, root: Path, out: Path, progress: Progress) -> Findings:
     """Start a worker from the draft so far and add what its log lines show."""
-    sut = _checked(document(tables_of(found)), root, out)
+    sut = _checked(document(tables_of(found, with_values=True)), root, out)
     if not all(map(sut.describes, ("database", "migrations", "worker", "task", "ping"))):
         return found
     try:

@@ -19,6 +19,10 @@ from psycopg.rows import dict_row
 
 from gateproof_evidence.errors import BadInputError
 
+VERSION_TABLES = ("alembic_version", "django_migrations")
+"""The tables in which migration tools record what they have applied."""
+RESULT_COLUMNS = frozenset({"id", "task_id", "status", "date_done"})
+"""The columns of a table with results of tasks."""
 BROKER_TABLES = ("kombu_queue", "kombu_message", "celery_taskmeta", "celery_tasksetmeta")
 """The tables of Celery's transport and result backend on SQLAlchemy, by their default names."""
 SETTING = re.compile(r"current_setting\('([^']+)'")
@@ -167,6 +171,27 @@ class Catalogue:
         names = {one.name for one in self.roles}
         return tuple(role for role, _ in counts.most_common() if role in names)
 
+    @property
+    def schemas(self) -> tuple[str, ...]:
+        """The schemas with tables, that with most of them first."""
+        return tuple(name for name, _ in Counter(one.schema for one in self.tables).most_common())
+
+    def label(self, relation: Relation) -> str:
+        """Return the name of a relation for the description: without schema if one name is one."""
+        same = [one for one in self.relations if one.name == relation.name]
+        return relation.name if len(same) == 1 else relation.label
+
+    @property
+    def version_table(self) -> Relation | None:
+        """The table of the migration tool, if it has the name of a known one."""
+        return next((one for one in self.tables if one.name in VERSION_TABLES), None)
+
+    @property
+    def results(self) -> tuple[str, ...]:
+        """The tables that seem to hold results of tasks, Celery's own first."""
+        found = [one.name for one in self.tables if set(one.columns) >= RESULT_COLUMNS]
+        return tuple(sorted(found, key=lambda name: (name not in BROKER_TABLES, name)))
+
     def tenant_tables(self, key: str) -> tuple[Relation, ...]:
         """Return the tables with the key, partitions among them."""
         return tuple(one for one in self.tables if key in one.columns)
@@ -181,7 +206,8 @@ class Catalogue:
     def broker_tables(self) -> tuple[str, ...]:
         """The tables of Celery's transport and result backend."""
         names = {one.name for one in self.tables}
-        return tuple(name for name in BROKER_TABLES if name in names)
+        stock = [name for name in BROKER_TABLES if name in names]
+        return (*stock, *(name for name in self.results if name not in BROKER_TABLES))
 
     @property
     def dead_letter_candidates(self) -> tuple[tuple[Relation, dict[str, str]], ...]:
@@ -192,7 +218,7 @@ class Catalogue:
             for one, columns in found
             if FAILED.search(one.name)
             and len(columns) >= LEAST_COLUMNS
-            and one.name not in BROKER_TABLES
+            and one.name not in self.broker_tables
         ]
         return tuple(sorted(likely, key=lambda pair: -len(pair[1])))
 

@@ -20,6 +20,7 @@ import click
 
 from gateproof.base.errors import NotApplicableError
 from gateproof.base.option import CATALOGUE, DEFAULT_SUT
+from gateproof.description.celery import STARTED_BROKER
 from gateproof.description.gates import PACKS, described_folders, folders_of_run, pack_folder
 from gateproof.description.key import example_of, meaning_of
 from gateproof.description.need import Need, parse_needs, refuse_unknown_criteria, unmet
@@ -43,6 +44,8 @@ WORDS = {
     UNKNOWN: "unknown",
 }
 """Whether a criterion can be judged, in files and as people read it."""
+RUN_TASKS = ("ping", "task")
+"""Features of which a criterion that needs one starts a worker or a publisher."""
 CANDIDATES = ("sut.toml", DEFAULT_SUT)
 """The descriptions that are read without ``--sut``: the first that exists."""
 
@@ -222,6 +225,22 @@ def _as_json(sut: Sut, found: Iterable[Diagnosis]) -> dict[str, Any]:
     }
 
 
+def _broker_warning(sut: Sut, found: Iterable[Diagnosis]) -> Iterator[str]:
+    """Yield a line about criteria that run tasks, if this version cannot start the broker."""
+    kind = sut.broker.kind if sut.describes("broker") else STARTED_BROKER
+    if kind != STARTED_BROKER:
+        running = [
+            one.id
+            for one in found
+            if one.status == JUDGEABLE
+            and any(need.partition(".")[0] in RUN_TASKS for need in one.needs)
+        ]
+        yield (
+            f"WARNING: broker.kind: got {kind}, expected {STARTED_BROKER}: this version starts no "
+            f"other broker. Criteria that run tasks cannot be judged: {', '.join(running)}"
+        )
+
+
 def _unlocks(found: Iterable[Diagnosis]) -> list[tuple[str, tuple[str, ...]]]:
     """Return the missing keys, each with the criteria that need it, the most needed first."""
     waiting: dict[str, list[str]] = {}
@@ -240,6 +259,7 @@ def _lines(sut: Sut, found: tuple[Diagnosis, ...]) -> Iterator[str]:
         yield f"WARNING: absent: {one.feature}: expired on {one.expires}: it counts as not declared"
     for late in sut.expired_left_out:
         yield f"WARNING: left_out: {late.criterion}: expired on {late.expires}: it is judged"
+    yield from _broker_warning(sut, found)
     yield ""
     width = max((len(one.id) for one in found), default=0)
     for diagnosis in found:

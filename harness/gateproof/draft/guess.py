@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gateproof.description.celery import Promises
+from gateproof.description.celery import Broker, Promises
+from gateproof.description.database import Migrations
 from gateproof.draft.application import App
 from gateproof.draft.database import Catalogue, Relation
 from gateproof.draft.document import Table
@@ -53,10 +54,17 @@ class Findings:
     """Why no worker could be watched; empty if one was, or if none was started."""
 
 
-def tables_of(found: Findings) -> list[Table]:
-    """Return the tables of the description, in the order of the file."""
+def tables_of(found: Findings, *, with_values: bool = False) -> list[Table]:
+    """Return the tables of the description, in the order of the file.
+
+    Args:
+        found: what was found.
+        with_values: whether it has the values of the variables that the caller gave. They can be
+            secret, so a file has their names only.
+
+    """
     return [
-        _top(found),
+        _top(found, with_values=with_values),
         _database(found),
         _migrations(found),
         _celery(found),
@@ -73,7 +81,7 @@ def tables_of(found: Findings) -> list[Table]:
     ]
 
 
-def _top(found: Findings) -> Table:
+def _top(found: Findings, *, with_values: bool) -> Table:
     table = Table("")
     table.add("version", 2, "")
     table.add("name", found.root.name or "system", "the name of the folder")
@@ -82,7 +90,9 @@ def _top(found: Findings) -> Table:
         table.add("python", found.files.python.value, "a virtual environment in the project")
     else:
         table.suggest("python", ".venv/bin/python", "no virtual environment was found")
-    if found.env:
+    if found.env and with_values:
+        table.add("env", dict(found.env), "")
+    elif found.env:
         table.suggest("env", dict.fromkeys(found.env, "..."), "the variables of --env")
     table.add("gates", [PACK], "the gates for Celery with PostgreSQL")
     return table
@@ -97,6 +107,8 @@ def _database(found: Findings) -> Table:
     owner = found.owner or catalogue.owner
     if owner:
         table.add("owner", owner, "the owner of most tables")
+    if catalogue.schemas != ("public",) and catalogue.schemas:
+        table.add("schemas", list(catalogue.schemas), "they have the tables")
     views = sorted({one.owner for one in catalogue.relations if one.kind == "m"} - {owner})
     if views:
         table.add("view_owner", views[0], "the owner of the materialized views")
@@ -125,27 +137,61 @@ def _migrations(found: Findings) -> Table:
         table.comment = "neither alembic.ini nor manage.py was found"
         table.suggest("up", ["{python}", "migrate.py"], "the command that migrates a database")
         return table
-    up, down, origin = command
-    table.add("up", up, origin)
-    if down:
-        table.add("down", down, origin)
+    table.add("up", command.up, command.origin)
+    if command.down:
+        table.add("down", command.down, command.origin)
+    else:
+        words = "a command of your own that takes all migrations back"
+        table.suggest("down", ["{python}", "manage.py", "unmigrate"], words)
+    if command.all != Migrations.model_fields["all"].default:
+        table.add("all", command.all, "without a revision, it applies all")
     if variables:
         table.add("dsn", {variables[0]: "postgresql"}, _variable_words(found, variables[0]))
     else:
         table.suggest("dsn", {"DATABASE_URL": "postgresql"}, "no variable with a DSN was found")
     if found.heads:
         table.add("branches", list(found.heads), "the heads of the migrations")
+    elif command.branch:
+        table.suggest("branches", [command.branch], "revisions that apply on their own")
+    versions = found.catalogue.version_table if found.catalogue else None
+    if versions and versions.name != Migrations.model_fields["version_table"].default:
+        table.add("version_table", versions.name, "the migrations are recorded in it")
     return table
 
 
-def migration_command(files: ProjectFiles) -> tuple[list[str], list[str], str] | None:
-    """Return the commands up and down and the file that they are from; None if none is known."""
+@dataclass(frozen=True, kw_only=True)
+class MigrationCommand:
+    """The commands of a migration tool, and the file that they are from."""
+
+    up: list[str]
+    down: list[str]
+    """Empty if the tool has no command that takes all migrations back."""
+    all: str
+    """The revision that applies all."""
+    branch: str
+    """A revision as the tool names one; empty if its heads can be listed."""
+    origin: str
+
+
+def migration_command(files: ProjectFiles) -> MigrationCommand | None:
+    """Return the commands of the project's migration tool; None if none is known."""
     if files.alembic:
         words = ["{python}", "-m", "alembic", "-c", files.alembic.value]
-        up, down = [*words, "upgrade", "{revision}"], [*words, "downgrade", "{revision}"]
-        return up, down, files.alembic.origin
+        return MigrationCommand(
+            up=[*words, "upgrade", "{revision}"],
+            down=[*words, "downgrade", "{revision}"],
+            all="heads",
+            branch="",
+            origin=files.alembic.origin,
+        )
     if files.manage:
-        return ["{python}", files.manage.value, "migrate", "--noinput"], [], files.manage.origin
+        return MigrationCommand(
+            up=["{python}", files.manage.value, "migrate", "--noinput", "{revision}"],
+            down=[],
+            all="",
+            branch="app 0001",
+            origin=files.manage.origin,
+        )
     return None
 
 
@@ -198,6 +244,10 @@ def _broker(found: Findings) -> Table:
         table.suggest("kind", "redis", f"the app's broker URL begins with {scheme or 'nothing'}")
     if tables:
         table.add("tables", list(tables), "in the database")
+    results = found.catalogue.results if found.catalogue else ()
+    if results and results[0] != Broker.model_fields["results"].default:
+        others = f"; other candidates: {', '.join(results[1:])}" if results[1:] else ""
+        table.add("results", results[0], f"it has the columns of results{others}")
     table.suggest("lease_s", 3600.0, "seconds until a message of a killed worker comes back")
     table.suggest("lease_env", "BROKER_VISIBILITY_TIMEOUT", "a variable that shortens it")
     return table
@@ -313,7 +363,7 @@ def _tenancy(found: Findings) -> list[Table]:
     key = catalogue.key
     table.add("guc", guc, "in most expressions of policies")
     table.add("key", key, "the column that policies compare with it")
-    names = [one.label for one in catalogue.tenant_tables(key)]
+    names = [catalogue.label(one) for one in catalogue.tenant_tables(key)]
     table.add("tables", names, f'the tables with {key}; "discover" finds them in each run')
     for name in others:
         table.suggest("context", {name: "{tenant}"}, "further settings in policies")
@@ -324,7 +374,9 @@ def _shared(found: Findings, catalogue: Catalogue, key: str) -> list[Table]:
     roles = [name for name in catalogue.bound_roles if name != found.owner]
     table = Table("tenancy.shared", comment="tables without the key that these roles may read")
     for one in catalogue.open_tables(key, roles):
-        table.suggest(one.label, "...", "state why its rows belong to no tenant, or restrict it")
+        table.suggest(
+            catalogue.label(one), "...", "state why its rows belong to no tenant, or restrict it"
+        )
     return [table] if table.lines else []
 
 

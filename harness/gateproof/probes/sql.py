@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -238,12 +239,21 @@ class SqlProbe:
     Args:
         recorder: records the results.
         dsn_of: returns the DSN of a role; None is the superuser.
+        schemas: the schemas in which names without one are looked up; without any, those that the
+            server sets for the role.
 
     """
 
-    def __init__(self, recorder: Recorder, dsn_of: Callable[[str | None], str]) -> None:
+    def __init__(
+        self,
+        recorder: Recorder,
+        dsn_of: Callable[[str | None], str],
+        *,
+        schemas: Sequence[str] = (),
+    ) -> None:
         self._recorder = recorder
         self._dsn_of = dsn_of
+        self._options = _search_path(schemas) if schemas else None
 
     @contextmanager
     def session(self, role: str | None = None, *, autocommit: bool = False) -> Iterator[Session]:
@@ -264,6 +274,7 @@ class SqlProbe:
                 autocommit=autocommit,
                 connect_timeout=CONNECT_TIMEOUT_S,
                 application_name="gateproof",
+                options=self._options,
             )
         except psycopg.OperationalError as error:
             if role is not None and any(text in str(error) for text in LOGIN_REFUSED):
@@ -304,6 +315,12 @@ class SqlProbe:
         """Run several statements in autocommit, without parameters."""
         with self.session(role, autocommit=True) as session:
             session.query(statements)
+
+
+def _search_path(schemas: Sequence[str]) -> str:
+    """Return the option of a connection that sets its search path, as libpq wants it escaped."""
+    quoted = ",".join('"{}"'.format(name.replace('"', '""')) for name in schemas)
+    return "-csearch_path=" + re.sub(r"([\\\s])", r"\\\1", quoted)
 
 
 def _is_refusal(sqlstate: str) -> bool:

@@ -20,6 +20,7 @@ from psycopg import sql as pgsql
 
 from gateproof.base.errors import EnvironmentProblemError, HarnessError, NotReadyError
 from gateproof.base.wait import wait_until
+from gateproof.description.celery import STARTED_BROKER
 from gateproof.description.sut import Sut
 from gateproof.environments.cause import cause_of
 from gateproof.environments.interface import (
@@ -56,8 +57,6 @@ from gateproof.stack.http_relay import HttpRelay
 from gateproof.stack.stopwatch import DATABASE, PROCESSES, Stopwatch
 
 POOL_PREFORK, POOL_SOLO = "prefork", "solo"
-SQLA = "sqla"
-"""The kind of broker that keeps its messages in the database."""
 REPORT_DEADLINE_S = 30.0
 NOT_LOADED = (
     "module loaded into the system: got no report from a worker, expected one; Celery reads the "
@@ -127,7 +126,7 @@ class Stack:
     def __post_init__(self) -> None:
         self.sut = self.context.sut
         self.recorder = self.context.recorder
-        self.sql = SqlProbe(self.recorder, self.dsn)
+        self.sql = SqlProbe(self.recorder, self.dsn, schemas=self._schemas)
         self.http = HttpProbe(self.recorder)
         self.process = ProcessProbe(self.recorder, self.context.launcher(), env=self.sut.env)
         self._databases.append(self.database)
@@ -146,7 +145,13 @@ class Stack:
 
     def sql_on(self, database: str) -> SqlProbe:
         """Return a probe for another database of the same server."""
-        return SqlProbe(self.recorder, lambda role: self.dsn(role, database=database))
+        return SqlProbe(
+            self.recorder, lambda role: self.dsn(role, database=database), schemas=self._schemas
+        )
+
+    @property
+    def _schemas(self) -> Sequence[str]:
+        return self.sut.database.schemas if self.sut.describes("database") else ()
 
     def empty_database(self) -> str:
         """Create a provisioned database without migrations, and return its name."""
@@ -184,8 +189,7 @@ class Stack:
     ) -> Completed:
         """Run the system's own migration command; the caller judges the exit status."""
         described, role = self.sut.migrations, self.sut.database.owner
-        words = described.down if down else described.up
-        command = self.sut.fill(words, revision=revision)
+        command = self.sut.fill_migration(revision, down=down)
         env = {
             name: self.inner_dsn(role, form=form, database=database)
             for name, form in described.dsn.items()
@@ -274,10 +278,11 @@ class Stack:
 
     def _refuse_other_broker(self) -> None:
         """Refuse to start what needs a broker that this version does not start."""
-        kind = self.sut.broker.kind if self.sut.describes("broker") else SQLA
-        if kind != SQLA:
+        kind = self.sut.broker.kind if self.sut.describes("broker") else STARTED_BROKER
+        if kind != STARTED_BROKER:
             raise EnvironmentProblemError(
-                f"broker.kind: got {kind}, expected {SQLA}: this version starts no other broker"
+                f"broker.kind: got {kind}, expected {STARTED_BROKER}: this version starts no other "
+                "broker; run the gates that start no worker, such as rls and schema"
             )
 
     def start_worker(
@@ -403,7 +408,10 @@ class Stack:
 
     @contextmanager
     def server_stopped(self) -> Iterator[None]:
-        """Stop the stack's own server during the block: connections are refused."""
+        """Stop the stack's own server during the block: connections are refused.
+
+        Publishers end with it: a check of workers must not fail by the connection of a publisher.
+        """
         server = require(self.server, CanRestart, "stopping PostgreSQL")
         self._note_server("stop it and keep its data")
         server.halt()
@@ -412,6 +420,7 @@ class Stack:
         finally:
             server.resume_service()
             self._note_server("start it again")
+            self._close_publishers()
 
     @contextmanager
     def server_paused(self) -> Iterator[None]:
@@ -606,13 +615,16 @@ class Stack:
 
     def stop_processes(self) -> None:
         """Stop workers and publishers; they start again at their next use."""
-        for publisher in self._publishers.values():
-            publisher.close()
+        self._close_publishers()
         for worker in self._workers:
             worker.dispose()
-        self._publishers.clear()
         self._workers.clear()
         self._default_worker = self._left_as_is = None
+
+    def _close_publishers(self) -> None:
+        for publisher in self._publishers.values():
+            publisher.close()
+        self._publishers.clear()
 
     def dispose(self) -> None:
         """Stop the processes and drop the databases."""

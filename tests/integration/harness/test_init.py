@@ -103,7 +103,8 @@ def test_init_drafts_a_description_from_files_app_and_database(root: Path) -> No
     assert described["migrations"]["dsn"] == {"SHOP_DATABASE_URL": "postgresql"}
     assert described["worker"]["role"] == "shop_worker"
     assert described["tenancy"]["guc"] == "shop.org"
-    assert described["tenancy"]["tables"] == ["shop.failed_tasks", "shop.orders"]
+    assert described["database"]["schemas"] == ["shop"]
+    assert described["tenancy"]["tables"] == ["failed_tasks", "orders"]
     assert described["dead_letters"]["columns"] == {"status": "state"}
     assert "scheduled as nightly" in text
     assert "digest(org: str, token: str = ...)" in text

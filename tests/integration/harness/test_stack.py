@@ -6,9 +6,10 @@ import sys
 
 import psycopg
 import pytest
+from psycopg import sql as pgsql
 
 from gateproof.base.errors import EnvironmentProblemError, HarnessError, NotReadyError
-from gateproof.probes.sql import Refused
+from gateproof.probes.sql import Refused, SqlProbe
 from gateproof.probes.task import EagerModeError
 from gateproof.stack.bring_up import BringUp
 from gateproof.stack.stack import Stack
@@ -146,3 +147,16 @@ def test_passwords_of_the_run_never_reach_a_capture(own: Stack, brought_up: Brin
     written = [path for path in data.rglob("*") if path.is_file()]
     assert written
     assert not [path for path in written if password.encode() in path.read_bytes()]
+
+
+def test_probe_looks_names_up_in_the_described_schemas(own: Stack) -> None:
+    """A session resolves a name without schema as the system does, however schemas are called."""
+    first, second = 'odd "name\\', "with a blank"
+    probe = SqlProbe(own.recorder, own.dsn, schemas=(first, second))
+    for name in (first, second):
+        quoted = pgsql.Identifier(name).as_string()
+        probe.execute(f"CREATE SCHEMA {quoted}; CREATE TABLE {quoted}.found AS SELECT 1 AS one")
+    found = probe.query("SELECT 'found'::regclass::oid::regclass::text").scalar()
+    schemas = probe.query("SELECT current_schemas(false)").scalar()
+    assert (found, schemas) == ("found", [first, second])
+    assert own.sql.query("SELECT to_regclass('found')").scalar() is None

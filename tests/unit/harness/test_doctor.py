@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from gateproof.description.reading import load_sut
-from gateproof.draft.doctor import Diagnosis, diagnose
+from gateproof.draft.doctor import Diagnosis, diagnose, doctor
 from gateproof_evidence.errors import BadInputError
 
 CRITERION = """
@@ -100,3 +101,19 @@ def test_check_that_is_no_python_is_refused(described: Path) -> None:
     (described.parent / "gates" / "test_own.py").write_text("def (", encoding="utf-8")
     with pytest.raises(BadInputError, match=r"test_own\.py: check: cannot be read as Python"):
         diagnose(load_sut(described))
+
+
+def test_broker_that_is_not_started_is_a_warning(described: Path) -> None:
+    """Criteria that run tasks are judgeable by their needs, but no run can start their worker."""
+    checks = described.parent / "gates" / "test_own.py"
+    needs = '@criterion("OWN-01", needs=("worker", "task"))'
+    text = checks.read_text(encoding="utf-8").replace('@criterion("OWN-01")', needs)
+    checks.write_text(text, encoding="utf-8")
+    more = '[worker]\ncommand = ["{python}"]\nrole = "app"\n[task."orders.pay"]\nqueue = "pay"\n'
+    text = described.read_text(encoding="utf-8") + more
+    described.write_text(text, encoding="utf-8")
+    assert "WARNING" not in CliRunner().invoke(doctor, ["--sut", str(described)]).output
+    described.write_text(text.replace('kind = "sqla"', 'kind = "redis"'), encoding="utf-8")
+    shown = CliRunner().invoke(doctor, ["--sut", str(described)]).output
+    assert "WARNING: broker.kind: got redis, expected sqla" in shown
+    assert "Criteria that run tasks cannot be judged: OWN-01" in shown

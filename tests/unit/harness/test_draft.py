@@ -258,6 +258,36 @@ def test_draft_describes_what_the_database_says(tmp_path: Path) -> None:
     assert "the app did not import: got KeyError" in text
 
 
+def test_draft_describes_another_schema_and_another_table_of_results(tmp_path: Path) -> None:
+    """Names need no schema once it is described; a table of results is known by its columns."""
+    columns = ["id", "task_id", "status", "date_done"]
+    found = replace(
+        CATALOGUE,
+        relations=tuple(
+            replace(one, schema="shop")
+            for one in (
+                *CATALOGUE.relations,
+                relation("stored_results", columns, ["runner"]),
+                relation("django_migrations", ["app"], []),
+            )
+        ),
+    )
+    described = tomllib.loads(document(tables_of(findings(tmp_path, found))))
+    assert described["database"]["schemas"] == ["shop"]
+    assert described["broker"]["tables"] == ["kombu_message", "stored_results"]
+    assert described["broker"]["results"] == "stored_results"
+    assert described["tenancy"]["tables"] == ["orders", "failed_jobs"]
+    assert described["migrations"]["version_table"] == "django_migrations"
+
+
+def test_draft_has_the_values_of_variables_only_on_request(tmp_path: Path) -> None:
+    """The worker that is watched needs them; the file never has them."""
+    found = findings(tmp_path, CATALOGUE)
+    assert "hunter2" not in document(tables_of(found))
+    described = tomllib.loads(document(tables_of(found, with_values=True)))
+    assert described["env"] == {"SHOP_TOKEN": "hunter2-hunter2"}
+
+
 def test_draft_without_a_database_says_what_is_missing(tmp_path: Path) -> None:
     """Nothing is guessed about tenants and roles that no database shows."""
     described = tomllib.loads(document(tables_of(findings(tmp_path, None))))

@@ -48,6 +48,13 @@ def small(tmp_path: Path, *more: str) -> Path:
     return path
 
 
+MIGRATING = """
+[migrations]
+up = ["{python}", "manage.py", "migrate", "{revision}", "--to={revision}"]
+down = ["{python}", "undo.py", "{revision}"]
+"""
+
+
 # --- what is read ------------------------------------------------------------------------------
 
 
@@ -407,3 +414,23 @@ def test_criterion_that_is_left_out_must_exist(tmp_path: Path) -> None:
     refuse_unknown_criteria(sut, ["BRK-60"])
     with pytest.raises(BadInputError, match=r"left_out: criterion: got BRK-60, .* BRK-06"):
         refuse_unknown_criteria(sut, ["BRK-06", "RLS-01"])
+
+
+# --- commands ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("revision", "words"),
+    [
+        ("heads", ["heads", "--to=heads"]),
+        ("orders 0002", ["orders", "0002", "--to=orders 0002"]),
+        ("", ["--to="]),
+    ],
+)
+def test_revision_becomes_as_many_words_as_it_has(
+    tmp_path: Path, revision: str, words: list[str]
+) -> None:
+    """Some tools name a revision by two words, or all revisions by none."""
+    sut = load_sut(small(tmp_path, MIGRATING))
+    assert sut.fill_migration(revision) == [sut.interpreter, "manage.py", "migrate", *words]
+    assert sut.fill_migration(revision, down=True)[1:] == ["undo.py", *revision.split()]

@@ -16,7 +16,7 @@ from gateproof.probes.sql import SqlProbe
 # A name of the description is one that SQL resolves, or one that only needs quotes.
 _TABLES = """
     SELECT c.oid, format('%%I.%%I', n.nspname, c.relname) AS sql,
-        CASE WHEN n.nspname = 'public' THEN quote_ident(c.relname)
+        CASE WHEN pg_table_is_visible(c.oid) THEN quote_ident(c.relname)
              ELSE format('%%I.%%I', n.nspname, c.relname) END AS name,
         c.relkind = 'p' AS partitioned, c.relispartition AS partition,
         (SELECT relname FROM pg_class WHERE oid = pg_partition_root(c.oid)) AS root,
@@ -58,7 +58,7 @@ _CHILDREN = f"""
 
 _VIEWS = """
     SELECT c.oid, format('%%I.%%I', n.nspname, c.relname) AS sql,
-        CASE WHEN n.nspname = 'public' THEN quote_ident(c.relname)
+        CASE WHEN pg_table_is_visible(c.oid) THEN quote_ident(c.relname)
              ELSE format('%%I.%%I', n.nspname, c.relname) END AS name,
         c.relkind = 'm' AS materialized,
         EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = %(key)s
@@ -102,7 +102,7 @@ class Table:
 
     oid: int
     name: str
-    """Its name for messages: quoted where SQL needs it, without the schema `public`."""
+    """Its name for messages: quoted where SQL needs it, with the schema only if SQL needs that."""
     sql: str
     """Its name for statements, with its schema."""
     partitioned: bool

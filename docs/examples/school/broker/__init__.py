@@ -1,0 +1,1 @@
+"""The tables of Celery's transport: a migration makes them, not the worker."""

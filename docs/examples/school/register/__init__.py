@@ -1,0 +1,1 @@
+"""The register: pupils, and the days on which they are absent."""
