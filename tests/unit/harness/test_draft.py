@@ -15,7 +15,7 @@ from gateproof.draft.database import KEY, Catalogue, Policy, Relation, Role, rec
 from gateproof.draft.document import Table, document, toml_value
 from gateproof.draft.files import read_project
 from gateproof.draft.guess import Findings, common_prefix, tables_of
-from gateproof.draft.worker import Lines, log_fields, report_fields
+from gateproof.draft.watched.lines import Lines, log_fields, report_fields
 
 APP = """
 import os
