@@ -141,7 +141,16 @@ def test_failing_task_leaves_exactly_one_row(stack: Stack, sut: Sut, ids: Ids) -
 
 @criterion(
     "DLQ-04",
-    needs=("database", "celery", "worker", "ping", "task", "tenancy", "dead_letters", "logs"),
+    needs=(
+        "database",
+        "celery",
+        "worker",
+        "ping",
+        "task",
+        "tenancy",
+        "dead_letters.statuses",
+        "logs",
+    ),
 )
 @falsified_in_rows(
     "message-of-another-failure",

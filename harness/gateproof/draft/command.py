@@ -209,7 +209,7 @@ def _watch(found: Findings, root: Path, out: Path, progress: Progress) -> Findin
     # Kombu's own transport in a database loses the message of a killed worker.
     has_lease = bool(found.app and not found.app.transport.startswith("kombu."))
     try:
-        seen = watch(sut, found.catalogue, has_lease=has_lease, progress=progress)
+        seen = watch(sut, has_lease=has_lease, progress=progress)
     except (HarnessError, OSError) as error:
         problem = f"no worker could be watched: {str(error).splitlines()[0]}"
         progress(problem)

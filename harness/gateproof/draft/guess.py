@@ -198,6 +198,9 @@ def _celery(found: Findings) -> Table:
     modules = found.files.worker_modules
     if modules:
         table.add("worker_module", modules[0].value, f"a program in {modules[0].origin}")
+    elif found.app:
+        module = found.target.partition(":")[0]
+        table.add("worker_module", module, "the module that Celery's own command imports")
     if found.app_problem:
         table.comment = f"the app did not import: {found.app_problem}"
     if found.app:

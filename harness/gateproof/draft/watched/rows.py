@@ -45,7 +45,7 @@ class Failed:
     """The class of its exception."""
     message: str
     """The message of its exception."""
-    tenant: str
+    tenant: str | int
     """The tenant that it was published with; empty if it got none."""
     others: tuple[str, ...]
     """The ids of tasks that succeeded."""

@@ -7,6 +7,7 @@ modules next to it, and starting the system to `gateproof.stack.bring_up`.
 from __future__ import annotations
 
 import datetime as dt
+import secrets
 import tempfile
 import time
 import uuid
@@ -21,7 +22,7 @@ import psycopg
 from gateproof.base.errors import HarnessError
 from gateproof.base.wait import wait_until
 from gateproof.description.sut import Sut
-from gateproof.draft.database import Catalogue
+from gateproof.draft.database import read_catalogue
 from gateproof.draft.watched.backlog import Backlog, backlog_of
 from gateproof.draft.watched.endpoint import Endpoints, endpoints_of
 from gateproof.draft.watched.lease import measured_lease_s
@@ -37,7 +38,8 @@ from gateproof_evidence.format.journal import Journal
 from gateproof_evidence.redaction.redactor import Redactor
 
 READY_DEADLINE_S = 60.0
-LOG_DEADLINE_S = 10.0
+RESULT_DEADLINE_S, LOG_DEADLINE_S, NO_JSON_DEADLINE_S = 10.0, 10.0, 1.0
+"""How long a result may take, the lines about it, and the first line in JSON of any kind."""
 SETTLED_DEADLINE_S = 5.0
 PLAIN, FAILING = 3, 2
 """How many tasks succeed at once, and how many fail. One more is held, one is retried once: so the
@@ -45,6 +47,10 @@ numbers of runs, successes, failures and retries all differ."""
 HELD_S = 0.3
 MESSAGE = "ping failure requested"
 """The message of the exception of a ping that is asked to fail."""
+
+NUMBERS = {"integer", "bigint", "smallint"}
+"""The types of whole numbers."""
+_KINDS = "SELECT data_type FROM information_schema.columns WHERE column_name = %s"
 
 Progress = Callable[[str], None]
 
@@ -72,7 +78,8 @@ class Sent:
     succeeded: Sequence[str]
     failed: Sequence[str]
     retried: str
-    tenant: str
+    tenant: str | int
+    """Empty if the tasks got none."""
     began: float
     """When the first one was published, as `time.monotonic`."""
 
@@ -87,7 +94,6 @@ def watch(sut: Sut, catalogue: Catalogue | None, *, has_lease: bool, progress: P
 
     Args:
         sut: a description with a database, migrations, an app, a worker and tasks.
-        catalogue: that of the migrated database.
         has_lease: whether the message of a killed worker may come back, so that it is worth a wait.
         progress: called with a line at each step.
 
@@ -99,15 +105,15 @@ def watch(sut: Sut, catalogue: Catalogue | None, *, has_lease: bool, progress: P
         try:
             stack = bring_up.shared()
             progress("watching a worker run tasks ...")
-            seen = _watched(stack, catalogue)
+            seen = _watched(stack)
             stack.stop_processes()
         except AssertionError as error:
             raise HarnessError(f"worker: {error}") from error
-        if not has_lease or catalogue is None:
+        if not has_lease:
             return seen
         progress("killing a worker in the middle of a task ...")
         try:
-            lease_s = _lease_s(bring_up.own_stack(), catalogue)
+            lease_s = _lease_s(bring_up.own_stack())
         except (AssertionError, HarnessError, psycopg.Error) as error:
             progress(f"no lease was measured: {str(error).splitlines()[0]}")
             return seen
@@ -139,7 +145,7 @@ def _now() -> dt.datetime:
     return dt.datetime.now(dt.UTC)
 
 
-def _watched(stack: Stack, catalogue: Catalogue | None) -> Watched:
+def _watched(stack: Stack) -> Watched:
     """Publish the tasks, and read lines, endpoints, metrics and rows."""
     worker = stack.worker
     endpoints = endpoints_of(stack, worker)
@@ -147,27 +153,29 @@ def _watched(stack: Stack, catalogue: Catalogue | None) -> Watched:
     sent = _publish(stack)
     lines = _lines(stack, worker, sent)
     names = _names(stack, worker, endpoints, before, sent)
-    kept, backlog = KeptRows(), Backlog()
-    if catalogue is not None:
-        with psycopg.connect(stack.dsn(), autocommit=True) as connection:
-            kept = kept_rows(connection, catalogue, _failed(stack, sent))
-            backlog = backlog_of(
-                connection,
-                catalogue,
-                kept,
-                sent.failed,
-                before,
-                lambda: _scrape(stack, worker, endpoints),
-            )
+    kept, backlog = _rows(stack, sent, before, lambda: _scrape(stack, worker, endpoints))
     return Watched(
         lines=lines, endpoints=endpoints, names=names, kept=kept, backlog=backlog, lease_s=None
     )
 
 
+def _rows(
+    stack: Stack, sent: Sent, before: str, scrape: Callable[[], str]
+) -> tuple[KeptRows, Backlog]:
+    """Return what the rows of failed tasks show; nothing if the database cannot be read."""
+    catalogue = read_catalogue(stack.dsn())
+    try:
+        with psycopg.connect(stack.dsn(), autocommit=True) as connection:
+            kept = kept_rows(connection, catalogue, _failed(stack, sent))
+            return kept, backlog_of(connection, catalogue, kept, sent.failed, before, scrape)
+    except psycopg.Error:
+        return KeptRows(), Backlog()
+
+
 def _publish(stack: Stack) -> Sent:
     """Publish the tasks and wait for their results."""
-    ping, tenant, began = stack.sut.ping, str(uuid.uuid4()), time.monotonic()
-    more = _tenant(stack.sut, tenant)
+    ping, began = stack.sut.ping, time.monotonic()
+    more = _tenant(stack)
 
     def send(arguments: Mapping[str, Any]) -> str:
         given = {**ping.arguments, **more, **arguments}
@@ -178,16 +186,22 @@ def _publish(stack: Stack) -> Sent:
         succeeded=[send({}) for _ in range(PLAIN)] + [send(held)],
         failed=[send(ping.fail) for _ in range(FAILING)],
         retried=send(ping.retry),
-        tenant=tenant if more else "",
+        tenant=next(iter(more.values()), ""),
         began=began,
     )
     for one in sent.all:
-        stack.tasks.result(one, deadline_s=LOG_DEADLINE_S)
+        stack.tasks.result(one, deadline_s=RESULT_DEADLINE_S)
     return sent
 
 
-def _tenant(sut: Sut, tenant: str) -> dict[str, str]:
-    return {sut.tenancy.key: tenant} if sut.describes("tenancy.key") else {}
+def _tenant(stack: Stack) -> dict[str, str | int]:
+    """Return the argument that names a tenant that was never used, of the type of its column."""
+    if not stack.sut.describes("tenancy.key"):
+        return {}
+    key = stack.sut.tenancy.key
+    kinds = set(stack.sql.query(_KINDS, (key,)).column())
+    number = secrets.randbelow(10**6) + 10**6
+    return {key: number if kinds and kinds <= NUMBERS else str(uuid.uuid4())}
 
 
 def _failed(stack: Stack, sent: Sent) -> Failed:
@@ -205,10 +219,11 @@ def _failed(stack: Stack, sent: Sent) -> Failed:
 
 
 def _lines(stack: Stack, worker: Worker, sent: Sent) -> Lines:
+    first = wait_until(lambda: worker.log().entries(), deadline_s=NO_JSON_DEADLINE_S)
     log = wait_until(
         worker.log,
         lambda seen: all(with_value(seen.entries(), one) for one in sent.all),
-        deadline_s=LOG_DEADLINE_S,
+        deadline_s=LOG_DEADLINE_S if first else 0.0,
         interval_s=0.5,
     )
     ping = stack.sut.ping
@@ -218,7 +233,7 @@ def _lines(stack: Stack, worker: Worker, sent: Sent) -> Lines:
         succeeded=sent.succeeded[0],
         failed=sent.failed[0],
         retried=sent.retried,
-        tenant=sent.tenant,
+        tenant=str(sent.tenant),
         error=ping.fail_error,
         queues=tuple(stack.sut.queues),
     )
@@ -252,8 +267,9 @@ def _names(stack: Stack, worker: Worker, endpoints: Endpoints, before: str, sent
     )
 
 
-def _lease_s(stack: Stack, catalogue: Catalogue) -> float | None:
+def _lease_s(stack: Stack) -> float | None:
     """Return the measured lease; None without a table that the role of workers can read."""
+    catalogue = read_catalogue(stack.dsn())
     readable = "SELECT has_table_privilege(%s, %s, 'SELECT')"
     role = stack.sut.worker.role
     tables = [
@@ -265,6 +281,6 @@ def _lease_s(stack: Stack, catalogue: Catalogue) -> float | None:
     if not tables:
         return None
     try:
-        return measured_lease_s(stack, tables[0], _tenant(stack.sut, str(uuid.uuid4())))
+        return measured_lease_s(stack, tables[0], _tenant(stack))
     finally:
         stack.stop_processes()
