@@ -27,6 +27,9 @@ from .rows import ROWS_OF_TASK, DeadLetter, only_row, rows_of
 UNKNOWN = "no_such_task"
 """The name of a task that no worker knows, after the prefix of the system's tasks."""
 
+TOO_MANY = [0] * 20
+"""More positional arguments than a task has: the ping of the harness takes any by name."""
+
 TIME_LIMIT_S, OVER_S = 1, -1
 WITHIN_S = 16.0
 """A blocking pool notices a killed child only after ten seconds."""
@@ -119,7 +122,8 @@ def test_failures_out_of_reach_leave_one_row_each(own_stack: Stack, sut: Sut, id
             )
             sent[UNREADABLE] = put(stack, b"{no JSON", tenants[UNREADABLE])
             wrong = {sut.tenancy.key: tenants[MISCALLED], "no_such_argument": 1}
-            sent[MISCALLED] = put(stack, json.dumps([[], wrong, {}]).encode(), tenants[MISCALLED])
+            body = json.dumps([TOO_MANY, wrong, {}]).encode()
+            sent[MISCALLED] = put(stack, body, tenants[MISCALLED])
             ping = {**sut.ping.arguments, sut.tenancy.key: tenants[EXPIRED]}
             sent[EXPIRED] = stack.tasks.publish(sut.ping.task, (), ping, expires=OVER_S)
             wait_until(

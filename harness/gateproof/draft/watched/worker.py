@@ -89,7 +89,7 @@ class Sent:
         return (*self.succeeded, *self.failed, self.retried)
 
 
-def watch(sut: Sut, catalogue: Catalogue | None, *, has_lease: bool, progress: Progress) -> Watched:
+def watch(sut: Sut, *, has_lease: bool, progress: Progress) -> Watched:
     """Run a worker with some tasks and return what it shows.
 
     Args:
