@@ -56,7 +56,7 @@ def value(described: dict[str, Any], key: str) -> Any:
 
 
 def test_draft_is_as_a_person_wrote_the_description(drafted: Path) -> None:
-    """What can be seen of a system is drafted as it is in the finished file."""
+    """Each key that a draft has is as in the finished file; the lease is at most twice as long."""
     draft = tomllib.loads((drafted / "sut.toml").read_text(encoding="utf-8"))
     finished = tomllib.loads((ROOT / "system/sut.toml").read_text(encoding="utf-8"))
     draft["metrics"].pop("task_label")  # the finished file has the default

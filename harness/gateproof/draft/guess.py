@@ -61,7 +61,7 @@ class Findings:
     former_names: Mapping[str, str] = field(default_factory=dict)
     """Maps tables that a migration renamed to their names before."""
     watched: Watched | None = None
-    """What a worker showed; None if none was watched."""
+    """The findings about a worker that was watched; None if none was."""
     logs: Mapping[str, str] = field(default_factory=dict)
     """The keys of ``[logs]``."""
     report: Mapping[str, str] = field(default_factory=dict)
@@ -71,7 +71,7 @@ class Findings:
 
     @property
     def kept(self) -> KeptRows:
-        """What the rows of failed tasks showed."""
+        """The findings about the rows of failed tasks; empty if no worker was watched."""
         return self.watched.kept if self.watched else KeptRows()
 
 

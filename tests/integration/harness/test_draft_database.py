@@ -1,4 +1,4 @@
-"""What a draft finds in a real database: lists of values, former names, rows and their moves."""
+"""A draft finds lists of values, former names, rows and their moves in a real database."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a watched worker shows: names of metrics, columns of failed tasks; nothing if in doubt."""
+"""A watched worker shows names of metrics and columns of failed tasks; nothing if in doubt."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def backlog_of(
     )
     try:
         connection.execute(older, (OLDER_S, failed[0]))
-    except psycopg.Error:  # the system refuses it: then its age cannot be told apart
+    except psycopg.Error:  # the system refuses it: then no gauge can follow it
         return Backlog(number=number)
     most = OLDER_S + SLACK_S
     age = _found(before, scrape, lambda old, new: old < SLACK_S and OLDER_S <= new <= most)
