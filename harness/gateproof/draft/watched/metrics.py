@@ -131,7 +131,8 @@ def _families(text: str) -> list[Metric]:
         return []
 
 
-def _values(text: str, task: str) -> dict[Series, float]:
+def counts_of(text: str, task: str) -> dict[Series, float]:
+    """Return the samples of a scrape that are about one task."""
     found: dict[Series, float] = {}
     for family in _families(text):
         for sample in family.samples:
@@ -149,8 +150,8 @@ def _values(text: str, task: str) -> dict[Series, float]:
 
 
 def _rises(before: str, after: str, task: str) -> Mapping[Series, float]:
-    old = _values(before, task)
-    return {one: value - old.get(one, 0.0) for one, value in _values(after, task).items()}
+    old = counts_of(before, task)
+    return {one: value - old.get(one, 0.0) for one, value in counts_of(after, task).items()}
 
 
 def _counter(rises: Mapping[Series, float], number: int) -> str:

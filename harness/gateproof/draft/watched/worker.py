@@ -13,7 +13,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from gateproof.draft.watched.backlog import Backlog, backlog_of
 from gateproof.draft.watched.endpoint import Endpoints, endpoints_of
 from gateproof.draft.watched.lease import measured_lease_s
 from gateproof.draft.watched.lines import Lines, with_value
-from gateproof.draft.watched.metrics import Names, Ran, names_of
+from gateproof.draft.watched.metrics import Names, Ran, counts_of, names_of
 from gateproof.draft.watched.rows import Failed, KeptRows, kept_rows
 from gateproof.environments.embedded import Embedded
 from gateproof.probes.recorder import Recorder
@@ -40,7 +40,7 @@ from gateproof_evidence.redaction.redactor import Redactor
 READY_DEADLINE_S = 60.0
 RESULT_DEADLINE_S, LOG_DEADLINE_S, NO_JSON_DEADLINE_S = 10.0, 10.0, 1.0
 """How long a result may take, the lines about it, and the first line in JSON of any kind."""
-SETTLED_DEADLINE_S = 5.0
+SETTLED_DEADLINE_S, ROW_DEADLINE_S = 5.0, 2.0
 PLAIN, FAILING = 3, 2
 """How many tasks succeed at once, and how many fail. One more is held, one is retried once: so the
 numbers of runs, successes, failures and retries all differ."""
@@ -117,7 +117,7 @@ def watch(sut: Sut, *, has_lease: bool, progress: Progress) -> Watched:
         except (AssertionError, HarnessError, psycopg.Error) as error:
             progress(f"no lease was measured: {str(error).splitlines()[0]}")
             return seen
-        return Watched(**{**vars(seen), "lease_s": lease_s})
+        return replace(seen, lease_s=lease_s)
 
 
 @contextmanager
@@ -149,7 +149,7 @@ def _watched(stack: Stack) -> Watched:
     """Publish the tasks, and read lines, endpoints, metrics and rows."""
     worker = stack.worker
     endpoints = endpoints_of(stack, worker)
-    before = _scrape(stack, worker, endpoints)
+    before = _scrape_at_rest(stack, worker, endpoints)
     sent = _publish(stack)
     lines = _lines(stack, worker, sent)
     names = _names(stack, worker, endpoints, before, sent)
@@ -166,7 +166,13 @@ def _rows(
     catalogue = read_catalogue(stack.dsn())
     try:
         with psycopg.connect(stack.dsn(), autocommit=True) as connection:
-            kept = kept_rows(connection, catalogue, _failed(stack, sent))
+            failed = _failed(stack, sent)
+            kept = wait_until(  # a row can be written after the result of its task
+                lambda: kept_rows(connection, catalogue, failed),
+                lambda found: bool(found.table),
+                deadline_s=ROW_DEADLINE_S,
+                interval_s=0.5,
+            )
             return kept, backlog_of(connection, catalogue, kept, sent.failed, before, scrape)
     except psycopg.Error:
         return KeptRows(), Backlog()
@@ -207,7 +213,7 @@ def _tenant(stack: Stack) -> dict[str, str | int]:
 def _failed(stack: Stack, sent: Sent) -> Failed:
     ping = stack.sut.ping
     return Failed(
-        task_id=sent.failed[0],
+        task_id=sent.failed[-1],
         task=ping.task,
         queue=stack.sut.queue_of(ping.task),
         kwargs=ping.fail,
@@ -243,6 +249,20 @@ def _scrape(stack: Stack, worker: Worker, endpoints: Endpoints) -> str:
     """Return the metrics of the worker; empty without an endpoint."""
     path = endpoints.metrics
     return stack.http.get(worker.url + path).body if path else ""
+
+
+def _scrape_at_rest(stack: Stack, worker: Worker, endpoints: Endpoints) -> str:
+    """Return the metrics once the ping that showed the worker to be ready has been counted."""
+    if not endpoints.metrics:
+        return ""
+    task, seen = stack.sut.ping.task, [_scrape(stack, worker, endpoints)]
+
+    def rests() -> bool:
+        seen.append(_scrape(stack, worker, endpoints))
+        return len(seen) > 2 and counts_of(seen[-1], task) == counts_of(seen[-2], task)
+
+    wait_until(rests, deadline_s=SETTLED_DEADLINE_S, interval_s=0.5)
+    return seen[-1]
 
 
 def _names(stack: Stack, worker: Worker, endpoints: Endpoints, before: str, sent: Sent) -> Names:
