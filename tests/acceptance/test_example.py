@@ -63,6 +63,7 @@ def shared(described: dict[str, Any]) -> dict[str, Any]:
     found["tables"] = sorted(described["tenancy"]["tables"])
     found["owner"], found["role"] = described["database"]["owner"], described["worker"]["role"]
     found["provision"] = described["database"]["provision"]
+    found["dsn"] = described["worker"]["dsn"]
     return found
 
 

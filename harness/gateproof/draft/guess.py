@@ -293,7 +293,10 @@ def _worker(found: Findings) -> Table:
         table.suggest("role", "app_user", "the role that workers connect as")
     names = [one.value for one in found.files.database_variables]
     if names:
-        table.add("dsn", {names[0]: "postgresql"}, _variable_words(found, names[0]))
+        form = found.files.dsn_form
+        more = f"; the form of a default in {form.origin}" if form else ""
+        value = {names[0]: form.value if form else "postgresql"}
+        table.add("dsn", value, f"{_variable_words(found, names[0])}{more}")
     else:
         table.suggest("dsn", {"DATABASE_URL": "postgresql"}, "no variable with a DSN was found")
     _add_variables(table, found)

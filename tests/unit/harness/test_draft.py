@@ -539,6 +539,30 @@ def test_module_of_the_app_is_that_of_a_worker_without_a_program(tmp_path: Path)
     assert "worker_module" not in drafted(replace(found, app=None))["celery"]
 
 
+@pytest.mark.parametrize(
+    ("sources", "form"),
+    [
+        (["URL = os.environ.get('SHOP_URL', 'postgresql+psycopg2://a:hunter2-hunter2@h/d')"],
+         "postgresql+psycopg2"),
+        (["A = 'postgresql+asyncpg://h/a'", "B = 'postgresql+asyncpg://h/b'"],
+         "postgresql+asyncpg"),
+        (["A = 'postgresql+psycopg2://h/a'", "B = 'postgresql://h/b'"], "postgresql"),
+        (["A = 'mysql://h/a'"], "postgresql"),
+    ],
+    ids=["one", "the-same-twice", "two-forms", "another-database"],
+)  # fmt: skip
+def test_form_of_the_dsn_is_that_of_all_defaults_in_the_code(
+    tmp_path: Path, sources: list[str], form: str
+) -> None:
+    """With two forms, the plain one is drafted, which a person corrects; no DSN is written."""
+    found = findings(tmp_path, CATALOGUE)
+    text = "\n".join(["import os", "NAME = 'SHOP_DATABASE_URL'", "os.environ", *sources])
+    (tmp_path / "shop/database.py").write_text(text, encoding="utf-8")
+    found = replace(found, files=read_project(tmp_path))
+    assert drafted(found)["worker"]["dsn"] == {"SHOP_DATABASE_URL": form}
+    assert "hunter2" not in document(tables_of(found))
+
+
 def test_interpreter_and_place_that_the_caller_named_are_kept(tmp_path: Path) -> None:
     """A draft in another folder names the project's, and the interpreter that was asked for."""
     found = replace(findings(tmp_path, None), python="/opt/shop/bin/python", place="..")
