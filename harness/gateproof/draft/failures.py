@@ -20,6 +20,14 @@ REPLAYED = re.compile(
 """Words for a row whose task succeeded in the end."""
 
 
+COLUMNS = (
+    *("id", "task_id", "task_name", "queue", "tenant_id", "args", "kwargs", "exception_class"),
+    *("error_message", "traceback", "error_kind", "retry_count", "status", "correlation_id"),
+    *("failed_at", "last_retry_at", "resolved_at", "notes"),
+)
+"""The columns of the table, as the checks of the pack name them."""
+
+
 def dead_letters(
     catalogue: Catalogue | None,
     *,
@@ -48,6 +56,10 @@ def dead_letters(
     renamed = {name: column for name, column in columns.items() if name != column}
     if renamed:
         table.add("columns", renamed, "names that checks use, and the table's own")
+    lacking = [one for one in COLUMNS if one not in renamed and one not in failed.columns]
+    if lacking:
+        table.note(f"not found: {', '.join(lacking)}; name each in columns, or declare it absent:")
+        table.note(f'feature = "dead_letters.columns.{lacking[0]}" in [[absent]]')
     _add_statuses(table, catalogue, failed, columns.get("status", "status"))
     if kept.moves:
         moves = {old: list(new) for old, new in kept.moves.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from gateproof.description.celery import Promises
 from gateproof.draft.application import App, AppTask
 from gateproof.draft.database import KEY, Catalogue, Listed, Policy, Relation, Role, recognised
 from gateproof.draft.document import Table, document, toml_value
+from gateproof.draft.failures import COLUMNS
 from gateproof.draft.files import read_project
 from gateproof.draft.guess import Findings, common_prefix, tables_of
 from gateproof.draft.watched.backlog import Backlog
@@ -527,6 +529,29 @@ def test_observed_table_of_failed_tasks_comes_before_the_likely_one(tmp_path: Pa
     assert plain["dead_letters"]["table"] == "failed_jobs"
     assert not {"moves", "former_table"} & set(plain["dead_letters"])
     assert plain["migrations"]["branches"] == ["core@head", "jobs@head"]
+
+
+def test_columns_that_the_table_lacks_are_named_in_a_comment(tmp_path: Path) -> None:
+    """A check would look for each of them; a table that has all has no such comment."""
+    text = document(tables_of(findings(tmp_path, CATALOGUE)))
+    line = next(one for one in text.splitlines() if one.startswith("# not found: "))
+    assert line.startswith("# not found: id, queue, tenant_id, args, kwargs, ")
+    orders, countries, failed, messages = CATALOGUE.relations
+    failed = replace(failed, columns=[*failed.columns, *COLUMNS])
+    whole = replace(CATALOGUE, relations=(orders, countries, failed, messages))
+    assert "# not found: " not in document(tables_of(findings(tmp_path, whole)))
+
+
+def test_columns_are_those_of_the_checks() -> None:
+    """The names are those of the contract in the pack."""
+    source = (Path(__file__).parents[3] / "gates/dlq/contract.py").read_text(encoding="utf-8")
+    contract = next(
+        one.value
+        for one in ast.parse(source).body
+        if isinstance(one, ast.AnnAssign) and ast.unparse(one.target) == "COLUMNS"
+    )
+    assert isinstance(contract, ast.Dict)
+    assert [ast.literal_eval(key) for key in contract.keys if key] == list(COLUMNS)
 
 
 def test_module_of_the_app_is_that_of_a_worker_without_a_program(tmp_path: Path) -> None:
