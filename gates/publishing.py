@@ -23,6 +23,15 @@ def may_be_published(sut: Sut) -> list[str]:
     return [name for name in sut.tasks if name not in sut.never_published]
 
 
+def key_of_queue(sut: Sut, queue: str) -> str:
+    """Return the routing key of messages of a queue: that of its first task, else its name.
+
+    Tasks that the description does not have, such as those of the harness, go there with it too.
+    """
+    tasks = sut.queues.get(queue, ())
+    return (sut.task[tasks[0]].key if tasks else "") or queue
+
+
 BY_POSITION, BY_NAME = "arguments by position", "arguments by name"
 """The two forms in which a task can be given its arguments."""
 

@@ -38,6 +38,8 @@ BY_HARNESS: Mapping[str, tuple[str, ...]] = {
 """Maps attributes of stacks and workers to the keys that the harness reads for them."""
 BY_PROPERTY = {"queues": "task", "tasks": "task", "queue_of": "task", "ends": "logs"}
 """Maps what a description offers in addition to its keys to the key that it follows from."""
+BY_DERIVED = {"dead_letters.new": "dead_letters.statuses"}
+"""Maps what a table offers in addition to its keys to the key that it follows from."""
 FIXTURES = dict.fromkeys(
     ("stack", "own_stack", "empty_stack", "own_server_stack"), ("database.owner",)
 )
@@ -80,7 +82,7 @@ def needs_of(reads: Iterable[str]) -> tuple[str, ...]:
 
 
 def _need(read: str) -> str:
-    top, *rest = read.split(".")
+    top, *rest = BY_DERIVED.get(read, read).split(".")
     described = Sut.model_fields.get(top)
     if described is None or not _may_lack(described):
         return ""

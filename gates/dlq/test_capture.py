@@ -151,7 +151,7 @@ def test_failing_task_leaves_exactly_one_row(stack: Stack, sut: Sut, ids: Ids) -
         "ping",
         "task",
         "tenancy",
-        "dead_letters",
+        "dead_letters.statuses",
         "logs or worker.probe=inject",
     ),
 )

@@ -21,11 +21,15 @@ from gateproof import (
 
 from ..described import CONSTRAINTS, falsified_in_rows, falsified_in_sql
 from ..holding import reader_of, tables_held, wait_for_a_session
+from ..publishing import key_of_queue
 from ..tenant import unused_tenant
 from .rows import ROWS_OF_TASK, DeadLetter, only_row, rows_of
 
 UNKNOWN = "no_such_task"
 """The name of a task that no worker knows, after the prefix of the system's tasks."""
+
+TOO_MANY = [0] * 20
+"""More positional arguments than a task has: the ping of the harness takes any by name."""
 
 TIME_LIMIT_S, OVER_S = 1, -1
 WITHIN_S = 16.0
@@ -62,7 +66,7 @@ _PUT = (
         "ping",
         "task",
         "tenancy",
-        "dead_letters",
+        "dead_letters.statuses",
     ),
 )
 # Celery reports a hard time limit twice.
@@ -115,11 +119,12 @@ def test_failures_out_of_reach_leave_one_row_each(own_stack: Stack, sut: Sut, id
                 (),
                 {sut.tenancy.key: tenants[NOT_KNOWN]},
                 queue=queue,
-                routing_key=key_of(sut),
+                routing_key=key_of_queue(sut, queue),
             )
             sent[UNREADABLE] = put(stack, b"{no JSON", tenants[UNREADABLE])
             wrong = {sut.tenancy.key: tenants[MISCALLED], "no_such_argument": 1}
-            sent[MISCALLED] = put(stack, json.dumps([[], wrong, {}]).encode(), tenants[MISCALLED])
+            body = json.dumps([TOO_MANY, wrong, {}]).encode()
+            sent[MISCALLED] = put(stack, body, tenants[MISCALLED])
             ping = {**sut.ping.arguments, sut.tenancy.key: tenants[EXPIRED]}
             sent[EXPIRED] = stack.tasks.publish(sut.ping.task, (), ping, expires=OVER_S)
             wait_until(
@@ -136,12 +141,6 @@ def test_failures_out_of_reach_leave_one_row_each(own_stack: Stack, sut: Sut, id
             rows = rows_of(stack, [task_id], tenant_id=str(tenants[what]))
             task = names.get(what, sut.ping.task)
             claim_one(rows, what, task, task_id, str(tenants[what]), sut.dead_letters.new)
-
-
-def key_of(sut: Sut) -> str:
-    """Return the routing key of the ping: that of its task, or the name of its queue."""
-    described = sut.task.get(sut.ping.task)
-    return (described.key if described else "") or sut.queue_of(sut.ping.task)
 
 
 def claim_one(
@@ -177,7 +176,7 @@ def put(stack: Stack, body: bytes, tenant: str | int) -> str:
         "properties": {
             "body_encoding": "base64",
             "correlation_id": task_id,
-            "delivery_info": {"exchange": "", "routing_key": key_of(sut)},
+            "delivery_info": {"exchange": "", "routing_key": key_of_queue(sut, queue)},
             "delivery_mode": 2,
             "delivery_tag": str(uuid.uuid4()),
             "priority": 0,

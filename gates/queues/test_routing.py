@@ -25,6 +25,7 @@ from ..publishing import (
     BY_POSITION,
     form_of,
     in_other_queues,
+    key_of_queue,
     may_be_published,
     other_form,
     publish,
@@ -213,5 +214,5 @@ def _expect_waiting(stack: Stack, sent: dict[str, str]) -> None:
 
 
 def _send_ping(tasks: TaskProbe, sut: Sut, queue: str) -> str:
-    key = sut.task[sut.queues[queue][0]].key or queue
+    key = key_of_queue(sut, queue)
     return tasks.publish(sut.ping.task, (), sut.ping.arguments, queue=queue, routing_key=key)

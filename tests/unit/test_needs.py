@@ -37,6 +37,7 @@ def test_needs_of_keys_name_the_table_or_the_key_that_may_be_missing() -> None:
     """A table stands for its required keys and those with a default."""
     read = ("tenancy.guc", "broker.lease_s", "broker.kind", "ping", "timezones.worker", "name")
     assert needs_of(read) == ("broker.lease_s", "ping", "tenancy")
+    assert needs_of(("dead_letters.new",)) == ("dead_letters.statuses",)
 
 
 def test_need_that_is_not_declared_is_found(

@@ -26,6 +26,8 @@ class AppTask(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     queue: str
+    key: str = ""
+    """The routing key of its messages; empty if it is not known."""
     signature: str
     module: str
 
@@ -39,6 +41,9 @@ class App(BaseModel):
     """The scheme of its URL."""
     transport: str = ""
     """The class that carries its messages, ``module:Class``; empty if it is not known."""
+    visibility_timeout_s: float | None = None
+    """Seconds until a message of a killed worker comes back; None if the transport has no such
+    option."""
     result_backend: str
     pool: str
     eager: bool

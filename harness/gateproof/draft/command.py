@@ -9,6 +9,8 @@ Source: docs/how-to/prove-your-own-system.md.
 from __future__ import annotations
 
 import json
+import os
+import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,11 +24,13 @@ from gateproof.description.reading import load_sut
 from gateproof.description.sut import Sut
 from gateproof.draft.application import App, inspect_app
 from gateproof.draft.database import Catalogue, read_catalogue
-from gateproof.draft.document import document
+from gateproof.draft.doctor import diagnose, unlocks
+from gateproof.draft.document import Table, document
 from gateproof.draft.files import ProjectFiles, default_python, read_project
 from gateproof.draft.guess import Findings, migration_command, tables_of
 from gateproof.draft.scratch import Migrated, Migrating, scratch_database
-from gateproof.draft.worker import log_fields, report_fields, worker_lines
+from gateproof.draft.watched.lines import log_fields, report_fields
+from gateproof.draft.watched.worker import watch
 from gateproof_evidence.errors import BadInputError
 
 FILE = "sut.toml"
@@ -86,9 +90,12 @@ def init(
     env = dict(_pair(one) for one in given)
     progress: Progress = lambda line: click.echo(f"gateproof: {line}", err=True)  # noqa: E731
     found = find(root, target=target, python=python, dsn=dsn, env=env, progress=progress)
+    found = replace(found, place=Path(os.path.relpath(root, out.parent)).as_posix())
     found = _watch(found, root, out, progress)
-    text = f"{HEADER}\n{document(tables_of(found))}"
-    sut = _checked(text, root, out)
+    tables = tables_of(found)
+    sut = _checked(document(tables), root, out)
+    text = f"{HEADER}\n{document([*tables, _missing(sut)])}"
+    _checked(text, root, out)
     out.write_text(text, encoding="utf-8")
     _report(found, sut, out, as_json=as_json)
 
@@ -113,7 +120,7 @@ def find(
     """
     progress(f"reading the files of {root} ...")
     files = read_project(root)
-    python = python or default_python(files, root)
+    given, python = python, python or default_python(files, root)
     target = target or (files.apps[0].value if files.apps else "")
     with _database(root, files, python, dsn, env, progress) as migrated:
         # An import can connect: it never gets the address of a database that exists.
@@ -131,7 +138,10 @@ def find(
         catalogue_problem=migrated.problem,
         owner=migrated.owner,
         env=env,
+        python=given,
         heads=migrated.heads,
+        branch_of=migrated.branch_of,
+        former_names=migrated.former_names,
     )
 
 
@@ -202,20 +212,36 @@ def _watch(found: Findings, root: Path, out: Path, progress: Progress) -> Findin
     sut = _checked(document(tables_of(found, with_values=True)), root, out)
     if not all(map(sut.describes, ("database", "migrations", "worker", "task", "ping"))):
         return found
+    # Kombu's own transport in a database loses the message of a killed worker.
+    has_lease = bool(found.app and not found.app.transport.startswith("kombu."))
     try:
-        lines = worker_lines(sut, progress=progress)
+        seen = watch(sut, has_lease=has_lease, progress=progress)
     except (HarnessError, OSError) as error:
         problem = f"no worker could be watched: {str(error).splitlines()[0]}"
         progress(problem)
         return replace(found, worker_problem=problem)
-    return replace(found, logs=log_fields(lines), report=report_fields(lines))
+    logs, report = log_fields(seen.lines), report_fields(seen.lines)
+    return replace(found, watched=seen, logs=logs, report=report)
+
+
+def _missing(sut: Sut) -> Table:
+    """Return a comment with the keys that described features lack, and the criteria they unlock."""
+    words = "Keys that were not found, and the criteria that need each; `gateproof doctor` has more"
+    table = Table("", comment=words)
+    for key, criteria in unlocks(diagnose(sut)):
+        feature, dot, _ = key.partition(".")
+        if dot and sut.describes(feature):
+            table.note(f"{key}: {', '.join(criteria)}")
+    return table if table.lines else Table("")
 
 
 def _checked(text: str, root: Path, out: Path) -> Sut:
     """Return the description that a draft is; a draft that is not valid is a defect of ours."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / FILE
-        draft = text.replace('\nroot = "."', f"\nroot = {json.dumps(str(root))}", 1)
+        draft = re.sub(
+            r"(?m)^root = .*", lambda _: f"root = {json.dumps(str(root))}", text, count=1
+        )
         path.write_text(draft, encoding="utf-8")
         try:
             return load_sut(path)

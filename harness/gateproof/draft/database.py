@@ -42,6 +42,12 @@ TASK_COLUMNS = {
 }
 """Names of columns as checks use them, and the names under which tables have them."""
 LEAST_COLUMNS = 3
+LITERAL = re.compile(r"'((?:[^']|'')*)'")
+ONE_OF = re.compile(
+    r"CHECK \(\(+\"?\w+\"?\)?(?:::[\w ]+)? = ANY \(\(?ARRAY\["
+    r"(?P<values>(?:'(?:[^']|'')*'(?:::[\w ]+)?(?:, )?)+)\]\)?(?:::[\w ]+\[\])?\)\)\)"
+)
+"""A check that a column has one of some values, and nothing more, as PostgreSQL prints it."""
 
 _TABLES = """
     SELECT n.nspname AS schema, c.relname AS name, c.relkind::text AS kind,
@@ -55,6 +61,20 @@ _TABLES = """
         AND n.nspname <> 'information_schema'
         AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e')
     ORDER BY 1, 2
+"""
+_VALUES = """
+    SELECT n.nspname AS schema, c.relname AS name, a.attname AS column,
+        pg_get_expr(d.adbin, d.adrelid) AS default,
+        ARRAY(SELECT e.enumlabel::text FROM pg_enum e WHERE e.enumtypid = a.atttypid
+              ORDER BY e.enumsortorder) AS labels,
+        ARRAY(SELECT pg_get_constraintdef(k.oid) FROM pg_constraint k WHERE k.contype = 'c'
+              AND (k.conrelid = c.oid AND k.conkey = ARRAY[a.attnum]
+                   OR k.contypid <> 0 AND k.contypid = a.atttypid)) AS checks
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+    LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
+    WHERE c.relkind IN ('r', 'p') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+    ORDER BY 1, 2, a.attnum
 """
 _POLICIES = """
     SELECT schemaname AS schema, tablename AS "table", policyname AS name, roles::text[] AS roles,
@@ -108,6 +128,21 @@ class Relation:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Listed:
+    """A column that can have listed values only."""
+
+    schema: str
+    table: str
+    column: str
+    values: tuple[str, ...]
+    """In the order of the constraint or the type."""
+    default: str
+    """The value of a new row; empty if none of them is the default."""
+    origin: str
+    """Where the list is from, in words."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Policy:
     """A policy of row-level security."""
 
@@ -141,6 +176,14 @@ class Catalogue:
     definers: tuple[str, ...]
     """Functions that run with the privileges of their owner."""
     extensions: tuple[str, ...]
+    listed: tuple[Listed, ...] = ()
+    """Columns with a list of values."""
+
+    def values_of(self, table: Relation, column: str) -> Listed | None:
+        """Return the list of values of a column; None if it has none."""
+        place = (table.schema, table.name, column)
+        found = [one for one in self.listed if (one.schema, one.table, one.column) == place]
+        return found[0] if found else None
 
     @property
     def tables(self) -> tuple[Relation, ...]:
@@ -232,6 +275,32 @@ def recognised(columns: Sequence[str]) -> dict[str, str]:
     }
 
 
+def listed(row: dict[str, Any]) -> Listed | None:
+    """Return the list of values that a column can have; None without one, or with several.
+
+    Args:
+        row: `schema`, `name`, `column`, `default`, `labels` of an enum, `checks` as PostgreSQL
+            prints them.
+
+    """
+    lists = [LITERAL.findall(found["values"]) for one in row["checks"]
+             if (found := ONE_OF.fullmatch(one))]  # fmt: skip
+    lists = [row["labels"]] if row["labels"] else lists
+    if len(lists) != 1:
+        return None
+    values = tuple(one.replace("''", "'") for one in lists[0])
+    named = LITERAL.match(row["default"] or "")
+    default = named[1].replace("''", "'") if named else ""
+    return Listed(
+        schema=row["schema"],
+        table=row["name"],
+        column=row["column"],
+        values=values,
+        default=default if default in values else "",
+        origin="the values of its type" if row["labels"] else "a check of the column",
+    )
+
+
 def read_catalogue(dsn: str) -> Catalogue:
     """Read the catalogue of a database.
 
@@ -251,6 +320,7 @@ def read_catalogue(dsn: str) -> Catalogue:
                 roles=tuple(Role(**row) for row in _rows(connection, _ROLES)),
                 definers=tuple(str(row["oid"]) for row in _rows(connection, _DEFINERS)),
                 extensions=tuple(str(row["extname"]) for row in _rows(connection, _EXTENSIONS)),
+                listed=tuple(filter(None, map(listed, _rows(connection, _VALUES)))),
             )
     except psycopg.Error as error:
         cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

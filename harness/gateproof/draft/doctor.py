@@ -217,7 +217,7 @@ def _as_json(sut: Sut, found: Iterable[Diagnosis]) -> dict[str, Any]:
                 "criteria": list(criteria),
                 "alone": [one.id for one in found if one.missing == (key,)],
             }
-            for key, criteria in _unlocks(found)
+            for key, criteria in unlocks(found)
         ],
         "absent": [one.model_dump() for one in sut.absences],
         "expired": [one.model_dump() for one in sut.expired_absences],
@@ -241,7 +241,7 @@ def _broker_warning(sut: Sut, found: Iterable[Diagnosis]) -> Iterator[str]:
         )
 
 
-def _unlocks(found: Iterable[Diagnosis]) -> list[tuple[str, tuple[str, ...]]]:
+def unlocks(found: Iterable[Diagnosis]) -> list[tuple[str, tuple[str, ...]]]:
     """Return the missing keys, each with the criteria that need it, the most needed first."""
     waiting: dict[str, list[str]] = {}
     for one in found:
@@ -266,11 +266,11 @@ def _lines(sut: Sut, found: tuple[Diagnosis, ...]) -> Iterator[str]:
         more = diagnosis.reason or ", ".join(diagnosis.missing)
         line = f"{diagnosis.id:<{width}}  {WORDS[diagnosis.status]:<14}  {more}"
         yield line.rstrip()
-    unlocks = _unlocks(found)
-    if unlocks:
+    waiting = unlocks(found)
+    if waiting:
         yield ""
         yield "Describe these keys, or declare them in [[absent]] with reason, owner and expires:"
-    for key, criteria in unlocks:
+    for key, criteria in waiting:
         alone = sum(one.missing == (key,) for one in found)
         yield ""
         yield (

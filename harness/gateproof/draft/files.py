@@ -36,6 +36,8 @@ PER_DATABASE = re.compile(
     r"\bCREATE\s+EXTENSION\b|\bON\s+DATABASE\b|\bcurrent_database\(\)", re.IGNORECASE
 )
 STARTS_WORKER = re.compile(r"\bworker_main\b|\bWorkController\b|bin\.worker|\.Worker\(")
+DSN_FORM = re.compile(r"(postgresql(?:\+(?:asyncpg|psycopg2|psycopg))?)://")
+"""The scheme of a DSN, such as that of a default in the sources."""
 PATH = re.compile(r"/[a-z_]+/?")
 """The form of the path of an endpoint."""
 CHECKS = re.compile(r"^\s*(from|import) +gateproof\b", re.MULTILINE)
@@ -72,6 +74,8 @@ class ProjectFiles:
     paths: tuple[Found, ...]
     """Texts of the code with the form of an endpoint's path."""
     dockerfile: Found | None
+    dsn_forms: tuple[Found, ...] = ()
+    """The schemes of DSNs in texts of the code, each once."""
 
     def variable(self, pattern: str) -> Found | None:
         """Return the first variable whose name matches a regular expression."""
@@ -80,6 +84,11 @@ class ProjectFiles:
     def path(self, pattern: str) -> Found | None:
         """Return the first path that matches a regular expression."""
         return next((one for one in self.paths if re.search(pattern, one.value)), None)
+
+    @property
+    def dsn_form(self) -> Found | None:
+        """The scheme of all DSNs in the code; None without any, or with several."""
+        return self.dsn_forms[0] if len(self.dsn_forms) == 1 else None
 
     @property
     def database_variables(self) -> tuple[Found, ...]:
@@ -112,6 +121,7 @@ def read_project(root: Path) -> ProjectFiles:
         variables=tuple(_variables(root, texts)),
         paths=tuple(_matching(root, [(path, inner) for path, _, inner in texts], PATH)),
         dockerfile=_named(root, paths, "Dockerfile"),
+        dsn_forms=tuple(_dsn_forms(root, texts)),
     )
 
 
@@ -220,6 +230,16 @@ def _variables(root: Path, sources: Sequence[tuple[Path, str, tuple[str, ...]]])
     """Yield the texts with the form of a variable's name, in modules that know the environment."""
     inner = [(path, texts) for path, text, texts in sources if "environ" in text or "env(" in text]
     yield from _matching(root, inner, VARIABLE)
+
+
+def _dsn_forms(root: Path, sources: Sequence[tuple[Path, str, tuple[str, ...]]]) -> Iterator[Found]:
+    """Yield each scheme once, with the first file that has it, and never the rest of a DSN."""
+    seen: set[str] = set()
+    for path, _, texts in sources:
+        for found in filter(None, map(DSN_FORM.match, texts)):
+            if found[1] not in seen:
+                seen.add(found[1])
+                yield Found(value=found[1], origin=_origin(root, path))
 
 
 def _matching(

@@ -15,13 +15,20 @@ from pathlib import Path
 from gateproof.description.celery import Broker, Promises
 from gateproof.description.database import Migrations
 from gateproof.draft.application import App
-from gateproof.draft.database import Catalogue, Relation
+from gateproof.draft.database import Catalogue
 from gateproof.draft.document import Table
+from gateproof.draft.failures import chosen_table, dead_letters
 from gateproof.draft.files import ProjectFiles
+from gateproof.draft.watched.endpoint import Endpoints
+from gateproof.draft.watched.rows import KeptRows
+from gateproof.draft.watched.worker import Watched
 
 PACK = "pack:celery-postgres"
 INJECT = "inject"
 WORKER_OPTIONS = ("--queues={queues}", "--pool={pool}", "--concurrency={concurrency}")
+PORT = r"(METRICS|HEALTH|MONITORING|PROMETHEUS)_PORT$"
+HEALTH_PATH = r"^/(health|healthz|livez|readyz|health_?check)/?$"
+"""Names of the variable with the port of a worker's endpoints, and paths of its health report."""
 POOLS = ("prefork", "solo", "threads")
 
 
@@ -44,14 +51,29 @@ class Findings:
     """The role that migrated the scratch database; empty if none was."""
     env: Mapping[str, str]
     """Variables that the caller gave."""
+    place: str = "."
+    """The folder of the system, relative to the file."""
+    python: str = ""
+    """The interpreter that the caller named; empty for the project's."""
     heads: tuple[str, ...] = ()
     """The newest revisions of the migrations, one a branch, each with its label if it has one."""
+    branch_of: Mapping[str, str] = field(default_factory=dict)
+    """Maps tables to the head of the branch that made them, where there are several."""
+    former_names: Mapping[str, str] = field(default_factory=dict)
+    """Maps tables that a migration renamed to their names before."""
+    watched: Watched | None = None
+    """The findings about a worker that was watched; None if none was."""
     logs: Mapping[str, str] = field(default_factory=dict)
     """The keys of ``[logs]``."""
     report: Mapping[str, str] = field(default_factory=dict)
     """The keys of ``[worker.report]``."""
     worker_problem: str = ""
     """Why no worker could be watched; empty if one was, or if none was started."""
+
+    @property
+    def kept(self) -> KeptRows:
+        """The findings about the rows of failed tasks; empty if no worker was watched."""
+        return self.watched.kept if self.watched else KeptRows()
 
 
 def tables_of(found: Findings, *, with_values: bool = False) -> list[Table]:
@@ -85,8 +107,10 @@ def _top(found: Findings, *, with_values: bool) -> Table:
     table = Table("")
     table.add("version", 2, "")
     table.add("name", found.root.name or "system", "the name of the folder")
-    table.add("root", ".", "")
-    if found.files.python:
+    table.add("root", found.place, "" if found.place == "." else "relative to this file")
+    if found.python:
+        table.add("python", found.python, "--python")
+    elif found.files.python:
         table.add("python", found.files.python.value, "a virtual environment in the project")
     else:
         table.suggest("python", ".venv/bin/python", "no virtual environment was found")
@@ -150,13 +174,22 @@ def _migrations(found: Findings) -> Table:
     else:
         table.suggest("dsn", {"DATABASE_URL": "postgresql"}, "no variable with a DSN was found")
     if found.heads:
-        table.add("branches", list(found.heads), "the heads of the migrations")
+        table.add("branches", *_branches(found))
     elif command.branch:
         table.suggest("branches", [command.branch], "revisions that apply on their own")
     versions = found.catalogue.version_table if found.catalogue else None
     if versions and versions.name != Migrations.model_fields["version_table"].default:
         table.add("version_table", versions.name, "the migrations are recorded in it")
     return table
+
+
+def _branches(found: Findings) -> tuple[list[str], str]:
+    """Return the heads of the migrations, that of the table of failed tasks first, and why."""
+    chosen = chosen_table(found.catalogue, found.kept)
+    first = found.branch_of.get(chosen[0].label, "") if chosen else ""
+    heads = sorted(found.heads, key=lambda head: head != first)
+    more = f"; the first makes {chosen[0].label}" if chosen and first else ""
+    return heads, f"the heads of the migrations{more}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,6 +244,9 @@ def _celery(found: Findings) -> Table:
     modules = found.files.worker_modules
     if modules:
         table.add("worker_module", modules[0].value, f"a program in {modules[0].origin}")
+    elif found.app:
+        module = found.target.partition(":")[0]
+        table.add("worker_module", module, "the module that Celery's own command imports")
     if found.app_problem:
         table.comment = f"the app did not import: {found.app_problem}"
     if found.app:
@@ -248,9 +284,28 @@ def _broker(found: Findings) -> Table:
     if results and results[0] != Broker.model_fields["results"].default:
         others = f"; other candidates: {', '.join(results[1:])}" if results[1:] else ""
         table.add("results", results[0], f"it has the columns of results{others}")
-    table.suggest("lease_s", 3600.0, "seconds until a message of a killed worker comes back")
-    table.suggest("lease_env", "BROKER_VISIBILITY_TIMEOUT", "a variable that shortens it")
+    _add_lease(table, found)
+    limit = found.files.variable(r"(^|_)(MAX_DELIVERIES|DELIVERY_LIMIT)$")
+    if limit:
+        table.add("max_deliveries_env", limit.value, f"read by {limit.origin}")
+    table.suggest("max_deliveries", 20, "how often a message is delivered whose workers die")
     return table
+
+
+def _add_lease(table: Table, found: Findings) -> None:
+    """Add the seconds until a message of a killed worker comes back: as measured, else as set."""
+    measured = found.watched.lease_s if found.watched else None
+    timeout_s = found.app.visibility_timeout_s if found.app else None
+    if measured:
+        table.add("lease_s", measured, "measured: a killed worker's message came back within it")
+    elif timeout_s:
+        table.add("lease_s", timeout_s, "visibility_timeout of the app's transport")
+    else:
+        table.suggest("lease_s", 3600.0, "seconds until a message of a killed worker comes back")
+    named = found.files.variable(r"(^|_)(VISIBILITY_TIMEOUT|LEASE)(_S|_SECONDS)?$")
+    name, words = (named.value, f"read by {named.origin}") if named else ("", "")
+    more = f"{words}: confirm that it shortens it, in seconds" if words else ""
+    table.suggest("lease_env", name or "...", more or "a variable that shortens it")
 
 
 def _promises(found: Findings) -> Table:
@@ -288,7 +343,10 @@ def _worker(found: Findings) -> Table:
         table.suggest("role", "app_user", "the role that workers connect as")
     names = [one.value for one in found.files.database_variables]
     if names:
-        table.add("dsn", {names[0]: "postgresql"}, _variable_words(found, names[0]))
+        form = found.files.dsn_form
+        more = f"; the form of a default in {form.origin}" if form else ""
+        value = {names[0]: form.value if form else "postgresql"}
+        table.add("dsn", value, f"{_variable_words(found, names[0])}{more}")
     else:
         table.suggest("dsn", {"DATABASE_URL": "postgresql"}, "no variable with a DSN was found")
     _add_variables(table, found)
@@ -307,7 +365,7 @@ def _report(found: Findings) -> Table:
 VARIABLES = (
     ("broker", r"BROKER(_URL)?$"),
     ("result_backend", r"RESULT_BACKEND"),
-    ("port", r"(METRICS|HEALTH|MONITORING|PROMETHEUS)_PORT$"),
+    ("port", PORT),
     ("eager", r"ALWAYS_EAGER$"),
 )
 """Keys of the worker and the names of variables that seem to set them."""
@@ -345,7 +403,8 @@ def _tasks(found: Findings) -> Table:
     for name, task in found.app.tasks.items():
         words = f"{name.rpartition('.')[2]}{task.signature}"
         more = f"; scheduled as {scheduled[name]}" if name in scheduled else ""
-        table.add(name, {"queue": task.queue}, f"{words}{more}")
+        key = {"key": task.key} if task.key not in ("", task.queue) else {}
+        table.add(name, {"queue": task.queue, **key}, f"{words}{more}")
     if not found.app.tasks:
         table.note("the app has no task of its own")
     return table
@@ -388,51 +447,67 @@ def _reviewed(catalogue: Catalogue) -> list[Table]:
 
 
 def _dead_letters(found: Findings) -> Table:
-    table = Table("dead_letters")
-    candidates = found.catalogue.dead_letter_candidates if found.catalogue else ()
-    if not candidates:
-        table.comment = "no table of failed tasks was found; if there is none, see [[absent]]"
-        return table
-    (best, columns), *others = candidates
-    more = f"; other candidates: {', '.join(one.label for one, _ in others)}" if others else ""
-    table.add("table", best.label, f"its columns look like those of failed tasks{more}")
-    renamed = {name: column for name, column in columns.items() if name != column}
-    if renamed:
-        table.add("columns", renamed, "names that checks use, and the table's own")
-    _add_dead_letter_roles(table, found, best)
-    return table
-
-
-def _add_dead_letter_roles(table: Table, found: Findings, failed: Relation) -> None:
-    """Add the role that may change the rows, and the one that may only read them."""
-    worker, _ = _worker_role(found)
-    held = Counter(failed.privileges)
-    others = [role for role in failed.readers if role not in (worker, found.owner)]
-    for key, roles, words in (
-        ("operator", [one for one in others if held[one] > 1], "it may change the rows"),
-        ("reader", [one for one in others if held[one] == 1], "it has one privilege on the rows"),
-    ):
-        if roles:
-            table.add(key, roles[0], words)
+    return dead_letters(
+        found.catalogue,
+        kept=found.kept,
+        owner=found.owner,
+        worker=_worker_role(found)[0],
+        former_names=found.former_names,
+    )
 
 
 def _monitoring(found: Findings) -> list[Table]:
     metrics, health, logs = Table("metrics"), Table("health"), Table("logs")
-    for table, pattern, example in (
-        (metrics, r"^/metrics/?$", "/metrics"),
-        (health, r"^/(health|healthz|livez|readyz|health_?check)/?$", "/health"),
-    ):
-        path = found.files.path(pattern)
-        if path:
-            table.add("path", path.value, f"a text in {path.origin}")
-        else:
-            table.suggest("path", example, "no such path was found in the sources")
+    seen = found.watched.endpoints if found.watched else Endpoints()
+    _add_path(metrics, found, seen, seen.metrics, r"^/metrics/?$", "/metrics")
+    _add_path(health, found, seen, seen.health, HEALTH_PATH, "/health")
+    _add_metrics(metrics, found)
     for key, value in found.logs.items():
-        logs.add(key, value, "lines of a worker that ran three tasks" if key == "message" else "")
+        logs.add(key, value, "lines of a worker that ran tasks" if key == "message" else "")
     if not found.logs:
         logs.comment = "no JSON lines with the ids of tasks were seen"
         logs.suggest("message", "message", "the field of the message; the reference has all")
     return [metrics, health, logs]
+
+
+def _add_path(
+    table: Table, found: Findings, seen: Endpoints, answered: str, pattern: str, example: str
+) -> None:
+    """Add the path that a worker answered; without a watched worker, one that the sources have."""
+    named = found.files.path(pattern)
+    if answered:
+        table.add("path", answered, "a worker answered it")
+    elif seen.asked:
+        table.suggest("path", example, "a worker that was started answered no such path")
+    elif not found.files.variable(PORT):
+        table.suggest("path", example, "no variable with the port of workers was found")
+    elif named:
+        table.add("path", named.value, f"a text in {named.origin}")
+    else:
+        table.suggest("path", example, "no such path was found in the sources")
+
+
+def _add_metrics(table: Table, found: Findings) -> None:
+    """Add the names of metrics that rose by the number of runs, and those about failed tasks."""
+    if found.watched is None or not table.has_values:
+        return
+    names, backlog = found.watched.names, found.watched.backlog
+    runs = "it alone rose by the number of"
+    for key, value, words in (
+        ("started", names.started, f"{runs} runs"),
+        ("success", names.success, f"{runs} successes"),
+        ("failure", names.failure, f"{runs} failures"),
+        ("duration", names.duration, "the histogram of the seconds of runs"),
+        ("dead_letters", backlog.number, "it alone rose to the number of rows"),
+        ("dead_letters_age_s", backlog.age_s, "it alone followed a row that was made older"),
+    ):
+        if value:
+            table.add(key, value, words)
+        else:
+            table.suggest(key, "...", "no metric, or more than one, behaved like it")
+    if names.duration and names.task_label:
+        table.add("task_label", names.task_label, "its value was the name of the task")
+        table.add("buckets", list(names.buckets), "as the worker has them")
 
 
 def _image(found: Findings) -> Table:

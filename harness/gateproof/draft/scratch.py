@@ -12,13 +12,14 @@ import secrets
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psycopg
 from psycopg import sql
 
 from gateproof.draft.application import KEPT
+from gateproof.draft.history import table_names
 from gateproof.environments.cause import cause_of
 from gateproof.environments.embedded import Embedded
 from gateproof.environments.interface import Login, Server
@@ -38,7 +39,8 @@ class Migrating:
     """How to migrate the scratch database."""
 
     command: Sequence[str]
-    """The words of the command, with the interpreter filled in; empty for no migration."""
+    """The words of the command, with the interpreter filled in and the revision of all migrations
+    as the last one where it takes a revision; empty for no migration."""
     variables: Sequence[str]
     """The variables that get the DSN."""
     env: Mapping[str, str]
@@ -58,6 +60,11 @@ class Migrated:
     """Why it could not be migrated; empty if it could."""
     heads: tuple[str, ...] = ()
     """The newest revisions, as Alembic lists them."""
+    branch_of: Mapping[str, str] = field(default_factory=dict)
+    """Maps tables, as SQL names them, to the head of the branch that made them, where there are
+    several."""
+    former_names: Mapping[str, str] = field(default_factory=dict)
+    """Maps tables that a migration renamed to their names before."""
 
 
 @contextmanager
@@ -85,13 +92,23 @@ def scratch_database(
         _create_database(admin, owner)
         dsn = server.superuser.dsn(server.outside, DATABASE)
         problems += [_run_file(dsn, path, root) for path in how.database_sql]
-        heads: tuple[str, ...] = ()
-        if how.command:
-            progress(f"migrating it: python {' '.join(how.command[1:])} ...")
-            problems.append(_migrate(root, how, server, owner, admin))
-            heads = _heads(root, how)
-        problem = next(filter(None, problems), "")
-        yield Migrated(dsn=dsn, owner=owner, problem=problem, heads=heads)
+        if not how.command:
+            yield Migrated(dsn=dsn, owner=owner, problem=next(filter(None, problems), ""))
+            return
+        progress(f"migrating it: python {' '.join(how.command[1:])} ...")
+        heads = _heads(root, how)
+        with table_names(dsn) as former_names:
+            migration = _Migration(root=root, how=how, server=server, owner=owner, admin=admin)
+            branch_of = migration.run_branches(heads, dsn)
+            problems.append(migration.run(how.command))
+        yield Migrated(
+            dsn=dsn,
+            owner=owner,
+            problem=next(filter(None, problems), ""),
+            heads=heads,
+            branch_of=branch_of,
+            former_names=former_names,
+        )
     finally:
         environment.dispose()
 
@@ -129,37 +146,67 @@ def _create_database(admin: str, owner: str) -> None:
         )
 
 
-def _migrate(root: Path, how: Migrating, server: Server, owner: str, admin: str) -> str:
-    """Run the migration command as the owner; return why it failed."""
-    password = secrets.token_urlsafe(18)
-    with psycopg.connect(admin, autocommit=True) as connection:
-        connection.execute(
-            sql.SQL("ALTER ROLE {} PASSWORD {}").format(
-                sql.Identifier(owner), sql.Literal(password)
+@dataclass(frozen=True, kw_only=True)
+class _Migration:
+    """Runs migration commands as the owner of the scratch database."""
+
+    root: Path
+    how: Migrating
+    server: Server
+    owner: str
+    admin: str
+
+    def run_branches(self, heads: Sequence[str], dsn: str) -> dict[str, str]:
+        """Migrate one branch after the other, and return which tables each of them made.
+
+        A branch that does not apply on its own makes none: the whole migration shows why.
+        """
+        found: dict[str, str] = {}
+        for head in heads if len(heads) > 1 else ():
+            self.run([*self.how.command[:-1], head])
+            found = dict.fromkeys(_tables(dsn), head) | found
+        return found
+
+    def run(self, command: Sequence[str]) -> str:
+        """Run a command as the owner; return why it failed."""
+        password = secrets.token_urlsafe(18)
+        with psycopg.connect(self.admin, autocommit=True) as connection:
+            connection.execute(
+                sql.SQL("ALTER ROLE {} PASSWORD {}").format(
+                    sql.Identifier(self.owner), sql.Literal(password)
+                )
             )
+        dsn = Login(role=self.owner, password=password).dsn(self.server.outside, DATABASE)
+        env = {name: os.environ[name] for name in KEPT if name in os.environ}
+        env |= dict.fromkeys(self.how.variables, dsn) | dict(self.how.env)
+        try:
+            done = subprocess.run(
+                list(command),
+                cwd=self.root,
+                env=env,
+                capture_output=True,
+                text=True,
+                timeout=MIGRATION_DEADLINE_S,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            return f"migrations: {type(error).__name__}: {error}".replace(password, "***")
+        if done.returncode == 0:
+            return ""
+        output = f"{done.stdout}\n{done.stderr}".replace(password, "***")
+        extension = missing_extension(output)
+        if extension:
+            return f"migrations: the extension {extension} is missing; use --from-db DSN instead"
+        return f"migrations: exit {done.returncode}: {cause_of(output)}"
+
+
+def _tables(dsn: str) -> list[str]:
+    with psycopg.connect(dsn) as connection:
+        rows = connection.execute(
+            "SELECT oid::regclass::text FROM pg_class WHERE relkind IN ('r', 'p')"
+            " AND relnamespace::regnamespace::text !~ '^(pg_|information_schema|gateproof_)'"
         )
-    dsn = Login(role=owner, password=password).dsn(server.outside, DATABASE)
-    env = {name: os.environ[name] for name in KEPT if name in os.environ}
-    env |= dict.fromkeys(how.variables, dsn) | dict(how.env)
-    try:
-        done = subprocess.run(
-            list(how.command),
-            cwd=root,
-            env=env,
-            capture_output=True,
-            text=True,
-            timeout=MIGRATION_DEADLINE_S,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return f"migrations: {type(error).__name__}: {error}".replace(password, "***")
-    if done.returncode == 0:
-        return ""
-    output = f"{done.stdout}\n{done.stderr}".replace(password, "***")
-    extension = missing_extension(output)
-    if extension:
-        return f"migrations: the extension {extension} is missing; use --from-db DSN instead"
-    return f"migrations: exit {done.returncode}: {cause_of(output)}"
+        return [str(row[0]) for row in rows]
 
 
 def _heads(root: Path, how: Migrating) -> tuple[str, ...]:

@@ -29,24 +29,38 @@ def signature_of(task: Any) -> str:
     return str(found.replace(parameters=hidden)).replace("Ellipsis", "...")
 
 
-def queue_of(app: Any, name: str) -> str:
-    """Return the queue that a task is routed to."""
-    route = app.amqp.router.route({}, name)
+def route_of(app: Any, name: str) -> "tuple[str, str]":
+    """Return the queue that a task is published to, and the routing key of its message.
+
+    The key is that of Celery: a direct exchange without an explicit exchange and key has the name
+    of the queue, any other the key of the route, else that of the queue.
+    """
+    task = app.tasks[name]
+    own = {one: getattr(task, one, None) for one in ("queue", "exchange", "routing_key")}
+    route = app.amqp.router.route({one: own[one] for one in own if own[one]}, name)
     queue = route.get("queue")
-    return str(getattr(queue, "name", queue) or app.conf.task_default_queue)
+    named = str(getattr(queue, "name", queue) or app.conf.task_default_queue)
+    exchange, key = route.get("exchange"), route.get("routing_key")
+    kind = getattr(getattr(queue, "exchange", None), "type", None) or "direct"
+    if kind == "direct" and not (exchange and key):
+        return named, named
+    key = key or getattr(queue, "routing_key", None) or app.conf.task_default_routing_key
+    return named, str(key or "")
 
 
 def tasks_of(app: Any) -> "dict[str, dict[str, Any]]":
     """Return the tasks of the system, without those of Celery itself."""
-    return {
-        str(name): {
-            "queue": queue_of(app, name),
-            "signature": signature_of(task),
-            "module": str(type(task).__module__),
-        }
-        for name, task in sorted(app.tasks.items())
-        if not str(name).startswith("celery.")
-    }
+    found: dict[str, dict[str, Any]] = {}
+    for name, task in sorted(app.tasks.items()):
+        if not str(name).startswith("celery."):
+            queue, key = route_of(app, name)
+            found[str(name)] = {
+                "queue": queue,
+                "key": key,
+                "signature": signature_of(task),
+                "module": str(type(task).__module__),
+            }
+    return found
 
 
 def scheme_of(url: Any) -> str:
@@ -61,6 +75,22 @@ def transport_of(app: Any) -> str:
     except Exception:  # noqa: BLE001 (a client of the broker may not be installed here)
         return ""
     return f"{found.__module__}:{found.__qualname__}"
+
+
+def visibility_timeout_of(app: Any) -> "float | None":
+    """Return the seconds until a message of a killed worker comes back, None without such a time.
+
+    It is an option of transports that have one, such as those for Redis and SQS; others ignore it.
+    """
+    try:
+        channel = app.connection_for_write().get_transport_cls().Channel
+    except Exception:  # noqa: BLE001 (a client of the broker may not be installed here)
+        return None
+    default = getattr(channel, "visibility_timeout", None)
+    if not isinstance(default, (int, float)):
+        return None
+    options = app.conf.broker_transport_options or {}
+    return float(options.get("visibility_timeout", default))
 
 
 def main(target: str) -> "dict[str, Any]":
@@ -78,6 +108,7 @@ def main(target: str) -> "dict[str, Any]":
     return {
         "broker": scheme_of(app.connection_for_write().as_uri()),
         "transport": transport_of(app),
+        "visibility_timeout_s": visibility_timeout_of(app),
         "result_backend": scheme_of(app.conf.result_backend),
         "pool": str(app.conf.worker_pool or "prefork"),
         "eager": bool(app.conf.task_always_eager),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,8 @@ from gateproof_evidence.format.journal import Journal
 from gateproof_evidence.redaction.redactor import Redactor
 
 ROOT = Path(__file__).parents[3]
+BringUps = Callable[[Path], BringUp]
+"""Makes the environment of a description, which is removed after the test."""
 
 
 @pytest.fixture(scope="session")
@@ -47,3 +50,30 @@ def own(brought_up: BringUp) -> Iterator[Stack]:
     stack = brought_up.own_stack()
     yield stack
     stack.dispose()
+
+
+@pytest.fixture
+def bring_up(tmp_path: Path) -> Iterator[BringUps]:
+    """Creates an embedded environment for a description."""
+    with ExitStack() as made:
+
+        def new(path: Path) -> BringUp:
+            redactor, sut = Redactor(), load_sut(path)
+            journal = Journal(
+                tmp_path / "journal.jsonl", writer="main", clock=lambda: dt.datetime.now(dt.UTC)
+            )
+            made.callback(journal.close)
+            up = BringUp(
+                environment=Embedded(
+                    reason="a test", learn_secret=redactor.add_secret, warm=sut.worker.warm
+                ),
+                sut=sut,
+                recorder=Recorder(journal, redactor, tmp_path),
+                ready_deadline_s=60,
+                progress=lambda _: None,
+                learn_secret=redactor.add_secret,
+            )
+            made.callback(up.dispose)
+            return up
+
+        yield new

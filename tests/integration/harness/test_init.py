@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +12,21 @@ import psycopg
 import pytest
 from click.testing import CliRunner, Result
 
+from gateproof.description.reading import load_sut
 from gateproof.draft.command import init
 from gateproof.environments.embedded import Embedded
 from gateproof_evidence.errors import BadInputError
+
+ROOT = Path(__file__).parents[3]
+DEPOT = ROOT / "docs/examples/depot"
+MIGRATE_DEPOT = """
+import runpy, sys
+
+sys.argv = ["depot.migrate", "up"]
+runpy.run_module("depot.migrate", run_name="__main__")
+"""
+COPIED = ("table", "columns", "statuses", "path", "started", "success", "failure", "duration")
+"""The keys that a draft of the depot can have."""
 
 APP = """
 import os
@@ -92,7 +105,11 @@ def test_init_drafts_a_description_from_files_app_and_database(root: Path) -> No
     text = (root / "sut.toml").read_text(encoding="utf-8")
     assert "hunter2" not in text
     described = tomllib.loads(text)
-    assert described["celery"] == {"app": "shop.app:clock", "task_prefix": "shop."}
+    assert described["celery"] == {
+        "app": "shop.app:clock",
+        "worker_module": "shop.app",
+        "task_prefix": "shop.",
+    }
     assert described["broker"]["kind"] == "sqla"
     assert described["task"] == {
         "shop.mail.digest": {"queue": "mail"},
@@ -184,3 +201,45 @@ def test_init_refuses_a_database_that_does_not_answer(root: Path) -> None:
     assert str(done.exception).startswith("--from-db: database: got ")
     assert "hunter2" not in str(done.exception)
     assert not (root / "sut.toml").exists()
+
+
+@pytest.fixture
+def depot(tmp_path: Path) -> Path:
+    """A copy of an example without its description, with a command that a draft knows."""
+    folder = tmp_path / "depot"
+    shutil.copytree(DEPOT, folder, ignore=shutil.ignore_patterns("__pycache__", "sut.toml"))
+    (folder / "manage.py").write_text(MIGRATE_DEPOT, encoding="utf-8")
+    return folder
+
+
+def test_init_watches_a_worker_for_metrics_and_failed_tasks(depot: Path) -> None:
+    """Table, columns and metrics of a system with names of its own are those of a person."""
+    done = run(depot)
+    assert done.exit_code == 0, done.output
+    assert "watching a worker run tasks" in done.stderr
+    assert "killing a worker" not in done.stderr  # a transport of Kombu loses its message
+    text = (depot / "sut.toml").read_text(encoding="utf-8")
+    drafted = tomllib.loads(text)
+    finished = tomllib.loads((DEPOT / "sut.toml").read_text(encoding="utf-8"))
+    absent = {one["feature"] for one in finished["absent"]}
+    for name in ("dead_letters", "metrics"):
+        found = {key: value for key, value in drafted[name].items() if key in COPIED}
+        assert found == {key: value for key, value in finished[name].items() if key in COPIED}
+        assert not [key for key in drafted[name] if f"{name}.{key}" in absent]
+    assert drafted["metrics"]["task_label"] == finished["metrics"]["task_label"]
+    assert drafted["celery"] == finished["celery"]
+    assert not {"health", "logs"} & set(drafted)
+    assert not {"lease_s", "promises"} & set(drafted["broker"])
+    assert "# health" not in text.split("# Keys that were not found")[1]
+    assert "# dead_letters.replay: DLQ-10" in text
+
+
+def test_draft_in_another_folder_finds_its_system(depot: Path) -> None:
+    """The root is relative to the file."""
+    (depot / "described").mkdir()
+    (depot / "manage.py").unlink()
+    done = run(depot, "--out", depot / "described/sut.toml")
+    assert done.exit_code == 0, done.output
+    drafted = tomllib.loads((depot / "described/sut.toml").read_text(encoding="utf-8"))
+    assert drafted["root"] == ".."
+    assert load_sut(depot / "described/sut.toml").folder == depot

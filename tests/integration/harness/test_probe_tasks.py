@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +11,9 @@ import pytest
 
 from gateproof.base.errors import HarnessError
 from gateproof.base.wait import wait_until
-from gateproof.description.reading import load_sut
-from gateproof.environments.embedded import Embedded
-from gateproof.probes.recorder import Recorder
 from gateproof.probes.worker import Worker
-from gateproof.stack.bring_up import BringUp
 from gateproof.stack.stack import Stack
-from gateproof_evidence.format.journal import Journal
-from gateproof_evidence.redaction.redactor import Redactor
+from tests.integration.harness.conftest import BringUps
 from tests.shop import write_shop
 
 ROOT = Path(__file__).parents[3]
@@ -51,35 +43,6 @@ OVERLAPPING = """
 def another() -> str:
     return "the shop's own"
 """
-
-BringUps = Callable[[Path], BringUp]
-
-
-@pytest.fixture
-def bring_up(tmp_path: Path) -> Iterator[BringUps]:
-    """Creates an embedded environment for a description."""
-    with ExitStack() as made:
-
-        def new(path: Path) -> BringUp:
-            redactor, sut = Redactor(), load_sut(path)
-            journal = Journal(
-                tmp_path / "journal.jsonl", writer="main", clock=lambda: dt.datetime.now(dt.UTC)
-            )
-            made.callback(journal.close)
-            up = BringUp(
-                environment=Embedded(
-                    reason="a test", learn_secret=redactor.add_secret, warm=sut.worker.warm
-                ),
-                sut=sut,
-                recorder=Recorder(journal, redactor, tmp_path),
-                ready_deadline_s=60,
-                progress=lambda _: None,
-                learn_secret=redactor.add_secret,
-            )
-            made.callback(up.dispose)
-            return up
-
-        yield new
 
 
 def shop(tmp_path: Path, *, command: str = BY_LOADER, code: str = "", tasks: str = "") -> Path:

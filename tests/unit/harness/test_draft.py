@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +11,18 @@ from typing import Any
 import pytest
 
 from gateproof.description.celery import Promises
-from gateproof.draft.application import App
-from gateproof.draft.database import KEY, Catalogue, Policy, Relation, Role, recognised
+from gateproof.draft.application import App, AppTask
+from gateproof.draft.database import KEY, Catalogue, Listed, Policy, Relation, Role, recognised
 from gateproof.draft.document import Table, document, toml_value
+from gateproof.draft.failures import COLUMNS
 from gateproof.draft.files import read_project
 from gateproof.draft.guess import Findings, common_prefix, tables_of
-from gateproof.draft.worker import Lines, log_fields, report_fields
+from gateproof.draft.watched.backlog import Backlog
+from gateproof.draft.watched.endpoint import Endpoints
+from gateproof.draft.watched.lines import Lines, log_fields, report_fields
+from gateproof.draft.watched.metrics import Names
+from gateproof.draft.watched.rows import KeptRows
+from gateproof.draft.watched.worker import Watched
 
 APP = """
 import os
@@ -375,16 +382,243 @@ def test_promises_are_drafted_for_a_transport_of_its_own(
     tmp_path: Path, transport: str, expected: set[str]
 ) -> None:
     """Kombu's transports promise little; what another one promises is for a person to confirm."""
-    app = App(
-        broker="sqla",
-        transport=transport,
-        result_backend="db",
-        pool="prefork",
-        eager=False,
-        default_queue="celery",
-        tasks={},
-        beat={},
-    )
-    found = replace(findings(tmp_path, None), app=app)
+    found = replace(findings(tmp_path, None), app=declared(transport=transport))
     drafted = tomllib.loads(document(tables_of(found)))
     assert set(drafted.get("broker", {}).get("promises", {})) == expected
+
+
+def declared(**more: Any) -> App:
+    """Return what an app declares."""
+    plain = {"broker": "sqla", "result_backend": "db", "pool": "prefork", "eager": False}
+    return App.model_validate({**plain, "default_queue": "celery", "tasks": {}, **more})
+
+
+def watched(**more: Any) -> Watched:
+    """Return what a worker showed; by default nothing."""
+    plain: dict[str, Any] = {
+        "lines": lines(()),
+        "endpoints": Endpoints(asked=True),
+        "names": Names(),
+        "kept": KeptRows(),
+        "backlog": Backlog(),
+        "lease_s": None,
+    }
+    return Watched(**{**plain, **more})
+
+
+def drafted(found: Findings) -> dict[str, Any]:
+    """Return the draft as its reader sees it."""
+    return tomllib.loads(document(tables_of(found)))
+
+
+def test_routing_key_is_drafted_if_it_is_not_the_name_of_the_queue(tmp_path: Path) -> None:
+    """A description has no key of its own for a task whose messages have that of their queue."""
+    tasks = {
+        name: AppTask(queue="mail", key=key, signature="()", module="shop.tasks")
+        for name, key in (("shop.send", "mail.task"), ("shop.count", "mail"), ("shop.old", ""))
+    }
+    found = replace(findings(tmp_path, None), app=declared(tasks=tasks))
+    assert drafted(found)["task"] == {
+        "shop.send": {"queue": "mail", "key": "mail.task"},
+        "shop.count": {"queue": "mail"},
+        "shop.old": {"queue": "mail"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("measured", "timeout_s", "expected"),
+    [(4.0, None, 4.0), (4.0, 3600.0, 4.0), (None, 3600.0, 3600.0), (None, None, None)],
+)
+def test_lease_is_measured_or_set_or_left_to_a_person(
+    tmp_path: Path, measured: float | None, timeout_s: float | None, expected: float | None
+) -> None:
+    """A measurement comes before a setting, and without either there is a comment only."""
+    app = declared(visibility_timeout_s=timeout_s)
+    found = replace(findings(tmp_path, None), app=app, watched=watched(lease_s=measured))
+    assert drafted(found)["broker"].get("lease_s") == expected
+    assert "lease_env" not in drafted(found)["broker"]
+
+
+def test_variable_with_the_limit_of_deliveries_is_found_by_its_name(tmp_path: Path) -> None:
+    """The limit itself is not known from that: it stays a comment."""
+    found = replace(findings(tmp_path, None), app=declared())
+    assert "max_deliveries_env" not in drafted(found)["broker"]
+    source = "import os\nLIMIT = os.environ.get('SHOP_MAX_DELIVERIES', '5')\n"
+    (tmp_path / "shop/limit.py").write_text(source, encoding="utf-8")
+    broker = drafted(replace(found, files=read_project(tmp_path)))["broker"]
+    assert broker["max_deliveries_env"] == "SHOP_MAX_DELIVERIES"
+    assert "max_deliveries" not in broker
+
+
+def test_endpoints_are_those_that_a_worker_answered(tmp_path: Path) -> None:
+    """A path in the sources is no endpoint of a worker that does not answer it."""
+    (tmp_path / "shop/web.py").parent.mkdir(exist_ok=True)
+    (tmp_path / "shop/web.py").write_text("PATHS = ['/metrics', '/health']\n", encoding="utf-8")
+    unwatched = findings(tmp_path, CATALOGUE)
+    assert drafted(unwatched)["metrics"] == {"path": "/metrics"}
+    silent = drafted(replace(unwatched, watched=watched()))
+    assert "metrics" not in silent
+    assert "health" not in silent
+    seen = Endpoints(metrics="/numbers", asked=True)
+    names = Names(started="begun_total", duration="took", task_label="job", buckets=("1.0",))
+    found = drafted(replace(unwatched, watched=watched(endpoints=seen, names=names)))
+    assert found["metrics"] == {
+        "path": "/numbers",
+        "started": "begun_total",
+        "duration": "took",
+        "task_label": "job",
+        "buckets": ["1.0"],
+    }
+
+
+def test_path_without_a_variable_for_the_port_is_a_comment(tmp_path: Path) -> None:
+    """A run has to give each worker a port of its own."""
+    found = findings(tmp_path, CATALOGUE)
+    (tmp_path / "shop/worker.py").unlink()
+    (tmp_path / "shop/web.py").write_text("PATHS = ['/metrics', '/health']\n", encoding="utf-8")
+    found = replace(found, files=read_project(tmp_path))
+    assert "metrics" not in drafted(found)
+    assert "health" not in drafted(found)
+
+
+def with_statuses(*values: str, default: str, times: tuple[str, ...] = ()) -> Catalogue:
+    """Return the catalogue with a list of values for the status, and columns of times."""
+    orders, countries, failed, messages = CATALOGUE.relations
+    failed = replace(failed, columns=[*failed.columns, *times])
+    known = Listed(
+        schema="public",
+        table="failed_jobs",
+        column="state",
+        values=values,
+        default=default,
+        origin="a check of the column",
+    )
+    return replace(CATALOGUE, relations=(orders, countries, failed, messages), listed=(known,))
+
+
+def test_statuses_begin_with_the_default(tmp_path: Path) -> None:
+    """The first status is that of a new row; the one with a column of its time is the resolved."""
+    catalogue = with_statuses("resolved", "new", "seen", default="new", times=("resolved_at",))
+    rows = drafted(findings(tmp_path, catalogue))["dead_letters"]
+    assert rows["statuses"] == ["new", "resolved", "seen"]
+    assert rows["resolved"] == "resolved"
+
+
+@pytest.mark.parametrize(
+    "catalogue",
+    [
+        CATALOGUE,
+        with_statuses("new", "resolved", default="", times=("resolved_at",)),
+    ],
+    ids=["no-list", "no-default"],
+)
+def test_statuses_without_a_list_or_a_default_are_a_comment(
+    tmp_path: Path, catalogue: Catalogue
+) -> None:
+    """Which status a new row has is not guessed from names."""
+    found = findings(tmp_path, catalogue)
+    assert not {"statuses", "resolved"} & set(drafted(found)["dead_letters"])
+    assert "# statuses = " in document(tables_of(found))
+
+
+@pytest.mark.parametrize(
+    ("values", "times"),
+    [
+        (("new", "resolved"), ()),
+        (("new", "archived"), ("archived_at",)),
+        (("new", "resolved", "replayed"), ("resolved_at", "replayed_at")),
+        (("resolved", "new"), ("resolved_at",)),
+    ],
+    ids=["no-time", "another-word", "two", "the-default"],
+)
+def test_resolved_status_that_is_in_doubt_is_a_comment(
+    tmp_path: Path, values: tuple[str, ...], times: tuple[str, ...]
+) -> None:
+    """It needs a word for success and a column with its time, and must be the only one."""
+    catalogue = with_statuses(*values, default=values[0], times=times)
+    assert "resolved" not in drafted(findings(tmp_path, catalogue))["dead_letters"]
+
+
+def test_observed_table_of_failed_tasks_comes_before_the_likely_one(tmp_path: Path) -> None:
+    """Columns, moves, the former name and the branch are those of the table with the row."""
+    kept = KeptRows(table="orders", columns={"task_id": "id"}, moves={"a": ("b",), "b": ()})
+    found = replace(
+        findings(tmp_path, CATALOGUE),
+        watched=watched(kept=kept),
+        former_names={"orders": "old_orders", "failed_jobs": "older"},
+        heads=("core@head", "jobs@head"),
+        branch_of={"orders": "jobs@head", "failed_jobs": "core@head"},
+    )
+    rows = drafted(found)["dead_letters"]
+    assert rows["table"] == "orders"
+    assert rows["columns"] == {"task_id": "id"}
+    assert rows["moves"] == {"a": ["b"], "b": []}
+    assert rows["former_table"] == "old_orders"
+    assert drafted(found)["migrations"]["branches"] == ["jobs@head", "core@head"]
+    plain = drafted(replace(found, watched=None, former_names={}, branch_of={}))
+    assert plain["dead_letters"]["table"] == "failed_jobs"
+    assert not {"moves", "former_table"} & set(plain["dead_letters"])
+    assert plain["migrations"]["branches"] == ["core@head", "jobs@head"]
+
+
+def test_columns_that_the_table_lacks_are_named_in_a_comment(tmp_path: Path) -> None:
+    """A check would look for each of them; a table that has all has no such comment."""
+    text = document(tables_of(findings(tmp_path, CATALOGUE)))
+    line = next(one for one in text.splitlines() if one.startswith("# not found: "))
+    assert line.startswith("# not found: id, queue, tenant_id, args, kwargs, ")
+    orders, countries, failed, messages = CATALOGUE.relations
+    failed = replace(failed, columns=[*failed.columns, *COLUMNS])
+    whole = replace(CATALOGUE, relations=(orders, countries, failed, messages))
+    assert "# not found: " not in document(tables_of(findings(tmp_path, whole)))
+
+
+def test_columns_are_those_of_the_checks() -> None:
+    """The names are those of the contract in the pack."""
+    source = (Path(__file__).parents[3] / "gates/dlq/contract.py").read_text(encoding="utf-8")
+    contract = next(
+        one.value
+        for one in ast.parse(source).body
+        if isinstance(one, ast.AnnAssign) and ast.unparse(one.target) == "COLUMNS"
+    )
+    assert isinstance(contract, ast.Dict)
+    assert [ast.literal_eval(key) for key in contract.keys if key] == list(COLUMNS)
+
+
+def test_module_of_the_app_is_that_of_a_worker_without_a_program(tmp_path: Path) -> None:
+    """Celery's own command imports it; an app that was not imported shows nothing."""
+    found = replace(findings(tmp_path, None), app=declared())
+    assert drafted(found)["celery"]["worker_module"] == "shop.worker"
+    (tmp_path / "shop/worker.py").unlink()
+    found = replace(found, files=read_project(tmp_path))
+    assert drafted(found)["celery"]["worker_module"] == "shop.tasks"
+    assert "worker_module" not in drafted(replace(found, app=None))["celery"]
+
+
+@pytest.mark.parametrize(
+    ("sources", "form"),
+    [
+        (["URL = os.environ.get('SHOP_URL', 'postgresql+psycopg2://a:hunter2-hunter2@h/d')"],
+         "postgresql+psycopg2"),
+        (["A = 'postgresql+asyncpg://h/a'", "B = 'postgresql+asyncpg://h/b'"],
+         "postgresql+asyncpg"),
+        (["A = 'postgresql+psycopg2://h/a'", "B = 'postgresql://h/b'"], "postgresql"),
+        (["A = 'mysql://h/a'"], "postgresql"),
+    ],
+    ids=["one", "the-same-twice", "two-forms", "another-database"],
+)  # fmt: skip
+def test_form_of_the_dsn_is_that_of_all_defaults_in_the_code(
+    tmp_path: Path, sources: list[str], form: str
+) -> None:
+    """With two forms, the plain one is drafted, which a person corrects; no DSN is written."""
+    found = findings(tmp_path, CATALOGUE)
+    text = "\n".join(["import os", "NAME = 'SHOP_DATABASE_URL'", "os.environ", *sources])
+    (tmp_path / "shop/database.py").write_text(text, encoding="utf-8")
+    found = replace(found, files=read_project(tmp_path))
+    assert drafted(found)["worker"]["dsn"] == {"SHOP_DATABASE_URL": form}
+    assert "hunter2" not in document(tables_of(found))
+
+
+def test_interpreter_and_place_that_the_caller_named_are_kept(tmp_path: Path) -> None:
+    """A draft in another folder names the project's, and the interpreter that was asked for."""
+    found = replace(findings(tmp_path, None), python="/opt/shop/bin/python", place="..")
+    assert (drafted(found)["python"], drafted(found)["root"]) == ("/opt/shop/bin/python", "..")

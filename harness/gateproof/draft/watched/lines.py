@@ -1,32 +1,16 @@
-"""Starts a worker of a drafted description for a moment, and reads its log lines.
+"""Reads the fields of JSON log lines of a worker that ran tasks.
 
-Owns the guesses about the fields of JSON log lines: the field that has the id of a published task
-is the task's id, and so on. Leaves starting the system to `gateproof.stack.bring_up`.
+Owns the guesses about them: the field that has the id of a published task is the task's id, and so
+on.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-import tempfile
-import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from gateproof.base.errors import HarnessError
-from gateproof.base.wait import wait_until
-from gateproof.description.sut import Sut
-from gateproof.environments.embedded import Embedded
-from gateproof.probes.recorder import Recorder
-from gateproof.stack.bring_up import BringUp
-from gateproof.stack.stack import Stack
-from gateproof_evidence.format.journal import Journal
-from gateproof_evidence.redaction.redactor import Redactor
-
-READY_DEADLINE_S = 60.0
-LOG_DEADLINE_S = 10.0
 Entry = Mapping[str, Any]
 MESSAGES = ("message", "event", "msg", "text")
 LEVELS = ("level", "levelname", "severity", "log_level")
@@ -35,7 +19,7 @@ LOGGERS = ("logger", "logger_name", "name")
 
 @dataclass(frozen=True, kw_only=True)
 class Lines:
-    """The JSON lines of a worker that ran three tasks, and what was published."""
+    """The JSON lines of a worker that ran some tasks, and what was published."""
 
     entries: tuple[Entry, ...]
     task: str
@@ -51,74 +35,9 @@ class Lines:
     queues: tuple[str, ...]
 
 
-def worker_lines(sut: Sut, *, progress: Callable[[str], None]) -> Lines:
-    """Run a worker with three tasks and return its JSON lines.
-
-    Args:
-        sut: a description with a database, an app, a worker and tasks.
-        progress: called with a line at each step.
-
-    Raises:
-        HarnessError: the system did not start.
-
-    """
-    redactor = Redactor()
-    with tempfile.TemporaryDirectory() as folder:
-        environment = Embedded(reason="gateproof init", learn_secret=redactor.add_secret)
-        path = Path(folder) / "journal.jsonl"
-        with closing(Journal(path, writer="init", clock=_now)) as journal:
-            bring_up = BringUp(
-                environment=environment,
-                sut=sut,
-                recorder=Recorder(journal, redactor, Path(folder)),
-                ready_deadline_s=READY_DEADLINE_S,
-                progress=progress,
-                learn_secret=redactor.add_secret,
-            )
-            try:
-                return _run(bring_up.shared(), sut)
-            except AssertionError as error:
-                raise HarnessError(f"worker: {error}") from error
-            finally:
-                bring_up.dispose()
-
-
-def _now() -> dt.datetime:
-    return dt.datetime.now(dt.UTC)
-
-
-def _run(stack: Stack, sut: Sut) -> Lines:
-    worker, ping, tenant = stack.worker, sut.ping, str(uuid.uuid4())
-    key = {sut.tenancy.key: tenant} if sut.describes("tenancy.key") else {}
-    more: tuple[dict[str, Any], ...] = ({}, ping.fail, ping.retry)
-    ids = [
-        stack.tasks.publish(ping.task, (), {**ping.arguments, **key, **one}, retry=False)
-        for one in more
-    ]
-    for one in ids:
-        stack.tasks.result(one, deadline_s=LOG_DEADLINE_S)
-    log = wait_until(
-        worker.log,
-        lambda seen: all(_with_value(seen.entries(), one) for one in ids),
-        deadline_s=LOG_DEADLINE_S,
-        interval_s=0.5,
-    )
-    succeeded, failed, retried = ids
-    return Lines(
-        entries=tuple(log.entries()),
-        task=ping.task,
-        succeeded=succeeded,
-        failed=failed,
-        retried=retried,
-        tenant=tenant,
-        error=ping.fail_error,
-        queues=tuple(sut.queues),
-    )
-
-
 def log_fields(lines: Lines) -> dict[str, str]:
     """Return the keys of ``[logs]`` that the lines show; empty if a required one is missing."""
-    ended = _with_value(lines.entries, lines.succeeded)
+    ended = with_value(lines.entries, lines.succeeded)
     if not ended:
         return {}
     last = ended[-1]
@@ -160,11 +79,12 @@ def report_fields(lines: Lines) -> dict[str, str]:
 
 
 def _last(lines: Lines, value: str) -> Entry:
-    found = _with_value(lines.entries, value)
+    found = with_value(lines.entries, value)
     return found[-1] if found else {}
 
 
-def _with_value(entries: Iterable[Entry], value: str) -> list[Entry]:
+def with_value(entries: Iterable[Entry], value: str) -> list[Entry]:
+    """Return the entries in which a field has a value."""
     return [entry for entry in entries if value in entry.values()]
 
 
@@ -205,5 +125,5 @@ def _error_key(lines: Lines) -> str:
 
 
 def _retry_message(lines: Lines, message: str) -> str:
-    found = [str(one.get(message, "")) for one in _with_value(lines.entries, lines.retried)]
+    found = [str(one.get(message, "")) for one in with_value(lines.entries, lines.retried)]
     return next((one for one in found if "retr" in one.lower()), "")
