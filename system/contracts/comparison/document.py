@@ -20,7 +20,7 @@ def compare(old: Json, new: Json) -> tuple[Change, ...]:
         new: the later one.
 
     Raises:
-        KeyError: a reference of a document leads nowhere.
+        KeyError: a reference of a document names nothing.
 
     """
     found = {(one.name, one.where, one.got): one for one in _changes(old, new)}

@@ -1,7 +1,7 @@
 """Apply the rules to a folder of contracts.
 
 Owns that nothing is left out in silence: a document that cannot be read is a finding of every rule
-that would have read it, and so is one whose references lead nowhere.
+that would have read it, and so is one whose references name nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from system.errors import ContractError
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """What was read of one document."""
+    """The version of one document, and the numbers of its parts that were read."""
 
     domain: str
     version: str

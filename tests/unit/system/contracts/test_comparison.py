@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -70,8 +70,6 @@ def test_document_is_compatible_with_itself(case: Mapping[str, Any]) -> None:
     """Neither version of a case has a change when it is compared with itself."""
     for version in ("old", "new"):
         assert compare(document(case, version), document(case, version)) == ()
-
-
 
 
 def test_keyword_that_the_comparison_does_not_know_is_never_compatible() -> None:

@@ -11,11 +11,12 @@ from ruamel.yaml import YAML
 
 from system.contracts.reading.document import FOLDER, Library
 from system.contracts.rules.check import check
+from system.contracts.rules.finding import Rule
 
 from .folder import OTHER, changed, write
 
 FINDINGS = YAML(typ="safe").load(Path(__file__).with_name("findings.yaml"))
-RULES = ("validity", "house", "examples")
+RULES: tuple[Rule, ...] = ("validity", "house", "examples")
 
 
 def test_sound_document_has_no_finding(tmp_path: Path) -> None:
@@ -39,9 +40,7 @@ def test_change_is_found_by_its_rule(case: Mapping[str, Any], tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("rule", [*RULES, "compatibility"])
-def test_document_that_cannot_be_read_is_a_finding_of_every_rule(
-    rule: Any, tmp_path: Path
-) -> None:
+def test_document_that_cannot_be_read_is_found_by_every_rule(rule: Rule, tmp_path: Path) -> None:
     """No rule passes because it had nothing to read."""
     found = check(write(tmp_path, "openapi: [3.1.0"), (rule,)).findings
     assert ("unreadable", "orders") in {(one.name, one.document) for one in found}
@@ -62,7 +61,7 @@ def test_document_that_cannot_be_read_is_a_finding_of_every_rule(
 )
 @pytest.mark.parametrize("rule", [*RULES, "compatibility"])
 def test_document_of_any_form_is_judged_without_an_exception(
-    text: str, rule: Any, tmp_path: Path
+    text: str, rule: Rule, tmp_path: Path
 ) -> None:
     """A document that is not valid has a finding of validity, and ends no rule with a traceback."""
     library = write(tmp_path, f"openapi: 3.1.0\n{text}" if text != "[]" else text)
@@ -75,7 +74,7 @@ def test_id_that_two_domains_have_is_found_once(tmp_path: Path) -> None:
     other = changed("theirs", "putOrder", OTHER)
     library = write(tmp_path)
     (tmp_path / "aside" / "openapi.yaml").write_text(other)
-    found = check(library, ("house",)).findings
+    found = check(library, RULES).findings
     assert [(one.document, one.name) for one in found] == [("orders", "operation-id-twice")]
     assert "aside GET /others" in found[0].expected
 
