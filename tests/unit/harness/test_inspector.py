@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 from celery import Celery
 from kombu import Exchange, Queue
 
-from gateproof.guest.inspector import main, route_of, visibility_timeout_of
+from gateproof.draft.application import inspect_app
+from gateproof.guest.inspector import route_of, visibility_timeout_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::celery.exceptions.CDeprecationWarning")
 """A queue that a task names itself is deprecated, and systems still have some."""
@@ -112,25 +115,22 @@ def test_timeout_of_a_transport_is_its_own_or_the_option(monkeypatch: pytest.Mon
     assert visibility_timeout_of(app) == 90.0
 
 
-def test_report_of_an_app_has_the_route_of_each_task(
-    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_report_of_an_app_has_the_route_of_each_task(tmp_path: Path) -> None:
     """The report has queue and key of the system's tasks, and none of Celery's own."""
     source = (
         "from celery import Celery\n"
-        "app = Celery('shop', broker='memory://', set_as_current=False)\n"
-        "@app.task(name='shop.send', queue='mail', shared=False)\n"
+        "app = Celery('shop', broker='memory://')\n"
+        "@app.task(name='shop.send', queue='mail')\n"
         "def send(order, note='x'): ...\n"
     )
-    (tmp_path / "shop_of_the_inspector.py").write_text(source, encoding="utf-8")
-    monkeypatch.syspath_prepend(tmp_path)
-    found = main("shop_of_the_inspector:app")
-    assert found["tasks"] == {
+    (tmp_path / "shop.py").write_text(source, encoding="utf-8")
+    found = inspect_app("shop:app", python=sys.executable, root=tmp_path, env={})
+    assert {name: task.model_dump() for name, task in found.tasks.items()} == {
         "shop.send": {
             "queue": "mail",
             "key": "mail",
             "signature": "(order, note=...)",
-            "module": "shop_of_the_inspector",
+            "module": "shop",
         }
     }
-    assert found["visibility_timeout_s"] is None
+    assert found.visibility_timeout_s is None
