@@ -180,3 +180,11 @@ def test_folder_of_another_name_among_the_versions_is_found(tmp_path: Path) -> N
     released(tmp_path, SOUND)
     (tmp_path / "orders/baselines/v1.0.0").rename(tmp_path / "orders/baselines/v1.0.1")
     assert ("baseline-version", "error") in found(Library(tmp_path))
+
+
+def test_domain_that_was_removed_with_its_versions_is_found(tmp_path: Path) -> None:
+    """The record of digests says what was released, so a domain is not dropped in silence."""
+    released(tmp_path, SOUND)
+    for path in sorted((tmp_path / "orders").rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    assert found(Library(tmp_path)) == [("contract-removed", "error")]
