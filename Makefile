@@ -46,8 +46,8 @@ test: $(DEV_SETUP)  ## run the tests of the project itself, tier by tier
 mutants: $(DEV_SETUP)  ## remove all assertions, then all faults, of all gates: nothing may be proven
 	GATEPROOF_MUTANTS=gates/ $(BIN)/pytest tests/acceptance/test_mutants.py
 
-examples: $(DEV_SETUP)  ## judge the examples of the documentation with the whole pack and all proofs
-	GATEPROOF_EXAMPLES=all $(BIN)/pytest tests/acceptance/test_example.py -k whole_pack
+examples: $(DEV_SETUP)  ## judge the examples with the whole pack and all proofs, and the draft of the reference system
+	GATEPROOF_EXAMPLES=all $(BIN)/pytest tests/acceptance/test_example.py tests/acceptance/test_draft.py -k "whole_pack or most_of_the_pack"
 
 check: $(DEV_SETUP) docs english requirements workflows  ## ruff, mypy strict, import contracts, docs, plain English, pinned sets, workflows
 	$(BIN)/ruff check .
