@@ -40,3 +40,7 @@ class StalledError(ReferenceSystemError):
 
 class UnroutableError(ReferenceSystemError):
     """A message has a routing key that no queue is bound to."""
+
+
+class ContractError(ReferenceSystemError):
+    """A contract cannot be read, compared or released."""

@@ -64,12 +64,12 @@ def read(name: str) -> dict[str, Any]:
 
 def test_requirements_of_the_gates_are_met() -> None:
     """All that `make gates` needs is pinned, extras and markers included, and nothing else is."""
-    assert findings(pins(GATES), wanted("build", "system"), metadata=installed) == []
+    assert findings(pins(GATES), wanted("build", "system", "contracts"), metadata=installed) == []
 
 
 def test_requirements_of_development_are_met() -> None:
     """The same with what `make test` and `make check` add."""
-    roots = wanted("build", "system", "dev")
+    roots = wanted("build", "system", "contracts", "dev")
     assert findings(pins(GATES, DEV, SDIST), roots, metadata=installed) == []
 
 

@@ -1,0 +1,1 @@
+"""Reading contracts: files, references, bundled documents, operations and schemas."""
