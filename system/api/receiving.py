@@ -29,7 +29,7 @@ from uuid import UUID
 
 import structlog
 from kombu.exceptions import OperationalError as BrokerError
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from structlog.contextvars import bound_contextvars
@@ -90,29 +90,46 @@ class Receiver:
     def _receive(self, delivery: Delivery) -> Answer:
         vendor, now = self.vendors[delivery.vendor], datetime.now(UTC)
         try:
-            known = self._registration(delivery)  # 1
+            connection, known = self._resolved(delivery)  # 1
         except (DBAPIError, PoolTimeoutError, ConfigurationError) as error:
             return _unavailable(delivery, error)
-        matches = [vendor.is_signed(delivery, secret, now) for secret in known.secrets]  # 2
-        if known.tenant_id is None:  # 3
-            return _refused(delivery, HTTPStatus.NOT_FOUND)
-        if not any(matches):
-            return _refused(delivery, HTTPStatus.UNAUTHORIZED)
-        with bound_contextvars(tenant_id=str(known.tenant_id)):
-            try:
-                value = read_json(delivery.raw)  # 4
-            except UnreadableError as error:
-                return _refused(delivery, HTTPStatus.BAD_REQUEST, detail=str(error))
-            return _Event(self, delivery, known.tenant_id, vendor, value, now).take()
+        with connection:
+            matches = [vendor.is_signed(delivery, secret, now) for secret in known.secrets]  # 2
+            if known.tenant_id is None:  # 3
+                return _refused(delivery, HTTPStatus.NOT_FOUND)
+            if not any(matches):
+                return _refused(delivery, HTTPStatus.UNAUTHORIZED)
+            with bound_contextvars(tenant_id=str(known.tenant_id)):
+                try:
+                    value = read_json(delivery.raw)  # 4
+                except UnreadableError as error:
+                    return _refused(delivery, HTTPStatus.BAD_REQUEST, detail=str(error))
+                return _Event(
+                    self, connection, delivery, known.tenant_id, vendor, value, now
+                ).take()
 
-    def _registration(self, delivery: Delivery) -> Registration:
-        with self.engine.connect() as connection:
-            return find(
-                connection.execution_options(isolation_level="AUTOCOMMIT"),
-                self.secrets,
-                vendor=delivery.vendor,
-                token=delivery.token,
-            )
+    def _resolved(self, delivery: Delivery) -> tuple[Connection, Registration]:
+        """Return a connection with an open transaction, and the registration of the token.
+
+        A connection that the server closed while it was idle shows at its first statement, and is
+        replaced once: to test each before its use would cost a delivery two more round trips.
+        """
+        for may_be_stale in (True, False):
+            connection = self.engine.connect()
+            try:
+                registration = find(
+                    connection, self.secrets, vendor=delivery.vendor, token=delivery.token
+                )
+            except DBAPIError as error:
+                connection.close()
+                if not (may_be_stale and error.connection_invalidated):
+                    raise
+            except BaseException:
+                connection.close()
+                raise
+            else:
+                return connection, registration
+        raise AssertionError("the last attempt returns or raises")
 
 
 @dataclass(frozen=True)
@@ -120,6 +137,8 @@ class _Event:
     """A signed event, in steps 5 to 7."""
 
     receiver: Receiver
+    connection: Connection
+    """With an open transaction."""
     delivery: Delivery
     tenant_id: UUID
     vendor: Vendor
@@ -153,8 +172,9 @@ class _Event:
         )
 
     def _store(self, event: Event) -> Stored:
-        with self.receiver.engine.begin() as connection:
-            return store(self.receiver.app, connection, event)
+        stored = store(self.receiver.app, self.connection, event)
+        self.connection.commit()
+        return stored
 
     def _acknowledged(self, event: Event, stored: Stored) -> Answer:
         self.receiver.metrics.count_stored(
@@ -177,8 +197,9 @@ class _Event:
             return _unavailable(self.delivery, error)
         failed = self._described(event, error)
         try:
-            with self.receiver.engine.begin() as connection:
-                is_new = dead_event.keep(self.receiver.app, connection, failed)
+            self.connection.rollback()
+            is_new = dead_event.keep(self.receiver.app, self.connection, failed)
+            self.connection.commit()
         except (DBAPIError, BrokerError, PoolTimeoutError) as second:
             return _unavailable(self.delivery, second)
         label, error_type = self._label(failed.event_type), class_name(error)

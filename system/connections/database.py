@@ -63,13 +63,15 @@ def pooled_engine(url: str, application_name: str, *, size: int, wait_s: float) 
         size: the number of threads.
         wait_s: how long a thread waits for a connection.
 
+    Does not test a connection before its use: one that the server closed fails at its first
+    statement, and the next attempt gets a new one.
+
     """
     return create_engine(
         url,
         pool_size=size,
         max_overflow=0,
         pool_timeout=wait_s,
-        pool_pre_ping=True,
         hide_parameters=True,
         connect_args=connect_args(application_name),
     )

@@ -19,7 +19,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import structlog
 from sqlalchemy import text
+from structlog.contextvars import bound_contextvars
 
 from system.connections import database
 from system.connections.text import storable
@@ -36,6 +38,8 @@ LEASE = timedelta(minutes=5)
 BATCH = 20
 SLACK = timedelta(milliseconds=500)
 """How long after a row is due its task runs: the clocks of worker and database differ."""
+
+log = structlog.get_logger("system.ingestion")
 
 _NOW = text("SELECT clock_timestamp()")
 _CLAIM = text(
@@ -90,7 +94,11 @@ def retry(app: Any, which: Filter, *, most: int, only_due: bool) -> Iterator[Ret
             return
         left -= len(rows)
         for row in rows:
-            yield _retry(app, row)
+            known = {"correlation_id": row["correlation_id"], "tenant_id": str(row["tenant_id"])}
+            with bound_contextvars(**known):
+                done = _retry(app, row)
+                log.info("dead event retried", **vars(done))
+            yield done
 
 
 def _claim(
