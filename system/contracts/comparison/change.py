@@ -11,7 +11,7 @@ from enum import Enum
 
 
 class Direction(Enum):
-    """Who writes the values of a schema."""
+    """The side that writes the values of a schema."""
 
     REQUEST = "request"
     """The client: a value that was accepted must stay accepted."""
@@ -29,5 +29,5 @@ class Change:
     """The operation, and the part of it."""
     got: str
     expected: str
-    """What the older version has."""
+    """The state in the older version."""
     is_breaking: bool = True

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from system.contracts.comparison.change import Change
 from system.contracts.comparison.flat import text_of
 from system.contracts.comparison.operation import compare_operation
+from system.contracts.reading.contract import IMPLEMENTED
 from system.contracts.reading.document import Json
 from system.contracts.reading.operation import operations
 
@@ -20,7 +21,7 @@ def compare(old: Json, new: Json) -> tuple[Change, ...]:
         new: the later one.
 
     Raises:
-        KeyError: a reference of a document leads nowhere.
+        KeyError: a reference of a document names nothing.
 
     """
     found = {(one.name, one.where, one.got): one for one in _changes(old, new)}
@@ -44,8 +45,22 @@ def _changes(old: Json, new: Json) -> Iterator[Change]:
     for route in before.keys() & after.keys():
         yield from compare_operation(before[route], after[route])
     yield from _bases(old, new)
+    yield from _implementations(old, new)
     if text_of(old, old.get("webhooks")) != text_of(new, new.get("webhooks")):
         yield Change(name="undecided", where="/webhooks", got="a change", expected="none")
+
+
+def _implementations(old: Json, new: Json) -> Iterator[Change]:
+    """A service that no longer promises its operations is as if they were removed."""
+    before, after = (document.get(IMPLEMENTED) for document in (old, new))
+    if before != after:
+        yield Change(
+            name="implementation-withdrawn" if before is True else "implementation-promised",
+            where="/",
+            got=f"{IMPLEMENTED}: {after}",
+            expected=str(before),
+            is_breaking=before is True,
+        )
 
 
 def _bases(old: Json, new: Json) -> Iterator[Change]:

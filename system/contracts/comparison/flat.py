@@ -28,7 +28,7 @@ def alternatives(document: Json, schema: Json, depth: int = 0) -> list[Flat]:
     A ``oneOf`` is read as an ``anyOf``: that its members exclude each other is not checked.
 
     Raises:
-        KeyError: a reference leads nowhere or to itself, or the unions multiply beyond a limit.
+        KeyError: a reference names nothing or itself, or the unions multiply beyond a limit.
 
     """
     schema = resolved(document, schema)

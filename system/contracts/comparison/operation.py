@@ -185,22 +185,26 @@ def _headers(old: Operation, new: Operation, before: Part, after: Part) -> Itera
 def _security(old: Operation, new: Operation) -> Iterator[Change]:
     """A client that met one requirement must still meet one."""
     before, after = (one.security or [{}] for one in (old, new))
-    for one in before:
-        if not any(_is_met(other, one) for other in after):
-            yield Change(
-                name="security-tightened",
-                where=old.name,
-                got=_spelt(after),
-                expected=_spelt([one]),
-            )
+    got, expected = _spelt(after), _spelt(before)
+    if not all(any(_is_met(other, one) for other in after) for one in before):
+        yield Change(name="security-tightened", where=old.name, got=got, expected=expected)
+    if not all(any(_is_met(one, other) for one in before) for other in after):
+        # No client breaks; a reader of the changes must see that less is demanded.
+        yield Change(
+            name="security-loosened",
+            where=old.name,
+            got=got,
+            expected=expected,
+            is_breaking=False,
+        )
     for name in sorted({name for one in before for name in one}):
-        got, expected = _scheme(new, name), _scheme(old, name)
-        if got is not None and got != expected:
+        now, was = _scheme(new, name), _scheme(old, name)
+        if now is not None and now != was:
             yield Change(
                 name="security-scheme-changed",
                 where=f"{old.name}/{name}",
-                got=got,
-                expected=str(expected),
+                got=now,
+                expected=str(was),
             )
 
 

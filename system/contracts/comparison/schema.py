@@ -294,7 +294,7 @@ def _identity(schema: Any) -> str:
 
 def _slug(keyword: str) -> str:
     """Return a keyword as a slug: ``maxLength`` is ``max-length``."""
-    return "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in keyword)
+    return "".join(f"-{one.lower()}" if one.isupper() else one for one in keyword)
 
 
 def _summary(flat: Flat) -> str:

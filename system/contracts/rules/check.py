@@ -1,7 +1,7 @@
 """Apply the rules to a folder of contracts.
 
 Owns that nothing is left out in silence: a document that cannot be read is a finding of every rule
-that would have read it, and so is one whose references lead nowhere.
+that would have read it, and so is one whose references name nothing.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from system.contracts.reading.contract import Contract, load, released
 from system.contracts.reading.document import Library
-from system.contracts.rules.compatibility import check_compatibility
+from system.contracts.rules.compatibility import check_compatibility, check_removed
 from system.contracts.rules.examples import check_examples, examples
 from system.contracts.rules.finding import RULES, Finding, Rule
 from system.contracts.rules.house import check_house
@@ -21,7 +21,7 @@ from system.errors import ContractError
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """What was read of one document."""
+    """The version of one document, and the numbers of its parts that were read."""
 
     domain: str
     version: str
@@ -89,7 +89,16 @@ def _applied(rule: Rule, library: Library, contracts: Iterable[Contract]) -> lis
     def compatibility(contract: Contract) -> Iterator[Finding]:
         return check_compatibility(library, contract)
 
-    return [one for contract in whole for one in _of_one(rule, contract, compatibility)]
+    found = [one for contract in whole for one in _of_one(rule, contract, compatibility)]
+    return [*found, *_of_removed(library)]
+
+
+def _of_removed(library: Library) -> list[Finding]:
+    """Return the domains that were removed; each document reports a record that is unreadable."""
+    try:
+        return list(check_removed(library))
+    except ContractError:
+        return []
 
 
 def _of_house(contracts: Iterable[Contract]) -> list[Finding]:

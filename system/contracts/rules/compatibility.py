@@ -21,7 +21,7 @@ from system.contracts.reading.contract import (
     recorded_digests,
     released,
 )
-from system.contracts.reading.document import BASELINES, DIGESTS, Json, Library
+from system.contracts.reading.document import BASELINES, DIGESTS, DOCUMENT, Json, Library
 from system.contracts.rules.finding import Finding, Severity
 
 
@@ -43,6 +43,26 @@ def check_compatibility(library: Library, contract: Contract) -> Iterator[Findin
             versions[version] = document
     yield from _of_digests(library.root, contract)
     yield from _of_versions(contract, versions)
+
+
+def check_removed(library: Library) -> Iterator[Finding]:
+    """Yield the domains that have released versions on record and no document any more.
+
+    Raises:
+        ContractError: the record of digests has another form.
+
+    """
+    known = library.domains()
+    recorded = {name.partition(f"/{BASELINES}/")[0] for name in recorded_digests(library.root)}
+    for domain in sorted(recorded - set(known)):
+        yield Finding(
+            rule="compatibility",
+            name="contract-removed",
+            document=domain,
+            where="/",
+            got="released versions without a document",
+            expected=f"{domain}/{DOCUMENT}: clients use what was released",
+        )
 
 
 def _of_versions(contract: Contract, versions: Mapping[Version, Json]) -> Iterator[Finding]:

@@ -16,7 +16,7 @@ from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
 
 from system.contracts.reading.contract import Contract
-from system.contracts.reading.document import Json, escaped
+from system.contracts.reading.document import Json
 from system.contracts.reading.operation import Operation, Part, media
 from system.contracts.reading.reference import resolved
 from system.contracts.reading.schema import schemas
@@ -151,4 +151,4 @@ def _of_schemas(document: Json) -> Iterator[Example]:
         values = [(f"examples/{at}", one) for at, one in enumerate(schema.get("examples", ()))]
         values += [(key, schema[key]) for key in ("example", "default") if key in schema]
         for name, value in values:
-            yield Example(where=f"{pointer}/{escaped(name)}", schema=pointer, value=value)
+            yield Example(where=f"{pointer}/{name}", schema=pointer, value=value)

@@ -25,7 +25,7 @@ def check_validity(contract: Contract) -> Iterator[Finding]:
         got = str(contract.document.get("openapi"))
         yield _finding(contract, "openapi-version", "/openapi", got, OPENAPI)
     if contract.broken:
-        return  # the validator stops at a reference that leads nowhere
+        return  # the validator stops at a reference that names nothing
     invalid = list(_invalid(contract))
     # Lint reads a document as OpenAPI says that it is, so only a valid one.
     yield from invalid or lint(contract)
