@@ -46,7 +46,7 @@ log = structlog.get_logger("system.api")
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """What the app of a process is made of."""
+    """The parts of which the app of a process is made."""
 
     receiver: Receiver
     health: Health

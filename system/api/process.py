@@ -6,7 +6,8 @@
 3. The port is bound; a port in use ends the service.
 4. Processes are forked. Each makes its own connections, and counts in the files of its place; the
    successor of a dead one continues them.
-5. A process that ends is replaced. One that ends at its start again and again ends the service.
+5. A process that ends is replaced. One that ends at its start several times in a row ends the
+   service.
 6. On SIGTERM or SIGINT each process finishes its requests; what is left at the deadline is killed.
 
 A process ends with its parent, so that none serves a port that nothing watches.
@@ -50,7 +51,7 @@ log = structlog.get_logger("system.api")
 
 @dataclass(frozen=True, kw_only=True)
 class Service:
-    """What every process of the service shares."""
+    """The parts that every process of the service shares."""
 
     chosen: settings.Api
     connections: settings.Connections

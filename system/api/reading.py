@@ -21,7 +21,7 @@ JSON_TYPE = "application/json"
 
 
 class RefusedError(Exception):
-    """A body is refused with a status, before anything else is looked at."""
+    """A body is refused with a status, before anything else is read."""
 
     def __init__(self, status: HTTPStatus, detail: str) -> None:
         super().__init__(detail)

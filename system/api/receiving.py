@@ -2,7 +2,8 @@
 
 The body was read within its limit before (`reading`). Then:
 
-1. The token is resolved to a tenant and its secrets; an unknown token gets a secret of nobody's.
+1. The token is resolved to a tenant and its secrets; an unknown token gets a secret that signs
+   nothing.
 2. The signature is compared, over the bytes that arrived, with each valid secret.
 3. Only then an unknown token is answered, and nothing but its status differs from a wrong
    signature.
@@ -59,7 +60,7 @@ class Answer:
     event_row: str | None = None
     """The id of the event's row, for 200 and 202."""
     detail: str | None = None
-    """What to correct; it quotes nothing that was sent."""
+    """A hint at what to correct; it quotes nothing that was sent."""
 
 
 class ContractError(IngestionError):

@@ -97,7 +97,7 @@ def read_secret(folder: Path, name: str) -> str:
     """
     if not _NAME.fullmatch(name):
         raise ConfigurationError(
-            "secret_ref: got a name with other characters, expected letters, digits, . _ and -"
+            "secret_ref: got a name with other characters, expected A-Z, a-z, 0-9, . _ and - only"
         )
     try:
         with (folder / name).open(encoding="utf-8") as file:

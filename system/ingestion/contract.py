@@ -30,7 +30,7 @@ _MOMENT = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d
 
 @dataclass(frozen=True, kw_only=True)
 class Contract:
-    """What one vendor may send."""
+    """The headers and the body that one vendor may send."""
 
     headers: Mapping[str, tuple[bool, Any]]
     """Lower-case names of headers: whether it is required, and the validator of its value."""

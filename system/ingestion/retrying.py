@@ -3,7 +3,7 @@
 1. A row is claimed: `pending` becomes `in_progress`, by one retry only (SKIP LOCKED, in the
    function `claim_dead_events`). The claim of a retry that does not end expires.
 2. Its event is checked against the contract and stored. An event that was delivered again in the
-   meantime is stored already, which resolves the row too: an event has one row, whoever stores it.
+   meantime is stored already, which resolves the row too: an event has one row.
 3. In the same transaction the row is `resolved`.
 4. After a failure it is `pending` again. A transient one is due after a pause that doubles, up to
    `MOST_RETRIES` times, and the task that retries it is published for that time. A permanent one

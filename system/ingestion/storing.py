@@ -1,7 +1,8 @@
 """Store an event and publish its recomputation, in one transaction.
 
 1. The transaction gets the event's tenant, and a limit on how long a statement may take or wait for
-   a lock: the caller has a deadline, and needs the rest of it to answer.
+   a lock: the caller has a deadline, and needs the rest of it to answer. Its commit waits for the
+   log, whatever the server's default: what is acknowledged survives a crash.
 2. The row is inserted. Of deliveries of one event at once, the database lets one in; the others
    wait for its commit, and find its row.
 3. The message of `recompute_window` is published in the same transaction, for a new row only.
@@ -24,9 +25,15 @@ from system.transport.joined import publishing_in
 RECOMPUTE = "app.tasks.attribution.recompute_window"
 LIMIT_MS = 1000
 
+# Without waiting for the log a server can lose a committed event that was acknowledged.
 _BEGIN = text(
-    "SELECT set_config(:guc, :tenant_id, true), set_config('statement_timeout', :limit, true),"
-    " set_config('lock_timeout', :limit, true)"
+    """
+    SELECT set_config(:guc, :tenant_id, true), set_config('statement_timeout', :limit, true),
+        set_config('lock_timeout', :limit, true), set_config('synchronous_commit', CASE
+            WHEN current_setting('synchronous_commit') = 'off' THEN 'on'
+            ELSE current_setting('synchronous_commit')
+        END, true)
+    """
 )
 _INSERT = text(
     """
@@ -53,7 +60,7 @@ class Stored:
 
 
 def begin(connection: Connection, tenant_id: UUID, *, limit_ms: int = LIMIT_MS) -> None:
-    """Give an open transaction a tenant and a limit for each further statement."""
+    """Give an open transaction a tenant, a limit for each statement, and a commit that lasts."""
     connection.execute(
         _BEGIN,
         {"guc": database.TENANT_GUC, "tenant_id": str(tenant_id), "limit": str(limit_ms)},

@@ -114,14 +114,15 @@ def health_of(
         trusted: the number of deliveries up to which the transport claims messages together.
 
     """
+    if is_postgresql(connections.broker_url):
+        limit_s = deadline_s * _WAITING_SHARE
+        broker_url = connections.broker_url.partition("+")[2]
 
-    def ask_consumer() -> None:
-        waits = []
-        if is_postgresql(connections.broker_url):
-            limit_s = deadline_s * _WAITING_SHARE
-            broker_url = connections.broker_url.partition("+")[2]
+        def ask_consumer() -> None:
             waits = query(broker_url, statements.WAITS, limit_s, {"trusted": trusted})
-        consumer.expect_progress(dict(waits))
+            consumer.expect_progress(dict(waits))
+    else:
+        ask_consumer = partial(consumer.expect_progress, {})
 
     checks = checks_of(connections, deadline_s)
     return Health((*checks, Check("consumer", ask_consumer)), deadline_s)

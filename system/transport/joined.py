@@ -52,7 +52,7 @@ def joined_to(url: str) -> Connection | None:
 
 
 def is_same_database(one: URL, other: URL) -> bool:
-    """Return whether two URLs name the same database, whoever connects to it."""
+    """Return whether two URLs name the same database, whatever user connects to it."""
     return _place(one) == _place(other)
 
 

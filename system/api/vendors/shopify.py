@@ -1,7 +1,7 @@
 """Shopify: base64 HMAC-SHA256 of the body; id and type are headers.
 
-The signature covers the body alone. Whoever has seen a delivery can send its body again under
-another id, so TLS is needed, and a row of its own is made for it.
+The signature covers the body alone. A client that has seen a delivery can send its body again under
+another id, which makes another row: deliveries need TLS.
 
 Source: Shopify, "Verify webhooks", "Webhook headers".
 """
