@@ -44,3 +44,7 @@ class UnroutableError(ReferenceSystemError):
 
 class ContractError(ReferenceSystemError):
     """A contract cannot be read, compared or released."""
+
+
+class IngestionError(ReferenceSystemError):
+    """A delivered event cannot be read or stored."""

@@ -126,6 +126,27 @@ class Monitoring:
     """How long work may wait without progress until the consumer counts as stalled."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Api:
+    """Settings of the HTTP service that receives events."""
+
+    address: str
+    port: int
+    """TCP port, 1 to 65535."""
+    processes: int
+    threads: int
+    """Threads, and database connections, of each process."""
+    deadline_s: float
+    """Seconds from the end of a request's body to its answer."""
+    health_deadline_s: float
+    secrets: Path
+    """Folder of files, each with one secret; a registration names a file."""
+    certificates: Path
+    """Folder of PayPal's certificates in PEM, each under its name in `PAYPAL-CERT-URL`."""
+    tenant_label: bool
+    """Whether metrics name the tenant."""
+
+
 def connections_from(environment: Mapping[str, str]) -> Connections:
     """Return the three URLs that the environment gives.
 
@@ -185,6 +206,34 @@ def monitoring_from(environment: Mapping[str, str]) -> Monitoring:
     )
 
 
+def api_from(environment: Mapping[str, str]) -> Api:
+    """Return the settings of the HTTP service.
+
+    Args:
+        environment: `SYSTEM_API_ADDRESS` (127.0.0.1), `SYSTEM_API_PORT` (8000),
+            `SYSTEM_API_PROCESSES` (1), `SYSTEM_API_THREADS` (4), `SYSTEM_API_DEADLINE_S` (3),
+            `SYSTEM_HEALTH_DEADLINE_S` (2), `SYSTEM_WEBHOOK_SECRETS` (/run/secrets),
+            `SYSTEM_PAYPAL_CERTIFICATES` (/etc/paypal), `SYSTEM_METRICS_TENANT_LABEL` (true).
+
+    Raises:
+        ConfigurationError: one of them is malformed or out of its range.
+
+    Does not check that the folders exist.
+
+    """
+    return Api(
+        address=environment.get("SYSTEM_API_ADDRESS") or "127.0.0.1",
+        port=_port(environment.get("SYSTEM_API_PORT") or "8000", name="SYSTEM_API_PORT"),
+        processes=_whole(environment, "SYSTEM_API_PROCESSES", 1, most=64),
+        threads=_whole(environment, "SYSTEM_API_THREADS", 4, most=64),
+        deadline_s=_seconds(environment, "SYSTEM_API_DEADLINE_S", 3, 0.5, 60),
+        health_deadline_s=_seconds(environment, "SYSTEM_HEALTH_DEADLINE_S", 2, 0.1, 60),
+        secrets=Path(environment.get("SYSTEM_WEBHOOK_SECRETS") or "/run/secrets"),
+        certificates=Path(environment.get("SYSTEM_PAYPAL_CERTIFICATES") or "/etc/paypal"),
+        tenant_label=_truth(environment, "SYSTEM_METRICS_TENANT_LABEL", "true"),
+    )
+
+
 def result_cleanup_s_from(environment: Mapping[str, str]) -> float:
     """Return the seconds between two deletions of expired results.
 
@@ -230,12 +279,7 @@ def eager_from(environment: Mapping[str, str]) -> bool:
         ConfigurationError: the value is not a boolean.
 
     """
-    text = environment.get("CELERY_TASK_ALWAYS_EAGER", "").strip().lower()
-    if text in _TRUE | _FALSE:
-        return text in _TRUE
-    raise ConfigurationError(
-        f"CELERY_TASK_ALWAYS_EAGER: got {text!r}, expected one of 1, true, 0, false; correct it"
-    )
+    return _truth(environment, "CELERY_TASK_ALWAYS_EAGER", "")
 
 
 def sqlalchemy_url(url: str, *, name: str) -> str:
@@ -322,21 +366,26 @@ def _spool(environment: Mapping[str, str]) -> Path:
     return base / "system-dead-letters"
 
 
-def _whole(environment: Mapping[str, str], name: str, default: int) -> int:
+def _truth(environment: Mapping[str, str], name: str, default: str) -> bool:
+    text = environment.get(name, default).strip().lower()
+    if text in _TRUE | _FALSE:
+        return text in _TRUE
+    raise ConfigurationError(f"{name}: got {text!r}, expected one of 1, true, 0, false; correct it")
+
+
+def _whole(environment: Mapping[str, str], name: str, default: int, *, most: int = LARGEST) -> int:
     text = environment.get(name) or str(default)
-    if text.isascii() and text.isdigit() and 0 < int(text) <= LARGEST:
+    if text.isascii() and text.isdigit() and 0 < int(text) <= most:
         return int(text)
     raise ConfigurationError(
-        f"{name}: got {text!r}, expected a whole number from 1 to {LARGEST}; correct it"
+        f"{name}: got {text!r}, expected a whole number from 1 to {most}; correct it"
     )
 
 
-def _port(text: str) -> int:
+def _port(text: str, *, name: str = "CELERY_METRICS_PORT") -> int:
     if text.isascii() and text.isdigit() and 0 < int(text) < 65536:
         return int(text)
-    raise ConfigurationError(
-        f"CELERY_METRICS_PORT: got {text!r}, expected a port from 1 to 65535; correct it"
-    )
+    raise ConfigurationError(f"{name}: got {text!r}, expected a port from 1 to 65535; correct it")
 
 
 def _seconds(

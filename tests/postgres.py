@@ -23,7 +23,7 @@ import psycopg
 from psycopg import sql
 
 PROVISION = Path(__file__).resolve().parents[1] / "migrations" / "provision"
-LOGIN_ROLES = ("migrator", "app_user", "app_rw", "app_ro")
+LOGIN_ROLES = ("migrator", "app_user", "app_ingest", "app_rw", "app_ro")
 ACCOUNT: dict[str, Any] = {"user": "nobody", "group": "nogroup"} if os.geteuid() == 0 else {}
 UNSAFE = "-F -c synchronous_commit=off -c full_page_writes=off"
 """Settings without which each commit waits for the disk; no test needs that."""

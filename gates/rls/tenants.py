@@ -61,15 +61,20 @@ def bound_tables(sql: SqlProbe, sut: Sut) -> Mapping[str, tuple[Table, ...]]:
     """Map each role to the tables in which it sees only its tenant's rows.
 
     Policies bind the first role on every table. They bind the roles that read dead-letter rows on
-    the domain's tables only, because these roles read all such rows by contract. Of discovered
-    tables, a role is bound on those that it may read; of listed ones, it must be able to read each.
+    the domain's tables only, because these roles read all such rows by contract; another role need
+    not read these rows, and is bound if it does. Of discovered tables, a role is bound on those
+    that it may read; of listed ones, it must be able to read each of the domain.
     """
     found = tenant_tables(sql, sut)
     tables = at_least_one(f"{sut.path.name}: tenancy.tables", found)
     domain = tuple(table for table in tables if not is_dead_letters(sut, table.name))
+    rows = tuple(table for table in tables if table not in domain)
     wide = _readers_of_dead_letters(sut)
-    roles = at_least_one(ROLES, sut.application_roles)
-    bound = {role: domain if role in wide else tables for role in roles}
+    first, *others = at_least_one(ROLES, sut.application_roles)
+    bound = {first: tables}
+    for role in others:
+        more = () if role in wide else _readable(sql, role, rows)
+        bound[role] = tuple(table for table in tables if table in domain or table in more)
     if not sut.tenancy.discovers:
         return bound
     return {role: _readable(sql, role, own) for role, own in bound.items()}

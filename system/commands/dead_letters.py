@@ -3,82 +3,35 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 import click
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
 from system import settings
-from system.connections.text import storable
+from system.commands.operators import (
+    EPILOG,
+    EXIT_NOT_DONE,
+    KINDS,
+    C,
+    Commands,
+    Moment,
+    Tenant,
+    as_json,
+    demand_choice,
+    print_rows,
+    text_of,
+)
 from system.dead_letters import encryption, listing
 from system.dead_letters.listing import Filter
 from system.dead_letters.replay import Replayed, Selection
 from system.dead_letters.replay import replay as replay_rows
-from system.errors import ReferenceSystemError
-from system.identity import canonical_uuid
 
-EXIT_NOT_DONE = 1
-EXIT_DATABASE = 3
 STATUSES = ("pending", "in_progress", "resolved", "abandoned")
-KINDS = ("transient", "permanent")
 
-_AGE = re.compile(r"([0-9]{1,6})([smhd])")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _SHOWN = ("id", "failed_at", "status", "retry_count", "task_name", "tenant_id", "exception_class")
-
-C = TypeVar("C", bound=Callable[..., Any])
-
-
-class Moment(click.ParamType[datetime]):
-    """A time, in ISO 8601 or as an age."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return an aware time."""
-        if isinstance(value, datetime):
-            return value
-        ago = _AGE.fullmatch(value)
-        if ago:
-            return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
-        try:
-            read = datetime.fromisoformat(value)
-        except ValueError:
-            self.fail(
-                f"got {value!r}, expected 2026-01-31T12:00Z, or an age: 90m, 24h, 7d", param, ctx
-            )
-        return read if read.tzinfo else read.replace(tzinfo=UTC)
-
-
-class Tenant(click.ParamType[str]):
-    """A tenant's id."""
-
-    name = "uuid"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return it in canonical form."""
-        return canonical_uuid(value) or self.fail(f"got {value!r}, expected a UUID", param, ctx)
-
-
-class Commands(click.Group):
-    """The commands; an error of the system or the database is one line and an exit status."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run a command."""
-        try:
-            return super().invoke(ctx)
-        except ReferenceSystemError as error:
-            raise click.UsageError(str(error)) from None
-        except SQLAlchemyError as error:
-            # The driver's message; SQLAlchemy's own repeats the statement.
-            reason = str(getattr(error, "orig", None) or error).strip().splitlines()[:1]
-            click.echo(f"Error: database: {' '.join(reason)}", err=True)
-            ctx.exit(EXIT_DATABASE)
 
 
 def filters(command: C) -> C:
@@ -94,14 +47,10 @@ def filters(command: C) -> C:
     return command
 
 
-as_json = click.option("--json", "is_json", is_flag=True, help="Print JSON, one object a line.")
-
-
 @click.group(
     cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit status: 0 done; 1 some row was not found, not moved or not sent; 2 wrong usage"
-    " or settings; 3 the database reported an error.",
+    epilog=EPILOG,
 )
 def main() -> None:
     """List and show dead letters, replay, resolve and abandon them.
@@ -126,7 +75,7 @@ def main() -> None:
 def list_(statuses: Sequence[str], limit: int, is_json: bool, **chosen: Any) -> None:
     """List rows, the oldest failure first."""
     rows = listing.find(Filter(statuses=statuses or None, **chosen), most=limit)
-    _print(rows, is_json=is_json)
+    print_rows(rows, _SHOWN, is_json=is_json)
     if len(rows) == limit:
         click.echo(f"{limit} rows, perhaps more: see --limit", err=True)
 
@@ -153,10 +102,10 @@ def show(ctx: click.Context, row_id: str, reveal: bool, is_json: bool) -> None:
         # (A row of before has no encrypted options.)
         row |= dict(zip(parts, json.loads(_decrypt(sealed)), strict=False))
     if is_json:
-        _print(rows, is_json=True)
+        print_rows(rows, _SHOWN, is_json=True)
         return
     for name, value in row.items():
-        click.echo(f"{name + ':':17}{_text(value)}")
+        click.echo(f"{name + ':':17}{text_of(value)}")
 
 
 @main.command()
@@ -198,7 +147,7 @@ def replay(
     """
     from system.app import app  # (only now: its import reads the settings)
 
-    _demand_choice(row_ids, chosen)
+    demand_choice(row_ids, chosen)
     found = listing.find(Filter(ids=row_ids), most=len(row_ids)) if row_ids else []
     ids = tuple(row["id"] for row in found) if row_ids else None
     selection = Selection(ids=ids, only_due=not (now or row_ids), **chosen)
@@ -245,21 +194,13 @@ def _move(
     is_json: bool,
     **chosen: Any,
 ) -> None:
-    _demand_choice(row_ids, chosen)
+    demand_choice(row_ids, chosen)
     rows = listing.move(Filter(ids=row_ids or None, **chosen), to=to, note=note)
-    _print(rows, is_json=is_json)
+    print_rows(rows, _SHOWN, is_json=is_json)
     click.echo(f"{len(rows)} {to}", err=True)
     if len(rows) < len(row_ids):
         click.echo("the others do not exist, or are neither pending nor in progress", err=True)
         ctx.exit(EXIT_NOT_DONE)
-
-
-def _demand_choice(row_ids: Sequence[str], chosen: dict[str, Any]) -> None:
-    if not row_ids and not any(chosen.values()):
-        raise click.UsageError(
-            "rows: got no id and no option that selects, expected one; to select all rows:"
-            " --since 1970-01-01"
-        )
 
 
 def _decrypt(sealed: str) -> str:
@@ -269,29 +210,9 @@ def _decrypt(sealed: str) -> str:
     return cipher.decrypt(sealed)
 
 
-def _print(rows: list[dict[str, Any]], *, is_json: bool) -> None:
-    if is_json:
-        for row in rows:
-            click.echo(json.dumps(row, default=_text))
-        return
-    lines = [_SHOWN, *([_text(row[name]) for name in _SHOWN] for row in rows)]
-    widths = [max(len(line[place]) for line in lines) for place in range(len(_SHOWN))]
-    for line in lines if rows else ():
-        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        click.echo("  ".join(cells).rstrip())
-
-
 def _print_replayed(one: Replayed, *, is_json: bool) -> None:
     if is_json:
         click.echo(json.dumps(vars(one)))
     else:
         outcome = f"sent as {one.replay_id}" if one.replay_id else f"not sent: {one.error}"
         click.echo(f"{one.id}  {one.task_name}  {outcome}")
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat(timespec="seconds")
-    if isinstance(value, dict | list):
-        return json.dumps(value)
-    return "-" if value is None else storable(str(value))

@@ -54,6 +54,29 @@ def task_engine() -> Engine:
     )
 
 
+def pooled_engine(url: str, application_name: str, *, size: int, wait_s: float) -> Engine:
+    """Return a new engine for a process of several threads, with one connection for each.
+
+    Args:
+        url: SQLAlchemy URL for psycopg2.
+        application_name: the name in `pg_stat_activity`.
+        size: the number of threads.
+        wait_s: how long a thread waits for a connection.
+
+    Does not test a connection before its use: one that the server closed fails at its first
+    statement, and the next attempt gets a new one.
+
+    """
+    return create_engine(
+        url,
+        pool_size=size,
+        max_overflow=0,
+        pool_timeout=wait_s,
+        hide_parameters=True,
+        connect_args=connect_args(application_name),
+    )
+
+
 @contextmanager
 def transaction(tenant_id: UUID | None = None) -> Iterator[Connection]:
     """Open a transaction, with a tenant's GUC if given; commit at its end, roll back on error.

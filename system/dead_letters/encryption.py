@@ -60,6 +60,22 @@ def cipher() -> Cipher | None:
     return Cipher(keys) if keys else None
 
 
+def required_cipher() -> Cipher:
+    """Return the cipher of the environment's keys, to decrypt.
+
+    Raises:
+        ConfigurationError: a key is malformed.
+        EncryptionError: there is no key.
+
+    """
+    found = cipher()
+    if found is None:
+        raise EncryptionError(
+            f"encrypted arguments: got no key, expected one in {settings.KEYS}; set it to replay"
+        )
+    return found
+
+
 def _fernet(key: str, *, place: int) -> Fernet:
     try:
         return Fernet(key)

@@ -33,7 +33,7 @@ from system.dead_letters.options import sent_with
 from system.dead_letters.row import class_name
 from system.dead_letters.storage import table
 from system.dead_letters.storage.entry import Settlement
-from system.errors import EncryptionError, ReferenceSystemError
+from system.errors import ReferenceSystemError
 from system.identity import HEADER_CORRELATION_ID, HEADER_DEAD_LETTER, HEADER_TENANT_ID
 
 LEASE = timedelta(hours=6)
@@ -172,11 +172,7 @@ def _call(row: dict[str, Any]) -> tuple[list[Any], dict[str, Any], dict[str, Any
     if row["sealed"] is None:
         args, kwargs, options = (payload.loads(row[name]) for name in ("args", "kwargs", "options"))
         return args, kwargs, options
-    cipher = encryption.cipher()
-    if cipher is None:
-        raise EncryptionError(
-            f"encrypted arguments: got no key, expected one in {settings.KEYS}; set it to replay"
-        )
+    cipher = encryption.required_cipher()
     # A row that was written before the options has none.
     args, kwargs, options = (*payload.loads(cipher.decrypt(row["sealed"])), {})[:3]
     return args, kwargs, options

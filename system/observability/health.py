@@ -114,22 +114,29 @@ def health_of(
         trusted: the number of deliveries up to which the transport claims messages together.
 
     """
-    limit_s = deadline_s * _WAITING_SHARE
     if is_postgresql(connections.broker_url):
+        limit_s = deadline_s * _WAITING_SHARE
         broker_url = connections.broker_url.partition("+")[2]
-        ask_broker: Callable[[], object] = partial(
-            query, broker_url, "SELECT 1 FROM kombu_queue LIMIT 1", limit_s
-        )
 
         def ask_consumer() -> None:
             waits = query(broker_url, statements.WAITS, limit_s, {"trusted": trusted})
             consumer.expect_progress(dict(waits))
     else:
-        ask_broker = partial(_connect, connections.broker_url)
         ask_consumer = partial(consumer.expect_progress, {})
-    ask_database = partial(query, connections.database_url, "SELECT 1", limit_s)
-    checks = Check("broker", ask_broker), Check("database", ask_database)
+
+    checks = checks_of(connections, deadline_s)
     return Health((*checks, Check("consumer", ask_consumer)), deadline_s)
+
+
+def checks_of(connections: Connections, deadline_s: float) -> tuple[Check, Check]:
+    """Return the checks of broker and database, each through its own URL."""
+    limit_s = deadline_s * _WAITING_SHARE
+    ask_broker: Callable[[], object] = partial(_connect, connections.broker_url)
+    if is_postgresql(connections.broker_url):
+        broker_url = connections.broker_url.partition("+")[2]
+        ask_broker = partial(query, broker_url, "SELECT 1 FROM kombu_queue LIMIT 1", limit_s)
+    ask_database = partial(query, connections.database_url, "SELECT 1", limit_s)
+    return Check("broker", ask_broker), Check("database", ask_database)
 
 
 def query(url: str, statement: str, limit_s: float, values: Any = None) -> list[Any]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +39,7 @@ class TaskMetrics:
     """Counts started, succeeded and failed tasks, and measures how long they took."""
 
     def __init__(self, folder: Path, task_names: Iterable[str]) -> None:
-        # Set here: the library would choose at its import, and name files after process ids.
-        os.environ[FOLDER_VARIABLE] = str(folder)
-        values.ValueClass = values.MultiProcessValue(place)  # type: ignore[no-untyped-call]
-        self._files = _Files(folder)
+        self._files = files_in(folder, place)
         self._backlog = BacklogGauge()
         self._queues = QueueGauges()
         self._started = Counter(
@@ -122,6 +119,20 @@ class TaskMetrics:
                 self._duration.labels(sender.name).observe(time.monotonic() - began)
 
 
+def files_in(folder: Path, name_of: Callable[[], str]) -> Collector:
+    """Have every later metric of this process counted in files of a folder; return their sum.
+
+    Args:
+        folder: as `metrics_folder` makes it.
+        name_of: returns a name that no other living process has.
+
+    """
+    # Set here: the library would choose at its import, and name files after process ids.
+    os.environ[FOLDER_VARIABLE] = str(folder)
+    values.ValueClass = values.MultiProcessValue(name_of)  # type: ignore[no-untyped-call]
+    return _Files(folder)
+
+
 def place() -> str:
     """Return a name that no other living process of the worker has."""
     index = getattr(current_process(), "index", None)
@@ -145,7 +156,7 @@ class _Files(Collector):
         files = [str(path) for path in self._folder.glob("*.db") if path.stat().st_size]
         if not files:
             raise EndpointError(
-                f"metrics: got no file in {self._folder}, expected those of this worker; "
-                "exclude the folder from clean-up jobs, and restart the worker"
+                f"metrics: got no file in {self._folder}, expected those of this process; "
+                "exclude the folder from clean-up jobs, and restart it"
             )
         yield from MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]

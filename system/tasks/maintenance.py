@@ -1,4 +1,4 @@
-"""Maintain the data: views, personal data, old rows, dead letters.
+"""Maintain the data: views, personal data, old rows, dead letters, dead events.
 
 The statements of tenant tasks do not filter by tenant: the policies decide which rows they see.
 """
@@ -14,6 +14,8 @@ from sqlalchemy import Connection, text
 from system.connections import database
 from system.dead_letters import reconciliation
 from system.dead_letters.replay import Selection, replay
+from system.ingestion.listing import Filter
+from system.ingestion.retrying import retry
 from system.tasks.tenancy import tenant_task
 
 RETENTION_DAYS = 90
@@ -96,6 +98,18 @@ def replay_dead_letters(
 def reconcile_dead_letters(limit: int = 1000) -> dict[str, Any]:
     """Write the dead-letter row of every stored failure that has none."""
     return {"status": "ok", "written": reconciliation.reconcile(most=int(limit))}
+
+
+@shared_task(name="app.tasks.maintenance.retry_dead_events")
+def retry_dead_events(limit: int = 100) -> dict[str, Any]:
+    """Retry dead events that are due, of all tenants.
+
+    Each failure that may be transient publishes this task for the time at which its row is due.
+    Run it now and then too: a worker that dies while it retries publishes nothing.
+    """
+    ended = list(retry(current_app, Filter(), most=int(limit), only_due=True))
+    stored = sum(one.event_row is not None for one in ended)
+    return {"status": "ok", "stored": stored, "not_stored": len(ended) - stored}
 
 
 @shared_task(name="app.tasks.maintenance.delete_old_dead_letters")

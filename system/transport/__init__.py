@@ -26,10 +26,12 @@ Differences to stock kombu and Celery:
    expired results without beat (`expiry`).
 9. **A routing key reaches queues that its publisher did not declare**, and one that reaches no
    queue is an error; stock kombu drops the message.
-10. Ids are bigint; several processes can declare one queue at once; a fork inherits no socket.
+10. **A message can be published in the transaction of its publisher** (`joined`), and is committed
+    with its rows or not at all.
+11. Ids are bigint; several processes can declare one queue at once; a fork inherits no socket.
 
-`options.Options` lists what `broker_transport_options` can set. Not offered: priorities, message
-time-to-live, one transaction for publishing and the caller's own statements.
+`options.Options` lists what `broker_transport_options` can set. Not offered: priorities and message
+time-to-live.
 """
 
 from __future__ import annotations

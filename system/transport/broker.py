@@ -38,6 +38,7 @@ from system.errors import UnroutableError
 from system.transport import statements
 from system.transport.activity import ACTIVITY, TURN_S, stops
 from system.transport.engines import engine_for
+from system.transport.joined import joined_to
 from system.transport.options import Options, options_from
 from system.transport.refusals import EXHAUSTED, UNREADABLE, Refusal, was_handled
 from system.transport.session import Session
@@ -376,15 +377,24 @@ class Transport(virtual.Transport):
     # Messages
 
     def put(self, queue: str, message: Mapping[str, Any]) -> None:
-        """Store a message; one with an ETA in the future is scheduled."""
+        """Store a message; one with an ETA in the future is scheduled.
+
+        It is stored in the transaction that its publisher has joined, if there is one (`joined`).
+        """
         eta = _time_of(message.get("headers"))
         # A worker holds what is due before the next heartbeat, which would release it too late.
         soon = datetime.now(UTC) + timedelta(seconds=self.options.heartbeat)
         waits = eta is not None and eta > soon
         values = {"name": queue, "payload": dumps(message), "eta": eta if waits else None}
-        if not self.count(statements.PUT, **values):
+        if not self._store(values):
             self.execute(statements.DECLARE, name=queue)
-            self.count(statements.PUT, **values)
+            self._store(values)
+
+    def _store(self, values: dict[str, Any]) -> int:
+        joined = joined_to(self._url)
+        if joined is None:
+            return self.count(statements.PUT, **values)
+        return int(joined.execute(statements.PUT, values).rowcount)
 
     def claim(self, queues: set[str], most: int) -> list[Delivery]:
         """Claim the oldest messages of some queues, oldest first, up to a number."""

@@ -42,7 +42,7 @@ def test_query_that_is_refused_to_a_role_is_a_violation(system_copy: Path, tmp_p
 def test_role_that_may_not_connect_is_a_violation(system_copy: Path, tmp_path: Path) -> None:
     """A role that is refused the database is a finding, while PostgreSQL answers others."""
     path = system_copy / "migrations/provision/database.sql"
-    break_file(path, "TO migrator, app_user, app_rw, app_ro'", "TO migrator, app_user, app_rw'")
+    break_file(path, "app_rw, app_ro',", "app_rw',")
     ran = judge_copy(system_copy, tmp_path, VISIBILITY)
     assert ran.judged("RLS-02") == ("fail", "gate_violation"), ran.output
     assert "app_ro: connect to the database: got 42501" in ran.verdict("RLS-02")["message"]

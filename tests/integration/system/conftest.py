@@ -15,6 +15,7 @@ import pytest
 
 from tests.postgres import Server, free_port, running_server
 
+from .api import StartApi, starting
 from .support import (
     ROOT,
     Database,
@@ -68,6 +69,18 @@ def start_worker(tmp_path: Path) -> Iterator[StartWorker]:
 def start_shared_worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartWorker]:
     """Start worker processes, and stop them after the module."""
     yield from _workers(tmp_path_factory.mktemp("workers"))
+
+
+@pytest.fixture
+def start_api(tmp_path: Path) -> Iterator[StartApi]:
+    """Start services that receive events, and stop them after the test."""
+    yield from starting(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def start_shared_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartApi]:
+    """Start services that receive events, and stop them after the module."""
+    yield from starting(tmp_path_factory.mktemp("apis"))
 
 
 def _workers(folder: Path) -> Iterator[StartWorker]:

@@ -16,6 +16,7 @@ from .support import ROOT, Database, clean_environment
 CELERY_TABLES = ["celery_tasksetmeta", "celery_taskmeta", "kombu_message", "kombu_queue"]
 PRIVILEGES = ["DELETE", "INSERT", "SELECT", "UPDATE"]
 PUBLISHING = {"kombu_queue": ("SELECT",), "kombu_message": ("INSERT",)}
+RECEIVING = {"kombu_queue": ("INSERT", "SELECT"), "kombu_message": ("INSERT",)}
 INSERT_ROW = """
     INSERT INTO {table} (task_id, task_name, tenant_id, exception_class)
     VALUES ('t-1', 'n', '7c8f3b0a-62a1-4a3e-9d56-0f4b6c1f2d3e', 'E')
@@ -132,13 +133,14 @@ def test_rename_keeps_everything_both_ways(empty: Database) -> None:
 
 @pytest.mark.parametrize("table", CELERY_TABLES)
 def test_worker_role_has_exactly_four_privileges(shared: Database, table: str) -> None:
-    """`app_user` reads and writes the Celery tables, operators publish, others have no access."""
+    """`app_user` reads and writes the Celery tables; operators and the API publish, no more."""
     privileges = shared.rows(
         "SELECT grantee, privilege_type FROM information_schema.role_table_grants "
         "WHERE table_name = %s AND grantee <> 'migrator' ORDER BY 1, 2",
         table,
     )
-    published = [("app_rw", privilege) for privilege in PUBLISHING.get(table, ())]
+    published = [("app_ingest", privilege) for privilege in RECEIVING.get(table, ())]
+    published += [("app_rw", privilege) for privilege in PUBLISHING.get(table, ())]
     assert privileges == published + [("app_user", privilege) for privilege in PRIVILEGES]
 
 
@@ -166,6 +168,7 @@ def test_roles_are_ordinary(shared: Database) -> None:
         "WHERE rolname ~ '^(app_|migrator)' ORDER BY 1"
     ) == [
         ("app_aggregator", False, False, False),
+        ("app_ingest", False, False, True),
         ("app_ro", False, False, True),
         ("app_rw", False, False, True),
         ("app_user", False, False, True),

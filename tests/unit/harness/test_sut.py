@@ -63,9 +63,9 @@ def test_sut_of_the_reference_system_is_read() -> None:
     sut = load_sut(SUT)
     assert sut.folder == ROOT
     assert sut.queue_of("app.tasks.llm.route") == "llm"
-    assert len(sut.tasks) == len(set(sut.tasks)) == 12
+    assert len(sut.tasks) == len(set(sut.tasks)) == 13
     assert list(sut.queues) == ["housekeeping", "maintenance", "llm", "attribution"]
-    assert sut.login_roles == ("migrator", "app_user", "app_rw", "app_ro")
+    assert sut.login_roles == ("migrator", "app_user", "app_rw", "app_ro", "app_ingest")
     assert all(text.strip() for text in sut.read_sql(sut.provision.server))
 
 

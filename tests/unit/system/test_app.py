@@ -22,6 +22,7 @@ TASKS = {
     "app.tasks.llm.investigation",
     "app.tasks.llm.route",
     "app.tasks.maintenance.delete_old_dead_letters",
+    "app.tasks.maintenance.retry_dead_events",
     "app.tasks.maintenance.enforce_data_retention",
     "app.tasks.maintenance.reconcile_dead_letters",
     "app.tasks.maintenance.refresh_all_materialized_views",

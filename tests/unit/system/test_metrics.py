@@ -93,4 +93,4 @@ def test_empty_file_of_a_new_child_counts_zero(tmp_path: Path, family: str) -> N
     done = run(EMPTY, folder)
     assert f'{family}{{task_name="task"}} 0.0' in done.stdout
     assert done.returncode == 1
-    assert f"metrics: got no file in {folder}, expected those of this worker" in done.stderr
+    assert f"metrics: got no file in {folder}, expected those of this process" in done.stderr
