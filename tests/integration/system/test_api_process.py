@@ -117,7 +117,7 @@ def test_metrics_of_processes_add_up(shared: Database, start_api: StartApi) -> N
 
 
 def test_processes_end_with_their_parent(shared: Database, start_api: StartApi) -> None:
-    """When the parent is killed no process goes on serving."""
+    """When the parent is killed its processes end too."""
     api = start_api(shared, SYSTEM_API_PROCESSES="2")
     processes = api.processes()
     api.process.kill()

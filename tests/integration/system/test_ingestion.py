@@ -109,7 +109,7 @@ def test_wrong_signature_leaves_nothing(api: Api, name: str) -> None:
 
 @pytest.mark.usefixtures("unchanged")
 def test_unknown_token_is_not_found(api: Api) -> None:
-    """A token of nobody's, of another vendor or of another form gives 404, signed or not."""
+    """An unregistered token, or one of another vendor or form, gives 404, signed or not."""
     token = api.register("shopify")
     known = {"type", "title", "status", "correlation_id"}
     for sent in (signed("stripe"), signed("stripe").but(stripe_signature=None)):
@@ -321,7 +321,7 @@ RAW = {
 
 @pytest.mark.parametrize("name", RAW)
 def test_malformed_request_gets_a_problem_document(api: Api, name: str) -> None:
-    """What is no HTTP gets 400 as a problem document, and the service serves on."""
+    """A request that is no HTTP gets 400 as a problem document, and the service serves on."""
     with socket.create_connection(("127.0.0.1", api.port), timeout=10) as client:
         client.sendall(RAW[name])
         answer = b""

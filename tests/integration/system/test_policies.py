@@ -16,6 +16,7 @@ TENANT_ROLES = ("app_user", "app_rw", "app_ro")
 WRITERS = ("app_user", "app_rw")
 EVENTS = "attribution_events"
 JOBS = "attribution_recompute_jobs"
+TENANT_TABLES = (EVENTS, JOBS, "dead_events", "webhook_endpoints", "worker_failed_jobs")
 
 
 @pytest.fixture(scope="module")
@@ -216,4 +217,4 @@ def test_every_tenant_table_is_forced(filled: Database) -> None:
         " FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid"
         " WHERE c.relkind = 'r' AND a.attname = 'tenant_id' ORDER BY 1"
     )
-    assert rows == [(name, True, True, True) for name in (EVENTS, JOBS, "worker_failed_jobs")]
+    assert rows == [(name, True, True, True) for name in TENANT_TABLES]

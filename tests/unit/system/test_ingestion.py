@@ -64,7 +64,7 @@ UNREADABLE = {
 
 @pytest.mark.parametrize("name", UNREADABLE)
 def test_unreadable_body_is_refused(name: str) -> None:
-    """What parsers disagree about, or a database cannot store, is refused within a second."""
+    """A body that parsers disagree about, or a database cannot store, is refused in a second."""
     raw, why = UNREADABLE[name]
     began = time.monotonic()
     with pytest.raises(UnreadableError, match=why):
@@ -89,7 +89,7 @@ def test_readable_body_is_read(value: object) -> None:
     assert read_json(json.dumps(value, ensure_ascii=False).encode()) == value
 
 
-def test_levels_are_counted_beside_each_other() -> None:
+def test_levels_are_no_count_of_brackets() -> None:
     """Many lists next to each other are no deep nesting, and the deepest allowed one is read."""
     assert len(read_json(b"[" + b"[]," * 10_000 + b"[]]")) == 10_001
     assert read_json(b"[" * MOST_LEVELS + b"]" * MOST_LEVELS)

@@ -1,0 +1,1 @@
+"""Gate ingestion: signed events of vendors are stored once, in their tenant, and others never."""
