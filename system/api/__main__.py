@@ -28,7 +28,7 @@ def serve() -> None:
     SYSTEM_METRICS_TENANT_LABEL  whether metrics name the tenant (true)
     SYSTEM_DEAD_LETTER_KEYS      keys that encrypt what is masked in dead events
     """  # noqa: D301 (click's own mark)
-    from system.api.process import main
+    from system.api.processes.parent import main
 
     status = main()
     sys.stdout.flush()

@@ -90,7 +90,7 @@ def signed(
 
     Args:
         vendor: one of `VENDORS`.
-        unique: characters a-z and 0-9 that make the event's id.
+        unique: hexadecimal digits that make the event's id.
         change: members of the body that differ.
         secret: the secret that signs; for PayPal it is the webhook id.
         age_s: how long ago it was signed.

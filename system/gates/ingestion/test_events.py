@@ -30,8 +30,6 @@ _ROWS = "SELECT tenant_id::text FROM attribution_events WHERE vendor = %s AND ev
 _COUNT = "SELECT (SELECT count(*) FROM attribution_events), (SELECT count(*) FROM dead_events)"
 _MESSAGES = "SELECT count(*) FROM kombu_message WHERE payload LIKE %s"
 
-_NEEDS = ("database", "tenancy", "broker.kind=sqla")
-
 
 def _rows(stack: Stack, sent: Delivery) -> list[str]:
     return list(stack.sql.query(_ROWS, (sent.vendor, sent.event_id)).column())
@@ -41,7 +39,7 @@ def _left(stack: Stack) -> list[int]:
     return list(stack.sql.query(_COUNT).rows[0])
 
 
-@criterion("ING-01", needs=_NEEDS)
+@criterion("ING-01", needs=("database", "tenancy", "broker.kind=sqla"))
 def test_signed_event_is_one_row_of_its_tenant(own_stack: Stack, ids: Ids) -> None:
     """A signed event of each vendor gives 202, one row of its tenant, and one message."""
     tenant = str(ids.uuid())
@@ -59,7 +57,7 @@ def test_signed_event_is_one_row_of_its_tenant(own_stack: Stack, ids: Ids) -> No
             claim(MESSAGES, on=vendor, got=got, expected=1)
 
 
-@criterion("ING-02", needs=_NEEDS)
+@criterion("ING-02", needs=("database", "tenancy", "broker.kind=sqla"))
 def test_delivery_that_is_not_signed_leaves_nothing(own_stack: Stack, ids: Ids) -> None:
     """A wrong, missing, old or foreign signature gives 401, an unknown token 404, and no row."""
     tenant = str(ids.uuid())
@@ -88,7 +86,7 @@ def _refused(service: Service, tenant: str, sent: Delivery, case: str) -> None:
     claim(MEMBERS, on=f"{sent.vendor}/{case}", got=sorted(answer.json() or {}), expected=PLAIN)
 
 
-@criterion("ING-03", needs=_NEEDS)
+@criterion("ING-03", needs=("database", "tenancy", "broker.kind=sqla"))
 def test_repeated_event_is_one_row(own_stack: Stack, ids: Ids) -> None:
     """The same event again gives 200 and one row, also sixteen times at once, and is counted."""
     tenant = str(ids.uuid())
@@ -109,7 +107,7 @@ def test_repeated_event_is_one_row(own_stack: Stack, ids: Ids) -> None:
         claim("duplicates counted", got=counted, expected=AT_ONCE - 1)
 
 
-@criterion("ING-04", needs=_NEEDS)
+@criterion("ING-04", needs=("database", "tenancy", "broker.kind=sqla"))
 def test_event_that_breaks_its_contract_is_dead(own_stack: Stack, ids: Ids) -> None:
     """It gives 422 and one permanent dead event of its tenant, masked, however often it comes."""
     tenant = str(ids.uuid())
@@ -133,7 +131,7 @@ def test_event_that_breaks_its_contract_is_dead(own_stack: Stack, ids: Ids) -> N
             claim("answer with the value", on=vendor, got=shown, expected=False)
 
 
-@criterion("ING-06", needs=_NEEDS)
+@criterion("ING-06", needs=("database", "tenancy", "broker.kind=sqla"))
 def test_nothing_is_acknowledged_without_the_database(own_server_stack: Stack, ids: Ids) -> None:
     """Without the database a delivery gets 503 with Retry-After in time; its next one is a row."""
     stack, tenant = own_server_stack, str(ids.uuid())
@@ -162,7 +160,7 @@ def test_nothing_is_acknowledged_without_the_database(own_server_stack: Stack, i
             claim(ROWS, on=fault, got=len(_rows(stack, sent)), expected=1)
 
 
-@criterion("ING-08", needs=_NEEDS)
+@criterion("ING-08", needs=("database", "tenancy", "broker.kind=sqla"))
 @falsified_by(
     sql(
         "events-of-all-tenants",

@@ -15,17 +15,16 @@ A process ends with its parent, so that none serves a port that nothing watches.
 
 from __future__ import annotations
 
-import logging
 import os
 import select
 import signal
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import structlog
 from sqlalchemy.engine import make_url
@@ -57,6 +56,8 @@ class Service:
     connections: settings.Connections
     folder: Path
     listening: socket.socket
+    serve: Callable[[settings.Api, settings.Connections, Path, socket.socket, int], None]
+    """Serves in one process, until a signal to stop."""
 
 
 def main() -> int:
@@ -81,9 +82,17 @@ def _run(environment: Mapping[str, str]) -> int:
     encryption.cipher()
     logs.hide(connections.passwords())
     _demand_one_database(connections)
+    from system.api.processes import (
+        child,
+    )  # (after the settings: the Celery app is built from them)
+
     with metrics_folder() as folder, _bound(chosen) as listening:  # 3
         service = Service(
-            chosen=chosen, connections=connections, folder=folder, listening=listening
+            chosen=chosen,
+            connections=connections,
+            folder=folder,
+            listening=listening,
+            serve=child.serve,
         )
         return _Parent(service).run()
 
@@ -214,70 +223,9 @@ def _run_child(service: Service, place: int) -> NoReturn:
         # uvicorn handles these itself, and then raises them again.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, _ignore)
-        _serve(service, place)
+        service.serve(service.chosen, service.connections, service.folder, service.listening, place)
         status = 0
     except BaseException:
         log.exception("api process failed", place=place)
     finally:
         os._exit(status)
-
-
-def _serve(service: Service, place: int) -> None:
-    import uvicorn
-
-    from system.api.protocol import Protocol
-
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # (this package has lines of its own)
-    config = uvicorn.Config(
-        _app(service, place),
-        http=Protocol,
-        ws="none",
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_keep_alive=5,
-        timeout_graceful_shutdown=int(STOP_S) - 2,
-        h11_max_incomplete_event_size=32 * 1024,
-    )
-    uvicorn.Server(config).run(sockets=[service.listening])
-
-
-def _app(service: Service, place: int) -> Any:
-    from system.api.application import Parts, make_app
-    from system.api.metrics import EventMetrics
-    from system.api.receiving import Receiver
-    from system.api.vendors import vendors_with
-    from system.app import app
-    from system.connections.database import pooled_engine
-    from system.ingestion.contract import contract_of
-    from system.observability.health import Health, checks_of
-
-    chosen, connections = service.chosen, service.connections
-    name = f"api-{place}"
-    metrics = EventMetrics(service.folder, lambda: name, tenant_label=chosen.tenant_label)
-    vendors = vendors_with(chosen.certificates)
-    for vendor in vendors:
-        contract_of(vendor)  # (one that is missing must end the process, and not a request)
-    receiver = Receiver(
-        app=app,
-        engine=pooled_engine(
-            connections.database_url, "system-api", size=chosen.threads, wait_s=chosen.deadline_s
-        ),
-        secrets=chosen.secrets,
-        vendors=vendors,
-        metrics=metrics,
-    )
-    checks = checks_of(connections, chosen.health_deadline_s)
-    return make_app(
-        Parts(
-            receiver=receiver,
-            health=Health(checks, chosen.health_deadline_s),
-            metrics=metrics,
-            threads=chosen.threads,
-            deadline_s=chosen.deadline_s,
-            started=lambda: log.info("api ready", place=place, port=chosen.port),
-            stopped=lambda: log.info("api process stopped", place=place),
-        )
-    )
