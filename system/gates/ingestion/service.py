@@ -19,10 +19,9 @@ from .delivery import CERTIFICATE, SECRET, Delivery, certificate
 
 ROLE = "app_ingest"
 READY_S = 60.0
-FOLDER = "/tmp/gateproof-ingestion"  # noqa: S108 (made by mktemp, with more after it)
 
 _START = (
-    'folder=$(mktemp -d "$0.XXXXXX") && printf %s "$GATE_SECRET" >"$folder/one" &&'
+    'folder=$(mktemp -d) && printf %s "$GATE_SECRET" >"$folder/one" &&'
     ' printf %s "$GATE_CERTIFICATE" >"$folder/$GATE_NAME.pem" &&'
     ' export SYSTEM_WEBHOOK_SECRETS="$folder" SYSTEM_PAYPAL_CERTIFICATES="$folder" && exec "$@"'
 )
@@ -84,12 +83,11 @@ def running_service(stack: Stack) -> Iterator[Service]:
     }
     launcher = stack.context.launcher(own)
     port = launcher.free_port()
-    command = stack.sut.fill(["sh", "-c", _START, FOLDER, "{python}", "-m", "system.api"])
-    address = {"SYSTEM_API_PORT": str(port), "SYSTEM_API_ADDRESS": "0.0.0.0"}  # noqa: S104 (a container's)
+    command = stack.sut.fill(["sh", "-c", _START, "sh", "{python}", "-m", "system.api"])
     process = launcher.start(
         "api",
         command,
-        env={**stack.sut.env, **own, **address, **stack.settings},
+        env={**stack.sut.env, **own, "SYSTEM_API_PORT": str(port), **stack.settings},
         folder=stack.sut.folder,
     )
     try:
