@@ -33,12 +33,9 @@ def violations(ran: Miniature, *, unjudged: frozenset[str] = frozenset()) -> set
 
 DEFECTS = (
     (
-        "migrations/versions/core/core_0001_attribution_events.py",
-        "GRANT SELECT, INSERT, UPDATE, DELETE ON attribution_events",
-        (
-            "DROP POLICY tenant_isolation ON attribution_events;\n"
-            "GRANT SELECT, INSERT, UPDATE, DELETE ON attribution_events"
-        ),
+        "migrations/versions/ingestion/ingestion_0001_events.py",
+        "ON attribution_events TO app_user, app_rw, app_ro, app_ingest;",
+        "ON attribution_events USING (false);",
     ),
     (
         "system/tasks/llm.py",
@@ -56,7 +53,7 @@ DEFECTS = (
         "parts = {check.name: OK for check, _ in asked}",
     ),
 )
-"""A tenant table without a policy, which shows a tenant no row, not even its own; a task that is
+"""A policy that shows a tenant no row, not even its own; a task that is
 missing under its documented name; failures that are reported but leave no dead-letter row; and a
 health endpoint that always reports ok. Each belongs to another gate."""
 
