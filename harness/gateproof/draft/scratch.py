@@ -29,8 +29,11 @@ DATABASE = "scratch"
 OWNER = "gateproof_owner"
 """The role that migrates if no file of the project creates one."""
 MIGRATION_DEADLINE_S = 300
-HEAD = re.compile(r"(?P<revision>\w+)(?: \((?P<label>[^),]+)[^)]*\))? \(head\)")
-"""A line of ``alembic heads``: the revision and its first label."""
+HEAD = re.compile(
+    r"(?P<revision>\w+)(?: \((?P<label>[^),]+)[^)]*\))? \((?P<effective>effective )?head\)"
+)
+"""A line of ``alembic heads``: the revision and its first label. An effective head is one that
+another branch depends on."""
 _LAST_WORDS = re.compile(r"owner|migrat|admin|ddl", re.IGNORECASE)
 
 
@@ -210,7 +213,7 @@ def _tables(dsn: str) -> list[str]:
 
 
 def _heads(root: Path, how: Migrating) -> tuple[str, ...]:
-    """Return the heads that Alembic lists, by label where they have one; none without Alembic."""
+    """Return the heads that Alembic lists; none without Alembic."""
     if "alembic" not in how.command:
         return ()
     command = [*how.command[: how.command.index("upgrade")], "heads"]
@@ -223,5 +226,15 @@ def _heads(root: Path, how: Migrating) -> tuple[str, ...]:
         timeout=MIGRATION_DEADLINE_S,
         check=False,
     )
-    found = [match for line in done.stdout.splitlines() if (match := HEAD.match(line))]
+    return heads_in(done.stdout)
+
+
+def heads_in(output: str) -> tuple[str, ...]:
+    """Return the heads in the output of ``alembic heads``, by label where they have one.
+
+    A head next to effective ones depends on them, as far as the output shows: it does not apply on
+    its own, and is left out.
+    """
+    matches = [match for line in output.splitlines() if (match := HEAD.match(line))]
+    found = [one for one in matches if one["effective"]] or matches
     return tuple(f"{one['label']}@head" if one["label"] else one["revision"] for one in found)

@@ -17,6 +17,7 @@ from gateproof.draft.document import Table, document, toml_value
 from gateproof.draft.failures import COLUMNS
 from gateproof.draft.files import read_project
 from gateproof.draft.guess import Findings, common_prefix, tables_of
+from gateproof.draft.scratch import heads_in
 from gateproof.draft.watched.backlog import Backlog
 from gateproof.draft.watched.endpoint import Endpoints
 from gateproof.draft.watched.lines import Lines, log_fields, report_fields
@@ -622,3 +623,23 @@ def test_interpreter_and_place_that_the_caller_named_are_kept(tmp_path: Path) ->
     """A draft in another folder names the project's, and the interpreter that was asked for."""
     found = replace(findings(tmp_path, None), python="/opt/shop/bin/python", place="..")
     assert (drafted(found)["python"], drafted(found)["root"]) == ("/opt/shop/bin/python", "..")
+
+
+@pytest.mark.parametrize(
+    ("output", "expected"),
+    [
+        ("a1 (core) (head)\nb1 (jobs, more) (head)\n", ("core@head", "jobs@head")),
+        ("0a1b (head)\n", ("0a1b",)),
+        (
+            "a1 (core) (effective head)\nb1 (jobs) (effective head)\nc1 (front) (head)\n",
+            ("core@head", "jobs@head"),
+        ),
+        ("INFO  context\n", ()),
+    ],
+    ids=["labelled", "without a label", "one that depends on two", "none"],
+)
+def test_branches_that_depend_on_others_are_left_out(
+    output: str, expected: tuple[str, ...]
+) -> None:
+    """Alembic marks heads that another branch depends on; a branch of migrations stands alone."""
+    assert heads_in(output) == expected
