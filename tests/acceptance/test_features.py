@@ -148,8 +148,8 @@ def test_feature_that_is_read_without_a_need_is_not_described(run_gates: Run) ->
     ("before", "after", "message"),
     [
         (
-            'tables = ["attribution_events",',
-            'tables = ["attribution_event",',
+            '    "attribution_events", "attribution_recompute_jobs",',
+            '    "attribution_event", "attribution_recompute_jobs",',
             "tenancy.tables: got the table attribution_event, expected one that exists, such as",
         ),
         (
