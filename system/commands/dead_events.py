@@ -10,21 +10,24 @@ from typing import Any
 import click
 import structlog
 
-from system import settings
 from system.commands.operators import (
     EPILOG,
     EXIT_NOT_DONE,
-    KINDS,
-    C,
     Commands,
-    Moment,
-    Tenant,
     as_json,
+    decrypted,
     demand_choice,
+    most_rows,
+    most_selected,
+    only_row,
+    print_listed,
+    print_moved,
     print_rows,
+    selected_by,
     text_of,
+    with_note,
+    with_status,
 )
-from system.dead_letters import encryption
 from system.identity import canonical_uuid
 from system.ingestion import listing
 from system.ingestion.event import VENDORS
@@ -56,17 +59,9 @@ class Row(click.ParamType[str]):
 rows_to_take = click.argument("row_ids", nargs=-1, metavar="[ROW]...", type=Row())
 
 
-def filters(command: C) -> C:
-    """Add the options that select rows."""
-    for option in (
-        click.option("--until", "not_after", type=Moment(), help="failed before this time"),
-        click.option("--since", "not_before", type=Moment(), help="failed at this time or later"),
-        click.option("--kind", "error_kind", type=click.Choice(KINDS), help="kind of error"),
-        click.option("--tenant", "tenant_id", type=Tenant(), help="rows of this tenant"),
-        click.option("--vendor", type=click.Choice(VENDORS), help="rows of this vendor"),
-    ):
-        command = option(command)
-    return command
+filters = selected_by(
+    click.option("--vendor", type=click.Choice(VENDORS), help="rows of this vendor")
+)
 
 
 @click.group(
@@ -89,17 +84,13 @@ def main() -> None:
 
 @main.command("list")
 @filters
-@click.option(
-    "--status", "statuses", multiple=True, type=click.Choice(STATUSES), help="[repeatable]"
-)
-@click.option("--limit", default=100, show_default=True, type=click.IntRange(1), help="How many.")
+@with_status(*STATUSES)
+@most_rows
 @as_json
 def list_(statuses: Sequence[str], limit: int, is_json: bool, **chosen: Any) -> None:
     """List rows, the oldest failure first."""
     rows = listing.find(Filter(statuses=statuses or None, **chosen), most=limit)
-    print_rows(rows, _SHOWN, is_json=is_json)
-    if len(rows) == limit:
-        click.echo(f"{limit} rows, perhaps more: see --limit", err=True)
+    print_listed(rows, _SHOWN, limit=limit, is_json=is_json)
 
 
 @main.command()
@@ -113,14 +104,11 @@ def show(ctx: click.Context, row_id: str, reveal: bool, is_json: bool) -> None:
     --reveal needs the key in SYSTEM_DEAD_LETTER_KEYS.
     """
     rows = listing.show(row_id)
-    if not rows:
-        click.echo(f"Error: row: got none with id {row_id}, expected one; see list", err=True)
-        ctx.exit(EXIT_NOT_DONE)
-    row = rows[0]
+    row = only_row(ctx, rows, row_id)
     sealed = row.pop("sealed")
     row["payload"] = json.loads(row["payload"])
     if reveal and sealed:
-        row["payload"] = json.loads(_decrypt(sealed))
+        row["payload"] = decrypted(sealed)
     if is_json:
         print_rows(rows, _SHOWN, is_json=True)
         return
@@ -131,13 +119,7 @@ def show(ctx: click.Context, row_id: str, reveal: bool, is_json: bool) -> None:
 @main.command()
 @rows_to_take
 @filters
-@click.option(
-    "--limit",
-    default=100,
-    show_default=True,
-    type=click.IntRange(1),
-    help="How many of the selected rows; of named rows all.",
-)
+@most_selected
 @click.option("--now", is_flag=True, help="Also rows that are not due, or not retried any more.")
 @as_json
 @click.pass_context
@@ -175,7 +157,7 @@ def retry(
 @main.command()
 @rows_to_take
 @filters
-@click.option("--note", help="Why; kept with the row.")
+@with_note
 @as_json
 @click.pass_context
 def resolve(ctx: click.Context, /, row_ids: Sequence[str], **more: Any) -> None:
@@ -186,7 +168,7 @@ def resolve(ctx: click.Context, /, row_ids: Sequence[str], **more: Any) -> None:
 @main.command()
 @rows_to_take
 @filters
-@click.option("--note", help="Why; kept with the row.")
+@with_note
 @as_json
 @click.pass_context
 def ignore(ctx: click.Context, /, row_ids: Sequence[str], **more: Any) -> None:
@@ -207,18 +189,7 @@ def _move(
     which = Filter(ids=row_ids or None, statuses=("pending", "in_progress"), **chosen)
     found = [row["id"] for row in listing.find(which, most=MOST_MOVED)]
     rows = listing.move(found, to=to, note=note)
-    print_rows(rows, _SHOWN, is_json=is_json)
-    click.echo(f"{len(rows)} {to}", err=True)
-    if len(rows) < len(row_ids):
-        click.echo("the others do not exist, or are neither pending nor in progress", err=True)
-        ctx.exit(EXIT_NOT_DONE)
-
-
-def _decrypt(sealed: str) -> str:
-    cipher = encryption.cipher()
-    if cipher is None:
-        raise click.UsageError(f"{settings.KEYS}: got no key, expected the one that encrypted")
-    return cipher.decrypt(sealed)
+    print_moved(ctx, rows, _SHOWN, to=to, asked=len(row_ids), is_json=is_json)
 
 
 def _print_retried(one: Retried, *, is_json: bool) -> None:

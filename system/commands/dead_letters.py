@@ -10,21 +10,25 @@ from typing import Any
 import click
 import structlog
 
-from system import settings
 from system.commands.operators import (
     EPILOG,
     EXIT_NOT_DONE,
-    KINDS,
-    C,
     Commands,
-    Moment,
-    Tenant,
     as_json,
+    decrypted,
     demand_choice,
+    most_rows,
+    most_selected,
+    only_row,
+    print_listed,
+    print_moved,
     print_rows,
+    selected_by,
     text_of,
+    with_note,
+    with_status,
 )
-from system.dead_letters import encryption, listing
+from system.dead_letters import listing
 from system.dead_letters.listing import Filter
 from system.dead_letters.replay import Replayed, Selection
 from system.dead_letters.replay import replay as replay_rows
@@ -34,17 +38,7 @@ STATUSES = ("pending", "in_progress", "resolved", "abandoned")
 _SHOWN = ("id", "failed_at", "status", "retry_count", "task_name", "tenant_id", "exception_class")
 
 
-def filters(command: C) -> C:
-    """Add the options that select rows."""
-    for option in (
-        click.option("--until", "not_after", type=Moment(), help="failed before this time"),
-        click.option("--since", "not_before", type=Moment(), help="failed at this time or later"),
-        click.option("--kind", "error_kind", type=click.Choice(KINDS), help="kind of error"),
-        click.option("--tenant", "tenant_id", type=Tenant(), help="rows of this tenant"),
-        click.option("--task", "task_name", help="rows of the task with this name"),
-    ):
-        command = option(command)
-    return command
+filters = selected_by(click.option("--task", "task_name", help="rows of the task with this name"))
 
 
 @click.group(
@@ -67,17 +61,13 @@ def main() -> None:
 
 @main.command("list")
 @filters
-@click.option(
-    "--status", "statuses", multiple=True, type=click.Choice(STATUSES), help="[repeatable]"
-)
-@click.option("--limit", default=100, show_default=True, type=click.IntRange(1), help="How many.")
+@with_status(*STATUSES)
+@most_rows
 @as_json
 def list_(statuses: Sequence[str], limit: int, is_json: bool, **chosen: Any) -> None:
     """List rows, the oldest failure first."""
     rows = listing.find(Filter(statuses=statuses or None, **chosen), most=limit)
-    print_rows(rows, _SHOWN, is_json=is_json)
-    if len(rows) == limit:
-        click.echo(f"{limit} rows, perhaps more: see --limit", err=True)
+    print_listed(rows, _SHOWN, limit=limit, is_json=is_json)
 
 
 @main.command()
@@ -91,16 +81,13 @@ def show(ctx: click.Context, row_id: str, reveal: bool, is_json: bool) -> None:
     --reveal needs the key in SYSTEM_DEAD_LETTER_KEYS.
     """
     rows = listing.show(row_id)
-    if not rows:
-        click.echo(f"Error: row: got none with id {row_id}, expected one; see list", err=True)
-        ctx.exit(EXIT_NOT_DONE)
-    row = rows[0]
+    row = only_row(ctx, rows, row_id)
     sealed = row.pop("sealed")
     parts = ("args", "kwargs", "options")
     row |= {name: json.loads(row[name]) for name in parts}
     if reveal and sealed:
         # (A row of before has no encrypted options.)
-        row |= dict(zip(parts, json.loads(_decrypt(sealed)), strict=False))
+        row |= dict(zip(parts, decrypted(sealed), strict=False))
     if is_json:
         print_rows(rows, _SHOWN, is_json=True)
         return
@@ -111,13 +98,7 @@ def show(ctx: click.Context, row_id: str, reveal: bool, is_json: bool) -> None:
 @main.command()
 @click.argument("row_ids", nargs=-1, metavar="[ROW]...")
 @filters
-@click.option(
-    "--limit",
-    default=100,
-    show_default=True,
-    type=click.IntRange(1),
-    help="How many of the selected rows; of named rows all.",
-)
+@most_selected
 @click.option(
     "--rate",
     default=10.0,
@@ -166,7 +147,7 @@ def replay(
 @main.command()
 @click.argument("row_ids", nargs=-1, metavar="[ROW]...")
 @filters
-@click.option("--note", help="Why; kept with the row.")
+@with_note
 @as_json
 @click.pass_context
 def resolve(ctx: click.Context, /, row_ids: Sequence[str], **more: Any) -> None:
@@ -177,7 +158,7 @@ def resolve(ctx: click.Context, /, row_ids: Sequence[str], **more: Any) -> None:
 @main.command()
 @click.argument("row_ids", nargs=-1, metavar="[ROW]...")
 @filters
-@click.option("--note", help="Why; kept with the row.")
+@with_note
 @as_json
 @click.pass_context
 def abandon(ctx: click.Context, /, row_ids: Sequence[str], **more: Any) -> None:
@@ -196,18 +177,7 @@ def _move(
 ) -> None:
     demand_choice(row_ids, chosen)
     rows = listing.move(Filter(ids=row_ids or None, **chosen), to=to, note=note)
-    print_rows(rows, _SHOWN, is_json=is_json)
-    click.echo(f"{len(rows)} {to}", err=True)
-    if len(rows) < len(row_ids):
-        click.echo("the others do not exist, or are neither pending nor in progress", err=True)
-        ctx.exit(EXIT_NOT_DONE)
-
-
-def _decrypt(sealed: str) -> str:
-    cipher = encryption.cipher()
-    if cipher is None:
-        raise click.UsageError(f"{settings.KEYS}: got no key, expected the one that encrypted")
-    return cipher.decrypt(sealed)
+    print_moved(ctx, rows, _SHOWN, to=to, asked=len(row_ids), is_json=is_json)
 
 
 def _print_replayed(one: Replayed, *, is_json: bool) -> None:

@@ -11,7 +11,9 @@ from typing import Any, TypeVar
 import click
 from sqlalchemy.exc import SQLAlchemyError
 
+from system import settings
 from system.connections.text import storable
+from system.dead_letters import encryption
 from system.errors import ReferenceSystemError
 from system.identity import canonical_uuid
 
@@ -77,6 +79,90 @@ class Commands(click.Group):
 
 
 as_json = click.option("--json", "is_json", is_flag=True, help="Print JSON, one object a line.")
+with_note = click.option("--note", help="Why; kept with the row.")
+most_rows = click.option(
+    "--limit", default=100, show_default=True, type=click.IntRange(1), help="How many."
+)
+most_selected = click.option(
+    "--limit",
+    default=100,
+    show_default=True,
+    type=click.IntRange(1),
+    help="How many of the selected rows; of named rows all.",
+)
+
+
+def with_status(*statuses: str) -> Callable[[C], C]:
+    """Add the option that selects rows by their status."""
+    choice = click.Choice(statuses)
+    return click.option("--status", "statuses", multiple=True, type=choice, help="[repeatable]")
+
+
+def selected_by(*own: Callable[[Any], Any]) -> Callable[[C], C]:
+    """Add the options that select rows: those of both commands, and these."""
+
+    def add(command: C) -> C:
+        options: tuple[Callable[[Any], Any], ...] = (
+            click.option("--until", "not_after", type=Moment(), help="failed before this time"),
+            click.option(
+                "--since", "not_before", type=Moment(), help="failed at this time or later"
+            ),
+            click.option("--kind", "error_kind", type=click.Choice(KINDS), help="kind of error"),
+            click.option("--tenant", "tenant_id", type=Tenant(), help="rows of this tenant"),
+            *own,
+        )
+        for option in options:
+            command = option(command)
+        return command
+
+    return add
+
+
+def decrypted(sealed: str) -> Any:
+    """Return what a row has encrypted.
+
+    Raises:
+        click.UsageError: there is no key.
+
+    """
+    cipher = encryption.cipher()
+    if cipher is None:
+        raise click.UsageError(f"{settings.KEYS}: got no key, expected the one that encrypted")
+    return json.loads(cipher.decrypt(sealed))
+
+
+def only_row(ctx: click.Context, rows: list[dict[str, Any]], row_id: str) -> dict[str, Any]:
+    """Return the first row, or end the command with a message if there is none."""
+    if not rows:
+        click.echo(f"Error: row: got none with id {row_id}, expected one; see list", err=True)
+        ctx.exit(EXIT_NOT_DONE)
+    return rows[0]
+
+
+def print_listed(
+    rows: list[dict[str, Any]], shown: Sequence[str], *, limit: int, is_json: bool
+) -> None:
+    """Print the rows of a list, and say if there may be more."""
+    print_rows(rows, shown, is_json=is_json)
+    if len(rows) == limit:
+        click.echo(f"{limit} rows, perhaps more: see --limit", err=True)
+
+
+def print_moved(
+    ctx: click.Context,
+    rows: list[dict[str, Any]],
+    shown: Sequence[str],
+    *,
+    to: str,
+    asked: int,
+    is_json: bool,
+) -> None:
+    """Print the rows that were moved; end with status 1 if fewer were than asked for."""
+    print_rows(rows, shown, is_json=is_json)
+    click.echo(f"{len(rows)} {to}", err=True)
+    if len(rows) < asked:
+        click.echo("the others do not exist, or are neither pending nor in progress", err=True)
+        ctx.exit(EXIT_NOT_DONE)
 
 
 def demand_choice(row_ids: Sequence[str], chosen: dict[str, Any]) -> None:
