@@ -420,6 +420,7 @@ def test_image_has_a_health_check_and_no_variables_of_the_build(
         "PYTHONDONTWRITEBYTECODE",
         "CELERY_METRICS_ADDR",
         "CELERY_METRICS_PORT",
+        "SYSTEM_API_ADDRESS",
         "SYSTEM_DEAD_LETTER_SPOOL",
     }
     assert described.image is not None
