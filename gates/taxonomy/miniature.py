@@ -54,6 +54,9 @@ COMMAND = (
 
 NO_PROOFS = ("--falsify", "none")
 
+_LEFT_OUT = re.compile(r"(?ms)^\[\[left_out\]\].*?(?=^\[|\Z)")
+"""A decision to leave a criterion out, with its keys."""
+
 RUN_DEADLINE_S, LIMIT_S = 120.0, 300.0
 """Limits on a busy machine: for one miniature run with its own PostgreSQL, and for a check."""
 
@@ -166,8 +169,11 @@ def read_miniature(folder: Path, *, exit_status: int, output: str) -> Miniature:
 
 
 def _describe(sut: Sut) -> str:
-    """Return the description of the system with an absolute root."""
-    text = sut.path.read_text(encoding="utf-8")
+    """Return the description of the system with an absolute root, without criteria left out.
+
+    The catalogue of a miniature does not have these criteria, and an unknown one is refused.
+    """
+    text = _LEFT_OUT.sub("", sut.path.read_text(encoding="utf-8"))
     text, roots = re.subn(r"(?m)^root = .*$", f"root = {json.dumps(str(sut.folder))}", text)
     premise("lines of root in the description", got=roots, expected=1)
     return text

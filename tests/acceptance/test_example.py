@@ -153,6 +153,16 @@ def test_example_meets_every_criterion_of_the_pack(name: str, tmp_path: Path) ->
     assert passed >= WITHOUT_LOGS[name], ran.output
 
 
+def test_harness_is_judged_next_to_a_system_that_leaves_criteria_out(tmp_path: Path) -> None:
+    """Inner runs of gate taxonomy have another catalogue, and a copy of the harness no pack."""
+    assert "[[left_out]]" in (EXAMPLES / "depot/sut.toml").read_text(encoding="utf-8"), "premise"
+    shutil.copytree(EXAMPLES / "depot", tmp_path / "depot")
+    gates = ("gates/taxonomy/test_waiver.py",)
+    ran = judge(tmp_path / "depot", tmp_path, gates=gates)
+    assert ran.judged("TAX-07") == ("pass", None), ran.output
+    assert {result for result, _ in ran.proven("TAX-07").values()} == {"proven"}, ran.output
+
+
 @pytest.mark.skipif(not ALL_PROOFS, reason="all proofs of the examples: make examples")
 @pytest.mark.parametrize("name", NAMES)
 def test_example_is_released_by_the_whole_pack(name: str, tmp_path: Path) -> None:
