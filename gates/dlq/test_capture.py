@@ -525,6 +525,8 @@ def test_row_without_a_tenant_is_the_operators_alone(own_stack: Stack, sut: Sut)
         claim(GLOBAL_ROWS, on=f"{role}/{described.table}", got=seen, expected=1)
     others = stack.sql.query(_LOGINS, ([*operators, sut.database.owner],)).column()
     premise("other roles", got=others, relation="contains", expected=sut.worker.role)
+    unnamed = sorted(set(others) - set(sut.login_roles))
+    premise("roles with a login, for database.roles in the description", got=unnamed, expected=[])
     judged: set[str] = set()
     for role in others:
         for tenant, who in (
