@@ -1,7 +1,7 @@
 """Describe a signed event that could not be stored, and write its row.
 
-The payload is masked by the rules of dead letters. Where a part is masked, the original is
-encrypted with the key of dead letters; without one, the event cannot be retried, and the row says
+The payload is masked by the rules of dead-letter rows. Where a part is masked, the original is
+encrypted with their key; without one, the event cannot be retried, and the row says
 so. A transient failure is due at once, and its retry is published with the row.
 """
 
