@@ -1,4 +1,4 @@
-"""Maintain the data: views, personal data, old rows, dead letters, dead events.
+"""Maintain the data: views, personal data, old rows, dead-letter rows, dead events.
 
 The statements of tenant tasks do not filter by tenant: the policies decide which rows they see.
 """
