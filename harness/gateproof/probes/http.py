@@ -70,7 +70,7 @@ class HttpProbe:
         status, response_headers, body, error = 0, {}, "", ""
         request_headers = dict(headers or {})
         try:
-            with httpx.Client(trust_env=False, timeout=timeout_s, verify=_tls_context()) as client:
+            with httpx.Client(trust_env=False, timeout=timeout_s, verify=tls_context()) as client:
                 response = client.request(method, url, headers=headers, content=content)
             request_headers = dict(response.request.headers)
             status, body = response.status_code, response.text
@@ -139,7 +139,7 @@ class HttpProbe:
 
 
 @cache
-def _tls_context() -> ssl.SSLContext:
+def tls_context() -> ssl.SSLContext:
     """Return the TLS context; reading the certificate authorities takes 20 ms, so it is cached."""
     import httpx
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import select
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -233,6 +235,55 @@ class Session:
         return Rows(columns=rows.columns, rows=shown, count=rows.count), taken
 
 
+class KeptConnection:
+    """A superuser connection for plain reads, kept between them.
+
+    Connecting costs PostgreSQL about forty times the work of a small query, and a check that waits
+    polls often. What a statement leaves in its session is discarded, so that each one finds the
+    state of a new session. Defaults that change later (`ALTER DATABASE … SET`) do not reach a
+    session that is open: call `close` after a change.
+    """
+
+    def __init__(self) -> None:
+        self._idle: psycopg.Connection[Any] | None = None
+        self._lock = threading.Lock()
+
+    def take(self) -> psycopg.Connection[Any] | None:
+        """Return the connection, for one caller at a time; None if there is none that works."""
+        with self._lock:
+            connection, self._idle = self._idle, None
+        if connection is not None and _has_ended(connection):
+            connection.close()
+            return None
+        return connection
+
+    def keep(self, connection: psycopg.Connection[Any]) -> None:
+        """Keep a connection in autocommit without what its statements have left in its session."""
+        try:
+            connection.execute("DISCARD ALL")
+        except psycopg.Error:
+            connection.close()
+            return
+        with self._lock:
+            before, self._idle = self._idle, connection
+        if before is not None:
+            before.close()
+
+    def close(self) -> None:
+        """Close the connection; the next read opens another."""
+        with self._lock:
+            connection, self._idle = self._idle, None
+        if connection is not None:
+            connection.close()
+
+
+def _has_ended(connection: psycopg.Connection[Any]) -> bool:
+    """Return whether the server has sent something: to an idle connection, that it is over."""
+    waiting = select.poll()
+    waiting.register(connection.fileno(), select.POLLIN)
+    return connection.closed or bool(waiting.poll(0))
+
+
 class SqlProbe:
     """Queries one database.
 
@@ -241,6 +292,8 @@ class SqlProbe:
         dsn_of: returns the DSN of a role; None is the superuser.
         schemas: the schemas in which names without one are looked up; without any, those that the
             server sets for the role.
+        keeps: whether the superuser's plain reads share a connection; then call `close` at the end,
+            and whenever the server or the defaults of its sessions change.
 
     """
 
@@ -250,10 +303,17 @@ class SqlProbe:
         dsn_of: Callable[[str | None], str],
         *,
         schemas: Sequence[str] = (),
+        keeps: bool = False,
     ) -> None:
         self._recorder = recorder
         self._dsn_of = dsn_of
         self._options = _search_path(schemas) if schemas else None
+        self._kept = KeptConnection() if keeps else None
+
+    def close(self) -> None:
+        """Close the connection that is kept for reads, if any; the probe can be used further."""
+        if self._kept is not None:
+            self._kept.close()
 
     @contextmanager
     def session(self, role: str | None = None, *, autocommit: bool = False) -> Iterator[Session]:
@@ -268,24 +328,13 @@ class SqlProbe:
             RefusedToRoleError: the role may not connect to the database.
 
         """
-        try:
-            connection = psycopg.connect(
-                self._dsn_of(role),
-                autocommit=autocommit,
-                connect_timeout=CONNECT_TIMEOUT_S,
-                application_name="gateproof",
-                options=self._options,
-            )
-        except psycopg.OperationalError as error:
-            if role is not None and any(text in str(error) for text in LOGIN_REFUSED):
-                message = str(error).strip().splitlines()[-1]
-                refused = Refused(sqlstate=FORBIDDEN, message=message)
-                raise RefusedToRoleError(role, "connect to the database", refused) from error
-            raise EnvironmentProblemError(f"PostgreSQL, as {role or SUPERUSER}: {error}") from error
+        connection = self._connect(role, autocommit=autocommit)
         try:
             yield Session(connection, self._recorder, role or SUPERUSER)
         finally:
             connection.close()
+            # What it has changed may be what a new session starts with.
+            self.close()
 
     def query(
         self,
@@ -295,8 +344,25 @@ class SqlProbe:
         role: str | None = None,
     ) -> Rows:
         """Run one statement in its own transaction; the role None is the superuser."""
+        if role is None and self._kept is not None and _is_read(statement):
+            return self._read(self._kept, statement, params)
         with self.session(role, autocommit=True) as session:
             return session.query(statement, params)
+
+    def _read(
+        self, kept: KeptConnection, statement: str, params: Sequence[Any] | Mapping[str, Any]
+    ) -> Rows:
+        """Run one statement of the superuser on the connection that is kept for reads."""
+        connection = kept.take() or self._connect(None, autocommit=True)
+        # A statement that is prepared would be gone after its session has been discarded.
+        connection.prepare_threshold = None
+        try:
+            rows = Session(connection, self._recorder, SUPERUSER).query(statement, params)
+        except BaseException:
+            connection.close()
+            raise
+        kept.keep(connection)
+        return rows
 
     def attempt(
         self,
@@ -315,6 +381,28 @@ class SqlProbe:
         """Run several statements in autocommit, without parameters."""
         with self.session(role, autocommit=True) as session:
             session.query(statements)
+
+    def _connect(self, role: str | None, *, autocommit: bool) -> psycopg.Connection[Any]:
+        """Open a connection, see `session`."""
+        try:
+            return psycopg.connect(
+                self._dsn_of(role),
+                autocommit=autocommit,
+                connect_timeout=CONNECT_TIMEOUT_S,
+                application_name="gateproof",
+                options=self._options,
+            )
+        except psycopg.OperationalError as error:
+            if role is not None and any(text in str(error) for text in LOGIN_REFUSED):
+                message = str(error).strip().splitlines()[-1]
+                refused = Refused(sqlstate=FORBIDDEN, message=message)
+                raise RefusedToRoleError(role, "connect to the database", refused) from error
+            raise EnvironmentProblemError(f"PostgreSQL, as {role or SUPERUSER}: {error}") from error
+
+
+def _is_read(statement: str) -> bool:
+    """Return whether a statement is a plain query."""
+    return statement.lstrip().upper().startswith("SELECT")
 
 
 def _search_path(schemas: Sequence[str]) -> str:

@@ -233,6 +233,7 @@ class BringUp:
         """Stop everything."""
         if self._shared is not None:
             self._shared.stop_processes()
+            self._shared.sql.close()
         self.environment.dispose()
 
     # --- steps -------------------------------------------------------------------------------
@@ -257,6 +258,7 @@ class BringUp:
     def _migrate_template(self, server: Server) -> None:
         stack = Stack(context=self.context, server=server, database=TEMPLATE)
         done = stack.migrate(self.sut.migrations.all)
+        stack.sql.close()  # nothing may be connected to a database that is copied
         extension = missing_extension(done.output) if done.exit_status != 0 else ""
         if extension:
             raise extension_problem(extension)

@@ -16,6 +16,7 @@ from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 from gateproof.base.errors import HarnessError
+from gateproof.probes.http import tls_context
 
 HOST = "127.0.0.1"
 LINE_LIMIT, PIECE_SIZE = 1 << 20, 65536
@@ -153,7 +154,9 @@ class HttpRelay:
         import httpx
 
         method, path = words[0].decode(), words[1].decode()
-        async with httpx.AsyncClient(trust_env=False, timeout=ASK_TIMEOUT_S) as client:
+        async with httpx.AsyncClient(
+            trust_env=False, timeout=ASK_TIMEOUT_S, verify=tls_context()
+        ) as client:
             try:
                 response = await client.request(rule.asked_as(method), url + path)
             except httpx.HTTPError:

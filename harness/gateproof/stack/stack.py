@@ -126,7 +126,7 @@ class Stack:
     def __post_init__(self) -> None:
         self.sut = self.context.sut
         self.recorder = self.context.recorder
-        self.sql = SqlProbe(self.recorder, self.dsn, schemas=self._schemas)
+        self.sql = SqlProbe(self.recorder, self.dsn, schemas=self._schemas, keeps=True)
         self.http = HttpProbe(self.recorder)
         self.process = ProcessProbe(self.recorder, self.context.launcher(), env=self.sut.env)
         self._databases.append(self.database)
@@ -179,6 +179,7 @@ class Stack:
         PostgreSQL allows no connections to the original during cloning: stop the workers first.
         """
         name = self.context.name_database()
+        self.sql.close()
         create_database(self.server, name, template=self.database)
         self._databases.append(name)
         provision_database(self.sut, self.server, name)
@@ -414,6 +415,7 @@ class Stack:
         """
         server = require(self.server, CanRestart, "stopping PostgreSQL")
         self._note_server("stop it and keep its data")
+        self.sql.close()
         server.halt()
         try:
             yield
@@ -427,6 +429,7 @@ class Stack:
         """Pause the stack's own server during the block: connections hang, none is refused."""
         server = require(self.server, CanPause, "pausing PostgreSQL")
         self._note_server("pause it")
+        self.sql.close()
         server.pause()
         try:
             yield
@@ -629,6 +632,7 @@ class Stack:
     def dispose(self) -> None:
         """Stop the processes and drop the databases."""
         self.stop_processes()
+        self.sql.close()
         if self._front is not None:
             self._front.stop()
         for name in self._databases:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
@@ -160,3 +161,45 @@ def test_probe_looks_names_up_in_the_described_schemas(own: Stack) -> None:
     schemas = probe.query("SELECT current_schemas(false)").scalar()
     assert (found, schemas) == ("found", [first, second])
     assert own.sql.query("SELECT to_regclass('found')").scalar() is None
+
+
+BACKEND = "SELECT pg_backend_pid()"
+
+
+def test_reads_share_a_session_and_find_it_as_if_it_were_new(own: Stack) -> None:
+    """A setting, an advisory lock and a listener of one read are gone at the next one."""
+    first = own.sql.query(BACKEND).scalar()
+    own.sql.query("SELECT set_config('lock_timeout', '7s', false), pg_advisory_lock(1)")
+    assert own.sql.query(BACKEND).scalar() == first, "premise: they share it"
+    assert own.sql.query("SELECT current_setting('lock_timeout')").scalar() == "0"
+    assert own.sql.query("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'").scalar() == 0
+
+
+@pytest.mark.parametrize("how", ["query", "execute", "session"])
+def test_read_after_a_change_of_defaults_has_them(own: Stack, how: str) -> None:
+    """A default of the database that a statement changes holds for the next read."""
+    shown = "SELECT current_setting('statement_timeout')"
+    assert own.sql.query(shown).scalar() == "0"
+    change = f"ALTER DATABASE {own.database} SET statement_timeout = '61s'"
+    if how == "session":
+        with own.sql.session(autocommit=True) as session:
+            session.query(change)
+    else:
+        getattr(own.sql, how)(change)
+    assert own.sql.query(shown).scalar() == "61s"
+
+
+def test_read_after_the_server_ended_its_session_is_answered(own: Stack) -> None:
+    """A shared session that the server has ended is replaced, and no read fails by it."""
+    pid = own.sql.query(BACKEND).scalar()
+    ended = own.sql_on("postgres").query("SELECT pg_terminate_backend(%s, 5000)", (pid,)).scalar()
+    assert ended, "premise: the server ended it"
+    assert own.sql.query(BACKEND).scalar() != pid
+
+
+def test_reads_of_two_threads_do_not_share_a_session(own: Stack) -> None:
+    """Two reads at once have a session each."""
+    both = "SELECT pg_backend_pid(), pg_sleep(0.3)"
+    with ThreadPoolExecutor(2) as pool:
+        pids = {rows.scalar() for rows in pool.map(own.sql.query, (both, both))}
+    assert len(pids) == 2
