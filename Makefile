@@ -12,6 +12,9 @@ GATES := gates/
 GATES_ARGS ?= -n auto
 BENCH_ARGS ?=
 WHEELHOUSE :=
+# Images of Python often set it. Then each of the thousands of short processes compiles the sources that
+# it imports, which doubles the processor time of a run.
+unexport PYTHONDONTWRITEBYTECODE
 # A release of pip to install with, instead of the one of the Python installation.
 PIP :=
 
