@@ -27,6 +27,11 @@ from gates.taxonomy.miniature import (
 
 ROOT = Path(__file__).parents[2]
 RUN_LIMIT_S = 300
+READ_AT_START = ("PYTHON", "LC_", "LANG")
+"""Prefixes of variables that an interpreter reads only when it starts."""
+HARNESS = ("gateproof.plugin.hooks", "gateproof.plugin.fixtures")
+"""Modules of the harness that a run of gates imports. A run on a changed harness starts cold, since
+its `PYTHONPATH` has another one."""
 LONGEST = ("test_environments.py", "test_broken_system.py", "test_nothing_is_lost.py")
 """The files that take minutes. They start first, so that none runs alone at the end. This needs
 `--no-loadscope-reorder`: by default xdist starts with the files that have the most tests."""
@@ -72,8 +77,10 @@ def run_command(
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to completion with both streams in one; kill it after the limit.
 
-    A command that starts pytest is forked from an interpreter that has imported its packages: this
-    saves half of the time of a short run. See `gateproof.environments.fork_server`.
+    A command that starts pytest is forked from an interpreter that has imported its packages and the
+    harness: this saves most of the time of a short run. See `gateproof.environments.fork_server`.
+    Variables that an interpreter reads only when it starts are those of `env` alone: with one of
+    them, it starts cold.
 
     Args:
         command: the program and its arguments.
@@ -85,13 +92,20 @@ def run_command(
         subprocess.TimeoutExpired: the limit has passed.
 
     """
-    variables = {"TMPDIR": tempfile.gettempdir(), **os.environ, **(env or {})}
+    variables = {"TMPDIR": tempfile.gettempdir(), **inherited(), **(env or {})}
     options = (variables.get("PYTEST_ADDOPTS", ""), *WITHOUT_OTHER_PLUGINS)
     variables["PYTEST_ADDOPTS"] = " ".join(options)
     done = launcher().run(command, env=variables, folder=folder, deadline_s=limit_s)
     if done.out_of_time:
         raise subprocess.TimeoutExpired(command, limit_s, output=done.output)
     return subprocess.CompletedProcess(command, done.exit_status, stdout=done.output)
+
+
+def inherited() -> dict[str, str]:
+    """Return the variables that a command gets from the tests."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(READ_AT_START)}
+    path = os.environ.get("PYTHONPATH")
+    return {**kept, "PYTHONPATH": path} if path else kept
 
 
 def run_piped(
@@ -117,7 +131,7 @@ def run_piped(
 def launcher() -> LocalLauncher:
     """Return the launcher of this process's commands; it and its files end with the process."""
     folder = tempfile.TemporaryDirectory(prefix="acceptance-")
-    found = LocalLauncher(Path(folder.name), label={}, warm=PYTEST_NEEDS)
+    found = LocalLauncher(Path(folder.name), label={}, warm=(*PYTEST_NEEDS, *HARNESS))
     atexit.register(folder.cleanup)
     atexit.register(found.dispose)
     return found
