@@ -32,13 +32,20 @@ READ_AT_START = ("PYTHON", "LC_", "LANG")
 HARNESS = ("gateproof.plugin.hooks", "gateproof.plugin.fixtures")
 """Modules of the harness that a run of gates imports. A run on a changed harness starts cold, since
 its `PYTHONPATH` has another one."""
-LONGEST = ("test_environments.py", "test_broken_system.py", "test_nothing_is_lost.py")
+LONGEST = (
+    "test_environments.py",
+    "test_example.py",
+    "test_broken_workflow.py",
+    "test_leftovers.py",
+    "test_lease.py",
+    "test_nothing_is_lost.py",
+)
 """The files that take minutes. They start first, so that none runs alone at the end. This needs
 `--no-loadscope-reorder`: by default xdist starts with the files that have the most tests."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start with the longest files; keep the order within a file."""
+    """Start with the longest files; keep the order within a file, and that of all other files."""
 
     def rank(item: pytest.Item) -> int:
         return LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST)
@@ -77,8 +84,8 @@ def run_command(
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to completion with both streams in one; kill it after the limit.
 
-    A command that starts pytest is forked from an interpreter that has imported its packages and the
-    harness: this saves most of the time of a short run. See `gateproof.environments.fork_server`.
+    A command that starts pytest is forked from an interpreter that has imported its packages and
+    the harness: this saves most of a short run. See `gateproof.environments.fork_server`.
     Variables that an interpreter reads only when it starts are those of `env` alone: with one of
     them, it starts cold.
 
@@ -166,8 +173,8 @@ def judge_copy(copy: Path, out: Path, *checks: str) -> Miniature:
     paths = [one if one.startswith("system/") else f"gates/{one}" for one in checks]
     command = [sys.executable, "-m", "pytest", *paths]
     command += ["--no-falsify", "-q", "-p", "no:cacheprovider", "--environment", "embedded"]
-    # More processes than cores, since checks mostly wait; but each process takes a second to start.
-    command += ["-n", "3"] if any(not one.endswith(".py") for one in paths) or paths[2:] else []
+    # Each process starts a PostgreSQL and a worker of its own.
+    command += ["-n", "2"] if any(not one.endswith(".py") for one in paths) or paths[2:] else []
     command += ["--evidence-out", str(out / "reports"), "--sut", str(copy / "system" / "sut.toml")]
     done = run_command(command, folder=ROOT)
     return read_miniature(out, exit_status=done.returncode, output=done.stdout)
