@@ -60,6 +60,16 @@ def sut() -> Sut:
 
 
 @pytest.fixture
+def write_gates(tmp_path: Path, sut: Sut) -> Callable[..., None]:
+    """Return a function that writes a miniature gates folder, for a test that changes it."""
+
+    def write(checks: str, ids: tuple[str, ...] = ("MIN-01",)) -> None:
+        write_miniature(sut, tmp_path, checks=checks, ids=ids)
+
+    return write
+
+
+@pytest.fixture
 def run_gates(tmp_path: Path, sut: Sut) -> Callable[..., Miniature]:
     """Return a function that writes a miniature gates folder and runs it to completion."""
 

@@ -85,7 +85,7 @@ def test_draft_has_what_the_finished_description_says(example: Path) -> None:
 
 def test_example_keeps_its_workspaces_apart_and_is_proven(example: Path, tmp_path: Path) -> None:
     """Every criterion about tenants passes; falsifiers from the file and its own are proven."""
-    ran = judge(example, tmp_path, "-n", "2", f"--falsify=RLS-02,RLS-04,RLS-01:{NOT_FORCED}")
+    ran = judge(example, tmp_path, f"--falsify=RLS-02,RLS-04,RLS-01:{NOT_FORCED}")
     found = {name: ran.judged(name)[0] for name in TENANTS}
     assert found == dict.fromkeys(TENANTS, "pass"), ran.output
     for name in ("RLS-02", "RLS-04"):
