@@ -39,9 +39,13 @@ LONGEST = (
     "test_leftovers.py",
     "test_lease.py",
     "test_nothing_is_lost.py",
+    "test_boundary_in_containers.py",
+    "test_transport.py",
+    "test_dead_letter_replay.py",
 )
-"""The files that take minutes. They start first, so that none runs alone at the end. This needs
-`--no-loadscope-reorder`: by default xdist starts with the files that have the most tests."""
+"""The files that take minutes, also those of the integration tests, which run in the same pool.
+They start first, so that none runs alone at the end. This needs `--no-loadscope-reorder`: by
+default xdist starts with the files that have the most tests."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
