@@ -14,8 +14,8 @@ GATES_ARGS ?= -n auto
 TEST_PROCESSES ?= 4
 BENCH_ARGS ?=
 WHEELHOUSE :=
-# Images of Python often set it. Then each of the thousands of short processes compiles the sources that
-# it imports, which doubles the processor time of a run.
+# Images of Python often set it. Then each of the many short runs in the tests compiles the sources that
+# it imports, which is half of its processor time.
 unexport PYTHONDONTWRITEBYTECODE
 # A release of pip to install with, instead of the one of the Python installation.
 PIP :=
