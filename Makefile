@@ -10,8 +10,13 @@ EVIDENCE ?= reports
 GATES := gates/
 # The plugin chooses the number of processes; make gates GATES_ARGS= runs the checks in one.
 GATES_ARGS ?= -n auto
+# Two for each of two cores, since these tests often wait for a process.
+TEST_PROCESSES ?= 4
 BENCH_ARGS ?=
 WHEELHOUSE :=
+# Images of Python often set it. Then each of the many short runs in the tests compiles the sources that
+# it imports, which is half of its processor time.
+unexport PYTHONDONTWRITEBYTECODE
 # A release of pip to install with, instead of the one of the Python installation.
 PIP :=
 
@@ -29,7 +34,7 @@ DEV_SETUP := $(VENV)/$(call stamp,dev,requirements.txt requirements-dev.txt requ
 BENCH := $(VENV)/bench
 BENCH_SETUP := $(VENV)/$(call stamp,bench,requirements.txt requirements-dev.txt requirements-sdist.txt requirements-bench.txt)
 
-.PHONY: gates test mutants examples check bench fuzz format docs english requirements workflows setup wheels wheelhouse clean help
+.PHONY: gates test mutants examples storm check bench fuzz format docs english requirements workflows setup wheels wheelhouse clean help
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -39,8 +44,7 @@ gates: $(SETUP)  ## judge the reference system and seal the evidence under repor
 
 test: $(DEV_SETUP)  ## run the tests of the project itself, tier by tier
 	$(BIN)/pytest tests/unit -n auto --dist loadgroup
-	$(BIN)/pytest tests/integration -n 3 --dist loadfile
-	$(BIN)/pytest tests/acceptance -n 3 --dist loadfile --no-loadscope-reorder --durations 12
+	$(BIN)/pytest tests/acceptance tests/integration -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder --durations 12
 	$(BIN)/pytest tests/browser
 
 mutants: $(DEV_SETUP)  ## remove all assertions, then all faults, of all gates: nothing may be proven
@@ -48,6 +52,9 @@ mutants: $(DEV_SETUP)  ## remove all assertions, then all faults, of all gates: 
 
 examples: $(DEV_SETUP)  ## judge the examples with the whole pack and all proofs, and the draft of the reference system
 	GATEPROOF_EXAMPLES=all $(BIN)/pytest tests/acceptance/test_example.py tests/acceptance/test_draft.py -k "whole_pack or most_of_the_pack"
+
+storm: $(DEV_SETUP)  ## run 2,000 tasks while faults stop workers and PostgreSQL; make test runs 500
+	GATEPROOF_FAULTS_SCALE=4 $(BIN)/pytest tests/acceptance/test_nothing_is_lost.py
 
 check: $(DEV_SETUP) docs english requirements workflows  ## ruff, mypy strict, import contracts, docs, plain English, pinned sets, workflows
 	$(BIN)/ruff check .

@@ -27,13 +27,29 @@ from gates.taxonomy.miniature import (
 
 ROOT = Path(__file__).parents[2]
 RUN_LIMIT_S = 300
-LONGEST = ("test_environments.py", "test_broken_system.py", "test_nothing_is_lost.py")
-"""The files that take minutes. They start first, so that none runs alone at the end. This needs
-`--no-loadscope-reorder`: by default xdist starts with the files that have the most tests."""
+READ_AT_START = ("PYTHON", "LC_", "LANG")
+"""Prefixes of variables that an interpreter reads only when it starts."""
+HARNESS = ("gateproof.plugin.hooks", "gateproof.plugin.fixtures")
+"""Modules of the harness that a run of gates imports. A run on a changed harness starts cold, since
+its `PYTHONPATH` has another one."""
+LONGEST = (
+    "test_environments.py",
+    "test_example.py",
+    "test_broken_workflow.py",
+    "test_leftovers.py",
+    "test_lease.py",
+    "test_nothing_is_lost.py",
+    "test_boundary_in_containers.py",
+    "test_transport.py",
+    "test_dead_letter_replay.py",
+)
+"""The files that take minutes, also those of the integration tests, which run in the same pool.
+They start first, so that none runs alone at the end. This needs `--no-loadscope-reorder`: by
+default xdist starts with the files that have the most tests."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start with the longest files; keep the order within a file."""
+    """Start with the longest files; keep the order within a file, and that of all other files."""
 
     def rank(item: pytest.Item) -> int:
         return LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST)
@@ -45,6 +61,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def sut() -> Sut:
     """Return the description of the reference system."""
     return load_sut(ROOT / "system" / "sut.toml")
+
+
+@pytest.fixture
+def write_gates(tmp_path: Path, sut: Sut) -> Callable[..., None]:
+    """Return a function that writes a miniature gates folder, for a test that changes it."""
+
+    def write(checks: str, ids: tuple[str, ...] = ("MIN-01",)) -> None:
+        write_miniature(sut, tmp_path, checks=checks, ids=ids)
+
+    return write
 
 
 @pytest.fixture
@@ -72,8 +98,10 @@ def run_command(
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to completion with both streams in one; kill it after the limit.
 
-    A command that starts pytest is forked from an interpreter that has imported its packages: this
-    saves half of the time of a short run. See `gateproof.environments.fork_server`.
+    A command that starts pytest is forked from an interpreter that has imported its packages and
+    the harness: this saves most of a short run. See `gateproof.environments.fork_server`.
+    Variables that an interpreter reads only when it starts are those of `env` alone: with one of
+    them, it starts cold.
 
     Args:
         command: the program and its arguments.
@@ -85,13 +113,20 @@ def run_command(
         subprocess.TimeoutExpired: the limit has passed.
 
     """
-    variables = {"TMPDIR": tempfile.gettempdir(), **os.environ, **(env or {})}
+    variables = {"TMPDIR": tempfile.gettempdir(), **inherited(), **(env or {})}
     options = (variables.get("PYTEST_ADDOPTS", ""), *WITHOUT_OTHER_PLUGINS)
     variables["PYTEST_ADDOPTS"] = " ".join(options)
     done = launcher().run(command, env=variables, folder=folder, deadline_s=limit_s)
     if done.out_of_time:
         raise subprocess.TimeoutExpired(command, limit_s, output=done.output)
     return subprocess.CompletedProcess(command, done.exit_status, stdout=done.output)
+
+
+def inherited() -> dict[str, str]:
+    """Return the variables that a command gets from the tests."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(READ_AT_START)}
+    path = os.environ.get("PYTHONPATH")
+    return {**kept, "PYTHONPATH": path} if path else kept
 
 
 def run_piped(
@@ -117,7 +152,7 @@ def run_piped(
 def launcher() -> LocalLauncher:
     """Return the launcher of this process's commands; it and its files end with the process."""
     folder = tempfile.TemporaryDirectory(prefix="acceptance-")
-    found = LocalLauncher(Path(folder.name), label={}, warm=PYTEST_NEEDS)
+    found = LocalLauncher(Path(folder.name), label={}, warm=(*PYTEST_NEEDS, *HARNESS))
     atexit.register(folder.cleanup)
     atexit.register(found.dispose)
     return found
@@ -152,8 +187,8 @@ def judge_copy(copy: Path, out: Path, *checks: str) -> Miniature:
     paths = [one if one.startswith("system/") else f"gates/{one}" for one in checks]
     command = [sys.executable, "-m", "pytest", *paths]
     command += ["--no-falsify", "-q", "-p", "no:cacheprovider", "--environment", "embedded"]
-    # More processes than cores, since checks mostly wait; but each process takes a second to start.
-    command += ["-n", "3"] if any(not one.endswith(".py") for one in paths) or paths[2:] else []
+    # Each process starts a PostgreSQL and a worker of its own.
+    command += ["-n", "2"] if any(not one.endswith(".py") for one in paths) or paths[2:] else []
     command += ["--evidence-out", str(out / "reports"), "--sut", str(copy / "system" / "sut.toml")]
     done = run_command(command, folder=ROOT)
     return read_miniature(out, exit_status=done.returncode, output=done.stdout)

@@ -58,9 +58,11 @@ def test_checks_that_do_not_match_the_catalogue_are_refused(
     ],
     ids=["reason", "owner", "expiry", "unknown-id"],
 )  # fmt: skip
-def test_bad_waiver_is_refused(run_gates: Run, tmp_path: Path, waiver: str, message: str) -> None:
+def test_bad_waiver_is_refused(
+    write_gates: Callable[..., None], run_gates: Run, tmp_path: Path, waiver: str, message: str
+) -> None:
     """A waiver needs a reason, an owner, an expiry date and a criterion that exists."""
-    run_gates(SOUND, ("MIN-01",), "--collect-only")
+    write_gates(SOUND, ("MIN-01",))
     (tmp_path / "gates" / "waivers.toml").write_text(f"[[waiver]]\n{waiver}\n")
     refused(run_gates(SOUND), tmp_path, message)
 
@@ -94,10 +96,14 @@ def test_evidence_folder_that_cannot_be_written_is_refused(run_gates: Run, tmp_p
     ids=["unknown-key", "wrong-type", "no-toml", "dsn-form"],
 )
 def test_bad_description_of_the_system_is_refused(
-    run_gates: Run, tmp_path: Path, change: tuple[str, str], message: str
+    write_gates: Callable[..., None],
+    run_gates: Run,
+    tmp_path: Path,
+    change: tuple[str, str],
+    message: str,
 ) -> None:
     """A sut.toml is read strictly: the message names an unknown key or a wrong type."""
-    run_gates(SOUND, ("MIN-01",), "--collect-only")
+    write_gates(SOUND, ("MIN-01",))
     path = tmp_path / "sut.toml"
     path.write_text(path.read_text().replace(*change))
     refused(run_gates(SOUND), tmp_path, message)

@@ -96,9 +96,11 @@ def test_fail_before_a_check_that_exits_pytest_is_exit_1(run_gates: Run) -> None
     assert "pytest stopped before the end: enough" in ran.run["reasons"]
 
 
-def test_module_that_cannot_be_imported_is_never_exit_1(run_gates: Run, tmp_path: Path) -> None:
+def test_module_that_cannot_be_imported_is_never_exit_1(
+    write_gates: Callable[..., None], run_gates: Run, tmp_path: Path
+) -> None:
     """With -x pytest itself ends with 1, as after a failed check; no check has run."""
-    run_gates(SOUND, ("MIN-01",), "--collect-only")
+    write_gates(SOUND, ("MIN-01",))
     for name in ("a", "b"):
         (tmp_path / "gates" / f"test_{name}.py").write_text("import no_such_module\n")
     for arguments in ((), ("-x",), ("--continue-on-collection-errors",)):

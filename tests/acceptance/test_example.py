@@ -85,7 +85,7 @@ def test_draft_has_what_the_finished_description_says(example: Path) -> None:
 
 def test_example_keeps_its_workspaces_apart_and_is_proven(example: Path, tmp_path: Path) -> None:
     """Every criterion about tenants passes; falsifiers from the file and its own are proven."""
-    ran = judge(example, tmp_path, "-n", "2", f"--falsify=RLS-02,RLS-04,RLS-01:{NOT_FORCED}")
+    ran = judge(example, tmp_path, f"--falsify=RLS-02,RLS-04,RLS-01:{NOT_FORCED}")
     found = {name: ran.judged(name)[0] for name in TENANTS}
     assert found == dict.fromkeys(TENANTS, "pass"), ran.output
     for name in ("RLS-02", "RLS-04"):
@@ -102,35 +102,44 @@ def test_example_keeps_its_workspaces_apart_and_is_proven(example: Path, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "criterion", "finding"),
+    ("before", "after", "criterion", "check", "finding"),
     [
         (
             "ALTER TABLE replies FORCE ROW LEVEL SECURITY;\n",
             "",
             "RLS-01",
+            "gates/rls/test_premises.py",
             "row-level security forced: replies: got false",
         ),
         (
             "ALTER TABLE replies ENABLE ROW LEVEL SECURITY;\n",
             "",
             "RLS-02",
+            "gates/rls/test_visibility.py",
             'rows that the role sees: helpdesk_app/replies/A: got {"A": 3, "B": 2}',
         ),
         (
             FIRST,
             "CREATE POLICY open ON tickets FOR UPDATE TO helpdesk_app USING (true);\n" + FIRST,
             "RLS-05",
+            "gates/rls/test_writes.py",
             "helpdesk_app/tickets/A: got",
         ),
     ],
     ids=["not-forced", "not-enabled", "open-to-updates"],
 )
 def test_defect_of_the_example_is_found(
-    example: Path, tmp_path: Path, before: str, after: str, criterion: str, finding: str
+    example: Path,
+    tmp_path: Path,
+    before: str,
+    after: str,
+    criterion: str,
+    check: str,
+    finding: str,
 ) -> None:
     """A defect in the migration of the example fails the criterion that it breaks."""
     break_file(example / "schema/1.sql", before, after)
-    ran = judge(example, tmp_path, "--no-falsify", "-n", "2")
+    ran = judge(example, tmp_path, "--no-falsify", gates=(check,))
     assert ran.judged(criterion) == ("fail", "gate_violation"), ran.output
     claims = [one for one in ran.verdict(criterion)["claims"] if not one["holds"]]
     texts = [f"{one['name']}: {one['on']}: got {one['got'].strip(chr(34))}" for one in claims]
@@ -179,7 +188,7 @@ def judge_whole(name: str, tmp_path: Path, *more: str, limit_s: float) -> Miniat
     """Run the whole pack on a copy of an example."""
     folder = tmp_path / name
     shutil.copytree(EXAMPLES / name, folder, ignore=shutil.ignore_patterns("__pycache__"))
-    return judge(folder, tmp_path, "-n", "3", *more, gates=("gates",), limit_s=limit_s)
+    return judge(folder, tmp_path, "-n", "2", *more, gates=("gates",), limit_s=limit_s)
 
 
 def test_worker_that_does_not_start_is_one_finding(example: Path, tmp_path: Path) -> None:

@@ -9,9 +9,18 @@ from pathlib import Path
 
 import pytest
 
+from gateproof.description.reading import load_sut
+from gateproof.description.sut import Sut
 from gateproof_evidence.judging.proof import SPECIMENS
-from gates.taxonomy.miniature import COMMAND, NO_PROOFS, SOUND, Miniature, read_miniature
-from tests.acceptance.conftest import run_command
+from gates.taxonomy.miniature import (
+    COMMAND,
+    NO_PROOFS,
+    SOUND,
+    Miniature,
+    read_miniature,
+    write_miniature,
+)
+from tests.acceptance.conftest import ROOT, run_command
 
 Run = Callable[..., Miniature]
 GATEPROOF = Path(sys.executable).parent / "gateproof"
@@ -89,47 +98,65 @@ def test_run_with_a_proven_check_is_released(run_gates: Run, tmp_path: Path) -> 
     assert "signer unknown" in output
 
 
-@pytest.mark.parametrize(
-    ("falsifiers", "claim", "falsification", "message"),
-    [
-        (falsifier(), LENIENT, "blind", "stayed green"),
-        (falsifier(statement="'SELECT 1'"), CLAIM, "void", "did not land"),
-        (falsifier(expect="another message"), CLAIM, "void", "red for another reason"),
-        (falsifier(), f"{LENIENT}; seen == 0 or 1 / 0", "void", "red by other"),
-        (falsifier(), f'{LENIENT}; assert not seen, "events: got 1"', "void", "without a claim"),
-        (falsifier(expect="events: got 2"), MAKES_A_ROW, "void", "on its second run"),
-        (
-            falsifier(statement="'SELECT nonsense'"),
-            CLAIM,
-            "void",
-            "could not be injected: UndefinedColumn",
-        ),
-    ],
-    ids=[
-        "blind",
-        "not-landed",
-        "other-message",
-        "other-error",
-        "assertion",
-        "no-second-run",
-        "fault-refused",
-    ],
-)
-def test_run_with_a_check_that_is_not_proven_is_red(
-    run_gates: Run, falsifiers: str, claim: str, falsification: str, message: str
-) -> None:
-    """A blind check and a void proof both end with exit status 100, and are named."""
-    ran = run_gates(PROVEN.format(falsifiers=falsifiers, claim=claim))
-    assert ran.exit_status == 100, ran.output
-    [verdict] = ran.run["criteria"]
+NOT_PROVEN = {
+    "blind": (falsifier(), LENIENT, "blind", "stayed green"),
+    "not-landed": (falsifier(statement="'SELECT 1'"), CLAIM, "void", "did not land"),
+    "other-message": (falsifier(expect="another message"), CLAIM, "void", "red for another reason"),
+    "other-error": (falsifier(), f"{LENIENT}; seen == 0 or 1 / 0", "void", "red by other"),
+    "assertion": (
+        falsifier(),
+        f'{LENIENT}; assert not seen, "events: got 1"',
+        "void",
+        "without a claim",
+    ),
+    "no-second-run": (falsifier(expect="events: got 2"), MAKES_A_ROW, "void", "on its second run"),
+    "fault-refused": (
+        falsifier(statement="'SELECT nonsense'"),
+        CLAIM,
+        "void",
+        "could not be injected: UndefinedColumn",
+    ),
+}
+"""Checks whose falsifier shows nothing: its source, the claim, the result, a part of the message.
+They are judged in one run."""
+IDS = {name: f"MIN-{number:02}" for number, name in enumerate(NOT_PROVEN, 1)}
+
+
+@pytest.fixture(scope="module")
+def not_proven(tmp_path_factory: pytest.TempPathFactory) -> Miniature:
+    """Return the run of all checks that are not proven."""
+    folder = tmp_path_factory.mktemp("not-proven")
+    checks = PROVEN.split("@criterion")[0] + "".join(
+        "@criterion"
+        + PROVEN.split("@criterion")[1]
+        .format(falsifiers=falsifiers, claim=claim)
+        .replace("MIN-01", IDS[name])
+        .replace("test_no_events", f"test_{name.replace('-', '_')}")
+        for name, (falsifiers, claim, _, _) in NOT_PROVEN.items()
+    )
+    sut = load_sut(ROOT / "system/sut.toml")
+    write_miniature(sut, folder, checks=checks, ids=tuple(IDS.values()))
+    done = run_command([*COMMAND], folder=folder)
+    return read_miniature(folder, exit_status=done.returncode, output=done.stdout)
+
+
+@pytest.mark.parametrize("name", list(NOT_PROVEN))
+def test_run_with_a_check_that_is_not_proven_is_red(not_proven: Miniature, name: str) -> None:
+    """A blind check and a void proof each block the run, which ends with exit status 100."""
+    _, _, falsification, message = NOT_PROVEN[name]
+    ran = not_proven
+    assert (ran.exit_status, ran.run["result"]) == (100, "blocked"), ran.output
+    verdict = ran.verdict(IDS[name])
     assert verdict["outcome"] == "pass"
     assert verdict["falsification"] == falsification
     assert message in verdict["proofs"][0]["message"]
+    found = [one for one in ran.run["reasons"] if one.startswith(IDS[name])]
+    assert any(message in one for one in found), ran.run["reasons"]
 
 
 def test_run_without_proofs_is_partial(run_gates: Run) -> None:
     """With --no-falsify the result is partial, even when every check passes."""
-    ran = run_gates(PROVEN.format(falsifiers=falsifier(), claim=CLAIM), ("MIN-01",), "--no-falsify")
+    ran = run_gates(NEEDS_NO_DATABASE, ("MIN-01",), "--no-falsify")
     assert (ran.exit_status, ran.run["result"]) == (100, "partial")
 
 
@@ -180,11 +207,11 @@ WAIVER = (
     [("2999-01-01", 0, "waived"), ("2020-01-01", 1, "waiver_expired")],
 )
 def test_waiver_covers_a_fail_until_it_expires(
-    run_gates: Run, tmp_path: Path, expires: str, status: int, disposition: str
+    run_gates: Run, sut: Sut, tmp_path: Path, expires: str, status: int, disposition: str
 ) -> None:
     """A run with a valid waiver is released and shows it; an expired waiver has no effect."""
     checks = NEEDS_NO_DATABASE + SECOND.format('assert False, "the claim is false"')
-    run_gates(checks, TWO)
+    write_miniature(sut, tmp_path, checks=checks, ids=TWO)
     (tmp_path / "gates" / "waivers.toml").write_text(WAIVER.format(expires))
     ran = run_gates(checks, TWO)
     assert ran.exit_status == status, ran.output
@@ -200,11 +227,12 @@ def test_selection_names_what_was_not_selected(run_gates: Run) -> None:
     assert ran.judged("MIN-02") == ("notselected", None)
 
 
-def test_selection_by_node_id_is_accepted(run_gates: Run, tmp_path: Path) -> None:
+def test_selection_by_node_id_is_accepted(sut: Sut, tmp_path: Path) -> None:
     """A node id selects one check; criteria whose checks were not collected are notselected."""
-    run_gates(SOUND + SECOND.format("pass"), TWO)
+    write_miniature(sut, tmp_path, checks=SOUND + SECOND.format("pass"), ids=TWO)
     command = [sys.executable, "-m", "pytest", "gates/test_miniature.py::test_second"]
     command += ["--evidence-out", "reports", "--sut", "sut.toml", "--no-falsify"]
+    command += ["--environment", "embedded"]
     done = run_command(command, folder=tmp_path)
     assert done.returncode == 100, done.stdout
     run = json.loads((tmp_path / "reports" / "latest" / "data" / "run.json").read_text())
@@ -213,13 +241,13 @@ def test_selection_by_node_id_is_accepted(run_gates: Run, tmp_path: Path) -> Non
 
 
 def test_node_id_selects_a_check_with_its_proofs_or_one_proof_alone(
-    run_gates: Run, tmp_path: Path
+    sut: Sut, tmp_path: Path
 ) -> None:
     """Each proof has its own node id, which starts with that of its check."""
-    checks = SOUND.replace("MIN-01", "MIN-02") + PROVEN.format(falsifiers=falsifier(), claim=CLAIM)
-    run_gates(checks, TWO, "--collect-only")
-    check = "gates/test_miniature.py::test_no_events"
-    proof = f"{check}[proof-put-one-in]"
+    checks = SOUND.replace("MIN-01", "MIN-02") + NEEDS_NO_DATABASE
+    write_miniature(sut, tmp_path, checks=checks, ids=TWO)
+    check = "gates/test_miniature.py::test_worker_file"
+    proof = f"{check}[proof-marked]"
     for selected, outcome, own in ((check, "pass", 2), (proof, "notselected", 1)):
         command = [word if word != "gates" else selected for word in COMMAND]
         done = run_command([*command, "-v"], folder=tmp_path)

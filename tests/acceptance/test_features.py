@@ -86,7 +86,7 @@ def test_criterion_of_a_feature_that_is_not_described_leaves_the_run_partial(
     assert not any(one["landed"] for one in ran.verdict("MIN-02")["proofs"])
 
 
-@pytest.mark.parametrize("processes", [(), ("-n", "2")])
+@pytest.mark.parametrize("processes", [(), ("-n", "1")])
 def test_criterion_of_an_absent_feature_blocks_nothing(
     run_gates: Run, sut: Sut, tmp_path: Path, processes: tuple[str, ...]
 ) -> None:
@@ -159,7 +159,7 @@ def test_feature_that_is_read_without_a_need_is_not_described(run_gates: Run) ->
         ),
     ],
 )
-@pytest.mark.parametrize("processes", [(), ("-n", "2")])
+@pytest.mark.parametrize("processes", [(), ("-n", "1")])
 def test_name_that_does_not_exist_is_refused_before_checks_start(
     run_gates: Run,
     sut: Sut,

@@ -89,10 +89,10 @@ def described(folder: Path, *, secrets: list[str]) -> None:
 
 @pytest.mark.parametrize("processes", ["0", "2"])
 def test_secrets_of_the_environment_are_in_no_file(
-    run_gates: Run, tmp_path: Path, processes: str
+    write_gates: Callable[..., None], run_gates: Run, tmp_path: Path, processes: str
 ) -> None:
     """Values under secret names, in the list of secrets, and in URLs are redacted everywhere."""
-    run_gates(PRINTS, ("MIN-01",), "--collect-only", "-q")
+    write_gates(PRINTS, ("MIN-01",))
     described(tmp_path, secrets=["CUSTOMER_NUMBER"])
     ran = run_gates("", (), "--no-falsify", "-n", processes)
     assert ran.exit_status == 1, ran.output
@@ -107,10 +107,10 @@ def test_secrets_of_the_environment_are_in_no_file(
 
 
 def test_secret_that_the_description_does_not_set_is_bad_input(
-    run_gates: Run, tmp_path: Path
+    write_gates: Callable[..., None], run_gates: Run, tmp_path: Path
 ) -> None:
     """A misspelt name in the list of secrets is refused: its value would be in clear."""
-    run_gates(PRINTS, ("MIN-01",), "--collect-only", "-q")
+    write_gates(PRINTS, ("MIN-01",))
     described(tmp_path, secrets=["CUSTOMER_NUMBR"])
     ran = run_gates("", ())
     assert ran.exit_status == 4, ran.output
@@ -185,10 +185,10 @@ def test_output_names_no_path_that_sealing_renames(run_gates: Run) -> None:
 
 
 def test_short_text_in_the_catalogue_is_refused_by_its_field(
-    run_gates: Run, tmp_path: Path
+    write_gates: Callable[..., None], tmp_path: Path
 ) -> None:
     """A statement that is too short is named by file, criterion and field."""
-    run_gates(NEEDS_NO_DATABASE, ("MIN-01",), "--collect-only", "-q")
+    write_gates(NEEDS_NO_DATABASE, ("MIN-01",))
     path = tmp_path / "gates" / "criteria.toml"
     text = path.read_text(encoding="utf-8")
     path.write_text(text.replace("The claim of the miniature holds.", "Too short"))

@@ -91,7 +91,7 @@ def test_selection_of_proofs_runs_those_and_never_releases(
 
 
 def test_criterion_of_another_catalogue_is_judged_proven_and_verified(
-    run_gates: Run, tmp_path: Path
+    write_gates: Callable[..., None], run_gates: Run, tmp_path: Path
 ) -> None:
     """Ids, gates and phases of any form are selected, sealed, verified, and shown by phase."""
     from tests.acceptance.test_exit_status import GATEPROOF
@@ -100,7 +100,7 @@ def test_criterion_of_another_catalogue_is_judged_proven_and_verified(
     checks = CHECKS
     for old, new in zip(IDS, ids, strict=True):
         checks = checks.replace(old, new)
-    run_gates(checks, ids, "--falsify=none")
+    write_gates(checks, ids)
     catalogue = tmp_path / "gates" / "criteria.toml"
     text = catalogue.read_text(encoding="utf-8").replace('"B0.1"', '"2026-Q4"')
     catalogue.write_text(text.replace('"miniature"', '"rls_read-2"'), encoding="utf-8")

@@ -8,7 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gates.taxonomy.miniature import Miniature
+import pytest
+
+from gateproof.description.reading import load_sut
+from gates.taxonomy.miniature import COMMAND, Miniature, read_miniature, write_miniature
+from tests.acceptance.conftest import ROOT, run_command
 from tests.acceptance.test_exit_status import GATEPROOF
 
 Run = Callable[..., Miniature]
@@ -93,17 +97,28 @@ def verify(folder: Path) -> tuple[int, str]:
     return done.returncode, "\n".join(found)
 
 
-def test_proofs_of_one_kind_of_copy_share_one_baseline(run_gates: Run, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of one run of `CHECKS` with all proofs, which several tests judge."""
+    folder = tmp_path_factory.mktemp("whole")
+    sut = load_sut(ROOT / "system/sut.toml")
+    write_miniature(sut, folder, checks=CHECKS, ids=("MIN-01",))
+    done = run_command([*COMMAND], folder=folder)
+    assert done.returncode == 0, done.stdout
+    return folder
+
+
+def test_proofs_of_one_kind_of_copy_share_one_baseline(whole: Path) -> None:
     """The first proof of each kind runs the check before its fault; the record names its runs."""
-    ran = run_gates(CHECKS)
-    assert (ran.exit_status, results(ran)) == (0, {"proven"}), ran.output
+    ran = read_miniature(whole, exit_status=0, output="")
+    assert (ran.run["exit_status"], results(ran)) == (0, {"proven"})
     assert shared(ran) == {
         "mark-one": "",
         "mark-two": "mark-one",
         "mark-page": "",
         "mark-page-again": "mark-page",
     }
-    records = {name: record(tmp_path, name) for name in NAMES}
+    records = {name: record(whole, name) for name in NAMES}
     assert {name: one["baseline_runs"] for name, one in records.items()} == {
         "mark-one": 2,
         "mark-two": 0,
@@ -111,7 +126,7 @@ def test_proofs_of_one_kind_of_copy_share_one_baseline(run_gates: Run, tmp_path:
         "mark-page-again": 0,
     }
     assert records["mark-page"]["control"] == "in README.md: add an empty line at the end"
-    captures = tmp_path / "reports/latest/data/captures/miniature/MIN-01/proof"
+    captures = whole / "reports/latest/data/captures/miniature/MIN-01/proof"
     assert (captures / "mark-one" / "baseline-again").is_dir()
     assert {path.name for path in (captures / "mark-two").iterdir()} == {"faulted"}
 
@@ -126,15 +141,14 @@ def test_check_ends_at_the_predicted_finding_unless_the_run_is_thorough(
         assert [one["on"] for one in record(tmp_path, "mark")["findings"]] == found
 
 
-def test_report_names_the_proof_whose_baseline_counts(run_gates: Run, tmp_path: Path) -> None:
+def test_report_names_the_proof_whose_baseline_counts(whole: Path) -> None:
     """A reader finds where the check ran before the fault, in the page and in the terminal."""
-    run_gates(CHECKS)
-    page = (tmp_path / "reports/latest/data/report.html").read_text(encoding="utf-8")
+    page = (whole / "reports/latest/data/report.html").read_text(encoding="utf-8")
     words = "that of the proof by <b>{}</b>, on a copy of the same kind"
     counts = {name: page.count(words.format(name)) for name in NAMES}
     assert counts == {"mark-one": 1, "mark-two": 0, "mark-page": 1, "mark-page-again": 0}
     command = [str(GATEPROOF), "show", "reports/latest", "--criterion", "MIN-01"]
-    shown = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    shown = subprocess.run(command, cwd=whole, capture_output=True, text=True, check=True)
     assert "that of the proof by mark-one" in " ".join(shown.stdout.split())
 
 
@@ -147,10 +161,9 @@ def test_thorough_run_shares_no_baseline(run_gates: Run, tmp_path: Path) -> None
     assert verify(tmp_path) == (0, "")
 
 
-def test_verifier_can_require_a_thorough_run(run_gates: Run, tmp_path: Path) -> None:
+def test_verifier_can_require_a_thorough_run(whole: Path, run_gates: Run, tmp_path: Path) -> None:
     """A release may demand it: shared baselines and a selection of proofs are findings."""
-    run_gates(CHECKS)
-    assert verify(tmp_path) == (
+    assert verify(whole) == (
         1,
         (
             "NOT_THOROUGH data/run.json: proofs with a baseline of their own: got 2 proofs "
@@ -228,10 +241,12 @@ def test_matrix_takes_shared_baselines_into_account(run_gates: Run) -> None:
     assert [cell["result"] for cell in ran.run["matrix"]] == ["killed"] * 16
 
 
-def test_first_proof_runs_its_check_twice_in_any_order(run_gates: Run, tmp_path: Path) -> None:
+def test_first_proof_runs_its_check_twice_in_any_order(
+    write_gates: Callable[..., None], run_gates: Run, tmp_path: Path
+) -> None:
     """A plugin can change the order of the items: a check is still run twice before a fault."""
     write = "def pytest_collection_finish(session):\n    session.items.reverse()\n"
-    run_gates(CHECKS, ("MIN-01",), "--collect-only", "-q")
+    write_gates(CHECKS, ("MIN-01",))
     (tmp_path / "gates" / "conftest.py").write_text(write, encoding="utf-8")
     ran = run_gates(CHECKS)
     assert (ran.exit_status, results(ran)) == (0, {"proven"}), ran.output

@@ -44,8 +44,8 @@ def test_every_generated_falsifier_is_proven(tmp_path: Path, *, discover: bool) 
     two of the criteria.
     """
     described = write_tenants(tmp_path / "tenants", tables=TABLES, discover=discover)
-    some = [f"--falsify={','.join(DISCOVERED)}"] if discover else []
-    ran = prove(tmp_path, described, "-n", "2", *some)
+    some = [f"--falsify={','.join(DISCOVERED)}"] if discover else ["-n", "2"]
+    ran = prove(tmp_path, described, *some)
     assert {name: ran.judged(name)[0] for name in JUDGED} == dict.fromkeys(JUDGED, "pass")
     all_proven(ran, *(DISCOVERED if discover else JUDGED))
     if not discover:
@@ -56,6 +56,6 @@ def test_every_generated_falsifier_is_proven(tmp_path: Path, *, discover: bool) 
 def test_description_of_database_and_tenants_is_enough(tmp_path: Path) -> None:
     """Without a worker all are judged and proven but RLS-12, which publishes a task."""
     described = write_tenants(tmp_path / "tenants", tables=FEW, worker=False)
-    ran = prove(tmp_path, described, "-n", "2")
+    ran = prove(tmp_path, described)
     all_proven(ran, *(name for name in JUDGED if name != "RLS-12"))
     assert ran.verdict("RLS-12")["outcome"] == "notdescribed", ran.output

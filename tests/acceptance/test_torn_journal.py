@@ -40,6 +40,7 @@ PARTIAL, NO_JSON = "lines[wanted[0]][:30]", 'b"{}\\n"'
     ids=["nul", "no-utf8", "partial", "no-json"],
 )
 def test_torn_line_costs_its_criterion_and_not_the_bundle(
+    write_gates: Callable[..., None],
     run_gates: Callable[..., Miniature],
     tmp_path: Path,
     which: str,
@@ -48,7 +49,7 @@ def test_torn_line_costs_its_criterion_and_not_the_bundle(
 ) -> None:
     """The other criterion passes and is proven; the bundle verifies, names the line, and is 103."""
     checks, ids = SECOND.format("pass") + NEEDS_NO_DATABASE, ("MIN-01", "MIN-02")
-    run_gates(checks, ids, "--collect-only")
+    write_gates(checks, ids)
     conftest = TEARS.replace("{which}", which).replace("{content}", content)
     (tmp_path / "gates" / "conftest.py").write_text(conftest, encoding="utf-8")
     ran = run_gates(checks, ids, *processes)
@@ -66,10 +67,10 @@ def test_torn_line_costs_its_criterion_and_not_the_bundle(
 
 
 def test_torn_line_of_a_proof_makes_it_void(
-    run_gates: Callable[..., Miniature], tmp_path: Path
+    write_gates: Callable[..., None], run_gates: Callable[..., Miniature], tmp_path: Path
 ) -> None:
     """A proof with a lost record proves nothing."""
-    run_gates(NEEDS_NO_DATABASE, ("MIN-01",), "--collect-only")
+    write_gates(NEEDS_NO_DATABASE, ("MIN-01",))
     conftest = TEARS.replace("{which}", IN_PROOF).replace("{content}", NUL)
     (tmp_path / "gates" / "conftest.py").write_text(conftest, encoding="utf-8")
     ran = run_gates("", ())

@@ -169,7 +169,8 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
         with contextlib.suppress(HarnessError), _losses(session):
             try:
                 writer.bring_up.start()
-                writer.bring_up.warm_up()
+                if _needs_worker(session, writer):
+                    writer.bring_up.warm_up()
             except BadInputError as error:
                 writer.refusal = str(error)
                 # The controller of xdist waits for every item; in its workers each ends at once.
@@ -508,14 +509,21 @@ def _without_worker(item: pytest.Item) -> BaseException | None:
     The criterion that judges this runs: see `gateproof_evidence.judging.verdict`.
     """
     writer = item.config.stash.get(WRITER, None)
-    declaration = read_declaration(item) if writer and isinstance(item, pytest.Function) else None
-    if writer is None or declaration is None:
+    if writer is None or not _builds_on_worker(item, writer):
         return None
+    problem = writer.bring_up.lacks_worker()
+    return InconclusiveError(f"no worker was ready: {problem}") if problem else None
+
+
+def _builds_on_worker(item: pytest.Item, writer: Writer) -> bool:
+    """Return whether an item needs a worker that answers, which another criterion judges."""
+    declaration = read_declaration(item) if isinstance(item, pytest.Function) else None
+    if declaration is None:
+        return False
     needs = {need.key.partition(".")[0] for need in declaration.needs}
     built_on = {one.basis_of for one in writer.catalogue.criteria if one.basis_of}
     own = writer.catalogue.by_id(declaration.criterion).basis_of
-    problem = "" if own or not needs & built_on else writer.bring_up.lacks_worker()
-    return InconclusiveError(f"no worker was ready: {problem}") if problem else None
+    return not own and bool(needs & built_on)
 
 
 @contextlib.contextmanager
@@ -534,6 +542,18 @@ def _needs_stack(session: pytest.Session) -> bool:
     """Return whether any item that can judge works on a stack."""
     return any(
         STACK_FIXTURES & set(getattr(item, "fixturenames", ())) and _unmet(item) is None
+        for item in session.items
+    )
+
+
+def _needs_worker(session: pytest.Session, writer: Writer) -> bool:
+    """Return whether any item that can judge uses the shared stack, or builds on its worker.
+
+    Others, such as checks on a database of their own, would wait for a start that they do not use.
+    """
+    return any(
+        ("stack" in getattr(item, "fixturenames", ()) or _builds_on_worker(item, writer))
+        and _unmet(item) is None
         for item in session.items
     )
 
