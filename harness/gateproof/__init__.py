@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gateproof.base.wait import wait_until
     from gateproof.description.sut import Sut
     from gateproof.environments.interface import Completed
+    from gateproof.faults.boundary.command import command
     from gateproof.faults.boundary.http import http
     from gateproof.faults.boundary.inject import inject
     from gateproof.faults.boundary.log import logs
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
     from gateproof.stack.identifier import Ids
     from gateproof.stack.relay import Relay
     from gateproof.stack.stack import POOL_PREFORK, POOL_SOLO, Stack
+    from gateproof.stack.system_process import SystemProcess
     from gateproof_evidence.model import Redaction
 
 __all__ = [
@@ -103,6 +105,7 @@ __all__ = [
     "SqlProbe",
     "Stack",
     "Sut",
+    "SystemProcess",
     "Table",
     "TaskProbe",
     "TaskResult",
@@ -113,6 +116,7 @@ __all__ = [
     "at_least_one",
     "children_without_key",
     "claim",
+    "command",
     "copy_folders",
     "criterion",
     "definers",
@@ -176,6 +180,7 @@ _HOMES = {
     "SqlProbe": "gateproof.probes.sql",
     "Stack": "gateproof.stack.stack",
     "Sut": "gateproof.description.sut",
+    "SystemProcess": "gateproof.stack.system_process",
     "TABLES_OF_A_KIND": "gateproof.faults.tenancy.spread",
     "Table": "gateproof.faults.tenancy.discovery",
     "TaskProbe": "gateproof.probes.task",
@@ -187,6 +192,7 @@ _HOMES = {
     "children_without_key": "gateproof.faults.tenancy.discovery",
     "at_least_one": "gateproof.probes.claims.collection",
     "claim": "gateproof.probes.claims.claim",
+    "command": "gateproof.faults.boundary.command",
     "copy_folders": "gateproof.base.project",
     "criterion": "gateproof.run.declaration",
     "definers": "gateproof.faults.tenancy.discovery",
