@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     )
     from gateproof.base.project import copy_folders
     from gateproof.base.wait import wait_until
+    from gateproof.description.process import Request
     from gateproof.description.sut import Sut
     from gateproof.environments.interface import Completed
     from gateproof.faults.boundary.command import command
@@ -71,7 +72,7 @@ if TYPE_CHECKING:
     from gateproof.stack.identifier import Ids
     from gateproof.stack.relay import Relay
     from gateproof.stack.stack import POOL_PREFORK, POOL_SOLO, Stack
-    from gateproof.stack.system_process import SystemProcess
+    from gateproof.stack.system_process import Sample, SystemProcess
     from gateproof_evidence.model import Redaction
 
 __all__ = [
@@ -98,8 +99,10 @@ __all__ = [
     "Redaction",
     "Refused",
     "Relay",
+    "Request",
     "RowMaker",
     "Rows",
+    "Sample",
     "Session",
     "Shape",
     "SqlProbe",
@@ -173,8 +176,10 @@ _HOMES = {
     "Redaction": "gateproof_evidence.model",
     "Refused": "gateproof.probes.sql",
     "Relay": "gateproof.stack.relay",
+    "Request": "gateproof.description.process",
     "RowMaker": "gateproof.faults.tenancy.row",
     "Rows": "gateproof.probes.sql",
+    "Sample": "gateproof.stack.system_process",
     "Session": "gateproof.probes.sql",
     "Shape": "gateproof.faults.tenancy.catalogue",
     "SqlProbe": "gateproof.probes.sql",

@@ -154,14 +154,21 @@ class SystemProcess:
             content=printed.get("body", body).replace(UNIQUE, unique).encode(),
         )
 
-    def send(self, sample: Sample) -> Exchange:
-        """Send a request, and wait a little longer for its answer than `deadline_s`."""
+    def send(self, sample: Sample, *, timeout_s: float = 0.0) -> Exchange:
+        """Send a request.
+
+        Args:
+            sample: the request.
+            timeout_s: how long to wait for the answer, in seconds; by default, a little longer than
+                its `deadline_s`.
+
+        """
         return self.request(
             sample.method,
             sample.path,
             headers=sample.headers,
             content=sample.content,
-            timeout_s=self.described.deadline_s + SLACK_S,
+            timeout_s=timeout_s or self.described.deadline_s + SLACK_S,
         )
 
     def _printed(self, request: Request) -> dict[str, Any]:
