@@ -28,6 +28,8 @@ LEFT = "processes that it left"
 PORT = "answer at its port after its end"
 """Names of claims and values that falsifiers predict."""
 
+NO_PORT = "70000"
+"""A number that is no port, so that most programs end at once."""
 RUNS_FOR_S = 2.0
 """How long a process without endpoints must run before it counts as started."""
 SIGNAL_BASE = 128
@@ -44,7 +46,8 @@ def names(sut: Sut) -> list[str]:
 def other_port(sut: Sut, name: str) -> Prediction:
     """Return a fault that makes a process listen on another port than it was given."""
     variable = sut.process_named(name).port
-    return settings(slug_of("port-not-read", name), {variable: "9"}), (READY, name, "got no answer")
+    fault = settings(slug_of("port-not-read", name), {variable: NO_PORT})
+    return fault, (READY, name, "got no answer")
 
 
 def deaf(_: Sut, name: str) -> Prediction:

@@ -104,7 +104,7 @@ def accepted_again(sut: Sut, name: str) -> Prediction:
         when_status=one.again,
         sample="accepted",
     )
-    return fault, (STATUSES, f"{name}/{IN_TURN}", f"got [{one.accepted}, {one.accepted}]")
+    return fault, (STATUSES, f"{name}/{IN_TURN}", f"got {one.accepted}, {one.accepted}")
 
 
 def acknowledged(sut: Sut, name: str) -> Prediction:

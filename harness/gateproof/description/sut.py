@@ -159,7 +159,9 @@ class Sut(Section):
     service: dict[str, Service] = optional({"redis": {"image": "redis:7"}})
     """Services that the system needs, by name."""
     phases: dict[str, Words] = optional({"order": ["alpha"], "alpha": ["RLS-*"]})
-    """Maps each phase to patterns of the ids of its criteria; ``order`` lists the phases."""
+    """Maps each phase to ids of its criteria, or patterns of ids with ``*``, ``?`` and ``[...]``;
+    ``order`` lists the phases in their order. Each criterion that has no phase in its own file must
+    match. Without this table such criteria are one phase, ``all``."""
     image: Image = optional({"dockerfile": "Dockerfile"})
 
     _path: Path = PrivateAttr(default=Path())

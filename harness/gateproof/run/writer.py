@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from gateproof.base.stop import Stop
-from gateproof.description.gates import described_folders
+from gateproof.description.gates import described_folders, phase_order
 from gateproof.description.need import unmet
 from gateproof.description.sut import Sut
 from gateproof.environments.interface import Environment
@@ -178,7 +178,9 @@ class Writer:
             learn_secret=learn_secret,
         )
         absent = [one.model_dump() for one in sut.absences] + _left_out(sut)
-        started, _ = redactor.redact_json({"sut": sut.name, "absent": absent}, place=in_data(RUN))
+        started, _ = redactor.redact_json(
+            {"sut": sut.name, "absent": absent, "phases": phase_order(sut)}, place=in_data(RUN)
+        )
         journal.append(RunEvent, event="started", data=started)
         return cls(
             name,

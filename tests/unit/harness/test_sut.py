@@ -254,7 +254,7 @@ def test_need_that_no_description_can_have_is_refused() -> None:
         ('dockerfile = "system/Dock', 'dockerfile = "system/Dok', "such as Dockerfile"),
         ('task = "app.tasks.housekeeping.ping"', 'task = "app.tasks.pin"', "housekeeping.ping"),
         ("[worker]\n", '[worker]\nsecrets = ["PIN"]\n', "worker.secrets: got PIN"),
-        ("[logs]", '[phases]\norder = ["a"]\nb = ["RLS-*"]\n[logs]', "phases.order: got a"),
+        ('order = ["B0.1", ', "order = [", "phases.order: got B0.2, "),
         ('role = "app_ingest"', "role = 'app_ingest'\nsecrets = ['PIN']", "secrets: api: got PIN"),
         ('without = ["database"]', 'without = ["databse"]', "a part such as database"),
         ("accepted = 202", "accepted = 302", "process.0.request.0.accepted: got 302"),
