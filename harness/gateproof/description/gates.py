@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -119,6 +120,16 @@ def _phase_problem(sut: Sut, criterion: Criterion, phases: list[str]) -> str:
         f"got {criterion.id} in {' and '.join(phases)}, expected one phase; narrow the patterns, "
         "or correct the phase in its criteria.toml"
     )
+
+
+def home_of(criterion: str, folders: Iterable[Path]) -> Path | None:
+    """Return the folder of gates whose catalogue has a criterion; None if none has."""
+    return next((folder for folder in folders if criterion in _ids_of(folder / CATALOGUE)), None)
+
+
+@cache
+def _ids_of(catalogue: Path) -> tuple[str, ...]:
+    return load_catalogues([catalogue]).ids
 
 
 def described_ids(sut: Sut) -> tuple[str, ...]:

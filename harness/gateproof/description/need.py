@@ -121,15 +121,16 @@ def _why_not_applicable(sut: Sut, need: Need) -> str:
 
 
 def refuse_unknown_criteria(sut: Sut, known: Collection[str]) -> None:
-    """Check that every criterion that is left out is in the catalogue.
+    """Check that every criterion that is left out, or whose check is replaced, is known.
 
     Raises:
         BadInputError: one is not; the message has the nearest ids.
 
     """
-    unknown = [one.criterion for one in sut.left_out if one.criterion not in known]
-    if unknown:
-        raise BadInputError(
-            f"{sut.path}: left_out: criterion: got {unknown[0]}, expected an id of the catalogue "
-            f"such as {nearest(unknown[0], sorted(known))}; correct it or remove the decision"
-        )
+    decisions = (("left_out", sut.left_out), ("replaced", sut.replaced))
+    for key, criterion in ((key, one.criterion) for key, listed in decisions for one in listed):
+        if criterion not in known:
+            raise BadInputError(
+                f"{sut.path}: {key}: criterion: got {criterion}, expected an id of the catalogue "
+                f"such as {nearest(criterion, sorted(known))}; correct it or remove the decision"
+            )

@@ -112,6 +112,24 @@ class LeftOut(Section):
         return date.fromisoformat(self.expires) >= day
 
 
+class Replaced(Section):
+    """A person's decision that a check of the project judges a criterion instead of its pack's."""
+
+    criterion: str = required("BRK-06")
+    """The id of the criterion. The check next to its catalogue is not collected; one with the same
+    id in another folder of `gates` is, and has falsifiers of its own."""
+    reason: str = required("our transport refuses options when it connects, not before")
+    """Why the pack's check does not fit; reports quote it."""
+    owner: str = required("platform team")
+    """The person or team that answers for the decision."""
+    expires: Day = required("2027-06-30")
+    """The last day, in UTC, on which it counts; then the check of the pack judges again."""
+
+    def counts_on(self, day: date) -> bool:
+        """Return whether the decision has not expired."""
+        return date.fromisoformat(self.expires) >= day
+
+
 class Sut(Section):
     """One system under test."""
 
@@ -140,6 +158,8 @@ class Sut(Section):
     """Features that the system does not have."""
     left_out: tuple[LeftOut, ...] = ()
     """Criteria that are not claimed for the system, although it has all that they need."""
+    replaced: tuple[Replaced, ...] = ()
+    """Criteria that a check of the project judges, instead of the one of their pack."""
     database: Database = optional({"owner": "app_owner"})
     migrations: Migrations = optional({"up": ["{python}", "migrate.py"]})
     celery: Celery = optional({"app": "app.celery:app"})
@@ -275,6 +295,16 @@ class Sut(Section):
     def expired_left_out(self) -> tuple[LeftOut, ...]:
         """The decisions that no longer count."""
         return tuple(one for one in self.left_out if not one.counts_on(self._today))
+
+    @property
+    def replaced_now(self) -> tuple[Replaced, ...]:
+        """The criteria whose checks are replaced by decisions that have not expired."""
+        return tuple(one for one in self.replaced if one.counts_on(self._today))
+
+    @property
+    def expired_replaced(self) -> tuple[Replaced, ...]:
+        """The decisions about checks that no longer count."""
+        return tuple(one for one in self.replaced if not one.counts_on(self._today))
 
     def absence_of(self, key: str) -> Absent | None:
         """Return the statement that a feature is absent; None if there is none that counts."""

@@ -264,6 +264,9 @@ def _lines(sut: Sut, found: tuple[Diagnosis, ...]) -> Iterator[str]:
         yield f"WARNING: absent: {one.feature}: expired on {one.expires}: it counts as not declared"
     for late in sut.expired_left_out:
         yield f"WARNING: left_out: {late.criterion}: expired on {late.expires}: it is judged"
+    for other in sut.expired_replaced:
+        why = "the check of its pack judges it"
+        yield f"WARNING: replaced: {other.criterion}: expired on {other.expires}: {why}"
     yield from _broker_warning(sut, found)
     yield ""
     width = max((len(one.id) for one in found), default=0)

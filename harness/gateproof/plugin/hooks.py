@@ -295,6 +295,10 @@ def _open(config: pytest.Config, options: Options) -> None:
         for left in options.sut.expired_left_out:
             why = "it is judged; renew the decision or remove it"
             _print(config, f"WARNING: left_out: {left.criterion}: expired on {left.expires}: {why}")
+        for other in options.sut.expired_replaced:
+            why = "the check of its pack judges it again; renew the decision or remove it"
+            what = f"replaced: {other.criterion}: expired on {other.expires}"
+            _print(config, f"WARNING: {what}: {why}")
         config.stash[RUN] = run
         config.stash[GUARD] = ExitGuard(status=HARNESS, explain=run.explain)
         config.pluginmanager.register(Progress(print_line=lambda line: _print(config, line)))
@@ -460,6 +464,8 @@ def _with_proofs(item: pytest.Item, writer: Writer) -> list[pytest.Item]:
         return [item]
     if declaration is None:
         return [item]
+    if writer.is_replaced(declaration, item.path):
+        return []
     return [
         item,
         *(ProofItem.of_check(item, one) for one in writer.selected_falsifiers(declaration)),

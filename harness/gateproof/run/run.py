@@ -141,7 +141,7 @@ class GateRun:
 
         """
         catalogue = catalogue_of(options.sut, options.gates)
-        if options.sut.left_out:
+        if options.sut.left_out or options.sut.replaced:
             refuse_unknown_criteria(options.sut, {*catalogue.ids, *described_ids(options.sut)})
         waivers = load_all_waivers(options.waivers, catalogue)
         key = _load_key(options)

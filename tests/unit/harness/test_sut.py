@@ -75,6 +75,7 @@ def test_sut_needs_a_name_and_a_root_only(tmp_path: Path) -> None:
     tables = [key for key in all_keys(Sut) if "." not in key]
     assert {key for key in tables if sut.describes(key)} == {
         *("version", "name", "root", "env", "sources", "gates", "absent", "left_out", "timezones"),
+        "replaced",
     }
     assert (sut.login_roles, sut.secrets, sut.provision.server) == ((), {}, ())
 
