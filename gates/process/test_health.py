@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 from gateproof import (
     Fault,
     Stack,
@@ -136,8 +138,11 @@ def test_health_needs_the_database(own_stack: Stack, sut: Sut) -> None:
 def test_health_needs_a_worker(own_stack: Stack, sut: Sut) -> None:
     """Health is 200 with a worker, 503 after its end, and 200 again with another."""
     for name in with_worker(sut):
-        with own_stack.running_worker() as worker, own_stack.running_process(name) as process:
+        with ExitStack() as running:
+            worker = running.enter_context(own_stack.running_worker())
+            # Before the process is asked for the first time: its first report is then a good one.
             own_stack.wait_ready(worker)
+            process = running.enter_context(own_stack.running_process(name))
             right = expect_health(process, BEFORE, HEALTHY, within_s=WORKER_S)
             worker.kill()
             if right and expect_health(process, "worker killed", UNHEALTHY, within_s=NOTICED_S):

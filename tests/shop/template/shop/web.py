@@ -29,6 +29,11 @@ CONTRACT = {
     "components": {"schemas": {"Order": ORDER}},
 }
 
+WORKERS = (
+    "SELECT count(*) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND application_name = %s"
+)
+
 
 def query(statement: str, *values: str) -> list[tuple[Any, ...]]:
     """Run a statement in a session of its own."""
@@ -49,9 +54,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.path != "/state":
             return self._answer(404, {})
         try:
-            found = query(
-                "SELECT count(*) FROM pg_stat_activity WHERE application_name = %s", "shop worker"
-            )
+            found = query(WORKERS, "shop worker")
         except psycopg2.Error:
             return self._answer(503, {"state": "no database"})
         return self._answer(200 if found[0][0] else 503, {})
