@@ -1,4 +1,4 @@
-"""What an OpenAPI document allows a process to answer.
+"""Compare the answers of a process with its OpenAPI document.
 
 Owns finding the operation of a request, its response, and the schema of its body. Leaves schemas to
 `openapi_schema_validator`, and references to `referencing`. Not checked: headers of the answer, and

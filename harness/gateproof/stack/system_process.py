@@ -41,7 +41,7 @@ SLACK_S = 1.0
 
 @dataclass(frozen=True, kw_only=True)
 class Home:
-    """What a process shares with its stack."""
+    """The parts of a stack that its processes use."""
 
     sut: Sut
     environment: Environment
