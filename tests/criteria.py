@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gateproof_evidence.format.catalogue import Catalogue, load_catalogues
+from gateproof.description.gates import catalogue_of
+from gateproof.description.reading import load_sut
+from gateproof_evidence.format.catalogue import Catalogue
 
 ROOT = Path(__file__).parents[1]
 GATES = (ROOT / "gates", ROOT / "system" / "gates")
@@ -13,4 +15,4 @@ GATES = (ROOT / "gates", ROOT / "system" / "gates")
 
 def catalogue() -> Catalogue:
     """Return the catalogue of `make gates`."""
-    return load_catalogues([folder / "criteria.toml" for folder in GATES])
+    return catalogue_of(load_sut(ROOT / "system" / "sut.toml"), GATES)

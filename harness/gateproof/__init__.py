@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     )
     from gateproof.base.project import copy_folders
     from gateproof.base.wait import wait_until
+    from gateproof.description.process import Request
     from gateproof.description.sut import Sut
     from gateproof.environments.interface import Completed
+    from gateproof.faults.boundary.command import command
     from gateproof.faults.boundary.http import http
     from gateproof.faults.boundary.inject import inject
     from gateproof.faults.boundary.log import logs
@@ -70,6 +72,7 @@ if TYPE_CHECKING:
     from gateproof.stack.identifier import Ids
     from gateproof.stack.relay import Relay
     from gateproof.stack.stack import POOL_PREFORK, POOL_SOLO, Stack
+    from gateproof.stack.system_process import Sample, SystemProcess
     from gateproof_evidence.model import Redaction
 
 __all__ = [
@@ -96,13 +99,16 @@ __all__ = [
     "Redaction",
     "Refused",
     "Relay",
+    "Request",
     "RowMaker",
     "Rows",
+    "Sample",
     "Session",
     "Shape",
     "SqlProbe",
     "Stack",
     "Sut",
+    "SystemProcess",
     "Table",
     "TaskProbe",
     "TaskResult",
@@ -113,6 +119,7 @@ __all__ = [
     "at_least_one",
     "children_without_key",
     "claim",
+    "command",
     "copy_folders",
     "criterion",
     "definers",
@@ -169,13 +176,16 @@ _HOMES = {
     "Redaction": "gateproof_evidence.model",
     "Refused": "gateproof.probes.sql",
     "Relay": "gateproof.stack.relay",
+    "Request": "gateproof.description.process",
     "RowMaker": "gateproof.faults.tenancy.row",
     "Rows": "gateproof.probes.sql",
+    "Sample": "gateproof.stack.system_process",
     "Session": "gateproof.probes.sql",
     "Shape": "gateproof.faults.tenancy.catalogue",
     "SqlProbe": "gateproof.probes.sql",
     "Stack": "gateproof.stack.stack",
     "Sut": "gateproof.description.sut",
+    "SystemProcess": "gateproof.stack.system_process",
     "TABLES_OF_A_KIND": "gateproof.faults.tenancy.spread",
     "Table": "gateproof.faults.tenancy.discovery",
     "TaskProbe": "gateproof.probes.task",
@@ -187,6 +197,7 @@ _HOMES = {
     "children_without_key": "gateproof.faults.tenancy.discovery",
     "at_least_one": "gateproof.probes.claims.collection",
     "claim": "gateproof.probes.claims.claim",
+    "command": "gateproof.faults.boundary.command",
     "copy_folders": "gateproof.base.project",
     "criterion": "gateproof.run.declaration",
     "definers": "gateproof.faults.tenancy.discovery",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gates.taxonomy.miniature import Miniature, read_miniature
 from tests.acceptance.conftest import ROOT, run_command
-from tests.shop import imports_of_system, write_shop
+from tests.shop import imports_of_system, write_shop, write_web_shop
 
 CHECKS = ("broker/test_transport.py", "dlq/test_replay.py")
 """The checks that once ran the reference system, whatever was described, except DLQ-13."""
@@ -42,10 +42,14 @@ CRITERIA_OF_NOTHING = (
 
 def judge(tmp_path: Path, *checks: str) -> Miniature:
     """Run checks of the pack, without proofs, against the shop; return the result."""
-    described = write_shop(tmp_path / "shop")
+    return judge_described(tmp_path, write_shop(tmp_path / "shop"), *checks, "--no-falsify")
+
+
+def judge_described(tmp_path: Path, described: Path, *checks: str) -> Miniature:
+    """Run checks of the pack, with options, against a description; return the result."""
     command = [sys.executable, "-m", "pytest", "-q"]
     command += [f"gates/{one}" if (ROOT / "gates" / one).exists() else one for one in checks]
-    command += ["--sut", str(described), "--environment", "embedded", "--no-falsify"]
+    command += ["--sut", str(described), "--environment", "embedded"]
     command += ["--evidence-out", str(tmp_path / "reports"), "-p", "no:cacheprovider"]
     done = run_command(command, folder=ROOT)
     return read_miniature(tmp_path, exit_status=done.returncode, output=done.stdout)
@@ -98,3 +102,18 @@ def test_criteria_about_objects_that_are_not_there_do_not_pass(tmp_path: Path) -
     command = [sys.executable, "-m", "gateproof_evidence", "verify"]
     done = run_command([*command, str(tmp_path / "reports" / "latest")], folder=ROOT)
     assert done.returncode == 0, done.stdout
+
+
+def test_described_processes_of_another_system_are_judged(tmp_path: Path) -> None:
+    """The shop's web server, with a worker as one of its parts, meets every criterion."""
+    ran = judge_described(tmp_path, write_web_shop(tmp_path / "shop"), "process", "--no-falsify")
+    found = {one["id"]: one["outcome"] for one in ran.run["criteria"] if one["gate"] == "process"}
+    assert found == {f"PRC-0{number}": "pass" for number in range(1, 9)}, ran.output
+
+
+def test_health_without_a_worker_is_proven(tmp_path: Path) -> None:
+    """PRC-03 does not apply to the reference system: its proofs are run on the shop."""
+    described = write_web_shop(tmp_path / "shop")
+    ran = judge_described(tmp_path, described, "process", "-k", "needs_a_worker")
+    assert ran.verdict("PRC-03")["falsification"] == "proven", ran.output
+    assert len(ran.verdict("PRC-03")["proofs"]) == 2

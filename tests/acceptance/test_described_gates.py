@@ -10,6 +10,8 @@ import pytest
 
 from gateproof.description.sut import Sut
 from gateproof_evidence.format.catalogue import load_catalogues
+from gateproof_evidence.judging.phase import phases
+from gateproof_evidence.model import Run
 from gates.taxonomy.miniature import CRITERION, HEADER, SOUND, read_miniature, write_miniature
 from tests.acceptance.conftest import ROOT, run_command
 from tests.criteria import catalogue
@@ -156,6 +158,110 @@ def test_pack_can_be_named_as_a_package(project: Path, monkeypatch: pytest.Monke
     describe(project, '["pack:celery-postgres", "own"]')
     found = collected(project, "--pyargs", "gates")
     assert {"test_own", "test_worker_has_no_client_of_another_broker"} <= found
+
+
+REPLACED = """
+[[replaced]]
+criterion = "MIN-01"
+reason = "the check of the pack does not fit"
+owner = "platform team"
+expires = "{expires}"
+"""
+
+
+def add_another_check(project: Path) -> None:
+    """Add a second check of the criterion of the folder `gates` to the folder `own`."""
+    other = SOUND.replace("test_sound", "test_other")
+    (project / "own" / "test_other.py").write_text(HEADER + other, encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("expires", "checks"),
+    [("2999-12-31", {"test_own", "test_other"}), ("2020-12-31", {"test_own", "test_sound"})],
+)
+def test_check_of_the_project_replaces_that_of_a_pack_with_a_reason(
+    project: Path, expires: str, checks: set[str]
+) -> None:
+    """The check next to the catalogue is not collected until the decision expires."""
+    add_another_check(project)
+    with (project / "sut.toml").open("a", encoding="utf-8") as file:
+        file.write(REPLACED.format(expires=expires))
+    status, output = run(project, "gates", "--evidence-out", "reports", *NO_PROOFS, "-vv")
+    assert set(re.findall(r"::(\w+) PASSED", output)) == checks
+    ran = read_miniature(project, exit_status=status, output=output)
+    assert [one["outcome"] for one in ran.run["criteria"]] == ["pass", "pass"], output
+    words = " ".join(output.split())
+    assert ("the check of the pack does not fit" in words) == (expires > "2026")
+    assert ("WARNING: replaced: MIN-01: expired" in words) == (expires < "2026")
+
+
+def test_second_check_of_a_criterion_is_refused_with_the_key_that_allows_it(project: Path) -> None:
+    """Without a decision, no check replaces another in silence."""
+    add_another_check(project)
+    status, output = run(project, "gates", "--evidence-out", "reports", *NO_PROOFS)
+    assert status == 4, output
+    assert "MIN-01 already has a check" in output
+    assert "[[replaced]] of sut.toml" in output
+
+
+def test_decision_about_a_check_of_no_known_criterion_is_refused(project: Path) -> None:
+    """A misspelt id would replace nothing; the message has the nearest ids."""
+    with (project / "sut.toml").open("a", encoding="utf-8") as file:
+        file.write(REPLACED.format(expires="2999-12-31").replace("MIN-01", "MIN-10"))
+    status, output = run(project, "gates", "--evidence-out", "reports", *NO_PROOFS)
+    assert status == 4, output
+    assert "replaced: criterion: got MIN-10, expected an id of the catalogue" in output
+
+
+PHASES = """
+[phases]
+order = ["beta", "alpha"]
+beta = ["OWN-*"]
+alpha = ["MIN-0[12]"]
+"""
+
+
+def map_phases(project: Path, phases: str) -> None:
+    """Take the phases out of the catalogues, and describe them."""
+    for folder in ("gates", "own"):
+        path = project / folder / "criteria.toml"
+        path.write_text(re.sub(r"(?m)^phase = .*\n", "", path.read_text()), encoding="utf-8")
+    with (project / "sut.toml").open("a", encoding="utf-8") as file:
+        file.write(phases)
+
+
+def test_phases_of_the_description_are_those_of_the_run_in_its_order(project: Path) -> None:
+    """Criteria without a phase in their file get that of the description."""
+    map_phases(project, PHASES)
+    status, output = run(project, "gates", "--evidence-out", "reports", *NO_PROOFS)
+    ran = read_miniature(project, exit_status=status, output=output)
+    assert [one["phase"] for one in ran.run["criteria"]] == ["alpha", "beta"], output
+    assert [one.id for one in phases(Run.model_validate(ran.run))] == ["beta", "alpha"]
+
+
+def test_system_without_phases_has_one(project: Path) -> None:
+    """Its criteria can be signed off together, although no file names a phase."""
+    map_phases(project, "")
+    status, output = run(project, "gates", "--evidence-out", "reports", *NO_PROOFS)
+    ran = read_miniature(project, exit_status=status, output=output)
+    assert {one["phase"] for one in ran.run["criteria"]} == {"all"}, output
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ("OWN-*", "OTHER-*", "phases: got no phase with OWN-01, expected one of beta, alpha"),
+        ("OWN-*", "*-01", "phases: got MIN-01 in beta and alpha, expected one phase"),
+    ],
+)
+def test_criterion_without_one_phase_is_refused(
+    project: Path, before: str, after: str, message: str
+) -> None:
+    """A criterion that no phase has would never be signed off; one of two phases would be twice."""
+    map_phases(project, PHASES.replace(before, after))
+    status, output = run(project, "gates", "--evidence-out", "reports", *NO_PROOFS)
+    assert status == 4, output
+    assert message in output
 
 
 def test_reference_system_is_judged_by_its_own_gates_too() -> None:

@@ -34,6 +34,46 @@ def write_shop(folder: Path) -> Path:
     return folder / "sut.toml"
 
 
+WEB = """
+[[process]]
+name = "web"
+command = ["{python}", "-m", "shop.web"]
+port = "SHOP_WEB_PORT"
+role = "shop_web"
+dsn = { SHOP_WEB_DSN = "postgresql" }
+health = "/state"
+deadline_s = 4.0
+must_fail_without = ["database", "worker"]
+
+[[process.request]]
+name = "order"
+path = "/orders"
+headers = { content-type = "application/json" }
+body = '{"number": "{unique}"}'
+table = "orders"
+accepted = 201
+again = 409
+openapi = "/contract.json"
+"""
+SQL = {
+    "server.sql": "CREATE ROLE shop_web LOGIN;",
+    "up.sql": "CREATE TABLE orders (number text PRIMARY KEY);"
+    " GRANT SELECT, INSERT ON orders TO shop_web;",
+    "down.sql": "DROP TABLE orders;",
+}
+
+
+def write_web_shop(folder: Path) -> Path:
+    """Copy the system with its web server, and return the path of its description."""
+    described = write_shop(folder)
+    with described.open("a", encoding="utf-8") as file:
+        file.write(WEB)
+    for name, statement in SQL.items():
+        with (folder / "sql" / name).open("a", encoding="utf-8") as file:
+            file.write(f"{statement}\n")
+    return described
+
+
 def imports_of_system(folder: Path) -> list[str]:
     """Return the modules of the decoy ``system`` that any process imported, in order."""
     record = folder / "imported.txt"

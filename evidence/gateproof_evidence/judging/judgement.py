@@ -36,6 +36,7 @@ from gateproof_evidence.model import (
     EnvironmentReport,
     Extent,
     PhaseEvent,
+    PhaseId,
     Record,
     Regression,
     Result,
@@ -79,6 +80,7 @@ class Judged:
     self_proof: tuple[Specimen, ...]
     criteria: tuple[Verdict, ...]
     absences: tuple[Absence, ...]
+    phases: tuple[PhaseId, ...]
     matrix: tuple[Cell, ...]
     baseline: Comparison | None
 
@@ -94,6 +96,7 @@ class Context:
 
 
 _ABSENCES = TypeAdapter(tuple[Absence, ...])
+_PHASES = TypeAdapter(tuple[PhaseId, ...])
 
 FIELDS = tuple(Judged.__dataclass_fields__)
 
@@ -157,6 +160,7 @@ def judge(
         self_proof=specimens,
         criteria=verdicts,
         absences=read_absences(records),
+        phases=read_phases(records),
         matrix=judge_cells(records),
         baseline=comparison,
     )
@@ -226,6 +230,26 @@ def read_absences(records: Iterable[Record]) -> tuple[Absence, ...]:
                 raise EvidenceError(
                     f"journal: the start of the run: absent: got {first_problem(error).message}, "
                     "expected statements of absence"
+                ) from error
+    return tuple(found)
+
+
+def read_phases(records: Iterable[Record]) -> tuple[PhaseId, ...]:
+    """Return the phases in the order that the description declares; empty if it declares none.
+
+    Raises:
+        EvidenceError: a record of the start has phases of another shape.
+
+    """
+    found: dict[PhaseId, None] = {}
+    for record in records:
+        if isinstance(record, RunEvent) and record.event == "started":
+            try:
+                found |= dict.fromkeys(_PHASES.validate_python(record.data.get("phases", ())))
+            except ValidationError as error:
+                raise EvidenceError(
+                    f"journal: the start of the run: phases: got {first_problem(error).message}, "
+                    "expected a list of phases"
                 ) from error
     return tuple(found)
 

@@ -43,12 +43,16 @@ class Phase:
 
 
 def phases(run: Run) -> tuple[Phase, ...]:
-    """Return the phases of a run in the order of their ids.
+    """Return the phases of a run, in the order that it declares; else in that of their ids.
 
     A phase is judged by the criteria that name it and by what concerns every criterion: a defect
     of the harness, or an early end of pytest, blocks all phases.
     """
-    ids = sorted({verdict.phase for verdict in run.criteria}, key=_place)
+    order = {name: place for place, name in enumerate(run.phases)}
+    ids = sorted(
+        {verdict.phase for verdict in run.criteria},
+        key=lambda name: (order.get(name, len(order)), _place(name)),
+    )
     found: list[Phase] = []
     for name, after in zip(ids, [*ids[1:], None], strict=True):
         own = [verdict for verdict in run.criteria if verdict.phase == name]

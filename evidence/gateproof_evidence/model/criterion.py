@@ -17,9 +17,10 @@ class Criterion(Value):
     marks last: ``RLS-02``, ``SOC2-CC6.1``. Never reused, also not in another case."""
     gate: GateId
     """The name of the gate: at most 40 of a-z, 0-9, underscores and dashes; a-z first."""
-    phase: PhaseId
+    phase: PhaseId = ""
     """The phase that the criterion signs off: ``B0.5.1``, ``2026-Q4``. Its form is that of an id,
-    and a-z can be first."""
+    and a-z can be first. A criterion of a pack has none in its file: the description of a system
+    maps it to one. In a bundle each has one."""
     severity: Severity = Severity.MEDIUM
     statement: Annotated[str, Field(min_length=10)]
     """The claim, as a sentence that can be false."""

@@ -17,6 +17,7 @@ from gateproof_evidence.model.value import (
     Disposition,
     Falsification,
     Outcome,
+    PhaseId,
     Result,
     Severity,
     Value,
@@ -227,6 +228,8 @@ class Run(Value):
     criteria: tuple[Verdict, ...]
     absences: tuple[Absence, ...] = ()
     """The features that the system is declared not to have, as far as the statements counted."""
+    phases: tuple[PhaseId, ...] = ()
+    """The phases in the order that the description declares; without one, ids order them."""
     matrix: tuple[Cell, ...] = ()
     """Every check of a gate against every falsifier of that gate, if that was requested."""
     baseline: Comparison | None = None

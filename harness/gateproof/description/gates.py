@@ -1,22 +1,28 @@
 """The folders of the gates that judge a system: one that was named, and those of the description.
 
-Owns the key `gates` of the description. Leaves the search for the named folder to
+Owns the keys `gates` and `phases` of the description. Leaves the search for the named folder to
 `gateproof.base.option`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from gateproof.base.option import CATALOGUE, find_gates, named_paths, sut_file
-from gateproof.description.reading import load_sut
+from gateproof.description.reading import ORDER, load_sut
 from gateproof.description.sut import PACK, Sut
 from gateproof_evidence.errors import BadInputError
-from gateproof_evidence.format.catalogue import load_catalogues
+from gateproof_evidence.format.catalogue import Catalogue, load_catalogues
+from gateproof_evidence.model import Criterion
 
+ONE_PHASE = "all"
+"""The phase of the criteria of a system that declares no phases."""
+MOST_PROBLEMS = 5
 PACKS = ("celery-postgres",)
 """The packs that this version contains."""
 
@@ -63,6 +69,67 @@ def folders_of_run(sut: Sut, named: Path) -> tuple[Path, ...]:
                 f"{folder}; correct the entry or remove it"
             )
     return tuple(dict.fromkeys(folders))
+
+
+def phase_order(sut: Sut) -> list[str]:
+    """Return the phases in the order of the description; empty if it declares none."""
+    return list(sut.phases.get(ORDER, ())) if sut.describes("phases") else []
+
+
+def catalogue_of(sut: Sut, folders: Iterable[Path]) -> Catalogue:
+    """Return the catalogue of folders of gates, in which each criterion has a phase.
+
+    The phase is that of the description, or of the criterion's own file. Of a description without
+    phases, criteria without one are all of the phase `ONE_PHASE`.
+
+    Raises:
+        BadInputError: a catalogue is not valid, or a criterion has no phase, several, or another
+            in its file than in the description.
+
+    """
+    loaded = load_catalogues([folder / CATALOGUE for folder in folders])
+    found = [(one, _phases_of(sut, one)) for one in loaded.criteria]
+    problems = [text for one, phases in found if (text := _phase_problem(sut, one, phases))]
+    if problems:
+        raise BadInputError(f"{sut.path}: phases: {'; '.join(problems[:MOST_PROBLEMS])}")
+    criteria = (one.model_copy(update={"phase": phases[0]}) for one, phases in found)
+    return Catalogue(criteria=tuple(criteria))
+
+
+def _phases_of(sut: Sut, criterion: Criterion) -> list[str]:
+    """Return the phases that the description or its own file gives to a criterion, each once."""
+    described = sut.phases if sut.describes("phases") else {}
+    named = [
+        phase
+        for phase, patterns in described.items()
+        if phase != ORDER and any(fnmatchcase(criterion.id, one) for one in patterns)
+    ]
+    own = [criterion.phase] if criterion.phase else []
+    return list(dict.fromkeys([*own, *named])) or ([] if described else [ONE_PHASE])
+
+
+def _phase_problem(sut: Sut, criterion: Criterion, phases: list[str]) -> str:
+    if len(phases) == 1:
+        return ""
+    if not phases:
+        return (
+            f"got no phase with {criterion.id}, expected one of {', '.join(phase_order(sut))}; add "
+            "the id or a pattern to it"
+        )
+    return (
+        f"got {criterion.id} in {' and '.join(phases)}, expected one phase; narrow the patterns, "
+        "or correct the phase in its criteria.toml"
+    )
+
+
+def home_of(criterion: str, folders: Iterable[Path]) -> Path | None:
+    """Return the folder of gates whose catalogue has a criterion; None if none has."""
+    return next((folder for folder in folders if criterion in _ids_of(folder / CATALOGUE)), None)
+
+
+@cache
+def _ids_of(catalogue: Path) -> tuple[str, ...]:
+    return load_catalogues([catalogue]).ids
 
 
 def described_ids(sut: Sut) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ Source: docs/reference/verdicts.md.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from gateproof.base.errors import NotApplicableError, NotDescribedError
@@ -27,7 +27,7 @@ class Need:
     key: str
     """The key in dots: ``tenancy``, ``dead_letters.columns.args``."""
     value: str | None = None
-    """The value as text; None if any will do."""
+    """The value as text, or one of a list; None if any will do."""
     instead: Need | None = None
     """Another need that serves as well."""
 
@@ -56,12 +56,25 @@ class Need:
             return True
         if not sut.describes(self.key):
             return False
-        return self.value is None or str(sut.value_of(self.key)) == self.value
+        return self.value is None or self.value in values_of(sut, self.key)
 
     def __str__(self) -> str:
         """Return the need as it was declared."""
         own = self.key if self.value is None else f"{self.key}={self.value}"
         return own if self.instead is None else f"{own}{OR}{self.instead}"
+
+
+def values_of(sut: Sut, key: str) -> tuple[str, ...]:
+    """Return the value of a described key as a text, or the texts of a list, each once."""
+    return tuple(dict.fromkeys(_texts(sut.value_of(key))))
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, tuple):
+        for one in value:
+            yield from _texts(one)
+    else:
+        yield str(value)
 
 
 def parse_needs(texts: str | Iterable[str]) -> tuple[Need, ...]:
@@ -103,20 +116,21 @@ def _why_not_applicable(sut: Sut, need: Need) -> str:
         return absent.words
     if need.value is None or not sut.describes(need.key):
         return ""
-    got = str(sut.value_of(need.key))
-    return "" if got == need.value else f"{need.key}: got {got}, expected {need.value} to judge it"
+    got = ", ".join(values_of(sut, need.key))
+    return f"{need.key}: got {got}, expected {need.value} to judge it"
 
 
 def refuse_unknown_criteria(sut: Sut, known: Collection[str]) -> None:
-    """Check that every criterion that is left out is in the catalogue.
+    """Check that every criterion that is left out, or whose check is replaced, is known.
 
     Raises:
         BadInputError: one is not; the message has the nearest ids.
 
     """
-    unknown = [one.criterion for one in sut.left_out if one.criterion not in known]
-    if unknown:
-        raise BadInputError(
-            f"{sut.path}: left_out: criterion: got {unknown[0]}, expected an id of the catalogue "
-            f"such as {nearest(unknown[0], sorted(known))}; correct it or remove the decision"
-        )
+    decisions = (("left_out", sut.left_out), ("replaced", sut.replaced))
+    for key, criterion in ((key, one.criterion) for key, listed in decisions for one in listed):
+        if criterion not in known:
+            raise BadInputError(
+                f"{sut.path}: {key}: criterion: got {criterion}, expected an id of the catalogue "
+                f"such as {nearest(criterion, sorted(known))}; correct it or remove the decision"
+            )

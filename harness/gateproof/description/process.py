@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from gateproof.description.section import (
+    UNDESCRIBED,
     Command,
     DsnForm,
     InnerFolder,
@@ -99,20 +100,94 @@ class Timezones(Section):
     """The zone of publishers, as their variable `TZ`."""
 
 
+class Request(Section):
+    """A request to a process that stores one row, however often it comes."""
+
+    name: str = required("order")
+    """The name of the request in reports, unique for its process."""
+    method: str = "POST"
+    """Its method."""
+    path: str = optional("/orders")
+    """Its path. Without it, `sample` must print one."""
+    headers: dict[str, str] = mapping()
+    """Its headers."""
+    body: str = optional('{"id": "{unique}"}')
+    """Its body. ``{unique}`` in it, in a header or in the path is 32 hexadecimal digits that no
+    other request of the run has."""
+    body_file: str = optional("tests/order.json")
+    """A file with the body instead, relative to `Sut.root`."""
+    sample: Command = optional(["{python}", "-m", "app.sample"])
+    """A command for what a text cannot do: it registers a client or signs a body. Its last line is
+    a JSON object with any of ``method``, ``path``, ``headers`` and ``body`` (a text). Each run must
+    give another request."""
+    role: str = optional("app_rw")
+    """The database role of the DSNs with which `sample` runs; by default, that of the process."""
+    table: str = optional("orders")
+    """The table that gets the row."""
+    accepted: Annotated[int, Field(ge=200, le=299)] = 202
+    """The status of the answer to the first of equal requests."""
+    again: Annotated[int, Field(ge=200, le=499)] = 200
+    """The status of the answers to the others."""
+    openapi: str = optional("/openapi.json")
+    """The document that allows its answers, in OpenAPI 3.1 or 3.0 and JSON or YAML: a path with a
+    slash in front is asked of the process, another is a file relative to `Sut.root`."""
+
+
 class Process(Section):
     """Another process of the system, such as a web server or a scheduler."""
 
-    name: str = required("web")
-    """The name of the process in messages."""
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")] = required("web")
+    """The name of the process in checks and messages."""
     command: Command = required(["{python}", "-m", "app.web"])
-    """How to start it."""
+    """How to start it. ``{port}`` and ``{folder}`` are filled in, see `port` and `files`."""
     port: str = optional("PORT")
-    """Name of the variable that sets the port on which it listens."""
+    """Name of the variable that sets the port on which it listens. Without it, ``{port}`` in
+    `command` sets it; a process with neither has no endpoints."""
+    role: str = optional("app_web")
+    """The database role of its DSNs; by default, that of the worker."""
+    dsn: dict[str, DsnForm] = optional({"DATABASE_URL": "postgresql"})
+    """Maps environment variables to the form of their DSN; by default, those of the worker."""
+    env: dict[str, str] = mapping()
+    """Further environment variables. ``{folder}`` in a value is filled in, see `files`. The value
+    of a variable with the name of a secret is redacted everywhere."""
+    secrets: Words = ()
+    """Names of variables in `env`, here or at the top level, whose values are secrets too, whatever
+    their names."""
+    files: dict[str, str] = mapping()
+    """Files that are written before the start, for programs that read secrets from files: each
+    name in a new folder, whose path is ``{folder}``, and its content, which is redacted
+    everywhere."""
+    ready: str = optional("/ready")
+    """Path that answers when the process is ready, with any status but 404; by default, that of
+    `health`."""
     health: str = optional("/health")
-    """Path of its health report."""
-    must_fail_without: Words = ()
+    """Path of its health report: 200 if it can serve, 503 if not."""
+    metrics: str = optional("/metrics")
+    """Path of its metrics."""
+    deadline_s: Annotated[float, Field(gt=0)] = 5.0
+    """Within how many seconds it answers every request, also while its database is away."""
+    stop_signal: Annotated[str, Field(pattern=r"^SIG[A-Z0-9]+$")] = "SIGTERM"
+    """The signal that stops it."""
+    stop_s: Annotated[float, Field(gt=0)] = 15.0
+    """Within how many seconds after the signal it has exited."""
+    must_fail_without: Words = optional(["database", "worker"])
     """The parts without which it must not report as healthy: ``database``, ``worker``, or the name
     of a service."""
+    request: tuple[Request, ...] = optional([{"name": "order"}])
+    """Requests that store one row each."""
+
+    @property
+    def ready_path(self) -> str:
+        """The path that answers when it is ready."""
+        found = self.values()["ready"]
+        return self.health if found is UNDESCRIBED else str(found)
+
+    @property
+    def has_endpoint(self) -> bool:
+        """Whether the harness can choose its port, and a path shows that it listens there."""
+        values = self.values()
+        port = values["port"] is not UNDESCRIBED or any("{port}" in one for one in self.command)
+        return port and (values["ready"], values["health"]) != (UNDESCRIBED, UNDESCRIBED)
 
 
 class Service(Section):

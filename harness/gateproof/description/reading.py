@@ -27,6 +27,7 @@ from gateproof.description.key import (
     renames_for,
     section_in,
 )
+from gateproof.description.process import Process, Request
 from gateproof.description.section import UNDESCRIBED, Section
 from gateproof.description.sut import Sut
 from gateproof_evidence.errors import BadInputError
@@ -173,6 +174,7 @@ def _contradictions(sut: Sut) -> Iterator[str]:
                 "too; add it, or take the option out of the command"
             )
     yield from _tasks(sut)
+    yield from _processes(sut)
     phases = sut.value_of("phases")
     if phases is not UNDESCRIBED and set(phases.get(ORDER, ())) != set(phases) - {ORDER}:
         yield (
@@ -213,6 +215,54 @@ def _tasks(sut: Sut) -> Iterator[str]:
         )
     elif tasks[ping.task].never:
         yield f"ping.task: got {ping.task}, which must never be published; name another task"
+
+
+PARTS = ("database", "worker")
+"""The parts of every system that a process may need, next to its services."""
+
+
+def _processes(sut: Sut) -> Iterator[str]:
+    names = [one.name for one in sut.processes]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield f"process: name: got {name} {names.count(name)} times, expected each name once"
+    services = sut.value_of("service")
+    known = {*PARTS, *(services if services is not UNDESCRIBED else ())}
+    for one in sut.processes:
+        parts = one.values()["must_fail_without"]
+        for part in parts if parts is not UNDESCRIBED else ():
+            if part not in known:
+                yield (
+                    f"process.must_fail_without: {one.name}: got {part}, expected a part such as "
+                    f"{nearest(part, known)}; correct it, or describe the service"
+                )
+        unknown = [name for name in one.secrets if name not in {**one.env, **sut.env}]
+        if unknown:
+            yield (
+                f"process.secrets: {one.name}: got {', '.join(unknown)}, expected names of "
+                "variables in its env or the top level's; correct the names or remove them"
+            )
+        yield from _requests(sut, one)
+
+
+def _requests(sut: Sut, process: Process) -> Iterator[str]:
+    listed = process.values()["request"]
+    requests: tuple[Request, ...] = listed if listed is not UNDESCRIBED else ()
+    names = [one.name for one in requests]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield f"process.request: name: got {name} {names.count(name)} times, expected it once"
+    for one in requests:
+        values, place = one.values(), f"{process.name}/{one.name}"
+        if (values["path"], values["sample"]) == (UNDESCRIBED, UNDESCRIBED):
+            yield f"process.request: {place}: got neither path nor sample, expected one; add it"
+        for key in ("body_file", "openapi"):
+            name = values[key]
+            served = name is UNDESCRIBED or (key == "openapi" and name.startswith("/"))
+            if not served and not (sut.folder / name).is_file():
+                known = neighbours(sut.folder / name)
+                yield (
+                    f"process.request.{key}: {place}: got {name}, expected a file such as {known}; "
+                    "correct the name"
+                )
 
 
 def _is_probe(sut: Sut, task: str) -> bool:
@@ -263,12 +313,16 @@ def _provision(sut: Sut, key: str, name: str) -> Iterator[str]:
 def _commands(sut: Sut) -> Iterator[str]:
     for key in ("migrations.up", "migrations.down", "worker.command", "dead_letters.replay"):
         command = sut.value_of(key)
-        if command is UNDESCRIBED:
-            continue
-        program = command[0]
-        here = sut.folder / program
-        if "{" in program or shutil.which(program) or os.access(here, os.X_OK):
-            continue
+        if command is not UNDESCRIBED:
+            yield from _program(sut, key, command)
+    for one in sut.processes:
+        yield from _program(sut, f"process.command: {one.name}", one.command)
+
+
+def _program(sut: Sut, key: str, command: Sequence[str]) -> Iterator[str]:
+    program = command[0]
+    here = sut.folder / program
+    if not ("{" in program or shutil.which(program) or os.access(here, os.X_OK)):
         yield f"{key}: got {program}, expected a program of the PATH or under {sut.folder}"
 
 

@@ -29,12 +29,13 @@ from gateproof.description.database import (
     Provision,
     Tenancy,
 )
-from gateproof.description.key import example_of, meaning_of
+from gateproof.description.key import example_of, meaning_of, nearest
 from gateproof.description.observability import PROBE_ENDS, EndNames, Health, Logs, Metrics
 from gateproof.description.process import Image, Process, Service, Timezones, Worker
 from gateproof.description.section import (
     UNDESCRIBED,
     Day,
+    DsnForm,
     Section,
     Words,
     mapping,
@@ -55,9 +56,12 @@ REVISION = "{revision}"
 _VIEW_OWNER = "database.view_owner"
 _ROLES = (
     *("database.owner", "worker.role", "dead_letters.operator", "dead_letters.reader"),
-    *("database.roles", _VIEW_OWNER),
+    *("database.roles", _VIEW_OWNER, "process.role", "process.request.role"),
 )
-_TABLES = ("tenancy.tables", "tenancy.exceptions", "tenancy.seed", "dead_letters.table")
+_TABLES = (
+    *("tenancy.tables", "tenancy.exceptions", "tenancy.seed", "dead_letters.table"),
+    "process.request.table",
+)
 
 
 class Absent(Section):
@@ -108,6 +112,24 @@ class LeftOut(Section):
         return date.fromisoformat(self.expires) >= day
 
 
+class Replaced(Section):
+    """A person's decision that a check of the project judges a criterion instead of its pack's."""
+
+    criterion: str = required("BRK-06")
+    """The id of the criterion. The check next to its catalogue is not collected; one with the same
+    id in another folder of `gates` is, and has falsifiers of its own."""
+    reason: str = required("our transport refuses options when it connects, not before")
+    """Why the pack's check does not fit; reports quote it."""
+    owner: str = required("platform team")
+    """The person or team that answers for the decision."""
+    expires: Day = required("2027-06-30")
+    """The last day, in UTC, on which it counts; then the check of the pack judges again."""
+
+    def counts_on(self, day: date) -> bool:
+        """Return whether the decision has not expired."""
+        return date.fromisoformat(self.expires) >= day
+
+
 class Sut(Section):
     """One system under test."""
 
@@ -136,6 +158,8 @@ class Sut(Section):
     """Features that the system does not have."""
     left_out: tuple[LeftOut, ...] = ()
     """Criteria that are not claimed for the system, although it has all that they need."""
+    replaced: tuple[Replaced, ...] = ()
+    """Criteria that a check of the project judges, instead of the one of their pack."""
     database: Database = optional({"owner": "app_owner"})
     migrations: Migrations = optional({"up": ["{python}", "migrate.py"]})
     celery: Celery = optional({"app": "app.celery:app"})
@@ -155,7 +179,9 @@ class Sut(Section):
     service: dict[str, Service] = optional({"redis": {"image": "redis:7"}})
     """Services that the system needs, by name."""
     phases: dict[str, Words] = optional({"order": ["alpha"], "alpha": ["RLS-*"]})
-    """Maps each phase to patterns of the ids of its criteria; ``order`` lists the phases."""
+    """Maps each phase to ids of its criteria, or patterns of ids with ``*``, ``?`` and ``[...]``;
+    ``order`` lists the phases in their order. Each criterion that has no phase in its own file must
+    match. Without this table such criteria are one phase, ``all``."""
     image: Image = optional({"dockerfile": "Dockerfile"})
 
     _path: Path = PrivateAttr(default=Path())
@@ -228,10 +254,18 @@ class Sut(Section):
         return self.absence_of(key) is None and self.value_of(key) is not UNDESCRIBED
 
     def value_of(self, key: str) -> Any:
-        """Return the value of a key in dots, or `UNDESCRIBED`."""
-        value: Any = self
-        names = key.split(".")
+        """Return the value of a key in dots, or `UNDESCRIBED`.
+
+        Below a list of tables, it is a list of the values in those tables that have the key.
+        """
+        return self._value_in(self, key.split("."))
+
+    def _value_in(self, value: Any, names: list[str]) -> Any:
         while names:
+            if isinstance(value, tuple):
+                found = [self._value_in(one, [*names]) for one in value]
+                known = tuple(one for one in found if one is not UNDESCRIBED)
+                return known or UNDESCRIBED
             if isinstance(value, Mapping):  # names of tasks have dots
                 return value.get(".".join(names), UNDESCRIBED)
             if not isinstance(value, Section):
@@ -261,6 +295,16 @@ class Sut(Section):
     def expired_left_out(self) -> tuple[LeftOut, ...]:
         """The decisions that no longer count."""
         return tuple(one for one in self.left_out if not one.counts_on(self._today))
+
+    @property
+    def replaced_now(self) -> tuple[Replaced, ...]:
+        """The criteria whose checks are replaced by decisions that have not expired."""
+        return tuple(one for one in self.replaced if one.counts_on(self._today))
+
+    @property
+    def expired_replaced(self) -> tuple[Replaced, ...]:
+        """The decisions about checks that no longer count."""
+        return tuple(one for one in self.replaced if not one.counts_on(self._today))
 
     def absence_of(self, key: str) -> Absent | None:
         """Return the statement that a feature is absent; None if there is none that counts."""
@@ -362,8 +406,41 @@ class Sut(Section):
     def _named(self, keys: Iterable[str]) -> Iterator[tuple[str, str]]:
         for key in keys:
             value = self.value_of(key) if self.describes(key) else ()
-            names = (value,) if isinstance(value, str) else value
-            yield from ((key, str(name)) for name in names)
+            yield from ((key, name) for name in dict.fromkeys(_flat(value)))
+
+    @property
+    def processes(self) -> tuple[Process, ...]:
+        """The other processes; none if none is described."""
+        return self.process if self.describes("process") else ()
+
+    def process_named(self, name: str) -> Process:
+        """Return another process of the system by its name.
+
+        Raises:
+            NotDescribedError: no process is described.
+            InconclusiveError: none has the name.
+
+        """
+        for one in self.process:
+            if one.name == name:
+                return one
+        known = nearest(name, (one.name for one in self.process))
+        raise InconclusiveError(
+            f"process: name: got {name}, expected one of {self._path.name} such as {known}; "
+            "correct the name or describe the process"
+        )
+
+    def dsns_of(self, process: Process) -> dict[str, DsnForm]:
+        """Return the variables with a DSN of a process: its own, or those of the worker."""
+        own = process.values()["dsn"]
+        if own is not UNDESCRIBED:
+            return dict(own)
+        return dict(self.worker.dsn) if self.describes("worker") else {}
+
+    def role_of(self, process: Process) -> str:
+        """Return the database role of a process: its own, or that of the worker."""
+        own = process.values()["role"]
+        return self.worker.role if own is UNDESCRIBED else str(own)
 
     @property
     def application_roles(self) -> Words:
@@ -420,7 +497,12 @@ class Sut(Section):
         worker = self.value_of("worker")
         own = worker if isinstance(worker, Worker) else None
         variables = [*self.env.items(), *(own.env.items() if own else ())]
-        named = own.secrets if own else ()
+        named = {*(own.secrets if own else ())}
+        for one in self.processes:
+            variables += one.env.items()
+            named |= {*one.secrets}
+            files = enumerate(one.files.values())
+            found |= {f"file-{one.name}-{number}": text for number, text in files if text}
         for number, (name, value) in enumerate(variables):
             label = f"env-{number}-{re.sub(r'[^A-Za-z0-9_.-]', '_', name)[:40]}"
             if name in named or is_secret_variable(name, value):
@@ -481,3 +563,12 @@ class Sut(Section):
                     content = hashlib.sha256(path.read_bytes()).hexdigest()
                     digest.update(f"{content}  {name}\n".encode())
         return f"sha256:{digest.hexdigest()}"
+
+
+def _flat(value: Any) -> Iterator[str]:
+    """Yield the texts of a text, of a list, or of lists in a list."""
+    if isinstance(value, str):
+        yield value
+        return
+    for one in value:
+        yield from _flat(one)

@@ -19,16 +19,21 @@ from typing import Any
 import click
 
 from gateproof.base.errors import NotApplicableError
-from gateproof.base.option import CATALOGUE, DEFAULT_SUT
+from gateproof.base.option import DEFAULT_SUT
 from gateproof.description.celery import STARTED_BROKER
-from gateproof.description.gates import PACKS, described_folders, folders_of_run, pack_folder
+from gateproof.description.gates import (
+    PACKS,
+    catalogue_of,
+    described_folders,
+    folders_of_run,
+    pack_folder,
+)
 from gateproof.description.key import example_of, meaning_of
 from gateproof.description.need import Need, parse_needs, refuse_unknown_criteria, unmet
 from gateproof.description.reading import load_sut
 from gateproof.description.sut import Sut
 from gateproof.faults.described.file import load_falsifiers, refuse_changes_without_a_place
 from gateproof_evidence.errors import BadInputError
-from gateproof_evidence.format.catalogue import load_catalogues
 from gateproof_evidence.model.text import many
 
 JUDGEABLE, NOTAPPLICABLE, NOTDESCRIBED, UNKNOWN = (
@@ -77,7 +82,7 @@ def diagnose(sut: Sut) -> tuple[Diagnosis, ...]:
     """
     described = described_folders(sut)
     named = folders_of_run(sut, described[0]) if described else tuple(map(pack_folder, PACKS))
-    catalogue = load_catalogues([folder / CATALOGUE for folder in named])
+    catalogue = catalogue_of(sut, named)
     refuse_unknown_criteria(sut, catalogue.ids)
     own = load_falsifiers(sut)
     if described:
@@ -259,6 +264,9 @@ def _lines(sut: Sut, found: tuple[Diagnosis, ...]) -> Iterator[str]:
         yield f"WARNING: absent: {one.feature}: expired on {one.expires}: it counts as not declared"
     for late in sut.expired_left_out:
         yield f"WARNING: left_out: {late.criterion}: expired on {late.expires}: it is judged"
+    for other in sut.expired_replaced:
+        why = "the check of its pack judges it"
+        yield f"WARNING: replaced: {other.criterion}: expired on {other.expires}: {why}"
     yield from _broker_warning(sut, found)
     yield ""
     width = max((len(one.id) for one in found), default=0)

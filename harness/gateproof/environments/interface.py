@@ -151,6 +151,14 @@ class CanInspect(Protocol):
 
 
 @runtime_checkable
+class CanRemain(Protocol):
+    """A process of which others may be left after its end."""
+
+    def remaining(self) -> tuple[int, ...]:
+        """Return the process ids that it started and that still run; zombies are left out."""
+
+
+@runtime_checkable
 class CanKillChild(Protocol):
     """A process whose children can be killed one by one."""
 

@@ -128,6 +128,10 @@ class ChildProcess:
         """Return the TCP connections of the process and its descendants, each with its owner."""
         return tuple(held for one in self._process_group() for held in _connections(one))
 
+    def remaining(self) -> tuple[int, ...]:
+        """Return the process ids of its session, except its own, that still run."""
+        return tuple(one.pid for one in self._process_group() if one.pid != self.pid and runs(one))
+
     def kill_child(self, pid: int) -> None:
         """Kill one of its children with SIGKILL."""
         self._child_of(pid).kill()

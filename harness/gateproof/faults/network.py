@@ -9,20 +9,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from gateproof.base.wait import wait_until
 from gateproof.faults.interface import Fault
 from gateproof.stack.relay import Relay
 
 if TYPE_CHECKING:
     from gateproof.stack.copy import Copy
 
-Act = Literal["away", "silent", "slow", "cut"]
+Act = Literal["away", "silent", "slow", "cut", "keep"]
 
 DESCRIPTIONS = {
     "away": "PostgreSQL is away: new connections are refused, and existing ones are reset",
     "silent": "PostgreSQL is silent: connections are accepted but get no answer",
     "slow": "PostgreSQL is slow: all data to it and from it is delayed by half a second",
     "cut": "PostgreSQL is cut off in mid-statement: a connection is reset at its next use",
+    "keep": "PostgreSQL keeps sessions whose client has gone",
 }
+
+KEPT_DEADLINE_S = 3.0
 
 PROBE = """
 import socket, sys
@@ -69,9 +73,19 @@ class NetworkFault(Fault):
         """Return the state of a new connection of the system, and whether the relay delayed it."""
         address = copy.prepared_relay.address
         done = copy.run_python(PROBE, address.host, str(address.port), tree="system")
+        if self.act == "keep":
+            return f"{address.host}:{address.port}: {done.output.strip()}, {self._kept(copy)}"
         late = bool(copy.prepared_relay.set_mode(copy.prepared_relay.mode)["delayed"])
         suffix = " late" if late else ""
         return f"{address.host}:{address.port}: a connection is {done.output.strip()}{suffix}"
+
+    def _kept(self, copy: Copy) -> str:
+        """Return whether the server's side of the connection outlived the client's."""
+        relay = copy.prepared_relay
+        kept = relay.mode == self.act and wait_until(
+            lambda: relay.set_mode(relay.mode)["kept"], deadline_s=KEPT_DEADLINE_S
+        )
+        return "kept after its end" if kept else "closed with its end"
 
     def inject(self, copy: Copy) -> None:
         """Switch the relay to the mode."""
@@ -83,7 +97,7 @@ def network(name: str, act: Act) -> NetworkFault:
 
     Args:
         name: a slug.
-        act: ``away``, ``silent``, ``slow`` or ``cut``.
+        act: ``away``, ``silent``, ``slow``, ``cut`` or ``keep``.
 
     """
     return NetworkFault(name=name, act=act)

@@ -2,14 +2,15 @@
 
 Passed as source text to the system's own interpreter, so that it runs where the system's processes
 can reach it; imports nothing from the harness. Reads one mode per line and answers with one line of
-JSON: its port, its mode, and how many pieces it forwarded and delayed and how many connections it
-reset since the last line.
+JSON: its port, its mode, and how many pieces it forwarded and delayed, and how many connections it
+reset and kept since the last line.
 
 - ``pass``: forward everything.
 - ``away``: refuse new connections, and reset existing ones.
 - ``silent``: accept connections, and forward nothing.
 - ``slow``: forward everything, and delay each piece by half a second.
 - ``cut``: reset a connection when its next piece arrives, which is in mid-statement.
+- ``keep``: forward everything, and keep the server's side of connections that the client closed.
 """
 
 import asyncio
@@ -30,7 +31,7 @@ class Relay:
         self._port = 0
         self._open: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._counts = {"forwarded": 0, "delayed": 0, "reset": 0}
+        self._counts = {"forwarded": 0, "delayed": 0, "reset": 0, "kept": 0}
 
     async def set_mode(self, mode: str) -> dict[str, object]:
         """Switch to a mode and return the counts since the last switch."""
@@ -67,7 +68,7 @@ class Relay:
         self,
         source: asyncio.StreamReader,
         sink: asyncio.StreamWriter,
-        both: tuple[asyncio.StreamWriter, ...],
+        both: tuple[asyncio.StreamWriter, asyncio.StreamWriter],
     ) -> None:
         try:
             while piece := await source.read(PIECE_SIZE):
@@ -83,6 +84,11 @@ class Relay:
                 self._counts["forwarded"] += 1
         except OSError:
             pass
+        client, server = both
+        if self._mode == "keep" and sink is server and server in self._open:
+            self._counts["kept"] += 1
+            self._reset(client)
+            return
         for writer in both:
             self._reset(writer)
 

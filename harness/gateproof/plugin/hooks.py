@@ -21,7 +21,7 @@ from gateproof.base.errors import HarnessError, InconclusiveError, LimitError
 from gateproof.base.exit_guard import ExitGuard
 from gateproof.base.option import named_paths
 from gateproof.base.stop import STOP, Stop
-from gateproof.description.gates import covers
+from gateproof.description.gates import catalogue_of, covers
 from gateproof.probes.claims.claim import FindingsError, claims_of_check
 from gateproof.probes.claims.statement import describe
 from gateproof.probes.recorder import Scope
@@ -57,7 +57,6 @@ from gateproof.run.summary import print_summary, print_table, without_lines
 from gateproof.run.writer import WRITER, Writer, earlier_of, now
 from gateproof.stack.stopwatch import CHECK, SET_UP, TEAR_DOWN, ItemLabels
 from gateproof_evidence.errors import BadInputError, EvidenceError, NotWritableError
-from gateproof_evidence.format.catalogue import load_catalogues
 from gateproof_evidence.format.layout import JUNIT, PYTEST_PAGE
 from gateproof_evidence.judging.claim import findings_text
 from gateproof_evidence.judging.result import HARNESS, VIOLATION
@@ -297,6 +296,10 @@ def _open(config: pytest.Config, options: Options) -> None:
         for left in options.sut.expired_left_out:
             why = "it is judged; renew the decision or remove it"
             _print(config, f"WARNING: left_out: {left.criterion}: expired on {left.expires}: {why}")
+        for other in options.sut.expired_replaced:
+            why = "the check of its pack judges it again; renew the decision or remove it"
+            what = f"replaced: {other.criterion}: expired on {other.expires}"
+            _print(config, f"WARNING: {what}: {why}")
         config.stash[RUN] = run
         config.stash[GUARD] = ExitGuard(status=HARNESS, explain=run.explain)
         config.pluginmanager.register(Progress(print_line=lambda line: _print(config, line)))
@@ -305,7 +308,7 @@ def _open(config: pytest.Config, options: Options) -> None:
         config.stash[WRITER] = Writer.open(
             writer_name(config),
             options,
-            catalogue=run.catalogue if run else load_catalogues(options.catalogues),
+            catalogue=run.catalogue if run else catalogue_of(options.sut, options.gates),
             sut=options.sut,
             staging=run.staging if run else received_staging(config),
             progress=lambda line: _print(config, line),
@@ -462,6 +465,8 @@ def _with_proofs(item: pytest.Item, writer: Writer) -> list[pytest.Item]:
         return [item]
     if declaration is None:
         return [item]
+    if writer.is_replaced(declaration, item.path):
+        return []
     return [
         item,
         *(ProofItem.of_check(item, one) for one in writer.selected_falsifiers(declaration)),

@@ -23,7 +23,7 @@ from gateproof.base.compiled import drop_compiled
 from gateproof.base.errors import EnvironmentProblemError, HarnessError
 from gateproof.base.git import git
 from gateproof.base.option import PASSPHRASE_VARIABLE
-from gateproof.description.gates import described_ids
+from gateproof.description.gates import catalogue_of, described_ids
 from gateproof.description.need import refuse_unknown_criteria
 from gateproof.description.sut import Sut
 from gateproof.probes import canary as canaries
@@ -31,7 +31,7 @@ from gateproof.run.binding import bind, bound_code, bound_files
 from gateproof.run.option import Options
 from gateproof.run.writer import JOURNALS, WriterResult, earlier_of, now, report_of
 from gateproof_evidence.errors import EvidenceError, NotWritableError, not_writable
-from gateproof_evidence.format.catalogue import Catalogue, load_catalogues
+from gateproof_evidence.format.catalogue import Catalogue
 from gateproof_evidence.format.journal import Salvage, merge
 from gateproof_evidence.format.layout import (
     CAPTURES,
@@ -140,8 +140,8 @@ class GateRun:
             NotWritableError: the staging folder cannot be made; nothing of it is left.
 
         """
-        catalogue = load_catalogues(options.catalogues)
-        if options.sut.left_out:
+        catalogue = catalogue_of(options.sut, options.gates)
+        if options.sut.left_out or options.sut.replaced:
             refuse_unknown_criteria(options.sut, {*catalogue.ids, *described_ids(options.sut)})
         waivers = load_all_waivers(options.waivers, catalogue)
         key = _load_key(options)

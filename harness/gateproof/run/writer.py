@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from gateproof.base.stop import Stop
-from gateproof.description.gates import described_folders
+from gateproof.description.gates import described_folders, home_of, phase_order
 from gateproof.description.need import unmet
 from gateproof.description.sut import Sut
 from gateproof.environments.interface import Environment
@@ -177,8 +177,10 @@ class Writer:
             progress=progress,
             learn_secret=learn_secret,
         )
-        absent = [one.model_dump() for one in sut.absences] + _left_out(sut)
-        started, _ = redactor.redact_json({"sut": sut.name, "absent": absent}, place=in_data(RUN))
+        absent = [one.model_dump() for one in sut.absences] + _decisions(sut)
+        started, _ = redactor.redact_json(
+            {"sut": sut.name, "absent": absent, "phases": phase_order(sut)}, place=in_data(RUN)
+        )
         journal.append(RunEvent, event="started", data=started)
         return cls(
             name,
@@ -219,6 +221,18 @@ class Writer:
     def unmet(self, declaration: Declaration) -> BaseException | None:
         """Return why a check cannot judge this system; None if it can."""
         return unmet(self.bring_up.sut, declaration.criterion, declaration.needs)
+
+    def is_replaced(self, declaration: Declaration, path: Path) -> bool:
+        """Return whether another check is to judge a criterion instead of the one in a file.
+
+        Of the two, the one next to the catalogue is replaced until the decision expires.
+        """
+        sut, name = self.options.sut, declaration.criterion
+        if name not in {one.criterion for one in sut.replaced}:
+            return False
+        counts = name in {one.criterion for one in sut.replaced_now}
+        home = home_of(name, self.options.gates)
+        return (home is not None and path.is_relative_to(home)) == counts
 
     def bind_checks(self, selected: set[str], *, whole: bool) -> None:
         """Record which check judges which criterion, and which checks are selected.
@@ -326,7 +340,9 @@ class Writer:
             )
         if name in bound:
             raise BadInputError(
-                f"{item}: criterion: {name} already has a check ({bound[name][0]}), expected one"
+                f"{item}: criterion: {name} already has a check ({bound[name][0]}), expected one; "
+                "take one of them out, or name the criterion with a reason in [[replaced]] of "
+                f"{self.options.sut.path.name} to judge by the check outside of its catalogue"
             )
 
 
@@ -371,10 +387,12 @@ def loaded_now(config: pytest.Config) -> tuple[Bound, ...]:
     return config.stash[_LOADED]
 
 
-def _left_out(sut: Sut) -> list[dict[str, Any]]:
-    """Return the criteria that are left out, as statements next to those about features."""
+def _decisions(sut: Sut) -> list[dict[str, Any]]:
+    """Return the criteria that are left out and the checks that are replaced, as statements."""
+    left_out = (("criterion {}", one) for one in sut.left_out_now)
+    replaced = (("check of {} in its pack", one) for one in sut.replaced_now)
     found = []
-    for one in sut.left_out_now:
+    for words, one in (*left_out, *replaced):
         fields = one.model_dump()
-        found.append({"feature": f"criterion {fields.pop('criterion')}", **fields})
+        found.append({"feature": words.format(fields.pop("criterion")), **fields})
     return found

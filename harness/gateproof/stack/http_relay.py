@@ -22,6 +22,9 @@ HOST = "127.0.0.1"
 LINE_LIMIT, PIECE_SIZE = 1 << 20, 65536
 ASK_TIMEOUT_S, START_DEADLINE_S = 30.0, 10.0
 
+OF_THE_CONNECTION = ("host", "connection", "content-length", "transfer-encoding", "accept-encoding")
+"""Headers that the relay's own client sets."""
+
 T = TypeVar("T")
 
 
@@ -97,7 +100,7 @@ class HttpRelay:
             assert task is not None
             self._tasks.add(task)
             self._open.add(writer)
-            with suppress(OSError, asyncio.CancelledError):
+            with suppress(OSError, asyncio.CancelledError, asyncio.IncompleteReadError):
                 await self._serve(reader, writer, host, port)
             self._open.discard(writer)
             self._tasks.discard(task)
@@ -136,7 +139,9 @@ class HttpRelay:
                     server.close()
             if rule and is_request and rule.takes(words[0].decode(), words[1].decode()):
                 back.cancel()
-                await self._answer(rule, words, writer, f"http://{host}:{port}")
+                headers, body = await _rest_of_request(reader)
+                url = f"http://{host}:{port}"
+                await self._answer(rule, words, writer, url, headers=headers, body=body)
                 return
             to_endpoint.write(line.result())
             there = asyncio.create_task(_forward(reader, to_endpoint))
@@ -148,7 +153,14 @@ class HttpRelay:
             to_endpoint.close()
 
     async def _answer(
-        self, rule: Rule, words: list[bytes], writer: asyncio.StreamWriter, url: str
+        self,
+        rule: Rule,
+        words: list[bytes],
+        writer: asyncio.StreamWriter,
+        url: str,
+        *,
+        headers: list[tuple[str, str]],
+        body: bytes,
     ) -> None:
         """Ask the endpoint, and answer in its place; without its answer, close the connection."""
         import httpx
@@ -158,7 +170,9 @@ class HttpRelay:
             trust_env=False, timeout=ASK_TIMEOUT_S, verify=tls_context()
         ) as client:
             try:
-                response = await client.request(rule.asked_as(method), url + path)
+                response = await client.request(
+                    rule.asked_as(method), url + path, headers=headers, content=body
+                )
             except httpx.HTTPError:
                 return
         answer = Answer(
@@ -178,6 +192,19 @@ def rendered(answer: Answer) -> bytes:
         f"Content-Length: {len(answer.body)}\r\nConnection: close\r\n\r\n"
     )
     return head.encode() + answer.body
+
+
+async def _rest_of_request(reader: asyncio.StreamReader) -> tuple[list[tuple[str, str]], bytes]:
+    """Return the headers of a request that say what it asks for, and its body."""
+    headers: list[tuple[str, str]] = []
+    length = 0
+    while line := (await _first_line(reader)).strip():
+        name, _, value = line.decode("latin-1").partition(":")
+        if name.lower() == "content-length" and value.strip().isdigit():
+            length = int(value)
+        if name.lower() not in OF_THE_CONNECTION:
+            headers.append((name, value.strip()))
+    return headers, await reader.readexactly(length) if length else b""
 
 
 async def _first_line(reader: asyncio.StreamReader) -> bytes:

@@ -31,13 +31,13 @@ class Relay:
 
     @classmethod
     def start(cls, launcher: Launcher, stack: Stack) -> Relay:
-        """Start a relay to the server of a stack.
+        """Start a relay to the server of a stack, by the route that its processes use at present.
 
         Raises:
             HarnessError: the relay gave no answer.
 
         """
-        target = stack.server.inside
+        target = stack.inside
         command = [sys.executable, "-c", program("relay"), target.host, str(target.port)]
         conversation = launcher.converse(command, env={}, folder=stack.sut.folder)
         relay = cls(conversation, launcher.host_of(conversation))

@@ -43,6 +43,7 @@ from gateproof.probes.recorder import Recorder
 from gateproof.probes.sql import SqlProbe
 from gateproof.probes.task import TaskProbe
 from gateproof.probes.worker import Worker
+from gateproof.stack import system_process
 from gateproof.stack.existence import refuse_missing_roles
 from gateproof.stack.guest_load import (
     CELERY_LOADER,
@@ -55,6 +56,7 @@ from gateproof.stack.guest_load import (
 )
 from gateproof.stack.http_relay import HttpRelay
 from gateproof.stack.stopwatch import DATABASE, PROCESSES, Stopwatch
+from gateproof.stack.system_process import SystemProcess
 
 POOL_PREFORK, POOL_SOLO = "prefork", "solo"
 REPORT_DEADLINE_S = 30.0
@@ -112,7 +114,10 @@ class Stack:
     database: str
     settings: dict[str, str] = field(default_factory=dict)
     """Variables of every process of this stack; a `settings` fault changes them."""
+    script: str = ""
+    """A shell script that starts described processes, of a fault; empty for none."""
     _workers: list[Worker] = field(default_factory=list)
+    _processes: list[SystemProcess] = field(default_factory=list)
     _default_worker: Worker | None = None
     _default_ready: bool = False
     _left_as_is: Worker | None = None
@@ -138,10 +143,30 @@ class Stack:
         """Return the DSN of a database for the harness; the role None is the superuser."""
         return self._login(role).dsn(self.server.outside, database or self.database)
 
-    def inner_dsn(self, role: str, *, form: str = "postgresql", database: str | None = None) -> str:
-        """Return the DSN of a database for the system's processes."""
-        address = self._inside or self.server.inside
+    def inner_dsn(
+        self,
+        role: str,
+        *,
+        form: str = "postgresql",
+        database: str | None = None,
+        through: Address | None = None,
+    ) -> str:
+        """Return the DSN of a database for the system's processes.
+
+        Args:
+            role: the role that logs in.
+            form: the scheme of the URL.
+            database: another database than the stack's.
+            through: another address of the server, such as that of a relay.
+
+        """
+        address = through or self.inside
         return self._login(role).dsn(address, database or self.database, form=form)
+
+    @property
+    def inside(self) -> Address:
+        """The address of the server for the system's processes: its own, or that of a relay."""
+        return self._inside or self.server.inside
 
     def sql_on(self, database: str) -> SqlProbe:
         """Return a probe for another database of the same server."""
@@ -335,7 +360,7 @@ class Stack:
             self.sut,
             process,
             name=name,
-            url=self._front.in_front_of(url) if self._front else url,
+            url=self.in_front_of(url),
             port=port,
             queues=consumed,
             pool=pool,
@@ -368,6 +393,65 @@ class Stack:
             yield worker
         finally:
             worker.dispose()
+
+    def start_process(
+        self,
+        name: str,
+        *,
+        env: Mapping[str, str] | None = None,
+        files: Mapping[str, str] | None = None,
+        through: Address | None = None,
+    ) -> SystemProcess:
+        """Start a process that a `[[process]]` describes; its `wait_ready` waits for an answer.
+
+        It ends with the stack at the latest.
+
+        Args:
+            name: its name in the description.
+            env: further environment variables.
+            files: further files, in addition to or in place of the described ones.
+            through: another address of the database, such as that of a relay.
+
+        """
+        with self.context.stopwatch.step(PROCESSES):
+            process = system_process.start(
+                self._home(),
+                self.sut.process_named(name),
+                env=env or {},
+                files=files or {},
+                through=through,
+            )
+        self._processes.append(process)
+        return process
+
+    def _home(self) -> system_process.Home:
+        return system_process.Home(
+            sut=self.sut,
+            environment=self.context.environment,
+            recorder=self.recorder,
+            http=self.http,
+            commands=self.process,
+            settings=self.settings,
+            ready_deadline_s=self.context.ready_deadline_s,
+            inner_dsn=self.inner_dsn,
+            in_front_of=self.in_front_of,
+            script=self.script,
+        )
+
+    @contextmanager
+    def running_process(self, name: str, **options: Any) -> Iterator[SystemProcess]:
+        """Start a process like `start_process`, wait until it is ready, and kill it at the end.
+
+        Raises:
+            NotReadyError: it is not ready; the message has the end of its output.
+
+        """
+        process = self.start_process(name, **options)
+        try:
+            process.wait_ready()
+            yield process
+        finally:
+            process.dispose()
 
     def wait_ready(self, worker: Worker, *, env: Mapping[str, str] | None = None) -> None:
         """Wait until the worker has answered a ping through the broker, up to the run's deadline.
@@ -489,6 +573,20 @@ class Stack:
         self.stop_processes()
         self._front = relay
 
+    def in_front_of(self, url: str) -> str:
+        """Return the URL to use for endpoints: that of a relay before them, if there is one."""
+        return self._front.in_front_of(url) if self._front else url
+
+    def start_by(self, script: str) -> None:
+        """Stop the processes, and start described ones by a shell script from now on.
+
+        Args:
+            script: the text of the script; its arguments are the words of the command.
+
+        """
+        self.stop_processes()
+        self.script = script
+
     @property
     def front(self) -> HttpRelay:
         """The relay before the endpoints, which a fault put there."""
@@ -590,7 +688,7 @@ class Stack:
         )
         done = self.process.run(
             [self.sut.interpreter, "-c", code, *names],
-            env=self.worker_environment(),
+            env=self.worker_environment() if self.sut.describes("worker") else self.settings,
             folder=self.sut.folder,
         )
         return done.output.strip()
@@ -617,11 +715,14 @@ class Stack:
             _ = self.worker
 
     def stop_processes(self) -> None:
-        """Stop workers and publishers; they start again at their next use."""
+        """Stop workers and publishers, which start again at their next use, and other processes."""
         self._close_publishers()
         for worker in self._workers:
             worker.dispose()
+        for process in self._processes:
+            process.dispose()
         self._workers.clear()
+        self._processes.clear()
         self._default_worker = self._left_as_is = None
 
     def _close_publishers(self) -> None:

@@ -1,7 +1,6 @@
 """Start the service on a stack's database, and register endpoints of tenants.
 
-Owns the process: it ends with the check. Its secrets are files, which a shell writes where the
-service runs.
+The process is `api` of the description; its secrets are files that the harness writes for it.
 """
 
 from __future__ import annotations
@@ -13,18 +12,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from gateproof import Exchange, Stack, premise, wait_until
+from gateproof import Exchange, Stack, SystemProcess
 
 from .delivery import CERTIFICATE, SECRET, Delivery, certificate
 
 ROLE = "app_ingest"
-READY_S = 60.0
-
-_START = (
-    'folder=$(mktemp -d) && printf %s "$GATE_SECRET" >"$folder/one" &&'
-    ' printf %s "$GATE_CERTIFICATE" >"$folder/$GATE_NAME.pem" &&'
-    ' export SYSTEM_WEBHOOK_SECRETS="$folder" SYSTEM_PAYPAL_CERTIFICATES="$folder" && exec "$@"'
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +25,7 @@ class Service:
 
     stack: Stack
     url: str
+    process: SystemProcess
     tokens: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def send(
@@ -75,29 +68,6 @@ def register(stack: Stack, tenant: str, vendor: str) -> str:
 @contextmanager
 def running_service(stack: Stack) -> Iterator[Service]:
     """Start the service, wait until it answers, and kill it after the block."""
-    own = {
-        "DATABASE_URL": stack.inner_dsn(ROLE),
-        "GATE_SECRET": SECRET,
-        "GATE_CERTIFICATE": certificate(),
-        "GATE_NAME": CERTIFICATE,
-    }
-    launcher = stack.context.launcher(own)
-    port = launcher.free_port()
-    command = stack.sut.fill(["sh", "-c", _START, "sh", "{python}", "-m", "system.api"])
-    process = launcher.start(
-        "api",
-        command,
-        env={**stack.sut.env, **own, "SYSTEM_API_PORT": str(port), **stack.settings},
-        folder=stack.sut.folder,
-    )
-    try:
-        url = launcher.base_url(process, port)
-        # A process that ended is waited for no longer.
-        answer = wait_until(
-            lambda: stack.http.get(f"{url}/health").status or process.exit_status,
-            deadline_s=READY_S,
-        )
-        premise("first answer of the service", got=answer, relation="one_of", expected=[200, 503])
-        yield Service(stack=stack, url=url)
-    finally:
-        process.dispose()
+    files = {"one": SECRET, f"{CERTIFICATE}.pem": certificate()}
+    with stack.running_process("api", files=files) as process:
+        yield Service(stack=stack, url=process.url, process=process)

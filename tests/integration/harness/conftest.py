@@ -59,14 +59,15 @@ def bring_up(tmp_path: Path) -> Iterator[BringUps]:
 
         def new(path: Path) -> BringUp:
             redactor, sut = Redactor(), load_sut(path)
+            warm = sut.worker.warm if sut.describes("worker") else ()
+            for label, value in sut.secrets.items():
+                redactor.add_secret(label, value)
             journal = Journal(
                 tmp_path / "journal.jsonl", writer="main", clock=lambda: dt.datetime.now(dt.UTC)
             )
             made.callback(journal.close)
             up = BringUp(
-                environment=Embedded(
-                    reason="a test", learn_secret=redactor.add_secret, warm=sut.worker.warm
-                ),
+                environment=Embedded(reason="a test", learn_secret=redactor.add_secret, warm=warm),
                 sut=sut,
                 recorder=Recorder(journal, redactor, tmp_path),
                 ready_deadline_s=60,

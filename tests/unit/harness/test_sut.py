@@ -75,6 +75,7 @@ def test_sut_needs_a_name_and_a_root_only(tmp_path: Path) -> None:
     tables = [key for key in all_keys(Sut) if "." not in key]
     assert {key for key in tables if sut.describes(key)} == {
         *("version", "name", "root", "env", "sources", "gates", "absent", "left_out", "timezones"),
+        "replaced",
     }
     assert (sut.login_roles, sut.secrets, sut.provision.server) == ((), {}, ())
 
@@ -119,6 +120,29 @@ def test_sut_secrets_are_those_of_all_commands(tmp_path: Path) -> None:
     """Variables of every command are redacted by their names, like those of workers."""
     sut = load_sut(small(tmp_path, 'env = { API_KEY = "hidden-value", PLAIN = "x" }'))
     assert list(sut.secrets.values()) == ["hidden-value"]
+
+
+def test_process_has_the_role_and_dsn_of_the_worker_unless_it_has_its_own(tmp_path: Path) -> None:
+    """A process needs neither key where the worker has both; its files are secrets."""
+    worker = '[worker]\ncommand = ["{python}"]\nrole = "a"\ndsn = { DB = "postgresql" }'
+    web = '[[process]]\nname = "web"\ncommand = ["{python}"]\nfiles = { key = "hidden" }'
+    api = '[[process]]\nname = "api"\ncommand = ["{python}"]\nrole = "b"\ndsn = {}'
+    sut = load_sut(small(tmp_path, worker, web, api))
+    first, second = sut.processes
+    assert (sut.role_of(first), sut.dsns_of(first)) == ("a", {"DB": "postgresql"})
+    assert (sut.role_of(second), sut.dsns_of(second)) == ("b", {})
+    assert list(sut.secrets.values()) == ["hidden"]
+    assert [role for _, role in sut.named_roles()] == ["a", "b"]
+
+
+def test_key_of_processes_is_described_if_one_process_has_it(tmp_path: Path) -> None:
+    """A need can name a key of a list of tables, at any depth."""
+    web = '[[process]]\nname = "web"\ncommand = ["{python}"]'
+    request = '[[process.request]]\nname = "one"\npath = "/"\ntable = "t"'
+    sut = load_sut(small(tmp_path, web, web.replace("web", "api"), request))
+    assert sut.describes("process.request.table")
+    assert not sut.describes("process.health")
+    assert not sut.describes("process.request.openapi")
 
 
 # --- features ----------------------------------------------------------------------------------
@@ -231,7 +255,13 @@ def test_need_that_no_description_can_have_is_refused() -> None:
         ('dockerfile = "system/Dock', 'dockerfile = "system/Dok', "such as Dockerfile"),
         ('task = "app.tasks.housekeeping.ping"', 'task = "app.tasks.pin"', "housekeeping.ping"),
         ("[worker]\n", '[worker]\nsecrets = ["PIN"]\n', "worker.secrets: got PIN"),
-        ("[logs]", '[phases]\norder = ["a"]\nb = ["RLS-*"]\n[logs]', "phases.order: got a"),
+        ('order = ["B0.1", ', "order = [", "phases.order: got B0.2, "),
+        ('role = "app_ingest"', "role = 'app_ingest'\nsecrets = ['PIN']", "secrets: api: got PIN"),
+        ('without = ["database"]', 'without = ["databse"]', "a part such as database"),
+        ("accepted = 202", "accepted = 302", "process.0.request.0.accepted: got 302"),
+        ('stripe/openapi.yaml"', 'stripe/openapi.yml"', "a file such as openapi.yaml"),
+        ('sample = ["{python}", "-m", "system', "# sample", "api/event: got neither path nor"),
+        ("[image]", '[[process]]\nname = "api"\ncommand = ["x"]\n[image]', "got api 2 times"),
         ("[logs]", ABSENT.format(feature="halth", expires="2999-01-01") + "[logs]", "health"),
         (
             "[logs]",

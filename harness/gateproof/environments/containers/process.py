@@ -95,6 +95,10 @@ class ContainerProcess:
         """Return the TCP connections of the process and its descendants, each with its owner."""
         return tuple(HeldConnection(**held) for held in self._inspect()["connections"])
 
+    def remaining(self) -> tuple[int, ...]:
+        """Return the process ids of its direct children; none once the engine has ended all."""
+        return () if self._status is not None else self.children()
+
     def kill_child(self, pid: int) -> None:
         """Kill one of its children with SIGKILL."""
         self._signal_child(pid, "SIGKILL")

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from gateproof.stack.copy import Copy
 
 ENDPOINTS = ("metrics", "health")
+FILLED_IN = "{dsn}"
+ANY = "*"
+"""Ends a path that stands for all that begin so."""
+HUNDRED = 100
 LANDING_TIMEOUT_S, SAMPLE_DEADLINE_S = 2.0, 30.0
 NONSENSE = b"nonsense\r\n\r\n"
 SHOWN = 60
@@ -45,11 +49,13 @@ class Replacing:
 
     def takes(self, method: str, path: str) -> bool:
         """Return whether the relay answers: its own path, and one of the methods."""
-        return path.partition("?")[0] == self.path and (self.fault.any_method or method == "GET")
+        asked = path.partition("?")[0]
+        ours = asked.startswith(self.path[:-1]) if self.path.endswith(ANY) else asked == self.path
+        return ours and (self.fault.any_method or method == self.fault.method)
 
     def asked_as(self, method: str) -> str:
         """Return the method with which the endpoint is asked."""
-        return "GET" if self.fault.any_method else method
+        return self.fault.method if self.fault.any_method else method
 
     def delay_s(self, answer: Answer) -> float:
         """Return the delay of an answer to which the fault applies."""
@@ -66,13 +72,13 @@ class Replacing:
         return found
 
     def _applies(self, answer: Answer) -> bool:
-        return self.fault.when_status in (0, answer.status)
+        return self.fault.when_status in (0, answer.status, answer.status // HUNDRED)
 
     def _edited(self, answer: Answer) -> Answer:
         fault = self.fault
         text = answer.body.decode("utf-8", errors="replace")
         if fault.body is not None:
-            text = fault.body.replace("{dsn}", self.secret)
+            text = fault.body.replace(FILLED_IN, self.secret)
         if fault.pattern:
             text = re.sub(fault.pattern, self._new_text, text, flags=re.MULTILINE | re.DOTALL)
         return Answer(
@@ -83,7 +89,7 @@ class Replacing:
 
     def _new_text(self, found: re.Match[str]) -> str:
         if self.fault.factor is None:
-            return found.expand(self.fault.replacement).replace("{dsn}", self.secret)
+            return found.expand(self.fault.replacement).replace(FILLED_IN, self.secret)
         head, _, number = found[0].rpartition(" ")
         return f"{head} {float(number) * self.fault.factor:g}"
 
@@ -96,6 +102,7 @@ class HttpFault(Fault):
     passage = "a relay before its endpoints"
 
     endpoint: str
+    method: str = "GET"
     status: int = 0
     content_type: str = ""
     body: str | None = None
@@ -132,8 +139,8 @@ class HttpFault(Fault):
     def fingerprint(self, copy: Copy) -> str:
         """Return what the relay answers to known requests, with a known answer behind it."""
         sample = self._sample_of(copy)
-        first = replace(sample, status=self.when_status or sample.status)
-        with endpoint_of(first) as url:
+        first = replace(sample, status=self._status_of_sample or sample.status)
+        with endpoint_of(first, self.method) as url:
             relay = HttpRelay()
             try:
                 relay.rule = self._rule(copy) if copy.stack.front.rule else None
@@ -141,6 +148,12 @@ class HttpFault(Fault):
                 return observed(base, path_of(self.endpoint, copy.sut), self)
             finally:
                 relay.stop()
+
+    @property
+    def _status_of_sample(self) -> int:
+        """The status of the endpoint's answer in the evidence; 503 of all that begin with 5."""
+        class_of_statuses = 0 < self.when_status < HUNDRED
+        return self.when_status * HUNDRED + 3 if class_of_statuses else self.when_status
 
     def inject(self, copy: Copy) -> None:
         """Let the relay answer from now on."""
@@ -150,10 +163,15 @@ class HttpFault(Fault):
         return Replacing(
             fault=self,
             path=path_of(self.endpoint, copy.sut),
-            secret=copy.stack.inner_dsn(copy.sut.worker.role),
+            secret=self._secret(copy),
             most_connections=self.most_connections,
             ends_with_nonsense=self.ends_with_nonsense,
         )
+
+    def _secret(self, copy: Copy) -> str:
+        """Return the DSN of a worker, if the fault shows it."""
+        shown = FILLED_IN in f"{self.body}{self.replacement}"
+        return copy.stack.inner_dsn(copy.sut.worker.role) if shown else ""
 
     def _sample_of(self, copy: Copy) -> Answer:
         """Return the answer of a worker of the copy, or the given sample."""
@@ -186,8 +204,8 @@ def _ask_worker(copy: Copy, path: str) -> Answer:
 
 
 @contextmanager
-def endpoint_of(first: Answer) -> Iterator[str]:
-    """Serve an answer to the first GET request and another to later ones, 405 to other methods."""
+def endpoint_of(first: Answer, method: str = "GET") -> Iterator[str]:
+    """Serve an answer to the first request and another to later ones, 405 to other methods."""
     listening = socket.create_server((HOST, 0))
     answers = [first]
 
@@ -200,7 +218,7 @@ def endpoint_of(first: Answer) -> Iterator[str]:
     def reply(connection: socket.socket) -> None:
         with suppress(OSError), connection:
             head = connection.recv(65536)
-            if head.startswith(b"GET "):
+            if head.startswith(f"{method} ".encode()):
                 connection.sendall(rendered(answers.pop() if answers else ANOTHER))
             elif head:
                 connection.sendall(rendered(replace(ANOTHER, status=405)))
@@ -214,8 +232,10 @@ def endpoint_of(first: Answer) -> Iterator[str]:
 
 
 def observed(base: str, path: str, fault: HttpFault) -> str:
-    """Return the answers to two GET requests and a POST, and to what the fault counts."""
-    lines = [f"{method} {path}: {asked(base, method, path)}" for method in ("GET", "GET", "POST")]
+    """Return the answers to two requests and one of another method, and to what it counts."""
+    path = path.removesuffix(ANY)
+    methods = (fault.method, fault.method, "POST" if fault.method == "GET" else "GET")
+    lines = [f"{method} {path}: {asked(base, method, path)}" for method in methods]
     if fault.most_connections:
         lines.append(f"connection {fault.most_connections + 1}: {crowded(base, fault)}")
     if fault.ends_with_nonsense:
@@ -265,6 +285,7 @@ def http(
     name: str,
     endpoint: str,
     *,
+    method: str = "GET",
     status: int = 0,
     content_type: str = "",
     body: str | None = None,
@@ -279,11 +300,13 @@ def http(
     ends_with_nonsense: bool = False,
     sample: str | None = None,
 ) -> HttpFault:
-    """Break a claim by what an endpoint of a worker answers.
+    """Break a claim by what an endpoint of a worker, or of another process, answers.
 
     Args:
         name: a slug.
-        endpoint: ``metrics`` or ``health`` of the description, or a path.
+        endpoint: ``metrics`` or ``health`` of the description, or a path; one that ends with ``*``
+            stands for all that begin so.
+        method: the method of the requests.
         status: another status; 0 keeps the endpoint's.
         content_type: another content type; empty keeps the endpoint's.
         body: another body; ``{dsn}`` in it becomes the DSN of a worker.
@@ -292,8 +315,9 @@ def http(
         factor: ... the factor for the number at the end of each part.
         delay_s: how much later the answer comes, in seconds.
         stale: repeat the first answer to which the fault applies for ever.
-        any_method: answer every method like GET.
-        when_status: apply only to answers of the endpoint with this status; 0 for all.
+        any_method: answer every method like `method`.
+        when_status: apply only to answers of the endpoint with this status, or with 5 to all from
+            500 to 599; 0 for all.
         most_connections: close each connection that is opened while this many are open.
         ends_with_nonsense: accept no connection after a first line that is no request.
         sample: the endpoint's answer for the evidence that the fault landed; by default, a worker
@@ -306,6 +330,7 @@ def http(
     fault = HttpFault(
         name=name,
         endpoint=endpoint,
+        method=method,
         status=status,
         content_type=content_type,
         body=body,
@@ -320,7 +345,10 @@ def http(
         ends_with_nonsense=ends_with_nonsense,
         sample=sample,
     )
-    if fault == HttpFault(name=name, endpoint=endpoint, sample=sample, when_status=when_status):
+    bare = HttpFault(
+        name=name, endpoint=endpoint, method=method, sample=sample, when_status=when_status
+    )
+    if fault == bare:
         raise BadInputError(f"falsifier {name}: got nothing that changes, expected one at least")
     try:
         re.compile(pattern)
