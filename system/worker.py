@@ -73,6 +73,7 @@ def _run(arguments: list[str]) -> int:
     trusted = options_from(settings.broker_options_from(os.environ)).trusted
     cleanup_s = settings.result_cleanup_s_from(os.environ)
     encryption.cipher()  # (with the other settings of the dead letters)
+    settings.retry_pause_s_from(os.environ)
     logs.hide(connections.passwords())
     from system.app import app  # (after the settings: it is built from them)
 
