@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
 from gateproof import Exchange, Ids, LogLines, Stack, claim, criterion, premise, wait_until
 
@@ -109,6 +110,11 @@ def test_service_prints_json_lines_only(own_stack: Stack, ids: Ids) -> None:
     shown = ["traceback" in line and "error" in line for line in defects]
     claim("lines about a defect with its traceback", got=shown, expected=[True])
     _judge_refused_start(own_stack)
+
+
+def _with_message(log: LogLines, message: str) -> list[dict[str, Any]]:
+    """Return the lines with a message; the server ends some of its own with a line break."""
+    return [line for line in log.entries() if str(line.get("message")).strip() == message]
 
 
 def _count(service: Observed, message: str) -> int:
