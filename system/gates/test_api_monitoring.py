@@ -13,7 +13,7 @@ from typing import Any
 from gateproof import Exchange, Ids, LogLines, Stack, claim, criterion, premise, wait_until
 
 from .ingestion.delivery import signed
-from .ingestion.observed import Observed, observed_service, samples
+from .ingestion.observed import Observed, defective_lookup, observed_service, samples
 
 DEADLINE_S, SLACK_S = 2.0, 2.0
 """SYSTEM_HEALTH_DEADLINE_S, and what a busy machine may add."""
@@ -26,16 +26,6 @@ FIELDS = frozenset({"timestamp", "level", "logger", "message", "pid"})
 TOTAL, ALIVE = "events counted by all processes", "processes that became ready"
 STORED = "events_ingested_total"
 
-# A function that returns two rows: a state that the service has no answer for.
-DEFECT = """
-CREATE OR REPLACE FUNCTION resolve_webhook_endpoint(digest text, of_vendor text)
-RETURNS TABLE (tenant_id uuid, secret_ref text, next_secret_ref text)
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    SELECT e.tenant_id, e.secret_ref, e.next_secret_ref
-    FROM public.webhook_endpoints e, generate_series(1, 2)
-    WHERE e.token_digest = digest AND e.vendor = of_vendor
-$$;
-"""
 MALFORMED = (b"\x16\x03\x01\x00\xff\r\n\r\n", b"GET /health HTTP/9.9\r\n\r\n", b"GET /hea")
 
 
@@ -87,8 +77,8 @@ def test_service_prints_json_lines_only(own_stack: Stack, ids: Ids) -> None:
         service.send(signed("shopify", ids.uuid().hex), tenant)
         for content in MALFORMED:
             own_stack.http.raw(service.url, content)
-        own_stack.sql.execute(DEFECT)
-        status = service.send(signed("shopify", ids.uuid().hex), tenant).status
+        with defective_lookup(own_stack):
+            status = service.send(signed("shopify", ids.uuid().hex), tenant).status
         claim("status of the answer", on="defect", got=status, expected=500)
         service.kill_one()
         wait_until(lambda: _count(service, "api ready") == 3, deadline_s=BACK_S)
@@ -99,14 +89,9 @@ def test_service_prints_json_lines_only(own_stack: Stack, ids: Ids) -> None:
     _judge_lines(log, "service")
     messages = ("api ready", "event accepted", "Exception in ASGI application", "api process ended")
     for message in (*messages, "api stopped"):
-        claim(
-            LINE,
-            on=message,
-            got=len(log.matching(message=message)),
-            relation="at_least",
-            expected=1,
-        )
-    defects = log.matching(message="Exception in ASGI application")
+        found = len(_with_message(log, message))
+        claim(LINE, on=message, got=found, relation="at_least", expected=1)
+    defects = _with_message(log, "Exception in ASGI application")
     shown = ["traceback" in line and "error" in line for line in defects]
     claim("lines about a defect with its traceback", got=shown, expected=[True])
     _judge_refused_start(own_stack)

@@ -24,6 +24,21 @@ _START = (
 )
 
 
+# A function that returns two rows: a state that the service has no answer for.
+_DEFECT = """
+CREATE OR REPLACE FUNCTION resolve_webhook_endpoint(digest text, of_vendor text)
+RETURNS TABLE (tenant_id uuid, secret_ref text, next_secret_ref text)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT e.tenant_id, e.secret_ref, e.next_secret_ref
+    FROM public.webhook_endpoints e, generate_series(1, 2)
+    WHERE e.token_digest = digest AND e.vendor = of_vendor
+$$;
+"""
+_DEFINITION = """
+SELECT pg_get_functiondef('resolve_webhook_endpoint(text, text)'::regprocedure)
+"""
+
+
 @runtime_checkable
 class HasChildren(Protocol):
     """A process whose children can be listed and killed."""
@@ -105,6 +120,23 @@ def published_default(stack: Stack, variable: str) -> float:
     found = re.search(rf"{variable} .*\(([\d.]+)\)", done.output)
     premise("default in the help", on=variable, got=found is not None, expected=True)
     return float(found[1]) if found else 0.0
+
+
+@contextmanager
+def changed(stack: Stack, statements: str, undo: str) -> Iterator[None]:
+    """Change the database during the block, as superuser: a check may run again on it."""
+    stack.sql.execute(statements)
+    try:
+        yield
+    finally:
+        stack.sql.execute(undo)
+
+
+@contextmanager
+def defective_lookup(stack: Stack) -> Iterator[None]:
+    """Have the service find two registrations of one token during the block."""
+    with changed(stack, _DEFECT, str(stack.sql.query(_DEFINITION).scalar())):
+        yield
 
 
 @contextmanager

@@ -6,12 +6,13 @@ The falsifiers change files, and are in `system/falsifiers.toml`.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 from gateproof import Exchange, Ids, Stack, Worker, claim, criterion, wait_until
 
 from .delivery import SECRET, SIGNATURES, Delivery, signed
-from .observed import Observed, observed_service, read
+from .observed import Observed, changed, defective_lookup, observed_service, read
 
 DEADLINE_S = 10.0
 RECOMPUTE = "app.tasks.attribution.recompute_window"
@@ -29,16 +30,7 @@ BEGIN RAISE EXCEPTION 'no job for this tenant'; END $$;
 CREATE TRIGGER refuse_job BEFORE INSERT ON attribution_recompute_jobs
     FOR EACH ROW WHEN (NEW.tenant_id = '{tenant}') EXECUTE FUNCTION refuse_job();
 """
-# A function that returns two rows: a state that the service has no answer for.
-_DEFECT = """
-CREATE OR REPLACE FUNCTION resolve_webhook_endpoint(digest text, of_vendor text)
-RETURNS TABLE (tenant_id uuid, secret_ref text, next_secret_ref text)
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    SELECT e.tenant_id, e.secret_ref, e.next_secret_ref
-    FROM public.webhook_endpoints e, generate_series(1, 2)
-    WHERE e.token_digest = digest AND e.vendor = of_vendor
-$$;
-"""
+_ALLOW_JOB = "DROP FUNCTION refuse_job() CASCADE"
 _TABLES = {
     "attribution_events": "good",
     "attribution_recompute_jobs": "good",
@@ -57,8 +49,8 @@ def test_event_is_followed_by_its_correlation_id(own_stack: Stack, ids: Ids) -> 
     tenants = {name: str(ids.uuid()) for name in TRACED}
     sent = {name: f"gate-{ids.uuid()}" for name in TRACED}
     worker = own_stack.worker
-    own_stack.sql.execute(_FAIL_JOB.format(tenant=tenants["job fails"]))
-    with observed_service(own_stack) as service:
+    refusal = _FAIL_JOB.format(tenant=tenants["job fails"])
+    with changed(own_stack, refusal, _ALLOW_JOB), observed_service(own_stack) as service:
         began = len(service.log().lines), len(worker.log().lines)
         answers = _send(service, tenants, sent)
         for name, status in zip(TRACED, (202, 202, 422, 401, 500), strict=True):
@@ -73,7 +65,7 @@ def test_event_is_followed_by_its_correlation_id(own_stack: Stack, ids: Ids) -> 
 def _send(
     service: Observed, tenants: Mapping[str, str], sent: Mapping[str, str]
 ) -> dict[str, Exchange]:
-    """Send one delivery of each kind; the last one after its database has become defective."""
+    """Send one delivery of each kind; the last one while its database is defective."""
     answers = {}
     for number, name in enumerate(TRACED):
         change = {"id": None} if name == "contract broken" else {}
@@ -81,10 +73,9 @@ def _send(
         if name == "not signed":
             delivery = delivery.without(SIGNATURES["shopify"])
         service.path("shopify", tenants[name])
-        if name == "defect":
-            service.stack.sql.execute(_DEFECT)
         headers = {"x-correlation-id": sent[name]}
-        answers[name] = service.send(delivery, tenants[name], headers=headers)
+        with defective_lookup(service.stack) if name == "defect" else nullcontext():
+            answers[name] = service.send(delivery, tenants[name], headers=headers)
     return answers
 
 
@@ -159,6 +150,7 @@ IN_PAYLOAD = {"note": f"{CANARY}-1", "lines": [{"text": f"{CANARY}-2"}], "passwo
 _QUOTING = """
 ALTER TABLE attribution_events ADD CONSTRAINT quoting CHECK (vendor <> 'woocommerce') NOT VALID
 """
+_NOT_QUOTING = "ALTER TABLE attribution_events DROP CONSTRAINT quoting"
 _ERRORS = "SELECT coalesce(string_agg(concat_ws(' ', {columns}), ' '), '') FROM {table}"
 _COLUMNS = {
     "dead_events": "error_message, error_traceback, remediation_notes",
@@ -173,10 +165,12 @@ def test_no_secret_and_no_payload_is_shown(own_stack: Stack, ids: Ids) -> None:
     """Nothing of what is sent or signs it is in logs, metrics, answers and recorded errors."""
     tenant, other = str(ids.uuid()), str(ids.uuid())
     worker = own_stack.worker
-    own_stack.sql.execute(_QUOTING)
-    own_stack.sql.execute(_FAIL_JOB.format(tenant=other))
     canaries = {"secret": SECRET, "payload": CANARY}
-    with observed_service(own_stack) as service:
+    with (
+        changed(own_stack, _QUOTING, _NOT_QUOTING),
+        changed(own_stack, _FAIL_JOB.format(tenant=other), _ALLOW_JOB),
+        observed_service(own_stack) as service,
+    ):
         answers = []
         for name, delivery, status in _deliveries(ids):
             of = other if name == "job fails" else tenant

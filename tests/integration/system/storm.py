@@ -201,7 +201,7 @@ def _judge(api: Api, statuses: dict[int, set[int]], figures: Figures) -> None:
     figures.twice = len([one for one in counts.values() if one > 1])
     figures.messages = api.count(
         "SELECT count(*) FROM kombu_message m WHERE payload LIKE"
-        " '%app.tasks.attribution.recompute_window%'"
+        " '%%app.tasks.attribution.recompute_window%%'"
     )
     figures.dead = api.count(
         "SELECT count(*) FROM dead_events WHERE remediation_status IN ('pending', 'in_progress')"
