@@ -251,6 +251,19 @@ def retry_pause_s_from(environment: Mapping[str, str]) -> float:
     return _seconds(environment, "SYSTEM_DEAD_EVENT_PAUSE_S", 1, 0.05, 3600)
 
 
+def retry_every_s_from(environment: Mapping[str, str]) -> float:
+    """Return the seconds between two runs of the retry of dead events that a worker publishes.
+
+    Args:
+        environment: `SYSTEM_DEAD_EVENT_EVERY_S` (300).
+
+    Raises:
+        ConfigurationError: it is malformed or out of its range.
+
+    """
+    return _seconds(environment, "SYSTEM_DEAD_EVENT_EVERY_S", 300, 1, 86_400)
+
+
 def result_cleanup_s_from(environment: Mapping[str, str]) -> float:
     """Return the seconds between two deletions of expired results.
 
