@@ -193,7 +193,7 @@ def _move(
         rows = listing.move(found, to=to, note=note)
         moved += rows
         if not rows:
-            break  # (each was moved by somebody in between)
+            break  # (another operator has moved each of them)
     print_moved(ctx, moved, _SHOWN, to=to, asked=len(row_ids), is_json=is_json)
 
 

@@ -124,7 +124,7 @@ def _judge_refused_start(stack: Stack) -> None:
 
 @criterion("OBS-15", needs=("database", "tenancy", "broker.kind=sqla"))
 def test_counts_outlive_a_process(own_stack: Stack, ids: Ids) -> None:
-    """Every scrape adds up all processes; after one was killed no count falls, and all go on."""
+    """Every scrape adds up all processes; after one was killed no count falls, and all continue."""
     tenant = str(ids.uuid())
     with observed_service(own_stack, {"SYSTEM_API_PROCESSES": "2"}) as service:
         service.path("shopify", tenant)

@@ -78,7 +78,7 @@ class Requests:
     """Makes requests that were never sent before."""
 
     def __init__(self) -> None:
-        self._next = 0
+        self._next = 1  # (0 is no id of an event)
 
     def take(self, count: int) -> list[bytes]:
         """Return further requests."""
@@ -243,7 +243,7 @@ def endure(server: Server, folder: Path, *, events: int, duplicates: int, say: A
         largest = max(one.memory_info().rss for one in family) / 2**20
         say("duplicates ...")
         before = _table(server)
-        _, statuses = asyncio.run(flat_out(port, [request(0)] * duplicates))
+        _, statuses = asyncio.run(flat_out(port, [request(1)] * duplicates))
         after = _table(server)
     if set(statuses) != {200}:
         raise BenchError(f"statuses: got {sorted(set(statuses))}, expected 200 alone")

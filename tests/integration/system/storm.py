@@ -71,6 +71,8 @@ class Figures:
     """Events with more than one row: should be zero."""
     messages: int = 0
     """Messages of `recompute_window`, one for each row."""
+    defects: list[str] = field(default_factory=list)
+    """Errors of the service that answered 500: should be none."""
     dead: int = 0
     """Dead events that are still open; the rows of their events exist all the same."""
 
@@ -102,8 +104,8 @@ def storm(events: int, seed: int, folder: Path) -> Figures:
 def _plan(events: int, seed: int) -> list[int]:
     """Return the numbers of the events in the order of their deliveries, a tenth of them twice."""
     rng = random.Random(seed)
-    order = list(range(events))
-    for number in rng.sample(range(events), events // TENTH):
+    order = list(range(1, events + 1))  # (0 is no id of an event)
+    for number in rng.sample(range(1, events + 1), events // TENTH):
         order.insert(rng.randrange(len(order)), number)
     return order
 
@@ -198,6 +200,8 @@ def _judge(api: Api, sent: list[tuple[int, int]], figures: Figures) -> None:
     figures.deliveries = len(sent)
     by_status = Counter(status for _, status in sent)
     figures.statuses = {str(status): count for status, count in sorted(by_status.items())}
+    defects = [line for line in api.lines() if line["logger"] == "uvicorn.error"]
+    figures.defects = [str(line.get("error")) for line in defects if line["level"] == "error"]
     taken = {number for number, status in sent if status in ACKNOWLEDGED}
     figures.acknowledged = len(taken)
     assert wait_for(lambda: _is_healthy(api), deadline_s=BACK_S), api.text()[-2000:]

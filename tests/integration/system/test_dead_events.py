@@ -372,9 +372,10 @@ def test_operators_function_moves_to_an_end_only(shared: Database, status: str) 
 
 
 def test_worker_schedules_the_retry(database: Database, start_worker: StartWorker) -> None:
-    """What a killed retry left is stored by a worker that nothing else tells to retry."""
+    """A row that a killed retry left is stored by a worker without any other message."""
     past = "2020-01-01T00:00:00Z"
-    claimed: dict[str, Any] = {"claim": str(uuid.uuid4()), "claimed_until": past, "next_retry_at": past}
+    claim = str(uuid.uuid4())
+    claimed: dict[str, Any] = {"claim": claim, "claimed_until": past, "next_retry_at": past}
     row = insert(database, remediation_status="in_progress", **claimed)
     worker = start_worker(database, SYSTEM_DEAD_EVENT_EVERY_S="1")
     assert wait_for(lambda: state(database, row)[0] == "resolved"), worker.text()
