@@ -34,6 +34,8 @@ from .support import Database, wait_for
 
 SENDERS = 16
 TENTH = 10
+PER_S = 100.0
+"""Deliveries a second at most, so that faults meet many of them."""
 PROCESSES = 2
 CALM_S, BACK_S = (0.4, 1.2), 30.0
 """The pause between two faults, and how long the service may take to answer again."""
@@ -118,10 +120,12 @@ def delivery(number: int) -> Delivery:
 async def _send_all(api: Api, order: Sequence[int]) -> list[tuple[int, int]]:
     """Send each delivery once, from several senders; return each number with its status."""
     sent: list[tuple[int, int]] = []
-    waiting = iter(order)
+    waiting = iter(enumerate(order))
+    began = time.monotonic()
 
     async def one_sender(client: httpx.AsyncClient) -> None:
-        for number in waiting:
+        for place, number in waiting:
+            await asyncio.sleep(max(0.0, began + place / PER_S - time.monotonic()))
             status = await _send(api, client, number)
             sent.append((number, status))
             if status not in ACKNOWLEDGED:
