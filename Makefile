@@ -70,6 +70,7 @@ bench: $(BENCH_SETUP)  ## compare recording, sealing, verifying and the system's
 	$(BENCH)/bin/python -m tests.bench.hashing $(BENCH_ARGS)
 	$(BENCH)/bin/python -m tests.bench.page
 	$(BENCH)/bin/python -m tests.bench.broker $(BENCH_ARGS)
+	$(BENCH)/bin/python -m tests.bench.ingestion $(BENCH_ARGS)
 
 docs: $(DEV_SETUP)  ## check the documentation: generated pages, links
 	$(BIN)/pytest -q tests/unit/test_docs.py tests/unit/test_docs_examples.py

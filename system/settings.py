@@ -138,6 +138,8 @@ class Api:
     """Threads, and database connections, of each process."""
     deadline_s: float
     """Seconds from the end of a request's body to its answer."""
+    client_s: float
+    """Seconds that a client may take for the head of a request, and for its body."""
     health_deadline_s: float
     secrets: Path
     """Folder of files, each with one secret; a registration names a file."""
@@ -213,7 +215,8 @@ def api_from(environment: Mapping[str, str]) -> Api:
         environment: `SYSTEM_API_ADDRESS` (127.0.0.1), `SYSTEM_API_PORT` (8000),
             `SYSTEM_API_PROCESSES` (1), `SYSTEM_API_THREADS` (4), `SYSTEM_API_DEADLINE_S` (3),
             `SYSTEM_HEALTH_DEADLINE_S` (2), `SYSTEM_WEBHOOK_SECRETS` (/run/secrets),
-            `SYSTEM_PAYPAL_CERTIFICATES` (/etc/paypal), `SYSTEM_METRICS_TENANT_LABEL` (true).
+            `SYSTEM_PAYPAL_CERTIFICATES` (/etc/paypal), `SYSTEM_METRICS_TENANT_LABEL` (true),
+            `SYSTEM_API_CLIENT_S` (5).
 
     Raises:
         ConfigurationError: one of them is malformed or out of its range.
@@ -227,11 +230,38 @@ def api_from(environment: Mapping[str, str]) -> Api:
         processes=_whole(environment, "SYSTEM_API_PROCESSES", 1, most=64),
         threads=_whole(environment, "SYSTEM_API_THREADS", 4, most=64),
         deadline_s=_seconds(environment, "SYSTEM_API_DEADLINE_S", 3, 0.5, 60),
+        client_s=_seconds(environment, "SYSTEM_API_CLIENT_S", 5, 0.5, 60),
         health_deadline_s=_seconds(environment, "SYSTEM_HEALTH_DEADLINE_S", 2, 0.1, 60),
         secrets=Path(environment.get("SYSTEM_WEBHOOK_SECRETS") or "/run/secrets"),
         certificates=Path(environment.get("SYSTEM_PAYPAL_CERTIFICATES") or "/etc/paypal"),
         tenant_label=_truth(environment, "SYSTEM_METRICS_TENANT_LABEL", "true"),
     )
+
+
+def retry_pause_s_from(environment: Mapping[str, str]) -> float:
+    """Return the seconds until a dead event's first retry; each further pause is twice as long.
+
+    Args:
+        environment: `SYSTEM_DEAD_EVENT_PAUSE_S` (1).
+
+    Raises:
+        ConfigurationError: it is malformed or out of its range.
+
+    """
+    return _seconds(environment, "SYSTEM_DEAD_EVENT_PAUSE_S", 1, 0.05, 3600)
+
+
+def retry_every_s_from(environment: Mapping[str, str]) -> float:
+    """Return the seconds between two runs of the retry of dead events that a worker publishes.
+
+    Args:
+        environment: `SYSTEM_DEAD_EVENT_EVERY_S` (300).
+
+    Raises:
+        ConfigurationError: it is malformed or out of its range.
+
+    """
+    return _seconds(environment, "SYSTEM_DEAD_EVENT_EVERY_S", 300, 1, 86_400)
 
 
 def result_cleanup_s_from(environment: Mapping[str, str]) -> float:

@@ -33,6 +33,7 @@ from system.observability.consumer import Consumer
 from system.observability.health import Health, health_of
 from system.observability.metrics_folder import metrics_folder
 from system.observability.monitoring import endpoints_of, serve
+from system.tasks.schedule import Schedule
 from system.transport.expiry import ExpiredResults
 from system.transport.options import options_from
 
@@ -73,12 +74,15 @@ def _run(arguments: list[str]) -> int:
     trusted = options_from(settings.broker_options_from(os.environ)).trusted
     cleanup_s = settings.result_cleanup_s_from(os.environ)
     encryption.cipher()  # (with the other settings of the dead letters)
+    settings.retry_pause_s_from(os.environ)
+    retry_every_s = settings.retry_every_s_from(os.environ)
     logs.hide(connections.passwords())
     from system.app import app  # (after the settings: it is built from them)
 
     consumer = Consumer(monitoring.stalled_after_s)
     consumer.connect()
     ExpiredResults(app, cleanup_s).connect()
+    Schedule(app, retry_every_s).connect()
     health = health_of(connections, monitoring.health_deadline_s, consumer, trusted)
     with metrics_folder() as folder, _server(app, folder, monitoring, health):  # 3
         task_log.connect()

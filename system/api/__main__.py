@@ -22,11 +22,13 @@ def serve() -> None:
     SYSTEM_API_PROCESSES         the number of processes (1)
     SYSTEM_API_THREADS           threads, and connections, of each process (4)
     SYSTEM_API_DEADLINE_S        seconds until an answer (3)
+    SYSTEM_API_CLIENT_S          seconds that a client may take for a head, and for a body (5)
     SYSTEM_HEALTH_DEADLINE_S     seconds until an answer about health (2)
     SYSTEM_WEBHOOK_SECRETS       folder of files with secrets (/run/secrets)
     SYSTEM_PAYPAL_CERTIFICATES   folder of trusted certificates in PEM (/etc/paypal)
     SYSTEM_METRICS_TENANT_LABEL  whether metrics name the tenant (true)
     SYSTEM_DEAD_LETTER_KEYS      keys that encrypt what is masked in dead events
+    SYSTEM_DEAD_EVENT_PAUSE_S    seconds until a dead event's first retry, then doubled (1)
     """  # noqa: D301 (click's own mark)
     from system.api.processes.parent import main
 

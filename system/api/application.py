@@ -24,6 +24,7 @@ from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.contextvars import bind_contextvars
 
 from system.api import problem
 from system.api.delivery import CORRELATION_ID, Delivery, correlation_id_of
@@ -53,6 +54,8 @@ class Parts:
     metrics: EventMetrics
     threads: int
     deadline_s: float
+    client_s: float
+    """Seconds that a client may take for a body."""
     started: Callable[[], None]
     """Called when the app can serve."""
     stopped: Callable[[], None]
@@ -133,7 +136,7 @@ class _Application:
 
     async def _take(self, request: Request, vendor: str, token: str) -> Response:
         try:
-            raw = await read_body(request)
+            raw = await read_body(request, deadline_s=self._parts.client_s)
         except RefusedError as error:
             return _problem(request, error.status, detail=error.detail)
         except ClientDisconnect:
@@ -174,6 +177,8 @@ class CorrelationIds:
         sent = [value for key, value in scope["headers"] if key == name]
         correlation_id = correlation_id_of(sent[0].decode("latin-1") if len(sent) == 1 else None)
         scope.setdefault("state", {})["correlation_id"] = correlation_id
+        # Bound for the server's own lines, too, which follow a defect; a request has its own task.
+        bind_contextvars(correlation_id=correlation_id)
 
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start":

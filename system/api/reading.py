@@ -14,7 +14,6 @@ from http import HTTPStatus
 from starlette.requests import ClientDisconnect, Request
 
 LARGEST_BODY = 2**20
-BODY_DEADLINE_S = 5.0
 DISCARDED_BODY = 8 * 2**20
 DISCARD_S = 1.0
 JSON_TYPE = "application/json"
@@ -29,8 +28,12 @@ class RefusedError(Exception):
         self.detail = detail
 
 
-async def read_body(request: Request) -> bytes:
+async def read_body(request: Request, *, deadline_s: float) -> bytes:
     """Return the body of a request.
+
+    Args:
+        request: one whose body is not read yet.
+        deadline_s: seconds within which the body must be complete.
 
     Raises:
         RefusedError: its type, its encoding, its size or its pace is refused.
@@ -41,7 +44,7 @@ async def read_body(request: Request) -> bytes:
     kept = bytearray()
     if _declared(request) <= LARGEST_BODY:
         try:
-            async with asyncio.timeout(BODY_DEADLINE_S):
+            async with asyncio.timeout(deadline_s):
                 async for chunk in stream:
                     kept += chunk
                     if len(kept) > LARGEST_BODY:
@@ -50,7 +53,7 @@ async def read_body(request: Request) -> bytes:
                     return bytes(kept)
         except TimeoutError:
             raise RefusedError(
-                HTTPStatus.REQUEST_TIMEOUT, f"body: got none complete in {BODY_DEADLINE_S:g} s"
+                HTTPStatus.REQUEST_TIMEOUT, f"body: got none complete in {deadline_s:g} s"
             ) from None
     kept.clear()
     await _discard(request)

@@ -37,6 +37,7 @@ from system.ingestion.retrying import retry as retry_rows
 
 STATUSES = ("pending", "in_progress", "resolved", "ignored")
 MOST_MOVED = 10_000
+"""Rows of one statement; a move of more takes several, each of which is committed."""
 
 _SHOWN = (
     *("id", "failed_at", "remediation_status", "retry_count", "vendor", "event_type", "tenant_id"),
@@ -187,9 +188,13 @@ def _move(
 ) -> None:
     demand_choice(row_ids, chosen)
     which = Filter(ids=row_ids or None, statuses=("pending", "in_progress"), **chosen)
-    found = [row["id"] for row in listing.find(which, most=MOST_MOVED)]
-    rows = listing.move(found, to=to, note=note)
-    print_moved(ctx, rows, _SHOWN, to=to, asked=len(row_ids), is_json=is_json)
+    moved: list[dict[str, Any]] = []
+    while found := [row["id"] for row in listing.find(which, most=MOST_MOVED)]:
+        rows = listing.move(found, to=to, note=note)
+        moved += rows
+        if not rows:
+            break  # (another operator has moved each of them)
+    print_moved(ctx, moved, _SHOWN, to=to, asked=len(row_ids), is_json=is_json)
 
 
 def _print_retried(one: Retried, *, is_json: bool) -> None:

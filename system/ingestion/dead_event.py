@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
 import traceback
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from kombu.exceptions import OperationalError as BrokerError
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
+from system import settings
 from system.connections.text import storable, storable_name
 from system.dead_letters import encryption, payload
 from system.dead_letters.masking import Masking
@@ -30,7 +32,6 @@ from system.transport.joined import publishing_in
 RETRY = "app.tasks.maintenance.retry_dead_events"
 UNKNOWN = "unknown"
 """The type of an event that its vendor's contract forbids in such a way that it has none."""
-BASE = timedelta(seconds=1)
 LONGEST = timedelta(hours=1)
 MOST_RETRIES = 8
 
@@ -97,7 +98,7 @@ def pause_after(retries: int) -> timedelta:
     The jitter adds up to a half, so that rows that failed together are not retried together.
     """
     jitter = random.uniform(1, 1.5)  # noqa: S311 (not for security)
-    pause_s = BASE.total_seconds() * 2 ** min(retries, 20) * jitter
+    pause_s = settings.retry_pause_s_from(os.environ) * 2 ** min(retries, 20) * jitter
     return min(timedelta(seconds=pause_s), LONGEST)
 
 

@@ -105,7 +105,7 @@ def retry_dead_events(limit: int = 100) -> dict[str, Any]:
     """Retry dead events that are due, of all tenants.
 
     Each failure that may be transient publishes this task for the time at which its row is due.
-    Run it now and then too: a worker that dies while it retries publishes nothing.
+    Workers publish it now and then too: one that dies while it retries publishes nothing.
     """
     ended = list(retry(current_app, Filter(), most=int(limit), only_due=True))
     stored = sum(one.event_row is not None for one in ended)

@@ -23,7 +23,9 @@ from gateproof.description.sut import Sut
 from gateproof.environments.cause import cause_of
 from gateproof.environments.interface import (
     Address,
+    CanInspect,
     CanKill,
+    CanKillChild,
     CanRemain,
     Environment,
     Process,
@@ -257,6 +259,17 @@ class SystemProcess:
         """Kill it with SIGKILL."""
         self._record("kill", {})
         require(self.process, CanKill, "killing a process").kill()
+
+    def children(self) -> tuple[int, ...]:
+        """Return the process ids of its direct children."""
+        found = require(self.process, CanInspect, "children of a process").children()
+        self._record("children", {"pids": list(found)})
+        return found
+
+    def kill_child(self, pid: int) -> None:
+        """Kill one of its children with SIGKILL."""
+        self._record("kill child", {"child": pid})
+        require(self.process, CanKillChild, "killing a process's child").kill_child(pid)
 
     def remaining(self) -> tuple[int, ...]:
         """Return the process ids that it started and that still run."""

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp
 from system import settings
 from system.api.application import Parts, make_app
 from system.api.metrics import EventMetrics
-from system.api.processes.protocol import Protocol
+from system.api.processes.protocol import bounded
 from system.api.receiving import Receiver
 from system.api.vendors import vendors_with
 from system.app import app
@@ -50,7 +50,7 @@ def serve(
     logging.getLogger("uvicorn").setLevel(logging.WARNING)  # (this package has lines of its own)
     config = uvicorn.Config(
         _app(chosen, connections, folder, place),
-        http=Protocol,
+        http=bounded(chosen.client_s),
         ws="none",
         lifespan="on",
         log_config=None,
@@ -68,8 +68,8 @@ def _app(
     chosen: settings.Api, connections: settings.Connections, folder: Path, place: int
 ) -> ASGIApp:
     name = f"api-{place}"
-    metrics = EventMetrics(folder, lambda: name, tenant_label=chosen.tenant_label)
     vendors = vendors_with(chosen.certificates)
+    metrics = EventMetrics(folder, lambda: name, vendors=vendors, tenant_label=chosen.tenant_label)
     for vendor in vendors:
         contract_of(vendor)  # (one that is missing must end the process, and not a request)
     receiver = Receiver(
@@ -89,6 +89,7 @@ def _app(
             metrics=metrics,
             threads=chosen.threads,
             deadline_s=chosen.deadline_s,
+            client_s=chosen.client_s,
             started=lambda: log.info("api ready", place=place, port=chosen.port),
             stopped=lambda: log.info("api process stopped", place=place),
         )

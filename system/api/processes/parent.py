@@ -80,6 +80,7 @@ def _run(environment: Mapping[str, str]) -> int:
     chosen = settings.api_from(environment)  # 2
     connections = settings.connections_from(environment)
     encryption.cipher()
+    settings.retry_pause_s_from(environment)  # (with the other settings of dead events)
     logs.hide(connections.passwords())
     _demand_one_database(connections)
     from system.api.processes import (

@@ -16,11 +16,12 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from system.api import problem
 from system.api.delivery import CORRELATION_ID, correlation_id_of
 
-HEAD_DEADLINE_S = 5.0
-
 
 class Protocol(H11Protocol):
     """One connection."""
+
+    head_s: float
+    """Seconds that a client may take for the head of a request; `bounded` sets it."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -67,9 +68,14 @@ class Protocol(H11Protocol):
         self.transport.close()
 
     def _wait_for_head(self) -> None:
-        self._head = self.loop.call_later(HEAD_DEADLINE_S, self.transport.abort)
+        self._head = self.loop.call_later(self.head_s, self.transport.abort)
 
     def _stop_waiting(self) -> None:
         if self._head is not None:
             self._head.cancel()
             self._head = None
+
+
+def bounded(head_s: float) -> type[Protocol]:
+    """Return the protocol of connections whose clients may take so many seconds for a head."""
+    return type("BoundedProtocol", (Protocol,), {"head_s": head_s})

@@ -38,6 +38,10 @@ class Delivery:
     body: bytes
     headers: Mapping[str, str] = field(default_factory=dict)
 
+    def value(self) -> Any:
+        """Return its body, parsed."""
+        return json.loads(self.body)
+
     def with_body(self, body: bytes) -> Delivery:
         """Return it with another body, and not signed again."""
         return replace(self, body=body)
@@ -85,6 +89,7 @@ def signed(
     change: Mapping[str, Any] | None = None,
     secret: str = SECRET,
     age_s: int = 0,
+    size: int = 0,
 ) -> Delivery:
     """Return a delivery as the vendor would send it.
 
@@ -94,10 +99,13 @@ def signed(
         change: members of the body that differ.
         secret: the secret that signs; for PayPal it is the webhook id.
         age_s: how long ago it was signed.
+        size: bytes of the body, which is filled with blanks; 0 leaves it as short as it is.
 
     """
     event_id = id_of(vendor, unique)
     body = json.dumps({**event(vendor, event_id), **(change or {})}).encode()
+    if size:
+        body = body[:-1] + b" " * (size - len(body)) + body[-1:]
     own = _SIGNING[vendor](body, event_id, secret, int(time.time()) - age_s)
     headers = {"content-type": "application/json", **own}
     return Delivery(vendor=vendor, event_id=event_id, body=body, headers=headers)

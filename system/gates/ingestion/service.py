@@ -6,11 +6,13 @@ The process is `api` of the description; its secrets are files that the harness 
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from gateproof import Exchange, Stack, SystemProcess
 
@@ -37,15 +39,30 @@ class Service:
         headers: Mapping[str, str] | None = None,
     ) -> Exchange:
         """Send a delivery to an endpoint of a tenant, which is registered at its first use."""
-        key = tenant, delivery.vendor
-        if token is None and key not in self.tokens:
-            self.tokens[key] = register(self.stack, tenant, delivery.vendor)
+        own = f"/webhooks/{delivery.vendor}/{token}"
         return self.stack.http.request(
             "POST",
-            f"{self.url}/webhooks/{delivery.vendor}/{token or self.tokens[key]}",
+            self.url + (own if token else self.path(delivery.vendor, tenant)),
             headers={**delivery.headers, **(headers or {})},
             content=delivery.body,
         )
+
+    def path(self, vendor: str, tenant: str) -> str:
+        """Return the path of an endpoint of a tenant, which is registered at its first use."""
+        key = tenant, vendor
+        if key not in self.tokens:
+            self.tokens[key] = register(self.stack, tenant, vendor)
+        return f"/webhooks/{vendor}/{self.tokens[key]}"
+
+    def log_since(self, count: int) -> list[dict[str, Any]]:
+        """Return its lines after the first ones, as JSON objects; {} for one that is none."""
+        return [_object(line) for line in self.process.lines().lines[count:]]
+
+    def kill_one(self) -> int:
+        """Kill one of the processes that serve; return its process id."""
+        first = min(self.process.children())
+        self.process.kill_child(first)
+        return first
 
     def total(self, family: str) -> float:
         """Return the sum of all samples of a metric."""
@@ -66,8 +83,22 @@ def register(stack: Stack, tenant: str, vendor: str) -> str:
 
 
 @contextmanager
-def running_service(stack: Stack) -> Iterator[Service]:
-    """Start the service, wait until it answers, and kill it after the block."""
+def running_service(stack: Stack, settings: Mapping[str, str] | None = None) -> Iterator[Service]:
+    """Start the service, wait until it answers, and kill it after the block.
+
+    Args:
+        stack: gives the database.
+        settings: further variables of the service.
+
+    """
     files = {"one": SECRET, f"{CERTIFICATE}.pem": certificate()}
-    with stack.running_process("api", files=files) as process:
+    with stack.running_process("api", env=settings, files=files) as process:
         yield Service(stack=stack, url=process.url, process=process)
+
+
+def _object(line: str) -> dict[str, Any]:
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}

@@ -93,9 +93,12 @@ def test_repeated_event_is_one_row(own_stack: Stack, ids: Ids) -> None:
     with running_service(own_stack) as service:
         for vendor in VENDORS:
             sent = signed(vendor, ids.uuid().hex)
-            got = [service.send(sent, tenant).status for _ in range(2)]
+            known = {"x-correlation-id": f"gate-{ids.uuid()}"}
+            got = [service.send(sent, tenant, headers=known).status for _ in range(2)]
             claim("statuses one after another", on=vendor, got=got, expected=[202, 200])
             claim(ROWS, on=vendor, got=len(_rows(own_stack, sent)), expected=1)
+            found = own_stack.sql.query(_MESSAGES, (f"%{known['x-correlation-id']}%",)).scalar()
+            claim(MESSAGES, on=vendor, got=found, expected=1)
         before = service.total("events_duplicate_total")
         sent = signed("stripe", ids.uuid().hex)
         with ThreadPoolExecutor(AT_ONCE) as pool:

@@ -64,10 +64,6 @@ def insert(database: Database, tenant: str = A, number: int = 1, **columns: Any)
     names = psycopg.sql.SQL(", ").join(map(psycopg.sql.Identifier, values))
     places = psycopg.sql.SQL(", ").join(psycopg.sql.Placeholder() * len(values))
     with database.connect("postgres") as connection:
-        # A worker has declared it; an operator publishes, and declares no queue.
-        connection.execute(
-            "INSERT INTO kombu_queue (name) VALUES ('attribution') ON CONFLICT DO NOTHING"
-        )
         row = connection.execute(
             psycopg.sql.SQL("INSERT INTO dead_events ({}) VALUES ({}) RETURNING id::text").format(
                 names, places
@@ -351,10 +347,44 @@ def test_operator_resolves_and_ignores(database: Database) -> None:
     assert command(database, "ignore", first).returncode == 1
 
 
+def test_move_of_many_rows_leaves_none(database: Database) -> None:
+    """A selection of more rows than one statement moves is moved as a whole."""
+    insert(database)
+    with database.connect("postgres") as connection:
+        connection.execute(
+            "INSERT INTO dead_events (tenant_id, vendor, event_type, event_id, error_type)"
+            " SELECT tenant_id, vendor, event_type, 'more-' || n, error_type"
+            " FROM dead_events, generate_series(1, 10000) n"
+        )
+    done = command(database, "ignore", "--vendor", "shopify", "--json")
+    assert (done.returncode, "10001 ignored" in done.stderr) == (0, True), done.stderr
+    assert database.rows("SELECT DISTINCT remediation_status FROM dead_events") == [("ignored",)]
+
+
+@pytest.mark.parametrize("status", ["pending", "in_progress", "other"])
+def test_operators_function_moves_to_an_end_only(shared: Database, status: str) -> None:
+    """No operator holds a row without a claim, which no retry would take again."""
+    row = insert(shared, event_id=str(uuid.uuid4()))
+    statement = "SELECT 1 FROM move_dead_events(ARRAY[%s]::uuid[], %s, NULL)"
+    refused = pytest.raises(psycopg.errors.InvalidParameterValue, match="expected resolved or")
+    with shared.connect("app_rw") as connection, refused:
+        connection.execute(statement, (row, status))
+
+
+def test_worker_schedules_the_retry(database: Database, start_worker: StartWorker) -> None:
+    """A row that a killed retry left is stored by a worker without any other message."""
+    past = "2020-01-01T00:00:00Z"
+    claim = str(uuid.uuid4())
+    claimed: dict[str, Any] = {"claim": claim, "claimed_until": past, "next_retry_at": past}
+    row = insert(database, remediation_status="in_progress", **claimed)
+    worker = start_worker(database, SYSTEM_DEAD_EVENT_EVERY_S="1")
+    assert wait_for(lambda: state(database, row)[0] == "resolved"), worker.text()
+    assert database.rows("SELECT count(*) FROM attribution_events") == [(1,)]
+
+
 def test_masked_event_is_retried_with_the_key_only(database: Database, start_api: StartApi) -> None:
     """With a key the original is stored by a retry; without one the row stays, unharmed."""
     api = start_api(database, SYSTEM_DEAD_LETTER_KEYS=KEY)
-    insert(database, tenant=B, remediation_status="resolved")  # (and the queue with it)
     api.path("shopify")
     body = json.dumps({**event("shopify", 6), "token": "hunter-2"}).encode()
     with database.connect("postgres") as connection:

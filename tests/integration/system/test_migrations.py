@@ -15,8 +15,8 @@ from .support import ROOT, Database, clean_environment
 
 CELERY_TABLES = ["celery_tasksetmeta", "celery_taskmeta", "kombu_message", "kombu_queue"]
 PRIVILEGES = ["DELETE", "INSERT", "SELECT", "UPDATE"]
-PUBLISHING = {"kombu_queue": ("SELECT",), "kombu_message": ("INSERT",)}
-RECEIVING = {"kombu_queue": ("INSERT", "SELECT"), "kombu_message": ("INSERT",)}
+PUBLISHING = {"kombu_queue": ("INSERT", "SELECT"), "kombu_message": ("INSERT",)}
+RECEIVING = PUBLISHING
 INSERT_ROW = """
     INSERT INTO {table} (task_id, task_name, tenant_id, exception_class)
     VALUES ('t-1', 'n', '7c8f3b0a-62a1-4a3e-9d56-0f4b6c1f2d3e', 'E')

@@ -158,6 +158,7 @@ def test_service_has_the_operations_of_the_contracts(tmp_path: Path) -> None:
         metrics=nothing,
         threads=1,
         deadline_s=1,
+        client_s=1,
         started=lambda: None,
         stopped=lambda: None,
     )
