@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from gateproof.base.errors import (
         InconclusiveError,
+        MissingAbilityError,
         NotApplicableError,
         NotReadyError,
         PremiseError,
@@ -87,6 +88,7 @@ __all__ = [
     "Ids",
     "InconclusiveError",
     "LogLines",
+    "MissingAbilityError",
     "NotApplicableError",
     "NotReadyError",
     "Pick",
@@ -157,6 +159,7 @@ _HOMES = {
     "Ids": "gateproof.stack.identifier",
     "InconclusiveError": "gateproof.base.errors",
     "LogLines": "gateproof.probes.log",
+    "MissingAbilityError": "gateproof.base.errors",
     "NotApplicableError": "gateproof.base.errors",
     "NotReadyError": "gateproof.base.errors",
     "POOL_PREFORK": "gateproof.stack.stack",
