@@ -8,7 +8,7 @@ worker do; any of them adds them up.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from uuid import UUID
 
@@ -26,7 +26,14 @@ _LABELS = ("tenant_id", "vendor", "event_type")
 class EventMetrics:
     """Counts stored, repeated and dead events, and measures how long a delivery took."""
 
-    def __init__(self, folder: Path, name_of: Callable[[], str], *, tenant_label: bool) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        name_of: Callable[[], str],
+        *,
+        vendors: Iterable[str],
+        tenant_label: bool,
+    ) -> None:
         self._files = files_in(folder, name_of)
         self._tenant_label = tenant_label
         self._ingested = Counter(
@@ -48,6 +55,8 @@ class EventMetrics:
             registry=None,
             buckets=BUCKETS_S,
         )
+        for vendor in vendors:  # (without any series a scrape before the first event would fail)
+            self._duration.labels(vendor)
         self._counting = threading.Lock()
         hold_during_fork(self._counting)
 

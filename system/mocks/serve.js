@@ -32,8 +32,23 @@ const config = {
   mock: { dynamic: options.dynamic, ignoreExamples: false },
 };
 
+// Prism reads `format: int64` as the whole numbers that JavaScript keeps exactly, and would refuse
+// the ids of some vendors, which are larger. Its limits are removed; those of a contract stay.
+function allowLargeNumbers(node, seen = new Set()) {
+  if (node === null || typeof node !== 'object' || seen.has(node)) {
+    return;
+  }
+  seen.add(node);
+  if (node.format === 'int64') {
+    if (node.maximum === Number.MAX_SAFE_INTEGER) delete node.maximum;
+    if (node.minimum === Number.MIN_SAFE_INTEGER) delete node.minimum;
+  }
+  Object.values(node).forEach((child) => allowLargeNumbers(child, seen));
+}
+
 async function serve({ port, document }) {
   const operations = await getHttpOperationsFromSpec(document);
+  allowLargeNumbers(operations);
   const logger = createLogger('mock', { level: 'silent' });
   const server = createServer(operations, { cors: false, config, components: { logger } });
   await server.listen(port, options.host);

@@ -68,8 +68,8 @@ def _app(
     chosen: settings.Api, connections: settings.Connections, folder: Path, place: int
 ) -> ASGIApp:
     name = f"api-{place}"
-    metrics = EventMetrics(folder, lambda: name, tenant_label=chosen.tenant_label)
     vendors = vendors_with(chosen.certificates)
+    metrics = EventMetrics(folder, lambda: name, vendors=vendors, tenant_label=chosen.tenant_label)
     for vendor in vendors:
         contract_of(vendor)  # (one that is missing must end the process, and not a request)
     receiver = Receiver(
