@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from gateproof.probes.claims.collection import at_least_one
     from gateproof.probes.claims.premise import premise
     from gateproof.probes.file import FileProbe
-    from gateproof.probes.http import Exchange
+    from gateproof.probes.http import Exchange, HttpProbe
     from gateproof.probes.log import LogLines
     from gateproof.probes.process import ProcessProbe
     from gateproof.probes.recorder import Recorder
@@ -85,6 +85,7 @@ __all__ = [
     "Exchange",
     "Fault",
     "FileProbe",
+    "HttpProbe",
     "Ids",
     "InconclusiveError",
     "LogLines",
@@ -156,6 +157,7 @@ _HOMES = {
     "Exchange": "gateproof.probes.http",
     "Fault": "gateproof.faults.interface",
     "FileProbe": "gateproof.probes.file",
+    "HttpProbe": "gateproof.probes.http",
     "Ids": "gateproof.stack.identifier",
     "InconclusiveError": "gateproof.base.errors",
     "LogLines": "gateproof.probes.log",
