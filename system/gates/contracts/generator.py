@@ -1,8 +1,8 @@
 """Generate requests from a released contract, valid and invalid ones, with a fixed seed.
 
 A program of its own: `python -m system.gates.contracts.generator COUNT SEED FILE...` prints one
-JSON object a line. Schemathesis is in a folder that only this program has on its path, since it loads
-itself into every run of pytest. It sends nothing: the check signs and sends what is printed.
+JSON object a line. Schemathesis is in a folder that only this program has on its path, since it
+loads itself into every run of pytest. This sends nothing: the check signs and sends the requests.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import base64
 import json
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,7 @@ def _generate_all(document: Any, count: int, seed: int) -> None:
 
 
 def _generate(strategy: Any, show: Callable[[Any], None], count: int, seed: int) -> None:
-    import hypothesis
-
+    hypothesis: Any = import_module("hypothesis")
     limits = hypothesis.settings(
         max_examples=count,
         database=None,
@@ -48,8 +48,7 @@ def _generate(strategy: Any, show: Callable[[Any], None], count: int, seed: int)
         phases=[hypothesis.Phase.generate],
         suppress_health_check=list(hypothesis.HealthCheck),
     )
-    run: Any = hypothesis.seed(seed)(limits(hypothesis.given(strategy)(show)))
-    run()
+    hypothesis.seed(seed)(limits(hypothesis.given(strategy)(show)))()
 
 
 def _printer(operation: str, mode: str) -> Callable[[Any], None]:
