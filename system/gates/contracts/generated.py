@@ -27,8 +27,9 @@ from system.gates.ingestion.delivery import (
 from .document import Sample
 
 PACKAGES = Path(sys.prefix) / "conformance"
-COUNT, SEED = 12, 20261130
-DEADLINE_S = 180.0
+COUNT, SEED = int(os.environ.get("SYSTEM_GATES_REQUESTS", "12")), 20261130
+"""The requests of each operation and mode; the variable is for a longer run."""
+DEADLINE_S = 180.0 + COUNT
 VALID, INVALID = "positive", "negative"
 
 

@@ -15,12 +15,14 @@ from system.gates.ingestion.delivery import VENDORS
 from system.gates.ingestion.service import Service, register, running_service
 
 from .document import METHODS, Operation, Sample, operations, released
-from .generated import INVALID, VALID, Request, generated
+from .generated import COUNT, INVALID, VALID, Request, generated
 from .report import DOMAINS
 
 WEBHOOKS = "webhooks/"
 DESCRIPTION = "/openapi.json"
 MOST_SHOWN = 5
+LIMIT_S = 300.0 + 12 * COUNT
+"""For generating and sending `COUNT` requests of six operations in two modes, on a busy machine."""
 
 _NAME = re.compile(r"\{[^}]*\}")
 
@@ -53,7 +55,7 @@ def _names(document: Mapping[str, Any]) -> set[str]:
     }
 
 
-@criterion("CON-06", needs=("database", "tenancy", "broker.kind=sqla"))
+@criterion("CON-06", needs=("database", "tenancy", "broker.kind=sqla"), limit_s=LIMIT_S)
 def test_service_answers_as_its_contracts_say(
     own_stack: Stack, files: FileProbe, machine: ProcessProbe, sut: Sut, ids: Ids
 ) -> None:
