@@ -122,8 +122,8 @@ def running_mocks(
     """Start the mock servers of some domains, or of all, and stop them after the block."""
     mocks = Mocks.on_free_ports(machine, http, sut)
     only = [word for domain in domains for word in ("--only", domain)]
-    done = mocks.run("start", *only)
     try:
+        done = mocks.run("start", *only)
         premise("exit status of the start", got=done.exit_status, expected=0)
         yield mocks
     finally:

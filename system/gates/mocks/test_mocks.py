@@ -24,6 +24,7 @@ from gateproof import (
     claim,
     criterion,
     premise,
+    wait_until,
 )
 from system.gates.contracts.document import PROBLEM_TYPE, Operation, Sample, operations
 from system.gates.ingestion.delivery import SIGNATURES, VENDORS, Delivery, signed
@@ -49,6 +50,7 @@ def test_all_start_and_nothing_is_left(machine: ProcessProbe, http: HttpProbe, s
     pids: list[int] = []
     try:
         started = mocks.run("start")
+        pids.append(_pid(started))  # (before any claim: a falsified check ends at its finding)
         for domain in DOMAINS:
             claim(
                 "server answers after the start",
@@ -57,9 +59,9 @@ def test_all_start_and_nothing_is_left(machine: ProcessProbe, http: HttpProbe, s
                 expected=True,
             )
         claim("exit status of the start", got=started.exit_status, expected=0)
-        pids.append(_pid(started))
         _judge_taken_port(mocks)
         mocks.kill(pids[0])
+        wait_until(lambda: mocks.state_of(pids[0]) == "ended", deadline_s=10)
         claim("process after a kill", got=content_of(mocks.run("status")).get("pid"), expected=None)
         again = mocks.run("start", "--only", "health")
         pids.append(_pid(again))
@@ -68,6 +70,7 @@ def test_all_start_and_nothing_is_left(machine: ProcessProbe, http: HttpProbe, s
         claim("process after the stop", got=mocks.state_of(pids[1]), expected="ended")
         claim("server answers after the stop", got=mocks.answers("health"), expected=False)
     finally:
+        mocks.run("stop")
         for pid in pids:
             mocks.kill(pid)
 
