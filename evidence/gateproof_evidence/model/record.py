@@ -63,6 +63,7 @@ class PhaseEvent(Entry):
         "none",
         "assertion",
         "environment",
+        "ability",
         "harness",
         "notready",
         "notapplicable",

@@ -16,6 +16,10 @@ class EnvironmentProblemError(HarnessError):
     """Something that the run needs from its environment is missing: a port, a disk, an engine."""
 
 
+class MissingAbilityError(HarnessError):
+    """The machine lacks a program that the check needs, so the claim was not checked here."""
+
+
 class NotReadyError(HarnessError):
     """A process did not become ready, or a command did not finish, before the deadline."""
 

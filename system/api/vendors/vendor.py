@@ -73,14 +73,22 @@ def moment(text: str) -> datetime:
     """Return a time that has the form of the contract; without an offset it is UTC.
 
     Raises:
-        IngestionError: it is too early or too late for a window.
+        IngestionError: it is no time (a 13th month), or is too early or too late for a window.
 
     """
-    return usable(datetime.fromisoformat(text.upper()))
+    try:
+        read = datetime.fromisoformat(text.upper())
+    except ValueError:
+        raise IngestionError(
+            "event: got a time that no calendar has, expected a real one"
+        ) from None
+    return usable(read)
 
 
 def usable(read: datetime) -> datetime:
-    """Return an aware time of which a window can be made.
+    """Return a time in UTC of which a window can be made; without an offset it is UTC.
+
+    PostgreSQL takes no offset of 16 hours or more, which RFC 3339 allows.
 
     Raises:
         IngestionError: it is too early or too late.
@@ -88,4 +96,4 @@ def usable(read: datetime) -> datetime:
     """
     if not FIRST_YEAR < read.year < LAST_YEAR:
         raise IngestionError(f"event: got a time in the year {read.year}, expected a nearer one")
-    return read if read.tzinfo else read.replace(tzinfo=UTC)
+    return read.astimezone(UTC) if read.tzinfo else read.replace(tzinfo=UTC)

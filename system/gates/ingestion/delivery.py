@@ -106,7 +106,7 @@ def signed(
     body = json.dumps({**event(vendor, event_id), **(change or {})}).encode()
     if size:
         body = body[:-1] + b" " * (size - len(body)) + body[-1:]
-    own = _SIGNING[vendor](body, event_id, secret, int(time.time()) - age_s)
+    own = SIGNING[vendor](body, event_id, secret, int(time.time()) - age_s)
     headers = {"content-type": "application/json", **own}
     return Delivery(vendor=vendor, event_id=event_id, body=body, headers=headers)
 
@@ -149,7 +149,7 @@ def _paypal(body: bytes, event_id: str, secret: str, now: int) -> dict[str, str]
     }
 
 
-_SIGNING: dict[str, Callable[[bytes, str, str, int], dict[str, str]]] = {
+SIGNING: dict[str, Callable[[bytes, str, str, int], dict[str, str]]] = {
     "shopify": _shopify,
     "stripe": _stripe,
     "paypal": _paypal,

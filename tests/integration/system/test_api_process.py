@@ -88,6 +88,13 @@ def test_service_stops_cleanly(shared: Database, start_api: StartApi, sent: sign
     assert api.lines("api stopped")[0]["exit_status"] == 0
 
 
+def test_metrics_are_served_before_the_first_event(shared: Database, start_api: StartApi) -> None:
+    """A scrape of a service that has received nothing shows its series at zero."""
+    answer = httpx.get(f"{start_api(shared).url}/metrics")
+    assert answer.status_code == 200
+    assert 'ingestion_duration_seconds_count{vendor="stripe"} 0.0' in answer.text
+
+
 def test_metrics_of_processes_add_up(shared: Database, start_api: StartApi) -> None:
     """Counts are those of all processes, and do not fall when one dies."""
     api = start_api(shared, SYSTEM_API_PROCESSES="2", SYSTEM_METRICS_TENANT_LABEL="0")

@@ -165,6 +165,24 @@ def test_stripe_refuses_a_time_beyond_the_calendar(
         vendors["stripe"].describe({}, value, NOW)
 
 
+@pytest.mark.parametrize("created", ["2026-13-01T12:00:00", "2026-02-30T12:00:00"])
+def test_woocommerce_refuses_a_time_that_no_calendar_has(
+    vendors: dict[str, Vendor], created: str
+) -> None:
+    """A text of the contract's form that is no time is refused, and is no defect."""
+    value = event("woocommerce") | {"date_created_gmt": created}
+    headers = signed("woocommerce").headers
+    with pytest.raises(IngestionError, match="event: got a time that no calendar has"):
+        vendors["woocommerce"].describe(headers, value, NOW)
+
+
+def test_time_with_a_large_offset_is_described_in_utc(vendors: dict[str, Vendor]) -> None:
+    """PostgreSQL takes no offset of 16 hours or more, so none is passed on."""
+    value = event("paypal") | {"create_time": "2026-01-31T12:00:00+16:59"}
+    described = vendors["paypal"].describe({}, value, NOW)
+    assert described.occurred_at.isoformat() == "2026-01-30T19:01:00+00:00"
+
+
 @pytest.mark.parametrize("vendor", VENDORS)
 @pytest.mark.parametrize("value", [None, [], "text", 1, {}])
 def test_vendor_finds_no_id_in_what_has_none(
