@@ -333,7 +333,7 @@ class SqlProbe:
             yield Session(connection, self._recorder, role or SUPERUSER)
         finally:
             connection.close()
-            # What it has changed may be what a new session starts with.
+            # The block may have changed settings that a new session starts with.
             self.close()
 
     def query(

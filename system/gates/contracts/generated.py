@@ -19,9 +19,9 @@ from typing import Any
 
 from gateproof import MissingAbilityError, ProcessProbe, Sut, premise
 from system.gates.ingestion.delivery import (
-    SIGNING,  # (the gate of ingestion signs bodies of its own with it)
     SECRET,
     SIGNATURES,
+    SIGNING,
 )
 
 from .document import Sample
