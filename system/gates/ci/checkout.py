@@ -37,7 +37,7 @@ IDENTITY = {
 GIT = {**IDENTITY, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
 """The variables of git commands: the machine's own settings do not matter."""
 
-ASK_FOR_STAMP = "gateproof-stamp: ; @echo $(SETUP)"
+ASK_FOR_STAMPS = "gateproof-stamps: ; @echo $(SETUP) $(MOCKS_SETUP)"
 """A target that prints the file by which make sees that the packages are installed."""
 
 SCRIPT = """#!/bin/sh
@@ -132,18 +132,19 @@ class Repository:
         return into
 
     def _stamp(self, checkout: Path) -> None:
-        """Write the file by which make sees that the packages are installed."""
-        command = ["make", "--no-print-directory", f"--eval={ASK_FOR_STAMP}", "gateproof-stamp"]
+        """Write the files by which make sees that the packages are installed."""
+        command = ["make", "--no-print-directory", f"--eval={ASK_FOR_STAMPS}", "gateproof-stamps"]
         done = self.machine.run(command, env={}, folder=checkout)
-        stamp = done.output.strip()
+        stamps = done.output.split()
         premise(
-            "stamp of the installed packages",
+            "stamps of the installed packages",
             on="Makefile/SETUP",
-            got=stamp,
+            got=" ".join(stamps[:1]),
             relation="matches",
             expected=r"^\.venv/",
         )
-        (checkout / stamp).touch()
+        for stamp in stamps:
+            (checkout / stamp).touch()
 
 
 class NewRepository(Protocol):
