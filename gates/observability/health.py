@@ -152,7 +152,7 @@ def database_closed(stack: Stack, name: str) -> Iterator[None]:
 @contextmanager
 def separate_route(stack: Stack) -> Iterator[Relay]:
     """Run an additional relay to the stack's server, which can be interrupted independently."""
-    relay = Relay.start(stack.context.launcher(), stack)
+    relay = Relay.start(stack.context.launcher, stack)
     try:
         yield relay
     finally:

@@ -20,7 +20,7 @@ RECOVERY_S = 20.0
 @contextmanager
 def own_route(stack: Stack) -> Iterator[Relay]:
     """Run a relay to the stack's server for one process."""
-    relay = Relay.start(stack.context.launcher(), stack)
+    relay = Relay.start(stack.context.launcher, stack)
     try:
         yield relay
     finally:

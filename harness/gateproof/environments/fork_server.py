@@ -83,8 +83,12 @@ class ForkServer:
         env: Mapping[str, str],
         folder: Path,
         streams: tuple[int, int, int],
-    ) -> Forked:
+    ) -> Forked | None:
         """Fork a process.
+
+        Returns:
+            The process; None if it must be started cold, because it has another value of a variable
+            that a package read when it was imported.
 
         Args:
             command: a command for which `may_fork` is true.
@@ -99,6 +103,8 @@ class ForkServer:
         words = command[1:]
         request = {"fork": words, "env": dict(env), "folder": str(folder)}
         answer = self._ask(request, streams)
+        if "cold" in answer:
+            return None
         if "pid" not in answer:
             raise HarnessError(
                 f"warm start of {words[1][:60]}: got {answer['error']}, expected one thread; take "

@@ -7,6 +7,7 @@ import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import IO, Protocol
@@ -83,6 +84,25 @@ def start_cold(
         stderr=stderr,
         start_new_session=True,
     )
+
+
+@dataclass(frozen=True)
+class StartWarm:
+    """Starts a process with the fork server, or cold if the fork server demands it."""
+
+    forks: ForkServer
+
+    def __call__(
+        self,
+        command: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        folder: Path,
+        streams: tuple[int, int, int],
+    ) -> Child:
+        """Start it; see `Start`."""
+        forked = self.forks(command, env=env, folder=folder, streams=streams)
+        return forked or start_cold(command, env=env, folder=folder, streams=streams)
 
 
 class ChildProcess:
@@ -290,18 +310,21 @@ class LocalLauncher:
     ) -> None:
         self.output = folder / "out"
         """Holds the output of the processes before redaction: readable by this account only."""
-        self._temporary = folder / "tmp"
+        temporary = folder / "tmp"
         self.output.mkdir(mode=0o700, exist_ok=True)
         # A server that a command starts runs as another account, which must be able to enter.
-        self._temporary.mkdir(exist_ok=True)
-        self._temporary.chmod(0o711)
-        self._label = label
+        temporary.mkdir(exist_ok=True)
+        temporary.chmod(0o711)
+        # Temporary files and state go to the folder of the run: a killed process leaves them
+        # behind, and the folder is removed with the run.
+        own = {"TMPDIR": str(temporary), "XDG_STATE_HOME": str(temporary)}
+        self._common = {**base_environment(), **own, **label}
         self._prefix = prefix
         self._numbers = count()
         self._warm = tuple(warm)
         self._forks: ForkServer | None = None
         if warm:
-            self._forks = ForkServer(warm, env={**base_environment(), **label}, folder=self.output)
+            self._forks = ForkServer(warm, env=self._common, folder=self.output)
         self._started: list[ChildProcess | PipedProcess] = []
 
     def run(
@@ -385,14 +408,9 @@ class LocalLauncher:
     def _start_mode(
         self, command: Sequence[str], env: Mapping[str, str]
     ) -> tuple[Start, Mapping[str, str]]:
-        """Return how to start a command, cold or forked, and its complete environment.
-
-        Temporary files and state go to the folder of the run: a killed process leaves them behind,
-        and the folder is removed with the run.
-        """
-        own = {"TMPDIR": str(self._temporary), "XDG_STATE_HOME": str(self._temporary)}
-        complete = {**base_environment(), **own, **self._label, **env}
+        """Return how to start a command, cold or forked, and its complete environment."""
+        complete = {**self._common, **env}
         forks = self._forks
         if forks is None or not may_fork(command, env, self._warm):
             return start_cold, complete
-        return forks, complete
+        return StartWarm(forks), complete

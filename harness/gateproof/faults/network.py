@@ -60,7 +60,7 @@ class NetworkFault(Fault):
 
     def prepare(self, copy: Copy) -> None:
         """Put the relay between the copy's processes and its server."""
-        copy.relay = Relay.start(copy.stack.context.launcher(), copy.stack)
+        copy.relay = Relay.start(copy.stack.context.launcher, copy.stack)
         copy.stack.route_through(copy.relay.address)
 
     def change_inertly(self, copy: Copy) -> str:

@@ -4,12 +4,15 @@ Passed as source text to the system's own interpreter; imports nothing from the 
 process equals one that was started cold, except that the packages are already imported: it has its
 own session, streams, environment and working folder, and imports the system's code after the fork.
 An interpreter may be forked only while no other thread runs; this is checked before each fork.
+Nor is it forked for a process that has another value of a variable that the packages read when they
+were imported: such a process is to be started cold. The names are recorded during the imports.
 
 Arguments: the descriptor of a socket that preserves message boundaries, and the packages. Each
 message is a JSON object and is answered with one:
 
 - ``{"fork": [words], "env": {}, "folder": ""}`` with three descriptors for the standard streams;
-  the words follow the interpreter: ``-m module …`` or ``-c code …``. Returns a pid.
+  the words follow the interpreter: ``-m module …`` or ``-c code …``. Returns a pid, or under
+  ``cold`` the names of the variables for which the process must be started cold.
 - ``{"poll": pid}`` returns a status: none while it runs, negative for a signal.
 """
 
@@ -32,12 +35,37 @@ COERCED = ("LC_CTYPE",)
 """Variables that Python itself sets when it starts, see PEP 538."""
 
 
+PLAIN: type = type(os.environ)
+READ: set[str] = set()
+"""The names of the variables that the packages read while they were imported; `EACH` for all."""
+EACH = "*"
+
+
+class Watched(PLAIN):  # type: ignore[misc]
+    """The environment while packages are imported: records the names that are read."""
+
+    def __getitem__(self, key: str) -> Any:
+        READ.add(key)
+        return super().__getitem__(key)
+
+    def __iter__(self) -> Any:
+        READ.add(EACH)
+        return super().__iter__()
+
+
+def import_watched(names: list[str]) -> None:
+    """Import packages, and record in `READ` which variables they read."""
+    os.environ.__class__ = Watched
+    for name in names:
+        importlib.import_module(name)
+    os.environ.__class__ = PLAIN
+
+
 def main() -> tuple[str, str] | None:
     """Serve until the other end is closed; in a forked process, return what it must run."""
     sys.path.pop(0)  # the working folder: a forked process has its own
     server = socket.socket(fileno=int(sys.argv[1]))
-    for name in sys.argv[2:]:
-        importlib.import_module(name)
+    import_watched(sys.argv[2:])
     gc.freeze()
     ended: dict[int, int] = {}
     while True:
@@ -47,26 +75,26 @@ def main() -> tuple[str, str] | None:
         asked = json.loads(message)
         if "poll" in asked:
             answer: dict[str, Any] = {"status": poll(asked["poll"], ended)}
+        elif cold := changed(asked["env"]):
+            answer = {"cold": cold}
         elif threading.active_count() > 1:
             answer = {"error": f"threads run: {[one.name for one in threading.enumerate()]}"}
         else:
-            became, becoming = os.pipe()
-            ended.pop(pid := os.fork(), None)
-            if pid == 0:
-                server.close()
-                os.close(became)
-                found = become(asked, streams)
-                os.close(becoming)
-                return found
-            os.close(becoming)
-            os.read(
-                became, 1
-            )  # until it is closed: the client must find the session of the process
-            os.close(became)
-            answer = {"pid": pid}
+            made = fork(server, asked, streams)
+            if not isinstance(made, int):
+                return made
+            ended.pop(made, None)
+            answer = {"pid": made}
         for stream in streams:
             os.close(stream)
         server.send(json.dumps(answer).encode())
+
+
+def changed(env: dict[str, str]) -> list[str]:
+    """Return the names in `READ` of which a process has another value, or only one side has any."""
+    names = {*os.environ, *env} if EACH in READ else READ
+    found = sorted(names.difference(COERCED))
+    return [name for name in found if os.environ.get(name) != env.get(name)]
 
 
 def poll(pid: int, ended: dict[int, int]) -> int | None:
@@ -76,6 +104,22 @@ def poll(pid: int, ended: dict[int, int]) -> int | None:
         if found:
             ended[pid] = os.waitstatus_to_exitcode(status)
     return ended.get(pid)
+
+
+def fork(server: socket.socket, asked: dict[str, Any], streams: list[int]) -> int | tuple[str, str]:
+    """Fork a process; return its id, or in the process itself what it must run."""
+    became, becoming = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        server.close()
+        os.close(became)
+        found = become(asked, streams)
+        os.close(becoming)
+        return found
+    os.close(becoming)
+    os.read(became, 1)  # until it is closed: the client must find the session of the process
+    os.close(became)
+    return pid
 
 
 def become(asked: dict[str, Any], streams: list[int]) -> tuple[str, str]:

@@ -84,15 +84,10 @@ class StackContext:
     warm: bool = False
     """Whether processes may be forked, with the system's packages imported."""
 
-    def launcher(self, env: Mapping[str, str] | None = None) -> Launcher:
-        """Return the launcher of the system's commands.
-
-        Args:
-            env: variables in addition to the system's own. A process with any starts cold, because
-                a package may read a variable when it is imported.
-
-        """
-        return self.environment.warm if self.warm and not env else self.environment.launcher
+    @property
+    def launcher(self) -> Launcher:
+        """The launcher of the system's commands."""
+        return self.environment.warm if self.warm else self.environment.launcher
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +128,7 @@ class Stack:
         self.recorder = self.context.recorder
         self.sql = SqlProbe(self.recorder, self.dsn, schemas=self._schemas, keeps=True)
         self.http = HttpProbe(self.recorder)
-        self.process = ProcessProbe(self.recorder, self.context.launcher(), env=self.sut.env)
+        self.process = ProcessProbe(self.recorder, self.context.launcher, env=self.sut.env)
         self._databases.append(self.database)
         self._load = self._own_load()
 
@@ -269,7 +264,7 @@ class Stack:
             command = [self.sut.interpreter, "-c", program("publisher"), self.sut.celery.app]
             command += [PROBE_TASKS] if self.sut.injects_probe else []
             with self.context.stopwatch.step(PROCESSES):
-                conversation = self.context.launcher(self._further(env)).converse(
+                conversation = self.context.launcher.converse(
                     command,
                     env={**_zone(self.sut.timezones.publisher), **self.worker_environment(env)},
                     folder=self.sut.folder,
@@ -295,12 +290,6 @@ class Stack:
         inherited = {name: launcher.variable(name) for name in INHERITED}
         variables = {**self.sut.env, **dsns, **worker.env, **(env or {}), **self.settings}
         return self._load.applied(variables, inherited)
-
-    def _further(self, env: Mapping[str, str] | None) -> dict[str, str]:
-        """Return the variables that processes do not have anyway, such as another form of a DSN."""
-        return {
-            name: value for name, value in (env or {}).items() if name not in self.sut.worker.dsn
-        }
 
     def _refuse_other_broker(self) -> None:
         """Refuse to start what needs a broker that this version does not start."""
@@ -335,7 +324,7 @@ class Stack:
 
         """
         described = self.sut.worker
-        launcher = self.context.launcher(self._further(env))
+        launcher = self.context.launcher
         port = share_port.port if share_port else launcher.free_port()
         consumed = tuple(queues or self.sut.queues)
         pool = pool or described.pool
@@ -611,7 +600,7 @@ class Stack:
         """
         self.settings.update(variables)
         self.context = replace(self.context, warm=False)
-        self.process = ProcessProbe(self.recorder, self.context.launcher(), env=self.sut.env)
+        self.process = ProcessProbe(self.recorder, self.context.launcher, env=self.sut.env)
         self.stop_processes()
 
     def load(self, entry: Entry, sources: Mapping[str, str]) -> None:

@@ -81,6 +81,39 @@ def test_forked_process_has_the_locale_of_a_cold_start(
     assert forked["env"] == started["env"]
 
 
+READERS = {
+    "getenv": "import os; os.getenv('OWN_SETTING')",
+    "in": "import os; 'OWN_SETTING' in os.environ",
+    "default": "import os; os.environ.setdefault('OWN_SETTING', 'as before')",
+    "from": "from os import environ; environ.get('OWN_SETTING', '1')",
+    "copy": "import os; dict(os.environ)",
+    "nested": "import json, deeper.below",
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_process_with_another_value_of_what_a_package_read_starts_cold(
+    tmp_path: Path, reader: str
+) -> None:
+    """In whatever way a package reads a variable while it is imported, another value is seen."""
+    (tmp_path / "deeper").mkdir()
+    (tmp_path / "deeper" / "below.py").write_text(READERS["getenv"], encoding="utf-8")
+    (tmp_path / "reads_at_import.py").write_text(READERS[reader], encoding="utf-8")
+    label = {"PYTHONPATH": str(tmp_path), "OWN_SETTING": "as before"}
+    launcher = LocalLauncher(tmp_path, label=label, warm=("reads_at_import",))
+    code = "import os, sys; print('reads_at_import' in sys.modules, os.getenv('OWN_SETTING'))"
+    command = [sys.executable, "-c", code]
+    try:
+        outputs = [
+            launcher.run(command, env=env, folder=tmp_path, deadline_s=DEADLINE_S).output.split()
+            for env in ({}, {"OWN_SETTING": "another"}, {"OWN_SETTING": ""}, {"OTHER": "1"})
+        ]
+    finally:
+        launcher.dispose()
+    assert outputs[:3] == [["True", "as", "before"], ["False", "another"], ["False"]]
+    assert outputs[3] == [str(reader != "copy"), "as", "before"]
+
+
 def test_forked_process_has_its_time_zone(warm: LocalLauncher, tmp_path: Path) -> None:
     """A forked process uses the zone of its own variable TZ, and another one that of its own."""
     code = "import time; print(time.timezone, time.localtime(0).tm_hour)"
