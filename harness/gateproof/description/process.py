@@ -132,6 +132,16 @@ class Request(Section):
     """The document that allows its answers, in OpenAPI 3.1 or 3.0 and JSON or YAML: a path with a
     slash in front is asked of the process, another is a file relative to `Sut.root`."""
 
+    @property
+    def named_files(self) -> dict[str, str]:
+        """Maps keys that name a file to its path, relative to `Sut.root`; others are left out."""
+        found = {key: self.values()[key] for key in ("body_file", "openapi")}
+        return {
+            key: name
+            for key, name in found.items()
+            if isinstance(name, str) and not (key == "openapi" and name.startswith("/"))
+        }
+
 
 class Process(Section):
     """Another process of the system, such as a web server or a scheduler."""

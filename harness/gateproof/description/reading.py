@@ -254,10 +254,8 @@ def _requests(sut: Sut, process: Process) -> Iterator[str]:
         values, place = one.values(), f"{process.name}/{one.name}"
         if (values["path"], values["sample"]) == (UNDESCRIBED, UNDESCRIBED):
             yield f"process.request: {place}: got neither path nor sample, expected one; add it"
-        for key in ("body_file", "openapi"):
-            name = values[key]
-            served = name is UNDESCRIBED or (key == "openapi" and name.startswith("/"))
-            if not served and not (sut.folder / name).is_file():
+        for key, name in one.named_files.items():
+            if not (sut.folder / name).is_file():
                 known = neighbours(sut.folder / name)
                 yield (
                     f"process.request.{key}: {place}: got {name}, expected a file such as {known}; "

@@ -488,7 +488,10 @@ class Sut(Section):
         """The files, relative to the system's folder, that must exist for a run of the system."""
         image = self.value_of("image")
         dockerfile = (image.dockerfile,) if isinstance(image, Image) else ()
-        return (*self.provision.server, *self.provision.database, *dockerfile)
+        listed = [process.values()["request"] for process in self.processes]
+        requests = [one for some in listed if isinstance(some, tuple) for one in some]
+        of_requests = [name for one in requests for name in one.named_files.values()]
+        return (*self.provision.server, *self.provision.database, *dockerfile, *of_requests)
 
     @property
     def secrets(self) -> dict[str, str]:
