@@ -37,7 +37,7 @@ MOCKS_SETUP := $(if $(and $(SETUP),$(MOCKS_LOCK)),$(VENV)/$(call stamp,mocks,req
 BENCH := $(VENV)/bench
 BENCH_SETUP := $(VENV)/$(call stamp,bench,requirements.txt requirements-dev.txt requirements-sdist.txt requirements-bench.txt)
 
-.PHONY: gates test mutants examples storm check bench fuzz format docs english requirements workflows setup wheels wheelhouse clean help
+.PHONY: gates test mutants examples signoffs storm check bench fuzz format docs english requirements workflows setup wheels wheelhouse clean help
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -55,6 +55,9 @@ mutants: $(DEV_SETUP)  ## remove all assertions, then all faults, of all gates: 
 
 examples: $(DEV_SETUP)  ## judge the examples with the whole pack and all proofs, and the draft of the reference system
 	GATEPROOF_EXAMPLES=all $(BIN)/pytest tests/acceptance/test_example.py tests/acceptance/test_draft.py -k "whole_pack or most_of_the_pack"
+
+signoffs: $(DEV_SETUP)  ## sign phases of the last bundle off with two keys each, on a copy
+	GATEPROOF_BUNDLE=$(abspath $(EVIDENCE))/latest $(BIN)/pytest tests/acceptance/test_signed_off_phases.py
 
 storm: $(DEV_SETUP)  ## run 2,000 tasks while faults stop workers and PostgreSQL; make test runs 500
 	GATEPROOF_FAULTS_SCALE=4 $(BIN)/pytest tests/acceptance/test_nothing_is_lost.py

@@ -42,8 +42,8 @@ def test_lacking(never):
 
 ABSENT = """
 [[absent]]
-feature = "process"
-reason = "nothing but workers"
+feature = "service"
+reason = "nothing but PostgreSQL"
 owner = "platform team"
 expires = "{expires}"
 """
@@ -60,7 +60,7 @@ READS = """
 @criterion("MIN-01")
 def test_reads_a_feature_without_naming_it(sut, commands):
     observe(commands, sut)
-    assert sut.process
+    assert sut.service
 """
 
 
@@ -76,13 +76,13 @@ def test_criterion_of_a_feature_that_is_not_described_leaves_the_run_partial(
     run_gates: Run, sut: Sut, tmp_path: Path
 ) -> None:
     """Neither fixture nor proof of its check runs, and everything else is proven."""
-    describe(sut, tmp_path, needs="process")
+    describe(sut, tmp_path, needs="service")
     ran = run_gates("", TWO)
     assert ran.judged("MIN-02") == ("notdescribed", None), ran.output
-    assert "process: got no such key" in ran.verdict("MIN-02")["message"]
+    assert "service: got no such key" in ran.verdict("MIN-02")["message"]
     assert (ran.exit_status, ran.run["result"]) == (100, "partial"), ran.output
     assert ran.verdict("MIN-01")["falsification"] == "proven", ran.output
-    assert ran.verdict("MIN-02")["needs"] == ["process"]
+    assert ran.verdict("MIN-02")["needs"] == ["service"]
     assert not any(one["landed"] for one in ran.verdict("MIN-02")["proofs"])
 
 
@@ -91,29 +91,29 @@ def test_criterion_of_an_absent_feature_blocks_nothing(
     run_gates: Run, sut: Sut, tmp_path: Path, processes: tuple[str, ...]
 ) -> None:
     """The run is released, and the statement of absence is next to its result."""
-    describe(sut, tmp_path, needs="process", more=ABSENT.format(expires="2999-12-31"))
+    describe(sut, tmp_path, needs="service", more=ABSENT.format(expires="2999-12-31"))
     ran = run_gates("", TWO, *processes)
     assert ran.judged("MIN-02") == ("notapplicable", None), ran.output
     assert (ran.exit_status, ran.run["result"]) == (0, "released"), ran.output
     assert ran.run["absences"] == [
         {
-            "feature": "process",
-            "reason": "nothing but workers",
+            "feature": "service",
+            "reason": "nothing but PostgreSQL",
             "owner": "platform team",
             "expires": "2999-12-31",
         }
     ]
-    assert "declared absent: process: nothing but workers" in " ".join(ran.output.split())
+    assert "declared absent: service: nothing but PostgreSQL" in " ".join(ran.output.split())
 
 
 def test_expired_absence_is_reported_and_does_not_count(
     run_gates: Run, sut: Sut, tmp_path: Path
 ) -> None:
     """The criterion is not described, as without the statement; a warning says why."""
-    describe(sut, tmp_path, needs="process", more=ABSENT.format(expires="2020-12-31"))
+    describe(sut, tmp_path, needs="service", more=ABSENT.format(expires="2020-12-31"))
     ran = run_gates("", TWO, "--no-falsify")
     assert ran.judged("MIN-02") == ("notdescribed", None), ran.output
-    assert "WARNING: absent: process: expired on 2020-12-31" in ran.output
+    assert "WARNING: absent: service: expired on 2020-12-31" in ran.output
     assert ran.run["absences"] == []
 
 

@@ -6,7 +6,7 @@ from flask import Flask, Response, jsonify, request
 from sqlalchemy import text
 
 from helpdesk.jobs import answer
-from helpdesk.store import workspace
+from helpdesk.store import answers, workspace
 
 app = Flask(__name__)
 
@@ -22,6 +22,13 @@ def post_ticket(name: str) -> tuple[Response, int]:
         ).scalar_one()
     job = answer.delay(name, ticket)
     return jsonify(ticket=ticket, job=job.id), 202
+
+
+@app.get("/health")
+def get_health() -> tuple[Response, int]:
+    """Report whether the database answers: 200, or 503."""
+    well = answers()
+    return jsonify(database=well), 200 if well else 503
 
 
 @app.get("/<name>/tickets/<int:ticket>")
