@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
 
 from gateproof import (
     Fault,
@@ -110,6 +111,7 @@ def test_health_needs_the_database(own_stack: Stack, sut: Sut) -> None:
     for name in with_database(sut):
         with (
             own_route(own_stack) as relay,
+            _worker_of(own_stack, name, with_worker(sut)),
             own_stack.running_process(name, through=relay.address) as process,
         ):
             right = expect_health(process, BEFORE, HEALTHY, within_s=RECOVERY_S)
@@ -119,6 +121,17 @@ def test_health_needs_the_database(own_stack: Stack, sut: Sut) -> None:
                     expect_health(process, f"database {act}", UNHEALTHY, within_s=deadline_s)
                 when = f"database back after {act}"
                 expect_health(process, when, HEALTHY, within_s=RECOVERY_S)
+
+
+@contextmanager
+def _worker_of(stack: Stack, name: str, needing: Collection[str]) -> Iterator[None]:
+    """Run a worker for a process that is not healthy without one."""
+    if name not in needing:
+        yield
+        return
+    with stack.running_worker() as worker:
+        stack.wait_ready(worker)
+        yield
 
 
 @criterion(

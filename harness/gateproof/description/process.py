@@ -49,8 +49,9 @@ class Worker(Section):
     """The number of child processes or threads, unless a check asks for another."""
     warm: Words = ()
     """Third-party modules, none of the system's own, that are imported once so that processes of
-    proofs can be forked instead of started cold. Importing them must start no thread and read no
-    setting. Without any, every process starts cold."""
+    proofs can be forked instead of started cold. Importing them must start no thread. A process
+    with another value of a variable that they read then starts cold. Without any, every process
+    does."""
     stop_signal: Annotated[str, Field(pattern=r"^SIG[A-Z0-9]+$")] = "SIGTERM"
     """The signal of a warm shutdown."""
     role: str = required("app_user")

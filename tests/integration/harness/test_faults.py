@@ -83,17 +83,17 @@ def test_settings_fault_changes_later_processes(make_copy: MakeCopy) -> None:
 
 
 def test_copies_start_warm_until_a_variable_is_changed(make_copy: MakeCopy) -> None:
-    """A copy's worker is forked, unless it has its own variable or follows a settings fault."""
-    variables = {"ANY": "1"}
+    """A copy's worker is forked, unless Celery has read its variable or a settings fault is on."""
+    variables, read = {"ANY": "1"}, {"REMAP_SIGTERM": "SIGQUIT"}
     fault = settings("any", variables)
     stack = make_copy(fault).stack
 
     def is_forked(**how: Any) -> bool:
         return psutil.Process(stack.start_worker(**how).pid).ppid() != os.getpid()
 
-    warm, with_variable = is_forked(), is_forked(env=variables)
+    before = [is_forked(env=env) for env in ({}, variables, read)]
     stack.change_settings(variables)
-    assert (warm, with_variable, is_forked()) == (True, False, False)
+    assert (before, is_forked()) == ([True, True, False], False)
 
 
 def test_source_fault_changes_what_the_worker_runs(make_copy: MakeCopy) -> None:
