@@ -14,8 +14,8 @@ from tests.feature_reads import checks, needs_of
 CHECKS = {criterion: (declared, shown) for criterion, declared, shown in checks()}
 
 SOMETIMES = {"PRC-02": {"celery", "worker", "ping", "task"}}
-"""What a check reads for some descriptions only: here, of a process that is to fail without a worker.
-Another description need not have it, and one that lacks it leaves the criterion not described."""
+"""What a check reads for some descriptions only: here, if a process is to fail without a worker.
+Others need not have it; where it is needed and lacking, the criterion is not described."""
 
 
 def uncovered(declared: tuple[str, ...], shown: tuple[str, ...]) -> list[str]:
