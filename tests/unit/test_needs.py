@@ -14,7 +14,7 @@ from tests.feature_reads import checks, needs_of
 CHECKS = {criterion: (declared, shown) for criterion, declared, shown in checks()}
 
 SOMETIMES = {"PRC-02": {"celery", "worker", "ping", "task"}}
-"""What a check reads for some descriptions only: here, if a process is to fail without a worker.
+"""The keys that a check reads for some descriptions only: if a process is to fail without a worker.
 Others need not have it; where it is needed and lacking, the criterion is not described."""
 
 
