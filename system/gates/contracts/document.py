@@ -6,6 +6,7 @@ A released version is one JSON file with all its parts, so this reads it without
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,6 +14,9 @@ from typing import Any
 from jsonschema import Draft202012Validator, FormatChecker
 
 from gateproof import Exchange, FileProbe, premise
+
+CONTRACTS = "system/contracts"
+"""The folder of the contracts."""
 
 PROBLEM_TYPE = "application/problem+json"
 JSON_TYPE = "application/json"
@@ -161,16 +165,30 @@ def _rule(error: Any) -> str:
 
 
 def operations(files: FileProbe, domain: str) -> tuple[Operation, ...]:
-    """Return the operations of the first released version of a domain's contract."""
+    """Return the operations of the newest released version of a domain's contract."""
     return tuple(_operations(domain, released(files, domain)))
 
 
 def released(files: FileProbe, domain: str) -> Mapping[str, Any]:
-    """Return the released document of a domain, which is a premise of judging by it."""
-    text = files.read(f"system/contracts/{domain}/baselines/v1.0.0/openapi.json")
+    """Return the newest released document of a domain, which is a premise of judging by it."""
+    text = files.read(released_path(files, domain))
     premise("released contract", on=domain, got=text is not None, expected=True)
     document: dict[str, Any] = json.loads(text or "{}")
     return document
+
+
+def released_path(files: FileProbe, domain: str) -> str:
+    """Return the path of the newest released document of a domain; empty without any.
+
+    The list of digests names all of them. Versions are compared by their numbers.
+    """
+    listed = files.read(f"{CONTRACTS}/baselines.sha256") or ""
+    found = re.findall(
+        rf"  ({re.escape(domain)}/baselines/v([\d.]+)/openapi\.json)$", listed, re.MULTILINE
+    )
+    premise("released versions", on=domain, got=len(found), relation="at_least", expected=1)
+    newest = max(found, key=lambda one: [int(number) for number in one[1].split(".")])
+    return f"{CONTRACTS}/{newest[0]}"
 
 
 def _operations(domain: str, document: Mapping[str, Any]) -> Iterator[Operation]:

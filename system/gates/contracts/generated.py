@@ -57,8 +57,8 @@ class Request:
         return replace(self, sample=replace(self.sample, path=path, headers={**given, **kept}))
 
 
-def generated(machine: ProcessProbe, sut: Sut, domains: Sequence[str]) -> tuple[Request, ...]:
-    """Return the generated requests of some domains.
+def generated(machine: ProcessProbe, sut: Sut, documents: Sequence[str]) -> tuple[Request, ...]:
+    """Return the generated requests of some released documents, by their paths.
 
     Raises:
         MissingAbilityError: the generator's packages are not installed.
@@ -68,12 +68,11 @@ def generated(machine: ProcessProbe, sut: Sut, domains: Sequence[str]) -> tuple[
         raise MissingAbilityError(
             f"schemathesis: got no {PACKAGES}, expected its packages: run make setup"
         )
-    files = [f"system/contracts/{domain}/baselines/v1.0.0/openapi.json" for domain in domains]
     command = [sys.executable, "-m", "system.gates.contracts.generator", str(COUNT), str(SEED)]
-    key = tuple((sut.folder / file).read_bytes() for file in files)
+    key = tuple((sut.folder / file).read_bytes() for file in documents)
     if key not in _KEPT:
         done = machine.run(
-            [*command, *files],
+            [*command, *documents],
             env={"PYTHONPATH": os.fspath(PACKAGES)},
             folder=sut.folder,
             deadline_s=DEADLINE_S,

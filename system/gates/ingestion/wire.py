@@ -10,9 +10,10 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from http.client import HTTPConnection, HTTPException
 from urllib.parse import urlsplit
 
-from gateproof import Stack
+from gateproof import Exchange, Stack
 
 NO_ANSWER = 0
 """The status of a request that got no answer."""
@@ -80,6 +81,43 @@ def send_slowly(
     data = {"status": _status(answer), "duration_s": lasted_s}
     _record(stack, f"slow client, {name}: closed after {lasted_s:.1f} s", data)
     return lasted_s
+
+
+def send_unfinished(
+    stack: Stack,
+    url: str,
+    path: str,
+    headers: Mapping[str, str],
+    begin: bytes,
+    *,
+    timeout_s: float = 15.0,
+) -> Exchange:
+    """Send a POST request with only the begin of its body; return the answer to it."""
+    began = time.monotonic()
+    connection = HTTPConnection(*_address(url), timeout=timeout_s)
+    status, answered, body, error = NO_ANSWER, {}, "", ""
+    try:
+        connection.request("POST", path, body=begin, headers=dict(headers))
+        answer = connection.getresponse()
+        status, answered = answer.status, {name.lower(): one for name, one in answer.getheaders()}
+        body = answer.read().decode()
+    except (OSError, HTTPException) as problem:
+        error = f"{type(problem).__name__}: {problem}"
+    finally:
+        connection.close()
+    duration_s = time.monotonic() - began
+    data = {"status": status, "headers": answered, "body": body, "duration_s": duration_s}
+    _record(stack, f"POST with an unfinished body -> {status or error}", data)
+    return Exchange(
+        method="POST",
+        url=f"{url}{path}",
+        status=status,
+        headers=answered,
+        body=body,
+        error=error,
+        duration_s=duration_s,
+        redactions=(),
+    )
 
 
 def send_at_once(
