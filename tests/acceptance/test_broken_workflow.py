@@ -18,14 +18,20 @@ WORKFLOW = ".github/workflows/gates.yml"
 STEP = "      - run: make gates\n"
 ARGUMENTS = "GATES_ARGS ?= -n auto\n"
 NAME = "    name: judge the system\n"
-PARTIAL = "result in the bundle: sound system: got partial, 100"
+PARTIAL = "result in the bundle: first checks of a sound system: got partial, 100"
 
 CHANGES = {
     "arguments: one gate less": (
         "Makefile",
         ARGUMENTS,
         "GATES_ARGS ?= -n auto -k 'not rls'\n",
-        "criteria that are not selected: sound system: got RLS-01",
+        "criteria that are not selected: first checks of a sound system: got RLS-09",
+    ),
+    "arguments: one check less": (
+        "Makefile",
+        ARGUMENTS,
+        "GATES_ARGS ?= -n auto -k 'not sees_exactly_its_own_rows'\n",
+        "criteria that are not selected: sound system: got RLS-02",
     ),
     "configuration: no proofs": (
         "pyproject.toml",
@@ -43,7 +49,7 @@ CHANGES = {
         WORKFLOW,
         STEP,
         f"{STEP}        working-directory: docs\n",
-        "result in the bundle: sound system: got null, null",
+        "result in the bundle: first checks of a sound system: got null, null",
     ),
     "job: errors ignored by a variable": (
         WORKFLOW,
