@@ -40,6 +40,20 @@ DSN_FORM = re.compile(r"(postgresql(?:\+(?:asyncpg|psycopg2|psycopg))?)://")
 """The scheme of a DSN, such as that of a default in the sources."""
 PATH = re.compile(r"/[a-z_]+/?")
 """The form of the path of an endpoint."""
+UVICORN = ("-m", "uvicorn", "{app}", "--port={port}")
+FRAMEWORKS = {
+    "Flask": ("-m", "flask", "--app", "{app}", "run", "--port={port}"),
+    "FastAPI": UVICORN,
+    "Starlette": UVICORN,
+    "Litestar": UVICORN,
+}
+"""Classes of web applications, and the words after the interpreter that serve one."""
+SERVES = re.compile(
+    r"^\s*(?:from|import) +(?:uvicorn|hypercorn|granian|waitress|cheroot|http\.server|aiohttp\.web"
+    r"|werkzeug\.serving|wsgiref\.simple_server)\b",
+    re.MULTILINE,
+)
+"""Modules that serve HTTP."""
 CHECKS = re.compile(r"^\s*(from|import) +gateproof\b", re.MULTILINE)
 """Files with checks describe no part of the running system."""
 
@@ -50,6 +64,16 @@ class Found:
 
     value: str
     origin: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class WebProcess:
+    """A command that seems to start a process which answers requests."""
+
+    command: tuple[str, ...]
+    """Its words, with ``{python}``, and ``{port}`` where the command takes one."""
+    origin: str
+    """The file that it was found in."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +98,8 @@ class ProjectFiles:
     paths: tuple[Found, ...]
     """Texts of the code with the form of an endpoint's path."""
     dockerfile: Found | None
+    web: tuple[WebProcess, ...] = ()
+    """Commands that seem to answer requests: web applications first, then programs."""
     dsn_forms: tuple[Found, ...] = ()
     """The schemes of DSNs in texts of the code, each once."""
 
@@ -121,6 +147,7 @@ def read_project(root: Path) -> ProjectFiles:
         variables=tuple(_variables(root, texts)),
         paths=tuple(_matching(root, [(path, inner) for path, _, inner in texts], PATH)),
         dockerfile=_named(root, paths, "Dockerfile"),
+        web=(*_web_applications(root, sources), *_web_programs(root, sources)),
         dsn_forms=tuple(_dsn_forms(root, texts)),
     )
 
@@ -178,6 +205,45 @@ def _rank(target: str) -> int:
     return 0 if target.rpartition(":")[2] in ("app", "celery", "celery_app") else 1
 
 
+def _web_applications(root: Path, sources: Sequence[tuple[Path, str]]) -> Iterator[WebProcess]:
+    """Yield the commands for names that a module binds to an application of a known framework."""
+    for path, text in sources:
+        for name, maker in _bound(text):
+            if maker in FRAMEWORKS:
+                words = [
+                    word.format(app=f"{_module(root, path)}:{name}", port="{port}")
+                    for word in FRAMEWORKS[maker]
+                ]
+                yield WebProcess(command=("{python}", *words), origin=_origin(root, path))
+
+
+def _web_programs(root: Path, sources: Sequence[tuple[Path, str]]) -> Iterator[WebProcess]:
+    """Yield the commands for packages with ``__main__`` of which a module serves HTTP."""
+    for path, _ in sources:
+        if path.name == "__main__.py" and path.parent != root:
+            own = [text for other, text in sources if path.parent in other.parents]
+            if any(map(SERVES.search, own)):
+                words = ("{python}", "-m", _module(root, path.parent / "__init__.py"))
+                yield WebProcess(command=words, origin=_origin(root, path))
+
+
+def _bound(text: str) -> Iterator[tuple[str, str]]:
+    """Yield each name that a module binds to a call, with the name of what is called."""
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError):
+        return
+    for node in tree.body:
+        targets = (
+            node.targets
+            if isinstance(node, ast.Assign)
+            else ([node.target] if isinstance(node, ast.AnnAssign) else [])
+        )
+        value = getattr(node, "value", None)
+        if isinstance(value, ast.Call):
+            yield from ((one.id, _called(value)) for one in targets if isinstance(one, ast.Name))
+
+
 def _bound_to_celery(text: str) -> Iterator[str]:
     try:
         tree = ast.parse(text)
@@ -188,15 +254,7 @@ def _bound_to_celery(text: str) -> Iterator[str]:
         for node in tree.body
         if isinstance(node, ast.FunctionDef) and _returns_celery(node)
     }
-    for node in tree.body:
-        targets = (
-            node.targets
-            if isinstance(node, ast.Assign)
-            else ([node.target] if isinstance(node, ast.AnnAssign) else [])
-        )
-        value = getattr(node, "value", None)
-        if isinstance(value, ast.Call) and _called(value) in makers:
-            yield from (one.id for one in targets if isinstance(one, ast.Name))
+    yield from (name for name, maker in _bound(text) if maker in makers)
 
 
 def _returns_celery(function: ast.FunctionDef) -> bool:

@@ -7,6 +7,7 @@ databases never get here.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +28,8 @@ PACK = "pack:celery-postgres"
 INJECT = "inject"
 WORKER_OPTIONS = ("--queues={queues}", "--pool={pool}", "--concurrency={concurrency}")
 PORT = r"(METRICS|HEALTH|MONITORING|PROMETHEUS)_PORT$"
+WEB_PORT = re.compile(r"(?<!METRICS)(?<!HEALTH)(?<!PROMETHEUS)_PORT$")
+"""The name of a variable with the port of a process that answers requests."""
 HEALTH_PATH = r"^/(health|healthz|livez|readyz|health_?check)/?$"
 """Names of the variable with the port of a worker's endpoints, and paths of its health report."""
 POOLS = ("prefork", "solo", "threads")
@@ -98,6 +101,7 @@ def tables_of(found: Findings, *, with_values: bool = False) -> list[Table]:
         *_tenancy(found),
         _dead_letters(found),
         *_monitoring(found),
+        *_processes(found),
         _image(found),
         _absences(found),
     ]
@@ -468,6 +472,28 @@ def _monitoring(found: Findings) -> list[Table]:
         logs.comment = "no JSON lines with the ids of tasks were seen"
         logs.suggest("message", "message", "the field of the message; the reference has all")
     return [metrics, health, logs]
+
+
+def _processes(found: Findings) -> list[Table]:
+    """Return the other processes as comments: whether one is a part of the system is not known."""
+    tables = []
+    for number, one in enumerate(found.files.web, start=1):
+        table = Table(
+            "[process]", comment="A process that seems to answer requests, to be confirmed:"
+        )
+        name = "web" if len(found.files.web) == 1 else f"web-{number}"
+        table.suggest("name", name, "a name of your own")
+        table.suggest("command", list(one.command), f"found in {one.origin}")
+        if not any("{port}" in word for word in one.command):
+            port = next((v for v in found.files.variables if WEB_PORT.search(v.value)), None)
+            why = f"a variable in {port.origin}" if port else "the variable with its port"
+            table.suggest("port", port.value if port else "PORT", why)
+        health = found.files.path(HEALTH_PATH)
+        if health:
+            table.suggest("health", health.value, f"a text in {health.origin}")
+            table.suggest("must_fail_without", ["database"], "the parts that its report is about")
+        tables.append(table)
+    return tables
 
 
 def _add_path(

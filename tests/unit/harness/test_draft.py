@@ -482,6 +482,51 @@ def test_path_without_a_variable_for_the_port_is_a_comment(tmp_path: Path) -> No
     assert "health" not in drafted(found)
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "command"),
+    [
+        (
+            "shop/web.py",
+            "from flask import Flask\nsite = Flask(__name__)\n",
+            ["{python}", "-m", "flask", "--app", "shop.web:site", "run", "--port={port}"],
+        ),
+        (
+            "shop/http/__init__.py",
+            "import fastapi\napi: fastapi.FastAPI = fastapi.FastAPI()\n",
+            ["{python}", "-m", "uvicorn", "shop.http:api", "--port={port}"],
+        ),
+        (
+            "shop/http/server.py",
+            "def run():\n    import uvicorn\n\nPORT = os.environ['SHOP_PORT']\n",
+            ["{python}", "-m", "shop.http"],
+        ),
+    ],
+)
+def test_process_that_answers_requests_is_drafted_as_a_comment(
+    tmp_path: Path, name: str, text: str, command: list[str]
+) -> None:
+    """The comment is a process of a description once its signs are taken away."""
+    (tmp_path / "shop/http").mkdir(parents=True)
+    (tmp_path / "shop/http/__main__.py").write_text("from .server import run\n", encoding="utf-8")
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    found = findings(tmp_path, CATALOGUE)
+    assert "process" not in drafted(found)
+    tables = [one for one in tables_of(found) if one.name == "[process]"]
+    lines = [line.removeprefix("# ") for one in tables for line in ("[[process]]", *one.lines)]
+    [process] = tomllib.loads("\n".join(lines))["process"]
+    assert (process["name"], process["command"]) == ("web", command)
+    assert process.get("port") == (None if "--port={port}" in command else "SHOP_PORT")
+
+
+def test_project_without_a_web_server_drafts_no_process(tmp_path: Path) -> None:
+    """A worker that is a program, and a package that serves nothing, answer no requests."""
+    (tmp_path / "shop/http").mkdir(parents=True)
+    (tmp_path / "shop/http/__main__.py").write_text("import shop.tasks\n", encoding="utf-8")
+    (tmp_path / "shop/api.py").write_text("api = make(Flask)\n", encoding="utf-8")
+    found = findings(tmp_path, CATALOGUE)
+    assert [one for one in tables_of(found) if one.name == "[process]"] == []
+
+
 def with_statuses(*values: str, default: str, times: tuple[str, ...] = ()) -> Catalogue:
     """Return the catalogue with a list of values for the status, and columns of times."""
     orders, countries, failed, messages = CATALOGUE.relations
