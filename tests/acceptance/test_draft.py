@@ -26,8 +26,8 @@ REVIEWS = {"RLS-08", "RLS-09", "RLS-10", "RLS-11"}
 """They need a person's reasons and reviews."""
 UNNAMED = {"DLQ-14"}
 """It needs `database.roles`: the roles of processes other than workers."""
-UNKNOWN = {"DLQ-10", "DLQ-16"}
-"""They need a command and a limit that nothing shows."""
+UNKNOWN = {"DLQ-10", "DLQ-16", *(f"PRC-0{number}" for number in range(1, 9))}
+"""They need a command and a limit that nothing shows, or a process that a person has confirmed."""
 EQUAL = (
     *("database.owner", "database.view_owner", "database.provision", "migrations", "celery"),
     *("broker.kind", "broker.tables", "broker.promises", "broker.max_deliveries_env"),
