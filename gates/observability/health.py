@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from urllib.parse import urlsplit
 
-from gateproof import Exchange, Relay, Stack, Worker, claim, wait_until
+from gateproof import Exchange, Stack, Worker, claim, wait_until
 
 HEALTH, ENDPOINT = "health", "answer of the endpoint"
 """Names of claims that falsifiers predict; the object says when."""
@@ -147,32 +147,6 @@ def database_closed(stack: Stack, name: str) -> Iterator[None]:
         yield
     finally:
         admin.query(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
-
-
-@contextmanager
-def separate_route(stack: Stack) -> Iterator[Relay]:
-    """Run an additional relay to the stack's server, which can be interrupted independently."""
-    relay = Relay.start(stack.context.launcher, stack)
-    try:
-        yield relay
-    finally:
-        relay.stop()
-
-
-@contextmanager
-def interrupted(relay: Relay, act: str) -> Iterator[None]:
-    """Interrupt a relay for the block, and restore it afterwards.
-
-    Args:
-        relay: the relay.
-        act: ``away`` refuses connections and closes the open ones, ``silent`` lets them hang.
-
-    """
-    relay.set_mode(act)
-    try:
-        yield
-    finally:
-        relay.set_mode("pass")
 
 
 def _all_answered(found: dict[str, int | str], when: str) -> bool:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from gateproof import POOL_SOLO, Relay, Stack, Sut, Worker, claim, criterion, falsified_by, http
 
 from ..holding import tables_held
+from ..route import interrupted, separate_route
 from .health import (
     ENDPOINT,
     ERROR,
@@ -19,8 +20,6 @@ from .health import (
     expect_answers_with_slow_clients,
     expect_healthy,
     expect_unhealthy,
-    interrupted,
-    separate_route,
     wait_for_endpoints,
 )
 from .reach import require_answer

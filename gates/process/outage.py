@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-from gateproof import Exchange, Relay, Stack, SystemProcess, claim, wait_until
+from gateproof import Exchange, SystemProcess, claim, wait_until
 
 from .described import SLACK_S
 
@@ -15,26 +12,6 @@ ACTS = ("away", "silent")
 """Connections are refused and reset, or get no answer."""
 HEALTHY, UNHEALTHY = 200, 503
 RECOVERY_S = 20.0
-
-
-@contextmanager
-def own_route(stack: Stack) -> Iterator[Relay]:
-    """Run a relay to the stack's server for one process."""
-    relay = Relay.start(stack.context.launcher, stack)
-    try:
-        yield relay
-    finally:
-        relay.stop()
-
-
-@contextmanager
-def interrupted(relay: Relay, act: str) -> Iterator[None]:
-    """Interrupt a relay for the block, and restore it afterwards."""
-    relay.set_mode(act)
-    try:
-        yield
-    finally:
-        relay.set_mode("pass")
 
 
 def ask_health(process: SystemProcess) -> Exchange:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from gateproof import Fault, Stack, Sut, claim, criterion, falsified_by_each, http, slug_of
 
+from ..route import interrupted, separate_route
 from .contract import Contract, contract_of
 from .described import each_request, request_named, requests
-from .outage import interrupted, own_route
 
 NOT_ALLOWED = "parts of the answer that the document does not allow"
 FIRST, AGAIN, AWAY = "first answer", "answer again", "answer without the database"
@@ -58,7 +58,7 @@ def test_answers_keep_their_contract(own_stack: Stack, sut: Sut) -> None:
     """The answers to a request, to an equal one, and without the database are in the document."""
     for name, process_name, request in each_request(sut, "openapi"):
         with (
-            own_route(own_stack) as relay,
+            separate_route(own_stack) as relay,
             own_stack.running_process(process_name, through=relay.address) as process,
         ):
             contract: Contract = contract_of(process, request)

@@ -18,6 +18,7 @@ from gateproof import (
     slug_of,
 )
 
+from ..route import interrupted, separate_route
 from .described import SLACK_S, endpoints, failing_without, text, with_health
 from .outage import (
     ACTS,
@@ -26,8 +27,6 @@ from .outage import (
     RECOVERY_S,
     UNHEALTHY,
     expect_health,
-    interrupted,
-    own_route,
     shown,
 )
 
@@ -110,7 +109,7 @@ def test_health_needs_the_database(own_stack: Stack, sut: Sut) -> None:
     """Health is 200, 503 while the database is away or silent, and 200 again afterwards."""
     for name in with_database(sut):
         with (
-            own_route(own_stack) as relay,
+            separate_route(own_stack) as relay,
             _worker_of(own_stack, name, with_worker(sut)),
             own_stack.running_process(name, through=relay.address) as process,
         ):
@@ -171,7 +170,7 @@ def test_every_answer_comes_in_time_without_the_database(own_stack: Stack, sut: 
     """While the database is away or silent, each path answers within the described deadline."""
     for name in endpoints(sut):
         with (
-            own_route(own_stack) as relay,
+            separate_route(own_stack) as relay,
             own_stack.running_process(name, through=relay.address) as process,
         ):
             for act in ACTS:

@@ -22,8 +22,9 @@ from gateproof import (
     wait_until,
 )
 
+from ..route import interrupted, separate_route
 from .described import SLACK_S, each_request, request_named, requests, rows
-from .outage import ACTS, interrupted, own_route, shown
+from .outage import ACTS, shown
 
 AT_ONCE = 16
 TIMEOUT_S = 30.0
@@ -159,7 +160,7 @@ def test_requests_without_the_database_leave_no_session(own_stack: Stack, sut: S
     for name, process_name, request in each_request(sut):
         role = sut.role_of(sut.process_named(process_name))
         with (
-            own_route(own_stack) as relay,
+            separate_route(own_stack) as relay,
             own_stack.running_process(process_name, through=relay.address) as process,
         ):
             send_many(process, [process.sample(request)] * FEW)
@@ -199,7 +200,7 @@ def test_nothing_is_accepted_without_the_database(own_stack: Stack, sut: Sut) ->
     """Without the database a request is refused in time, with no row; later it is one row."""
     for name, process_name, request in each_request(sut):
         with (
-            own_route(own_stack) as relay,
+            separate_route(own_stack) as relay,
             own_stack.running_process(process_name, through=relay.address) as process,
         ):
             for act in ACTS:

@@ -228,7 +228,7 @@ def prepare_faults(database: Database, start_worker: StartWorker) -> Callable[..
 def test_every_task_ends_once_despite_faults(
     database: Database, prepare_faults: Callable[..., FaultInjector], client: Client
 ) -> None:
-    """Each of 500 tasks has one result, each failure one dead-letter row, each window one job.
+    """Each of 500 tasks has one result, each failure one dead-letter row, no window two jobs.
 
     A tenth of them are chains and chords; of these, a task that follows a failed one need not run.
     """
