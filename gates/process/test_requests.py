@@ -215,16 +215,19 @@ def test_nothing_is_accepted_without_the_database(own_stack: Stack, sut: Sut) ->
                     claim(ROWS, on=f"{on} and back", got=stored, expected=1)
 
 
-def in_turn(process: SystemProcess, sample: Sample) -> list[int]:
-    """Send a request twice, and return the statuses in order."""
-    return [process.send(sample, timeout_s=TIMEOUT_S).status for _ in range(2)]
+def in_turn(process: SystemProcess, sample: Sample) -> list[int | str]:
+    """Send a request twice, and return what answered, in order; see `shown`."""
+    return [shown(process.send(sample, timeout_s=TIMEOUT_S)) for _ in range(2)]
 
 
-def together(process: SystemProcess, sample: Sample) -> list[int]:
-    """Send a request sixteen times at once, and return the statuses, sorted."""
+def together(process: SystemProcess, sample: Sample) -> list[int | str]:
+    """Send a request sixteen times at once, and return what answered, sorted; see `shown`.
+
+    A server whose queue of connections is shorter may reset one: that request has no answer.
+    """
     with ThreadPoolExecutor(AT_ONCE) as pool:
         sent = pool.map(lambda _: process.send(sample, timeout_s=TIMEOUT_S), range(AT_ONCE))
-        return sorted(one.status for one in sent)
+        return sorted((shown(one) for one in sent), key=str)
 
 
 def send_many(process: SystemProcess, samples: Iterable[Sample]) -> None:

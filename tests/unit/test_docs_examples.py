@@ -22,6 +22,7 @@ from tests.sample import fixed_key, sealed
 SCRIPTS = Path(sys.executable).parent
 HEAD = ("**For**", "**You need**", "**You get**")
 RUN = [page for page in PAGES if any(block.verb == "run" for block in blocks_of(page))]
+PLANTED = ROOT / "tests/acceptance/planted_defects.toml"
 SHORT = [page for page in RUN if page not in (*TUTORIALS, ALONE)]
 ELSEWHERE = ("make ", "tar -xzf received", ".venv/bin/gateproof verify received", "sh evidence")
 """Commands of the README that other tests run: these install packages or take minutes, or need the
@@ -146,6 +147,19 @@ def test_docs_examples_are_judged_by_what_is_wrong_with_them() -> None:
     assert _unbound(ast.parse("from gateproof import criterion\n\ncriterion(sql)\n")) == {"sql"}
     [(module, name)] = _imported(ast.parse("from gateproof import falsify\n"))
     assert name not in dir(importlib.import_module(module))
+
+
+def test_planted_defects_still_fit_the_examples() -> None:
+    """Each text that an acceptance test replaces is in its file exactly once.
+
+    That test runs for minutes, and no example says that a text of it is quoted.
+    """
+    found = tomllib.loads(PLANTED.read_text(encoding="utf-8"))["defect"]
+    edits = [(one["system"], edit) for one in found for edit in one["edits"]]
+    assert len(edits) > len(found) > 10
+    for system, edit in edits:
+        text = (ROOT / "docs/examples" / system / edit["file"]).read_text(encoding="utf-8")
+        assert text.count(edit["before"]) == 1, (system, edit)
 
 
 def test_docs_block_with_an_unknown_mark_is_refused(tmp_path: Path) -> None:

@@ -80,5 +80,11 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
+class Server(ThreadingHTTPServer):
+    """A server that keeps each of many connections that are opened at once."""
+
+    request_queue_size = 64
+
+
 if __name__ == "__main__":
-    ThreadingHTTPServer(("", int(os.environ["SHOP_WEB_PORT"])), Handler).serve_forever()
+    Server(("", int(os.environ["SHOP_WEB_PORT"])), Handler).serve_forever()
