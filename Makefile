@@ -53,8 +53,9 @@ test: $(DEV_SETUP) $(MOCKS_SETUP)  ## run the tests of the project itself, tier 
 mutants: $(DEV_SETUP)  ## remove all assertions, then all faults, of all gates: nothing may be proven
 	GATEPROOF_MUTANTS=gates/ $(BIN)/pytest tests/acceptance/test_mutants.py
 
-examples: $(DEV_SETUP)  ## judge the examples with the whole pack and all proofs, and the draft of the reference system
+examples: $(DEV_SETUP) $(MOCKS_SETUP)  ## judge the examples with the whole pack and all proofs, the draft of the reference system, and all its gates in containers
 	GATEPROOF_EXAMPLES=all $(BIN)/pytest tests/acceptance/test_example.py tests/acceptance/test_draft.py -k "whole_pack or most_of_the_pack"
+	GATEPROOF_ENVIRONMENTS=all $(BIN)/pytest tests/acceptance/test_environments.py
 
 signoffs: $(DEV_SETUP)  ## sign phases of the last bundle off with two keys each, on a copy
 	GATEPROOF_BUNDLE=$(abspath $(EVIDENCE))/latest $(BIN)/pytest tests/acceptance/test_signed_off_phases.py

@@ -1,14 +1,17 @@
 """The environments and the versions of PostgreSQL give the same outcomes.
 
-Every gate of the system is judged in containers, without proofs. The gates about the harness itself
-and about CI are left out: they do not depend on the environment. A third version of PostgreSQL gets
-the gates whose claims are about the database itself. The embedded environment with the newest
-PostgreSQL is left out, because `make gates` judges it.
+The gates whose checks stop, pause and disconnect processes and servers, and those about the
+database, are judged in containers, without proofs. With ``GATEPROOF_ENVIRONMENTS=all``, as
+`make examples` sets it, these are all gates of the system but those about the harness itself and
+about CI, which do not depend on the environment. A third version of PostgreSQL gets the gates whose
+claims are about the database itself. The embedded environment with the newest PostgreSQL is left
+out, because `make gates` judges it.
 """
 
 from __future__ import annotations
 
 import itertools
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -41,21 +44,30 @@ class Place:
     """PostgreSQL's major version."""
     options: tuple[str, ...]
     gates: tuple[str, ...] = ()
-    """The gates of the pack that are judged there; by default all of the system but `LEFT_OUT`."""
+    """The gates of the pack that are judged there; none for all of the system but `LEFT_OUT`."""
 
     def __str__(self) -> str:
         return f"{self.environment}-{self.major}"
 
+
+DATABASE = ("broker", "rls", "schema")
+DISRUPTED = ("process", "runtime")
+
+ALL = os.environ.get("GATEPROOF_ENVIRONMENTS") == "all"
+"""Whether every gate is judged in containers."""
 
 PLACES = (
     Place(
         environment="embedded",
         major="16",
         options=("--postgres-version", "16"),
-        gates=("broker", "rls", "schema"),
+        gates=DATABASE,
     ),
     Place(
-        environment="containers", major="15", options=("--postgres-image", "postgres:15-bookworm")
+        environment="containers",
+        major="15",
+        options=("--postgres-image", "postgres:15-bookworm"),
+        gates=() if ALL else (*DATABASE, *DISRUPTED),
     ),
 )
 

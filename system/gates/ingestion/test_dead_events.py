@@ -28,7 +28,7 @@ from .service import ROLE, Service, running_service
 PAUSE = "SYSTEM_DEAD_EVENT_PAUSE_S"
 SHORT_S = 0.1
 """The shortened first pause of the worker's retries."""
-JITTER, SLACK_S = 1.5, 0.4
+JITTER, SLACK_S = 1.5, 2.0
 """The greatest factor of a pause, and what a busy machine may add between two times of a row."""
 KEYS = {"SYSTEM_DEAD_LETTER_KEYS": "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="}
 FAILED_RETRIES = 2
