@@ -70,10 +70,20 @@ def proof_captures(gate: str, criterion: str, falsifier: str) -> str:
 
 
 def taken_over(digest: str) -> str:
-    """Return the path of the attestation of the earlier bundle that a proof was reused from.
+    """Return the path of the attestation of an earlier bundle from which something was taken over.
 
     Args:
         digest: the digest of that attestation, ``sha256:...``.
 
     """
     return f"{TAKEN_OVER}{digest.removeprefix('sha256:')}.dsse.json"
+
+
+def taken_over_run(digest: str) -> str:
+    """Return the path of the earlier bundle's ``run.json``, if checks were taken over from it.
+
+    Args:
+        digest: as for `taken_over`.
+
+    """
+    return f"{TAKEN_OVER}{digest.removeprefix('sha256:')}.run.json"

@@ -32,6 +32,7 @@ from gateproof_evidence.judging.loss import LOST, affected_items
 from gateproof_evidence.judging.proof import has_landed, judge_proof, with_baseline
 from gateproof_evidence.model import (
     Cause,
+    CheckTakenOverEvent,
     Claim,
     ClaimEvent,
     Criterion,
@@ -218,6 +219,8 @@ def judge_check(records: Iterable[Record], *, item: str) -> Judgement:
         item: the node id.
     """
     own = [r for r in records if not isinstance(r, RunEvent) and r.item == item]
+    if any(isinstance(r, CheckTakenOverEvent) for r in own):
+        return _judge_taken_over(own)
     seen = [r for r in own if isinstance(r, PhaseEvent) and r.part == CHECK]
     phases = {r.when: r for r in seen}
     false = false_claims(_claims(own))
@@ -240,6 +243,23 @@ def judge_check(records: Iterable[Record], *, item: str) -> Judgement:
     if set(phases) != set(PHASES):
         return _not_run("the check did not finish")
     return _judge_passed(own, phases)
+
+
+def _judge_taken_over(own: Sequence[Record]) -> Judgement:
+    """Judge a check that passed in an earlier bundle: verification compares it with that one."""
+    events = [r for r in own if isinstance(r, CheckTakenOverEvent)]
+    ran = any(isinstance(r, PhaseEvent | ClaimEvent) and r.part == CHECK for r in own)
+    false = [one for one in events[0].claims if not one.holds]
+    problem = (
+        "a check that was taken over ran as well"
+        if ran or len(events) > 1
+        else "a check that was taken over has no claim, or one that does not hold"
+        if false or not events[0].claims
+        else ""
+    )
+    if problem:
+        return Judgement(outcome=Outcome.ERROR, cause=Cause.HARNESS_DEFECT, message=problem)
+    return Judgement(outcome=Outcome.PASS, cause=None, message="")
 
 
 def _judge_passed(own: Sequence[Record], phases: Mapping[Stage, PhaseEvent]) -> Judgement:
@@ -322,6 +342,7 @@ def _verdict(
     today: date,
 ) -> Verdict:
     seen = [r for r in own if isinstance(r, Observation) and r.part == CHECK]
+    earlier = next((r for r in own if isinstance(r, CheckTakenOverEvent)), None)
     return Verdict(
         **criterion.model_dump(exclude={"basis_of"}),
         outcome=judgement.outcome,
@@ -334,9 +355,11 @@ def _verdict(
         needs=binding.needs if binding else (),
         proofs=proofs,
         duration_s=_duration_s(own),
-        claims=tuple(claim_of(r) for r in _claims(own)),
+        claims=earlier.claims if earlier else tuple(claim_of(r) for r in _claims(own)),
         observations=tuple(r.digest for r in seen),
         captures=tuple(r.capture for r in seen),
+        taken_over=earlier.attestation if earlier else None,
+        ran=earlier.ran if earlier else None,
     )
 
 

@@ -169,7 +169,8 @@ class ProofEvent(Story):
     kind: Literal["proof"] = "proof"
     criterion: CriterionId
     depends: Digest | None = None
-    """Digest over all that the proof depends on; None if that was not known."""
+    """Digest over all that the proof depends on, but the contents of the system's files; None if
+    that was not known."""
 
 
 class TakenOverEvent(Entry):
@@ -182,6 +183,38 @@ class TakenOverEvent(Entry):
     attestation: Digest
     """The digest of the earlier bundle's attestation."""
     story: ProofEvent
+
+
+class CheckTakenOverEvent(Entry):
+    """A check that passed in an earlier bundle and was not run: nothing has changed since."""
+
+    kind: Literal["check-taken-over"] = "check-taken-over"
+    item: str
+    criterion: CriterionId
+    attestation: Digest
+    """The digest of the earlier bundle's attestation."""
+    ran: AwareDatetime
+    """The start of the run in which the check itself ran, possibly one before that bundle's."""
+    claims: tuple[Claim, ...]
+    """The claims of the check in the earlier run; each held."""
+
+
+class DependenceEvent(Entry):
+    """What a check or a proof depends on."""
+
+    kind: Literal["dependence"] = "dependence"
+    item: str
+    criterion: CriterionId
+    falsifier: str = ""
+    """The falsifier of a proof; empty for a check."""
+    frame: dict[str, str]
+    """Maps what it depends on, but the contents of the system's files, to a digest each: such as
+    ``harness``, ``packages``, ``description``, ``check``, ``fault``."""
+    uses: str
+    """The set of the system's files, modules and functions that it used: the id of a record
+    ``units`` of the same writer."""
+    unknown: tuple[str, ...] = ()
+    """Why it may have used more than is known, so that it depends on all files; empty if not."""
 
 
 class CellEvent(Story):
@@ -218,7 +251,9 @@ class RunEvent(Entry):
     """An event of the run itself."""
 
     kind: Literal["run"] = "run"
-    event: Literal["started", "environment", "collected", "lost", "ended"]
+    event: Literal["started", "environment", "collected", "lost", "ended", "sources", "units"]
+    """``sources`` has the digest of each file, module and function of the system that was used, and
+    ``units`` the id of a set of these with their names, see `DependenceEvent`."""
     data: dict[str, JsonValue]
 
 
@@ -230,6 +265,8 @@ Record = Annotated[
     | ClaimEvent
     | ProofEvent
     | TakenOverEvent
+    | CheckTakenOverEvent
+    | DependenceEvent
     | CellEvent
     | SelfProofEvent
     | RunEvent,

@@ -175,6 +175,11 @@ class Verdict(Value):
     needs: tuple[str, ...] = ()
     """The features of the system that the check needs: keys of its description."""
     waiver: Waiver | None = None
+    taken_over: Digest | None = None
+    """The digest of the attestation of the earlier bundle in which the check passed; None if it ran
+    in this run."""
+    ran: AwareDatetime | None = None
+    """The start of the run in which a check that was taken over ran itself."""
 
 
 class EnvironmentReport(Value):

@@ -107,6 +107,9 @@ def _head(verdict: Verdict) -> Table:
         facts.append(("cause", Text(verdict.cause.value)))
     if verdict.message:
         facts.append(("message", Text(visible(verdict.message), STYLES[verdict.outcome])))
+    if verdict.taken_over is not None:
+        text = f"from the bundle with attestation {verdict.taken_over}; it ran at {verdict.ran}"
+        facts.append(("taken over", Text(text, "dim")))
     if verdict.waiver is not None and verdict.disposition is not Disposition.NONE:
         waiver = verdict.waiver
         acceptance = f"{waiver.owner} accepts it until {waiver.expires}: {waiver.reason}"

@@ -7,7 +7,7 @@ lines and the output of ``gateproof show`` come from the same code.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from rich import box
 from rich.table import Table
@@ -59,6 +59,9 @@ PROOF_STYLES = {
 MARKS: Mapping[CellResult, str] = {"killed": "●", "survived": "·", "broken": "e", "void": "?"}
 """Failed by an assertion, passed, failed by an error, and no fault on a passing copy."""
 
+_RAN = (Outcome.PASS, Outcome.FAIL, Outcome.ERROR, Outcome.INCONCLUSIVE)
+"""The outcomes of a check that ran, if it was not taken over."""
+
 _LINE_LIMIT = 300
 """The most characters of a message that a line shows; the report has all of them."""
 
@@ -108,6 +111,38 @@ def proof_table(run: Run) -> Table:
             took = Text(f"{proof.duration_s:.1f}" if proof.kind else "")
             table.add_row(name, Text(proof.kind), result, took, seen)
     return table
+
+
+def takeover_lines(run: Run) -> Iterator[str]:
+    """Yield how much was taken over from an earlier bundle, and what ran then; nothing if nothing.
+
+    What was taken over is not listed: the report marks it.
+    """
+    checks = [one for one in run.criteria if one.taken_over]
+    proofs = [(v.id, p) for v in run.criteria for p in v.proofs if p.kind]
+    taken = [one for one in proofs if one[1].taken_over]
+    if not checks and not taken:
+        return
+    digests = {one.taken_over for one in checks} | {proof.taken_over for _, proof in taken}
+    bundles = ", ".join(sorted(filter(None, digests)))
+    yield (
+        f"taken over: {many(len(checks), 'check')} and {many(len(taken), 'proof')} from the bundle "
+        f"with attestation {bundles}: nothing that they depend on has changed"
+    )
+    ran = [one.id for one in run.criteria if one.outcome in _RAN and not one.taken_over]
+    repeated = Counter(name for name, proof in proofs if not proof.taken_over)
+    parts = {
+        name: ", ".join(
+            filter(None, ("check" if name in ran else "", _proofs_in_words(repeated[name])))
+        )
+        for name in [*ran, *repeated]
+    }
+    listed = "; ".join(f"{name} ({part})" for name, part in parts.items())
+    yield f"ran: {listed or 'nothing'}"
+
+
+def _proofs_in_words(proofs: int) -> str:
+    return many(proofs, "proof") if proofs else ""
 
 
 def proof_line(run: Run) -> str:

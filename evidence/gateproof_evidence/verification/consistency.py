@@ -35,6 +35,7 @@ from gateproof_evidence.format.layout import (
     WAIVERS,
     in_bundle,
     taken_over,
+    taken_over_run,
 )
 from gateproof_evidence.format.problem import first_problem
 from gateproof_evidence.format.tree import LIMITS, File, Limits
@@ -133,6 +134,9 @@ def _unknown(contents: Contents, attested: set[str]) -> Iterator[Finding]:
     observed = {in_bundle(one.capture) for one in contents.records if isinstance(one, Observation)}
     proofs = [proof for verdict in contents.run.criteria for proof in verdict.proofs]
     earlier = {taken_over(proof.taken_over) for proof in proofs if proof.taken_over is not None}
+    for verdict in contents.run.criteria:
+        if verdict.taken_over is not None:
+            earlier |= {taken_over(verdict.taken_over), taken_over_run(verdict.taken_over)}
     for path in attested - observed - earlier - {*_RECORDS}:
         if path.startswith(PAYLOAD) and not path.startswith((PROOFS, EXPORT_FOLDER)):
             message = "got a file that no record names, expected none; read it as the signer's word"

@@ -1,9 +1,10 @@
-"""The check of proofs that were reused from an earlier bundle.
+"""The comparison of reused checks and proofs with the earlier bundle that they come from.
 
-A proof is reused if none of its dependencies has changed. The earlier bundle was verified with a
-key from outside; its attestation is copied to ``data/taken-over/``, and lists the record of the
-proof by its digest. So a verifier of the later bundle can check that the proof was signed before,
-and that the earlier run loaded no plugin or other code that the later one did not load.
+One is reused if nothing that it depends on has changed. The earlier bundle was verified with a key
+from outside; its attestation is copied to ``data/taken-over/``, and lists the record of each proof
+and its ``run.json`` by their digests. So a verifier of the later bundle can check that a proof was
+signed before and that a check passed there, and that the earlier run loaded no plugin or other code
+that the later one did not load.
 """
 
 from __future__ import annotations
@@ -16,17 +17,18 @@ from pydantic import ValidationError
 
 from gateproof_evidence.errors import EvidenceError
 from gateproof_evidence.format.attestation import Predicate, parse_statement
+from gateproof_evidence.format.canonical import read_json
 from gateproof_evidence.format.envelope import Envelope, pae
-from gateproof_evidence.format.layout import in_bundle, taken_over
+from gateproof_evidence.format.layout import RUN, in_bundle, taken_over, taken_over_run
 from gateproof_evidence.format.tree import File
-from gateproof_evidence.model import Bound, Digest, Run, loaded
+from gateproof_evidence.model import Bound, Digest, Outcome, Run, Verdict, loaded
 from gateproof_evidence.model.finding import Code, Finding
 
 
 def compare_taken_over(
     run: Run, files: Mapping[str, File], key: Ed25519PublicKey | None
 ) -> Iterator[Finding]:
-    """Compare every reused proof with the attestation of the earlier bundle.
+    """Compare every reused check and proof with the earlier bundle.
 
     Args:
         run: the run as claimed.
@@ -34,56 +36,130 @@ def compare_taken_over(
         key: the signer's key, if given; it must have signed the earlier bundle too.
 
     """
+    bundles = EarlierBundles(files, key, now=run.bindings.bound)
     for verdict in run.criteria:
+        if verdict.taken_over is not None:
+            problem = bundles.problem_of_check(verdict, verdict.taken_over)
+            if problem:
+                yield _finding(verdict.taken_over, f"{verdict.id}: {problem}")
         for proof in verdict.proofs:
             if proof.taken_over is not None:
-                path = taken_over(proof.taken_over)
-                problem = _problem(
-                    files,
-                    path,
-                    proof.taken_over,
-                    in_bundle(proof.record),
-                    key,
-                    now=run.bindings.bound,
+                problem = bundles.problem_of_file(
+                    proof.taken_over, in_bundle(proof.record), in_bundle(proof.record), "record"
                 )
                 if problem:
-                    message = f"{verdict.id}:{proof.falsifier}: {problem}"
-                    yield Finding(code=Code.TAKEOVER_MISMATCH, path=path, message=message)
+                    yield _finding(proof.taken_over, f"{verdict.id}:{proof.falsifier}: {problem}")
 
 
-def _problem(
-    files: Mapping[str, File],
-    path: str,
-    digest: Digest,
-    record: str,
-    key: Ed25519PublicKey | None,
-    *,
-    now: Sequence[Bound],
-) -> str:
-    """Return why an earlier attestation does not cover a record; empty if it does."""
-    file = files.get(path)
-    if file is None or file.content is None:
-        return "the attestation of the earlier bundle is missing"
-    if file.digest != digest:
-        return f"attestation: got {file.digest}, expected {digest}"
-    try:
-        envelope = Envelope.from_bytes(file.content)
-        predicate = parse_statement(envelope.payload)
-        if key is not None:
-            key.verify(envelope.signature, pae(envelope.payload))
-    except (EvidenceError, ValidationError) as error:
-        return f"attestation: {str(error).splitlines()[0]}"
-    except InvalidSignature:
-        return "attestation: not signed by the given key"
-    more = sorted(f"{part} {name}" for part, name, _ in loaded(predicate.bound) - loaded(now))
-    if more:
-        return f"proven with {', '.join(more)}, which this run did not load"
-    return _unlisted(predicate, files.get(record), record)
+def _finding(digest: Digest, message: str) -> Finding:
+    return Finding(code=Code.TAKEOVER_MISMATCH, path=taken_over(digest), message=message)
 
 
-def _unlisted(predicate: Predicate, file: File | None, record: str) -> str:
-    listed = {one.path: one.digest for one in predicate.files}
-    if file is None or listed.get(record) != file.digest:
-        got = file.digest if file else "no record"
-        return f"record: got {got}, expected {listed.get(record, 'none')} as attested before"
-    return ""
+class EarlierBundles:
+    """The parts of earlier bundles in a later one; each attestation is read once.
+
+    Args:
+        files: those of the later bundle, by path.
+        key: the key that must have signed the earlier bundles, if given.
+        now: what the later run loaded.
+
+    """
+
+    def __init__(
+        self, files: Mapping[str, File], key: Ed25519PublicKey | None, *, now: Sequence[Bound]
+    ) -> None:
+        self._files = files
+        self._key = key
+        self._now = now
+        self._predicates: dict[Digest, Predicate | str] = {}
+        self._listed: dict[Digest, Mapping[str, Digest]] = {}
+        self._passed: dict[Digest, Mapping[str, Verdict] | str] = {}
+
+    def problem_of_file(self, digest: Digest, path: str, original: str, what: str) -> str:
+        """Return why an earlier attestation does not cover a file; empty if it does.
+
+        Args:
+            digest: of the attestation.
+            path: of the file in the later bundle.
+            original: its path in the earlier bundle.
+            what: the word for it.
+
+        """
+        predicate = self._predicate(digest)
+        if isinstance(predicate, str):
+            return predicate
+        if digest not in self._listed:
+            self._listed[digest] = {one.path: one.digest for one in predicate.files}
+        listed, file = self._listed[digest], self._files.get(path)
+        if file is None or listed.get(original) != file.digest:
+            got = file.digest if file else f"no {what}"
+            return f"{what}: got {got}, expected {listed.get(original, 'none')} as attested before"
+        return ""
+
+    def problem_of_check(self, verdict: Verdict, digest: Digest) -> str:
+        """Return why an earlier bundle does not show that a check passed; empty if it does."""
+        problem = self.problem_of_file(digest, taken_over_run(digest), RUN, "run.json")
+        if problem:
+            return problem
+        passed = self._passed_in(digest)
+        if isinstance(passed, str):
+            return passed
+        earlier = passed.get(verdict.id)
+        if earlier is None:
+            return "check: got no pass in the earlier run, expected one"
+        if (earlier.claims, earlier.ran) != (verdict.claims, verdict.ran):
+            return "check: got other claims or another time than in the earlier run"
+        return ""
+
+    def _passed_in(self, digest: Digest) -> Mapping[str, Verdict] | str:
+        """Return the verdicts on the checks that passed in an earlier run, each with its time."""
+        if digest not in self._passed:
+            self._passed[digest] = self._read_passed(digest)
+        return self._passed[digest]
+
+    def _read_passed(self, digest: Digest) -> Mapping[str, Verdict] | str:
+        file = self._files[taken_over_run(digest)]
+        if file.content is None:
+            return "run.json of the earlier bundle: too large to read"
+        try:
+            run = Run.model_validate(read_json(file.content))
+        except (EvidenceError, ValidationError) as error:
+            return f"run.json of the earlier bundle: {str(error).splitlines()[0]}"
+        return passed_checks(run)
+
+    def _predicate(self, digest: Digest) -> Predicate | str:
+        """Return the statement of an earlier attestation, or why it cannot be trusted."""
+        if digest not in self._predicates:
+            self._predicates[digest] = self._read_predicate(digest)
+        return self._predicates[digest]
+
+    def _read_predicate(self, digest: Digest) -> Predicate | str:
+        file = self._files.get(taken_over(digest))
+        if file is None or file.content is None:
+            return "the attestation of the earlier bundle is missing"
+        if file.digest != digest:
+            return f"attestation: got {file.digest}, expected {digest}"
+        try:
+            envelope = Envelope.from_bytes(file.content)
+            predicate = parse_statement(envelope.payload)
+            if self._key is not None:
+                self._key.verify(envelope.signature, pae(envelope.payload))
+        except (EvidenceError, ValidationError) as error:
+            return f"attestation: {str(error).splitlines()[0]}"
+        except InvalidSignature:
+            return "attestation: not signed by the given key"
+        more = sorted(
+            f"{part} {name}" for part, name, _ in loaded(predicate.bound) - loaded(self._now)
+        )
+        if more:
+            return f"proven with {', '.join(more)}, which this run did not load"
+        return predicate
+
+
+def passed_checks(run: Run) -> Mapping[str, Verdict]:
+    """Return the verdicts on the checks that passed in a run, each with the time of its own run."""
+    return {
+        one.id: one if one.ran else one.model_copy(update={"ran": run.started})
+        for one in run.criteria
+        if one.outcome is Outcome.PASS
+    }

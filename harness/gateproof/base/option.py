@@ -158,7 +158,21 @@ def _add_proof_reuse(group: pytest.OptionGroup) -> None:
         "--fresh",
         action="store_true",
         default=False,
-        help="run every proof again, even with --proofs-from",
+        help="run every check and proof again, even with --proofs-from",
+    )
+    group.addoption(
+        "--changed",
+        action="store_true",
+        default=False,
+        help="run only the checks and proofs that depend on something that has changed since the "
+        "bundle of --proofs-from; the others are taken over from it",
+    )
+    group.addoption(
+        "--proofs-max-age",
+        type=int,
+        metavar="DAYS",
+        default=None,
+        help="with --proofs-from, run again what ran longer ago (default: any age counts)",
     )
 
 

@@ -79,6 +79,11 @@ class Embedded:
         return self.launcher
 
     @property
+    def watched_files(self) -> Path:
+        """The same folder: all processes run as this account."""
+        return self.files
+
+    @property
     def images(self) -> Mapping[str, str]:
         """Return an empty mapping: this environment uses no images."""
         return {}

@@ -25,6 +25,7 @@ from typing import Any
 from gateproof.base.errors import HarnessError
 from gateproof.base.wait import wait_until
 from gateproof.guest import program
+from gateproof.guest.watch import WATCH
 
 COLD = ("PYTHON", "LD_", "LC_", "LANG")
 """Prefixes of variables that an interpreter reads only when it starts."""
@@ -48,9 +49,10 @@ def may_fork(command: Sequence[str], env: Mapping[str, str], imported: Sequence[
     """
     plain = len(command) > 2 and command[0] == sys.executable and command[1] in ("-m", "-c")
     cold = any(name.startswith(COLD) and name != SEARCH_PATH for name in env)
-    return (
-        plain and not cold and not _finds(env.get(SEARCH_PATH, ""), (*imported, *STARTUP_MODULES))
-    )
+    path = env.get(SEARCH_PATH, "")
+    if WATCH in env:  # its first folder watches a forked process too
+        path = path.partition(os.pathsep)[2]
+    return plain and not cold and not _finds(path, (*imported, *STARTUP_MODULES))
 
 
 def _finds(path: str, packages: Sequence[str]) -> bool:

@@ -281,6 +281,13 @@ class Environment(Protocol):
         """A folder that the system's processes can read at the same path."""
 
     @property
+    def watched_files(self) -> Path | None:
+        """A folder that the system's processes can also write to; None if there is none.
+
+        Their notes go there, see `gateproof.stack.watched`.
+        """
+
+    @property
     def images(self) -> Mapping[str, str]:
         """Maps the name of every container image that was used so far to its digest."""
 

@@ -35,6 +35,9 @@ COERCED = ("LC_CTYPE",)
 """Variables that Python itself sets when it starts, see PEP 538."""
 
 
+WATCH, WATCH_PARENT = "GATEPROOF_WATCH", "GATEPROOF_WATCH_PARENT"
+"""Variables of a process that is watched, see `gateproof.guest.watch`."""
+
 PLAIN: type = type(os.environ)
 READ: set[str] = set()
 """The names of the variables that the packages read while they were imported; `EACH` for all."""
@@ -138,6 +141,9 @@ def become(asked: dict[str, Any], streams: list[int]) -> tuple[str, str]:
     sys.path.insert(0, str(Path.cwd()) if kind == "-m" else "")
     sys.path[1:1] = [name for name in os.environ.get("PYTHONPATH", "").split(os.pathsep) if name]
     sys.argv = [what if kind == "-m" else kind, *rest]
+    if WATCH in os.environ:
+        os.environ[WATCH_PARENT] = str(os.getppid())
+        importlib.import_module("gateproof_watch").begin()
     return kind, what
 
 

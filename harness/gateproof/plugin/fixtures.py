@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from gateproof.stack.copy import HARNESS, Copy
 from gateproof.stack.identifier import Ids
 from gateproof.stack.stack import Stack
 from gateproof.stack.stopwatch import COPY
+from gateproof.stack.watched import watched, watched_if_told
 
 
 @pytest.fixture
@@ -44,10 +47,10 @@ def sut(request: pytest.FixtureRequest, bring_up: BringUp) -> Sut:
     return _copy(request).sut if isinstance(request.node, ProofItem) else bring_up.sut
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def commands(bring_up: BringUp) -> ProcessProbe:
     """Runs commands in the place where the system runs; needs no server."""
-    launcher = bring_up.environment.launcher
+    launcher = watched(bring_up.environment.launcher, bring_up.watches.open())
     return ProcessProbe(bring_up.recorder, launcher, env=bring_up.sut.env)
 
 
@@ -68,9 +71,13 @@ def machine(request: pytest.FixtureRequest, bring_up: BringUp) -> ProcessProbe:
     """Runs commands on the machine of the harness, for claims about the harness and about CI."""
     environment = bring_up.environment
     is_proof = isinstance(request.node, ProofItem)
-    return ProcessProbe(
-        bring_up.recorder, environment.warm_machine if is_proof else environment.machine
+    root = _copy(request).sut.folder if is_proof else None
+    launcher = watched_if_told(
+        environment.warm_machine if is_proof else environment.machine,
+        bring_up.watches.open(root),
+        other=(*HARNESS, Path(sys.prefix), Path(tempfile.gettempdir())),
     )
+    return ProcessProbe(bring_up.recorder, launcher)
 
 
 @pytest.fixture

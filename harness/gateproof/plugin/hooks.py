@@ -35,6 +35,7 @@ from gateproof.proof.durations import (
 from gateproof.proof.matrix import add_cells
 from gateproof.proof.proof import RUNS, STACK_FIXTURES, ProofItem, require_second_runs
 from gateproof.proof.self_proof import SelfProofItem
+from gateproof.proof.takeover import TakeOver, record_dependence
 from gateproof.run.binding import loaded_code, plugin_distributions
 from gateproof.run.declaration import DESCRIBED, OWN, Declaration, read_declaration
 from gateproof.run.distribution import (
@@ -43,6 +44,7 @@ from gateproof.run.distribution import (
     is_controller,
     is_worker,
     receive_result,
+    received_earlier,
     received_staging,
     send_problem,
     send_result,
@@ -184,8 +186,12 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
     if writer is None:
         return (yield)
     scope = _scope(item, writer)
+    writer.bring_up.watches.begin_item()
     with writer.bring_up.stopwatch.item(_labels(item, scope)), writer.recorder.in_scope(scope):
-        return (yield)
+        result = yield
+        with _losses(item.session):
+            record_dependence(item)
+        return result
 
 
 @pytest.hookimpl(wrapper=True)
@@ -305,6 +311,7 @@ def _open(config: pytest.Config, options: Options) -> None:
         config.pluginmanager.register(Progress(print_line=lambda line: _print(config, line)))
         _keep_reports(config, run)
     if not is_controller(config):
+        config.pluginmanager.register(TakeOver(), "gateproof-takeover")
         config.stash[WRITER] = Writer.open(
             writer_name(config),
             options,
@@ -312,7 +319,7 @@ def _open(config: pytest.Config, options: Options) -> None:
             sut=options.sut,
             staging=run.staging if run else received_staging(config),
             progress=lambda line: _print(config, line),
-            earlier=run.earlier if run else earlier_of(options),
+            earlier=run.earlier if run else earlier_of(options, verified=received_earlier(config)),
         )
 
 

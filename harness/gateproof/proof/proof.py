@@ -34,8 +34,9 @@ from gateproof.faults.interface import Fault
 from gateproof.probes.claims.statement import recorded_claims
 from gateproof.probes.recorder import Recorder, Scope
 from gateproof.proof.baseline import Baselines, SharedBaseline, shape_of
+from gateproof.run.dependence.digest import digest_of_frame
 from gateproof.run.stage import MESSAGE_LIMIT, categorise
-from gateproof.run.writer import WRITER, loaded_now
+from gateproof.run.writer import WRITER
 from gateproof.stack.copy import Copy
 from gateproof.stack.stack import Running
 from gateproof.stack.stopwatch import BASELINE, FAULTED, LANDING
@@ -44,13 +45,10 @@ from gateproof_evidence.judging.proof import judge_proof, with_baseline
 from gateproof_evidence.judging.verdict import FAULTED as FAULTED_STEP
 from gateproof_evidence.model import (
     CellEvent,
-    Digest,
     Falsification,
     ProofEvent,
     Story,
-    TakenOverEvent,
 )
-from gateproof_evidence.verification.earlier import Earlier
 
 COPY_FIXTURE = "proof_copy"
 OWN_SERVER_FIXTURE = "own_server_stack"
@@ -139,55 +137,26 @@ class ProofItem(pytest.Function):
             return
         writer = self.config.stash[WRITER]
         fields["whole"] = writer.options.falsify.thorough
-        depends = writer.dependencies.digest(self.check, self.falsifier)
-        if self._reuse_proof(recorder, writer.earlier, depends):
-            return
+        frame = writer.dependencies.frame(
+            self.check, self.path, recorder.scope.criterion or "", self.falsifier
+        )
         baselines = self.config.stash.setdefault(BASELINES, Baselines(shared=not fields["whole"]))
         # Items can come in another order than that of the file: the first one runs its own.
         shared = None if self.again else baselines.find(self.check, shape_of(fault, copy))
         event, running = run_steps(
-            ProofEvent, fault, expect, super().runtest, depends=depends, shared=shared, **fields
+            ProofEvent,
+            fault,
+            expect,
+            super().runtest,
+            depends=digest_of_frame(frame),
+            shared=shared,
+            **fields,
         )
         baselines.keep(self.check, event, running)
         others = {shared.story.falsifier: shared.story} if shared else {}
         result, message = judge_proof(with_baseline(event, others))
         if result is not Falsification.PROVEN:
             raise NotProvenError(f"{result}: {message}")
-
-    def _reuse_proof(self, recorder: Recorder, earlier: Earlier | None, depends: Digest) -> bool:
-        """Record the proof of an earlier bundle if it has this one; return whether it has."""
-        criterion = recorder.scope.criterion
-        assert criterion is not None
-        if earlier is None:
-            return False
-        found = earlier.find(
-            criterion, self.falsifier.fault.name, depends, now=loaded_now(self.config)
-        )
-        if found is None or not self._finds_baseline(found.story, earlier, criterion):
-            return False
-        recorder.journal.append(
-            TakenOverEvent,
-            item=recorder.scope.item,
-            criterion=criterion,
-            falsifier=self.falsifier.fault.name,
-            attestation=earlier.digest,
-            story=found.story,
-        )
-        return True
-
-    def _finds_baseline(self, story: ProofEvent, earlier: Earlier, criterion: str) -> bool:
-        """Return whether the proof whose baseline counts for an earlier one is reused as well."""
-        if not story.baseline_of:
-            return True
-        for item in self.session.items:
-            if not isinstance(item, ProofItem) or item.check != self.check or item.owner:
-                continue
-            fault = item.falsifier.fault
-            if fault.name == story.baseline_of:
-                depends = self.config.stash[WRITER].dependencies.digest(self.check, item.falsifier)
-                now = loaded_now(self.config)
-                return earlier.find(criterion, fault.name, depends, now=now) is not None
-        return False
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], *_: Any) -> str:
         """Return only the verdict: the traceback of an expected failure explains nothing."""

@@ -13,8 +13,10 @@ import pytest
 
 from gateproof.run.run import GateRun, Problem
 from gateproof.run.writer import MAIN, WriterResult
+from gateproof_evidence.model import Digest
 
 STAGING, RESULT, FAULT = "gateproof_staging", "gateproof_result", "gateproof_fault"
+EARLIER = "gateproof_earlier"
 
 PROBLEM: pytest.StashKey[Problem] = pytest.StashKey()
 """Why this worker could not start; it then runs no check."""
@@ -49,6 +51,12 @@ def received_staging(config: pytest.Config) -> Path:
     return Path(_xdist_attribute(config, "workerinput")[STAGING])
 
 
+def received_earlier(config: pytest.Config) -> Digest | None:
+    """Return the digest of the earlier bundle that the controller has verified, if there is one."""
+    found: Digest | None = _xdist_attribute(config, "workerinput")[EARLIER]
+    return found
+
+
 def _xdist_attribute(config: pytest.Config, name: str) -> dict[str, Any]:
     """Return an attribute that xdist adds to the configuration of a worker."""
     value: dict[str, Any] = getattr(config, name)
@@ -58,6 +66,7 @@ def _xdist_attribute(config: pytest.Config, name: str) -> dict[str, Any]:
 def send_staging(run: GateRun, node: Node) -> None:
     """Send the staging folder to a worker that is about to start."""
     node.workerinput[STAGING] = str(run.staging)
+    node.workerinput[EARLIER] = run.earlier.digest if run.earlier else None
 
 
 def send_result(config: pytest.Config, result: WriterResult) -> None:

@@ -58,6 +58,10 @@ class Options:
     proofs_from: Path | None
     """An earlier bundle whose proofs are reused; None repeats all proofs."""
     proofs_key: Path | None
+    changed: bool
+    """Whether checks are reused as well, and not only proofs."""
+    proofs_max_age_days: int | None
+    """The age from which a check or proof is not reused, in days; None for any age."""
     baseline: Path | None
     """An earlier bundle that the run is compared with."""
     baseline_key: Path | None
@@ -125,6 +129,8 @@ def read_options(config: pytest.Config) -> Options | None:
         falsify=Selection.parse(config.getoption("falsify")),
         proofs_from=earlier,
         proofs_key=earlier_key,
+        changed=_only_changed(config),
+        proofs_max_age_days=_max_age_days(config),
         baseline=baseline,
         baseline_key=baseline_key,
         durations_json=_durations_json(config),
@@ -217,6 +223,24 @@ def _reused_bundle(config: pytest.Config) -> tuple[Path | None, Path | None]:
         "proofs are reused only from a bundle that a key from outside the bundle verifies",
     )
     return (None, None) if config.getoption("--fresh") else found
+
+
+def _only_changed(config: pytest.Config) -> bool:
+    """Return whether only what depends on a change is to run."""
+    changed, fresh = config.getoption("--changed"), config.getoption("--fresh")
+    if changed and not config.getoption("--proofs-from") and not fresh:
+        raise BadInputError(
+            "--changed: got no --proofs-from, expected the bundle since which something may have "
+            "changed; name the last bundle of the main branch, and its key with --proofs-key"
+        )
+    return bool(changed) and not fresh
+
+
+def _max_age_days(config: pytest.Config) -> int | None:
+    days: int | None = config.getoption("--proofs-max-age")
+    if days is not None and days < 0:
+        raise BadInputError(f"--proofs-max-age: got {days}, expected a number of days from 0")
+    return days
 
 
 def _bundle_and_key(

@@ -51,6 +51,7 @@ from gateproof_evidence.judging.verdict import CHECK
 from gateproof_evidence.model import (
     Baseline,
     Bound,
+    CheckTakenOverEvent,
     PhaseEvent,
     ProofEvent,
     Record,
@@ -219,6 +220,7 @@ class GateRun:
         self._merge_journals(pytest_status)
         journal = read_staged_journal(self.staging)
         self._write_proofs(journal.records)
+        self._write_earlier(journal.records)
         self._write_ledger(journal.records)
         remove_unrecorded(self.staging, journal.records)
         _drop_empty(self.staging / PAYLOAD)
@@ -361,12 +363,18 @@ class GateRun:
         if isinstance(record, ProofEvent):
             return f"{record.model_dump_json(indent=2)}\n".encode()
         assert self.earlier is not None
-        assert record.story.depends is not None
+        return self.earlier.proofs[record.criterion, record.falsifier].record
+
+    def _write_earlier(self, records: tuple[Record, ...]) -> None:
+        """Write the parts of the earlier bundle with which what was taken over is compared."""
+        taken = [one for one in records if isinstance(one, TakenOverEvent | CheckTakenOverEvent)]
+        if self.earlier is None or not taken:
+            return
         path = self.staging / self.earlier.name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(self.earlier.attestation)
-        key = record.criterion, record.falsifier, record.story.depends
-        return self.earlier.proofs[key].record
+        if any(isinstance(one, CheckTakenOverEvent) for one in taken):
+            (self.staging / self.earlier.run_name).write_bytes(self.earlier.run)
 
     def _redact_reports(self) -> None:
         """Redact every writer's secrets in the files of other plugins.

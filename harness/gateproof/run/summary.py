@@ -12,7 +12,13 @@ from rich.console import Console, RenderableType
 
 from gateproof.run.run import GateRun
 from gateproof_evidence.model import Run
-from gateproof_evidence.reports.terminal import gate_lines, gate_table, matrix_tables, proof_line
+from gateproof_evidence.reports.terminal import (
+    gate_lines,
+    gate_table,
+    matrix_tables,
+    proof_line,
+    takeover_lines,
+)
 
 
 def print_summary(
@@ -32,6 +38,8 @@ def print_summary(
         print_table(reporter, table)
     if judged.falsify != "none":
         reporter.write_line(proof_line(judged))
+    for text in takeover_lines(judged):
+        reporter.write_line(text)
     if judged.environment is not None:
         where = judged.environment
         reporter.write_line(

@@ -28,14 +28,15 @@ from gateproof.probes.recorder import CANARY, Recorder
 from gateproof.run.binding import bound_code, loaded_code, plugin_distributions
 from gateproof.run.choice import choose_environment
 from gateproof.run.declaration import Declaration
-from gateproof.run.dependency import ProofDependencies
+from gateproof.run.dependence.digest import Dependencies
+from gateproof.run.dependence.log import DependenceLog
 from gateproof.run.option import Options
 from gateproof.stack.bring_up import BringUp, Progress
 from gateproof_evidence.errors import BadInputError, NotWritableError
 from gateproof_evidence.format.catalogue import Catalogue
 from gateproof_evidence.format.journal import Journal
 from gateproof_evidence.format.layout import PAYLOAD, RUN, in_data
-from gateproof_evidence.model import Bound, EnvironmentReport, RunEvent
+from gateproof_evidence.model import Bound, Digest, EnvironmentReport, RunEvent
 from gateproof_evidence.redaction.canary import Canary
 from gateproof_evidence.redaction.redactor import Redactor
 from gateproof_evidence.verification.earlier import Earlier, read_earlier
@@ -100,8 +101,12 @@ class WriterResult:
         return cls(**{**values, **tuples, "ledger": ledger})
 
 
-def earlier_of(options: Options) -> Earlier | None:
-    """Return the earlier bundle whose proofs are reused, or None.
+def earlier_of(options: Options, *, verified: Digest | None = None) -> Earlier | None:
+    """Return the earlier bundle whose checks and proofs are reused, or None.
+
+    Args:
+        options: name the bundle and the key.
+        verified: the digest of its attestation, if another process of this run has verified it.
 
     Raises:
         BadInputError: the bundle does not verify with the key.
@@ -109,7 +114,8 @@ def earlier_of(options: Options) -> Earlier | None:
     """
     if options.proofs_from is None or options.proofs_key is None:
         return None
-    return read_earlier(options.proofs_from, options.proofs_key.read_bytes())
+    key = options.proofs_key.read_bytes()
+    return read_earlier(options.proofs_from, key, verified=verified)
 
 
 @dataclass
@@ -124,7 +130,8 @@ class Writer:
     secrets: dict[str, str]
     canary: Canary
     """A generated secret that must not appear in the bundle."""
-    dependencies: ProofDependencies
+    dependencies: Dependencies
+    dependence_log: DependenceLog
     earlier: Earlier | None
     """An earlier bundle whose proofs are reused."""
     defects: list[str] = field(default_factory=list)
@@ -182,6 +189,7 @@ class Writer:
             {"sut": sut.name, "absent": absent, "phases": phase_order(sut)}, place=in_data(RUN)
         )
         journal.append(RunEvent, event="started", data=started)
+        dependencies = Dependencies(bring_up, catalogue, options.gates)
         return cls(
             name,
             options,
@@ -190,7 +198,8 @@ class Writer:
             bring_up,
             secrets,
             canary,
-            dependencies=ProofDependencies(bring_up, catalogue, options.gates),
+            dependencies=dependencies,
+            dependence_log=DependenceLog(journal, dependencies.sources),
             earlier=earlier,
         )
 

@@ -43,6 +43,7 @@ from gateproof.stack.stack import (
     provision_server,
 )
 from gateproof.stack.stopwatch import DATABASE, SERVER, Stopwatch
+from gateproof.stack.watched import Watches
 from gateproof_evidence.errors import BadInputError
 from gateproof_evidence.model import EnvironmentReport
 
@@ -80,6 +81,10 @@ class BringUp:
     _numbers: count[int] = field(default_factory=lambda: count(1))
 
     def __post_init__(self) -> None:
+        can_watch = self.environment.watched_files
+        folder = can_watch / "watch" if can_watch is not None else None
+        self.watches = Watches(folder=folder, root=self.sut.folder)
+        """Which code of the system is used, and by what."""
         self.logins = {role: self._new_login(role) for role in self.sut.login_roles}
         self.context = StackContext(
             environment=self.environment,
@@ -89,7 +94,10 @@ class BringUp:
             ready_deadline_s=self.ready_deadline_s,
             name_database=lambda: f"db{next(self._numbers)}",
             stopwatch=self.stopwatch,
+            notes=self.watches.open_shared(),
         )
+        self.migrating = replace(self.context, notes=self.watches.open_shared())
+        """The context of the migrations of the template, on which every migrated stack depends."""
 
     def start(self) -> None:
         """Start the server, migrate a template database, and create the shared stack from it.
@@ -183,7 +191,7 @@ class BringUp:
         """
         self.start()
         server = self._own_server() if own_server else self._running()
-        return self._new_stack(server, replace(self.context, sut=sut or self.sut, warm=warm))
+        return self._new_stack(server, self._own_context(sut, warm=warm))
 
     def empty_stack(
         self, *, own_server: bool = False, sut: Sut | None = None, warm: bool = False
@@ -194,7 +202,7 @@ class BringUp:
         """
         self.start_server()
         server = self._own_server() if own_server else self._running()
-        context = replace(self.context, sut=sut or self.sut, warm=warm)
+        context = self._own_context(sut, warm=warm)
         name = context.name_database()
         with self.stopwatch.step(DATABASE):
             create_database(server, name)
@@ -256,7 +264,7 @@ class BringUp:
             refuse_missing_tables(self.sut, server, TEMPLATE)
 
     def _migrate_template(self, server: Server) -> None:
-        stack = Stack(context=self.context, server=server, database=TEMPLATE)
+        stack = Stack(context=self.migrating, server=server, database=TEMPLATE)
         done = stack.migrate(self.sut.migrations.all)
         stack.sql.close()  # nothing may be connected to a database that is copied
         extension = missing_extension(done.output) if done.exit_status != 0 else ""
@@ -274,6 +282,10 @@ class BringUp:
             create_database(server, name, template=TEMPLATE)
             provision_database(context.sut, server, name)
         return Stack(context=context, server=server, database=name)
+
+    def _own_context(self, sut: Sut | None, *, warm: bool) -> StackContext:
+        own = sut or self.sut
+        return replace(self.context, sut=own, warm=warm, notes=self.watches.open(own.folder))
 
     def _own_server(self) -> Server:
         """Copy a stopped server, which is prepared when a check first asks for one."""

@@ -20,6 +20,7 @@ from gateproof.probes.process import ProcessProbe
 from gateproof.stack.bring_up import BringUp
 from gateproof.stack.relay import Relay
 from gateproof.stack.stack import Running, Stack
+from gateproof.stack.watched import watched
 
 HARNESS_PACKAGES = (Path(gateproof_evidence.__file__).parent, Path(__file__).parents[1])
 """The folders of the two packages of the harness, which may be installed in different places."""
@@ -66,16 +67,18 @@ class Copy:
         """Create a copy; its stack is started at its first use."""
         sut, harness = bring_up.sut, HARNESS
         folder = bring_up.new_folder()
-        if tree == "harness":
-            for package in HARNESS_PACKAGES:
-                copy_folders(package.parent, (package.name,), folder)
-            harness = (folder,)
-        elif tree == "project":
-            copy_project(sut.folder, folder)
-            sut = sut.moved_to(folder)
-        elif tree == "system":
-            copy_folders(sut.folder, sut.sources, folder)
-            sut = sut.moved_to(folder)
+        with bring_up.watches.paused():
+            if tree == "harness":
+                for package in HARNESS_PACKAGES:
+                    copy_folders(package.parent, (package.name,), folder)
+                harness = (folder,)
+            elif tree == "project":
+                copy_project(sut.folder, folder)
+                sut = sut.moved_to(folder)
+            elif tree == "system":
+                copy_folders(sut.folder, sut.sources, folder)
+                sut = sut.moved_to(folder)
+        bring_up.watches.add_root(sut.folder)
         return cls(
             bring_up=bring_up,
             sut=sut,
@@ -130,7 +133,13 @@ class Copy:
             return probe.run(command, env=env, folder=self.harness[0])
         command = [self.sut.interpreter, "-c", code, *arguments]
         env = self.stack.worker_environment() if self.needs_stack else {}
-        probe = ProcessProbe(self.bring_up.recorder, environment.warm, env=self.sut.env)
+        notes = (
+            self.stack.context.notes
+            if self.needs_stack
+            else self.bring_up.watches.open(self.sut.folder)
+        )
+        launcher = watched(environment.warm, notes)
+        probe = ProcessProbe(self.bring_up.recorder, launcher, env=self.sut.env)
         return probe.run(command, env=env, folder=self.sut.folder)
 
     def restart(self) -> None:

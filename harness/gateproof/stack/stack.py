@@ -57,6 +57,7 @@ from gateproof.stack.guest_load import (
 from gateproof.stack.http_relay import HttpRelay
 from gateproof.stack.stopwatch import DATABASE, PROCESSES, Stopwatch
 from gateproof.stack.system_process import SystemProcess
+from gateproof.stack.watched import Notes, watched
 
 POOL_PREFORK, POOL_SOLO = "prefork", "solo"
 REPORT_DEADLINE_S = 30.0
@@ -81,13 +82,16 @@ class StackContext:
     """Within how many seconds a worker must answer a ping."""
     name_database: Callable[[], str]
     stopwatch: Stopwatch
+    notes: Notes | None = None
+    """Which code of the system the processes run; None if they are not watched."""
     warm: bool = False
     """Whether processes may be forked, with the system's packages imported."""
 
     @property
     def launcher(self) -> Launcher:
         """The launcher of the system's commands."""
-        return self.environment.warm if self.warm else self.environment.launcher
+        found = self.environment.warm if self.warm else self.environment.launcher
+        return watched(found, self.notes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -424,6 +428,7 @@ class Stack:
             ready_deadline_s=self.context.ready_deadline_s,
             inner_dsn=self.inner_dsn,
             in_front_of=self.in_front_of,
+            notes=self.context.notes,
             script=self.script,
         )
 

@@ -35,6 +35,7 @@ from gateproof.probes.http import TIMEOUT_S, Exchange, HttpProbe
 from gateproof.probes.log import LogLines, read_log
 from gateproof.probes.process import ProcessProbe
 from gateproof.probes.recorder import Recorder
+from gateproof.stack.watched import Notes, watched
 
 FOLDER, UNIQUE = "{folder}", "{unique}"
 SLACK_S = 1.0
@@ -57,6 +58,8 @@ class Home:
     """`Stack.inner_dsn`."""
     in_front_of: Callable[[str], str]
     """`Stack.in_front_of`."""
+    notes: Notes | None
+    """See `StackContext.notes`."""
     script: str
     """A shell script that a fault puts before the command; empty for none."""
 
@@ -316,7 +319,7 @@ def start(
         through: another address of the database, such as that of a relay.
 
     """
-    launcher = home.environment.launcher
+    launcher = watched(home.environment.launcher, home.notes)
     port = launcher.free_port()
     folder = _written(home, {**described.files, **files})
     values = described.values()

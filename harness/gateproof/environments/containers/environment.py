@@ -75,6 +75,10 @@ class Containers:
         self._python = ""
 
     @property
+    def watched_files(self) -> None:
+        """Return None: the system's account in a container cannot write to the files of the run."""
+
+    @property
     def images(self) -> Mapping[str, str]:
         """Maps the name of every image that was used to its digest."""
         return dict(self._images)

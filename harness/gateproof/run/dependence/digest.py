@@ -1,8 +1,10 @@
-"""The dependencies of a proof as one digest: if it is unchanged, the proof need not be repeated.
+"""What a check or a proof depends on: the digest of its frame, and what it uses of the system.
 
-It covers the system's files and description, all gates (checks share helpers), the harness, every
-installed distribution, Python, the environment with PostgreSQL and images, the catalogue, and the
-falsifier itself. It is coarse on purpose: with a missing dependency, a stale proof would be reused.
+The frame is everything but the contents of the system's files: their names, the description, the
+code of the check, the harness, every installed distribution, Python, the environment with
+PostgreSQL and images, the criterion, and the falsifier. It is one digest: a change of any of it
+repeats the item. What an item uses of the system is known while it runs, see
+`gateproof.stack.watched`.
 """
 
 from __future__ import annotations
@@ -10,24 +12,27 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import cached_property
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
 
+from gateproof.description.sut import Sut
 from gateproof.faults.falsifier import Falsifier
 from gateproof.faults.interface import Fault
+from gateproof.run.dependence.gate_code import LEFT_OUT, GateCode
+from gateproof.run.dependence.source import Sources, short
 from gateproof.stack.bring_up import BringUp
 from gateproof.stack.copy import HARNESS_PACKAGES
 from gateproof_evidence.format.catalogue import Catalogue
 from gateproof_evidence.model import Digest
 
-LEFT_OUT = "__pycache__"
 PROJECT_FILES = ("pyproject.toml", "evidence/pyproject.toml", "harness/pyproject.toml")
 
 
-class ProofDependencies:
-    """Computes the digests for the proofs of one writer; files are read once, at the first use.
+class Dependencies:
+    """Computes the digests for the items of one writer; files are read once, at the first use.
 
     Args:
         bring_up: the running environment.
@@ -39,45 +44,69 @@ class ProofDependencies:
     def __init__(self, bring_up: BringUp, catalogue: Catalogue, gates: Sequence[Path]) -> None:
         self._bring_up = bring_up
         self._catalogue = catalogue
-        self._gates = gates
-        self._file_digests: dict[str, str] | None = None
+        self._code = GateCode(gates)
+        sut = bring_up.sut
+        self.sources = Sources(
+            sut.folder,
+            lambda: f"{sut.sources_digest()} {_digest(sut.folder, _project(sut.folder))}",
+        )
+        """The digests of what items use of the system."""
 
-    def digest(self, check: str, falsifier: Falsifier) -> Digest:
-        """Return the digest of all dependencies of a proof.
+    def frame(
+        self, check: str, module: Path, criterion: str, falsifier: Falsifier | None = None
+    ) -> dict[str, str]:
+        """Return what an item depends on, but the contents of the system's files, as digests.
 
         Args:
             check: node id of the check.
-            falsifier: the fault and its predicted finding.
+            module: its module.
+            criterion: the criterion that it judges.
+            falsifier: the fault and its predicted finding; None for the check itself.
 
         """
         report = self._bring_up.report()
-        dependencies = {
-            **self._files(),
-            "environment": report.kind,
+        environment = {
+            "kind": report.kind,
             "postgres": report.postgres,
-            "python": f"{platform.python_version()} {report.python}",
             "platform": report.platform,
             "images": dict(self._bring_up.environment.images),
-            "check": check,
-            "fault": _fault_fields(falsifier.fault),
-            "expect": asdict(falsifier.expect),
         }
-        content = json.dumps(dependencies, sort_keys=True).encode()
-        return f"sha256:{hashlib.sha256(content).hexdigest()}"
+        own = {
+            "code of the check": f"{check} {self._code.digest(module)}",
+            "criterion": self._catalogue.by_id(criterion).model_dump_json(),
+            "environment": json.dumps(environment, sort_keys=True),
+            "Python": f"{platform.python_version()} {report.python}",
+        }
+        if falsifier is not None:
+            fields = {**_fault_fields(falsifier.fault), "expect": asdict(falsifier.expect)}
+            own["fault"] = json.dumps(fields, sort_keys=True)
+        return {**self._files, **{name: short(text.encode()) for name, text in own.items()}}
 
+    @cached_property
     def _files(self) -> dict[str, str]:
-        if self._file_digests is None:
-            sut = self._bring_up.sut
-            self._file_digests = {
-                "system": sut.sources_digest(),
-                "project": _digest(sut.folder, _project(sut.folder)),
-                "sut": sut.digest,
-                "gates": " ".join(_digest(one, one.rglob("*")) for one in self._gates),
-                "harness": _packages(),
-                "dependencies": _installed(),
-                "catalogue": self._catalogue.digest,
-            }
-        return self._file_digests
+        sut = self._bring_up.sut
+        parts = {
+            "description": sut.digest,
+            "names of the system's files": "\n".join(_names(sut)),
+            "gateproof": _packages(),
+            "installed packages": _installed(),
+        }
+        return {name: short(text.encode()) for name, text in parts.items()}
+
+
+def digest_of_frame(frame: Mapping[str, str]) -> Digest:
+    """Return one digest over what `Dependencies.frame` returned."""
+    content = json.dumps(frame, sort_keys=True).encode()
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def _names(sut: Sut) -> Iterator[str]:
+    """Yield the names of the system's files: a new file can be found by what looks for files."""
+    for source in sut.sources:
+        top = sut.folder / source
+        for path in [top] if top.is_file() else sorted(top.rglob("*")):
+            if path.is_file() and LEFT_OUT not in path.parts:
+                yield path.relative_to(sut.folder).as_posix()
 
 
 def _packages() -> str:
