@@ -53,6 +53,8 @@ _PARSED = (b'"kind":"dependence"', b'"event":"sources"', b'"event":"units"')
 class Dependence:
     """What an item of an earlier run depended on."""
 
+    item: str
+    """The node id of the check."""
     frame: Mapping[str, str]
     """See `gateproof_evidence.model.DependenceEvent`."""
     uses: Mapping[str, str] = field(repr=False)
@@ -205,7 +207,7 @@ def read_dependences(journal: bytes) -> dict[tuple[str, str], Dependence]:
     }
     return {
         (one.criterion, one.falsifier): Dependence(
-            frame=one.frame, uses=uses[one.writer, one.uses], unknown=one.unknown
+            item=one.item, frame=one.frame, uses=uses[one.writer, one.uses], unknown=one.unknown
         )
         for one in events
     }

@@ -137,9 +137,7 @@ class ProofItem(pytest.Function):
             return
         writer = self.config.stash[WRITER]
         fields["whole"] = writer.options.falsify.thorough
-        frame = writer.dependencies.frame(
-            self.check, self.path, recorder.scope.criterion or "", self.falsifier
-        )
+        frame = writer.dependencies.frame(self.path, recorder.scope.criterion or "", self.falsifier)
         baselines = self.config.stash.setdefault(BASELINES, Baselines(shared=not fields["whole"]))
         # Items can come in another order than that of the file: the first one runs its own.
         shared = None if self.again else baselines.find(self.check, shape_of(fault, copy))

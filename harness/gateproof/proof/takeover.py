@@ -143,8 +143,8 @@ def _finds_baseline(item: ProofItem, proof: EarlierProof, writer: Writer, criter
 
 def _frame(item: pytest.Item, writer: Writer, criterion: str) -> Frame:
     if isinstance(item, ProofItem):
-        return writer.dependencies.frame(item.check, item.path, criterion, item.falsifier)
-    return writer.dependencies.frame(item.nodeid, item.path, criterion)
+        return writer.dependencies.frame(item.path, criterion, item.falsifier)
+    return writer.dependencies.frame(item.path, criterion)
 
 
 def _has_changed(writer: Writer, uses: Mapping[str, str]) -> bool:

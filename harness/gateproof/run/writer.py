@@ -189,7 +189,7 @@ class Writer:
             {"sut": sut.name, "absent": absent, "phases": phase_order(sut)}, place=in_data(RUN)
         )
         journal.append(RunEvent, event="started", data=started)
-        dependencies = Dependencies(bring_up, catalogue, options.gates)
+        dependencies = Dependencies(sut, catalogue, options.gates, bring_up.identity)
         return cls(
             name,
             options,

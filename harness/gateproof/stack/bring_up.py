@@ -237,6 +237,17 @@ class BringUp:
         """Return the description of the environment for the bundle."""
         return self.environment.report()
 
+    def identity(self) -> dict[str, object]:
+        """Return what tells this environment from another one: another may give other results."""
+        report = self.report()
+        return {
+            "kind": report.kind,
+            "postgres": report.postgres,
+            "python": report.python,
+            "platform": report.platform,
+            "images": dict(self.environment.images),
+        }
+
     def dispose(self) -> None:
         """Stop everything."""
         if self._shared is not None:

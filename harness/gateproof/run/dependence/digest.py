@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from importlib.metadata import Distribution, distributions
@@ -23,7 +23,6 @@ from gateproof.faults.falsifier import Falsifier
 from gateproof.faults.interface import Fault
 from gateproof.run.dependence.gate_code import LEFT_OUT, GateCode
 from gateproof.run.dependence.source import Sources, short
-from gateproof.stack.bring_up import BringUp
 from gateproof.stack.copy import HARNESS_PACKAGES
 from gateproof_evidence.format.catalogue import Catalogue
 from gateproof_evidence.model import Digest
@@ -31,21 +30,32 @@ from gateproof_evidence.model import Digest
 PROJECT_FILES = ("pyproject.toml", "evidence/pyproject.toml", "harness/pyproject.toml")
 
 
+ENVIRONMENT, FAULT = "environment", "fault"
+"""Parts of a frame that are known only while a run has an environment, and collected its proofs."""
+
+
 class Dependencies:
-    """Computes the digests for the items of one writer; files are read once, at the first use.
+    """Computes the digests for the items of one run; files are read once, at the first use.
 
     Args:
-        bring_up: the running environment.
+        sut: the system.
         catalogue: the criteria.
         gates: the folders of the run's gates.
+        environment: returns the description of the environment; None before there is one.
 
     """
 
-    def __init__(self, bring_up: BringUp, catalogue: Catalogue, gates: Sequence[Path]) -> None:
-        self._bring_up = bring_up
+    def __init__(
+        self,
+        sut: Sut,
+        catalogue: Catalogue,
+        gates: Sequence[Path],
+        environment: Callable[[], Mapping[str, object]] | None = None,
+    ) -> None:
+        self._sut = sut
         self._catalogue = catalogue
         self._code = GateCode(gates)
-        sut = bring_up.sut
+        self._environment = environment
         self.sources = Sources(
             sut.folder,
             lambda: f"{sut.sources_digest()} {_digest(sut.folder, _project(sut.folder))}",
@@ -53,43 +63,34 @@ class Dependencies:
         """The digests of what items use of the system."""
 
     def frame(
-        self, check: str, module: Path, criterion: str, falsifier: Falsifier | None = None
+        self, module: Path, criterion: str, falsifier: Falsifier | None = None
     ) -> dict[str, str]:
         """Return what an item depends on, but the contents of the system's files, as digests.
 
         Args:
-            check: node id of the check.
-            module: its module.
+            module: the module of the check.
             criterion: the criterion that it judges.
             falsifier: the fault and its predicted finding; None for the check itself.
 
         """
-        report = self._bring_up.report()
-        environment = {
-            "kind": report.kind,
-            "postgres": report.postgres,
-            "platform": report.platform,
-            "images": dict(self._bring_up.environment.images),
-        }
         own = {
-            "code of the check": f"{check} {self._code.digest(module)}",
+            "code of the check": self._code.digest(module),
             "criterion": self._catalogue.by_id(criterion).model_dump_json(),
-            "environment": json.dumps(environment, sort_keys=True),
-            "Python": f"{platform.python_version()} {report.python}",
         }
+        if self._environment is not None:
+            own[ENVIRONMENT] = json.dumps(self._environment(), sort_keys=True)
         if falsifier is not None:
             fields = {**_fault_fields(falsifier.fault), "expect": asdict(falsifier.expect)}
-            own["fault"] = json.dumps(fields, sort_keys=True)
+            own[FAULT] = json.dumps(fields, sort_keys=True)
         return {**self._files, **{name: short(text.encode()) for name, text in own.items()}}
 
     @cached_property
     def _files(self) -> dict[str, str]:
-        sut = self._bring_up.sut
         parts = {
-            "description": sut.digest,
-            "names of the system's files": "\n".join(_names(sut)),
+            "description": self._sut.digest,
+            "names of the system's files": "\n".join(_names(self._sut)),
             "gateproof": _packages(),
-            "installed packages": _installed(),
+            "installed packages": f"Python {platform.python_version()} {_installed()}",
         }
         return {name: short(text.encode()) for name, text in parts.items()}
 
