@@ -55,6 +55,16 @@ from gateproof_evidence.verification.source import (
     is_flag=True,
     help="Report a proof that shares the baseline of another one as a finding.",
 )
+@click.option(
+    "--require-fresh",
+    is_flag=True,
+    help="Report a check or proof that was taken over from an earlier bundle as a finding.",
+)
+@click.option(
+    "--max-takeover-age",
+    metavar="AGE",
+    help="The highest age of a check or proof that was taken over, such as 7d.",
+)
 @click.option("--max-age", metavar="AGE", help="The highest age since sealing, such as 7d or 12h.")
 @click.option(
     "--previous", type=PATH, metavar="BUNDLE", help="The bundle that must be the one before this."
@@ -90,6 +100,8 @@ def verify(
     expect_commit: str | None,
     require_clean: bool,
     require_thorough: bool,
+    require_fresh: bool,
+    max_takeover_age: str | None,
     max_age: str | None,
     previous: Path | None,
     expect_checks: tuple[str, ...],
@@ -109,6 +121,10 @@ def verify(
         commit=None if expect_commit is None else parse_commit(expect_commit),
         clean=require_clean,
         thorough=require_thorough,
+        fresh=require_fresh,
+        max_takeover_age=None
+        if max_takeover_age is None
+        else parse_age(max_takeover_age, option="--max-takeover-age"),
         max_age=None if max_age is None else parse_age(max_age),
         previous=None if previous is None else read_previous(previous),
         checks=tuple(read_expected_checks(text) for text in expect_checks),

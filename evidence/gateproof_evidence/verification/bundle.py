@@ -49,7 +49,12 @@ from gateproof_evidence.verification.closed_world import (
     compare_tree,
 )
 from gateproof_evidence.verification.derivation import derive_again
-from gateproof_evidence.verification.expectation import Expectation, answer, answer_thorough
+from gateproof_evidence.verification.expectation import (
+    Expectation,
+    answer,
+    answer_takeovers,
+    answer_thorough,
+)
 from gateproof_evidence.verification.rerendering import compare_rendered, other_version
 
 __all__ = ["UNKNOWN", "Signature", "Verification", "verify"]
@@ -120,7 +125,8 @@ def verify(
     8. run.json, catalogue, journal and captures agree with each other and with the statement.
     9. Verdicts, roll-up and proofs follow from journal, catalogue and waivers.
     10. The statement meets the expectations: a release, a commit, a clean tree, an age, a chain;
-        and the run that no proof shares a baseline.
+        and the run that no proof shares a baseline, and that nothing was taken over, or not from
+        too long ago.
     11. Sign-offs are the only files that were added, each is about this bundle and valid, and
         enough persons have signed if the policy requires it.
     12. Timestamps are valid for this attestation, and one is by the given authority.
@@ -178,6 +184,7 @@ def verify(
     moment = now or datetime.now(UTC)
     findings += answer(expect or Expectation(), attestation.trusted, now=moment)
     findings += answer_thorough(expect or Expectation(), contents.run)
+    findings += answer_takeovers(expect or Expectation(), contents.records, now=moment)
     # 11
     subject = _subject(files, attestation.trusted, contents.run)
     reviewed = _review(tree, subject, policy or Policy(), now=moment)

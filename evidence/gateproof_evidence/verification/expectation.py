@@ -19,11 +19,21 @@ from gateproof_evidence.errors import BadInputError
 from gateproof_evidence.format.attestation import Predicate
 from gateproof_evidence.format.canonical import digest_of
 from gateproof_evidence.format.catalogue import Catalogue
-from gateproof_evidence.format.layout import ATTESTATION, RUN
+from gateproof_evidence.format.layout import ATTESTATION, JOURNAL, RUN
 from gateproof_evidence.format.tree import kind_of_path
-from gateproof_evidence.model import OF_THE_COMMIT, Bound, Digest, Part, Result, Run
+from gateproof_evidence.model import (
+    OF_THE_COMMIT,
+    Bound,
+    CheckTakenOverEvent,
+    Digest,
+    Part,
+    Record,
+    Result,
+    Run,
+    TakenOverEvent,
+)
 from gateproof_evidence.model.finding import Code, Finding
-from gateproof_evidence.model.text import duration, moment
+from gateproof_evidence.model.text import duration, many, moment
 
 CLOCK_SKEW = timedelta(minutes=5)
 """How far the signer's clock may be ahead of ours: machines of one team differ by seconds."""
@@ -63,12 +73,20 @@ class Expectation:
     code of any origin that is accepted."""
     thorough: bool = False
     """Whether a proof that shares a baseline is a finding; `answer_thorough` answers this."""
+    fresh: bool = False
+    """Whether something that was taken over is a finding; `answer_takeovers` answers this."""
+    max_takeover_age: timedelta | None = None
+    """The highest age of a check or proof that was taken over; `answer_takeovers` answers this."""
     report: bool = False
     """Whether a report that cannot be compared with its data is a finding; step 13 answers this."""
 
 
-def parse_age(text: str) -> timedelta:
+def parse_age(text: str, *, option: str = "--max-age") -> timedelta:
     """Read an age such as ``7d`` or ``12h``: a whole number of s, m, h, d or w.
+
+    Args:
+        text: the age.
+        option: the option that it was given with, for the message.
 
     Raises:
         BadInputError: the text has another form.
@@ -77,7 +95,7 @@ def parse_age(text: str) -> timedelta:
     match = _AGE.fullmatch(text)
     if match is None:
         raise BadInputError(
-            f"--max-age: got {text!r}, expected a whole number and one of s, m, h, d, w, such as "
+            f"{option}: got {text!r}, expected a whole number and one of s, m, h, d, w, such as "
             "7d or 12h; correct it"
         )
     return timedelta(**{_UNITS[match[2]]: int(match[1])})
@@ -168,6 +186,55 @@ def answer_thorough(expectation: Expectation, run: Run | None) -> Iterator[Findi
         got = f"a run with {run.falsify} of the proofs"
     message = f"proofs with a baseline of their own: got {got}, expected all (--falsify=thorough)"
     yield Finding(code=Code.NOT_THOROUGH, path=RUN, message=message)
+
+
+def answer_takeovers(
+    expectation: Expectation, records: Iterable[Record] | None, *, now: datetime
+) -> Iterator[Finding]:
+    """Yield a finding if checks or proofs were taken over, or ran too long ago, against a wish.
+
+    Args:
+        expectation: the expectations.
+        records: the journal; None if it cannot be read.
+        now: the present time, aware.
+
+    """
+    if not expectation.fresh and expectation.max_takeover_age is None:
+        return
+    if records is None:
+        message = "taken over: got no journal that can be read, expected one"
+        yield Finding(code=Code.NOT_FRESH, path=JOURNAL, message=message)
+        return
+    ran = {_name(one): _ran(one) for one in records if isinstance(one, _TAKEN)}
+    if expectation.fresh and ran:
+        message = f"taken over: got {_some(ran)}, expected nothing (run with --fresh)"
+        yield Finding(code=Code.NOT_FRESH, path=JOURNAL, message=message)
+    limit = expectation.max_takeover_age
+    old = {name: at for name, at in ran.items() if limit is not None and now - at > limit}
+    if old:
+        oldest = min(old.values())
+        message = (
+            f"taken over: got {_some(old)}, the oldest of {moment(oldest)}, expected at most "
+            f"{limit} old"
+        )
+        yield Finding(code=Code.TAKEOVER_TOO_OLD, path=JOURNAL, message=message)
+
+
+_TAKEN = (CheckTakenOverEvent, TakenOverEvent)
+
+
+def _name(record: CheckTakenOverEvent | TakenOverEvent) -> str:
+    proof = f":{record.falsifier}" if isinstance(record, TakenOverEvent) else ""
+    return f"{record.criterion}{proof}"
+
+
+def _ran(record: CheckTakenOverEvent | TakenOverEvent) -> datetime:
+    return record.story.at if isinstance(record, TakenOverEvent) else record.ran
+
+
+def _some(names: Iterable[str]) -> str:
+    found = sorted(names)
+    return f"{many(len(found), 'item')}, such as {', '.join(found[:LISTED])}"
 
 
 # --- one function for each expectation; an empty message if it is met ---------------------------

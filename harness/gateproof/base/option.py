@@ -169,10 +169,9 @@ def _add_proof_reuse(group: pytest.OptionGroup) -> None:
     )
     group.addoption(
         "--proofs-max-age",
-        type=int,
-        metavar="DAYS",
+        metavar="AGE",
         default=None,
-        help="with --proofs-from, run again what ran longer ago (default: any age counts)",
+        help="with --proofs-from, run again what ran longer ago, such as 7d (default: any age)",
     )
 
 

@@ -48,9 +48,10 @@ def sut(request: pytest.FixtureRequest, bring_up: BringUp) -> Sut:
 
 
 @pytest.fixture
-def commands(bring_up: BringUp) -> ProcessProbe:
+def commands(request: pytest.FixtureRequest, bring_up: BringUp) -> ProcessProbe:
     """Runs commands in the place where the system runs; needs no server."""
-    launcher = watched(bring_up.environment.launcher, bring_up.watches.open())
+    root = _copy(request).sut.folder if isinstance(request.node, ProofItem) else None
+    launcher = watched(bring_up.environment.launcher, bring_up.watches.open(root))
     return ProcessProbe(bring_up.recorder, launcher, env=bring_up.sut.env)
 
 

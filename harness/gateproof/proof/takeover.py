@@ -153,8 +153,8 @@ def _has_changed(writer: Writer, uses: Mapping[str, str]) -> bool:
 
 
 def _is_too_old(writer: Writer, ran: dt.datetime) -> bool:
-    limit = writer.options.proofs_max_age_days
-    return limit is not None and dt.datetime.now(dt.UTC) - ran > dt.timedelta(days=limit)
+    limit = writer.options.proofs_max_age
+    return limit is not None and dt.datetime.now(dt.UTC) - ran > limit
 
 
 def _as_used(before: Dependence) -> Used:

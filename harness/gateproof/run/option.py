@@ -5,6 +5,7 @@ Leaves declaring them to `gateproof.base.option`, which every pytest imports.
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import sys
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ from gateproof.faults.described.file import OwnFalsifiers, load_falsifiers
 from gateproof.run.binding import Judges
 from gateproof.run.selection import Selection
 from gateproof_evidence.errors import DISK_FAULTS, BadInputError, not_writable
+from gateproof_evidence.verification.expectation import parse_age
 from gateproof_evidence.verification.outside import refuse_inside
 
 
@@ -60,8 +62,8 @@ class Options:
     proofs_key: Path | None
     changed: bool
     """Whether checks are reused as well, and not only proofs."""
-    proofs_max_age_days: int | None
-    """The age from which a check or proof is not reused, in days; None for any age."""
+    proofs_max_age: dt.timedelta | None
+    """The highest age of a check or proof that is reused; None for any age."""
     baseline: Path | None
     """An earlier bundle that the run is compared with."""
     baseline_key: Path | None
@@ -130,7 +132,7 @@ def read_options(config: pytest.Config) -> Options | None:
         proofs_from=earlier,
         proofs_key=earlier_key,
         changed=_only_changed(config),
-        proofs_max_age_days=_max_age_days(config),
+        proofs_max_age=_max_age(config),
         baseline=baseline,
         baseline_key=baseline_key,
         durations_json=_durations_json(config),
@@ -236,11 +238,9 @@ def _only_changed(config: pytest.Config) -> bool:
     return bool(changed) and not fresh
 
 
-def _max_age_days(config: pytest.Config) -> int | None:
-    days: int | None = config.getoption("--proofs-max-age")
-    if days is not None and days < 0:
-        raise BadInputError(f"--proofs-max-age: got {days}, expected a number of days from 0")
-    return days
+def _max_age(config: pytest.Config) -> dt.timedelta | None:
+    age = config.getoption("--proofs-max-age")
+    return parse_age(age, option="--proofs-max-age") if age else None
 
 
 def _bundle_and_key(

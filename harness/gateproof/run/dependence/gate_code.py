@@ -90,17 +90,17 @@ class GateCode:
         """Yield the modules in the gates folders that a module imports; a package may be one."""
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.ImportFrom):
-                starts = [path.parents[node.level - 1]] if node.level else self._starts
+                starts = [path.parents[node.level - 1]] if node.level else self._starts(path)
                 names = [alias.name for alias in node.names]
                 yield from self._found(starts, node.module or "", names)
             elif isinstance(node, ast.Import):
                 for alias in node.names:
-                    yield from self._found(self._starts, alias.name, ())
+                    yield from self._found(self._starts(path), alias.name, ())
 
-    @cached_property
-    def _starts(self) -> list[Path]:
-        """The folders from which a module of a gates folder may be imported by its whole name."""
-        return [above for gate in self.gates for above in (gate, *gate.parents)]
+    def _starts(self, path: Path) -> list[Path]:
+        """Return the folders from which a module may import one of a gates folder by its name."""
+        above = [folder for gate in self.gates for folder in (gate, *gate.parents)]
+        return list(dict.fromkeys([*path.parents, *above]))
 
     def _found(self, starts: Sequence[Path], module: str, names: Sequence[str]) -> Iterator[Path]:
         for start in starts:

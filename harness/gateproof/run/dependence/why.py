@@ -16,9 +16,10 @@ from pathlib import Path
 
 import click
 
-from gateproof.base.option import DEFAULT_SUT
-from gateproof.description.gates import catalogue_of, described_folders
+from gateproof.base.option import CATALOGUE, DEFAULT_SUT
+from gateproof.description.gates import catalogue_of, folders_of_run
 from gateproof.description.reading import load_sut
+from gateproof.description.sut import Sut
 from gateproof.run.dependence.digest import ENVIRONMENT, FAULT, Dependencies
 from gateproof.run.dependence.source import EVERYTHING
 from gateproof_evidence.errors import BadInputError
@@ -112,10 +113,8 @@ def answers(bundle: Path, description: Path, item: str) -> list[Answer]:
             f"with the name of a falsifier after a colon: {known}, ...; gateproof show --proofs "
             "lists them"
         )
-    sut = load_sut(description)
-    folders = described_folders(sut)
-    now = Dependencies(sut, catalogue_of(sut, folders), folders)
     root = Path.cwd()
+    now = _dependencies_now(load_sut(description), root / _module_of(next(iter(chosen.values()))))
     return [
         Answer(
             name=":".join(filter(None, key)),
@@ -129,8 +128,29 @@ def answers(bundle: Path, description: Path, item: str) -> list[Answer]:
     ]
 
 
+def _dependencies_now(sut: Sut, module: Path) -> Dependencies:
+    """Return the digests of the files as they are now.
+
+    Raises:
+        BadInputError: the folders above the check have no catalogue, or it is not valid.
+
+    """
+    named = next((one for one in module.parents if (one / CATALOGUE).is_file()), None)
+    if named is None:
+        raise BadInputError(
+            f"{module}: got no {CATALOGUE} in the folders above it, expected that of the check; "
+            "run gateproof why in the folder in which the gates run"
+        )
+    folders = folders_of_run(sut, named)
+    return Dependencies(sut, catalogue_of(sut, folders), folders)
+
+
+def _module_of(one: Dependence) -> str:
+    return one.item.partition("::")[0]
+
+
 def _changed_parts(now: Dependencies, one: Dependence, criterion: str, root: Path) -> list[str]:
-    module = root / one.item.partition("::")[0]
+    module = root / _module_of(one)
     if not module.is_file():
         return ["code of the check"]
     frame = now.frame(module, criterion)
