@@ -249,7 +249,7 @@ CHANGES: dict[str, tuple[str, Callable[[str], str], set[str]]] = {
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_change_repeats_what_depends_on_it(name: str, kiosk: Kiosk) -> None:
-    """What ran is what depends on the change; the rest is taken over, and the bundle verifies."""
+    """All that depends on the change ran; the rest is taken over, and the bundle verifies."""
     file, change, expected = CHANGES[name]
     kiosk.edit(file, change)
     again = kiosk.changed()

@@ -200,7 +200,7 @@ class CheckTakenOverEvent(Entry):
 
 
 class DependenceEvent(Entry):
-    """What a check or a proof depends on."""
+    """The record of everything that a check or a proof depends on."""
 
     kind: Literal["dependence"] = "dependence"
     item: str

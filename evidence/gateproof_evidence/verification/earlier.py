@@ -43,7 +43,7 @@ Changed = Callable[[Mapping[str, str]], bool]
 """Returns whether any file, module or function has another digest now than the given one."""
 
 Frame = Mapping[str, str]
-"""What an item depends on, but the contents of the system's files, with a digest each."""
+"""The parts that an item depends on, but the contents of the system's files, with digests."""
 
 _PARSED = (b'"kind":"dependence"', b'"event":"sources"', b'"event":"units"')
 """Parts of the lines of the journal that are parsed; all of it was verified."""
@@ -51,7 +51,7 @@ _PARSED = (b'"kind":"dependence"', b'"event":"sources"', b'"event":"units"')
 
 @dataclass(frozen=True, kw_only=True)
 class Dependence:
-    """What an item of an earlier run depended on."""
+    """All that an item of an earlier run depended on."""
 
     item: str
     """The node id of the check."""
@@ -108,7 +108,7 @@ class Earlier:
             frame: the digests of what it depends on, but the contents of the system's files.
             now: the plugins and the other code of this run: a proof is not reused if the earlier
                 run loaded more, because that may have made it.
-            changed: tells whether what it used of the system has changed.
+            changed: returns whether anything that it used of the system has changed.
 
         """
         if self._counts(criterion, falsifier, frame, now, changed):

@@ -168,6 +168,13 @@ def _add_proof_reuse(group: pytest.OptionGroup) -> None:
         "bundle of --proofs-from; the others are taken over from it",
     )
     group.addoption(
+        "--no-watch",
+        action="store_true",
+        default=False,
+        help="do not record which modules and functions of the system its processes use; each "
+        "check and proof then depends on all its files",
+    )
+    group.addoption(
         "--proofs-max-age",
         metavar="AGE",
         default=None,

@@ -20,7 +20,7 @@ from gateproof.stack.copy import HARNESS, Copy
 from gateproof.stack.identifier import Ids
 from gateproof.stack.stack import Stack
 from gateproof.stack.stopwatch import COPY
-from gateproof.stack.watched import watched, watched_if_told
+from gateproof.stack.watched import watched, watched_inside
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def machine(request: pytest.FixtureRequest, bring_up: BringUp) -> ProcessProbe:
     environment = bring_up.environment
     is_proof = isinstance(request.node, ProofItem)
     root = _copy(request).sut.folder if is_proof else None
-    launcher = watched_if_told(
+    launcher = watched_inside(
         environment.warm_machine if is_proof else environment.machine,
         bring_up.watches.open(root),
         other=(*HARNESS, Path(sys.prefix), Path(tempfile.gettempdir())),

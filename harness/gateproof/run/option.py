@@ -62,6 +62,8 @@ class Options:
     proofs_key: Path | None
     changed: bool
     """Whether checks are reused as well, and not only proofs."""
+    watch: bool
+    """Whether it is recorded which code of the system its processes use."""
     proofs_max_age: dt.timedelta | None
     """The highest age of a check or proof that is reused; None for any age."""
     baseline: Path | None
@@ -132,6 +134,7 @@ def read_options(config: pytest.Config) -> Options | None:
         proofs_from=earlier,
         proofs_key=earlier_key,
         changed=_only_changed(config),
+        watch=not config.getoption("--no-watch"),
         proofs_max_age=_max_age(config),
         baseline=baseline,
         baseline_key=baseline_key,

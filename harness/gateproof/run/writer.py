@@ -183,6 +183,7 @@ class Writer:
             ready_deadline_s=options.ready_deadline_s,
             progress=progress,
             learn_secret=learn_secret,
+            watch=options.watch,
         )
         absent = [one.model_dump() for one in sut.absences] + _decisions(sut)
         started, _ = redactor.redact_json(

@@ -68,6 +68,8 @@ class BringUp:
     progress: Progress
     learn_secret: Callable[[str, str], None]
     """Called with each generated password before its first use."""
+    watch: bool = True
+    """Whether it is recorded which code of the system its processes use."""
     took_s: dict[str, float] = field(default_factory=dict)
     """Maps each step to its wall time in seconds."""
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
@@ -81,8 +83,8 @@ class BringUp:
     _numbers: count[int] = field(default_factory=lambda: count(1))
 
     def __post_init__(self) -> None:
-        can_watch = self.environment.watched_files
-        folder = can_watch / "watch" if can_watch is not None else None
+        files = self.environment.watched_files if self.watch else None
+        folder = files / "watch" if files is not None else None
         self.watches = Watches(folder=folder, root=self.sut.folder)
         """Which code of the system is used, and by what."""
         self.logins = {role: self._new_login(role) for role in self.sut.login_roles}

@@ -1,8 +1,8 @@
 """Which code of the system its processes run, by groups of processes that belong together.
 
-Owns the files of the notes and what loads `gateproof.guest.watch` into a process. A group
-is a stack, the migrations of the template, or the commands of one check. The harness
-itself is watched too: a check can read a file of the system.
+Owns the files of the notes and what loads `gateproof.guest.watch` into a process. A group is a
+stack, the migrations of the template, or the commands of one check. The harness itself is watched
+too: a check can read a file of the system.
 
 What cannot be watched counts as depending on every file of the system: a process that is no Python
 interpreter or that another program started, and each process in containers.
@@ -56,8 +56,6 @@ class Notes:
     """The folder of the system, or of its copy."""
     starts: dict[str, str] = field(default_factory=dict)
     """Maps the number of each start to the program that was started."""
-    unknown: set[str] = field(default_factory=set)
-    """Starts that cannot be watched."""
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def variables(self, command: Sequence[str], path: str) -> dict[str, str]:
@@ -87,7 +85,6 @@ class Notes:
         lines = self._lines()
         watched = {name for kind, name in lines if kind == "start"}
         unknown = {
-            *self.unknown,
             *(f"{name} cannot be watched" for n, name in self.starts.items() if n not in watched),
             *(f"{name} was started" for kind, name in lines if kind == "program"),
         }
@@ -169,7 +166,7 @@ class Watches:
 
         """
         if self.folder is None:
-            return Used(unknown=frozenset({"processes in containers cannot be watched"}))
+            return Used(unknown=frozenset({"its processes were not watched"}))
         found = Used(units=frozenset(self._files))
         for notes in (*shared, *self.opened):
             found |= notes.used() if notes is not None else Used(unknown=frozenset({"not watched"}))
@@ -206,8 +203,8 @@ class WatchedLauncher:
 
     launcher: Launcher
     notes: Notes
-    told: Callable[[Sequence[str], Mapping[str, str], Path], bool] = lambda *_: True
-    """Whether a command is told where the system is; another one uses nothing of it."""
+    concerns: Callable[[Sequence[str], Mapping[str, str], Path], bool] = lambda *_: True
+    """Whether a command is about the system; another one uses nothing of it."""
 
     def run(
         self, command: Sequence[str], *, env: Mapping[str, str], folder: Path, deadline_s: float
@@ -258,7 +255,7 @@ class WatchedLauncher:
     def _watched(
         self, command: Sequence[str], env: Mapping[str, str], folder: Path
     ) -> Mapping[str, str]:
-        if not self.told(command, env, folder):
+        if not self.concerns(command, env, folder):
             return env
         path = env.get(SEARCH_PATH, self.launcher.variable(SEARCH_PATH))
         return {**env, **self.notes.variables(command, path)}
@@ -269,8 +266,8 @@ def watched(launcher: Launcher, notes: Notes | None) -> Launcher:
     return WatchedLauncher(launcher=launcher, notes=notes) if notes is not None else launcher
 
 
-def watched_if_told(launcher: Launcher, notes: Notes | None, *, other: Sequence[Path]) -> Launcher:
-    """Return a launcher whose processes are watched if they are told where the system is.
+def watched_inside(launcher: Launcher, notes: Notes | None, *, other: Sequence[Path]) -> Launcher:
+    """Return a launcher whose processes are watched if their command names the system's folder.
 
     Args:
         launcher: starts them.
@@ -283,9 +280,9 @@ def watched_if_told(launcher: Launcher, notes: Notes | None, *, other: Sequence[
     root = str(notes.root)
     known = tuple(str(one) for one in other if str(one).startswith(f"{root}/"))
 
-    def told(command: Sequence[str], env: Mapping[str, str], folder: Path) -> bool:
+    def concerns(command: Sequence[str], env: Mapping[str, str], folder: Path) -> bool:
         texts = (*command, *env.values(), str(folder))
         parts = (part for text in texts for part in text.split(os.pathsep) if root in part)
         return any(not part[part.index(root) :].startswith(known) for part in parts)
 
-    return WatchedLauncher(launcher=launcher, notes=notes, told=told)
+    return WatchedLauncher(launcher=launcher, notes=notes, concerns=concerns)

@@ -1,4 +1,4 @@
-"""What an item depends on, as digests: which change of a file counts for which part of it."""
+"""Digests of what an item depends on: which change of a file counts for which part of it."""
 
 from __future__ import annotations
 

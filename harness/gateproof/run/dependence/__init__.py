@@ -1,1 +1,1 @@
-"""What a check or a proof depends on: whether an earlier result still counts."""
+"""The dependence of a check or a proof: whether an earlier result still counts."""

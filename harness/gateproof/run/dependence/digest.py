@@ -1,9 +1,9 @@
-"""What a check or a proof depends on: the digest of its frame, and what it uses of the system.
+"""The parts that a check or a proof depends on: its frame, and what it uses of the system.
 
 The frame is everything but the contents of the system's files: their names, the description, the
 code of the check, the harness, every installed distribution, Python, the environment with
-PostgreSQL and images, the criterion, and the falsifier. It is one digest: a change of any of it
-repeats the item. What an item uses of the system is known while it runs, see
+PostgreSQL and images, the criterion, and the falsifier. Each part has a digest: a change of any of
+them repeats the item. What an item uses of the system is known while it runs, see
 `gateproof.stack.watched`.
 """
 

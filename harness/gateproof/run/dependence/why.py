@@ -34,7 +34,7 @@ UNKNOWN_HERE = (ENVIRONMENT, FAULT)
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What one item depends on, and what of it has changed."""
+    """All that one item depends on, and what of it has changed."""
 
     name: str
     """``CRITERION`` for a check, ``CRITERION:FALSIFIER`` for a proof."""
