@@ -12,7 +12,13 @@ from rich.console import Console, RenderableType
 
 from gateproof.run.run import GateRun
 from gateproof_evidence.model import Run
-from gateproof_evidence.reports.terminal import gate_lines, gate_table, matrix_tables, proof_line
+from gateproof_evidence.reports.terminal import (
+    gate_lines,
+    gate_table,
+    matrix_tables,
+    proof_line,
+    shard_lines,
+)
 
 
 def print_summary(
@@ -30,6 +36,8 @@ def print_summary(
         print_table(reporter, line)
     for table in matrix_tables(judged):
         print_table(reporter, table)
+    for text in shard_lines(judged):
+        reporter.write_line(text)
     if judged.falsify != "none":
         reporter.write_line(proof_line(judged))
     if judged.environment is not None:
