@@ -98,6 +98,7 @@ def seal_staging(
     key: RunKey,
     at: datetime,
     timing: Timing,
+    bindings: Bindings = BOUND,
 ) -> Path:
     """Seal a folder that `record` filled."""
     return seal(
@@ -106,7 +107,7 @@ def seal_staging(
         journal=read_staged_journal(staging),
         catalogue=catalogue,
         waivers=waivers,
-        context=context_of(BOUND, timing),
+        context=context_of(bindings, timing),
         key=key,
         clock=lambda: at,
     ).bundle

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from gateproof_evidence.model import Criterion, Waiver
+from gateproof_evidence.format.journal import shard_writer
+from gateproof_evidence.model import Criterion, Shard, Waiver
 from tests.criteria import catalogue
 from tests.sample.capture import PROBES, Seen
 
@@ -103,12 +104,26 @@ class Plan:
     )
     text: Callable[[str], str] = lambda text: text
     """Changes the text of each summary and capture."""
+    shard: Shard | None = None
+    """The part of a run that it is; None for a whole run."""
+    shares: Mapping[str, int] = field(default_factory=dict)
+    """By criterion, the number of the shard that judges it, where there are shards."""
 
     @property
     def not_passing(self) -> tuple[str, ...]:
         """Criteria without a passing check, which have no proofs."""
         red = (*self.failing, *self.broken, *self.unreachable, *self.skipped)
-        return (*red, *self.left_out, *self.unending)
+        return (*red, *self.left_out, *self.of_others, *self.unending)
+
+    @property
+    def of_others(self) -> tuple[str, ...]:
+        """Criteria that other shards judge."""
+        number = self.shard.number if self.shard else None
+        return tuple(name for name, own in self.shares.items() if own != number)
+
+    def named(self, name: str) -> str:
+        """Return the name of a writer, which in a shard is that of no other shard."""
+        return shard_writer(self.shard.number, name) if self.shard else name
 
 
 GREEN = Plan(matrix=("rls", "queues", "dlq"), taken_over=("IDM-01",))

@@ -108,7 +108,7 @@ class _Recording:
             Journal(
                 self._folder / f"{name}.jsonl", writer=name, clock=lambda: self._times[self._turn]
             )
-            for name in plan.writers
+            for name in map(plan.named, plan.writers)
         ]
         self._times = [START for _ in plan.writers]
         self._turn = 0
@@ -120,8 +120,9 @@ class _Recording:
         collected = {
             one.id: {
                 "item": _item(one),
-                "selected": one.id not in self._plan.left_out,
+                "selected": one.id not in (*self._plan.left_out, *self._plan.of_others),
                 "falsifiers": [fault.name for fault in self._faults(one)],
+                **({"shard": self._plan.shares[one.id]} if one.id in self._plan.shares else {}),
             }
             for one in criteria
         }
@@ -145,7 +146,7 @@ class _Recording:
     def record_check(self, one: Criterion) -> None:
         """Record the check of a criterion, unless it is not selected or never ends."""
         plan, item = self._plan, _item(one)
-        if one.id in (*plan.left_out, *plan.unending):
+        if one.id in (*plan.left_out, *plan.of_others, *plan.unending):
             return
         self._next_writer()
         stopped = one.id in (*plan.broken, *plan.unreachable)
@@ -178,7 +179,7 @@ class _Recording:
             writer.close()
         paths = sorted(self._folder.iterdir())
         records = read_journal(paths)
-        records = (*records, _ended(records, ended))
+        records = (*records, _ended(records, ended, self._plan))
         lines = "".join(f"{one.model_dump_json()}\n" for one in records)
         _write(self._data / "journal.jsonl", lines.encode())
         for path in paths:
@@ -262,7 +263,8 @@ class _Recording:
             own = f"{one.gate}/{one.id}"
             folder = own if part == "check" else f"{own}/{part.replace(':', '/')}"
         self._captures[folder] += 1
-        capture = f"captures/{folder}/{self._captures[folder]:03}-{found.probe}.txt"
+        name = self._plan.named(f"{self._captures[folder]:03}-{found.probe}.txt")
+        capture = f"captures/{folder}/{name}"
         content = self._plan.text(found.text).encode()
         _write(self._data / capture, content)
         redaction = Redaction(rule="dsn-userinfo", count=max(found.redacted, 1))
@@ -361,11 +363,11 @@ def _finding(text: str) -> Claim:
     return Claim(name=match["name"], on="", relation="equals", holds=False, **values)
 
 
-def _ended(records: Sequence[Record], at: datetime) -> RunEvent:
+def _ended(records: Sequence[Record], at: datetime, plan: Plan) -> RunEvent:
     status = int(any(one.result == "raised" for one in records if isinstance(one, PhaseEvent)))
-    ending = Ending(pytest_status=status, falsify="all", defects=())
+    ending = Ending(pytest_status=status, falsify="all", defects=(), shard=plan.shard)
     data = ending.model_dump(mode="json")
-    return RunEvent(writer="run", seq=0, at=at, event="ended", data=data)
+    return RunEvent(writer=plan.named("run"), seq=0, at=at, event="ended", data=data)
 
 
 def _write_proofs(data: Path, records: Sequence[Record]) -> None:

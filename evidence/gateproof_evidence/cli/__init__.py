@@ -17,8 +17,9 @@ from gateproof_evidence.cli.common import BAD_INPUT
 from gateproof_evidence.cli.diff import diff
 from gateproof_evidence.cli.export import export
 from gateproof_evidence.cli.keygen import keygen
+from gateproof_evidence.cli.merge import merge
+from gateproof_evidence.cli.overview.show import show
 from gateproof_evidence.cli.render import render
-from gateproof_evidence.cli.show import show
 from gateproof_evidence.cli.sign_off import sign_off
 from gateproof_evidence.cli.timestamp import timestamp
 from gateproof_evidence.cli.verify import verify
@@ -88,7 +89,7 @@ def main() -> None:
     """Verify and read sealed bundles of gate runs."""
 
 
-for command in (verify, show, render, diff, export, keygen, sign_off, timestamp):
+for command in (verify, show, render, diff, export, merge, keygen, sign_off, timestamp):
     main.add_command(command)
 
 

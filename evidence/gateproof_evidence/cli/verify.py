@@ -23,7 +23,7 @@ from gateproof_evidence.format.attestation import Predicate
 from gateproof_evidence.format.canonical import digest_of
 from gateproof_evidence.format.layout import NOT_COMPARED, VERIFY_SCRIPT, VERIFY_TEXT
 from gateproof_evidence.model import Bound
-from gateproof_evidence.model.text import many, moment, printable
+from gateproof_evidence.model.text import duration, many, moment, printable
 from gateproof_evidence.sealing.bag import TEMPLATES
 from gateproof_evidence.verification.bundle import UNKNOWN, Signature, Verification
 from gateproof_evidence.verification.bundle import verify as verify_bundle
@@ -139,6 +139,7 @@ def verify(
         click.echo(json.dumps(_verification_json(found), indent=2))
     else:
         _print_verification(bundle, found)
+        _print_shards(found)
         _print_bound(found, expect)
         _print_not_compared(found)
         print_review(found.review, policy)
@@ -162,6 +163,26 @@ def _print_verification(bundle: Path, found: Verification) -> None:
             "verdicts and exports differently. The findings stand until that version verifies the "
             "bundle without them"
         )
+
+
+def _print_shards(found: Verification) -> None:
+    """Print the shards that a run was merged from, and by which key each was signed."""
+    if found.merged is None:
+        return
+    count = len(found.merged.shards)
+    click.echo(f"merged from {count} of {many(found.merged.of, 'shard')}, as the signer states:")
+    for one in found.merged.shards:
+        known = "a key given to the merge" if one.known else "its own key, so its signer is unknown"
+        where = one.platform or "no environment started"
+        took = duration(one.ended - one.started)
+        click.echo(
+            printable(
+                f"  shard {one.number}: {where}, started {moment(one.started)}, took {took}; "
+                f"signed by {one.signer}, {known}"
+            )
+        )
+    for number in found.merged.missing:
+        click.echo(f"  shard {number}: missing")
 
 
 def _print_bound(found: Verification, expect: Expectation) -> None:
@@ -249,6 +270,7 @@ def _verification_json(found: Verification) -> dict[str, Any]:
         "report": found.report,
         "report_verified": found.report_verified,
         "made_by": found.made_by,
+        "shards": _shards_json(found),
         "findings": [
             {"code": finding.code, "path": finding.path, "message": finding.message}
             for finding in found.findings
@@ -256,4 +278,18 @@ def _verification_json(found: Verification) -> dict[str, Any]:
         "attested": found.predicate.model_dump(mode="json", exclude={"files"})
         if found.predicate
         else None,
+    }
+
+
+def _shards_json(found: Verification) -> dict[str, Any] | None:
+    if found.merged is None:
+        return None
+    left_out = {"bindings", "timing", "environment"}
+    return {
+        "of": found.merged.of,
+        "missing": found.merged.missing,
+        "merged": [
+            {**one.model_dump(mode="json", exclude=left_out), "platform": one.platform}
+            for one in found.merged.shards
+        ],
     }

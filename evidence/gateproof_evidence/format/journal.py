@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 import os
+import re
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -24,6 +25,25 @@ Clock = Callable[[], datetime]
 """Returns the present moment as an aware UTC datetime."""
 
 E = TypeVar("E", bound=Entry)
+
+
+_OF_SHARD = re.compile(r"shard([1-9][0-9]{0,5})-")
+
+
+def shard_writer(number: int, writer: str) -> str:
+    """Return the name of a writer in a shard: no other shard of the run has such a name."""
+    return f"shard{number}-{writer}"
+
+
+def shard_of(writer: str) -> int | None:
+    """Return the number of the shard that a writer belongs to, or None for a whole run."""
+    found = _OF_SHARD.match(writer)
+    return int(found[1]) if found else None
+
+
+def writer_in_shard(writer: str) -> str:
+    """Return the name that a writer has within its shard, or its name in a whole run."""
+    return _OF_SHARD.sub("", writer, count=1)
 
 
 class Journal:

@@ -38,6 +38,10 @@ PYTEST_PAGE = "data/tests/pytest.html"
 NOT_COMPARED = (JUNIT, PYTEST_PAGE)
 """Files of other plugins of pytest: signed, and compared with nothing."""
 
+# --- the shards of a merged run -------------------------------------------------------------------
+
+SHARDS = "data/shards/"
+
 # --- additions after sealing ---------------------------------------------------------------------
 
 SIGNOFFS = "signoffs/"
@@ -67,6 +71,17 @@ def proof_record(criterion: str, falsifier: str) -> str:
 def proof_captures(gate: str, criterion: str, falsifier: str) -> str:
     """Return the folder of one proof's captures, without a slash at its end."""
     return f"{CAPTURES}{gate}/{criterion}/proof/{falsifier}"
+
+
+def of_shard(number: int, path: str) -> str:
+    """Return where a merged bundle has a file of one shard that would clash with another's.
+
+    Args:
+        number: the number of the shard.
+        path: where the file is in the bundle of that shard.
+
+    """
+    return f"{SHARDS}{number}/{path.rpartition('/')[2]}"
 
 
 def taken_over(digest: str) -> str:

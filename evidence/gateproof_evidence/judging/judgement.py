@@ -10,7 +10,7 @@ Source: docs/reference/verdicts.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -19,6 +19,7 @@ from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
 from gateproof_evidence.errors import EvidenceError
 from gateproof_evidence.format.canonical import canonical_json
 from gateproof_evidence.format.catalogue import Catalogue
+from gateproof_evidence.format.journal import shard_of
 from gateproof_evidence.format.problem import first_problem
 from gateproof_evidence.judging.difference import regressions
 from gateproof_evidence.judging.loss import judge_losses
@@ -35,6 +36,7 @@ from gateproof_evidence.model import (
     Disposition,
     EnvironmentReport,
     Extent,
+    Merged,
     PhaseEvent,
     PhaseId,
     Record,
@@ -42,6 +44,7 @@ from gateproof_evidence.model import (
     Result,
     Run,
     RunEvent,
+    Shard,
     Specimen,
     StateEvent,
     Timing,
@@ -63,6 +66,10 @@ class Ending(Value):
     """Harness defects that belong to no criterion and that no specimen revealed."""
     baseline: Baseline | None = None
     """The verdicts of an earlier bundle, where the run must not regress from them."""
+    shard: Shard | None = None
+    """The part of a run that this one is; None if it is whole."""
+    merged: Merged | None = None
+    """The shards that it was merged from; None if it was not."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +90,8 @@ class Judged:
     phases: tuple[PhaseId, ...]
     matrix: tuple[Cell, ...]
     baseline: Comparison | None
+    shard: Shard | None
+    merged: Merged | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,13 +147,12 @@ def judge(
 
     """
     at, ending = read_ending(records)
-    verdicts = derive(criteria, records, waivers, today=at.date())
+    missing = _missing(ending.merged)
+    verdicts = derive(criteria, records, waivers, today=at.date(), missing=missing)
     defects = [*ending.defects, *judge_losses(records)]
     problems = environment_problems(records)
-    specimens: tuple[Specimen, ...] = ()
-    if ending.falsify != "none" and any(one.selected for one in read_bindings(records).values()):
-        specimens, wrong = judge_self_proof(records, excused={one.part for one in problems})
-        defects += wrong
+    specimens, wrong = _self_proof(records, ending)
+    defects += wrong
     comparison = _compare(ending, verdicts)
     lost = comparison.regressions if comparison else ()
     rolled = _roll_up(verdicts, defects, _summary(problems), ending, lost)
@@ -163,7 +171,52 @@ def judge(
         phases=read_phases(records),
         matrix=judge_cells(records),
         baseline=comparison,
+        shard=ending.shard,
+        merged=ending.merged,
     )
+
+
+def _missing(merged: Merged | None) -> Mapping[int, str]:
+    """Return the reason why the checks of each missing shard were not run."""
+    if merged is None:
+        return {}
+    return {number: f"shard {number} of {merged.of} is missing" for number in merged.missing}
+
+
+def _self_proof(
+    records: Sequence[Record], ending: Ending
+) -> tuple[tuple[Specimen, ...], tuple[str, ...]]:
+    """Judge the specimens, which each shard of a merged run has run; the worst one counts.
+
+    Returns:
+        The result of each, and the defects that they show.
+
+    """
+    if ending.falsify == "none":
+        return (), ()
+    if ending.merged is None:
+        return _specimens(records, "")
+    specimens: dict[str, Specimen] = {}
+    defects: list[str] = []
+    for one in ending.merged.shards:
+        own = [record for record in records if shard_of(record.writer) == one.number]
+        found, wrong = _specimens(own, f"shard {one.number} of {ending.merged.of}: ")
+        defects += wrong
+        for specimen in found:
+            known = specimens.get(specimen.name, specimen)
+            specimens[specimen.name] = known if known.result is not known.wanted else specimen
+    return tuple(specimens.values()), tuple(defects)
+
+
+def _specimens(
+    records: Sequence[Record], prefix: str
+) -> tuple[tuple[Specimen, ...], tuple[str, ...]]:
+    """Judge the specimens of one run or shard, where it selected any check."""
+    if not any(one.selected for one in read_bindings(records).values()):
+        return (), ()
+    excused = {one.part for one in environment_problems(records)}
+    found, wrong = judge_self_proof(records, excused=excused)
+    return found, tuple(f"{prefix}{line}" for line in wrong)
 
 
 def _summary(found: Sequence[PhaseEvent | StateEvent]) -> tuple[str, ...]:
@@ -255,13 +308,15 @@ def read_phases(records: Iterable[Record]) -> tuple[PhaseId, ...]:
 
 
 def read_ending(records: Iterable[Record]) -> tuple[AwareDatetime, Ending]:
-    """Return when and how the run ended.
+    """Return when and how the run ended; of a merged journal, the end of the whole run.
 
     Raises:
         EvidenceError: the journal has no such record, more than one, or one of another shape.
 
     """
     found = [r for r in records if isinstance(r, RunEvent) and r.event == "ended"]
+    if len(found) > 1:
+        found = [r for r in found if shard_of(r.writer) is None]
     if len(found) != 1:
         raise EvidenceError(f"journal: the end of the run: got {len(found)} records, expected one")
     try:

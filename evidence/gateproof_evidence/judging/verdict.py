@@ -13,6 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from types import MappingProxyType
 from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
@@ -87,6 +88,8 @@ class Binding(Value):
     """Names of the falsifiers that the check declares."""
     needs: tuple[str, ...] = ()
     """The features of the system that the check needs."""
+    shard: int | None = None
+    """The number of the shard that judges it; None in a run that is not divided."""
 
 
 _BINDINGS = TypeAdapter(dict[str, Binding])
@@ -114,6 +117,7 @@ def derive(
     waivers: Iterable[Waiver],
     *,
     today: date,
+    missing: Mapping[int, str] = MappingProxyType({}),
 ) -> tuple[Verdict, ...]:
     """Derive the verdict on every criterion of a catalogue from a journal.
 
@@ -122,6 +126,7 @@ def derive(
         records: the merged journal.
         waivers: those in force; each covers only a ``fail`` of its criterion.
         today: the UTC day for the expiry of waivers.
+        missing: the shards whose records a merged journal lacks: number to reason.
 
     Raises:
         EvidenceError: the records of collection are not valid.
@@ -137,7 +142,7 @@ def derive(
         own = by_item[binding.item] if binding else ()
         proofs = _proofs(criterion.id, binding, by_criterion[criterion.id], affected)
         waiver = covering.get(criterion.id)
-        judgement = _whole(_judgement(binding, own), binding, affected)
+        judgement = _whole(_judgement(binding, own, missing), binding, affected)
         verdicts.append(_verdict(criterion, binding, judgement, own, proofs, waiver, today))
     return tuple(_without_basis(one, criteria, verdicts) for one in verdicts)
 
@@ -193,6 +198,8 @@ def _index(
 def read_bindings(records: Iterable[Record]) -> Mapping[str, Binding]:
     """Return the records of collection: criterion id to its check, selection and falsifiers.
 
+    In a merged journal, the record of the shard that selected the check counts.
+
     Raises:
         EvidenceError: a record of collection is not valid.
 
@@ -201,7 +208,9 @@ def read_bindings(records: Iterable[Record]) -> Mapping[str, Binding]:
     for record in records:
         if isinstance(record, RunEvent) and record.event == "collected":
             try:
-                found.update(_BINDINGS.validate_python(record.data))
+                for name, one in _BINDINGS.validate_python(record.data).items():
+                    if name not in found or one.selected:
+                        found[name] = one
             except ValidationError as error:
                 problem = first_problem(error)
                 raise EvidenceError(
@@ -363,13 +372,19 @@ def _verdict(
     )
 
 
-def _judgement(binding: Binding | None, records: Sequence[Record]) -> Judgement:
+def _judgement(
+    binding: Binding | None, records: Sequence[Record], missing: Mapping[int, str]
+) -> Judgement:
     if binding is None:
         return _not_run("no check was collected")
     if not binding.selected:
-        return Judgement(
-            outcome=Outcome.NOTSELECTED, cause=None, message="not selected in this run"
+        absent = missing.get(binding.shard or 0)
+        if absent:
+            return _not_run(absent)
+        message = (
+            f"shard {binding.shard} judges it" if binding.shard else "not selected in this run"
         )
+        return Judgement(outcome=Outcome.NOTSELECTED, cause=None, message=message)
     return judge_check(records, item=binding.item)
 
 

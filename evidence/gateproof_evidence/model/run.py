@@ -11,6 +11,7 @@ from gateproof_evidence.model.binding import Bindings
 from gateproof_evidence.model.claim import Claim
 from gateproof_evidence.model.criterion import Waiver
 from gateproof_evidence.model.value import (
+    NONCE,
     Cause,
     CriterionId,
     Digest,
@@ -204,6 +205,57 @@ Extent = Literal["all", "some", "none"]
 """The proofs that were requested of a run."""
 
 
+class Shard(Value):
+    """The part of a run that one machine judges."""
+
+    number: Annotated[int, Field(ge=1)]
+    of: Annotated[int, Field(ge=1)]
+    """The number of shards that the run is divided into."""
+    nonce: Annotated[str, Field(pattern=NONCE)]
+    """Identifies the run: all its shards have the same."""
+
+    def __str__(self) -> str:
+        """Return the part in words."""
+        return f"shard {self.number} of {self.of}"
+
+
+class MergedShard(Value):
+    """One shard of a merged run, with the fields of its own run that its journal lacks."""
+
+    number: Annotated[int, Field(ge=1)]
+    attestation: Digest
+    """Digest of the attestation of its own bundle."""
+    signer: Digest
+    """The id of the key that signed that bundle."""
+    known: bool
+    """Whether the merge verified it with a key from outside; the claim of the merged signer."""
+    started: AwareDatetime
+    ended: AwareDatetime
+    environment: EnvironmentReport | None
+    bindings: Bindings
+    timing: Timing
+
+    @property
+    def platform(self) -> str:
+        """The operating system and processor of its machine; empty if no environment started."""
+        return self.environment.platform if self.environment else ""
+
+
+class Merged(Value):
+    """The shards that a run was merged from."""
+
+    of: Annotated[int, Field(ge=1)]
+    """The number of shards that the run was divided into."""
+    shards: tuple[MergedShard, ...]
+    """Those that were merged, by number."""
+
+    @property
+    def missing(self) -> tuple[int, ...]:
+        """The numbers of the shards whose bundles were not there."""
+        there = {one.number for one in self.shards}
+        return tuple(number for number in range(1, self.of + 1) if number not in there)
+
+
 class Run(Value):
     """The whole of ``run.json``."""
 
@@ -239,7 +291,16 @@ class Run(Value):
     """Every check of a gate against every falsifier of that gate, if that was requested."""
     baseline: Comparison | None = None
     """The comparison with an earlier bundle, if one was named; a regression blocks."""
+    shard: Shard | None = None
+    """The part of a run that this one is; None if it is whole."""
+    merged: Merged | None = None
+    """The shards that it was merged from; None if one machine judged it."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", use_attribute_docstrings=True, populate_by_name=True
     )
+
+    @property
+    def content(self) -> bytes:
+        """The bytes of ``run.json``."""
+        return f"{self.model_dump_json(by_alias=True, indent=2)}\n".encode()

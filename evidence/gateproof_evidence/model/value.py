@@ -14,6 +14,7 @@ GATE_ID = r"^[a-z]([a-z0-9_-]{0,38}[a-z0-9])?$"
 PHASE_ID = r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,38}[A-Za-z0-9])?$"
 
 DIGEST = r"^sha256:[0-9a-f]{64}$"
+NONCE = r"^[0-9a-f]{16,64}$"
 
 CriterionId = Annotated[str, Field(pattern=CRITERION_ID)]
 GateId = Annotated[str, Field(pattern=GATE_ID)]

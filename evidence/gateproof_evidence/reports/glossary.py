@@ -56,6 +56,8 @@ SECTIONS: tuple[Section, ...] = (
             ("canary", "A generated secret. A run that finds it in its evidence is refused."),
             ("writer", "One pytest process that runs checks and writes a journal."),
             ("journal", "The file of all records of a run. Every verdict follows from it."),
+            ("shard", "The part of a run that one machine judges: checks with all their proofs."),
+            ("merge", "Making one bundle of those of all shards. Verdicts are derived again."),
         ),
     ),
     Section(
@@ -75,7 +77,10 @@ SECTIONS: tuple[Section, ...] = (
                 "not applicable",
                 "The system or the environment is known to lack what the check needs.",
             ),
-            ("not checked", "The criterion has no check that came to an end. It blocks."),
+            (
+                "not checked",
+                "No check came to an end for the criterion, or its shard is missing. It blocks.",
+            ),
             (
                 "not selected",
                 "The run was asked for other criteria. The result is then partial at best.",

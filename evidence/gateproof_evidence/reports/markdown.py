@@ -18,6 +18,8 @@ from gateproof_evidence.reports.terminal import gate_lines
 
 _SPECIAL = re.compile(r"[\\`*_{}\[\]<>|#~!&@]")
 _NOTHING = "·"
+SLOWEST = 10
+"""The most proofs that the section of the slowest ones lists."""
 
 
 def gap_page(run: Run) -> str:
@@ -26,6 +28,22 @@ def gap_page(run: Run) -> str:
     lines += _table(run)
     reasons = [f"- {escape(line.plain)}" for line in gate_lines(run)]
     return "\n".join([*lines, *(["", *reasons] if reasons else []), ""])
+
+
+def slowest_section(run: Run) -> str:
+    """Return the slowest proofs that ran in a run, as a section; empty if none ran."""
+    took = [
+        (proof.duration_s, f"{verdict.id}:{proof.falsifier}")
+        for verdict in run.criteria
+        for proof in verdict.proofs
+        if proof.kind and not proof.taken_over
+    ]
+    if not took:
+        return ""
+    slowest = sorted(took, reverse=True)[:SLOWEST]
+    rows = [_row([escape(name), f"{seconds:.1f}"]) for seconds, name in slowest]
+    head = [_row(["slowest proofs", "seconds"]), _row([":--", "--:"])]
+    return "\n".join(["", *head, *rows, ""])
 
 
 def escape(text: str) -> str:

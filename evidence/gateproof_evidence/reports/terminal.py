@@ -24,7 +24,7 @@ from gateproof_evidence.model import (
     Run,
     Verdict,
 )
-from gateproof_evidence.model.text import many, visible
+from gateproof_evidence.model.text import duration, many, moment, visible
 from gateproof_evidence.reports.gate_summary import (
     WORDS,
     GateRow,
@@ -187,6 +187,22 @@ def matrix_tables(run: Run) -> tuple[Table | Text, ...]:
             table.add_row(Text(name), *map(Text, marks))
         parts += [table, Text(matrix_line(matrix))]
     return tuple(parts)
+
+
+def shard_lines(run: Run) -> tuple[str, ...]:
+    """Return which shard a run is, or the shards that it was merged from; empty for a whole run."""
+    if run.shard is not None:
+        return (f"{run.shard} of run {run.shard.nonce}: merge the bundles of all shards",)
+    if run.merged is None:
+        return ()
+    merged = run.merged
+    missing = "".join(f"; shard {number} is missing" for number in merged.missing)
+    lines = [f"merged from {len(merged.shards)} of {many(merged.of, 'shard')}{missing}"]
+    for one in merged.shards:
+        took = duration(one.ended - one.started)
+        where = one.platform or "no environment started"
+        lines.append(f"  shard {one.number}: {where}, started {moment(one.started)}, took {took}")
+    return tuple(lines)
 
 
 def gate_lines(run: Run) -> tuple[Text, ...]:

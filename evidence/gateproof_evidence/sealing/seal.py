@@ -176,12 +176,11 @@ def _write_reports(
 ) -> None:
     captures = Captures(staging / PAYLOAD)
     report = html.render(run, records=records, captures=captures, signer=signer)
-    run_json = run.model_dump_json(by_alias=True, indent=2) + "\n"
     (staging / EXPORT_FOLDER).mkdir()
     _write_all(
         staging,
         {
-            RUN: run_json.encode("utf-8"),
+            RUN: run.content,
             CATALOGUE: catalogue.content,
             REPORT: report,
             **exports.render_all(run),

@@ -38,16 +38,9 @@ from gateproof_evidence.format.layout import (
     TIMESTAMPS,
 )
 from gateproof_evidence.format.tree import LIMITS, File, Limits, Tree, kind_of_path, read_tree
-from gateproof_evidence.model import Result, Run
+from gateproof_evidence.model import Merged, Result, Run
 from gateproof_evidence.model.finding import Code, Finding
 from gateproof_evidence.verification import consistency
-from gateproof_evidence.verification.authenticity import UNKNOWN, Authenticity, Signature
-from gateproof_evidence.verification.closed_world import (
-    compare_attested,
-    compare_bag,
-    compare_manifests,
-    compare_tree,
-)
 from gateproof_evidence.verification.derivation import derive_again
 from gateproof_evidence.verification.expectation import (
     Expectation,
@@ -55,7 +48,19 @@ from gateproof_evidence.verification.expectation import (
     answer_takeovers,
     answer_thorough,
 )
+from gateproof_evidence.verification.integrity.authenticity import (
+    UNKNOWN,
+    Authenticity,
+    Signature,
+)
+from gateproof_evidence.verification.integrity.closed_world import (
+    compare_attested,
+    compare_bag,
+    compare_manifests,
+    compare_tree,
+)
 from gateproof_evidence.verification.rerendering import compare_rendered, other_version
+from gateproof_evidence.verification.shard import compare_shards
 
 __all__ = ["UNKNOWN", "Signature", "Verification", "verify"]
 
@@ -85,6 +90,8 @@ class Verification:
     """The result of rendering report and exports again, as one line."""
     report_verified: bool = False
     """Whether the report has the bytes that are rendered from signed data."""
+    merged: Merged | None = None
+    """The shards that the run was merged from, as it states; None if it was not merged."""
     made_by: str | None = None
     """The other version of gateproof that the run claims; None if it is this one or unknown."""
 
@@ -123,7 +130,8 @@ def verify(
     6. Both manifests list exactly their files, so that other tools see the same bundle.
     7. The bag's own tag files follow RFC 8493.
     8. run.json, catalogue, journal and captures agree with each other and with the statement.
-    9. Verdicts, roll-up and proofs follow from journal, catalogue and waivers.
+    9. Verdicts, roll-up and proofs follow from journal, catalogue and waivers; of a merged run,
+       all that its shards attested is here unchanged, and nothing else.
     10. The statement meets the expectations: a release, a commit, a clean tree, an age, a chain;
         and the run that no proof shares a baseline, and that nothing was taken over, or not from
         too long ago.
@@ -179,6 +187,7 @@ def verify(
     findings += consistency.compare(contents, files, attestation.claimed, given)
     # 9
     findings += derive_again(contents, files, attestation.claimed)
+    findings += compare_shards(contents, files)
     whole = not findings
     # 10
     moment = now or datetime.now(UTC)
@@ -217,6 +226,7 @@ def verify(
         stamped=stamped,
         report=rendered.note,
         report_verified=rendered.is_verified,
+        merged=contents.run.merged if contents.run else None,
         made_by=other_version(contents.run.bindings) if contents.run else None,
     )
 

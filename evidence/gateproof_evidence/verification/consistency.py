@@ -10,9 +10,11 @@ Source: design, "Verification".
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from pydantic import ValidationError
@@ -31,6 +33,7 @@ from gateproof_evidence.format.layout import (
     REDACTIONS,
     REPORT,
     RUN,
+    SHARDS,
     TAKEN_OVER,
     WAIVERS,
     in_bundle,
@@ -40,14 +43,26 @@ from gateproof_evidence.format.layout import (
 from gateproof_evidence.format.problem import first_problem
 from gateproof_evidence.format.tree import LIMITS, File, Limits
 from gateproof_evidence.format.waiver import parse_waivers
-from gateproof_evidence.model import RECORD, Bound, Observation, Record, Run, Waiver
+from gateproof_evidence.model import RECORD, Bound, Digest, Observation, Record, Run, Waiver
 from gateproof_evidence.model.finding import Code, Finding
 from gateproof_evidence.verification.takeover import compare_taken_over
 
 T = TypeVar("T")
 
+_OF_SHARD = re.compile(rb'\{"writer":"shard([1-9][0-9]{0,5})-')
+"""The beginning of a line of a shard, as every writer makes it; another spelling counts for none,
+which `gateproof_evidence.verification.shard` reports."""
+
 _RECORDS = (CATALOGUE, JOURNAL, REDACTIONS, REPORT, RUN, WAIVERS, *NOT_COMPARED)
 """The files of the payload that have a fixed name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardLines:
+    """The lines of one shard in a merged journal: together they are its own journal."""
+
+    count: int
+    digest: Digest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +74,8 @@ class Contents:
     waivers: tuple[Waiver, ...] | None
     records: Sequence[Record] | None
     """The journal; observations are without their data, which needs the most memory."""
+    shards: Mapping[int, ShardLines]
+    """The lines of each shard in a merged journal, by its number."""
     findings: tuple[Finding, ...]
     """The reasons why files could not be read."""
 
@@ -69,7 +86,7 @@ def is_read(path: str) -> bool:
     Captures are excluded: they may contain any bytes, such as JSON with duplicate keys.
     """
     return path in (RUN, CATALOGUE, WAIVERS) or (
-        path.startswith((PROOFS, TAKEN_OVER)) and path.endswith(".json")
+        path.startswith((PROOFS, TAKEN_OVER, SHARDS)) and path.endswith((".json", ".pem"))
     )
 
 
@@ -91,6 +108,7 @@ def read(files: Mapping[str, File], journal: JournalReader) -> Contents:
         catalogue=_read(files, CATALOGUE, parse_catalogue, findings),
         waivers=_read(files, WAIVERS, parse_waivers, findings),
         records=records,
+        shards=journal.shards(),
         findings=(*findings, *problems),
     )
 
@@ -127,7 +145,7 @@ def _unknown(contents: Contents, attested: set[str]) -> Iterator[Finding]:
     """Yield a finding for each attested file that the run did not record and no step compares.
 
     A signer could add a page that looks like a report, and it would be as signed as the others.
-    Exports and the records of proofs are compared one by one elsewhere.
+    Exports, the records of proofs and the files of shards are compared one by one elsewhere.
     """
     if contents.run is None or contents.records is None:
         return
@@ -138,7 +156,7 @@ def _unknown(contents: Contents, attested: set[str]) -> Iterator[Finding]:
         if verdict.taken_over is not None:
             earlier |= {taken_over(verdict.taken_over), taken_over_run(verdict.taken_over)}
     for path in attested - observed - earlier - {*_RECORDS}:
-        if path.startswith(PAYLOAD) and not path.startswith((PROOFS, EXPORT_FOLDER)):
+        if path.startswith(PAYLOAD) and not path.startswith((PROOFS, EXPORT_FOLDER, SHARDS)):
             message = "got a file that no record names, expected none; read it as the signer's word"
             yield Finding(code=Code.FILE_UNKNOWN, path=path, message=message)
 
@@ -194,6 +212,7 @@ class JournalReader:
         self._lines = 0
         self._records: list[Record] = []
         self._findings: list[Finding] = []
+        self._shards: dict[int, tuple[int, Any]] = {}
 
     def feed(self, chunk: bytes) -> None:
         """Read the next part of the file."""
@@ -213,6 +232,13 @@ class JournalReader:
             self._add(Code.JSON_MALFORMED, "the last line is truncated")
         return (None if self._findings else self._records), self._findings
 
+    def shards(self) -> Mapping[int, ShardLines]:
+        """Return number and digest of the lines of each shard."""
+        return {
+            number: ShardLines(count=count, digest=f"sha256:{digest.hexdigest()}")
+            for number, (count, digest) in self._shards.items()
+        }
+
     def _take(self, line: bytes) -> None:
         self._lines += 1
         if self._lines > self._most:
@@ -220,12 +246,20 @@ class JournalReader:
                 message = f"got more than {self._most} lines, expected fewer; the rest was not read"
                 self._add(Code.LIMIT_EXCEEDED, message)
             return
+        self._count_for_shard(line)
         file = File(path=JOURNAL, size=len(line), digest="", content=line)
         record = parse(file, _parse_record)
         if isinstance(record, Finding):
             self._add(record.code, f"line {self._lines}: {record.message}")
         else:
             self._records.append(record)
+
+    def _count_for_shard(self, line: bytes) -> None:
+        found = _OF_SHARD.match(line)
+        if found:
+            count, digest = self._shards.get(int(found[1]), (0, hashlib.sha256()))
+            digest.update(line + b"\n")
+            self._shards[int(found[1])] = count + 1, digest
 
     def _add(self, code: Code, message: str) -> None:
         self._findings.append(Finding(code=code, path=JOURNAL, message=message))

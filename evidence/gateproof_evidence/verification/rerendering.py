@@ -32,6 +32,7 @@ DISTRIBUTION = "gateproof-evidence"
 WORDED = (
     Code.VERDICT_MISMATCH,
     Code.ROLLUP_MISMATCH,
+    Code.SHARD_MISMATCH,
     Code.REPORT_MISMATCH,
     Code.EXPORT_MISMATCH,
 )

@@ -38,7 +38,7 @@ PROCESSES_PER_CORE = 2
 
 PATH_OPTIONS = (
     *("--sut", "--evidence-out", "--signing-key", "--postgres-bin", "--durations-json"),
-    *("--proofs-from", "--proofs-key", "--baseline", "--baseline-key"),
+    *("--proofs-from", "--proofs-key", "--baseline", "--baseline-key", "--shard-durations"),
 )
 """The options of this plugin whose value is a path."""
 
@@ -93,6 +93,7 @@ def add_options(parser: pytest.Parser) -> None:
     )
     _add_proof_reuse(group)
     _add_baseline(group)
+    _add_shard(group)
     group.addoption("--falsify", metavar="WHICH", default="all", help=FALSIFY_HELP)
     group.addoption(
         "--no-falsify",
@@ -198,6 +199,32 @@ def _add_baseline(group: pytest.OptionGroup) -> None:
     )
 
 
+def _add_shard(group: pytest.OptionGroup) -> None:
+    group.addoption(
+        "--shard",
+        metavar="K/N",
+        default=None,
+        help="judge only the checks of shard K of N, with all their proofs; gateproof merge makes "
+        "one bundle of the N bundles. Needs --nonce",
+    )
+    group.addoption(
+        "--shard-durations",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="file that --durations-json wrote in an earlier run: shards are balanced by its times "
+        "(default: every check and proof counts the same); repeat it for the files of several "
+        "shards, and give all shards the same files",
+    )
+    group.addoption(
+        "--nonce",
+        metavar="HEX",
+        default=None,
+        help="16 to 64 hexadecimal digits that identify this run; all shards of a run need the "
+        "same (default: random)",
+    )
+
+
 def auto_processes(config: pytest.Config) -> int | None:
     """Return how many processes `-n auto` starts for a run of gates.
 
@@ -274,7 +301,7 @@ def _has_catalogue(folder: Path) -> bool:
 
 def refuse_unused(config: pytest.Config) -> None:
     """Refuse options of this plugin where no catalogue was found: they would have no effect."""
-    for name in ("--evidence-out", "--sut", "--signing-key", "--durations-json"):
+    for name in ("--evidence-out", "--sut", "--signing-key", "--durations-json", "--shard"):
         if config.getoption(name):
             raise BadInputError(
                 f"{name}: got no {CATALOGUE} in or above {', '.join(config.args)}, expected "

@@ -35,6 +35,7 @@ from gateproof.proof.durations import (
 from gateproof.proof.matrix import add_cells
 from gateproof.proof.proof import RUNS, STACK_FIXTURES, ProofItem, require_second_runs
 from gateproof.proof.self_proof import SelfProofItem
+from gateproof.proof.shard import keep_shard
 from gateproof.proof.takeover import TakeOver, record_dependence
 from gateproof.run.binding import loaded_code, plugin_distributions
 from gateproof.run.declaration import DESCRIBED, OWN, Declaration, read_declaration
@@ -136,6 +137,9 @@ def pytest_collection_modifyitems(
         with _refusals(config, writer, items):
             writer.declared = tuple(dict(_declared(item) for item in items).items())
     yield
+    if writer is not None and writer.options.shard is not None:
+        with _refusals(config, writer, items):
+            writer.shards = keep_shard(config, items, writer.options)
     if writer is not None and items and writer.options.falsify.extent != "none":
         if writer.options.falsify.matrix:
             add_cells(

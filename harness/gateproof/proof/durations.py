@@ -1,5 +1,7 @@
 """The time of a run by step: a file for machines, and a table of where the time of proofs goes.
 
+The file balances the shards of a later run, see `gateproof.proof.shard`.
+
 Source of the times: `gateproof.stack.stopwatch`.
 """
 
@@ -16,6 +18,7 @@ from rich.table import Table
 
 from gateproof.run.writer import WriterResult
 from gateproof.stack.stopwatch import STEPS
+from gateproof_evidence.errors import BadInputError
 from gateproof_evidence.model.text import many
 
 Item = Mapping[str, Any]
@@ -48,6 +51,34 @@ def write_durations(path: Path, content: Mapping[str, Any]) -> None:
 
     """
     path.write_text(f"{json.dumps(content, indent=1)}\n", encoding="utf-8")
+
+
+def read_durations(paths: Iterable[Path]) -> dict[str, int]:
+    """Return the time of each item of earlier runs, by node id, in units of 0.1 ms.
+
+    Whole numbers have the same sum in any order, so that all machines get the same shards.
+
+    Args:
+        paths: files that `write_durations` wrote; the longest time of an item counts.
+
+    Raises:
+        BadInputError: a file cannot be read or has another form.
+
+    """
+    found: dict[str, int] = {}
+    for path in paths:
+        try:
+            items = json.loads(path.read_text(encoding="utf-8"))["items"]
+            taken = {str(item["item"]): round(wall_of(item) * 10_000) for item in items}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            got = error.strerror if isinstance(error, OSError) else "another form"
+            raise BadInputError(
+                f"{path}: --shard-durations: got {got}, expected a file that --durations-json "
+                "wrote; name such a file, or leave the option out"
+            ) from error
+        for name, time in taken.items():
+            found[name] = max(time, found.get(name, 0))
+    return found
 
 
 def pace_line(content: Mapping[str, Any]) -> str:

@@ -55,7 +55,12 @@ class Judges:
 
 
 def bind(
-    sut: Sut, *, bound: Iterable[Bound], previous: Path, images: Mapping[str, str]
+    sut: Sut,
+    *,
+    bound: Iterable[Bound],
+    previous: Path,
+    images: Mapping[str, str],
+    nonce: str | None = None,
 ) -> Bindings:
     """Collect the bindings of a run.
 
@@ -64,6 +69,7 @@ def bind(
         bound: all files that the verdicts depend on.
         previous: the previous bundle; it need not exist.
         images: maps the name of every container image that was used to its digest.
+        nonce: identifies the run; by default a random one.
 
     """
     commit = git(sut.folder, "rev-parse", "HEAD")
@@ -77,7 +83,7 @@ def bind(
         bound=tuple(bound),
         versions=_versions(),
         images=dict(images),
-        nonce=secrets.token_hex(16),
+        nonce=nonce or secrets.token_hex(16),
         previous=_digest(attestation) if attestation.is_file() else None,
         renderer=renderer_digest(),
     )

@@ -31,8 +31,10 @@ from gateproof.description.sut import Sut
 from gateproof.environments.postgres import PROGRAMS
 from gateproof.faults.described.file import OwnFalsifiers, load_falsifiers
 from gateproof.run.binding import Judges
-from gateproof.run.selection import Selection
+from gateproof.run.selection import NONCE_ADVICE, Selection, parse_nonce, parse_shard
 from gateproof_evidence.errors import DISK_FAULTS, BadInputError, not_writable
+from gateproof_evidence.format.journal import shard_writer
+from gateproof_evidence.model import Shard
 from gateproof_evidence.verification.expectation import parse_age
 from gateproof_evidence.verification.outside import refuse_inside
 
@@ -71,6 +73,12 @@ class Options:
     baseline_key: Path | None
     durations_json: Path | None
     """The file that receives the time of each item, by step."""
+    nonce: str | None = None
+    """Identifies the run; None for a random one."""
+    shard: Shard | None = None
+    """The part of the run that this machine judges; None for all."""
+    shard_durations: tuple[Path, ...] = ()
+    """Files with the durations of earlier runs, by which shards are balanced."""
 
     @property
     def catalogues(self) -> tuple[Path, ...]:
@@ -86,6 +94,10 @@ class Options:
     def waivers(self) -> tuple[Path, ...]:
         """The paths of the waivers; the files need not exist."""
         return tuple(folder / WAIVERS for folder in self.gates)
+
+    def writer(self, name: str) -> str:
+        """Return the name of a writer, which in a shard is that of no other shard."""
+        return shard_writer(self.shard.number, name) if self.shard else name
 
 
 def read_options(config: pytest.Config) -> Options | None:
@@ -115,6 +127,8 @@ def read_options(config: pytest.Config) -> Options | None:
         "--baseline-key",
         "a run is compared only with a bundle that a key from outside the bundle verifies",
     )
+    falsify = Selection.parse(config.getoption("falsify"))
+    nonce, shard = _nonce_and_shard(config, falsify)
     refuse_unwritable(out)
     sut = load_sut(sut_file(config))
     return Options(
@@ -130,7 +144,7 @@ def read_options(config: pytest.Config) -> Options | None:
         postgres_port=config.getoption("--postgres-port"),
         ready_deadline_s=config.getoption("--ready-deadline"),
         signing_key=Path(key) if key else None,
-        falsify=Selection.parse(config.getoption("falsify")),
+        falsify=falsify,
         proofs_from=earlier,
         proofs_key=earlier_key,
         changed=_only_changed(config),
@@ -139,7 +153,35 @@ def read_options(config: pytest.Config) -> Options | None:
         baseline=baseline,
         baseline_key=baseline_key,
         durations_json=_durations_json(config),
+        nonce=nonce,
+        shard=shard,
+        shard_durations=tuple(Path(one).absolute() for one in config.getoption("shard_durations")),
     )
+
+
+def _nonce_and_shard(config: pytest.Config, falsify: Selection) -> tuple[str | None, Shard | None]:
+    """Return the nonce and the shard, if they are given.
+
+    Raises:
+        BadInputError: one of them has another form, or an option is missing that a shard needs.
+
+    """
+    nonce, shard = config.getoption("--nonce"), config.getoption("--shard")
+    if nonce is not None:
+        nonce = parse_nonce(nonce)
+    if not shard:
+        if config.getoption("shard_durations"):
+            raise BadInputError("--shard-durations: got it without --shard, expected both")
+        return nonce, None
+    number, of = parse_shard(shard)
+    if nonce is None:
+        raise BadInputError(f"--shard {shard}: got no --nonce, expected both; {NONCE_ADVICE}")
+    if falsify.matrix:
+        raise BadInputError(
+            f"--shard {shard}: got --falsify=matrix, expected another selection: the matrix of a "
+            "gate needs all its checks in one run; run it on one machine"
+        )
+    return nonce, Shard(number=number, of=of, nonce=nonce)
 
 
 def _postgres_bin(config: pytest.Config) -> Path | None:

@@ -32,7 +32,7 @@ from gateproof.run.option import Options
 from gateproof.run.writer import JOURNALS, WriterResult, earlier_of, now, report_of
 from gateproof_evidence.errors import EvidenceError, NotWritableError, not_writable
 from gateproof_evidence.format.catalogue import Catalogue
-from gateproof_evidence.format.journal import Salvage, merge
+from gateproof_evidence.format.journal import Salvage, merge, writer_in_shard
 from gateproof_evidence.format.layout import (
     CAPTURES,
     JOURNAL,
@@ -245,9 +245,9 @@ class GateRun:
     def report_silent_writers(self) -> None:
         """Report the writers that ended without a result, and of which xdist reported no end."""
         self.defects += [
-            f"the xdist worker {path.stem} ended without a result"
-            for path in self._silent()
-            if _is_bound(path) and not any(path.stem in defect.split() for defect in self.defects)
+            f"the xdist worker {name} ended without a result"
+            for name, path in ((writer_in_shard(path.stem), path) for path in self._silent())
+            if _is_bound(path) and not any(name in defect.split() for defect in self.defects)
         ]
 
     def _silent(self) -> list[Path]:
@@ -305,10 +305,12 @@ class GateRun:
             falsify=self.options.falsify.extent,
             defects=tuple(redactor.redact(defect).text for defect in defects),
             baseline=self.baseline,
+            shard=self.options.shard,
         )
         # Even if the clock was set back, the run ends after its last record.
         data = ending.model_dump(mode="json")
-        return RunEvent(writer=WHOLE_RUN, seq=0, at=max(now(), last), event="ended", data=data)
+        writer = self.options.writer(WHOLE_RUN)
+        return RunEvent(writer=writer, seq=0, at=max(now(), last), event="ended", data=data)
 
     def _context(self, records: tuple[Record, ...]) -> Context:
         images: dict[str, str] = {}
@@ -322,6 +324,7 @@ class GateRun:
                 bound=(*self.bound_at_start, *self._bound_code()),
                 previous=self.options.evidence_out / LATEST,
                 images=images,
+                nonce=self.options.nonce,
             ),
             timing=self._timing(records),
         )

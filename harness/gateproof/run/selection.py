@@ -1,12 +1,23 @@
-"""Selects proofs by the option ``--falsify``."""
+"""The options that select what a run judges: ``--falsify``, ``--shard`` and ``--nonce``.
+
+Leaves dividing the checks into shards to `gateproof.proof.shard`.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from gateproof_evidence.errors import BadInputError
-from gateproof_evidence.model import Criterion, Extent
+from gateproof_evidence.model import NONCE, Criterion, Extent
+
+NONCE_ADVICE = (
+    "give all shards of one run the same, made of what identifies the run of your CI, such as "
+    """--nonce "$(printf %s "$RUN_ID" | sha256sum | cut -c1-32)\""""
+)
+
+_SHARD = re.compile(r"([0-9]{1,5})/([0-9]{1,5})")
 
 ALL, THOROUGH, NONE, MATRIX = "all", "thorough", "none", "matrix"
 
@@ -79,3 +90,41 @@ class Selection:
                 "the name of a falsifier of a collected check; gateproof show --proofs "
                 "lists those of a bundle"
             )
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """Return the number of a shard and the number of all shards, from the form ``K/N``.
+
+    Raises:
+        BadInputError: it has another form, or there is no such shard.
+
+    """
+    match = _SHARD.fullmatch(text)
+    if match is None:
+        raise BadInputError(
+            f"--shard: got {text!r}, expected K/N: the number of this shard and of all, such as 2/3"
+        )
+    number, of = int(match[1]), int(match[2])
+    if not 1 <= number <= of:
+        raise BadInputError(
+            f"--shard: got shard {number} of {of}, expected 1 to {of}; shards are counted from 1"
+            if of
+            else f"--shard: got shard {number} of 0, expected at least 1 of 1"
+        )
+    return number, of
+
+
+def parse_nonce(text: str) -> str:
+    """Return a nonce in lower case.
+
+    Raises:
+        BadInputError: it is too short, too long, or not hexadecimal.
+
+    """
+    nonce = text.lower()
+    if re.fullmatch(NONCE, nonce) is None:
+        raise BadInputError(
+            f"--nonce: got {text!r} ({len(text)} characters), expected 16 to 64 hexadecimal "
+            f"digits; {NONCE_ADVICE}"
+        )
+    return nonce

@@ -17,6 +17,7 @@ from gateproof_evidence.reports.terminal import (
     gate_table,
     matrix_tables,
     proof_line,
+    shard_lines,
     takeover_lines,
 )
 
@@ -36,6 +37,8 @@ def print_summary(
         print_table(reporter, line)
     for table in matrix_tables(judged):
         print_table(reporter, table)
+    for text in shard_lines(judged):
+        reporter.write_line(text)
     if judged.falsify != "none":
         reporter.write_line(proof_line(judged))
     for text in takeover_lines(judged):

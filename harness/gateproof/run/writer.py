@@ -7,7 +7,7 @@ passes a `WriterResult` to the run, if necessary to another process.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -138,6 +138,8 @@ class Writer:
     """Harness defects that belong to no criterion."""
     declared: tuple[tuple[str, Declaration], ...] | None = None
     """Node id and declaration of every collected check; None until all have been read."""
+    shards: Mapping[str, int] = field(default_factory=dict)
+    """The shard that each check is assigned to, by node id; empty in a whole run."""
     bound: bool = False
     refusal: str | None = None
     stop: Stop = field(default_factory=Stop)
@@ -174,7 +176,8 @@ class Writer:
         learn_secret(CANARY, canary.value)
         for label, value in sut.secrets.items():
             learn_secret(label, value)
-        journal = Journal(staging / JOURNALS / f"{name}.jsonl", writer=name, clock=now)
+        writer = options.writer(name)
+        journal = Journal(staging / JOURNALS / f"{writer}.jsonl", writer=writer, clock=now)
         recorder = Recorder(journal, redactor, staging / PAYLOAD)
         bring_up = BringUp(
             environment=_environment(options, sut, learn_secret),
@@ -192,7 +195,7 @@ class Writer:
         journal.append(RunEvent, event="started", data=started)
         dependencies = Dependencies(sut, catalogue, options.gates, bring_up.identity)
         return cls(
-            name,
+            writer,
             options,
             catalogue,
             recorder,
@@ -277,7 +280,7 @@ class Writer:
         ]
         self.options.falsify.refuse_unknown(self.catalogue.criteria, names)
         bindings = {
-            criterion.id: _describe(bound.get(criterion.id), selected)
+            criterion.id: _describe(bound.get(criterion.id), selected, self.shards)
             for criterion in self.catalogue.criteria
         }
         self.recorder.journal.append(RunEvent, event="collected", data=bindings)
@@ -370,7 +373,9 @@ def report_of(results: list[WriterResult]) -> EnvironmentReport | None:
     return EnvironmentReport.model_validate(results[0].environment) if results else None
 
 
-def _describe(bound: tuple[str, Declaration] | None, selected: set[str]) -> dict[str, object]:
+def _describe(
+    bound: tuple[str, Declaration] | None, selected: set[str], shards: Mapping[str, int]
+) -> dict[str, object]:
     if bound is None:
         return {"item": "", "selected": False, "falsifiers": []}
     item, declaration = bound
@@ -380,6 +385,7 @@ def _describe(bound: tuple[str, Declaration] | None, selected: set[str]) -> dict
         "selected": item in selected,
         "falsifiers": names,
         "needs": [str(need) for need in declaration.needs],
+        **({"shard": shards[item]} if item in shards else {}),
     }
 
 

@@ -76,6 +76,9 @@ def run(staging: Path, monkeypatch: pytest.MonkeyPatch) -> GateRun:
         evidence_out=staging.parent,
         falsify=SimpleNamespace(extent="all"),
         judges=Judges(checks=(), catalogues=()),
+        nonce=None,
+        shard=None,
+        writer=lambda name: name,
     )
     sut = SimpleNamespace(
         folder=staging.parent,

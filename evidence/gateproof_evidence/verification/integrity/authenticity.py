@@ -1,7 +1,8 @@
 """The signer of a bundle, and the part of its statement that can be trusted: steps 2 to 4.
 
 Owns the check of the envelope's signature, by the given key or the bundle's own, and of key ids.
-Leaves comparing the statement with the files to `gateproof_evidence.verification.closed_world`.
+Leaves comparing the statement with the files to
+`gateproof_evidence.verification.integrity.closed_world`.
 
 Source: design, "Verification"; docs/reference/verification.md.
 """

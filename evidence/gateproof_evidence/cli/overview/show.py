@@ -10,17 +10,19 @@ from typing import Any
 import click
 
 from gateproof_evidence.cli.common import LATEST, PATH, console, read_run
-from gateproof_evidence.cli.dossier import show_criterion, show_gate
-from gateproof_evidence.cli.phase import show_phases
+from gateproof_evidence.cli.overview.dossier import show_criterion, show_gate
+from gateproof_evidence.cli.overview.phase import show_phases
 from gateproof_evidence.model import Run
+from gateproof_evidence.model.text import visible
 from gateproof_evidence.reports.gate_summary import GateRow, gate_rows, total_row
-from gateproof_evidence.reports.markdown import gap_page
+from gateproof_evidence.reports.markdown import gap_page, slowest_section
 from gateproof_evidence.reports.terminal import (
     gate_lines,
     gate_table,
     matrix_tables,
     proof_line,
     proof_table,
+    shard_lines,
 )
 
 
@@ -85,17 +87,22 @@ def _refuse_several(forms: Mapping[str, bool]) -> None:
 
 def _show_run(run: Run, *, markdown: bool, as_json: bool) -> None:
     if markdown:
-        click.echo(gap_page(run), nl=False)
+        click.echo(f"{gap_page(run)}{slowest_section(run)}", nl=False)
         return
     if as_json:
         rows = [_row_json(row) for row in (*gate_rows(run), total_row(run))]
         reasons = [line.plain for line in gate_lines(run)]
-        click.echo(json.dumps({"result": run.result, "gates": rows, "open": reasons}, indent=2))
+        document: dict[str, Any] = {"result": run.result, "gates": rows, "open": reasons}
+        if run.shard is not None or run.merged is not None:
+            document["shards"] = list(shard_lines(run))
+        click.echo(json.dumps(document, indent=2))
         return
     out = console()
     out.print(gate_table(run))
     for line in gate_lines(run):
         out.print(line, soft_wrap=True)
+    for text in shard_lines(run):
+        click.echo(visible(text))
     out.print(f"{run.result} (exit status {run.exit_status}); not verified by this command")
 
 

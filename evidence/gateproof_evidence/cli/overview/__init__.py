@@ -1,0 +1,1 @@
+"""`gateproof show` and its forms: the gates, one gate, one criterion, the phases."""

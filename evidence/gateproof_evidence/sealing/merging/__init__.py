@@ -1,0 +1,1 @@
+"""Merges the bundles of a run's shards into one bundle."""

@@ -1,0 +1,200 @@
+"""One shard's bundle, verified, as a part of a merge.
+
+Owns verifying it by the right key and reading what a merge needs of it. Leaves the comparison with
+the other parts to `gateproof_evidence.sealing.merging.refusal`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from gateproof_evidence.errors import BadInputError, EvidenceError
+from gateproof_evidence.format import public_key as publickey
+from gateproof_evidence.format.attestation import Predicate, parse_statement
+from gateproof_evidence.format.canonical import digest_of, read_json
+from gateproof_evidence.format.envelope import Envelope
+from gateproof_evidence.format.journal import shard_of
+from gateproof_evidence.format.layout import ATTESTATION, JOURNAL, RUN
+from gateproof_evidence.format.tree import kind_of_path
+from gateproof_evidence.judging.judgement import Ending
+from gateproof_evidence.judging.verdict import Binding, read_bindings
+from gateproof_evidence.model import RECORD, Digest, MergedShard, Run, RunEvent, Shard
+from gateproof_evidence.verification.bundle import verify
+
+Keys = Mapping[Digest, bytes]
+"""Public keys from outside the bundles, by their ids."""
+
+_OF_RUN = b'"kind":"run"'
+"""A part of every line that records an event of the run itself, and of few others."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One line of a journal, and what its place in a merged journal depends on."""
+
+    at: datetime
+    writer: str
+    content: bytes
+    """With its line end, as the shard's attestation covers it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A shard's bundle that verified."""
+
+    bundle: Path
+    shard: Shard
+    run: Run
+    predicate: Predicate
+    attestation: bytes
+    known: bool
+    """Whether a key from outside verified it."""
+    ending: Ending
+    checks: Mapping[str, Binding]
+    """The criteria of the run: the check of each, the shard that judges it, whether this did."""
+
+    @property
+    def judged(self) -> tuple[str, ...]:
+        """The criteria that this shard judged."""
+        return tuple(name for name, one in self.checks.items() if one.selected)
+
+    @property
+    def digests(self) -> Mapping[str, Digest]:
+        """Its files with their attested digests."""
+        return {file.path: file.digest for file in self.predicate.files}
+
+    @property
+    def record(self) -> MergedShard:
+        """What the merged run records of it."""
+        return MergedShard(
+            number=self.shard.number,
+            attestation=digest_of(self.attestation),
+            signer=self.predicate.key.keyid,
+            known=self.known,
+            started=self.run.started,
+            ended=self.run.ended,
+            environment=self.run.environment,
+            bindings=self.run.bindings,
+            timing=self.run.timing,
+        )
+
+    def read(self, path: str) -> bytes:
+        """Return the content of a file, which must still be the attested one.
+
+        Raises:
+            BadInputError: it changed since the bundle was verified.
+
+        """
+        content = (self.bundle / path).read_bytes()
+        if digest_of(content) != self.digests.get(path):
+            raise BadInputError(f"{self.bundle / path}: merge: changed while it was read")
+        return content
+
+    def lines(self) -> Iterator[Line]:
+        """Yield the lines of the journal, in its order."""
+        with (self.bundle / JOURNAL).open("rb") as file:
+            for content in file:
+                head = json.loads(content)
+                at = datetime.fromisoformat(head["at"])
+                yield Line(at=at, writer=head["writer"], content=content)
+
+
+def read_keys(contents: Sequence[bytes]) -> Keys:
+    """Return public keys by their ids.
+
+    Raises:
+        BadInputError: a file is not an Ed25519 public key.
+
+    """
+    return {
+        publickey.keyid(publickey.load_public_key(content, name="--key")): content
+        for content in contents
+    }
+
+
+def read_part(bundle: Path, keys: Keys) -> Part:
+    """Verify the bundle of a shard and read it.
+
+    Args:
+        bundle: its folder.
+        keys: one of these must have signed it; if there is none, the bundle's own key is used,
+            which shows integrity, not origin.
+
+    Raises:
+        BadInputError: it is no bundle, does not verify, is signed by another key, or is the bundle
+            of a whole run or of a merge.
+
+    """
+    attestation = _attestation(bundle)
+    found = verify(bundle, key=_key_of(bundle, attestation, keys))
+    if not found.ok or found.predicate is None:
+        raise BadInputError(
+            f"{bundle}: bundle: got {next(iter(found.findings), 'no statement')}, expected one "
+            "that verifies; gateproof verify reports more, and that shard has to be run again"
+        )
+    run = Run.model_validate(read_json((bundle / RUN).read_bytes()))
+    if run.shard is None:
+        what = "a merged bundle" if run.merged else "the bundle of a whole run"
+        raise BadInputError(
+            f"{bundle}: bundle: got {what}, expected the bundle of one shard (--shard K/N); name "
+            "the bundles that the shards of one run sealed"
+        )
+    ending, checks = _read_events(bundle, run.shard)
+    return Part(
+        bundle=bundle,
+        shard=run.shard,
+        run=run,
+        predicate=found.predicate,
+        attestation=attestation,
+        known=bool(keys),
+        ending=ending,
+        checks=checks,
+    )
+
+
+def _attestation(bundle: Path) -> bytes:
+    try:
+        return (bundle / ATTESTATION).read_bytes()
+    except OSError as error:
+        got = f"a folder without {ATTESTATION}" if bundle.is_dir() else kind_of_path(bundle)
+        raise BadInputError(
+            f"{bundle}: bundle: got {got}, expected the folder that a shard sealed; a shard that "
+            "was killed leaves none: leave it out, or run it again"
+        ) from error
+
+
+def _key_of(bundle: Path, attestation: bytes, keys: Keys) -> bytes | None:
+    """Return the key among the given ones that the bundle names; None if none was given."""
+    if not keys:
+        return None
+    try:
+        keyid = parse_statement(Envelope.from_bytes(attestation).payload).key.keyid
+    except EvidenceError:
+        keyid = ""  # verification reports what is wrong with it
+    if keyid and keyid not in keys:
+        raise BadInputError(
+            f"{bundle}: signer: got {keyid}, expected one of {', '.join(keys)}; name the public "
+            "key of that shard's signer with --key, or sign the shards with --signing-key"
+        )
+    return keys.get(keyid) or next(iter(keys.values()))
+
+
+def _read_events(bundle: Path, shard: Shard) -> tuple[Ending, Mapping[str, Binding]]:
+    """Return the end of the shard's run and its records of collection; check its writers."""
+    events: list[RunEvent] = []
+    with (bundle / JOURNAL).open("rb") as file:
+        for content in file:
+            if shard_of(json.loads(content)["writer"]) != shard.number:
+                raise BadInputError(
+                    f"{bundle}: journal: got a record of another writer than those of {shard}, "
+                    "expected none; run that shard again with the gateproof of the others"
+                )
+            record = RECORD.validate_json(content) if _OF_RUN in content else None
+            if isinstance(record, RunEvent):
+                events.append(record)
+    ending = Ending.model_validate(events[-1].data)
+    return ending, read_bindings(events)

@@ -1,0 +1,1 @@
+"""The integrity of a bundle: its signature, and that it has exactly the attested files."""
