@@ -19,6 +19,8 @@ from .ingestion.service import Service, running_service
 DEADLINE_S, SLACK_S = 2.0, 2.0
 """SYSTEM_HEALTH_DEADLINE_S, and what a busy machine may add."""
 BACK_S = 20.0
+MOST_DELIVERIES = 400
+"""After so many, the other process will take none."""
 
 ANSWER, WITHIN = "answer of the health", "seconds until the answer of the health"
 NO_JSON, NO_FIELD = "lines that are no JSON object", "lines that lack a field"
@@ -133,18 +135,29 @@ def test_counts_outlive_a_process(own_stack: Stack, ids: Ids) -> None:
             with ThreadPoolExecutor(8) as pool:
                 return list(pool.map(lambda one: service.send(one, tenant).status, sent))
 
-        premise("answers", got=set(send(16)), expected={202})
-        served = {
-            line["pid"] for line in service.process.lines().matching(message="event accepted")
-        }
-        premise("processes that took deliveries", got=len(served), expected=2)
-        claim(TOTAL, on="two processes", got=_totals(service), expected=[16.0])
+        answers: list[int] = []
+        # The kernel gives each connection to one of the processes that wait for it: on a busy
+        # machine one process may take many in a row.
+        while len(answers) < MOST_DELIVERIES and _served(service) < 2:
+            answers += send(16)
+        premise("answers", got=set(answers), expected={202})
+        premise("processes that took deliveries", got=_served(service), expected=2)
+        claim(TOTAL, on="two processes", got=_totals(service), expected=[float(len(answers))])
         service.kill_one()
         wait_until(lambda: _count(service, "api ready") == 3, deadline_s=BACK_S)
         claim(ALIVE, got=_count(service, "api ready"), expected=3)
-        claim(TOTAL, on="one was killed", got=_totals(service), expected=[16.0])
-        premise("answers after a process was killed", got=set(send(8)), expected={202})
-        claim(TOTAL, on="its successor counted", got=_totals(service), expected=[24.0])
+        claim(TOTAL, on="one was killed", got=_totals(service), expected=[float(len(answers))])
+        answers += send(8)
+        premise("answers after a process was killed", got=set(answers[-8:]), expected={202})
+        claim(
+            TOTAL, on="its successor counted", got=_totals(service), expected=[float(len(answers))]
+        )
+
+
+def _served(service: Service) -> int:
+    """Return the number of processes that have accepted a delivery."""
+    accepted = service.process.lines().matching(message="event accepted")
+    return len({line["pid"] for line in accepted})
 
 
 def _totals(service: Service) -> list[float]:

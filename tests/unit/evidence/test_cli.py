@@ -246,7 +246,10 @@ def test_show_prints_markdown(bundle: Path) -> None:
     assert "| rls | 2 | 1 | 1 | · | · | 1/1 | blocked |" in lines
     assert "- RLS-02 fail (gate\\_violation): tenant A: got 5 rows, expected 3" in lines
     heading = next(line for line in lines if line.startswith("| gate"))
-    assert {line.count(" |") for line in lines if line.startswith("|")} == {heading.count(" |")}
+    first = lines[: lines.index("| slowest proofs | seconds |")]
+    assert {line.count(" |") for line in first if line.startswith("|")} == {heading.count(" |")}
+    assert lines[-1].startswith("| ")
+    assert lines[-1].count(" |") == 2
 
 
 def test_markdown_shows_markup_as_text() -> None:

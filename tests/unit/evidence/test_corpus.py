@@ -25,6 +25,8 @@ Ask = Callable[[Case], Measured]
 ELSEWHERE = {
     "UNREADABLE": "tests that run as root can read everything",
     "SHARD_MISMATCH": "test_merging.py",
+    "NOT_FRESH": "tests/acceptance/test_changed.py",
+    "TAKEOVER_TOO_OLD": "tests/acceptance/test_changed.py",
     "NOT_THOROUGH": "tests/acceptance/test_shared_baselines.py",
     "SIGNOFF_INVALID": "test_signoff.py",
     "SIGNOFF_KEY_EXPIRED": "test_signoff.py",
