@@ -282,6 +282,13 @@ def _missing_files(sut: Sut) -> Iterator[str]:
         for name in sut.sources
         if not (sut.folder / name).exists()
     )
+    yield from (
+        f"reads.{program}: got {name}, expected a file or folder such as "
+        f"{neighbours(sut.folder / name)}"
+        for program, names in sut.reads.items()
+        for name in names
+        if not (sut.folder / name).exists()
+    )
     for kind, names in sut.provision.values().items():
         for name in names:
             yield from _provision(sut, f"database.provision.{kind}", name)

@@ -150,6 +150,10 @@ class Sut(Section):
     """Folders and files of the system's code, relative to `root`; their digest binds a bundle to
     it, and proofs copy them. Without it, all that is in `root`, except files that a `.gitignore`
     excludes, virtual environments, and bundles."""
+    reads: dict[str, Words] = mapping()
+    """Maps a program that is no Python interpreter to the files and folders that it reads, relative
+    to `root`. It is not watched: without an entry, a check or proof that starts it depends on all
+    files of the system, and `--changed` repeats it after any change."""
     gates: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     """Folders of gates, relative to `root`, or `pack:NAME`. Their catalogues are one. When the
     whole first folder is collected, so are all others. Without this key, or in a run of another

@@ -102,7 +102,7 @@ class Watch:
                 name = read_file(self.root, *arguments)
                 if name:
                     self.note("file", name)
-        elif event in STARTS:
+        elif event in STARTS and not (event == "subprocess.Popen" and watches_itself(*arguments)):
             self.note("program", str(arguments[0])[:200].replace("\n", " "))
 
     def compiled(self, path: str, source: bytes) -> Any:
@@ -160,6 +160,23 @@ class Loader(SourceFileLoader):
             watch.compiling.now = False
         watch.note("module", inside(watch.root, path))
         return watch.compiled(path, source)
+
+
+def watches_itself(program: Any, arguments: Any, _folder: Any, variables: Any) -> bool:
+    """Return whether a started program is this interpreter, and is watched like this one.
+
+    Args:
+        program: the first argument of the audit event ``subprocess.Popen``.
+        arguments: its second: the words of the command.
+        _folder: its third.
+        variables: its fourth; None for those of this process.
+
+    """
+    words = arguments if isinstance(arguments, (list, tuple)) else ()
+    first = str(words[1]) if len(words) > 1 else ""
+    known = os.environ if variables is None else variables
+    same = [known.get(name) == os.environ.get(name) for name in (WATCH, "PYTHONPATH")]
+    return str(program) == sys.executable and all(same) and first in ("-c", "-m")
 
 
 def inside(root: str, path: Any) -> str:

@@ -85,7 +85,7 @@ class BringUp:
     def __post_init__(self) -> None:
         files = self.environment.watched_files if self.watch else None
         folder = files / "watch" if files is not None else None
-        self.watches = Watches(folder=folder, root=self.sut.folder)
+        self.watches = Watches(folder=folder, root=self.sut.folder, reads=self.sut.reads)
         """Which code of the system is used, and by what."""
         self.logins = {role: self._new_login(role) for role in self.sut.login_roles}
         self.context = StackContext(

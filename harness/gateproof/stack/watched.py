@@ -21,7 +21,7 @@ from typing import Any
 
 from gateproof.environments.interface import Completed, Conversation, Launcher, Process
 from gateproof.guest import program
-from gateproof.guest.watch import CODE, PARENT, ROOT, START, WATCH, read_file
+from gateproof.guest.watch import CODE, COMPILED, PARENT, ROOT, START, WATCH, read_file
 from gateproof.stack.guest_load import SEARCH_PATH
 
 MODULE = "gateproof_watch"
@@ -54,6 +54,8 @@ class Notes:
     modules: Path
     root: Path
     """The folder of the system, or of its copy."""
+    reads: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Maps programs that cannot be watched to the files and folders that they read."""
     starts: dict[str, str] = field(default_factory=dict)
     """Maps the number of each start to the program that was started."""
     _numbers: Iterator[int] = field(default_factory=itertools.count)
@@ -84,13 +86,27 @@ class Notes:
         """Return what its processes have used until now."""
         lines = self._lines()
         watched = {name for kind, name in lines if kind == "start"}
-        unknown = {
-            *(f"{name} cannot be watched" for n, name in self.starts.items() if n not in watched),
-            *(f"{name} was started" for kind, name in lines if kind == "program"),
+        others = {
+            *((name, "cannot be watched") for n, name in self.starts.items() if n not in watched),
+            *((name, "was started") for kind, name in lines if kind == "program"),
         }
+        unknown = {f"{name} {why}" for name, why in others if Path(name).name not in self.reads}
         named = {"module": "{}:", "function": "{}", "file": "{}"}
         units = {named[kind].format(name) for kind, name in lines if kind in named}
+        units |= {
+            unit
+            for name, _ in others
+            for path in self.reads.get(Path(name).name, ())
+            for unit in self._read(path)
+        }
         return Used(units=frozenset(units), unknown=frozenset(unknown))
+
+    def _read(self, path: str) -> Iterator[str]:
+        """Yield the files of the system at a path; the names of new ones are known otherwise."""
+        top = self.root / path
+        for one in sorted(top.rglob("*")) if top.is_dir() else [top]:
+            if one.is_file() and COMPILED not in one.parts:
+                yield one.relative_to(self.root).as_posix()
 
     def _lines(self) -> set[tuple[str, str]]:
         try:
@@ -109,11 +125,13 @@ class Watches:
         folder: a folder that the system's processes can write to; None where they cannot be
             watched.
         root: the folder of the system.
+        reads: maps programs that cannot be watched to the files and folders that they read.
 
     """
 
     folder: Path | None
     root: Path
+    reads: Mapping[str, Sequence[str]] = field(default_factory=dict)
     opened: list[Notes] = field(default_factory=list)
     """Those of the groups that were opened since `begin_item`."""
     _files: set[str] = field(default_factory=set)
@@ -142,7 +160,7 @@ class Watches:
         if not modules.exists():
             self._write(modules, code)
         log = self.folder / f"notes-{next(self._numbers)}"
-        return Notes(log=log, code=code, modules=modules, root=root or self.root)
+        return Notes(log=log, code=code, modules=modules, root=root or self.root, reads=self.reads)
 
     def begin_item(self) -> None:
         """Forget the groups and files of the last item."""

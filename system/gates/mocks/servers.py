@@ -11,6 +11,7 @@ import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from gateproof import (
@@ -102,7 +103,7 @@ class Mocks:
 
     def kill(self, pid: int) -> None:
         """Kill a process that was started here."""
-        self.machine.run(["kill", "-KILL", str(pid)], env={}, folder=self.sut.folder)
+        self.machine.run(["kill", "-KILL", str(pid)], env={}, folder=Path("/"))
 
 
 def content_of(done: Completed) -> dict[str, Any]:

@@ -174,6 +174,43 @@ def test_program_that_cannot_be_watched_is_named(
 
 
 @pytest.mark.parametrize(
+    ("start", "known"),
+    [
+        ("subprocess.run([sys.executable, '-c', code], check=True)", True),
+        ("subprocess.run([sys.executable, '-c', code], env=dict(os.environ), check=True)", True),
+        ("subprocess.run([sys.executable, '-c', code], env={}, check=True)", False),
+        ("subprocess.run([sys.executable, '-I', '-c', code], check=True)", False),
+        ("subprocess.run([sys.executable, '-'], input=code, text=True, check=True)", False),
+    ],
+)
+def test_interpreter_that_a_process_starts_is_watched_if_it_can_be(
+    start: str, known: bool, watches: Watches, root: Path
+) -> None:
+    """A second interpreter notes what it uses; any other is a program that cannot be watched."""
+    code = "import sys; sys.path.insert(0, '.'); from shop.price import rate; rate('a')"
+    _, used = run(watches, root, ["-c", f"import os, subprocess, sys; code = {code!r}; {start}"])
+    assert bool(used.unknown) is not known
+    assert "shop/price.py:rate" in used.units or not known
+
+
+def test_program_whose_files_are_described_is_known(watches: Watches, root: Path) -> None:
+    """A program of the key `reads` depends on its files, as a command and below a process."""
+    watches.reads = {"cat": ["data"], "true": []}
+    notes = watches.open()
+    assert notes is not None
+    (root.parent / "run").mkdir()
+    launcher = LocalLauncher(root.parent / "run", label={})
+    watched(launcher, notes).run(["cat", "/dev/null"], env={}, folder=root, deadline_s=30)
+    assert notes.used() == Used(units=frozenset({"data/rates.txt", "data/other.txt"}))
+    code = "import subprocess; subprocess.run(['/bin/true'], check=True)"
+    watched(launcher, notes).run([sys.executable, "-c", code], env={}, folder=root, deadline_s=30)
+    assert not notes.used().unknown
+    watched(launcher, notes).run(["echo"], env={}, folder=root, deadline_s=30)
+    launcher.dispose()
+    assert notes.used().unknown == {"echo cannot be watched"}
+
+
+@pytest.mark.parametrize(
     "words",
     [["-I", "-c", TOTAL], ["-S", "-c", "pass"]],
     ids=["isolated", "without site"],
