@@ -37,7 +37,7 @@ MOCKS_SETUP := $(if $(and $(SETUP),$(MOCKS_LOCK)),$(VENV)/$(call stamp,mocks,req
 BENCH := $(VENV)/bench
 BENCH_SETUP := $(VENV)/$(call stamp,bench,requirements.txt requirements-dev.txt requirements-sdist.txt requirements-bench.txt)
 
-.PHONY: gates test mutants examples signoffs storm check bench fuzz format docs english requirements workflows setup wheels wheelhouse clean help
+.PHONY: gates test mutants examples signoffs storm takeovers check bench fuzz format docs english requirements workflows setup wheels wheelhouse clean help
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -59,6 +59,9 @@ examples: $(DEV_SETUP) $(MOCKS_SETUP)  ## judge the examples with the whole pack
 
 signoffs: $(DEV_SETUP)  ## sign phases of the last bundle off with two keys each, on a copy
 	GATEPROOF_BUNDLE=$(abspath $(EVIDENCE))/latest $(BIN)/pytest tests/acceptance/test_signed_off_phases.py
+
+takeovers: $(DEV_SETUP) $(MOCKS_SETUP)  ## make random changes to the system, and look for results that would be taken over although they differ
+	$(BIN)/python -m tests.bench.takeovers --bundle $(EVIDENCE)/latest $(BENCH_ARGS)
 
 storm: $(DEV_SETUP)  ## run 2,000 tasks while faults stop workers and PostgreSQL; make test runs 500
 	GATEPROOF_FAULTS_SCALE=4 $(BIN)/pytest tests/acceptance/test_nothing_is_lost.py
