@@ -341,6 +341,46 @@ def test_changed_without_a_bundle_is_refused(kiosk: Kiosk) -> None:
     assert "--changed: got no --proofs-from, expected" in " ".join(again.output.split())
 
 
+@pytest.mark.parametrize(
+    ("name", "selected"),
+    [
+        ("gates/test_price.py", PRICE),
+        ("gates/helper.py", ALL),
+        ("gates/more.toml", ALL),
+        ("kiosk/stock.py", ALL),
+        ("kiosk/new.py", ALL),
+        ("sut.toml", ALL),
+        ("README.md", set()),
+    ],
+)
+def test_changed_since_a_commit_selects_and_takes_nothing_over(
+    name: str, selected: set[str], kiosk: Kiosk
+) -> None:
+    """A change of gates selects the checks whose code it is; one of the system selects all."""
+    kiosk.edit(name, lambda text: f"{text}# .\n")
+    again = kiosk.run("--changed-since", "HEAD")
+    found = {one["id"]: one for one in again.run["criteria"]} if again.run else {}
+    ran_now = {name for name, one in found.items() if one["outcome"] == "pass"}
+    ran_now |= {
+        f"{name}:{proof['falsifier']}"
+        for name, one in found.items()
+        for proof in one["proofs"]
+        if proof["result"] == "proven"
+    }
+    assert ran_now == selected, again.output
+    assert again.exit_status == {len(ALL): 0, len(PRICE): 100, 0: 5}[len(selected)], again.output
+
+
+def test_changed_since_an_unknown_commit_is_refused(kiosk: Kiosk) -> None:
+    """The message names the commit; a bundle as well is refused, too."""
+    again = kiosk.run("--changed-since", "0123abc")
+    assert again.exit_status == 4, again.output
+    assert "--changed-since: got 0123abc, expected a commit" in " ".join(again.output.split())
+    again = kiosk.changed("--changed-since", "HEAD")
+    assert again.exit_status == 4, again.output
+    assert "got HEAD and a bundle, expected one" in " ".join(again.output.split())
+
+
 def why(kiosk: Kiosk, *arguments: str) -> Any:
     """Return what `gateproof why` prints as JSON."""
     done = subprocess.run(

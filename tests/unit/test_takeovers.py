@@ -1,4 +1,4 @@
-"""The random changes of the search for stale results: each is one change, and code that compiles."""
+"""The random changes of the search for stale results: each is one change, and compiles."""
 
 from __future__ import annotations
 

@@ -169,6 +169,13 @@ def _add_proof_reuse(group: pytest.OptionGroup) -> None:
         "bundle of --proofs-from; the others are taken over from it",
     )
     group.addoption(
+        "--changed-since",
+        metavar="REV",
+        default=None,
+        help="without a bundle: select the checks and proofs that a change since a git commit may "
+        "concern; the result is partial",
+    )
+    group.addoption(
         "--no-watch",
         action="store_true",
         default=False,

@@ -39,6 +39,7 @@ from gateproof.proof.shard import keep_shard
 from gateproof.proof.takeover import TakeOver, record_dependence
 from gateproof.run.binding import loaded_code, plugin_distributions
 from gateproof.run.declaration import DESCRIBED, OWN, Declaration, read_declaration
+from gateproof.run.dependence.since import changed_files, concerns
 from gateproof.run.distribution import (
     PROBLEM,
     Node,
@@ -137,6 +138,9 @@ def pytest_collection_modifyitems(
         with _refusals(config, writer, items):
             writer.declared = tuple(dict(_declared(item) for item in items).items())
     yield
+    if writer is not None and writer.options.changed_since is not None:
+        with _refusals(config, writer, items):
+            _keep_changed(config, items, writer.options)
     if writer is not None and writer.options.shard is not None:
         with _refusals(config, writer, items):
             writer.shards = keep_shard(config, items, writer.options)
@@ -482,6 +486,17 @@ def _with_proofs(item: pytest.Item, writer: Writer) -> list[pytest.Item]:
         item,
         *(ProofItem.of_check(item, one) for one in writer.selected_falsifiers(declaration)),
     ]
+
+
+def _keep_changed(config: pytest.Config, items: list[pytest.Item], options: Options) -> None:
+    """Deselect the items that no change since a commit concerns."""
+    assert options.changed_since is not None
+    files = changed_files(options.sut.folder, options.changed_since)
+    concerned = concerns(files, options.sut, options.gates)
+    others = [item for item in items if not concerned(item.path)]
+    items[:] = [item for item in items if concerned(item.path)]
+    if others:
+        config.hook.pytest_deselected(items=others)
 
 
 def _declared(item: pytest.Item) -> tuple[str, Declaration]:

@@ -64,6 +64,8 @@ class Options:
     proofs_key: Path | None
     changed: bool
     """Whether checks are reused as well, and not only proofs."""
+    changed_since: str | None
+    """The commit since which a change selects a check; None selects all."""
     watch: bool
     """Whether it is recorded which code of the system its processes use."""
     proofs_max_age: dt.timedelta | None
@@ -148,6 +150,7 @@ def read_options(config: pytest.Config) -> Options | None:
         proofs_from=earlier,
         proofs_key=earlier_key,
         changed=_only_changed(config),
+        changed_since=_changed_since(config),
         watch=not config.getoption("--no-watch"),
         proofs_max_age=_max_age(config),
         baseline=baseline,
@@ -281,6 +284,17 @@ def _only_changed(config: pytest.Config) -> bool:
             "changed; name the last bundle of the main branch, and its key with --proofs-key"
         )
     return bool(changed) and not fresh
+
+
+def _changed_since(config: pytest.Config) -> str | None:
+    """Return the commit since which a change selects a check."""
+    revision: str | None = config.getoption("--changed-since")
+    if revision and (config.getoption("--changed") or config.getoption("--proofs-from")):
+        raise BadInputError(
+            f"--changed-since: got {revision} and a bundle, expected one of them; with a bundle, "
+            "--changed knows what each check depends on"
+        )
+    return revision
 
 
 def _max_age(config: pytest.Config) -> dt.timedelta | None:
