@@ -71,8 +71,7 @@ class Notes:
         number = str(next(self._numbers))
         self.starts[number] = Path(command[0]).name
         if not self.log.exists() and len(self.starts) == 1:
-            self.log.touch()
-            self.log.chmod(0o666)
+            self.log.touch(mode=0o600)
         return {
             WATCH: str(self.log),
             ROOT: str(self.root),
@@ -203,8 +202,7 @@ class Watches:
         modules.mkdir(parents=True)
         for name, source in MODULES.items():
             (modules / f"{name}.py").write_text(program(source), encoding="utf-8")
-        code.mkdir()
-        code.chmod(0o777)
+        code.mkdir(mode=0o700)  # what is in it is run by the system's processes
 
     def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event == "open" and not self._paused:
