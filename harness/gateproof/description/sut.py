@@ -489,13 +489,15 @@ class Sut(Section):
 
     @property
     def named_files(self) -> Words:
-        """The files, relative to the system's folder, that must exist for a run of the system."""
+        """The files and folders, relative to the system's, that must exist for a run of it."""
         image = self.value_of("image")
         dockerfile = (image.dockerfile,) if isinstance(image, Image) else ()
         listed = [process.values()["request"] for process in self.processes]
         requests = [one for some in listed if isinstance(some, tuple) for one in some]
         of_requests = [name for one in requests for name in one.named_files.values()]
-        return (*self.provision.server, *self.provision.database, *dockerfile, *of_requests)
+        of_programs = [name for names in self.reads.values() for name in names]
+        provision = (*self.provision.server, *self.provision.database)
+        return (*provision, *dockerfile, *of_requests, *of_programs)
 
     @property
     def secrets(self) -> dict[str, str]:
