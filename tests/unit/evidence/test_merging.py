@@ -401,6 +401,12 @@ def _reorder(bundle: Path) -> None:
     (bundle / JOURNAL).write_text("".join(lines))
 
 
+def _two_ends(bundle: Path) -> None:
+    """Write the end of the whole run twice."""
+    lines = (bundle / JOURNAL).read_bytes().splitlines(keepends=True)
+    (bundle / JOURNAL).write_bytes(b"".join([*lines, lines[-1]]))
+
+
 def _swap_attestations(bundle: Path) -> None:
     """Give shard 1 the attestation of shard 2."""
     shutil.copy(bundle / of_shard(2, ATTESTATION), bundle / of_shard(1, ATTESTATION))
@@ -455,6 +461,7 @@ def _hidden_defect(bundle: Path) -> None:
         (_drop_record, JOURNAL),
         (_respell_writer, JOURNAL),
         (_reorder, JOURNAL),
+        (_two_ends, JOURNAL),
         (_swap_attestations, "data/shards/1/attestation.dsse.json"),
         (_drop_attestation, "data/shards/3/attestation.dsse.json"),
         (_other_key, "data/shards/1/attestation.dsse.json"),

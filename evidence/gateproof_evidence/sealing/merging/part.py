@@ -48,11 +48,10 @@ class Part:
 
     bundle: Path
     shard: Shard
-    run: Run
+    record: MergedShard
+    """What the merged run records of it."""
     predicate: Predicate
     attestation: bytes
-    known: bool
-    """Whether a key from outside verified it."""
     ending: Ending
     checks: Mapping[str, Binding]
     """The criteria of the run: the check of each, the shard that judges it, whether this did."""
@@ -66,21 +65,6 @@ class Part:
     def digests(self) -> Mapping[str, Digest]:
         """Its files with their attested digests."""
         return {file.path: file.digest for file in self.predicate.files}
-
-    @property
-    def record(self) -> MergedShard:
-        """What the merged run records of it."""
-        return MergedShard(
-            number=self.shard.number,
-            attestation=digest_of(self.attestation),
-            signer=self.predicate.key.keyid,
-            known=self.known,
-            started=self.run.started,
-            ended=self.run.ended,
-            environment=self.run.environment,
-            bindings=self.run.bindings,
-            timing=self.run.timing,
-        )
 
     def read(self, path: str) -> bytes:
         """Return the content of a file, which must still be the attested one.
@@ -147,10 +131,19 @@ def read_part(bundle: Path, keys: Keys) -> Part:
     return Part(
         bundle=bundle,
         shard=run.shard,
-        run=run,
+        record=MergedShard(
+            number=run.shard.number,
+            attestation=digest_of(attestation),
+            signer=found.predicate.key.keyid,
+            known=bool(keys),
+            started=run.started,
+            ended=run.ended,
+            environment=run.environment,
+            bindings=run.bindings,
+            timing=run.timing,
+        ),
         predicate=found.predicate,
         attestation=attestation,
-        known=bool(keys),
         ending=ending,
         checks=checks,
     )
