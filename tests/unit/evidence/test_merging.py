@@ -538,8 +538,9 @@ def test_command_merges_signs_and_prints_the_shards(shards: list[Path], tmp_path
     assert checked.exit_code == 0, checked.output
     assert "merged from 3 of 3 shards, as the signer states:" in checked.output
     assert "a key given to the merge" in checked.output
-    shown = CliRunner().invoke(main, ["show", str(out)])
-    assert "merged from 3 of 3 shards" in shown.output
+    for form in ((), ("--markdown",), ("--json",)):
+        shown = CliRunner().invoke(main, ["show", *form, str(out)])
+        assert "merged from 3 of 3 shards" in shown.output
 
 
 def test_command_reports_as_json(shards: list[Path], tmp_path: Path) -> None:
