@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gateproof_evidence.verification.bundle import verify
-from tests.bench import hashing, recording
+from tests.bench import hashing, recording, shards
 from tests.bench.measure import BenchError, Case, Row, compare, run
 
 
@@ -76,3 +76,14 @@ def test_recording_seals_every_check(tmp_path: Path, kind: str, outcome: str) ->
     text = (bundle / "data" / "run.json").read_text()
     assert text.count(f'"outcome": "{outcome}"') == 3
     shutil.rmtree(folder)
+
+
+def test_shards_are_judged_merged_and_measured(tmp_path: Path) -> None:
+    """Every step has a cost, and the merged run is released: verifying it is one of the steps."""
+    tmp_path.chmod(0o755)
+    found = shards.measure(tmp_path, criteria=4, shards=2)
+    assert (found.criteria, found.proofs) == (4, 16)
+    names = [step.name.strip() for step in found.steps]
+    assert names == ["shards, all", "shard, longest", "sealing of it", "merge", "verify", "report"]
+    assert all(step.wall_s > 0 for step in found.steps)
+    assert next(shards.ratios(found, found)).endswith("criteria 1.00 times")

@@ -250,8 +250,8 @@ def _sign(key: Path, content: bytes) -> SshSignature:
 
 
 def _refuse_bad(signature: SshSignature, made: Draft) -> None:
-    key, predicate = made.key, made.verified.predicate
-    if predicate is None or signature.keyid == predicate.key.keyid:
+    key, run_keys = made.key, made.verified.run_keys
+    if not run_keys or signature.keyid in run_keys:
         raise BadInputError(
             f"{key}: sign-off: got the key that sealed the run, expected a reviewer's own; the "
             "signer of a run cannot review it"

@@ -27,7 +27,7 @@ Clock = Callable[[], datetime]
 E = TypeVar("E", bound=Entry)
 
 
-_OF_SHARD = re.compile(r"shard([1-9][0-9]{0,5})-")
+_OF_SHARD = re.compile(r"^shard([1-9][0-9]{0,5})-")
 
 
 def shard_writer(number: int, writer: str) -> str:

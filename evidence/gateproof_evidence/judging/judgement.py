@@ -10,6 +10,7 @@ Source: docs/reference/verdicts.md.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
@@ -198,14 +199,25 @@ def _self_proof(
         return _specimens(records, "")
     specimens: dict[str, Specimen] = {}
     defects: list[str] = []
+    own = by_shard(records)
     for one in ending.merged.shards:
-        own = [record for record in records if shard_of(record.writer) == one.number]
-        found, wrong = _specimens(own, f"shard {one.number} of {ending.merged.of}: ")
+        found, wrong = _specimens(own[one.number], f"shard {one.number} of {ending.merged.of}: ")
         defects += wrong
         for specimen in found:
             known = specimens.get(specimen.name, specimen)
             specimens[specimen.name] = known if known.result is not known.wanted else specimen
     return tuple(specimens.values()), tuple(defects)
+
+
+def by_shard(records: Iterable[Record]) -> Mapping[int | None, Sequence[Record]]:
+    """Return the records of a merged journal by the number of their shard."""
+    found: dict[int | None, list[Record]] = defaultdict(list)
+    numbers: dict[str, int | None] = {}
+    for record in records:
+        if record.writer not in numbers:
+            numbers[record.writer] = shard_of(record.writer)
+        found[numbers[record.writer]].append(record)
+    return found
 
 
 def _specimens(

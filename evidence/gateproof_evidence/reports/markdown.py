@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from gateproof_evidence.model import Outcome, Run
 from gateproof_evidence.model.text import one_line
 from gateproof_evidence.reports.gate_summary import WORDS, GateRow, columns, gate_rows, total_row
-from gateproof_evidence.reports.terminal import gate_lines
+from gateproof_evidence.reports.terminal import gate_lines, shard_lines
 
 _SPECIAL = re.compile(r"[\\`*_{}\[\]<>|#~!&@]")
 _NOTHING = "·"
@@ -27,6 +27,7 @@ def gap_page(run: Run) -> str:
     lines = [f"**{run.result.value}** (exit status {run.exit_status}), not verified", ""]
     lines += _table(run)
     reasons = [f"- {escape(line.plain)}" for line in gate_lines(run)]
+    reasons += [f"- {escape(line)}" for line in shard_lines(run)]
     return "\n".join([*lines, *(["", *reasons] if reasons else []), ""])
 
 

@@ -175,17 +175,15 @@ def _write_reports(
     signer: html.Signer,
 ) -> None:
     captures = Captures(staging / PAYLOAD)
-    report = html.render(run, records=records, captures=captures, signer=signer)
     (staging / EXPORT_FOLDER).mkdir()
-    _write_all(
-        staging,
-        {
-            RUN: run.content,
-            CATALOGUE: catalogue.content,
-            REPORT: report,
-            **exports.render_all(run),
-        },
-    )
+    # One after the other: with thousands of criteria each takes megabytes.
+    page = html.render(run, records=records, captures=captures, signer=signer)
+    _write_all(staging, {REPORT: page})
+    del page
+    _write_all(staging, {RUN: run.content})
+    _write_all(staging, {CATALOGUE: catalogue.content})
+    for path, content in exports.render_each(run):
+        _write_all(staging, {path: content})
 
 
 def _payload(staging: Path, journal: StagedJournal) -> Mapping[str, File]:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateproof_evidence.format.journal import read_journal
+from gateproof_evidence.format.journal import iter_journal
 from gateproof_evidence.format.layout import CAPTURES, JOURNAL, in_bundle
 from gateproof_evidence.model import Digest, Observation, Record
 
@@ -26,8 +26,13 @@ class StagedJournal:
     """SHA-256 of the file."""
 
 
-def read_staged_journal(staging: Path) -> StagedJournal:
+def read_staged_journal(staging: Path, *, data: bool = True) -> StagedJournal:
     """Read the journal of a staging folder.
+
+    Args:
+        staging: the folder.
+        data: whether observations keep their data, which needs the most memory and which no
+            verdict and no report depends on.
 
     Raises:
         BadInputError: a line is not a record, or a writer's sequence has a gap.
@@ -36,7 +41,12 @@ def read_staged_journal(staging: Path) -> StagedJournal:
     path = staging / JOURNAL
     with path.open("rb") as file:  # first: a later change then has another digest
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return StagedJournal(records=read_journal([path]), digest=f"sha256:{digest}")
+    records = (one if data else _without_data(one) for one in iter_journal([path]))
+    return StagedJournal(records=tuple(records), digest=f"sha256:{digest}")
+
+
+def _without_data(record: Record) -> Record:
+    return record.model_copy(update={"data": {}}) if isinstance(record, Observation) else record
 
 
 def remove_unrecorded(staging: Path, records: Iterable[Record]) -> None:

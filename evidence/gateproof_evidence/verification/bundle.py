@@ -38,7 +38,7 @@ from gateproof_evidence.format.layout import (
     TIMESTAMPS,
 )
 from gateproof_evidence.format.tree import LIMITS, File, Limits, Tree, kind_of_path, read_tree
-from gateproof_evidence.model import Merged, Result, Run
+from gateproof_evidence.model import Digest, Merged, Result, Run
 from gateproof_evidence.model.finding import Code, Finding
 from gateproof_evidence.verification import consistency
 from gateproof_evidence.verification.derivation import derive_again
@@ -99,6 +99,11 @@ class Verification:
     def ok(self) -> bool:
         """Whether there are no findings."""
         return not self.findings
+
+    @property
+    def run_keys(self) -> frozenset[Digest]:
+        """The ids of the keys that signed the run and its shards; empty if that is not known."""
+        return _keys_of(self.predicate, self.merged)
 
     @property
     def result(self) -> Result | None:
@@ -299,14 +304,20 @@ def _review(
     now: datetime,
 ) -> Review:
     # If this is not the id of the key that signed, step 4 has a finding.
-    own = {subject.predicate.key.keyid} if subject.predicate else set()
+    merged = subject.run.merged if subject.run else None
     return review(
         in_folder(tree.files, SIGNOFFS),
         subject,
         policy,
-        own_keys=frozenset(own),
+        own_keys=_keys_of(subject.predicate, merged),
         now=now,
     )
+
+
+def _keys_of(predicate: Predicate | None, merged: Merged | None) -> frozenset[Digest]:
+    """Return the keys that signed a run and its shards; none of them is a reviewer's."""
+    own = {predicate.key.keyid} if predicate else set()
+    return frozenset(own | {one.signer for one in (merged.shards if merged else ())})
 
 
 def _once(findings: Iterable[Finding]) -> tuple[Finding, ...]:

@@ -12,7 +12,6 @@ checked by the key in the merged bundle, and the signer of the merge states who 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from cryptography.exceptions import InvalidSignature
@@ -22,7 +21,6 @@ from gateproof_evidence.format import public_key as publickey
 from gateproof_evidence.format.attestation import Predicate, parse_statement
 from gateproof_evidence.format.canonical import digest_of
 from gateproof_evidence.format.envelope import Envelope, pae
-from gateproof_evidence.format.journal import shard_of
 from gateproof_evidence.format.layout import (
     ATTESTATION,
     CAPTURES,
@@ -46,7 +44,7 @@ from gateproof_evidence.format.layout import (
 )
 from gateproof_evidence.format.manifest import format_manifest
 from gateproof_evidence.format.tree import File
-from gateproof_evidence.judging.judgement import Ending, derive_run, read_ending
+from gateproof_evidence.judging.judgement import Ending, by_shard, derive_run, read_ending
 from gateproof_evidence.judging.shard import context_of_shard, merge_contexts, merge_endings
 from gateproof_evidence.model import Merged, MergedShard, Run
 from gateproof_evidence.model.finding import Code, Finding
@@ -130,6 +128,7 @@ class _Check:
         assert contents.records is not None
         self._contents, self._files, self._run, self._merged = contents, files, run, merged
         self._records = contents.records
+        self._by_shard = by_shard(contents.records)
         self._attested: set[str] = set()
         self._endings: dict[int, Ending] = {}
 
@@ -140,13 +139,13 @@ class _Check:
                 f"merged.shards: got {numbers}, expected each of {self._merged.of} once at most"
             )
             yield _finding(RUN, message)
-        counts = Counter(shard_of(record.writer) for record in self._records)
+        counts = {number: len(own) for number, own in self._by_shard.items()}
         if counts.pop(None, 0) != 1:
             yield _finding(JOURNAL, "got records of no shard, expected only the end of the run")
         for number in sorted({one for one in (*counts, *self._contents.shards) if one}):
             lines = self._contents.shards.get(number, _NONE).count if number in numbers else 0
-            if counts[number] != lines:
-                message = f"got {counts[number]} records of shard {number}, expected {lines}"
+            if counts.get(number, 0) != lines:
+                message = f"got {counts.get(number, 0)} records of shard {number}, expected {lines}"
                 yield _finding(JOURNAL, message)
 
     def compare_shard(self, one: MergedShard) -> Iterator[Finding]:
@@ -209,7 +208,7 @@ class _Check:
             message = f"the records of shard {one.number}: got {lines.digest}, expected "
             yield _finding(JOURNAL, f"{message}{digests.get(JOURNAL)} as attested")
             return
-        own = [record for record in self._records if shard_of(record.writer) == one.number]
+        own = self._by_shard[one.number]
         catalogue, waivers = self._contents.catalogue, self._contents.waivers
         assert catalogue is not None
         assert waivers is not None
@@ -241,7 +240,10 @@ class _Check:
     def compare_whole(self) -> Iterator[Finding]:
         if len(self._endings) < len(self._merged.shards) or not self._endings:
             return  # there is a finding already
-        at, ending = read_ending(self._records)
+        try:
+            at, ending = read_ending(self._records)
+        except EvidenceError:
+            return  # there is a finding already
         wanted = merge_endings(self._endings, self._merged)
         if ending != wanted:
             yield _finding(

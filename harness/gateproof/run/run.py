@@ -218,7 +218,7 @@ class GateRun:
         self._redact_reports()
         self._compare_bound()
         self._merge_journals(pytest_status)
-        journal = read_staged_journal(self.staging)
+        journal = read_staged_journal(self.staging, data=False)
         self._write_proofs(journal.records)
         self._write_earlier(journal.records)
         self._write_ledger(journal.records)

@@ -15,7 +15,14 @@ from typing import cast
 import pytest
 
 from gateproof_evidence.errors import BadInputError, NotWritableError, not_writable
-from gateproof_evidence.format.journal import Journal, iter_journal, read_journal
+from gateproof_evidence.format.journal import (
+    Journal,
+    iter_journal,
+    read_journal,
+    shard_of,
+    shard_writer,
+    writer_in_shard,
+)
 from gateproof_evidence.model import RunEvent
 
 
@@ -162,3 +169,11 @@ def test_error_of_the_system_is_reported_with_its_remedy(tmp_path: Path, name: s
     assert ("ulimit" in message) != ("--evidence-out" in message)
     space = f" bytes and [0-9,]+ files are free on the disk of {tmp_path}, and 4,096 bytes are"
     assert bool(re.search(space, message)) == (name in ("ENOSPC", "EDQUOT"))
+
+
+def test_writer_of_a_shard_has_a_name_that_no_other_shard_has() -> None:
+    """The number of the shard, and the name within it, can be read from the name."""
+    assert shard_writer(12, "gw0") == "shard12-gw0"
+    assert (shard_of("shard12-gw0"), writer_in_shard("shard12-gw0")) == (12, "gw0")
+    for name in ("main", "gw0", "run", "shard-1", "shard01-main", "shard0-main", "myshard1-main"):
+        assert (shard_of(name), writer_in_shard(name)) == (None, name)

@@ -401,6 +401,12 @@ def _reorder(bundle: Path) -> None:
     (bundle / JOURNAL).write_text("".join(lines))
 
 
+def _two_ends(bundle: Path) -> None:
+    """Write the end of the whole run twice."""
+    lines = (bundle / JOURNAL).read_bytes().splitlines(keepends=True)
+    (bundle / JOURNAL).write_bytes(b"".join([*lines, lines[-1]]))
+
+
 def _swap_attestations(bundle: Path) -> None:
     """Give shard 1 the attestation of shard 2."""
     shutil.copy(bundle / of_shard(2, ATTESTATION), bundle / of_shard(1, ATTESTATION))
@@ -455,6 +461,7 @@ def _hidden_defect(bundle: Path) -> None:
         (_drop_record, JOURNAL),
         (_respell_writer, JOURNAL),
         (_reorder, JOURNAL),
+        (_two_ends, JOURNAL),
         (_swap_attestations, "data/shards/1/attestation.dsse.json"),
         (_drop_attestation, "data/shards/3/attestation.dsse.json"),
         (_other_key, "data/shards/1/attestation.dsse.json"),
@@ -531,8 +538,9 @@ def test_command_merges_signs_and_prints_the_shards(shards: list[Path], tmp_path
     assert checked.exit_code == 0, checked.output
     assert "merged from 3 of 3 shards, as the signer states:" in checked.output
     assert "a key given to the merge" in checked.output
-    shown = CliRunner().invoke(main, ["show", str(out)])
-    assert "merged from 3 of 3 shards" in shown.output
+    for form in ((), ("--markdown",), ("--json",)):
+        shown = CliRunner().invoke(main, ["show", *form, str(out)])
+        assert "merged from 3 of 3 shards" in shown.output
 
 
 def test_command_reports_as_json(shards: list[Path], tmp_path: Path) -> None:

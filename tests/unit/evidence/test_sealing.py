@@ -260,7 +260,7 @@ def _in_report(_: Path, patch: pytest.MonkeyPatch, secret: str) -> str:
 def _in_export(_: Path, patch: pytest.MonkeyPatch, secret: str) -> str:
     name = "data/exports/gaps.csv"
     patch.setattr(
-        "gateproof_evidence.sealing.seal.exports.render_all", lambda _: {name: secret.encode()}
+        "gateproof_evidence.sealing.seal.exports.render_each", lambda _: [(name, secret.encode())]
     )
     return name
 

@@ -31,9 +31,11 @@ from gateproof_evidence.cli import main
 from gateproof_evidence.clients.ssh_keygen import SshSignature
 from gateproof_evidence.errors import BadInputError, NotWritableError
 from gateproof_evidence.sealing.bag import TEMPLATES
+from gateproof_evidence.sealing.merging.merge import merge
 from gateproof_evidence.sealing.run_key import RunKey
 from gateproof_evidence.verification.bundle import Verification, verify
 from tests.sample import SEALED, fixed_key, sealed
+from tests.sample.shards import sealed_shards
 
 SCRIPT = TEMPLATES / "verify.sh"
 WHY = "The index comes with the next migration"
@@ -263,6 +265,19 @@ def test_signoff_by_the_runs_own_key_never_counts(
     other = shutil.copytree(templates[False], tmp_path / "other")
     plant(other, by_ssh, statement(other))
     assert verify(other, policy=allow(by_ssh, required=1)).ok
+
+
+def test_signoff_by_the_key_of_a_shard_never_counts(tmp_path: Path) -> None:
+    """In a merged run, no key of a shard is a reviewer's, whichever key signed the merge."""
+    run_key, by_ssh = own_key(tmp_path)
+    bundles = sealed_shards(_made(tmp_path / "shards"), key=run_key)
+    out, key = tmp_path / "merged", fixed_key(9)
+    own = merge(bundles, out, keys={}, key=key, clock=lambda: SEALED).bundle
+    with pytest.raises(BadInputError, match="got the key that sealed the run"):
+        sign(own, by_ssh)
+    plant(own, by_ssh, statement(own))
+    found = verify(own, policy=allow(by_ssh, required=1))
+    assert codes(found) == {"SIGNOFF_OWN_KEY", "SIGNOFFS_MISSING"}
 
 
 # --- allowed signers ---------------------------------------------------------------------------

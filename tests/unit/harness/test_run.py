@@ -225,3 +225,12 @@ def judged(run: GateRun, records: Sequence[Record]) -> judgement.Judged:
     data = ending.model_dump(mode="json")
     end = RunEvent(writer="run", seq=0, at=ENDED, event="ended", data=data)
     return judgement.judge(run.catalogue.criteria, [*records, end], run.waivers)
+
+
+def test_worker_of_a_shard_that_ended_without_a_result_is_reported_once(run: GateRun) -> None:
+    """The name that xdist has for it lacks the shard, and its journal has it: it is one worker."""
+    journal = run.staging / JOURNALS / "shard2-gw0.jsonl"
+    journal.write_text('{"event":"collected"}\n')
+    run.report_silent_writers()
+    run.report_silent_writers()
+    assert run.defects == ["the xdist worker gw0 ended without a result"]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 
 from gateproof_evidence.format.layout import EXPORT_FOLDER
 from gateproof_evidence.model import Run
@@ -24,10 +25,11 @@ def export_named(name: str) -> Export:
 
 def render_all(run: Run) -> Mapping[str, bytes]:
     """Return path in the bundle and content of every export that the run has values for."""
-    found: dict[str, bytes] = {}
+    return dict(render_each(run))
+
+
+def render_each(run: Run) -> Iterator[tuple[str, bytes]]:
+    """Yield path and content of one export after the other, as `render_all` returns them."""
     for export in EXPORTS:
-        try:
-            found[f"{EXPORT_FOLDER}{export.file}"] = export.render(run)
-        except NothingToSayError:
-            continue
-    return found
+        with suppress(NothingToSayError):
+            yield f"{EXPORT_FOLDER}{export.file}", export.render(run)

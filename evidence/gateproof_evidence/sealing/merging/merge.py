@@ -117,7 +117,7 @@ def _merge(parts: Sequence[Part], staging: Path, sealed: Path, *, key: RunKey, c
     made = seal(
         staging,
         sealed,
-        journal=read_staged_journal(staging),
+        journal=read_staged_journal(staging, data=False),
         catalogue=catalogue,
         waivers=waivers,
         context=merge_contexts(merged, renderer=renderer_digest()),
@@ -153,7 +153,7 @@ def _unite_journals(parts: Sequence[Part], merged: Merged, path: Path) -> None:
     last = RunEvent(
         writer=WHOLE_RUN,
         seq=0,
-        at=max(one.run.ended for one in parts),
+        at=max(one.record.ended for one in parts),
         event="ended",
         data=ending.model_dump(mode="json"),
     )

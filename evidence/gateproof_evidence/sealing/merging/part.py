@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 
 from gateproof_evidence.errors import BadInputError, EvidenceError
@@ -48,11 +49,10 @@ class Part:
 
     bundle: Path
     shard: Shard
-    run: Run
+    record: MergedShard
+    """What the merged run records of it."""
     predicate: Predicate
     attestation: bytes
-    known: bool
-    """Whether a key from outside verified it."""
     ending: Ending
     checks: Mapping[str, Binding]
     """The criteria of the run: the check of each, the shard that judges it, whether this did."""
@@ -62,25 +62,10 @@ class Part:
         """The criteria that this shard judged."""
         return tuple(name for name, one in self.checks.items() if one.selected)
 
-    @property
+    @cached_property
     def digests(self) -> Mapping[str, Digest]:
-        """Its files with their attested digests."""
+        """Its files with their attested digests; read once for each of thousands of files."""
         return {file.path: file.digest for file in self.predicate.files}
-
-    @property
-    def record(self) -> MergedShard:
-        """What the merged run records of it."""
-        return MergedShard(
-            number=self.shard.number,
-            attestation=digest_of(self.attestation),
-            signer=self.predicate.key.keyid,
-            known=self.known,
-            started=self.run.started,
-            ended=self.run.ended,
-            environment=self.run.environment,
-            bindings=self.run.bindings,
-            timing=self.run.timing,
-        )
 
     def read(self, path: str) -> bytes:
         """Return the content of a file, which must still be the attested one.
@@ -147,10 +132,19 @@ def read_part(bundle: Path, keys: Keys) -> Part:
     return Part(
         bundle=bundle,
         shard=run.shard,
-        run=run,
+        record=MergedShard(
+            number=run.shard.number,
+            attestation=digest_of(attestation),
+            signer=found.predicate.key.keyid,
+            known=bool(keys),
+            started=run.started,
+            ended=run.ended,
+            environment=run.environment,
+            bindings=run.bindings,
+            timing=run.timing,
+        ),
         predicate=found.predicate,
         attestation=attestation,
-        known=bool(keys),
         ending=ending,
         checks=checks,
     )

@@ -45,7 +45,9 @@ def refuse_others(parts: Sequence[Part]) -> None:
     _refuse_other_code(parts)
     # 3
     for one in others:
-        kinds = tuple(each.run.environment.kind for each in (first, one) if each.run.environment)
+        kinds = tuple(
+            each.record.environment.kind for each in (first, one) if each.record.environment
+        )
         if len(set(kinds)) > 1:
             _same("environment", first, one, (kinds[0], kinds[1]), "run all shards in one")
         falsify = first.ending.falsify, one.ending.falsify
@@ -81,12 +83,12 @@ def _refuse_twice(parts: Sequence[Part]) -> None:
 
 
 def _refuse_other_subject(first: Part, one: Part) -> None:
-    mine, theirs = first.run.bindings, one.run.bindings
+    mine, theirs = first.record.bindings, one.record.bindings
     checkout = "check the same commit out on all machines"
     _same("commit", first, one, (mine.commit or "none", theirs.commit or "none"), checkout)
     _same("git tree", first, one, (mine.tree or "none", theirs.tree or "none"), checkout)
     _same("changes since the commit", first, one, (mine.dirty, theirs.dirty), checkout)
-    catalogue = first.run.catalogue_digest, one.run.catalogue_digest
+    catalogue = first.predicate.catalogue_digest, one.predicate.catalogue_digest
     _same("catalogue", first, one, catalogue, checkout)
     _same("description", first, one, (mine.sut, theirs.sut), checkout)
     _same("files of the system", first, one, (mine.system, theirs.system), checkout)
@@ -103,7 +105,7 @@ def _refuse_other_subject(first: Part, one: Part) -> None:
 
 def _refuse_other_files(first: Part, one: Part) -> None:
     """Refuse other files that decide what is judged and by which rules."""
-    mine, theirs = _judging(first.run.bindings.bound), _judging(one.run.bindings.bound)
+    mine, theirs = _judging(first.record.bindings.bound), _judging(one.record.bindings.bound)
     for title in dict.fromkeys((*mine, *theirs)):
         values = _state(mine.get(title)), _state(theirs.get(title))
         _same(f"bound files: {title}", first, one, values, _SAME_FILES)
@@ -116,7 +118,7 @@ def _refuse_other_code(parts: Sequence[Part]) -> None:
     """
     known: dict[str, tuple[Part, Bound]] = {}
     for one in parts:
-        for bound in one.run.bindings.bound:
+        for bound in one.record.bindings.bound:
             first, before = known.setdefault(bound.title, (one, bound))
             if bound.part in LOADED:
                 values = _state(before), _state(bound)
