@@ -202,7 +202,7 @@ class Watches:
         modules.mkdir(parents=True)
         for name, source in MODULES.items():
             (modules / f"{name}.py").write_text(program(source), encoding="utf-8")
-        code.mkdir(mode=0o700)  # what is in it is run by the system's processes
+        code.mkdir(mode=0o700)  # processes of the system run its files
 
     def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event == "open" and not self._paused:

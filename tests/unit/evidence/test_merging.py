@@ -474,7 +474,7 @@ def _hidden_defect(bundle: Path) -> None:
 def test_altered_merge_is_refused_even_if_its_signer_made_it(
     merged: Path, alter: Callable[[Path], None], path: str
 ) -> None:
-    """What a shard attested is in the merged bundle unchanged, whoever signs the merge."""
+    """All that a shard attested is in the merged bundle unchanged, with any signer of the merge."""
     alter(merged)
     reseal(merged, fixed_key(9))
     found = verify(merged, key=fixed_key(9).public_pem)

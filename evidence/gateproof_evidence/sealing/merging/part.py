@@ -50,7 +50,7 @@ class Part:
     bundle: Path
     shard: Shard
     record: MergedShard
-    """What the merged run records of it."""
+    """The record of it in the merged run."""
     predicate: Predicate
     attestation: bytes
     ending: Ending

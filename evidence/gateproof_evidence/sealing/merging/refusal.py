@@ -158,7 +158,7 @@ def _refuse_judged_twice(parts: Sequence[Part]) -> None:
 
 
 def _refuse_other_split(first: Part, one: Part) -> None:
-    """Refuse a shard that was told to leave other checks to the other shards."""
+    """Refuse a shard that has to leave other checks to the other shards."""
     names = [
         name
         for name in dict.fromkeys((*first.checks, *one.checks))

@@ -59,7 +59,7 @@ def concerns(files: Iterable[Path], sut: Sut, gates: tuple[Path, ...]) -> Callab
         return lambda _: True
     data = any(one.suffix != ".py" for one in inside)
     gone = any(not one.exists() for one in inside)
-    if data or gone:  # what needed a deleted module can no longer be seen
+    if data or gone:  # no one can see who needed a deleted module
         return lambda _: True
     return lambda module: bool(code.needed(module) & inside)
 
