@@ -295,7 +295,7 @@ def test_shard_of_another_run_is_refused(shards: list[Path], tmp_path: Path) -> 
 def test_shard_in_another_environment_is_refused(
     shards: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What containers show and what child processes show are two runs."""
+    """A run in containers and one in child processes are two runs."""
     usual = context_of(BOUND, TIMING)
     assert usual.environment is not None
     other = usual.environment.model_copy(update={"kind": "containers"})
@@ -506,7 +506,7 @@ def _hidden_defect(bundle: Path) -> None:
 def test_altered_merge_is_refused_even_if_its_signer_made_it(
     merged: Path, alter: Callable[[Path], None], path: str
 ) -> None:
-    """What a shard attested is in the merged bundle unchanged, whoever signs the merge."""
+    """All that a shard attested is in the merged bundle unchanged, whichever key signs it."""
     alter(merged)
     reseal(merged, fixed_key(9))
     found = verify(merged, key=fixed_key(9).public_pem)

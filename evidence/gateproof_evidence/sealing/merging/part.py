@@ -50,7 +50,7 @@ class Part:
     bundle: Path
     shard: Shard
     record: MergedShard
-    """What the merged run records of it."""
+    """The record that the merged run has of it."""
     predicate: Predicate
     attestation: bytes
     ending: Ending

@@ -161,7 +161,7 @@ def _refuse_judged_twice(parts: Sequence[Part]) -> None:
 
 
 def _refuse_other_split(first: Part, one: Part) -> None:
-    """Refuse a shard that was told to leave other checks to the other shards."""
+    """Refuse a shard that left other checks to the other shards than the first one did."""
     names = [
         name
         for name in dict.fromkeys((*first.checks, *one.checks))
