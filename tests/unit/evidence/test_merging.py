@@ -21,12 +21,25 @@ from gateproof_evidence.format.canonical import digest_of, read_json
 from gateproof_evidence.format.catalogue import Catalogue
 from gateproof_evidence.format.envelope import Envelope
 from gateproof_evidence.format.layout import of_shard
+from gateproof_evidence.judging.judgement import Ending
 from gateproof_evidence.model import Bound, Outcome, Result, Run
 from gateproof_evidence.sealing.merging.merge import MergeResult, merge
 from gateproof_evidence.sealing.merging.part import read_keys
 from gateproof_evidence.sealing.run_key import RunKey
+from gateproof_evidence.sealing.seal import seal
+from gateproof_evidence.sealing.staged_journal import read_staged_journal
 from gateproof_evidence.verification.bundle import verify
-from tests.sample import BOUND, SEALED, fixed_key, sample_catalogue
+from tests.sample import (
+    BOUND,
+    SEALED,
+    TIMING,
+    WAIVERS,
+    context_of,
+    fixed_key,
+    recording,
+    sample_catalogue,
+)
+from tests.sample import bundle as sample_bundle
 from tests.sample.shards import SHARES, sealed_shard, sealed_shards
 from tests.sample.small import BLOCKED, RELEASED, sealed
 
@@ -194,10 +207,6 @@ def test_specimen_that_goes_wrong_in_one_shard_is_a_defect_of_the_merged_run(
 
 def _without_specimen(bundle: Path, folder: Path) -> Path:
     """Record a shard again whose last specimen did not run, as sealing would have made it."""
-    from gateproof_evidence.sealing.seal import seal
-    from gateproof_evidence.sealing.staged_journal import read_staged_journal
-    from tests.sample import TIMING, WAIVERS, context_of
-
     shutil.copytree(bundle, folder / ".staging")
     data = folder / ".staging" / "data"
     for path in (folder / ".staging").iterdir():
@@ -281,6 +290,29 @@ def test_shard_of_another_run_is_refused(shards: list[Path], tmp_path: Path) -> 
     """The nonce is that of the run."""
     other = sealed_shard(tmp_path, 3, nonce="0" * 32)
     refused([*shards[:2], other], tmp_path, "nonce: got 0+, expected [0-9a-f]+ as in")
+
+
+def test_shard_in_another_environment_is_refused(
+    shards: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run in containers and one in child processes are two runs."""
+    usual = context_of(BOUND, TIMING)
+    assert usual.environment is not None
+    other = usual.environment.model_copy(update={"kind": "containers"})
+    monkeypatch.setattr(sample_bundle, "context_of", lambda *_: replace(usual, environment=other))
+    made = sealed_shard(tmp_path, 3)
+    refused([*shards[:2], made], tmp_path, "environment: got containers, expected embedded")
+
+
+def test_shard_that_was_asked_for_fewer_proofs_is_refused(
+    shards: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole run has one extent of proofs."""
+    monkeypatch.setattr(
+        recording, "Ending", lambda **fields: Ending(**{**fields, "falsify": "none"})
+    )
+    other = sealed_shard(tmp_path, 3)
+    refused([*shards[:2], other], tmp_path, "--falsify: got none, expected all")
 
 
 def test_shard_of_another_number_of_shards_is_refused(shards: list[Path], tmp_path: Path) -> None:
@@ -474,7 +506,7 @@ def _hidden_defect(bundle: Path) -> None:
 def test_altered_merge_is_refused_even_if_its_signer_made_it(
     merged: Path, alter: Callable[[Path], None], path: str
 ) -> None:
-    """All that a shard attested is in the merged bundle unchanged, with any signer of the merge."""
+    """All that a shard attested is in the merged bundle unchanged, whichever key signs it."""
     alter(merged)
     reseal(merged, fixed_key(9))
     found = verify(merged, key=fixed_key(9).public_pem)

@@ -92,7 +92,7 @@ def test_durations_of_several_files_are_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", ["", "[]", '{"items": 3}', '{"items": [{"item": "x"}]}'])
 def test_file_that_has_no_durations_is_refused(tmp_path: Path, content: str) -> None:
-    """A shard with other times than its neighbours would leave checks to no shard."""
+    """A shard with other times than its neighbours would leave a check to none."""
     path = tmp_path / "durations.json"
     path.write_text(content)
     with pytest.raises(BadInputError, match="got another form, expected a file that --durations"):

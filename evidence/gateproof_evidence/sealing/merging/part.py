@@ -50,7 +50,7 @@ class Part:
     bundle: Path
     shard: Shard
     record: MergedShard
-    """The record of it in the merged run."""
+    """The record that the merged run has of it."""
     predicate: Predicate
     attestation: bytes
     ending: Ending

@@ -18,6 +18,7 @@ _FEW = 5
 """The most ids that a message lists."""
 
 _SAME_RUN = "merge the bundles of one run only"
+_SAME_OPTIONS = "run all shards with the same options"
 _SAME_FILES = "judge the same files on all machines"
 
 
@@ -44,23 +45,25 @@ def refuse_others(parts: Sequence[Part]) -> None:
         _refuse_other_subject(first, one)
     _refuse_other_code(parts)
     # 3
+    started = [one for one in parts if one.record.environment is not None]
+    for one in started[1:]:
+        _same("environment", started[0], one, (_kind(started[0]), _kind(one)), _SAME_OPTIONS)
     for one in others:
-        kinds = tuple(
-            each.record.environment.kind for each in (first, one) if each.record.environment
-        )
-        if len(set(kinds)) > 1:
-            _same("environment", first, one, (kinds[0], kinds[1]), "run all shards in one")
         falsify = first.ending.falsify, one.ending.falsify
-        _same("--falsify", first, one, falsify, "run all shards with the same options")
-        baseline = first.ending.baseline, one.ending.baseline
-        named = tuple(each.attestation if each else "none" for each in baseline)
-        _same(
-            "--baseline", first, one, (named[0], named[1]), "run all shards with the same options"
-        )
+        _same("--falsify", first, one, falsify, _SAME_OPTIONS)
+        _same("--baseline", first, one, (_baseline(first), _baseline(one)), _SAME_OPTIONS)
     # 4
     _refuse_judged_twice(parts)
     for one in others:
         _refuse_other_split(first, one)
+
+
+def _kind(part: Part) -> str:
+    return part.record.environment.kind if part.record.environment else "none"
+
+
+def _baseline(part: Part) -> str:
+    return part.ending.baseline.attestation if part.ending.baseline else "none"
 
 
 def _same(rule: str, first: Part, one: Part, values: tuple[object, object], advice: str) -> None:
@@ -158,7 +161,7 @@ def _refuse_judged_twice(parts: Sequence[Part]) -> None:
 
 
 def _refuse_other_split(first: Part, one: Part) -> None:
-    """Refuse a shard that has to leave other checks to the other shards."""
+    """Refuse a shard that left other checks to the other shards than the first one did."""
     names = [
         name
         for name in dict.fromkeys((*first.checks, *one.checks))
