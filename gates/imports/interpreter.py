@@ -113,7 +113,7 @@ def misbehave(port: int) -> list[Any]:
     server = socket.create_server((LOOPBACK, 0))
     thread = threading.Thread(target=threading.Event().wait, daemon=True)
     thread.start()
-    subprocess.run([sys.executable, "-S", "-c", ""], check=True)
+    subprocess.run([sys.executable, "-c", ""], check=True)
     return [connection, server, thread]
 
 

@@ -281,6 +281,32 @@ def test_defect_is_found_although_most_is_taken_over(kiosk: Kiosk) -> None:
     assert not ran(again) & STOCK
 
 
+def test_fixture_of_a_module_is_ended_before_the_next_module(whole: Kiosk, tmp_path: Path) -> None:
+    """Of a module of which the last item is taken over, no fixture is left for the next one."""
+    shutil.copytree(whole.folder, tmp_path / "kiosk", symlinks=True)
+    kiosk = Kiosk(folder=tmp_path / "kiosk", bundle=whole.bundle)
+    fixture = """
+import pytest
+@pytest.fixture(scope="module", autouse=True)
+def held():
+    assert not OPEN, "a fixture of another module is still there"
+    OPEN.append("{name}")
+    yield
+    OPEN.remove("{name}")
+"""
+    for name in ("price", "stock"):
+        file = kiosk.folder / f"gates/test_{name}.py"
+        text = replaced("from .helper import", "from .helper import OPEN,")(file.read_text())
+        file.write_text(text + fixture.format(name=name))
+    kiosk.edit("gates/helper.py", lambda text: f"{text}\nOPEN = []\n")
+    first = kiosk.run("--falsify", "KSK-01:cheaper,KSK-02")
+    assert first.exit_status == 100, first.output
+    kiosk.edit("data/stock.txt", lambda _: "8\n")
+    again = kiosk.changed(since=kiosk.latest)
+    assert again.exit_status == 0, again.output
+    assert ran(again) == {"KSK-01:dearer"} | STOCK
+
+
 def test_failed_check_is_never_taken_over(kiosk: Kiosk) -> None:
     """A check that failed in the bundle runs again, although nothing has changed since."""
     kiosk.edit("kiosk/price.py", replaced("count * RATE", "count * RATE + 1"))

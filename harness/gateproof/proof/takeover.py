@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
+from typing import Literal
 
 import pytest
 
@@ -28,10 +29,18 @@ class TakeOver:
     """The hook that takes an item over instead of running it."""
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_protocol(self, item: pytest.Item) -> bool | None:
-        """Do not run an item whose earlier result counts."""
+    def pytest_runtest_protocol(
+        self, item: pytest.Item, nextitem: pytest.Item | None
+    ) -> bool | None:
+        """Do not run an item whose earlier result counts; end what the next one does not need."""
         item.stash[TAKEN] = take_over(item)
-        return item.stash[TAKEN] or None
+        if not item.stash[TAKEN]:
+            return None
+        earlier = item.config.stash[WRITER].earlier
+        assert earlier is not None
+        reason = f"taken over from the bundle sealed at {earlier.sealed:%Y-%m-%d %H:%M} UTC"
+        _report(item, reason, nextitem)
+        return True
 
 
 def criterion_of(item: pytest.Item) -> str | None:
@@ -69,7 +78,6 @@ def take_over(item: pytest.Item) -> bool:
         return False
     before = earlier.dependences[criterion, falsifier_of(item)]
     _record(item, writer, criterion, _as_used(before), before.frame)
-    _report(item, f"taken over from the bundle sealed at {earlier.sealed:%Y-%m-%d %H:%M} UTC")
     return True
 
 
@@ -171,20 +179,33 @@ def _record(item: pytest.Item, writer: Writer, criterion: str, used: Used, frame
     )
 
 
-def _report(item: pytest.Item, reason: str) -> None:
-    """Report an item to pytest as skipped, with the reason."""
+def _report(item: pytest.Item, reason: str, nextitem: pytest.Item | None) -> None:
+    """Report an item to pytest as skipped, with the reason.
+
+    The item before it was torn down as far as this one did not need: fixtures of a module that is
+    left behind are ended here.
+    """
     path, line, _ = item.location
-    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-    for when in ("setup", "teardown"):
-        skipped = when == "setup"
-        item.ihook.pytest_runtest_logreport(
-            report=pytest.TestReport(
-                nodeid=item.nodeid,
-                location=item.location,
-                keywords=dict.fromkeys(item.keywords, 1),
-                outcome="skipped" if skipped else "passed",
-                longrepr=(path, line or 0, reason) if skipped else None,
-                when="setup" if skipped else "teardown",
-            )
-        )
-    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    hook = item.ihook
+    hook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    hook.pytest_runtest_logreport(report=_as_report(item, "setup", (path, line or 0, reason)))
+    state = item.session._setupstate  # noqa: SLF001 (pytest has no public name for this)
+    ending = pytest.CallInfo.from_call(lambda: state.teardown_exact(nextitem), when="teardown")
+    report = _as_report(item, "teardown", None)
+    if ending.excinfo is not None:
+        report = hook.pytest_runtest_makereport(item=item, call=ending)
+    hook.pytest_runtest_logreport(report=report)
+    hook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+
+
+def _as_report(
+    item: pytest.Item, when: Literal["setup", "teardown"], skipped: tuple[str, int, str] | None
+) -> pytest.TestReport:
+    return pytest.TestReport(
+        nodeid=item.nodeid,
+        location=item.location,
+        keywords=dict.fromkeys(item.keywords, 1),
+        outcome="skipped" if skipped else "passed",
+        longrepr=skipped,
+        when=when,
+    )
