@@ -93,7 +93,7 @@ def released(library: Library, domain: str) -> dict[str, Json]:
 
 
 def recorded_digests(root: Path) -> dict[str, str]:
-    """Return the SHA-256 digests of the released versions, by their paths.
+    """Return the SHA-256 digests of the released versions, by their paths; empty lines are nothing.
 
     Raises:
         ContractError: the file of digests has another form than that of ``sha256sum``.
@@ -102,7 +102,7 @@ def recorded_digests(root: Path) -> dict[str, str]:
     path = root / DIGESTS
     if not path.is_file():
         return {}
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line]
     matches = [_DIGEST.fullmatch(line) for line in lines]
     if None in matches:
         line = lines[matches.index(None)]

@@ -69,6 +69,17 @@ def test_released_version_is_not_written_again(tmp_path: Path) -> None:
     assert path.read_bytes() == before
 
 
+def test_empty_line_in_the_file_of_digests_is_nothing(tmp_path: Path) -> None:
+    """An editor may add one at the end; any other line that is no digest is refused."""
+    library = released(tmp_path, SOUND)
+    with (tmp_path / DIGESTS).open("a") as file:
+        file.write("\n")
+    assert found(library) == []
+    with (tmp_path / DIGESTS).open("a") as file:
+        file.write("no digest\n")
+    assert found(library) != []
+
+
 def test_release_of_a_breaking_change_is_refused(tmp_path: Path) -> None:
     """A minor version over a break is refused, and nothing is written."""
     released(tmp_path, SOUND)
