@@ -26,10 +26,15 @@ from typing import Literal
 from gateproof_evidence.model import Digest
 
 LONGEST_PATH = 1024
+"""The most characters of a path inside a bundle; captures have far fewer."""
 FORBIDDEN = frozenset('<>:"|?*')
 """Characters that Windows allows in no name; archives and uploads refuse them too."""
 _DEVICE = re.compile(r"CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(?:COM|LPT)[0-9\u00b9\u00b2\u00b3]")
-"""The most characters of a path inside a bundle; captures have far fewer."""
+_PART = r"[A-Za-z0-9_-]+(?:\.+[A-Za-z0-9_-]+)*"
+_PLAIN = re.compile(rf"{_PART}(?:/{_PART})*")
+"""A path of plain characters, without empty parts and without points at the ends of a part."""
+_DEVICES = re.compile(r"(?i)(?:^|/)(?:CON|PRN|AUX|NUL|(?:COM|LPT)[0-9])(?:[./]|$)")
+"""A path of plain characters that names a device."""
 
 DEEPEST = 32
 """The highest number of nested folders; a capture lies in four."""
@@ -175,6 +180,13 @@ def name_problem(path: str) -> str:
     backslashes, percent signs, control characters, spaces at the ends of a part, and without names
     and characters that Windows does not allow.
     """
+    if _PLAIN.fullmatch(path) and len(path) <= LONGEST_PATH and not _DEVICES.search(path):
+        return ""  # as nearly all names are: the rules one by one take eight times as long
+    return _name_problem(path)
+
+
+def _name_problem(path: str) -> str:
+    """Return why a path is not allowed, by each rule in turn; empty if it is allowed."""
     if not path or len(path) > LONGEST_PATH:
         return f"got {len(path)} characters, expected 1 to {LONGEST_PATH}"
     if any(part in ("", ".", "..") for part in path.split("/")):

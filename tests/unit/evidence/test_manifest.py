@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from gateproof_evidence.format.canonical import digest_of
@@ -11,7 +13,7 @@ from gateproof_evidence.format.manifest import (
     parse_manifest,
     payload_oxum,
 )
-from gateproof_evidence.format.tree import File, collision_key, name_problem
+from gateproof_evidence.format.tree import File, _name_problem, collision_key, name_problem
 
 HEX = "0" * 64
 
@@ -103,3 +105,34 @@ def test_name_is_refused(path: str, problem: str) -> None:
 def test_collision_key_ignores_case_and_unicode_form(one: str, other: str, *, alike: bool) -> None:
     """Names that differ only by case or Unicode form have the same key."""
     assert (collision_key(one) == collision_key(other)) is alike
+
+
+PIECES = (
+    "a",
+    "Z9",
+    "_",
+    "-",
+    ".",
+    "..",
+    "/",
+    "con",
+    "NUL",
+    "com1",
+    "lpt",
+    "aux.txt",
+    " ",
+    "%",
+    "é",
+)
+
+
+def test_plain_names_are_judged_as_by_each_rule_in_turn() -> None:
+    """The short way for plain names gives the same answer as the rules, for joined pieces."""
+    chosen = random.Random(20)
+    paths = {
+        "".join(chosen.choice(PIECES) for _ in range(chosen.randint(1, 6))) for _ in range(5000)
+    }
+    allowed = {path for path in paths if not _name_problem(path)}
+    assert {path for path in paths if not name_problem(path)} == allowed
+    assert 100 < len(allowed) < len(paths) - 100
+    assert {name_problem(path) for path in paths} == {_name_problem(path) for path in paths}
