@@ -69,13 +69,24 @@ def test_sut_of_the_reference_system_is_read() -> None:
     assert all(text.strip() for text in sut.read_sql(sut.provision.server))
 
 
+def test_files_that_programs_read_must_exist(tmp_path: Path) -> None:
+    """A key `reads` with a file that is not there is refused, with the name of the program."""
+    path = small(tmp_path)
+    path.write_text(f"{path.read_text()}\nreads = {{ node = ['mocks'] }}\n")
+    with pytest.raises(BadInputError, match=r"reads\.node: got mocks, expected a file or folder"):
+        load_sut(path)
+    (tmp_path / "mocks").mkdir()
+    assert load_sut(path).reads == {"node": ("mocks",)}
+    assert "mocks" in load_sut(path).named_files
+
+
 def test_sut_needs_a_name_and_a_root_only(tmp_path: Path) -> None:
     """The smallest description is valid, and describes no feature of the system."""
     sut = load_sut(small(tmp_path))
     tables = [key for key in all_keys(Sut) if "." not in key]
     assert {key for key in tables if sut.describes(key)} == {
         *("version", "name", "root", "env", "sources", "gates", "absent", "left_out", "timezones"),
-        "replaced",
+        *("replaced", "reads"),
     }
     assert (sut.login_roles, sut.secrets, sut.provision.server) == ((), {}, ())
 
