@@ -14,7 +14,7 @@ import itertools
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,8 +70,9 @@ class Notes:
         """
         number = str(next(self._numbers))
         self.starts[number] = Path(command[0]).name
-        if not self.log.exists() and len(self.starts) == 1:
-            self.log.touch(mode=0o600)
+        if len(self.starts) == 1:
+            with suppress(OSError):  # without the file, nothing is known of the process
+                self.log.touch(mode=0o600)
         return {
             WATCH: str(self.log),
             ROOT: str(self.root),
@@ -110,7 +111,7 @@ class Notes:
     def _lines(self) -> set[tuple[str, str]]:
         try:
             text = self.log.read_text(encoding="utf-8", errors="surrogateescape")
-        except FileNotFoundError:  # a process could not write to it and removed it
+        except OSError:  # a process could not write to it and removed it, or a limit was met
             return set()
         parts = (line.partition(" ") for line in text.splitlines())
         return {(kind, name) for kind, _, name in parts}
@@ -156,8 +157,12 @@ class Watches:
         if self.folder is None:
             return None
         modules, code = self.folder / "modules", self.folder / "code"
-        if not modules.exists():
-            self._write(modules, code)
+        try:
+            if not modules.exists():
+                self._write(modules, code)
+        except OSError:  # no process is watched then
+            self.folder = None
+            return None
         log = self.folder / f"notes-{next(self._numbers)}"
         return Notes(log=log, code=code, modules=modules, root=root or self.root, reads=self.reads)
 
