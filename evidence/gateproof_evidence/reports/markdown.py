@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from gateproof_evidence.model import Outcome, Run
 from gateproof_evidence.model.text import one_line
 from gateproof_evidence.reports.gate_summary import WORDS, GateRow, columns, gate_rows, total_row
-from gateproof_evidence.reports.terminal import gate_lines, shard_lines
+from gateproof_evidence.reports.terminal import gate_lines, proof_times, shard_lines
 
 _SPECIAL = re.compile(r"[\\`*_{}\[\]<>|#~!&@]")
 _NOTHING = "·"
@@ -33,15 +33,9 @@ def gap_page(run: Run) -> str:
 
 def slowest_section(run: Run) -> str:
     """Return the slowest proofs that ran in a run, as a section; empty if none ran."""
-    took = [
-        (proof.duration_s, f"{verdict.id}:{proof.falsifier}")
-        for verdict in run.criteria
-        for proof in verdict.proofs
-        if proof.kind and not proof.taken_over
-    ]
-    if not took:
+    slowest = sorted(proof_times(run), reverse=True)[:SLOWEST]
+    if not slowest:
         return ""
-    slowest = sorted(took, reverse=True)[:SLOWEST]
     rows = [_row([escape(name), f"{seconds:.1f}"]) for seconds, name in slowest]
     head = [_row(["slowest proofs", "seconds"]), _row([":--", "--:"])]
     return "\n".join(["", *head, *rows, ""])

@@ -159,13 +159,18 @@ def proof_line(run: Run) -> str:
     )
 
 
-def _times(run: Run) -> str:
-    took = [
+def proof_times(run: Run) -> list[tuple[float, str]]:
+    """Return the seconds and the name of each proof that ran in a run, in the catalogue's order."""
+    return [
         (proof.duration_s, f"{verdict.id}:{proof.falsifier}")
         for verdict in run.criteria
         for proof in verdict.proofs
         if proof.kind and not proof.taken_over
     ]
+
+
+def _times(run: Run) -> str:
+    took = proof_times(run)
     if not took:
         return ""
     mean_s = sum(seconds for seconds, _ in took) / len(took)

@@ -21,6 +21,8 @@ from gateproof_evidence.model import CheckTakenOverEvent, TakenOverEvent
 from gateproof_evidence.verification.earlier import Dependence, EarlierProof, Frame
 
 SHARED_FIXTURE = "stack"
+OWN = ("gateproof.", "_pytest.")
+"""The modules of fixtures that several items share and that are known here."""
 TAKEN: pytest.StashKey[bool] = pytest.StashKey()
 """Whether an item was taken over."""
 
@@ -93,11 +95,28 @@ def record_dependence(item: pytest.Item) -> None:
     if SHARED_FIXTURE in fixtures and not isinstance(item, ProofItem):
         shared.append(bring_up.context.notes)
     used = bring_up.watches.used(shared)
+    if _shares_a_fixture(item):
+        used |= Used(unknown=frozenset({"it shares a fixture with other items"}))
     _record(item, writer, criterion, used, _frame(item, writer, criterion))
 
 
 def _fixtures(item: pytest.Item) -> frozenset[str]:
     return frozenset(item.fixturenames) if isinstance(item, pytest.Function) else frozenset()
+
+
+def _shares_a_fixture(item: pytest.Item) -> bool:
+    """Return whether an item needs a fixture of gates that was set up for another item.
+
+    The code of the system that such a fixture used is recorded for the item that set it up alone.
+    """
+    if not isinstance(item, pytest.Function):
+        return False
+    found = item._fixtureinfo.name2fixturedefs.values()  # noqa: SLF001 (no public name has scopes)
+    return any(
+        one.scope != "function" and not one.func.__module__.startswith(OWN)
+        for definitions in found
+        for one in definitions
+    )
 
 
 def _take_check_over(item: pytest.Item, writer: Writer, criterion: str) -> bool:
