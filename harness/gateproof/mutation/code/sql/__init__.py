@@ -1,0 +1,1 @@
+"""SQL in string literals: which strings are SQL, their tokens, and the changes of their clauses."""
