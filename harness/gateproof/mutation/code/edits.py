@@ -14,7 +14,7 @@ from gateproof.mutation.code.source import Source, read
 def edits_of(text: str) -> list[Edit]:
     """Return all mutants of a source text, ordered by where they begin.
 
-    Two operators that make the same change give one edit, of the operator that comes first. Edits
+    Two operators that make the same change give one edit, of the operator at the outer node. Edits
     that a pragma excludes are returned too, with its reason. Not checked: whether a mutant behaves
     differently, see `same_bytecode`.
 

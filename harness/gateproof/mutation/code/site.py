@@ -3,8 +3,8 @@
 Left out are parts whose change is no defect of the program: docstrings, annotations and type
 aliases, imports, `__all__`, messages of assertions, and blocks that only a type checker reads.
 Strings that are wording (a log text at level debug or info, the message of an exception, a help
-text) are marked. The expressions inside an f-string are left out as well: Python 3.11 has no
-correct positions for them.
+text, the documentation of a metric) are marked. The expressions inside an f-string are left out as
+well: Python 3.11 has no correct positions for them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,12 @@ import ast
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from gateproof.mutation.code.typing_form import is_alias, is_type_checking, type_arguments
+from gateproof.mutation.code.typing_form import (
+    is_alias,
+    is_type_checking,
+    last_name,
+    type_arguments,
+)
 
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 QUIET = ("debug", "info")
@@ -22,6 +27,8 @@ QUIET = ("debug", "info")
 _SILENT_FIELDS = frozenset(("annotation", "returns", "type_params", "type_comment"))
 _LISTS_OF_NAMES = frozenset(("__all__", "__slots__", "__match_args__"))
 _HELP = frozenset(("help", "short_help", "epilog", "description", "summary"))
+_METRICS = frozenset(("Counter", "Enum", "Gauge", "Histogram", "Info", "Summary"))
+"""Classes of prometheus-client; the second argument is the metric's documentation."""
 _MAIN = '__name__ == "__main__"'
 
 
@@ -113,7 +120,7 @@ def _enter(site: Site, field: str, child: ast.AST) -> Site:
         return replace(inner, default=True)
     if isinstance(node, ast.ExceptHandler) and field == "body":
         return replace(inner, handler=True)
-    if _is_wording(node, field):
+    if _is_wording(node, field, child):
         return replace(inner, wording=True)
     return _named(inner)
 
@@ -132,9 +139,14 @@ def _named(site: Site) -> Site:
     return site
 
 
-def _is_wording(node: ast.AST, field: str) -> bool:
+def _is_documentation(call: ast.Call, argument: ast.AST) -> bool:
+    return argument in call.args[1:2] and last_name(call.func) in _METRICS
+
+
+def _is_wording(node: ast.AST, field: str, child: ast.AST) -> bool:
     return (
         (isinstance(node, ast.Raise) and field == "exc")
         or (field == "args" and is_quiet_log(node))
         or (isinstance(node, ast.keyword) and node.arg in _HELP)
+        or (isinstance(node, ast.Call) and _is_documentation(node, child))
     )

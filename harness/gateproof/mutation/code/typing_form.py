@@ -10,13 +10,13 @@ _TYPES_FIRST = frozenset(("cast", "NewType", "ParamSpec", "TypeVar", "TypeVarTup
 
 def is_type_checking(test: ast.expr) -> bool:
     """Return whether a condition is `TYPE_CHECKING`."""
-    return _last_name(test) == "TYPE_CHECKING"
+    return last_name(test) == "TYPE_CHECKING"
 
 
 def is_alias(node: ast.AST) -> bool:
     """Return whether a statement gives a name to a type, such as ``Kept = Written | Lost``."""
     if isinstance(node, ast.AnnAssign):
-        return _last_name(node.annotation) == "TypeAlias"
+        return last_name(node.annotation) == "TypeAlias"
     return (
         isinstance(node, ast.Assign)
         and isinstance(node.value, ast.BinOp | ast.Subscript)
@@ -32,7 +32,7 @@ def is_type(node: ast.expr) -> bool:
         return is_type(node.value)
     if isinstance(node, ast.Constant):
         return node.value is None or isinstance(node.value, str)
-    name = _last_name(node)
+    name = last_name(node)
     return (name[:1].isupper() and not name.isupper()) or isinstance(
         getattr(builtins, name, None), type
     )
@@ -40,14 +40,15 @@ def is_type(node: ast.expr) -> bool:
 
 def type_arguments(node: ast.AST) -> tuple[ast.AST, ...]:
     """Return the parts of an expression that name types: of ``cast("X", value)``, of `Literal`."""
-    if isinstance(node, ast.Call) and node.args and _last_name(node.func) in _TYPES_FIRST:
+    if isinstance(node, ast.Call) and node.args and last_name(node.func) in _TYPES_FIRST:
         return (node.args[0],)
-    if isinstance(node, ast.Subscript) and _last_name(node.value) == "Literal":
+    if isinstance(node, ast.Subscript) and last_name(node.value) == "Literal":
         return (node.slice,)
     return ()
 
 
-def _last_name(node: ast.expr) -> str:
+def last_name(node: ast.expr) -> str:
+    """Return the last part of a dotted name; empty for any other expression."""
     if isinstance(node, ast.Attribute):
         return node.attr
     return node.id if isinstance(node, ast.Name) else ""

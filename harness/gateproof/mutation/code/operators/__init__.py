@@ -31,4 +31,4 @@ OPERATORS: tuple[Callable[[Source, Site], Iterator[Change]], ...] = (
     decorator.changes,
     statement.changes,
 )
-"""Where two make the same change, the edit has the name of the first one's."""
+"""Where two make the same change of one node, the edit has the name of the first one's."""

@@ -22,7 +22,9 @@ _ENDS_OF_STATEMENT = re.compile(r";|\$\w*\$")
 _BOUNDARIES = {"<": "<=", "<=": "<", ">": ">=", ">=": ">"}
 _LOCKS = frozenset(("NO", "KEY", "UPDATE", "SHARE"))
 _OF_POLICY = frozenset(("USING", "TO", "WITH"))
-_BEFORE_OPERAND = re.compile("AND|OR|NOT|IN|IS|ANY|ALL|LIKE|ILIKE|BETWEEN|THEN|ELSE|FROM|SELECT")
+_BEFORE_OPERAND = re.compile(
+    rf"{_ENDS.pattern}|AND|OR|NOT|IN|IS|ANY|ALL|LIKE|ILIKE|BETWEEN|ELSE|SELECT|BY"
+)
 _NEAR = 5
 """The number of tokens in which UPDATE stands before its SET: ``UPDATE ONLY table AS name SET``."""
 
