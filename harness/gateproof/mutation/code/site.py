@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 from gateproof.mutation.code.typing_form import (
     is_alias,
+    is_guard,
     is_type_checking,
     last_name,
     type_arguments,
@@ -26,7 +27,8 @@ QUIET = ("debug", "info")
 
 _SILENT_FIELDS = frozenset(("annotation", "returns", "type_params", "type_comment"))
 _LISTS_OF_NAMES = frozenset(("__all__", "__slots__", "__match_args__"))
-_HELP = frozenset(("help", "short_help", "epilog", "description", "summary"))
+HELP = frozenset(("help", "short_help", "epilog", "description", "summary", "metavar"))
+"""Arguments whose value is a text for a person."""
 _METRICS = frozenset(("Counter", "Enum", "Gauge", "Histogram", "Info", "Summary"))
 """Classes of prometheus-client; the second argument is the metric's documentation."""
 _MAIN = '__name__ == "__main__"'
@@ -94,8 +96,13 @@ def _is_left_out(node: ast.AST, field: str, child: ast.AST) -> bool:
         or _names_only(child)
         or is_alias(child)
         or child in type_arguments(node)
+        or _is_guard(node, child)
         or (isinstance(node, ast.If) and _never_runs(node, field))
     )
+
+
+def _is_guard(node: ast.AST, child: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and isinstance(child, ast.keyword) and is_guard(node, child)
 
 
 def _names_only(node: ast.AST) -> bool:
@@ -147,6 +154,6 @@ def _is_wording(node: ast.AST, field: str, child: ast.AST) -> bool:
     return (
         (isinstance(node, ast.Raise) and field == "exc")
         or (field == "args" and is_quiet_log(node))
-        or (isinstance(node, ast.keyword) and node.arg in _HELP)
+        or (isinstance(node, ast.keyword) and node.arg in HELP)
         or (isinstance(node, ast.Call) and _is_documentation(node, child))
     )

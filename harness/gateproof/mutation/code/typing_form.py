@@ -1,4 +1,4 @@
-"""Expressions that state types for a type checker: aliases, casts, and blocks that never run."""
+"""Forms that guide a type checker or a programmer: aliases, casts, and guards of a dataclass."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import ast
 import builtins
 
 _TYPES_FIRST = frozenset(("cast", "NewType", "ParamSpec", "TypeVar", "TypeVarTuple"))
+_GUARDS = frozenset(("frozen", "kw_only", "slots"))
+"""Arguments of `dataclass` that refuse errors of a programmer; no input of a program shows them."""
 
 
 def is_type_checking(test: ast.expr) -> bool:
@@ -45,6 +47,11 @@ def type_arguments(node: ast.AST) -> tuple[ast.AST, ...]:
     if isinstance(node, ast.Subscript) and last_name(node.value) == "Literal":
         return (node.slice,)
     return ()
+
+
+def is_guard(call: ast.Call, keyword: ast.keyword) -> bool:
+    """Return whether an argument of `dataclass` only refuses errors of a programmer."""
+    return keyword.arg in _GUARDS and last_name(call.func) == "dataclass"
 
 
 def last_name(node: ast.expr) -> str:

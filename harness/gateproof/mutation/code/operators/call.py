@@ -7,8 +7,9 @@ import re
 from collections.abc import Iterator
 
 from gateproof.mutation.code.edit import Change
-from gateproof.mutation.code.site import Site
+from gateproof.mutation.code.site import HELP, Site
 from gateproof.mutation.code.source import Source
+from gateproof.mutation.code.typing_form import is_guard
 
 _COMMA_AFTER = re.compile(r"\s*,[^\S\n]*")
 _COMMA_BEFORE = re.compile(r",\s*$")
@@ -18,8 +19,9 @@ def changes(source: Source, site: Site) -> Iterator[Change]:
     """Yield a change for each keyword argument of a call, ``**more`` included."""
     if isinstance(site.node, ast.Call):
         for keyword in site.node.keywords:
-            start, end = _with_comma(source.text, *source.span(keyword))
-            yield Change(operator="removed-keyword", start=start, end=end, after="")
+            if keyword.arg not in HELP and not is_guard(site.node, keyword):
+                start, end = _with_comma(source.text, *source.span(keyword))
+                yield Change(operator="removed-keyword", start=start, end=end, after="")
 
 
 def _with_comma(text: str, start: int, end: int) -> tuple[int, int]:
