@@ -1,4 +1,4 @@
-"""Queries and commands to workers, sent with Celery's own command line."""
+"""Commands of Celery's own command line, and programs that use the system's app."""
 
 from __future__ import annotations
 
@@ -28,3 +28,24 @@ def celery(stack: Stack, group: str, *words: str) -> Completed:
         env=stack.worker_environment(),
         folder=stack.sut.folder,
     )
+
+
+# Import the described app, whose name is the first argument.
+_APP = """
+import importlib, sys
+module, _, attribute = sys.argv.pop(1).partition(":")
+app = getattr(importlib.import_module(module), attribute)
+"""
+
+
+def run_with_app(stack: Stack, program: str, *words: str) -> Completed:
+    """Run a program in the system's interpreter that uses the described app as `app`.
+
+    Args:
+        stack: the stack of the system.
+        program: the text of the program, which has imported `sys` and `app`.
+        words: its arguments.
+
+    """
+    command = [*stack.sut.fill(["{python}", "-c"]), _APP + program, stack.sut.celery.app, *words]
+    return stack.process.run(command, env=stack.worker_environment(), folder=stack.sut.folder)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from gateproof import (
     POOL_SOLO,
     Redaction,
@@ -18,6 +20,7 @@ from gateproof import (
     wait_until,
 )
 
+from ..control import run_with_app
 from ..secrecy import redaction_sees_a_printed_dsn, removed_secrets
 from .forms import DESCRIBED, TLS, accepted_forms, forms_with_tls, publish_each, state_with
 
@@ -26,7 +29,37 @@ STATE, SECRETS = "state of the ping", "secrets in the output"
 ASYNCPG_FORM = "postgresql+asyncpg://...?ssl=prefer&prepared_statement_cache_size=0"
 MIGRATION, NO_PORT = "migration", "migration whose DSN has no port"
 WORKER_NO_PORT, RUNNING = "worker whose DSN has no port", "worker that runs"
+PUBLISHER, REPORT = "publisher at debug level", "celery report"
 """Names and objects of claims that falsifiers predict."""
+
+# Every logger of the process is at debug level, as a developer sets it to find a defect.
+_PUBLISH = """
+import json, logging
+logging.basicConfig(level=logging.DEBUG, force=True)
+for logger in list(logging.root.manager.loggerDict.values()):
+    if isinstance(logger, logging.Logger):
+        logger.setLevel(logging.NOTSET)
+sent = app.send_task(sys.argv[1], kwargs=json.loads(sys.argv[2]))
+logging.info("sent %s", sent.id)
+"""
+_REPORT = """
+print(app.bugreport())
+"""
+_PRINTS_AT_DEBUG = """
+import logging, os
+from celery import signals
+
+def show(**_):
+    logging.getLogger("publisher").debug("publishing with %s", dict(os.environ))
+
+signals.before_task_publish.connect(show, weak=False)
+"""
+_REPORTS_IN_CLEAR = """
+from celery.app import utils
+
+utils.filter_hidden_settings = dict
+utils.maybe_sanitize_url = lambda url, **_: url
+"""
 
 
 @criterion("BRK-04", needs=("database", "celery", "broker.kind=sqla", "worker", "ping", "task"))
@@ -77,8 +110,15 @@ def test_every_form_of_dsn_gives_broker_and_backend(own_stack: Stack, sut: Sut) 
     inject("variables-printed", "print-variables"),
     expect=(SECRETS, RUNNING),
 )
+@falsified_by(
+    inject("publisher-prints-at-debug-level", code=_PRINTS_AT_DEBUG),
+    expect=(SECRETS, PUBLISHER),
+)
+@falsified_by(
+    inject("settings-reported-in-clear", code=_REPORTS_IN_CLEAR), expect=(SECRETS, REPORT)
+)
 def test_no_password_is_printed(own_stack: Stack, sut: Sut) -> None:
-    """Workers, migrations and errors about the DSN print no password."""
+    """Workers, publishers, migrations, reports and errors about the DSN print no password."""
     seen = redaction_sees_a_printed_dsn(own_stack)
     premise("redaction removes a password that is printed", got=seen, expected=True)
     # An empty database: a system may refuse to migrate twice.
@@ -86,6 +126,7 @@ def test_no_password_is_printed(own_stack: Stack, sut: Sut) -> None:
     done = own_stack.migrate(sut.migrations.all, database=empty)
     expect_no_secret(MIGRATION, own_stack.process.last_redactions)
     claim("exit status of the command", on=MIGRATION, got=done.exit_status, expected=0)
+    expect_no_secret_in_programs(own_stack, sut)
     port = own_stack.server.inside.port
 
     def unreadable(dsn: str) -> str:
@@ -126,6 +167,16 @@ def test_no_password_is_printed(own_stack: Stack, sut: Sut) -> None:
         expect_no_secret_in_log("worker with a wrong password", locked_out)
         work_and_stop(own_stack, working)
         expect_no_secret_in_log(RUNNING, working)
+
+
+def expect_no_secret_in_programs(stack: Stack, sut: Sut) -> None:
+    """Judge a publisher that logs everything, and Celery's report of the app's settings."""
+    sent = run_with_app(stack, _PUBLISH, sut.ping.task, json.dumps(sut.ping.arguments))
+    expect_no_secret(PUBLISHER, stack.process.last_redactions)
+    claim("exit status of the command", on=PUBLISHER, got=sent.exit_status, expected=0)
+    shown = run_with_app(stack, _REPORT)
+    expect_no_secret(REPORT, stack.process.last_redactions)
+    claim("exit status of the command", on=REPORT, got=shown.exit_status, expected=0)
 
 
 def expect_no_secret_in_log(process: str, worker: Worker) -> None:

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import json
 
-from gateproof import Completed, Ids, Stack, claim, criterion, falsified_by, inject, sql
+from gateproof import Ids, Stack, claim, criterion, falsified_by, inject, sql
+
+from ..control import run_with_app
 
 DECLARERS, QUEUES = 8, 5
 
 MISSPELT, OPTION = "poling_interval", "polling_interval"
 ANSWER, REFUSED = "answer to the transport option", "declarations that were refused"
 """Names of claims that falsifiers predict."""
-
-# Import the described app, whose name is the first argument.
-_APP = """
-import importlib, sys
-module, _, attribute = sys.argv.pop(1).partition(":")
-app = getattr(importlib.import_module(module), attribute)
-"""
 
 _CONNECT = """
 app.conf.broker_transport_options = {sys.argv[1]: 1.0}
@@ -86,14 +81,8 @@ def test_unknown_transport_option_is_refused_by_name(stack: Stack) -> None:
 
 def _connect_with(stack: Stack, option: str) -> str:
     """Connect with one transport option, and return `accepted` or the error."""
-    done = _run_with_app(stack, _CONNECT, option)
+    done = run_with_app(stack, _CONNECT, option)
     return done.output.strip().splitlines()[-1] if done.output.strip() else "nothing"
-
-
-def _run_with_app(stack: Stack, program: str, *words: str) -> Completed:
-    """Run a program that uses the app of the described system."""
-    command = [*stack.sut.fill(["{python}", "-c"]), _APP + program, stack.sut.celery.app, *words]
-    return stack.process.run(command, env=stack.worker_environment(), folder=stack.sut.folder)
 
 
 @criterion(
@@ -116,7 +105,7 @@ def _run_with_app(stack: Stack, program: str, *words: str) -> Completed:
 def test_processes_declare_one_queue_at_once(own_stack: Stack, ids: Ids) -> None:
     """Eight processes that declare the same new queues at the same time all succeed."""
     stack, names = own_stack, [ids.slug("queue") for _ in range(QUEUES)]
-    done = _run_with_app(stack, _DECLARE, str(DECLARERS), *names)
+    done = run_with_app(stack, _DECLARE, str(DECLARERS), *names)
     if not claim("exit status of the declaring processes", got=done.exit_status, expected=0):
         return
     refused = json.loads(done.output.splitlines()[-1])

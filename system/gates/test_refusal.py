@@ -32,11 +32,17 @@ NO_TENANTS: Mapping[str, Any] = {
     "with an empty tenant": "",
     "with a number as tenant": 7,
     "with most of a UUID as tenant": "3f2b8c1e-5d4a-4e6f-9a7b-1c2d3e4f5a6",
+    "with a UUID in braces": "{3f2b8c1e-5d4a-4e6f-9a7b-1c2d3e4f5a6b}",
+    "with a UUID as a URN": "urn:uuid:3f2b8c1e-5d4a-4e6f-9a7b-1c2d3e4f5a6b",
+    "with a UUID without hyphens": "3f2b8c1e5d4a4e6f9a7b1c2d3e4f5a6b",
+    "with a blank after the UUID": "3f2b8c1e-5d4a-4e6f-9a7b-1c2d3e4f5a6b ",
     "with a list as tenant": ["3f2b8c1e-5d4a-4e6f-9a7b-1c2d3e4f5a6b"],
 }
 """Further values that are not UUIDs. One task gets them, because all tasks share one decorator."""
 
 
+IDENTITY = "system/identity.py"
+ACCEPTED = "state of a task with a tenant"
 STATE = "state of a task without a valid tenant"
 ROWS = "dead-letter rows of a refused task"
 TENANT = "tenant of the dead-letter row of a refused task"
@@ -78,7 +84,7 @@ class Sent:
 @falsified_by(
     source(
         "row-under-an-invented-tenant",
-        "system/identity.py",
+        IDENTITY,
         "headers.get(HEADER_TENANT_ID)),",
         "headers.get(HEADER_TENANT_ID)) or str(uuid.UUID(int=0)),",
     ),
@@ -87,6 +93,19 @@ class Sent:
         f"{RECOMPUTE}/without a tenant",
         "got 00000000-0000-0000-0000-000000000000",
     ),
+)
+@falsified_by(
+    source(
+        "every-spelling-of-a-uuid",
+        IDENTITY,
+        "return parsed if isinstance(value, str) and parsed == value.lower() else None",
+        "return parsed",
+    ),
+    expect=(STATE, f"{RECOMPUTE}/with a UUID in braces", "got SUCCESS"),
+)
+@falsified_by(
+    source("lower-case-only", IDENTITY, "parsed == value.lower()", "parsed == value"),
+    expect=(ACCEPTED, f"{RECOMPUTE}/in capitals", "got FAILURE"),
 )
 def test_a_tenant_task_needs_a_tenant(stack: Stack, sut: Sut, ids: Ids) -> None:
     """Every tenant task without a UUID as its tenant is refused, and leaves a dead-letter row."""
@@ -187,7 +206,9 @@ def _judge_accepted_with_a_tenant(stack: Stack, sut: Sut, ids: Ids) -> None:
         for task, arguments in TENANT_TASKS.items()
         if task in sut.tasks
     }
-    for task, task_id in sent.items():
+    capitals = {**WINDOW, sut.tenancy.key: str(tenant).upper()}
+    sent[f"{RECOMPUTE}/in capitals"] = stack.tasks.publish(RECOMPUTE, (), capitals)
+    for what, task_id in sent.items():
         ended = stack.tasks.result(task_id)
-        if not claim("state of a task with a tenant", on=task, got=ended.state, expected="SUCCESS"):
+        if not claim(ACCEPTED, on=what, got=ended.state, expected="SUCCESS"):
             return

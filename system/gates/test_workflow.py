@@ -34,6 +34,8 @@ EXPIRES, SLACK = timedelta(hours=1), timedelta(minutes=1)
 NOTE = "kept"
 RAN_DEADLINE_S = 30.0
 
+PART = "part of the replayed message"
+
 _CLAIM = "SELECT md5(prosrc) FROM pg_proc WHERE proname = 'claim_dead_letters'"
 
 
@@ -47,11 +49,15 @@ _CLAIM = "SELECT md5(prosrc) FROM pg_proc WHERE proname = 'claim_dead_letters'"
         REPLAY,
         '            **sent_with({"root_id": row["task_id"], **options}),\n',
     ),
-    expect=("part of the replayed message", "chain", "got 0"),
+    expect=(PART, "chain", "got 0"),
+)
+@falsified_by(
+    source("keyword-arguments-only", REPLAY, "            args=args,\n", "            args=[],\n"),
+    expect=(PART, "positional arguments", "got none"),
 )
 @falsified_by(
     source("limits-dropped", OPTIONS, "isinstance(limits, list | tuple) and", "False and"),
-    expect=("part of the replayed message", "time limits", "got null, null"),
+    expect=(PART, "time limits", "got null, null"),
 )
 @falsified_by(
     source(
@@ -60,7 +66,7 @@ _CLAIM = "SELECT md5(prosrc) FROM pg_proc WHERE proname = 'claim_dead_letters'"
         'values["headers"] = _own_headers(request)\n',
         'values["headers"] = None\n',
     ),
-    expect=("part of the replayed message", "note", "got null"),
+    expect=(PART, "note", "got null"),
 )
 @falsified_by(
     source("expiry-dropped", REPLAY, '_expires_s(row["expires_s"])', "EXPIRES.total_seconds()"),
@@ -91,7 +97,7 @@ def test_replay_sends_the_whole_message(own_stack: Stack, ids: Ids) -> None:
     second, third, linked = (str(ids.uuid()) for _ in range(3))
     tenant, group = str(ids.uuid()), str(ids.uuid())
     soon = (datetime.now(UTC) + EXPIRES).isoformat()
-    (task_id, _), (expired, alone), (member, _) = fail_together(
+    (task_id, _), (expired, alone), (member, _), (by_position, own) = fail_together(
         stack,
         ids,
         key,
@@ -107,6 +113,7 @@ def test_replay_sends_the_whole_message(own_stack: Stack, ids: Ids) -> None:
         },
         {"expires": soon},
         {"chord": call(str(ids.uuid()), tenant)},
+        {"by_position": True},
     )
     seen = whole_row(stack, task_id).count(hidden)
     held = [
@@ -115,8 +122,11 @@ def test_replay_sends_the_whole_message(own_stack: Stack, ids: Ids) -> None:
         judge_expired(stack, expired, alone, key),
     ]
     operate(stack, key, "replay", task_id)
-    headers, body = message_of(stack, task_id)
+    operate(stack, key, "replay", by_position)
+    headers, (_, _, body) = message_of(stack, task_id)
+    _, (given, _, _) = message_of(stack, by_position)
     for part, got, expected in (
+        ("positional arguments", given, [own]),
         ("chain", len(body.get("chain") or ()), 2),
         ("link", len(body.get("callbacks") or ()), 1),
         ("time limits", headers.get("timelimit"), LIMITS),
@@ -124,7 +134,7 @@ def test_replay_sends_the_whole_message(own_stack: Stack, ids: Ids) -> None:
         ("root", headers.get("root_id"), task_id),
         ("note", headers.get("x-note"), NOTE),
     ):
-        held.append(claim("part of the replayed message", on=part, got=got, expected=expected))
+        held.append(claim(PART, on=part, got=got, expected=expected))
     held.append(judge_expiry(headers.get("expires"), soon))
     if not all(held):
         return  # tasks that are not sent would be waited for
@@ -217,7 +227,7 @@ def fail_together(
         stack.wait_ready(worker)
         tenants = [str(ids.uuid()) for _ in options]
         sent = [
-            stack.tasks.publish(SCAN, (), {stack.sut.tenancy.key: tenant}, **more)
+            publish_for(stack, tenant, **more)
             for tenant, more in zip(tenants, options, strict=True)
         ]
         for task_id in sent:
@@ -233,6 +243,13 @@ def fail_together(
     return list(zip(sent, tenants, strict=True))
 
 
+def publish_for(stack: Stack, tenant: str, *, by_position: bool = False, **more: Any) -> str:
+    """Publish a scan of a tenant with some options, and return its id."""
+    if by_position:
+        return stack.tasks.publish(SCAN, (tenant,), {}, **more)
+    return stack.tasks.publish(SCAN, (), {stack.sut.tenancy.key: tenant}, **more)
+
+
 def operate(stack: Stack, key: str, *words: str) -> Completed:
     """Run the operators' command with a key, as their role."""
     how, role = stack.sut.worker, stack.sut.dead_letters.operator
@@ -244,15 +261,15 @@ def operate(stack: Stack, key: str, *words: str) -> Completed:
     )
 
 
-def message_of(stack: Stack, task_id: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the headers, and the part of the body besides the arguments, of a row's replay."""
+def message_of(stack: Stack, task_id: str) -> tuple[dict[str, Any], list[Any]]:
+    """Return the headers and the body of a row's replay: arguments in both forms, and the rest."""
     row = f"SELECT id::text FROM {stack.sut.dead_letters.table} WHERE task_id = %s"
     row_id = stack.sql.query(row, (task_id,)).scalar()
     payloads = stack.sql.query("SELECT payload FROM kombu_message ORDER BY id").column()
     envelopes = [json.loads(payload) for payload in payloads]
     found = [one for one in envelopes if one["headers"].get("dead_letter_id") == row_id]
     premise("messages of a replay", got=len(found), expected=1)
-    return found[0]["headers"], json.loads(base64.b64decode(found[0]["body"]))[2]
+    return found[0]["headers"], json.loads(base64.b64decode(found[0]["body"]))
 
 
 def state_of(stack: Stack, task_id: str) -> str | None:

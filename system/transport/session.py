@@ -165,10 +165,11 @@ class Session:
             self.wake()
 
     def _connect(self) -> None:
-        arguments = make_url(self._url).translate_connect_args(username="user", database="dbname")
-        query = make_url(self._url).query
+        parsed = make_url(self._url)
+        # The dialect's own: it also knows the several hosts of a DSN.
+        _, arguments = parsed.get_dialect()().create_connect_args(parsed)
         connection = keep_from_children(
-            psycopg2.connect(**{**arguments, **query, **connect_args(APPLICATION_NAME)})
+            psycopg2.connect(**{**arguments, **connect_args(APPLICATION_NAME)})
         )
         connection.autocommit = True
         self._connection = connection
