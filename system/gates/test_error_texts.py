@@ -6,7 +6,9 @@ import json
 import re
 from typing import Any
 
-from gateproof import Stack, Sut, claim, criterion, falsified_by, premise, source
+from gateproof import Stack, Sut, claim, criterion, falsified_by, source
+
+from .own_tasks import lines_of_a_worker
 
 ENDINGS, TASK_LOG = "system/transport/endings.py", "system/observability/task_log.py"
 ROW, TEXT = "system/dead_letters/row.py", "system/connections/text.py"
@@ -14,16 +16,10 @@ ROW, TEXT = "system/dead_letters/row.py", "system/connections/text.py"
 FAILS, RETRIES = "app.tasks.housekeeping.gate_fails", "app.tasks.housekeeping.gate_retries"
 TEXTS = {"NUL": "a\x00b", "lone surrogate": "a\ud800b"}
 SHOWN = {"NUL": "a\\x00b", "lone surrogate": "a\\ud800b"}
-WORKER_DEADLINE_S = 60.0
 
-# Run the system's worker with two more tasks, until a number of tasks has ended. Without a text
-# they raise an error whose text cannot be made.
-_WORKER = """
-import os, signal, socket, sys, threading, types
-with socket.socket() as free:
-    free.bind(("127.0.0.1", 0))
-    os.environ["CELERY_METRICS_PORT"] = str(free.getsockname()[1])
-from celery import shared_task, signals
+# Two more tasks. Without a text they raise an error whose text cannot be made.
+_TASKS = """
+import types
 
 class MuteError(Exception):
     def __str__(self):
@@ -47,23 +43,6 @@ def retries(self, text):
     except (ConnectionError, MuteError) as error:
         raise self.retry(exc=error, countdown=0)
     return "done"
-
-left = [int(sys.argv[1])]
-
-def stop():
-    os.kill(os.getpid(), signal.SIGTERM)
-
-@signals.task_postrun.connect(weak=False)
-def ended(state=None, **_):
-    left[0] -= state != "RETRY"
-    if not left[0]:
-        stop()
-
-patience = threading.Timer(30, stop)
-patience.daemon = True
-patience.start()
-from system.worker import main
-os._exit(main(["--pool", "solo", "--queues", "housekeeping"]))
 """
 
 
@@ -118,7 +97,7 @@ def test_errors_are_recorded_whatever_their_text(own_stack: Stack) -> None:
     for task in (RETRIES, FAILS):
         for name, text in {**TEXTS, "no text": None}.items():
             sent[task, name] = stack.tasks.publish(task, kwargs={"text": text})
-    lines = lines_of_a_worker(stack, len(sent))
+    lines = lines_of_a_worker(stack, _TASKS, len(sent))
     for (task, name), task_id in sent.items():
         if task == FAILS:
             judge_failure(stack, lines, task_id, name)
@@ -174,20 +153,6 @@ def judge_retry(stack: Stack, lines: list[dict[str, Any]], task_id: str, name: s
     logged = errors_of(stack.sut, lines, task_id, stack.sut.logs.retry)
     claim("log lines of the retry", on=name, got=len(logged), expected=1)
     return succeeded
-
-
-def lines_of_a_worker(stack: Stack, count: int) -> list[dict[str, Any]]:
-    """Run a worker until some tasks have ended, and return what it logged."""
-    done = stack.process.run(
-        [*stack.sut.fill(["{python}", "-c"]), _WORKER, str(count)],
-        env=stack.worker_environment(),
-        folder=stack.sut.folder,
-        deadline_s=WORKER_DEADLINE_S,
-    )
-    premise("exit status of a worker", got=done.exit_status, expected=0)
-    parsed = [json.loads(line) for line in done.output.splitlines() if line.startswith("{")]
-    premise("lines of a worker", got=len(parsed), expected=1, relation="at_least")
-    return parsed
 
 
 def errors_of(sut: Sut, lines: list[dict[str, Any]], task_id: str, message: str) -> list[str]:

@@ -48,6 +48,12 @@ BACKWARDS = {"window_start": WINDOW["window_end"], "window_end": WINDOW["window_
 DATABASE = "system/connections/database.py"
 
 
+HOLDING = """
+    SELECT DISTINCT CASE WHEN l.pid IS NULL THEN a.state ELSE 'advisory lock' END
+    FROM pg_stat_activity a LEFT JOIN pg_locks l ON l.pid = a.pid AND l.locktype = 'advisory'
+    WHERE a.datname = current_database() AND a.application_name = 'system-tasks'
+        AND (a.state <> 'idle' OR l.pid IS NOT NULL)
+"""
 FLAGS = "SELECT relrowsecurity, relforcerowsecurity FROM pg_class WHERE oid = %s"
 EXPRESSIONS = """
     SELECT polname, concat_ws(' ', pg_get_expr(polqual, polrelid),
@@ -59,6 +65,9 @@ SETTING_NAME = re.compile(r"current_setting\('([^']+)'")
 SCANNED = "rows that a scan counts"
 LEFT = "rows after the retention of tenant A"
 SEEN = "tenant that a ping sees"
+LATER_LINES = "lines after a failed task of tenant A that name its tenant"
+OPEN = "sessions of tasks that hold a transaction or an advisory lock"
+TASK_LOG, TENANCY = "system/observability/task_log.py", "system/tasks/tenancy.py"
 FORCED = "row-level security enabled and forced"
 SETTING = "policies that read another setting than that of the tenant"
 JOBS_REVISION = "migrations/versions/core/core_0002_recompute_jobs.py"
@@ -241,6 +250,39 @@ def _judge_retention_spares_others(stack: Stack, sut: Sut, a: Tenant, b: Tenant)
     ),
     expect=(SEEN, "before any task of a tenant", "got 00000000-0000-4000-8000-000000000001"),
 )
+@falsified_by(
+    source(
+        "log-context-kept-after-a-failure",
+        TASK_LOG,
+        function="_end",
+        body="""
+            if _.get("state") != "FAILURE":
+                unbind_contextvars(*TASK_FIELDS)
+        """,
+    ),
+    expect=(LATER_LINES, "", "worker stopped"),
+)
+@falsified_by(
+    source(
+        "bound-for-ever",
+        TENANCY,
+        "            bound_contextvars(tenant_id=str(tenant_id)),\n",
+        "            __import__('structlog').contextvars.bind_contextvars(of=str(tenant_id))"
+        " and bound_contextvars(),\n",
+    ),
+    expect=(LATER_LINES, "", "worker stopped"),
+)
+@falsified_by(
+    source(
+        "lock-of-the-tenant-kept",
+        DATABASE,
+        "            set_tenant(connection, str(tenant_id))\n        yield connection",
+        "            set_tenant(connection, str(tenant_id))\n"
+        "            connection.execute(text('SELECT pg_advisory_lock(7)'))\n"
+        "        yield connection",
+    ),
+    expect=(OPEN, "after a task of tenant A", "advisory lock"),
+)
 def test_the_tenant_ends_with_its_task(own_stack: Stack, sut: Sut, ids: Ids) -> None:
     """The pooled connection of a process has no tenant after a success, failure or retry."""
     # One process, so that every task gets the connection of the task before it.
@@ -267,8 +309,11 @@ def _judge_no_task_leaves_its_tenant(stack: Stack, sut: Sut, worker: Worker, ten
         ended = stack.tasks.run(task, {**arguments, key: tenant})
         if not claim("state of a task of tenant A", on=what, got=ended.state, expected=expected):
             return
-        _judge_no_tenant(_ping(stack, sut), f"after {what} of tenant A", backend)
+        when = f"after {what} of tenant A"
+        claim(OPEN, on=when, got=stack.sql.query(HOLDING).column(), expected=[])
+        _judge_no_tenant(_ping(stack, sut), when, backend)
     _judge_log_has_no_tenant(stack, sut, worker, tenant)
+    _judge_later_lines(stack, sut, worker, tenant)
 
 
 def _ping(stack: Stack, sut: Sut, arguments: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
@@ -300,6 +345,20 @@ def _judge_log_has_no_tenant(stack: Stack, sut: Sut, worker: Worker, tenant: str
     claim("tenant in the log line of a last ping", got=found, expected=[None])
     own = lines.matching(**{names.message: names.success, names.tenant_id: tenant})
     claim("log lines of tenant A", got=len(own), relation="at_least", expected=1)
+
+
+def _judge_later_lines(stack: Stack, sut: Sut, worker: Worker, tenant: str) -> None:
+    """Judge the lines of the worker's end, whose last task failed, that they name no tenant."""
+    names = sut.logs
+    failed = stack.tasks.run(RECOMPUTE, {**WINDOW, "fail": True, sut.tenancy.key: tenant}).task_id
+    fields: dict[str, Any] = {names.message: names.failure, names.task_id: failed}
+    worker.wait_log(**fields)
+    worker.stop()
+    entries = worker.log().entries()
+    last = next(place for place, line in enumerate(entries) if fields.items() <= line.items())
+    later = entries[last + 1 :]
+    named = [line.get(names.message) for line in later if tenant in line.values()]
+    claim(LATER_LINES, got=named, expected=[], over=later)
 
 
 @criterion("RLS-13", needs=("database", "tenancy"))
