@@ -41,6 +41,7 @@ from .scrape import (
     expect_rises,
     rises_for,
     scrape,
+    timed,
     types_of,
 )
 
@@ -51,11 +52,31 @@ BUSY_DEADLINE_S = 20.0
 TASK_SIGNALS = ["task_prerun", "task_success", "task_failure", "task_postrun"]
 """Celery's signals about the runs of a task, by which a system can count them."""
 
-KNOWN_TASKS, ONE_FAILURE = "known tasks", "a failure"
+KNOWN_TASKS, ONE_FAILURE, ONE_RETRY = "known tasks", "a failure", "a retry"
 BOTH_CHILDREN, DEATH = "pings in both children", "a child's death"
 IN_SOLO, IN_THREADS = "solo pool", "pool of threads"
 TYPES_SEEN, FAST_RUNS = "types of the metrics", "runs of the slow task in a bucket below its time"
 """Names and parts of objects of claims that falsifiers predict."""
+
+_RETRY_IS_SUCCESS = """
+from celery import signals
+
+def succeed(sender=None, **_):
+    signals.task_success.send(sender=sender, result=None)
+
+signals.task_retry.connect(succeed, weak=False)
+"""
+_RETRY_IS_FAILURE = """
+from celery import signals
+
+def fail(sender=None, request=None, reason=None, **_):
+    signals.task_failure.send(
+        sender=sender, task_id=f"{request.id}-retry", exception=reason, args=(), kwargs={},
+        traceback=None, einfo=None,
+    )
+
+signals.task_retry.connect(fail, weak=False)
+"""
 
 Expect = tuple[str, str, str] | tuple[str, str]
 
@@ -192,12 +213,12 @@ def test_metrics_rise_by_exactly_the_tasks_that_ran(own_stack: Stack, sut: Sut, 
     name, bounds = sut.metrics.duration, after.buckets
     if sut.metrics.buckets:
         claim("bounds of the buckets", on=name, got=bounds, expected=sut.metrics.buckets)
-    quick, timed = (
+    quick, in_time = (
         after.counts.get((f"{name}_bucket up to {bound}", reader.task), 0)
         for bound in (bucket_below(bounds, SLOW_S), bucket_above(bounds, took_s))
     )
     claim(FAST_RUNS, got=quick, expected=0)
-    claim("runs of the slow task in the bucket above its duration", got=timed, expected=1)
+    claim("runs of the slow task in the bucket above its duration", got=in_time, expected=1)
 
 
 @criterion(
@@ -207,6 +228,7 @@ def test_metrics_rise_by_exactly_the_tasks_that_ran(own_stack: Stack, sut: Sut, 
         "celery",
         "worker",
         "ping.fail",
+        "ping.retry",
         "task",
         "metrics.started",
         "metrics.success",
@@ -222,14 +244,37 @@ def test_metrics_rise_by_exactly_the_tasks_that_ran(own_stack: Stack, sut: Sut, 
     ),
 )
 @falsified_by_each(started, left_out("failure-not-counted", "failure", ONE_FAILURE))
+@falsified_by_each(
+    lambda sut: [sut.metrics.success],
+    lambda _, name: (
+        inject("retry-counts-as-success", code=_RETRY_IS_SUCCESS),
+        (RISE, f"{name}/ping/{ONE_RETRY}", "got 2"),
+    ),
+)
+@falsified_by_each(
+    lambda sut: [sut.metrics.failure],
+    lambda _, name: (
+        inject("retry-counts-as-failure", code=_RETRY_IS_FAILURE),
+        (RISE, f"{name}/ping/{ONE_RETRY}", "got 2"),
+    ),
+)
 def test_failure_counts_as_a_failure_only(own_stack: Stack, sut: Sut) -> None:
-    """A failed task raises started, failure and duration by one, and does not raise success."""
+    """A failed task raises started, failure and duration by one, and does not raise success.
+
+    A task that is retried and then succeeds raises success by one, and failure not at all.
+    """
     ping = sut.ping
     with counting_worker(own_stack, pool=POOL_SOLO) as (worker, before):
         failed = own_stack.tasks.run(ping.task, {**ping.arguments, **ping.fail})
         premise("state of a ping that must fail", got=failed.state, expected="FAILURE")
         expected = rises_for(sut, succeeded={}, failed={ping.task: 1})
-        expect_rises(own_stack, worker, before.counts, expected, ONE_FAILURE)
+        if not expect_rises(own_stack, worker, before.counts, expected, ONE_FAILURE):
+            return
+        retried = own_stack.tasks.run(ping.task, {**ping.arguments, **ping.retry})
+        premise("state of a ping that is retried", got=retried.state, expected="SUCCESS")
+        expected.update(rises_for(sut, succeeded={ping.task: 1}, failed={}))
+        expected.update({(name, ping.task): 1 for name in (sut.metrics.started, timed(sut))})
+        expect_rises(own_stack, worker, before.counts, expected, ONE_RETRY)
 
 
 @criterion(

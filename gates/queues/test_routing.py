@@ -164,7 +164,8 @@ def test_every_task_is_stored_in_its_own_queue(own_stack: Stack, sut: Sut) -> No
     """Without a worker, each task has one row, with the described queue and routing key.
 
     A task with arguments is published twice: its route must not depend on whether they are given by
-    position or by name.
+    position or by name. All are published again in the other order: a queue that takes more than
+    its own shows once it is declared, and a publisher declares a queue with its first message.
     """
     tasks = at_least_one(f"{sut.path.name}: tasks of the queues", may_be_published(sut))
     sent = {publish(own_stack, task): (task, task) for task in tasks}
@@ -172,6 +173,7 @@ def test_every_task_is_stored_in_its_own_queue(own_stack: Stack, sut: Sut) -> No
         if form_of(sut, task):
             task_id = publish(own_stack, task, swapped=True)
             sent[task_id] = (task, f"{task}/{other_form(sut, task)}")
+    sent |= {publish(own_stack, task): (task, f"{task}/again") for task in reversed(tasks)}
     stored = messages_of(own_stack.sql, sent)
     for task_id, (task, on) in sent.items():
         found = [message for message in stored if message.task_id == task_id]

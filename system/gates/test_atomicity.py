@@ -150,7 +150,7 @@ def writes(tenant_id, how, *, connection):
     expect=(STATE, PING_WITHOUT, "got SUCCESS"),
 )
 def test_failed_task_leaves_nothing(own_stack: Stack, sut: Sut, ids: Ids) -> None:
-    """What a failed, ignored or retried run wrote is gone, and no answer comes from memory."""
+    """A failed, ignored or retried run leaves no row, and no answer comes from memory."""
     stack = own_stack
     tenants = {how: str(ids.uuid()) for how in EXPECTED}
     sent = {
