@@ -15,6 +15,8 @@ from gateproof import (
     Sut,
     claim,
     criterion,
+    falsified_by,
+    inject,
     premise,
     wait_until,
 )
@@ -51,6 +53,21 @@ ERRORS = {
     MISCALLED: "TypeError",
     EXPIRED: "TaskRevokedError",
 }
+
+MANY = 16
+"""More refused messages than a worker of one child takes ahead."""
+TAKEN_WITHIN_S = 5.0
+AFTER_MANY = "state of a ping after many refused messages"
+
+# As a worker that counts each message that it refuses as one that it still works on.
+_NOT_ACKNOWLEDGED = """
+from celery.worker.consumer import Consumer
+
+def keep(self, message, exc):
+    pass
+
+Consumer.on_decode_error = keep
+"""
 
 _PUT = (
     "INSERT INTO kombu_message (payload, queue_id) SELECT %s, id FROM kombu_queue WHERE name = %s"
@@ -89,6 +106,10 @@ _PUT = (
     "IF NEW.{c[exception_class]} LIKE '%DecodeError' THEN RETURN NULL; END IF; RETURN NEW;",
     expect=(ROWS_OF_TASK, UNREADABLE, "got 0"),
 )
+@falsified_by(
+    inject("refused-not-acknowledged", code=_NOT_ACKNOWLEDGED),
+    expect=(AFTER_MANY, "", "got PENDING"),
+)
 @falsified_in_rows(
     "reason-of-the-expiry-lost",
     "IF NEW.{c[exception_class]} LIKE '%TaskRevokedError' THEN"
@@ -96,7 +117,10 @@ _PUT = (
     expect=("value in the dead-letter row", f"{EXPIRED}/exception", "got Exception"),
 )
 def test_failures_out_of_reach_leave_one_row_each(own_stack: Stack, sut: Sut, ids: Ids) -> None:
-    """A killed child, a time limit, an unknown name, a bad body, a wrong argument, an expiry."""
+    """A killed child, a time limit, an unknown name, a bad body, a wrong argument, an expiry.
+
+    However many messages a worker refuses, it takes the next one.
+    """
     stack, tenants = own_stack, {what: unused_tenant(own_stack, ids) for what in ERRORS}
     unknown = f"{sut.celery.task_prefix}{UNKNOWN}"
     sent: dict[str, str] = {}
@@ -137,19 +161,28 @@ def test_failures_out_of_reach_leave_one_row_each(own_stack: Stack, sut: Sut, id
         done = stack.tasks.run(sut.ping.task, sut.ping.arguments)
         premise("state of a plain ping", got=done.state, expected="SUCCESS")
         names = {KILLED: reader.task, LIMITED: reader.task, NOT_KNOWN: unknown}
+        held = []
         for what, task_id in sent.items():
             rows = rows_of(stack, [task_id], tenant_id=str(tenants[what]))
             task = names.get(what, sut.ping.task)
-            claim_one(rows, what, task, task_id, str(tenants[what]), sut.dead_letters.new)
+            new = sut.dead_letters.new
+            held.append(claim_one(rows, what, task, task_id, str(tenants[what]), new))
+        if not all(held):
+            return
+        for _ in range(MANY):
+            put(stack, b"{no JSON", tenants[UNREADABLE])
+        last = stack.tasks.publish(sut.ping.task, (), sut.ping.arguments)
+        state = stack.tasks.result(last, deadline_s=TAKEN_WITHIN_S).end
+        claim(AFTER_MANY, got=state, expected="SUCCESS")
 
 
 def claim_one(
     rows: tuple[DeadLetter, ...], what: str, task: str, task_id: str, tenant: str, status: str
-) -> None:
+) -> bool:
     """Claim that a failure left one new row that names its task, tenant and error."""
     row = only_row(rows, what)
     if row is None:
-        return
+        return False
     got: Mapping[str, tuple[Any, Any]] = {
         "task": (row.task_name, task),
         "task id": (row.task_id, task_id),
@@ -157,8 +190,11 @@ def claim_one(
         "exception": (row.exception_class.rpartition(".")[2], ERRORS[what]),
         "status": (row.status, status),
     }
-    for name, (seen, expected) in got.items():
+    judged = [
         claim("value in the dead-letter row", on=f"{what}/{name}", got=seen, expected=expected)
+        for name, (seen, expected) in got.items()
+    ]
+    return all(judged)
 
 
 def put(stack: Stack, body: bytes, tenant: str | int) -> str:

@@ -47,13 +47,16 @@ def line_of(
     return found[0] if claim(LINES, on=on, got=len(found), expected=1) else None
 
 
-def expect_json(log: LogLines, stack: Stack, what: str) -> None:
-    """Judge that each line is one JSON object with a timestamp."""
+def expect_json(log: LogLines, stack: Stack, what: str) -> bool:
+    """Judge that each line is one JSON object with a timestamp; return whether all are."""
     at_least_one("log lines", log.lines)
     plain = [line[:100] for line in log.plain()]
-    claim(NOT_JSON, on=what, got=plain[:3], expected=[], over=log.lines)
+    whole = claim(NOT_JSON, on=what, got=plain[:3], expected=[], over=log.lines)
     untimed = without_time(log.entries(), stack.sut.logs.timestamp)
-    claim("timestamps that are not aware ISO 8601 times", on=what, got=untimed[:3], expected=[])
+    timed = claim(
+        "timestamps that are not aware ISO 8601 times", on=what, got=untimed[:3], expected=[]
+    )
+    return whole and timed
 
 
 def expect_fields(

@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from gateproof import POOL_SOLO, Relay, Stack, Sut, Worker, claim, criterion, falsified_by, http
+from gateproof import (
+    POOL_SOLO,
+    Relay,
+    Stack,
+    Sut,
+    Worker,
+    claim,
+    criterion,
+    falsified_by,
+    http,
+    wait_until,
+)
 
 from ..holding import tables_held
 from ..route import interrupted, separate_route
@@ -38,12 +49,16 @@ BAD_REQUESTS = (
 """Truncated, garbage, a version that does not exist, a path and a number of headers too large."""
 
 
+REQUESTS, POOLED, CLOSED_WITHIN_S = 20, 3, 2.0
+"""How often health is asked, how many sessions a pool may keep, and when the rest is closed."""
+
 SLOW = 160
 """The number of slow clients: more than a server has threads for."""
 
 BOTH_UP, DATABASE_DOWN = "with both up", "with the database down"
 DATABASE_UP = "with the database up again"
 REFUSAL = "status of the refused request"
+SESSIONS = "sessions of the database that requests of health leave"
 """Names and objects of claims that falsifiers predict."""
 
 
@@ -63,13 +78,41 @@ REFUSAL = "status of the refused request"
     expect=(HEALTH, BOTH_UP, "got 503 {'status': 'unhealthy', 'broker': 'error', "),
 )
 def test_health_is_ok_while_both_are_up(stack: Stack) -> None:
-    """A ready worker answers 200 and JSON that reports itself, broker and database as ok."""
+    """A ready worker answers 200 and JSON that reports itself, broker and database as ok.
+
+    However often it is asked, it leaves no session of the database open.
+    """
     answer = ask_health(stack, stack.worker)
     require_answer(answer, stack.sut, "health.path")
     got, wanted = describe(answer), f"200 { ({'status': OK, 'broker': OK, 'database': OK}) }"
-    claim(HEALTH, on=BOTH_UP, got=got, expected=wanted)
+    right = claim(HEALTH, on=BOTH_UP, got=got, expected=wanted)
     kind = answer.headers.get("content-type", "")
     claim("content type of health", got=kind, relation="matches", expected=r"\Aapplication/json")
+    if right:
+        expect_no_session_left(stack)
+
+
+def expect_no_session_left(stack: Stack) -> None:
+    """Judge the sessions of the database that many requests of health leave."""
+    before = sessions_of_the_worker(stack)
+    for _ in range(REQUESTS):
+        ask_health(stack, stack.worker)
+    left = wait_until(
+        lambda: sessions_of_the_worker(stack) - before,
+        lambda more: more <= POOLED,
+        deadline_s=CLOSED_WITHIN_S,
+        interval_s=0.1,
+    )
+    claim(SESSIONS, got=max(left, 0), relation="at_most", expected=POOLED)
+
+
+def sessions_of_the_worker(stack: Stack) -> int:
+    """Return the number of open sessions of the worker's role in the stack's database."""
+    counted = stack.sql.query(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND usename = %s",
+        (stack.sut.worker.role,),
+    )
+    return int(counted.scalar())
 
 
 @criterion(

@@ -37,7 +37,8 @@ from .lines import (
 DSN = re.compile(r"postgres(?:ql)?(?:\+\w+)?://[\w.%-]|://[^\s/\"'@]+@", re.IGNORECASE)
 """The URL of a PostgreSQL database, or credentials in any URL."""
 
-AT_WORK = "worker at work"
+AT_WORK, AT_ONCE = "worker at work", "worker whose children write at once"
+RUNS_AT_ONCE = 40
 IN_LOG, IN_ROW = "correlation id in the log", "correlation ids of the dead-letter rows"
 OF_ANOTHER = "task of which a later ping has the correlation id"
 SECRETS, TOKENS = "secrets in the text", "lines with the token"
@@ -91,7 +92,7 @@ def test_every_line_is_a_json_object_with_its_fields(own_stack: Stack, sut: Sut,
         if seen is None:
             return
         log = seen[1]
-        expect_json(log, own_stack, AT_WORK)
+        whole = expect_json(log, own_stack, AT_WORK)
         succeeding, failing, retried = runs
         for what, message, task_id in (
             ("succeeding ping/success", logs.success, succeeding),
@@ -118,7 +119,20 @@ def test_every_line_is_a_json_object_with_its_fields(own_stack: Stack, sut: Sut,
         log = worker.log()
     more = len(log.lines) - before_stop
     claim("lines about the shutdown", got=more, relation="at_least", expected=1)
-    expect_json(log, own_stack, "worker that has stopped")
+    if expect_json(log, own_stack, "worker that has stopped") and whole:
+        expect_whole_lines(own_stack)
+
+
+def expect_whole_lines(stack: Stack) -> None:
+    """Judge the lines of a worker of several processes that all write at the same time."""
+    ping = stack.sut.ping
+    with stack.running_worker(concurrency=2) as worker:
+        stack.wait_ready(worker)
+        kinds = (ping.arguments, {**ping.arguments, **ping.fail}) * (RUNS_AT_ONCE // 2)
+        for task_id in [stack.tasks.publish(ping.task, (), arguments) for arguments in kinds]:
+            stack.tasks.result(task_id)
+        log = worker.log()
+    expect_json(log, stack, AT_ONCE)
 
 
 @criterion(
