@@ -96,6 +96,16 @@ def demanding_a_setting(_: Sut) -> list[str]:
     return ["import os", "os.environ['GATEPROOF_SETTING_THAT_IS_NOT_SET']"]
 
 
+def demanding_a_home(_: Sut) -> list[str]:
+    """Return lines that raise where no variable names the user's folder."""
+    return ["import os", "_state = os.environ['HOME'] + '/state'"]
+
+
+def demanding_a_variable(_: Sut) -> list[str]:
+    """Return lines that raise where no variable names a folder of programs."""
+    return ["import os", "_programs = [one for one in os.environ if one == 'PATH'][0]"]
+
+
 def eager(sut: Sut) -> list[str]:
     """Return a line that switches eager mode on."""
     return [f"{app_name(sut)}.conf.task_always_eager = True"]

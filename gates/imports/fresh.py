@@ -21,7 +21,12 @@ def modules_of(sut: Sut) -> list[str]:
 
 
 def import_in_fresh_interpreter(
-    commands: ProcessProbe, sut: Sut, *, dsn: Sequence[str] = (), service: bool = False
+    commands: ProcessProbe,
+    sut: Sut,
+    *,
+    dsn: Sequence[str] = (),
+    service: bool = False,
+    bare: bool = False,
 ) -> Mapping[str, Any]:
     """Import the system's modules in a fresh interpreter and return its report.
 
@@ -30,6 +35,7 @@ def import_in_fresh_interpreter(
         sut: the system whose modules are imported.
         dsn: variables that hold a DSN; all other variables of the system are unset.
         service: whether anything listens at the address in that DSN.
+        bare: whether only the described variables are set: no home, no path, no language.
 
     """
     request = {
@@ -37,6 +43,7 @@ def import_in_fresh_interpreter(
         "app": sut.celery.app,
         "dsn": list(dsn),
         "service": service,
+        "keep": sorted(sut.env) if bare else None,
     }
     program = PROGRAM.read_text(encoding="utf-8")
     command = [*sut.fill(["{python}"]), "-c", program, json.dumps(request)]

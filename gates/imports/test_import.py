@@ -16,7 +16,9 @@ from .faults import (
     adding_a_task,
     app_module,
     connecting,
+    demanding_a_home,
     demanding_a_setting,
+    demanding_a_variable,
     eager,
     falsified_in_app,
     forgetting_a_task,
@@ -32,6 +34,7 @@ FURTHER = "tasks beyond the contract, with its prefix"
 """Names of claims that falsifiers predict."""
 
 NOTHING_SET, NO_SERVER = "with nothing set", "with no server at its DSN"
+BARE = "in an empty environment"
 KINDS = ("connect", "bind", "thread", "process")
 
 
@@ -48,14 +51,30 @@ KINDS = ("connect", "bind", "thread", "process")
     lambda sut: (RAISED_BY, f"{app_module(sut)}/{NO_SERVER}", "got ConnectionRefusedError"),
     imports=False,
 )
+@falsified_in_app(
+    "home-demanded-on-import",
+    demanding_a_home,
+    lambda sut: (RAISED_BY, f"{app_module(sut)}/{BARE}", "got KeyError"),
+    imports=False,
+)
+@falsified_in_app(
+    "path-demanded-on-import",
+    demanding_a_variable,
+    lambda sut: (RAISED_BY, f"{app_module(sut)}/{BARE}", "got IndexError"),
+    imports=False,
+)
 @falsified_in_app("eager-mode-on", eager, lambda _: (EAGER, NOTHING_SET, "got true"))
 def test_worker_module_imports_without_services(commands: ProcessProbe, sut: Sut) -> None:
-    """The module imports with nothing set, and with a DSN without a server; eager mode is off."""
+    """The module imports with nothing set, and with a DSN without a server; eager mode is off.
+
+    So it does in an empty environment, as that of a container without a shell.
+    """
     for how, dsn in (
         (NOTHING_SET, ()),
         (NO_SERVER, tuple(sut.worker.dsn)),
+        (BARE, ()),
     ):
-        report = import_in_fresh_interpreter(commands, sut, dsn=dsn)
+        report = import_in_fresh_interpreter(commands, sut, dsn=dsn, bare=how == BARE)
         if not claim_imported(report, how=how):
             continue
         if claim("app that the import gives", on=how, got="eager" in report, expected=True):
