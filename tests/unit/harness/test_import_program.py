@@ -34,7 +34,7 @@ def report_of(folder: Path, settings: str) -> dict[str, Any]:
     """Run the program on an app that reads its settings at their first use."""
     (folder / "shop.py").write_text(APP, encoding="utf-8")
     (folder / "shop_settings.py").write_text(settings, encoding="utf-8")
-    request = {"modules": ["shop"], "app": "shop:app", "dsn": [], "service": False}
+    request = {"modules": ["shop"], "app": "shop:app", "dsn": [], "service": False, "keep": None}
     program = PROGRAM.read_text(encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-c", program, json.dumps(request)],
