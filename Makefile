@@ -13,6 +13,8 @@ GATES_ARGS ?= -n auto
 # Two for each of two cores, since these tests often wait for a process.
 TEST_PROCESSES ?= 4
 BENCH_ARGS ?=
+# make mutate MUTATE_ARGS="--sample 100 --seed 1"
+MUTATE_ARGS ?=
 WHEELHOUSE :=
 # Images of Python often set it. Then each of the many short runs in the tests compiles the sources that
 # it imports, which is half of its processor time.
@@ -37,10 +39,10 @@ MOCKS_SETUP := $(if $(and $(SETUP),$(MOCKS_LOCK)),$(VENV)/$(call stamp,mocks,req
 BENCH := $(VENV)/bench
 BENCH_SETUP := $(VENV)/$(call stamp,bench,requirements.txt requirements-dev.txt requirements-sdist.txt requirements-bench.txt)
 
-.PHONY: gates test mutants examples signoffs storm takeovers check bench fuzz format docs english requirements workflows setup wheels wheelhouse clean help
+.PHONY: gates test mutate blanked-checks examples signoffs storm takeovers check bench fuzz format docs english requirements workflows setup wheels wheelhouse clean help
 
 help:  ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 gates: $(SETUP) $(MOCKS_SETUP)  ## judge the reference system and seal the evidence under reports/
 	$(BIN)/pytest $(GATES) --evidence-out $(EVIDENCE) $(GATES_ARGS)
@@ -50,8 +52,11 @@ test: $(DEV_SETUP) $(MOCKS_SETUP)  ## run the tests of the project itself, tier 
 	$(BIN)/pytest tests/acceptance tests/integration -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder --durations 12
 	$(BIN)/pytest tests/browser
 
-mutants: $(DEV_SETUP)  ## remove all assertions, then all faults, of all gates: nothing may be proven
-	GATEPROOF_MUTANTS=gates/ $(BIN)/pytest tests/acceptance/test_mutants.py
+mutate: $(SETUP) $(MOCKS_SETUP)  ## make small defects of the reference system, and list those that no check sees
+	$(BIN)/gateproof mutate --out $(EVIDENCE)/mutation $(MUTATE_ARGS)
+
+blanked-checks: $(DEV_SETUP)  ## remove all assertions, then all faults, of all gates: nothing may be proven
+	GATEPROOF_BLANKED=gates/ $(BIN)/pytest tests/acceptance/test_blanked_checks.py
 
 examples: $(DEV_SETUP) $(MOCKS_SETUP)  ## judge the examples with the whole pack and all proofs, the draft of the reference system, and all its gates in containers
 	GATEPROOF_EXAMPLES=all $(BIN)/pytest tests/acceptance/test_example.py tests/acceptance/test_draft.py -k "whole_pack or most_of_the_pack"

@@ -1,8 +1,8 @@
 """Proofs tested on the gates themselves: a check without assertions is not proven.
 
 Two runs of gates of this repository: in one, every assertion of every check is removed; in the
-other, every fault does nothing. `make test` uses one gate, `make mutants` all of them, which takes
-about as long as judging them twice.
+other, every fault does nothing. `make test` uses one gate, `make blanked-checks` all of them, which
+takes about as long as judging them twice.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tests.acceptance.conftest import ROOT
 
 INCOMPLETE = 100
 RUN_LIMIT_S = 2400
-GATES = os.environ.get("GATEPROOF_MUTANTS", "system/gates/idempotency").split()
+GATES = os.environ.get("GATEPROOF_BLANKED", "system/gates/idempotency").split()
 """The gates to run, relative to the repository."""
 
 REFUSED_BY_PROBES = ("RUN-01", "eager")
@@ -100,7 +100,7 @@ def blank(folder: Path) -> int:
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a copy of this repository whose gates a test may change."""
-    copy = tmp_path_factory.mktemp("mutants") / "project"
+    copy = tmp_path_factory.mktemp("blanked") / "project"
     copy_project(ROOT, copy)
     return copy
 
