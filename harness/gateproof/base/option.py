@@ -6,6 +6,7 @@ checking the options to `gateproof.run.option`.
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import os
 from pathlib import Path
@@ -103,6 +104,7 @@ def add_options(parser: pytest.Parser) -> None:
         help="run the checks without proving that they can fail, like --falsify=none; the result "
         "is then incomplete",
     )
+    group.addoption("--mutation", metavar="FOLDER", default=None, help=argparse.SUPPRESS)
     group.addoption(
         "--durations-json",
         metavar="FILE",

@@ -87,15 +87,9 @@ def proof_copy(request: pytest.FixtureRequest, bring_up: BringUp) -> Iterator[Co
     item = request.node
     assert isinstance(item, ProofItem), "only a proof has a copy"
     with bring_up.stopwatch.step(COPY):
-        copy = Copy.make(
-            bring_up,
-            tree=item.falsifier.fault.tree,
-            own_server=item.needs_own_server,
-            needs_stack=item.needs_stack,
-            migrated=item.needs_migrations,
-        )
+        copy = item.open_copy(bring_up)
     yield copy
-    copy.dispose()
+    item.close_copy(copy)
 
 
 @pytest.fixture

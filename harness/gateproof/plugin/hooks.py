@@ -33,7 +33,9 @@ from gateproof.proof.durations import (
     write_durations,
 )
 from gateproof.proof.matrix import add_cells
-from gateproof.proof.proof import RUNS, STACK_FIXTURES, ProofItem, require_second_runs
+from gateproof.proof.mutation.judging.item import MutantItem
+from gateproof.proof.mutation.judging.session import Mutation
+from gateproof.proof.proof import STACK_FIXTURES, ProofItem, require_second_runs
 from gateproof.proof.self_proof import SelfProofItem
 from gateproof.proof.shard import keep_shard
 from gateproof.proof.takeover import TakeOver, record_dependence
@@ -191,7 +193,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
     """Record the observations of an item under its criterion."""
     writer = item.config.stash.get(WRITER, None)
-    if writer is None:
+    if writer is None or isinstance(item, MutantItem):
         return (yield)
     scope = _scope(item, writer)
     writer.bring_up.watches.begin_item()
@@ -320,7 +322,6 @@ def _open(config: pytest.Config, options: Options) -> None:
         config.pluginmanager.register(Progress(print_line=lambda line: _print(config, line)))
         _keep_reports(config, run)
     if not is_controller(config):
-        config.pluginmanager.register(TakeOver(), "gateproof-takeover")
         config.stash[WRITER] = Writer.open(
             writer_name(config),
             options,
@@ -330,6 +331,11 @@ def _open(config: pytest.Config, options: Options) -> None:
             progress=lambda line: _print(config, line),
             earlier=run.earlier if run else earlier_of(options, verified=received_earlier(config)),
         )
+        if options.mutation is None:
+            config.pluginmanager.register(TakeOver(), "gateproof-takeover")
+        else:
+            mutation = Mutation(config.stash[WRITER], options.mutation)
+            config.pluginmanager.register(mutation, "gateproof-mutation")
 
 
 def _close_writer(session: pytest.Session) -> None:
@@ -392,6 +398,9 @@ def _finish(config: pytest.Config, run: GateRun, status: int) -> int:
         run.discard()
         _print(config, f"ERROR: {problem.message}", prefix="")
         return problem.status
+    if run.options.mutation is not None:
+        run.discard()
+        return status
     if not (run.bound or run.defects or run.lost):
         run.discard()
         _print(config, "no bundle: the collection did not finish, so nothing was judged")
@@ -658,7 +667,9 @@ def _limit_of(item: pytest.Item, stage: str) -> tuple[float, str]:
     found: list[tuple[float, str]] = []
     declaration = read_declaration(item) if WRITER in item.config.stash else None
     if declaration is not None and stage == "call":
-        limit_s = declaration.limit_s * (RUNS if isinstance(item, ProofItem) else 1)
+        limit_s = declaration.limit_s
+        if isinstance(item, ProofItem):
+            limit_s = item.limit_s(limit_s)
         found.append((limit_s, f"its overall limit of {limit_s:g} s"))
     if DEADLINE in item.stash:
         until, limit_s = item.stash[DEADLINE]

@@ -53,14 +53,18 @@ class Recorder:
         journal: receives the records.
         redactor: removes secrets before anything is written.
         data: the ``data/`` folder of the bundle that is being written.
+        keep: whether captures are written; nothing is sealed of a run without them.
 
     """
 
-    def __init__(self, journal: Journal, redactor: Redactor, data: Path) -> None:
+    def __init__(
+        self, journal: Journal, redactor: Redactor, data: Path, *, keep: bool = True
+    ) -> None:
         self.journal = journal
         self.redactor = redactor
         self.scope = Scope()
         self._data = data
+        self._keep = keep
         self._count = 0
         self._folders: set[str] = set()
         self._lock = threading.Lock()
@@ -164,6 +168,8 @@ class Recorder:
         self._count += 1
         folder = f"{in_data(CAPTURES)}{self.scope.folder()}"
         name = f"{folder}/{self.journal.writer}-{self._count:05d}-{probe}.txt"
+        if not self._keep:
+            return name
         path = self._data / name
         try:
             if folder not in self._folders:

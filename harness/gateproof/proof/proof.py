@@ -37,6 +37,7 @@ from gateproof.proof.baseline import Baselines, SharedBaseline, shape_of
 from gateproof.run.dependence.digest import digest_of_frame
 from gateproof.run.stage import MESSAGE_LIMIT, categorise
 from gateproof.run.writer import WRITER
+from gateproof.stack.bring_up import BringUp
 from gateproof.stack.copy import Copy
 from gateproof.stack.stack import Running
 from gateproof.stack.stopwatch import BASELINE, FAULTED, LANDING
@@ -114,6 +115,11 @@ class ProofItem(pytest.Function):
         return bool(STACK_FIXTURES & set(self.fixturenames))
 
     @property
+    def shares_stack(self) -> bool:
+        """Whether the check leaves nothing behind on the stack, so that others can use it too."""
+        return STACK_FIXTURES & set(self.fixturenames) == {"stack"}
+
+    @property
     def needs_migrations(self) -> bool:
         """Whether the check works on a database that is migrated already."""
         return EMPTY_FIXTURE not in self.fixturenames
@@ -122,6 +128,24 @@ class ProofItem(pytest.Function):
     def needs_own_server(self) -> bool:
         """Whether the copy needs its own server."""
         return self.falsifier.fault.scope == "server" or OWN_SERVER_FIXTURE in self.fixturenames
+
+    def limit_s(self, check_s: float) -> float:
+        """Return the overall limit, in seconds, from that of the check."""
+        return check_s * RUNS
+
+    def open_copy(self, bring_up: BringUp) -> Copy:
+        """Return the copy to work on; `close_copy` ends it."""
+        return Copy.make(
+            bring_up,
+            tree=self.falsifier.fault.tree,
+            own_server=self.needs_own_server,
+            needs_stack=self.needs_stack,
+            migrated=self.needs_migrations,
+        )
+
+    def close_copy(self, copy: Copy) -> None:
+        """Throw the copy away."""
+        copy.dispose()
 
     def runtest(self) -> None:
         """Run the proof; any result but `proven` fails this item."""

@@ -79,6 +79,9 @@ class Options:
     """Identifies the run; None for a random one."""
     shard: Shard | None = None
     """The part of the run that this machine judges; None for all."""
+    mutation: Path | None = None
+    """The folder of `gateproof mutate`, which starts this run to judge mutants; nothing is sealed
+    then."""
     shard_durations: tuple[Path, ...] = ()
     """Files with the durations of earlier runs, by which shards are balanced."""
 
@@ -158,6 +161,7 @@ def read_options(config: pytest.Config) -> Options | None:
         durations_json=_durations_json(config),
         nonce=nonce,
         shard=shard,
+        mutation=Path(config.getoption("--mutation")) if config.getoption("--mutation") else None,
         shard_durations=tuple(Path(one).absolute() for one in config.getoption("shard_durations")),
     )
 

@@ -178,7 +178,8 @@ class Writer:
             learn_secret(label, value)
         writer = options.writer(name)
         journal = Journal(staging / JOURNALS / f"{writer}.jsonl", writer=writer, clock=now)
-        recorder = Recorder(journal, redactor, staging / PAYLOAD)
+        keep = options.mutation is None
+        recorder = Recorder(journal, redactor, staging / PAYLOAD, keep=keep)
         bring_up = BringUp(
             environment=_environment(options, sut, learn_secret),
             sut=sut,

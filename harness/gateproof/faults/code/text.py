@@ -1,7 +1,8 @@
 """Changes to the text of a file that apply exactly once, or are refused.
 
-There are three kinds: replacing a text that occurs once, replacing the body of a function (found in
-the syntax tree by its qualified name), and adding lines at the end of the file.
+There are four kinds: replacing a text that occurs once, replacing the body of a function (found in
+the syntax tree by its qualified name), adding lines at the end of the file, and replacing the text
+at a place, for a file that is known to be unchanged.
 """
 
 from __future__ import annotations
@@ -96,7 +97,26 @@ class EmptyLine:
         return f"{text}\n"
 
 
-Change = Replacement | Body | Addition
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """Replaces a part of a text by its place in it."""
+
+    start: int
+    """The first replaced character, counted from 0."""
+    end: int
+    """The first character after it."""
+    after: str
+
+    def describe(self) -> str:
+        """Return the place and the new text."""
+        return f"replace characters {self.start} to {self.end} by\n{self.after or '(nothing)'}"
+
+    def apply(self, text: str) -> str:
+        """Return the changed text."""
+        return text[: self.start] + self.after + text[self.end :]
+
+
+Change = Replacement | Body | Addition | Part
 
 
 def _functions(tree: ast.AST, path: list[str]) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateproof.mutation.code import same_bytecode
+from gateproof.proof.mutation.code import same_bytecode
 
 CLASS = 'class A:\n    """Doc."""\n    def f(self, a: int = 1):\n        return [b for b in a]\n'
 

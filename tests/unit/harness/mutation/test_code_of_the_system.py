@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateproof.mutation.code import Edit, edits_of
+from gateproof.proof.mutation.code import Edit, edits_of
 
 SYSTEM = Path(__file__).parents[4] / "system"
 FILES = sorted(SYSTEM.rglob("*.py"))

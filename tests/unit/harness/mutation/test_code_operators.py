@@ -7,7 +7,7 @@ from textwrap import dedent
 
 import pytest
 
-from gateproof.mutation.code import edits_of, same_bytecode
+from gateproof.proof.mutation.code import edits_of, same_bytecode
 
 GUARDED = "try:\n    send(a)\nexcept Exception:\n    pass"
 CASES = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateproof.mutation.code import edits_of
+from gateproof.proof.mutation.code import edits_of
 from gateproof_evidence.errors import BadInputError
 
 

@@ -6,7 +6,7 @@ import ast
 
 import pytest
 
-from gateproof.mutation.code import edits_of, same_bytecode
+from gateproof.proof.mutation.code import edits_of, same_bytecode
 
 SELECT = "SELECT a FROM t WHERE b = 1 AND c > 2 ORDER BY a, b LIMIT 3 FOR UPDATE SKIP LOCKED"
 INSERT = "INSERT INTO t (a, b) VALUES (1, 2)"

@@ -1,1 +1,0 @@
-"""Mutation testing of the gates: mutants of a system, and which claims notice them."""

@@ -1,0 +1,1 @@
+"""Mutation testing of gates: small defects of a system, and the checks that see them."""

@@ -1,0 +1,1 @@
+"""Running the checks with mutants, in processes of pytest."""

@@ -1,0 +1,1 @@
+"""The result of a mutation run: figures, survivors, the page."""

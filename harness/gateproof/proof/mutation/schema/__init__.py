@@ -1,0 +1,1 @@
+"""The mutants of a database's schema, made from its catalogue."""
