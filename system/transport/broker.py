@@ -141,6 +141,14 @@ class Channel(virtual.Channel):
         self.transport.forget(queue)
         self.transport.count(statements.DROP, name=queue)
 
+    def queue_delete(
+        self, queue: str, if_unused: bool = False, if_empty: bool = False, **kwargs: Any
+    ) -> None:
+        """Delete a queue with its messages; kombu leaves one there that has no binding."""
+        super().queue_delete(queue, if_unused, if_empty, **kwargs)
+        if not (if_empty and self._size(queue)):
+            self._delete(queue)
+
     def _queue_bind(self, exchange: str, routing_key: str, pattern: str, queue: str) -> None:
         if queue in self._own:
             binding = {"exchange": exchange, "routing_key": routing_key, "pattern": pattern}

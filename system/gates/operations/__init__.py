@@ -1,0 +1,1 @@
+"""Gate broker: the operations of a queue, each with its exact result."""
