@@ -13,6 +13,7 @@ from gateproof.description.reference import sut_reference
 from gateproof_evidence.model.schema import run_schema
 from gateproof_evidence.reports.glossary import GLOSSARY, SECTIONS, glossary_page
 from tests.criteria import catalogue
+from tests.dimensions import page as dimensions_page
 from tests.pages import PAGES, ROOT, page_name
 
 NAMED_PATH = re.compile(
@@ -68,6 +69,10 @@ def test_docs_generated_pages_are_current() -> None:
     glossary = (ROOT / "docs/explanation/glossary.md").read_text(encoding="utf-8")
     assert glossary == glossary_page(), (
         "run python -m gateproof_evidence.reports.glossary docs/explanation/glossary.md"
+    )
+    dimensions = (reference / "dimensions.md").read_text(encoding="utf-8")
+    assert dimensions == dimensions_page(), (
+        "run python -m tests.dimensions > docs/reference/dimensions.md"
     )
 
 
