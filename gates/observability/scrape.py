@@ -14,11 +14,11 @@ from gateproof import Stack, Sut, Worker, claim, wait_until
 
 from .reach import require_answer
 
-RISE = "rise of the count"
-"""The name of the claim about one count.
+RISE, LABELS = "rise of the count", "labels of the count"
+"""The names of the claims about one count.
 
-Its object is sample, task and when, between slashes; the described ping is called `ping`, so that
-falsifiers predict the same object for any system."""
+The object of a rise is sample, task and when, between slashes; the described ping is called `ping`,
+so that falsifiers predict the same object for any system."""
 
 SETTLED_DEADLINE_S = 3.0
 ACKNOWLEDGED_DEADLINE_S = 5.0
@@ -39,6 +39,8 @@ class Scrape:
     buckets: tuple[str, ...]
     """The bounds of the histogram, in the order of the text, each once."""
     counts: Counts
+    labels: Mapping[str, tuple[str, ...]]
+    """Sample to the names of its labels, without that of the bound of a bucket."""
 
 
 def types_of(sut: Sut) -> dict[str, str]:
@@ -59,11 +61,13 @@ def scrape(stack: Stack, worker: Worker) -> Scrape:
     types: dict[str, str] = {}
     counts: dict[tuple[str, str], float] = {}
     bounds: dict[str, None] = {}
+    labels: dict[str, tuple[str, ...]] = {}
     for family in text_string_to_metric_families(answer.body if answer.status == 200 else ""):
         types[family.name + "_total" * (family.type == "counter")] = family.type
         for sample in family.samples:
             bound = sample.labels.get("le", "")
             bounds.update({bound: None} if bound else {})
+            labels[sample.name] = tuple(sorted(sample.labels.keys() - {"le"}))
             task = _task(sample.labels, stack.sut.metrics.task_label)
             counts[f"{sample.name}{bound and f' up to {bound}'}", task] = sample.value
     return Scrape(
@@ -72,6 +76,7 @@ def scrape(stack: Stack, worker: Worker) -> Scrape:
         types={name: types[name] for name in types if name in described},
         buckets=tuple(bounds),
         counts=counts,
+        labels=labels,
     )
 
 
@@ -144,12 +149,15 @@ def expect_rises(
     have been lost since then.
     """
     runs = _timed(stack.sut, expected)
-    seen = wait_until(
-        lambda: rises(stack.sut, before, scrape(stack, worker).counts),
-        lambda found: _timed(stack.sut, found) >= runs,
+    last = wait_until(
+        lambda: scrape(stack, worker),
+        lambda found: _timed(stack.sut, rises(stack.sut, before, found.counts)) >= runs,
         deadline_s=SETTLED_DEADLINE_S if wait else 0.0,
         interval_s=0.05,
     )
+    if not expect_labels(stack.sut, last):
+        return False  # every count would be missing under the name of its task
+    seen = rises(stack.sut, before, last.counts)
     judged = [
         claim(
             RISE,
@@ -158,6 +166,18 @@ def expect_rises(
             expected=expected.get((sample, task), 0),
         )
         for sample, task in sorted({*seen, *expected})
+    ]
+    return all(judged)
+
+
+def expect_labels(sut: Sut, last: Scrape) -> bool:
+    """Judge that each count has the described label with the name of the task, and no other."""
+    samples = (sut.metrics.started, sut.metrics.success, sut.metrics.failure, timed(sut))
+    wanted = [sut.metrics.task_label]
+    judged = [
+        claim(LABELS, on=sample, got=last.labels[sample], expected=wanted)
+        for sample in samples
+        if sample in last.labels
     ]
     return all(judged)
 

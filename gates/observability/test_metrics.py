@@ -33,6 +33,7 @@ from ..holding import (
 )
 from ..pools import has_children
 from .scrape import (
+    LABELS,
     RISE,
     Counts,
     bucket_above,
@@ -121,6 +122,19 @@ def retyped(_: Sut, name: str) -> tuple[Fault, Expect]:
     return fault, (TYPES_SEEN, "", f'"{name}": "gauge"')
 
 
+def relabelled(sut: Sut, name: str) -> tuple[Fault, Expect]:
+    """Return a fault that renames the label with the name of the task."""
+    label = sut.metrics.task_label
+    fault = http(
+        "label-renamed",
+        "metrics",
+        pattern=rf"\b{re.escape(label)}=",
+        replacement="gateproof_job=",
+        sample=f'{name}{{{label}="sample"}} 3.0\n',
+    )
+    return fault, (LABELS, name, f"got gateproof_job, expected {label}")
+
+
 def bound_below(sut: Sut) -> list[str]:
     """Return the largest described bound below the time of the slow task; none without bounds."""
     found = bucket_below(sut.metrics.buckets, SLOW_S)
@@ -185,6 +199,7 @@ def overlapping_hidden(_: Sut, name: str) -> tuple[Fault, Expect]:
 )
 @falsified_by_each(started, left_out("success-not-counted", "success", KNOWN_TASKS))
 @falsified_by_each(started, retyped)
+@falsified_by_each(started, relabelled)
 @falsified_by_each(bound_below, in_fast_bucket)
 def test_metrics_rise_by_exactly_the_tasks_that_ran(own_stack: Stack, sut: Sut, ids: Ids) -> None:
     """The four typed families rise by exactly the number of tasks that ran."""

@@ -177,9 +177,11 @@ def test_every_task_is_stored_in_its_own_queue(own_stack: Stack, sut: Sut) -> No
     stored = messages_of(own_stack.sql, sent)
     for task_id, (task, on) in sent.items():
         found = [message for message in stored if message.task_id == task_id]
-        if not claim(FOUND, on=on, got=len(found), expected=1):
-            continue
         queue = sut.queue_of(task)
+        if not claim(FOUND, on=on, got=len(found), expected=1):
+            queues = sorted(message.queue for message in found)
+            claim("queues that store the task's messages", on=on, got=queues, expected=[queue])
+            continue
         claim("task of the task's message", on=on, got=found[0].task, expected=task)
         claim(QUEUE, on=on, got=found[0].queue, expected=queue)
         claim(KEY, on=on, got=found[0].routing_key, expected=key_of(sut, task))

@@ -98,7 +98,7 @@ class Definition:
 
 
 EXPRESSION = "expression of the policy"
-REVIEW = "review of the definition in [tenancy.reviewed]"
+REVIEW = "digest in [tenancy.reviewed] of the definition that the database has"
 SHARED = "entry in [tenancy.shared] for a readable table without the key"
 STALE_SHARED = "entries of [tenancy.shared] without such a table that an application role may read"
 STALE_REVIEWS = "entries of [tenancy.reviewed] without such code in the database"

@@ -72,7 +72,7 @@ HOLDING = """
 """
 
 
-HELD_BY = "roles that have a privilege besides the worker's"
+HELD_BY = "roles other than the worker's that have the privilege and must not have it"
 HOLDS = "columns of the result of a failed task that hold its argument"
 
 

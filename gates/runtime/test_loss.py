@@ -38,6 +38,7 @@ LIMIT_S = 150.0
 """Enough for the longest lease that a check waits for."""
 
 LOST = "tasks without an end after their worker was killed"
+RESULTS_GONE = "tasks that ended according to the log, and whose result is gone"
 ENDS, ENDS_OF_FINISHED = "ends of tasks in the logs of both workers", "ends of finished tasks"
 ALIVE, RESTARTED = "while their worker lives", "after their worker's restart"
 """Names and objects of claims that falsifiers predict."""
@@ -92,8 +93,10 @@ def test_killed_worker_loses_no_task(own_stack: Stack, sut: Sut, ids: Ids) -> No
             ]
             stack.sql.query("SELECT pg_sleep(%s)", (COUNTDOWN_S / 2,))
             victim.kill()
-        if expect_one_end_each(stack, published, deadline_s=END_DEADLINE_S + lease.seconds):
-            expect_one_line_each(stack, (victim, other), published)
+        workers = (victim, other)
+        deadline_s = END_DEADLINE_S + lease.seconds
+        if expect_one_end_each(stack, workers, published, deadline_s=deadline_s):
+            expect_one_line_each(stack, workers, published)
 
 
 @criterion(
@@ -152,8 +155,13 @@ def two_workers(stack: Stack, lease: Lease) -> Iterator[tuple[Worker, Worker]]:
             yield victim, other
 
 
-def expect_one_end_each(stack: Stack, published: Collection[str], *, deadline_s: float) -> bool:
-    """Judge that each task succeeded, or failed and left one dead-letter row."""
+def expect_one_end_each(
+    stack: Stack, workers: tuple[Worker, ...], published: Collection[str], *, deadline_s: float
+) -> bool:
+    """Judge that each task succeeded, or failed and left one dead-letter row.
+
+    A task that has ended in a log and has no result is not lost: its result is.
+    """
     ids = list(published)
     ended = wait_until(
         lambda: dict(
@@ -167,7 +175,10 @@ def expect_one_end_each(stack: Stack, published: Collection[str], *, deadline_s:
         deadline_s=deadline_s,
         interval_s=0.2,
     )
-    if not claim(LOST, got=len(ids) - len(ended), expected=0, over=ids):
+    missing = set(ids) - ended.keys()
+    gone = ends(stack, workers, missing).keys() if missing else set()
+    kept = claim(RESULTS_GONE, got=len(gone), expected=0, over=ids)
+    if not (claim(LOST, got=len(missing - gone), expected=0, over=ids) and kept):
         return False
     table = stack.sut.dead_letters.table
     stored = Counter(

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-from gateproof import SqlProbe
+from gateproof import SqlProbe, claim
+
+MORE = "privileges that the role has and must not have"
+LESS = "privileges that the role must have and lacks"
+"""Names of the two claims about one role and one object, which are the object of both."""
 
 EVERY = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER")
 MAINTAIN = "MAINTAIN"
@@ -40,3 +44,12 @@ def held(
         for table in tables
         for role in roles
     }
+
+
+def claim_exactly(
+    role: str, thing: str, *, got: Collection[str], expected: Collection[str]
+) -> None:
+    """Claim that a role has exactly these privileges on one object; a finding names the others."""
+    on = f"{role}/{thing}"
+    claim(MORE, on=on, got=set(got) - set(expected), expected=[])
+    claim(LESS, on=on, got=set(expected) - set(got), expected=[])
