@@ -189,10 +189,10 @@ def main(arguments: dict[str, Any]) -> dict[str, Any]:
     Args:
         arguments: ``modules`` to import; ``app`` as module:attribute; ``dsn`` the variables to set
             to a DSN, empty to leave it unset; ``service`` whether the observer listens at the
-            address in that DSN; ``keep`` the only variables that stay set, null for all.
+            address in that DSN; ``keep`` the only variables that stay set, all without it.
 
     """
-    if arguments["keep"] is not None:
+    if arguments.get("keep") is not None:
         for variable in os.environ.keys() - set(arguments["keep"]):
             del os.environ[variable]
     observer = Observer() if arguments["service"] else None
