@@ -24,8 +24,11 @@ def compare(old: Json, new: Json) -> tuple[Change, ...]:
         KeyError: a reference of a document names nothing.
 
     """
-    found = {(one.name, one.where, one.got): one for one in _changes(old, new)}
-    return tuple(sorted(found.values(), key=lambda one: (not one.is_breaking, one.where, one.name)))
+    return tuple(sorted(set(_changes(old, new)), key=_order))
+
+
+def _order(one: Change) -> tuple[bool | str, ...]:
+    return (not one.is_breaking, one.where, one.name, one.got, one.expected)
 
 
 def _changes(old: Json, new: Json) -> Iterator[Change]:
@@ -53,7 +56,7 @@ def _changes(old: Json, new: Json) -> Iterator[Change]:
 def _implementations(old: Json, new: Json) -> Iterator[Change]:
     """A service that no longer promises its operations is as if they were removed."""
     before, after = (document.get(IMPLEMENTED) for document in (old, new))
-    if before != after:
+    if (before is True) != (after is True):
         yield Change(
             name="implementation-withdrawn" if before is True else "implementation-promised",
             where="/",

@@ -214,7 +214,15 @@ def _is_met(requirement: Mapping[str, list[str]], by: Mapping[str, list[str]]) -
 
 
 def _spelt(requirements: list[Mapping[str, list[str]]]) -> str:
-    return " or ".join(" and ".join(sorted(one)) or "none" for one in requirements)
+    """Return requirements for people, such as `key and other (read, write) or none`."""
+    named = (
+        [
+            f"{name} ({', '.join(sorted(scopes))})" if scopes else name
+            for name, scopes in one.items()
+        ]
+        for one in requirements
+    )
+    return " or ".join(" and ".join(sorted(one)) or "none" for one in named)
 
 
 def _scheme(operation: Operation, name: str) -> str | None:

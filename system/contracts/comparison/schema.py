@@ -24,7 +24,8 @@ LOWER = frozenset({"minimum", "exclusiveMinimum", "minLength", "minItems", "minP
 UPPER = frozenset({"maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties"})
 RESTRICTIONS = frozenset({"pattern", "format", "multipleOf", "uniqueItems"})
 """Keywords that restrict values, and whose removal allows more."""
-WIDER: Mapping[str, str] = {"int32": "int64", "float": "double"}
+WIDER = {("format", "int32"): "int64", ("format", "float"): "double"}
+"""A keyword with its value, and the value that allows more."""
 JUDGED = LOWER | UPPER | RESTRICTIONS | IGNORED
 STRUCTURE = frozenset(
     {
@@ -168,9 +169,9 @@ def _restrictions(run: Comparison, old: Flat, new: Flat, where: str) -> Iterator
         if before == after:
             continue
         got, expected = f"{keyword}: {after}", f"{keyword}: {before}"
-        if after is False or (before is not False and WIDER.get(str(before)) == after):
+        if after is False or WIDER.get((keyword, str(before))) == after:
             yield run.widened(_slug(keyword), where, got, expected)
-        elif before is False or WIDER.get(str(after)) == before:
+        elif before is False or WIDER.get((keyword, str(after))) == before:
             yield run.narrowed(_slug(keyword), where, got, expected)
         else:
             yield Change(name=f"{_slug(keyword)}-changed", where=where, got=got, expected=expected)

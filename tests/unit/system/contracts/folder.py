@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from system.contracts.reading.document import Library
+from system.gates.contracts.pairs import TABLE
 
-SOUND = Path(__file__).with_name("sound.yaml").read_text(encoding="utf-8")
+SOUND = TABLE.with_name("sound.yaml").read_text(encoding="utf-8")
 
 COMMON = """
 components:

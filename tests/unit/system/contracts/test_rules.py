@@ -12,10 +12,11 @@ from ruamel.yaml import YAML
 from system.contracts.reading.document import FOLDER, Library
 from system.contracts.rules.check import check
 from system.contracts.rules.finding import Rule
+from system.gates.contracts.pairs import TABLE
 
 from .folder import OTHER, changed, write
 
-FINDINGS = YAML(typ="safe").load(Path(__file__).with_name("findings.yaml"))
+FINDINGS = YAML(typ="safe").load(TABLE.with_name("findings.yaml"))
 RULES: tuple[Rule, ...] = ("validity", "house", "examples")
 
 
