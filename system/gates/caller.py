@@ -65,7 +65,7 @@ def _valued(one: Mapping[str, Any]) -> dict[str, Any]:
         value = getattr(importlib.import_module(module), name)(*one["arguments"])
     except Exception as error:  # noqa: BLE001 (it is what the call ended with)
         return {"error": f"{type(error).__name__}: {error}"}
-    found = dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value
+    found = vars(value) if dataclasses.is_dataclass(value) else value
     return {"value": json.loads(json.dumps(found, default=str))}
 
 
