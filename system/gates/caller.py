@@ -1,9 +1,10 @@
 """Run commands and call functions of the system, one after the other in one interpreter.
 
-A program of its own: `python -m system.gates.caller FILE` reads a list of calls as JSON and prints
-the list of what each ended with. An interpreter takes most of a second to start and to import the
-system; a call afterwards takes a millisecond. Uses the standard library and what it is asked to
-run. The variables of a call are set for that call only.
+A program of its own, which is passed as source text to the system's interpreter. Its argument is a
+list of calls as JSON, or a file with one; it prints the list of what each ended with. An
+interpreter takes most of a second to start and to import the system; a call afterwards takes a
+millisecond. Uses the standard library and what it is asked to run. The variables of a call are set
+for that call only.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 
-def main(file: str) -> None:
-    """Print what each call of a file ended with, as one JSON list."""
-    calls = json.loads(Path(file).read_text(encoding="utf-8"))
+def main(asked: str) -> None:
+    """Print what each call ended with, as one JSON list."""
+    calls = json.loads(asked if asked[:1] == "[" else Path(asked).read_text(encoding="utf-8"))
     print(json.dumps([_called(one) for one in calls]))  # noqa: T201 (the output of this program)
 
 

@@ -1,6 +1,6 @@
 """Have commands and functions of the system called in one interpreter, for checks of many cases.
 
-Owns the file of calls and the reading of the answers. `caller` runs them.
+Owns passing the calls and reading the answers. `caller` runs them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from typing import Any
 
 from gateproof import ProcessProbe, Sut, claim
 
-PROGRAM = ("{python}", "-m", "system.gates.caller")
+PROGRAM = Path(__file__).with_name("caller.py")
+LONGEST = 20_000
+"""The greatest number of characters of the calls that are passed as an argument."""
 ANSWERED = "calls that were answered"
 """The name of a claim: a check judges nothing further when it is false."""
 
@@ -53,7 +55,7 @@ def run_commands(
     Args:
         machine: runs the interpreter.
         sut: the system.
-        folder: an existing folder for the file of calls.
+        folder: an existing folder, for calls that are too long for an argument.
         commands: in their order.
         env: variables of the interpreter.
 
@@ -84,9 +86,13 @@ def _called(
     asked: Sequence[Mapping[str, Any]],
     env: Mapping[str, str] | None,
 ) -> list[Any]:
-    file = folder / "calls.json"
-    file.write_text(json.dumps(asked), encoding="utf-8")
-    done = machine.run([*sut.fill(PROGRAM), str(file)], env=env or {}, folder=sut.folder)
+    text = json.dumps(asked)
+    if len(text) > LONGEST:
+        file = folder / "calls.json"
+        file.write_text(text, encoding="utf-8")
+        text = str(file)
+    command = [*sut.fill(["{python}", "-c"]), PROGRAM.read_text(encoding="utf-8"), text]
+    done = machine.run(command, env=env or {}, folder=sut.folder)
     answers = _json(done.output.strip().rpartition("\n")[2])
     found = answers if isinstance(answers, list) else []
     on = asked[0].get("module") or asked[0]["function"].partition(":")[0]
