@@ -72,8 +72,12 @@ def check(library: Library, rules: Collection[Rule] = RULES) -> Checked:
     return Checked(
         rules=chosen,
         documents=tuple(_summary(library, one) for one in contracts),
-        findings=tuple(sorted(set(findings), key=lambda one: (one.document, one.message))),
+        findings=tuple(sorted(set(findings), key=_order)),
     )
+
+
+def _order(one: Finding) -> tuple[str, ...]:
+    return (one.document, one.message, one.rule)
 
 
 def _applied(rule: Rule, library: Library, contracts: Iterable[Contract]) -> list[Finding]:

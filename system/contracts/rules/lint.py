@@ -19,13 +19,26 @@ from system.contracts.rules.finding import Finding
 
 _OF_OPENAPI = frozenset({"discriminator", "example", "externalDocs", "xml"})
 _CORE = frozenset({"$ref", "$defs", "$comment", "$id", "$anchor", "$schema"})
+_NEXT_TO_CONTAINS = frozenset({"minContains", "maxContains"})
+"""The validator reads them with `contains`, and not as keywords of their own."""
 _ANNOTATIONS = frozenset(
     {
         *("title", "description", "default", "deprecated", "readOnly", "writeOnly", "examples"),
         *("contentEncoding", "contentMediaType"),
     }
 )
-KNOWN = ONE | LIST | MAP | _OF_OPENAPI | _CORE | _ANNOTATIONS | frozenset(OAS31Validator.VALIDATORS)
+KNOWN = frozenset().union(
+    *(
+        ONE,
+        LIST,
+        MAP,
+        _OF_OPENAPI,
+        _CORE,
+        _NEXT_TO_CONTAINS,
+        _ANNOTATIONS,
+        OAS31Validator.VALIDATORS,
+    )
+)
 """The keywords that mean anything."""
 
 FORMATS = frozenset(oas31_format_checker.checkers)
@@ -70,13 +83,7 @@ def _of_keywords(where: str, schema: Schema) -> Iterator[Found]:
 
 def _of_required(where: str, schema: Schema) -> Iterator[Found]:
     """Yield required names without a property, where all properties are in this schema."""
-    if where.split("/")[-2] == "allOf" or {
-        "allOf",
-        "$ref",
-        "anyOf",
-        "oneOf",
-        "patternProperties",
-    } & set(schema):
+    if where.split("/")[-2] == "allOf" or ELSEWHERE & set(schema):
         return
     for name in schema.get("required", ()):
         if name not in schema.get("properties", {}):
@@ -92,16 +99,7 @@ def _of_paths(contract: Contract) -> Iterator[Found]:
             yield ("path-twice", one.name, one.path, expected)
         if one.path != "/" and one.path.endswith("/"):
             yield ("path-ends-with-slash", one.name, one.path, "a path without it")
-        yield from _of_parameters(one)
         yield from _of_security(contract.document, one)
-
-
-def _of_parameters(operation: Operation) -> Iterator[Found]:
-    named = [
-        part.content["name"] for part in operation.parameters() if part.content["in"] == "path"
-    ]
-    for name in sorted(set(named) - set(operation.names_in_path)):
-        yield ("parameter-unused", operation.name, name, f"a name in {operation.path}")
 
 
 def _of_security(document: Any, operation: Operation) -> Iterator[Found]:

@@ -98,7 +98,7 @@ _INSERT = """
         "payload-left-out",
         LISTING,
         "payload::text AS payload",
-        "'{}'::text AS payload",
+        "'{{}}'::text AS payload",
     ),
     expect=(OUTPUT, "show", "payload"),
 )
