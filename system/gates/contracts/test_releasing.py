@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +135,8 @@ def test_versions_are_released_once(
     machine: ProcessProbe, sut: Sut, recorder: Recorder, tmp_path: Path
 ) -> None:
     """A release writes the whole document and its digest once, and refuses what must not be."""
-    before, after = tmp_path / "before", tmp_path / "after"
+    # A proof runs the check twice with one folder.
+    before, after = (Path(tempfile.mkdtemp(dir=tmp_path)) for _ in range(2))
     _write(before)
     steps = _before(before)
     commands = [Command(module=MODULE, words=one.words) for one in steps.values()]
