@@ -42,7 +42,7 @@ def release(library: Library, contract: Contract) -> str:
     text = json.dumps(contract.document, indent=1, ensure_ascii=False) + "\n"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        path.write_bytes(text.encode())
         _record(library.root, name)
     except OSError as error:
         raise ContractError(f"baseline: got {error}, expected a folder to write in") from None
@@ -67,4 +67,4 @@ def _record(root: Path, name: str) -> None:
     """Add the digest of one released version; those of others stay as they were recorded."""
     recorded = recorded_digests(root) | {name: dict(digests(root))[name]}
     lines = [f"{digest}  {path}\n" for path, digest in sorted(recorded.items())]
-    (root / DIGESTS).write_text("".join(lines), encoding="utf-8")
+    (root / DIGESTS).write_bytes("".join(lines).encode())

@@ -66,7 +66,7 @@ class Comparison:
             reason = str(error.args[0])
             yield Change(name="undecided", where=where, got=reason, expected="what can be compared")
         finally:
-            self._open.discard(pair)
+            self._open.remove(pair)
 
     def _unions(self, old: list[Flat], new: list[Flat], where: str) -> Iterator[Change]:
         """Compare alternatives: each that may occur needs one that allows it."""
@@ -156,9 +156,8 @@ def _bounds(run: Comparison, old: Flat, new: Flat, where: str) -> Iterator[Chang
         before, after = old.get(keyword), new.get(keyword)
         if before == after:
             continue
-        tighter = before is None or (
-            after is not None and (after > before if keyword in LOWER else after < before)
-        )
+        strictest = max if keyword in LOWER else min
+        tighter = before is None or (after is not None and after == strictest(before, after))
         make = run.narrowed if tighter else run.widened
         yield make(_slug(keyword), where, f"{keyword}: {after}", f"{keyword}: {before}")
 

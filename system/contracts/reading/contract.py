@@ -102,7 +102,7 @@ def recorded_digests(root: Path) -> dict[str, str]:
     path = root / DIGESTS
     if not path.is_file():
         return {}
-    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line]
+    lines = [line for line in path.read_bytes().decode().splitlines() if line]
     matches = [_DIGEST.fullmatch(line) for line in lines]
     if None in matches:
         line = lines[matches.index(None)]

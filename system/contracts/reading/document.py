@@ -78,7 +78,7 @@ def read(path: Path, name: str = "") -> Json:
     """
     name = name or str(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_bytes().decode()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8"
         raise ContractError(

@@ -19,9 +19,9 @@ from sqlalchemy.exc import DataError, OperationalError
 from system.api.application import Parts, _Application
 from system.api.delivery import correlation_id_of
 from system.api.vendors import vendors_with
-from system.contracts.comparison.conformance import compare_operations
 from system.contracts.reading.contract import load
 from system.contracts.reading.document import Library
+from system.contracts.reading.operation import operations
 from system.dead_letters.encryption import Cipher
 from system.errors import IngestionError
 from system.ingestion import dead_event
@@ -164,10 +164,9 @@ def test_service_has_the_operations_of_the_contracts(tmp_path: Path) -> None:
     )
     library = Library(CONTRACTS.parent)
     domains = ("health", *(f"webhooks/{vendor}" for vendor in VENDORS))
-    difference = compare_operations(
-        [load(library, domain) for domain in domains], _Application(parts).routes().openapi()
-    )
-    assert (difference.missing, difference.undocumented) == ((), ())
+    promised = {one.route for domain in domains for one in load(library, domain).operations}
+    served = {one.route for one in operations(_Application(parts).routes().openapi())}
+    assert served == promised
 
 
 @pytest.mark.parametrize(

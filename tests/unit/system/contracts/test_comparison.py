@@ -44,7 +44,7 @@ def test_change_is_breaking_or_compatible(case: Mapping[str, Any]) -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"].replace(" ", "-"))
 def test_document_is_compatible_with_itself(case: Mapping[str, Any]) -> None:
-    """Compared with itself, neither version of a case has a change, but undecided ones."""
+    """No version of a case has a change against itself, except those that are undecided."""
     for version in ("old", "new"):
         found = compare(document(case, version), document(case, version))
         assert all(one.expected == "what can be compared" for one in found)
