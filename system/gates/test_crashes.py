@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gateproof import (
     POOL_SOLO,
+    Ids,
     Relay,
     Stack,
     Sut,
@@ -55,16 +56,19 @@ KEYS = "bits of the keys of sessions"
     ),
     expect=(RAN_AGAIN, "killed between result and acknowledgement", "got 1"),
 )
-def test_task_whose_result_is_stored_is_not_run_again(own_stack: Stack, sut: Sut) -> None:
+def test_task_whose_result_is_stored_is_not_run_again(own_stack: Stack, sut: Sut, ids: Ids) -> None:
     """A worker that gets the message of a task whose end is stored takes it off the queue."""
-    stack, ping = own_stack, sut.ping
+    stack, ping, task_id = own_stack, sut.ping, str(ids.uuid())
     forget_messages(stack)
     with stack.running_worker(pool=POOL_SOLO, name="victim") as victim:
         stack.wait_ready(victim)
-        with stack.sql.session() as session:
-            task_id = stack.tasks.publish(ping.task, (), {**ping.arguments, "hold_s": 1.0})
+        with stack.sql.session() as holding, stack.sql.session() as locking:
+            # The run waits for the end of this transaction before it stores its result.
+            holding.query("INSERT INTO celery_taskmeta (id, task_id) VALUES (-1, %s)", (task_id,))
+            stack.tasks.publish(ping.task, (), ping.arguments, task_id=task_id)
             wait_for_claim(stack)
-            session.query(f"SELECT id FROM {MESSAGES} FOR UPDATE")  # so that no ack deletes it
+            locking.query(f"SELECT id FROM {MESSAGES} FOR UPDATE")  # so that no ack deletes it
+            holding.rollback()
             state = stack.tasks.result(task_id).state
             premise("state of the task", got=state, expected="SUCCESS")
             victim.kill()
