@@ -20,7 +20,7 @@ BROKER, SESSION = "system/transport/broker.py", "system/transport/session.py"
 STATEMENTS, CONSUMER = "system/transport/statements.py", "system/dead_letters/capture/consumer.py"
 MESSAGES, ELSEWHERE = "kombu_message", "llm"
 
-BEGUN_S, RETURNED_S, HELD_S = 10.0, 15.0, 5.0
+BEGUN_S, RETURNED_S, HELD_S = 10.0, 30.0, 5.0
 HEARTBEAT_S, CUT_OFF_S = 1.2, 1.5
 """A little longer than the pause between two heartbeats, and shorter than what is left after one
 of a lease of 3 s."""
