@@ -39,6 +39,7 @@ logging.basicConfig(level=logging.DEBUG, force=True)
 for logger in list(logging.root.manager.loggerDict.values()):
     if isinstance(logger, logging.Logger):
         logger.setLevel(logging.NOTSET)
+app.loader.import_default_modules()
 sent = app.send_task(sys.argv[1], kwargs=json.loads(sys.argv[2]))
 logging.info("sent %s", sent.id)
 """

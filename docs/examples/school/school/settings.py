@@ -6,10 +6,11 @@ import os
 
 from psycopg.conninfo import conninfo_to_dict
 
-# Importing the project demands no variable: the tools that read it have no database.
-ADDRESS = os.environ.get("SCHOOL_DATABASE_URL", "postgresql://none@127.0.0.1:9/none")
+# Importing the project demands no variable: the tools that read it have no database. The name is
+# in lower case, because `celery report` prints the settings of Django with their passwords.
+address = os.environ.get("SCHOOL_DATABASE_URL", "postgresql://none@127.0.0.1:9/none")
 """The address of the database: ``postgresql://...``."""
-_parts = {name: str(value) for name, value in conninfo_to_dict(ADDRESS).items()}
+_parts = {name: str(value) for name, value in conninfo_to_dict(address).items()}
 
 SECRET_KEY = os.environ.get("SCHOOL_SECRET_KEY", "")  # Django refuses to use an empty one
 INSTALLED_APPS = [
@@ -38,9 +39,7 @@ LANGUAGE_CODE = "es"
 TIME_ZONE = "Europe/Madrid"
 USE_TZ = True
 
-# The broker is the same database. For Celery's transport psycopg2: with psycopg, SQLAlchemy casts
-# each id of a message to four bytes.
-CELERY_BROKER_URL = f"sqla+postgresql+psycopg2://{ADDRESS.partition('://')[2]}"
+# The URL of the broker is in school/celery.py.
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 # The results are rows without a school, so they keep no arguments: no CELERY_RESULT_EXTENDED.
 CELERY_RESULT_BACKEND = "django-db"
