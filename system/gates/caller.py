@@ -60,14 +60,14 @@ def _ran(module: str, words: list[str]) -> dict[str, Any]:
 
 
 def _valued(one: Mapping[str, Any]) -> dict[str, Any]:
-    """Call a function with these arguments; return its value, or its error as text."""
+    """Call a function with these arguments; return its value, also as shown, or its error."""
     module, _, name = one["function"].partition(":")
     try:
         value = getattr(importlib.import_module(module), name)(*one["arguments"])
     except Exception as error:  # noqa: BLE001 (it is what the call ended with)
         return {"error": f"{type(error).__name__}: {error}"}
     found = vars(value) if dataclasses.is_dataclass(value) else value
-    return {"value": json.loads(json.dumps(found, default=str))}
+    return {"value": json.loads(json.dumps(found, default=str)), "shown": repr(value)}
 
 
 if __name__ == "__main__":

@@ -72,7 +72,8 @@ def call_functions(
     """Call functions, each given as *module:name* with its arguments, and claim their answers.
 
     Returns:
-        For each a mapping with `value`, or with `error`; none if the interpreter did not answer.
+        For each a mapping with `value` and `shown` (its representation), or with `error`; none if
+        the interpreter did not answer.
 
     """
     asked = [{"function": name, "arguments": list(arguments)} for name, arguments in calls]

@@ -72,7 +72,50 @@ TLS = {
 }
 """asyncpg's values of `ssl`, and those of libpq's `sslmode`."""
 
+UNREADABLE = (
+    "got a URL that cannot be read, expected user, host, port and database; correct it, and"
+    " percent-encode special characters"
+)
+SCHEME = "expected postgresql, alone or with +asyncpg, +psycopg2 or +psycopg; correct the URL"
+REFUSED: Mapping[str, str] = {
+    "": "got nothing, expected a PostgreSQL URL; set it to the database's",
+    "mysql://a:b@c/d": f"got scheme 'mysql', {SCHEME}",
+    "a:b@c": f"got scheme '', {SCHEME}",
+    "postgresql+pg8000://a:b@c/d": f"got scheme 'postgresql+pg8000', {SCHEME}",
+    "postgresql://a:b@c:x/d": UNREADABLE,
+}
+"""DSNs that are refused, and how."""
+OURS = "postgresql+psycopg2://a:b@c:1/d"
+URLS: Sequence[tuple[str, str, str, str]] = (
+    ("CELERY_BROKER_URL", "", "broker_url", f"sqla+{OURS}"),
+    ("CELERY_BROKER_URL", "redis://r", "broker_url", "redis://r"),
+    ("CELERY_BROKER_URL", DSN, "broker_url", f"sqla+{OURS}"),
+    ("CELERY_BROKER_URL", f"sqlalchemy+{DSN}", "broker_url", f"sqla+{OURS}"),
+    ("CELERY_RESULT_BACKEND", "", "result_backend", f"db+{OURS}"),
+    ("CELERY_RESULT_BACKEND", "redis://r", "result_backend", "redis://r"),
+    ("CELERY_RESULT_BACKEND", DSN, "result_backend", f"db+{OURS}"),
+    ("CELERY_RESULT_BACKEND", f"database+{DSN}", "result_backend", f"db+{OURS}"),
+)
+"""Broker and result backend next to a DSN: variable, value, and the URL that is used."""
+SCHEMES: Mapping[str, tuple[str, bool]] = {
+    "sqla+postgresql+psycopg2://a": ("sqla+postgresql", True),
+    "db+postgres://a": ("db+postgres", True),
+    "postgresql+asyncpg://a": ("postgresql", True),
+    "redis://a": ("redis", False),
+}
+"""URLs, what is shown of them, and whether they are of PostgreSQL."""
+SECRETS: Mapping[str, Mapping[str, str]] = {
+    "connections_from": {
+        "DATABASE_URL": "postgresql://a:canary@b/c",
+        "CELERY_BROKER_URL": "redis://:canary@b",
+        "CELERY_RESULT_BACKEND": "redis://:canary@b",
+    },
+    "dead_letters_from": {"SYSTEM_DEAD_LETTER_KEYS": "canary"},
+}
+"""Functions whose values hold secrets, with variables that have one."""
+
 VALUE, REFUSAL = "value of the setting", "refusal of a value"
+SHOWN = "secrets in the representation of the settings"
 KEPT, DROPPED = "parameters of a DSN that are kept", "parameters of a DSN that are dropped"
 """Names of claims that falsifiers predict."""
 
@@ -156,6 +199,12 @@ class Limits:
     source("tls-not-switched-off", SETTINGS, '"off": "disable",', '"off": "prefer",'),
     expect=(KEPT, "ssl=off", "prefer"),
 )
+@falsified_by(
+    source(
+        "password-shown", SETTINGS, "database_url: str = field(repr=False)", "database_url: str"
+    ),
+    expect=(SHOWN, "connections_from", "got 1"),
+)
 def test_settings_have_their_published_limits(
     machine: ProcessProbe, files: FileProbe, sut: Sut, tmp_path: Path
 ) -> None:
@@ -164,16 +213,24 @@ def test_settings_have_their_published_limits(
     limits, parameters = _limits(text), _parameters(text)
     got = sorted(one.name for one in limits)
     premise("settings with published limits", got=got, expected=sorted(KNOWN))
-    asked = [*_numbers(limits), *_switches(), *_places()]
+    asked = [*_numbers(limits), *_switches(), *_places(), *_urls()]
     dsns = [f"{DSN}?{name}=x" for name in parameters] + [f"{DSN}?ssl={one}" for one in TLS]
     calls = [(f"{MODULE}{one.function}", [one.env]) for one in asked]
     calls += [
         (f"{MODULE}connections_from", [{"DATABASE_URL": dsn}]) for dsn in (*dsns, f"{DSN}?no=x")
     ]
+    calls += [(f"{MODULE}{name}", [env]) for name, env in SECRETS.items()]
+    calls += [
+        (f"{MODULE}{name}", [url]) for url in SCHEMES for name in ("scheme_of", "is_postgresql")
+    ]
     answers = call_functions(machine, sut, tmp_path, calls)
     for one, answer in zip(asked, answers, strict=False):
         one.judge(answer)
-    _judge_dsns(parameters, answers[len(asked) :])
+    rest = answers[len(asked) :]
+    _judge_dsns(parameters, rest[: len(dsns) + 1])
+    rest = rest[len(dsns) + 1 :]
+    _judge_secrets(rest)
+    _judge_schemes(rest[len(SECRETS) :])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -289,6 +346,30 @@ def _places() -> list[Asked]:
     ]
 
 
+def _urls() -> list[Asked]:
+    refused = [
+        Asked(
+            on=f"DATABASE_URL={dsn}",
+            function="connections_from",
+            field="",
+            env={"DATABASE_URL": dsn},
+            expected=f"ConfigurationError: DATABASE_URL: {refusal}",
+            is_refused=True,
+        )
+        for dsn, refusal in REFUSED.items()
+    ]
+    return refused + [
+        Asked(
+            on=f"{name}={url}",
+            function="connections_from",
+            field=field,
+            env={"DATABASE_URL": DSN, name: url},
+            expected=expected,
+        )
+        for name, url, field, expected in URLS
+    ]
+
+
 def _judge_dsns(parameters: Sequence[str], answers: Sequence[Mapping[str, Any]]) -> None:
     """Judge the parameters of all three URLs of each DSN."""
     expected = [(name, {name: ["x"]}) for name in parameters]
@@ -302,3 +383,17 @@ def _judge_dsns(parameters: Sequence[str], answers: Sequence[Mapping[str, Any]])
         claim(KEPT, on=on, got=str(got or "nothing"), expected=str(wanted))
     last = answers[-1].get("value", {}).get("database_url", "nothing")
     claim(DROPPED, on="no", got=urlsplit(last).query, expected="")
+
+
+def _judge_secrets(answers: Sequence[Mapping[str, Any]]) -> None:
+    """Judge that no representation of settings shows a secret."""
+    for name, answer in zip(SECRETS, answers, strict=False):
+        claim(SHOWN, on=name, got=answer.get("shown", "canary").count("canary"), expected=0)
+
+
+def _judge_schemes(answers: Sequence[Mapping[str, Any]]) -> None:
+    """Judge what is shown of URLs, and which are of PostgreSQL; two answers for each."""
+    values = [answer.get("value") for answer in answers]
+    pairs = zip(values[::2], values[1::2], strict=False)
+    for (url, expected), got in zip(SCHEMES.items(), pairs, strict=False):
+        claim(VALUE, on=f"scheme of {url}", got=list(got), expected=list(expected))
