@@ -315,7 +315,16 @@ def _moves(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Step]:
         "replay without a selection": _json(
             "replay", status=USAGE, rows=[], message=f"{selects} --since 1970-01-01"
         ),
-        "replay too fast": Step(words=["replay", "--rate", "1001"], status=USAGE, message=None),
+        "replay too fast": Step(
+            words=["replay", "--rate", "1000.1"],
+            status=USAGE,
+            message="Error: Invalid value for '--rate': 1000.1 is not in the range 0.01<=x<=1000.",
+        ),
+        "replay too slowly": Step(
+            words=["replay", "--rate", "0.009"],
+            status=USAGE,
+            message="Error: Invalid value for '--rate': 0.009 is not in the range 0.01<=x<=1000.",
+        ),
         "replay nothing": _json("replay", "--task", "x", rows=[], message="0 sent, 0 not sent"),
         "replay two": _json(
             *("replay", "--rate", "1000", ids_["c"], "task-of-a"),

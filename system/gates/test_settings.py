@@ -215,7 +215,9 @@ def test_settings_have_their_published_limits(
     premise("settings with published limits", got=got, expected=sorted(KNOWN))
     asked = [*_numbers(limits), *_switches(), *_places(), *_urls()]
     dsns = [f"{DSN}?{name}=x" for name in parameters] + [f"{DSN}?ssl={one}" for one in TLS]
-    calls = [(f"{MODULE}{one.function}", [one.env]) for one in asked]
+    calls: list[tuple[str, Sequence[Any]]] = [
+        (f"{MODULE}{one.function}", [one.env]) for one in asked
+    ]
     calls += [
         (f"{MODULE}connections_from", [{"DATABASE_URL": dsn}]) for dsn in (*dsns, f"{DSN}?no=x")
     ]
