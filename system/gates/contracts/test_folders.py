@@ -63,7 +63,7 @@ FILES = "files that cannot be read"
         "int(key) < len(found)",
         "int(key) <= len(found)",
     ),
-    expect=(FOUND, REFERENCES, "got nothing"),
+    expect=(FOUND, REFERENCES, "IndexError"),
 )
 @falsified_by(
     source(
