@@ -1,4 +1,4 @@
-"""Gate dlq: the operators' command for dead letters: exit statuses, output, limits, selections."""
+"""Gate dlq: the operators' command for dead-letter rows: statuses, output, limits, selections."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ DEAD_LETTERS: Sequence[tuple[str, Mapping[str, str], Any]] = (
     ("spool", {"XDG_STATE_HOME": "/b", "HOME": "/c"}, "/b/system-dead-letters"),
     ("spool", {"HOME": "/c"}, "/c/.local/state/system-dead-letters"),
 )
-"""Settings of the dead letters that are no numbers, with variables and values."""
+"""Settings about dead-letter rows that are no numbers, with variables and values."""
 DSN = "postgresql://a:b@c:1/d"
 TLS = {
     **dict.fromkeys(("true", "1", "on", "yes", "TRUE"), "require"),

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from gateproof import wait_until
 from tests.acceptance.conftest import run_command
 from tests.acceptance.test_exit_status import GATEPROOF
 
@@ -208,6 +209,31 @@ def test_time_limit_leaves_mutants_for_the_next_call(kiosk: Kiosk) -> None:
     assert f"{missing} to run" in output
 
 
+def test_stopped_run_has_a_status_of_its_own_and_is_continued(kiosk: Kiosk) -> None:
+    """A stop is no survivor: what was judged before it is kept, and the next call runs the rest."""
+    command = [str(GATEPROOF), "mutate", "--processes", "1", "--fresh", "--fail-under", "0"]
+    chosen = ["--only", "code:*:kiosk/price.py:price:*"]
+    results = kiosk.folder / "reports/mutation/results"
+    for path in results.iterdir():
+        path.unlink()
+    with subprocess.Popen(
+        [*command, *chosen], cwd=kiosk.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as process:
+        judged = wait_until(lambda: list(results.glob("gw*.jsonl")), deadline_s=60)
+        assert judged, "premise: it judges mutants"
+        process.terminate()
+        output = (process.communicate()[0] or b"").decode()
+    assert process.returncode == 2, output
+    assert "stopped; the same command continues" in output
+    kept = sum(len(path.read_text().splitlines()) for path in results.glob("gw*.jsonl"))
+    assert kept >= 1
+    status, output = kiosk.mutate("--fail-under", "0", *chosen)
+    assert status == 0, output
+    total = kiosk.result["total"]
+    assert total["missing"] == 0
+    assert f"{total['mutants']} mutants, {total['mutants'] - kept} to run" in output
+
+
 def test_results_of_other_files_are_refused(kiosk: Kiosk) -> None:
     """A result of an earlier state is never mixed with one of this state."""
     path = kiosk.folder / "kiosk/price.py"
@@ -249,7 +275,12 @@ def test_check_that_fails_without_a_mutant_kills_nothing(kiosk: Kiosk) -> None:
     status, output = kiosk.mutate("--fresh", "--only", "code:return-value:kiosk/price.py:price:*")
     assert status == 1, output
     assert kiosk.result["total"]["killed"] == 0
-    assert {one["outcome"]["status"] for one in kiosk.mutants.values()} == {"survived"}
+    outcomes = [one["outcome"] for one in kiosk.mutants.values()]
+    assert {one["status"] for one in outcomes} == {"survived"}
+    for one in outcomes:
+        (tried,) = one["tried"]
+        assert tried["outcome"] == "unusable"
+        assert tried["message"].startswith("it fails without the mutant too: price: 20: got 59")
 
 
 def test_system_that_does_not_start_is_void(kiosk: Kiosk) -> None:

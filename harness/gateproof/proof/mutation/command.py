@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import pytest
 from rich.console import Console
 
 from gateproof.base.errors import EnvironmentProblemError, HarnessError
@@ -77,6 +78,12 @@ class StartError(MutationError):
     """The system does not start."""
 
     exit_code = ENVIRONMENT
+
+
+class StoppedError(MutationError):
+    """A person or a program stopped the command."""
+
+    exit_code = int(pytest.ExitCode.INTERRUPTED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -347,8 +354,9 @@ def mutate(
     settings, each on a copy. A mutant is killed when a claim of a check becomes false; it survives
     when every check that depends on it still passes.
 
-    Exit status: 0 if none survived that is not accepted, 1 if one did, 4 for bad input, 100 if the
-    time limit left some out, 102 if the system does not start, 103 if results are missing.
+    Exit status: 0 if none survived that is not accepted, 1 if one did, 2 if it was stopped, 4 for
+    bad input, 100 if the time limit left some out, 102 if the system does not start, 103 if results
+    are missing.
     """
     if shard:
         parse_shard(shard)
@@ -388,9 +396,11 @@ def mutate(
 
 @contextmanager
 def _reported() -> Iterator[None]:
-    """Turn errors of the environment and of gateproof into errors of the command."""
+    """Turn an interrupt and errors of a mutation run into errors of the command."""
     try:
         yield
+    except KeyboardInterrupt as error:
+        raise StoppedError("stopped; the same command continues with what is left") from error
     except HarnessError as error:
         kind = StartError if isinstance(error, EnvironmentProblemError) else MutationError
         raise kind(str(error)) from error

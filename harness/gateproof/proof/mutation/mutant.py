@@ -97,7 +97,8 @@ class Tried(Value):
 
     criterion: str
     outcome: str
-    """``pass``, ``fail``, or the category of the error that ended it."""
+    """``pass``, ``fail``, ``unusable`` for a check that fails without the mutant too, or the
+    category of the error that ended it."""
     duration_s: float
     message: str = ""
     """The finding or the error, in one line; empty after a pass."""

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
@@ -40,7 +40,7 @@ from gateproof.stack.copy import Copy
 from gateproof.stack.stopwatch import ItemLabels
 from gateproof_evidence.model.text import one_line
 
-PASS, FAIL = "pass", "fail"
+PASS, FAIL, UNUSABLE = "pass", "fail", "unusable"
 SHORTEST_S = 10.0
 """The time that the last check of a mutant has at least."""
 LONGEST_MESSAGE = 600
@@ -97,8 +97,6 @@ class Judge:
     order: Order
     budget_s: float
     clock: Callable[[], float] = time.monotonic
-    unusable: set[str] = field(default_factory=set)
-    """The criteria whose checks fail without a mutant."""
 
     def judge(self, task: Task) -> Outcome:
         """Return what the checks make of a mutant."""
@@ -143,8 +141,11 @@ class Judge:
                 copies.renew()
                 continue
             # 3
-            if self._passes_without(task.mutant, nodeid):
+            without = self._result_without(task.mutant, nodeid)
+            if without == PASS:
                 return self._killed(nodeid, tried[-1].message)
+            message = f"it fails without the mutant too: {without}"
+            tried[-1] = tried[-1].model_copy(update={"outcome": UNUSABLE, "message": message})
         # 4
         return {}
 
@@ -197,8 +198,8 @@ class Judge:
         bring_up.stopwatch.taken.clear()
         return next((error for error in found if error is not None), None)
 
-    def _passes_without(self, mutant: Mutant, nodeid: str) -> bool:
-        """Return whether a check passes on such a copy without the mutant; run it once."""
+    def _result_without(self, mutant: Mutant, nodeid: str) -> str:
+        """Return how a check ends on such a copy without the mutant; run it once."""
         criterion = self.candidates[nodeid].criterion
         key = (criterion, mutant.kind, mutant.scope)
         result = self.store.baseline(key)
@@ -212,9 +213,7 @@ class Judge:
                 copies.dispose()
             result = tried[0].outcome if tried[0].outcome == PASS else tried[0].message
             self.store.keep_baseline(key, result)
-        if result != PASS:
-            self.unusable.add(criterion)
-        return result == PASS
+        return result
 
     def _clean(self, message: str) -> str:
         return self.writer.recorder.clean(first_line(message), LONGEST_MESSAGE)
