@@ -24,8 +24,8 @@ from gateproof_evidence.format.attestation import (
 from gateproof_evidence.format.canonical import canonical_json, digest_of
 from gateproof_evidence.format.catalogue import Catalogue, parse_catalogue
 from gateproof_evidence.format.envelope import Envelope, pae
-from gateproof_evidence.format.journal import read_journal
 from gateproof_evidence.format.manifest import format_manifest, payload_oxum
+from gateproof_evidence.format.recording.journal import read_journal
 from gateproof_evidence.format.tree import read_tree
 from gateproof_evidence.format.waiver import parse_waivers
 from gateproof_evidence.judging.judgement import judge

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from gateproof_evidence.format.journal import shard_writer
+from gateproof_evidence.format.recording.journal import shard_writer
 from gateproof_evidence.model import Criterion, Shard, Waiver
 from tests.criteria import catalogue
 from tests.sample.capture import PROBES, Seen

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,7 +14,8 @@ from random import Random
 from typing import Any
 
 from gateproof_evidence.format.canonical import digest_of
-from gateproof_evidence.format.journal import Journal, read_journal
+from gateproof_evidence.format.recording.journal import Journal, read_journal
+from gateproof_evidence.format.recording.transcript import Transcripts, transcript_name
 from gateproof_evidence.judging.claim import NO_CLAIM, claim_text
 from gateproof_evidence.judging.judgement import Ending
 from gateproof_evidence.judging.proof import SPECIMENS
@@ -113,7 +113,7 @@ class _Recording:
         self._times = [START for _ in plan.writers]
         self._turn = 0
         self._count = 0
-        self._captures: Counter[str] = Counter()
+        self._transcripts = [Transcripts(data) for _ in plan.writers]
 
     def record_start(self, criteria: Sequence[Criterion]) -> None:
         """Record the bring-up and the collected criteria, once a writer."""
@@ -185,7 +185,6 @@ class _Recording:
         for path in paths:
             path.unlink()
         self._folder.rmdir()
-        _write_proofs(self._data, records)
         return ended
 
     # --- one criterion -------------------------------------------------------------------------
@@ -258,28 +257,38 @@ class _Recording:
 
     def _observe(self, one: Criterion | None, part: str, found: Seen, item: str | None) -> None:
         self._wait(0.02 + 0.2 * self._random.random())
-        folder = "bring-up"
-        if one is not None:
-            own = f"{one.gate}/{one.id}"
-            folder = own if part == "check" else f"{own}/{part.replace(':', '/')}"
-        self._captures[folder] += 1
-        name = self._plan.named(f"{self._captures[folder]:03}-{found.probe}.txt")
-        capture = f"captures/{folder}/{name}"
-        content = self._plan.text(found.text).encode()
-        _write(self._data / capture, content)
         redaction = Redaction(rule="dsn-userinfo", count=max(found.redacted, 1))
-        self._append(
-            Observation,
+        journal = self._writers[self._turn]
+        name = transcript_name(
+            part,
+            gate=one.gate if one else None,
             criterion=one.id if one else None,
-            item=item,
-            part=part,
-            probe=found.probe,
-            summary=self._plan.text(found.summary),
-            data={},
-            capture=capture,
-            digest=digest_of(content),
-            redactions=(redaction,) if found.redacted else (),
+            writer=journal.writer,
         )
+
+        def prepare(seq: int, at: datetime) -> dict[str, Any]:
+            place = self._transcripts[self._turn].add(
+                name,
+                self._plan.text(found.text),
+                writer=journal.writer,
+                seq=seq,
+                at=at,
+                probe=found.probe,
+                part=part,
+                same=found.summary,
+            )
+            return {
+                "criterion": one.id if one else None,
+                "item": item,
+                "part": part,
+                "probe": found.probe,
+                "summary": self._plan.text(found.summary),
+                "data": {},
+                "redactions": (redaction,) if found.redacted else (),
+                **vars(place),
+            }
+
+        journal.append_after(prepare, Observation)
 
     def _claim(self, one: Criterion, item: str, part: str, claim: Claim) -> None:
         self._append(ClaimEvent, item=item, criterion=one.id, part=part, **claim.model_dump())
@@ -368,15 +377,6 @@ def _ended(records: Sequence[Record], at: datetime, plan: Plan) -> RunEvent:
     ending = Ending(pytest_status=status, falsify="all", defects=(), shard=plan.shard)
     data = ending.model_dump(mode="json")
     return RunEvent(writer=plan.named("run"), seq=0, at=at, event="ended", data=data)
-
-
-def _write_proofs(data: Path, records: Sequence[Record]) -> None:
-    """Write the record of each proof; one that was taken over has that of the earlier run."""
-    for one in records:
-        if isinstance(one, ProofEvent | TakenOverEvent):
-            story = one.story if isinstance(one, TakenOverEvent) else one
-            path = data / f"proofs/{one.criterion}/{one.falsifier}.json"
-            _write(path, f"{story.model_dump_json(indent=2)}\n".encode())
 
 
 def _write(path: Path, content: bytes) -> None:

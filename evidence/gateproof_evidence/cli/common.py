@@ -16,10 +16,10 @@ from gateproof_evidence.errors import BadInputError, EvidenceError, NotWritableE
 from gateproof_evidence.format.attestation import Predicate, parse_statement
 from gateproof_evidence.format.canonical import JsonError, read_json
 from gateproof_evidence.format.envelope import Envelope
-from gateproof_evidence.format.journal import read_journal
 from gateproof_evidence.format.layout import ATTESTATION, JOURNAL, RUN
 from gateproof_evidence.format.layout import LATEST as LINK
 from gateproof_evidence.format.public_key import plain_text
+from gateproof_evidence.format.recording.journal import read_journal
 from gateproof_evidence.model import Record, Run
 from gateproof_evidence.verification.bundle import refuse_no_folder
 from gateproof_evidence.verification.outside import refuse_inside

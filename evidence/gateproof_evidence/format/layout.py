@@ -28,8 +28,7 @@ CATALOGUE = "data/catalogue.json"
 WAIVERS = "data/waivers.json"
 REDACTIONS = "data/redactions.json"
 REPORT = "data/report.html"
-CAPTURES = "data/captures/"
-PROOFS = "data/proofs/"
+TRANSCRIPTS = "data/transcripts/"
 TAKEN_OVER = "data/taken-over/"
 EXPORT_FOLDER = "data/exports/"
 TESTS = "data/tests/"
@@ -63,16 +62,6 @@ def in_data(path: str) -> str:
     return path.removeprefix(PAYLOAD)
 
 
-def proof_record(criterion: str, falsifier: str) -> str:
-    """Return the path of a proof's record."""
-    return f"{PROOFS}{criterion}/{falsifier}.json"
-
-
-def proof_captures(gate: str, criterion: str, falsifier: str) -> str:
-    """Return the folder of one proof's captures, without a slash at its end."""
-    return f"{CAPTURES}{gate}/{criterion}/proof/{falsifier}"
-
-
 def of_shard(number: int, path: str) -> str:
     """Return where a merged bundle has a file of one shard that would clash with another's.
 
@@ -95,7 +84,7 @@ def taken_over(digest: str) -> str:
 
 
 def taken_over_run(digest: str) -> str:
-    """Return the path of the earlier bundle's ``run.json``, if checks were taken over from it.
+    """Return the path of the ``run.json`` of an earlier bundle from which something was taken over.
 
     Args:
         digest: as for `taken_over`.

@@ -112,8 +112,21 @@ class Tree:
 UNREAD = "unread"
 """The digest of a file that was not read, because its size shows already that it is not listed."""
 
-Feed = Mapping[str, Callable[[bytes], object]]
-"""Path to the function that receives the file's content in parts, as it is read."""
+Consumer = Callable[[bytes], object]
+"""Receives the content of one file in parts, as it is read."""
+
+Feed = Mapping[str, Consumer]
+"""Path to the consumer of that file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Last:
+    """A folder whose files are read after all others, because their consumers need these."""
+
+    folder: str
+    """Its path, with a slash at the end."""
+    feed: Callable[[str], Consumer | None]
+    """Returns the consumer of one of its files; called when all other files have been read."""
 
 
 def read_tree(
@@ -123,6 +136,7 @@ def read_tree(
     feed: Feed | None = None,
     limits: Limits = LIMITS,
     sizes: Mapping[str, int] | None = None,
+    last: Last | None = None,
 ) -> Tree:
     """Read all files of a folder.
 
@@ -134,6 +148,7 @@ def read_tree(
         sizes: the listed size of each file. A file of more than `Limits.kept` bytes with another
             size, or one that is not listed, is not read and has the digest `UNREAD`: a file of any
             size costs nothing on a disk, if it is sparse.
+        last: a folder that is read at the end.
 
     Returns:
         Every file with size and digest from the same read, and everything else as oddities.
@@ -141,7 +156,7 @@ def read_tree(
     """
     files: list[File] = []
     odd: list[Odd] = []
-    reader = _Reader(keep, feed or {}, limits, sizes)
+    reader = _Reader(keep, feed or {}, limits, sizes, last)
     try:
         with contextlib.closing(reader.read(root.resolve())) as all_found:
             for found in all_found:
@@ -237,6 +252,7 @@ class _Entry:
     """A descriptor of its folder; the batch closes it."""
     wanted: int
     """The most bytes of content to keep."""
+    consumer: Consumer | None
 
 
 @dataclass
@@ -266,6 +282,7 @@ class _Reader:
     feed: Feed
     limits: Limits
     sizes: Mapping[str, int] | None = None
+    last: Last | None = None
     entries: int = 0
     total: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -278,10 +295,15 @@ class _Reader:
             _LimitError: one of the limits is exceeded.
 
         """
+        yield from self._read_all(self._walk(root, root))
+        if self.last is not None and (root / self.last.folder).is_dir():
+            yield from self._read_all(self._walk(root, root / self.last.folder))
+
+    def _read_all(self, walked: Iterable[_Batch | Odd]) -> Generator[File | Odd, None, None]:
         pending: deque[tuple[Future[list[File | Odd]], _Batch]] = deque()
         with ThreadPoolExecutor(_THREADS) as pool:
             try:
-                for found in self._walk(root):
+                for found in walked:
                     if not isinstance(found, _Batch):
                         yield found
                         continue
@@ -295,22 +317,23 @@ class _Reader:
                     if future.cancel():
                         batch.close()
 
-    def _walk(self, root: Path) -> Iterator[_Batch | Odd]:
+    def _walk(self, root: Path, start: Path) -> Iterator[_Batch | Odd]:
+        """Yield the files from one folder on, without those that are read later."""
         unreadable: list[OSError] = []
         batch = _Batch()
         try:
             for top, folders, names, top_fd in os.fwalk(
-                root, follow_symlinks=False, onerror=unreadable.append
+                start, follow_symlinks=False, onerror=unreadable.append
             ):
                 prefix = Path(top).relative_to(root)
                 self._count(prefix, len(folders) + len(names))
                 yield from _odd_folders(prefix, folders, names, top_fd)
-                for start in range(0, len(names), _BATCH):
-                    self._add(batch, prefix, names[start : start + _BATCH], top_fd)
+                for first in range(0, len(names), _BATCH):
+                    self._add(batch, prefix, names[first : first + _BATCH], top_fd)
                     if len(batch.entries) >= _BATCH:
                         full, batch = batch, _Batch()
                         yield full
-                folders.sort()
+                folders[:] = sorted(one for one in folders if not self._is_later(prefix / one))
             full, batch = batch, _Batch()
             yield full
         finally:
@@ -323,7 +346,22 @@ class _Reader:
         before = "" if prefix == Path() else f"{prefix.as_posix()}/"
         for name in names:
             path = f"{before}{name}"  # `keep` may count, so only this thread calls it
-            batch.entries.append(_Entry(name=name, path=path, folder=held, wanted=self.keep(path)))
+            entry = _Entry(
+                name=name,
+                path=path,
+                folder=held,
+                wanted=self.keep(path),
+                consumer=self._consumer(path),
+            )
+            batch.entries.append(entry)
+
+    def _is_later(self, folder: Path) -> bool:
+        return self.last is not None and f"{folder.as_posix()}/" == self.last.folder
+
+    def _consumer(self, path: str) -> Consumer | None:
+        if self.last is not None and path.startswith(self.last.folder):
+            return self.last.feed(path)
+        return self.feed.get(path)
 
     def _count(self, folder: Path, entries: int) -> None:
         self.entries += entries
@@ -358,7 +396,7 @@ class _Reader:
                 if self._is_unlisted(path, status.st_size):
                     return File(path=path, size=status.st_size, digest=UNREAD, content=None)
                 kept = bool(one.wanted) and status.st_size <= one.wanted
-                return self._hash(handle, path, keep=kept)
+                return self._hash(handle, one, keep=kept)
             finally:
                 os.close(handle)
         except OSError as error:
@@ -369,23 +407,24 @@ class _Reader:
             return False
         return self.sizes.get(path) != size
 
-    def _hash(self, handle: int, path: str, *, keep: bool) -> File:
+    def _hash(self, handle: int, one: _Entry, *, keep: bool) -> File:
         digest = hashlib.sha256()
         size = 0
         chunks: list[bytes] = []
-        feed = self.feed.get(path)
         buffer = self._buffer()
         while count := os.readv(handle, [buffer]):
             piece = buffer[:count]
             digest.update(piece)
             size += count
-            self._add_up(path, count)
+            self._add_up(one.path, count)
             if keep:
                 chunks.append(bytes(piece))
-            if feed is not None:
-                feed(bytes(piece))
+            if one.consumer is not None:
+                one.consumer(bytes(piece))
         content = b"".join(chunks) if keep else None
-        return File(path=path, size=size, digest=f"sha256:{digest.hexdigest()}", content=content)
+        return File(
+            path=one.path, size=size, digest=f"sha256:{digest.hexdigest()}", content=content
+        )
 
     def _add_up(self, path: str, count: int) -> None:
         with self._lock:

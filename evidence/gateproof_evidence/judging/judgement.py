@@ -20,8 +20,8 @@ from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
 from gateproof_evidence.errors import EvidenceError
 from gateproof_evidence.format.canonical import canonical_json
 from gateproof_evidence.format.catalogue import Catalogue
-from gateproof_evidence.format.journal import shard_of
 from gateproof_evidence.format.problem import first_problem
+from gateproof_evidence.format.recording.journal import shard_of
 from gateproof_evidence.judging.difference import regressions
 from gateproof_evidence.judging.loss import judge_losses
 from gateproof_evidence.judging.proof import judge_cells, judge_self_proof

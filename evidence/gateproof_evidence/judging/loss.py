@@ -1,7 +1,7 @@
 """Judges records that could not be read: a lost record is a defect, and its check is no pass.
 
-Pure, like `gateproof_evidence.judging.verdict`. `gateproof_evidence.format.journal` puts the
-records of losses.
+Pure, like `gateproof_evidence.judging.verdict`. `gateproof_evidence.format.recording.journal` puts
+the records of losses.
 """
 
 from __future__ import annotations

@@ -14,12 +14,12 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, TypeGuard
 
 from pydantic import TypeAdapter, ValidationError
 
 from gateproof_evidence.errors import EvidenceError
-from gateproof_evidence.format.layout import in_data, proof_record
+from gateproof_evidence.format.canonical import digest_of
 from gateproof_evidence.format.problem import first_problem
 from gateproof_evidence.judging.claim import (
     NO_CLAIM,
@@ -37,6 +37,7 @@ from gateproof_evidence.model import (
     Claim,
     ClaimEvent,
     Criterion,
+    Digest,
     Disposition,
     Falsification,
     Observation,
@@ -140,7 +141,7 @@ def derive(
     for criterion in criteria:
         binding = bindings.get(criterion.id)
         own = by_item[binding.item] if binding else ()
-        proofs = _proofs(criterion.id, binding, by_criterion[criterion.id], affected)
+        proofs = _proofs(binding, by_criterion[criterion.id], affected)
         waiver = covering.get(criterion.id)
         judgement = _whole(_judgement(binding, own, missing), binding, affected)
         verdicts.append(_verdict(criterion, binding, judgement, own, proofs, waiver, today))
@@ -350,7 +351,7 @@ def _verdict(
     waiver: Waiver | None,
     today: date,
 ) -> Verdict:
-    seen = [r for r in own if isinstance(r, Observation) and r.part == CHECK]
+    seen = [r for r in own if isinstance(r, Observation) and r.part == CHECK and r.repeats is None]
     earlier = next((r for r in own if isinstance(r, CheckTakenOverEvent)), None)
     return Verdict(
         **criterion.model_dump(exclude={"basis_of"}),
@@ -448,7 +449,6 @@ def _disposition(judgement: Judgement, waiver: Waiver | None, today: date) -> Di
 
 
 def _proofs(
-    criterion: str,
     binding: Binding | None,
     records: Sequence[Record],
     affected: Container[str],
@@ -466,13 +466,11 @@ def _proofs(
         if r.item not in affected and times[r.falsifier] == 1
     }
     return tuple(
-        _proof(criterion, name, records, affected, others=whole, doubt=once)
-        for name in binding.falsifiers
+        _proof(name, records, affected, others=whole, doubt=once) for name in binding.falsifiers
     )
 
 
 def _proof(
-    criterion: str,
     name: str,
     records: Sequence[Record],
     affected: Container[str],
@@ -483,9 +481,8 @@ def _proof(
     """Judge one proof.
 
     Args:
-        criterion: its criterion.
         name: its falsifier.
-        records: the records of the criterion.
+        records: the records of its criterion.
         affected: items that may have lost a record.
         others: the stories of the proofs of the same check that ran once and have lost nothing.
         doubt: what is wrong with the baselines of all proofs of the check; empty if nothing.
@@ -511,12 +508,22 @@ def _proof(
         expected=prediction_text(event) if event else "",
         message=message,
         landed=event is not None and has_landed(event),
-        record=in_data(proof_record(criterion, name)) if event else "",
+        story=digest_of_story(events[0]) if events else None,
+        transcript=next((r.transcript for r in records if _is_seen(r, own)), ""),
         duration_s=round(sum(phase.duration_s for phase in phases), 3),
         baseline_of=event.baseline_of if event else "",
         depends=event.depends if event else None,
         taken_over=taken[0] if taken else None,
     )
+
+
+def _is_seen(record: Record, part: str) -> TypeGuard[Observation]:
+    return isinstance(record, Observation) and record.part.startswith(part)
+
+
+def digest_of_story(record: ProofEvent | TakenOverEvent) -> Digest:
+    """Return the digest of the steps of a proof, by which a later run refers to it."""
+    return digest_of(_story(record).model_dump_json().encode())
 
 
 def _story(record: ProofEvent | TakenOverEvent) -> ProofEvent:

@@ -2,8 +2,8 @@
 
 Owns the fields of ``journal.jsonl`` (one `Record` a line) and ``run.json`` (one `Run`), strictly:
 unknown fields are refused when a file is read. Leaves the rules that derive one from the other to
-`gateproof_evidence.judging.verdict`, and reading and writing to `gateproof_evidence.format.journal`
-and `gateproof_evidence.sealing`.
+`gateproof_evidence.judging.verdict`, and reading and writing to
+`gateproof_evidence.format.recording` and `gateproof_evidence.sealing`.
 
 Source: docs/reference/run.schema.json; outcomes are XCCDF 1.2's, with TTCN-3's inconclusive.
 """

@@ -42,12 +42,26 @@ class Observation(Entry):
     summary: str
     """The request and the answer in one line."""
     data: dict[str, JsonValue]
-    """The same as structured data, redacted."""
-    capture: str
-    """Path of the readable capture, relative to ``data/``."""
+    """The same as structured data, redacted; empty if it repeats an earlier observation."""
+    transcript: str
+    """The path, relative to ``data/``, of the file with its readable text, the capture."""
+    line: Annotated[int, Field(ge=1)]
+    """The line of the heading of its entry there."""
+    start: Annotated[int, Field(ge=0)]
+    """The offset in bytes of the heading."""
+    size: Annotated[int, Field(ge=0)]
+    """The bytes of the text, which follows the heading."""
     digest: Digest
-    """The digest of the capture's bytes."""
+    """The digest of the text."""
+    repeats: Annotated[int, Field(ge=0)] | None = None
+    """The number of an earlier observation of the same writer that saw the same: the entry is that
+    one's. None if the entry was made for this observation."""
     redactions: tuple[Redaction, ...] = ()
+
+    @property
+    def capture(self) -> str:
+        """The place of its readable text: path, colon, line."""
+        return f"{self.transcript}:{self.line}"
 
 
 class PhaseEvent(Entry):

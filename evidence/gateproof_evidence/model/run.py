@@ -36,8 +36,10 @@ class Proof(Value):
     message: str
     """The message of the check under the fault, or why the proof is void."""
     landed: bool
-    record: str
-    """Path of the proof's record, relative to ``data/``."""
+    story: Digest | None = None
+    """Digest of the journal's record of the proof; None if it did not run."""
+    transcript: str = ""
+    """Path of its transcript, relative to ``data/``; empty if it recorded nothing in this run."""
     duration_s: float = 0.0
     """Wall time of its set-up, call and clean-up, in the process that ran it."""
     baseline_of: str = ""
@@ -168,8 +170,10 @@ class Verdict(Value):
     claims: tuple[Claim, ...] = ()
     """The claims of the check, in its order; one that does not hold is a finding."""
     observations: tuple[Digest, ...]
+    """The digests of the texts of the check's observations; repeats are left out."""
     captures: tuple[str, ...]
-    """Paths of the captures, relative to ``data/``, in the order of `observations`."""
+    """The place of each of these texts: the path of the transcript relative to ``data/``, a colon,
+    and the line of the heading."""
     falsifiers: Annotated[int, Field(ge=0)]
     """The number of falsifiers of the check; one that did not run leaves it unproven."""
     proofs: tuple[Proof, ...]
@@ -259,8 +263,8 @@ class Merged(Value):
 class Run(Value):
     """The whole of ``run.json``."""
 
-    schema_: Literal["https://gateproof.dev/schema/run/v1"] = Field(
-        default="https://gateproof.dev/schema/run/v1", alias="schema"
+    schema_: Literal["https://gateproof.dev/schema/run/v2"] = Field(
+        default="https://gateproof.dev/schema/run/v2", alias="schema"
     )
     result: Result
     exit_status: int

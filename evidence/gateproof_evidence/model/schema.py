@@ -17,7 +17,7 @@ def run_schema() -> bytes:
     """Return the schema of a run as it is written: aliases, and every field required."""
     schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": "https://gateproof.dev/schema/run/v1",
+        "$id": "https://gateproof.dev/schema/run/v2",
         **Run.model_json_schema(mode="serialization", by_alias=True),
     }
     return (json.dumps(schema, indent=2, ensure_ascii=False) + "\n").encode("utf-8")

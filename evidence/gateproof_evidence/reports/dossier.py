@@ -15,7 +15,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from gateproof_evidence.format.layout import in_bundle, proof_captures
+from gateproof_evidence.format.layout import in_bundle
 from gateproof_evidence.judging.claim import expected_text, value_text
 from gateproof_evidence.model import (
     Claim,
@@ -84,14 +84,16 @@ def criterion_dossier(
     for proof in verdict.proofs:
         yield Rule(_proof_title(proof), align="left", style="dim")
         yield Padding(_facts(_proof_facts(proof, verdict, records)), (0, 0, 0, 2))
-    seen = {one.capture: one for one in records if isinstance(one, Observation)}
-    for path, digest in zip(verdict.captures, verdict.observations, strict=True):
-        found = seen.get(path)
+    seen = {
+        one.capture: one for one in records if isinstance(one, Observation) and one.repeats is None
+    }
+    for place, digest in zip(verdict.captures, verdict.observations, strict=True):
+        found = seen.get(place)
         title = Text(found.probe if found else "capture", "bold")
         title.append(f" {visible(found.summary if found else '')}", "not bold")
         yield Rule(title, align="left", style="dim")
-        yield Text(f"{in_bundle(path)}  {digest}", "dim")
-        yield from _capture(found.probe if found else "", captures, path, full=full)
+        yield Text(f"{in_bundle(place)}  {digest}", "dim")
+        yield from _capture(found, captures, full=full)
 
 
 def _head(verdict: Verdict) -> Table:
@@ -174,8 +176,6 @@ def _proof_facts(
         yield "change", Text(visible(proof.fault))
         yield "expected", Text(visible(proof.expected))
     yield "seen", Text(visible(proof.message))
-    if proof.record:
-        yield "record", Text(in_bundle(proof.record), "dim")
     if proof.baseline_of:
         yield "baseline", Text(f"that of the proof by {visible(proof.baseline_of)}")
     if proof.taken_over:
@@ -186,18 +186,19 @@ def _proof_facts(
         for one in records
     )
     if count:
-        folder = proof_captures(verdict.gate, verdict.id, proof.falsifier)
-        yield "captures", Text(f"{count} in {folder}", "dim")
+        yield "captures", Text(f"{count} in {in_bundle(proof.transcript)}", "dim")
 
 
-def _capture(probe: str, captures: Captures, path: str, *, full: bool) -> Iterator[RenderableType]:
-    content = captures.read(path, captures.size(path))
-    if content is None:
+def _capture(
+    found: Observation | None, captures: Captures, *, full: bool
+) -> Iterator[RenderableType]:
+    content = captures.read(found, found.size) if found is not None else None
+    if found is None or content is None:
         yield Text("(this capture is missing)", "red")
         return
     lines = visible(content.decode("utf-8", "replace")).rstrip("\n").split("\n")
     shown = len(lines) if full else SHOWN_LINES
-    pairs = list(zip(tones(probe, lines), lines, strict=True))[:shown]
+    pairs = list(zip(tones(found.probe, lines), lines, strict=True))[:shown]
     yield Text("\n").join(Text(line, _LINE_STYLES[tone]) for tone, line in pairs)
     if len(lines) > shown:
         yield Text(f"... {len(lines) - shown} more lines; --full shows them", "dim")

@@ -6,7 +6,6 @@ Owns the rows. Leaves their output format to `gateproof_evidence.reports.exports
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -68,7 +67,7 @@ def evidence_of(verdict: Verdict) -> str:
     """Return where the evidence of a criterion lies, as a path in the bundle."""
     if not verdict.captures:
         return RUN
-    return in_bundle(posixpath.commonpath(verdict.captures))
+    return in_bundle(verdict.captures[0].rpartition(":")[0])
 
 
 def one_line(text: str) -> str:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
@@ -34,6 +34,7 @@ from gateproof_evidence.model import (
     Falsification,
     Observation,
     Outcome,
+    Proof,
     Record,
     Run,
     Verdict,
@@ -83,8 +84,6 @@ class Detail:
 
     quoted: int
     """Bytes of captures that are quoted, in total."""
-    listed: int
-    """Captures of proofs that are listed, in total."""
     claims: int
     """Claims of each criterion that are listed, and as many findings."""
     proofs: bool
@@ -92,9 +91,9 @@ class Detail:
 
 
 DETAILS = (
-    Detail(quoted=4_000_000, listed=12_000, claims=60, proofs=True),
-    Detail(quoted=2_000_000, listed=4_000, claims=20, proofs=True),
-    Detail(quoted=0, listed=0, claims=3, proofs=False),
+    Detail(quoted=4_000_000, claims=60, proofs=True),
+    Detail(quoted=2_000_000, claims=20, proofs=True),
+    Detail(quoted=0, claims=3, proofs=False),
 )
 """In descending order; the renderer uses the first with which the page is small enough."""
 
@@ -103,7 +102,9 @@ DETAILS = (
 class CaptureView:
     """One capture as the page shows it."""
 
-    path: str
+    place: str
+    """The path of its transcript, a colon, and the line of its heading."""
+    href: str
     digest: str
     probe: str
     summary: str
@@ -113,16 +114,34 @@ class CaptureView:
 
 @dataclass(frozen=True, kw_only=True)
 class CaptureList:
-    """The captures of one check, one proof or the bring-up."""
+    """The captures of one check or the bring-up."""
 
     captures: tuple[CaptureView, ...] = ()
     kinds: str = ""
     """The number of captures by probe, in words."""
-    unlisted: int = 0
-    """Captures that only the journal and the manifest name."""
 
     def __len__(self) -> int:
-        return len(self.captures) + self.unlisted
+        return len(self.captures)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepView:
+    """The first entry of one step in the transcript of a proof."""
+
+    name: str
+    line: int
+    href: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProofView:
+    """The transcript of one proof."""
+
+    captures: int = 0
+    kinds: str = ""
+    steps: tuple[StepView, ...] = ()
+    baseline: StepView | None = None
+    """The baseline in the transcript of another proof, if that counts for this one."""
 
 
 def render(run: Run, *, records: Sequence[Record], captures: Captures, signer: Signer) -> bytes:
@@ -216,26 +235,31 @@ class _Evidence:
         self, run: Run, observations: Iterable[Observation], captures: Captures, detail: Detail
     ) -> None:
         self._captures = captures
-        self._observations = {one.capture: one for one in observations}
+        self._observations = {one.capture: one for one in observations if one.repeats is None}
         own = {
             verdict.id: tuple(zip(verdict.captures, verdict.observations, strict=True))
             for verdict in run.criteria
         }
-        start = [(one.capture, one.digest) for one in observations if one.part == BRING_UP]
-        paths = [path for pairs in (*own.values(), start) for path, _ in pairs]
-        self.sizes = {path: captures.size(path) for path in paths}
-        self.quoted = sum(self.sizes.values())
-        self.limit = share(self.sizes.values(), detail.quoted) if detail.quoted else 0
+        here = self._observations.values()
+        start = [(one.capture, one.digest) for one in here if one.part == BRING_UP]
+        places = [place for pairs in (*own.values(), start) for place, _ in pairs]
+        sizes = [self._observations[one].size for one in places if one in self._observations]
+        self.shown, self.quoted, self.all = len(places), sum(sizes), len(here)
+        self.limit = share(sizes, detail.quoted) if detail.quoted else 0
         self.checks = {name: self._quoted(pairs) for name, pairs in own.items()}
         self.bring_up = self._quoted(start)
-        self._left = detail.listed
-        self.proofs = {place: self._listed(found) for place, found in self._tried().items()}
-        self.listed = sum(len(one.captures) for one in self.proofs.values())
-        self.elsewhere = len(self._observations) - len(self.sizes) - self.listed
+        self._proofs = self._tried()
 
-    def proof(self, criterion: str, falsifier: str) -> CaptureList:
-        """Return the captures of one falsifier's proof."""
-        return self.proofs.get((criterion, falsifier), CaptureList())
+    def proof(self, criterion: str, proof: Proof) -> ProofView:
+        """Return the transcript of one falsifier's proof."""
+        found = self._proofs.get((criterion, proof.falsifier), ())
+        shared = self._proofs.get((criterion, proof.baseline_of), ()) if proof.baseline_of else ()
+        return ProofView(
+            captures=len(found),
+            kinds=_kinds(found),
+            steps=tuple(_steps(found)),
+            baseline=next((one for one in _steps(shared) if one.name == "baseline"), None),
+        )
 
     def _tried(self) -> Mapping[tuple[str, str], Sequence[Observation]]:
         """Return the observations of proofs, by criterion and falsifier."""
@@ -247,37 +271,42 @@ class _Evidence:
         return found
 
     def _quoted(self, pairs: Sequence[tuple[str, Digest]]) -> CaptureList:
-        views = []
-        for path, digest in pairs:
-            seen = self._observations.get(path)
-            probe = seen.probe if seen else ""
-            content = self._captures.read(path, self.limit) if self.limit else None
-            quotation = quote(probe, content, size=self.sizes[path]) if self.limit else None
-            views.append(_view(path, digest, seen, quotation))
+        views = [self._view(place, digest) for place, digest in pairs]
         return CaptureList(captures=tuple(views), kinds=_kinds(views))
 
-    def _listed(self, found: Sequence[Observation]) -> CaptureList:
-        here = found[: self._left]
-        self._left -= len(here)
-        views = [_view(one.capture, one.digest, one, None) for one in here]
-        return CaptureList(
-            captures=tuple(views), kinds=_kinds(views), unlisted=len(found) - len(here)
+    def _view(self, place: str, digest: Digest) -> CaptureView:
+        seen = self._observations.get(place)
+        quotation = None
+        if self.limit:
+            content = self._captures.read(seen, self.limit) if seen else None
+            quotation = quote(seen.probe if seen else "", content, size=seen.size if seen else 0)
+        return CaptureView(
+            place=place,
+            href=_entry_href(seen) if seen else _href(place.rpartition(":")[0]),
+            digest=digest,
+            probe=seen.probe if seen else "",
+            summary=seen.summary if seen else "",
+            quotation=quotation,
         )
 
 
-def _view(
-    path: str, digest: Digest, seen: Observation | None, quotation: Quotation | None
-) -> CaptureView:
-    return CaptureView(
-        path=path,
-        digest=digest,
-        probe=seen.probe if seen else "",
-        summary=seen.summary if seen else "",
-        quotation=quotation,
-    )
+def _steps(observations: Iterable[Observation]) -> Iterator[StepView]:
+    """Yield the first entry of each step of a proof, in the order of the transcript."""
+    seen: set[str] = set()
+    for one in observations:
+        name = one.part.rpartition(":")[2]
+        if name not in seen:
+            seen.add(name)
+            yield StepView(name=name, line=one.line, href=_entry_href(one))
 
 
-def _kinds(views: Iterable[CaptureView]) -> str:
+def _entry_href(one: Observation) -> str:
+    """Return the URL of an entry: browsers scroll to the text that its heading begins with."""
+    text = percent_encoded(f"=== {one.writer}:{one.seq}", safe="").replace("-", "%2D")
+    return f"{_href(one.transcript)}#:~:text={text}"
+
+
+def _kinds(views: Iterable[CaptureView | Observation]) -> str:
     counts = Counter(view.probe for view in views if view.probe)
     return ", ".join(f"{count} {probe}" for probe, count in sorted(counts.items()))
 

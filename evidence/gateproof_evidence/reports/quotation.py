@@ -1,4 +1,4 @@
-"""The quotation of captures in the report, with emphasis for the reader.
+"""The quotation of captures, the texts in transcripts, with emphasis for the reader.
 
 Owns how much is quoted, and the emphasis by kind of capture; the text itself is not changed.
 Leaves the page around it to `gateproof_evidence.reports.html`.
@@ -15,7 +15,9 @@ from pathlib import Path
 
 from markupsafe import Markup, escape
 
+from gateproof_evidence.format.recording.transcript import text_start
 from gateproof_evidence.format.tree import name_problem
+from gateproof_evidence.model import Observation
 from gateproof_evidence.model.text import visible
 
 LARGEST = 100_000
@@ -46,10 +48,10 @@ class Quotation:
 
 
 class Captures:
-    """The captures of one bundle.
+    """The texts in the transcripts of one bundle.
 
     Args:
-        root: the folder that their paths are relative to.
+        root: the folder that the paths of transcripts are relative to.
 
     """
 
@@ -58,24 +60,28 @@ class Captures:
         self._plain: dict[str, bool] = {"": True}
         """Folder to whether it and all its parents are folders and not links."""
 
-    def size(self, path: str) -> int:
-        """Return the size in bytes; 0 if there is no such file inside the folder."""
-        return self._size(path) or 0
+    def read(self, seen: Observation, limit: int) -> bytes | None:
+        """Return the beginning of a text; None if there is no such entry in the folder.
 
-    def read(self, path: str, limit: int) -> bytes | None:
-        """Return the beginning of a capture; None if there is no such file in the folder."""
-        if self._size(path) is None:
+        Args:
+            seen: an observation with an entry of its own.
+            limit: the most bytes.
+
+        """
+        if not self._is_file(seen.transcript):
             return None
-        with (self._root / path).open("rb") as content:
-            return content.read(limit)
+        with (self._root / seen.transcript).open("rb") as content:
+            content.seek(text_start(seen))
+            found = content.read(min(limit, seen.size))
+        return found if found or not seen.size else None
 
-    def _size(self, path: str) -> int | None:
-        """Return the size; follow no link or path out of the folder, which may be unverified."""
+    def _is_file(self, path: str) -> bool:
+        """Return whether it is a file; follow no link out of the folder, which is not verified."""
         folder, _, name = path.rpartition("/")
         if name_problem(path) or not self._is_plain(folder):
-            return None
+            return False
         found = self._status(path)
-        return found.st_size if name and found and stat.S_ISREG(found.st_mode) else None
+        return bool(name and found and stat.S_ISREG(found.st_mode))
 
     def _is_plain(self, folder: str) -> bool:
         if folder not in self._plain:

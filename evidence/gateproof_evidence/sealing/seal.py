@@ -19,7 +19,6 @@ from gateproof_evidence.format.attestation import AttestedKey, Predicate, attest
 from gateproof_evidence.format.canonical import digest_of
 from gateproof_evidence.format.catalogue import Catalogue
 from gateproof_evidence.format.envelope import Envelope, pae
-from gateproof_evidence.format.journal import Clock
 from gateproof_evidence.format.layout import (
     ATTESTATION,
     CATALOGUE,
@@ -33,11 +32,12 @@ from gateproof_evidence.format.layout import (
     WAIVERS,
 )
 from gateproof_evidence.format.manifest import format_manifest
+from gateproof_evidence.format.recording.journal import Clock
 from gateproof_evidence.format.tree import File, read_tree
 from gateproof_evidence.format.waiver import format_waivers
 from gateproof_evidence.judging.judgement import Context, derive_run
 from gateproof_evidence.judging.verdict import read_bindings
-from gateproof_evidence.model import Observation, Record, Run, Waiver
+from gateproof_evidence.model import Record, Run, Waiver
 from gateproof_evidence.redaction.canary import Canary, search
 from gateproof_evidence.reports import html
 from gateproof_evidence.reports.exports import registry as exports
@@ -45,7 +45,7 @@ from gateproof_evidence.reports.quotation import Captures
 from gateproof_evidence.sealing.bag import bag_files
 from gateproof_evidence.sealing.run_key import RunKey
 from gateproof_evidence.sealing.staged_journal import StagedJournal
-from gateproof_evidence.verification import consistency
+from gateproof_evidence.verification.integrity.transcript import TranscriptReader
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +75,7 @@ def seal(
        the waivers; refuse a journal with criteria that the catalogue does not contain.
     2. Write run.json, the catalogue, the waivers, the report and the exports into ``data/``.
     3. Refuse what could not be verified: links, special files, empty folders, unsafe names,
-       captures that differ from those that were observed, a journal that changed since it was read.
+       transcripts that differ from what the journal has, a journal that changed since it was read.
     4. Write the payload manifest, then the tag files, then the tag manifest.
     5. Refuse a canary in any file: the recorded files, those written in 2, and the names in 4.
     6. Sign the attestation over both manifests and every file.
@@ -84,7 +84,7 @@ def seal(
 
     Args:
         staging: a folder on the destination's file system that holds ``data/`` with journal.jsonl,
-            captures, proofs and tests, all redacted.
+            transcripts and tests, all redacted.
         destination: the bundle's folder; its parent must exist.
         journal: the journal of the staging folder.
         catalogue: the criteria of the run.
@@ -187,7 +187,8 @@ def _write_reports(
 
 
 def _payload(staging: Path, journal: StagedJournal) -> Mapping[str, File]:
-    files = {file.path: file for file in _files(staging)}
+    transcripts = TranscriptReader(lambda: journal.records)
+    files = {file.path: file for file in _files(staging, transcripts)}
     for path in files:
         if not path.startswith(PAYLOAD):
             raise EvidenceError(f"{path}: bundle: got a file outside data/, expected none yet")
@@ -196,15 +197,13 @@ def _payload(staging: Path, journal: StagedJournal) -> Mapping[str, File]:
             f"{JOURNAL}: bundle: got {files[JOURNAL].digest}, expected {journal.digest}: the run "
             "was derived from that journal; this is a defect of the harness"
         )
-    for record in journal.records:
-        if isinstance(record, Observation):
-            for finding in consistency.compare_capture(record, files):
-                raise EvidenceError(f"{finding.path}: bundle: {finding.message}")
+    for finding in transcripts.findings():
+        raise EvidenceError(f"{finding.path}: bundle: {finding.message}")
     return files
 
 
-def _files(staging: Path) -> tuple[File, ...]:
-    tree = read_tree(staging, keep=lambda _: False)
+def _files(staging: Path, transcripts: TranscriptReader) -> tuple[File, ...]:
+    tree = read_tree(staging, keep=lambda _: False, last=transcripts.last)
     for odd in tree.odd:
         raise EvidenceError(
             f"{odd.path}: bundle: got {odd.message}, expected regular files only; "
@@ -261,8 +260,8 @@ def _write_all(staging: Path, contents: Mapping[str, bytes]) -> list[File]:
 def _settle(staging: Path, tags: list[File]) -> None:
     """Flush the files that attest to the others to the disk.
 
-    Captures are not flushed: flushing 5,000 of them takes longer than the run, and verification
-    finds by its digest a capture that was lost in a power cut.
+    Transcripts are not flushed: flushing thousands of them takes longer than sealing, and
+    verification finds by its digest one that was damaged in a power cut.
     """
     data = (
         JOURNAL,

@@ -1,19 +1,17 @@
 """The journal in a staging folder, read once before the folder is sealed.
 
-Owns reading it together with its digest, and removing the captures of lost records. With the digest
-`gateproof_evidence.sealing.seal` makes sure that the journal in the bundle is the one from which
-the run was derived.
+Owns reading it together with its digest, with which `gateproof_evidence.sealing.seal` makes sure
+that the journal in the bundle is the one from which the run was derived.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateproof_evidence.format.journal import iter_journal
-from gateproof_evidence.format.layout import CAPTURES, JOURNAL, in_bundle
+from gateproof_evidence.format.layout import JOURNAL
+from gateproof_evidence.format.recording.journal import iter_journal
 from gateproof_evidence.model import Digest, Observation, Record
 
 
@@ -47,14 +45,3 @@ def read_staged_journal(staging: Path, *, data: bool = True) -> StagedJournal:
 
 def _without_data(record: Record) -> Record:
     return record.model_copy(update={"data": {}}) if isinstance(record, Observation) else record
-
-
-def remove_unrecorded(staging: Path, records: Iterable[Record]) -> None:
-    """Remove the captures that no record names: nothing could verify them.
-
-    A record is lost when its process is killed before it was written, or with a damaged journal.
-    """
-    recorded = {in_bundle(one.capture) for one in records if isinstance(one, Observation)}
-    for path in (staging / CAPTURES).rglob("*"):
-        if path.is_file() and path.relative_to(staging).as_posix() not in recorded:
-            path.unlink()

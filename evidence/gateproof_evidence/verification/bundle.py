@@ -59,6 +59,7 @@ from gateproof_evidence.verification.integrity.closed_world import (
     compare_manifests,
     compare_tree,
 )
+from gateproof_evidence.verification.integrity.transcript import TranscriptReader
 from gateproof_evidence.verification.rerendering import compare_rendered, other_version
 from gateproof_evidence.verification.shard import compare_shards
 
@@ -125,16 +126,16 @@ def verify(
 
     0. The bundle is a folder with at least one of the files that identify a bundle, and the given
        key can be read.
-    1. Every file is read once, but a large one with another size than the attested one is not;
-       links, special files, empty folders, unsafe names and look-alikes
-       are findings. Above a limit nothing more is read, and no other step runs.
+    1. Every file is read once, the transcripts after the journal, but a large one with another size
+       than the attested one is not; links, special files, empty folders, unsafe names and
+       look-alikes are findings. Above a limit nothing more is read, and no other step runs.
     2. The attestation is the canonical form of an envelope with one signature.
     3. The signature is valid: by the given key, or by the bundle's own.
     4. The statement is of our type, in canonical form, over both manifests.
     5. Every attested file exists with its size and digest, and there is no other file.
     6. Both manifests list exactly their files, so that other tools see the same bundle.
     7. The bag's own tag files follow RFC 8493.
-    8. run.json, catalogue, journal and captures agree with each other and with the statement.
+    8. run.json, catalogue, journal and transcripts agree with each other and with the statement.
     9. Verdicts, roll-up and proofs follow from journal, catalogue and waivers; of a merged run,
        all that its shards attested is here unchanged, and nothing else.
     10. The statement meets the expectations: a release, a commit, a clean tree, an age, a chain;
@@ -167,12 +168,14 @@ def verify(
     given = publickey.load_public_key(key, name="--key") if key is not None else None
     # 1
     additions, journal = AdditionLimit(), consistency.JournalReader(limits)
+    transcripts = TranscriptReader(lambda: journal.end()[0])
     tree = read_tree(
         bundle,
         keep=lambda path: additions.limit(path) or _limit(path, limits),
         feed={JOURNAL: journal.feed},
         limits=limits,
         sizes=attested_sizes(bundle, limits),
+        last=transcripts.last,
     )
     files = {file.path: file for file in tree.files if not is_addition(file.path)}
     findings = [*compare_tree(tree)]
@@ -190,8 +193,9 @@ def verify(
     # 8
     contents = consistency.read(files, journal)
     findings += consistency.compare(contents, files, attestation.claimed, given)
+    findings += transcripts.findings()
     # 9
-    findings += derive_again(contents, files, attestation.claimed)
+    findings += derive_again(contents, attestation.claimed)
     findings += compare_shards(contents, files)
     whole = not findings
     # 10

@@ -1,7 +1,7 @@
 """Whether the files inside a bundle agree with each other and with the statement.
 
 Owns reading run.json, the catalogue, the waivers and the journal of a bundle, strictly, and
-comparing them with the statement and the captures. Leaves signature, manifests and the closed world
+comparing them with the statement. Leaves signature, manifests and the closed world
 to `gateproof_evidence.verification.bundle`, and the derivation of the verdicts to
 `gateproof_evidence.verification.derivation`.
 
@@ -29,14 +29,13 @@ from gateproof_evidence.format.layout import (
     JOURNAL,
     NOT_COMPARED,
     PAYLOAD,
-    PROOFS,
     REDACTIONS,
     REPORT,
     RUN,
     SHARDS,
     TAKEN_OVER,
+    TRANSCRIPTS,
     WAIVERS,
-    in_bundle,
     taken_over,
     taken_over_run,
 )
@@ -86,7 +85,7 @@ def is_read(path: str) -> bool:
     Captures are excluded: they may contain any bytes, such as JSON with duplicate keys.
     """
     return path in (RUN, CATALOGUE, WAIVERS) or (
-        path.startswith((PROOFS, TAKEN_OVER, SHARDS)) and path.endswith((".json", ".pem"))
+        path.startswith((TAKEN_OVER, SHARDS)) and path.endswith((".json", ".pem"))
     )
 
 
@@ -136,27 +135,21 @@ def compare(
     if predicate is not None:
         yield from _compare_catalogue(contents.catalogue, files, predicate)
         yield from _unknown(contents, {file.path for file in predicate.files} & files.keys())
-    for record in contents.records or ():
-        if isinstance(record, Observation):
-            yield from compare_capture(record, files)
 
 
 def _unknown(contents: Contents, attested: set[str]) -> Iterator[Finding]:
     """Yield a finding for each attested file that the run did not record and no step compares.
 
     A signer could add a page that looks like a report, and it would be as signed as the others.
-    Exports, the records of proofs and the files of shards are compared one by one elsewhere.
+    Exports, transcripts and the files of shards are compared one by one elsewhere.
     """
     if contents.run is None or contents.records is None:
         return
-    observed = {in_bundle(one.capture) for one in contents.records if isinstance(one, Observation)}
-    proofs = [proof for verdict in contents.run.criteria for proof in verdict.proofs]
-    earlier = {taken_over(proof.taken_over) for proof in proofs if proof.taken_over is not None}
-    for verdict in contents.run.criteria:
-        if verdict.taken_over is not None:
-            earlier |= {taken_over(verdict.taken_over), taken_over_run(verdict.taken_over)}
-    for path in attested - observed - earlier - {*_RECORDS}:
-        if path.startswith(PAYLOAD) and not path.startswith((PROOFS, EXPORT_FOLDER, SHARDS)):
+    reused = {one.taken_over for one in contents.run.criteria}
+    reused |= {proof.taken_over for one in contents.run.criteria for proof in one.proofs}
+    earlier = {place(one) for one in reused if one for place in (taken_over, taken_over_run)}
+    for path in attested - earlier - {*_RECORDS}:
+        if path.startswith(PAYLOAD) and not path.startswith((TRANSCRIPTS, EXPORT_FOLDER, SHARDS)):
             message = "got a file that no record names, expected none; read it as the signer's word"
             yield Finding(code=Code.FILE_UNKNOWN, path=path, message=message)
 
@@ -303,19 +296,6 @@ def _compare_catalogue(
     if catalogue is not None and catalogue.ids != predicate.criteria:
         message = "ids: got other ids than those of the attested criteria"
         yield Finding(code=Code.CATALOGUE_MISMATCH, path=CATALOGUE, message=message)
-
-
-def compare_capture(record: Observation, files: Mapping[str, File]) -> Iterator[Finding]:
-    """Compare an observation with the capture that it names."""
-    path = in_bundle(record.capture)
-    file = files.get(path)
-    source = f"observation {record.writer}:{record.seq}"
-    if file is None:
-        message = f"{source} names a capture that is missing"
-        yield Finding(code=Code.CAPTURE_MISMATCH, path=path, message=message)
-    elif file.digest != record.digest:
-        message = f"{source}: got {file.digest}, expected {record.digest}"
-        yield Finding(code=Code.CAPTURE_MISMATCH, path=path, message=message)
 
 
 def _titles(bound: Sequence[Bound]) -> tuple[str, ...]:

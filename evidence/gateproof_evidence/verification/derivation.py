@@ -1,6 +1,6 @@
 """Whether the evidence supports a bundle's claims: verdicts, roll-up and proofs, derived again.
 
-Owns comparing run.json, the records of proofs and the attested result with those that
+Owns comparing run.json and the attested result with those that
 `gateproof_evidence.judging.judgement` derives from the journal, the catalogue and the waivers.
 Leaves reading them to `gateproof_evidence.verification.consistency`. Not checked: whether the
 journal's observations are true.
@@ -10,38 +10,31 @@ Source: design, "Verification"; docs/reference/verdicts.md has the rules.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from gateproof_evidence.errors import EvidenceError
 from gateproof_evidence.format.attestation import Predicate
-from gateproof_evidence.format.canonical import read_json
 from gateproof_evidence.format.catalogue import Catalogue
 from gateproof_evidence.format.layout import (
     ATTESTATION,
     CATALOGUE,
     JOURNAL,
-    PROOFS,
     RUN,
-    proof_record,
 )
-from gateproof_evidence.format.tree import File
 from gateproof_evidence.judging.judgement import Judged, differences, judge
 from gateproof_evidence.judging.verdict import read_bindings
-from gateproof_evidence.model import ProofEvent, Record, RunEvent, TakenOverEvent
+from gateproof_evidence.model import Record, RunEvent
 from gateproof_evidence.model.finding import Code, Finding
-from gateproof_evidence.verification.consistency import Contents, parse
+from gateproof_evidence.verification.consistency import Contents
 
 
-def derive_again(
-    contents: Contents, files: Mapping[str, File], predicate: Predicate | None
-) -> Iterator[Finding]:
+def derive_again(contents: Contents, predicate: Predicate | None) -> Iterator[Finding]:
     """Derive everything again and compare.
 
     1. The journal is complete: no writer's sequence has a gap, and the last record is the end of
        the run. It collected no criterion that the catalogue lacks.
     2. Every verdict and the roll-up of run.json are those that are derived.
     3. The attested result and exit status are the same.
-    4. Every file under ``data/proofs/`` equals the journal's record of that proof; none is missing.
 
     If the journal, the catalogue or the waivers cannot be read, there is a finding already, and the
     steps that need them are skipped.
@@ -61,8 +54,6 @@ def derive_again(
     if judged is not None:
         yield from _run(contents, judged)
         yield from _statement(predicate, judged)
-    # 4
-    yield from _proofs(contents.records, files)
 
 
 def _gaps(records: Sequence[Record]) -> Iterator[Finding]:
@@ -108,33 +99,3 @@ def _statement(predicate: Predicate | None, judged: Judged) -> Iterator[Finding]
         if got != expected:
             message = f"{field}: got {got}, expected {expected} as derived from the journal"
             yield Finding(code=Code.ROLLUP_MISMATCH, path=ATTESTATION, message=message)
-
-
-def _proofs(records: Sequence[Record], files: Mapping[str, File]) -> Iterator[Finding]:
-    stories: dict[str, list[ProofEvent]] = {}
-    for record in records:
-        if isinstance(record, ProofEvent | TakenOverEvent):
-            path = proof_record(record.criterion, record.falsifier)
-            story = record.story if isinstance(record, TakenOverEvent) else record
-            stories.setdefault(path, []).append(story)
-    there = {path for path in files if path.startswith(PROOFS)}
-    for path in sorted(there | stories.keys()):
-        yield from _record(files.get(path), path, stories.get(path, []))
-
-
-def _record(file: File | None, path: str, stories: Sequence[ProofEvent]) -> Iterator[Finding]:
-    if file is None:
-        message = "the journal has this proof, but its record is missing"
-        yield Finding(code=Code.PROOF_MISMATCH, path=path, message=message)
-        return
-    found = parse(file, _parse_story)
-    if isinstance(found, Finding):
-        yield found
-    elif found not in stories:
-        known = "another record" if stories else "no record"
-        message = f"got a proof of which the journal has {known}"
-        yield Finding(code=Code.PROOF_MISMATCH, path=path, message=message)
-
-
-def _parse_story(content: bytes) -> ProofEvent:
-    return ProofEvent.model_validate(read_json(content))

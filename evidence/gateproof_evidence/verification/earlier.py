@@ -7,7 +7,7 @@ with the earlier bundle to `gateproof_evidence.verification.takeover`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -20,7 +20,6 @@ from gateproof_evidence.format.layout import (
     ATTESTATION,
     JOURNAL,
     RUN,
-    in_bundle,
     taken_over,
     taken_over_run,
 )
@@ -33,6 +32,7 @@ from gateproof_evidence.model import (
     ProofEvent,
     Run,
     RunEvent,
+    TakenOverEvent,
     Verdict,
     loaded,
 )
@@ -45,8 +45,9 @@ Changed = Callable[[Mapping[str, str]], bool]
 Frame = Mapping[str, str]
 """The parts that an item depends on, but the contents of the system's files, with digests."""
 
+_PROOFS = (b'"kind":"proof"', b'"kind":"taken-over"')
 _PARSED = (b'"kind":"dependence"', b'"event":"sources"', b'"event":"units"')
-"""Parts of the lines of the journal that are parsed; all of it was verified."""
+"""Parts of the lines of the journal that are parsed; all of it was verified before."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,15 +64,6 @@ class Dependence:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EarlierProof:
-    """A proof of an earlier run."""
-
-    story: ProofEvent
-    record: bytes
-    """The bytes of its record, as attested."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Earlier:
     """An earlier bundle that verified, signed by a key from outside."""
 
@@ -81,8 +73,8 @@ class Earlier:
     """Its ``run.json``."""
     sealed: datetime
     commit: str
-    proofs: Mapping[tuple[str, str], EarlierProof]
-    """Criterion and falsifier, to the proof."""
+    proofs: Mapping[tuple[str, str], ProofEvent]
+    """Criterion and falsifier, to the steps of the proof, if it was proven."""
     checks: Mapping[str, Verdict]
     """Criterion to the verdict on its check, if that passed, with the time of its own run."""
     dependences: Mapping[tuple[str, str], Dependence]
@@ -99,7 +91,7 @@ class Earlier:
         *,
         now: Iterable[Bound],
         changed: Changed,
-    ) -> EarlierProof | None:
+    ) -> ProofEvent | None:
         """Return a proof that depends on nothing that has changed, or None.
 
         Args:
@@ -166,7 +158,7 @@ def read_earlier(bundle: Path, key: bytes, *, verified: Digest | None = None) ->
         _verified(bundle, key) if verified is None else _verified_before(bundle, verified)
     )
     digests = {file.path: file.digest for file in predicate.files}
-    content = _attested(bundle, RUN, digests)
+    content, journal = _attested(bundle, RUN, digests), _attested(bundle, JOURNAL, digests)
     run = Run.model_validate(read_json(content))
     return Earlier(
         attestation=attestation,
@@ -174,9 +166,9 @@ def read_earlier(bundle: Path, key: bytes, *, verified: Digest | None = None) ->
         run=content,
         sealed=predicate.sealed,
         commit=run.bindings.commit or "",
-        proofs=dict(_proofs(bundle, run, digests)),
+        proofs=read_proofs(run, journal),
         checks=passed_checks(run),
-        dependences=read_dependences(_attested(bundle, JOURNAL, digests)),
+        dependences=read_dependences(journal),
         bound=predicate.bound,
     )
 
@@ -213,6 +205,30 @@ def read_dependences(journal: bytes) -> dict[tuple[str, str], Dependence]:
     }
 
 
+def read_proofs(run: Run, journal: bytes) -> dict[tuple[str, str], ProofEvent]:
+    """Return the steps of the proofs of a run that succeeded, by criterion and falsifier.
+
+    Args:
+        run: the run.
+        journal: the content of ``journal.jsonl``, which was verified.
+
+    """
+    proven = {
+        (verdict.id, proof.falsifier)
+        for verdict in run.criteria
+        for proof in verdict.proofs
+        if proof.result is Falsification.PROVEN
+    }
+    found: dict[tuple[str, str], ProofEvent] = {}
+    for line in journal.splitlines():
+        if any(part in line for part in _PROOFS):
+            record = RECORD.validate_json(line)
+            if isinstance(record, ProofEvent | TakenOverEvent):
+                story = record.story if isinstance(record, TakenOverEvent) else record
+                found[record.criterion, record.falsifier] = story
+    return {name: story for name, story in found.items() if name in proven}
+
+
 def _texts(data: Mapping[str, object]) -> dict[str, str]:
     return {name: str(value) for name, value in data.items()}
 
@@ -239,17 +255,6 @@ def _verified_before(bundle: Path, digest: Digest) -> tuple[Predicate, bytes]:
     if digest_of(attestation) != digest:
         raise BadInputError(f"{bundle / ATTESTATION}: --proofs-from: changed while it was read")
     return parse_statement(Envelope.from_bytes(attestation).payload), attestation
-
-
-def _proofs(
-    bundle: Path, run: Run, digests: Mapping[str, Digest]
-) -> Iterator[tuple[tuple[str, str], EarlierProof]]:
-    for verdict in run.criteria:
-        for proof in verdict.proofs:
-            if proof.result is Falsification.PROVEN:
-                record = _attested(bundle, in_bundle(proof.record), digests)
-                story = ProofEvent.model_validate(read_json(record))
-                yield (verdict.id, proof.falsifier), EarlierProof(story=story, record=record)
 
 
 def _attested(bundle: Path, path: str, digests: Mapping[str, Digest]) -> bytes:

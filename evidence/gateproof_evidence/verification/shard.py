@@ -23,14 +23,12 @@ from gateproof_evidence.format.canonical import digest_of
 from gateproof_evidence.format.envelope import Envelope, pae
 from gateproof_evidence.format.layout import (
     ATTESTATION,
-    CAPTURES,
     CATALOGUE,
     EXPORT_FOLDER,
     JOURNAL,
     JUNIT,
     PAYLOAD,
     PAYLOAD_MANIFEST,
-    PROOFS,
     PUBLIC_KEY,
     PYTEST_PAGE,
     REDACTIONS,
@@ -39,6 +37,7 @@ from gateproof_evidence.format.layout import (
     SHARDS,
     TAG_MANIFEST,
     TAKEN_OVER,
+    TRANSCRIPTS,
     WAIVERS,
     of_shard,
 )
@@ -52,7 +51,7 @@ from gateproof_evidence.verification.consistency import Contents, ShardLines
 
 SHARED = (CATALOGUE, WAIVERS)
 """The files that all shards and the merged bundle have with the same content."""
-UNITED = (CAPTURES, PROOFS, TAKEN_OVER)
+UNITED = (TRANSCRIPTS, TAKEN_OVER)
 """The folders whose files a merged bundle has under the paths that they have in a shard."""
 KEPT = (PUBLIC_KEY, REDACTIONS, JUNIT, PYTEST_PAGE)
 """The files that each shard has by the same name: a merged bundle has them in a folder of each."""

@@ -1,10 +1,11 @@
 """The comparison of reused checks and proofs with the earlier bundle that they come from.
 
 One is reused if nothing that it depends on has changed. The earlier bundle was verified with a key
-from outside; its attestation is copied to ``data/taken-over/``, and lists the record of each proof
-and its ``run.json`` by their digests. So a verifier of the later bundle can check that a proof was
-signed before and that a check passed there, and that the earlier run loaded no plugin or other code
-that the later one did not load.
+from outside; its attestation and its ``run.json`` are copied to ``data/taken-over/``. The
+attestation has the digest of that ``run.json``, which has the claims of each check and the digest of
+the steps of each proof. So a verifier of the later bundle can check that a proof was signed before
+and that a check passed there, and that the earlier run loaded no plugin or other code that the later
+one did not load.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from gateproof_evidence.errors import EvidenceError
 from gateproof_evidence.format.attestation import Predicate, parse_statement
 from gateproof_evidence.format.canonical import read_json
 from gateproof_evidence.format.envelope import Envelope, pae
-from gateproof_evidence.format.layout import RUN, in_bundle, taken_over, taken_over_run
+from gateproof_evidence.format.layout import RUN, taken_over, taken_over_run
 from gateproof_evidence.format.tree import File
-from gateproof_evidence.model import Bound, Digest, Outcome, Run, Verdict, loaded
+from gateproof_evidence.model import Bound, Digest, Outcome, Proof, Run, Verdict, loaded
 from gateproof_evidence.model.finding import Code, Finding
 
 
@@ -44,9 +45,7 @@ def compare_taken_over(
                 yield _finding(verdict.taken_over, f"{verdict.id}: {problem}")
         for proof in verdict.proofs:
             if proof.taken_over is not None:
-                problem = bundles.problem_of_file(
-                    proof.taken_over, in_bundle(proof.record), in_bundle(proof.record), "record"
-                )
+                problem = bundles.problem_of_proof(verdict.id, proof, proof.taken_over)
                 if problem:
                     yield _finding(proof.taken_over, f"{verdict.id}:{proof.falsifier}: {problem}")
 
@@ -73,7 +72,9 @@ class EarlierBundles:
         self._now = now
         self._predicates: dict[Digest, Predicate | str] = {}
         self._listed: dict[Digest, Mapping[str, Digest]] = {}
-        self._passed: dict[Digest, Mapping[str, Verdict] | str] = {}
+        self._runs: dict[Digest, Run | str] = {}
+        self._passed: dict[Digest, Mapping[str, Verdict]] = {}
+        self._stories: dict[Digest, Mapping[tuple[str, str], Digest | None]] = {}
 
     def problem_of_file(self, digest: Digest, path: str, original: str, what: str) -> str:
         """Return why an earlier attestation does not cover a file; empty if it does.
@@ -98,34 +99,49 @@ class EarlierBundles:
 
     def problem_of_check(self, verdict: Verdict, digest: Digest) -> str:
         """Return why an earlier bundle does not show that a check passed; empty if it does."""
-        problem = self.problem_of_file(digest, taken_over_run(digest), RUN, "run.json")
-        if problem:
-            return problem
-        passed = self._passed_in(digest)
-        if isinstance(passed, str):
-            return passed
-        earlier = passed.get(verdict.id)
+        run = self._run(digest)
+        if isinstance(run, str):
+            return run
+        if digest not in self._passed:
+            self._passed[digest] = passed_checks(run)
+        earlier = self._passed[digest].get(verdict.id)
         if earlier is None:
             return "check: got no pass in the earlier run, expected one"
         if (earlier.claims, earlier.ran) != (verdict.claims, verdict.ran):
             return "check: got other claims or another time than in the earlier run"
         return ""
 
-    def _passed_in(self, digest: Digest) -> Mapping[str, Verdict] | str:
-        """Return the verdicts on the checks that passed in an earlier run, each with its time."""
-        if digest not in self._passed:
-            self._passed[digest] = self._read_passed(digest)
-        return self._passed[digest]
+    def problem_of_proof(self, criterion: str, proof: Proof, digest: Digest) -> str:
+        """Return why an earlier bundle does not show the steps of a proof; empty if it does."""
+        run = self._run(digest)
+        if isinstance(run, str):
+            return run
+        if digest not in self._stories:
+            self._stories[digest] = {
+                (verdict.id, one.falsifier): one.story
+                for verdict in run.criteria
+                for one in verdict.proofs
+            }
+        earlier = self._stories[digest].get((criterion, proof.falsifier))
+        if proof.story is None or proof.story != earlier:
+            return f"record: got {proof.story}, expected {earlier} as attested before"
+        return ""
 
-    def _read_passed(self, digest: Digest) -> Mapping[str, Verdict] | str:
+    def _run(self, digest: Digest) -> Run | str:
+        """Return the run of an earlier bundle, or why it cannot be trusted."""
+        if digest not in self._runs:
+            problem = self.problem_of_file(digest, taken_over_run(digest), RUN, "run.json")
+            self._runs[digest] = problem or self._read_run(digest)
+        return self._runs[digest]
+
+    def _read_run(self, digest: Digest) -> Run | str:
         file = self._files[taken_over_run(digest)]
         if file.content is None:
             return "run.json of the earlier bundle: too large to read"
         try:
-            run = Run.model_validate(read_json(file.content))
+            return Run.model_validate(read_json(file.content))
         except (EvidenceError, ValidationError) as error:
             return f"run.json of the earlier bundle: {str(error).splitlines()[0]}"
-        return passed_checks(run)
 
     def _predicate(self, digest: Digest) -> Predicate | str:
         """Return the statement of an earlier attestation, or why it cannot be trusted."""

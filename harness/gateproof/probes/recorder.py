@@ -1,4 +1,4 @@
-"""The recorder: turns an observation of a probe into a redacted capture and a journal record.
+"""The recorder: turns an observation of a probe into a redacted entry of a transcript and a record.
 
 Checks see raw values in memory; everything is redacted before it is written to disk. The `Scope` of
 the recorder names the item that observes; the plugin changes it for each item.
@@ -6,18 +6,21 @@ the recorder names the item that observes; the plugin changes it for each item.
 
 from __future__ import annotations
 
-import hashlib
+import json
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from gateproof_evidence.errors import not_writable
-from gateproof_evidence.format.journal import Journal
-from gateproof_evidence.format.layout import CAPTURES, JOURNAL, in_data
+from gateproof_evidence.errors import NotWritableError
+from gateproof_evidence.format.layout import JOURNAL, in_data
+from gateproof_evidence.format.recording.journal import Journal
+from gateproof_evidence.format.recording.transcript import Transcripts, transcript_name
 from gateproof_evidence.model import Observation, Redaction
 from gateproof_evidence.redaction.placeholder import Placeholders
 from gateproof_evidence.redaction.redactor import Redactor
@@ -26,7 +29,7 @@ Probe = Literal["http", "sql", "tasks", "worker", "logs", "process", "file", "en
 
 BRING_UP = "bring-up"
 CANARY = "canary"
-"""The scope, and the folder of captures, of the canary."""
+"""The scope of the canary."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,12 +41,9 @@ class Scope:
     criterion: str | None = None
     gate: str | None = None
 
-    def folder(self) -> str:
-        """Return the folder of the captures, relative to ``captures/``."""
-        if self.gate is None or self.criterion is None:
-            return CANARY if self.part == CANARY else BRING_UP
-        own = f"{self.gate}/{self.criterion}"
-        return own if self.part == "check" else f"{own}/{self.part.replace(':', '/')}"
+    def transcript(self, writer: str) -> str:
+        """Return the path, relative to ``data/``, of the transcript of a writer for this scope."""
+        return transcript_name(self.part, gate=self.gate, criterion=self.criterion, writer=writer)
 
 
 class Recorder:
@@ -53,7 +53,7 @@ class Recorder:
         journal: receives the records.
         redactor: removes secrets before anything is written.
         data: the ``data/`` folder of the bundle that is being written.
-        keep: whether captures are written; nothing is sealed of a run without them.
+        keep: whether transcripts are written; nothing is sealed of a run without them.
 
     """
 
@@ -63,10 +63,7 @@ class Recorder:
         self.journal = journal
         self.redactor = redactor
         self.scope = Scope()
-        self._data = data
-        self._keep = keep
-        self._count = 0
-        self._folders: set[str] = set()
+        self._transcripts = Transcripts(data, keep=keep)
         self._lock = threading.Lock()
         self._lost = ""
 
@@ -111,28 +108,48 @@ class Recorder:
             The record as written, with the redactions that were made.
 
         Raises:
-            NotWritableError: the capture could not be written.
+            NotWritableError: the entry or its record could not be written.
 
         """
         with self._lock:
             clean = self.redactor.redact(encodable(text))
             clean_data, data_hits = self.redactor.redact_json(plain(data))
             line = self.redactor.redact(encodable(summary))
-            content = clean.text.encode()
-            return self.journal.append(
-                Observation,
-                criterion=self.scope.criterion,
-                item=self.scope.item,
-                part=self.scope.part,
-                probe=probe,
-                summary=line.text,
-                data=clean_data,
-                capture=self._write(probe, content),
-                digest=f"sha256:{hashlib.sha256(content).hexdigest()}",
-                redactions=_most(
-                    _sum(clean.redactions, taken), _sum(data_hits, taken), line.redactions
-                ),
-            )
+            hits = _most(_sum(clean.redactions, taken), _sum(data_hits, taken), line.redactions)
+            fields = {
+                "criterion": self.scope.criterion,
+                "item": self.scope.item,
+                "part": self.scope.part,
+                "probe": probe,
+                "summary": line.text,
+                "data": clean_data,
+                "redactions": hits,
+            }
+            try:
+                return self.journal.append_after(
+                    partial(self._with_entry, clean.text, fields), Observation
+                )
+            except NotWritableError as error:
+                self._transcripts.forget()
+                self._lost = self._lost or str(error)
+                raise
+
+    def _with_entry(
+        self, text: str, fields: dict[str, Any], seq: int, at: datetime
+    ) -> Mapping[str, Any]:
+        """Write the entry of an observation, and return its fields with the place of the entry."""
+        place = self._transcripts.add(
+            self.scope.transcript(self.journal.writer),
+            text,
+            writer=self.journal.writer,
+            seq=seq,
+            at=at,
+            probe=fields["probe"],
+            part=fields["part"],
+            same=json.dumps([fields["summary"], fields["data"]], sort_keys=True),
+        )
+        data = fields["data"] if place.repeats is None else {}
+        return {**fields, **vars(place), "data": data}
 
     def clean(self, text: str, most: int | None = None) -> str:
         """Redact a text for a record without a capture; the ledger counts the redactions.
@@ -163,26 +180,6 @@ class Recorder:
         The redactions are not counted here: the whole text is recorded too, or they are in `taken`.
         """
         return self.redactor.redact(encodable(text)).text[:most]
-
-    def _write(self, probe: Probe, content: bytes) -> str:
-        self._count += 1
-        folder = f"{in_data(CAPTURES)}{self.scope.folder()}"
-        name = f"{folder}/{self.journal.writer}-{self._count:05d}-{probe}.txt"
-        if not self._keep:
-            return name
-        path = self._data / name
-        try:
-            if folder not in self._folders:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                self._folders.add(folder)
-            path.write_bytes(content)
-        except OSError as error:
-            with suppress(OSError):
-                path.unlink(missing_ok=True)  # no record names a part of a capture
-            problem = not_writable(path, error, what="capture", needed=len(content))
-            self._lost = self._lost or str(problem)
-            raise problem from error
-        return name
 
 
 _ACTIVE: list[Recorder] = []

@@ -17,8 +17,8 @@ from gateproof.proof.proof import STACK_FIXTURES, ProofItem
 from gateproof.run.declaration import read_declaration
 from gateproof.run.writer import WRITER, Writer, loaded_now
 from gateproof.stack.watched import Used
-from gateproof_evidence.model import CheckTakenOverEvent, TakenOverEvent
-from gateproof_evidence.verification.earlier import Dependence, EarlierProof, Frame
+from gateproof_evidence.model import CheckTakenOverEvent, ProofEvent, TakenOverEvent
+from gateproof_evidence.verification.earlier import Dependence, Frame
 
 SHARED_FIXTURE = "stack"
 OWN = ("gateproof.", "_pytest.")
@@ -74,7 +74,7 @@ def take_over(item: pytest.Item) -> bool:
             criterion=criterion,
             falsifier=falsifier_of(item),
             attestation=earlier.digest,
-            story=proof.story,
+            story=proof,
         )
     elif not _take_check_over(item, writer, criterion):
         return False
@@ -143,7 +143,7 @@ def _take_check_over(item: pytest.Item, writer: Writer, criterion: str) -> bool:
     return True
 
 
-def _earlier_proof(item: ProofItem, writer: Writer, criterion: str) -> EarlierProof | None:
+def _earlier_proof(item: ProofItem, writer: Writer, criterion: str) -> ProofEvent | None:
     """Return the proof of the earlier bundle that counts for an item, or None."""
     assert writer.earlier is not None
     found = writer.earlier.find(
@@ -153,18 +153,18 @@ def _earlier_proof(item: ProofItem, writer: Writer, criterion: str) -> EarlierPr
         now=loaded_now(item.config),
         changed=lambda uses: _has_changed(writer, uses),
     )
-    return None if found is None or _is_too_old(writer, found.story.at) else found
+    return None if found is None or _is_too_old(writer, found.at) else found
 
 
-def _finds_baseline(item: ProofItem, proof: EarlierProof, writer: Writer, criterion: str) -> bool:
+def _finds_baseline(item: ProofItem, proof: ProofEvent, writer: Writer, criterion: str) -> bool:
     """Return whether the proof whose baseline counts for an earlier one is reused as well."""
-    if not proof.story.baseline_of:
+    if not proof.baseline_of:
         return True
     return any(
         _earlier_proof(one, writer, criterion) is not None
         for one in item.session.items
         if isinstance(one, ProofItem) and one.check == item.check and one.owner is None
-        if falsifier_of(one) == proof.story.baseline_of
+        if falsifier_of(one) == proof.baseline_of
     )
 
 

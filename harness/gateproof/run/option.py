@@ -33,7 +33,7 @@ from gateproof.faults.described.file import OwnFalsifiers, load_falsifiers
 from gateproof.run.binding import Judges
 from gateproof.run.selection import NONCE_ADVICE, Selection, parse_nonce, parse_shard
 from gateproof_evidence.errors import DISK_FAULTS, BadInputError, not_writable
-from gateproof_evidence.format.journal import shard_writer
+from gateproof_evidence.format.recording.journal import shard_writer
 from gateproof_evidence.model import Shard
 from gateproof_evidence.verification.expectation import parse_age
 from gateproof_evidence.verification.outside import refuse_inside

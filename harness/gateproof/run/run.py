@@ -32,18 +32,17 @@ from gateproof.run.option import Options
 from gateproof.run.writer import JOURNALS, WriterResult, earlier_of, now, report_of
 from gateproof_evidence.errors import EvidenceError, NotWritableError, not_writable
 from gateproof_evidence.format.catalogue import Catalogue
-from gateproof_evidence.format.journal import Salvage, merge, writer_in_shard
 from gateproof_evidence.format.layout import (
-    CAPTURES,
     JOURNAL,
     LATEST,
     PAYLOAD,
-    PROOFS,
     REDACTIONS,
     TESTS,
+    TRANSCRIPTS,
     in_data,
-    proof_record,
 )
+from gateproof_evidence.format.recording.journal import Salvage, merge, writer_in_shard
+from gateproof_evidence.format.recording.transcript import remove_unrecorded
 from gateproof_evidence.format.waiver import load_all_waivers
 from gateproof_evidence.judging.judgement import Context, Ending
 from gateproof_evidence.judging.result import ENVIRONMENT, HARNESS
@@ -53,7 +52,6 @@ from gateproof_evidence.model import (
     Bound,
     CheckTakenOverEvent,
     PhaseEvent,
-    ProofEvent,
     Record,
     Run,
     RunEvent,
@@ -66,7 +64,7 @@ from gateproof_evidence.redaction.ledger import counted, format_ledger, observed
 from gateproof_evidence.redaction.redactor import LedgerEntry, Redactor
 from gateproof_evidence.sealing.run_key import RunKey
 from gateproof_evidence.sealing.seal import seal
-from gateproof_evidence.sealing.staged_journal import read_staged_journal, remove_unrecorded
+from gateproof_evidence.sealing.staged_journal import read_staged_journal
 from gateproof_evidence.verification.baseline import read_baseline
 from gateproof_evidence.verification.earlier import Earlier
 
@@ -219,10 +217,9 @@ class GateRun:
         self._compare_bound()
         self._merge_journals(pytest_status)
         journal = read_staged_journal(self.staging, data=False)
-        self._write_proofs(journal.records)
         self._write_earlier(journal.records)
         self._write_ledger(journal.records)
-        remove_unrecorded(self.staging, journal.records)
+        remove_unrecorded(self.staging / PAYLOAD, journal.records)
         _drop_empty(self.staging / PAYLOAD)
         context = self._context(journal.records)
         (self.staging / UNSEALED).unlink(missing_ok=True)
@@ -354,20 +351,6 @@ class GateRun:
             proofs_s=round(sum(phase.duration_s for phase in phases) - checks, 3),
         )
 
-    def _write_proofs(self, records: tuple[Record, ...]) -> None:
-        for record in records:
-            if isinstance(record, ProofEvent | TakenOverEvent):
-                path = self.staging / proof_record(record.criterion, record.falsifier)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(self._proof_record(record))
-
-    def _proof_record(self, record: ProofEvent | TakenOverEvent) -> bytes:
-        """Return a proof's record; one that was taken over keeps the bytes that were attested."""
-        if isinstance(record, ProofEvent):
-            return f"{record.model_dump_json(indent=2)}\n".encode()
-        assert self.earlier is not None
-        return self.earlier.proofs[record.criterion, record.falsifier].record
-
     def _write_earlier(self, records: tuple[Record, ...]) -> None:
         """Write the parts of the earlier bundle with which what was taken over is compared."""
         taken = [one for one in records if isinstance(one, TakenOverEvent | CheckTakenOverEvent)]
@@ -376,8 +359,7 @@ class GateRun:
         path = self.staging / self.earlier.name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(self.earlier.attestation)
-        if any(isinstance(one, CheckTakenOverEvent) for one in taken):
-            (self.staging / self.earlier.run_name).write_bytes(self.earlier.run)
+        (self.staging / self.earlier.run_name).write_bytes(self.earlier.run)
 
     def _redact_reports(self) -> None:
         """Redact every writer's secrets in the files of other plugins.
@@ -438,7 +420,7 @@ def _load_key(options: Options) -> RunKey:
 def _make_staging(staging: Path) -> None:
     """Make the staging folder with its note, or nothing."""
     try:
-        for name in (JOURNALS, CAPTURES, PROOFS, TESTS):
+        for name in (JOURNALS, TRANSCRIPTS, TESTS):
             (staging / name).mkdir(parents=True)
         note = _note(f"process {os.getpid()} on {platform.node()} still runs, or was ended")
         (staging / UNSEALED).write_text(note, encoding="utf-8")
@@ -452,7 +434,7 @@ def _note(reason: str) -> str:
     return (
         f"This folder belongs to a run of gates without a bundle: {reason}.\n\n"
         f"{JOURNALS}/*.jsonl (or {JOURNAL}) has every record up to the end, one JSON object\n"
-        f"a line; {CAPTURES} has what was observed. Both are redacted; files in\n"
+        f"a line; {TRANSCRIPTS} has what was observed. Both are redacted; files in\n"
         f"{TESTS} may not be. No verdict follows from this folder, and it cannot be sealed\n"
         "later: run the gates again. Delete the folder when you have read it.\n"
     )

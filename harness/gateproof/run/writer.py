@@ -34,8 +34,8 @@ from gateproof.run.option import Options
 from gateproof.stack.bring_up import BringUp, Progress
 from gateproof_evidence.errors import BadInputError, NotWritableError
 from gateproof_evidence.format.catalogue import Catalogue
-from gateproof_evidence.format.journal import Journal
 from gateproof_evidence.format.layout import PAYLOAD, RUN, in_data
+from gateproof_evidence.format.recording.journal import Journal
 from gateproof_evidence.model import Bound, Digest, EnvironmentReport, RunEvent
 from gateproof_evidence.redaction.canary import Canary
 from gateproof_evidence.redaction.redactor import Redactor

@@ -14,7 +14,7 @@ from gateproof.environments.embedded import Embedded
 from gateproof.probes.recorder import Recorder
 from gateproof.stack.bring_up import BringUp
 from gateproof.stack.stack import Stack
-from gateproof_evidence.format.journal import Journal
+from gateproof_evidence.format.recording.journal import Journal
 from gateproof_evidence.redaction.redactor import Redactor
 
 ROOT = Path(__file__).parents[3]

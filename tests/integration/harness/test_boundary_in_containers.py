@@ -17,7 +17,7 @@ from gateproof.faults.interface import Fault
 from gateproof.probes.recorder import Recorder
 from gateproof.stack.bring_up import BringUp
 from gateproof.stack.copy import Copy
-from gateproof_evidence.format.journal import Journal
+from gateproof_evidence.format.recording.journal import Journal
 from gateproof_evidence.redaction.redactor import Redactor
 
 ROOT = Path(__file__).parents[3]

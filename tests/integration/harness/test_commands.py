@@ -9,7 +9,7 @@ import pytest
 from gateproof.base.errors import NotReadyError
 from gateproof.stack.bring_up import BringUp
 from gateproof.stack.stack import Stack
-from gateproof_evidence.format.journal import read_journal
+from gateproof_evidence.format.recording.journal import read_journal
 
 PRINTS_AND_WAITS = "import threading; print('still here', flush=True); threading.Event().wait()"
 KILLS_ITSELF = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"

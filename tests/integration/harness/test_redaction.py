@@ -9,7 +9,7 @@ import pytest
 
 from gateproof.stack.bring_up import BringUp
 from gateproof.stack.stack import Stack
-from gateproof_evidence.format.journal import read_journal
+from gateproof_evidence.format.recording.journal import read_journal
 from tests.planted import KINDS, Kind
 
 

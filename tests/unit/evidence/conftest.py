@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gateproof_evidence.format.catalogue import Catalogue
-from gateproof_evidence.format.journal import read_journal
+from gateproof_evidence.format.recording.journal import read_journal
 from gateproof_evidence.judging.judgement import Context
 from gateproof_evidence.model import Record, Run, Waiver
 from gateproof_evidence.sealing.run_key import RunKey

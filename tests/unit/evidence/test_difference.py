@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from gateproof_evidence.cli import main
 from gateproof_evidence.errors import BadInputError
-from gateproof_evidence.format.journal import read_journal
+from gateproof_evidence.format.recording.journal import read_journal
 from gateproof_evidence.judging.difference import compare, regressions, standings
 from gateproof_evidence.judging.judgement import Ending, judge
 from gateproof_evidence.judging.phase import phases

@@ -15,7 +15,7 @@ from typing import cast
 import pytest
 
 from gateproof_evidence.errors import BadInputError, NotWritableError, not_writable
-from gateproof_evidence.format.journal import (
+from gateproof_evidence.format.recording.journal import (
     Journal,
     iter_journal,
     read_journal,

@@ -10,7 +10,7 @@ import pytest
 
 from gateproof.probes.canary import plant, plant_in_report
 from gateproof.probes.recorder import CANARY, Probe, Recorder
-from gateproof_evidence.format.journal import Journal, read_journal
+from gateproof_evidence.format.recording.journal import Journal, read_journal
 from gateproof_evidence.model import Observation
 from gateproof_evidence.redaction.canary import Canary, CanaryError, search
 from gateproof_evidence.redaction.redactor import Redactor

@@ -17,7 +17,7 @@ from gateproof.probes.claims.claim import FindingsError, claims_of_check
 from gateproof.probes.claims.statement import recorded_claims
 from gateproof.probes.recorder import Recorder, Scope
 from gateproof.run.stage import categorise
-from gateproof_evidence.format.journal import Journal, read_journal
+from gateproof_evidence.format.recording.journal import Journal, read_journal
 from gateproof_evidence.judging.claim import PredictedClaim, is_false
 from gateproof_evidence.model import ClaimEvent
 from gateproof_evidence.redaction.redactor import Redactor

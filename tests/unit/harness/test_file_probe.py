@@ -11,7 +11,7 @@ import pytest
 from gateproof.base.errors import HarnessError
 from gateproof.probes.file import FileProbe
 from gateproof.probes.recorder import Recorder
-from gateproof_evidence.format.journal import Journal, read_journal
+from gateproof_evidence.format.recording.journal import Journal, read_journal
 from gateproof_evidence.model import Observation
 from gateproof_evidence.redaction.redactor import Redactor
 

@@ -11,7 +11,7 @@ import pytest
 from gateproof import InconclusiveError, PremiseError, premise
 from gateproof.probes.recorder import Recorder, Scope
 from gateproof.run.stage import categorise
-from gateproof_evidence.format.journal import Journal, read_journal
+from gateproof_evidence.format.recording.journal import Journal, read_journal
 from gateproof_evidence.model import PremiseEvent, Relation
 from gateproof_evidence.redaction.redactor import Redactor
 

@@ -11,7 +11,7 @@ import pytest
 
 from gateproof.probes.recorder import Recorder, Scope
 from gateproof_evidence.errors import NotWritableError
-from gateproof_evidence.format.journal import Journal, read_journal
+from gateproof_evidence.format.recording.journal import Journal, read_journal
 from gateproof_evidence.model import Observation
 from gateproof_evidence.redaction.redactor import Redactor
 

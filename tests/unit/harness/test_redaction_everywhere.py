@@ -34,7 +34,7 @@ from gateproof.proof.proof import run_steps
 from gateproof.run.stage import record_stage
 from gateproof.stack.stack import Running
 from gateproof.stack.stopwatch import Stopwatch
-from gateproof_evidence.format.journal import Journal, read_journal
+from gateproof_evidence.format.recording.journal import Journal, read_journal
 from gateproof_evidence.model import Observation, PhaseEvent, ProofEvent
 from gateproof_evidence.redaction.redactor import Redactor
 from tests.planted import KINDS, Kind

@@ -17,7 +17,7 @@ from gateproof.run.option import Options
 from gateproof.run.run import GateRun
 from gateproof.run.writer import JOURNALS, WriterResult
 from gateproof_evidence.format.canonical import digest_of
-from gateproof_evidence.format.journal import Salvage, read_journal
+from gateproof_evidence.format.recording.journal import Salvage, read_journal
 from gateproof_evidence.judging import judgement
 from gateproof_evidence.judging.verdict import read_bindings
 from gateproof_evidence.model import Outcome, Record, Result, Run, RunEvent

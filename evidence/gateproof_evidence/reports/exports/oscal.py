@@ -149,15 +149,19 @@ def _qualities(verdict: Verdict) -> Iterable[tuple[str, object]]:
 
 
 def _evidence(verdict: Verdict) -> list[dict[str, Any]]:
-    """Return every capture and proof record, or the run itself if there is neither."""
+    """Return every capture and the transcripts of proofs, or the run itself if there is neither."""
     found = [
-        {"href": _href(path), "description": "capture", "props": _props([("digest", digest)])}
-        for path, digest in zip(verdict.captures, verdict.observations, strict=True)
+        {
+            "href": _href(place.rpartition(":")[0]),
+            "description": f"capture, line {place.rpartition(':')[2]}",
+            "props": _props([("digest", digest)]),
+        }
+        for place, digest in zip(verdict.captures, verdict.observations, strict=True)
     ]
     found += [
-        {"href": _href(proof.record), "description": f"proof by {proof.falsifier}"}
+        {"href": _href(proof.transcript), "description": f"proof by {proof.falsifier}"}
         for proof in verdict.proofs
-        if proof.record
+        if proof.transcript
     ]
     run = {"href": _href(in_data(RUN)), "description": "the run"}
     return found or [run]

@@ -20,7 +20,6 @@ from pathlib import Path
 
 from gateproof_evidence.errors import BadInputError, EvidenceError, NotWritableError, not_writable
 from gateproof_evidence.format.catalogue import parse_catalogue
-from gateproof_evidence.format.journal import Clock
 from gateproof_evidence.format.layout import (
     ATTESTATION,
     CATALOGUE,
@@ -30,6 +29,7 @@ from gateproof_evidence.format.layout import (
     WAIVERS,
     of_shard,
 )
+from gateproof_evidence.format.recording.journal import Clock
 from gateproof_evidence.format.waiver import parse_waivers
 from gateproof_evidence.judging.shard import merge_contexts, merge_endings
 from gateproof_evidence.model import Merged, Run, RunEvent

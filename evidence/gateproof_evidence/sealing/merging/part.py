@@ -18,8 +18,8 @@ from gateproof_evidence.format import public_key as publickey
 from gateproof_evidence.format.attestation import Predicate, parse_statement
 from gateproof_evidence.format.canonical import digest_of, read_json
 from gateproof_evidence.format.envelope import Envelope
-from gateproof_evidence.format.journal import shard_of
 from gateproof_evidence.format.layout import ATTESTATION, JOURNAL, RUN
+from gateproof_evidence.format.recording.journal import shard_of
 from gateproof_evidence.format.tree import kind_of_path
 from gateproof_evidence.judging.judgement import Ending
 from gateproof_evidence.judging.verdict import Binding, read_bindings

@@ -34,7 +34,7 @@ from gateproof.probes.recorder import Recorder
 from gateproof.probes.worker import Worker
 from gateproof.stack.bring_up import BringUp
 from gateproof.stack.stack import Stack
-from gateproof_evidence.format.journal import Journal
+from gateproof_evidence.format.recording.journal import Journal
 from gateproof_evidence.redaction.redactor import Redactor
 
 READY_DEADLINE_S = 60.0

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from gateproof.run.dependence.source import EVERYTHING, Sources
 from gateproof.stack.watched import Used
-from gateproof_evidence.format.journal import Journal
+from gateproof_evidence.format.recording.journal import Journal
 from gateproof_evidence.model import DependenceEvent, RunEvent
 
 

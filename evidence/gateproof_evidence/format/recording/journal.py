@@ -10,7 +10,7 @@ import heapq
 import os
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -81,8 +81,22 @@ class Journal:
                 had been.
 
         """
+        return self.append_after(lambda _seq, _at: fields, kind)
+
+    def append_after(
+        self, prepare: Callable[[int, datetime], Mapping[str, Any]], kind: type[E]
+    ) -> E:
+        """Write one record as `append` does, with fields that depend on its number and time.
+
+        Args:
+            prepare: receives number and time, and returns the other fields. It writes first what
+                the record refers to, so that no record refers to nothing.
+            kind: the kind of the record.
+
+        """
         with self._lock:
-            record = kind(writer=self.writer, seq=self._seq, at=self._clock(), **fields)
+            seq, at = self._seq, self._clock()
+            record = kind(writer=self.writer, seq=seq, at=at, **prepare(seq, at))
             line = f"{record.model_dump_json()}\n".encode()
             try:
                 self._write(line)

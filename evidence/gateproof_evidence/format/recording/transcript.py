@@ -1,0 +1,273 @@
+"""Transcripts: the readable text of observations, one file for each item of pytest.
+
+An entry is a heading, the text and an empty line; it is never changed::
+
+    === gw0:12  2026-11-30T18:00:01.123456Z  sql  faulted
+    -- role app_user, database gp_copy_17
+    SELECT count(*) FROM events;
+
+The heading has the writer and the number of the journal's record, its time, its probe and, in a
+proof, the step. So a reader finds the entry of a record, and the record of an entry. An observation
+that repeats one before it, as a poll does, has no entry of its own: its record names that one.
+
+Owns writing entries and removing what no record names. Leaves redaction to the caller, and the
+comparison with the journal to `gateproof_evidence.verification.integrity.transcript`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from gateproof_evidence.errors import not_writable
+from gateproof_evidence.format.layout import TRANSCRIPTS, in_data
+from gateproof_evidence.model import Digest, Observation
+
+END = b"\n\n"
+"""The bytes after the text of an entry."""
+LOST = b"-"
+"""Stands for each byte that no record names, except the ends of lines."""
+
+_LIKE_HEADING = re.compile(r"^===(?= )", re.MULTILINE)
+_NO_LINE_END = re.compile(rb"[^\n]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """The entry of an observation."""
+
+    transcript: str
+    """The path of the file, relative to ``data/``."""
+    line: int
+    """The line of its heading, counted from 1."""
+    start: int
+    """The offset in bytes of its heading."""
+    size: int
+    """The bytes of its text."""
+    digest: Digest
+    """The digest of its text."""
+    repeats: int | None = None
+    """The number of the record that the entry was made for; None for the present one."""
+
+
+def transcript_name(part: str, *, gate: str | None, criterion: str | None, writer: str) -> str:
+    """Return the path, relative to ``data/``, of the transcript for a part of a run.
+
+    Args:
+        part: as in `Observation.part`.
+        gate: the gate of the criterion; None for a part that belongs to no criterion.
+        criterion: the criterion, or None.
+        writer: the writer, for a part that each writer has.
+
+    """
+    kind, _, rest = part.partition(":")
+    name = rest.partition(":")[0]
+    folder = in_data(TRANSCRIPTS)
+    if gate is None or criterion is None:
+        return f"{folder}_run/{kind}-{name or writer}.txt"
+    own = f"{folder}{gate}/{criterion}"
+    if not name:
+        return f"{own}.txt"
+    return f"{own}/{name}.txt" if kind == "proof" else f"{own}/{kind}/{name}.txt"
+
+
+def heading(*, writer: str, seq: int, at: datetime, probe: str, part: str) -> bytes:
+    """Return the first line of an entry, with its end."""
+    step = part.split(":")[2:3]
+    moment = f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}Z"
+    return f"{'  '.join([f'=== {writer}:{seq}', moment, probe, *step])}\n".encode()
+
+
+def heading_of(observation: Observation) -> bytes:
+    """Return the heading of the entry that was made for an observation."""
+    return heading(
+        writer=observation.writer,
+        seq=observation.seq,
+        at=observation.at,
+        probe=observation.probe,
+        part=observation.part,
+    )
+
+
+@dataclass
+class _File:
+    """A transcript that is being written."""
+
+    name: str
+    size: int = 0
+    lines: int = 0
+
+
+class Transcripts:
+    """Writes the transcripts of one writer.
+
+    Args:
+        data: the folder that the names are relative to.
+        keep: whether files are written; without them only the places are computed.
+
+    """
+
+    def __init__(self, data: Path, *, keep: bool = True) -> None:
+        self._data = data
+        self._keep = keep
+        self._files: dict[str, _File] = {}
+        self._last: dict[tuple[str, str, str], tuple[str, Place]] = {}
+
+    def add(
+        self,
+        name: str,
+        text: str,
+        *,
+        writer: str,
+        seq: int,
+        at: datetime,
+        probe: str,
+        part: str,
+        same: str,
+    ) -> Place:
+        """Add an entry, or return that of the last observation of the probe if it is the same.
+
+        Args:
+            name: the path of the transcript, relative to the data folder. If another writer has
+                made that file, this one writes to another with its own name in it.
+            text: any text, already redacted. A line that looks like a heading gets a blank before
+                it, and line ends after the text are removed.
+            writer: the writer of the journal's record.
+            seq: the number of the record.
+            at: the time of the record.
+            probe: the probe.
+            part: as in `Observation.part`.
+            same: anything else that must be equal if the observation repeats the last one.
+
+        Raises:
+            NotWritableError: the entry could not be written; no part of it is left.
+
+        """
+        content = _LIKE_HEADING.sub(" ===", text).rstrip("\n").encode()
+        digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+        before = self._last.get((name, part, probe))
+        if before is not None and before[0] == same and before[1].digest == digest:
+            return before[1]
+        first = heading(writer=writer, seq=seq, at=at, probe=probe, part=part)
+        file = self._files.get(name) or self._open(name, writer)
+        place = Place(
+            transcript=file.name,
+            line=file.lines + 1,
+            start=file.size,
+            size=len(content),
+            digest=digest,
+        )
+        self._write(file, b"".join((first, content, END)))
+        self._remember((name, part, probe), same, place, seq)
+        return place
+
+    def forget(self) -> None:
+        """Let no later observation repeat an earlier one, whose record may be missing."""
+        self._last.clear()
+
+    def _remember(self, key: tuple[str, str, str], same: str, place: Place, seq: int) -> None:
+        if self._last and next(iter(self._last))[0] != key[0]:
+            self._last.clear()  # another item runs
+        self._last[key] = (same, Place(**{**vars(place), "repeats": seq}))
+
+    def _open(self, name: str, writer: str) -> _File:
+        """Make the file of a transcript; another writer may have made one of that name."""
+        stem = name.removesuffix(".txt")
+        file = _File(name)
+        for other in (name, f"{stem}.{writer}.txt") if self._keep else ():
+            path = self._data / other
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.open("xb").close()
+            except FileExistsError as error:
+                if other != name or not path.is_file():
+                    raise not_writable(path, error, what="transcript") from error
+                continue
+            except OSError as error:
+                raise not_writable(path, error, what="transcript") from error
+            file = _File(other)
+            break
+        self._files[name] = file
+        return file
+
+    def _write(self, file: _File, entry: bytes) -> None:
+        path = self._data / file.name
+        try:
+            if self._keep:
+                with path.open("ab", buffering=0) as out:
+                    rest = memoryview(entry)
+                    while rest:
+                        rest = rest[out.write(rest) :]
+        except OSError as error:
+            self._cut(path, file.size)
+            raise not_writable(path, error, what="transcript", needed=len(entry)) from error
+        except BaseException:  # a signal, too: the time limit of a check may interrupt the writing
+            self._cut(path, file.size)
+            raise
+        file.size += len(entry)
+        file.lines += entry.count(b"\n")
+
+    def _cut(self, path: Path, size: int) -> None:
+        with suppress(OSError):
+            os.truncate(path, size)
+
+
+def entries_by_file(records: Iterable[object]) -> Mapping[str, tuple[Observation, ...]]:
+    """Return the observations that have an entry of their own, by transcript, in its order."""
+    found: dict[str, list[Observation]] = {}
+    for one in records:
+        if isinstance(one, Observation) and one.repeats is None:
+            found.setdefault(one.transcript, []).append(one)
+    return {
+        name: tuple(sorted(entries, key=lambda one: one.start)) for name, entries in found.items()
+    }
+
+
+def remove_unrecorded(data: Path, records: Iterable[object]) -> None:
+    """Remove all bytes of transcripts that no record names: nothing could verify them.
+
+    A record is lost when its process is killed before it was written, or with a damaged journal.
+    Bytes between two entries become dashes, so that the others stay in their lines.
+
+    Args:
+        data: the folder that the names are relative to.
+        records: the journal.
+
+    """
+    entries = entries_by_file(records)
+    for path in sorted((data / in_data(TRANSCRIPTS)).rglob("*")):
+        if path.is_file():
+            own = entries.get(path.relative_to(data).as_posix(), ())
+            if own:
+                _blank_gaps(path, own)
+            else:
+                path.unlink()
+
+
+def _blank_gaps(path: Path, entries: Iterable[Observation]) -> None:
+    """Replace what is between the entries of a file, and cut off what follows the last."""
+    content = path.read_bytes()
+    parts: list[bytes] = []
+    position = 0
+    for start, end in map(_span, entries):
+        parts += [_NO_LINE_END.sub(LOST, content[position:start]), content[start:end]]
+        position = end
+    made = b"".join(parts)
+    if made != content:
+        path.write_bytes(made)
+
+
+def _span(entry: Observation) -> tuple[int, int]:
+    end = entry.start + len(heading_of(entry)) + entry.size + len(END)
+    return entry.start, end
+
+
+def text_start(entry: Observation) -> int:
+    """Return the offset of the text of an entry, which was made for this observation."""
+    return entry.start + len(heading_of(entry))

@@ -1,0 +1,189 @@
+"""The comparison of transcripts with the journal, while they are read.
+
+Each byte of a transcript belongs to the entry of one record, whose place, heading and digest the
+record has; where records were lost there are dashes. So a reader can believe that an entry is what
+a record says was seen, and that nothing was put between two entries.
+
+Owns this comparison. Leaves writing to `gateproof_evidence.format.recording.transcript`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from gateproof_evidence.format.layout import TRANSCRIPTS, in_bundle, in_data
+from gateproof_evidence.format.recording.transcript import (
+    END,
+    LOST,
+    entries_by_file,
+    heading_of,
+)
+from gateproof_evidence.format.tree import Consumer, Last
+from gateproof_evidence.model import Observation, Record
+from gateproof_evidence.model.finding import Code, Finding
+
+_BLANK = frozenset(LOST + b"\n")
+
+
+class TranscriptReader:
+    """Compares the transcripts of a bundle while they are read.
+
+    Args:
+        records: returns the journal's records, once it has been read; None if it cannot be read.
+
+    """
+
+    def __init__(self, records: Callable[[], Sequence[Record] | None]) -> None:
+        self._records = records
+        self._entries: Mapping[str, tuple[Observation, ...]] | None = None
+        self._files: dict[str, _Comparison] = {}
+
+    @property
+    def last(self) -> Last:
+        """The folder of the transcripts, for `gateproof_evidence.format.tree.read_tree`."""
+        return Last(folder=TRANSCRIPTS, feed=self._consumer)
+
+    def findings(self) -> Iterator[Finding]:
+        """Yield the differences; none if the journal cannot be read, which is a finding already.
+
+        1. An observation names an entry that its transcript has.
+        2. A repeat names the entry of an earlier record of its writer, at the same place.
+        3. A transcript has nothing but entries and dashes, each entry as its record says.
+        """
+        records = self._records()
+        if records is None:
+            return
+        # 1
+        for name in self._by_file().keys() - self._files.keys():
+            message = "the transcript is missing, which the journal names"
+            yield _finding(name, message)
+        # 2
+        yield from _repeats(records)
+        # 3
+        for name, one in self._files.items():
+            yield from (_finding(name, problem) for problem in one.problems())
+
+    def _by_file(self) -> Mapping[str, tuple[Observation, ...]]:
+        if self._entries is None:
+            self._entries = entries_by_file(self._records() or ())
+        return self._entries
+
+    def _consumer(self, path: str) -> Consumer:
+        name = in_data(path)
+        comparison = _Comparison(self._by_file().get(name, ()))
+        self._files[name] = comparison
+        return comparison.feed
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Piece:
+    """The bytes that are expected next in a transcript."""
+
+    size: int
+    source: str
+    exact: bytes | None = None
+    """The bytes themselves, if they are known."""
+    digest: str | None = None
+    """Their digest, if that is known; bytes without either must be dashes."""
+    line: int | None = None
+    """The line in which they begin, if a record has it."""
+
+
+class _Comparison:
+    """The comparison of one transcript; it stops at the first difference."""
+
+    def __init__(self, entries: Sequence[Observation]) -> None:
+        self._pieces = _pieces(entries)
+        self._lines = self._position = self._left = 0
+        self._problem = "" if entries else "no record names this transcript"
+        self._continue()
+
+    def feed(self, chunk: bytes) -> None:
+        """Compare the next part of the file."""
+        view = memoryview(chunk)
+        while view and not self._problem:
+            if self._piece is None:
+                self._problem = (
+                    f"got bytes after the last entry, at {self._position}, expected none"
+                )
+                return
+            part, view = bytes(view[: self._left]), view[self._left :]
+            self._take(part, self._piece)
+
+    def problems(self) -> Iterator[str]:
+        """Yield what is wrong, once the file has ended."""
+        if not self._problem and self._piece is not None:
+            self._problem = f"{self._piece.source}: the transcript ends before its end"
+        if self._problem:
+            yield self._problem
+
+    def _take(self, part: bytes, piece: _Piece) -> None:
+        if piece.exact is not None:
+            self._seen += part
+        elif piece.digest is not None:
+            self._hash.update(part)
+        elif set(part) - _BLANK:
+            self._problem = f"{piece.source}: got bytes before its entry, expected none"
+        self._position += len(part)
+        self._lines += part.count(b"\n")
+        self._left -= len(part)
+        if not self._left:
+            self._end(piece)
+            self._continue()
+
+    def _end(self, piece: _Piece) -> None:
+        """Compare a piece that was read as a whole."""
+        digest = f"sha256:{self._hash.hexdigest()}"
+        if piece.exact is not None and self._seen != piece.exact:
+            expected = piece.exact.decode().strip() or "an empty line"
+            self._problem = f"{piece.source}: got other bytes than {expected!r}"
+        elif piece.digest is not None and digest != piece.digest:
+            self._problem = f"{piece.source}: got {digest}, expected {piece.digest}"
+
+    def _continue(self) -> None:
+        """Expect the next piece that has any bytes."""
+        while not self._problem:
+            self._piece = next(self._pieces, None)
+            self._seen, self._hash = bytearray(), hashlib.sha256()
+            if self._piece is None:
+                return
+            self._left = self._piece.size
+            if self._left < 0:
+                self._problem = f"{self._piece.source}: its entry begins inside another"
+            elif self._piece.line not in (None, self._lines + 1):
+                got = f"got line {self._piece.line}, expected {self._lines + 1}"
+                self._problem = f"{self._piece.source}: {got}"
+            elif self._left:
+                return
+            else:
+                self._end(self._piece)
+
+
+def _pieces(entries: Sequence[Observation]) -> Iterator[_Piece]:
+    position = 0
+    for one in entries:
+        source, first = f"observation {one.writer}:{one.seq}", heading_of(one)
+        yield _Piece(size=one.start - position, source=source)
+        yield _Piece(size=len(first), source=source, exact=first, line=one.line)
+        yield _Piece(size=one.size, source=source, digest=one.digest)
+        yield _Piece(size=len(END), source=source, exact=END)
+        position = one.start + len(first) + one.size + len(END)
+
+
+def _repeats(records: Sequence[Record]) -> Iterator[Finding]:
+    made: dict[tuple[str, int], tuple[object, ...]] = {}
+    for one in records:
+        if not isinstance(one, Observation):
+            continue
+        place = (one.transcript, one.line, one.start, one.size, one.digest, one.probe, one.part)
+        if one.repeats is None:
+            made[one.writer, one.seq] = place
+        elif made.get((one.writer, one.repeats)) != place:
+            message = f"observation {one.writer}:{one.seq} repeats {one.repeats}, which saw another"
+            yield _finding(one.transcript, message)
+
+
+def _finding(name: str, message: str) -> Finding:
+    return Finding(code=Code.CAPTURE_MISMATCH, path=in_bundle(name), message=message)
