@@ -15,7 +15,7 @@ from typing import Any
 
 from gateproof_evidence.format.canonical import digest_of
 from gateproof_evidence.format.recording.journal import Journal, read_journal
-from gateproof_evidence.format.recording.transcript import Transcripts, transcript_name
+from gateproof_evidence.format.recording.transcript import Head, Transcripts, transcript_name
 from gateproof_evidence.judging.claim import NO_CLAIM, claim_text
 from gateproof_evidence.judging.judgement import Ending
 from gateproof_evidence.judging.proof import SPECIMENS
@@ -266,29 +266,20 @@ class _Recording:
             writer=journal.writer,
         )
 
-        def prepare(seq: int, at: datetime) -> dict[str, Any]:
-            place = self._transcripts[self._turn].add(
-                name,
-                self._plan.text(found.text),
-                writer=journal.writer,
-                seq=seq,
-                at=at,
-                probe=found.probe,
-                part=part,
-                same=found.summary,
+        def make(seq: int, at: datetime) -> Observation:
+            head = Head(writer=journal.writer, seq=seq, at=at, probe=found.probe, part=part)
+            text = self._plan.text(found.text)
+            return Observation(
+                criterion=one.id if one else None,
+                item=item,
+                summary=self._plan.text(found.summary),
+                data={},
+                redactions=(redaction,) if found.redacted else (),
+                **vars(head),
+                **vars(self._transcripts[self._turn].add(name, text, head)),
             )
-            return {
-                "criterion": one.id if one else None,
-                "item": item,
-                "part": part,
-                "probe": found.probe,
-                "summary": self._plan.text(found.summary),
-                "data": {},
-                "redactions": (redaction,) if found.redacted else (),
-                **vars(place),
-            }
 
-        journal.append_after(prepare, Observation)
+        journal.append_after(make)
 
     def _claim(self, one: Criterion, item: str, part: str, claim: Claim) -> None:
         self._append(ClaimEvent, item=item, criterion=one.id, part=part, **claim.model_dump())

@@ -61,7 +61,7 @@ RELEASED = Plan(
         ),
     },
     per_check=1,
-    per_proof_step=0,
+    per_proof_step=1,
     lasts_s=(ENDED - START).total_seconds(),
 )
 BLOCKED = replace(

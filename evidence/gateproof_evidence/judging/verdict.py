@@ -47,6 +47,7 @@ from gateproof_evidence.model import (
     Proof,
     ProofEvent,
     Record,
+    Repeat,
     RunEvent,
     StateEvent,
     Story,
@@ -187,7 +188,7 @@ def _index(
     by_item: dict[str, list[Record]] = defaultdict(list)
     by_criterion: dict[str, list[Record]] = defaultdict(list)
     for record in records:
-        if isinstance(record, RunEvent):
+        if isinstance(record, RunEvent | Repeat):
             continue
         if record.item is not None:
             by_item[record.item].append(record)
@@ -228,7 +229,7 @@ def judge_check(records: Iterable[Record], *, item: str) -> Judgement:
         records: the journal; only this item's records of the part ``check`` count.
         item: the node id.
     """
-    own = [r for r in records if not isinstance(r, RunEvent) and r.item == item]
+    own = [r for r in records if not isinstance(r, RunEvent | Repeat) and r.item == item]
     if any(isinstance(r, CheckTakenOverEvent) for r in own):
         return _judge_taken_over(own)
     seen = [r for r in own if isinstance(r, PhaseEvent) and r.part == CHECK]
@@ -351,7 +352,7 @@ def _verdict(
     waiver: Waiver | None,
     today: date,
 ) -> Verdict:
-    seen = [r for r in own if isinstance(r, Observation) and r.part == CHECK and r.repeats is None]
+    seen = [r for r in own if isinstance(r, Observation) and r.part == CHECK]
     earlier = next((r for r in own if isinstance(r, CheckTakenOverEvent)), None)
     return Verdict(
         **criterion.model_dump(exclude={"basis_of"}),

@@ -42,7 +42,7 @@ class Observation(Entry):
     summary: str
     """The request and the answer in one line."""
     data: dict[str, JsonValue]
-    """The same as structured data, redacted; empty if it repeats an earlier observation."""
+    """The same as structured data, redacted."""
     transcript: str
     """The path, relative to ``data/``, of the file with its readable text, the capture."""
     line: Annotated[int, Field(ge=1)]
@@ -53,15 +53,20 @@ class Observation(Entry):
     """The bytes of the text, which follows the heading."""
     digest: Digest
     """The digest of the text."""
-    repeats: Annotated[int, Field(ge=0)] | None = None
-    """The number of an earlier observation of the same writer that saw the same: the entry is that
-    one's. None if the entry was made for this observation."""
     redactions: tuple[Redaction, ...] = ()
 
     @property
     def capture(self) -> str:
         """The place of its readable text: path, colon, line."""
         return f"{self.transcript}:{self.line}"
+
+
+class Repeat(Entry):
+    """An observation that saw the same as one before it, as a poll does."""
+
+    kind: Literal["repeat"] = "repeat"
+    repeats: Annotated[int, Field(ge=0)]
+    """The number of that observation, of the same writer; it has the item and the text."""
 
 
 class PhaseEvent(Entry):
@@ -273,6 +278,7 @@ class RunEvent(Entry):
 
 Record = Annotated[
     Observation
+    | Repeat
     | PhaseEvent
     | StateEvent
     | PremiseEvent

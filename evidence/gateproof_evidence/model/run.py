@@ -170,7 +170,7 @@ class Verdict(Value):
     claims: tuple[Claim, ...] = ()
     """The claims of the check, in its order; one that does not hold is a finding."""
     observations: tuple[Digest, ...]
-    """The digests of the texts of the check's observations; repeats are left out."""
+    """The digests of the texts of the check's observations."""
     captures: tuple[str, ...]
     """The place of each of these texts: the path of the transcript relative to ``data/``, a colon,
     and the line of the heading."""

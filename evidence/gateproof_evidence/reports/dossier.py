@@ -84,9 +84,7 @@ def criterion_dossier(
     for proof in verdict.proofs:
         yield Rule(_proof_title(proof), align="left", style="dim")
         yield Padding(_facts(_proof_facts(proof, verdict, records)), (0, 0, 0, 2))
-    seen = {
-        one.capture: one for one in records if isinstance(one, Observation) and one.repeats is None
-    }
+    seen = {one.capture: one for one in records if isinstance(one, Observation)}
     for place, digest in zip(verdict.captures, verdict.observations, strict=True):
         found = seen.get(place)
         title = Text(found.probe if found else "capture", "bold")

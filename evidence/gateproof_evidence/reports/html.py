@@ -235,7 +235,7 @@ class _Evidence:
         self, run: Run, observations: Iterable[Observation], captures: Captures, detail: Detail
     ) -> None:
         self._captures = captures
-        self._observations = {one.capture: one for one in observations if one.repeats is None}
+        self._observations = {one.capture: one for one in observations}
         own = {
             verdict.id: tuple(zip(verdict.captures, verdict.observations, strict=True))
             for verdict in run.criteria

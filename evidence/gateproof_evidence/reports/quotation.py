@@ -64,7 +64,7 @@ class Captures:
         """Return the beginning of a text; None if there is no such entry in the folder.
 
         Args:
-            seen: an observation with an entry of its own.
+            seen: the observation.
             limit: the most bytes.
 
         """

@@ -26,6 +26,7 @@ PACKAGE = Path(__file__).parents[1]
 TEMPLATES = PACKAGE / "reports" / "templates"
 PARTS = (
     "format/layout.py",
+    "format/recording/transcript.py",
     "judging/claim.py",
     "judging/matrix.py",
     "judging/phase.py",

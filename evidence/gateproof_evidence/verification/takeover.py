@@ -2,10 +2,10 @@
 
 One is reused if nothing that it depends on has changed. The earlier bundle was verified with a key
 from outside; its attestation and its ``run.json`` are copied to ``data/taken-over/``. The
-attestation has the digest of that ``run.json``, which has the claims of each check and the digest of
-the steps of each proof. So a verifier of the later bundle can check that a proof was signed before
-and that a check passed there, and that the earlier run loaded no plugin or other code that the later
-one did not load.
+attestation has the digest of that ``run.json``, which has the claims of each check and the digest
+of the steps of each proof. So a verifier of the later bundle can check that a proof was signed
+before and that a check passed there, and that the earlier run loaded no plugin or other code that
+the later one did not load.
 """
 
 from __future__ import annotations

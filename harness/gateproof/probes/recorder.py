@@ -20,8 +20,8 @@ from typing import Any, Literal
 from gateproof_evidence.errors import NotWritableError
 from gateproof_evidence.format.layout import JOURNAL, in_data
 from gateproof_evidence.format.recording.journal import Journal
-from gateproof_evidence.format.recording.transcript import Transcripts, transcript_name
-from gateproof_evidence.model import Observation, Redaction
+from gateproof_evidence.format.recording.transcript import Head, Transcripts, transcript_name
+from gateproof_evidence.model import Observation, Redaction, Repeat
 from gateproof_evidence.redaction.placeholder import Placeholders
 from gateproof_evidence.redaction.redactor import Redactor
 
@@ -64,6 +64,8 @@ class Recorder:
         self.redactor = redactor
         self.scope = Scope()
         self._transcripts = Transcripts(data, keep=keep)
+        self._last: dict[tuple[str, str, str], tuple[str, Observation]] = {}
+        """By transcript, part and probe: what the last observation saw, and its record."""
         self._lock = threading.Lock()
         self._lost = ""
 
@@ -105,7 +107,7 @@ class Recorder:
             taken: redactions that the probe has already made in both.
 
         Returns:
-            The record as written, with the redactions that were made.
+            The record, with the redactions that were made; the earlier one if it saw the same.
 
         Raises:
             NotWritableError: the entry or its record could not be written.
@@ -125,31 +127,37 @@ class Recorder:
                 "data": clean_data,
                 "redactions": hits,
             }
-            try:
-                return self.journal.append_after(
-                    partial(self._with_entry, clean.text, fields), Observation
-                )
-            except NotWritableError as error:
-                self._transcripts.forget()
-                self._lost = self._lost or str(error)
-                raise
+            return self._append(clean.text, fields)
 
-    def _with_entry(
-        self, text: str, fields: dict[str, Any], seq: int, at: datetime
-    ) -> Mapping[str, Any]:
-        """Write the entry of an observation, and return its fields with the place of the entry."""
-        place = self._transcripts.add(
-            self.scope.transcript(self.journal.writer),
-            text,
-            writer=self.journal.writer,
-            seq=seq,
-            at=at,
-            probe=fields["probe"],
-            part=fields["part"],
-            same=json.dumps([fields["summary"], fields["data"]], sort_keys=True),
-        )
-        data = fields["data"] if place.repeats is None else {}
-        return {**fields, **vars(place), "data": data}
+    def _append(self, text: str, fields: dict[str, Any]) -> Observation:
+        """Write an observation, or that it repeats the last one of its probe."""
+        place = (self.scope.transcript(self.journal.writer), fields["part"], fields["probe"])
+        content = f"{json.dumps([fields['summary'], fields['data']], sort_keys=True)}\n{text}"
+        before, last = self._last.get(place, ("", None))
+        try:
+            if last is not None and before == content:
+                self.journal.append(Repeat, repeats=last.seq)
+                return last
+            seen = self.journal.append_after(partial(self._make, place[0], text, fields))
+        except NotWritableError as error:
+            self._lost = self._lost or str(error)
+            raise
+        self._remember(place, content, seen)
+        return seen
+
+    def _make(
+        self, transcript: str, text: str, fields: dict[str, Any], seq: int, at: datetime
+    ) -> Observation:
+        """Write the entry of an observation, and return its record."""
+        probe, part = fields["probe"], fields["part"]
+        head = Head(writer=self.journal.writer, seq=seq, at=at, probe=probe, part=part)
+        entry = self._transcripts.add(transcript, text, head)
+        return Observation(**{**vars(head), **fields, **vars(entry)})
+
+    def _remember(self, place: tuple[str, str, str], content: str, seen: Observation) -> None:
+        if self._last and next(iter(self._last))[0] != place[0]:
+            self._last.clear()  # another item runs
+        self._last[place] = (content, seen)
 
     def clean(self, text: str, most: int | None = None) -> str:
         """Redact a text for a record without a capture; the ledger counts the redactions.

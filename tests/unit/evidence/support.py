@@ -13,9 +13,12 @@ from gateproof_evidence.format.attestation import (
     format_statement,
     parse_statement,
 )
+from gateproof_evidence.format.canonical import digest_of
 from gateproof_evidence.format.envelope import Envelope, pae
 from gateproof_evidence.format.manifest import format_manifest, payload_oxum
+from gateproof_evidence.format.recording.transcript import END, entries_by_file, heading
 from gateproof_evidence.format.tree import read_tree
+from gateproof_evidence.model import Record
 from gateproof_evidence.sealing.run_key import RunKey
 from gateproof_evidence.verification.bundle import Verification
 
@@ -91,3 +94,15 @@ def reseal(
     payload = spell(format_statement(claimed.model_copy(update=update)))
     signed = Envelope(payload=payload, keyid=key.keyid, signature=key.sign(pae(payload)))
     (bundle / ATTESTATION).write_bytes(signed.to_bytes())
+
+
+def rewritten(
+    data: Path, records: tuple[Record, ...], transcript: str, text: str
+) -> tuple[Record, ...]:
+    """Write another text into the last entry of a transcript; return the journal that has it."""
+    seen = entries_by_file(records)[transcript][-1]
+    content = text.encode()
+    before = (data / transcript).read_bytes()[: seen.start]
+    (data / transcript).write_bytes(before + heading(seen) + content + END)
+    update = {"size": len(content), "digest": digest_of(content)}
+    return tuple(one.model_copy(update=update) if one is seen else one for one in records)

@@ -83,7 +83,10 @@ def stages(*, call: str = "none", message: str = "") -> tuple[Record, ...]:
             probe="sql",
             summary="SELECT",
             data={},
-            capture="captures/a.txt",
+            transcript="transcripts/x/XYZ-01.txt",
+            line=1,
+            start=0,
+            size=0,
             digest=DIGEST,
         ),
         PhaseEvent(

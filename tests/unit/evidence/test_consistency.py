@@ -47,7 +47,8 @@ def _other_catalogue(bundle: Path) -> None:
 
 
 def _changed_capture(bundle: Path) -> None:
-    (bundle / "data/captures/dlq/DLQ-01/001-sql.txt").write_text("select 2;\n")
+    path = bundle / "data/transcripts/dlq/DLQ-01.txt"
+    path.write_text(path.read_text().replace("select 1", "select 2"))
 
 
 def _bad_journal(bundle: Path) -> None:
@@ -62,10 +63,6 @@ def _cut_journal(bundle: Path) -> None:
 def _duplicate_in_journal(bundle: Path) -> None:
     path = bundle / "data/journal.jsonl"
     path.write_text(path.read_text().replace('"kind":"run"', '"kind":"phase","kind":"run"', 1))
-
-
-def _duplicate_in_proof(bundle: Path) -> None:
-    (bundle / "data/proofs/RLS-01/drop-policy.json").write_text('{"result":"void","result":"ok"}')
 
 
 @pytest.mark.parametrize(
@@ -95,7 +92,7 @@ def _duplicate_in_proof(bundle: Path) -> None:
         pytest.param(
             _changed_capture,
             "CAPTURE_MISMATCH",
-            "data/captures/dlq/DLQ-01/001-sql.txt",
+            "data/transcripts/dlq/DLQ-01.txt",
             "observation main:13",
             id="capture",
         ),
@@ -107,13 +104,6 @@ def _duplicate_in_proof(bundle: Path) -> None:
             "data/journal.jsonl",
             "line 1: JSON object: got the key 'kind' twice",
             id="journal-key",
-        ),
-        pytest.param(
-            _duplicate_in_proof,
-            "JSON_DUPLICATE_KEY",
-            "data/proofs/RLS-01/drop-policy.json",
-            "'result' twice",
-            id="proof",
         ),
     ],
 )

@@ -107,7 +107,7 @@ def test_gap_matrix_names_the_gap_and_the_evidence_of_each_criterion(run: Run) -
     rows = {row.criterion: row for row in gap_matrix(run)}
     assert list(rows)[:4] == IDS
     assert (rows["RLS-01"].status, rows["RLS-01"].gap) == ("pass, proven", "")
-    assert rows["RLS-01"].evidence == "data/captures/rls/RLS-01/001-sql.txt"
+    assert rows["RLS-01"].evidence == "data/transcripts/rls/RLS-01.txt"
     assert rows["RLS-02"].gap == "gate_violation: tenant A: got 5 rows, expected 3"
     assert rows["DLQ-01"].status == "fail, waived"
     assert rows["DLQ-01"].gap.endswith(

@@ -145,14 +145,14 @@ def test_merged_verdicts_are_those_of_the_shards(shards: list[Path], merged: Pat
 def test_merge_keeps_every_file_of_a_shard_but_its_reports(
     shards: list[Path], merged: Path
 ) -> None:
-    """Captures and proofs have their paths; what has one name in all shards has a folder each."""
+    """Transcripts have their paths; what has one name in all shards has a folder each."""
     there = set(files_of(merged))
     for number, bundle in enumerate(shards, start=1):
         attestation = merged / of_shard(number, ATTESTATION)
         assert attestation.read_bytes() == (bundle / ATTESTATION).read_bytes()
         statement = parse_statement(Envelope.from_bytes(attestation.read_bytes()).payload)
         for file in statement.files:
-            if file.path.startswith(("data/captures/", "data/proofs/")):
+            if file.path.startswith("data/transcripts/"):
                 assert file.path in there
                 assert digest_of((merged / file.path).read_bytes()) == file.digest
         for name in ("public-key.pem", "junit.xml"):
@@ -455,11 +455,16 @@ def _other_key(bundle: Path) -> None:
 
 def _other_capture(bundle: Path) -> None:
     """Change a capture and the digest in its record, as its signer could."""
-    path = next((bundle / "data/captures/rls/RLS-02").rglob("*.txt"))
-    before = digest_of(path.read_bytes())
-    path.write_text("> GET /health\n< 500\n")
-    text = (bundle / JOURNAL).read_text()
-    (bundle / JOURNAL).write_text(text.replace(before, digest_of(path.read_bytes())))
+    path = bundle / "data/transcripts/rls/RLS-02.txt"
+    text = path.read_text()
+    seen = text.partition("\n")[2].removesuffix("\n\n")
+    other = seen.replace("200", "500")
+    assert other != seen
+    path.write_text(text.replace(seen, other))
+    before, after = (digest_of(one.encode()) for one in (seen, other))
+    journal = (bundle / JOURNAL).read_text()
+    assert before in journal
+    (bundle / JOURNAL).write_text(journal.replace(before, after))
 
 
 def _other_platform(bundle: Path) -> None:
@@ -476,7 +481,7 @@ def _added_file(bundle: Path) -> None:
 
 
 def _added_capture(bundle: Path) -> None:
-    (bundle / "data/captures/rls/RLS-02/more.txt").write_text("all is well\n")
+    (bundle / "data/transcripts/rls/more.txt").write_text("all is well\n")
 
 
 def _hidden_defect(bundle: Path) -> None:
@@ -500,7 +505,7 @@ def _hidden_defect(bundle: Path) -> None:
         (_other_capture, JOURNAL),
         (_other_platform, RUN),
         (_added_file, "data/shards/2/notes.txt"),
-        (_added_capture, "data/captures/rls/RLS-02/more.txt"),
+        (_added_capture, "data/transcripts/rls/more.txt"),
     ],
 )
 def test_altered_merge_is_refused_even_if_its_signer_made_it(

@@ -154,7 +154,7 @@ def test_render_adds_nothing_to_a_bundle(bundle: Path, name: str) -> None:
 def test_render_follows_no_link_out_of_a_bundle(bundle: Path, tmp_path: Path) -> None:
     """A capture that is a link is shown as missing, because the bundle may be unverified."""
     (tmp_path / "secret").write_text("secret text")
-    capture = next((bundle / "data/captures/rls/RLS-01").iterdir())
+    capture = bundle / "data/transcripts/rls/RLS-01.txt"
     capture.unlink()
     capture.symlink_to(tmp_path / "secret")
     page = gateproof("render", bundle).stdout
@@ -350,7 +350,7 @@ def test_verify_names_the_other_version_next_to_findings(
 
 def test_verification_renders_nothing_that_has_findings(bundle: Path) -> None:
     """An altered capture is a finding, but not also the page that quotes it."""
-    next((bundle / "data/captures/rls/RLS-01").iterdir()).write_text("altered")
+    (bundle / "data/transcripts/rls/RLS-01.txt").write_text("altered")
     found = verify(bundle)
     assert Code.REPORT_MISMATCH not in {finding.code for finding in found.findings}
     assert found.report.startswith("report not verified: the data that it is rendered from has")

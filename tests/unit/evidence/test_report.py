@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 from io import StringIO
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from rich.console import Console
@@ -37,6 +38,7 @@ from gateproof_evidence.reports.html import DETAILS, Detail, Signer
 from gateproof_evidence.reports.html import render as render_page
 from gateproof_evidence.reports.quotation import LARGEST, Captures
 from gateproof_evidence.reports.terminal import gate_lines, gate_table
+from tests.unit.evidence.support import rewritten
 
 MARKUP = "<img src=x onerror=alert(1)><script>alert(1)</script>&amp;\"'"
 
@@ -103,10 +105,13 @@ def test_page_shows_every_criterion(run: Run, records: tuple[Record, ...], data:
         assert verdict.id in page.ids
         assert verdict.statement in page.text
         assert verdict.message in page.text
-        for path, digest in zip(verdict.captures, verdict.observations, strict=True):
-            assert f"./{path}" in page.links
+        for place, digest in zip(verdict.captures, verdict.observations, strict=True):
+            path, _, line = place.rpartition(":")
+            heading, text = (data / path).read_text().split("\n")[int(line) - 1 : int(line) + 1]
+            fragment = quote(heading.split("  ")[0], safe="").replace("-", "%2D")
+            assert f"./{path}#:~:text={fragment}" in page.links
             assert digest in page.text
-            assert (data / path).read_text().split("\n")[0] in page.text
+            assert text in page.text
     assert "what RLS-01 saw" in page.text
 
 
@@ -115,7 +120,11 @@ def test_page_shows_the_proof(run: Run, records: tuple[Record, ...], data: Path)
     page = Page(render(run, records=records, captures_root=data))
     for text in ("drop-policy", "DROP POLICY tenant ON t", "sees rows of B", "proven"):
         assert text in page.text
-    assert "./proofs/RLS-01/drop-policy.json" in page.links
+    links = [link for link in page.links if link.startswith("./transcripts/rls/RLS-01/drop-pol")]
+    assert [link.partition("#")[0] for link in links] == [
+        "./transcripts/rls/RLS-01/drop-policy.txt"
+    ] * 5
+    assert "baseline, line 1; baseline-again, line" in page.text
 
 
 def test_page_shows_waivers_and_redactions(
@@ -236,7 +245,7 @@ def test_page_is_the_same_for_the_same_run(
 
 def test_page_keeps_injected_markup_text(run: Run, records: tuple[Record, ...], data: Path) -> None:
     """Markup in a message, a proof, a summary, a version or a capture is shown, never run."""
-    (data / run.criteria[1].captures[0]).write_text(MARKUP)
+    records = rewritten(data, records, "transcripts/rls/RLS-02.txt", MARKUP)
     proof = Proof(
         falsifier=MARKUP,
         kind=MARKUP,
@@ -245,7 +254,7 @@ def test_page_keeps_injected_markup_text(run: Run, records: tuple[Record, ...], 
         expected=MARKUP,
         message=MARKUP,
         landed=True,
-        record="javascript:alert(1)",
+        transcript="javascript:alert(1)",
     )
     hostile = changed(run, "RLS-02", message=MARKUP, statement=MARKUP, proofs=(proof,))
     bindings = run.bindings.model_copy(update={"versions": {MARKUP: MARKUP}, "nonce": MARKUP})
@@ -281,34 +290,39 @@ def test_page_allows_its_own_style_and_nothing_else(
 
 def test_page_cuts_long_captures(run: Run, records: tuple[Record, ...], data: Path) -> None:
     """A capture above its share is truncated, with a link to the whole."""
-    (data / run.criteria[0].captures[0]).write_text("y" * (LARGEST + 1234))
+    text = "y" * (LARGEST + 1234)
+    records = rewritten(data, records, "transcripts/rls/RLS-01.txt", text)
     page = Page(render(run, records=records, captures_root=data))
     assert "y" * LARGEST in page.text
     assert "y" * (LARGEST + 1) not in page.text
-    assert "1,234 more bytes in the whole capture." in page.text
+    assert "1,234 more bytes in the transcript." in page.text
 
 
 def test_page_quotes_less_when_it_would_be_too_large(
     run: Run, records: tuple[Record, ...], data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Above its size limit the page lists captures and proofs without quoting them."""
-    first, second = (verdict.captures[0] for verdict in run.criteria[:2])
     whole = render(run, records=records, captures_root=data)
-    least = Detail(claims=3, quoted=0, listed=0, proofs=False)
+    least = Detail(claims=3, quoted=0, proofs=False)
     monkeypatch.setattr("gateproof_evidence.reports.html.LARGEST_PAGE", len(whole) - 1)
     monkeypatch.setattr("gateproof_evidence.reports.html.DETAILS", (DETAILS[0], least))
     page = Page(render(run, records=records, captures_root=data))
     assert "select count(*) from t;" in Page(whole).text
     assert "select count(*) from t;" not in page.text
     assert "DROP POLICY" not in page.text
-    assert {f"./{first}", f"./{second}", "./proofs/RLS-01/drop-policy.json"} <= set(page.links)
+    paths = {str(link).partition("#")[0] for link in page.links}
+    assert paths >= {
+        "./transcripts/rls/RLS-01.txt",
+        "./transcripts/rls/RLS-02.txt",
+        "./transcripts/rls/RLS-01/drop-policy.txt",
+    }
     for verdict in run.criteria:
         assert set(verdict.observations) <= set(page.text.split())
 
 
 def test_page_marks_a_missing_capture(run: Run, records: tuple[Record, ...], data: Path) -> None:
     """A missing capture has a note in its place."""
-    (data / run.criteria[0].captures[0]).unlink()
+    (data / "transcripts/rls/RLS-01.txt").unlink()
     text = Page(render(run, records=records, captures_root=data)).text
     assert "(this capture is missing)" in text
 

@@ -17,6 +17,7 @@ import pytest
 
 from gateproof_evidence.errors import EvidenceError, NotWritableError
 from gateproof_evidence.format.catalogue import Catalogue
+from gateproof_evidence.format.recording.journal import read_journal
 from gateproof_evidence.judging import judgement
 from gateproof_evidence.judging.judgement import Context
 from gateproof_evidence.model import Result, Run, Waiver
@@ -25,6 +26,7 @@ from gateproof_evidence.sealing.run_key import RunKey
 from gateproof_evidence.sealing.seal import Sealed, seal
 from gateproof_evidence.sealing.staged_journal import read_staged_journal
 from gateproof_evidence.verification.bundle import verify
+from tests.unit.evidence.support import rewritten
 
 Leak = Callable[[Path, pytest.MonkeyPatch, str], str]
 """Writes a secret into a file of the future bundle, and returns the file's name."""
@@ -128,15 +130,15 @@ def test_seal_refuses_a_destination_that_exists(
 
 
 def _link(data: Path) -> None:
-    (data / "captures/link.txt").symlink_to("/etc/hostname")
+    (data / "transcripts/link.txt").symlink_to("/etc/hostname")
 
 
 def _pipe(data: Path) -> None:
-    os.mkfifo(data / "captures/pipe")
+    os.mkfifo(data / "transcripts/pipe")
 
 
 def _empty_folder(data: Path) -> None:
-    (data / "captures/none").mkdir()
+    (data / "transcripts/none").mkdir()
 
 
 def _outside(data: Path) -> None:
@@ -144,7 +146,7 @@ def _outside(data: Path) -> None:
 
 
 def _backslash(data: Path) -> None:
-    (data / "captures/a\\b.txt").write_text("x")
+    (data / "transcripts/a\\b.txt").write_text("x")
 
 
 def _lookalike(data: Path) -> None:
@@ -152,12 +154,16 @@ def _lookalike(data: Path) -> None:
 
 
 def _lost_capture(data: Path) -> None:
-    (data / "captures/rls/RLS-02/001-http.txt").unlink()
-    (data / "captures/rls/RLS-02/other.txt").write_text("x")
+    (data / "transcripts/rls/RLS-02.txt").unlink()
 
 
 def _changed_capture(data: Path) -> None:
-    (data / "captures/rls/RLS-02/001-http.txt").write_text("> GET /other\n")
+    path = data / "transcripts/rls/RLS-02.txt"
+    path.write_text(path.read_text().replace("/health", "/others"))
+
+
+def _unrecorded_transcript(data: Path) -> None:
+    (data / "transcripts/rls/RLS-09.txt").write_text("x")
 
 
 def _taken(data: Path) -> None:
@@ -167,13 +173,14 @@ def _taken(data: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        pytest.param(_link, r"captures/link\.txt: bundle: got a link", id="link"),
-        pytest.param(_pipe, "captures/pipe: bundle: got a special file", id="pipe"),
-        pytest.param(_empty_folder, "captures/none: bundle: got an empty folder", id="empty"),
+        pytest.param(_link, r"transcripts/link\.txt: bundle: got a link", id="link"),
+        pytest.param(_pipe, "transcripts/pipe: bundle: got a special file", id="pipe"),
+        pytest.param(_empty_folder, "transcripts/none: bundle: got an empty folder", id="empty"),
         pytest.param(_outside, r"notes\.txt: bundle: got a file outside data/", id="outside"),
         pytest.param(_backslash, "printable characters without", id="backslash"),
         pytest.param(_lookalike, "only by case or Unicode form", id="lookalike"),
-        pytest.param(_lost_capture, "names a capture that is missing", id="lost-capture"),
+        pytest.param(_lost_capture, "the transcript is missing", id="lost-capture"),
+        pytest.param(_unrecorded_transcript, "no record names this", id="unrecorded"),
         pytest.param(_changed_capture, "observation main:8: got sha256:", id="changed-capture"),
         pytest.param(_taken, r"data/run\.json: bundle: got a file of that name", id="taken"),
     ],
@@ -250,6 +257,15 @@ def _in_staging(name: str) -> Leak:
     return leak
 
 
+def _in_transcript(staging: Path, _: pytest.MonkeyPatch, secret: str) -> str:
+    """Write the secret into a text that the journal has recorded, and no report quotes."""
+    name = "transcripts/rls/RLS-01/drop-policy.txt"
+    data, journal = staging / "data", staging / "data/journal.jsonl"
+    records = rewritten(data, read_journal([journal]), name, f"seen: {secret}")
+    journal.write_text("".join(f"{one.model_dump_json()}\n" for one in records))
+    return f"data/{name}"
+
+
 def _in_report(_: Path, patch: pytest.MonkeyPatch, secret: str) -> str:
     patch.setattr(
         "gateproof_evidence.sealing.seal.html.render", lambda *_, **__: f"<p>{secret}".encode()
@@ -276,7 +292,7 @@ def _in_tag_file(_: Path, patch: pytest.MonkeyPatch, secret: str) -> str:
 @pytest.mark.parametrize(
     "leak",
     [
-        pytest.param(_in_staging("data/captures/rls/RLS-01/009-sql.txt"), id="capture"),
+        pytest.param(_in_transcript, id="capture"),
         pytest.param(_in_staging("data/tests/pytest.html"), id="page-of-pytest"),
         pytest.param(_in_staging("data/redactions.json"), id="ledger"),
         pytest.param(_in_report, id="report"),

@@ -15,6 +15,7 @@ from gateproof_evidence.model import Record, Run
 from gateproof_evidence.reports.dossier import SHOWN_LINES, criterion_dossier
 from gateproof_evidence.reports.quotation import Captures, share, tones
 from gateproof_evidence.reports.terminal import gate_table
+from tests.unit.evidence.support import rewritten
 
 
 def gateproof(*arguments: object) -> Result:
@@ -79,8 +80,8 @@ def test_show_criterion_folds_long_captures(
     run: Run, records: tuple[Record, ...], staging: Path
 ) -> None:
     """Lines after the fortieth are counted, and shown with --full."""
-    path = staging / "data" / run.criteria[0].captures[0]
-    path.write_text("".join(f"line {number}\n" for number in range(SHOWN_LINES + 7)))
+    text = "".join(f"line {number}\n" for number in range(SHOWN_LINES + 7)).rstrip()
+    records = rewritten(staging / "data", records, "transcripts/rls/RLS-01.txt", text)
 
     def printed(*, full: bool) -> str:
         console = Console(width=120, record=True, file=StringIO())
@@ -98,8 +99,8 @@ def test_show_lets_no_capture_control_the_terminal(
     run: Run, records: tuple[Record, ...], staging: Path
 ) -> None:
     """Escape sequences and direction characters are made visible."""
-    path = staging / "data" / run.criteria[0].captures[0]
-    path.write_bytes("\x1b]0;title\x07\x1b[2J\u202eback".encode())
+    text = "\x1b]0;title\x07\x1b[2J\u202eback"
+    records = rewritten(staging / "data", records, "transcripts/rls/RLS-01.txt", text)
     console = Console(width=120, force_terminal=True, file=StringIO(), color_system=None)
     captures = Captures(staging / "data")
     for part in criterion_dossier(run.criteria[0], records, captures, full=True):

@@ -72,7 +72,10 @@ def observation() -> Record:
             probe="sql",
             summary="asked",
             data={},
-            capture="captures/x/XYZ-01/1.txt",
+            transcript="transcripts/x/XYZ-01.txt",
+            line=1,
+            start=0,
+            size=0,
             digest=DIGEST,
         )
     )

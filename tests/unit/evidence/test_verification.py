@@ -87,7 +87,7 @@ def _add(name: str) -> Change:
 
 
 def _empty_folder(bundle: Path) -> None:
-    (bundle / "data/captures/.none").mkdir()
+    (bundle / "data/transcripts/.none").mkdir()
 
 
 def _nested_empty_folder(bundle: Path) -> None:
@@ -125,7 +125,7 @@ def _decomposed(bundle: Path) -> None:
         pytest.param(_add(".hidden"), "FILE_UNLISTED", ".hidden", id="dotfile"),
         pytest.param(_add("data/.git/x"), "FILE_UNLISTED", "data/.git/x", id="ignored-folder"),
         pytest.param(_add("signoffs/x"), "SIGNOFF_MALFORMED", "signoffs/x", id="sign-off"),
-        pytest.param(_empty_folder, "EMPTY_FOLDER", "data/captures/.none", id="empty-folder"),
+        pytest.param(_empty_folder, "EMPTY_FOLDER", "data/transcripts/.none", id="empty-folder"),
         pytest.param(_nested_empty_folder, "EMPTY_FOLDER", "signoffs/none", id="empty-inside"),
         pytest.param(_file_link, "LINK", "data/tests/junit.xml", id="file-link"),
         pytest.param(_folder_link, "LINK", "data/tests", id="folder-link"),
@@ -210,7 +210,6 @@ def test_verify_names_files_that_are_too_large_to_read(bundle: Path) -> None:
         ATTESTATION,
         "manifest-sha256.txt",
         "data/run.json",
-        "data/proofs/RLS-01/drop-policy.json",
     }
 
 

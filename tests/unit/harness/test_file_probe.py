@@ -37,7 +37,8 @@ def test_file_probe_records_what_it_read(files: FileProbe, tmp_path: Path) -> No
     [record] = read_journal([tmp_path / "journal.jsonl"])
     assert isinstance(record, Observation)
     assert record.probe == "file"
-    assert (tmp_path / record.capture).read_text() == "--- there.yml\non: push\n"
+    entry = (tmp_path / record.transcript).read_text()
+    assert entry.partition("\n")[2] == "--- there.yml\non: push\n\n"
 
 
 def test_file_probe_records_that_a_file_is_missing(files: FileProbe, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -43,7 +42,6 @@ def staging(tmp_path: Path) -> Path:
     own = merged.splitlines(keepends=True)[:-1]  # the last one is the record of the run's end
     (root / JOURNALS / "main.jsonl").write_text("".join(own), encoding="utf-8")
     (root / "data/journal.jsonl").unlink()
-    shutil.rmtree(root / "data/proofs")
     return root
 
 

@@ -10,7 +10,7 @@ import heapq
 import os
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from gateproof_evidence.errors import BadInputError, not_writable
-from gateproof_evidence.model import RECORD, Entry, Loss, Record, RunEvent
+from gateproof_evidence.model import RECORD, Entry, Loss, Record, Repeat, RunEvent
 
 Clock = Callable[[], datetime]
 """Returns the present moment as an aware UTC datetime."""
@@ -81,22 +81,22 @@ class Journal:
                 had been.
 
         """
-        return self.append_after(lambda _seq, _at: fields, kind)
 
-    def append_after(
-        self, prepare: Callable[[int, datetime], Mapping[str, Any]], kind: type[E]
-    ) -> E:
-        """Write one record as `append` does, with fields that depend on its number and time.
+        def make(seq: int, at: datetime) -> E:
+            return kind(writer=self.writer, seq=seq, at=at, **fields)
+
+        return self.append_after(make)
+
+    def append_after(self, make: Callable[[int, datetime], E]) -> E:
+        """Write one record as `append` does.
 
         Args:
-            prepare: receives number and time, and returns the other fields. It writes first what
-                the record refers to, so that no record refers to nothing.
-            kind: the kind of the record.
+            make: receives the number and the time of the record, writes what the record refers to,
+                and returns the record: so no record refers to nothing.
 
         """
         with self._lock:
-            seq, at = self._seq, self._clock()
-            record = kind(writer=self.writer, seq=seq, at=at, **prepare(seq, at))
+            record = make(self._seq, self._clock())
             line = f"{record.model_dump_json()}\n".encode()
             try:
                 self._write(line)
@@ -249,7 +249,7 @@ class Salvage:
 
 
 def _item(record: Record | None) -> str | None:
-    return None if record is None or isinstance(record, RunEvent) else record.item
+    return None if record is None or isinstance(record, RunEvent | Repeat) else record.item
 
 
 def _parse(line: bytes, writer: str) -> Record | str:

@@ -7,8 +7,8 @@ An entry is a heading, the text and an empty line; it is never changed::
     SELECT count(*) FROM events;
 
 The heading has the writer and the number of the journal's record, its time, its probe and, in a
-proof, the step. So a reader finds the entry of a record, and the record of an entry. An observation
-that repeats one before it, as a poll does, has no entry of its own: its record names that one.
+proof, the step. So a reader finds the entry of a record, and the record of an entry. A poll that
+saw the same again has no entry: its record names the observation that it repeats.
 
 Owns writing entries and removing what no record names. Leaves redaction to the caller, and the
 comparison with the journal to `gateproof_evidence.verification.integrity.transcript`.
@@ -52,8 +52,6 @@ class Place:
     """The bytes of its text."""
     digest: Digest
     """The digest of its text."""
-    repeats: int | None = None
-    """The number of the record that the entry was made for; None for the present one."""
 
 
 def transcript_name(part: str, *, gate: str | None, criterion: str | None, writer: str) -> str:
@@ -77,22 +75,22 @@ def transcript_name(part: str, *, gate: str | None, criterion: str | None, write
     return f"{own}/{name}.txt" if kind == "proof" else f"{own}/{kind}/{name}.txt"
 
 
-def heading(*, writer: str, seq: int, at: datetime, probe: str, part: str) -> bytes:
+@dataclass(frozen=True, kw_only=True)
+class Head:
+    """The fields of an observation that are in the heading of its entry."""
+
+    writer: str
+    seq: int
+    at: datetime
+    probe: str
+    part: str
+
+
+def heading(of: Head | Observation) -> bytes:
     """Return the first line of an entry, with its end."""
-    step = part.split(":")[2:3]
-    moment = f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}Z"
-    return f"{'  '.join([f'=== {writer}:{seq}', moment, probe, *step])}\n".encode()
-
-
-def heading_of(observation: Observation) -> bytes:
-    """Return the heading of the entry that was made for an observation."""
-    return heading(
-        writer=observation.writer,
-        seq=observation.seq,
-        at=observation.at,
-        probe=observation.probe,
-        part=observation.part,
-    )
+    step = of.part.split(":")[2:3]
+    moment = f"{of.at.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}Z"
+    return f"{'  '.join([f'=== {of.writer}:{of.seq}', moment, of.probe, *step])}\n".encode()
 
 
 @dataclass
@@ -117,33 +115,16 @@ class Transcripts:
         self._data = data
         self._keep = keep
         self._files: dict[str, _File] = {}
-        self._last: dict[tuple[str, str, str], tuple[str, Place]] = {}
 
-    def add(
-        self,
-        name: str,
-        text: str,
-        *,
-        writer: str,
-        seq: int,
-        at: datetime,
-        probe: str,
-        part: str,
-        same: str,
-    ) -> Place:
-        """Add an entry, or return that of the last observation of the probe if it is the same.
+    def add(self, name: str, text: str, head: Head) -> Place:
+        """Add an entry.
 
         Args:
             name: the path of the transcript, relative to the data folder. If another writer has
                 made that file, this one writes to another with its own name in it.
             text: any text, already redacted. A line that looks like a heading gets a blank before
                 it, and line ends after the text are removed.
-            writer: the writer of the journal's record.
-            seq: the number of the record.
-            at: the time of the record.
-            probe: the probe.
-            part: as in `Observation.part`.
-            same: anything else that must be equal if the observation repeats the last one.
+            head: the fields of the observation.
 
         Raises:
             NotWritableError: the entry could not be written; no part of it is left.
@@ -151,11 +132,8 @@ class Transcripts:
         """
         content = _LIKE_HEADING.sub(" ===", text).rstrip("\n").encode()
         digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
-        before = self._last.get((name, part, probe))
-        if before is not None and before[0] == same and before[1].digest == digest:
-            return before[1]
-        first = heading(writer=writer, seq=seq, at=at, probe=probe, part=part)
-        file = self._files.get(name) or self._open(name, writer)
+        first = heading(head)
+        file = self._files.get(name) or self._open(name, head.writer)
         place = Place(
             transcript=file.name,
             line=file.lines + 1,
@@ -164,17 +142,7 @@ class Transcripts:
             digest=digest,
         )
         self._write(file, b"".join((first, content, END)))
-        self._remember((name, part, probe), same, place, seq)
         return place
-
-    def forget(self) -> None:
-        """Let no later observation repeat an earlier one, whose record may be missing."""
-        self._last.clear()
-
-    def _remember(self, key: tuple[str, str, str], same: str, place: Place, seq: int) -> None:
-        if self._last and next(iter(self._last))[0] != key[0]:
-            self._last.clear()  # another item runs
-        self._last[key] = (same, Place(**{**vars(place), "repeats": seq}))
 
     def _open(self, name: str, writer: str) -> _File:
         """Make the file of a transcript; another writer may have made one of that name."""
@@ -219,10 +187,10 @@ class Transcripts:
 
 
 def entries_by_file(records: Iterable[object]) -> Mapping[str, tuple[Observation, ...]]:
-    """Return the observations that have an entry of their own, by transcript, in its order."""
+    """Return the observations by transcript, in the order of their entries."""
     found: dict[str, list[Observation]] = {}
     for one in records:
-        if isinstance(one, Observation) and one.repeats is None:
+        if isinstance(one, Observation):
             found.setdefault(one.transcript, []).append(one)
     return {
         name: tuple(sorted(entries, key=lambda one: one.start)) for name, entries in found.items()
@@ -264,10 +232,10 @@ def _blank_gaps(path: Path, entries: Iterable[Observation]) -> None:
 
 
 def _span(entry: Observation) -> tuple[int, int]:
-    end = entry.start + len(heading_of(entry)) + entry.size + len(END)
+    end = entry.start + len(heading(entry)) + entry.size + len(END)
     return entry.start, end
 
 
 def text_start(entry: Observation) -> int:
-    """Return the offset of the text of an entry, which was made for this observation."""
-    return entry.start + len(heading_of(entry))
+    """Return the offset of the text of an observation in its transcript."""
+    return entry.start + len(heading(entry))

@@ -13,15 +13,15 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from gateproof_evidence.format.layout import TRANSCRIPTS, in_bundle, in_data
+from gateproof_evidence.format.layout import JOURNAL, TRANSCRIPTS, in_bundle, in_data
 from gateproof_evidence.format.recording.transcript import (
     END,
     LOST,
     entries_by_file,
-    heading_of,
+    heading,
 )
 from gateproof_evidence.format.tree import Consumer, Last
-from gateproof_evidence.model import Observation, Record
+from gateproof_evidence.model import Observation, Record, Repeat, RunEvent
 from gateproof_evidence.model.finding import Code, Finding
 
 _BLANK = frozenset(LOST + b"\n")
@@ -49,7 +49,7 @@ class TranscriptReader:
         """Yield the differences; none if the journal cannot be read, which is a finding already.
 
         1. An observation names an entry that its transcript has.
-        2. A repeat names the entry of an earlier record of its writer, at the same place.
+        2. A repeat names an earlier observation of its writer, or one that was lost.
         3. A transcript has nothing but entries and dashes, each entry as its record says.
         """
         records = self._records()
@@ -115,7 +115,7 @@ class _Comparison:
     def problems(self) -> Iterator[str]:
         """Yield what is wrong, once the file has ended."""
         if not self._problem and self._piece is not None:
-            self._problem = f"{self._piece.source}: the transcript ends before its end"
+            self._problem = f"{self._piece.source}: the transcript ends before this entry does"
         if self._problem:
             yield self._problem
 
@@ -164,7 +164,7 @@ class _Comparison:
 def _pieces(entries: Sequence[Observation]) -> Iterator[_Piece]:
     position = 0
     for one in entries:
-        source, first = f"observation {one.writer}:{one.seq}", heading_of(one)
+        source, first = f"observation {one.writer}:{one.seq}", heading(one)
         yield _Piece(size=one.start - position, source=source)
         yield _Piece(size=len(first), source=source, exact=first, line=one.line)
         yield _Piece(size=one.size, source=source, digest=one.digest)
@@ -173,16 +173,13 @@ def _pieces(entries: Sequence[Observation]) -> Iterator[_Piece]:
 
 
 def _repeats(records: Sequence[Record]) -> Iterator[Finding]:
-    made: dict[tuple[str, int], tuple[object, ...]] = {}
+    seen: set[tuple[str, int]] = set()
     for one in records:
-        if not isinstance(one, Observation):
-            continue
-        place = (one.transcript, one.line, one.start, one.size, one.digest, one.probe, one.part)
-        if one.repeats is None:
-            made[one.writer, one.seq] = place
-        elif made.get((one.writer, one.repeats)) != place:
-            message = f"observation {one.writer}:{one.seq} repeats {one.repeats}, which saw another"
-            yield _finding(one.transcript, message)
+        if isinstance(one, Observation) or (isinstance(one, RunEvent) and one.event == "lost"):
+            seen.add((one.writer, one.seq))
+        elif isinstance(one, Repeat) and (one.writer, one.repeats) not in seen:
+            message = f"{one.writer}:{one.seq}: repeats {one.repeats}, which is no observation"
+            yield Finding(code=Code.CAPTURE_MISMATCH, path=JOURNAL, message=message)
 
 
 def _finding(name: str, message: str) -> Finding:
