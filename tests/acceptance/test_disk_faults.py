@@ -53,7 +53,7 @@ def no_more_files():
 
 def record(request):
     recorder = request.config.stash[WRITER].recorder
-    recorder.observe("file", "one more", data={{}}, text="one more")
+    recorder.observe("file", "one more", data={{}}, text="one more\\n" * 1000)
 """
 
 CHECKS = (
@@ -63,7 +63,7 @@ CHECKS = (
 def test_first(commands, sut, request):
     observe(commands, sut)
     {fault}
-    observe(commands, sut)
+    record(request)
 
 @criterion("MIN-02")
 def test_second(commands, sut):
@@ -189,7 +189,7 @@ def test_disk_that_is_full_at_sealing_is_103(
     lost(ran, "gateproof: no bundle: ", "No space left on device", "the records so far are in ")
 
 
-READ_ONLY = """folder = next(DISK.glob(".unsealed-*/data/captures"))
+READ_ONLY = """folder = next(DISK.glob(".unsealed-*/data/transcripts"))
     subprocess.run(["mount", "--bind", folder, folder], check=True)
     subprocess.run(["mount", "-o", "remount,bind,ro", folder], check=True)"""
 
@@ -206,7 +206,7 @@ def test_disk_that_becomes_read_only_is_103(start: Start, disk: Disk) -> None:
     [
         ("limit(resource.RLIMIT_FSIZE, 512)", "File too large", "ulimit -f"),
         ("no_more_files(); record(request)", "Too many open files", "ulimit -n"),
-        ("[one.chmod(0) for one in DISK.parent.glob('reports/.un*/data/captures/miniature')]",
+        ("[one.chmod(0) for one in DISK.parent.glob('reports/.un*/data/transcripts/miniature')]",
          "", ""),
     ],
     ids=["file-size", "open-files", "permission"],
@@ -216,7 +216,7 @@ def test_limit_that_is_met_in_mid_run_is_103(
 ) -> None:
     """Evidence that any limit or right keeps from the disk is missing, whatever the checks say."""
     if not reason and os.geteuid() == 0:
-        fault, reason, remedy = _replaced("captures"), "Not a directory", "--evidence-out"
+        fault, reason, remedy = _replaced("transcripts"), "Not a directory", "--evidence-out"
     reason, remedy = reason or "Permission denied", remedy or "allow this user to write there"
     write_miniature(sut, tmp_path, checks=CHECKS.format(fault=fault), ids=TWO)
     command = [*COMMAND, *NO_PROOFS, *processes]
@@ -238,11 +238,11 @@ def _replaced(name: str) -> str:
 
 SWALLOWS = """
 @criterion("MIN-01")
-def test_first(commands, sut):
+def test_first(commands, sut, request):
     observe(commands, sut)
     fill()
     with contextlib.suppress(Exception):
-        observe(commands, sut)
+        record(request)
     (DISK / "ballast").unlink()
 
 @criterion("MIN-02")
@@ -255,7 +255,7 @@ def test_evidence_that_a_check_loses_silently_blocks_the_run(start: Start, disk:
     """The disk has room again at sealing: the bundle names the file that is missing, with 103."""
     ran = start(HELPERS + SWALLOWS, *NO_PROOFS, evidence=disk.folder)
     assert ran.exit_status == 103, ran.output
-    assert "capture: got No space left on device" in ran.output.replace("\n", " ")
+    assert "transcript: got No space left on device" in ran.output.replace("\n", " ")
     [bundle] = [path for path in disk.kept.glob("2*") if (path / "bagit.txt").exists()]
     assert (bundle / "data/run.json").exists()
 

@@ -102,7 +102,7 @@ def test_secrets_of_the_environment_are_in_no_file(
         content = path.read_text(encoding="utf-8") if path.is_file() else ""
         found = [one for one in (*hidden, "hunter2-and-more") if one in content]
         assert not found, f"{path.relative_to(bundle)}: {found}"
-    captures = "".join(one.read_text() for one in (bundle / "data/captures").rglob("*.txt"))
+    captures = "".join(one.read_text() for one in (bundle / "data/transcripts").rglob("*.txt"))
     assert captures.count("[redacted:") >= len(SECRETS)
 
 

@@ -116,7 +116,7 @@ def test_criterion_of_another_catalogue_is_judged_proven_and_verified(
             [str(GATEPROOF), *map(str, command)], capture_output=True, text=True, check=True
         )
         assert words in done.stdout, done.stdout
-    assert (bundle / "data/captures/rls_read-2/SOC2-CC6.1/proof/one-mark").is_dir()
+    assert (bundle / "data/transcripts/rls_read-2/SOC2-CC6.1/one-mark.txt").is_file()
 
 
 def test_long_selection_of_proofs_is_no_path(run_gates: Run) -> None:

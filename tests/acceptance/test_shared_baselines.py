@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 import pytest
 
 from gateproof.description.reading import load_sut
+from gateproof_evidence.format.recording.journal import read_journal
+from gateproof_evidence.model import ProofEvent
 from gates.taxonomy.miniature import COMMAND, Miniature, read_miniature, write_miniature
 from tests.acceptance.conftest import ROOT, run_command
 from tests.acceptance.test_exit_status import GATEPROOF
@@ -85,8 +88,18 @@ def results(ran: Miniature) -> set[str]:
 
 def record(folder: Path, falsifier: str) -> dict[str, Any]:
     """Return the record of a proof in the last bundle."""
-    path = folder / "reports/latest/data/proofs/MIN-01" / f"{falsifier}.json"
-    return dict(json.loads(path.read_text(encoding="utf-8")))
+    [found] = [
+        one
+        for one in read_journal([folder / "reports/latest/data/journal.jsonl"])
+        if isinstance(one, ProofEvent) and one.falsifier == falsifier
+    ]
+    return found.model_dump()
+
+
+def steps(folder: Path, falsifier: str) -> set[str]:
+    """Return the steps of a proof that the headings of its transcript name."""
+    path = folder / "reports/latest/data/transcripts/miniature/MIN-01" / f"{falsifier}.txt"
+    return set(re.findall(r"^=== \S+  \S+  \S+  (\S+)$", path.read_text(), re.MULTILINE))
 
 
 def verify(folder: Path) -> tuple[int, str]:
@@ -126,9 +139,8 @@ def test_proofs_of_one_kind_of_copy_share_one_baseline(whole: Path) -> None:
         "mark-page-again": 0,
     }
     assert records["mark-page"]["control"] == "in README.md: add an empty line at the end"
-    captures = whole / "reports/latest/data/captures/miniature/MIN-01/proof"
-    assert (captures / "mark-one" / "baseline-again").is_dir()
-    assert {path.name for path in (captures / "mark-two").iterdir()} == {"faulted"}
+    assert steps(whole, "mark-one") == {"baseline", "baseline-again", "faulted"}
+    assert steps(whole, "mark-two") == {"faulted"}
 
 
 def test_check_ends_at_the_predicted_finding_unless_the_run_is_thorough(
@@ -144,7 +156,7 @@ def test_check_ends_at_the_predicted_finding_unless_the_run_is_thorough(
 def test_report_names_the_proof_whose_baseline_counts(whole: Path) -> None:
     """A reader finds where the check ran before the fault, in the page and in the terminal."""
     page = (whole / "reports/latest/data/report.html").read_text(encoding="utf-8")
-    words = "that of the proof by <b>{}</b>, on a copy of the same kind"
+    words = "baseline</a> of the proof by <b>{}</b>, on a copy of the same kind"
     counts = {name: page.count(words.format(name)) for name in NAMES}
     assert counts == {"mark-one": 1, "mark-two": 0, "mark-page": 1, "mark-page-again": 0}
     command = [str(GATEPROOF), "show", "reports/latest", "--criterion", "MIN-01"]

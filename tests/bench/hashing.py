@@ -1,4 +1,4 @@
-"""Compare sealing and verifying many large captures with `sha256sum` over the same files.
+"""Compare sealing and verifying many large transcripts with `sha256sum` over the same files.
 
 ``python -m tests.bench.hashing``: 1 GiB in 10,000 generated files. The product seals and verifies
 them, each in its own process, in turns with two processes of ``sha256sum``.
@@ -7,7 +7,6 @@ them, each in its own process, in turns with two processes of ``sha256sum``.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import random
@@ -17,6 +16,9 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
+from gateproof_evidence.format.recording.journal import read_journal
+from gateproof_evidence.format.recording.transcript import Head, Transcripts
+from gateproof_evidence.model import Observation
 from gateproof_evidence.verification.bundle import verify
 from tests.bench.measure import BenchError, Case, Row, compare, table
 from tests.sample import seal_small, stage
@@ -55,7 +57,7 @@ def main() -> None:
 def measure(folder: Path, *, files: int, mib: int, rounds: int) -> tuple[Row, ...]:
     """Write the files, and run all cases over them in turns."""
     staging = stage(folder / "staging", failing=False)
-    _record(staging / "data", _fill(staging / "data" / "captures" / "bulk", files, mib))
+    _record(staging / "data", files, mib)
     own = (sys.executable, "-m", "tests.bench.hashing", "--folder", folder, "--do")
     root = Path(__file__).parents[2]
     listed = "find staging bundle -type f -print0 2>/dev/null | xargs -0 -P2 -n 500 sha256sum"
@@ -79,38 +81,27 @@ def aims_missed(rows: tuple[Row, ...]) -> list[str]:
     ]
 
 
-def _fill(folder: Path, files: int, mib: int) -> list[Path]:
-    """Write files with different content, a hundred a folder, and return them."""
+def _record(data: Path, files: int, mib: int) -> None:
+    """Add transcripts of one large entry each, with their records, before the end of the run."""
     size = mib * 1024 * 1024 // files
-    noise = random.Random(1).randbytes(size)
-    written = []
-    for number in range(files):
-        path = folder / f"{number // 100:03d}" / f"{number:05d}.txt"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(f"{number:08d}".encode() + noise[8:])
-        written.append(path)
-    return written
-
-
-def _record(data: Path, captures: list[Path]) -> None:
-    """Add an observation of each capture to the journal, before the end of the run."""
+    noise = random.Random(1).randbytes(size // 2).hex()
     journal = data / "journal.jsonl"
-    lines = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()]
-    *records, end = lines
-    like = next(line for line in records if line.get("kind") == "observation")
-    last = records[-1]
-    added = [
-        {
-            **like,
-            "seq": last["seq"] + number,
-            "at": last["at"],
-            "capture": path.relative_to(data).as_posix(),
-            "digest": f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}",
-        }
-        for number, path in enumerate(captures, start=1)
-    ]
-    texts = (json.dumps(line, separators=(",", ":")) for line in (*records, *added, end))
-    journal.write_text("".join(f"{text}\n" for text in texts), encoding="utf-8")
+    *records, end = read_journal([journal])
+    like = next(one for one in records if isinstance(one, Observation))
+    transcripts = Transcripts(data)
+    for number in range(files):
+        head = Head(
+            writer=like.writer,
+            seq=records[-1].seq + 1,
+            at=records[-1].at,
+            probe=like.probe,
+            part=like.part,
+        )
+        name = f"transcripts/bulk/{number // 100:03d}/{number:05d}.txt"
+        place = transcripts.add(name, f"{number:08d}{noise[8:]}", head)
+        records.append(like.model_copy(update={**vars(head), **vars(place)}))
+    lines = "".join(f"{one.model_dump_json()}\n" for one in (*records, end))
+    journal.write_text(lines, encoding="utf-8")
 
 
 def _unseal(folder: Path) -> None:

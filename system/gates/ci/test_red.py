@@ -115,7 +115,7 @@ def judge_verdicts(run: Mapping[str, Any]) -> None:
 def judge_files(runner: Runner, run: Mapping[str, Any]) -> None:
     """Judge that the bundle has all parts, and the captures of the failed criterion."""
     captures = [
-        f"data/{capture}"
+        f"data/{capture.rpartition(':')[0]}"
         for verdict in run["criteria"]
         if verdict["id"] == RENAMED
         for capture in verdict["captures"]

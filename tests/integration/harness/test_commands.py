@@ -22,8 +22,7 @@ def test_command_past_its_deadline_is_not_judged(brought_up: BringUp, own: Stack
         own.process.run(command, env={}, folder=own.sut.folder, deadline_s=2)
     journal = brought_up.recorder.journal.path
     last = [record for record in read_journal([journal]) if record.kind == "observation"][-1]
-    assert last.capture is not None
-    assert "still here" in (journal.parent / last.capture).read_text(encoding="utf-8")
+    assert "still here" in (journal.parent / last.transcript).read_text(encoding="utf-8")
 
 
 def test_command_that_was_killed_before_its_deadline_has_a_result(own: Stack) -> None:
