@@ -53,7 +53,7 @@ def no_more_files():
 
 def record(request):
     recorder = request.config.stash[WRITER].recorder
-    recorder.observe("file", "one more", data={{}}, text="one more\\n" * 1000)
+    recorder.observe("file", "one more", data=dict(), text="one more " * 1000)
 """
 
 CHECKS = (
