@@ -37,6 +37,9 @@ _WORDS: Mapping[Relation, str] = {
     "matches": "a match of ",
 }
 
+UNCOMPARABLE = (TypeError, ValueError, RecursionError, OverflowError, re.error)
+"""The errors of values that a relation cannot compare, of text that is no JSON or is nested too
+deep, and of a regular expression that cannot be compiled: a record can have any text."""
 
 NO_CLAIM = (
     "claims of the check: got none, expected at least one; record what the check finds with "
@@ -70,7 +73,7 @@ def is_false(event: ClaimEvent) -> bool:
     """
     try:
         again = relation_holds(event.relation, json.loads(event.got), json.loads(event.expected))
-    except (TypeError, ValueError, re.error):
+    except UNCOMPARABLE:
         return True
     return not (event.holds and again)
 
@@ -112,7 +115,7 @@ def value_text(value: str) -> str:
     """Return a value, given as JSON, for people: texts and lists without their marks."""
     try:
         found = json.loads(value)
-    except ValueError:
+    except UNCOMPARABLE:
         return value  # a redaction can break it
     if isinstance(found, list):
         return ", ".join(map(_plain, found)) or "none"

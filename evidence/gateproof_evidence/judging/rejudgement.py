@@ -18,13 +18,12 @@ Source: docs/reference/rejudge.md; docs/decisions/0040-recorded-evidence-is-judg
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 from gateproof_evidence.format.catalogue import Catalogue
-from gateproof_evidence.judging.claim import claim_text, relation_holds
+from gateproof_evidence.judging.claim import UNCOMPARABLE, claim_text, relation_holds
 from gateproof_evidence.judging.judgement import differences, judge
 from gateproof_evidence.judging.verdict import CHECK, PROOF_PREFIX
 from gateproof_evidence.model import (
@@ -195,7 +194,7 @@ def _evaluate(claim: Claim) -> tuple[bool, str]:
     try:
         got, expected = json.loads(claim.got), json.loads(claim.expected)
         return relation_holds(claim.relation, got, expected), ""
-    except (TypeError, ValueError, RecursionError, re.error) as error:
+    except UNCOMPARABLE as error:
         return False, f"cannot be compared by {claim.relation}: {error}"
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from gateproof_evidence.judging.claim import (
     claim_text,
+    false_claims,
     findings_text,
     is_false,
     predicted_finding,
@@ -168,6 +169,23 @@ def test_claim_is_judged_again_from_its_record(
 ) -> None:
     """A claim is false if its values say so, whatever its record says, or if it was recorded so."""
     assert is_false(event(got, expected, holds=holds)) is false
+
+
+@pytest.mark.parametrize(
+    ("relation", "got", "expected"),
+    [
+        pytest.param("equals", "[" * 200_000, "3", id="nested"),
+        pytest.param("matches", '"a"', '"a{99999999999999}"', id="repeated"),
+        pytest.param("matches", '"a"', '"("', id="no-expression"),
+    ],
+)
+def test_claim_with_values_that_python_cannot_read_is_false(
+    relation: Relation, got: str, expected: str
+) -> None:
+    """A signed journal can have any text: it makes a claim false, and ends no verification."""
+    recorded = event(got, expected, holds=True).model_copy(update={"relation": relation})
+    (found,) = false_claims([recorded])
+    assert got.strip('"') in claim_text(found)
 
 
 def test_claim_reads_as_one_line() -> None:

@@ -87,9 +87,10 @@ def test_statement_whose_values_have_no_such_relation_is_false(
     assert why.startswith(f"cannot be compared by {relation}: ")
 
 
-def test_statement_whose_values_are_no_json_is_false() -> None:
-    """A record that is cut off is no evidence."""
-    claim = _claim("equals", 3, 3, holds=True).model_copy(update={"got": "[1, "})
+@pytest.mark.parametrize("got", ["[1, ", "[" * 200_000], ids=["cut-off", "nested"])
+def test_statement_whose_values_are_no_json_is_false(got: str) -> None:
+    """A record that is cut off, or is nested deeper than Python reads, is no evidence."""
+    claim = _claim("equals", 3, 3, holds=True).model_copy(update={"got": got})
     holds, why = judge_values(claim)
     assert not holds
     assert why.startswith("cannot be compared by equals: ")
