@@ -19,6 +19,7 @@ from gateproof_evidence.cli.export import export
 from gateproof_evidence.cli.keygen import keygen
 from gateproof_evidence.cli.merge import merge
 from gateproof_evidence.cli.overview.show import show
+from gateproof_evidence.cli.rejudge import rejudge
 from gateproof_evidence.cli.render import render
 from gateproof_evidence.cli.sign_off import sign_off
 from gateproof_evidence.cli.timestamp import timestamp
@@ -89,7 +90,7 @@ def main() -> None:
     """Verify and read sealed bundles of gate runs."""
 
 
-for command in (verify, show, render, diff, export, merge, keygen, sign_off, timestamp):
+for command in (verify, rejudge, show, render, diff, export, merge, keygen, sign_off, timestamp):
     main.add_command(command)
 
 
