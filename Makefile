@@ -83,6 +83,7 @@ fuzz: $(BENCH_SETUP)  ## feed malformed input to the parsers of a bundle, a minu
 bench: $(BENCH_SETUP)  ## compare recording, sealing, verifying and the system's tasks with other tools
 	$(BENCH)/bin/python -m tests.bench.recording $(BENCH_ARGS)
 	$(BENCH)/bin/python -m tests.bench.hashing $(BENCH_ARGS)
+	$(BENCH)/bin/python -m tests.bench.rejudging $(BENCH_ARGS)
 	$(BENCH)/bin/python -m tests.bench.page
 	$(BENCH)/bin/python -m tests.bench.broker $(BENCH_ARGS)
 	$(BENCH)/bin/python -m tests.bench.ingestion $(BENCH_ARGS)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gateproof_evidence.verification.bundle import verify
-from tests.bench import hashing, recording, shards
+from tests.bench import hashing, recording, rejudging, shards
 from tests.bench.measure import BenchError, Case, Row, compare, run
 
 
@@ -63,6 +63,23 @@ def test_hashing_names_each_missed_aim() -> None:
         "seal: 1.01 × sha256sum, aim 1.0",
         "verify: 201 MB, aim 200",
     ]
+
+
+def test_rejudging_measures_a_bundle_without_differences(tmp_path: Path) -> None:
+    """Both commands accept the measured bundle; each of its criteria has the proofs."""
+    rows = rejudging.measure(tmp_path, criteria=2, rounds=1)
+    assert [row.name for row in rows] == [rejudging.VERIFY, rejudging.REJUDGE]
+    assert len([*(tmp_path / "bundle/data/proofs").glob("*/*.json")]) == 2 * rejudging.PROOFS
+
+
+def test_rejudging_names_a_missed_aim() -> None:
+    """Judging again that takes longer than the aim is named, and verifying is not."""
+    fields = {"cpu_s": 1.0, "peak_mb": 1.0, "wall_ratio": 1.0, "cpu_ratio": 1.0}
+    verify_row = Row(name=rejudging.VERIFY, wall_s=9.0, **fields)
+    fast = Row(name=rejudging.REJUDGE, wall_s=5.0, **fields)
+    assert rejudging.aims_missed((verify_row, fast)) == []
+    slow = Row(name=rejudging.REJUDGE, wall_s=5.1, **fields)
+    assert rejudging.aims_missed((verify_row, slow)) == ["rejudge: 5.1 s, aim 5.0 s"]
 
 
 @pytest.mark.parametrize(("kind", "outcome"), [("bare", "inconclusive"), ("reading", "pass")])
