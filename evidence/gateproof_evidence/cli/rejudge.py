@@ -139,7 +139,9 @@ def _counts(found: Rejudgement) -> Mapping[str, int]:
     kinds = Counter(one.kind for one in found.statements if not one.unjudged)
     return {
         "criteria": len(found.again.criteria),
-        "proofs": sum(1 for one in found.again.criteria for proof in one.proofs if proof.record),
+        "proofs": sum(
+            proof.story is not None for one in found.again.criteria for proof in one.proofs
+        ),
         "claims": kinds["claim"],
         "premises": kinds["premise"],
         "findings": kinds["finding"],

@@ -6,7 +6,7 @@ import importlib
 import json
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,14 @@ from click.testing import CliRunner, Result
 
 from gateproof_evidence.cli import main
 from gateproof_evidence.format.canonical import digest_of
-from gateproof_evidence.format.journal import read_journal
 from gateproof_evidence.format.layout import ATTESTATION, JOURNAL, taken_over, taken_over_run
+from gateproof_evidence.format.recording.journal import read_journal
+from gateproof_evidence.format.recording.transcript import Head, Transcripts
 from gateproof_evidence.model import (
     CheckTakenOverEvent,
     Claim,
     ClaimEvent,
+    Observation,
     PremiseEvent,
     ProofEvent,
     Record,
@@ -392,7 +394,6 @@ def _with_takeovers(folder: Path) -> Path:
     for path, source in ((taken_over(digest), ATTESTATION), (taken_over_run(digest), RUN)):
         (staging / path).parent.mkdir(exist_ok=True)
         shutil.copy(earlier / source, staging / path)
-    shutil.rmtree(staging / "data/captures/rls/RLS-01")
     records = read_journal([staging / JOURNAL])
     own = [one for one in records if getattr(one, "criterion", None) == "RLS-01"]
     claims = [one for one in own if isinstance(one, ClaimEvent) and one.part == "check"]
@@ -414,15 +415,19 @@ def _with_takeovers(folder: Path) -> Path:
 
 
 def _renumbered(records: Sequence[Record], staging: Path) -> list[Record]:
-    """Return records without gaps in their numbers; write the record of each proof again."""
+    """Return records without gaps in their numbers; write all transcripts again."""
+    shutil.rmtree(staging / "data/transcripts")
+    transcripts = Transcripts(staging / "data")
     numbers: dict[str, int] = {}
     found: list[Record] = []
     for one in records:
         number = numbers.get(one.writer, 0)
         numbers[one.writer] = number + 1
-        found.append(one.model_copy(update={"seq": number}))
-        if isinstance(found[-1], ProofEvent):
-            path = staging / f"data/proofs/{found[-1].criterion}/{found[-1].falsifier}.json"
-            path.write_text(f"{found[-1].model_dump_json(indent=2)}\n")
+        made = one.model_copy(update={"seq": number})
+        if isinstance(made, Observation):
+            head = Head(**made.model_dump(include={field.name for field in fields(Head)}))
+            place = transcripts.add(made.transcript, made.summary, head)
+            made = made.model_copy(update=vars(place))
+        found.append(made)
     assert isinstance(found[-1], RunEvent)
     return found
