@@ -153,6 +153,10 @@ SECTIONS: tuple[Section, ...] = (
         title="Bundles",
         words=(
             ("bundle", "The signed folder that holds one run, its evidence and its report."),
+            (
+                "transcript",
+                "The readable text of what one check or one proof observed, in order.",
+            ),
             ("seal", "To list, sign and close a bundle. Nothing can be added afterwards."),
             ("attestation", "The signed statement of a bundle: files, criteria and result."),
             ("verify", "To check that a bundle is whole, who signed it, and that it agrees."),

@@ -231,7 +231,7 @@ def test_every_byte_belongs_to_the_entry_of_a_record(
 def test_transcripts_are_compared_in_parts_of_any_size(
     data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is found does not depend on where one part of a file ends."""
+    """The findings do not depend on where one part of a file ends."""
     transcripts = Transcripts(data)
     records = tuple(observed(transcripts, seq, "a\n" * seq) for seq in range(5))
     whole = (data / NAME).read_bytes()

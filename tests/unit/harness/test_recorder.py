@@ -112,7 +112,7 @@ def test_poll_that_sees_the_same_is_recorded_without_its_text(
 
 
 def test_repeat_belongs_to_the_same_item_and_step(recorder: Recorder, tmp_path: Path) -> None:
-    """What another item or another step saw is recorded again."""
+    """An observation of another item or another step is recorded again."""
     parts = ("proof:drop:baseline", "proof:drop:faulted", "proof:other:faulted")
     for part in (*parts, parts[0]):
         scope = Scope(part=part, item=part, criterion="RLS-02", gate="rls")

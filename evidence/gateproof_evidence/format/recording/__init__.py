@@ -1,1 +1,1 @@
-"""What a run writes while it runs: the journal, and the transcripts that it refers to."""
+"""The files that a run writes while it runs: the journal, and the transcripts it refers to."""
