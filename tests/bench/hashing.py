@@ -84,7 +84,7 @@ def aims_missed(rows: tuple[Row, ...]) -> list[str]:
 def _record(data: Path, files: int, mib: int) -> None:
     """Add transcripts of one large entry each, with their records, before the end of the run."""
     size = mib * 1024 * 1024 // files
-    noise = random.Random(1).randbytes(size // 2).hex()
+    noise = random.Random(1).randbytes(size).hex()[:size]
     journal = data / "journal.jsonl"
     *records, end = read_journal([journal])
     like = next(one for one in records if isinstance(one, Observation))

@@ -48,7 +48,10 @@ def test_hashing_seals_and_verifies_complete_bundles(tmp_path: Path) -> None:
     assert found.ok
     assert found.predicate is not None
     bulk = [one for one in found.predicate.files if "/bulk/" in one.path]
-    assert (len(bulk), sum(one.size for one in bulk)) == (40, 40 * (4 * 1024 * 1024 // 40))
+    heading = 64
+    texts = 4 * 1024 * 1024 // 40
+    assert len(bulk) == 40
+    assert all(0 <= one.size - texts <= heading for one in bulk)
 
 
 def test_hashing_names_each_missed_aim() -> None:
@@ -69,7 +72,7 @@ def test_rejudging_measures_a_bundle_without_differences(tmp_path: Path) -> None
     """Both commands accept the measured bundle; each of its criteria has the proofs."""
     rows = rejudging.measure(tmp_path, criteria=2, rounds=1)
     assert [row.name for row in rows] == [rejudging.VERIFY, rejudging.REJUDGE]
-    assert len([*(tmp_path / "bundle/data/proofs").glob("*/*.json")]) == 2 * rejudging.PROOFS
+    assert len([*(tmp_path / "bundle/data/transcripts").glob("*/*/*.txt")]) == 2 * rejudging.PROOFS
 
 
 def test_rejudging_names_a_missed_aim() -> None:

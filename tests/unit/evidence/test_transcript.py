@@ -106,7 +106,7 @@ def test_heading_has_the_step_of_a_proof_and_the_time_in_utc() -> None:
             "self-proof:always-red:baseline",
             None,
             None,
-            "transcripts/_run/self-proof-always-red.txt",
+            "transcripts/_run/self-proof-always-red-gw0.txt",
         ),
         ("check", "rls", "RLS-01", "transcripts/rls/RLS-01.txt"),
         ("proof:drop:baseline", "rls", "RLS-01", "transcripts/rls/RLS-01/drop.txt"),

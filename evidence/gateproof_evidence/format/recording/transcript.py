@@ -61,14 +61,14 @@ def transcript_name(part: str, *, gate: str | None, criterion: str | None, write
         part: as in `Observation.part`.
         gate: the gate of the criterion; None for a part that belongs to no criterion.
         criterion: the criterion, or None.
-        writer: the writer, for a part that each writer has.
+        writer: the writer, which a part that belongs to no criterion is named by.
 
     """
     kind, _, rest = part.partition(":")
     name = rest.partition(":")[0]
     folder = in_data(TRANSCRIPTS)
     if gate is None or criterion is None:
-        return f"{folder}_run/{kind}-{name or writer}.txt"
+        return f"{folder}_run/{'-'.join(filter(None, (kind, name, writer)))}.txt"
     own = f"{folder}{gate}/{criterion}"
     if not name:
         return f"{own}.txt"
