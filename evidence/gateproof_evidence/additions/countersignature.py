@@ -35,9 +35,9 @@ from gateproof_evidence.format.attestation import parse_statement
 from gateproof_evidence.format.canonical import digest_of, read_json
 from gateproof_evidence.format.envelope import Envelope
 from gateproof_evidence.format.layout import ATTESTATION, REPORT, RUN
-from gateproof_evidence.format.problem import first_problem
 from gateproof_evidence.format.public_key import BYTE_ORDER_MARK, MARKS
 from gateproof_evidence.model import Digest, Result, Run
+from gateproof_evidence.model.problem import first_problem
 from gateproof_evidence.verification.bundle import Verification, verify
 
 _FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")

@@ -23,11 +23,11 @@ from gateproof_evidence.errors import BadInputError, EvidenceError
 from gateproof_evidence.format.attestation import Predicate
 from gateproof_evidence.format.canonical import DuplicateKeyError, canonical_json, read_json
 from gateproof_evidence.format.layout import SIGNOFFS
-from gateproof_evidence.format.problem import first_problem
 from gateproof_evidence.format.tree import File
 from gateproof_evidence.judging.phase import find_phase
 from gateproof_evidence.model import Digest, PhaseId, Result, Run, Value
 from gateproof_evidence.model.finding import Code, Finding
+from gateproof_evidence.model.problem import first_problem
 
 NAMESPACE = "gateproof-signoff@v1"
 STATEMENT, SIGNATURE = ".json", ".json.sig"

@@ -17,9 +17,9 @@ from pydantic import AwareDatetime, ConfigDict, Field, ValidationError
 from gateproof_evidence.errors import EvidenceError
 from gateproof_evidence.format.canonical import canonical_json, read_json
 from gateproof_evidence.format.layout import PAYLOAD_MANIFEST, TAG_MANIFEST
-from gateproof_evidence.format.problem import first_problem
 from gateproof_evidence.format.tree import File
 from gateproof_evidence.model import Bound, CriterionId, Digest, Result, Value
+from gateproof_evidence.model.problem import first_problem
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://gateproof.dev/attestation/bundle/v1"

@@ -18,10 +18,10 @@ from pydantic import ValidationError
 
 from gateproof_evidence.errors import BadInputError, EvidenceError
 from gateproof_evidence.format.canonical import canonical_json, digest_of, read_json
-from gateproof_evidence.format.problem import first_problem
 from gateproof_evidence.format.table import read_tables
 from gateproof_evidence.format.tree import device_name
 from gateproof_evidence.model import Criterion, Digest, Value
+from gateproof_evidence.model.problem import first_problem
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from gateproof_evidence.errors import BadInputError
-from gateproof_evidence.format.problem import first_problem
 from gateproof_evidence.model import Value
+from gateproof_evidence.model.problem import first_problem
 
 V = TypeVar("V", bound=Value)
 

@@ -18,9 +18,9 @@ from pydantic import ValidationError
 from gateproof_evidence.errors import BadInputError, EvidenceError
 from gateproof_evidence.format.canonical import canonical_json, read_json
 from gateproof_evidence.format.catalogue import Catalogue
-from gateproof_evidence.format.problem import first_problem
 from gateproof_evidence.format.table import read_tables
 from gateproof_evidence.model import Value, Waiver
+from gateproof_evidence.model.problem import first_problem
 
 
 class _Sealed(Value):

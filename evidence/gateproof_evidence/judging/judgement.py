@@ -20,7 +20,6 @@ from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
 from gateproof_evidence.errors import EvidenceError
 from gateproof_evidence.format.canonical import canonical_json
 from gateproof_evidence.format.catalogue import Catalogue
-from gateproof_evidence.format.problem import first_problem
 from gateproof_evidence.format.recording.journal import shard_of
 from gateproof_evidence.judging.difference import regressions
 from gateproof_evidence.judging.loss import judge_losses
@@ -53,6 +52,7 @@ from gateproof_evidence.model import (
     Verdict,
     Waiver,
 )
+from gateproof_evidence.model.problem import first_problem
 
 
 class Ending(Value):

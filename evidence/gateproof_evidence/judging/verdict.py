@@ -20,7 +20,6 @@ from pydantic import TypeAdapter, ValidationError
 
 from gateproof_evidence.errors import EvidenceError
 from gateproof_evidence.format.canonical import digest_of
-from gateproof_evidence.format.problem import first_problem
 from gateproof_evidence.judging.claim import (
     NO_CLAIM,
     claim_of,
@@ -56,6 +55,7 @@ from gateproof_evidence.model import (
     Verdict,
     Waiver,
 )
+from gateproof_evidence.model.problem import first_problem
 
 CHECK = "check"
 PHASES = ("setup", "call", "teardown")

@@ -39,11 +39,11 @@ from gateproof_evidence.format.layout import (
     taken_over,
     taken_over_run,
 )
-from gateproof_evidence.format.problem import first_problem
 from gateproof_evidence.format.tree import LIMITS, File, Limits
 from gateproof_evidence.format.waiver import parse_waivers
 from gateproof_evidence.model import RECORD, Bound, Digest, Observation, Record, Run, Waiver
 from gateproof_evidence.model.finding import Code, Finding
+from gateproof_evidence.model.problem import first_problem
 from gateproof_evidence.verification.takeover import compare_taken_over
 
 T = TypeVar("T")
