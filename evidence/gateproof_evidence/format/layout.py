@@ -20,6 +20,9 @@ PUBLIC_KEY = "public-key.pem"
 VERIFY_TEXT = "VERIFY.txt"
 VERIFY_SCRIPT = "verify.sh"
 
+SIGNS = (ATTESTATION, BAGIT, BAG_INFO, PAYLOAD_MANIFEST, TAG_MANIFEST)
+"""The files that identify a bundle: sealing writes them into each."""
+
 # --- the records of a run, and the files that are derived from them -----------------------------
 
 JOURNAL = "data/journal.jsonl"
@@ -50,6 +53,8 @@ TIMESTAMPS = "timestamps/"
 
 LATEST = "latest"
 """The link to the last bundle in a folder of bundles."""
+LATEST_ARCHIVE = "latest.zip"
+"""The link to the ZIP archive of the last bundle."""
 
 
 def in_bundle(recorded: str) -> str:

@@ -167,7 +167,7 @@ def read_tree(
     except _LimitError as error:
         odd.append(Odd(kind="limit", path=error.path, message=str(error)))
     files.sort(key=lambda file: file.path)
-    odd += [*_bad_names(files), *_lookalikes(files)]
+    odd += odd_names(files)
     return Tree(files=tuple(files), odd=tuple(sorted(odd, key=lambda one: (one.path, one.kind))))
 
 
@@ -452,6 +452,11 @@ def _odd_folders(
     for name in folders:
         if stat.S_ISLNK(os.lstat(name, dir_fd=top_fd).st_mode):
             yield _link((prefix / name).as_posix())
+
+
+def odd_names(files: list[File]) -> list[Odd]:
+    """Return the files whose names are not allowed, or look like another one."""
+    return [*_bad_names(files), *_lookalikes(files)]
 
 
 def _bad_names(files: list[File]) -> Iterator[Odd]:

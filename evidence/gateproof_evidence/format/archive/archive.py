@@ -1,0 +1,315 @@
+"""A bundle that is one ZIP archive: read as a folder is, and never unpacked.
+
+Owns which bundle an archive holds, and the rules of `gateproof_evidence.format.tree` for its
+entries: links, special files, empty folders and names have the same findings as in a folder. What
+makes the archive itself readable in two ways is refused when it is opened. Leaves its structure to
+`gateproof_evidence.format.archive.directory` and `gateproof_evidence.format.archive.local_header`.
+
+Sign-offs and timestamps may also lie next to the archive, in folders that have its name.
+
+Source: docs/decisions/0039; docs/reference/bundle.md, "One file".
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from gateproof_evidence.errors import BadInputError
+from gateproof_evidence.format.archive.content import read_content
+from gateproof_evidence.format.archive.directory import ArchiveError, Entry, read_directory
+from gateproof_evidence.format.archive.local_header import place_entries
+from gateproof_evidence.format.archive.source import Source
+from gateproof_evidence.format.layout import SIGNOFFS, SIGNS, TIMESTAMPS
+from gateproof_evidence.format.tree import (
+    DEEPEST,
+    LIMITS,
+    UNREAD,
+    Feed,
+    File,
+    Limits,
+    Odd,
+    Tree,
+    name_problem,
+    odd_names,
+    read_tree,
+)
+
+ENDING = ".zip"
+
+_THREADS = 2
+"""As for a folder: unpacking and hashing release the GIL."""
+_BATCH = 256
+"""The most entries that wait for a thread; their contents are kept only where requested."""
+
+
+def next_to(archive: Path, folder: str) -> Path:
+    """Return the folder next to an archive that has its sign-offs or its timestamps."""
+    real = archive.resolve()
+    return real.with_name(f"{real.name}.{folder.rstrip('/')}")
+
+
+class Archive(Source):
+    """The files of a ZIP archive.
+
+    1. The archive must be readable in one way only, by its structure.
+    2. The files that identify a bundle lie at its top, or in the one folder that is there.
+    3. No two entries have one path, and no path is a file and a folder.
+
+    Args:
+        path: the archive; the path to it may be a link. It stays open as long as this object.
+        limits: the most entries.
+
+    Raises:
+        BadInputError: it cannot be read, one of the rules does not hold, or it is no bundle.
+
+    """
+
+    def __init__(self, path: Path, limits: Limits = LIMITS) -> None:
+        self.path = path
+        try:
+            handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            raise _refused(path, f"got {error.strerror}, expected a readable file") from error
+        self._close = weakref.finalize(self, os.close, handle)
+        self._read = partial(os.pread, handle)
+        try:
+            # 1
+            size = os.fstat(handle).st_size
+            entries = tuple(place_entries(self._read, read_directory(self._read, size, limits)))
+            # 2
+            self.top = _top(entries)
+            """The folder that holds the bundle, with a slash at its end; empty for none."""
+            # 3
+            self._entries = {one.path: one for one in _inside(entries, self.top)}
+            _refuse_clashes(entries)
+        except ArchiveError as error:
+            raise _refused(path, str(error)) from error
+
+    def read_tree(
+        self,
+        *,
+        keep: Callable[[str], int],
+        feed: Feed | None = None,
+        limits: Limits = LIMITS,
+        sizes: Mapping[str, int] | None = None,
+    ) -> Tree:
+        """Read every entry once, and the additions next to the archive."""
+        odd = [*_odd(self._entries)]
+        wanted = [one for one in self._files() if not (one.is_link or one.is_special)]
+        above = _above_limits(self._entries, wanted, limits, sizes)
+        if above is not None:
+            return Tree(files=(), odd=(above,))
+        jobs = [_Job(entry=one, keep=keep(one.path)) for one in wanted]
+        reader = partial(self._hash, feed=feed or {}, limits=limits, sizes=sizes)
+        try:
+            files = _each(reader, jobs)
+        except ArchiveError as error:
+            raise _refused(self.path, str(error)) from error
+        odd += odd_names(files)
+        beside = self._beside(keep, limits)
+        return _united(files, odd, beside)
+
+    def parts(self, path: str) -> Iterator[bytes]:
+        """Yield the content of one entry in parts."""
+        entry = self._entries.get(path)
+        if entry is None or entry.is_folder or entry.is_link or entry.is_special:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+        try:
+            yield from read_content(self._read, entry)
+        except ArchiveError as error:
+            raise _refused(self.path, str(error)) from error
+
+    def size(self, path: str) -> int | None:
+        """Return the declared size of an entry; reading it compares the size."""
+        entry = self._entries.get(path)
+        if entry is None or name_problem(path) or entry.is_folder:
+            return None
+        return None if entry.is_link or entry.is_special else entry.size
+
+    def place(self, path: str) -> Path:
+        """Return the path next to the archive: what was sealed is one file that nobody rewrites."""
+        folder, _, name = path.partition("/")
+        return next_to(self.path, folder) / name
+
+    def paths(self) -> Iterator[str]:
+        """Yield the paths of all files in the archive itself."""
+        return (one.path for one in self._files())
+
+    def _files(self) -> Iterator[Entry]:
+        return (one for _, one in sorted(self._entries.items()) if not one.is_folder)
+
+    def _hash(
+        self, job: _Job, *, feed: Feed, limits: Limits, sizes: Mapping[str, int] | None
+    ) -> File:
+        entry = job.entry
+        if _is_unlisted(entry, limits, sizes):
+            return File(path=entry.path, size=entry.size, digest=UNREAD, content=None)
+        digest = hashlib.sha256()
+        kept: list[bytes] | None = [] if job.keep and entry.size <= job.keep else None
+        receive = feed.get(entry.path)
+        for part in read_content(self._read, entry):
+            digest.update(part)
+            if kept is not None:
+                kept.append(part)
+            if receive is not None:
+                receive(part)
+        content = None if kept is None else b"".join(kept)
+        name = f"sha256:{digest.hexdigest()}"
+        return File(path=entry.path, size=entry.size, digest=name, content=content)
+
+    def _beside(self, keep: Callable[[str], int], limits: Limits) -> Tree:
+        """Read the additions next to the archive, with the paths that they would have inside."""
+        files: list[File] = []
+        odd: list[Odd] = []
+        for folder in (SIGNOFFS, TIMESTAMPS):
+            place = next_to(self.path, folder)
+            if place.is_dir():
+                inner = partial(_keep_in, keep, folder)
+                tree = read_tree(place, keep=inner, limits=limits)
+                files += [replace(one, path=f"{folder}{one.path}") for one in tree.files]
+                odd += [replace(one, path=f"{folder}{one.path}") for one in tree.odd]
+        return Tree(files=tuple(files), odd=tuple(odd))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Job:
+    """An entry to read, and the most bytes of its content to keep."""
+
+    entry: Entry
+    keep: int
+
+
+def _keep_in(keep: Callable[[str], int], folder: str, path: str) -> int:
+    return keep(f"{folder}{path}")
+
+
+def _refused(path: Path, message: str) -> BadInputError:
+    return BadInputError(
+        f"{path}: archive: {message}; get the archive again from where the run stored it"
+    )
+
+
+def _each(reader: Callable[[_Job], File], jobs: list[_Job]) -> list[File]:
+    """Read the entries in threads, a batch at a time, so that an error ends soon."""
+    files: list[File] = []
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for start in range(0, len(jobs), _BATCH):
+            files += pool.map(reader, jobs[start : start + _BATCH])
+    return files
+
+
+def _top(entries: Iterable[Entry]) -> str:
+    """Return the one folder at the top that holds the bundle; empty if it is at the top itself."""
+    paths = {one.path for one in entries}
+    if any(name in paths for name in SIGNS):
+        return ""
+    tops = sorted({path.partition("/")[0] for path in paths})
+    held = [top for top in tops if any(f"{top}/{name}" in paths for name in SIGNS)]
+    if len(held) > 1:
+        raise ArchiveError(f"bundle: got {', '.join(map(ascii, held))}, expected one")
+    if not held:
+        raise ArchiveError(f"bundle: got an archive without {', '.join(SIGNS)}, expected a bundle")
+    others = [top for top in tops if top != held[0]]
+    if others or name_problem(held[0]):
+        found = ", ".join(map(ascii, others or held))
+        raise ArchiveError(f"bundle: got {found} next to its folder, expected that folder only")
+    return f"{held[0]}/"
+
+
+def _inside(entries: Iterable[Entry], top: str) -> Iterator[Entry]:
+    """Yield the entries with their paths inside the bundle."""
+    for one in entries:
+        if f"{one.path}/" != top:
+            yield replace(one, path=one.path.removeprefix(top))
+
+
+def _refuse_clashes(entries: Iterable[Entry]) -> None:
+    """Refuse two entries of one path, and a file that is also the folder of another entry."""
+    files: dict[str, bool] = {}
+    for one in entries:
+        if one.path in files:
+            raise ArchiveError(f"entry {one.path!a}: got it twice, expected each path once")
+        files[one.path] = not one.is_folder
+    for path in _folders(files):
+        if files.get(path):
+            raise ArchiveError(f"entry {path!a}: got a file and a folder, expected one of them")
+
+
+def _folders(paths: Iterable[str]) -> set[str]:
+    """Return every folder above the paths."""
+    found: set[str] = set()
+    for path in paths:
+        folder = path.rpartition("/")[0]
+        while folder and folder not in found:
+            found.add(folder)
+            folder = folder.rpartition("/")[0]
+    return found
+
+
+def _odd(entries: Mapping[str, Entry]) -> Iterator[Odd]:
+    """Yield what a bundle must not contain, with the findings that a folder would have."""
+    folders = _folders(entries)
+    for path, one in entries.items():
+        if one.is_link:
+            yield Odd(kind="link", path=path, message="a link, expected a regular file")
+        elif one.is_special:
+            message = "a special file, expected a regular file"
+            yield Odd(kind="special", path=path, message=message)
+        elif one.is_folder and path not in folders:
+            message = "an empty folder, which no manifest lists"
+            yield Odd(kind="empty-folder", path=path, message=message)
+
+
+def _above_limits(
+    entries: Mapping[str, Entry],
+    files: Iterable[Entry],
+    limits: Limits,
+    sizes: Mapping[str, int] | None,
+) -> Odd | None:
+    """Return the limit that is exceeded, if any: all of them are known before anything is read."""
+    count = len(_folders(entries) | entries.keys())
+    if count > limits.entries:
+        message = f"got more than {limits.entries} files and folders, expected fewer"
+        return Odd(kind="limit", path=".", message=message)
+    total = 0
+    for one in sorted(entries.values(), key=lambda entry: entry.path):
+        folders = one.path.split("/")[: None if one.is_folder else -1]
+        if len(folders) > DEEPEST:
+            message = f"got more than {DEEPEST} nested folders, expected fewer"
+            return Odd(kind="limit", path="/".join(folders[: DEEPEST + 1]), message=message)
+    for one in files:
+        total += 0 if _is_unlisted(one, limits, sizes) else one.size
+        if total > limits.total:
+            message = f"got more than {limits.total} bytes in total, expected fewer"
+            return Odd(kind="limit", path=one.path, message=message)
+    return None
+
+
+def _is_unlisted(entry: Entry, limits: Limits, sizes: Mapping[str, int] | None) -> bool:
+    """Return whether a large entry has another size than listed, so that nobody needs it read."""
+    if sizes is None or entry.size <= limits.kept:
+        return False
+    return sizes.get(entry.path) != entry.size
+
+
+def _united(files: Iterable[File], odd: Iterable[Odd], beside: Tree) -> Tree:
+    """Return one tree; the same addition may be in the archive and next to it."""
+    inside = {one.path: one for one in files}
+    more = [*odd, *beside.odd]
+    for one in beside.files:
+        known = inside.setdefault(one.path, one)
+        if known.digest != one.digest:
+            message = "name: another file of this name is next to the archive"
+            more.append(Odd(kind="lookalike", path=one.path, message=message))
+    return Tree(
+        files=tuple(sorted(inside.values(), key=lambda file: file.path)),
+        odd=tuple(sorted(more, key=lambda one: (one.path, one.kind))),
+    )
