@@ -19,6 +19,7 @@ from typing import Any
 from playwright.sync_api import Browser, sync_playwright
 
 from gateproof_evidence.cli.common import read_attested, read_records, read_run
+from gateproof_evidence.format.archive.folder import Folder
 from gateproof_evidence.verification.rerendering import render_again
 from tests.browser.axe import ask_axe, violations
 from tests.browser.conftest import QUIET, chromium
@@ -89,7 +90,7 @@ def measure(browser: Browser, bundle: Path, times: int) -> Cost:
     """Open a report several times, each time in a new page."""
     run, records, attested = read_run(bundle), read_records(bundle), read_attested(bundle)
     began = time.monotonic()
-    content = render_again(bundle, run, records, attested)
+    content = render_again(Folder(bundle), run, records, attested)
     took_s = time.monotonic() - began
     rounds = [_open(browser, bundle / "data/report.html") for _ in range(times)]
     shown, loaded, busy = (statistics.median(values) for values in zip(*rounds, strict=True))

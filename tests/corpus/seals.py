@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from gateproof_evidence.additions.addition import is_addition
 from gateproof_evidence.additions.sign_off import Statement, format_signoff, place_of
 from gateproof_evidence.clients.ssh_keygen import SshSignature
+from gateproof_evidence.format.archive.folder import Folder
 from gateproof_evidence.format.attestation import (
     AttestedKey,
     attested,
@@ -143,7 +144,7 @@ def render(bundle: Path, _: Workshop) -> None:
     """Render report and exports again, from the current statement and data."""
     run = Run.model_validate_json((bundle / RUN).read_bytes())
     page = render_again(
-        bundle,
+        Folder(bundle),
         run,
         read_journal([bundle / "data/journal.jsonl"]),
         parse_statement(_envelope(bundle).payload),

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from gateproof_evidence.errors import NotWritableError
+from gateproof_evidence.format.archive.source import Source
 from gateproof_evidence.format.layout import SIGNOFFS, TIMESTAMPS
 from gateproof_evidence.format.tree import File
 
@@ -49,11 +50,11 @@ def in_folder(files: Iterable[File], folder: str) -> tuple[File, ...]:
     return tuple(file for file in files if file.path.startswith(folder))
 
 
-def add(bundle: Path, contents: Mapping[str, bytes]) -> None:
-    """Write new files into a sealed bundle, all of them or none.
+def add(bundle: Source, contents: Mapping[str, bytes]) -> None:
+    """Write new files into a sealed bundle, or next to its archive; all of them or none.
 
     Args:
-        bundle: the folder.
+        bundle: the bundle.
         contents: path inside the bundle to content.
 
     Raises:
@@ -63,7 +64,7 @@ def add(bundle: Path, contents: Mapping[str, bytes]) -> None:
     written: list[Path] = []
     try:
         for name, content in contents.items():
-            path = bundle / name
+            path = bundle.place(name)
             path.parent.mkdir(exist_ok=True)
             handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
             written.append(path)
@@ -74,7 +75,7 @@ def add(bundle: Path, contents: Mapping[str, bytes]) -> None:
     except OSError as error:
         _remove(written)
         raise NotWritableError(
-            f"{bundle}: adding to the bundle: got {error.strerror}, expected to write "
+            f"{bundle.path}: adding to the bundle: got {error.strerror}, expected to write "
             f"{', '.join(contents)}; make the folder writable, or sign a copy"
         ) from error
 

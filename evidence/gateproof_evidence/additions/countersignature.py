@@ -31,6 +31,8 @@ from gateproof_evidence.additions.sign_off import (
 )
 from gateproof_evidence.clients.ssh_keygen import PROGRAM, Checker, SshSignature, run
 from gateproof_evidence.errors import BadInputError
+from gateproof_evidence.format.archive.opening import open_source
+from gateproof_evidence.format.archive.source import Source
 from gateproof_evidence.format.attestation import parse_statement
 from gateproof_evidence.format.canonical import digest_of, read_json
 from gateproof_evidence.format.envelope import Envelope
@@ -61,7 +63,7 @@ class Reviewer:
 class Draft:
     """A statement that can be signed, and the bundle that it is about."""
 
-    bundle: Path
+    bundle: Source
     statement: Statement
     run: Run
     verified: Verification
@@ -100,7 +102,7 @@ def draft(
     3. The statement names the attestation and the report of this bundle.
 
     Args:
-        bundle: the folder.
+        bundle: the folder or the ZIP archive.
         reviewer: the person who signs.
         phase: the phase to sign off; None for the whole run.
         reservations: why the reviewer signs although something is open; None for none.
@@ -111,13 +113,14 @@ def draft(
         BadInputError: the bundle does not verify, or is not released.
 
     """
+    source = open_source(bundle)
     # 1
-    verified = _verified(bundle, run_key)
+    verified = _verified(source, run_key)
     # 2, 3
-    read = _read(bundle, verified)
+    read = _read(source, verified)
     return Draft(
-        bundle=bundle,
-        statement=_state(bundle, read, reviewer.signer, phase, reservations, clock()),
+        bundle=source,
+        statement=_state(source.path, read, reviewer.signer, phase, reservations, clock()),
         run=read.run,
         verified=verified,
         key=reviewer.key,
@@ -129,7 +132,7 @@ def sign(made: Draft) -> str:
     """Sign a draft, and put it into the bundle.
 
     1. ssh-keygen signs; the signature must be valid, by a strong key, and not by the run's own.
-    2. Statement and signature are put into ``signoffs/``.
+    2. Statement and signature are put into ``signoffs/``, or next to an archive.
 
     Returns:
         The path of the statement inside the bundle.
@@ -171,27 +174,27 @@ def countersign(
     return made.statement, sign(made)
 
 
-def _verified(bundle: Path, run_key: bytes | None) -> Verification:
+def _verified(bundle: Source, run_key: bytes | None) -> Verification:
     verified = verify(bundle, key=run_key)
     if not verified.ok:
         named = ", ".join(f"{one.code} {one.path}" for one in verified.findings[:_FEW])
         raise BadInputError(
-            f"{bundle}: sign-off: got {len(verified.findings)} findings ({named}), expected a "
+            f"{bundle.path}: sign-off: got {len(verified.findings)} findings ({named}), expected a "
             "bundle that verifies; gateproof verify lists all of them"
         )
     return verified
 
 
-def _read(bundle: Path, verified: Verification) -> _Read:
+def _read(bundle: Source, verified: Verification) -> _Read:
     """Read the files to sign again, and refuse them if they changed since verification."""
-    attestation = (bundle / ATTESTATION).read_bytes()
-    run = (bundle / RUN).read_bytes()
+    attestation = bundle.read(ATTESTATION)
+    run = bundle.read(RUN)
     attested = parse_statement(Envelope.from_bytes(attestation).payload)
     digests = {file.path: file.digest for file in attested.files}
     if attested != verified.predicate or digests[RUN] != digest_of(run):
         raise BadInputError(
-            f"{bundle}: sign-off: got a bundle that changed after its verification, expected the "
-            "same bytes; sign a copy that nothing else writes to"
+            f"{bundle.path}: sign-off: got a bundle that changed after its verification, expected "
+            "the same bytes; sign a copy that nothing else writes to"
         )
     return _Read(
         attestation=digest_of(attestation),

@@ -25,19 +25,21 @@ from gateproof_evidence.additions.timestamp import (
 from gateproof_evidence.clients.openssl import query
 from gateproof_evidence.clients.time_stamp_authority import ask
 from gateproof_evidence.errors import BadInputError
+from gateproof_evidence.format.archive.opening import open_source
+from gateproof_evidence.format.archive.source import Source
+from gateproof_evidence.format.canonical import digest_of
 from gateproof_evidence.format.layout import ATTESTATION
-from gateproof_evidence.format.tree import read_tree
 from gateproof_evidence.model import Digest
 from gateproof_evidence.verification.bundle import verify
 
 
 def stamp(
-    bundle: Path, url: str, *, authority: bytes | None, clock: Callable[[], datetime]
+    bundle: Path | Source, url: str, *, authority: bytes | None, clock: Callable[[], datetime]
 ) -> Timestamp:
-    """Have a bundle stamped, and store the answer in its ``timestamps/``.
+    """Have a bundle stamped, and store the answer in its ``timestamps/``, or next to an archive.
 
     Args:
-        bundle: the folder; it must verify.
+        bundle: the folder or the ZIP archive; it must verify.
         url: URL of the authority, http or https.
         authority: certificates (PEM) to check the answer with before it is stored; None for none.
         clock: returns the present time.
@@ -47,13 +49,14 @@ def stamp(
         NotWritableError: files cannot be added to the bundle.
 
     """
-    verified = verify(bundle)
+    source = open_source(bundle)
+    verified = verify(source)
     if not verified.ok:
         raise BadInputError(
             f"{bundle}: timestamp: got {len(verified.findings)} findings, expected a bundle that "
             "verifies; gateproof verify lists all of them"
         )
-    digest = _digest(bundle)
+    digest = digest_of(source.read(ATTESTATION))
     answer = ask(url, query(digest), most=LARGEST)
     try:
         path = place_of(answer)
@@ -63,13 +66,8 @@ def stamp(
     why = _refusal(made, digest, authority, clock())
     if why is not None:
         raise BadInputError(f"{url}: timestamp: got an unusable one ({why}); nothing was stored")
-    add(bundle, {path: answer})
+    add(source, {path: answer})
     return made
-
-
-def _digest(bundle: Path) -> Digest:
-    files = read_tree(bundle, keep=lambda _: 0).files
-    return next(file.digest for file in files if file.path == ATTESTATION)
 
 
 def _refusal(made: Timestamp, digest: Digest, authority: bytes | None, now: datetime) -> str | None:

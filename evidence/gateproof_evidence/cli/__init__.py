@@ -13,6 +13,8 @@ from typing import Any
 
 import click
 
+from gateproof_evidence.cli.additions.sign_off import sign_off
+from gateproof_evidence.cli.additions.timestamp import timestamp
 from gateproof_evidence.cli.common import BAD_INPUT
 from gateproof_evidence.cli.diff import diff
 from gateproof_evidence.cli.export import export
@@ -21,8 +23,6 @@ from gateproof_evidence.cli.merge import merge
 from gateproof_evidence.cli.overview.show import show
 from gateproof_evidence.cli.rejudge import rejudge
 from gateproof_evidence.cli.render import render
-from gateproof_evidence.cli.sign_off import sign_off
-from gateproof_evidence.cli.timestamp import timestamp
 from gateproof_evidence.cli.verify import verify
 from gateproof_evidence.errors import EvidenceError
 from gateproof_evidence.model.text import one_line

@@ -13,15 +13,16 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from gateproof_evidence.errors import BadInputError, EvidenceError, NotWritableError
+from gateproof_evidence.format.archive.opening import open_source
+from gateproof_evidence.format.archive.source import Source
 from gateproof_evidence.format.attestation import Predicate, parse_statement
 from gateproof_evidence.format.canonical import JsonError, read_json
 from gateproof_evidence.format.envelope import Envelope
 from gateproof_evidence.format.layout import ATTESTATION, JOURNAL, RUN
 from gateproof_evidence.format.layout import LATEST as LINK
 from gateproof_evidence.format.public_key import plain_text
-from gateproof_evidence.format.recording.journal import read_journal
+from gateproof_evidence.format.recording.journal import read_lines
 from gateproof_evidence.model import Record, Run
-from gateproof_evidence.verification.bundle import refuse_no_folder
 from gateproof_evidence.verification.outside import refuse_inside
 
 WHOLE, FINDINGS, BAD_INPUT = 0, 1, 4
@@ -86,16 +87,14 @@ def read_outside(path: Path, bundle: Path, what: str) -> bytes:
     return plain_text(read_file(path, what), name=f"{path}: {what}")
 
 
-def read_run(bundle: Path) -> Run:
+def read_run(bundle: Path | Source) -> Run:
     """Read the run of a bundle, without verifying it.
 
     Raises:
-        BadInputError: the folder has no run.json that can be read.
+        BadInputError: the bundle has no run.json that can be read.
 
     """
-    refuse_no_folder(bundle)
-    path = bundle / RUN
-    content = read_file(path, "bundle")
+    content, path = _read_inside(bundle, RUN)
     try:
         return Run.model_validate(read_json(content))
     except (JsonError, ValidationError) as error:
@@ -105,29 +104,29 @@ def read_run(bundle: Path) -> Run:
         ) from error
 
 
-def read_records(bundle: Path) -> tuple[Record, ...]:
+def read_records(bundle: Path | Source) -> tuple[Record, ...]:
     """Read the journal of a bundle, without verifying it.
 
     Raises:
         BadInputError: there is none, or one of its lines is not a record.
 
     """
-    refuse_no_folder(bundle)
-    path = bundle / JOURNAL
-    read_file(path, "journal")
-    return read_journal([path])
+    source = open_source(bundle)
+    path = source.path / JOURNAL
+    try:
+        return tuple(read_lines(source.lines(JOURNAL), name=str(path)))
+    except OSError as error:
+        raise _unreadable(path, error) from error
 
 
-def read_attested(bundle: Path) -> Predicate:
+def read_attested(bundle: Path | Source) -> Predicate:
     """Read the statement in a bundle's attestation, without verifying its signature.
 
     Raises:
         BadInputError: there is none, or it is not a statement about a bundle.
 
     """
-    refuse_no_folder(bundle)
-    path = bundle / ATTESTATION
-    content = read_file(path, "attestation")
+    content, path = _read_inside(bundle, ATTESTATION)
     try:
         return parse_statement(Envelope.from_bytes(content).payload)
     except EvidenceError as error:
@@ -135,3 +134,19 @@ def read_attested(bundle: Path) -> Predicate:
             f"{path}: attestation: got {error}, expected the attestation of a sealed bundle; "
             "gateproof verify reports more"
         ) from error
+
+
+def _read_inside(bundle: Path | Source, name: str) -> tuple[bytes, Path]:
+    """Return the content of a file of a bundle, and how messages name it."""
+    source = open_source(bundle)
+    path = source.path / name
+    try:
+        return source.read(name), path
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> BadInputError:
+    return BadInputError(
+        f"{path}: bundle: got {error.strerror}, expected a readable file; name another"
+    )

@@ -15,6 +15,7 @@ from gateproof_evidence.cli.common import (
     write_new,
 )
 from gateproof_evidence.errors import BadInputError
+from gateproof_evidence.format.archive.opening import open_source
 from gateproof_evidence.reports.renderer import renderer_digest
 from gateproof_evidence.verification.rerendering import render_again
 
@@ -38,8 +39,9 @@ def render(bundle: Path, out: Path | None) -> None:
             f"{out}: --out: got a file inside the bundle, expected one outside; nothing may be "
             "added to a sealed bundle"
         )
-    run = read_run(bundle)
-    content = render_again(bundle, run, read_records(bundle), read_attested(bundle))
+    source = open_source(bundle)
+    run = read_run(source)
+    content = render_again(source, run, read_records(source), read_attested(source))
     if run.bindings.renderer != renderer_digest():
         made = run.bindings.renderer or "a renderer that was not recorded"
         click.echo(f"another renderer made the bundle's own report: {made}", err=True)

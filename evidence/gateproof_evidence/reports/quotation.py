@@ -6,17 +6,17 @@ Leaves the page around it to `gateproof_evidence.reports.html`.
 
 from __future__ import annotations
 
-import os
 import re
-import stat
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from markupsafe import Markup, escape
 
+from gateproof_evidence.format.archive.folder import Folder
+from gateproof_evidence.format.archive.source import Source
+from gateproof_evidence.format.layout import PAYLOAD
 from gateproof_evidence.format.recording.transcript import text_start
-from gateproof_evidence.format.tree import name_problem
 from gateproof_evidence.model import Observation
 from gateproof_evidence.model.text import visible
 
@@ -51,50 +51,28 @@ class Captures:
     """The texts in the transcripts of one bundle.
 
     Args:
-        root: the folder that the paths of transcripts are relative to.
+        root: the bundle, or the folder that the paths of transcripts are relative to. Neither may
+            be verified: no link is followed out of it.
 
     """
 
-    def __init__(self, root: Path) -> None:
-        self._root = root.resolve()
-        self._plain: dict[str, bool] = {"": True}
-        """Folder to whether it and all its parents are folders and not links."""
+    def __init__(self, root: Path | Source) -> None:
+        self._source = root if isinstance(root, Source) else Folder(root)
+        self._before = PAYLOAD if isinstance(root, Source) else ""
 
     def read(self, seen: Observation, limit: int) -> bytes | None:
-        """Return the beginning of a text; None if there is no such entry in the folder.
+        """Return the beginning of a text; None if there is no such entry in the bundle.
 
         Args:
             seen: the observation.
             limit: the most bytes.
 
         """
-        if not self._is_file(seen.transcript):
+        path = self._before + seen.transcript
+        if self._source.size(path) is None:
             return None
-        with (self._root / seen.transcript).open("rb") as content:
-            content.seek(text_start(seen))
-            found = content.read(min(limit, seen.size))
+        found = self._source.read(path, min(limit, seen.size), text_start(seen))
         return found if found or not seen.size else None
-
-    def _is_file(self, path: str) -> bool:
-        """Return whether it is a file; follow no link out of the folder, which is not verified."""
-        folder, _, name = path.rpartition("/")
-        if name_problem(path) or not self._is_plain(folder):
-            return False
-        found = self._status(path)
-        return bool(name and found and stat.S_ISREG(found.st_mode))
-
-    def _is_plain(self, folder: str) -> bool:
-        if folder not in self._plain:
-            found = self._status(folder)
-            here = found is not None and stat.S_ISDIR(found.st_mode)
-            self._plain[folder] = here and self._is_plain(folder.rpartition("/")[0])
-        return self._plain[folder]
-
-    def _status(self, path: str) -> os.stat_result | None:
-        try:
-            return os.lstat(f"{self._root}/{path}")
-        except OSError:
-            return None
 
 
 def share(sizes: Iterable[int], room: int) -> int:

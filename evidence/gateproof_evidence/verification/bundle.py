@@ -10,7 +10,6 @@ Source: design, "Verification"; docs/reference/verification.md.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,8 +19,10 @@ from gateproof_evidence.additions import timestamp
 from gateproof_evidence.additions.addition import AdditionLimit, in_folder, is_addition
 from gateproof_evidence.additions.reviewer import Policy, Review, review
 from gateproof_evidence.additions.sign_off import Subject
-from gateproof_evidence.errors import BadInputError, EvidenceError
+from gateproof_evidence.errors import EvidenceError
 from gateproof_evidence.format import public_key as publickey
+from gateproof_evidence.format.archive.opening import open_source
+from gateproof_evidence.format.archive.source import Source
 from gateproof_evidence.format.attestation import Predicate, parse_statement
 from gateproof_evidence.format.envelope import Envelope
 from gateproof_evidence.format.layout import (
@@ -29,7 +30,6 @@ from gateproof_evidence.format.layout import (
     BAG_INFO,
     BAGIT,
     JOURNAL,
-    LATEST,
     PAYLOAD_MANIFEST,
     PUBLIC_KEY,
     REPORT,
@@ -37,7 +37,7 @@ from gateproof_evidence.format.layout import (
     TAG_MANIFEST,
     TIMESTAMPS,
 )
-from gateproof_evidence.format.tree import LIMITS, File, Limits, Tree, kind_of_path, read_tree
+from gateproof_evidence.format.tree import LIMITS, File, Limits, Tree
 from gateproof_evidence.model import Digest, Merged, Result, Run
 from gateproof_evidence.model.finding import Code, Finding
 from gateproof_evidence.verification import consistency
@@ -66,8 +66,6 @@ from gateproof_evidence.verification.shard import compare_shards
 __all__ = ["UNKNOWN", "Signature", "Verification", "verify"]
 
 _KEPT = (ATTESTATION, PUBLIC_KEY, BAGIT, BAG_INFO, PAYLOAD_MANIFEST, TAG_MANIFEST)
-_SIGNS = (ATTESTATION, BAGIT, BAG_INFO, PAYLOAD_MANIFEST, TAG_MANIFEST)
-"""Files that identify a bundle: sealing writes them into each."""
 _OF_A_FILE = (Code.FILE_MISSING, Code.FILE_UNLISTED, Code.DIGEST_MISMATCH, Code.KEY_MISMATCH)
 
 
@@ -113,7 +111,7 @@ class Verification:
 
 
 def verify(
-    bundle: Path,
+    bundle: Path | Source,
     *,
     key: bytes | None = None,
     expect: Expectation | None = None,
@@ -124,8 +122,8 @@ def verify(
 ) -> Verification:
     """Verify a bundle as a closed world and report all findings, not only the first.
 
-    0. The bundle is a folder with at least one of the files that identify a bundle, and the given
-       key can be read.
+    0. The bundle is a folder or a ZIP archive with at least one of the files that identify a
+       bundle, and the given key can be read.
     1. Every file is read once, the transcripts after the journal, but a large one with another size
        than the attested one is not; links, special files, empty folders, unsafe names and
        look-alikes are findings. Above a limit nothing more is read, and no other step runs.
@@ -149,7 +147,8 @@ def verify(
         expectations include the report. This step is skipped if the data has findings.
 
     Args:
-        bundle: the folder; the path to it may be a link, but there must be no link inside.
+        bundle: the folder or the ZIP archive, or a folder that has one of them in it; the path to
+            it may be a link, but there must be no link inside.
         key: the signer's public key (PEM or OpenSSH), from outside the bundle. Without it the
             bundle's own key is used, which shows integrity, not origin.
         expect: what the bundle must be, in addition to intact.
@@ -160,21 +159,21 @@ def verify(
         limits: limits of what is read.
 
     Raises:
-        BadInputError: the path is not a bundle, or the key cannot be read.
+        BadInputError: the path is not a bundle, an archive can be read in two ways or has content
+            that differs from its headers, or the key cannot be read.
 
     """
     # 0
-    _refuse_no_bundle(bundle)
+    source = open_source(bundle, limits)
     given = publickey.load_public_key(key, name="--key") if key is not None else None
     # 1
     additions, journal = AdditionLimit(), consistency.JournalReader(limits)
     transcripts = TranscriptReader(lambda: journal.end()[0])
-    tree = read_tree(
-        bundle,
+    tree = source.read_tree(
         keep=lambda path: additions.limit(path) or _limit(path, limits),
         feed={JOURNAL: journal.feed},
         limits=limits,
-        sizes=attested_sizes(bundle, limits),
+        sizes=attested_sizes(source, limits),
         last=transcripts.last,
     )
     files = {file.path: file for file in tree.files if not is_addition(file.path)}
@@ -218,7 +217,7 @@ def verify(
     findings += stamped.findings
     # 13
     rendered = compare_rendered(
-        bundle,
+        source,
         files,
         contents.run if whole else None,
         contents.records,
@@ -240,47 +239,13 @@ def verify(
     )
 
 
-def _refuse_no_bundle(bundle: Path) -> None:
-    """Refuse a folder that is not a bundle: a list of all its files as unlisted would not help.
-
-    One of the files that identify a bundle is enough to continue, so that a bundle without the
-    others gets findings about them.
-    """
-    refuse_no_folder(bundle)
-    if not any(os.path.lexists(bundle / name) for name in _SIGNS):
-        raise _no_bundle(bundle, f"a folder without {', '.join(_SIGNS)}")
-
-
-def refuse_no_folder(bundle: Path) -> None:
-    """Refuse a path that is not a folder, and say what it is.
-
-    Raises:
-        BadInputError: it is an archive, another file, or nothing.
-
-    """
-    if not bundle.is_dir():
-        raise _no_bundle(bundle, kind_of_path(bundle))
-
-
-def _no_bundle(bundle: Path, got: str) -> BadInputError:
-    """Return the error for a path that is no bundle; it names one that is likely."""
-    latest = bundle / LATEST
-    there = latest if latest.is_dir() else Path("reports") / LATEST
-    return BadInputError(
-        f"{bundle}: bundle: got {got}, expected the folder of one sealed run; name {there} or "
-        "another folder that a run sealed"
-    )
-
-
-def attested_sizes(bundle: Path, limits: Limits) -> Mapping[str, int] | None:
+def attested_sizes(source: Source, limits: Limits) -> Mapping[str, int] | None:
     """Return the sizes in the statement, which is not verified yet; None if it cannot be read.
 
     They only save the reading of large files: the steps of verification report what differs.
     """
     try:
-        handle = os.open(bundle / ATTESTATION, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        with os.fdopen(handle, "rb") as file:
-            content = file.read(limits.kept)
+        content = source.read(ATTESTATION, limits.kept)
         predicate = parse_statement(Envelope.from_bytes(content).payload)
     except (OSError, EvidenceError):
         return None

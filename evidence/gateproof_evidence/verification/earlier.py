@@ -13,6 +13,8 @@ from datetime import datetime
 from pathlib import Path
 
 from gateproof_evidence.errors import BadInputError
+from gateproof_evidence.format.archive.opening import open_source
+from gateproof_evidence.format.archive.source import Source
 from gateproof_evidence.format.attestation import Predicate, parse_statement
 from gateproof_evidence.format.canonical import digest_of, read_json
 from gateproof_evidence.format.envelope import Envelope
@@ -146,7 +148,7 @@ def read_earlier(bundle: Path, key: bytes, *, verified: Digest | None = None) ->
     """Verify an earlier bundle and read its checks and proofs.
 
     Args:
-        bundle: its folder.
+        bundle: its folder or its ZIP archive.
         key: the public key that it must be signed with, from outside the bundle.
         verified: the digest of its attestation, if another process of this run has verified it.
 
@@ -154,11 +156,12 @@ def read_earlier(bundle: Path, key: bytes, *, verified: Digest | None = None) ->
         BadInputError: it does not verify, or another key signed it.
 
     """
+    source = open_source(bundle)
     predicate, attestation = (
-        _verified(bundle, key) if verified is None else _verified_before(bundle, verified)
+        _verified(source, key) if verified is None else _verified_before(source, verified)
     )
     digests = {file.path: file.digest for file in predicate.files}
-    content, journal = _attested(bundle, RUN, digests), _attested(bundle, JOURNAL, digests)
+    content, journal = _attested(source, RUN, digests), _attested(source, JOURNAL, digests)
     run = Run.model_validate(read_json(content))
     return Earlier(
         attestation=attestation,
@@ -238,28 +241,30 @@ def _list(data: Mapping[str, object]) -> list[object]:
     return units if isinstance(units, list) else []
 
 
-def _verified(bundle: Path, key: bytes) -> tuple[Predicate, bytes]:
+def _verified(bundle: Source, key: bytes) -> tuple[Predicate, bytes]:
     found = verify(bundle, key=key)
     if not found.ok or found.predicate is None:
         first = next(iter(found.findings), None)
         raise BadInputError(
-            f"{bundle}: --proofs-from: got {first}, expected a bundle that verifies with "
+            f"{bundle.path}: --proofs-from: got {first}, expected a bundle that verifies with "
             "--proofs-key; gateproof verify reports more, --fresh repeats all proofs"
         )
-    return found.predicate, (bundle / ATTESTATION).read_bytes()
+    return found.predicate, bundle.read(ATTESTATION)
 
 
-def _verified_before(bundle: Path, digest: Digest) -> tuple[Predicate, bytes]:
+def _verified_before(bundle: Source, digest: Digest) -> tuple[Predicate, bytes]:
     """Return the statement of a bundle that was verified; its files are compared when read."""
-    attestation = (bundle / ATTESTATION).read_bytes()
+    attestation = bundle.read(ATTESTATION)
     if digest_of(attestation) != digest:
-        raise BadInputError(f"{bundle / ATTESTATION}: --proofs-from: changed while it was read")
+        raise BadInputError(
+            f"{bundle.path / ATTESTATION}: --proofs-from: changed while it was read"
+        )
     return parse_statement(Envelope.from_bytes(attestation).payload), attestation
 
 
-def _attested(bundle: Path, path: str, digests: Mapping[str, Digest]) -> bytes:
+def _attested(bundle: Source, path: str, digests: Mapping[str, Digest]) -> bytes:
     """Read a file again, and check that it still has its attested digest."""
-    content = (bundle / path).read_bytes()
+    content = bundle.read(path)
     if digest_of(content) != digests.get(path):
-        raise BadInputError(f"{bundle / path}: --proofs-from: changed while it was read")
+        raise BadInputError(f"{bundle.path / path}: --proofs-from: changed while it was read")
     return content

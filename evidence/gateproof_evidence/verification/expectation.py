@@ -8,7 +8,6 @@ Source: design, "Verification"; docs/reference/verification.md.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,11 +15,11 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from gateproof_evidence.errors import BadInputError
+from gateproof_evidence.format.archive.opening import open_source
 from gateproof_evidence.format.attestation import Predicate
 from gateproof_evidence.format.canonical import digest_of
 from gateproof_evidence.format.catalogue import Catalogue
 from gateproof_evidence.format.layout import ATTESTATION, JOURNAL, RUN
-from gateproof_evidence.format.tree import kind_of_path
 from gateproof_evidence.model import (
     OF_THE_COMMIT,
     Bound,
@@ -125,11 +124,9 @@ def read_previous(bundle: Path) -> Digest:
     """
     path = bundle / ATTESTATION
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        with os.fdopen(handle, "rb") as file:
-            content = file.read(LARGEST_ATTESTATION + 1)
-    except OSError as error:
-        got = kind_of_path(bundle) if bundle.is_file() else error.strerror
+        content = open_source(bundle).read(ATTESTATION, LARGEST_ATTESTATION + 1)
+    except (OSError, BadInputError) as error:
+        got = error.strerror if isinstance(error, OSError) else f"no bundle ({error})"
         raise BadInputError(
             f"{path}: --previous: got {got}, expected the attestation of a bundle; "
             "name the bundle before this one"

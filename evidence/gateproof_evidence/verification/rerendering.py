@@ -12,11 +12,11 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 
+from gateproof_evidence.format.archive.source import Source
 from gateproof_evidence.format.attestation import Predicate
 from gateproof_evidence.format.canonical import digest_of
-from gateproof_evidence.format.layout import EXPORT_FOLDER, PAYLOAD, REPORT
+from gateproof_evidence.format.layout import EXPORT_FOLDER, REPORT
 from gateproof_evidence.format.tree import File
 from gateproof_evidence.model import Bindings, Record, Run
 from gateproof_evidence.model.finding import Code, Finding
@@ -53,11 +53,13 @@ class Rerendered:
     findings: tuple[Finding, ...] = ()
 
 
-def render_again(bundle: Path, run: Run, records: Sequence[Record], predicate: Predicate) -> bytes:
+def render_again(
+    bundle: Source, run: Run, records: Sequence[Record], predicate: Predicate
+) -> bytes:
     """Return the report of a bundle, as this renderer renders it.
 
     Args:
-        bundle: the folder, for the text of the captures.
+        bundle: where the text of the captures is read from.
         run: its run.json.
         records: its journal, with or without the data of observations.
         predicate: the attested statement, for key and time.
@@ -67,13 +69,13 @@ def render_again(bundle: Path, run: Run, records: Sequence[Record], predicate: P
     return html.render(
         run,
         records=records,
-        captures=Captures(bundle / PAYLOAD),
+        captures=Captures(bundle),
         signer=html.Signer(keyid=key.keyid, ephemeral=key.ephemeral, sealed=predicate.sealed),
     )
 
 
 def compare_rendered(
-    bundle: Path,
+    bundle: Source,
     files: Mapping[str, File],
     run: Run | None,
     records: Sequence[Record] | None,
@@ -89,7 +91,7 @@ def compare_rendered(
        the report is compared. Otherwise the report is not verified, and a note says so.
 
     Args:
-        bundle: the folder.
+        bundle: where the text of the captures is read from.
         files: by path.
         run: its run.json; None if the data of the report has findings.
         records: its journal.

@@ -15,6 +15,7 @@ from gateproof_evidence.additions.sign_off import Statement, format_signoff, par
 from gateproof_evidence.additions.timestamp import TimestampError, parse_timestamp
 from gateproof_evidence.clients.ssh_keygen import SignatureError, SshSignature
 from gateproof_evidence.errors import EvidenceError, NotWritableError
+from gateproof_evidence.format.archive.folder import Folder
 
 DIGEST = f"sha256:{'ab' * 32}"
 STATEMENT = Statement.model_validate(
@@ -126,5 +127,5 @@ def test_add_leaves_nothing_if_it_cannot_write(tmp_path: Path) -> None:
     """Additions are written completely or not at all, also if the folder cannot be created."""
     (tmp_path / "signoffs").write_text("in the way")
     with pytest.raises(NotWritableError, match="adding to the bundle: got"):
-        add(tmp_path, {"signoffs/a.json.sig": b"1", "signoffs/a.json": b"2"})
+        add(Folder(tmp_path), {"signoffs/a.json.sig": b"1", "signoffs/a.json": b"2"})
     assert [path.name for path in tmp_path.iterdir()] == ["signoffs"]

@@ -350,3 +350,13 @@ def test_archive_large_numbers_in_its_end_must_agree(write: Write) -> None:
     assert len(tree_of(write(wide(2))).files) == 2
     with pytest.raises(BadInputError, match="got two records that differ"):
         Archive(write(wide(3)))
+
+
+def test_archive_ranges_are_those_of_the_file(write: Write) -> None:
+    """Ranges in any order, over each other and past the end, are those of the content."""
+    content = bytes(range(256)) * 4000
+    archive = Archive(write(build([SIGN, Part(name=b"data/x", content=content)])))
+    for start, count in ((0, 5), (5, 5), (300_000, 10), (300_005, 10), (1, 2), (1_023_990, 99)):
+        assert archive.read("data/x", count, start) == content[start : start + count]
+    assert archive.read("data/x", 5, len(content) + 1) == b""
+    assert archive.read("data/x", None, 1_023_000) == content[1_023_000:]

@@ -30,6 +30,7 @@ from gateproof_evidence.additions.sign_off import (
 from gateproof_evidence.cli import main
 from gateproof_evidence.clients.ssh_keygen import SshSignature
 from gateproof_evidence.errors import BadInputError, NotWritableError
+from gateproof_evidence.format.archive.source import Source
 from gateproof_evidence.sealing.bag import TEMPLATES
 from gateproof_evidence.sealing.merging.merge import merge
 from gateproof_evidence.sealing.run_key import RunKey
@@ -156,10 +157,10 @@ def test_signoff_refuses_a_bundle_that_is_swapped_after_verification(
 ) -> None:
     """The signed bundle must be the verified one, even if files are swapped in between."""
 
-    def verify_then_swap(bundle: Path, **options: Any) -> Verification:
+    def verify_then_swap(bundle: Source, **options: Any) -> Verification:
         found = verify(bundle, **options)
         for name in ("attestation.dsse.json", "data/run.json", "data/report.html"):
-            shutil.copy(blocked / name, bundle / name)
+            shutil.copy(blocked / name, bundle.path / name)
         return found
 
     monkeypatch.setattr("gateproof_evidence.additions.countersignature.verify", verify_then_swap)

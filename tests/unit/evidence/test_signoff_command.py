@@ -521,11 +521,11 @@ def _text(folder: Path, text: str) -> Path:
         ("sign-off", "--key", "none", "--identity", "ada@x.org"),
     ],
 )
-@pytest.mark.parametrize("form", ["zip", "gztar", "tar"])
+@pytest.mark.parametrize("form", ["gztar", "tar"])
 def test_commands_name_an_archive_that_is_given_as_a_bundle(
     released: Path, tmp_path: Path, command: tuple[str, ...], form: str
 ) -> None:
-    """A packed bundle is named as an archive, with the advice to unpack it."""
+    """A tar file is named as an archive, with the advice to unpack it; a ZIP file is read."""
     archive = Path(shutil.make_archive(str(tmp_path / "packed"), form, released))
     done = gateproof(command[0], archive, *command[1:])
     assert done.exit_code == 4
@@ -537,10 +537,11 @@ def test_commands_name_an_archive_that_is_given_as_a_bundle(
 def test_verify_names_an_archive_that_is_given_as_the_previous_bundle(
     released: Path, tmp_path: Path
 ) -> None:
-    """--previous names an archive too, and diff either of its two."""
-    archive = Path(shutil.make_archive(str(tmp_path / "packed"), "zip", released))
+    """--previous names a tar file too, and diff either of its two."""
+    archive = Path(shutil.make_archive(str(tmp_path / "packed"), "tar", released))
     done = gateproof("verify", released, "--previous", archive)
-    assert (done.exit_code, "--previous: got a ZIP archive" in done.stderr) == (4, True)
+    assert (done.exit_code, "a tar or compressed archive" in done.stderr) == (4, True)
+    assert "--previous: got" in done.stderr
     for pair in ((archive, released), (released, archive)):
         done = gateproof("diff", *pair)
-        assert (done.exit_code, "bundle: got a ZIP archive" in done.stderr) == (4, True)
+        assert (done.exit_code, "bundle: got a tar" in done.stderr) == (4, True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -265,13 +266,14 @@ def test_verify_requires_a_bundle(tmp_path: Path, name: str, got: str) -> None:
         verify(tmp_path / name)
     message = str(refused.value)
     assert message.startswith(f"{tmp_path / name}: bundle: {got}")
-    assert message.endswith("name reports/latest or another folder that a run sealed")
+    assert message.endswith("name reports/latest or another one that a run sealed")
 
 
 def test_verify_names_the_bundle_in_a_folder_of_bundles(bundle: Path) -> None:
     """The error for a folder of bundles names the last bundle in it."""
+    shutil.copytree(bundle, bundle.parent / "another")
     (bundle.parent / "latest").symlink_to(bundle.name)
-    with pytest.raises(BadInputError, match=f"name {bundle.parent}/latest or another folder"):
+    with pytest.raises(BadInputError, match=f"name {bundle.parent}/latest or another one"):
         verify(bundle.parent)
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import click
 
 from gateproof_evidence.cli.common import console, read_records
 from gateproof_evidence.errors import BadInputError
-from gateproof_evidence.format.layout import PAYLOAD
+from gateproof_evidence.format.archive.source import Source
 from gateproof_evidence.model import Run, Verdict
 from gateproof_evidence.reports.dossier import criterion_dossier, gate_dossier
 from gateproof_evidence.reports.gate_summary import of_gate
@@ -36,7 +35,7 @@ def show_gate(run: Run, gate: str, *, as_json: bool) -> None:
         out.print(part)
 
 
-def show_criterion(bundle: Path, run: Run, name: str, *, full: bool, as_json: bool) -> None:
+def show_criterion(bundle: Source, run: Run, name: str, *, full: bool, as_json: bool) -> None:
     """Print one criterion, its proofs, and its captures with their text.
 
     Raises:
@@ -47,7 +46,7 @@ def show_criterion(bundle: Path, run: Run, name: str, *, full: bool, as_json: bo
     if as_json:
         click.echo(json.dumps(verdict.model_dump(mode="json"), indent=2))
         return
-    out, captures = console(), Captures(bundle / PAYLOAD)
+    out, captures = console(), Captures(bundle)
     for part in criterion_dossier(verdict, read_records(bundle), captures, full=full):
         out.print(part, soft_wrap=False)
 

@@ -12,8 +12,8 @@ from gateproof_evidence.additions.addition import AdditionLimit, in_folder
 from gateproof_evidence.additions.sign_off import SignOff, read_signoffs
 from gateproof_evidence.cli.review import signoff_line
 from gateproof_evidence.errors import BadInputError
+from gateproof_evidence.format.archive.source import Source
 from gateproof_evidence.format.layout import SIGNOFFS
-from gateproof_evidence.format.tree import read_tree
 from gateproof_evidence.judging.phase import Phase, find_phase, phases
 from gateproof_evidence.model import Run
 from gateproof_evidence.model.text import many, one_line
@@ -24,11 +24,11 @@ _LINE_LIMIT = 300
 _OPEN = "; blocked by:"
 
 
-def show_phases(bundle: Path, run: Run, name: str | None, *, as_json: bool) -> None:
+def show_phases(bundle: Source, run: Run, name: str | None, *, as_json: bool) -> None:
     """Print every phase of a run, or one, with the sign-offs that are in the bundle.
 
     Args:
-        bundle: the folder.
+        bundle: where its sign-offs are read from.
         run: the run of that bundle.
         name: the phase; None for all.
         as_json: whether to print JSON.
@@ -53,10 +53,10 @@ def show_phases(bundle: Path, run: Run, name: str | None, *, as_json: bool) -> N
     click.echo("not verified by this command")
 
 
-def _signoffs(bundle: Path) -> tuple[SignOff, ...]:
+def _signoffs(bundle: Source) -> tuple[SignOff, ...]:
     """Return the sign-offs that can be read; verification reports the others."""
     additions = AdditionLimit()
-    files = read_tree(bundle, keep=additions.limit).files
+    files = bundle.read_tree(keep=additions.limit).files
     return read_signoffs(in_folder(files, SIGNOFFS))[0]
 
 

@@ -12,6 +12,7 @@ import click
 from gateproof_evidence.cli.common import LATEST, PATH, console, read_run
 from gateproof_evidence.cli.overview.dossier import show_criterion, show_gate
 from gateproof_evidence.cli.overview.phase import show_phases
+from gateproof_evidence.format.archive.opening import open_source
 from gateproof_evidence.model import Run
 from gateproof_evidence.model.text import visible
 from gateproof_evidence.reports.gate_summary import GateRow, gate_rows, total_row
@@ -66,13 +67,14 @@ def show(
         raise click.UsageError("--markdown: got both this option and --json, expected one")
     if full and criterion is None:
         raise click.UsageError("--full: got this option without --criterion, expected both")
-    run = read_run(bundle)
+    source = open_source(bundle)
+    run = read_run(source)
     if phase is not None:
-        show_phases(bundle, run, phase or None, as_json=as_json)
+        show_phases(source, run, phase or None, as_json=as_json)
     elif gate is not None:
         show_gate(run, gate, as_json=as_json)
     elif criterion is not None:
-        show_criterion(bundle, run, criterion, full=full, as_json=as_json)
+        show_criterion(source, run, criterion, full=full, as_json=as_json)
     elif proofs:
         _show_proofs(run, as_json=as_json)
     else:

@@ -26,14 +26,16 @@ from gateproof_evidence.errors import BadInputError
 from gateproof_evidence.format.archive.content import read_content
 from gateproof_evidence.format.archive.directory import ArchiveError, Entry, read_directory
 from gateproof_evidence.format.archive.local_header import place_entries
-from gateproof_evidence.format.archive.source import Source
+from gateproof_evidence.format.archive.source import Cursor, Source
 from gateproof_evidence.format.layout import SIGNOFFS, SIGNS, TIMESTAMPS
 from gateproof_evidence.format.tree import (
     DEEPEST,
     LIMITS,
     UNREAD,
+    Consumer,
     Feed,
     File,
+    Last,
     Limits,
     Odd,
     Tree,
@@ -80,6 +82,8 @@ class Archive(Source):
             raise _refused(path, f"got {error.strerror}, expected a readable file") from error
         self._close = weakref.finalize(self, os.close, handle)
         self._read = partial(os.pread, handle)
+        self._last = "", Cursor(iter(()))
+        """The path and the cursor of the last range that was read."""
         try:
             # 1
             size = os.fstat(handle).st_size
@@ -100,6 +104,7 @@ class Archive(Source):
         feed: Feed | None = None,
         limits: Limits = LIMITS,
         sizes: Mapping[str, int] | None = None,
+        last: Last | None = None,
     ) -> Tree:
         """Read every entry once, and the additions next to the archive."""
         odd = [*_odd(self._entries)]
@@ -107,15 +112,19 @@ class Archive(Source):
         above = _above_limits(self._entries, wanted, limits, sizes)
         if above is not None:
             return Tree(files=(), odd=(above,))
-        jobs = [_Job(entry=one, keep=keep(one.path)) for one in wanted]
-        reader = partial(self._hash, feed=feed or {}, limits=limits, sizes=sizes)
+        later = [one for one in wanted if last and one.path.startswith(last.folder)]
+        sooner = [one for one in wanted if not (last and one.path.startswith(last.folder))]
+        reader = partial(self._hash, limits=limits, sizes=sizes)
+        consumer = (feed or {}).get
         try:
-            files = _each(reader, jobs)
+            files = _each(reader, [_Job.of(one, keep, consumer) for one in sooner])
+            if last is not None:
+                files += _each(reader, [_Job.of(one, keep, last.feed) for one in later])
         except ArchiveError as error:
             raise _refused(self.path, str(error)) from error
         odd += odd_names(files)
         beside = self._beside(keep, limits)
-        return _united(files, odd, beside)
+        return united(files, replace(beside, odd=(*odd, *beside.odd)))
 
     def parts(self, path: str) -> Iterator[bytes]:
         """Yield the content of one entry in parts."""
@@ -126,6 +135,19 @@ class Archive(Source):
             yield from read_content(self._read, entry)
         except ArchiveError as error:
             raise _refused(self.path, str(error)) from error
+
+    def read(self, path: str, limit: int | None = None, start: int = 0) -> bytes:
+        """Return the content of an entry, or a part of it.
+
+        A range that follows the last one continues it: nothing is unpacked again.
+        """
+        if limit is None:
+            return super().read(path, limit, start)
+        known, cursor = self._last
+        if known != path or start < cursor.position:
+            cursor = Cursor(self.parts(path))
+        self._last = path, cursor
+        return cursor.read(limit, start)
 
     def size(self, path: str) -> int | None:
         """Return the declared size of an entry; reading it compares the size."""
@@ -146,21 +168,18 @@ class Archive(Source):
     def _files(self) -> Iterator[Entry]:
         return (one for _, one in sorted(self._entries.items()) if not one.is_folder)
 
-    def _hash(
-        self, job: _Job, *, feed: Feed, limits: Limits, sizes: Mapping[str, int] | None
-    ) -> File:
+    def _hash(self, job: _Job, *, limits: Limits, sizes: Mapping[str, int] | None) -> File:
         entry = job.entry
         if _is_unlisted(entry, limits, sizes):
             return File(path=entry.path, size=entry.size, digest=UNREAD, content=None)
         digest = hashlib.sha256()
         kept: list[bytes] | None = [] if job.keep and entry.size <= job.keep else None
-        receive = feed.get(entry.path)
         for part in read_content(self._read, entry):
             digest.update(part)
             if kept is not None:
                 kept.append(part)
-            if receive is not None:
-                receive(part)
+            if job.consumer is not None:
+                job.consumer(part)
         content = None if kept is None else b"".join(kept)
         name = f"sha256:{digest.hexdigest()}"
         return File(path=entry.path, size=entry.size, digest=name, content=content)
@@ -181,10 +200,22 @@ class Archive(Source):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Job:
-    """An entry to read, and the most bytes of its content to keep."""
+    """An entry to read."""
 
     entry: Entry
     keep: int
+    """The most bytes of its content to keep."""
+    consumer: Consumer | None
+
+    @classmethod
+    def of(
+        cls,
+        entry: Entry,
+        keep: Callable[[str], int],
+        feed: Callable[[str], Consumer | None],
+    ) -> _Job:
+        """Return the job of an entry; only the thread that reads the archive calls this."""
+        return cls(entry=entry, keep=keep(entry.path), consumer=feed(entry.path))
 
 
 def _keep_in(keep: Callable[[str], int], folder: str, path: str) -> int:
@@ -300,16 +331,19 @@ def _is_unlisted(entry: Entry, limits: Limits, sizes: Mapping[str, int] | None) 
     return sizes.get(entry.path) != entry.size
 
 
-def _united(files: Iterable[File], odd: Iterable[Odd], beside: Tree) -> Tree:
-    """Return one tree; the same addition may be in the archive and next to it."""
-    inside = {one.path: one for one in files}
-    more = [*odd, *beside.odd]
-    for one in beside.files:
-        known = inside.setdefault(one.path, one)
+def united(files: Iterable[File], tree: Tree) -> Tree:
+    """Return a tree with more files; the same addition may be in an archive and next to it.
+
+    Another file of the same path is an oddity.
+    """
+    found = {one.path: one for one in files}
+    odd = list(tree.odd)
+    for one in tree.files:
+        known = found.setdefault(one.path, one)
         if known.digest != one.digest:
             message = "name: another file of this name is next to the archive"
-            more.append(Odd(kind="lookalike", path=one.path, message=message))
+            odd.append(Odd(kind="lookalike", path=one.path, message=message))
     return Tree(
-        files=tuple(sorted(inside.values(), key=lambda file: file.path)),
-        odd=tuple(sorted(more, key=lambda one: (one.path, one.kind))),
+        files=tuple(sorted(found.values(), key=lambda file: file.path)),
+        odd=tuple(sorted(odd, key=lambda one: (one.path, one.kind))),
     )

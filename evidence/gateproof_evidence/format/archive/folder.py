@@ -10,9 +10,10 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 from gateproof_evidence.format.archive.source import Source
-from gateproof_evidence.format.tree import LIMITS, Feed, Limits, Tree, name_problem, read_tree
+from gateproof_evidence.format.tree import LIMITS, Feed, Last, Limits, Tree, name_problem, read_tree
 
 _CHUNK = 256 * 1024
 
@@ -38,20 +39,32 @@ class Folder(Source):
         feed: Feed | None = None,
         limits: Limits = LIMITS,
         sizes: Mapping[str, int] | None = None,
+        last: Last | None = None,
     ) -> Tree:
         """Read all files of the folder."""
-        return read_tree(self._root, keep=keep, feed=feed, limits=limits, sizes=sizes)
+        return read_tree(self._root, keep=keep, feed=feed, limits=limits, sizes=sizes, last=last)
 
     def parts(self, path: str) -> Iterator[bytes]:
         """Yield the content of one file in parts; a pipe is not waited for."""
+        with self._open(path) as file:
+            while part := file.read(_CHUNK):
+                yield part
+
+    def read(self, path: str, limit: int | None = None, start: int = 0) -> bytes:
+        """Return the content of one file, or a part of it."""
+        with self._open(path) as file:
+            file.seek(start)
+            return file.read(-1 if limit is None else limit)
+
+    def _open(self, path: str) -> BinaryIO:
         if not self._is_plain(path.rpartition("/")[0]):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
-        with os.fdopen(os.open(self._root / path, flags), "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise OSError(errno.EINVAL, "not a regular file", path)
-            while part := file.read(_CHUNK):
-                yield part
+        file = os.fdopen(os.open(self._root / path, flags), "rb")
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            file.close()
+            raise OSError(errno.EINVAL, "not a regular file", path)
+        return file
 
     def size(self, path: str) -> int | None:
         """Return the size of a file; follow no link or path out of the folder."""

@@ -53,7 +53,8 @@ def open_source(bundle: Path | Source, limits: Limits = LIMITS) -> Source:
         more = f" and {len(found) - _FEW} more" if len(found) > _FEW else ""
         named = ", ".join(path.name for path in found[:_FEW])
         raise BadInputError(
-            f"{bundle}: bundle: got a folder of {len(found)}: {named}{more}, expected one; name it"
+            f"{bundle}: bundle: got a folder of {len(found)}: {named}{more}, expected one; name "
+            f"{_likely(bundle)} or another one of them"
         )
     return Archive(found[0], limits) if found[0].is_file() else Folder(found[0])
 
@@ -73,12 +74,17 @@ def is_archive(path: Path) -> bool:
 
 def no_bundle(bundle: Path, got: str) -> BadInputError:
     """Return the error for a path that is no bundle; it names one that is likely."""
-    latest = bundle / LATEST
-    there = latest if latest.is_dir() else Path("reports") / LATEST
+    likely = _likely(bundle) if (bundle / LATEST).is_dir() else Path("reports") / LATEST
     return BadInputError(
         f"{bundle}: bundle: got {got}, expected the folder or the ZIP archive of one sealed run; "
-        f"name {there} or another one that a run sealed"
+        f"name {likely} or another one that a run sealed"
     )
+
+
+def _likely(folder: Path) -> Path:
+    """Return the last bundle of a folder of bundles, or the first of them by name."""
+    latest = folder / LATEST
+    return latest if latest.is_dir() else min(_candidates(folder))
 
 
 def _is_bundle(folder: Path) -> bool:

@@ -11,7 +11,39 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from gateproof_evidence.format.tree import LIMITS, Feed, Limits, Tree
+from gateproof_evidence.format.tree import LIMITS, Feed, Last, Limits, Tree
+
+
+class Cursor:
+    """Reads ranges of one content, each not before the last one, and holds little more than one.
+
+    Args:
+        parts: the content.
+
+    """
+
+    def __init__(self, parts: Iterator[bytes]) -> None:
+        self._parts = parts
+        self.position = 0
+        """The earliest byte that can still be read."""
+        self._held = bytearray()
+
+    def read(self, limit: int | None, start: int) -> bytes:
+        """Return at most a number of bytes from a position, which is not before `position`."""
+        end = None if limit is None else start + limit
+        while end is None or self.position + len(self._held) < end:
+            part = next(self._parts, None)
+            if part is None:
+                break
+            self._held += part
+            self._forget(start)
+        self._forget(start)
+        return bytes(self._held if end is None else self._held[: max(end - self.position, 0)])
+
+    def _forget(self, before: int) -> None:
+        count = min(before - self.position, len(self._held))
+        del self._held[:count]
+        self.position += count
 
 
 class Source(ABC):
@@ -28,6 +60,7 @@ class Source(ABC):
         feed: Feed | None = None,
         limits: Limits = LIMITS,
         sizes: Mapping[str, int] | None = None,
+        last: Last | None = None,
     ) -> Tree:
         """Read all files once, as `gateproof_evidence.format.tree.read_tree` does."""
 
@@ -48,23 +81,19 @@ class Source(ABC):
     def place(self, path: str) -> Path:
         """Return where an addition to the bundle is written: inside it, or next to an archive."""
 
-    def read(self, path: str, limit: int | None = None) -> bytes:
-        """Return the content of one file, or its beginning.
+    def read(self, path: str, limit: int | None = None, start: int = 0) -> bytes:
+        """Return the content of one file, or a part of it.
 
         Args:
             path: inside the bundle.
             limit: the most bytes to return; None for all.
+            start: the number of bytes to leave out at the beginning.
 
         Raises:
             OSError: there is no such regular file, or it cannot be read.
 
         """
-        found = bytearray()
-        for part in self.parts(path):
-            found += part
-            if limit is not None and len(found) >= limit:
-                return bytes(found[:limit])
-        return bytes(found)
+        return Cursor(self.parts(path)).read(limit, start)
 
     def lines(self, path: str) -> Iterator[bytes]:
         """Yield the lines of one file with their ends; as `parts`, it holds no more than needed."""

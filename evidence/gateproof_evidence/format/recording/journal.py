@@ -148,7 +148,7 @@ def iter_journal(paths: Iterable[Path]) -> Iterator[Record]:
             a newline is left out: a crash in the middle of a write leaves such a line.
 
     """
-    return merge(_read_file(path) for path in paths)
+    return merge(read_lines(_lines_of(path), name=str(path)) for path in paths)
 
 
 def merge(journals: Iterable[Iterator[Record]]) -> Iterator[Record]:
@@ -156,29 +156,39 @@ def merge(journals: Iterable[Iterator[Record]]) -> Iterator[Record]:
     return heapq.merge(*journals, key=lambda record: (record.at, record.writer))
 
 
-def _read_file(path: Path) -> Iterator[Record]:
+def read_lines(lines: Iterable[bytes], *, name: str) -> Iterator[Record]:
+    """Read the lines of one journal, as `iter_journal` does.
+
+    Args:
+        lines: with their ends.
+        name: the file, for messages.
+
+    """
     expected: dict[str, int] = {}
-    for number, line in enumerate(_whole_lines(path), start=1):
+    for number, line in enumerate(_whole(lines), start=1):
         try:
             record = RECORD.validate_json(line)
         except ValidationError as error:
             reason = str(error).splitlines()[0]
-            raise BadInputError(f"{path}:{number}: journal record: got {reason}") from error
+            raise BadInputError(f"{name}:{number}: journal record: got {reason}") from error
         wanted = expected.get(record.writer, 0)
         if record.seq != wanted:
             raise BadInputError(
-                f"{path}:{number}: journal sequence of {record.writer}: got {record.seq}, "
+                f"{name}:{number}: journal sequence of {record.writer}: got {record.seq}, "
                 f"expected {wanted}; a record is missing or was put in"
             )
         expected[record.writer] = wanted + 1
         yield record
 
 
-def _whole_lines(path: Path) -> Iterator[bytes]:
+def _lines_of(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
-        for line in file:
-            if line.endswith(b"\n"):
-                yield line[:-1]
+        yield from file
+
+
+def _whole(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the lines that have an end, without it."""
+    return (line[:-1] for line in lines if line.endswith(b"\n"))
 
 
 MOST_LOST = 10_000

@@ -15,6 +15,8 @@ from pathlib import Path
 
 from gateproof_evidence.errors import BadInputError, EvidenceError
 from gateproof_evidence.format import public_key as publickey
+from gateproof_evidence.format.archive.opening import open_source
+from gateproof_evidence.format.archive.source import Source
 from gateproof_evidence.format.attestation import Predicate, parse_statement
 from gateproof_evidence.format.canonical import digest_of, read_json
 from gateproof_evidence.format.envelope import Envelope
@@ -47,7 +49,7 @@ class Line:
 class Part:
     """A shard's bundle that verified."""
 
-    bundle: Path
+    source: Source
     shard: Shard
     record: MergedShard
     """The record that the merged run has of it."""
@@ -56,6 +58,11 @@ class Part:
     ending: Ending
     checks: Mapping[str, Binding]
     """The criteria of the run: the check of each, the shard that judges it, whether this did."""
+
+    @property
+    def bundle(self) -> Path:
+        """The path that messages name."""
+        return self.source.path
 
     @property
     def judged(self) -> tuple[str, ...]:
@@ -74,18 +81,17 @@ class Part:
             BadInputError: it changed since the bundle was verified.
 
         """
-        content = (self.bundle / path).read_bytes()
+        content = self.source.read(path)
         if digest_of(content) != self.digests.get(path):
             raise BadInputError(f"{self.bundle / path}: merge: changed while it was read")
         return content
 
     def lines(self) -> Iterator[Line]:
         """Yield the lines of the journal, in its order."""
-        with (self.bundle / JOURNAL).open("rb") as file:
-            for content in file:
-                head = json.loads(content)
-                at = datetime.fromisoformat(head["at"])
-                yield Line(at=at, writer=head["writer"], content=content)
+        for content in self.source.lines(JOURNAL):
+            head = json.loads(content)
+            at = datetime.fromisoformat(head["at"])
+            yield Line(at=at, writer=head["writer"], content=content)
 
 
 def read_keys(contents: Sequence[bytes]) -> Keys:
@@ -105,7 +111,7 @@ def read_part(bundle: Path, keys: Keys) -> Part:
     """Verify the bundle of a shard and read it.
 
     Args:
-        bundle: its folder.
+        bundle: its folder or its ZIP archive.
         keys: one of these must have signed it; if there is none, the bundle's own key is used,
             which shows integrity, not origin.
 
@@ -114,23 +120,24 @@ def read_part(bundle: Path, keys: Keys) -> Part:
             of a whole run or of a merge.
 
     """
-    attestation = _attestation(bundle)
-    found = verify(bundle, key=_key_of(bundle, attestation, keys))
+    source = _open(bundle)
+    attestation = _attestation(source)
+    found = verify(source, key=_key_of(bundle, attestation, keys))
     if not found.ok or found.predicate is None:
         raise BadInputError(
             f"{bundle}: bundle: got {next(iter(found.findings), 'no statement')}, expected one "
             "that verifies; gateproof verify reports more, and that shard has to be run again"
         )
-    run = Run.model_validate(read_json((bundle / RUN).read_bytes()))
+    run = Run.model_validate(read_json(source.read(RUN)))
     if run.shard is None:
         what = "a merged bundle" if run.merged else "the bundle of a whole run"
         raise BadInputError(
             f"{bundle}: bundle: got {what}, expected the bundle of one shard (--shard K/N); name "
             "the bundles that the shards of one run sealed"
         )
-    ending, checks = _read_events(bundle, run.shard)
+    ending, checks = _read_events(source, run.shard)
     return Part(
-        bundle=bundle,
+        source=source,
         shard=run.shard,
         record=MergedShard(
             number=run.shard.number,
@@ -150,15 +157,24 @@ def read_part(bundle: Path, keys: Keys) -> Part:
     )
 
 
-def _attestation(bundle: Path) -> bytes:
+def _open(bundle: Path) -> Source:
+    if bundle.exists():
+        return open_source(bundle)
+    raise _no_bundle(bundle, kind_of_path(bundle))
+
+
+def _attestation(source: Source) -> bytes:
     try:
-        return (bundle / ATTESTATION).read_bytes()
+        return source.read(ATTESTATION)
     except OSError as error:
-        got = f"a folder without {ATTESTATION}" if bundle.is_dir() else kind_of_path(bundle)
-        raise BadInputError(
-            f"{bundle}: bundle: got {got}, expected the folder that a shard sealed; a shard that "
-            "was killed leaves none: leave it out, or run it again"
-        ) from error
+        raise _no_bundle(source.path, f"a bundle without {ATTESTATION}") from error
+
+
+def _no_bundle(bundle: Path, got: str) -> BadInputError:
+    return BadInputError(
+        f"{bundle}: bundle: got {got}, expected the one that a shard sealed; a shard that "
+        "was killed leaves none: leave it out, or run it again"
+    )
 
 
 def _key_of(bundle: Path, attestation: bytes, keys: Keys) -> bytes | None:
@@ -177,18 +193,17 @@ def _key_of(bundle: Path, attestation: bytes, keys: Keys) -> bytes | None:
     return keys.get(keyid) or next(iter(keys.values()))
 
 
-def _read_events(bundle: Path, shard: Shard) -> tuple[Ending, Mapping[str, Binding]]:
+def _read_events(source: Source, shard: Shard) -> tuple[Ending, Mapping[str, Binding]]:
     """Return the end of the shard's run and its records of collection; check its writers."""
     events: list[RunEvent] = []
-    with (bundle / JOURNAL).open("rb") as file:
-        for content in file:
-            if shard_of(json.loads(content)["writer"]) != shard.number:
-                raise BadInputError(
-                    f"{bundle}: journal: got a record of another writer than those of {shard}, "
-                    "expected none; run that shard again with the gateproof of the others"
-                )
-            record = RECORD.validate_json(content) if _OF_RUN in content else None
-            if isinstance(record, RunEvent):
-                events.append(record)
+    for content in source.lines(JOURNAL):
+        if shard_of(json.loads(content)["writer"]) != shard.number:
+            raise BadInputError(
+                f"{source.path}: journal: got a record of another writer than those of {shard}, "
+                "expected none; run that shard again with the gateproof of the others"
+            )
+        record = RECORD.validate_json(content) if _OF_RUN in content else None
+        if isinstance(record, RunEvent):
+            events.append(record)
     ending = Ending.model_validate(events[-1].data)
     return ending, read_bindings(events)

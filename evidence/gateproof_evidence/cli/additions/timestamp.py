@@ -10,6 +10,7 @@ import click
 
 from gateproof_evidence.additions.timestamp_request import stamp
 from gateproof_evidence.cli.common import PATH, read_outside
+from gateproof_evidence.format.archive.opening import open_source
 
 
 @click.command()
@@ -25,8 +26,9 @@ def timestamp(
     bundle: Path, *, timestamp_url: str, timestamp_ca: Path | None, as_json: bool
 ) -> None:
     """Have an authority stamp BUNDLE: a proof that its attestation existed at that time."""
+    source = open_source(bundle)
     made = stamp(
-        bundle,
+        source,
         timestamp_url,
         authority=read_outside(timestamp_ca, bundle, "certificates") if timestamp_ca else None,
         clock=lambda: dt.datetime.now(dt.UTC),
@@ -36,4 +38,4 @@ def timestamp(
         click.echo(json.dumps(output, indent=2))
         return
     checked = "" if timestamp_ca else "; not checked: name the authority with --timestamp-ca"
-    click.echo(f"{bundle}/{made.path}: stamped at {made.at}{checked}")
+    click.echo(f"{source.place(made.path)}: stamped at {made.at}{checked}")

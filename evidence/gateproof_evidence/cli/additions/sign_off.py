@@ -101,7 +101,7 @@ def sign_off(
     elif path is None:
         click.echo("dry run: nothing was signed")
     else:
-        _print_signed(bundle, path, made.statement)
+        _print_signed(made.bundle.place(path), made.statement)
     ctx.exit(WHOLE)
 
 
@@ -125,7 +125,7 @@ def _preview(made: Draft, run_key: Path | None) -> Mapping[str, str]:
     changes = {None: "changes unknown", True: "with uncommitted changes", False: "clean"}
     shown = made.verified.report if not made.verified.report_verified else "compared with its data"
     return {
-        "bundle": f"{made.bundle}, sealed {moment(predicate.sealed)}",
+        "bundle": f"{made.bundle.path}, sealed {moment(predicate.sealed)}",
         "sealed by": f"{predicate.key.keyid} ({checked})",
         "signs off": f"{f'phase {statement.phase}' if statement.phase else 'the whole run'}: "
         f"{statement.result}",
@@ -168,8 +168,8 @@ def _counts(verdicts: tuple[Verdict, ...]) -> str:
     return f"{len(verdicts)}: {', '.join(words)}; {proven} proven, {waived} with a waiver"
 
 
-def _print_signed(bundle: Path, path: str, statement: Statement) -> None:
-    click.echo(f"{bundle}/{path}: {statement.subject}, {statement.result}, as {statement.signer}")
+def _print_signed(path: Path, statement: Statement) -> None:
+    click.echo(f"{path}: {statement.subject}, {statement.result}, as {statement.signer}")
     if statement.reservations:
         click.echo(f"with reservations: {statement.reservations}")
 

@@ -1,0 +1,197 @@
+"""Every command on a ZIP archive: the same answers as on the folder, and additions next to it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from gateproof_evidence.cli import main
+from gateproof_evidence.format.archive.writer import write_archive
+from gateproof_evidence.sealing.merging.part import read_part
+from gateproof_evidence.verification.baseline import read_baseline
+from gateproof_evidence.verification.bundle import verify
+from gateproof_evidence.verification.earlier import read_earlier
+from gateproof_evidence.verification.expectation import read_previous
+from tests.sample import fixed_key, sealed
+from tests.sample.shards import sealed_shards
+
+from .support import codes
+
+WHO = "ada@x.org"
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Provide a released bundle to copy."""
+    return sealed(tmp_path_factory.mktemp("released"), failing=False)
+
+
+@pytest.fixture
+def folder(template: Path, tmp_path: Path) -> Path:
+    """Provide a released bundle as a folder."""
+    return Path(shutil.copytree(template, tmp_path / "bundle"))
+
+
+@pytest.fixture
+def archive(template: Path, tmp_path: Path) -> Path:
+    """Provide the same bundle as a ZIP archive."""
+    (tmp_path / "packed").mkdir()
+    return write_archive(template, tmp_path / "packed/run.zip")
+
+
+@pytest.fixture(scope="module")
+def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Provide a reviewer's key."""
+    path = tmp_path_factory.mktemp("key") / "ada"
+    words = ("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "ada", "-f", str(path))
+    subprocess.run(words, check=True)
+    return path
+
+
+@pytest.fixture
+def allowed(key: Path, tmp_path: Path) -> Path:
+    """Provide a list of who may sign."""
+    path = tmp_path / "allowed"
+    path.write_text(f"{WHO} {key.with_suffix('.pub').read_text()}")
+    return path
+
+
+def gateproof(*arguments: object) -> Result:
+    """Run a command."""
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def signed(bundle: Path, key: Path) -> Result:
+    """Sign a bundle off."""
+    done = gateproof("sign-off", bundle, "--key", key, "--identity", WHO, "--yes")
+    assert done.exit_code == 0, done.output
+    return done
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("verify", "--json"),
+        ("verify", "--require-released", "--require-report"),
+        ("show",),
+        ("show", "--json"),
+        ("show", "--criterion", "RLS-01", "--full"),
+        ("show", "--phase"),
+        ("render",),
+        ("export", "--format", "gaps-md"),
+    ],
+    ids=lambda command: "-".join(command).replace("--", ""),
+)
+def test_command_answers_the_same_for_an_archive(
+    folder: Path, archive: Path, command: tuple[str, ...]
+) -> None:
+    """A command prints the same for the archive as for the folder, but the path."""
+    one = gateproof(command[0], folder, *command[1:])
+    other = gateproof(command[0], archive, *command[1:])
+    assert (one.exit_code, one.stderr) == (0, "")
+    assert other.stdout == one.stdout.replace(str(folder), str(archive))
+    assert (other.exit_code, other.stderr) == (0, "")
+
+
+def test_diff_compares_an_archive_with_a_folder(folder: Path, archive: Path) -> None:
+    """Both forms of one bundle have no difference."""
+    done = gateproof("diff", archive, folder)
+    assert (done.exit_code, "no regression" in done.stdout) == (0, True)
+
+
+def test_verify_of_an_altered_archive_has_the_finding_of_the_folder(
+    folder: Path, tmp_path: Path
+) -> None:
+    """An altered capture has the same findings in both forms."""
+    capture = next((folder / "data/captures").rglob("*.txt"))
+    capture.write_bytes(capture.read_bytes() + b"more")
+    found = codes(verify(folder))
+    assert ("SIZE_MISMATCH", capture.relative_to(folder).as_posix()) in found
+    assert codes(verify(write_archive(folder, tmp_path / "altered.zip"))) == found
+
+
+def test_readers_of_earlier_bundles_read_archives(folder: Path, archive: Path) -> None:
+    """A baseline, reused proofs, the previous bundle: the same from both forms."""
+    pem = fixed_key().public_pem
+    assert read_baseline(archive, pem) == read_baseline(folder, pem)
+    assert read_earlier(archive, pem) == read_earlier(folder, pem)
+    assert read_previous(archive) == read_previous(folder)
+
+
+def test_merge_reads_archives(tmp_path: Path) -> None:
+    """A shard's archive is the same part of a merge as its folder."""
+    first = sealed_shards(tmp_path)[0]
+    packed = read_part(write_archive(first, tmp_path / "shard.zip"), {})
+    part = read_part(first, {})
+    assert [*packed.lines()] == [*part.lines()]
+    assert (packed.record, packed.predicate, packed.checks) == (
+        part.record,
+        part.predicate,
+        part.checks,
+    )
+    assert all(packed.read(path) == part.read(path) for path in part.digests)
+
+
+def test_signoff_of_an_archive_lies_next_to_it_and_counts(
+    archive: Path, key: Path, allowed: Path
+) -> None:
+    """A sign-off leaves the archive as it is, and verification reads the files next to it."""
+    before = archive.read_bytes()
+    done = signed(archive, key)
+    places = sorted(archive.parent.glob("run.zip.signoffs/*"))
+    assert [path.suffix for path in places] == [".json", ".sig"]
+    assert f"{places[0]}: whole, released" in done.stdout
+    assert archive.read_bytes() == before
+    options = ("--allowed-signers", allowed, "--require-signoffs", 1)
+    found = gateproof("verify", archive, *options)
+    assert (found.exit_code, "signed off by 1 person" in found.stdout) == (0, True)
+    places[1].unlink()
+    assert gateproof("verify", archive, *options).exit_code == 1
+
+
+def test_signoff_through_a_link_lies_next_to_the_archive_itself(
+    archive: Path, key: Path, allowed: Path
+) -> None:
+    """The additions of ``latest.zip`` are those of the archive that it leads to."""
+    link = archive.with_name("latest.zip")
+    link.symlink_to(archive.name)
+    signed(link, key)
+    assert archive.with_name("run.zip.signoffs").is_dir()
+    done = gateproof("verify", link, "--allowed-signers", allowed, "--require-signoffs", 1)
+    assert done.exit_code == 0
+
+
+def test_file_next_to_an_archive_that_is_no_addition_is_a_finding(archive: Path) -> None:
+    """What lies in the folders next to an archive has the findings that it would have inside."""
+    for name in ("signoffs", "timestamps"):
+        place = archive.with_name(f"run.zip.{name}")
+        place.mkdir()
+        (place / "note.txt").write_bytes(b"x")
+    assert codes(verify(archive)) == {
+        ("SIGNOFF_MALFORMED", "signoffs/note.txt"),
+        ("TIMESTAMP_MALFORMED", "timestamps/note.txt"),
+    }
+
+
+def test_verify_refuses_a_key_next_to_an_archive(archive: Path) -> None:
+    """A key among the additions of an archive is no key from outside; one elsewhere is."""
+    place = archive.with_name("run.zip.signoffs") / "key.pem"
+    place.parent.mkdir()
+    place.write_bytes(fixed_key().public_pem)
+    done = gateproof("verify", archive, "--key", place)
+    assert (done.exit_code, "got a file inside the bundle" in done.stderr) == (4, True)
+    place.rename(archive.with_name("key.pem"))
+    assert gateproof("verify", archive, "--key", archive.with_name("key.pem")).exit_code == 0
+
+
+def test_archive_with_a_finding_gets_no_addition(folder: Path, tmp_path: Path, key: Path) -> None:
+    """A reviewer cannot sign an archive that does not verify."""
+    (folder / "data/more.txt").write_bytes(b"x")
+    path = write_archive(folder, tmp_path / "altered.zip")
+    done = gateproof("sign-off", path, "--key", key, "--identity", WHO, "--yes")
+    assert (done.exit_code, "FILE_UNLISTED" in done.stderr) == (4, True)
+    assert not (tmp_path / "altered.zip.signoffs").exists()
