@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from gateproof_evidence.cli.additions.attach import attach
 from gateproof_evidence.cli.additions.sign_off import sign_off
 from gateproof_evidence.cli.additions.timestamp import timestamp
 from gateproof_evidence.cli.common import BAD_INPUT
@@ -90,7 +91,8 @@ def main() -> None:
     """Verify and read sealed bundles of gate runs."""
 
 
-for command in (verify, rejudge, show, render, diff, export, merge, keygen, sign_off, timestamp):
+COMMANDS = (verify, rejudge, show, render, diff, export, merge, keygen, sign_off, timestamp, attach)
+for command in COMMANDS:
     main.add_command(command)
 
 

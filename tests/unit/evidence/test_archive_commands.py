@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from gateproof_evidence.cli import main
+from gateproof_evidence.format.archive.archive import Archive
 from gateproof_evidence.format.archive.writer import write_archive
 from gateproof_evidence.sealing.merging.part import read_part
 from gateproof_evidence.verification.baseline import read_baseline
@@ -19,7 +23,7 @@ from gateproof_evidence.verification.expectation import read_previous
 from tests.sample import fixed_key, sealed
 from tests.sample.shards import sealed_shards
 
-from .support import codes
+from .support import codes, files_of
 
 WHO = "ada@x.org"
 
@@ -188,6 +192,112 @@ def test_verify_refuses_a_key_next_to_an_archive(archive: Path) -> None:
     assert gateproof("verify", archive, "--key", archive.with_name("key.pem")).exit_code == 0
 
 
+# --- attach -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def additions(template: Path, tmp_path: Path, key: Path) -> list[Path]:
+    """Provide a sign-off that was made on a copy of the archive."""
+    copy = write_archive(template, tmp_path / "copy.zip")
+    signed(copy, key)
+    return sorted(tmp_path.glob("copy.zip.signoffs/*"))
+
+
+def test_attach_puts_a_signoff_into_either_form(
+    folder: Path, archive: Path, additions: list[Path], allowed: Path
+) -> None:
+    """Both forms have the same files then, verify with them, and the archive is still plain."""
+    for bundle in (folder, archive):
+        done = gateproof("attach", bundle, *additions)
+        assert (done.exit_code, done.stderr) == (0, "")
+        assert f"{bundle}: attached signoffs/{additions[0].name}" in done.stdout
+        options = ("--allowed-signers", allowed, "--require-signoffs", 1)
+        assert gateproof("verify", bundle, *options).exit_code == 0
+    assert sorted(Archive(archive).paths()) == files_of(folder)
+    assert archive.read_bytes() == write_archive(folder, archive.with_name("x")).read_bytes()
+
+
+def test_attach_takes_the_files_next_to_the_archive(archive: Path, key: Path) -> None:
+    """The sign-off next to an archive can be put into it; both together still verify."""
+    signed(archive, key)
+    beside = sorted(archive.parent.glob("run.zip.signoffs/*"))
+    done = gateproof("attach", archive, *beside, "--json")
+    assert json.loads(done.stdout)["attached"] == [f"signoffs/{path.name}" for path in beside]
+    assert len(verify(archive).review.signoffs) == 1
+    beside[0].write_bytes(b"{}")
+    assert ("LOOKALIKE", f"signoffs/{beside[0].name}") in codes(verify(archive))
+
+
+def test_attach_refuses_what_is_taken_or_no_addition(
+    folder: Path, archive: Path, additions: list[Path], tmp_path: Path
+) -> None:
+    """A name that is taken, another kind of file, a missing one: each is refused."""
+    (tmp_path / "note.txt").write_bytes(b"x")
+    for bundle in (folder, archive):
+        for files, message in (
+            ([tmp_path / "note.txt"], "got another file, expected a sign-off"),
+            ([tmp_path / "gone.json"], "got No such file or directory"),
+            ([*additions, additions[0]], "which is taken, expected a free name"),
+        ):
+            done = gateproof("attach", bundle, *files)
+            assert (done.exit_code, message in done.stderr) == (4, True), done.stderr
+        assert gateproof("attach", bundle, *additions).exit_code == 0
+        done = gateproof("attach", bundle, *additions)
+        assert (done.exit_code, "which is taken" in done.stderr) == (4, True)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda content: content.replace(b"released", b"blocked"), "SIGNOFF_MALFORMED"),
+        (lambda content: content + b" ", "SIGNOFF_MALFORMED"),
+        (lambda _: b"x" * 70_000, "got more than 65536 bytes"),
+    ],
+    ids=["altered", "another-form", "large"],
+)
+def test_attach_refuses_a_signoff_that_is_not_valid(
+    folder: Path,
+    archive: Path,
+    additions: list[Path],
+    change: Callable[[bytes], bytes],
+    message: str,
+) -> None:
+    """An altered statement is refused, and neither form changes."""
+    statement = additions[0]
+    statement.write_bytes(change(statement.read_bytes()))
+    before = archive.read_bytes(), files_of(folder)
+    for bundle in (folder, archive):
+        done = gateproof("attach", bundle, *additions)
+        assert (done.exit_code, bool(re.search(message, done.stderr))) == (4, True), done.stderr
+    assert (archive.read_bytes(), files_of(folder)) == before
+
+
+def test_attach_refuses_the_signoff_of_another_bundle(
+    additions: list[Path], tmp_path: Path
+) -> None:
+    """A valid sign-off of another run is refused; so is half of one."""
+    (tmp_path / "other").mkdir()
+    other = sealed(tmp_path / "other", failing=True)
+    done = gateproof("attach", other, *additions)
+    assert (done.exit_code, "SIGNOFF_OTHER_BUNDLE" in done.stderr) == (4, True)
+    assert verify(other).ok
+    half = gateproof("attach", other, additions[0])
+    assert (half.exit_code, "expected the signature over the statement" in half.stderr) == (4, True)
+
+
+def test_attach_keeps_the_folder_at_the_top_of_an_archive(
+    template: Path, additions: list[Path], tmp_path: Path
+) -> None:
+    """An archive whose bundle is one folder down gets the files below that folder."""
+    (tmp_path / "out").mkdir()
+    shutil.copytree(template, tmp_path / "out/run")
+    path = Path(shutil.make_archive(str(tmp_path / "down"), "zip", tmp_path / "out"))
+    assert gateproof("attach", path, *additions).exit_code == 0
+    found = Archive(path)
+    assert (found.top, verify(path).ok) == ("run/", True)
+    assert f"signoffs/{additions[0].name}" in set(found.paths())
+
+
 def test_archive_with_a_finding_gets_no_addition(folder: Path, tmp_path: Path, key: Path) -> None:
     """A reviewer cannot sign an archive that does not verify."""
     (folder / "data/more.txt").write_bytes(b"x")
@@ -195,3 +305,18 @@ def test_archive_with_a_finding_gets_no_addition(folder: Path, tmp_path: Path, k
     done = gateproof("sign-off", path, "--key", key, "--identity", WHO, "--yes")
     assert (done.exit_code, "FILE_UNLISTED" in done.stderr) == (4, True)
     assert not (tmp_path / "altered.zip.signoffs").exists()
+
+
+def test_attach_refuses_another_file_of_a_name_next_to_the_archive(
+    archive: Path, additions: list[Path]
+) -> None:
+    """What lies next to the archive under the same name must be the same, or nothing is written."""
+    place = archive.with_name("run.zip.signoffs")
+    place.mkdir()
+    for path in additions:
+        (place / path.name).write_bytes(path.read_bytes())
+    (place / additions[0].name).write_bytes(b"{}")
+    done = gateproof("attach", archive, *additions)
+    assert (done.exit_code, "LOOKALIKE" in done.stderr) == (4, True)
+    (place / additions[0].name).write_bytes(additions[0].read_bytes())
+    assert gateproof("attach", archive, *additions).exit_code == 0

@@ -15,10 +15,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from gateproof_evidence.additions.attachment import attach
 from gateproof_evidence.additions.timestamp import place_of
 from gateproof_evidence.additions.timestamp_request import stamp
 from gateproof_evidence.cli import main
 from gateproof_evidence.errors import BadInputError
+from gateproof_evidence.format.archive.writer import write_archive
 from gateproof_evidence.sealing.bag import TEMPLATES
 from gateproof_evidence.verification.bundle import Verification, verify
 from tests.sample import sealed
@@ -125,6 +127,25 @@ def test_timestamp_is_stored_and_verified_with_the_authority_from_outside(
     [one] = found.stamped.timestamps
     assert (one.path, one.at) == (stored.path, stored.at)
     assert abs(now() - one.at) < dt.timedelta(minutes=5)
+
+
+def test_timestamp_of_an_archive_lies_next_to_it_until_it_is_attached(
+    bundle: Path, authority: Authority, served: Serve, tmp_path: Path
+) -> None:
+    """An archive is stamped as a folder is, and the answer can be put into either form."""
+    archive = write_archive(bundle, tmp_path / "run.zip")
+    stored = stamp(archive, served(authority.answer), authority=authority.root, clock=now)
+    beside = tmp_path / "run.zip.timestamps" / Path(stored.path).name
+    assert [one.path for one in verify(archive).stamped.timestamps] == [stored.path]
+    for one in (bundle, archive):
+        assert attach(one, [beside]) == (stored.path,)
+    beside.unlink()
+    for one in (bundle, archive):
+        found = verify(one, timestamp_ca=authority.root)
+        assert (found.findings, found.stamped.is_trusted) == ((), True)
+    beside.write_bytes(b"x")
+    with pytest.raises(BadInputError, match="which is taken"):
+        attach(archive, [beside])
 
 
 def test_timestamp_verifies_with_openssl_alone(
