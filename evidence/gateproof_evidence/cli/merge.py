@@ -35,7 +35,11 @@ _UNKNOWN = (
 @click.command()
 @click.argument("bundles", type=PATH, nargs=-1, required=True, metavar="BUNDLE...")
 @click.option(
-    "--out", type=PATH, required=True, metavar="DIR", help="The merged bundle: a folder to make."
+    "--out",
+    type=PATH,
+    required=True,
+    metavar="DIR",
+    help="The merged bundle: a folder to make; next to it, DIR.zip is the same as one file.",
 )
 @click.option(
     "--signing-key",
@@ -106,6 +110,7 @@ def _print(made: MergeResult, key: RunKey) -> None:
     for text in (*shard_lines(made.run), *_notes(made, key)):
         click.echo(printable(text))
     click.echo(f"report: {made.bundle / 'data' / 'report.html'}")
+    click.echo(f"one file: {made.archive}")
     click.echo(f"verify: gateproof verify {made.bundle}")
     click.echo(f"{made.run.result} (exit status {made.run.exit_status})")
 
@@ -124,6 +129,7 @@ def _json(made: MergeResult, key: RunKey) -> dict[str, Any]:
     return {
         "ok": True,
         "bundle": str(made.bundle),
+        "archive": str(made.archive),
         "result": made.run.result,
         "exit_status": made.run.exit_status,
         "of": merged.of,

@@ -438,7 +438,7 @@ def _explain_loss(config: pytest.Config, run: GateRun, error: Exception) -> None
     """Print why there is no whole bundle, and where the records are."""
     name = "" if isinstance(error, NotWritableError) else f"{type(error).__name__}: "
     if run.bundle is not None:
-        _print(config, f"sealed in {run.bundle}, but not linked as the latest: {name}{error}")
+        _print(config, f"sealed in {run.bundle}, but not its archive and links: {name}{error}")
         return
     _print(config, f"no bundle: {name}{error}")
     _print(config, f"the records so far are in {run.staging}")

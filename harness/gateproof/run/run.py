@@ -31,10 +31,13 @@ from gateproof.run.binding import bind, bound_code, bound_files
 from gateproof.run.option import Options
 from gateproof.run.writer import JOURNALS, WriterResult, earlier_of, now, report_of
 from gateproof_evidence.errors import EvidenceError, NotWritableError, not_writable
+from gateproof_evidence.format.archive.archive import ENDING
+from gateproof_evidence.format.archive.writer import archive_of, write_archive
 from gateproof_evidence.format.catalogue import Catalogue
 from gateproof_evidence.format.layout import (
     JOURNAL,
     LATEST,
+    LATEST_ARCHIVE,
     PAYLOAD,
     REDACTIONS,
     TESTS,
@@ -236,7 +239,8 @@ class GateRun:
             canaries=self._canaries(),
         )
         self.bundle = sealed.bundle
-        _point_latest(sealed.bundle)
+        _point(LATEST, sealed.bundle)
+        _point(LATEST_ARCHIVE, write_archive(sealed.bundle, archive_of(sealed.bundle)))
         return sealed.run, sealed.bundle, time.monotonic() - began
 
     def report_silent_writers(self) -> None:
@@ -401,7 +405,8 @@ class GateRun:
         name = f"{self.started:%Y%m%dT%H%M%SZ}-{commit}"
         taken = {path.name for path in self.options.evidence_out.iterdir()}
         names = (name, *(f"{name}-{number}" for number in range(2, 1000)))
-        return self.options.evidence_out / next(free for free in names if free not in taken)
+        free = (name for name in names if not taken & {name, f"{name}{ENDING}"})
+        return self.options.evidence_out / next(free)
 
 
 def _baseline_of(options: Options) -> Baseline | None:
@@ -457,12 +462,12 @@ def _drop_empty(folder: Path) -> None:
                 Path(top).rmdir()
 
 
-def _point_latest(bundle: Path) -> None:
-    """Point the link ``latest`` to the bundle; it is replaced at once, and never missing."""
-    link = bundle.parent / f".latest-{os.getpid()}"
+def _point(name: str, target: Path) -> None:
+    """Point a link next to a bundle or its archive to it; it is replaced at once, never missing."""
+    link = target.parent / f".{name}-{os.getpid()}"
     link.unlink(missing_ok=True)
-    link.symlink_to(bundle.name)
-    link.replace(bundle.parent / LATEST)
+    link.symlink_to(target.name)
+    link.replace(target.parent / name)
 
 
 RUN: pytest.StashKey[GateRun] = pytest.StashKey()

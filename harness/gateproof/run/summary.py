@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console, RenderableType
 
 from gateproof.run.run import GateRun
+from gateproof_evidence.format.archive.writer import archive_of
 from gateproof_evidence.model import Run
 from gateproof_evidence.reports.terminal import (
     gate_lines,
@@ -59,6 +60,7 @@ def print_summary(
             "signed with a key generated for this run: it proves integrity, not the signer"
         )
     reporter.write_line(f"report: {bundle / 'data' / 'report.html'}")
+    reporter.write_line(f"one file: {archive_of(bundle)}")
     reporter.write_line(f"verify: gateproof verify {bundle}")
 
 

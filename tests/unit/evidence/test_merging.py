@@ -16,6 +16,7 @@ from click.testing import CliRunner
 
 from gateproof_evidence.cli import main
 from gateproof_evidence.errors import BadInputError, NotWritableError
+from gateproof_evidence.format.archive.writer import write_archive
 from gateproof_evidence.format.attestation import parse_statement
 from gateproof_evidence.format.canonical import digest_of, read_json
 from gateproof_evidence.format.catalogue import Catalogue
@@ -83,6 +84,28 @@ def refused(bundles: Sequence[Path], tmp_path: Path, match: str, **fields: Any) 
     with pytest.raises(BadInputError, match=match):
         merged_of(bundles, out, **fields)
     assert [*out.parent.iterdir()] == []
+
+
+def test_merge_writes_the_bundle_as_one_file_and_overwrites_none(
+    shards: list[Path], tmp_path: Path
+) -> None:
+    """The archive next to the merged bundle is the same bundle; a name that is taken is refused."""
+    made = merged_of(shards, tmp_path / "merged")
+    assert made.archive == tmp_path / "merged.zip"
+    assert verify(made.archive) == verify(made.bundle)
+    shutil.rmtree(made.bundle)
+    with pytest.raises(NotWritableError, match=r"merged\.zip: --out: got a path that exists"):
+        merged_of(shards, tmp_path / "merged")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["merged.zip"]
+
+
+def test_merge_of_archives_equals_that_of_folders(shards: list[Path], tmp_path: Path) -> None:
+    """Archives of the shards give the bytes that their folders give."""
+    archives = [
+        write_archive(one, tmp_path / f"{one.name}-{n}.zip") for n, one in enumerate(shards)
+    ]
+    one, other = merged_of(shards, tmp_path / "one"), merged_of(archives, tmp_path / "two")
+    assert one.archive.read_bytes() == other.archive.read_bytes()
 
 
 # --- a shard ---------------------------------------------------------------------------------

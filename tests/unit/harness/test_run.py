@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,6 +17,8 @@ from gateproof.run.binding import Judges, bound_files
 from gateproof.run.option import Options
 from gateproof.run.run import GateRun
 from gateproof.run.writer import JOURNALS, WriterResult
+from gateproof_evidence.errors import NotWritableError
+from gateproof_evidence.format.archive.writer import write_archive
 from gateproof_evidence.format.canonical import digest_of
 from gateproof_evidence.format.recording.journal import Salvage, read_journal
 from gateproof_evidence.judging import judgement
@@ -121,6 +125,44 @@ def test_finish_judges_once_and_returns_the_run_of_run_json(
     judged_again = judge(run.catalogue.criteria, records, run.waivers)
     assert list(judgement.differences(found, judged_again)) == []
     assert verify(bundle).findings == ()
+
+
+def test_finish_writes_the_bundle_as_one_file_and_links_to_both(run: GateRun) -> None:
+    """The archive next to the folder verifies; ``latest`` and ``latest.zip`` lead to both."""
+    _, bundle, _ = run.finish(1)
+    archive = bundle.with_name(f"{bundle.name}.zip")
+    assert verify(archive) == verify(bundle)
+    assert archive.read_bytes() == write_archive(bundle, bundle.with_name("again")).read_bytes()
+    assert (bundle.parent / "latest").readlink() == Path(bundle.name)
+    assert (bundle.parent / "latest.zip").readlink() == Path(archive.name)
+    assert [path.name for path in bundle.parent.iterdir() if path.name.startswith(".latest")] == []
+
+
+def test_finish_that_cannot_write_the_archive_leaves_the_bundle(
+    run: GateRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that is full after sealing is an error of its own, and the folder is whole."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("zipfile.ZipFile.open", full)
+    with pytest.raises(NotWritableError, match=r"\.zip: archive: got No space left on device"):
+        run.finish(1)
+    assert run.bundle is not None
+    assert verify(run.bundle).ok
+    assert (run.bundle.parent / "latest").resolve() == run.bundle
+    assert list(run.bundle.parent.glob("*.zip*")) == []
+
+
+def test_finish_takes_no_name_whose_archive_exists(run: GateRun) -> None:
+    """A bundle that would have the archive of another next to it gets another name."""
+    _, first, _ = run.finish(1)
+    taken = first.with_name(f"{first.name}.zip")
+    shutil.rmtree(first)
+    assert run._destination().name == f"{first.name}-2"
+    taken.unlink()
+    assert run._destination() == first
 
 
 def damage(journal: Path, change: Callable[[list[bytes]], None]) -> None:

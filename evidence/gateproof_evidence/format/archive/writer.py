@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from gateproof_evidence.errors import EvidenceError, NotWritableError, not_writable
-from gateproof_evidence.format.archive.archive import Archive
+from gateproof_evidence.format.archive.archive import ENDING, Archive
 from gateproof_evidence.format.archive.folder import Folder
 from gateproof_evidence.format.archive.source import Source
 from gateproof_evidence.format.tree import name_problem
@@ -27,6 +27,11 @@ _MOMENT = (1980, 1, 1, 0, 0, 0)
 _MODE = stat.S_IFREG | 0o644
 _UNIX = 3
 """The system whose modes the entries have, whatever system writes the archive."""
+
+
+def archive_of(bundle: Path) -> Path:
+    """Return the name of the archive that a run or a merge writes next to its bundle."""
+    return bundle.with_name(f"{bundle.name}{ENDING}")
 
 
 def write_archive(folder: Path, path: Path) -> Path:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateproof_evidence.errors import BadInputError, EvidenceError, NotWritableError, not_writable
+from gateproof_evidence.format.archive.writer import archive_of, write_archive
 from gateproof_evidence.format.catalogue import parse_catalogue
 from gateproof_evidence.format.layout import (
     ATTESTATION,
@@ -55,6 +56,8 @@ class MergeResult:
     """A merged bundle."""
 
     bundle: Path
+    archive: Path
+    """The same bundle as one ZIP archive."""
     run: Run
     known: bool
     """Whether keys from outside verified the bundles of the shards."""
@@ -70,6 +73,7 @@ def merge(
     3. Copy the files of the shards, each compared with its attested digest.
     4. Judge the united journal, render the reports, and seal.
     5. Verify the result before it gets its name.
+    6. Write the result as a ZIP archive too.
 
     Args:
         bundles: at least one; a shard that has none is missing in the merged run.
@@ -80,7 +84,8 @@ def merge(
 
     Raises:
         BadInputError: a bundle is not a shard of the same run; nothing is written.
-        NotWritableError: the destination exists, or cannot be written.
+        NotWritableError: the destination or its archive exists, or cannot be written; if only the
+            archive cannot be written, the merged bundle is there.
         EvidenceError: the merged bundle would not verify; nothing is left of it.
 
     """
@@ -94,12 +99,13 @@ def merge(
         run = _merge(parts, staging, sealed, key=key, clock=clock)
         _refuse_taken(destination)
         sealed.rename(destination)
+        archive = write_archive(destination, archive_of(destination))
     except OSError as error:
         raise not_writable(Path(error.filename or staging), error, what="merged bundle") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
         shutil.rmtree(sealed, ignore_errors=True)
-    return MergeResult(bundle=destination, run=run, known=bool(keys))
+    return MergeResult(bundle=destination, archive=archive, run=run, known=bool(keys))
 
 
 def _merge(parts: Sequence[Part], staging: Path, sealed: Path, *, key: RunKey, clock: Clock) -> Run:
@@ -135,9 +141,10 @@ def _merge(parts: Sequence[Part], staging: Path, sealed: Path, *, key: RunKey, c
 
 
 def _refuse_taken(destination: Path) -> None:
-    if os.path.lexists(destination):
+    taken = next(filter(os.path.lexists, (destination, archive_of(destination))), None)
+    if taken is not None:
         raise NotWritableError(
-            f"{destination}: --out: got a path that exists, expected a free name; bundles are "
+            f"{taken}: --out: got a path that exists, expected a free name; bundles are "
             "never overwritten: name another"
         )
     if not destination.parent.is_dir():
