@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from gateproof_evidence.model.finding import Code
+from tests.archives import of_folder
 from tests.corpus.case import CORPUS, FAIL, PASS, Case, read_case, read_corpus
 from tests.corpus.recipe import STEPS
 from tests.corpus.table import Measured, measure, node_answers, page, read_node
-from tests.corpus.verifiers import NODE, OTHERS
+from tests.corpus.verifiers import NODE, OTHERS, gateproof
 from tests.corpus.workshop import Workshop
 
 PAGE = Path(__file__).parents[3] / "docs/reference/corpus.md"
@@ -60,6 +62,31 @@ def test_corpus_case_has_the_findings_of_its_readme(case: Case, ask: Ask) -> Non
     assert measured.refuses["verify.sh"] is case.script_refuses
     assert case.script_refuses <= case.must_fail
     assert bool(case.because) is (case.must_fail and not case.script_refuses)
+
+
+NO_FOLDER = {
+    "archive_tar_slip_fail": "the bundle is a tar file, so there is no folder to pack",
+    "archive_zip_slip_fail": "the bundle is an archive already",
+}
+"""Cases that a ZIP archive cannot express, and why."""
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in CASES if case.name not in NO_FOLDER], ids=lambda case: case.name
+)
+def test_corpus_case_has_the_same_findings_as_one_file(
+    case: Case, ask: Ask, tmp_path: Path
+) -> None:
+    """The folder as a ZIP archive, with its links, pipes and names, has the same findings."""
+    measured = ask(case)
+    archive = tmp_path / "bundle.zip"
+    archive.write_bytes(of_folder(measured.made.bundle))
+    assert gateproof(replace(measured.made, bundle=archive)) == measured.findings
+
+
+def test_corpus_cases_without_a_folder_are_those_that_are_named(ask: Ask) -> None:
+    """Every case whose bundle is a folder is measured in both forms."""
+    assert {case.name for case in CASES if not ask(case).made.bundle.is_dir()} == set(NO_FOLDER)
 
 
 def test_corpus_has_no_case_that_only_another_verifier_refuses(ask: Ask) -> None:
