@@ -97,10 +97,11 @@ def _descriptor(part: Part) -> bytes:
 
 def _central(part: Part, offset: int) -> bytes:
     fields: dict[str, int | bytes] = {
+        "version": 20,
         "flags": part.flags, "method": part.method, **part.numbers,
         "disk": 0, "attributes": part.mode << 16, "offset": offset, **part.central,
     }  # fmt: skip
-    head = struct.pack("<4s2H", b"PK\1\2", 3 << 8 | 20, 20)
+    head = struct.pack("<4s2H", b"PK\1\2", 3 << 8 | 20, fields["version"])
     head += struct.pack("<4H3L", fields["flags"], fields["method"], 0, 0x21, *(
         fields[one] for one in ("crc", "packed", "size")
     ))  # fmt: skip

@@ -19,13 +19,15 @@ import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from gateproof_evidence.additions.sign_off import format_signoff, parse_signoff
 from gateproof_evidence.clients.ssh_keygen import SshSignature
 from gateproof_evidence.errors import EvidenceError
+from gateproof_evidence.format.archive.archive import Archive
 from gateproof_evidence.format.attestation import format_statement, parse_statement
 from gateproof_evidence.format.canonical import canonical_json, read_json
 from gateproof_evidence.format.catalogue import load_catalogue, parse_catalogue
@@ -38,6 +40,7 @@ from gateproof_evidence.judging.judgement import judge
 from gateproof_evidence.model import Run
 from gateproof_evidence.model.finding import Finding
 from gateproof_evidence.verification.consistency import JournalReader, parse
+from tests.archives import DESCRIPTOR, Part, build
 from tests.corpus.seals import sign_off
 from tests.corpus.workshop import Workshop
 from tests.sample import WAIVERS, sample_catalogue
@@ -139,6 +142,19 @@ def fuzz_ssh_signature(content: bytes) -> None:
     SshSignature.from_bytes(content)
 
 
+def fuzz_archive(content: bytes) -> None:
+    """A ZIP archive, which zipfile must read in the same way."""
+    archive = Archive(_written(content), Limits(entries=1000))
+    tree = archive.read_tree(keep=lambda _: 1 << 20, limits=Limits(total=1 << 24))
+    if tree.odd:
+        return
+    with zipfile.ZipFile(_SCRATCH) as packed:
+        theirs = {one: packed.read(one) for one in packed.namelist() if not one.endswith("/")}
+    ours = {f"{archive.top}{one.path}": one.content for one in tree.files}
+    if ours != theirs:
+        raise SpellingError(f"accepted {content!r}, which zipfile reads as {theirs!r}")
+
+
 TARGETS: Mapping[str, Target] = {
     target.__name__.removeprefix("fuzz_").replace("_", "-"): target
     for target in (
@@ -155,6 +171,7 @@ TARGETS: Mapping[str, Target] = {
         fuzz_public_key,
         fuzz_signoff,
         fuzz_ssh_signature,
+        fuzz_archive,
     )
 }
 
@@ -208,12 +225,26 @@ def write_seeds(folder: Path) -> None:
         "public-key": [(bundle / "public-key.pem").read_bytes(), shop.public_line("ada").encode()],
         "signoff": [statement.read_bytes()],
         "ssh-signature": [statement.with_suffix(".json.sig").read_bytes()],
+        "archive": _archives(),
     }
     assert seeds.keys() == TARGETS.keys()
     for name, contents in seeds.items():
         TARGETS[name](contents[0])  # (a seed that the parser refuses at once reaches little code)
         for number, content in enumerate(contents):
             (_made(folder / name) / f"seed-{number}").write_bytes(content)
+
+
+def _archives() -> list[bytes]:
+    """Return archives of every form that is read."""
+    sign, one = (Part(name=name, content=b"x" * 40) for name in (b"bagit.txt", b"data/one"))
+    late = replace(one, flags=DESCRIPTOR, descriptor="<4s3L")
+    down = [replace(part, name=b"run/" + part.name) for part in (sign, one)]
+    return [
+        build([sign, one]),
+        build([sign, late]),
+        build(down),
+        build([sign, replace(one, method=0)]),
+    ]
 
 
 def _few_lines(bundle: Path) -> bytes:

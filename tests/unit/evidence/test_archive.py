@@ -95,6 +95,7 @@ def test_archive_of_another_form_is_read(write: Write, part: Part) -> None:
         (changed(method=12, raw=b"x"), r"method: got 12, expected stored \(0\) or deflated"),
         (changed(method=99, raw=b"x"), "method: got 99"),
         (changed(central={"disk": 1}), "disk: got 1"),
+        (changed(central={"version": 64}), "version: got 64, expected at most 63"),
         (changed(local={"name": b"data/two.txt"}), r"local header: name: got b'data/two.txt'"),
         (changed(local={"method": STORED}), "local header: method: got 0"),
         (changed(local={"flags": 2}), "local header: flags: got 2"),
@@ -360,3 +361,24 @@ def test_archive_ranges_are_those_of_the_file(write: Write) -> None:
         assert archive.read("data/x", count, start) == content[start : start + count]
     assert archive.read("data/x", 5, len(content) + 1) == b""
     assert archive.read("data/x", None, 1_023_000) == content[1_023_000:]
+
+
+@pytest.mark.parametrize("flip", [0x01, 0x80, 0xFF])
+def test_archive_with_one_altered_byte_is_refused_or_reads_the_same(
+    write: Write, flip: int
+) -> None:
+    """No byte changes what is read: an alteration is refused, a finding, or without any effect."""
+    late = changed(flags=DESCRIPTOR, descriptor="<4s3L", local_extra=b"UT\5\0\1abcd")
+    sound = build([SIGN, late, Part(name=b"data/", method=STORED, mode=0o40755)])
+    expected = tree_of(write(sound)).files
+    read = 0
+    for at in range(len(sound)):
+        altered = bytearray(sound)
+        altered[at] ^= flip
+        try:
+            tree = tree_of(write(bytes(altered)))
+        except BadInputError:
+            continue
+        read += 1
+        assert tree.odd or tree.files == expected, f"byte {at}"
+    assert 0 < read < len(sound) / 3, "premise: only times, versions and attributes have no effect"

@@ -46,6 +46,8 @@ _LOCATOR = struct.Struct("<4sLQL")
 _END64 = struct.Struct("<4sQ2H2L4Q")
 _CENTRAL = struct.Struct("<4s6H3L5H2L")
 _DOS_FOLDER = 0x10
+_NEWEST = 63
+"""The version of the format that an entry may need, 6.3: zipfile reads no newer one."""
 
 
 class ArchiveError(BadInputError):
@@ -253,9 +255,13 @@ def _entries(content: bytes, count: int) -> Iterator[Entry]:
 
 
 def _entry(header: tuple[int, ...], name: bytes, extra: bytes) -> Entry:
-    _, _, _, flags, method, _, _, crc, packed, size, _, _, _, disk, _, external, offset = header
+    _, _, version, flags, method, _, _, crc, packed, size, _, _, _, disk, _, external, offset = (
+        header
+    )
     where = f"entry {name.decode('utf-8', 'backslashreplace')!a}"
     _refuse_unreadable(where, flags, method)
+    if version > _NEWEST:
+        raise ArchiveError(f"{where}: version: got {version}, expected at most {_NEWEST}")
     if disk:
         raise ArchiveError(f"{where}: disk: got {disk}, expected an archive of one file")
     size, packed, offset = large((size, packed, offset), extra_fields(extra, where), where)
