@@ -170,7 +170,7 @@ def test_signoff_through_a_link_lies_next_to_the_archive_itself(
 
 
 def test_file_next_to_an_archive_that_is_no_addition_is_a_finding(archive: Path) -> None:
-    """What lies in the folders next to an archive has the findings that it would have inside."""
+    """Files in the folders next to an archive have the findings that they would have inside."""
     for name in ("signoffs", "timestamps"):
         place = archive.with_name(f"run.zip.{name}")
         place.mkdir()
@@ -220,12 +220,12 @@ def test_attach_puts_a_signoff_into_either_form(
 def test_attach_takes_the_files_next_to_the_archive(archive: Path, key: Path) -> None:
     """The sign-off next to an archive can be put into it; both together still verify."""
     signed(archive, key)
-    beside = sorted(archive.parent.glob("run.zip.signoffs/*"))
-    done = gateproof("attach", archive, *beside, "--json")
-    assert json.loads(done.stdout)["attached"] == [f"signoffs/{path.name}" for path in beside]
+    near = sorted(archive.parent.glob("run.zip.signoffs/*"))
+    done = gateproof("attach", archive, *near, "--json")
+    assert json.loads(done.stdout)["attached"] == [f"signoffs/{path.name}" for path in near]
     assert len(verify(archive).review.signoffs) == 1
-    beside[0].write_bytes(b"{}")
-    assert ("LOOKALIKE", f"signoffs/{beside[0].name}") in codes(verify(archive))
+    near[0].write_bytes(b"{}")
+    assert ("LOOKALIKE", f"signoffs/{near[0].name}") in codes(verify(archive))
 
 
 def test_attach_refuses_what_is_taken_or_no_addition(
@@ -310,7 +310,7 @@ def test_archive_with_a_finding_gets_no_addition(folder: Path, tmp_path: Path, k
 def test_attach_refuses_another_file_of_a_name_next_to_the_archive(
     archive: Path, additions: list[Path]
 ) -> None:
-    """What lies next to the archive under the same name must be the same, or nothing is written."""
+    """A file next to the archive under the same name must be equal, or nothing is written."""
     place = archive.with_name("run.zip.signoffs")
     place.mkdir()
     for path in additions:

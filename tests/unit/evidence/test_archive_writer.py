@@ -49,7 +49,7 @@ def test_archive_has_sorted_entries_without_times_and_comments(
     assert Archive(path).read_tree(keep=lambda _: 0).files == files
 
 
-def test_archive_with_other_letters_in_a_name_is_marked_as_utf8(tmp_path: Path) -> None:
+def test_archive_with_a_name_outside_ascii_is_marked_as_utf8(tmp_path: Path) -> None:
     """A name outside ASCII is written as UTF-8, and reads as it was."""
     (tmp_path / "in").mkdir()
     (tmp_path / "in/bagit.txt").write_bytes(b"x")

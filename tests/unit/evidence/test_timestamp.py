@@ -135,17 +135,17 @@ def test_timestamp_of_an_archive_lies_next_to_it_until_it_is_attached(
     """An archive is stamped as a folder is, and the answer can be put into either form."""
     archive = write_archive(bundle, tmp_path / "run.zip")
     stored = stamp(archive, served(authority.answer), authority=authority.root, clock=now)
-    beside = tmp_path / "run.zip.timestamps" / Path(stored.path).name
+    near = tmp_path / "run.zip.timestamps" / Path(stored.path).name
     assert [one.path for one in verify(archive).stamped.timestamps] == [stored.path]
     for one in (bundle, archive):
-        assert attach(one, [beside]) == (stored.path,)
-    beside.unlink()
+        assert attach(one, [near]) == (stored.path,)
+    near.unlink()
     for one in (bundle, archive):
         found = verify(one, timestamp_ca=authority.root)
         assert (found.findings, found.stamped.is_trusted) == ((), True)
-    beside.write_bytes(b"x")
+    near.write_bytes(b"x")
     with pytest.raises(BadInputError, match="which is taken"):
-        attach(archive, [beside])
+        attach(archive, [near])
 
 
 def test_timestamp_verifies_with_openssl_alone(

@@ -123,8 +123,8 @@ class Archive(Source):
         except ArchiveError as error:
             raise _refused(self.path, str(error)) from error
         odd += odd_names(files)
-        beside = self._beside(keep, limits)
-        return united(files, replace(beside, odd=(*odd, *beside.odd)))
+        added = self._additions(keep, limits)
+        return united(files, replace(added, odd=(*odd, *added.odd)))
 
     def parts(self, path: str) -> Iterator[bytes]:
         """Yield the content of one entry in parts."""
@@ -157,7 +157,7 @@ class Archive(Source):
         return None if entry.is_link or entry.is_special else entry.size
 
     def place(self, path: str) -> Path:
-        """Return the path next to the archive: what was sealed is one file that nobody rewrites."""
+        """Return the path next to the archive: signing rewrites no archive."""
         folder, _, name = path.partition("/")
         return next_to(self.path, folder) / name
 
@@ -184,7 +184,7 @@ class Archive(Source):
         name = f"sha256:{digest.hexdigest()}"
         return File(path=entry.path, size=entry.size, digest=name, content=content)
 
-    def _beside(self, keep: Callable[[str], int], limits: Limits) -> Tree:
+    def _additions(self, keep: Callable[[str], int], limits: Limits) -> Tree:
         """Read the additions next to the archive, with the paths that they would have inside."""
         files: list[File] = []
         odd: list[Odd] = []
@@ -325,7 +325,7 @@ def _above_limits(
 
 
 def _is_unlisted(entry: Entry, limits: Limits, sizes: Mapping[str, int] | None) -> bool:
-    """Return whether a large entry has another size than listed, so that nobody needs it read."""
+    """Return whether a large entry has another size than listed, so that it need not be read."""
     if sizes is None or entry.size <= limits.kept:
         return False
     return sizes.get(entry.path) != entry.size

@@ -1,8 +1,8 @@
 """Write a bundle as one ZIP archive: the same files give the same bytes.
 
-Owns the order, the times and the modes of its entries. Bytes also depend on the zlib that packs
-them, so the digest that counts is the one of the manifest and not of the archive, which nobody
-signs. Leaves reading to `gateproof_evidence.format.archive.archive`.
+Owns the order, the times and the modes of its entries. The bytes also depend on the zlib that packs
+them, so the digests that count are those of the manifests; the archive itself is not signed. Leaves
+reading to `gateproof_evidence.format.archive.archive`.
 
 Source: docs/reference/bundle.md, "One file".
 """
