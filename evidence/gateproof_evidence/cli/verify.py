@@ -113,6 +113,8 @@ def verify(
 ) -> None:
     """Verify BUNDLE: no file changed, added or removed since sealing, and a valid signature.
 
+    BUNDLE is a folder or a ZIP archive, which is not unpacked.
+
     Exit status: 0 whole, 1 findings, 4 bad input.
     """
     content = read_outside(key, bundle, "public key") if key else None

@@ -181,8 +181,6 @@ def kind_of_path(path: Path) -> str:
             head = file.read(512)
     except OSError as error:
         return f"a file that cannot be read ({error.strerror})"
-    if head.startswith(b"PK"):
-        return "a ZIP archive (unpack it first: unzip or python -m zipfile -e)"
     if head.startswith(_PACKED) or head[257:262] == b"ustar":
         return "a tar or compressed archive (unpack it first: tar -xf)"
     return "a file"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import hashlib
 import os
 import shutil
 import stat
@@ -382,3 +384,28 @@ def test_archive_with_one_altered_byte_is_refused_or_reads_the_same(
         read += 1
         assert tree.odd or tree.files == expected, f"byte {at}"
     assert 0 < read < len(sound) / 3, "premise: only times, versions and attributes have no effect"
+
+
+def test_archive_feeds_an_entry_in_its_order(write: Write) -> None:
+    """A feed gets all of an entry, in parts, from the same read that is hashed."""
+    content = os.urandom(700_000)
+    path = write(build([SIGN, Part(name=b"data/x", content=content)]))
+    parts: list[bytes] = []
+    tree = Archive(path).read_tree(keep=lambda _: 0, feed={"data/x": parts.append})
+    assert len(parts) > 1, "premise: it does not fit into one part"
+    assert b"".join(parts) == content
+    assert tree.files[1].digest == f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def test_archive_is_closed_when_it_is_no_longer_used(write: Write) -> None:
+    """No descriptor stays open, neither after reading nor after a refusal."""
+    path = write(build([SIGN]))
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    archive = Archive(path)
+    assert archive.read("bagit.txt") == SIGN.content
+    assert len(list(Path("/proc/self/fd").iterdir())) == before + 1
+    del archive
+    with pytest.raises(BadInputError):
+        Archive(write(b"PK\3\4"))
+    gc.collect()
+    assert len(list(Path("/proc/self/fd").iterdir())) == before

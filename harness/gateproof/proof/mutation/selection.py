@@ -17,6 +17,7 @@ from pathlib import Path
 from gateproof.proof.mutation.mutant import Candidate, Mutant
 from gateproof.run.dependence.source import module_digests
 from gateproof_evidence.errors import BadInputError
+from gateproof_evidence.format.archive.opening import open_source
 from gateproof_evidence.format.layout import JOURNAL
 from gateproof_evidence.judging.verdict import CHECK
 from gateproof_evidence.model import RECORD, PhaseEvent
@@ -40,19 +41,20 @@ def read_recorded(bundle: Path | None) -> Recorded:
     """Return what the checks of a bundle depended on and took; nothing without a bundle.
 
     Args:
-        bundle: its folder; it is not verified, because nothing is concluded from it but an order.
+        bundle: its folder or its ZIP archive; it is not verified, because nothing is concluded
+            from it but an order.
 
     Raises:
-        BadInputError: the folder has no journal.
+        BadInputError: there is no bundle, or it has no journal.
 
     """
     if bundle is None:
         return Recorded()
     try:
-        journal = (bundle / JOURNAL).read_bytes()
-    except OSError as error:
+        journal = open_source(bundle).read(JOURNAL)
+    except (OSError, BadInputError) as error:
         raise BadInputError(
-            f"{bundle}: --bundle: got no journal ({error.strerror}), expected the folder of a "
+            f"{bundle}: --bundle: got no journal ({getattr(error, 'strerror', error)}), expected a "
             "bundle; run the gates first, or leave the option out to run every check"
         ) from error
     uses = _uses(read_dependences(journal))

@@ -23,6 +23,7 @@ from gateproof.description.sut import Sut
 from gateproof.run.dependence.digest import ENVIRONMENT, FAULT, Dependencies
 from gateproof.run.dependence.source import EVERYTHING
 from gateproof_evidence.errors import BadInputError
+from gateproof_evidence.format.archive.opening import open_source
 from gateproof_evidence.format.layout import JOURNAL, LATEST
 from gateproof_evidence.model.text import many
 from gateproof_evidence.verification.earlier import Dependence, read_dependences
@@ -163,7 +164,7 @@ def _changed_parts(now: Dependencies, one: Dependence, criterion: str, root: Pat
 
 def _read(bundle: Path) -> bytes:
     try:
-        return (bundle / JOURNAL).read_bytes()
+        return open_source(bundle).read(JOURNAL)
     except OSError as error:
         raise BadInputError(
             f"{bundle}: got no journal ({error.strerror}), expected the folder of a bundle; name "
