@@ -10,6 +10,7 @@ import stat
 import struct
 import subprocess
 import sys
+import tracemalloc
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -73,13 +74,14 @@ MARKED = {"size": 0xFFFFFFFF, "packed": 0xFFFFFFFF}
         changed(flags=DESCRIPTOR, descriptor="<4s3L"),
         changed(flags=DESCRIPTOR, descriptor="<L2Q"),
         changed(flags=DESCRIPTOR, descriptor="<4sL2Q"),
+        changed(flags=DESCRIPTOR | UTF8, descriptor="<4s3L", central={"version": 45}),
         changed(flags=0x0002),
         changed(mode=0),
         changed(extra=b"UT\5\0\1abcd", local_extra=b"UT\x09\0\1abcdefgh"),
         changed(extra=LARGE, local_extra=LARGE, local=MARKED, central=MARKED),
     ],
-    ids=["stored", "descriptor", "signed", "large-descriptor", "large-signed", "fastest",
-         "no-mode", "times", "large"],
+    ids=["stored", "descriptor", "signed", "large-descriptor", "large-signed", "as-github",
+         "fastest", "no-mode", "times", "large"],
 )  # fmt: skip
 def test_archive_of_another_form_is_read(write: Write, part: Part) -> None:
     """Stored entries, each form of a data descriptor, extra fields: the content is the same."""
@@ -120,7 +122,9 @@ def test_archive_of_another_form_is_read(write: Write, part: Part) -> None:
         (changed(local_extra=b"up\5\0\1abcd"), "got a second one in an extra field"),
         (changed(extra=LARGE), "field for large numbers: got 16 bytes, expected 0"),
         (Part(name=b"data/\xff"), "bytes outside ASCII that are not marked"),
-        (Part(name=b""), "got an empty one"),
+        (Part(name=b""), "name: got 0 bytes"),
+        (Part(name=b"/"), "name: got 1 bytes"),
+        (Part(name=b"x" * 2049), "name: got 2049 bytes, expected a path of 1 to 2048"),
         (Part(name=b"data/", content=b"x"), "got a folder with content"),
     ],
 )  # fmt: skip
@@ -409,3 +413,35 @@ def test_archive_is_closed_when_it_is_no_longer_used(write: Write) -> None:
         Archive(write(b"PK\3\4"))
     gc.collect()
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_archive_of_records_that_need_much_memory_has_a_finding(write: Write) -> None:
+    """Small entries that unpack to more than may be kept in all are not unpacked."""
+    parts = [Part(name=b"data/%d.json" % number, content=bytes(1000)) for number in range(17)]
+    path = write(build([SIGN, *parts]))
+    limits = Limits(kept=1000)
+    records = Archive(path).read_tree(keep=lambda path: 1000 * ("json" in path), limits=limits)
+    assert records.odd[0].message == "got more than 16000 bytes of records, expected fewer"
+    assert len(Archive(path).read_tree(keep=lambda _: 0, limits=limits).files) == 18
+
+
+def test_archive_with_many_folders_in_a_name_needs_little_memory(write: Write) -> None:
+    """Names of a thousand folders are a finding, and each is looked at only as far as allowed."""
+    parts = [Part(name=b"%d" % number + b"/x" * 1000) for number in range(500)]
+    tracemalloc.start()
+    archive = Archive(write(build([SIGN, *parts])))
+    assert archive.read_tree(keep=lambda _: 0).odd[0].kind == "limit"
+    assert tracemalloc.get_traced_memory()[1] < 30 * 1024**2
+    tracemalloc.stop()
+
+
+def test_archive_entry_that_is_too_large_is_not_read_as_a_whole(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A command that needs all of a file refuses a huge one; a part of it can be read."""
+    monkeypatch.setattr("gateproof_evidence.format.archive.archive.LARGEST_WHOLE", 999)
+    archive = Archive(write(build([SIGN, ONE])))
+    with pytest.raises(OSError, match="File too large"):
+        archive.read("data/one.txt")
+    assert archive.read("data/one.txt", 10) == TEXT[:10]
+    assert archive.read("bagit.txt") == SIGN.content

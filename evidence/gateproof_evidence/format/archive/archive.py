@@ -46,6 +46,10 @@ from gateproof_evidence.format.tree import (
 
 ENDING = ".zip"
 
+LARGEST_WHOLE = 1024**3
+"""The most bytes of an entry that is read as a whole: a small archive can declare much more."""
+_KEPT_FILES = 16
+"""The most bytes to keep of all entries together, as a multiple of `Limits.kept`."""
 _THREADS = 2
 """As for a folder: unpacking and hashing release the GIL."""
 _BATCH = 256
@@ -109,17 +113,19 @@ class Archive(Source):
         """Read every entry once, and the additions next to the archive."""
         odd = [*_odd(self._entries)]
         wanted = [one for one in self._files() if not (one.is_link or one.is_special)]
-        above = _above_limits(self._entries, wanted, limits, sizes)
+        later = {one.path for one in wanted if last and one.path.startswith(last.folder)}
+        sooner = [
+            _Job.of(one, keep, (feed or {}).get) for one in wanted if one.path not in later
+        ]
+        above = _above_limits(self._entries, wanted, limits, sizes) or _above_kept(sooner, limits)
         if above is not None:
             return Tree(files=(), odd=(above,))
-        later = [one for one in wanted if last and one.path.startswith(last.folder)]
-        sooner = [one for one in wanted if not (last and one.path.startswith(last.folder))]
         reader = partial(self._hash, limits=limits, sizes=sizes)
-        consumer = (feed or {}).get
         try:
-            files = _each(reader, [_Job.of(one, keep, consumer) for one in sooner])
+            files = _each(reader, sooner)
             if last is not None:
-                files += _each(reader, [_Job.of(one, keep, last.feed) for one in later])
+                jobs = [_Job.of(one, keep, last.feed) for one in wanted if one.path in later]
+                files += _each(reader, jobs)
         except ArchiveError as error:
             raise _refused(self.path, str(error)) from error
         odd += odd_names(files)
@@ -142,6 +148,8 @@ class Archive(Source):
         A range that follows the last one continues it: nothing is unpacked again.
         """
         if limit is None:
+            if (self.size(path) or 0) > LARGEST_WHOLE:
+                raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), path)
             return super().read(path, limit, start)
         known, cursor = self._last
         if known != path or start < cursor.position:
@@ -275,10 +283,14 @@ def _refuse_clashes(entries: Iterable[Entry]) -> None:
 
 
 def _folders(paths: Iterable[str]) -> set[str]:
-    """Return every folder above the paths."""
+    """Return the folders above the paths, down to the first that is too deep.
+
+    Without that limit, a short archive could name folders that need more memory than there is.
+    """
     found: set[str] = set()
     for path in paths:
-        folder = path.rpartition("/")[0]
+        parts = path.split("/", DEEPEST + 2)[:-1]
+        folder = "/".join(parts[: DEEPEST + 1])
         while folder and folder not in found:
             found.add(folder)
             folder = folder.rpartition("/")[0]
@@ -321,6 +333,17 @@ def _above_limits(
         if total > limits.total:
             message = f"got more than {limits.total} bytes in total, expected fewer"
             return Odd(kind="limit", path=one.path, message=message)
+    return None
+
+
+def _above_kept(jobs: Iterable[_Job], limits: Limits) -> Odd | None:
+    """Return the first entry whose content would need more memory than may be kept."""
+    most, kept = _KEPT_FILES * limits.kept, 0
+    for one in jobs:
+        kept += one.entry.size if one.entry.size <= one.keep else 0
+        if kept > most:
+            message = f"got more than {most} bytes of records, expected fewer"
+            return Odd(kind="limit", path=one.entry.path, message=message)
     return None
 
 

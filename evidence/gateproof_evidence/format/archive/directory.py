@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from gateproof_evidence.errors import BadInputError
-from gateproof_evidence.format.tree import Limits
+from gateproof_evidence.format.tree import LONGEST_PATH, Limits
 
 Read = Callable[[int, int], bytes]
 """Returns as many bytes from a position as there are, up to a number: ``read(count, position)``."""
@@ -31,8 +31,10 @@ UTF8 = 0x0800
 _ALLOWED = 0x0002 | 0x0004 | DESCRIPTOR | UTF8
 """Flags that do not change the meaning of an entry, or that are handled."""
 
-LARGEST_DIRECTORY = 128 * 1024**2
+LARGEST_DIRECTORY = 64 * 1024**2
 """The most bytes of a central directory; one of 10,000 captures has 1.5 MB."""
+LONGEST_NAME = 2 * LONGEST_PATH
+"""The most bytes of a name: a longer one has too many characters, or too many folders."""
 _DENSEST = 1040
 """The most bytes that deflate makes of one byte, 1032, and some room for the end of a stream."""
 
@@ -304,6 +306,8 @@ def _decode(name: bytes, flags: int, where: str) -> str:
     """Return a name as text; bytes that are not UTF-8 stay, and no bundle may have such a name."""
     if not flags & UTF8 and not name.isascii():
         raise ArchiveError(f"{where}: name: got bytes outside ASCII that are not marked as UTF-8")
-    if not name.strip(b"/"):
-        raise ArchiveError(f"{where}: name: got an empty one, expected a path")
+    if not name.strip(b"/") or len(name) > LONGEST_NAME:
+        raise ArchiveError(
+            f"{where[:100]}: name: got {len(name)} bytes, expected a path of 1 to {LONGEST_NAME}"
+        )
     return name.decode("utf-8", "surrogateescape")
