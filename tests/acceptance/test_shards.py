@@ -244,6 +244,7 @@ def test_killed_shard_is_not_checked_until_it_ran_again(
     judged_by_2 = {name for name, one in outcomes(run_of(bundles[1])).items() if one == "pass"}
     assert missing == judged_by_2 == {n for n, o in outcomes(run).items() if o == "notchecked"}
     shutil.rmtree(tmp_path / "merged")
+    (tmp_path / "merged.zip").unlink()
     assert merge(project, tmp_path / "merged", *bundles).returncode == 0
 
 
