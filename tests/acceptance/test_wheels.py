@@ -87,7 +87,7 @@ def test_wheels_judge_in_a_project_with_folders_of_the_same_names(
         assert done.returncode == 100, done.stdout
         run = json.loads((project / "reports/latest/data/run.json").read_text(encoding="utf-8"))
         assert [one["outcome"] for one in run["criteria"]] == ["pass"]
-        assert run["bindings"]["versions"]["gateproof"] == "0.2.0"
+        assert run["bindings"]["versions"]["gateproof"] == "0.3.0"
     assert "whole" in _run(
         [str(clean_bin / "gateproof"), "verify", "reports/latest"], folder=project
     )

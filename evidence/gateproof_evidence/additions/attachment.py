@@ -23,7 +23,7 @@ from gateproof_evidence.format.archive.source import Source
 from gateproof_evidence.format.archive.writer import add_entries
 from gateproof_evidence.format.canonical import digest_of
 from gateproof_evidence.format.layout import SIGNOFFS, TIMESTAMPS
-from gateproof_evidence.format.tree import LIMITS, Feed, File, Limits, Tree
+from gateproof_evidence.format.tree import LIMITS, Feed, File, Last, Limits, Tree
 from gateproof_evidence.verification.bundle import verify
 
 _FEW = 5
@@ -123,9 +123,10 @@ class _With(Source):
         feed: Feed | None = None,
         limits: Limits = LIMITS,
         sizes: Mapping[str, int] | None = None,
+        last: Last | None = None,
     ) -> Tree:
         """Read the bundle, and add the files; one that lies next to an archive counts once."""
-        tree = self._source.read_tree(keep=keep, feed=feed, limits=limits, sizes=sizes)
+        tree = self._source.read_tree(keep=keep, feed=feed, limits=limits, sizes=sizes, last=last)
         more = [_file(path, content) for path, content in self._contents.items()]
         return united(more, tree)
 

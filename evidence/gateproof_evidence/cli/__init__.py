@@ -91,8 +91,8 @@ def main() -> None:
     """Verify and read sealed bundles of gate runs."""
 
 
-COMMANDS = (verify, rejudge, show, render, diff, export, merge, keygen, sign_off, timestamp, attach)
-for command in COMMANDS:
+_OWN = (verify, rejudge, show, render, diff, export, merge, keygen, sign_off, timestamp, attach)
+for command in _OWN:
     main.add_command(command)
 
 

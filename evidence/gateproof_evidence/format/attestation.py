@@ -22,7 +22,7 @@ from gateproof_evidence.model import Bound, CriterionId, Digest, Result, Value
 from gateproof_evidence.model.problem import first_problem
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
-PREDICATE_TYPE = "https://gateproof.dev/attestation/bundle/v1"
+PREDICATE_TYPE = "https://gateproof.dev/attestation/bundle/v2"
 
 
 class StatementError(EvidenceError):
@@ -82,7 +82,7 @@ class _Statement(Value):
 
     type_: Literal["https://in-toto.io/Statement/v1"] = Field(alias="_type")
     subject: tuple[_Subject, ...]
-    predicate_type: Literal["https://gateproof.dev/attestation/bundle/v1"] = Field(
+    predicate_type: Literal["https://gateproof.dev/attestation/bundle/v2"] = Field(
         alias="predicateType"
     )
     predicate: Predicate

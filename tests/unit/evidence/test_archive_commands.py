@@ -111,11 +111,24 @@ def test_verify_of_an_altered_archive_has_the_finding_of_the_folder(
     folder: Path, tmp_path: Path
 ) -> None:
     """An altered capture has the same findings in both forms."""
-    capture = next((folder / "data/captures").rglob("*.txt"))
+    capture = next((folder / "data/transcripts").rglob("*.txt"))
     capture.write_bytes(capture.read_bytes() + b"more")
     found = codes(verify(folder))
     assert ("SIZE_MISMATCH", capture.relative_to(folder).as_posix()) in found
     assert codes(verify(write_archive(folder, tmp_path / "altered.zip"))) == found
+
+
+@pytest.mark.parametrize("command", ["verify", "show", "render", "rejudge"])
+def test_bundle_of_version_1_is_refused_with_the_version_that_verifies_it(
+    folder: Path, tmp_path: Path, command: str
+) -> None:
+    """Its rules are those of an earlier gateproof, which the message names."""
+    run = folder / "data/run.json"
+    run.write_text(run.read_text().replace("schema/run/v2", "schema/run/v1"))
+    for bundle in (folder, write_archive(folder, tmp_path / "earlier.zip")):
+        done = gateproof(command, bundle)
+        assert done.exit_code == 4
+        assert "bundle: got version 1, expected version 2; gateproof 0.2.0" in done.output
 
 
 def test_readers_of_earlier_bundles_read_archives(folder: Path, archive: Path) -> None:

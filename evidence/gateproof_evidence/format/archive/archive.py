@@ -114,9 +114,7 @@ class Archive(Source):
         odd = [*_odd(self._entries)]
         wanted = [one for one in self._files() if not (one.is_link or one.is_special)]
         later = {one.path for one in wanted if last and one.path.startswith(last.folder)}
-        sooner = [
-            _Job.of(one, keep, (feed or {}).get) for one in wanted if one.path not in later
-        ]
+        sooner = [_Job.of(one, keep, (feed or {}).get) for one in wanted if one.path not in later]
         above = _above_limits(self._entries, wanted, limits, sizes) or _above_kept(sooner, limits)
         if above is not None:
             return Tree(files=(), odd=(above,))

@@ -13,11 +13,14 @@ from gateproof_evidence.errors import BadInputError
 from gateproof_evidence.format.archive.archive import ENDING, Archive
 from gateproof_evidence.format.archive.folder import Folder
 from gateproof_evidence.format.archive.source import Source
-from gateproof_evidence.format.layout import LATEST, SIGNS
+from gateproof_evidence.format.layout import LATEST, RUN, SIGNS
 from gateproof_evidence.format.tree import LIMITS, Limits, kind_of_path
 
 _FEW = 5
 """The most bundles that a message names."""
+_HEAD = 200
+"""The bytes of run.json that have its version."""
+_VERSION_1 = b'"https://gateproof.dev/schema/run/v1"'
 _MAGIC = (b"PK\3\4", b"PK\5\6")
 
 
@@ -27,25 +30,33 @@ def open_source(bundle: Path | Source, limits: Limits = LIMITS) -> Source:
     1. A folder with one of the files that identify a bundle, or a ZIP archive, is the bundle.
     2. In any other folder exactly one of its own entries must be: a folder with such a file, or a
        file whose name ends in ``.zip``. Links are left out.
+    3. The bundle is of the present version.
 
     Args:
         bundle: the path, which may be a link; a source that is open already is returned as it is.
         limits: the most entries of an archive.
 
     Raises:
-        BadInputError: there is no bundle or more than one, or an archive cannot be read.
+        BadInputError: there is no bundle or more than one, an archive cannot be read, or the
+            bundle is of another version.
 
     """
     if isinstance(bundle, Source):
         return bundle
-    # 1
+    # 1, 2
+    source = _choose(bundle, limits)
+    # 3
+    _refuse_version_1(source)
+    return source
+
+
+def _choose(bundle: Path, limits: Limits) -> Source:
     if is_archive(bundle):
         return Archive(bundle, limits)
     if not bundle.is_dir():
         raise no_bundle(bundle, kind_of_path(bundle))
     if _is_bundle(bundle):
         return Folder(bundle)
-    # 2
     found = sorted(_candidates(bundle))
     if not found:
         raise no_bundle(bundle, f"a folder without {', '.join(SIGNS)}")
@@ -57,6 +68,19 @@ def open_source(bundle: Path | Source, limits: Limits = LIMITS) -> Source:
             f"{_likely(bundle)} or another one of them"
         )
     return Archive(found[0], limits) if found[0].is_file() else Folder(found[0])
+
+
+def _refuse_version_1(source: Source) -> None:
+    """Refuse a bundle of version 1: the gateproof that made it has the rules to verify it."""
+    try:
+        head = source.read(RUN, _HEAD)
+    except OSError:
+        return  # verification reports that the file is missing
+    if _VERSION_1 in head:
+        raise BadInputError(
+            f"{source.path}: bundle: got version 1, expected version 2; gateproof 0.2.0, which made "
+            "it, verifies and shows it: pip install gateproof-evidence==0.2.0"
+        )
 
 
 def is_archive(path: Path) -> bool:
