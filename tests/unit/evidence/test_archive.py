@@ -426,7 +426,7 @@ def test_archive_of_records_that_need_much_memory_has_a_finding(write: Write) ->
 
 
 def test_archive_with_many_folders_in_a_name_needs_little_memory(write: Write) -> None:
-    """Names of a thousand folders are a finding, and each is looked at only as far as allowed."""
+    """Names of a thousand folders are a finding, and each is read only as far as allowed."""
     parts = [Part(name=b"%d" % number + b"/x" * 1000) for number in range(500)]
     tracemalloc.start()
     archive = Archive(write(build([SIGN, *parts])))
