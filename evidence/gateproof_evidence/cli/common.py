@@ -94,7 +94,7 @@ def read_run(bundle: Path | Source) -> Run:
         BadInputError: the bundle has no run.json that can be read.
 
     """
-    content, path = _read_inside(bundle, RUN)
+    content, path = read_inside(bundle, RUN)
     try:
         return Run.model_validate(read_json(content))
     except (JsonError, ValidationError) as error:
@@ -126,7 +126,7 @@ def read_attested(bundle: Path | Source) -> Predicate:
         BadInputError: there is none, or it is not a statement about a bundle.
 
     """
-    content, path = _read_inside(bundle, ATTESTATION)
+    content, path = read_inside(bundle, ATTESTATION)
     try:
         return parse_statement(Envelope.from_bytes(content).payload)
     except EvidenceError as error:
@@ -136,7 +136,7 @@ def read_attested(bundle: Path | Source) -> Predicate:
         ) from error
 
 
-def _read_inside(bundle: Path | Source, name: str) -> tuple[bytes, Path]:
+def read_inside(bundle: Path | Source, name: str) -> tuple[bytes, Path]:
     """Return the content of a file of a bundle, and how messages name it."""
     source = open_source(bundle)
     path = source.path / name

@@ -15,8 +15,10 @@ from typing import Any
 
 import click
 
-from gateproof_evidence.cli.common import FINDINGS, PATH, WHOLE, read_file, read_outside
+from gateproof_evidence.cli.common import FINDINGS, PATH, WHOLE, read_inside, read_outside
 from gateproof_evidence.errors import BadInputError
+from gateproof_evidence.format.archive.opening import open_source
+from gateproof_evidence.format.archive.source import Source
 from gateproof_evidence.format.attestation import Predicate
 from gateproof_evidence.format.canonical import digest_of, read_json
 from gateproof_evidence.format.catalogue import parse_catalogue
@@ -57,13 +59,14 @@ def rejudge(ctx: click.Context, bundle: Path, key: Path | None, *, as_json: bool
 
     Exit status: 0 nothing differs, 1 differences or a bundle that is not intact, 4 bad input.
     """
-    content = read_outside(key, bundle, "public key") if key else None
-    verified = verify(bundle, key=content)
+    source = open_source(bundle)
+    content = read_outside(key, source.path, "public key") if key else None
+    verified = verify(source, key=content)
     broken = [one for one in verified.findings if one.code not in _DERIVED]
     if broken or verified.predicate is None:
         _refuse(bundle, broken, as_json=as_json)
         ctx.exit(FINDINGS)
-    found = _judge(bundle, verified.predicate)
+    found = _judge(source, verified.predicate)
     if as_json:
         click.echo(json.dumps(_json(verified, found), indent=2))
     else:
@@ -84,15 +87,15 @@ def _refuse(bundle: Path, findings: Sequence[Finding], *, as_json: bool) -> None
     click.echo(printable(f"{bundle}: {many(len(findings), 'finding')}, so nothing was judged"))
 
 
-def _judge(bundle: Path, predicate: Predicate) -> Rejudgement:
+def _judge(bundle: Source, predicate: Predicate) -> Rejudgement:
     """Read the attested files and judge them."""
     digests = {one.path: one.digest for one in predicate.files}
 
     def read(path: str) -> bytes:
-        content = read_file(bundle / path, "bundle")
+        content, place = read_inside(bundle, path)
         if digest_of(content) != digests.get(path):
             raise BadInputError(
-                f"{bundle / path}: got other bytes than when it was verified, expected the same; "
+                f"{place}: got other bytes than when it was verified, expected the same; "
                 "copy the bundle to a folder that nothing writes to"
             )
         return content

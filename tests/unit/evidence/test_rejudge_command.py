@@ -15,6 +15,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from gateproof_evidence.cli import main
+from gateproof_evidence.format.archive.source import Source
+from gateproof_evidence.format.archive.writer import write_archive
 from gateproof_evidence.format.canonical import digest_of
 from gateproof_evidence.format.layout import ATTESTATION, JOURNAL, taken_over, taken_over_run
 from gateproof_evidence.format.recording.journal import read_journal
@@ -243,6 +245,14 @@ def test_rejudge_refuses_a_bundle_that_is_not_intact(bundle: Path) -> None:
     assert "DIGEST_MISMATCH" in {one["code"] for one in found["findings"]}
 
 
+def test_rejudge_judges_an_archive_as_its_folder(bundle: Path, tmp_path: Path) -> None:
+    """The output is the same but for the name."""
+    archive = write_archive(bundle, tmp_path / "one.zip")
+    asked = [gateproof("rejudge", one, "--json") for one in (bundle, archive)]
+    assert [one.exit_code for one in asked] == [0, 0]
+    assert asked[0].output == asked[1].output
+
+
 def test_rejudge_refuses_a_bundle_of_another_signer(bundle: Path, tmp_path: Path) -> None:
     """With a key, the bundle must be signed by it, as for verify."""
     (tmp_path / "other.pem").write_bytes(fixed_key(5).public_pem)
@@ -256,9 +266,9 @@ def test_rejudge_refuses_a_file_that_changes_after_verification(
 ) -> None:
     """The files that are judged have the bytes that were verified."""
 
-    def verify_and_change(path: Path, *, key: bytes | None) -> Verification:
-        found = verify(path, key=key)
-        edit_claim(path, "RLS-01", "check", got="4")
+    def verify_and_change(source: Source, *, key: bytes | None) -> Verification:
+        found = verify(source, key=key)
+        edit_claim(bundle, "RLS-01", "check", got="4")
         return found
 
     module = importlib.import_module("gateproof_evidence.cli.rejudge")

@@ -78,8 +78,8 @@ def _refuse_version_1(source: Source) -> None:
         return  # verification reports that the file is missing
     if _VERSION_1 in head:
         raise BadInputError(
-            f"{source.path}: bundle: got version 1, expected version 2; gateproof 0.2.0, which made "
-            "it, verifies and shows it: pip install gateproof-evidence==0.2.0"
+            f"{source.path}: bundle: got version 1, expected version 2; gateproof 0.2.0, which "
+            "made it, verifies and shows it: pip install gateproof-evidence==0.2.0"
         )
 
 
