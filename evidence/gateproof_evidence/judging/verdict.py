@@ -14,7 +14,7 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from types import MappingProxyType
-from typing import Literal, TypeGuard
+from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -456,6 +456,11 @@ def _proofs(
 ) -> tuple[Proof, ...]:
     if binding is None:
         return ()
+    by_falsifier: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        name = _falsifier_of(record)
+        if name is not None:
+            by_falsifier[name].append(record)
     recorded = [r for r in records if isinstance(r, ProofEvent | TakenOverEvent)]
     stories = [_story(r) for r in recorded]
     seen_again = not stories or any(story.baseline_runs > 1 for story in stories)
@@ -467,8 +472,19 @@ def _proofs(
         if r.item not in affected and times[r.falsifier] == 1
     }
     return tuple(
-        _proof(name, records, affected, others=whole, doubt=once) for name in binding.falsifiers
+        _proof(name, by_falsifier[name], affected, others=whole, doubt=once)
+        for name in binding.falsifiers
     )
+
+
+def _falsifier_of(record: Record) -> str | None:
+    """Return the falsifier whose proof a record belongs to; None if it belongs to none."""
+    if isinstance(record, ProofEvent | TakenOverEvent):
+        return record.falsifier
+    if isinstance(record, Observation | PhaseEvent | ClaimEvent):
+        kind, _, rest = record.part.partition(":")
+        return rest.partition(":")[0] if f"{kind}:" == PROOF_PREFIX else None
+    return None
 
 
 def _proof(
@@ -483,20 +499,19 @@ def _proof(
 
     Args:
         name: its falsifier.
-        records: the records of its criterion.
+        records: the records of its proof.
         affected: items that may have lost a record.
         others: the stories of the proofs of the same check that ran once and have lost nothing.
         doubt: what is wrong with the baselines of all proofs of the check; empty if nothing.
 
     """
-    kinds = ProofEvent | TakenOverEvent
-    events = [r for r in records if isinstance(r, kinds) and r.falsifier == name]
+    events = [r for r in records if isinstance(r, ProofEvent | TakenOverEvent)]
     event = with_baseline(_story(events[0]), others) if events else None
     taken = [r.attestation for r in events if isinstance(r, TakenOverEvent)]
-    phases = [r for r in records if isinstance(r, PhaseEvent) and r.part == f"{PROOF_PREFIX}{name}"]
+    own = f"{PROOF_PREFIX}{name}"
+    phases = [r for r in records if isinstance(r, PhaseEvent) and r.part == own]
     doubted = event is not None and event.baseline == "pass"  # otherwise that is what is wrong
-    own = f"{PROOF_PREFIX}{name}:"
-    claims = [r for r in records if isinstance(r, ClaimEvent) and r.part.startswith(own)]
+    claims = [r for r in records if isinstance(r, ClaimEvent) and r.part != own]
     broken = _what_broke(events, phases, claims) or (doubt if doubted else "")
     if any(record.item in affected for record in (*events, *phases)):
         broken = LOST
@@ -510,16 +525,12 @@ def _proof(
         message=message,
         landed=event is not None and has_landed(event),
         story=digest_of_story(events[0]) if events else None,
-        transcript=next((r.transcript for r in records if _is_seen(r, own)), ""),
+        transcript=next((r.transcript for r in records if isinstance(r, Observation)), ""),
         duration_s=round(sum(phase.duration_s for phase in phases), 3),
         baseline_of=event.baseline_of if event else "",
         depends=event.depends if event else None,
         taken_over=taken[0] if taken else None,
     )
-
-
-def _is_seen(record: Record, part: str) -> TypeGuard[Observation]:
-    return isinstance(record, Observation) and record.part.startswith(part)
 
 
 def digest_of_story(record: ProofEvent | TakenOverEvent) -> Digest:

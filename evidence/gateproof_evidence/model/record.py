@@ -42,7 +42,7 @@ class Observation(Entry):
     summary: str
     """The request and the answer in one line."""
     data: dict[str, JsonValue]
-    """The same as structured data, redacted."""
+    """The typed values, redacted, but for what its text has as it is: a body, a statement."""
     transcript: str
     """The path, relative to ``data/``, of the file with its readable text, the capture."""
     line: Annotated[int, Field(ge=1)]

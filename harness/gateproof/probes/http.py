@@ -87,9 +87,7 @@ class HttpProbe:
                 "url": url,
                 "status": status,
                 "headers": response_headers,
-                "body": body,
                 "error": error,
-                "duration_s": duration_s,
             },
             text=text,
         )

@@ -205,7 +205,6 @@ class Session:
                 "role": self._role,
                 "database": database,
                 "gucs": self._gucs,
-                "statement": statement,
                 "params": params,
                 "rows": kept.rows if kept is not None else [],
                 "count": rows.count if rows is not None else None,
