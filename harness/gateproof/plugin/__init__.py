@@ -52,7 +52,9 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(hooks, "gateproof-hooks")
 
 
-@pytest.hookimpl(optionalhook=True)
+# First: otherwise the order in which the file system lists the distributions decides whether the
+# answer of xdist itself counts.
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     """Choose how many processes `-n auto` starts for a run of gates."""
     return auto_processes(config)
