@@ -29,6 +29,8 @@ class Shot:
     """A selector; empty for the first screen."""
     opened: tuple[str, ...] = ()
     """Selectors of the folded parts to open first."""
+    followed: str = ""
+    """The selector of a link to follow; the screenshot is of the page that it leads to."""
     width: int = 1000
     height: int = 800
     scheme: str = "light"
@@ -41,6 +43,18 @@ SHOTS: Mapping[str, Shot] = {
         element="#RLS-02",
         opened=("#RLS-02 .capture >> nth=0", "#RLS-02 .capture >> nth=1"),
         height=1600,
+    ),
+    "report-pass": Shot(
+        run="green",
+        element="#RLS-02",
+        opened=("#RLS-02 details.claims", "#RLS-02 details.proof >> nth=0"),
+        height=1600,
+    ),
+    "transcript": Shot(
+        run="green",
+        opened=("#RLS-02 details.proof >> nth=0",),
+        followed="#RLS-02 details.proof a:text-is('faulted') >> nth=0",
+        height=560,
     ),
     "report-blind-criterion": Shot(run="blind", element="#RLS-03"),
     "report-matrix": Shot(run="green", element="#proofs div[aria-label*='of gate queues']"),
@@ -71,7 +85,11 @@ def _take(browser: Browser, bundle: Path, shot: Shot, to: Path) -> None:
     page.goto((bundle / "data/report.html").as_uri())
     for selector in shot.opened:
         page.locator(selector).locator("summary").first.click()
-    if shot.element:
+    if shot.followed:
+        page.locator(shot.followed).click()
+        page.wait_for_load_state()
+        page.screenshot(path=to)
+    elif shot.element:
         # The filter keeps its place on the screen and would cover the element.
         page.locator(".filter").evaluate("one => one.remove()")
         page.locator(shot.element).first.screenshot(path=to)
