@@ -130,6 +130,8 @@ class GateRun:
     """Whether the session ended, so that the records were sealed, kept or discarded."""
     bundle: Path | None = None
     """The sealed bundle; None until there is one."""
+    packing_s: float = 0.0
+    """The time that writing the bundle as one file took."""
     stopped: str = ""
     """Why pytest stopped before the end; empty if it did not."""
 
@@ -239,9 +241,11 @@ class GateRun:
             canaries=self._canaries(),
         )
         self.bundle = sealed.bundle
+        sealing_s = time.monotonic() - began
         _point(LATEST, sealed.bundle)
         _point(LATEST_ARCHIVE, write_archive(sealed.bundle, archive_of(sealed.bundle)))
-        return sealed.run, sealed.bundle, time.monotonic() - began
+        self.packing_s = time.monotonic() - began - sealing_s
+        return sealed.run, sealed.bundle, sealing_s
 
     def report_silent_writers(self) -> None:
         """Report the writers that ended without a result, and of which xdist reported no end."""

@@ -53,7 +53,8 @@ def print_summary(
     timing = judged.timing
     reporter.write_line(
         f"time: start-up {timing.start_up_s:.1f} s ({steps or 'nothing was started'}), "
-        f"checks {timing.checks_s:.1f} s, proofs {timing.proofs_s:.1f} s, sealing {sealing_s:.1f} s"
+        f"checks {timing.checks_s:.1f} s, proofs {timing.proofs_s:.1f} s, "
+        f"sealing {sealing_s:.1f} s, packing into one file {run.packing_s:.1f} s"
     )
     if run.key.is_ephemeral:
         reporter.write_line(
