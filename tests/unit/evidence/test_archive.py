@@ -407,7 +407,7 @@ def open_files(folder: Path) -> list[str]:
     found = []
     for link in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(OSError):
-            found.append(os.readlink(link))
+            found.append(str(link.readlink()))
     return [path for path in found if path.startswith(f"{folder}/")]
 
 
