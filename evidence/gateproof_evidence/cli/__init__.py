@@ -7,7 +7,9 @@ Source: design, "Command line"; spec, "Exit status".
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -44,6 +46,10 @@ class _Group(click.Group):
     Other packages add commands by the entry point group `COMMANDS`; this package imports none.
     """
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        print_any_character()
+        return super().main(*args, **kwargs)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted({*super().list_commands(ctx), *entry_points(group=COMMANDS).names})
 
@@ -77,6 +83,13 @@ class _Group(click.Group):
                 _print_json(line)
             click.echo(line, err=True)
             ctx.exit(BAD_INPUT)
+
+
+def print_any_character() -> None:
+    """Let both streams spell out what their encoding lacks, as a code page of Windows does."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _bad_usage(error: click.UsageError) -> click.UsageError:
