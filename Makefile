@@ -75,6 +75,7 @@ check: $(DEV_SETUP) docs english requirements workflows  ## ruff, mypy strict, i
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32 evidence/gateproof_evidence
 	$(BIN)/lint-imports
 
 fuzz: $(BENCH_SETUP)  ## feed malformed input to the parsers of a bundle, a minute each

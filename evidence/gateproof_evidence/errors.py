@@ -62,7 +62,9 @@ def not_writable(
 
 
 def _space(path: Path, needed: int | None) -> str:
-    """Return how much is free where a file was to be written, and how much it needs."""
+    """Return how much is free where a file was to be written, and how much it needs, if known."""
+    if not hasattr(os, "statvfs"):
+        return ""  # Windows
     folder = next(one for one in (path.absolute(), *path.absolute().parents) if one.is_dir())
     try:
         disk = os.statvfs(folder)

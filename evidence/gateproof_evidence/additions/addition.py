@@ -66,7 +66,8 @@ def add(bundle: Source, contents: Mapping[str, bytes]) -> None:
         for name, content in contents.items():
             path = bundle.place(name)
             path.parent.mkdir(exist_ok=True)
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
+            # O_EXCL: a link of that name is a file that exists.
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
             written.append(path)
             with os.fdopen(handle, "wb") as file:
                 file.write(content)

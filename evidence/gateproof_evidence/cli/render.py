@@ -17,6 +17,7 @@ from gateproof_evidence.cli.common import (
 from gateproof_evidence.errors import BadInputError
 from gateproof_evidence.format.archive.opening import open_source
 from gateproof_evidence.reports.renderer import renderer_digest
+from gateproof_evidence.verification.outside import is_inside
 from gateproof_evidence.verification.rerendering import render_again
 
 
@@ -34,7 +35,7 @@ def render(bundle: Path, out: Path | None) -> None:
     The bytes equal data/report.html if the same renderer made it; otherwise a line on standard
     error names the renderer that did.
     """
-    if out is not None and out.resolve().is_relative_to(bundle.resolve()):
+    if out is not None and is_inside(out, bundle):
         raise BadInputError(
             f"{out}: --out: got a file inside the bundle, expected one outside; nothing may be "
             "added to a sealed bundle"

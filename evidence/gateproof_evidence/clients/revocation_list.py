@@ -9,6 +9,7 @@ Source: OpenSSH PROTOCOL.krl; ssh-keygen(1), KEY REVOCATION LISTS.
 from __future__ import annotations
 
 import tempfile
+from pathlib import Path
 
 from gateproof_evidence.clients.ssh_key import KeyLineError, read_key
 from gateproof_evidence.clients.ssh_keygen import PROGRAM, run
@@ -46,10 +47,10 @@ def check_revoked(content: bytes, *, name: str) -> None:
 
 def _in_krl(content: bytes, name: str) -> int:
     """Return how many sections of a KRL revoke plain keys."""
-    with tempfile.NamedTemporaryFile(prefix="gateproof-") as file:
-        file.write(content)
-        file.flush()
-        done = run((PROGRAM, "-Q", "-l", "-f", file.name), content=b"")
+    with tempfile.TemporaryDirectory(prefix="gateproof-") as folder:
+        path = Path(folder, "revoked")  # closed: Windows lets no other program read an open file
+        path.write_bytes(content)
+        done = run((PROGRAM, "-Q", "-l", "-f", str(path)), content=b"")
     if done.returncode:
         raise BadInputError(
             f"{name}: revocation list: got a KRL that cannot be read, expected a readable one; "

@@ -234,5 +234,5 @@ def _fields(blob: bytes) -> tuple[bytes, bytes]:
 
 def _message(done: subprocess.CompletedProcess[bytes], folder: Path) -> str:
     """Return the message of ssh-keygen, without the paths of our temporary files."""
-    text = done.stderr.decode("utf-8", "backslashreplace").replace(f"{folder}/", "")
+    text = done.stderr.decode("utf-8", "backslashreplace").replace(f"{folder}{os.sep}", "")
     return " ".join(text.split())[:300]

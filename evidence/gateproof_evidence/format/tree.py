@@ -1,16 +1,22 @@
 """Reading a folder: every file once through one descriptor, and everything that is not a file.
 
-Owns walking, hashing and the rule for allowed names. Leaves the expected files to
-`gateproof_evidence.sealing.seal` and `gateproof_evidence.verification.bundle`, which both read
-folders through this module.
+Owns walking, opening without following a link, hashing and the rule for allowed names. Leaves the
+expected files to `gateproof_evidence.sealing.seal` and `gateproof_evidence.verification.bundle`,
+which both read folders through this module.
 
-Source: design, "Verification"; RFC 8493 section 2.1.3 (names in manifests).
+Where the system opens no file relative to a folder (Windows), paths are used instead. The findings
+are the same, unless another program replaces a folder by a link while it is read.
+
+Source: design, "Verification"; RFC 8493 section 2.1.3 (names in manifests); the Python library,
+os.lstat (name surrogates on Windows).
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
+import io
 import os
 import re
 import stat
@@ -50,6 +56,13 @@ _BATCH = 64
 
 _PENDING = 4
 """The highest number of batches that wait or are read."""
+
+_READING = ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY", "O_NOINHERIT")
+"""Flags to open a file with; each system has some of them."""
+_SURROGATE = 0x2000_0000
+"""The bit in the tag of a reparse point of Windows that says: this is a name of something else."""
+_SERIAL = 0xFFFF_FFFF
+"""The bits of a volume's number that every Python on Windows returns."""
 
 Oddity = Literal["link", "special", "empty-folder", "name", "lookalike", "unreadable", "limit"]
 
@@ -232,6 +245,70 @@ def collision_key(path: str) -> str:
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", path).casefold())
 
 
+class IrregularError(OSError):
+    """A path is no regular file."""
+
+    def __init__(self, kind: Literal["link", "special"]) -> None:
+        number = errno.ELOOP if kind == "link" else errno.EINVAL
+        super().__init__(number, os.strerror(number) if kind == "link" else "not a regular file")
+        self.kind = kind
+
+
+def open_file(path: str, folder: int | None = None) -> tuple[int, os.stat_result]:
+    """Open a regular file for reading, without following a link or waiting for a pipe.
+
+    Where the system cannot refuse a link when it opens a file, the opened file must be the one
+    that was there before. Folders above the file are not checked.
+
+    Args:
+        path: the file; relative to the folder if there is one.
+        folder: a descriptor.
+
+    Returns:
+        A descriptor, which the caller closes, and the status of the file.
+
+    Raises:
+        IrregularError: it is a link or a special file.
+        OSError: it cannot be opened, or was replaced while it was opened.
+
+    """
+    before = os.lstat(path, dir_fd=folder)
+    if is_link(before):
+        raise IrregularError("link")
+    if not stat.S_ISREG(before.st_mode):
+        raise IrregularError("special")
+    flags = sum(getattr(os, name, 0) for name in _READING)
+    handle = os.open(path, os.O_RDONLY | flags, dir_fd=folder)
+    try:
+        status = os.fstat(handle)
+        _refuse_replaced(before, status)
+    except OSError:
+        os.close(handle)
+        raise
+    return handle, status
+
+
+def _refuse_replaced(before: os.stat_result, opened: os.stat_result) -> None:
+    """Refuse a file that is not the one that was there before it was opened."""
+    if not stat.S_ISREG(opened.st_mode):
+        raise IrregularError("special")
+    if not hasattr(os, "O_NOFOLLOW") and not _is_same(before, opened):
+        raise OSError(errno.EAGAIN, "it was replaced while it was opened")
+
+
+def is_link(status: os.stat_result) -> bool:
+    """Return whether `os.lstat` found a symbolic link, or a junction or similar of Windows."""
+    tag: int = getattr(status, "st_reparse_tag", 0)
+    return stat.S_ISLNK(status.st_mode) or bool(tag & _SURROGATE)
+
+
+def _is_same(one: os.stat_result, other: os.stat_result) -> bool:
+    """Compare two files by their numbers; a file system without numbers has 0 for all."""
+    if not one.st_ino or not other.st_ino:
+        return True
+    return one.st_ino == other.st_ino and not (one.st_dev ^ other.st_dev) & _SERIAL
+
+
 class _LimitError(Exception):
     """A limit of reading is exceeded."""
 
@@ -244,10 +321,11 @@ class _LimitError(Exception):
 class _Entry:
     """A file to read."""
 
-    name: str
+    place: str
+    """Its name in the folder, or the whole path where the folder has no descriptor."""
     path: str
-    folder: int
-    """A descriptor of its folder; the batch closes it."""
+    folder: int | None
+    """A descriptor of its folder, which the batch closes."""
     wanted: int
     """The most bytes of content to keep."""
     consumer: Consumer | None
@@ -260,8 +338,10 @@ class _Batch:
     entries: list[_Entry] = field(default_factory=list)
     folders: list[int] = field(default_factory=list)
 
-    def hold(self, folder_fd: int) -> int:
+    def hold(self, folder_fd: int | None) -> int | None:
         """Keep a folder open until its files are read; its own descriptor may close before."""
+        if folder_fd is None:
+            return None
         held = os.dup(folder_fd)
         self.folders.append(held)
         return held
@@ -294,7 +374,7 @@ class _Reader:
 
         """
         yield from self._read_all(self._walk(root, root))
-        if self.last is not None and (root / self.last.folder).is_dir():
+        if self.last is not None and _is_folder(root / self.last.folder):
             yield from self._read_all(self._walk(root, root / self.last.folder))
 
     def _read_all(self, walked: Iterable[_Batch | Odd]) -> Generator[File | Odd, None, None]:
@@ -320,18 +400,18 @@ class _Reader:
         unreadable: list[OSError] = []
         batch = _Batch()
         try:
-            for top, folders, names, top_fd in os.fwalk(
-                start, follow_symlinks=False, onerror=unreadable.append
-            ):
-                prefix = Path(top).relative_to(root)
-                self._count(prefix, len(folders) + len(names))
-                yield from _odd_folders(prefix, folders, names, top_fd)
-                for first in range(0, len(names), _BATCH):
-                    self._add(batch, prefix, names[first : first + _BATCH], top_fd)
+            for found in _walk_folders(start, unreadable.append):
+                prefix = Path(found.top).relative_to(root)
+                self._count(prefix, len(found.folders) + len(found.names))
+                links = found.links()
+                yield from _odd_folders(prefix, found, links)
+                for first in range(0, len(found.names), _BATCH):
+                    self._add(batch, prefix, found, found.names[first : first + _BATCH])
                     if len(batch.entries) >= _BATCH:
                         full, batch = batch, _Batch()
                         yield full
-                folders[:] = sorted(one for one in folders if not self._is_later(prefix / one))
+                inner = sorted(one for one in found.folders if not self._is_later(prefix / one))
+                found.folders[:] = [one for one in inner if one not in links]
             full, batch = batch, _Batch()
             yield full
         finally:
@@ -339,13 +419,13 @@ class _Reader:
         for error in unreadable:
             yield _unreadable(Path(error.filename or "").name, error)
 
-    def _add(self, batch: _Batch, prefix: Path, names: Iterable[str], top_fd: int) -> None:
-        held = batch.hold(top_fd)
+    def _add(self, batch: _Batch, prefix: Path, found: _Found, names: Iterable[str]) -> None:
+        held = batch.hold(found.handle)
         before = "" if prefix == Path() else f"{prefix.as_posix()}/"
         for name in names:
             path = f"{before}{name}"  # `keep` may count, so only this thread calls it
             entry = _Entry(
-                name=name,
+                place=found.place(name),
                 path=path,
                 folder=held,
                 wanted=self.keep(path),
@@ -377,26 +457,19 @@ class _Reader:
             batch.close()
 
     def _read(self, one: _Entry) -> File | Odd:
-        """Open without following links or blocking on a pipe, then check the type and read."""
-        path, folder = one.path, one.folder
+        """Open, check the type and read."""
+        path = one.path
         try:
-            mode = os.lstat(one.name, dir_fd=folder).st_mode
-            if stat.S_ISLNK(mode):
-                return _link(path)
-            if not stat.S_ISREG(mode):
-                return _special(path)
-            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
-            handle = os.open(one.name, flags, dir_fd=folder)
+            handle, status = open_file(one.place, one.folder)
             try:
-                status = os.fstat(handle)
-                if not stat.S_ISREG(status.st_mode):
-                    return _special(path)
                 if self._is_unlisted(path, status.st_size):
                     return File(path=path, size=status.st_size, digest=UNREAD, content=None)
                 kept = bool(one.wanted) and status.st_size <= one.wanted
                 return self._hash(handle, one, keep=kept)
             finally:
                 os.close(handle)
+        except IrregularError as error:
+            return _link(path) if error.kind == "link" else _special(path)
         except OSError as error:
             return _unreadable(path, error)
 
@@ -410,7 +483,8 @@ class _Reader:
         size = 0
         chunks: list[bytes] = []
         buffer = self._buffer()
-        while count := os.readv(handle, [buffer]):
+        file = io.FileIO(handle, closefd=False)
+        while count := file.readinto(buffer):
             piece = buffer[:count]
             digest.update(piece)
             size += count
@@ -438,18 +512,57 @@ class _Reader:
         return buffer
 
 
-def _odd_folders(
-    prefix: Path, folders: Iterable[str], names: list[str], top_fd: int
-) -> Iterator[Odd]:
-    if not folders and not names and prefix.parts:
+@dataclass(frozen=True, kw_only=True)
+class _Found:
+    """A folder on the way."""
+
+    top: str
+    folders: list[str]
+    """The folders in it, and links to folders. Those that the caller removes are not walked."""
+    names: list[str]
+    """Everything else in it."""
+    handle: int | None
+    """A descriptor of it, until the next one; None where the system has none for folders."""
+
+    def place(self, name: str) -> str:
+        """Return how the system finds something in it, relative to the descriptor if any."""
+        return name if self.handle is not None else os.path.join(self.top, name)  # noqa: PTH118
+
+    def links(self) -> set[str]:
+        """Return which of the folders in it are links."""
+        return {
+            name for name in self.folders if is_link(os.lstat(self.place(name), dir_fd=self.handle))
+        }
+
+
+def _walk_folders(start: Path, onerror: Callable[[OSError], object]) -> Iterator[_Found]:
+    """Yield a folder and all below it; by descriptors where the system has them for folders."""
+    if hasattr(os, "fwalk"):
+        for top, folders, names, handle in os.fwalk(start, follow_symlinks=False, onerror=onerror):
+            yield _Found(top=top, folders=folders, names=names, handle=handle)
+        return
+    for path, inner, others in os.walk(start, onerror=onerror):
+        yield _Found(top=path, folders=inner, names=others, handle=None)
+
+
+def _is_folder(path: Path) -> bool:
+    """Return whether there is a folder, and not a link to one."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(status.st_mode) and not is_link(status)
+
+
+def _odd_folders(prefix: Path, found: _Found, links: Iterable[str]) -> Iterator[Odd]:
+    if not found.folders and not found.names and prefix.parts:
         yield Odd(
             kind="empty-folder",
             path=prefix.as_posix(),
             message="an empty folder, which no manifest lists",
         )
-    for name in folders:
-        if stat.S_ISLNK(os.lstat(name, dir_fd=top_fd).st_mode):
-            yield _link((prefix / name).as_posix())
+    for name in links:
+        yield _link((prefix / name).as_posix())
 
 
 def odd_names(files: list[File]) -> list[Odd]:

@@ -383,7 +383,7 @@ def _replace(path: Path, content: bytes) -> None:
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
-            os.fchmod(file.fileno(), mode & 0o7777)
+        Path(name).chmod(mode & 0o7777)
         Path(name).replace(path)
     except OSError:
         with contextlib.suppress(OSError):

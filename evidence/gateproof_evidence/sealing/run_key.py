@@ -95,7 +95,8 @@ def generate(path: Path) -> RunKey:
 
 def _write_new(path: Path, content: bytes, *, mode: int) -> None:
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
+        # O_EXCL: a link of that name is a file that exists.
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         with os.fdopen(handle, "wb") as file:
             file.write(content)
     except FileNotFoundError as error:

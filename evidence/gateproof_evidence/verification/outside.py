@@ -7,6 +7,8 @@ Source: design, "Verification": keys only from outside.
 
 from __future__ import annotations
 
+import contextlib
+import os
 from pathlib import Path
 
 from gateproof_evidence.errors import BadInputError
@@ -26,9 +28,31 @@ def refuse_inside(path: Path, bundle: Path, what: str) -> None:
         BadInputError: the file is inside the bundle.
 
     """
-    inside = (bundle.resolve(), *(next_to(bundle, folder) for folder in (SIGNOFFS, TIMESTAMPS)))
-    if any(path.resolve().is_relative_to(one) for one in inside):
+    inside = (bundle, *(next_to(bundle, folder) for folder in (SIGNOFFS, TIMESTAMPS)))
+    if any(is_inside(path, one) for one in inside):
         raise BadInputError(
             f"{path}: {what}: got a file inside the bundle, expected one from outside; a bundle "
             "cannot name its own trusted signers"
         )
+
+
+def is_inside(path: Path, folder: Path) -> bool:
+    """Return whether a path is a folder or lies in it, however the two are spelt.
+
+    Names decide first. Then the folders themselves are compared, because one folder has several
+    names where the file system ignores case or Unicode form.
+    """
+    real = path.resolve()
+    if real.is_relative_to(folder.resolve()):
+        return True
+    with contextlib.suppress(OSError):
+        wanted = folder.stat()
+        return bool(wanted.st_ino) and any(_is_at(one, wanted) for one in (real, *real.parents))
+    return False
+
+
+def _is_at(path: Path, wanted: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(path.stat(), wanted)
+    except OSError:
+        return False

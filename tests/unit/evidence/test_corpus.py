@@ -16,6 +16,7 @@ from tests.corpus.recipe import STEPS
 from tests.corpus.table import Measured, measure, node_answers, page, read_node
 from tests.corpus.verifiers import NODE, OTHERS, gateproof
 from tests.corpus.workshop import Workshop
+from tests.portable import without_posix
 
 PAGE = Path(__file__).parents[3] / "docs/reference/corpus.md"
 CASES = read_corpus()
@@ -82,6 +83,21 @@ def test_corpus_case_has_the_same_findings_as_one_file(
     archive = tmp_path / "bundle.zip"
     archive.write_bytes(of_folder(measured.made.bundle))
     assert gateproof(replace(measured.made, bundle=archive)) == measured.findings
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_corpus_case_has_the_same_findings_without_posix(
+    case: Case, ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The findings of both forms are the same where `os` has only what Windows has."""
+    measured = ask(case)
+    forms = [measured.made.bundle]
+    if case.name not in NO_FOLDER:
+        forms.append(tmp_path / "bundle.zip")
+        forms[1].write_bytes(of_folder(measured.made.bundle))
+    without_posix(monkeypatch)
+    for form in forms:
+        assert gateproof(replace(measured.made, bundle=form)) == measured.findings
 
 
 def test_corpus_cases_without_a_folder_are_those_that_are_named(ask: Ask) -> None:

@@ -23,6 +23,7 @@ from gateproof_evidence.errors import BadInputError
 from gateproof_evidence.format.archive.writer import write_archive
 from gateproof_evidence.sealing.bag import TEMPLATES
 from gateproof_evidence.verification.bundle import Verification, verify
+from tests.portable import without_posix
 from tests.sample import sealed
 
 CONFIGURATION = """\
@@ -127,6 +128,18 @@ def test_timestamp_is_stored_and_verified_with_the_authority_from_outside(
     [one] = found.stamped.timestamps
     assert (one.path, one.at) == (stored.path, stored.at)
     assert abs(now() - one.at) < dt.timedelta(minutes=5)
+
+
+def test_timestamp_needs_no_posix(
+    bundle: Path, authority: Authority, served: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asking, storing and verifying work where `os` has only what Windows has."""
+    url = served(authority.answer)
+    without_posix(monkeypatch)
+    stored = stamp(bundle, url, authority=authority.root, clock=now)
+    found = verify(bundle, timestamp_ca=authority.root)
+    assert [one.path for one in found.stamped.timestamps] == [stored.path]
+    assert found.findings == ()
 
 
 def test_timestamp_of_an_archive_lies_next_to_it_until_it_is_attached(

@@ -178,10 +178,10 @@ def _identity() -> str:
     """Return git's address for signing commits: both lists of signers are often one file."""
     try:
         command = ("git", "config", "user.email")
-        done = subprocess.run(command, capture_output=True, check=False, text=True)
+        done = subprocess.run(command, capture_output=True, check=False)
     except OSError:
         done = None
-    name = done.stdout.strip() if done else ""
+    name = done.stdout.decode("utf-8", "backslashreplace").strip() if done else ""
     if not name:
         raise BadInputError(
             "--identity: got none, and git has no user.email; name yourself as in the list of "

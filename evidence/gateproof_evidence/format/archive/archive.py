@@ -26,6 +26,7 @@ from gateproof_evidence.errors import BadInputError
 from gateproof_evidence.format.archive.content import read_content
 from gateproof_evidence.format.archive.directory import ArchiveError, Entry, read_directory
 from gateproof_evidence.format.archive.local_header import place_entries
+from gateproof_evidence.format.archive.position import open_followed, reader_of
 from gateproof_evidence.format.archive.source import Cursor, Source
 from gateproof_evidence.format.layout import SIGNOFFS, SIGNS, TIMESTAMPS
 from gateproof_evidence.format.tree import (
@@ -81,11 +82,11 @@ class Archive(Source):
     def __init__(self, path: Path, limits: Limits = LIMITS) -> None:
         self.path = path
         try:
-            handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            handle = open_followed(path)
         except OSError as error:
             raise _refused(path, f"got {error.strerror}, expected a readable file") from error
         self._close = weakref.finalize(self, os.close, handle)
-        self._read = partial(os.pread, handle)
+        self._read = reader_of(handle)
         self._last = "", Cursor(iter(()))
         """The path and the cursor of the last range that was read."""
         try:
@@ -170,6 +171,10 @@ class Archive(Source):
     def paths(self) -> Iterator[str]:
         """Yield the paths of all files in the archive itself."""
         return (one.path for one in self._files())
+
+    def close(self) -> None:
+        """Close the archive, of which nothing can be read then: Windows replaces no open file."""
+        self._close()
 
     def _files(self) -> Iterator[Entry]:
         return (one for _, one in sorted(self._entries.items()) if not one.is_folder)

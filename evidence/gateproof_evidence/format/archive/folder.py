@@ -13,7 +13,17 @@ from pathlib import Path
 from typing import BinaryIO
 
 from gateproof_evidence.format.archive.source import Source
-from gateproof_evidence.format.tree import LIMITS, Feed, Last, Limits, Tree, name_problem, read_tree
+from gateproof_evidence.format.tree import (
+    LIMITS,
+    Feed,
+    Last,
+    Limits,
+    Tree,
+    is_link,
+    name_problem,
+    open_file,
+    read_tree,
+)
 
 _CHUNK = 256 * 1024
 
@@ -57,14 +67,10 @@ class Folder(Source):
             return file.read(-1 if limit is None else limit)
 
     def _open(self, path: str) -> BinaryIO:
-        if not self._is_plain(path.rpartition("/")[0]):
+        if name_problem(path) or not self._is_plain(path.rpartition("/")[0]):
+            # On Windows, a backslash, a colon or the name of a device leads out of the folder.
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
-        file = os.fdopen(os.open(self._root / path, flags), "rb")
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            file.close()
-            raise OSError(errno.EINVAL, "not a regular file", path)
-        return file
+        return os.fdopen(open_file(f"{self._root}/{path}")[0], "rb")
 
     def size(self, path: str) -> int | None:
         """Return the size of a file; follow no link or path out of the folder."""
@@ -81,7 +87,7 @@ class Folder(Source):
     def _is_plain(self, folder: str) -> bool:
         if folder not in self._plain:
             found = self._status(folder)
-            here = found is not None and stat.S_ISDIR(found.st_mode)
+            here = found is not None and stat.S_ISDIR(found.st_mode) and not is_link(found)
             self._plain[folder] = here and self._is_plain(folder.rpartition("/")[0])
         return self._plain[folder]
 

@@ -61,7 +61,7 @@ def add_entries(archive: Archive, contents: Mapping[str, bytes]) -> None:
     """Write an archive again with more files, and put it in the place of the old one.
 
     Args:
-        archive: without links or other oddities, which would be lost.
+        archive: without links or other oddities, which would be lost. It is closed.
         contents: path inside the bundle to content; none of the paths may be in it.
 
     Raises:
@@ -72,6 +72,7 @@ def add_entries(archive: Archive, contents: Mapping[str, bytes]) -> None:
     names = sorted({*archive.paths(), *contents})
     with _new_file(target) as made:
         _write(made, archive, names, contents, top=archive.top)
+        archive.close()
         made.replace(target)
 
 
