@@ -1,4 +1,4 @@
-"""verify.sh, which needs only a shell, openssl and sha256sum, agrees with the verifier."""
+"""verify.sh, which needs only a shell, OpenSSL 3 and sha256sum, agrees with the verifier."""
 
 from __future__ import annotations
 
@@ -244,7 +244,7 @@ def test_script_prints_its_usage(tmp_path: Path, word: str) -> None:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("sh verify.sh [BUNDLE [PUBLIC-KEY.pem]]\n")
-    for part in ("Not checked by this script", "Exit status: 0 whole, 1 not whole, 4 bad input."):
+    for part in ("Not checked by this script", "Exit status: 0 whole, 1 not whole, 4 bad input,"):
         assert part in done.stdout
 
 
@@ -275,8 +275,137 @@ def test_script_names_what_is_wrong_with_its_arguments(
     assert not re.search(r"Illegal|can't cd|verify\.sh: ", done.stderr)
 
 
-@pytest.mark.parametrize("shell", [name for name in ("dash", "bash") if shutil.which(name)])
-def test_script_runs_in_several_shells(bundle: Path, shell: str) -> None:
+SHELLS = [("dash",), ("bash", "--posix"), ("busybox", "sh"), ("ksh",), ("mksh",)]
+
+
+@pytest.mark.parametrize("shell", [one for one in SHELLS if shutil.which(one[0])], ids=" ".join)
+def test_script_runs_in_several_shells(bundle: Path, shell: tuple[str, ...]) -> None:
     """The output is the same in each POSIX shell that is installed."""
-    done = subprocess.run([shell, str(SCRIPT), str(bundle)], capture_output=True, check=False)
+    done = subprocess.run([*shell, str(SCRIPT), str(bundle)], capture_output=True, check=False)
     assert done.stdout.decode() == script(bundle).stdout
+
+
+NEEDED = (
+    *("cat", "cmp", "cut", "dirname", "find", "grep", "head", "ls", "mktemp", "openssl"),
+    *("rm", "sed", "sh", "sha256sum", "sort", "tail", "tr", "uniq", "wc"),
+)
+"""The programs that the script runs; it needs one of two for digests."""
+
+
+def with_programs(folder: Path, *names: str) -> str:
+    """Return a PATH with links to these programs only; one that is not installed is left out."""
+    folder.mkdir()
+    for name in names:
+        found = shutil.which(name)
+        if found:
+            (folder / name).symlink_to(found)
+    return str(folder)
+
+
+def script_with(path: str, bundle: Path) -> subprocess.CompletedProcess[str]:
+    """Run the script with another PATH."""
+    shell = shutil.which("sh")
+    assert shell
+    command = [shell, str(SCRIPT), str(bundle)]
+    environment = {**os.environ, "PATH": path}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_script_needs_these_programs_only(bundle: Path, tmp_path: Path) -> None:
+    """With nothing else on the PATH, a bundle is whole."""
+    done = script_with(with_programs(tmp_path / "bin", *NEEDED), bundle)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not shutil.which("shasum"), reason="shasum, a part of Perl, is not installed")
+def test_script_takes_shasum_where_there_is_no_sha256sum(bundle: Path, tmp_path: Path) -> None:
+    """As on older macOS: a bundle is whole; one with a changed and a missing file is not."""
+    names = {*NEEDED, "shasum", "perl"} - {"sha256sum"}
+    path = with_programs(tmp_path / "bin", *names)
+    done = script_with(path, bundle)
+    assert (done.returncode, done.stderr) == (0, "")
+    (bundle / "data/run.json").write_text("{}")
+    (bundle / "data/tests/junit.xml").unlink()
+    done = script_with(path, bundle)
+    assert done.returncode == 1
+    for name in ("data/run.json", "data/tests/junit.xml"):
+        assert f"DIGEST_MISMATCH {name}: not the file that" in done.stderr
+
+
+@pytest.mark.parametrize("missing", sorted({*NEEDED} - {"sh", "sha256sum"}))
+def test_script_leaves_no_check_out_because_a_program_is_missing(
+    bundle: Path, tmp_path: Path, missing: str
+) -> None:
+    """Each program that is not there is named, and nothing is judged."""
+    path = with_programs(tmp_path / "bin", *({*NEEDED} - {missing}))
+    done = script_with(path, bundle)
+    assert (done.returncode, done.stdout) == (4, "")
+    [line] = done.stderr.splitlines()
+    assert line.startswith(f"{missing}: got none on the PATH, expected it; install it")
+
+
+def test_script_asks_for_a_program_for_digests(bundle: Path, tmp_path: Path) -> None:
+    """Without both it names both, and judges nothing."""
+    path = with_programs(tmp_path / "bin", *({*NEEDED} - {"sha256sum"}))
+    done = script_with(path, bundle)
+    assert (done.returncode, done.stdout) == (4, "")
+    [line] = done.stderr.splitlines()
+    assert line.startswith("sha256sum: got neither it nor shasum, expected one of them; install")
+
+
+def with_openssl(folder: Path, version: str) -> str:
+    """Return a PATH whose openssl states a version, and is the installed one in all else."""
+    path = with_programs(folder, *({*NEEDED} - {"openssl"}))
+    stub = folder / "openssl"
+    real = shutil.which("openssl")
+    stub.write_text(
+        f'#!/bin/sh\n[ "$1" = version ] && echo "{version}" && exit\nexec {real} "$@"\n'
+    )
+    stub.chmod(0o755)
+    return path
+
+
+@pytest.mark.parametrize(
+    "version",
+    ["LibreSSL 3.3.6", "LibreSSL 4.0.0", "OpenSSL 1.1.1w  11 Sep 2023", "OpenSSL 0.9.8zg"],
+)
+def test_script_asks_for_openssl_3(bundle: Path, tmp_path: Path, version: str) -> None:
+    """An older one or LibreSSL is named as it is, and no signature is called invalid."""
+    done = script_with(with_openssl(tmp_path / "bin", version), bundle)
+    assert (done.returncode, done.stdout) == (4, "")
+    [line] = done.stderr.splitlines()
+    assert line.startswith(f"openssl: got {version}, expected OpenSSL 3 or later; install")
+
+
+@pytest.mark.parametrize(
+    "version", ["OpenSSL 3.0.2 15 Mar 2022", "OpenSSL 4.1.0", "OpenSSL 10.0.0"]
+)
+def test_script_accepts_openssl_3_and_later(bundle: Path, tmp_path: Path, version: str) -> None:
+    """The first number decides."""
+    done = script_with(with_openssl(tmp_path / "bin", version), bundle)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_script_prints_its_usage_without_any_of_them(tmp_path: Path) -> None:
+    """--help says what is needed, also where it is missing."""
+    path = with_programs(tmp_path / "bin", "cat")
+    shell = shutil.which("sh")
+    assert shell
+    done = subprocess.run(
+        [shell, str(SCRIPT), "--help"], env={"PATH": path}, capture_output=True, check=False
+    )
+    assert done.returncode == 0
+    assert b"OpenSSL 3 and sha256sum (or shasum)" in done.stdout
+
+
+def test_script_is_not_led_elsewhere_by_the_environment(bundle: Path, tmp_path: Path) -> None:
+    """A relative path is that of this folder, and not of one that CDPATH names."""
+    (tmp_path / "other" / bundle.name).mkdir(parents=True)
+    done = subprocess.run(
+        ["sh", str(SCRIPT), bundle.name],
+        cwd=bundle.parent,
+        env={**os.environ, "CDPATH": str(tmp_path / "other")},
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")

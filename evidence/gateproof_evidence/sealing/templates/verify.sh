@@ -1,24 +1,27 @@
 #!/bin/sh
-# Verifies the files of a bundle with a POSIX shell, openssl (1.1.1 or later) and sha256sum only:
-# the signature over the attestation, both manifests, and that the bundle has no other file.
+# Needs a POSIX shell with its usual programs, OpenSSL 3 or later (neither LibreSSL nor 1.1.1), and
+# sha256sum or shasum. Verifies the files of a bundle with them only: the signature over the
+# attestation, both manifests, and that the bundle has no other file.
 set -u
 LC_ALL=C
-export LC_ALL
+CDPATH=
+export LC_ALL CDPATH
 
 usage() {
     cat << 'TEXT'
 sh verify.sh [BUNDLE [PUBLIC-KEY.pem]]
 
-Verifies the files of a bundle with a shell, openssl and sha256sum only. BUNDLE is the folder of one
-sealed run; by default the folder of this script. Without a public key from outside, the script uses
-the key in the bundle: that shows integrity, not origin.
+Verifies the files of a bundle with a shell, OpenSSL 3 and sha256sum (or shasum) only. BUNDLE is the
+folder of one sealed run, and by default the folder of this script; unpack a ZIP archive first.
+Without a public key from outside, the script uses the key in the bundle: that shows integrity, not
+origin.
 
 Checked: the signature over the attestation, both manifests, the digest of each file, and that there
 is no other file.
 TEXT
     not_checked
     echo
-    echo "Exit status: 0 whole, 1 not whole, 4 bad input."
+    echo "Exit status: 0 whole, 1 not whole, 4 bad input, or a program that is missing or too old."
 }
 
 not_checked() {
@@ -41,6 +44,25 @@ case ${1:-} in
 esac
 [ $# -le 2 ] || bad_input "arguments: got $#, expected at most a bundle and a public key; see --help"
 
+# 0. The programs are there: without one of them a check would be left out, and an older openssl would
+#    call a valid signature invalid.
+for program in cat cmp cut dirname find grep head ls mktemp openssl rm sed sort tail tr uniq wc; do
+    command -v "$program" > /dev/null 2>&1 ||
+        bad_input "$program: got none on the PATH, expected it; install it (openssl: 3 or later)"
+done
+version=$(openssl version 2> /dev/null)
+case $version in
+    "OpenSSL "[3-9].* | "OpenSSL "[1-9][0-9]*.*) ;;
+    *) bad_input "openssl: got ${version:-no version}, expected OpenSSL 3 or later; install it, and put its folder first on the PATH (on macOS: brew install openssl@3)" ;;
+esac
+if command -v sha256sum > /dev/null 2>&1; then
+    sha256() { sha256sum "$@"; }
+elif command -v shasum > /dev/null 2>&1; then
+    sha256() { shasum -a 256 "$@"; }
+else
+    bad_input "sha256sum: got neither it nor shasum, expected one of them; install coreutils or perl"
+fi
+
 key=${2:-public-key.pem}
 if [ $# -ge 2 ]; then
     case $key in
@@ -51,7 +73,7 @@ fi
 if [ $# -ge 1 ] && [ ! -d "$1" ]; then
     if [ -e "$1" ]; then got="a file"; else got="no such path"; fi
     case $(head -c 2 "$1" 2> /dev/null | tr -d '\000') in PK) got="a ZIP archive" ;; esac
-    bad_input "$1: bundle: got $got, expected the folder of one sealed run; unpack an archive first"
+    bad_input "$1: bundle: got $got, expected the folder of one sealed run; unpack an archive first, such as with unzip"
 fi
 cd -- "${1:-$(dirname -- "$0")}" || exit 4
 is_bundle() { # true if any of the files that sealing writes exists
@@ -76,7 +98,7 @@ bad=0
 
 finding() { # names can contain control characters, and echo would interpret their backslashes
     bad=1
-    printf '%s\n' "$1" | tr '\001-\011\013-\037\177' '[?*]' >&2
+    printf '%s\n' "$1" | sed 's/[[:cntrl:]]/?/g' >&2
 }
 
 take() { # take PATTERN < one line: prints the pattern's group if the whole line matches
@@ -134,7 +156,7 @@ is_key "$key" || {
 # No signature covers the key id: a wrong one would mislead a reader, so it must name the key that
 # signed. A manifest lists the key in the bundle; this step checks its form and that it signed.
 id_of() { # id_of KEY
-    openssl pkey -pubin -in "$1" -outform DER 2> "$work/error" | sha256sum | cut -c 1-64
+    openssl pkey -pubin -in "$1" -outform DER 2> "$work/error" | sha256 | cut -c 1-64
 }
 id=$(id_of "$key")
 [ "$keyid" = "sha256:$id" ] ||
@@ -163,7 +185,7 @@ subject() { # subject FIRST SECOND: prints a digest; the statement ends with bot
     take '{.*"subject":\[{"digest":{"sha256":"'"$1"'"},"name":"manifest-sha256.txt"},{"digest":{"sha256":"'"$2"'"},"name":"tagmanifest-sha256.txt"}\]}' < "$work/payload"
 }
 same() { # same FILE DIGEST
-    [ "$(sha256sum < "$1" | cut -c 1-64)" = "$2" ] ||
+    [ "$(sha256 < "$1" | cut -c 1-64)" = "$2" ] ||
         finding "DIGEST_MISMATCH $1: not the signed file"
 }
 same manifest-sha256.txt "$(subject '\('"$hex"'\)' "$hex")"
@@ -190,7 +212,7 @@ for manifest in manifest-sha256.txt tagmanifest-sha256.txt; do
         done < "$work/odd"
         continue # such a path can be outside the bundle
     fi
-    sha256sum -c "$manifest" > "$work/sums" 2> "$work/error" || {
+    sha256 -c "$manifest" > "$work/sums" 2> "$work/error" || {
         grep -v ': OK$' "$work/sums" > "$work/failed"
         while IFS= read -r line; do
             finding "DIGEST_MISMATCH ${line%: FAILED*}: not the file that $manifest lists, or missing"
@@ -207,8 +229,8 @@ done
     sed 's|^[0-9a-f]*  |./|' manifest-sha256.txt tagmanifest-sha256.txt
 } | sort > "$work/listed"
 find . -type f | sort > "$work/found"
-comm -13 "$work/listed" "$work/found" > "$work/extra"
-attested=$(sha256sum < attestation.dsse.json | cut -c 1-64)
+sort "$work/listed" "$work/listed" "$work/found" | uniq -u > "$work/extra" # found, and not listed
+attested=$(sha256 < attestation.dsse.json | cut -c 1-64)
 signoff='{"at":"[^"]*","attestation":"sha256:'$attested'",.*"schema":"https://gateproof.dev/signoff/v1",.*}'
 while IFS= read -r path; do
     case $path in
