@@ -126,6 +126,27 @@ def test_evidence_is_verified_on_another_machine_also_when_red() -> None:
     assert any("gateproof verify" in step.get("run", "") for step in verify["steps"])
 
 
+def test_portable_workflow_installs_what_an_auditor_installs() -> None:
+    """Its machines get the set and the wheel of gateproof-evidence, and are not Linux."""
+    job = YAML(typ="safe", pure=True).load(WORKFLOWS / "portable.yml")["jobs"]["verify"]
+    systems = {name.partition("-")[0] for name in job["strategy"]["matrix"]["system"]}
+    assert systems == {"macos", "windows"}
+    lines = "\n".join(step.get("run", "") for step in job["steps"]).splitlines()
+    assert [line.rpartition(" ")[2] for line in lines if "pip install" in line] == [
+        "evidence/requirements.txt",
+        "received/gateproof_evidence-*.whl",
+    ]
+    assert not any(line.startswith(("make", ".venv")) for line in lines)
+
+
+def test_portable_workflow_says_whether_it_was_run() -> None:
+    """The workflow and the guide say the same: both claim that it was run, or neither does."""
+    workflow = (WORKFLOWS / "portable.yml").read_text(encoding="utf-8")
+    guide = (ROOT / "docs/how-to/run-in-ci.md").read_text(encoding="utf-8")
+    assert "portable.yml" in guide
+    assert workflow.startswith("# NOT RUN YET: ") is ("*not run yet*" in guide)
+
+
 def test_guide_for_a_signing_key_passes_schema_and_audit(tmp_path: Path) -> None:
     """The workflow with the guide's steps is valid, and keeps its permissions and pins."""
     folder = changed(tmp_path, *with_key()[0])
