@@ -10,6 +10,9 @@ from gateproof import NotReadyError, Stack, Sut
 RESULT_DEADLINE_S = 20.0
 """How long a result may take, including the start of its worker."""
 
+SILENT = "it printed nothing"
+"""The end of the message of a program that printed no reason; a slow machine is one."""
+
 DESCRIBED = "described form"
 TLS = "described form that demands TLS"
 """Names of forms that every system has, which falsifiers predict."""
@@ -87,6 +90,8 @@ def publish_each(stack: Stack, forms: Sequence[Form]) -> tuple[list[str], list[s
             publisher = stack.publisher(form.environment(stack))
             task_id = publisher.publish(ping.task, (), ping.arguments)
         except (AssertionError, NotReadyError) as error:
+            if _is_silent(error):
+                raise
             refusal = _cause(error)
         task_ids.append(task_id)
         refusals.append(refusal)
@@ -99,7 +104,14 @@ def state_with(stack: Stack, form: Form, task_id: str) -> str:
         publisher = stack.publisher(form.environment(stack))
         return publisher.result(task_id, deadline_s=RESULT_DEADLINE_S).end
     except (AssertionError, NotReadyError) as error:
+        if _is_silent(error):
+            raise
         return _cause(error)
+
+
+def _is_silent(error: BaseException) -> bool:
+    """Return whether a program gave no answer in time and no reason: no refusal by the system."""
+    return isinstance(error, NotReadyError) and str(error).endswith(SILENT)
 
 
 def _cause(error: BaseException) -> str:

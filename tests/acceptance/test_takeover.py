@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -11,6 +10,9 @@ from typing import Any
 
 import pytest
 
+from gateproof_evidence.format.recording.journal import read_journal
+from gateproof_evidence.judging.verdict import digest_of_story
+from gateproof_evidence.model import ProofEvent, Record, TakenOverEvent
 from gates.taxonomy.miniature import Miniature
 from tests.acceptance.test_exit_status import GATEPROOF, NEEDS_NO_DATABASE
 
@@ -45,11 +47,16 @@ def verify(bundle: Path, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
+def journal(bundle: Path) -> tuple[Record, ...]:
+    """Return the journal of a bundle."""
+    return read_journal([bundle / "data" / "journal.jsonl"])
+
+
 def test_unchanged_proof_is_taken_over_and_released(
     run_gates: Run, first: Path, tmp_path: Path
 ) -> None:
     """It is marked and not repeated, the run is released and verifies; a third run repeats this."""
-    record = json.loads((first / "data" / "proofs" / "MIN-01" / "marked.json").read_text())
+    [record] = [one for one in journal(first) if isinstance(one, ProofEvent)]
     earlier = first
     for _ in range(2):
         ran = run_gates("", (), *take(earlier))
@@ -57,8 +64,9 @@ def test_unchanged_proof_is_taken_over_and_released(
         assert "1 taken over from an earlier bundle" in ran.output
         assert proof(ran)["taken_over"].startswith("sha256:")
         earlier = (tmp_path / "reports" / "latest").resolve()
-        again = json.loads((earlier / "data" / proof(ran)["record"]).read_text())
-        assert again == record, "the record is that of the first run"
+        [taken] = [one for one in journal(earlier) if isinstance(one, TakenOverEvent)]
+        assert taken.story == record, "the record is that of the first run"
+        assert proof(ran)["story"] == digest_of_story(record)
         done = verify(earlier, tmp_path)
         assert done.returncode == 0, done.stdout
 
@@ -93,7 +101,7 @@ def test_bundle_that_does_not_verify_is_bad_input(
     """An altered bundle, another signer or no key: no run starts, and the message says why."""
     altered = tmp_path / "altered"
     shutil.copytree(first, altered)
-    (altered / "data" / "proofs" / "MIN-01" / "marked.json").write_text("{}")
+    (altered / "data" / "transcripts" / "miniature" / "MIN-01" / "marked.txt").write_text("x")
     ran = run_gates("", (), *take(altered))
     assert ran.exit_status == 4, ran.output
     assert "expected a bundle that verifies with --proofs-key" in " ".join(ran.output.split())
