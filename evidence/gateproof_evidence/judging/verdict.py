@@ -146,34 +146,40 @@ def derive(
         waiver = covering.get(criterion.id)
         judgement = _whole(_judgement(binding, own, missing), binding, affected)
         verdicts.append(_verdict(criterion, binding, judgement, own, proofs, waiver, today))
-    return tuple(_without_basis(one, criteria, verdicts) for one in verdicts)
+    failed = [
+        (criterion.basis_of, verdict.id)
+        for criterion, verdict in zip(criteria, verdicts, strict=True)
+        if criterion.basis_of and verdict.outcome in (Outcome.FAIL, Outcome.ERROR)
+    ]
+    return tuple(_without_basis(one, failed) for one in verdicts)
 
 
-def _without_basis(
-    verdict: Verdict, criteria: Sequence[Criterion], verdicts: Sequence[Verdict]
-) -> Verdict:
+def _without_basis(verdict: Verdict, failed: Sequence[tuple[str, str]]) -> Verdict:
     """Return a verdict, or a red one as not judged if a criterion that it builds on failed.
 
     Many checks need a worker that answers. Where it does not, one criterion says so; the red of the
     others shows nothing about their own claims. What passes, passes.
+
+    Args:
+        verdict: the verdict.
+        failed: the failed criteria that others build on: the need that each judges, and its id.
+
     """
     if verdict.outcome not in _RED or verdict.cause not in _OF_THE_SYSTEM:
         return verdict
-    failed = [
-        other.id
-        for criterion, other in zip(criteria, verdicts, strict=True)
-        if criterion.basis_of and other.id != verdict.id
-        if other.outcome in (Outcome.FAIL, Outcome.ERROR)
-        if any(f"{need}.".startswith(f"{criterion.basis_of}.") for need in verdict.needs)
+    lacking = [
+        name
+        for basis, name in failed
+        if name != verdict.id and any(f"{need}.".startswith(f"{basis}.") for need in verdict.needs)
     ]
-    if not failed:
+    if not lacking:
         return verdict
     return verdict.model_copy(
         update={
             "outcome": Outcome.INCONCLUSIVE,
             "cause": Cause.TO_INVESTIGATE,
             "disposition": Disposition.NONE,
-            "message": f"not judged: {failed[0]} failed; then: {verdict.message}",
+            "message": f"not judged: {lacking[0]} failed; then: {verdict.message}",
         }
     )
 

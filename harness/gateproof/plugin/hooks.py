@@ -562,7 +562,7 @@ def _builds_on_worker(item: pytest.Item, writer: Writer) -> bool:
     if declaration is None:
         return False
     needs = {need.key.partition(".")[0] for need in declaration.needs}
-    built_on = {one.basis_of for one in writer.catalogue.criteria if one.basis_of}
+    built_on = writer.built_on
     own = writer.catalogue.by_id(declaration.criterion).basis_of
     return not own and bool(needs & built_on)
 

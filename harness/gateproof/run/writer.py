@@ -213,6 +213,11 @@ class Writer:
         """The kind of the environment of this run."""
         return self.bring_up.report().kind
 
+    @cached_property
+    def built_on(self) -> frozenset[str]:
+        """The needs of checks that other criteria judge."""
+        return frozenset(one.basis_of for one in self.catalogue.criteria if one.basis_of)
+
     def gate_of(self, criterion: str) -> str:
         """Return the gate of a criterion."""
         return self.catalogue.by_id(criterion).gate
