@@ -156,8 +156,8 @@ def test_check_ends_at_the_predicted_finding_unless_the_run_is_thorough(
 def test_report_names_the_proof_whose_baseline_counts(whole: Path) -> None:
     """A reader finds where the check ran before the fault, in the page and in the terminal."""
     page = (whole / "reports/latest/data/report.html").read_text(encoding="utf-8")
-    words = "baseline</a> of the proof by <b>{}</b>, on a copy of the same kind"
-    counts = {name: page.count(words.format(name)) for name in NAMES}
+    words = r'<a href="[^"]*/{0}\.txt#[^"]*">baseline</a> of the proof by <b>{0}</b>, on a copy'
+    counts = {name: len(re.findall(words.format(name), page)) for name in NAMES}
     assert counts == {"mark-one": 1, "mark-two": 0, "mark-page": 1, "mark-page-again": 0}
     command = [str(GATEPROOF), "show", "reports/latest", "--criterion", "MIN-01"]
     shown = subprocess.run(command, cwd=whole, capture_output=True, text=True, check=True)

@@ -390,13 +390,29 @@ def test_rejudge_judges_what_was_taken_over(tmp_path: Path) -> None:
     assert (found["judged"]["criteria"], found["judged"]["proofs"]) == (4, 4)
 
 
+def test_verify_refuses_a_reused_proof_with_other_steps_than_the_earlier_run_signed(
+    tmp_path: Path,
+) -> None:
+    """A signer cannot change the record of a proof while it is taken over."""
+    bundle = _with_takeovers(tmp_path, restoration="another copy is thrown away")
+    [finding] = verify(bundle).findings
+    assert finding.code.value == "TAKEOVER_MISMATCH"
+    assert "RLS-01:drop-policy: record: got sha256:" in finding.message
+
+
 def _merged(shards: Sequence[Path], out: Path) -> Path:
     at = SEALED + timedelta(minutes=5)
     return merge(shards, out, keys={}, key=fixed_key(9), clock=lambda: at).bundle
 
 
-def _with_takeovers(folder: Path) -> Path:
-    """Seal a run that takes the check and the proof of RLS-01 over from an earlier bundle."""
+def _with_takeovers(folder: Path, **changes: str) -> Path:
+    """Seal a run that takes the check and the proof of RLS-01 over from an earlier bundle.
+
+    Args:
+        folder: where both are made.
+        changes: fields to change in the record of the proof.
+
+    """
     (folder / "before").mkdir()
     earlier = sealed(folder / "before", failing=False)
     digest = digest_of((earlier / ATTESTATION).read_bytes())
@@ -407,7 +423,7 @@ def _with_takeovers(folder: Path) -> Path:
     records = read_journal([staging / JOURNAL])
     own = [one for one in records if getattr(one, "criterion", None) == "RLS-01"]
     claims = [one for one in own if isinstance(one, ClaimEvent) and one.part == "check"]
-    story = next(one for one in own if isinstance(one, ProofEvent))
+    story = next(one for one in own if isinstance(one, ProofEvent)).model_copy(update=changes)
     common = {"writer": "taken", "at": START, "criterion": "RLS-01", "attestation": digest}
     taken = (
         CheckTakenOverEvent(

@@ -26,7 +26,7 @@ from gateproof_evidence.format.recording.transcript import (
     transcript_name,
 )
 from gateproof_evidence.format.tree import read_tree
-from gateproof_evidence.model import Observation, Record, Repeat
+from gateproof_evidence.model import Observation, Record, Repeat, RunEvent
 from gateproof_evidence.verification.integrity.transcript import TranscriptReader
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -183,6 +183,13 @@ def _repeat(number: int) -> Callable[..., tuple[tuple[Record, ...], bytes]]:
     return add
 
 
+def _repeat_of_a_lost_one(
+    records: tuple[Observation, ...], _: bytes
+) -> tuple[tuple[Record, ...], bytes]:
+    lost = RunEvent(writer="main", seq=3, at=START, event="lost", data={})
+    return (*records, lost, Repeat(writer="main", seq=4, at=START, repeats=3)), b""
+
+
 def _other_writer(records: tuple[Observation, ...], _: bytes) -> tuple[tuple[Record, ...], bytes]:
     return (*records, Repeat(writer="gw1", seq=0, at=START, repeats=1)), b""
 
@@ -195,6 +202,7 @@ def _twice(records: tuple[Observation, ...], _: bytes) -> tuple[tuple[Record, ..
     ("change", "problem"),
     [
         (_repeat(1), ""),
+        (_repeat_of_a_lost_one, ""),
         (_drop_record, "observation main:2: got bytes before its entry, expected none"),
         (_swap, "observation main:0: got other bytes than '=== main:0"),
         (_edit(b"two", b"xxx"), "observation main:1: got sha256:"),
