@@ -34,7 +34,7 @@ from gateproof_evidence.format.catalogue import load_catalogue, parse_catalogue
 from gateproof_evidence.format.envelope import Envelope
 from gateproof_evidence.format.manifest import format_manifest, parse_manifest
 from gateproof_evidence.format.public_key import load_public_key
-from gateproof_evidence.format.tree import File, Limits
+from gateproof_evidence.format.tree import File, Limits, Reading
 from gateproof_evidence.format.waiver import format_waivers, load_waivers, parse_waivers
 from gateproof_evidence.judging.judgement import judge
 from gateproof_evidence.model import Run
@@ -145,7 +145,7 @@ def fuzz_ssh_signature(content: bytes) -> None:
 def fuzz_archive(content: bytes) -> None:
     """A ZIP archive, which zipfile must read in the same way."""
     archive = Archive(_written(content), Limits(entries=1000))
-    tree = archive.read_tree(keep=lambda _: 1 << 20, limits=Limits(total=1 << 24))
+    tree = archive.read_tree(Reading(keep=lambda _: 1 << 20, limits=Limits(total=1 << 24)))
     if tree.odd:
         return
     with zipfile.ZipFile(_SCRATCH) as packed:

@@ -10,7 +10,7 @@ Source: docs/decisions/0039; docs/reference/sign-off.md.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from gateproof_evidence.additions.addition import LARGEST, add
@@ -23,7 +23,7 @@ from gateproof_evidence.format.archive.source import Source
 from gateproof_evidence.format.archive.writer import add_entries
 from gateproof_evidence.format.canonical import digest_of
 from gateproof_evidence.format.layout import SIGNOFFS, TIMESTAMPS
-from gateproof_evidence.format.tree import LIMITS, Feed, File, Last, Limits, Tree
+from gateproof_evidence.format.tree import File, Reading, Tree
 from gateproof_evidence.verification.bundle import verify
 
 _FEW = 5
@@ -116,17 +116,9 @@ class _With(Source):
         self._source = source
         self._contents = contents
 
-    def read_tree(
-        self,
-        *,
-        keep: Callable[[str], int],
-        feed: Feed | None = None,
-        limits: Limits = LIMITS,
-        sizes: Mapping[str, int] | None = None,
-        last: Last | None = None,
-    ) -> Tree:
+    def read_tree(self, asked: Reading) -> Tree:
         """Read the bundle, and add the files; one that lies next to an archive counts once."""
-        tree = self._source.read_tree(keep=keep, feed=feed, limits=limits, sizes=sizes, last=last)
+        tree = self._source.read_tree(asked)
         more = [_file(path, content) for path, content in self._contents.items()]
         return united(more, tree)
 

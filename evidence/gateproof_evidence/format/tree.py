@@ -142,6 +142,17 @@ class Last:
     """Returns the consumer of one of its files; called when all other files have been read."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """The parameters of `read_tree`, for the readers of every form of a bundle."""
+
+    keep: Callable[[str], int]
+    feed: Feed | None = None
+    limits: Limits = LIMITS
+    sizes: Mapping[str, int] | None = None
+    last: Last | None = None
+
+
 def read_tree(
     root: Path,
     *,

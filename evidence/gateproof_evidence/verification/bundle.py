@@ -37,7 +37,7 @@ from gateproof_evidence.format.layout import (
     TAG_MANIFEST,
     TIMESTAMPS,
 )
-from gateproof_evidence.format.tree import LIMITS, File, Limits, Tree
+from gateproof_evidence.format.tree import LIMITS, File, Limits, Reading, Tree
 from gateproof_evidence.model import Digest, Merged, Result, Run
 from gateproof_evidence.model.finding import Code, Finding
 from gateproof_evidence.verification import consistency
@@ -170,11 +170,13 @@ def verify(
     additions, journal = AdditionLimit(), consistency.JournalReader(limits)
     transcripts = TranscriptReader(lambda: journal.end()[0])
     tree = source.read_tree(
-        keep=lambda path: additions.limit(path) or _limit(path, limits),
-        feed={JOURNAL: journal.feed},
-        limits=limits,
-        sizes=attested_sizes(source, limits),
-        last=transcripts.last,
+        Reading(
+            keep=lambda path: additions.limit(path) or _limit(path, limits),
+            feed={JOURNAL: journal.feed},
+            limits=limits,
+            sizes=attested_sizes(source, limits),
+            last=transcripts.last,
+        )
     )
     files = {file.path: file for file in tree.files if not is_addition(file.path)}
     findings = [*compare_tree(tree)]

@@ -21,7 +21,7 @@ import pytest
 
 from gateproof_evidence.errors import BadInputError
 from gateproof_evidence.format.archive.archive import Archive
-from gateproof_evidence.format.tree import LIMITS, Limits, Tree, read_tree
+from gateproof_evidence.format.tree import LIMITS, Limits, Reading, Tree, read_tree
 from tests.archives import DESCRIPTOR, STORED, UTF8, Part, build, of_folder
 
 SIGN = Part(name=b"bagit.txt", content=b"BagIt-Version: 1.0\n")
@@ -45,7 +45,7 @@ def write(tmp_path: Path) -> Write:
 
 def tree_of(path: Path, limits: Limits = LIMITS) -> Tree:
     """Open an archive and read all of it."""
-    return Archive(path).read_tree(keep=lambda _: 1 << 20, limits=limits)
+    return Archive(path).read_tree(Reading(keep=lambda _: 1 << 20, limits=limits))
 
 
 def changed(**fields: object) -> Part:
@@ -217,9 +217,9 @@ def test_archive_with_a_large_entry_that_is_not_listed_does_not_unpack_it(write:
     """An entry above the limit of kept bytes with another size than listed is not read."""
     content = bytes(3000)
     path = write(build([SIGN, Part(name=b"data/zeros", content=content)]))
-    read = Archive(path).read_tree(keep=lambda _: 0, limits=Limits(kept=1000), sizes={})
+    read = Archive(path).read_tree(Reading(keep=lambda _: 0, limits=Limits(kept=1000), sizes={}))
     listed = Archive(path).read_tree(
-        keep=lambda _: 0, limits=Limits(kept=1000), sizes={"data/zeros": 3000}
+        Reading(keep=lambda _: 0, limits=Limits(kept=1000), sizes={"data/zeros": 3000})
     )
     assert [one.digest == "unread" for one in read.files] == [False, True]
     assert [one.digest == "unread" for one in listed.files] == [False, False]
@@ -297,7 +297,7 @@ def test_archive_of_another_writer_reads_as_the_folder(
     path = tmp_path / "other.zip"
     pack(bundle, path)
     expected = read_tree(bundle, keep=lambda _: 0)
-    found = Archive(path).read_tree(keep=lambda _: 0)
+    found = Archive(path).read_tree(Reading(keep=lambda _: 0))
     assert found == expected
     assert len(found.files) > 10, "premise: the bundle has files"
 
@@ -396,7 +396,7 @@ def test_archive_feeds_an_entry_in_its_order(write: Write) -> None:
     content = os.urandom(700_000)
     path = write(build([SIGN, Part(name=b"data/x", content=content)]))
     parts: list[bytes] = []
-    tree = Archive(path).read_tree(keep=lambda _: 0, feed={"data/x": parts.append})
+    tree = Archive(path).read_tree(Reading(keep=lambda _: 0, feed={"data/x": parts.append}))
     assert len(parts) > 1, "premise: it does not fit into one part"
     assert b"".join(parts) == content
     assert tree.files[1].digest == f"sha256:{hashlib.sha256(content).hexdigest()}"
@@ -429,9 +429,11 @@ def test_archive_of_records_that_need_much_memory_has_a_finding(write: Write) ->
     parts = [Part(name=b"data/%d.json" % number, content=bytes(1000)) for number in range(17)]
     path = write(build([SIGN, *parts]))
     limits = Limits(kept=1000)
-    records = Archive(path).read_tree(keep=lambda path: 1000 * ("json" in path), limits=limits)
+    records = Archive(path).read_tree(
+        Reading(keep=lambda path: 1000 * ("json" in path), limits=limits)
+    )
     assert records.odd[0].message == "got more than 16000 bytes of records, expected fewer"
-    assert len(Archive(path).read_tree(keep=lambda _: 0, limits=limits).files) == 18
+    assert len(Archive(path).read_tree(Reading(keep=lambda _: 0, limits=limits)).files) == 18
 
 
 def test_archive_with_many_folders_in_a_name_needs_little_memory(write: Write) -> None:
@@ -439,7 +441,7 @@ def test_archive_with_many_folders_in_a_name_needs_little_memory(write: Write) -
     parts = [Part(name=b"%d" % number + b"/x" * 1000) for number in range(500)]
     tracemalloc.start()
     archive = Archive(write(build([SIGN, *parts])))
-    assert archive.read_tree(keep=lambda _: 0).odd[0].kind == "limit"
+    assert archive.read_tree(Reading(keep=lambda _: 0)).odd[0].kind == "limit"
     assert tracemalloc.get_traced_memory()[1] < 30 * 1024**2
     tracemalloc.stop()
 

@@ -15,7 +15,7 @@ from gateproof_evidence.format.archive.archive import Archive
 from gateproof_evidence.format.archive.folder import Folder
 from gateproof_evidence.format.archive.opening import open_source
 from gateproof_evidence.format.archive.writer import add_entries, write_archive
-from gateproof_evidence.format.tree import read_tree
+from gateproof_evidence.format.tree import Reading, read_tree
 from tests.archives import Part, build
 
 
@@ -46,7 +46,7 @@ def test_archive_has_sorted_entries_without_times_and_comments(
             assert entry.external_attr >> 16 == stat.S_IFREG | 0o644
             assert (entry.extra, entry.comment, entry.flag_bits) == (b"", b"", 0)
             assert entry.compress_type == zipfile.ZIP_DEFLATED
-    assert Archive(path).read_tree(keep=lambda _: 0).files == files
+    assert Archive(path).read_tree(Reading(keep=lambda _: 0)).files == files
 
 
 def test_archive_with_a_name_outside_ascii_is_marked_as_utf8(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def wrapped(bundle: Path, path: Path) -> Path:
 def test_bundle_one_folder_down_in_an_archive_is_found(bundle: Path, tmp_path: Path) -> None:
     """An archive whose entries all lie below one folder reads as that folder."""
     found = open_source(wrapped(bundle, tmp_path / "one.zip"))
-    assert found.read_tree(keep=lambda _: 0) == read_tree(bundle, keep=lambda _: 0)
+    assert found.read_tree(Reading(keep=lambda _: 0)) == read_tree(bundle, keep=lambda _: 0)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_bundle_one_folder_down_is_found(bundle: Path, tmp_path: Path, form: str
         bundle.rename(artifact / "run")
     else:
         write_archive(bundle, artifact / "run.zip")
-    assert open_source(artifact).read_tree(keep=lambda _: 0) == expected
+    assert open_source(artifact).read_tree(Reading(keep=lambda _: 0)) == expected
 
 
 def test_bundle_one_folder_down_must_be_the_only_one(bundle: Path, tmp_path: Path) -> None:

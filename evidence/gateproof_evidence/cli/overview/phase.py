@@ -14,6 +14,7 @@ from gateproof_evidence.cli.review import signoff_line
 from gateproof_evidence.errors import BadInputError
 from gateproof_evidence.format.archive.source import Source
 from gateproof_evidence.format.layout import SIGNOFFS
+from gateproof_evidence.format.tree import Reading
 from gateproof_evidence.judging.phase import Phase, find_phase, phases
 from gateproof_evidence.model import Run
 from gateproof_evidence.model.text import many, one_line
@@ -56,7 +57,7 @@ def show_phases(bundle: Source, run: Run, name: str | None, *, as_json: bool) ->
 def _signoffs(bundle: Source) -> tuple[SignOff, ...]:
     """Return the sign-offs that can be read; verification reports the others."""
     additions = AdditionLimit()
-    files = bundle.read_tree(keep=additions.limit).files
+    files = bundle.read_tree(Reading(keep=additions.limit)).files
     return read_signoffs(in_folder(files, SIGNOFFS))[0]
 
 

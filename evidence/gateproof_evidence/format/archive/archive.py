@@ -34,11 +34,10 @@ from gateproof_evidence.format.tree import (
     LIMITS,
     UNREAD,
     Consumer,
-    Feed,
     File,
-    Last,
     Limits,
     Odd,
+    Reading,
     Tree,
     name_problem,
     odd_names,
@@ -102,20 +101,15 @@ class Archive(Source):
         except ArchiveError as error:
             raise _refused(path, str(error)) from error
 
-    def read_tree(
-        self,
-        *,
-        keep: Callable[[str], int],
-        feed: Feed | None = None,
-        limits: Limits = LIMITS,
-        sizes: Mapping[str, int] | None = None,
-        last: Last | None = None,
-    ) -> Tree:
+    def read_tree(self, asked: Reading) -> Tree:
         """Read every entry once, and the additions next to the archive."""
+        keep, limits, sizes, last = asked.keep, asked.limits, asked.sizes, asked.last
         odd = [*_odd(self._entries)]
         wanted = [one for one in self._files() if not (one.is_link or one.is_special)]
         later = {one.path for one in wanted if last and one.path.startswith(last.folder)}
-        sooner = [_Job.of(one, keep, (feed or {}).get) for one in wanted if one.path not in later]
+        sooner = [
+            _Job.of(one, keep, (asked.feed or {}).get) for one in wanted if one.path not in later
+        ]
         above = _above_limits(self._entries, wanted, limits, sizes) or _above_kept(sooner, limits)
         if above is not None:
             return Tree(files=(), odd=(above,))

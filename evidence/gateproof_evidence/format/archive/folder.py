@@ -8,16 +8,13 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from gateproof_evidence.format.archive.source import Source
 from gateproof_evidence.format.tree import (
-    LIMITS,
-    Feed,
-    Last,
-    Limits,
+    Reading,
     Tree,
     is_link,
     name_problem,
@@ -42,17 +39,9 @@ class Folder(Source):
         self._plain: dict[str, bool] = {"": True}
         """Folder to whether it and all its parents are folders and not links."""
 
-    def read_tree(
-        self,
-        *,
-        keep: Callable[[str], int],
-        feed: Feed | None = None,
-        limits: Limits = LIMITS,
-        sizes: Mapping[str, int] | None = None,
-        last: Last | None = None,
-    ) -> Tree:
+    def read_tree(self, asked: Reading) -> Tree:
         """Read all files of the folder."""
-        return read_tree(self._root, keep=keep, feed=feed, limits=limits, sizes=sizes, last=last)
+        return read_tree(self._root, **vars(asked))
 
     def parts(self, path: str) -> Iterator[bytes]:
         """Yield the content of one file in parts; a pipe is not waited for."""

@@ -8,10 +8,10 @@ them to `gateproof_evidence.format.archive.opening`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
-from gateproof_evidence.format.tree import LIMITS, Feed, Last, Limits, Tree
+from gateproof_evidence.format.tree import Reading, Tree
 
 
 class Cursor:
@@ -53,15 +53,7 @@ class Source(ABC):
     """The path that messages name."""
 
     @abstractmethod
-    def read_tree(
-        self,
-        *,
-        keep: Callable[[str], int],
-        feed: Feed | None = None,
-        limits: Limits = LIMITS,
-        sizes: Mapping[str, int] | None = None,
-        last: Last | None = None,
-    ) -> Tree:
+    def read_tree(self, asked: Reading) -> Tree:
         """Read all files once, as `gateproof_evidence.format.tree.read_tree` does."""
 
     @abstractmethod
