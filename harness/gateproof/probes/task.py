@@ -23,7 +23,9 @@ from gateproof.environments.cause import cause_of
 from gateproof.environments.interface import Conversation
 from gateproof.probes.recorder import Recorder
 
-START_DEADLINE_S = 30.0
+START_DEADLINE_S = 120.0
+"""How long the first answer may take. On a busy machine six publishers that start at the same time
+have needed more than 30 s; a publisher that has ended is noticed at once."""
 ANSWER_DEADLINE_S = 30.0
 RESULT_DEADLINE_S = 20.0
 REFUSED = "Refused"
@@ -208,13 +210,20 @@ class TaskProbe:
             self._conversation.stdin.write(json.dumps(request) + "\n")
             self._conversation.stdin.flush()
             line = self._answers.get(timeout=deadline_s)
-        except (OSError, queue.Empty):
+        except OSError:
             line = ""
+        except queue.Empty:
+            raise self._unanswered(
+                f"gave no answer within {deadline_s:g} s, and still runs"
+            ) from None
         if not line:
-            cause = cause_of(self._conversation.stderr())
-            raise NotReadyError(f"the publisher gave no answer within {deadline_s:g} s: {cause}")
+            raise self._unanswered("ended without an answer")
         answer: dict[str, Any] = json.loads(line)
         return answer
+
+    def _unanswered(self, what: str) -> NotReadyError:
+        cause = cause_of(self._conversation.stderr())
+        return NotReadyError(f"the publisher {what}: {cause}")
 
     def _listen(self) -> None:
         for line in self._conversation.stdout:
