@@ -11,7 +11,7 @@ from gateproof import Relay, Stack
 @contextmanager
 def separate_route(stack: Stack) -> Iterator[Relay]:
     """Run an additional relay to the stack's server, which can be interrupted independently."""
-    relay = Relay.start(stack.context.launcher, stack)
+    relay = stack.start_relay()
     try:
         yield relay
     finally:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from dataclasses import dataclass
 from typing import Any
 
-from gateproof import Ids, Stack, Sut, claim, criterion, premise
+from gateproof import (
+    Ids,
+    Stack,
+    Sut,
+    claim,
+    criterion,
+    premise,
+    utc_now,
+)
 
 from ..described import falsified_in_sql
 from ..schema.definitions import (
@@ -189,7 +196,7 @@ def _claim_same(got: State, expected: State, what: str) -> bool:
 def _write_rows(stack: Stack, sut: Sut, table: str, ids: Ids) -> None:
     """Write a tenant's row, a global one, and one that was resolved, with every column filled."""
     described = sut.dead_letters
-    now = dt.datetime.now(dt.UTC)
+    now = utc_now()
     with stack.sql.session() as session:
         for tenant_id, status in (
             (ids.uuid(), described.new),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +16,7 @@ from gateproof import (
     criterion,
     falsified_by,
     inject,
+    new_uuid,
     premise,
     wait_until,
 )
@@ -203,7 +203,7 @@ def put(stack: Stack, body: bytes, tenant: str | int) -> str:
     As kombu writes it, protocol 2; the publisher would refuse to send such a one.
     """
     sut = stack.sut
-    task, task_id, queue = sut.ping.task, str(uuid.uuid4()), sut.queue_of(sut.ping.task)
+    task, task_id, queue = sut.ping.task, str(new_uuid()), sut.queue_of(sut.ping.task)
     envelope = {
         "body": base64.b64encode(body).decode(),
         "content-encoding": "utf-8",
@@ -214,7 +214,7 @@ def put(stack: Stack, body: bytes, tenant: str | int) -> str:
             "correlation_id": task_id,
             "delivery_info": {"exchange": "", "routing_key": key_of_queue(sut, queue)},
             "delivery_mode": 2,
-            "delivery_tag": str(uuid.uuid4()),
+            "delivery_tag": str(new_uuid()),
             "priority": 0,
         },
     }

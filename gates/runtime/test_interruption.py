@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 from gateproof import (
     RESULT_DEADLINE_S,
     Fault,
@@ -17,6 +15,7 @@ from gateproof import (
     falsified_by,
     falsified_by_each,
     inject,
+    monotonic_s,
     premise,
     settings,
     wait_until,
@@ -155,12 +154,12 @@ def test_worker_survives_a_restart_of_postgresql(own_server_stack: Stack) -> Non
 
 def ends_of(stack: Stack, worker: Worker, task: str) -> str:
     """Run a task often enough that every child runs it, and return how its runs end, in short."""
-    given, probe, until = stack.sut.task[task], stack.tasks, time.monotonic() + RESULT_DEADLINE_S
+    given, probe, until = stack.sut.task[task], stack.tasks, monotonic_s() + RESULT_DEADLINE_S
     kwargs = {**given.arguments.kwargs, **tenant_of(stack.sut, task)}
     sent = [probe.publish(task, given.arguments.args, kwargs) for _ in range(4 * CHILDREN)]
     ends: set[str] = set()
     for task_id in sent:
-        left_s = max(until - time.monotonic(), 0.1) if worker.alive else 0.1
+        left_s = max(until - monotonic_s(), 0.1) if worker.alive else 0.1
         ends.add(probe.result(task_id, deadline_s=left_s).end.partition("\n")[0])
     return ", ".join(sorted(ends))
 
@@ -178,9 +177,9 @@ def ping_all(stack: Stack, worker: Worker) -> list[TaskResult]:
     """Run enough pings at once to keep every child busy, without waiting for a dead worker."""
     ping, probe = stack.sut.ping, stack.tasks
     published = [probe.publish(ping.task, (), ping.arguments) for _ in range(4 * CHILDREN)]
-    until = time.monotonic() + RESULT_DEADLINE_S
+    until = monotonic_s() + RESULT_DEADLINE_S
 
     def left_s() -> float:
-        return max(until - time.monotonic(), 0.1) if worker.alive else 0.1
+        return max(until - monotonic_s(), 0.1) if worker.alive else 0.1
 
     return [probe.result(task_id, deadline_s=left_s()) for task_id in published]

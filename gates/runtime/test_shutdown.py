@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import ExitStack
 
 from gateproof import (
@@ -13,6 +12,7 @@ from gateproof import (
     criterion,
     falsified_by,
     inject,
+    monotonic_s,
     premise,
     wait_until,
 )
@@ -71,9 +71,9 @@ def test_stopping_worker_returns_what_it_has_not_started(
             )
             other = workers.enter_context(stack.running_worker(concurrency=2))
             stack.wait_ready(other)
-            until = time.monotonic() + WATCHED_S
+            until = monotonic_s() + WATCHED_S
             states = [
-                stack.tasks.result(task_id, deadline_s=max(until - time.monotonic(), 0.1)).end
+                stack.tasks.result(task_id, deadline_s=max(until - monotonic_s(), 0.1)).end
                 for task_id in others
             ]
             runs_on = stopping.alive

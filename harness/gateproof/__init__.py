@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from gateproof.base.draw import drawn, monotonic_s, new_number, new_uuid, utc_now
     from gateproof.base.errors import (
         InconclusiveError,
         MissingAbilityError,
@@ -126,6 +127,7 @@ __all__ = [
     "copy_folders",
     "criterion",
     "definers",
+    "drawn",
     "falsified_by",
     "falsified_by_each",
     "file",
@@ -138,8 +140,11 @@ __all__ = [
     "malformed_ids",
     "message",
     "migration",
+    "monotonic_s",
     "network",
+    "new_number",
     "new_tenant",
+    "new_uuid",
     "premise",
     "process",
     "read_shapes",
@@ -152,6 +157,7 @@ __all__ = [
     "tables_with_key",
     "tenant_fault",
     "tenant_tables",
+    "utc_now",
     "views",
     "wait_until",
 ]
@@ -204,6 +210,7 @@ _HOMES = {
     "claim": "gateproof.probes.claims.claim",
     "command": "gateproof.faults.boundary.command",
     "copy_folders": "gateproof.base.project",
+    "drawn": "gateproof.base.draw",
     "criterion": "gateproof.run.declaration",
     "definers": "gateproof.faults.tenancy.discovery",
     "falsified_by": "gateproof.run.declaration",
@@ -214,6 +221,7 @@ _HOMES = {
     "logs": "gateproof.faults.boundary.log",
     "message": "gateproof.faults.boundary.message",
     "migration": "gateproof.faults.code.migration",
+    "monotonic_s": "gateproof.base.draw",
     "network": "gateproof.faults.network",
     "premise": "gateproof.probes.claims.premise",
     "give_rows": "gateproof.faults.tenancy.row",
@@ -221,6 +229,8 @@ _HOMES = {
     "literal": "gateproof.faults.tenancy.value",
     "malformed_ids": "gateproof.faults.tenancy.tenant",
     "new_tenant": "gateproof.faults.tenancy.tenant",
+    "new_number": "gateproof.base.draw",
+    "new_uuid": "gateproof.base.draw",
     "process": "gateproof.faults.process",
     "read_shapes": "gateproof.faults.tenancy.catalogue",
     "set_context": "gateproof.faults.tenancy.tenant",
@@ -232,6 +242,7 @@ _HOMES = {
     "tables_with_key": "gateproof.faults.tenancy.discovery",
     "tenant_fault": "gateproof.faults.tenancy.spread",
     "tenant_tables": "gateproof.faults.tenancy.discovery",
+    "utc_now": "gateproof.base.draw",
     "views": "gateproof.faults.tenancy.discovery",
     "wait_until": "gateproof.base.wait",
 }

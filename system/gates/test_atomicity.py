@@ -169,7 +169,7 @@ def test_failed_task_leaves_nothing(own_stack: Stack, sut: Sut, ids: Ids) -> Non
 
 def judge_ping_without_its_database(stack: Stack, sut: Sut) -> None:
     """Judge that a ping fails while its database is away, and succeeds before and afterwards."""
-    relay = Relay.start(stack.context.launcher, stack)
+    relay = stack.start_relay()
     try:
         with worker_through(stack, relay) as worker:
             stack.wait_ready(worker)

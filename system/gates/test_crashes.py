@@ -125,7 +125,7 @@ def test_worker_that_is_cut_off_keeps_what_it_runs(own_stack: Stack, sut: Sut) -
     """While a worker reconnects within its lease, no other one gets its message."""
     stack, ping, on = own_stack, sut.ping, "worker that was cut off"
     forget_messages(stack)
-    relay = Relay.start(stack.context.launcher, stack)
+    relay = stack.start_relay()
     try:
         env = settings_through(stack, relay)
         with (

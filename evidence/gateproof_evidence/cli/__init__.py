@@ -24,7 +24,7 @@ from gateproof_evidence.cli.export import export
 from gateproof_evidence.cli.keygen import keygen
 from gateproof_evidence.cli.merge import merge
 from gateproof_evidence.cli.overview.show import show
-from gateproof_evidence.cli.rejudge import rejudge
+from gateproof_evidence.cli.rejudging.rejudge import rejudge
 from gateproof_evidence.cli.render import render
 from gateproof_evidence.cli.verify import verify
 from gateproof_evidence.errors import EvidenceError

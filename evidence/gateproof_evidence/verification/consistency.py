@@ -25,6 +25,7 @@ from gateproof_evidence.format.attestation import Predicate
 from gateproof_evidence.format.canonical import DuplicateKeyError, read_json
 from gateproof_evidence.format.catalogue import Catalogue, parse_catalogue
 from gateproof_evidence.format.layout import (
+    ANSWERS,
     CATALOGUE,
     EXPORT_FOLDER,
     JOURNAL,
@@ -150,7 +151,9 @@ def _unknown(contents: Contents, attested: set[str]) -> Iterator[Finding]:
     reused |= {proof.taken_over for one in contents.run.criteria for proof in one.proofs}
     earlier = {place(one) for one in reused if one for place in (taken_over, taken_over_run)}
     for path in attested - earlier - {*_RECORDS}:
-        if path.startswith(PAYLOAD) and not path.startswith((TRANSCRIPTS, EXPORT_FOLDER, SHARDS)):
+        if path.startswith(PAYLOAD) and not path.startswith(
+            (TRANSCRIPTS, ANSWERS, EXPORT_FOLDER, SHARDS)
+        ):
             message = "got a file that no record names, expected none; read it as the signer's word"
             yield Finding(code=Code.FILE_UNKNOWN, path=path, message=message)
 

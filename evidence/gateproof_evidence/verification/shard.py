@@ -22,6 +22,7 @@ from gateproof_evidence.format.attestation import Predicate, parse_statement
 from gateproof_evidence.format.canonical import digest_of
 from gateproof_evidence.format.envelope import Envelope, pae
 from gateproof_evidence.format.layout import (
+    ANSWERS,
     ATTESTATION,
     CATALOGUE,
     EXPORT_FOLDER,
@@ -51,7 +52,7 @@ from gateproof_evidence.verification.consistency import Contents, ShardLines
 
 SHARED = (CATALOGUE, WAIVERS)
 """The files that all shards and the merged bundle have with the same content."""
-UNITED = (TRANSCRIPTS, TAKEN_OVER)
+UNITED = (TRANSCRIPTS, ANSWERS, TAKEN_OVER)
 """The folders whose files a merged bundle has under the paths that they have in a shard."""
 KEPT = (PUBLIC_KEY, REDACTIONS, JUNIT, PYTEST_PAGE)
 """The files that each shard has by the same name: a merged bundle has them in a folder of each."""

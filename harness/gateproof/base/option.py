@@ -105,6 +105,7 @@ def add_options(parser: pytest.Parser) -> None:
         "is then incomplete",
     )
     group.addoption("--mutation", metavar="FOLDER", default=None, help=argparse.SUPPRESS)
+    group.addoption("--playback", metavar="FOLDER", default=None, help=argparse.SUPPRESS)
     group.addoption(
         "--durations-json",
         metavar="FILE",

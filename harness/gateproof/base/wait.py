@@ -7,10 +7,35 @@ reached is a failed assertion and not a time-out.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Protocol, TypeVar
 
 T = TypeVar("T")
+
+
+class Clock(Protocol):
+    """Measures and passes the time of waits."""
+
+    def monotonic(self) -> float:
+        """Return a time in seconds that never goes back."""
+
+    def sleep(self, seconds: float, /) -> None:
+        """Pause."""
+
+
+_CLOCKS: list[Clock] = [time]
+"""The clock that waits use now is the last one."""
+
+
+@contextmanager
+def waiting_by(clock: Clock) -> Iterator[None]:
+    """Let all waits in the block use another clock."""
+    _CLOCKS.append(clock)
+    try:
+        yield
+    finally:
+        _CLOCKS.pop()
 
 
 def wait_until(
@@ -32,9 +57,10 @@ def wait_until(
         The last value, whether it satisfies the condition or not.
 
     """
-    end = time.monotonic() + deadline_s
+    clock = _CLOCKS[-1]
+    end = clock.monotonic() + deadline_s
     while True:
         value = poll()
-        if satisfied(value) or time.monotonic() >= end:
+        if satisfied(value) or clock.monotonic() >= end:
             return value
-        time.sleep(interval_s)
+        clock.sleep(interval_s)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Literal
 
 from gateproof.base.wait import wait_until
 from gateproof.faults.interface import Fault
-from gateproof.stack.relay import Relay
 
 if TYPE_CHECKING:
     from gateproof.stack.copy import Copy
@@ -60,7 +59,7 @@ class NetworkFault(Fault):
 
     def prepare(self, copy: Copy) -> None:
         """Put the relay between the copy's processes and its server."""
-        copy.relay = Relay.start(copy.stack.context.launcher, copy.stack)
+        copy.relay = copy.stack.start_relay()
         copy.stack.route_through(copy.relay.address)
 
     def change_inertly(self, copy: Copy) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -45,6 +46,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
     with _usage_errors():
         add_described_folders(config)
+    if config.getoption("--playback"):
+        from gateproof.plugin.playback.session import open_session
+
+        with _usage_errors():
+            open_session(config, Path(config.getoption("--playback")))
+        return
     config.pluginmanager.register(fixtures, "gateproof-fixtures")
     if not (config.getoption("help") or config.getoption("collectonly")):
         from gateproof.plugin import hooks

@@ -6,11 +6,15 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
+from gateproof.base.draw import drawing_by
 from gateproof.description.sut import Sut
+from gateproof.plugin.playback.boundary import Boundary, answers_name
 from gateproof.probes.file import FileProbe
+from gateproof.probes.http import HttpProbe
 from gateproof.probes.process import ProcessProbe
 from gateproof.probes.recorder import Recorder
 from gateproof.proof.proof import COPY_FIXTURE, ProofItem
@@ -21,11 +25,15 @@ from gateproof.stack.identifier import Ids
 from gateproof.stack.stack import Stack
 from gateproof.stack.stopwatch import COPY
 from gateproof.stack.watched import watched, watched_inside
+from gateproof_evidence.judging.verdict import CHECK
+
+T = TypeVar("T")
 
 
 @pytest.fixture
-def ids() -> Ids:
+def ids(request: pytest.FixtureRequest) -> Ids:
     """Unique identifiers."""
+    _boundary(request)
     return Ids()
 
 
@@ -52,13 +60,19 @@ def commands(request: pytest.FixtureRequest, bring_up: BringUp) -> ProcessProbe:
     """Runs commands in the place where the system runs; needs no server."""
     root = _copy(request).sut.folder if isinstance(request.node, ProofItem) else None
     launcher = watched(bring_up.environment.launcher, bring_up.watches.open(root))
-    return ProcessProbe(bring_up.recorder, launcher, env=bring_up.sut.env)
+    return _recorded(request, ProcessProbe(bring_up.recorder, launcher, env=bring_up.sut.env))
 
 
 @pytest.fixture
-def files(recorder: Recorder, sut: Sut) -> FileProbe:
+def files(request: pytest.FixtureRequest, recorder: Recorder, sut: Sut) -> FileProbe:
     """Reads files of the system's project."""
-    return FileProbe(recorder, sut.folder)
+    return _recorded(request, FileProbe(recorder, sut.folder))
+
+
+@pytest.fixture
+def http(request: pytest.FixtureRequest, recorder: Recorder) -> HttpProbe:
+    """Sends requests to servers that are no part of a stack."""
+    return _recorded(request, HttpProbe(recorder))
 
 
 @pytest.fixture
@@ -78,7 +92,7 @@ def machine(request: pytest.FixtureRequest, bring_up: BringUp) -> ProcessProbe:
         bring_up.watches.open(root),
         other=(*HARNESS, Path(sys.prefix), Path(tempfile.gettempdir())),
     )
-    return ProcessProbe(bring_up.recorder, launcher)
+    return _recorded(request, ProcessProbe(bring_up.recorder, launcher))
 
 
 @pytest.fixture
@@ -97,7 +111,7 @@ def stack(request: pytest.FixtureRequest, bring_up: BringUp) -> Stack:
     """The shared stack, for checks that leave nothing behind: they read, or use unique ids."""
     if isinstance(request.node, ProofItem):
         return _copy(request).stack
-    return bring_up.shared()
+    return _recorded(request, bring_up.shared())
 
 
 @pytest.fixture
@@ -107,7 +121,7 @@ def own_stack(request: pytest.FixtureRequest, bring_up: BringUp) -> Iterator[Sta
         yield _copy(request).stack
         return
     own = bring_up.own_stack()
-    yield own
+    yield _recorded(request, own)
     own.dispose()
 
 
@@ -118,7 +132,7 @@ def empty_stack(request: pytest.FixtureRequest, bring_up: BringUp) -> Iterator[S
         yield _copy(request).stack
         return
     empty = bring_up.empty_stack()
-    yield empty
+    yield _recorded(request, empty)
     empty.dispose()
 
 
@@ -129,9 +143,37 @@ def own_server_stack(request: pytest.FixtureRequest, bring_up: BringUp) -> Itera
         yield _copy(request).stack
         return
     own = bring_up.own_stack(own_server=True)
-    yield own
+    yield _recorded(request, own)
     own.dispose()
     own.server.stop()
+
+
+BOUNDARY: pytest.StashKey[Boundary] = pytest.StashKey()
+"""The boundary that records the answers to a check."""
+
+
+def _recorded(request: pytest.FixtureRequest, target: T) -> T:
+    """Return a fixture whose answers are recorded if a check that is no proof uses it."""
+    boundary = _boundary(request)
+    return target if boundary is None else boundary.fixture(request.fixturename or "", target)
+
+
+def _boundary(request: pytest.FixtureRequest) -> Boundary | None:
+    """Return what records the answers to a check; None for any other item."""
+    item, writer = request.node, request.config.stash.get(WRITER, None)
+    if writer is None or isinstance(item, ProofItem) or writer.options.mutation is not None:
+        return None
+    recorder, scope = writer.recorder, writer.recorder.scope
+    if scope.part != CHECK or scope.item != item.nodeid or BOUNDARY in item.stash:
+        found: Boundary | None = item.stash.get(BOUNDARY, None)
+        return found
+    name = answers_name(scope.gate or "", scope.criterion or "", item.name)
+    boundary = Boundary(recorder, recorder.data, name, sut=writer.bring_up.sut)
+    drawing = drawing_by(boundary.draw)
+    drawing.__enter__()
+    item.addfinalizer(lambda: drawing.__exit__(None, None, None))
+    item.stash[BOUNDARY] = boundary
+    return boundary
 
 
 def _copy(request: pytest.FixtureRequest) -> Copy:

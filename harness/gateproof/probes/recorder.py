@@ -62,6 +62,7 @@ class Recorder:
     ) -> None:
         self.journal = journal
         self.redactor = redactor
+        self.data = data
         self.scope = Scope()
         self._transcripts = Transcripts(data, keep=keep)
         self._last: dict[tuple[str, str, str], tuple[str, Observation]] = {}
@@ -76,6 +77,10 @@ class Recorder:
         A check may have caught the error: its evidence is missing all the same.
         """
         return self._lost or self.journal.lost
+
+    def lose(self, problem: NotWritableError) -> None:
+        """Note that evidence could not be written elsewhere."""
+        self._lost = self._lost or str(problem)
 
     @contextmanager
     def in_scope(self, scope: Scope) -> Iterator[None]:

@@ -35,6 +35,7 @@ from gateproof_evidence.format.archive.archive import ENDING
 from gateproof_evidence.format.archive.writer import archive_of, write_archive
 from gateproof_evidence.format.catalogue import Catalogue
 from gateproof_evidence.format.layout import (
+    ANSWERS,
     JOURNAL,
     LATEST,
     LATEST_ARCHIVE,
@@ -429,7 +430,7 @@ def _load_key(options: Options) -> RunKey:
 def _make_staging(staging: Path) -> None:
     """Make the staging folder with its note, or nothing."""
     try:
-        for name in (JOURNALS, TRANSCRIPTS, TESTS):
+        for name in (JOURNALS, TRANSCRIPTS, ANSWERS, TESTS):
             (staging / name).mkdir(parents=True)
         note = _note(f"process {os.getpid()} on {platform.node()} still runs, or was ended")
         (staging / UNSEALED).write_text(note, encoding="utf-8")

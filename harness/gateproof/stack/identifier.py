@@ -7,6 +7,8 @@ import secrets
 import uuid
 from collections.abc import Iterator
 
+from gateproof.base.draw import drawn, new_uuid
+
 WHOLE_NUMBERS = {"smallint": 2**15 - 1, "integer": 2**31 - 1, "bigint": 2**63 - 1}
 """The types of whole numbers, by the names that PostgreSQL gives them, with their largest value."""
 
@@ -16,11 +18,11 @@ class Ids:
 
     def uuid(self) -> uuid.UUID:
         """Return a UUID that was never used."""
-        return uuid.uuid4()
+        return new_uuid()
 
     def slug(self, prefix: str = "id") -> str:
         """Return a short name that was never used."""
-        return f"{prefix}-{uuid.uuid4().hex[:12]}"
+        return f"{prefix}-{new_uuid().hex[:12]}"
 
     def of_type(self, name: str, *, length: int | None = None) -> str:
         """Return the text of a value that was never used; later numbers are larger.
@@ -35,8 +37,9 @@ class Ids:
             return str(self.uuid())
         largest = WHOLE_NUMBERS.get(name, 2**63 - 1 if name == "numeric" else None)
         if largest is not None:
-            return str(next(_NUMBERS) % largest if largest < _FIRST else next(_NUMBERS))
-        return uuid.uuid4().hex[:length]
+            number = drawn(lambda: next(_NUMBERS))
+            return str(number % largest if largest < _FIRST else number)
+        return new_uuid().hex[:length]
 
 
 _FIRST = 1_000_000_000

@@ -7,14 +7,12 @@ import queue
 import sys
 import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from gateproof.base.errors import HarnessError
 from gateproof.environments.interface import Address, Conversation, Launcher
 from gateproof.guest import program
-
-if TYPE_CHECKING:
-    from gateproof.stack.stack import Stack
 
 ANSWER_DEADLINE_S = 15.0
 
@@ -30,16 +28,20 @@ class Relay:
     _answers: queue.Queue[str] = field(default_factory=queue.Queue)
 
     @classmethod
-    def start(cls, launcher: Launcher, stack: Stack) -> Relay:
-        """Start a relay to the server of a stack, by the route that its processes use at present.
+    def start(cls, launcher: Launcher, target: Address, *, folder: Path) -> Relay:
+        """Start a relay.
+
+        Args:
+            launcher: runs it next to the system's processes.
+            target: the address to which it connects.
+            folder: its working folder.
 
         Raises:
             HarnessError: the relay gave no answer.
 
         """
-        target = stack.inside
         command = [sys.executable, "-c", program("relay"), target.host, str(target.port)]
-        conversation = launcher.converse(command, env={}, folder=stack.sut.folder)
+        conversation = launcher.converse(command, env={}, folder=folder)
         relay = cls(conversation, launcher.host_of(conversation))
         threading.Thread(target=relay._listen, daemon=True).start()
         relay.set_mode("pass")

@@ -55,6 +55,7 @@ from gateproof.stack.guest_load import (
     GuestLoad,
 )
 from gateproof.stack.http_relay import HttpRelay
+from gateproof.stack.relay import Relay
 from gateproof.stack.stopwatch import DATABASE, PROCESSES, Stopwatch
 from gateproof.stack.system_process import SystemProcess
 from gateproof.stack.watched import Notes, watched
@@ -561,6 +562,10 @@ class Stack:
         """Stop the processes, and give those that start later another address of the server."""
         self.stop_processes()
         self._inside = relay
+
+    def start_relay(self) -> Relay:
+        """Start a relay to the stack's server, by the route that its processes use at present."""
+        return Relay.start(self.context.launcher, self.inside, folder=self.sut.folder)
 
     def put_in_front(self, relay: HttpRelay) -> None:
         """Stop the processes, and put a relay before the endpoints of workers that start later."""

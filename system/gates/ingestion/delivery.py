@@ -24,6 +24,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
+from gateproof import drawn
+
 VENDORS = ("shopify", "stripe", "paypal", "woocommerce")
 SECRET = "gate-secret-of-an-endpoint"
 CERTIFICATE = "GATE-CERT"
@@ -106,7 +108,7 @@ def signed(
     body = json.dumps({**event(vendor, event_id), **(change or {})}).encode()
     if size:
         body = body[:-1] + b" " * (size - len(body)) + body[-1:]
-    own = SIGNING[vendor](body, event_id, secret, int(time.time()) - age_s)
+    own = drawn(lambda: SIGNING[vendor](body, event_id, secret, int(time.time()) - age_s))
     headers = {"content-type": "application/json", **own}
     return Delivery(vendor=vendor, event_id=event_id, body=body, headers=headers)
 
@@ -169,9 +171,13 @@ def _key() -> rsa.RSAPrivateKey:
     return rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
-@cache
 def certificate() -> str:
     """Return the certificate of PayPal's key in this run, in PEM."""
+    return drawn(_certificate)
+
+
+@cache
+def _certificate() -> str:
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "gate.example")])
     now = datetime.now(UTC)
     made = x509.CertificateBuilder().subject_name(name).issuer_name(name)

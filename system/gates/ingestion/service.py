@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateproof import Exchange, Stack, SystemProcess
+from gateproof import Exchange, Stack, SystemProcess, drawn
 
 from .delivery import CERTIFICATE, SECRET, Delivery, certificate
 
@@ -73,7 +73,7 @@ class Service:
 
 def register(stack: Stack, tenant: str, vendor: str) -> str:
     """Register an endpoint of a tenant, as superuser; return its token."""
-    token = secrets.token_urlsafe(16)
+    token = drawn(lambda: secrets.token_urlsafe(16))
     stack.sql.query(
         "INSERT INTO webhook_endpoints (tenant_id, vendor, token_digest, secret_ref)"
         " VALUES (%s, %s, %s, 'one')",

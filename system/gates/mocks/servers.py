@@ -21,6 +21,7 @@ from gateproof import (
     MissingAbilityError,
     ProcessProbe,
     Sut,
+    drawn,
     premise,
 )
 from system.gates.contracts.document import Sample
@@ -63,7 +64,7 @@ class Mocks:
     @classmethod
     def on_free_ports(cls, machine: ProcessProbe, http: HttpProbe, sut: Sut) -> Mocks:
         """Return the command with ports that nothing listens on."""
-        return cls(machine=machine, http=http, sut=sut, base_port=_free_ports())
+        return cls(machine=machine, http=http, sut=sut, base_port=drawn(_free_ports))
 
     def run(self, *words: str, base_port: int | None = None) -> Completed:
         """Run a subcommand.

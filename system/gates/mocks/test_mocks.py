@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from http import HTTPStatus
 
-import pytest
-
 from gateproof import (
     Completed,
     Exchange,
@@ -18,7 +16,6 @@ from gateproof import (
     HttpProbe,
     Ids,
     ProcessProbe,
-    Recorder,
     Stack,
     Sut,
     claim,
@@ -35,12 +32,6 @@ from .servers import DOMAINS, Mocks, content_of, running_mocks
 SUCCESS = "answer to an allowed request"
 FORBIDDEN = "answer to a forbidden request"
 SEED = "seed=gate"
-
-
-@pytest.fixture
-def http(recorder: Recorder) -> HttpProbe:
-    """Sends requests to the mock servers, which are no part of a stack."""
-    return HttpProbe(recorder)
 
 
 @criterion("MCK-01")

@@ -271,7 +271,7 @@ def test_rejudge_refuses_a_file_that_changes_after_verification(
         edit_claim(bundle, "RLS-01", "check", got="4")
         return found
 
-    module = importlib.import_module("gateproof_evidence.cli.rejudge")
+    module = importlib.import_module("gateproof_evidence.cli.rejudging.rejudge")
     monkeypatch.setattr(module, "verify", verify_and_change)
     done = gateproof("rejudge", bundle)
     assert done.exit_code == 4
@@ -285,13 +285,15 @@ def test_rejudge_refuses_a_file_that_changes_after_verification(
         (("{bundle}/data",), "data: bundle: got a folder without attestation.dsse.json"),
         (("{bundle}", "--key", "gone.pem"), "gone.pem: public key: got No such file"),
         (("{bundle}", "--key", "{bundle}/public-key.pem"), "public key: got a file inside"),
-        (("{bundle}", "--gates", "gates"), "No such option"),
+        (("{bundle}", "--gates", "no-such-folder"), "Directory 'no-such-folder' does not exist"),
+        (("{bundle}", "--sut", "{bundle}/bagit.txt"), "got one without --gates, expected both"),
+        (("{bundle}", "--not-played", "{bundle}/bagit.txt"), "got one without --gates"),
     ],
 )
 def test_rejudge_exits_4_on_bad_input(
     bundle: Path, arguments: tuple[str, ...], message: str
 ) -> None:
-    """Bad input has its own status, also with JSON; no check can be named to be run."""
+    """Bad input has its own status, also with JSON."""
     given = [argument.format(bundle=bundle) for argument in arguments]
     done = gateproof("rejudge", *given, "--json")
     assert done.exit_code == 4

@@ -21,7 +21,7 @@ from gateproof_evidence.redaction.redactor import Redactor
 @pytest.fixture
 def launcher(tmp_path: Path) -> Iterator[LocalLauncher]:
     """Starts processes on this machine, and kills them at the end."""
-    found = LocalLauncher(tmp_path / "processes", label={})
+    found = LocalLauncher(tmp_path, label={})
     yield found
     found.dispose()
 

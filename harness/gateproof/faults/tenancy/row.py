@@ -9,10 +9,10 @@ constraint names. ``[tenancy.seed]`` overrides the value of a column.
 from __future__ import annotations
 
 import re
-import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from gateproof.base.draw import new_number
 from gateproof.description.sut import Sut
 from gateproof.faults.tenancy.catalogue import Bound, Column, Constraint, Shape, Type, read_shapes
 from gateproof.faults.tenancy.discovery import Table
@@ -139,7 +139,7 @@ class RowMaker:
 
     @staticmethod
     def _first() -> int:
-        return 100_000_000 + secrets.randbelow(800_000_000)
+        return 100_000_000 + new_number(800_000_000)
 
 
 def give_rows(sql: SqlProbe, sut: Sut, table: Table, tenant: str, *, rows: int) -> None:

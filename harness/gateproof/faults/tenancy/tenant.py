@@ -6,10 +6,10 @@ that name it. Leaves rows to `gateproof.faults.tenancy.row`.
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from gateproof.base.draw import new_uuid
 from gateproof.description.sut import Sut
 from gateproof.faults.tenancy.discovery import Table
 from gateproof.probes.claims.premise import premise
@@ -72,7 +72,7 @@ def set_context(session: Session, sut: Sut, tenant: str = "") -> None:
 
 def _context(sut: Sut, tenant: str) -> dict[str, str]:
     return {
-        name: value.replace("{tenant}", tenant).replace("{uuid}", str(uuid.uuid4()))
+        name: value.replace("{tenant}", tenant).replace("{uuid}", str(new_uuid()))
         for name, value in sut.tenancy.context.items()
     }
 

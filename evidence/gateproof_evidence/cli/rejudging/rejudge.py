@@ -1,7 +1,8 @@
 """`gateproof rejudge`: judge the recorded evidence of a bundle again, without the system.
 
 Owns refusing a bundle that is not intact, and the output. Leaves the rules to
-`gateproof_evidence.judging.rejudgement`. Verification derives ``run.json`` again as well; a
+`gateproof_evidence.judging.rejudgement`, and checks that are played back to
+`gateproof_evidence.cli.rejudging.playback`. Verification derives ``run.json`` again as well; a
 difference there is no reason to refuse the bundle, but the answer of this command.
 """
 
@@ -10,27 +11,30 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import click
 
 from gateproof_evidence.cli.common import FINDINGS, PATH, WHOLE, read_inside, read_outside
+from gateproof_evidence.cli.rejudging.playback import Listed, Play, find_play, is_answer
 from gateproof_evidence.errors import BadInputError
 from gateproof_evidence.format.archive.opening import open_source
 from gateproof_evidence.format.archive.source import Source
 from gateproof_evidence.format.attestation import Predicate
 from gateproof_evidence.format.canonical import digest_of, read_json
-from gateproof_evidence.format.catalogue import parse_catalogue
+from gateproof_evidence.format.catalogue import Catalogue, parse_catalogue
 from gateproof_evidence.format.layout import CATALOGUE, JOURNAL, RUN, WAIVERS
 from gateproof_evidence.format.waiver import parse_waivers
+from gateproof_evidence.judging.playback import Playback, replace_played
 from gateproof_evidence.judging.rejudgement import (
     Disagreement,
     Rejudgement,
     Statement,
 )
 from gateproof_evidence.judging.rejudgement import rejudge as judge_again
-from gateproof_evidence.model import Run
+from gateproof_evidence.model import Record, Run, Waiver
 from gateproof_evidence.model.finding import Code, Finding
 from gateproof_evidence.model.text import many, one_line, printable
 from gateproof_evidence.reports.gate_summary import gate_rows
@@ -43,22 +47,54 @@ _LINE_LIMIT = 300
 """The most characters of a statement or message that a line shows; --json has all of them."""
 _ALONE = "no statement changed it: the journal does not give the verdict of run.json"
 _NO_CHECK_RUN = "the recorded claims were judged; the code of a check was not run"
+_FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
+_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 
 @click.command()
 @click.argument("bundle", type=PATH)
 @click.option("--key", type=PATH, help="The signer's public key, from outside the bundle.")
+@click.option(
+    "--gates",
+    type=_FOLDER,
+    help="Run the checks of this folder again on the recorded answers: Python code of that folder "
+    "runs. Checks that ask for what was not recorded are listed.",
+)
+@click.option(
+    "--sut",
+    type=_FILE,
+    help="With --gates: the description of the system (default: system/sut.toml, as for a run).",
+)
+@click.option(
+    "--not-played",
+    type=_FILE,
+    help="With --gates: a list of the criteria that cannot be played back. Others that are not "
+    "played back, and listed ones that are, are findings.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_context
-def rejudge(ctx: click.Context, bundle: Path, key: Path | None, *, as_json: bool) -> None:
+def rejudge(
+    ctx: click.Context,
+    bundle: Path,
+    key: Path | None,
+    gates: Path | None,
+    sut: Path | None,
+    not_played: Path | None,
+    *,
+    as_json: bool,
+) -> None:
     """Judge the recorded claims of BUNDLE again, without the system.
 
     The bundle is verified first; one that is not intact is not judged. Each claim and premise is
     computed again from its recorded values. Outcomes, proofs, gates and the result follow from
-    these, and are compared with run.json. The code of a check is not run.
+    these, and are compared with run.json. The code of a check is run only with --gates.
 
     Exit status: 0 nothing differs, 1 differences or a bundle that is not intact, 4 bad input.
     """
+    if gates is None and (sut or not_played):
+        raise BadInputError("--sut, --not-played: got one without --gates, expected both")
+    play = find_play() if gates else None
+    listed = Listed.read(not_played) if not_played else None
     source = open_source(bundle)
     content = read_outside(key, source.path, "public key") if key else None
     verified = verify(source, key=content)
@@ -66,13 +102,24 @@ def rejudge(ctx: click.Context, bundle: Path, key: Path | None, *, as_json: bool
     if broken or verified.predicate is None:
         _refuse(bundle, broken, as_json=as_json)
         ctx.exit(FINDINGS)
-    found = _judge(source, verified.predicate)
+    evidence = _read(source, verified.predicate)
+    playback = None
+    if play is not None and gates is not None:
+        playback = _play(play, gates, sut, evidence)
+        evidence = replace(evidence, records=playback.records)
+    wrong = tuple(_list_findings(listed, playback, evidence))
+    found = _judge(evidence)
     if as_json:
-        click.echo(json.dumps(_json(verified, found), indent=2))
+        document = _json(verified, found)
+        if playback is not None:
+            ok = document["ok"] and not (wrong or playback.changes)
+            document = {**document, "ok": ok, **_playback_json(playback, wrong)}
+        click.echo(json.dumps(document, indent=2))
     else:
-        for line in _lines(bundle, verified, found):
+        for line in _lines(bundle, verified, found, playback, wrong):
             click.echo(line)
-    ctx.exit(FINDINGS if found.differs else WHOLE)
+    differs = found.differs or bool(wrong) or bool(playback and playback.changes)
+    ctx.exit(FINDINGS if differs else WHOLE)
 
 
 def _refuse(bundle: Path, findings: Sequence[Finding], *, as_json: bool) -> None:
@@ -87,8 +134,23 @@ def _refuse(bundle: Path, findings: Sequence[Finding], *, as_json: bool) -> None
     click.echo(printable(f"{bundle}: {many(len(findings), 'finding')}, so nothing was judged"))
 
 
-def _judge(bundle: Source, predicate: Predicate) -> Rejudgement:
-    """Read the attested files and judge them."""
+@dataclass(frozen=True, kw_only=True)
+class _Evidence:
+    """The verified files that are judged."""
+
+    run: Run
+    catalogue: Catalogue
+    records: tuple[Record, ...]
+    waivers: tuple[Waiver, ...]
+    answers: Mapping[str, bytes]
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        return tuple(one.id for one in self.catalogue.criteria)
+
+
+def _read(bundle: Source, predicate: Predicate) -> _Evidence:
+    """Read the attested files."""
     digests = {one.path: one.digest for one in predicate.files}
 
     def read(path: str) -> bytes:
@@ -103,19 +165,46 @@ def _judge(bundle: Source, predicate: Predicate) -> Rejudgement:
     journal = JournalReader()
     journal.feed(read(JOURNAL))
     records, _ = journal.end()
-    return judge_again(
-        Run.model_validate(read_json(read(RUN))),
-        parse_catalogue(read(CATALOGUE)),
-        records or (),
-        parse_waivers(read(WAIVERS)),
+    return _Evidence(
+        run=Run.model_validate(read_json(read(RUN))),
+        catalogue=parse_catalogue(read(CATALOGUE)),
+        records=tuple(records or ()),
+        waivers=tuple(parse_waivers(read(WAIVERS))),
+        answers={path: read(path) for path in digests if is_answer(path)},
     )
+
+
+def _judge(evidence: _Evidence) -> Rejudgement:
+    return judge_again(evidence.run, evidence.catalogue, evidence.records, evidence.waivers)
+
+
+def _play(play: Play, gates: Path, sut: Path | None, evidence: _Evidence) -> Playback:
+    """Play the checks of a folder back, and put their statements in place of the recorded ones."""
+    gate_of = {one.id: one.gate for one in evidence.catalogue.criteria}
+    played = play(gates, sut, evidence.answers, evidence.records, gate_of)
+    return replace_played(evidence.ids, evidence.records, played)
+
+
+def _list_findings(
+    listed: Listed | None, playback: Playback | None, evidence: _Evidence
+) -> Iterator[str]:
+    if listed is not None and playback is not None:
+        yield from listed.findings(playback.others, evidence.ids)
 
 
 # --- the output --------------------------------------------------------------------------------
 
 
-def _lines(bundle: Path, verified: Verification, found: Rejudgement) -> Iterator[str]:
+def _lines(
+    bundle: Path,
+    verified: Verification,
+    found: Rejudgement,
+    playback: Playback | None,
+    wrong: Sequence[str],
+) -> Iterator[str]:
     yield printable(f"{bundle}: intact; {_signer(verified)}")
+    if playback is not None:
+        yield from _playback_lines(playback, wrong)
     yield _counts_line(_counts(found))
     yield from _unjudged_lines(found)
     yield from _disagreement_lines(found.disagreements)
@@ -127,8 +216,37 @@ def _lines(bundle: Path, verified: Verification, found: Rejudgement) -> Iterator
     yield from _part("gates that differ", gates)
     yield f"result: {_both(found.recorded.result, found.again.result)}"
     yield f"exit status: {_both(found.recorded.exit_status, found.again.exit_status)}"
-    yield _NO_CHECK_RUN
-    yield "something differs" if found.differs else "nothing differs"
+    if playback is None:
+        yield _NO_CHECK_RUN
+    differs = found.differs or bool(wrong) or bool(playback and playback.changes)
+    yield "something differs" if differs else "nothing differs"
+
+
+def _playback_lines(playback: Playback, wrong: Sequence[str]) -> Iterator[str]:
+    """Return which checks were played back, and what they state otherwise than they did."""
+    ran = many(len(playback.criteria) + len(playback.others), "criterion", "criteria")
+    yield f"played back: the checks of {len(playback.criteria)} of {ran} that this run has run"
+    yield from _part(
+        "not played back, judged by their recorded claims",
+        (f"{one}: {reason}" for one, reason in playback.others.items()),
+    )
+    yield from _part("findings about the list of those that cannot be played back", wrong)
+    if playback.changes:
+        yield f"checks that state something else: {len(playback.changes)}"
+    for one, texts in playback.changes.items():
+        yield _line(2, one)
+        for text in texts:
+            yield _line(4, text)
+
+
+def _playback_json(playback: Playback, wrong: Sequence[str]) -> dict[str, Any]:
+    return {
+        "played": playback.criteria,
+        "not_played": playback.others,
+        "not_run": playback.not_run,
+        "list_findings": wrong,
+        "changes": playback.changes,
+    }
 
 
 def _signer(verified: Verification) -> str:

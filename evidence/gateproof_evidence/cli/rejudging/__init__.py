@@ -1,0 +1,1 @@
+"""`gateproof rejudge`, from recorded claims and by playing checks back."""
