@@ -134,7 +134,7 @@ def test_inverted_claim_is_reported_and_fails_its_criterion(bundle: Path) -> Non
 def test_check_that_asks_for_more_is_listed_and_judged_by_its_record(
     bundle: Path, before: str, after: str, reason: str
 ) -> None:
-    """What was not recorded is no verdict: the recorded claims of that criterion are judged."""
+    """A request that was not recorded is no verdict: the recorded claims are judged."""
     change(bundle, before, after)
     status, found = rejudge(bundle)
     assert found["not_played"]["MIN-01"].startswith(reason), found["not_played"]

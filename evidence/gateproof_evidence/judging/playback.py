@@ -32,7 +32,7 @@ NO_CHECK = "the folder has no check of this criterion with the recorded name"
 
 @dataclass(frozen=True, kw_only=True)
 class PlayedBack:
-    """What a playback returned."""
+    """The result of a playback."""
 
     records: tuple[Record, ...]
     """The statements of the checks, and how each ended: claims, premises and stages."""

@@ -1,4 +1,4 @@
-"""What a check gets from chance and from clocks, in one place.
+"""The values that a check gets from chance and from clocks, in one place.
 
 So that a check can be run again on what was recorded, it takes identifiers and times from here: a
 run records them, and a playback gives the same ones.
@@ -20,7 +20,7 @@ Draw = Callable[[Callable[[], Any]], Any]
 """Receives what makes a value, and returns the value."""
 
 _DRAWS: list[Draw] = []
-"""What records or plays back values now is the last one."""
+"""The last one records or plays back the values that are drawn now."""
 
 
 def new_uuid() -> uuid.UUID:

@@ -184,7 +184,7 @@ def test_list_has_each_criterion_once(tmp_path: Path) -> None:
 
 
 def test_playing_back_needs_what_runs_checks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An auditor who has this package alone is told what to install."""
+    """An auditor who has this package alone learns which one to install."""
     monkeypatch.setattr(command, "entry_points", lambda **_: ())
     with pytest.raises(BadInputError, match="expected gateproof; install it"):
         find_play()

@@ -331,7 +331,7 @@ def test_check_can_set_an_attribute(boundary: Boundary) -> None:
 def test_request_that_was_not_made_has_no_answer(
     boundary: Boundary, play: Callable[..., Player], ask: Callable[[Any], Any], what: str
 ) -> None:
-    """What the check did not ask ends it, by an exception that no handler of a check catches."""
+    """A request that was not made ends the check, by an exception that no handler catches."""
     house = boundary.fixture("house", House())
     house.rows("SELECT 1")
     assert house.door is house.door

@@ -1,4 +1,4 @@
-"""What a check asks of a fixture, in a form that is the same in each run.
+"""The request of a check to a fixture, in a form that is the same in each run.
 
 Owns leaving out what differs between two machines and two runs: the system's folder, the
 interpreters and the values of secrets. Requests are compared by their digest, so that nothing of a

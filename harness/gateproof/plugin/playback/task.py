@@ -1,4 +1,4 @@
-"""What a session of playback is asked to do: the items of a recorded run, by their checks."""
+"""The task of a session of playback: the items of a recorded run, by their checks."""
 
 from __future__ import annotations
 

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import pydantic
-import pydantic_core
 
 from gateproof.description.sut import Sut
 from gateproof.probes.sql import Rows
@@ -167,7 +166,7 @@ def _dump(value: pydantic.BaseModel) -> Any:
     """Return the fields of a model, which may have values that JSON lacks."""
     try:
         return value.model_dump(mode="json")
-    except pydantic_core.PydanticSerializationError as error:
+    except ValueError as error:  # the class of pydantic is one
         raise NotAValueError(f"{type(value).__qualname__}: {error}") from error
 
 
