@@ -52,6 +52,8 @@ def refuse(value: Any) -> Any:
 class Door:
     """An object without JSON."""
 
+    __module__ = "gateproof.tested"
+
     def __init__(self) -> None:
         self.opened = 0
 
@@ -89,6 +91,10 @@ class House:
     def through(self, door: Door, text: str = "") -> str:
         """Return what kind of object it got."""
         return f"{type(door).__name__} {text}"
+
+    def other(self) -> Iterator[int]:
+        """Return an object of another package."""
+        return iter(range(3))
 
     def fail(self, error: Exception) -> None:
         """Raise an exception."""
@@ -307,6 +313,43 @@ def test_block_ends_with_the_exception_of_the_check(boundary: Boundary) -> None:
     house = boundary.fixture("house", House())
     with pytest.raises(KeyError), house.door.held():
         raise KeyError("own")
+
+
+def test_object_of_another_package_stays_as_it_is(
+    boundary: Boundary, play: Callable[..., Player]
+) -> None:
+    """A check can use it in every way, and is not played back with it."""
+    house = boundary.fixture("house", House())
+    assert next(house.other()) == 0
+    player = play()
+    with player.in_call(), pytest.raises(NotRecordedError, match="an answer of the kind range_it"):
+        player.fixture("house").other()
+
+
+def test_answer_that_is_the_same_again_is_short(
+    boundary: Boundary, play: Callable[..., Player], tmp_path: Path
+) -> None:
+    """A poll that sees the same has a short line, and is played back with the same answer."""
+    house = boundary.fixture("house", House())
+    text = "x" * 5_000
+    seen = [house.through(house.door, text) for _ in range(20)]
+    assert len((tmp_path / NAME).read_text()) < 3 * len(text)
+    again = play().fixture("house")
+    assert [again.through(again.door, text) for _ in range(20)] == seen
+
+
+def test_check_that_runs_again_begins_anew(
+    recorder: Recorder, tmp_path: Path, sut: Sut, play: Callable[..., Player]
+) -> None:
+    """The answers are those of its last run."""
+    for _ in range(2):
+        house = Boundary(recorder, tmp_path, NAME, sut=sut).fixture("house", House())
+        assert house.rows("SELECT 1").scalar() == 1
+    player = play()
+    again = player.fixture("house")
+    assert again.rows("SELECT 1").scalar() == 1
+    with pytest.raises(HarnessError, match="once more"):
+        again.rows("SELECT 1")
 
 
 def test_check_can_set_an_attribute(boundary: Boundary) -> None:

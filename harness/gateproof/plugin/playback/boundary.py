@@ -1,15 +1,17 @@
 """Records what the fixtures of a check answer while the check runs.
 
 A check gets a stand-in for each fixture. It passes every call on, and writes down the answer before
-the check sees it. An answer without JSON, such as a worker, becomes a stand-in too. The objects
-behind are untouched: what they do among themselves is not recorded.
+the check sees it. An answer of this package without JSON, such as a worker, becomes a stand-in too;
+one of any other package stays as it is. The objects behind are untouched: what they do among
+themselves is not recorded.
 
 One file for each check, with a line for each answer:
 
 - ``{"fixture": NAME, "is": NUMBER}``: a fixture, and the number of its object;
 - ``{"drew": VALUE}``: an identifier or a time, see `gateproof.base.draw`;
 - ``{"of": NUMBER, "call": NAME, "asked": DIGEST, "gave": VALUE}``: a call, or without ``asked`` the
-  value of an attribute; with ``raised`` in place of ``gave`` if it raised an exception.
+  value of an attribute; with ``raised`` in place of ``gave`` if it raised an exception, and with
+  ``same`` if the answer is that of the last equal request.
 
 Not recorded: the arguments, of which the digest alone is kept, and what a check does without its
 fixtures, such as reading a file or a clock.
@@ -28,13 +30,23 @@ from types import TracebackType
 from typing import Any, TypeVar, cast
 
 from gateproof.plugin.playback.request import Requests
-from gateproof.plugin.playback.value import KIND, NotAValueError, encode, encode_error
+from gateproof.plugin.playback.value import (
+    HOMES,
+    KIND,
+    NotAValueError,
+    encode,
+    encode_error,
+    is_from,
+)
 from gateproof.probes.recorder import Recorder, encodable
 from gateproof.probes.sql import Rows
 from gateproof_evidence.errors import not_writable
 from gateproof_evidence.format.layout import ANSWERS, in_data
 
 T = TypeVar("T")
+
+STOOD_FOR = (*HOMES, "contextlib")
+"""The packages of objects that a check gets a stand-in for; the second has blocks."""
 
 
 def answers_name(gate: str, criterion: str, item: str) -> str:
@@ -67,6 +79,9 @@ class Boundary:
         self._place = name
         self._numbers: dict[int, int] = {}
         self._objects: list[StandIn] = []
+        self._last: dict[tuple[Any, ...], str] = {}
+        """The last answer to each request: a poll often sees the same again."""
+        self._begun = False
         self._lock = threading.RLock()
         self._inside = threading.local()
         """How many calls of objects behind run in this thread."""
@@ -123,6 +138,7 @@ class Boundary:
         try:
             return act()
         except Exception as error:
+            self._last.pop((line["of"], line["call"], line.get("asked")), None)
             self._write({**line, "raised": encode_error(error)})
             raise
         finally:
@@ -132,7 +148,11 @@ class Boundary:
         """Write an answer, and return what the check gets."""
         with self._lock:
             gave, value = self._given(found)
-            self._write({**line, "gave": gave})
+            key = (line["of"], line["call"], line.get("asked"))
+            text = json.dumps(gave, sort_keys=True)
+            same = self._last.get(key) == text
+            self._last[key] = text
+            self._write({**line, "same": True} if same else {**line, "gave": gave})
         return value
 
     def _given(self, found: Any) -> tuple[Any, Any]:
@@ -146,6 +166,8 @@ class Boundary:
             gave: Any = [one for one, _ in both]
             gave = gave if isinstance(found, list) else {KIND: "tuple", "is": gave}
             return gave, type(found)(value for _, value in both)
+        if not is_from(type(found), STOOD_FOR):
+            return {KIND: "other", "is": type(found).__qualname__}, found
         own = self._stand_in(found)
         return {KIND: "object", "is": number_of(own)}, own
 
@@ -175,8 +197,10 @@ class Boundary:
         with self._lock:
             try:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
-                with self._path.open("ab", buffering=0) as file:
+                # A check that runs again, such as by a plugin that repeats it, begins anew.
+                with self._path.open("ab" if self._begun else "wb", buffering=0) as file:
                     file.write(content)
+                self._begun = True
             except OSError as error:
                 problem = not_writable(self._path, error, what="answers", needed=len(content))
                 self._recorder.lose(problem)

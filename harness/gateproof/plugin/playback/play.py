@@ -78,7 +78,8 @@ def _items(records: Iterable[Record]) -> Mapping[tuple[str, str], str]:
 
 def _run(gates: Path, sut: Path | None, folder: Path) -> None:
     command = [sys.executable, "-m", "pytest", str(gates), "--playback", str(folder), "-q"]
-    command += ["-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:randomly"]
+    command += ["-p", "no:cacheprovider", "-p", "no:randomly"]
+    command += ["-n", "0"]  # the settings may ask for more processes
     command += ["--sut", str(sut)] if sut is not None else []
     try:
         done = subprocess.run(

@@ -170,7 +170,8 @@ class Player:
         """Return the next answer; without one, the last after a pause or of a steady attribute."""
         again = known.pauses < self._clock.pauses or _is_steady(known.last)
         if known.left:
-            known.last = known.left.popleft()
+            answer = known.left.popleft()
+            known.last = known.last if "same" in answer else answer
         elif not again:
             return None
         known.pauses = self._clock.pauses
@@ -182,6 +183,8 @@ class Player:
                 return self._sut
             case "object":
                 return Played(self, value["is"])
+            case "other":
+                self._refuse(f"an answer of the kind {value['is']}")
         raise ValueError(f"answer: got the kind {value.get(KIND)}, expected one of this version")
 
     def _refuse(self, what: str) -> NoReturn:

@@ -114,7 +114,7 @@ def encode_error(error: BaseException) -> dict[str, Any]:
             fields[name] = encode(value)
         except NotAValueError:
             continue
-    home = next(own for own in type(error).__mro__ if _is_from(own, ERROR_HOMES))
+    home = next(own for own in type(error).__mro__ if is_from(own, ERROR_HOMES))
     return {"of": _name(home), "text": str(error), "fields": fields}
 
 
@@ -147,7 +147,7 @@ def _encode_mapping(value: Mapping[Any, Any], rows: RedactRows) -> Any:
 def _encode_record(value: Any, rows: RedactRows) -> Any:
     """Return a frozen dataclass or a model of this package as JSON."""
     own = type(value)
-    if not _is_from(own, HOMES) or "<locals>" in own.__qualname__:
+    if not is_from(own, HOMES) or "<locals>" in own.__qualname__:
         raise NotAValueError(f"{own.__qualname__} is no value")
     if isinstance(value, pydantic.BaseModel):
         return {KIND: "record", "of": _name(own), "is": _dump(value)}
@@ -184,7 +184,8 @@ def _in_order(value: Sequence[Any] | set[Any] | frozenset[Any]) -> Sequence[Any]
     return sorted(value, key=repr) if isinstance(value, set | frozenset) else value
 
 
-def _is_from(own: type, homes: Sequence[str]) -> bool:
+def is_from(own: type, homes: Sequence[str]) -> bool:
+    """Return whether a class is defined in one of some packages or modules."""
     return any(f"{own.__module__}.".startswith(f"{home.rstrip('.')}.") for home in homes)
 
 
