@@ -338,7 +338,7 @@ def test_answer_that_is_the_same_again_is_short(
     assert [again.through(again.door, text) for _ in range(20)] == seen
 
 
-def test_check_that_runs_again_begins_anew(
+def test_check_that_runs_again_begins_again(
     recorder: Recorder, tmp_path: Path, sut: Sut, play: Callable[..., Player]
 ) -> None:
     """The answers are those of its last run."""

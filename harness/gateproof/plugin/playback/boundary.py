@@ -197,7 +197,7 @@ class Boundary:
         with self._lock:
             try:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
-                # A check that runs again, such as by a plugin that repeats it, begins anew.
+                # A check that runs again, such as by a plugin that repeats it, begins from the start.
                 with self._path.open("ab" if self._begun else "wb", buffering=0) as file:
                     file.write(content)
                 self._begun = True
