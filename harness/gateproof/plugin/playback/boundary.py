@@ -166,6 +166,10 @@ class Boundary:
             gave: Any = [one for one, _ in both]
             gave = gave if isinstance(found, list) else {KIND: "tuple", "is": gave}
             return gave, type(found)(value for _, value in both)
+        if type(found) is dict:
+            pairs = [(encode(name), *self._given(one)) for name, one in found.items()]
+            values = dict(zip(found, (value for *_, value in pairs), strict=True))
+            return {KIND: "mapping", "is": [[name, gave] for name, gave, _ in pairs]}, values
         if not is_from(type(found), STOOD_FOR):
             return {KIND: "other", "is": type(found).__qualname__}, found
         own = self._stand_in(found)
