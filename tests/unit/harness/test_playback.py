@@ -96,6 +96,10 @@ class House:
         """Return what kind of object it got."""
         return f"{type(door).__name__} {text}"
 
+    def raw(self, content: bytes) -> bytes:
+        """Return bytes."""
+        return content
+
     def other(self) -> Iterator[int]:
         """Return an object of another package."""
         return iter(range(3))
@@ -170,6 +174,7 @@ VALUES = {
     "date": dt.date(2026, 1, 2),
     "time": dt.time(3, 4, 5),
     "bytes": b"\x00\xff",
+    "text-as-bytes": "ä\n".encode(),
     "path": Path("/a/b"),
     "list": [1, [2, (3,)]],
     "tuple": (1, ("a", b"b")),
@@ -264,6 +269,8 @@ def test_secret_is_not_in_the_answers(boundary: Boundary, tmp_path: Path) -> Non
     house = boundary.fixture("house", House())
     house.rows(f"SELECT '{SECRET}'", ("unknown-but-named",))
     assert house.through(house.door, SECRET) == f"Door {SECRET}", "the check itself sees it"
+    assert house.raw(b"\xff" + SECRET.encode()) == b"\xff" + SECRET.encode()
+    house.raw(SECRET.encode())
     content = (tmp_path / NAME).read_text()
     assert SECRET not in content
     assert "unknown-but-named" not in content

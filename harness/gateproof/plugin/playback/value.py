@@ -7,7 +7,6 @@ answers are recorded, see `gateproof.plugin.playback.boundary`.
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import datetime as dt
 import decimal
@@ -38,11 +37,12 @@ _TEXTS: Mapping[str, tuple[type, Callable[[Any], str], Callable[[str], Any]]] = 
     "datetime": (dt.datetime, dt.datetime.isoformat, dt.datetime.fromisoformat),
     "date": (dt.date, dt.date.isoformat, dt.date.fromisoformat),
     "time": (dt.time, dt.time.isoformat, dt.time.fromisoformat),
-    "bytes": (bytes, lambda value: base64.b64encode(value).decode(), base64.b64decode),
     "path": (Path, str, Path),
 }
 """By kind: the class of a value, its text, and the value of a text; a datetime is a date too."""
 
+CHARACTERS: Mapping[str, str] = {"bytes": "utf-8", "latin1": "latin-1"}
+"""The kinds of bytes, with the encoding of their text."""
 _COLLECTIONS: Mapping[str, type] = {"tuple": tuple, "set": set, "frozenset": frozenset}
 
 
@@ -71,6 +71,8 @@ def encode(value: Any, rows: RedactRows = lambda found: found) -> Any:
     for kind, (own, text, _) in _TEXTS.items():
         if isinstance(value, own):
             return {KIND: kind, "is": text(value)}
+    if isinstance(value, bytes):
+        return _encode_bytes(value)
     if isinstance(value, Mapping):
         return _encode_mapping(value, rows)
     if isinstance(value, list | tuple | set | frozenset) and not hasattr(value, "_fields"):
@@ -99,6 +101,8 @@ def decode(value: Any, made: Callable[[Mapping[str, Any]], Any]) -> Any:
         return {name: decode(one, made) for name, one in value.items()}
     if kind in _TEXTS:
         return _TEXTS[kind][2](str(content))
+    if kind in CHARACTERS:
+        return str(content).encode(CHARACTERS[kind])
     if kind in _COLLECTIONS:
         return _COLLECTIONS[kind](decode(content, made))
     if kind == "mapping":
@@ -135,6 +139,14 @@ def decode_error(value: Mapping[str, Any], made: Callable[[Mapping[str, Any]], A
     for name, field in value["fields"].items():
         setattr(error, name, decode(field, made))
     return error
+
+
+def _encode_bytes(value: bytes) -> Any:
+    """Return bytes as text: in base64, no secret in them would be found."""
+    try:
+        return {KIND: "bytes", "is": value.decode(CHARACTERS["bytes"])}
+    except UnicodeDecodeError:
+        return {KIND: "latin1", "is": value.decode(CHARACTERS["latin1"])}
 
 
 def _encode_mapping(value: Mapping[Any, Any], rows: RedactRows) -> Any:
