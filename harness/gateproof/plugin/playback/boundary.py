@@ -201,7 +201,7 @@ class Boundary:
         with self._lock:
             try:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
-                # A check that runs once more, such as by a plugin that repeats it, replaces them.
+                # A check that runs once more, as a plugin may repeat it, replaces them.
                 with self._path.open("ab" if self._begun else "wb", buffering=0) as file:
                     file.write(content)
                 self._begun = True
