@@ -66,13 +66,9 @@ def encode(value: Any, rows: RedactRows = lambda found: found) -> Any:
         return value
     if isinstance(value, Rows):
         value = rows(value)
-    if isinstance(value, Sut):
-        return {KIND: "sut"}
-    for kind, (own, text, _) in _TEXTS.items():
-        if isinstance(value, own):
-            return {KIND: kind, "is": text(value)}
-    if isinstance(value, bytes):
-        return _encode_bytes(value)
+    marked = _encode_as_text(value)
+    if marked is not None:
+        return marked
     if isinstance(value, Mapping):
         return _encode_mapping(value, rows)
     if isinstance(value, list | tuple | set | frozenset) and not hasattr(value, "_fields"):
@@ -139,6 +135,18 @@ def decode_error(value: Mapping[str, Any], made: Callable[[Mapping[str, Any]], A
     for name, field in value["fields"].items():
         setattr(error, name, decode(field, made))
     return error
+
+
+def _encode_as_text(value: Any) -> Any:
+    """Return a value of which JSON can have the text alone; None for any other."""
+    if isinstance(value, Sut):
+        return {KIND: "sut"}
+    if isinstance(value, bytes):
+        return _encode_bytes(value)
+    for kind, (own, text, _) in _TEXTS.items():
+        if isinstance(value, own):
+            return {KIND: kind, "is": text(value)}
+    return None
 
 
 def _encode_bytes(value: bytes) -> Any:
