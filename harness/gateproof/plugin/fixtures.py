@@ -12,7 +12,8 @@ import pytest
 
 from gateproof.base.draw import drawing_by
 from gateproof.description.sut import Sut
-from gateproof.plugin.playback.boundary import Boundary, answers_name
+from gateproof.probes.answers.boundary import Boundary, answers_name
+from gateproof.probes.answers.request import places_of
 from gateproof.probes.file import FileProbe
 from gateproof.probes.http import HttpProbe
 from gateproof.probes.process import ProcessProbe
@@ -168,7 +169,7 @@ def _boundary(request: pytest.FixtureRequest) -> Boundary | None:
         found: Boundary | None = item.stash.get(BOUNDARY, None)
         return found
     name = answers_name(scope.gate or "", scope.criterion or "", item.name)
-    boundary = Boundary(recorder, recorder.data, name, sut=writer.bring_up.sut)
+    boundary = Boundary(recorder, name, places=places_of(writer.bring_up.sut))
     drawing = drawing_by(boundary.draw)
     drawing.__enter__()
     item.addfinalizer(lambda: drawing.__exit__(None, None, None))

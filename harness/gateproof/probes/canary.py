@@ -6,10 +6,16 @@ Owns writing the canary. Leaves generating and searching it to
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import get_args
 
+from gateproof.base.errors import HarnessError
+from gateproof.probes.answers.boundary import Boundary
 from gateproof.probes.recorder import CANARY, Probe, Recorder, Scope
+from gateproof.probes.sql import Rows
+from gateproof_evidence.format.layout import ANSWERS, in_data
 from gateproof_evidence.redaction.canary import Canary
 
 REPORT = "canary.txt"
@@ -32,6 +38,30 @@ def plant(recorder: Recorder, canary: Canary) -> None:
                 data={**forms, canary.value: list(forms.values()), "headers": {"Cookie": text}},
                 text=f"{text}\n",
             )
+        _plant_in_answers(recorder, forms)
+
+
+def _plant_in_answers(recorder: Recorder, forms: Mapping[str, str]) -> None:
+    """Record the canary in answers to a check: as text, as bytes, in rows and in an exception."""
+    name = f"{in_data(ANSWERS)}_run/{CANARY}-{recorder.journal.writer}.jsonl"
+    house = Boundary(recorder, name).fixture(CANARY, _Answers())
+    for form in forms.values():
+        house.same((form, form.encode(), {form: [form]}))
+        house.same(Rows(columns=("text",), rows=((form,),), count=1))
+        with suppress(HarnessError):
+            house.fail(form)
+
+
+class _Answers:
+    """Answers what it is asked."""
+
+    def same(self, value: object) -> object:
+        """Return the value."""
+        return value
+
+    def fail(self, text: str) -> None:
+        """Raise an exception with a text."""
+        raise HarnessError(text)
 
 
 def plant_in_report(folder: Path, canaries: list[Canary]) -> Path:

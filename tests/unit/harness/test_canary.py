@@ -33,6 +33,7 @@ def test_canary_is_in_no_kind_of_capture(tmp_path: Path) -> None:
     redactor.add_secret(CANARY, canary.value)
     files = written(tmp_path, canary, redactor)
     search(files, [canary])
+    assert [path.parent.name for path in files if "answers" in path.parts] == ["_run"]
     records = read_journal([tmp_path / "journal.jsonl"])
     assert {one.probe for one in records if isinstance(one, Observation)} == set(get_args(Probe))
     for one in records:

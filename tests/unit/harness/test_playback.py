@@ -22,9 +22,10 @@ from gateproof.base.wait import wait_until, waiting_by
 from gateproof.description.reading import load_sut
 from gateproof.description.sut import Sut
 from gateproof.environments.interface import Address
-from gateproof.plugin.playback.boundary import Boundary, answers_name
 from gateproof.plugin.playback.player import Clock, NotRecordedError, Player
-from gateproof.plugin.playback.value import (
+from gateproof.probes.answers.boundary import Boundary, answers_name
+from gateproof.probes.answers.request import places_of
+from gateproof.probes.answers.value import (
     NotAValueError,
     decode,
     decode_error,
@@ -144,9 +145,9 @@ def recorder(tmp_path: Path) -> Iterator[Recorder]:
 
 
 @pytest.fixture
-def boundary(recorder: Recorder, tmp_path: Path, sut: Sut) -> Boundary:
+def boundary(recorder: Recorder, sut: Sut) -> Boundary:
     """The boundary of one check."""
-    return Boundary(recorder, tmp_path, NAME, sut=sut)
+    return Boundary(recorder, NAME, places=places_of(sut))
 
 
 @pytest.fixture
@@ -350,11 +351,11 @@ def test_answer_that_is_the_same_again_is_short(
 
 
 def test_check_that_runs_again_begins_again(
-    recorder: Recorder, tmp_path: Path, sut: Sut, play: Callable[..., Player]
+    recorder: Recorder, sut: Sut, play: Callable[..., Player]
 ) -> None:
     """The answers are those of its last run."""
     for _ in range(2):
-        house = Boundary(recorder, tmp_path, NAME, sut=sut).fixture("house", House())
+        house = Boundary(recorder, NAME, places=places_of(sut)).fixture("house", House())
         assert house.rows("SELECT 1").scalar() == 1
     player = play()
     again = player.fixture("house")
@@ -441,7 +442,7 @@ def test_request_is_the_same_on_another_machine(
     recorder: Recorder, tmp_path: Path, sut: Sut
 ) -> None:
     """Paths of the system, of temporary folders and secrets make no other request."""
-    house = Boundary(recorder, tmp_path, NAME, sut=sut).fixture("house", House())
+    house = Boundary(recorder, NAME, places=places_of(sut)).fixture("house", House())
     elsewhere: Any = SimpleNamespace(folder=Path("/srv/other"), interpreter="/srv/python")
     temporary = "/tmp/pytest-of-me/pytest-3/popen-gw1/test_a0/x"
     house.through(house.door, f"{sut.folder}/run {temporary} {SECRET}")
@@ -456,7 +457,7 @@ def test_answers_that_cannot_be_written_are_lost_evidence(
 ) -> None:
     """The check ends, and the recorder says that evidence is missing."""
     (tmp_path / "answers").write_text("in the way")
-    boundary = Boundary(recorder, tmp_path, NAME, sut=sut)
+    boundary = Boundary(recorder, NAME, places=places_of(sut))
     with pytest.raises(NotWritableError):
         boundary.fixture("house", House())
     assert "answers" in recorder.lost

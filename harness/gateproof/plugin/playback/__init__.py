@@ -3,8 +3,7 @@
 A check sees its system only through fixtures. So its code can be run again without the system, and
 changed code can be run on old evidence, as long as it asks what was asked before.
 
-- `value`: answers as JSON, and back.
-- `boundary`: records the answers of a check that runs.
+- `gateproof.probes.answers` records the answers of a check that runs.
 - `player`: gives the recorded answers to a check that is played back.
 - `session`: the pytest plugin that plays checks back; `play` starts it.
 

@@ -19,8 +19,8 @@ from typing import Any, NoReturn
 
 from gateproof.base.errors import HarnessError
 from gateproof.description.sut import Sut
-from gateproof.plugin.playback.request import Requests
-from gateproof.plugin.playback.value import KIND, decode, decode_error
+from gateproof.probes.answers.request import Requests, places_of
+from gateproof.probes.answers.value import KIND, decode, decode_error
 from gateproof_evidence.redaction.redactor import Redactor
 
 MARK = "[redacted:"
@@ -69,7 +69,7 @@ class Player:
     """The recorded answers to one check.
 
     Args:
-        lines: the lines of its file, see `gateproof.plugin.playback.boundary`.
+        lines: the lines of its file, see `gateproof.probes.answers.boundary`.
         sut: the description of the system.
         clock: the clock of `wait_until`.
 
@@ -85,7 +85,7 @@ class Player:
         self._drawn: deque[Any] = deque()
         self._answers: dict[Key, _Answers] = defaultdict(_Answers)
         self._methods: set[tuple[int, str]] = set()
-        self._requests = Requests(sut=sut, redactor=Redactor(), number=number_of)
+        self._requests = Requests(places=places_of(sut), redactor=Redactor(), number=number_of)
         self._refusal: type[BaseException] = HarnessError
         """The class of refusals: pytest expects an `Exception` of a fixture."""
         self.redacted = False

@@ -18,9 +18,9 @@ from gateproof.base.option import sut_file
 from gateproof.base.wait import waiting_by
 from gateproof.description.reading import load_sut
 from gateproof.description.sut import Sut
-from gateproof.plugin.playback.boundary import answers_name
 from gateproof.plugin.playback.player import Clock, NotRecordedError, Player
 from gateproof.plugin.playback.task import PLAYED, RESULT, TASK, Task
+from gateproof.probes.answers.boundary import answers_name
 from gateproof.probes.claims.claim import claims_of_check
 from gateproof.probes.recorder import Recorder, Scope
 from gateproof.run.declaration import DESCRIBED

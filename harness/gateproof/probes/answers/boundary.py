@@ -24,13 +24,12 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, TypeVar, cast
 
-from gateproof.plugin.playback.request import Requests
-from gateproof.plugin.playback.value import (
+from gateproof.probes.answers.request import Requests
+from gateproof.probes.answers.value import (
     HOMES,
     KIND,
     NotAValueError,
@@ -66,16 +65,17 @@ class Boundary:
     """The fixtures of one check, and the file of their answers.
 
     Args:
-        recorder: its redactor cleans each answer.
-        requests: makes the digests of the requests.
-        data: the ``data/`` folder of the bundle that is being written.
+        recorder: its redactor cleans each answer; the file is in its ``data/`` folder.
         name: the path of the file in it, see `answers_name`.
+        places: paths that differ between machines, see `places_of`.
 
     """
 
-    def __init__(self, recorder: Recorder, data: Path, name: str, *, sut: Any) -> None:
+    def __init__(
+        self, recorder: Recorder, name: str, *, places: Mapping[str, str] | None = None
+    ) -> None:
         self._recorder = recorder
-        self._path = data / name
+        self._path = recorder.data / name
         self._place = name
         self._numbers: dict[int, int] = {}
         self._objects: list[StandIn] = []
@@ -85,7 +85,7 @@ class Boundary:
         self._lock = threading.RLock()
         self._inside = threading.local()
         """How many calls of objects behind run in this thread."""
-        self._requests = Requests(sut=sut, redactor=recorder.redactor, number=number_of)
+        self._requests = Requests(places=places or {}, redactor=recorder.redactor, number=number_of)
 
     def fixture(self, name: str, target: T) -> T:
         """Return a stand-in for a fixture."""

@@ -2,7 +2,7 @@
 
 Owns which values a check can get again as they were: plain values, times, ids, bytes, and frozen
 dataclasses and models of this package. Any other object has no JSON: it stays an object whose own
-answers are recorded, see `gateproof.plugin.playback.boundary`.
+answers are recorded, see `gateproof.probes.answers.boundary`.
 """
 
 from __future__ import annotations

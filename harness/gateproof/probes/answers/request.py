@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateproof.description.sut import Sut
-from gateproof.plugin.playback.value import KIND, NotAValueError, encode
+from gateproof.probes.answers.value import KIND, NotAValueError, encode
 from gateproof.probes.parameter import parameter_names
 from gateproof_evidence.redaction.redactor import Redactor
 
@@ -28,18 +28,24 @@ _TEMPORARY = re.compile(r"(?:/[^/\s\"'=:]+)*/pytest-of-[^/\s\"]+/pytest-\d+/(?:p
 _PLACEHOLDER = re.compile(r"\[redacted:[^\]]*\]")
 
 
+def places_of(sut: Sut) -> Mapping[str, str]:
+    """Return the paths that differ between two machines, with a name for each."""
+    found = {str(sut.interpreter): "{python}", sys.executable: "{harness}"}
+    return {**found, str(sut.folder): "{root}"}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Requests:
     """Makes the digests of one run's requests.
 
     Args:
-        sut: the description; paths in it stand for themselves.
+        places: paths and their names; see `places_of`.
         redactor: removes secrets.
         number: returns the number of an object that a fixture gave to the check; None for others.
 
     """
 
-    sut: Sut
+    places: Mapping[str, str]
     redactor: Redactor
     number: Callable[[Any], int | None]
 
@@ -48,18 +54,11 @@ class Requests:
         asked = [self._plain(self._without_secrets(args)), self._plain(dict(kwargs))]
         clean, _ = self.redactor.redact_json(asked)
         text = json.dumps(clean, sort_keys=True)
-        for path, name in self._places():
-            text = text.replace(path, name)
+        for path in sorted(self.places, key=len, reverse=True):
+            text = text.replace(path, self.places[path])
         text = _TEMPORARY.sub("{temporary}/", text)
         text = _PLACEHOLDER.sub("[redacted]", text)
         return hashlib.sha256(text.encode("utf-8", errors="backslashreplace")).hexdigest()[:DIGITS]
-
-    def _places(self) -> Sequence[tuple[str, str]]:
-        """Return the paths that differ between machines, the longest first."""
-        sut = self.sut
-        found = {str(sut.interpreter): "{python}", sys.executable: "{harness}"}
-        found[str(sut.folder)] = "{root}"
-        return sorted(found.items(), key=lambda one: -len(one[0]))
 
     def _without_secrets(self, args: Sequence[Any]) -> Sequence[Any]:
         """Return the arguments of a statement without the values for columns of secrets."""
