@@ -7,30 +7,37 @@ Source: design, "Command line"; spec, "Exit status".
 
 from __future__ import annotations
 
+import gc
+import importlib
 import io
 import json
 import sys
+from collections.abc import Mapping
 from importlib.metadata import entry_points
 from typing import Any
 
 import click
 
-from gateproof_evidence.cli.additions.attach import attach
-from gateproof_evidence.cli.additions.sign_off import sign_off
-from gateproof_evidence.cli.additions.timestamp import timestamp
-from gateproof_evidence.cli.common import BAD_INPUT
-from gateproof_evidence.cli.diff import diff
-from gateproof_evidence.cli.export import export
-from gateproof_evidence.cli.keygen import keygen
-from gateproof_evidence.cli.merge import merge
-from gateproof_evidence.cli.overview.show import show
-from gateproof_evidence.cli.rejudging.rejudge import rejudge
-from gateproof_evidence.cli.render import render
-from gateproof_evidence.cli.verify import verify
+from gateproof_evidence.cli.status import BAD_INPUT
 from gateproof_evidence.errors import EvidenceError
 from gateproof_evidence.model.text import one_line
 
 COMMANDS = "gateproof.commands"
+
+_OWN: Mapping[str, str] = {
+    "verify": "verify",
+    "rejudge": "rejudging.rejudge",
+    "show": "overview.show",
+    "render": "render",
+    "diff": "diff",
+    "export": "export",
+    "merge": "merge",
+    "keygen": "keygen",
+    "sign-off": "additions.sign_off",
+    "timestamp": "additions.timestamp",
+    "attach": "additions.attach",
+}
+"""Command to its module in this package, which is imported when the command is used."""
 
 
 class _BadUsage(click.UsageError):
@@ -48,12 +55,16 @@ class _Group(click.Group):
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         print_any_character()
+        collect_seldom()
         return super().main(*args, **kwargs)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted({*super().list_commands(ctx), *entry_points(group=COMMANDS).names})
+        own = (*_OWN, *super().list_commands(ctx))
+        return sorted({*own, *entry_points(group=COMMANDS).names})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in _OWN:
+            return _own_command(cmd_name)
         found = super().get_command(ctx, cmd_name)
         if found is not None:
             return found
@@ -85,11 +96,27 @@ class _Group(click.Group):
             ctx.exit(BAD_INPUT)
 
 
+def _own_command(name: str) -> click.Command:
+    module = importlib.import_module(f"{__name__}.{_OWN[name]}")
+    command = getattr(module, name.replace("-", "_"))
+    assert isinstance(command, click.Command)
+    return command
+
+
 def print_any_character() -> None:
     """Let both streams spell out what their encoding lacks, as a code page of Windows does."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def collect_seldom() -> None:
+    """Let Python search for unused cycles of objects less often.
+
+    A command keeps tens of thousands of records until it ends, and each search visits all of them.
+    """
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 def _bad_usage(error: click.UsageError) -> click.UsageError:
@@ -102,11 +129,6 @@ def _bad_usage(error: click.UsageError) -> click.UsageError:
 @click.version_option(package_name="gateproof-evidence", prog_name="gateproof")
 def main() -> None:
     """Verify and read sealed bundles of gate runs."""
-
-
-_OWN = (verify, rejudge, show, render, diff, export, merge, keygen, sign_off, timestamp, attach)
-for command in _OWN:
-    main.add_command(command)
 
 
 def _print_json(error: str) -> None:

@@ -25,9 +25,6 @@ from gateproof_evidence.format.recording.journal import read_lines
 from gateproof_evidence.model import Record, Run
 from gateproof_evidence.verification.outside import refuse_inside
 
-WHOLE, FINDINGS, BAD_INPUT = 0, 1, 4
-"""Exit statuses of every command."""
-
 PATH = click.Path(path_type=Path)
 LATEST = Path("reports") / LINK
 """The bundle that a command uses where none is named."""

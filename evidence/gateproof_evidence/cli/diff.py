@@ -10,7 +10,8 @@ from typing import Any
 
 import click
 
-from gateproof_evidence.cli.common import FINDINGS, PATH, WHOLE, read_run
+from gateproof_evidence.cli.common import PATH, read_run
+from gateproof_evidence.cli.status import FINDINGS, WHOLE
 from gateproof_evidence.judging.difference import Change, Difference, compare
 from gateproof_evidence.model import Run
 from gateproof_evidence.model.text import one_line

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from gateproof_evidence.additions.reviewer import Policy
-from gateproof_evidence.cli.common import FINDINGS, PATH, WHOLE, read_outside
+from gateproof_evidence.cli.common import PATH, read_outside
 from gateproof_evidence.cli.review import (
     print_review,
     print_stamps,
@@ -19,6 +19,7 @@ from gateproof_evidence.cli.review import (
     review_options,
     stamps_json,
 )
+from gateproof_evidence.cli.status import FINDINGS, WHOLE
 from gateproof_evidence.format.attestation import Predicate
 from gateproof_evidence.format.canonical import digest_of
 from gateproof_evidence.format.layout import NOT_COMPARED, VERIFY_SCRIPT, VERIFY_TEXT

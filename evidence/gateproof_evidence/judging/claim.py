@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from gateproof_evidence.model import Claim, ClaimEvent, Relation, Story
@@ -71,11 +72,19 @@ def is_false(event: ClaimEvent) -> bool:
     The relation is evaluated again: a record that only says that it holds is not believed. A claim
     that was false before its values were redacted stays false.
     """
+    return not (event.holds and _holds_again(event.relation, event.got, event.expected))
+
+
+@lru_cache(maxsize=4096)
+def _holds_again(relation: Relation, got: str, expected: str) -> bool:
+    """Return whether a relation holds between two recorded values; false if it does not exist.
+
+    The results are kept for a while: a check states most of its claims again in each proof.
+    """
     try:
-        again = relation_holds(event.relation, json.loads(event.got), json.loads(event.expected))
+        return relation_holds(relation, json.loads(got), json.loads(expected))
     except UNCOMPARABLE:
-        return True
-    return not (event.holds and again)
+        return False
 
 
 def claim_of(event: ClaimEvent) -> Claim:
@@ -195,7 +204,7 @@ def names(target: str, on: str) -> bool:
 
 def false_claims(events: Iterable[ClaimEvent]) -> tuple[Claim, ...]:
     """Return the claims that do not hold, in their order."""
-    return tuple(claim for claim in map(claim_of, events) if not claim.holds)
+    return tuple(claim_of(event) for event in events if is_false(event))
 
 
 def _plain(value: Any) -> str:

@@ -97,6 +97,9 @@ class Binding(Value):
 _BINDINGS = TypeAdapter(dict[str, Binding])
 
 
+_OF_NO_ITEM = (RunEvent, Repeat)
+_WITH_PART = (Observation, PhaseEvent, ClaimEvent)
+
 _RED = (Outcome.FAIL, Outcome.ERROR, Outcome.INCONCLUSIVE)
 _OF_THE_SYSTEM = (Cause.GATE_VIOLATION, Cause.TO_INVESTIGATE)
 """The causes that a broken worker can have; a defect of the harness stays one."""
@@ -194,7 +197,7 @@ def _index(
     by_item: dict[str, list[Record]] = defaultdict(list)
     by_criterion: dict[str, list[Record]] = defaultdict(list)
     for record in records:
-        if isinstance(record, RunEvent | Repeat):
+        if isinstance(record, _OF_NO_ITEM):
             continue
         if record.item is not None:
             by_item[record.item].append(record)
@@ -333,9 +336,13 @@ def environment_problems(records: Iterable[Record]) -> tuple[PhaseEvent | StateE
     """
     found: dict[str, PhaseEvent | StateEvent] = {}
     for record in records:
-        ended = isinstance(record, PhaseEvent) and record.category == "environment"
-        full = isinstance(record, StateEvent) and record.environment == "full"
-        if isinstance(record, PhaseEvent | StateEvent) and (ended or full) and record.part != CHECK:
+        if isinstance(record, PhaseEvent):
+            ended = record.category == "environment"
+        elif isinstance(record, StateEvent):
+            ended = record.environment == "full"
+        else:
+            continue
+        if ended and record.part != CHECK:
             found.setdefault(record.item, record)
     return tuple(found.values())
 
@@ -485,12 +492,11 @@ def _proofs(
 
 def _falsifier_of(record: Record) -> str | None:
     """Return the falsifier whose proof a record belongs to; None if it belongs to none."""
-    if isinstance(record, ProofEvent | TakenOverEvent):
-        return record.falsifier
-    if isinstance(record, Observation | PhaseEvent | ClaimEvent):
-        kind, _, rest = record.part.partition(":")
-        return rest.partition(":")[0] if f"{kind}:" == PROOF_PREFIX else None
-    return None
+    if isinstance(record, _WITH_PART):
+        if record.part.startswith(PROOF_PREFIX):
+            return record.part.removeprefix(PROOF_PREFIX).partition(":")[0]
+        return None
+    return record.falsifier if isinstance(record, ProofEvent | TakenOverEvent) else None
 
 
 def _proof(

@@ -1,13 +1,23 @@
-"""The records of the journal, ``journal.jsonl``: one `Record` a line."""
+"""The records of the journal, ``journal.jsonl``: one `Record` a line.
+
+A run has tens of thousands of records, and verification keeps all of them. So they are dataclasses
+with slots, which take a tenth of the memory of models, with the methods of a model that are used.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AwareDatetime, Field, JsonValue, TypeAdapter
+from pydantic import AwareDatetime, ConfigDict, Field, JsonValue, TypeAdapter
+from pydantic.dataclasses import dataclass
+from pydantic_core import SchemaSerializer
 
 from gateproof_evidence.model.claim import Claim, Relation
 from gateproof_evidence.model.value import CriterionId, Digest, Value
+
+_STRICT = ConfigDict(extra="forbid")
 
 
 class Redaction(Value):
@@ -18,15 +28,49 @@ class Redaction(Value):
     count: Annotated[int, Field(ge=1)]
 
 
-class Entry(Value):
+@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+class Entry:
     """The fields of every journal record: its writer, its number and its time."""
+
+    __pydantic_serializer__: ClassVar[SchemaSerializer]
 
     writer: str
     seq: Annotated[int, Field(ge=0)]
     """The number within one writer, without gaps; a gap means that evidence is missing."""
     at: AwareDatetime
 
+    def model_copy(self, *, update: Mapping[str, Any]) -> Self:
+        """Return a record with other values, which are not validated."""
+        made = object.__new__(type(self))
+        for field in fields(self):
+            name = field.name
+            value = update[name] if name in update else getattr(self, name)
+            object.__setattr__(made, name, value)
+        return made
 
+    def model_dump(
+        self, *, include: set[str] | None = None, exclude: set[str] | None = None
+    ) -> dict[str, Any]:
+        """Return the fields by name."""
+        found = self.__pydantic_serializer__.to_python(self, include=include, exclude=exclude)
+        assert isinstance(found, dict)
+        return found
+
+    def model_dump_json(self) -> str:
+        """Return the record as JSON, as a line of the journal has it."""
+        return self.to_line().decode()
+
+    def to_line(self) -> bytes:
+        """Return its line of the journal, without the end.
+
+        Raises:
+            PydanticSerializationError: a text has a character that UTF-8 lacks.
+
+        """
+        return self.__pydantic_serializer__.to_json(self)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
 class Observation(Entry):
     """One timed, digested record of what a probe saw."""
 
@@ -61,6 +105,7 @@ class Observation(Entry):
         return f"{self.transcript}:{self.line}"
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
 class Repeat(Entry):
     """An observation that saw the same as one before it, as a poll does."""
 
@@ -69,6 +114,7 @@ class Repeat(Entry):
     """The number of that observation, of the same writer; it has the item and the text."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
 class PhaseEvent(Entry):
     """The result of one pytest stage of one item."""
 
@@ -98,6 +144,7 @@ class PhaseEvent(Entry):
     duration_s: float
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
 class StateEvent(Entry):
     """The state of the environment right after a failure."""
 
@@ -109,6 +156,7 @@ class StateEvent(Entry):
     detail: str = ""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
 class StatementEvent(Entry):
     """A recorded comparison of an observed value with an expected one."""
 
@@ -128,12 +176,14 @@ class StatementEvent(Entry):
     """Whether the relation held between the values before they were redacted."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
 class PremiseEvent(StatementEvent):
     """A condition that must hold before a claim can be judged, and whether it held."""
 
     kind: Literal["premise"] = "premise"
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
 class ClaimEvent(StatementEvent):
     """A finding about the system, and whether it is as the criterion demands."""
 
@@ -142,6 +192,7 @@ class ClaimEvent(StatementEvent):
     """The number of objects that it is about; None for one object."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
 class Story(Entry):
     """The steps of a proof: baseline, fault, landing, failure."""
 
@@ -182,6 +233,7 @@ class Story(Entry):
     """How the copy was removed."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
 class ProofEvent(Story):
     """The steps of a proof of a check by one of its own falsifiers."""
 
@@ -192,6 +244,7 @@ class ProofEvent(Story):
     that was not known."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
 class TakenOverEvent(Entry):
     """A proof that was reused from an earlier bundle, because nothing has changed since."""
 
@@ -204,6 +257,7 @@ class TakenOverEvent(Entry):
     story: ProofEvent
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
 class CheckTakenOverEvent(Entry):
     """A check that passed in an earlier bundle and was not run: nothing has changed since."""
 
@@ -218,6 +272,7 @@ class CheckTakenOverEvent(Entry):
     """The claims of the check in the earlier run; each held."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
 class DependenceEvent(Entry):
     """The record of everything that a check or a proof depends on."""
 
@@ -236,6 +291,7 @@ class DependenceEvent(Entry):
     """Why it may have used more than is known, so that it depends on all files; empty if not."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
 class CellEvent(Story):
     """The steps of a check against a falsifier of another criterion of its gate."""
 
@@ -245,6 +301,7 @@ class CellEvent(Story):
     """The criterion that the falsifier belongs to."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
 class SelfProofEvent(Story):
     """The steps of a specimen: a check and a fault with a known result."""
 
@@ -266,6 +323,7 @@ class Loss(Value):
     """The items that ran before and after it: the record may belong to either."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
 class RunEvent(Entry):
     """An event of the run itself."""
 
@@ -274,6 +332,37 @@ class RunEvent(Entry):
     """``sources`` has the digest of each file, module and function of the system that was used, and
     ``units`` the id of a set of these with their names, see `DependenceEvent`."""
     data: dict[str, JsonValue]
+
+
+_SHARED: Mapping[type[Entry], tuple[str, ...]] = {
+    Observation: ("item", "part", "transcript"),
+    PhaseEvent: ("item", "part"),
+    PremiseEvent: ("item", "part", "name", "on", "got", "expected"),
+    ClaimEvent: ("item", "part", "name", "on", "got", "expected"),
+}
+"""The texts that many records have in common, by kind: a claim is stated once in each step."""
+
+
+class Compaction:
+    """Makes records small that are kept for judging.
+
+    Removes what no verdict and no report depends on: the data of observations, and the names and
+    digests by which a later run finds out what has changed. Equal texts become one object.
+    """
+
+    def __init__(self) -> None:
+        self._texts: dict[str, str] = {}
+
+    def compact(self, record: Record) -> Record:
+        """Return the record, which is changed: nothing else may hold it."""
+        named = isinstance(record, RunEvent) and record.event in ("sources", "units")
+        if named or isinstance(record, Observation):
+            object.__setattr__(record, "data", {})
+        for name in _SHARED.get(type(record), ()):
+            text = getattr(record, name)
+            if text is not None:
+                object.__setattr__(record, name, self._texts.setdefault(text, text))
+        return record
 
 
 Record = Annotated[

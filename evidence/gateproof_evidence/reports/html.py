@@ -159,8 +159,9 @@ def render(run: Run, *, records: Sequence[Record], captures: Captures, signer: S
     """
     content = b""
     for detail in DETAILS:
-        page = _page(run, records, captures, signer, detail)
-        content = page.encode("utf-8", "backslashreplace")
+        # In parts: as one text, the page takes up to four bytes for each character.
+        parts = _page(run, records, captures, signer, detail)
+        content = b"".join(part.encode("utf-8", "backslashreplace") for part in parts)
         if len(content) <= LARGEST_PAGE:
             break
     return content
@@ -168,7 +169,7 @@ def render(run: Run, *, records: Sequence[Record], captures: Captures, signer: S
 
 def _page(
     run: Run, records: Sequence[Record], captures: Captures, signer: Signer, detail: Detail
-) -> str:
+) -> Iterator[str]:
     style = (TEMPLATES / "report.css").read_text(encoding="utf-8")
     observations = [record for record in records if isinstance(record, Observation)]
     evidence = _Evidence(run, observations, captures, detail)
@@ -176,7 +177,7 @@ def _page(
     return (
         _environment()
         .get_template("report.html")
-        .render(
+        .generate(
             run=run,
             style=Markup(f"\n{style}"),  # noqa: S704 (our own file, hashed in the policy)
             style_hash=_style_hash(f"\n{style}"),
@@ -246,9 +247,13 @@ class _Evidence:
         sizes = [self._observations[one].size for one in places if one in self._observations]
         self.shown, self.quoted, self.all = len(places), sum(sizes), len(here)
         self.limit = share(sizes, detail.quoted) if detail.quoted else 0
-        self.checks = {name: self._quoted(pairs) for name, pairs in own.items()}
+        self._own = own
         self.bring_up = self._quoted(start)
         self._proofs = self._tried()
+
+    def check(self, criterion: str) -> CaptureList:
+        """Return what the check of a criterion observed; made for its part of the page alone."""
+        return self._quoted(self._own[criterion])
 
     def proof(self, criterion: str, proof: Proof) -> ProofView:
         """Return the transcript of one falsifier's proof."""

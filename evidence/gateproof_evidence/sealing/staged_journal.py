@@ -12,7 +12,7 @@ from pathlib import Path
 
 from gateproof_evidence.format.layout import JOURNAL
 from gateproof_evidence.format.recording.journal import iter_journal
-from gateproof_evidence.model import Digest, Observation, Record
+from gateproof_evidence.model import Compaction, Digest, Record
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +29,8 @@ def read_staged_journal(staging: Path, *, data: bool = True) -> StagedJournal:
 
     Args:
         staging: the folder.
-        data: whether observations keep their data, which needs the most memory and which no
-            verdict and no report depends on.
+        data: whether records keep what no verdict and no report depends on, and what needs the
+            most memory: see `gateproof_evidence.model.Compaction`.
 
     Raises:
         BadInputError: a line is not a record, or a writer's sequence has a gap.
@@ -39,9 +39,5 @@ def read_staged_journal(staging: Path, *, data: bool = True) -> StagedJournal:
     path = staging / JOURNAL
     with path.open("rb") as file:  # first: a later change then has another digest
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    records = (one if data else _without_data(one) for one in iter_journal([path]))
+    records = iter_journal([path]) if data else map(Compaction().compact, iter_journal([path]))
     return StagedJournal(records=tuple(records), digest=f"sha256:{digest}")
-
-
-def _without_data(record: Record) -> Record:
-    return record.model_copy(update={"data": {}}) if isinstance(record, Observation) else record

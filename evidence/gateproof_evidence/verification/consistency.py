@@ -43,13 +43,15 @@ from gateproof_evidence.format.layout import (
 )
 from gateproof_evidence.format.tree import LIMITS, File, Limits
 from gateproof_evidence.format.waiver import parse_waivers
-from gateproof_evidence.model import RECORD, Bound, Digest, Observation, Record, Run, Waiver
+from gateproof_evidence.model import RECORD, Bound, Compaction, Digest, Record, Run, Waiver
 from gateproof_evidence.model.finding import Code, Finding
 from gateproof_evidence.model.problem import first_problem
 from gateproof_evidence.verification.takeover import compare_taken_over
 
 T = TypeVar("T")
 
+_PARSE = RECORD.validator.validate_json
+_OF_ANY_SHARD = b'{"writer":"shard'
 _OF_SHARD = re.compile(rb'\{"writer":"shard([1-9][0-9]{0,5})-')
 """The beginning of a line of a shard, as every writer makes it; another spelling counts for none,
 which `gateproof_evidence.verification.shard` reports."""
@@ -74,7 +76,7 @@ class Contents:
     catalogue: Catalogue | None
     waivers: tuple[Waiver, ...] | None
     records: Sequence[Record] | None
-    """The journal; observations are without their data, which needs the most memory."""
+    """The journal, compact: see `gateproof_evidence.model.Compaction`."""
     shards: Mapping[int, ShardLines]
     """The lines of each shard in a merged journal, by its number."""
     findings: tuple[Finding, ...]
@@ -208,6 +210,7 @@ class JournalReader:
         self._rest = bytearray()
         self._lines = 0
         self._records: list[Record] = []
+        self._compact = Compaction().compact
         self._findings: list[Finding] = []
         self._shards: dict[int, tuple[int, Any]] = {}
 
@@ -244,14 +247,22 @@ class JournalReader:
                 self._add(Code.LIMIT_EXCEEDED, message)
             return
         self._count_for_shard(line)
+        record = _parse_own(line) or self._parse_other(line)
+        if record is not None:
+            self._records.append(self._compact(record))
+
+    def _parse_other(self, line: bytes) -> Record | None:
+        """Return the record of a line in another spelling than ours, or note why it is none."""
         file = File(path=JOURNAL, size=len(line), digest="", content=line)
-        record = parse(file, _parse_record)
-        if isinstance(record, Finding):
-            self._add(record.code, f"line {self._lines}: {record.message}")
-        else:
-            self._records.append(record)
+        found = parse(file, _parse_record)
+        if isinstance(found, Finding):
+            self._add(found.code, f"line {self._lines}: {found.message}")
+            return None
+        return found
 
     def _count_for_shard(self, line: bytes) -> None:
+        if not line.startswith(_OF_ANY_SHARD):
+            return
         found = _OF_SHARD.match(line)
         if found:
             count, digest = self._shards.get(int(found[1]), (0, hashlib.sha256()))
@@ -262,19 +273,21 @@ class JournalReader:
         self._findings.append(Finding(code=code, path=JOURNAL, message=message))
 
 
-def _parse_record(line: bytes) -> Record:
-    """Parse a line; in the spelling of our writers, without a search for keys that occur twice.
+def _parse_own(line: bytes) -> Record | None:
+    """Return the record of a line in the spelling of our writers; None for any other line.
 
-    A line that is what its record is written as has each key once.
+    A line that is what its record is written as has each key once, so that no search for keys that
+    occur twice is needed.
     """
     try:
-        record = RECORD.validate_json(line)
-        is_ours = record.model_dump_json().encode() == line
+        record: Record = _PARSE(line)
+        return record if record.to_line() == line else None
     except (ValidationError, PydanticSerializationError, UnicodeEncodeError):
-        is_ours = False
-    if not is_ours:
-        record = RECORD.validate_python(read_json(line))
-    return record.model_copy(update={"data": {}}) if isinstance(record, Observation) else record
+        return None
+
+
+def _parse_record(line: bytes) -> Record:
+    return RECORD.validate_python(read_json(line))
 
 
 def _compare_run(run: Run, predicate: Predicate) -> Iterator[Finding]:

@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 import pytest
+from pydantic import JsonValue
 
 from gateproof_evidence.judging.claim import (
     claim_text,
@@ -75,7 +76,8 @@ def event(
 
 def stages(*, call: str = "none", message: str = "") -> tuple[Record, ...]:
     """Return the records of a check whose call ended with an exception of a category."""
-    raised = {"result": "raised", "category": call, "message": message}
+    raised: dict[str, Any] = {"result": "raised", "category": call, "message": message}
+    passed: dict[str, Any] = {"result": "passed"}
     return (
         PhaseEvent(**OF_CHECK, when="setup", result="passed", duration_s=1),
         event("1", "1", holds=True),
@@ -94,7 +96,7 @@ def stages(*, call: str = "none", message: str = "") -> tuple[Record, ...]:
             **OF_CHECK | {"seq": 2},
             when="call",
             duration_s=1,
-            **(raised if call != "none" else {"result": "passed"}),
+            **(raised if call != "none" else passed),
         ),
         PhaseEvent(**OF_CHECK | {"seq": 3}, when="teardown", result="passed", duration_s=1),
     )
@@ -235,7 +237,7 @@ def test_false_claim_on_a_broken_environment_is_no_finding() -> None:
 
 def test_verdict_lists_the_claims_of_the_check_only() -> None:
     """A verdict has what its check claimed, those that hold too, judged again."""
-    bound = {"item": ITEM, "selected": True, "falsifiers": []}
+    bound: JsonValue = {"item": ITEM, "selected": True, "falsifiers": []}
     collected = RunEvent(**ENTRY, event="collected", data={"X-1": bound})
     claims = (
         event("3", "3", holds=True),
@@ -332,7 +334,7 @@ def test_proof_without_a_finding_is_void_though_its_message_agrees() -> None:
 
 def test_proof_whose_findings_differ_from_the_journal_is_void() -> None:
     """The findings of a proof's record must be the false claims of its faulted run."""
-    bound = {"item": ITEM, "selected": True, "falsifiers": ["drop-policies"]}
+    bound: JsonValue = {"item": ITEM, "selected": True, "falsifiers": ["drop-policies"]}
     collected = RunEvent(**ENTRY, event="collected", data={"X-1": bound})
     finding = claim(on="app/events/A")
     fields = finding.model_dump(exclude={"over"})

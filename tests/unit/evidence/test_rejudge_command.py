@@ -426,7 +426,12 @@ def _with_takeovers(folder: Path, **changes: str) -> Path:
     own = [one for one in records if getattr(one, "criterion", None) == "RLS-01"]
     claims = [one for one in own if isinstance(one, ClaimEvent) and one.part == "check"]
     story = next(one for one in own if isinstance(one, ProofEvent)).model_copy(update=changes)
-    common = {"writer": "taken", "at": START, "criterion": "RLS-01", "attestation": digest}
+    common: dict[str, Any] = {
+        "writer": "taken",
+        "at": START,
+        "criterion": "RLS-01",
+        "attestation": digest,
+    }
     taken = (
         CheckTakenOverEvent(
             **common,

@@ -14,7 +14,8 @@ import click
 
 from gateproof_evidence.additions.countersignature import Draft, Reviewer, draft, sign
 from gateproof_evidence.additions.sign_off import Statement
-from gateproof_evidence.cli.common import PATH, WHOLE, read_outside
+from gateproof_evidence.cli.common import PATH, read_outside
+from gateproof_evidence.cli.status import WHOLE
 from gateproof_evidence.errors import BadInputError
 from gateproof_evidence.format import public_key as publickey
 from gateproof_evidence.format.layout import REPORT

@@ -97,7 +97,7 @@ class Journal:
         """
         with self._lock:
             record = make(self._seq, self._clock())
-            line = f"{record.model_dump_json()}\n".encode()
+            line = record.to_line() + b"\n"
             try:
                 self._write(line)
             except (OSError, ValueError) as error:

@@ -89,7 +89,8 @@ class Head:
 def heading(of: Head | Observation) -> bytes:
     """Return the first line of an entry, with its end."""
     step = of.part.split(":")[2:3]
-    moment = f"{of.at.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}Z"
+    at = of.at.astimezone(UTC).replace(tzinfo=None)
+    moment = f"{at.isoformat(timespec='microseconds')}Z"
     return f"{'  '.join([f'=== {of.writer}:{of.seq}', moment, of.probe, *step])}\n".encode()
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from gateproof_evidence.format.layout import JOURNAL, TRANSCRIPTS, in_bundle, in_data
 from gateproof_evidence.format.recording.transcript import (
@@ -77,18 +77,22 @@ class TranscriptReader:
         return comparison.feed
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Piece:
-    """The bytes that are expected next in a transcript."""
+class _Piece(NamedTuple):
+    """The bytes that are expected next in a transcript; a tuple, because there are so many."""
 
     size: int
-    source: str
+    entry: Observation
     exact: bytes | None = None
     """The bytes themselves, if they are known."""
     digest: str | None = None
     """Their digest, if that is known; bytes without either must be dashes."""
     line: int | None = None
     """The line in which they begin, if a record has it."""
+
+    @property
+    def source(self) -> str:
+        """The record that they belong to, in words."""
+        return f"observation {self.entry.writer}:{self.entry.seq}"
 
 
 class _Comparison:
@@ -102,15 +106,16 @@ class _Comparison:
 
     def feed(self, chunk: bytes) -> None:
         """Compare the next part of the file."""
-        view = memoryview(chunk)
-        while view and not self._problem:
+        at = 0
+        while at < len(chunk) and not self._problem:
             if self._piece is None:
                 self._problem = (
                     f"got bytes after the last entry, at {self._position}, expected none"
                 )
                 return
-            part, view = bytes(view[: self._left]), view[self._left :]
-            self._take(part, self._piece)
+            end = min(at + self._left, len(chunk))
+            self._take(chunk, at, end, self._piece)
+            at = end
 
     def problems(self) -> Iterator[str]:
         """Yield what is wrong, once the file has ended."""
@@ -119,36 +124,39 @@ class _Comparison:
         if self._problem:
             yield self._problem
 
-    def _take(self, part: bytes, piece: _Piece) -> None:
+    def _take(self, chunk: bytes, at: int, end: int, piece: _Piece) -> None:
         if piece.exact is not None:
-            self._seen += part
+            self._seen += chunk[at:end]
         elif piece.digest is not None:
-            self._hash.update(part)
-        elif set(part) - _BLANK:
+            self._hash.update(memoryview(chunk)[at:end])
+        elif set(chunk[at:end]) - _BLANK:
             self._problem = f"{piece.source}: got bytes before its entry, expected none"
-        self._position += len(part)
-        self._lines += part.count(b"\n")
-        self._left -= len(part)
+        self._position += end - at
+        self._lines += chunk.count(b"\n", at, end)
+        self._left -= end - at
         if not self._left:
             self._end(piece)
             self._continue()
 
     def _end(self, piece: _Piece) -> None:
         """Compare a piece that was read as a whole."""
-        digest = f"sha256:{self._hash.hexdigest()}"
         if piece.exact is not None and self._seen != piece.exact:
             expected = piece.exact.decode().strip() or "an empty line"
             self._problem = f"{piece.source}: got other bytes than {expected!r}"
-        elif piece.digest is not None and digest != piece.digest:
-            self._problem = f"{piece.source}: got {digest}, expected {piece.digest}"
+        elif piece.digest is not None:
+            digest = f"sha256:{self._hash.hexdigest()}"
+            if digest != piece.digest:
+                self._problem = f"{piece.source}: got {digest}, expected {piece.digest}"
 
     def _continue(self) -> None:
         """Expect the next piece that has any bytes."""
         while not self._problem:
             self._piece = next(self._pieces, None)
-            self._seen, self._hash = bytearray(), hashlib.sha256()
             if self._piece is None:
                 return
+            self._seen = b""
+            if self._piece.digest is not None:
+                self._hash = hashlib.sha256()
             self._left = self._piece.size
             if self._left < 0:
                 self._problem = f"{self._piece.source}: its entry begins inside another"
@@ -164,11 +172,12 @@ class _Comparison:
 def _pieces(entries: Sequence[Observation]) -> Iterator[_Piece]:
     position = 0
     for one in entries:
-        source, first = f"observation {one.writer}:{one.seq}", heading(one)
-        yield _Piece(size=one.start - position, source=source)
-        yield _Piece(size=len(first), source=source, exact=first, line=one.line)
-        yield _Piece(size=one.size, source=source, digest=one.digest)
-        yield _Piece(size=len(END), source=source, exact=END)
+        first = heading(one)
+        if one.start != position:
+            yield _Piece(one.start - position, one)
+        yield _Piece(len(first), one, first, None, one.line)
+        yield _Piece(one.size, one, None, one.digest)
+        yield _Piece(len(END), one, END)
         position = one.start + len(first) + one.size + len(END)
 
 

@@ -1,0 +1,6 @@
+"""The exit statuses of every command.
+
+Source: spec, "Exit status".
+"""
+
+WHOLE, FINDINGS, BAD_INPUT = 0, 1, 4
