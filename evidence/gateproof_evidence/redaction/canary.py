@@ -24,8 +24,9 @@ from urllib.parse import quote, quote_plus, unquote_to_bytes
 from gateproof_evidence.errors import EvidenceError
 
 _CORE_BYTES = 12
-_BASE64 = re.compile(rb"[A-Za-z0-9+/_-]{24,}")
-_HEX = re.compile(rb"(?:[0-9a-fA-F]{2}){24,}")
+_BASE64 = re.compile(rb"[A-Za-z0-9+/_-]{32,}")
+"""A run that can hold a whole core: its 24 digits take 32 in base64, at any alignment."""
+_HEX = re.compile(rb"[0-9a-fA-F]{48,}")
 _LINE_END = re.compile(rb"(?:\r?\n|\\n)[ \t>]*")
 _URLSAFE = bytes.maketrans(b"-_", b"+/")
 
@@ -110,7 +111,14 @@ def _views(content: bytes) -> Iterator[tuple[str, bytes]]:
         if not _HEX.fullmatch(run):  # a digest: files have thousands, and they are decoded below
             yield "base64-decoded", _from_base64(run)
     for run in set(_HEX.findall(content)):
-        yield "hex-decoded", bytes.fromhex(run.decode("ascii"))
+        yield "hex-decoded", _from_hex(run)
+
+
+def _from_hex(run: bytes) -> bytes:
+    """Decode a run from each of its first two digits: earlier text may be part of the match."""
+    digits = run.decode("ascii")
+    parts = (digits[start:] for start in range(2))
+    return b"\0".join(bytes.fromhex(part[: len(part) // 2 * 2]) for part in parts)
 
 
 def _from_base64(run: bytes) -> bytes:

@@ -7,6 +7,7 @@ fails.
 from __future__ import annotations
 
 import contextlib
+import gc
 import signal
 import sys
 import time
@@ -370,6 +371,18 @@ def _defects(run: GateRun | None, what: str) -> Iterator[None]:
         run.defects.append(f"{what}: {type(error).__name__}: {error}")
 
 
+@contextlib.contextmanager
+def _without_collection() -> Iterator[None]:
+    """Search for no unused cycles of objects: sealing makes many objects and hardly any cycle."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
 def _end(session: pytest.Session, run: GateRun, status: int) -> int:
     """End the run and return its exit status: whatever fails here, evidence is missing."""
     run.ended = True
@@ -407,7 +420,8 @@ def _finish(config: pytest.Config, run: GateRun, status: int) -> int:
         # With -x pytest ends a collection as it ends failed checks. No check has failed here.
         return int(pytest.ExitCode.INTERRUPTED) if status == VIOLATION else status
     durations = durations_of(run.results, wall_s=(now() - run.started).total_seconds())
-    judged, bundle, sealing_s = run.finish(status)
+    with _without_collection():
+        judged, bundle, sealing_s = run.finish(status)
     reporter = _reporter(config)
     if reporter is not None:
         with contextlib.suppress(OSError):  # the output may be on a full disk; the bundle is whole

@@ -10,9 +10,9 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, NamedTuple
 
 PYTEST, SET_UP, TEAR_DOWN = "pytest", "set-up", "tear-down"
 COPY, DATABASE, SERVER, PROCESSES = "copy", "database", "server", "processes"
@@ -24,14 +24,15 @@ STEPS = (
 )  # fmt: skip
 """All steps; `pytest` is the rest, such as the hooks of plugins."""
 
-_STAT = Path("/proc/stat")
+_STAT = "/proc/stat"
+_LONGEST_LINE = 256
+_TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 1
 _IDLE = (3, 4)
 """The fields of the line ``cpu`` that count idle time: `idle` and `iowait`."""
 
 
-@dataclass(frozen=True)
-class Reading:
-    """The clocks at one moment, or the difference between two moments; all in seconds."""
+class Reading(NamedTuple):
+    """The clocks at one moment, or a time by each of them; all in seconds."""
 
     wall_s: float = 0.0
     process_s: float = 0.0
@@ -45,25 +46,11 @@ class Reading:
     @classmethod
     def now(cls) -> Reading:
         """Read all clocks."""
-        used = os.times()
-        process_s = used.user + used.system + used.children_user + used.children_system
-        return cls(time.monotonic(), process_s, _machine_s())
+        return cls(time.monotonic(), sum(os.times()[:4]), _machine_s())
 
-    def __sub__(self, other: Reading) -> Reading:
-        """Return the time between two moments."""
-        return Reading(
-            self.wall_s - other.wall_s,
-            self.process_s - other.process_s,
-            self.machine_s - other.machine_s,
-        )
-
-    def __add__(self, other: Reading) -> Reading:
-        """Return the sum of two differences."""
-        return Reading(
-            self.wall_s + other.wall_s,
-            self.process_s + other.process_s,
-            self.machine_s + other.machine_s,
-        )
+    def with_time(self, begin: Reading, end: Reading) -> Reading:
+        """Return these times and the time between two moments together."""
+        return Reading(*(own + to - since for own, since, to in zip(self, begin, end, strict=True)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,8 +86,8 @@ class Stopwatch:
         finally:
             self._charge()
             self._open.clear()
-            steps = {name: asdict(self._sums[name]) for name in STEPS if name in self._sums}
-            self.taken.append({**asdict(labels), "steps": _rounded(steps)})
+            steps = {name: _rounded(self._sums[name]) for name in STEPS if name in self._sums}
+            self.taken.append({**vars(labels), "steps": steps})
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
@@ -120,23 +107,25 @@ class Stopwatch:
         """Add the time since the last mark to the innermost open step."""
         now = Reading.now()
         name = self._open[-1]
-        self._sums[name] = self._sums.get(name, Reading()) + (now - self._mark)
+        self._sums[name] = self._sums.get(name, Reading()).with_time(self._mark, now)
         self._mark = now
 
 
-def _rounded(steps: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
-    return {
-        name: {clock: round(value, 4) for clock, value in times.items()}
-        for name, times in steps.items()
-    }
+def _rounded(times: Reading) -> dict[str, float]:
+    return {clock: round(value, 4) for clock, value in times._asdict().items()}
+
+
+@cache
+def _stat() -> int:
+    """Return a descriptor of /proc/stat, which each step reads: opening takes most of the time."""
+    return os.open(_STAT, os.O_RDONLY)
 
 
 def _machine_s() -> float:
     """Return the processor time of the whole machine, from the first line of /proc/stat."""
     try:
-        with _STAT.open("rb") as file:
-            counts = [int(word) for word in file.readline().split()[1:9]]
-    except OSError:
+        line, _, _ = os.pread(_stat(), _LONGEST_LINE, 0).partition(b"\n")
+    except (OSError, AttributeError):  # Windows has no os.pread
         return 0.0
-    busy = sum(count for place, count in enumerate(counts) if place not in _IDLE)
-    return busy / os.sysconf("SC_CLK_TCK")
+    counts = list(map(int, line.split()[1:9]))
+    return (sum(counts) - sum(counts[place] for place in _IDLE)) / _TICKS

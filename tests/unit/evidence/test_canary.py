@@ -59,6 +59,15 @@ def test_search_finds_a_canary_inside_encoded_text(canary: Canary, tmp_path: Pat
             search([path], [canary])
 
 
+def test_search_finds_a_canary_after_any_hexadecimal_digits(canary: Canary, tmp_path: Path) -> None:
+    """Digits right before a hexadecimal canary belong to the same run, whatever their number."""
+    path = tmp_path / "capture.txt"
+    for before in range(4):
+        path.write_text(f"id {'a' * before}{canary.value.encode().hex()}")
+        with pytest.raises(CanaryError, match="hex-decoded"):
+            search([path], [canary])
+
+
 def test_search_without_a_canary_reads_nothing(tmp_path: Path) -> None:
     """Without a canary no file is opened, so a missing one raises no error."""
     absent = tmp_path / "absent"

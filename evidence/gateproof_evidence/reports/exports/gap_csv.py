@@ -12,7 +12,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from dataclasses import astuple, fields
+from dataclasses import fields
 
 from gateproof_evidence.model import Run
 from gateproof_evidence.model.text import one_line
@@ -26,9 +26,10 @@ def render(run: Run) -> bytes:
     """Return the matrix: UTF-8, every cell quoted, CRLF after each line."""
     page = io.StringIO()
     writer = csv.writer(page, quoting=csv.QUOTE_ALL, lineterminator="\r\n")
-    writer.writerow([field.name for field in fields(GapRow)])
+    names = [field.name for field in fields(GapRow)]
+    writer.writerow(names)
     for row in gap_matrix(run):
-        writer.writerow([harmless(cell) for cell in astuple(row)])
+        writer.writerow([harmless(getattr(row, name)) for name in names])
     return page.getvalue().encode("utf-8", "backslashreplace")
 
 
