@@ -91,6 +91,8 @@ class Verification:
     """Whether the report has the bytes that are rendered from signed data."""
     merged: Merged | None = None
     """The shards that the run was merged from, as it states; None if it was not merged."""
+    contents: consistency.Contents | None = field(default=None, repr=False)
+    """The parsed files, as they were verified; None if the bundle was not read as a whole."""
     made_by: str | None = None
     """The other version of gateproof that the run claims; None if it is this one or unknown."""
 
@@ -237,6 +239,7 @@ def verify(
         report=rendered.note,
         report_verified=rendered.is_verified,
         merged=contents.run.merged if contents.run else None,
+        contents=contents,
         made_by=other_version(contents.run.bindings) if contents.run else None,
     )
 

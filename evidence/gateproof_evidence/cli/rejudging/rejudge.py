@@ -20,14 +20,11 @@ import click
 from gateproof_evidence.cli.common import PATH, read_inside, read_outside
 from gateproof_evidence.cli.rejudging.playback import Listed, Play, find_play, is_answer
 from gateproof_evidence.cli.status import FINDINGS, WHOLE
-from gateproof_evidence.errors import BadInputError
 from gateproof_evidence.format.archive.opening import open_source
 from gateproof_evidence.format.archive.source import Source
 from gateproof_evidence.format.attestation import Predicate
-from gateproof_evidence.format.canonical import digest_of, read_json
-from gateproof_evidence.format.catalogue import Catalogue, parse_catalogue
-from gateproof_evidence.format.layout import CATALOGUE, JOURNAL, RUN, WAIVERS
-from gateproof_evidence.format.waiver import parse_waivers
+from gateproof_evidence.format.canonical import digest_of
+from gateproof_evidence.format.catalogue import Catalogue
 from gateproof_evidence.judging.playback import Playback, replace_played
 from gateproof_evidence.judging.rejudgement import (
     Disagreement,
@@ -40,7 +37,7 @@ from gateproof_evidence.model.finding import Code, Finding
 from gateproof_evidence.model.text import many, one_line, printable
 from gateproof_evidence.reports.gate_summary import gate_rows
 from gateproof_evidence.verification.bundle import UNKNOWN, Verification, verify
-from gateproof_evidence.verification.consistency import JournalReader
+from gateproof_evidence.verification.consistency import Contents
 
 _DERIVED = (Code.VERDICT_MISMATCH, Code.ROLLUP_MISMATCH)
 """The findings that say what this command answers: run.json does not follow from the journal."""
@@ -100,13 +97,14 @@ def rejudge(
     content = read_outside(key, source.path, "public key") if key else None
     verified = verify(source, key=content)
     broken = [one for one in verified.findings if one.code not in _DERIVED]
-    if broken or verified.predicate is None:
+    if broken or verified.predicate is None or verified.contents is None:
         _refuse(bundle, broken, as_json=as_json)
         ctx.exit(FINDINGS)
-    evidence = _read(source, verified.predicate)
+    evidence = _evidence(verified.contents)
     playback = None
     if play is not None and gates is not None:
-        playback = _play(play, gates, sut, evidence)
+        answers = _read_answers(source, verified.predicate)
+        playback = _play(play, gates, sut, evidence, answers)
         evidence = replace(evidence, records=playback.records)
     wrong = tuple(_list_findings(listed, playback, evidence))
     found = _judge(evidence)
@@ -141,48 +139,59 @@ class _Evidence:
 
     run: Run
     catalogue: Catalogue
-    records: tuple[Record, ...]
-    waivers: tuple[Waiver, ...]
-    answers: Mapping[str, bytes]
+    records: Sequence[Record]
+    waivers: Sequence[Waiver]
 
     @property
     def ids(self) -> tuple[str, ...]:
         return tuple(one.id for one in self.catalogue.criteria)
 
 
-def _read(bundle: Source, predicate: Predicate) -> _Evidence:
-    """Read the attested files."""
-    digests = {one.path: one.digest for one in predicate.files}
+def _evidence(contents: Contents) -> _Evidence:
+    """Return the files as they were verified; nothing is read again."""
+    assert contents.run is not None
+    assert contents.catalogue is not None
+    return _Evidence(
+        run=contents.run,
+        catalogue=contents.catalogue,
+        records=contents.records or (),
+        waivers=contents.waivers or (),
+    )
 
-    def read(path: str) -> bytes:
-        content, place = read_inside(bundle, path)
-        if digest_of(content) != digests.get(path):
+
+def _read_answers(bundle: Source, predicate: Predicate) -> Mapping[str, bytes]:
+    """Read the recorded answers, which verification has hashed only.
+
+    Raises:
+        BadInputError: one has changed since.
+
+    """
+    digests = {one.path: one.digest for one in predicate.files if is_answer(one.path)}
+    found = {}
+    for path, digest in digests.items():
+        found[path], place = read_inside(bundle, path)
+        if digest_of(found[path]) != digest:
             raise BadInputError(
                 f"{place}: got other bytes than when it was verified, expected the same; "
                 "copy the bundle to a folder that nothing writes to"
             )
-        return content
-
-    journal = JournalReader()
-    journal.feed(read(JOURNAL))
-    records, _ = journal.end()
-    return _Evidence(
-        run=Run.model_validate(read_json(read(RUN))),
-        catalogue=parse_catalogue(read(CATALOGUE)),
-        records=tuple(records or ()),
-        waivers=tuple(parse_waivers(read(WAIVERS))),
-        answers={path: read(path) for path in digests if is_answer(path)},
-    )
+    return found
 
 
 def _judge(evidence: _Evidence) -> Rejudgement:
     return judge_again(evidence.run, evidence.catalogue, evidence.records, evidence.waivers)
 
 
-def _play(play: Play, gates: Path, sut: Path | None, evidence: _Evidence) -> Playback:
+def _play(
+    play: Play,
+    gates: Path,
+    sut: Path | None,
+    evidence: _Evidence,
+    answers: Mapping[str, bytes],
+) -> Playback:
     """Play the checks of a folder back, and put their statements in place of the recorded ones."""
     gate_of = {one.id: one.gate for one in evidence.catalogue.criteria}
-    played = play(gates, sut, evidence.answers, evidence.records, gate_of)
+    played = play(gates, sut, answers, evidence.records, gate_of)
     return replace_played(evidence.ids, evidence.records, played)
 
 
