@@ -55,7 +55,8 @@ class _Group(click.Group):
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         print_any_character()
-        collect_seldom()
+        if not args and kwargs.get("args") is None:  # it is this process's own command
+            collect_seldom()
         return super().main(*args, **kwargs)
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -8,6 +8,7 @@ Source: Unicode 15, sections 23.1 to 23.9 (control, format and tag characters); 
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 
 _HIDDEN = (
@@ -33,12 +34,19 @@ _VISIBLE: dict[int, int | str] = {
 }
 
 
+_TO_REPLACE = re.compile(
+    "[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\xad\\u061c\\u180e\\u200b-\\u200f\\u2028-\\u202e"
+    "\\u2060-\\u206f\\ud800-\\udfff\\ufeff\\ufff9-\\ufffb\\U000e0000-\\U000e007f]"
+)
+"""The keys of `_VISIBLE`: a search for them is faster than a replacement that finds nothing."""
+
+
 def visible(text: str) -> str:
     """Return text with hidden and control characters replaced by visible ones.
 
     Kept are line ends and tabs. A C0 control becomes its picture, every other one its escape.
     """
-    if text.isprintable():
+    if text.isprintable() or not _TO_REPLACE.search(text):
         return text
     return text.replace("\r\n", "\n").translate(_VISIBLE)
 

@@ -305,3 +305,19 @@ def test_verify_names_a_script_that_is_not_ours(bundle: Path, key: RunKey) -> No
     (bundle / "verify.sh").write_text("echo whole\n", encoding="utf-8")
     reseal(bundle, key)
     assert "verify.sh is not the one of gateproof" in gateproof("verify", bundle).output
+
+
+def test_command_imports_no_other_command() -> None:
+    """A command starts without the modules of the others, which take a part of its time."""
+    program = (
+        "import sys\n"
+        "from gateproof_evidence.cli import main\n"
+        "main(['verify', '--help'], standalone_mode=False)\n"
+        "print(*(name for name in sys.modules if name.startswith('gateproof_evidence.cli.')))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    imported = set(done.stdout.splitlines()[-1].split())
+    assert "gateproof_evidence.cli.verify" in imported
+    assert not imported & {f"gateproof_evidence.cli.{name}" for name in ("merge", "diff", "export")}

@@ -31,6 +31,7 @@ from gateproof_evidence.model import (
     Specimen,
     Verdict,
 )
+from gateproof_evidence.model import text as texts
 from gateproof_evidence.reports.gap_matrix import gap_matrix
 from gateproof_evidence.reports.gate_summary import WORDS, columns, gate_rows, obstacles, total_row
 from gateproof_evidence.reports.glossary import GLOSSARY, SECTIONS
@@ -460,3 +461,12 @@ def test_page_shows_self_proof_and_matrix(
     assert not {"script", "img"} & set(page.tags)
     bare = Page(render(run, records=records, captures_root=data))
     assert "Kill matrix" not in bare.text
+
+
+def test_visible_keeps_no_hidden_character() -> None:
+    """Each hidden or control character is replaced, next to others too; line ends and tabs stay."""
+    for code in texts._VISIBLE:
+        assert chr(code) not in texts.visible(f"a{chr(code)}b")
+    kept = "a\tb\nc \u00e9 \u4e2d \U0001f600"
+    assert texts.visible(kept) == kept
+    assert texts.visible("a\r\nb\r") == "a\nb\u240d"

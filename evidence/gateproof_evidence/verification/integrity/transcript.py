@@ -106,7 +106,7 @@ class _Comparison:
 
     def feed(self, chunk: bytes) -> None:
         """Compare the next part of the file."""
-        at = 0
+        at = self._skip_whole(chunk, 0)
         while at < len(chunk) and not self._problem:
             if self._piece is None:
                 self._problem = (
@@ -115,7 +115,28 @@ class _Comparison:
                 return
             end = min(at + self._left, len(chunk))
             self._take(chunk, at, end, self._piece)
-            at = end
+            at = self._skip_whole(chunk, end)
+
+    def _skip_whole(self, chunk: bytes, at: int) -> int:
+        """Return where in a part of the file the entries end that are whole there, and as expected.
+
+        Any other entry is left to the comparison by pieces, which says what is wrong.
+        """
+        while (piece := self._piece) is not None and not self._problem:
+            if piece.line is None or self._left < piece.size:
+                break  # it is not the heading of an entry, or was read in part
+            text = at + piece.size
+            end = text + piece.entry.size
+            after = end + len(END)
+            is_there = chunk.startswith(piece.exact or b"", at) and chunk.startswith(END, end)
+            if not is_there or _digest(chunk, text, end) != piece.entry.digest:
+                break
+            self._position += after - at
+            self._lines += chunk.count(b"\n", at, after)
+            at = after
+            next(self._pieces), next(self._pieces)  # its text and its end
+            self._continue()
+        return at
 
     def problems(self) -> Iterator[str]:
         """Yield what is wrong, once the file has ended."""
@@ -167,6 +188,10 @@ class _Comparison:
                 return
             else:
                 self._end(self._piece)
+
+
+def _digest(chunk: bytes, start: int, end: int) -> str:
+    return f"sha256:{hashlib.sha256(memoryview(chunk)[start:end]).hexdigest()}"
 
 
 def _pieces(entries: Sequence[Observation]) -> Iterator[_Piece]:
