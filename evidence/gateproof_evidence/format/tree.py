@@ -82,7 +82,7 @@ class Limits:
     kept: int = 64 * 1024**2
     """Bytes of a file whose content is kept in memory, and of one line of a journal."""
     records: int = 500_000
-    """Number of lines of a journal: forty times the largest measured run, which takes 1.3 GB."""
+    """Number of lines of a journal: six times the largest measured run; they take 300 MB."""
 
 
 LIMITS = Limits()

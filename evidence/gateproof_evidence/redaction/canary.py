@@ -11,12 +11,10 @@ Source: design, "Redaction".
 from __future__ import annotations
 
 import base64
-import binascii
 import html
 import json
-import re
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, quote_plus, unquote_to_bytes
@@ -24,11 +22,9 @@ from urllib.parse import quote, quote_plus, unquote_to_bytes
 from gateproof_evidence.errors import EvidenceError
 
 _CORE_BYTES = 12
-_BASE64 = re.compile(rb"[A-Za-z0-9+/_-]{32,}")
-"""A run that can hold a whole core: its 24 digits take 32 in base64, at any alignment."""
-_HEX = re.compile(rb"[0-9a-fA-F]{48,}")
-_LINE_END = re.compile(rb"(?:\r?\n|\\n)[ \t>]*")
 _URLSAFE = bytes.maketrans(b"-_", b"+/")
+_BETWEEN_LINES = b"\r\n\t >"
+"""Bytes that may be between the lines of wrapped base64; so may a line end as JSON has it."""
 
 
 class CanaryError(EvidenceError):
@@ -89,46 +85,56 @@ def search(files: Iterable[Path], canaries: Iterable[Canary]) -> None:
         CanaryError: one is found; the message names the file and the encoding.
 
     """
-    cores = [canary.core.encode() for canary in canaries]
+    cores = [_Core.of(canary.core.encode()) for canary in canaries]
     if not cores:
         return
     for path in files:
-        for how, text in _views(path.read_bytes()):
-            if any(core in text for core in cores):
-                raise CanaryError(
-                    f"{path}: redaction: got a canary ({how}), expected it to be redacted; the "
-                    "run's own secrets may be in the file too: inspect it, then delete it"
-                )
+        how = _found(path.read_bytes(), cores)
+        if how:
+            raise CanaryError(
+                f"{path}: redaction: got a canary ({how}), expected it to be redacted; the "
+                "run's own secrets may be in the file too: inspect it, then delete it"
+            )
 
 
-def _views(content: bytes) -> Iterator[tuple[str, bytes]]:
-    """Yield a content unchanged, and decoded."""
-    yield "not encoded", content
+@dataclass(frozen=True, kw_only=True)
+class _Core:
+    """The core of a canary, in each encoding that a content is searched for."""
+
+    plain: bytes
+    hexadecimal: bytes
+    base64: tuple[bytes, ...]
+    """Its digits at each alignment in a longer text, without those that its neighbours change."""
+
+    @classmethod
+    def of(cls, core: bytes) -> _Core:
+        """Encode a core."""
+        return cls(
+            plain=core,
+            hexadecimal=core.hex().encode(),
+            base64=tuple(_base64_digits(core, shift) for shift in range(3)),
+        )
+
+
+def _base64_digits(core: bytes, shift: int) -> bytes:
+    digits = base64.b64encode(b"\0" * shift + core)
+    return digits[-(-8 * shift // 6) : 8 * (shift + len(core)) // 6]
+
+
+def _found(content: bytes, cores: Sequence[_Core]) -> str:
+    """Return in which form a content has a core; empty if it has none.
+
+    To search for the encoded core finds what decoding finds, and takes a tenth of the time: a whole
+    run has a hundred megabytes.
+    """
+    if any(core.plain in content for core in cores):
+        return "not encoded"
     if b"%" in content:
-        yield "percent-decoded", unquote_to_bytes(content)
-    joined = _LINE_END.sub(b"", content)
-    for run in set(_BASE64.findall(joined)):
-        if not _HEX.fullmatch(run):  # a digest: files have thousands, and they are decoded below
-            yield "base64-decoded", _from_base64(run)
-    for run in set(_HEX.findall(content)):
-        yield "hex-decoded", _from_hex(run)
-
-
-def _from_hex(run: bytes) -> bytes:
-    """Decode a run from each of its first two digits: earlier text may be part of the match."""
-    digits = run.decode("ascii")
-    parts = (digits[start:] for start in range(2))
-    return b"\0".join(bytes.fromhex(part[: len(part) // 2 * 2]) for part in parts)
-
-
-def _from_base64(run: bytes) -> bytes:
-    """Decode a run from each of its first four digits: earlier text may be part of the match."""
-    plain = run.translate(_URLSAFE)
-    decoded = []
-    for start in range(4):
-        part = plain[start:]
-        try:
-            decoded.append(base64.b64decode(part[: len(part) // 4 * 4]))
-        except binascii.Error:
-            continue
-    return b"\0".join(decoded)
+        decoded = unquote_to_bytes(content)
+        if any(core.plain in decoded for core in cores):
+            return "percent-decoded"
+    digits = content.replace(b"\\n", b"").translate(_URLSAFE, _BETWEEN_LINES)
+    if any(form in digits for core in cores for form in core.base64):
+        return "base64-decoded"
+    digits = content.lower()
+    return "hex-decoded" if any(core.hexadecimal in digits for core in cores) else ""

@@ -59,6 +59,20 @@ def test_search_finds_a_canary_inside_encoded_text(canary: Canary, tmp_path: Pat
             search([path], [canary])
 
 
+def test_search_finds_base64_that_is_wrapped_in_any_usual_way(
+    canary: Canary, tmp_path: Path
+) -> None:
+    """Lines of base64 may be quoted, indented, of any length, or in one line of JSON."""
+    path = tmp_path / "capture.txt"
+    form = canary.forms()["base64-after-1"]
+    for width in (4, 19, 64):
+        lines = [form[start : start + width] for start in range(0, len(form), width)]
+        for between in ("\n", "\r\n", "\n  ", "\n> ", "\\n", "\\n\t"):
+            path.write_bytes(between.join(lines).encode())
+            with pytest.raises(CanaryError, match="base64-decoded"):
+                search([path], [canary])
+
+
 def test_search_finds_a_canary_after_any_hexadecimal_digits(canary: Canary, tmp_path: Path) -> None:
     """Digits right before a hexadecimal canary belong to the same run, whatever their number."""
     path = tmp_path / "capture.txt"

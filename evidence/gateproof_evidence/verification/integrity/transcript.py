@@ -101,6 +101,7 @@ class _Comparison:
     def __init__(self, entries: Sequence[Observation]) -> None:
         self._pieces = _pieces(entries)
         self._lines = self._position = self._left = 0
+        self._piece: _Piece | None = None
         self._problem = "" if entries else "no record names this transcript"
         self._continue()
 
@@ -122,7 +123,7 @@ class _Comparison:
 
         Any other entry is left to the comparison by pieces, which says what is wrong.
         """
-        while (piece := self._piece) is not None and not self._problem:
+        while not self._problem and (piece := self._piece) is not None:
             if piece.line is None or self._left < piece.size:
                 break  # it is not the heading of an entry, or was read in part
             text = at + piece.size
