@@ -20,6 +20,7 @@ import click
 from gateproof_evidence.cli.common import PATH, read_inside, read_outside
 from gateproof_evidence.cli.rejudging.playback import Listed, Play, find_play, is_answer
 from gateproof_evidence.cli.status import FINDINGS, WHOLE
+from gateproof_evidence.errors import BadInputError
 from gateproof_evidence.format.archive.opening import open_source
 from gateproof_evidence.format.archive.source import Source
 from gateproof_evidence.format.attestation import Predicate
