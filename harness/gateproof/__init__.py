@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from gateproof.base.errors import (
         InconclusiveError,
         MissingAbilityError,
-        NotApplicableError,
         NotReadyError,
         PremiseError,
     )
     from gateproof.base.project import copy_folders
+    from gateproof.base.skip import NotApplicableError
     from gateproof.base.wait import wait_until
     from gateproof.description.process import Request
     from gateproof.description.sut import Sut
@@ -175,7 +175,7 @@ _HOMES = {
     "InconclusiveError": "gateproof.base.errors",
     "LogLines": "gateproof.probes.log",
     "MissingAbilityError": "gateproof.base.errors",
-    "NotApplicableError": "gateproof.base.errors",
+    "NotApplicableError": "gateproof.base.skip",
     "NotReadyError": "gateproof.base.errors",
     "POOL_PREFORK": "gateproof.stack.stack",
     "POOL_SOLO": "gateproof.stack.stack",

@@ -1,8 +1,10 @@
-"""The one error root of this package; the class of an error decides the cause in the verdict."""
+"""The one error root of this package; the class of an error decides the cause in the verdict.
+
+Imports nothing of pytest, which is slow to import: the watchdog needs these too.
+Leaves the exceptions that are skips of pytest to `gateproof.base.skip`.
+"""
 
 from __future__ import annotations
-
-import pytest
 
 
 class HarnessError(Exception):
@@ -34,12 +36,3 @@ class PremiseError(InconclusiveError):
 
 class LimitError(HarnessError):
     """The check exceeded its overall time limit."""
-
-
-# pytest publishes this class as an attribute of a function, which mypy does not accept as a class.
-class NotApplicableError(pytest.skip.Exception):  # type: ignore[name-defined,misc]
-    """The system or the environment lacks what the check needs, and is known to lack it."""
-
-
-class NotDescribedError(pytest.skip.Exception):  # type: ignore[name-defined,misc]
-    """The description of the system does not have a key that the check needs."""

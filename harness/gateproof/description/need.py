@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
-from gateproof.base.errors import NotApplicableError, NotDescribedError
+from gateproof.base.skip import NotApplicableError, NotDescribedError
 from gateproof.description.key import all_keys, find_field, nearest
 from gateproof.description.sut import Sut
 from gateproof_evidence.errors import BadInputError

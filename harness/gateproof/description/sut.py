@@ -19,7 +19,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PrivateAttr
 
-from gateproof.base.errors import InconclusiveError, NotApplicableError, NotDescribedError
+from gateproof.base.errors import InconclusiveError
+from gateproof.base.skip import NotApplicableError, NotDescribedError
 from gateproof.description.celery import PROBE_PREFIX, Broker, Celery, Ping, Task
 from gateproof.description.database import (
     DISCOVER,

@@ -18,8 +18,8 @@ from typing import Any
 
 import click
 
-from gateproof.base.errors import NotApplicableError
 from gateproof.base.option import DEFAULT_SUT
+from gateproof.base.skip import NotApplicableError
 from gateproof.description.celery import STARTED_BROKER
 from gateproof.description.gates import (
     PACKS,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Protocol, TypeVar, runtime_checkable
 from urllib.parse import quote
 
-from gateproof.base.errors import NotApplicableError
+from gateproof.base.skip import NotApplicableError
 from gateproof.environments.cause import cause_of
 from gateproof_evidence.model import EnvironmentReport
 

@@ -17,11 +17,10 @@ from gateproof.base.errors import (
     InconclusiveError,
     LimitError,
     MissingAbilityError,
-    NotApplicableError,
-    NotDescribedError,
     NotReadyError,
     PremiseError,
 )
+from gateproof.base.skip import NotApplicableError, NotDescribedError
 from gateproof.environments.resource import lacks_resources
 from gateproof.probes.recorder import Recorder, encodable
 from gateproof.stack.bring_up import BringUp

@@ -17,12 +17,8 @@ from typing import TypeVar
 
 import psycopg
 
-from gateproof.base.errors import (
-    EnvironmentProblemError,
-    HarnessError,
-    NotDescribedError,
-    NotReadyError,
-)
+from gateproof.base.errors import EnvironmentProblemError, HarnessError, NotReadyError
+from gateproof.base.skip import NotDescribedError
 from gateproof.description.sut import Sut
 from gateproof.environments.interface import CanRestart, Environment, Login, Server, require
 from gateproof.environments.resource import (

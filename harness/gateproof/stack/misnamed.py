@@ -13,7 +13,7 @@ from typing import Any
 
 import psycopg
 
-from gateproof.base.errors import NotDescribedError
+from gateproof.base.skip import NotDescribedError
 from gateproof.description.key import nearest
 from gateproof.description.section import Section
 from gateproof.description.sut import Sut

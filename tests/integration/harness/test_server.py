@@ -9,7 +9,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from gateproof.base.errors import EnvironmentProblemError, NotApplicableError
+from gateproof.base.errors import EnvironmentProblemError
+from gateproof.base.skip import NotApplicableError
 from gateproof.environments.embedded import Embedded
 from gateproof.environments.interface import CanKill, CanPause, CanRestart, require
 from gateproof.environments.postgres import INSTALLATIONS, free_port

@@ -7,7 +7,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from gateproof.base.errors import NotDescribedError
+from gateproof.base.skip import NotDescribedError
 from gateproof.description.reading import load_sut
 from gateproof.description.sut import Sut
 from gateproof.stack.misnamed import explained

@@ -10,10 +10,9 @@ from gateproof.base.errors import (
     InconclusiveError,
     LimitError,
     MissingAbilityError,
-    NotApplicableError,
-    NotDescribedError,
     NotReadyError,
 )
+from gateproof.base.skip import NotApplicableError, NotDescribedError
 from gateproof.probes.task import EagerModeError
 from gateproof.run.stage import categorise, first_line
 from gateproof_evidence.errors import NotWritableError

@@ -10,7 +10,8 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from gateproof.base.errors import InconclusiveError, NotApplicableError, NotDescribedError
+from gateproof.base.errors import InconclusiveError
+from gateproof.base.skip import NotApplicableError, NotDescribedError
 from gateproof.description.key import RENAMES, all_keys, example_of, find_field
 from gateproof.description.need import parse_needs, refuse_unknown_criteria, unmet
 from gateproof.description.reading import load_sut
