@@ -51,7 +51,7 @@ class Checkout:
         Every link on the way to the file must be of the commit too, with the same target.
         """
         place = self._follow(path)
-        return place is not None and self.blobs.get(place) == self._name(Path(self.root, place))
+        return place is not None and self.blobs.get(place) == self._name(self.root / place)
 
     def has_links(self, path: Path) -> bool:
         """Return whether all links of the commit at or below a path are there, unchanged."""
@@ -73,34 +73,48 @@ class Checkout:
 
     def _follow(self, path: Path) -> str | None:
         """Return the place of a file in the checkout, or None if a link on the way is unknown."""
-        left, place = list(PurePath(os.path.relpath(path, self.root)).parts), PurePath()
+        left, passed = self._parts(path), list[str]()
         for _ in range(MOST_STEPS):
             if not left:
-                return place.as_posix()
+                return "/".join(passed) or "."
             part = left.pop(0)
             if part == "..":
-                if not place.parts:
+                if not passed:
                     return None
-                place = place.parent
+                passed.pop()
                 continue
-            place /= part
-            if self._is_link(place, is_last=not left):
-                if not self._is_same_link(place.as_posix()):
-                    return None
-                target = PurePath(Path(self.root, place).readlink())
-                if target.is_absolute():
-                    return None
-                left, place = [*target.parts, *left], place.parent
+            place = "/".join((*passed, part))
+            if not self._is_link(place, is_last=not left):
+                passed.append(part)
+                continue
+            target = self._target(place)
+            if target is None:
+                return None
+            left = [*target.parts, *left]
         return None
 
-    def _is_link(self, place: PurePath, *, is_last: bool) -> bool:
+    def _parts(self, path: Path) -> list[str]:
+        """Return the names on the way from the root of the checkout to a file."""
+        name, above = str(path), f"{self.root}{os.sep}"
+        inside = name.startswith(above) and ".." not in name
+        relative = name.removeprefix(above) if inside else os.path.relpath(path, self.root)
+        return [one for one in relative.split(os.sep) if one != "."]  # noqa: PTH206 (faster)
+
+    def _target(self, place: str) -> PurePath | None:
+        """Return where a link leads; None if the commit has another one, or none."""
+        if not self._is_same_link(place):
+            return None
+        target = PurePath(Path(self.root, place).readlink())
+        return None if target.is_absolute() else target
+
+    def _is_link(self, place: str, *, is_last: bool) -> bool:
         """Return whether a link stands there; of the folders on the way, each is asked once."""
-        name = str(place)
+        path = f"{self.root}{os.sep}{place}"
         if is_last:
-            return os.path.islink(os.path.join(self.root, name))  # noqa: PTH114, PTH118 (faster)
-        if name not in self._known:
-            self._known[name] = Path(self.root, place).is_symlink()
-        return self._known[name]
+            return os.path.islink(path)  # noqa: PTH114 (faster)
+        if place not in self._known:
+            self._known[place] = os.path.islink(path)  # noqa: PTH114 (faster)
+        return self._known[place]
 
     def _is_same_link(self, place: str) -> bool:
         path = self.root / place

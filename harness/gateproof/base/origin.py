@@ -62,6 +62,7 @@ class Origins:
 
     def __init__(self) -> None:
         self._checkouts: dict[str | None, Checkout | None] = {}
+        self._roots: dict[Path, str | None] = {}
 
     def of_path(self, part: Part, path: Path) -> Bound:
         """Return the origin of a file, or of the files of a folder.
@@ -128,9 +129,10 @@ class Origins:
         for owner in distributions():
             folder = os.path.realpath(str(owner.locate_file("")))
             inside = (folder, scripts) if folder == own else (folder,)
+            starts = tuple(f"{one}{os.sep}" for one in inside)
             for name, digest in _read_record(owner.read_text(RECORD) or ""):
                 path = os.path.normpath(os.path.join(folder, name))  # noqa: PTH118 (faster)
-                if any(path.startswith(f"{one}{os.sep}") for one in inside):
+                if path.startswith(starts):
                     algorithm, _, value = digest.partition("=")
                     found.setdefault(path, (algorithm, value))
         return found
@@ -145,7 +147,7 @@ class Origins:
         if owner is not None:
             folder = next(one for one in self.folders if path.is_relative_to(one))
             return path.relative_to(folder).as_posix(), _installed(owner, files)
-        checkout = self._checkout(path if path.is_dir() else path.parent)
+        checkout = self.checkout(path if path.is_dir() else path.parent)
         if checkout is None:
             return path.name, Origin()
         place = path.relative_to(checkout.root).as_posix()
@@ -160,8 +162,11 @@ class Origins:
                     return distribution(name)
         return None
 
-    def _checkout(self, folder: Path) -> Checkout | None:
-        root = git(folder, "rev-parse", "--show-toplevel")
+    def checkout(self, folder: Path) -> Checkout | None:
+        """Return the checkout that contains a folder, as it was when it was first asked for."""
+        if folder not in self._roots:
+            self._roots[folder] = git(folder, "rev-parse", "--show-toplevel")
+        root = self._roots[folder]
         if root not in self._checkouts:
             self._checkouts[root] = read_checkout(Path(root)) if root else None
         found = self._checkouts[root]

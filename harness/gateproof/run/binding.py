@@ -15,6 +15,7 @@ import sys
 import sysconfig
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePath
 
@@ -22,16 +23,18 @@ import pytest
 
 import gateproof
 import gateproof_evidence
-from gateproof.base.git import git, has_changes, read_checkout
+from gateproof.base.git import git, has_changes
 from gateproof.base.origin import SITE, Origins
 from gateproof.description.sut import Sut
 from gateproof_evidence.format.canonical import digest_of
 from gateproof_evidence.format.layout import ATTESTATION
-from gateproof_evidence.model import Bindings, Bound, Part
+from gateproof_evidence.model import Bindings, Bound, Digest, Part
 from gateproof_evidence.reports.renderer import renderer_digest
-from gateproof_evidence.verification.source import LEFT_OUT
+from gateproof_evidence.verification.source import LEFT_OUT, digest_of_path
 
 OWN = ("gateproof", "gateproof-evidence")
+BoundPath = tuple[Part, Path]
+"""What files are for, and the file or the folder of them."""
 NO_FILE = "main program without a file"
 """The name of a program that was given as text."""
 RECORDED = (
@@ -60,6 +63,7 @@ def bind(
     bound: Iterable[Bound],
     previous: Path,
     images: Mapping[str, str],
+    origins: Origins,
     nonce: str | None = None,
 ) -> Bindings:
     """Collect the bindings of a run.
@@ -69,6 +73,7 @@ def bind(
         bound: all files that the verdicts depend on.
         previous: the previous bundle; it need not exist.
         images: maps the name of every container image that was used to its digest.
+        origins: reads the checkout of the system, unless it has already.
         nonce: identifies the run; by default a random one.
 
     """
@@ -77,7 +82,7 @@ def bind(
     return Bindings(
         commit=commit,
         tree=git(sut.folder, "rev-parse", "HEAD^{tree}"),
-        dirty=has_changes(sut.folder, read_checkout(sut.folder)),
+        dirty=has_changes(sut.folder, origins.checkout(sut.folder)),
         sut=sut.digest,
         system=sut.sources_digest(),
         bound=tuple(bound),
@@ -89,7 +94,7 @@ def bind(
     )
 
 
-def bound_files(sut: Sut, judges: Judges) -> tuple[Bound, ...]:
+def bound_files(sut: Sut, judges: Judges) -> dict[BoundPath, Bound]:
     """Return the identity of the system, its description, the checks and gateproof.
 
     Raises:
@@ -97,7 +102,22 @@ def bound_files(sut: Sut, judges: Judges) -> tuple[Bound, ...]:
 
     """
     origins = Origins()
-    paths: list[tuple[Part, Path]] = [
+    return {one: origins.of_path(*one) for one in _bound_paths(sut, judges)}
+
+
+def bound_digests(sut: Sut, judges: Judges) -> dict[BoundPath, Digest]:
+    """Return the digests of the same files, without their origins, which take longer to find.
+
+    Raises:
+        OSError: a file cannot be read.
+
+    """
+    return {one: digest_of_path(one[1].resolve()) for one in _bound_paths(sut, judges)}
+
+
+def _bound_paths(sut: Sut, judges: Judges) -> Iterator[BoundPath]:
+    """Yield the part and the path of all that a run is bound to, and that exists."""
+    paths: list[BoundPath] = [
         *(("system", sut.folder / source) for source in sut.sources),
         ("description", sut.path),
         ("falsifiers", sut.falsifiers),
@@ -106,18 +126,18 @@ def bound_files(sut: Sut, judges: Judges) -> tuple[Bound, ...]:
         ("harness", Path(gateproof.__file__).parent),
         ("evidence", Path(gateproof_evidence.__file__).parent),
     ]
-    return tuple(origins.of_path(part, path) for part, path in paths if path.exists())
+    return (one for one in paths if one[1].exists())
 
 
-def bound_code(plugins: Iterable[str], code: Iterable[str]) -> tuple[Bound, ...]:
+def bound_code(plugins: Iterable[str], code: Iterable[str], origins: Origins) -> tuple[Bound, ...]:
     """Return the identity of the distributions of plugins, and of other code that was loaded.
 
     Args:
         plugins: names of distributions.
         code: what `loaded_code` returned in all processes of the run.
+        origins: finds where they come from.
 
     """
-    origins = Origins()
     found = (origins.of_distribution("plugin", name) for name in sorted(set(plugins)))
     others = (_other_code(origins, one) for one in sorted(set(code)))
     return (*filter(None, found), *others)
@@ -166,12 +186,14 @@ def loaded_code(config: pytest.Config, judges: Judges, sut: Sut) -> set[str]:
     )
     python = _with_real(Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib"))
     found: set[str] = set()
+    real_folder = cache(os.path.realpath)  # one folder has many modules
     for path in {_existing(Path(one).absolute()) for one in named if one}:
-        places = (path, path.resolve())
+        real = path.resolve() if path.is_symlink() else Path(real_folder(path.parent), path.name)
+        places = (path, real)
         accounted = (
             _is_inside(places, bound, without=LEFT_OUT)
             or _is_inside(places, python, without=SITE)
-            or origins.is_as_installed(places[1])
+            or origins.is_as_installed(real)
         )
         if not accounted:
             found.add(str(path))

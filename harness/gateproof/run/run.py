@@ -13,7 +13,7 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,11 +23,12 @@ from gateproof.base.compiled import drop_compiled
 from gateproof.base.errors import EnvironmentProblemError, HarnessError
 from gateproof.base.git import git
 from gateproof.base.option import PASSPHRASE_VARIABLE
+from gateproof.base.origin import Origins
 from gateproof.description.gates import catalogue_of, described_ids
 from gateproof.description.need import refuse_unknown_criteria
 from gateproof.description.sut import Sut
 from gateproof.probes import canary as canaries
-from gateproof.run.binding import bind, bound_code, bound_files
+from gateproof.run.binding import BoundPath, bind, bound_code, bound_digests, bound_files
 from gateproof.run.option import Options
 from gateproof.run.writer import JOURNALS, WriterResult, earlier_of, now, report_of
 from gateproof_evidence.errors import EvidenceError, NotWritableError, not_writable
@@ -115,7 +116,7 @@ class GateRun:
     """An earlier bundle whose proofs are reused."""
     baseline: Baseline | None
     """The verdicts of a bundle; the run must not regress from them."""
-    bound_at_start: tuple[Bound, ...]
+    bound_at_start: Mapping[BoundPath, Bound]
     """The files that the verdicts depend on, as they are at the start."""
     ledger: tuple[LedgerEntry, ...] = ()
     """Redactions in the files of other plugins."""
@@ -322,14 +323,16 @@ class GateRun:
         images: dict[str, str] = {}
         for result in self.results:
             images.update(result.images)
+        origins = Origins()
         return Context(
             started=self.started,
             environment=report_of(self.results),
             bindings=bind(
                 self.sut,
-                bound=(*self.bound_at_start, *self._bound_code()),
+                bound=(*self.bound_at_start.values(), *self._bound_code(origins)),
                 previous=self.options.evidence_out / LATEST,
                 images=images,
+                origins=origins,
                 nonce=self.options.nonce,
             ),
             timing=self._timing(records),
@@ -337,19 +340,22 @@ class GateRun:
 
     def _compare_bound(self) -> None:
         """Report files that changed during the run: no one content was judged then."""
-        at_end = {one.title: one.digest for one in bound_files(self.sut, self.options.judges)}
-        at_start = {one.title: one.digest for one in self.bound_at_start}
-        for title in sorted(at_start.keys() | at_end.keys()):
-            if at_end.get(title) != at_start.get(title):
+        at_start = {place: one.digest for place, one in self.bound_at_start.items()}
+        at_end = bound_digests(self.sut, self.options.judges)
+        for part, path in sorted(at_start.keys() | at_end.keys()):
+            before, after = at_start.get((part, path)), at_end.get((part, path))
+            if before != after:
+                known = self.bound_at_start.get((part, path))
                 self.defects.append(
-                    f"{title}: changed during the run: got {at_end.get(title)} at the end, "
-                    f"expected {at_start.get(title)}; leave these files alone and repeat the run"
+                    f"{known.title if known else f'{part} {path.name}'}: changed during the run: "
+                    f"got {after} at the end, expected {before}; leave these files alone and "
+                    "repeat the run"
                 )
 
-    def _bound_code(self) -> tuple[Bound, ...]:
+    def _bound_code(self, origins: Origins) -> tuple[Bound, ...]:
         plugins = {name for result in self.results for name in result.plugins}
         code = {path for result in self.results for path in result.code}
-        return bound_code(plugins, code | self.code)
+        return bound_code(plugins, code | self.code, origins)
 
     def _timing(self, records: tuple[Record, ...]) -> Timing:
         phases = [record for record in records if isinstance(record, PhaseEvent)]

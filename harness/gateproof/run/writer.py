@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from gateproof.base.origin import Origins
 from gateproof.base.stop import Stop
 from gateproof.description.gates import described_folders, home_of, phase_order
 from gateproof.description.need import unmet
@@ -405,7 +406,7 @@ def loaded_now(config: pytest.Config) -> tuple[Bound, ...]:
     if _LOADED not in config.stash:
         writer = config.stash[WRITER]
         code = loaded_code(config, writer.options.judges, writer.bring_up.sut)
-        config.stash[_LOADED] = bound_code(plugin_distributions(config), code)
+        config.stash[_LOADED] = bound_code(plugin_distributions(config), code, Origins())
     return config.stash[_LOADED]
 
 

@@ -123,7 +123,8 @@ class Mutation:
 def subject_of(writer: Writer) -> str:
     """Return a digest of the files that the results depend on, and of the environment."""
     options = writer.options
-    parts = [f"{one.title} {one.digest}" for one in bound_files(options.sut, options.judges)]
+    bound = bound_files(options.sut, options.judges).values()
+    parts = [f"{one.title} {one.digest}" for one in bound]
     return hashlib.sha256("\n".join([*sorted(parts), writer.kind]).encode()).hexdigest()
 
 
