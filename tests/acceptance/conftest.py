@@ -29,9 +29,11 @@ ROOT = Path(__file__).parents[2]
 RUN_LIMIT_S = 300
 READ_AT_START = ("PYTHON", "LC_", "LANG")
 """Prefixes of variables that an interpreter reads only when it starts."""
-HARNESS = ("gateproof.plugin.hooks", "gateproof.plugin.fixtures")
-"""Modules of the harness that a run of gates imports. A run on a changed harness starts cold, since
-its `PYTHONPATH` has another one."""
+HARNESS = ("gateproof.plugin.hooks", "gateproof.plugin.fixtures", "gateproof_evidence.cli")
+"""Modules that a run of gates and the command `gateproof` import. A run on a changed harness starts
+cold, since its `PYTHONPATH` has another one."""
+GATEPROOF = (sys.executable, "-m", "gateproof_evidence")
+"""The command `gateproof` in the form that can be forked; tests of the wheels run its script."""
 LONGEST = (
     "test_environments.py",
     "test_example.py",
@@ -98,8 +100,9 @@ def run_command(
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to completion with both streams in one; kill it after the limit.
 
-    A command that starts pytest is forked from an interpreter that has imported its packages and
-    the harness: this saves most of a short run. See `gateproof.environments.fork_server`.
+    A command that starts pytest or `GATEPROOF` is forked from an interpreter that has imported its
+    packages and the harness: this saves most of a short run. See
+    `gateproof.environments.fork_server`.
     Variables that an interpreter reads only when it starts are those of `env` alone: with one of
     them, it starts cold.
 
@@ -120,6 +123,12 @@ def run_command(
     if done.out_of_time:
         raise subprocess.TimeoutExpired(command, limit_s, output=done.output)
     return subprocess.CompletedProcess(command, done.exit_status, stdout=done.output)
+
+
+def create_key(name: str, *, folder: Path) -> None:
+    """Create a signing key with `gateproof keygen` in a folder."""
+    done = run_command([*GATEPROOF, "keygen", name], folder=folder)
+    assert done.returncode == 0, done.stdout
 
 
 def inherited() -> dict[str, str]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 from gates.taxonomy.miniature import Miniature
-from tests.acceptance.test_exit_status import GATEPROOF, NEEDS_NO_DATABASE
+from tests.acceptance.conftest import GATEPROOF, create_key, run_command
+from tests.acceptance.test_exit_status import NEEDS_NO_DATABASE
 
 Run = Callable[..., Miniature]
 KEY, PUBLIC = "signer", "signer.pub.pem"
@@ -17,7 +17,7 @@ def test_regression_against_the_baseline_blocks_and_verifies(
     run_gates: Run, tmp_path: Path
 ) -> None:
     """A renamed falsifier blocks when a baseline is given, and the bundle is intact."""
-    subprocess.run([str(GATEPROOF), "keygen", KEY], cwd=tmp_path, check=True)
+    create_key(KEY, folder=tmp_path)
     ran = run_gates(NEEDS_NO_DATABASE, ("MIN-01",), "--signing-key", KEY)
     assert ran.exit_status == 0, ran.output
     before = (tmp_path / "reports" / "latest").resolve()
@@ -37,10 +37,8 @@ def test_regression_against_the_baseline_blocks_and_verifies(
         (["diff", str(before), bundle], 1),
         (["diff", bundle, bundle], 0),
     ):
-        done = subprocess.run(
-            [str(GATEPROOF), *command], cwd=tmp_path, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == status, done.stdout + done.stderr
+        done = run_command([*GATEPROOF, *command], folder=tmp_path)
+        assert done.returncode == status, done.stdout
 
 
 def test_baseline_without_key_or_bundle_is_bad_input(run_gates: Run) -> None:

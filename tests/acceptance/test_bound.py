@@ -19,8 +19,8 @@ import pytest
 
 from gateproof.description.sut import Sut
 from gates.taxonomy.miniature import COMMAND, HEADER, Miniature, read_miniature, write_miniature
-from tests.acceptance.conftest import ROOT, run_command
-from tests.acceptance.test_exit_status import GATEPROOF, NEEDS_NO_DATABASE
+from tests.acceptance.conftest import GATEPROOF, ROOT, create_key, run_command
+from tests.acceptance.test_exit_status import NEEDS_NO_DATABASE
 
 COMMIT = ("-c", "user.name=Test", "-c", "user.email=test@example.org", "commit", "-q", "-m", "all")
 HELPED = NEEDS_NO_DATABASE.replace("from gateproof import", "import claims\nfrom gateproof import")
@@ -69,7 +69,7 @@ class Project:
         """Verify the newest bundle with the signer's key; return exit status and output."""
         bundle = (folder or self.folder) / "reports" / "latest"
         key = str(self.folder.parent / "signer.pub.pem")
-        command = [str(GATEPROOF), "verify", str(bundle), "--key", key, "--require-released"]
+        command = [*GATEPROOF, "verify", str(bundle), "--key", key, "--require-released"]
         done = run_command([*command, *options], folder=self.folder)
         return done.returncode, done.stdout
 
@@ -105,7 +105,7 @@ def project(tmp_path: Path, sut: Sut) -> Project:
     (folder / "sut.toml").write_text(description, encoding="utf-8")
     (folder / ".gitignore").write_text("reports\n__pycache__\nclaims.py\n")
     commit_all(folder)
-    subprocess.run([str(GATEPROOF), "keygen", "signer"], cwd=tmp_path, check=True)
+    create_key("signer", folder=tmp_path)
     return Project(folder=folder)
 
 

@@ -18,8 +18,7 @@ from typing import Any
 import pytest
 
 from gates.taxonomy.miniature import Miniature, read_miniature
-from tests.acceptance.conftest import run_command
-from tests.acceptance.test_exit_status import GATEPROOF
+from tests.acceptance.conftest import GATEPROOF, create_key, run_command
 
 FILES = {
     "sut.toml": """
@@ -170,7 +169,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Kiosk:
     for name, text in FILES.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text.replace("{python}", sys.executable))
-    subprocess.run([str(GATEPROOF), "keygen", "key"], cwd=folder, check=True, capture_output=True)
+    create_key("key", folder=folder)
     for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "all"]):
         identity = ["-c", "user.name=a", "-c", "user.email=a@example.invalid"]
         subprocess.run(["git", *identity, *words], cwd=folder, check=True)
@@ -255,10 +254,8 @@ def test_change_repeats_what_depends_on_it(name: str, kiosk: Kiosk) -> None:
     again = kiosk.changed()
     assert ran(again) == expected, again.output
     assert again.exit_status == 0, again.output
-    command = [str(GATEPROOF), "verify", "--key", "key.pub.pem", "--require-released"]
-    done = subprocess.run(
-        [*command, str(kiosk.latest)], cwd=kiosk.folder, capture_output=True, text=True, check=False
-    )
+    command = [*GATEPROOF, "verify", "--key", "key.pub.pem", "--require-released"]
+    done = run_command([*command, str(kiosk.latest)], folder=kiosk.folder)
     assert done.returncode == 0, done.stdout
 
 
@@ -328,13 +325,8 @@ def test_takeover_is_shown_and_counts_again(kiosk: Kiosk) -> None:
     assert "ran: KSK-02 (check, 1 proof)" in " ".join(second.output.split())
     page = (kiosk.latest / "data/report.html").read_text(encoding="utf-8")
     assert "1 check and 2 proofs did not run here." in page
-    shown = subprocess.run(
-        [str(GATEPROOF), "show", str(kiosk.latest), "--criterion", "KSK-01"],
-        cwd=kiosk.folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = [*GATEPROOF, "show", str(kiosk.latest), "--criterion", "KSK-01"]
+    shown = run_command(command, folder=kiosk.folder)
     assert "from the bundle with attestation" in " ".join(shown.stdout.split()), shown.stdout
     third = kiosk.changed(since=kiosk.latest)
     assert ran(third) == set(), third.output
@@ -346,19 +338,13 @@ def test_old_results_and_fresh_runs_take_nothing_over(kiosk: Kiosk) -> None:
     assert ran(kiosk.changed("--proofs-max-age", "1s")) == ALL
     assert ran(kiosk.changed("--fresh")) == ALL
     kiosk.changed()
-    command = [str(GATEPROOF), "verify", "--key", "key.pub.pem", str(kiosk.latest)]
+    command = [*GATEPROOF, "verify", "--key", "key.pub.pem", str(kiosk.latest)]
     for options, code in (
         (["--max-takeover-age", "1s"], "TAKEOVER_TOO_OLD"),
         (["--max-takeover-age", "7d"], ""),
         (["--require-fresh"], "NOT_FRESH"),
     ):
-        done = subprocess.run(
-            [*command, *options],
-            cwd=kiosk.folder,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = run_command([*command, *options], folder=kiosk.folder)
         assert done.returncode == bool(code), done.stdout
         assert code in done.stdout
 
@@ -412,14 +398,9 @@ def test_changed_since_an_unknown_commit_is_refused(kiosk: Kiosk) -> None:
 
 def why(kiosk: Kiosk, *arguments: str) -> Any:
     """Return what `gateproof why` prints as JSON."""
-    done = subprocess.run(
-        [str(GATEPROOF), "why", *arguments, "--bundle", str(kiosk.bundle), "--json"],
-        cwd=kiosk.folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    command = [*GATEPROOF, "why", *arguments, "--bundle", str(kiosk.bundle), "--json"]
+    done = run_command(command, folder=kiosk.folder)
+    assert done.returncode == 0, done.stdout
     return json.loads(done.stdout)["items"]
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from gates.taxonomy.miniature import SOUND, Miniature
-from tests.acceptance.conftest import run_command
+from tests.acceptance.conftest import GATEPROOF, run_command
 from tests.acceptance.test_bad_input import refused
-from tests.acceptance.test_exit_status import CLAIM, GATEPROOF, PROVEN, falsifier
+from tests.acceptance.test_exit_status import CLAIM, PROVEN, falsifier
 
 Run = Callable[..., Miniature]
 TWO = ("-n", "2")
@@ -96,7 +96,7 @@ def test_two_processes_write_one_journal_and_one_bundle(run_gates: Run, tmp_path
     started = [how for how in servers if how.startswith("started at")]
     assert len(started) == len(set(started)) == 2, servers
     bundle = tmp_path / "reports" / "latest"
-    done = run_command([str(GATEPROOF), "verify", "--require-released", str(bundle)], folder=bundle)
+    done = run_command([*GATEPROOF, "verify", "--require-released", str(bundle)], folder=bundle)
     assert done.returncode == 0, done.stdout
 
 
@@ -127,5 +127,5 @@ def test_process_that_dies_is_a_harness_defect(run_gates: Run, tmp_path: Path, s
     lost = [reason for reason in ran.run["reasons"] if "ended without a result" in reason]
     assert len(lost) == 1, ran.run["reasons"]
     assert len(bundles(tmp_path)) == 1
-    done = run_command([str(GATEPROOF), "verify", "reports/latest"], folder=tmp_path)
+    done = run_command([*GATEPROOF, "verify", "reports/latest"], folder=tmp_path)
     assert done.returncode == 0, done.stdout

@@ -20,10 +20,9 @@ from gates.taxonomy.miniature import (
     read_miniature,
     write_miniature,
 )
-from tests.acceptance.conftest import ROOT, run_command
+from tests.acceptance.conftest import GATEPROOF, ROOT, run_command
 
 Run = Callable[..., Miniature]
-GATEPROOF = Path(sys.executable).parent / "gateproof"
 
 SECOND = """
 @criterion("MIN-02")
@@ -81,7 +80,7 @@ def falsifier(
 
 def verify(bundle: Path) -> tuple[int, str]:
     """Verify a bundle as an auditor would; return exit status and output."""
-    done = run_command([str(GATEPROOF), "verify", str(bundle)], folder=bundle.parent)
+    done = run_command([*GATEPROOF, "verify", str(bundle)], folder=bundle.parent)
     return done.returncode, done.stdout
 
 
@@ -193,7 +192,7 @@ def test_run_with_a_false_claim_is_red_and_so_is_its_bundle(run_gates: Run, tmp_
     assert ran.judged("MIN-02") == ("fail", "gate_violation")
     bundle = tmp_path / "reports" / "latest"
     assert verify(bundle)[0] == 0
-    command = [str(GATEPROOF), "verify", "--require-released", str(bundle)]
+    command = [*GATEPROOF, "verify", "--require-released", str(bundle)]
     assert run_command(command, folder=tmp_path).returncode == 1
 
 

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +24,7 @@ from gateproof.environments.leftover import (
     remove,
 )
 from gates.taxonomy.miniature import COMMAND, read_miniature, write_miniature
-from tests.acceptance.conftest import run_command
+from tests.acceptance.conftest import GATEPROOF, run_command
 from tests.acceptance.leftovers import (
     BUSY,
     CONTAINERS,
@@ -38,7 +37,6 @@ from tests.acceptance.leftovers import (
 )
 
 INTERRUPTED = 2
-GATEPROOF = Path(sys.executable).parent / "gateproof"
 
 
 @pytest.mark.parametrize("environment", [EMBEDDED, CONTAINERS])
@@ -143,7 +141,7 @@ def test_clean_removes_a_dead_run_and_never_a_live_one(
     stray = subprocess.Popen(["sleep", "600"], env={**os.environ, LABEL: str(dead)})
     visitor = subprocess.Popen(["sleep", "600"], cwd=dead)
     assert abandoned_folders() == [dead]
-    done = run_command([str(GATEPROOF), "clean", "--json"], folder=tmp_path)
+    done = run_command([*GATEPROOF, "clean", "--json"], folder=tmp_path)
     assert json.loads(done.stdout)["removed"] == [{"folder": str(dead), "processes": 1}]
     assert stray.wait(timeout=10) == -signal.SIGKILL
     assert visitor.poll() is None, (

@@ -18,8 +18,7 @@ from typing import Any
 import pytest
 
 from gateproof import wait_until
-from tests.acceptance.conftest import run_command
-from tests.acceptance.test_exit_status import GATEPROOF
+from tests.acceptance.conftest import GATEPROOF, run_command
 
 FILES = {
     "sut.toml": """
@@ -86,7 +85,7 @@ class Kiosk:
 
     def mutate(self, *arguments: str) -> tuple[int, str]:
         """Run the command; return its exit status and its output."""
-        command = [str(GATEPROOF), "mutate", "--processes", "2", *arguments]
+        command = [*GATEPROOF, "mutate", "--processes", "2", *arguments]
         done = run_command(command, folder=self.folder)
         return done.returncode, done.stdout
 
@@ -211,7 +210,7 @@ def test_time_limit_leaves_mutants_for_the_next_call(kiosk: Kiosk) -> None:
 
 def test_stopped_run_has_a_status_of_its_own_and_is_continued(kiosk: Kiosk) -> None:
     """A stop is no survivor: what was judged before it is kept, and the next call runs the rest."""
-    command = [str(GATEPROOF), "mutate", "--processes", "1", "--fresh", "--fail-under", "0"]
+    command = [*GATEPROOF, "mutate", "--processes", "1", "--fresh", "--fail-under", "0"]
     chosen = ["--only", "code:*:kiosk/price.py:price:*"]
     results = kiosk.folder / "reports/mutation/results"
     for path in results.iterdir():
@@ -298,7 +297,7 @@ def test_system_that_does_not_start_is_void(kiosk: Kiosk) -> None:
 
 def test_json_is_the_only_output(kiosk: Kiosk) -> None:
     """With --json, standard output is the result and nothing else."""
-    command = [str(GATEPROOF), "mutate", "--processes", "2", "--json"]
+    command = [*GATEPROOF, "mutate", "--processes", "2", "--json"]
     done = subprocess.run(command, cwd=kiosk.folder, capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.stderr
     assert json.loads(done.stdout)["total"] == kiosk.result["total"]

@@ -12,8 +12,8 @@ import pytest
 
 from gateproof_evidence.model.text import visible
 from gates.taxonomy.miniature import COMMAND, Miniature, read_miniature
-from tests.acceptance.conftest import run_command
-from tests.acceptance.test_exit_status import CLAIM, GATEPROOF, NEEDS_NO_DATABASE, PROVEN, falsifier
+from tests.acceptance.conftest import GATEPROOF, run_command
+from tests.acceptance.test_exit_status import CLAIM, NEEDS_NO_DATABASE, PROVEN, falsifier
 
 Run = Callable[..., Miniature]
 HOSTILE = "\x1b[31mred \x1b]0;title\x07 \u202eturned \u2028line \u200bzero \x9b1m \U000e0041tag"
@@ -58,7 +58,7 @@ SECRETS = {
 
 def gateproof(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run a command of gateproof."""
-    return run_command([str(GATEPROOF), *arguments], folder=folder)
+    return run_command([*GATEPROOF, *arguments], folder=folder)
 
 
 def test_output_has_no_hidden_character_of_a_message(run_gates: Run, tmp_path: Path) -> None:

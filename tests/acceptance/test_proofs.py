@@ -18,6 +18,7 @@ from gateproof.faults.code.text import Replacement
 from gateproof.stack.copy import HARNESS_PACKAGES
 from gateproof_evidence.judging.proof import SPECIMENS
 from gates.taxonomy.miniature import COMMAND, Miniature, read_miniature, write_miniature
+from tests.acceptance.conftest import GATEPROOF, run_command
 
 Run = Callable[..., Miniature]
 
@@ -94,8 +95,6 @@ def test_criterion_of_another_catalogue_is_judged_proven_and_verified(
     write_gates: Callable[..., None], run_gates: Run, tmp_path: Path
 ) -> None:
     """Ids, gates and phases of any form are selected, sealed, verified, and shown by phase."""
-    from tests.acceptance.test_exit_status import GATEPROOF
-
     ids = ("SOC2-CC6.1", "7.2.100", "R_3")
     checks = CHECKS
     for old, new in zip(IDS, ids, strict=True):
@@ -112,9 +111,8 @@ def test_criterion_of_another_catalogue_is_judged_proven_and_verified(
         (("show", bundle, "--phase", "2026-Q4"), "2026-Q4"),
         (("show", bundle, "--criterion", "SOC2-CC6.1"), "proven one-mark"),
     ):
-        done = subprocess.run(
-            [str(GATEPROOF), *map(str, command)], capture_output=True, text=True, check=True
-        )
+        done = run_command([*GATEPROOF, *map(str, command)], folder=tmp_path)
+        assert done.returncode == 0, done.stdout
         assert words in done.stdout, done.stdout
     assert (bundle / "data/transcripts/rls_read-2/SOC2-CC6.1/one-mark.txt").is_file()
 
@@ -193,13 +191,13 @@ def run_with(harness: Path, folder: Path, *arguments: str) -> Miniature:
 def test_proofs_of_a_bundle_can_be_listed(run_gates: Run, tmp_path: Path) -> None:
     """`gateproof show --proofs` lists each falsifier with its change and its result."""
     run_gates(CHECKS, IDS)
-    from tests.acceptance.test_exit_status import GATEPROOF
-
-    command = [str(GATEPROOF), "show", "--proofs", "reports/latest"]
-    listed = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    command = [*GATEPROOF, "show", "--proofs", "reports/latest"]
+    listed = run_command(command, folder=tmp_path)
+    assert listed.returncode == 0, listed.stdout
     assert "MIN-01:one-mark" in listed.stdout
     assert "4 falsifiers: 4 source" in listed.stdout
-    done = subprocess.run([*command, "--json"], cwd=tmp_path, capture_output=True, check=True)
+    done = run_command([*command, "--json"], folder=tmp_path)
+    assert done.returncode == 0, done.stdout
     rows = json.loads(done.stdout)["proofs"]
     assert {row["result"] for row in rows} == {"proven"}
     assert len(rows) == 4

@@ -18,7 +18,7 @@ import pytest
 
 from gateproof import wait_until
 from gates.taxonomy.miniature import WITHOUT_OTHER_PLUGINS
-from tests.acceptance.test_exit_status import GATEPROOF
+from tests.acceptance.conftest import GATEPROOF, create_key, run_command
 
 NONCE = "5eed" * 8
 OF = 3
@@ -140,7 +140,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("commit", "--quiet", "-m", "Add the rates"),
     ):
         git(folder, *command)
-    subprocess.run([str(GATEPROOF), "keygen", KEY], cwd=folder, check=True, capture_output=True)
+    create_key(KEY, folder=folder)
     return folder
 
 
@@ -186,16 +186,8 @@ def bundles(hosts: list[Host]) -> list[Path]:
 
 def merge(project: Path, out: Path, *bundles: Path) -> subprocess.CompletedProcess[str]:
     """Merge bundles with the keys of the project; both streams are in one."""
-    command = [str(GATEPROOF), "merge", "--out", str(out), "--signing-key", KEY, "--key", PUBLIC]
-    return subprocess.run(
-        [*command, *map(str, bundles)],
-        cwd=project,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    command = [*GATEPROOF, "merge", "--out", str(out), "--signing-key", KEY, "--key", PUBLIC]
+    return run_command([*command, *map(str, bundles)], folder=project, limit_s=60)
 
 
 def run_of(bundle: Path) -> dict[str, Any]:
@@ -225,10 +217,10 @@ def test_three_shards_are_merged_released_and_verified(
     run = run_of(tmp_path / "merged")
     assert (run["result"], run["bindings"]["nonce"]) == ("released", NONCE)
     assert {proof["result"] for one in run["criteria"] for proof in one["proofs"]} == {"proven"}
-    command = [str(GATEPROOF), "verify", "--key", PUBLIC, "--require-released"]
+    command = [*GATEPROOF, "verify", "--key", PUBLIC, "--require-released"]
     command += ["--require-report", str(tmp_path / "merged")]
-    checked = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
-    assert checked.returncode == 0, checked.stdout + checked.stderr
+    checked = run_command(command, folder=project)
+    assert checked.returncode == 0, checked.stdout
     assert "merged from 3 of 3 shards" in checked.stdout
 
 

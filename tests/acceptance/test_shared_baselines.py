@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,7 @@ from gateproof.description.reading import load_sut
 from gateproof_evidence.format.recording.journal import read_journal
 from gateproof_evidence.model import ProofEvent
 from gates.taxonomy.miniature import COMMAND, Miniature, read_miniature, write_miniature
-from tests.acceptance.conftest import ROOT, run_command
-from tests.acceptance.test_exit_status import GATEPROOF
+from tests.acceptance.conftest import GATEPROOF, ROOT, create_key, run_command
 
 Run = Callable[..., Miniature]
 
@@ -104,8 +102,8 @@ def steps(folder: Path, falsifier: str) -> set[str]:
 
 def verify(folder: Path) -> tuple[int, str]:
     """Verify the last bundle as a thorough one; return the exit status and the finding about it."""
-    command = [str(GATEPROOF), "verify", "--require-thorough", "reports/latest"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    command = [*GATEPROOF, "verify", "--require-thorough", "reports/latest"]
+    done = run_command(command, folder=folder)
     found = [line.strip() for line in done.stdout.splitlines() if "NOT_THOROUGH" in line]
     return done.returncode, "\n".join(found)
 
@@ -159,8 +157,9 @@ def test_report_names_the_proof_whose_baseline_counts(whole: Path) -> None:
     words = r'<a href="[^"]*/{0}\.txt#[^"]*">baseline</a> of the proof by <b>{0}</b>, on a copy'
     counts = {name: len(re.findall(words.format(name), page)) for name in NAMES}
     assert counts == {"mark-one": 1, "mark-two": 0, "mark-page": 1, "mark-page-again": 0}
-    command = [str(GATEPROOF), "show", "reports/latest", "--criterion", "MIN-01"]
-    shown = subprocess.run(command, cwd=whole, capture_output=True, text=True, check=True)
+    command = [*GATEPROOF, "show", "reports/latest", "--criterion", "MIN-01"]
+    shown = run_command(command, folder=whole)
+    assert shown.returncode == 0, shown.stdout
     assert "that of the proof by mark-one" in " ".join(shown.stdout.split())
 
 
@@ -231,7 +230,7 @@ def test_proof_is_taken_over_only_with_the_baseline_that_counts_for_it(
     run_gates: Run, tmp_path: Path
 ) -> None:
     """A run that leaves out the first proof repeats the second, with a baseline of its own."""
-    subprocess.run([str(GATEPROOF), "keygen", "signer"], cwd=tmp_path, check=True)
+    create_key("signer", folder=tmp_path)
     sign = ("--signing-key", "signer")
     run_gates(CHECKS, ("MIN-01",), *sign)
     take = (*sign, "--proofs-from", "reports/latest", "--proofs-key", "signer.pub.pem")

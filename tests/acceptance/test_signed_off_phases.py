@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.acceptance.conftest import GATEPROOF, ROOT, run_command
 
 PHASES = ("B0.1", "B0.2", "B0.4")
 PEOPLE = ("ada", "bob")
@@ -44,8 +45,7 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def gateproof(*words: object) -> subprocess.CompletedProcess[str]:
     """Run a command as a person would."""
-    command = [str(Path(sys.executable).with_name("gateproof")), *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return run_command([*GATEPROOF, *map(str, words)], folder=ROOT)
 
 
 def sign(bundle: Path, keys: Path, who: str, phase: str) -> None:

@@ -14,7 +14,8 @@ from gateproof_evidence.format.recording.journal import read_journal
 from gateproof_evidence.judging.verdict import digest_of_story
 from gateproof_evidence.model import ProofEvent, Record, TakenOverEvent
 from gates.taxonomy.miniature import Miniature
-from tests.acceptance.test_exit_status import GATEPROOF, NEEDS_NO_DATABASE
+from tests.acceptance.conftest import GATEPROOF, create_key, run_command
+from tests.acceptance.test_exit_status import NEEDS_NO_DATABASE
 
 Run = Callable[..., Miniature]
 KEY, PUBLIC = "signer", "signer.pub.pem"
@@ -29,7 +30,7 @@ def proof(ran: Miniature) -> dict[str, Any]:
 @pytest.fixture
 def first(run_gates: Run, tmp_path: Path) -> Path:
     """Return a released bundle that is signed with a permanent key."""
-    subprocess.run([str(GATEPROOF), "keygen", KEY], cwd=tmp_path, check=True)
+    create_key(KEY, folder=tmp_path)
     ran = run_gates(NEEDS_NO_DATABASE, ("MIN-01",), "--signing-key", KEY)
     assert ran.exit_status == 0, ran.output
     assert proof(ran)["taken_over"] is None
@@ -43,8 +44,8 @@ def take(bundle: Path) -> tuple[str, ...]:
 
 def verify(bundle: Path, folder: Path) -> subprocess.CompletedProcess[str]:
     """Verify a bundle with the signer's key."""
-    command = [str(GATEPROOF), "verify", "--key", PUBLIC, "--require-released", str(bundle)]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    command = [*GATEPROOF, "verify", "--key", PUBLIC, "--require-released", str(bundle)]
+    return run_command(command, folder=folder)
 
 
 def journal(bundle: Path) -> tuple[Record, ...]:
@@ -105,7 +106,7 @@ def test_bundle_that_does_not_verify_is_bad_input(
     ran = run_gates("", (), *take(altered))
     assert ran.exit_status == 4, ran.output
     assert "expected a bundle that verifies with --proofs-key" in " ".join(ran.output.split())
-    subprocess.run([str(GATEPROOF), "keygen", "other"], cwd=tmp_path, check=True)
+    create_key("other", folder=tmp_path)
     ran = run_gates("", (), "--proofs-from", str(first), "--proofs-key", "other.pub.pem")
     assert ran.exit_status == 4, ran.output
     assert "WRONG_SIGNER" in ran.output

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from gates.taxonomy.miniature import Miniature
-from tests.acceptance.conftest import run_command
+from tests.acceptance.conftest import GATEPROOF, run_command
 from tests.acceptance.test_distribution import journal
-from tests.acceptance.test_exit_status import GATEPROOF, NEEDS_NO_DATABASE, SECOND
+from tests.acceptance.test_exit_status import NEEDS_NO_DATABASE, SECOND
 
 TEARS = """
 import json
@@ -61,7 +61,7 @@ def test_torn_line_costs_its_criterion_and_not_the_bundle(
     [defect] = ran.run["defects"]
     assert defect.startswith(f"{name}.jsonl:"), defect
     assert "test_second" in defect
-    done = run_command([str(GATEPROOF), "verify", "reports/latest"], folder=tmp_path)
+    done = run_command([*GATEPROOF, "verify", "reports/latest"], folder=tmp_path)
     assert done.returncode == 0, done.stdout
     assert [one for one in journal(tmp_path) if one.get("event") == "lost"]
 
