@@ -43,7 +43,7 @@ def test_sound(commands, sut):
     observe(commands, sut)
 """
 
-WITHOUT_OTHER_PLUGINS = ("-pno:hypothesispytest", "-pno:html", "-pno:metadata")
+WITHOUT_OTHER_PLUGINS = ("-pno:anyio", "-pno:hypothesispytest", "-pno:html", "-pno:metadata")
 """Leaves out plugins that no inner run uses: to import them takes a third of a short run's time."""
 
 COMMAND = (

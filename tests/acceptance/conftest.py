@@ -29,7 +29,10 @@ ROOT = Path(__file__).parents[2]
 RUN_LIMIT_S = 300
 READ_AT_START = ("PYTHON", "LC_", "LANG")
 """Prefixes of variables that an interpreter reads only when it starts."""
-HARNESS = ("gateproof.plugin.hooks", "gateproof.plugin.fixtures", "gateproof_evidence.cli")
+HARNESS = (
+    *("gateproof.plugin.hooks", "gateproof.plugin.fixtures", "gateproof_evidence.cli"),
+    "gateproof_evidence.reports.prepared",
+)
 """Modules that a run of gates and the command `gateproof` import. A run on a changed harness starts
 cold, since its `PYTHONPATH` has another one."""
 GATEPROOF = (sys.executable, "-m", "gateproof_evidence")

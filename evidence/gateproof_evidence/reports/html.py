@@ -55,6 +55,9 @@ from gateproof_evidence.reports.quotation import Captures, Quotation, quote, sha
 from gateproof_evidence.reports.renderer import TEMPLATES, environment
 from gateproof_evidence.reports.timeline import WIDTH, timeline
 
+TEMPLATE = "report.html"
+"""The template of the page, in the folder `TEMPLATES`."""
+
 LARGEST_PAGE = 14_500_000
 """The most bytes of a page before less is quoted; the target is 15 MB with 5,000 criteria."""
 
@@ -176,7 +179,7 @@ def _page(
     rows = gate_rows(run)
     return (
         _environment()
-        .get_template("report.html")
+        .get_template(TEMPLATE)
         .generate(
             run=run,
             style=Markup(f"\n{style}"),  # noqa: S704 (our own file, hashed in the policy)
@@ -203,6 +206,11 @@ def _page(
             glossary=GLOSSARY,
         )
     )
+
+
+def prepare() -> None:
+    """Compile the template of the page; `render` does so at its first call in a process."""
+    _environment().get_template(TEMPLATE)
 
 
 @cache

@@ -107,8 +107,8 @@ class Origins:
             path: where the file is, all links followed.
 
         """
-        listed = self._recorded.get(str(path))
-        return listed is not None and path.is_file() and _has_digest(path, *listed)
+        algorithm, _, digest = self._recorded.get(str(path), "").partition("=")
+        return bool(algorithm) and path.is_file() and _has_digest(path, algorithm, digest)
 
     @cached_property
     def folders(self) -> tuple[Path, ...]:
@@ -118,23 +118,27 @@ class Origins:
         return tuple(sorted(Path(one).resolve() for one in found))
 
     @cached_property
-    def _recorded(self) -> Mapping[str, tuple[str, str]]:
-        """Maps the path of each installed file to the algorithm and the digest in the RECORD.
+    def _recorded(self) -> Mapping[str, str]:
+        """Maps the path of each installed file to its digest in the RECORD, with the algorithm.
 
         A RECORD is only believed for files in its own folder, and for the start scripts of this
         Python. A name in it that leads there through a link is not followed: 30,000 names are read.
         """
         own, scripts = (os.path.realpath(sysconfig.get_path(one)) for one in ("purelib", "scripts"))
-        found: dict[str, tuple[str, str]] = {}
+        found: dict[str, str] = {}
         for owner in distributions():
             folder = os.path.realpath(str(owner.locate_file("")))
-            inside = (folder, scripts) if folder == own else (folder,)
-            starts = tuple(f"{one}{os.sep}" for one in inside)
+            inside = tuple(
+                f"{one}{os.sep}" for one in ((folder, scripts) if folder == own else (folder,))
+            )
             for name, digest in _read_record(owner.read_text(RECORD) or ""):
-                path = os.path.normpath(os.path.join(folder, name))  # noqa: PTH118 (faster)
-                if path.startswith(starts):
-                    algorithm, _, value = digest.partition("=")
-                    found.setdefault(path, (algorithm, value))
+                if name.startswith("/") or "./" in name or "//" in name:
+                    path = os.path.normpath(os.path.join(folder, name))  # noqa: PTH118 (faster)
+                    if not path.startswith(inside):
+                        continue
+                else:
+                    path = f"{folder}{os.sep}{name}"
+                found.setdefault(path, digest)
         return found
 
     @cached_property

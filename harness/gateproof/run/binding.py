@@ -34,7 +34,7 @@ from gateproof_evidence.verification.source import LEFT_OUT, digest_of_path
 
 OWN = ("gateproof", "gateproof-evidence")
 BoundPath = tuple[Part, Path]
-"""What files are for, and the file or the folder of them."""
+"""The part of files in a run, and the path of the file or folder."""
 NO_FILE = "main program without a file"
 """The name of a program that was given as text."""
 RECORDED = (
