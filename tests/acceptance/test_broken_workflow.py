@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateproof.base.git import git
-from gateproof.base.project import copy_project
+from gateproof.base.project import copy_folders, copy_project
 from tests.acceptance.conftest import ROOT, break_file, judge_copy
 from tests.ci_guide import with_key
 
@@ -80,11 +80,17 @@ CHANGES = {
 are not repeated here: every run of the gates proves them."""
 
 
+def copy_checkout(into: Path) -> None:
+    """Copy the project with the compiled files of the harness, which the runs import."""
+    copy_project(ROOT, into)
+    copy_folders(ROOT, ("evidence", "harness"), into)
+
+
 @pytest.mark.parametrize("name", list(CHANGES))
 def test_hidden_red_fails_gate_ci(name: str, tmp_path: Path) -> None:
     """A change by which a red run could pass, or less would be judged, is a violation."""
     file, before, after, finding = CHANGES[name]
-    copy_project(ROOT, tmp_path / "copy")
+    copy_checkout(tmp_path / "copy")
     break_file(tmp_path / "copy" / file, before, after)
     checks = TRIGGERS if name.startswith("workflow") else STATUS
     ran = judge_copy(tmp_path / "copy", tmp_path, checks)
@@ -95,7 +101,7 @@ def test_hidden_red_fails_gate_ci(name: str, tmp_path: Path) -> None:
 def test_gate_ci_leaves_the_checkout_that_it_judges_alone(tmp_path: Path) -> None:
     """In a linked worktree, where .git is a file, the gate commits nothing to its repository."""
     first, copy = tmp_path / "first", tmp_path / "copy"
-    copy_project(ROOT, first)
+    copy_checkout(first)
     identity = ["-c", "user.name=a", "-c", "user.email=a@example.invalid"]
     for command in (["init"], ["add", "--all"], ["commit", "--message=first"]):
         assert git(first, *identity, *command) is not None, command
@@ -111,7 +117,7 @@ def test_gate_ci_leaves_the_checkout_that_it_judges_alone(tmp_path: Path) -> Non
 def test_guide_for_a_signing_key_passes_gate_ci(tmp_path: Path) -> None:
     """The workflow with the guide's steps for a key passes the gate, which has no secret."""
     copy = tmp_path / "copy"
-    copy_project(ROOT, copy)
+    copy_checkout(copy)
     for before, after in with_key():
         break_file(copy / WORKFLOW, before, after)
     ran = judge_copy(copy, tmp_path, CI)

@@ -23,15 +23,38 @@ Start = Callable[..., Miniature]
 TWO = ("MIN-01", "MIN-02")
 DISTRIBUTED = pytest.mark.parametrize("processes", [(), ("-n", "1")], ids=["one", "distributed"])
 
-AS_ROOT = ("unshare", "--mount")
 AS_ANYBODY = ("unshare", "--user", "--map-root-user", "--mount")
 IN_NAMESPACE = """
-mount -t tmpfs -o size="$1",mode=1777 small "$2" || exit 99
-test "$3" = full && dd if=/dev/zero of="$2/ballast" bs=4096 status=none 2>/dev/null
-disk=$2; kept=$4; shift 4
-"$@"; status=$?
-cp -r "$disk/." "$kept"; exit $status
+import contextlib, ctypes, os, runpy, subprocess, sys
+from pathlib import Path
+
+size, disk, state, kept, *words = sys.argv[1:]
+new_mounts, new_users = 0x00020000, 0x10000000
+root, user, group = os.geteuid() == 0, os.geteuid(), os.getegid()
+if ctypes.CDLL(None).unshare(new_mounts if root else new_mounts | new_users):
+    sys.exit(99)
+if not root:
+    Path("/proc/self/setgroups").write_text("deny")
+    Path("/proc/self/uid_map").write_text(f"0 {user} 1")
+    Path("/proc/self/gid_map").write_text(f"0 {group} 1")
+small = ["-t", "tmpfs", "-o", f"size={size},mode=1777", "small", disk]
+for words_of_mount in (["--make-rprivate", "/"], small):
+    if subprocess.run(["mount", *words_of_mount]).returncode:
+        sys.exit(99)
+if state == "full":
+    with contextlib.suppress(OSError), open(f"{disk}/ballast", "wb", buffering=0) as file:
+        while file.write(bytes(4096)):
+            pass
+pid = os.fork()
+if pid == 0:
+    sys.argv = words
+    runpy.run_module(words[0], run_name="__main__", alter_sys=True)
+status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+subprocess.run(["cp", "-r", f"{disk}/.", kept])
+sys.exit(status)
 """
+"""Makes a mount namespace and a disk, and runs ``python -m module`` there. The interpreter that is
+forked for the command does so itself: `unshare` as a program would start a cold one."""
 
 HELPERS = """
 import contextlib, os, resource, subprocess
@@ -92,13 +115,12 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
         yield made
 
 
-def namespace() -> tuple[str, ...]:
-    """Return the command that makes a mount namespace here."""
+def need_a_namespace() -> None:
+    """Skip the test where this account may not make a mount namespace."""
     if os.geteuid() == 0:
-        return AS_ROOT
+        return
     if subprocess.run([*AS_ANYBODY, "true"], check=False, capture_output=True).returncode:
         pytest.skip("this kernel lets only root make a mount namespace")
-    return AS_ANYBODY
 
 
 @pytest.fixture
@@ -117,11 +139,13 @@ def start(tmp_path: Path, sut: Sut, disk: Disk) -> Start:
         write_miniature(sut, tmp_path, checks=checks, ids=TWO)
         (tmp_path / "gates" / "conftest.py").write_text(conftest, encoding="utf-8")
         state = "full" if full else "empty"
-        small = ["sh", "-c", IN_NAMESPACE, "sh", size, disk.folder, state, disk.kept]
+        need_a_namespace()
+        small = [size, str(disk.folder), state, str(disk.kept)]
         out = ["--evidence-out", str(evidence or tmp_path / "reports")]
         env = {"DISK": str(disk.folder), "PYTEST_XDIST_WORKER": ""}
         env |= {"TMPDIR": str(temporary)} if temporary else {}
-        command = [*namespace(), *map(str, small), *COMMAND, *out, *arguments]
+        python, _, *module = COMMAND
+        command = [python, "-c", IN_NAMESPACE, *small, *module, *out, *arguments]
         done = run_command(command, folder=tmp_path, env=env)
         assert done.returncode != 99, f"premise: the disk is mounted\n{done.stdout}"
         return read_miniature(tmp_path, exit_status=done.returncode, output=done.stdout)
