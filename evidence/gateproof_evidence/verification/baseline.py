@@ -15,7 +15,6 @@ from gateproof_evidence.format.canonical import digest_of, read_json
 from gateproof_evidence.format.layout import ATTESTATION, RUN
 from gateproof_evidence.judging.difference import standings
 from gateproof_evidence.model import Baseline, Run
-from gateproof_evidence.verification.bundle import verify
 
 
 def read_baseline(bundle: Path, key: bytes) -> Baseline:
@@ -29,6 +28,10 @@ def read_baseline(bundle: Path, key: bytes) -> Baseline:
         BadInputError: it does not verify, another key signed it, or it changed while it was read.
 
     """
+    from gateproof_evidence.verification.bundle import (
+        verify,  # imported only here: every process of every run imports this module
+    )
+
     source = open_source(bundle)
     found = verify(source, key=key)
     if not found.ok or found.predicate is None:

@@ -38,7 +38,6 @@ from gateproof_evidence.model import (
     Verdict,
     loaded,
 )
-from gateproof_evidence.verification.bundle import verify
 from gateproof_evidence.verification.takeover import passed_checks
 
 Changed = Callable[[Mapping[str, str]], bool]
@@ -242,6 +241,10 @@ def _list(data: Mapping[str, object]) -> list[object]:
 
 
 def _verified(bundle: Source, key: bytes) -> tuple[Predicate, bytes]:
+    from gateproof_evidence.verification.bundle import (
+        verify,  # imported only here: every process of every run imports this module
+    )
+
     found = verify(bundle, key=key)
     if not found.ok or found.predicate is None:
         first = next(iter(found.findings), None)
