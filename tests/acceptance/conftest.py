@@ -37,6 +37,7 @@ HARNESS = (
 cold, since its `PYTHONPATH` has another one."""
 GATEPROOF = (sys.executable, "-m", "gateproof_evidence")
 """The command `gateproof` in the form that can be forked; tests of the wheels run its script."""
+FORKED_WORKERS = Path(__file__).with_name("forked_workers.py")
 LONGEST = (
     "test_environments.py",
     "test_example.py",
@@ -122,10 +123,21 @@ def run_command(
     variables = {"TMPDIR": tempfile.gettempdir(), **inherited(), **(env or {})}
     options = (variables.get("PYTEST_ADDOPTS", ""), *WITHOUT_OTHER_PLUGINS)
     variables["PYTEST_ADDOPTS"] = " ".join(options)
-    done = launcher().run(command, env=variables, folder=folder, deadline_s=limit_s)
+    done = launcher().run(
+        with_forked_workers(command, env or {}), env=variables, folder=folder, deadline_s=limit_s
+    )
     if done.out_of_time:
         raise subprocess.TimeoutExpired(command, limit_s, output=done.output)
     return subprocess.CompletedProcess(command, done.exit_status, stdout=done.output)
+
+
+def with_forked_workers(command: list[str], env: Mapping[str, str]) -> list[str]:
+    """Return a command that starts pytest with workers so that it forks them, if it is forked."""
+    program, words = command[:3], command[3:]
+    cold = any(name.startswith(READ_AT_START) for name in env)
+    if program != [sys.executable, "-m", "pytest"] or "-n" not in words or cold:
+        return command
+    return [sys.executable, "-c", FORKED_WORKERS.read_text(encoding="utf-8"), *words]
 
 
 def create_key(name: str, *, folder: Path) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from gateproof import wait_until
 from gates.taxonomy.miniature import Miniature, read_miniature
 from tests.acceptance.conftest import GATEPROOF, create_key, run_command
 
@@ -339,6 +340,8 @@ def test_old_results_and_fresh_runs_take_nothing_over(kiosk: Kiosk) -> None:
     assert ran(kiosk.changed("--fresh")) == ALL
     kiosk.changed()
     command = [*GATEPROOF, "verify", "--key", "key.pub.pem", str(kiosk.latest)]
+    old = [*command, "--max-takeover-age", "1s"]
+    assert wait_until(lambda: run_command(old, folder=kiosk.folder).returncode, deadline_s=30)
     for options, code in (
         (["--max-takeover-age", "1s"], "TAKEOVER_TOO_OLD"),
         (["--max-takeover-age", "7d"], ""),

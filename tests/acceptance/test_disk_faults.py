@@ -17,7 +17,7 @@ import pytest
 
 from gateproof.description.sut import Sut
 from gates.taxonomy.miniature import COMMAND, NO_PROOFS, Miniature, read_miniature, write_miniature
-from tests.acceptance.conftest import run_command, run_piped
+from tests.acceptance.conftest import FORKED_WORKERS, run_command, run_piped
 
 Start = Callable[..., Miniature]
 TWO = ("MIN-01", "MIN-02")
@@ -25,10 +25,10 @@ DISTRIBUTED = pytest.mark.parametrize("processes", [(), ("-n", "1")], ids=["one"
 
 AS_ANYBODY = ("unshare", "--user", "--map-root-user", "--mount")
 IN_NAMESPACE = """
-import contextlib, ctypes, os, runpy, subprocess, sys
+import contextlib, ctypes, os, subprocess, sys
 from pathlib import Path
 
-size, disk, state, kept, *words = sys.argv[1:]
+size, disk, state, kept, program, *words = sys.argv[1:]
 new_mounts, new_users = 0x00020000, 0x10000000
 root, user, group = os.geteuid() == 0, os.geteuid(), os.getegid()
 if ctypes.CDLL(None).unshare(new_mounts if root else new_mounts | new_users):
@@ -47,14 +47,15 @@ if state == "full":
             pass
 pid = os.fork()
 if pid == 0:
-    sys.argv = words
-    runpy.run_module(words[0], run_name="__main__", alter_sys=True)
+    sys.argv = ["-c", *words]
+    exec(program, {"__name__": "__main__"})
+    sys.exit()
 status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 subprocess.run(["cp", "-r", f"{disk}/.", kept])
 sys.exit(status)
 """
-"""Makes a mount namespace and a disk, and runs ``python -m module`` there. The interpreter that is
-forked for the command does so itself: `unshare` as a program would start a cold one."""
+"""Makes a mount namespace and a disk, and runs pytest there. The interpreter that is forked for the
+command does so itself: `unshare` as a program would start a cold one."""
 
 HELPERS = """
 import contextlib, os, resource, subprocess
@@ -144,8 +145,9 @@ def start(tmp_path: Path, sut: Sut, disk: Disk) -> Start:
         out = ["--evidence-out", str(evidence or tmp_path / "reports")]
         env = {"DISK": str(disk.folder), "PYTEST_XDIST_WORKER": ""}
         env |= {"TMPDIR": str(temporary)} if temporary else {}
-        python, _, *module = COMMAND
-        command = [python, "-c", IN_NAMESPACE, *small, *module, *out, *arguments]
+        python, _, _, *options = COMMAND
+        small += [FORKED_WORKERS.read_text(encoding="utf-8"), *options]
+        command = [python, "-c", IN_NAMESPACE, *small, *out, *arguments]
         done = run_command(command, folder=tmp_path, env=env)
         assert done.returncode != 99, f"premise: the disk is mounted\n{done.stdout}"
         return read_miniature(tmp_path, exit_status=done.returncode, output=done.stdout)

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from gates.taxonomy.miniature import SOUND, Miniature
-from tests.acceptance.conftest import GATEPROOF, run_command
+from gates.taxonomy.miniature import COMMAND, NO_PROOFS, SOUND, Miniature
+from tests.acceptance.conftest import GATEPROOF, run_command, run_piped
 from tests.acceptance.test_bad_input import refused
 from tests.acceptance.test_exit_status import CLAIM, PROVEN, falsifier
 
@@ -48,6 +48,32 @@ import os
 def test_dies(commands, sut):
     observe(commands, sut)
     os._exit({status})
+"""
+
+
+DESCRIBES_ITSELF = """
+import json, os, signal, sys
+from pathlib import Path
+
+@criterion("MIN-01")
+def test_describes_itself(commands, sut):
+    observe(commands, sut)
+    main = sys.modules["__main__"]
+    found = {
+        "folder": os.getcwd(),
+        "arguments": sys.argv,
+        "variables": {n: v for n, v in os.environ.items() if not n.startswith(OWN)},
+        "signals": [str(signal.getsignal(n)).split(" at ")[0] for n in (2, 13, 15, 17)],
+        "path": [one for one in sys.path if one],
+        "main": str(getattr(main, "__file__", None)),
+        "session": os.getsid(0) == os.getsid(os.getpgid(0)),
+        "limits": sorted(os.sched_getaffinity(0)),
+        "input": os.readlink("/proc/self/fd/0"),
+    }
+    Path(os.environ["FOUND"]).write_text(json.dumps(found))
+
+# Of each run, of interpreters that start cold, and what readline sets for processes.
+OWN = ("PYTEST_", "XDG_", "TMPDIR", "FOUND", "PYTHON", "LC_", "LANG", "COLUMNS", "LINES")
 """
 
 
@@ -129,3 +155,19 @@ def test_process_that_dies_is_a_harness_defect(run_gates: Run, tmp_path: Path, s
     assert len(bundles(tmp_path)) == 1
     done = run_command([*GATEPROOF, "verify", "reports/latest"], folder=tmp_path)
     assert done.returncode == 0, done.stdout
+
+
+def test_forked_worker_is_as_one_that_is_started(
+    write_gates: Callable[..., None], tmp_path: Path
+) -> None:
+    """Arguments, variables, signals, search path and streams are the same, so tests may use it."""
+    write_gates(DESCRIBES_ITSELF)
+    command = [*COMMAND, *NO_PROOFS, "-n", "1"]
+    for run, name in ((run_command, "forked"), (run_piped, "started")):
+        done = run(command, folder=tmp_path, env={"FOUND": str(tmp_path / name)})
+        assert done.returncode == 100, done.stdout
+    found = {
+        name: json.loads((tmp_path / name).read_text(encoding="utf-8"))
+        for name in ("forked", "started")
+    }
+    assert found["forked"] == found["started"]
