@@ -81,7 +81,7 @@ class Origins:
         return Bound(
             part=part,
             path=place,
-            digest=digest_of_path(path),
+            digest=digest_of_files(files) if path.is_dir() else digest_of_path(path),
             files=len(files),
             **asdict(origin),
         )
