@@ -21,7 +21,7 @@ from typing import Any
 
 LIMIT = 1 << 17
 BOOTSTRAP = "import sys;exec(eval(sys.stdin.readline()))"
-"""What execnet lets a new interpreter run."""
+"""The program that execnet gives to a new interpreter."""
 
 
 def serve(connection: socket.socket) -> bool:
