@@ -14,6 +14,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution
 
 from packaging.markers import Marker
@@ -60,6 +61,7 @@ def read_set(text: str) -> tuple[Pin, ...]:
     return tuple(_pin(line) for line in _joined(text) if line and not line.startswith("#"))
 
 
+@cache
 def installed(name: str) -> Distribution | None:
     """Return what an installed distribution requires; None where it is not installed."""
     try:
