@@ -26,7 +26,7 @@ BOOTSTRAP = "import sys;exec(eval(sys.stdin.readline()))"
 
 def serve(connection: socket.socket) -> bool:
     """Fork a worker for each request until the other end is closed; return whether this is one."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    interrupted = signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # workers that have ended are not kept
     while True:
         message, streams, _, _ = socket.recv_fds(connection, LIMIT, 3)
@@ -34,6 +34,8 @@ def serve(connection: socket.socket) -> bool:
             return False
         pid = os.fork()
         if pid == 0:
+            # A command that a shell starts in the background ignores it, and so do its workers.
+            signal.signal(signal.SIGINT, interrupted)
             become(json.loads(message), streams)
             connection.close()
             return True
@@ -44,7 +46,6 @@ def serve(connection: socket.socket) -> bool:
 
 def become(asked: dict[str, Any], streams: list[int]) -> None:
     """Apply signals, streams, variables and folder of a new interpreter."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
