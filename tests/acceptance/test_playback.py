@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from gates.taxonomy.miniature import Miniature
-from tests.acceptance.test_exit_status import GATEPROOF
+from tests.acceptance.conftest import GATEPROOF
 
 Run = Callable[..., Miniature]
 IDS = ("MIN-01", "MIN-02", "MIN-03")
@@ -76,7 +76,7 @@ def bundle(run_gates: Run, tmp_path: Path, recorded: Path) -> Path:
 def rejudge(project: Path, *options: str, gates: str = "gates") -> tuple[int, dict[str, Any]]:
     """Return the exit status of playing a project's checks back, and the document."""
     [archive] = (project / "reports").glob("2*.zip")
-    command = [str(GATEPROOF), "rejudge", str(archive), "--gates", gates, "--sut", "sut.toml"]
+    command = [*GATEPROOF, "rejudge", str(archive), "--gates", gates, "--sut", "sut.toml"]
     done = subprocess.run(
         [*command, *options, "--json"], cwd=project, capture_output=True, text=True, check=False
     )
@@ -166,7 +166,7 @@ def test_changed_answers_are_refused(bundle: Path) -> None:
     answers = next((folder / "data" / "answers").rglob("MIN-01*"))
     answers.write_text(answers.read_text().replace("23505", "23506"))
     done = subprocess.run(
-        [str(GATEPROOF), "rejudge", str(folder), "--gates", "gates", "--sut", "sut.toml"],
+        [*GATEPROOF, "rejudge", str(folder), "--gates", "gates", "--sut", "sut.toml"],
         cwd=bundle,
         capture_output=True,
         text=True,
@@ -181,7 +181,7 @@ def test_folder_whose_checks_do_not_import_is_bad_input(bundle: Path) -> None:
     change(bundle, "import time", "import time time")
     [archive] = (bundle / "reports").glob("2*.zip")
     done = subprocess.run(
-        [str(GATEPROOF), "rejudge", str(archive), "--gates", "gates", "--sut", "sut.toml"],
+        [*GATEPROOF, "rejudge", str(archive), "--gates", "gates", "--sut", "sut.toml"],
         cwd=bundle,
         capture_output=True,
         text=True,
