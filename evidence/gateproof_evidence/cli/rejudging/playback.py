@@ -64,11 +64,14 @@ class Listed:
             raise BadInputError(f"{path}: got {', '.join(twice)} twice, expected each id once")
         return cls(path=path, ids=ids)
 
-    def findings(self, others: Mapping[str, str], criteria: Sequence[str]) -> Iterator[str]:
+    def findings(
+        self, others: Mapping[str, str], played: Sequence[str], criteria: Sequence[str]
+    ) -> Iterator[str]:
         """Yield how the list differs from what could not be played back.
 
         Args:
             others: the criteria that were not played back, with the reason.
+            played: the criteria that were; a run need not have all.
             criteria: the ids of the catalogue.
 
         """
@@ -78,7 +81,7 @@ class Listed:
         for one in self.ids:
             if one not in criteria:
                 yield f"{one}: got a criterion that the catalogue lacks; remove it from {self.path}"
-            elif one not in others:
+            elif one in played:
                 yield f"{one}: got a playback, expected none; remove it from {self.path}"
 
 

@@ -200,7 +200,7 @@ def _list_findings(
     listed: Listed | None, playback: Playback | None, evidence: _Evidence
 ) -> Iterator[str]:
     if listed is not None and playback is not None:
-        yield from listed.findings(playback.others, evidence.ids)
+        yield from listed.findings(playback.others, playback.criteria, evidence.ids)
 
 
 # --- the output --------------------------------------------------------------------------------
