@@ -142,6 +142,14 @@ def test_check_that_asks_for_more_is_listed_and_judged_by_its_record(
     assert (status, found["changes"], found["verdicts"]) == (0, {}, [])
 
 
+def test_check_that_ends_with_an_error_of_its_own_is_listed(bundle: Path) -> None:
+    """A file that is gone is no finding: the recorded claims of that criterion are judged."""
+    change(bundle, '(tmp_path / "own").write_text("1")', "pass")
+    status, found = rejudge(bundle)
+    assert found["not_played"]["MIN-03"].startswith("call: FileNotFoundError"), found["not_played"]
+    assert (status, found["played"], found["changes"]) == (0, ["MIN-01", "MIN-02"], {})
+
+
 def test_list_of_those_that_cannot_be_played_back_is_compared(bundle: Path) -> None:
     """A criterion that is missing on the list, and one that is played back, are findings."""
     change(bundle, "SELECT id, at FROM", "SELECT at, id FROM")

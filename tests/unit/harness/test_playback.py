@@ -309,6 +309,17 @@ def test_objects_are_asked_as_before(boundary: Boundary, play: Callable[..., Pla
     assert use(play().fixture("house")) == seen
 
 
+def test_object_of_an_attribute_can_be_asked_for_more_often(
+    boundary: Boundary, play: Callable[..., Player]
+) -> None:
+    """A changed check may name a probe once more; what it asks the probe must be recorded."""
+    house = boundary.fixture("house", House())
+    assert house.door.state == "shut"
+    again = play().fixture("house")
+    assert again.door == again.door
+    assert again.door.state == "shut"
+
+
 def test_exception_of_a_fixture_is_raised_again(
     boundary: Boundary, play: Callable[..., Player]
 ) -> None:
