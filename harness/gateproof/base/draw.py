@@ -44,7 +44,12 @@ def utc_now() -> dt.datetime:
 
 
 def drawn(make: Callable[[], T]) -> T:
-    """Return a value that differs in each run."""
+    """Return a value that differs in each run, and is the same in a playback.
+
+    Args:
+        make: makes the value in a run: a text, number, time, id, or a collection of them.
+
+    """
     found: T = _DRAWS[-1](make) if _DRAWS else make()
     return found
 

@@ -112,14 +112,18 @@ def rejudge(
     if as_json:
         document = _json(verified, found)
         if playback is not None:
-            ok = document["ok"] and not (wrong or playback.changes)
+            ok = not _differs(found, playback, wrong)
             document = {**document, "ok": ok, **_playback_json(playback, wrong)}
         click.echo(json.dumps(document, indent=2))
     else:
         for line in _lines(bundle, verified, found, playback, wrong):
             click.echo(line)
-    differs = found.differs or bool(wrong) or bool(playback and playback.changes)
-    ctx.exit(FINDINGS if differs else WHOLE)
+    ctx.exit(FINDINGS if _differs(found, playback, wrong) else WHOLE)
+
+
+def _differs(found: Rejudgement, playback: Playback | None, wrong: Sequence[str]) -> bool:
+    """Return whether a verdict, a statement that was played back, or the list differs."""
+    return found.differs or bool(wrong) or (playback is not None and bool(playback.changes))
 
 
 def _refuse(bundle: Path, findings: Sequence[Finding], *, as_json: bool) -> None:
@@ -229,8 +233,7 @@ def _lines(
     yield f"exit status: {_both(found.recorded.exit_status, found.again.exit_status)}"
     if playback is None:
         yield _NO_CHECK_RUN
-    differs = found.differs or bool(wrong) or bool(playback and playback.changes)
-    yield "something differs" if differs else "nothing differs"
+    yield "something differs" if _differs(found, playback, wrong) else "nothing differs"
 
 
 def _playback_lines(playback: Playback, wrong: Sequence[str]) -> Iterator[str]:

@@ -21,9 +21,9 @@ from gateproof.base.errors import HarnessError
 from gateproof.description.sut import Sut
 from gateproof.probes.answers.request import Requests, places_of
 from gateproof.probes.answers.value import KIND, decode, decode_error
+from gateproof_evidence.judging.rejudgement import MARK
 from gateproof_evidence.redaction.redactor import Redactor
 
-MARK = "[redacted:"
 ATTRIBUTE = "attribute"
 """Stands for the digest of a request that has no arguments because it is no call."""
 

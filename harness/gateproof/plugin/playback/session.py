@@ -145,6 +145,7 @@ class Playback:
 
     def pytest_sessionfinish(self) -> None:
         """Write why checks could not be played back, and which got redacted answers."""
+        self._recorder.journal.close()
         found = {"reasons": self._reasons, "redacted": self._redacted}
         (self._folder / RESULT).write_text(json.dumps(found), encoding="utf-8")
 

@@ -26,7 +26,7 @@ KIND = "__type__"
 
 HOMES = ("gateproof.", "gateproof_evidence.")
 """The packages whose classes are made again."""
-ERROR_HOMES = (*HOMES, "builtins", "psycopg.", "_pytest.outcomes")
+ERROR_HOMES = (*HOMES, "builtins", "psycopg.")
 """The modules and packages whose exceptions are raised again; others as the nearest class."""
 
 RedactRows = Callable[[Rows], Rows]
