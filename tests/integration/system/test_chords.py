@@ -52,6 +52,11 @@ def tasks_of(worker: Worker) -> set[str]:
     return {line["task_name"] for line in lines}
 
 
+def assert_tasks(worker: Worker, expected: set[str]) -> None:
+    """Require these names of tasks; a result is stored before the line of its task is written."""
+    assert wait_for(lambda: tasks_of(worker) == expected), tasks_of(worker)
+
+
 def test_chord_of_one_queue_needs_no_other_worker(
     database: Database, start_worker: StartWorker, client: Client
 ) -> None:
@@ -59,7 +64,7 @@ def test_chord_of_one_queue_needs_no_other_worker(
     worker = worker_of(database, start_worker, "llm")
     result = send_chord(client, ROUTE, EXPLANATION)
     assert result.get(timeout=20, interval=0.02)["status"] == "accepted"
-    assert tasks_of(worker) == {ROUTE, EXPLANATION, UNLOCK}
+    assert_tasks(worker, {ROUTE, EXPLANATION, UNLOCK})
     assert wait_for(lambda: waiting(database) == []), waiting(database)
 
 
@@ -75,9 +80,8 @@ def test_chord_waits_in_the_queue_of_its_body(
     assert not result.ready()
     body = worker_of(database, start_worker, "maintenance")
     assert result.get(timeout=20, interval=0.02)["status"] == "ok"
-    # A result is stored before the line of its task is written.
-    expected = ({ROUTE}, {SCAN, UNLOCK})
-    assert wait_for(lambda: (tasks_of(header), tasks_of(body)) == expected), tasks_of(body)
+    assert_tasks(header, {ROUTE})
+    assert_tasks(body, {SCAN, UNLOCK})
 
 
 def test_joining_task_stays_in_the_queue_of_the_body_while_the_header_waits(
@@ -100,7 +104,7 @@ def test_joining_task_follows_the_queue_option_of_the_body(
     worker = worker_of(database, start_worker, "llm")
     result = send_chord(client, ROUTE, SCAN, queue="llm", routing_key="llm.task")
     assert result.get(timeout=20, interval=0.02)["status"] == "ok"
-    assert tasks_of(worker) == {ROUTE, SCAN, UNLOCK}
+    assert_tasks(worker, {ROUTE, SCAN, UNLOCK})
 
 
 def test_body_that_reaches_no_queue_fails_the_chord(

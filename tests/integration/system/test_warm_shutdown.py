@@ -70,6 +70,8 @@ def test_claimed_messages_are_returned_at_once(
     assert holding(database)
     assert stopping.process.wait(2 * HOLD_S) == 0
     assert [line["task_id"] for line in stopping.lines("task succeeded")] == [running]
+    # A result is stored before the line of its task is written.
+    assert wait_for(lambda: len(other.lines("task succeeded")) >= len(ahead))
     assert sorted(line["task_id"] for line in other.lines("task succeeded")) == sorted(ahead)
     assert wait_for(lambda: database.rows("SELECT id FROM kombu_message") == [])
 
