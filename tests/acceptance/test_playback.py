@@ -99,6 +99,15 @@ def test_same_checks_state_the_same(bundle: Path) -> None:
     assert (status, found["ok"], found["verdicts"]) == (0, True, [])
 
 
+def test_options_of_pytest_in_the_environment_leave_no_check_out(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A selection in PYTEST_ADDOPTS, which is meant for runs of the gates, has no effect."""
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-k no_check_has_this_name")
+    status, found = rejudge(bundle)
+    assert (status, found["played"], found["not_played"]) == (0, list(IDS), {})
+
+
 def test_inverted_claim_is_reported_and_fails_its_criterion(bundle: Path) -> None:
     """A check that states the opposite of what was observed fails on the old evidence."""
     change(bundle, 'got=refused.sqlstate, expected="23505"', 'got=refused.sqlstate, expected="x"')
