@@ -41,6 +41,12 @@ from gateproof.base.option import DEFAULT_SUT
 from gateproof.description.gates import described_folders, folders_of_run
 from gateproof.description.reading import load_sut
 from gateproof.description.sut import Sut
+from gateproof.proof.mutation.choosing.selection import (
+    Chances,
+    Recorded,
+    checks_of,
+    read_recorded,
+)
 from gateproof.proof.mutation.generation import (
     code_mutants,
     draw,
@@ -53,7 +59,6 @@ from gateproof.proof.mutation.process import Call, judge, plan
 from gateproof.proof.mutation.report.accepted import FILE, load_accepted, unused
 from gateproof.proof.mutation.report.page import PAGE, lines, render, table
 from gateproof.proof.mutation.report.result import MutationResult, judged
-from gateproof.proof.mutation.selection import Recorded, chance_of, checks_of, read_recorded
 from gateproof.proof.mutation.store import Plan, Store, Task, Todo, write
 from gateproof.run.selection import parse_shard
 from gateproof_evidence.errors import BadInputError
@@ -160,6 +165,8 @@ class MutationRun:
         """Record the outcomes that need no run, and return the work that is left."""
         # 3
         known = {one.mutant for one in self.store.outcomes()}
+        chances = Chances(candidates=plan.checks, recorded=self.recorded)
+        candidates = {one.item: one for one in plan.checks}
         tasks = []
         for mutant in mutants:
             if mutant.id in known:
@@ -170,8 +177,8 @@ class MutationRun:
             if settled is not None:
                 self.store.add("command", settled)
             else:
-                chances = {one: self._chance(mutant, one, plan) for one in checks}
-                tasks.append(Task(mutant=mutant, checks=chances))
+                found = {one: chances.of(candidates[one], mutant, text) for one in checks}
+                tasks.append(Task(mutant=mutant, checks=found))
         return sorted(tasks, key=lambda one: hashlib.sha256(one.mutant.id.encode()).digest())
 
     def result(self, mutants: Sequence[Mutant], plan: Plan) -> MutationResult:
@@ -210,10 +217,6 @@ class MutationRun:
             f"about {_duration(least)} with {processes} processes if all are killed, at most "
             f"{_duration(most / processes)} if all survive"
         )
-
-    def _chance(self, mutant: Mutant, nodeid: str, plan: Plan) -> float:
-        candidate = next(one for one in plan.checks if one.item == nodeid)
-        return chance_of(candidate, mutant, self.recorded)
 
     def _settled(self, mutant: Mutant, text: str, checks: Sequence[str]) -> Outcome | None:
         if mutant.kind == "code" and is_equivalent(mutant, text):

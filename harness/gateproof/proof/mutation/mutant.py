@@ -71,8 +71,10 @@ class Candidate(Value):
     """Its node id."""
     stack: bool
     """Whether it works on a database that is migrated before it."""
-    files: tuple[str, ...] = ()
-    """The files of the system in which falsifiers of it make their change."""
+    units: tuple[tuple[str, str], ...] = ()
+    """File and unit of the system in which falsifiers of it make their change, see `unit_at`."""
+    words: frozenset[str] = frozenset()
+    """The words of its criterion, its code and its falsifiers."""
     faults: tuple[str, ...] = ()
     """The kinds of the faults of its falsifiers."""
     basis: bool = False

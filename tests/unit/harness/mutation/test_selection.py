@@ -6,19 +6,21 @@ from pathlib import Path
 
 import pytest
 
-from gateproof.proof.mutation.generation import code_mutants
-from gateproof.proof.mutation.judging.order import Order
-from gateproof.proof.mutation.mutant import Candidate, Mutant, Outcome, Status, Tried
-from gateproof.proof.mutation.selection import (
+from gateproof.proof.mutation.choosing.selection import (
     LIKELY,
+    NEAR,
     POSSIBLE,
+    SIMILAR,
     UNLIKELY,
+    Chances,
     Recorded,
-    chance_of,
     changed_units,
     checks_of,
     read_recorded,
 )
+from gateproof.proof.mutation.generation import code_mutants
+from gateproof.proof.mutation.judging.order import Order
+from gateproof.proof.mutation.mutant import Candidate, Mutant, Outcome, Status, Tried
 from gateproof.proof.mutation.store import Store, Task
 from gateproof_evidence.errors import BadInputError
 
@@ -26,9 +28,21 @@ TEXT = "RATE = 3\n\n\ndef price(count):\n    return count > 3\n\n\ndef stock():\
 FILE = "app/price.py"
 
 
-def candidate(criterion: str, *, stack: bool = True, files: tuple[str, ...] = ()) -> Candidate:
+def candidate(
+    criterion: str,
+    *,
+    stack: bool = True,
+    units: tuple[tuple[str, str], ...] = (),
+    words: tuple[str, ...] = (),
+) -> Candidate:
     """Return a check."""
-    return Candidate(criterion=criterion, item=f"test.py::{criterion}", stack=stack, files=files)
+    return Candidate(
+        criterion=criterion,
+        item=f"test.py::{criterion}",
+        stack=stack,
+        units=units,
+        words=frozenset(words),
+    )
 
 
 def of_function(name: str) -> Mutant:
@@ -64,26 +78,50 @@ def test_schema_concerns_checks_on_a_migrated_database() -> None:
     assert found == ("test.py::A-01",)
 
 
-def test_chance_is_highest_for_a_check_with_a_falsifier_in_the_file() -> None:
-    """A check whose falsifier changes the file comes before one that only runs it."""
-    recorded = Recorded(
-        uses={"A-02": frozenset({f"f{number}" for number in range(9)}), "A-03": frozenset()}
+def chances_of(
+    mutant: Mutant, *candidates: Candidate, recorded: Recorded | None = None
+) -> list[float]:
+    """Return the chance of each check."""
+    found = Chances(candidates=candidates, recorded=recorded or Recorded())
+    return [found.of(one, mutant, TEXT) for one in candidates]
+
+
+def test_chance_is_highest_for_a_check_with_a_falsifier_at_the_place() -> None:
+    """First the same function, then the same file, then a check that uses little, then others."""
+    many = frozenset({f"f{number}" for number in range(25)})
+    found = chances_of(
+        of_function("price"),
+        candidate("A-05", units=((FILE, "price"),)),
+        candidate("A-01", units=((FILE, "stock"),)),
+        candidate("A-02", units=(("other.py", "price"),)),
+        candidate("A-04"),
+        recorded=Recorded(uses={"A-02": many, "A-03": frozenset()}),
     )
-    mutant = of_function("price")
-    chances = [
-        chance_of(candidate("A-01", files=(FILE,)), mutant, recorded),
-        chance_of(candidate("A-02"), mutant, recorded),
-        chance_of(candidate("A-04"), mutant, recorded),
-    ]
-    assert chances == [LIKELY, pytest.approx(1 / 3), POSSIBLE]
+    assert found == [NEAR, LIKELY, pytest.approx(1 / 5), POSSIBLE]
+
+
+def test_chance_in_a_variable_is_highest_for_a_check_with_a_falsifier_of_it() -> None:
+    """Statements and tables are values of variables, which the whole module shares."""
+    near, far = (candidate("A-01", units=((FILE, name),)) for name in ("RATE", "LIMIT"))
+    assert chances_of(of_function(""), near, far) == [NEAR, LIKELY]
+
+
+def test_chance_grows_with_rare_words_in_common() -> None:
+    """A check that speaks of the changed line comes before one that has its usual words only."""
+    mutant = of_function("price")  # return count > 3
+    named = candidate("A-01", words=("price", "count", "return"))
+    usual = candidate("A-02", words=("return",))
+    other = candidate("A-03", words=("return", "tenant"))
+    first, second, third = chances_of(mutant, named, usual, other)
+    assert SIMILAR >= first > 2 * second
+    assert second == third > POSSIBLE
 
 
 def test_chance_for_the_schema_is_highest_for_a_check_with_a_falsifier_in_sql() -> None:
     """A check whose falsifiers change the database comes before one that only works on it."""
-    mutant = schema_mutant("drop", 1)
     with_sql = candidate("A-01").model_copy(update={"faults": ("source", "sql")})
-    chances = [chance_of(one, mutant, Recorded()) for one in (with_sql, candidate("A-02"))]
-    assert chances == [POSSIBLE, UNLIKELY]
+    found = chances_of(schema_mutant("drop", 1), with_sql, candidate("A-02"))
+    assert found == [POSSIBLE, UNLIKELY]
 
 
 def test_second_call_in_a_folder_is_refused(tmp_path: Path) -> None:
@@ -124,6 +162,26 @@ def test_quickest_check_runs_first_without_experience(tmp_path: Path) -> None:
     task = Task(mutant=mutant, checks=dict.fromkeys(times, 0.1))
     ordered = new_order(tmp_path, [mutant], times).of(task)
     assert ordered == ["test.py::A-02", "test.py::A-03", "test.py::A-01"]
+
+
+def test_vain_tries_elsewhere_in_a_file_do_not_delay_a_check_with_a_falsifier_at_the_place(
+    tmp_path: Path,
+) -> None:
+    """Only the checks without a falsifier there count other mutants of the file."""
+    one, other, *_ = code_mutants(TEXT, FILE)
+    times = {"test.py::A-01": 3.0, "test.py::A-02": 2.0, "test.py::A-03": 1.0}
+    order = new_order(tmp_path, [one, other], times)
+    names = ("A-01", "A-02")
+    tried = tuple(Tried(criterion=name, outcome="pass", duration_s=1.0) for name in names)
+    order.store.add(
+        "gw1", Outcome(mutant=other.id, status=Status.SURVIVED, tried=tried, duration_s=2.0)
+    )
+    chances = {"test.py::A-01": NEAR, "test.py::A-02": LIKELY, "test.py::A-03": 0.1}
+    assert order.of(Task(mutant=one, checks=chances)) == [
+        "test.py::A-01",
+        "test.py::A-03",
+        "test.py::A-02",
+    ]
 
 
 def test_check_that_killed_such_mutants_runs_first(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from gateproof.proof.mutation.choosing.selection import NEAR
 from gateproof.proof.mutation.mutant import Candidate, Outcome, Status
 from gateproof.proof.mutation.store import Store, Task
 
@@ -48,7 +49,9 @@ class Order:
     def _cost(self, task: Task, nodeid: str, group: str) -> float:
         criterion = self.candidates[nodeid].criterion
         killed, tried = self._killed[group, criterion], self._tried[group, criterion]
-        chance = (killed + task.checks[nodeid]) / (tried + 1)
+        chance = given = task.checks[nodeid]
+        if given < NEAR:  # A falsifier at the same place says more than the rest of the file does.
+            chance = (killed + given) / (tried + 1)
         return max(self.durations_s.get(nodeid, USUAL_S), 0.02) / chance
 
     def _read_others(self) -> None:

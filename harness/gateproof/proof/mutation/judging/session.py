@@ -7,6 +7,7 @@ order of these calls to `gateproof.proof.mutation.command`.
 from __future__ import annotations
 
 import hashlib
+import inspect
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,8 @@ import pytest
 
 from gateproof.base.errors import HarnessError
 from gateproof.faults.code.source import SourceFault
+from gateproof.proof.mutation.choosing.unit import units_of
+from gateproof.proof.mutation.choosing.words import words_of
 from gateproof.proof.mutation.judging.item import Judge, MutantItem
 from gateproof.proof.mutation.judging.order import Order
 from gateproof.proof.mutation.mutant import Candidate, Mutant
@@ -134,20 +137,36 @@ def _candidate(nodeid: str, item: pytest.Function, writer: Writer) -> Candidate 
     if declaration is None or writer.unmet(declaration):
         return None
     used = STACK_FIXTURES & set(item.fixturenames)
+    criterion = writer.catalogue.by_id(declaration.criterion)
+    faults = [one.fault for one in declaration.falsifiers]
     return Candidate(
         criterion=declaration.criterion,
         item=nodeid,
         stack=bool(used) and EMPTY_FIXTURE not in used,
-        files=tuple(sorted(_files_of(declaration))),
-        faults=tuple(sorted({one.fault.kind for one in declaration.falsifiers})),
-        basis=bool(writer.catalogue.by_id(declaration.criterion).basis_of),
+        units=tuple(sorted(_units_of(declaration, writer.options.sut.folder))),
+        words=words_of(
+            criterion.statement,
+            inspect.getsource(item.function),
+            *(f"{one.name} {one.describe()}" for one in faults),
+        ),
+        faults=tuple(sorted({one.kind for one in faults})),
+        basis=bool(criterion.basis_of),
     )
 
 
-def _files_of(declaration: Declaration) -> set[str]:
-    """Return the files of the system that falsifiers of a check change."""
-    faults = (one.fault for one in declaration.falsifiers)
-    return {one.file for one in faults if isinstance(one, SourceFault) and one.tree != "harness"}
+def _units_of(declaration: Declaration, folder: Path) -> set[tuple[str, str]]:
+    """Return files and units of the system that falsifiers of a check change."""
+    found: set[tuple[str, str]] = set()
+    for one in declaration.falsifiers:
+        fault = one.fault
+        if not isinstance(fault, SourceFault) or fault.tree == "harness":
+            continue
+        try:
+            units = units_of((folder / fault.file).read_text(encoding="utf-8"), fault.change)
+        except (OSError, UnicodeDecodeError, SyntaxError):
+            units = ()
+        found |= {(fault.file, unit) for unit in units or ("",)}
+    return found
 
 
 def _passed(

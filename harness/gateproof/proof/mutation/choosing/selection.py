@@ -12,8 +12,11 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from pathlib import Path
 
+from gateproof.proof.mutation.choosing.unit import unit_at
+from gateproof.proof.mutation.choosing.words import Words, words_of
 from gateproof.proof.mutation.mutant import Candidate, Mutant
 from gateproof.run.dependence.source import module_digests
 from gateproof_evidence.errors import BadInputError
@@ -23,7 +26,7 @@ from gateproof_evidence.judging.verdict import CHECK
 from gateproof_evidence.model import RECORD, PhaseEvent
 from gateproof_evidence.verification.earlier import Dependence, read_dependences
 
-LIKELY, POSSIBLE, UNLIKELY = 0.5, 0.1, 0.02
+NEAR, SIMILAR, LIKELY, POSSIBLE, UNLIKELY = 0.7, 0.6, 0.3, 0.1, 0.02
 """Chances that a check kills a mutant, before anything is known of others like it."""
 
 
@@ -124,15 +127,48 @@ def changed_units(mutant: Mutant, text: str) -> frozenset[str]:
     return frozenset(f"{mutant.file}:{name}" for name in names)
 
 
-def chance_of(candidate: Candidate, mutant: Mutant, recorded: Recorded) -> float:
-    """Return the chance that a check kills a mutant, before anything is known of others like it.
+@dataclass(frozen=True, kw_only=True)
+class Chances:
+    """The chance that a check kills a mutant, before anything is known of others like it."""
 
-    A check with a falsifier in the same file, or for the schema with one in SQL, judges what is
-    there. Of the others, one that uses little of the system has more to do with each part of it.
-    """
-    if mutant.kind != "code":
-        return POSSIBLE if mutant.kind == "schema" and "sql" in candidate.faults else UNLIKELY
-    if mutant.file in candidate.files:
-        return LIKELY
-    uses = recorded.uses.get(candidate.criterion)
-    return min(LIKELY, 1 / math.sqrt(len(uses))) if uses else POSSIBLE
+    candidates: tuple[Candidate, ...]
+    """All checks that can judge the system."""
+    recorded: Recorded
+
+    def of(self, candidate: Candidate, mutant: Mutant, text: str) -> float:
+        """Return the chance.
+
+        A check with a falsifier in the same function or variable judges what is there, one with a
+        falsifier in the same file perhaps, and for the schema one with a falsifier in SQL. Of the
+        others, one that uses little of the system has more to do with each part of it. Words in
+        common with what is changed make each more likely, but never as likely as the first.
+
+        Args:
+            candidate: the check.
+            mutant: the mutant.
+            text: the text of its file, for a mutant of code.
+
+        """
+        if mutant.kind != "code":
+            return POSSIBLE if mutant.kind == "schema" and "sql" in candidate.faults else UNLIKELY
+        if (mutant.file, unit_at(text, mutant.start)) in candidate.units:
+            return NEAR
+        uses = self.recorded.uses.get(candidate.criterion)
+        chance = min(LIKELY, 1 / math.sqrt(len(uses))) if uses else POSSIBLE
+        if any(file == mutant.file for file, _ in candidate.units):
+            chance = LIKELY
+        common = self._words.in_common(_words(mutant, text), candidate.words)
+        return chance + (SIMILAR - chance) * common
+
+    @cached_property
+    def _words(self) -> Words:
+        return Words(one.words for one in self.candidates)
+
+
+@lru_cache(maxsize=1)
+def _words(mutant: Mutant, text: str) -> frozenset[str]:
+    """Return the words of the lines that a mutant changes, and of the names around them."""
+    first = text.rfind("\n", 0, mutant.start) + 1
+    last = text.find("\n", mutant.end)
+    lines = text[first : last if last >= 0 else len(text)]
+    return words_of(lines, unit_at(text, mutant.start), Path(mutant.file).stem)
