@@ -21,7 +21,9 @@ STATUS = "status of the answer"
 ROWS, MESSAGES = "rows of the event", "messages of the event"
 MEMBERS = "members of the answer"
 LEFT = "rows that refused deliveries left"
-DEAD = "dead events of the delivery"
+DEAD, DEAD_ID = "dead events of the delivery", "id of the dead event"
+ID_IN_A_HEADER = ("shopify", "woocommerce")
+"""The vendors whose body can lack an id."""
 SEEN = "rows that the ingest role sees"
 PLAIN = ["correlation_id", "status", "title", "type"]
 """The members of a problem document without a reason."""
@@ -122,12 +124,15 @@ def test_event_that_breaks_its_contract_is_dead(own_stack: Stack, ids: Ids) -> N
                 answer = service.send(sent, tenant)
                 claim(STATUS, on=vendor, got=answer.status, expected=422)
             found = own_stack.sql.query(
-                "SELECT error_kind, remediation_status, payload::text FROM dead_events"
+                "SELECT error_kind, remediation_status, payload::text, event_id FROM dead_events"
                 " WHERE tenant_id = %s AND vendor = %s",
                 (tenant, vendor),
             ).rows
             got = [row[:2] for row in found]
             claim(DEAD, on=vendor, got=got, expected=[("permanent", "pending")])
+            if vendor in ID_IN_A_HEADER:
+                got = [row[3] for row in found]
+                claim(DEAD_ID, on=vendor, got=got, expected=[sent.event_id])
             clear = [row for row in found if CANARY in row[2]]
             claim("dead events with a value in clear", on=vendor, got=len(clear), expected=0)
             shown = CANARY in answer.body

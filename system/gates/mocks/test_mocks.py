@@ -51,6 +51,8 @@ def test_all_start_and_nothing_is_left(machine: ProcessProbe, http: HttpProbe, s
             )
         claim("exit status of the start", got=started.exit_status, expected=0)
         _judge_taken_port(mocks)
+        unknown = mocks.run("start", "--only", "webhooks")
+        claim("exit status with an unknown domain", got=unknown.exit_status, expected=2)
         mocks.kill(pids[0])
         wait_until(lambda: mocks.state_of(pids[0]) == "ended", deadline_s=10)
         claim("process after a kill", got=content_of(mocks.run("status")).get("pid"), expected=None)

@@ -116,6 +116,50 @@ def rejected(bench: Bench) -> Any:
     return [bench.take(queue), bench.take(queue)]
 
 
+def room(bench: Bench) -> Any:
+    """Consume two messages with room for one, and reject each."""
+    bench.put(bench.queue("rejecting"), *"12")
+    bodies: list[str] = []
+
+    def reject(body: str, message: Any) -> None:
+        bodies.append(body)
+        message.reject()
+
+    channel = bench.other.channel()
+    channel.basic_qos(0, 1, False)
+    with (
+        Consumer(channel, [Queue(bench.name("rejecting"), durable=True)], callbacks=[reject]),
+        suppress(socket.timeout),
+    ):
+        while len(bodies) < len("12"):
+            bench.other.drain_events(timeout=COMES_S)
+    return bodies
+
+
+def tried(bench: Bench) -> Any:
+    """Return three messages twice each, the last one first, and consume them with room for all."""
+    queue = bench.queue("tried")
+    bench.put(queue, *"123")
+    return_twice(queue, 3)
+    return bench.consume(["tried"], at_once=3, until=1)
+
+
+def tried_and_new(bench: Bench) -> Any:
+    """Return a message twice, publish another one, and consume them with room for one."""
+    queue = bench.queue("tried-and-new")
+    bench.put(queue, "tried")
+    return_twice(queue, 1)
+    bench.put(queue, "new")
+    return bench.consume(["tried-and-new"], at_once=1, until=1)
+
+
+def return_twice(queue: Any, number: int) -> None:
+    """Get messages and return them, the last one first, and do so again."""
+    for _ in range(2):
+        for message in reversed([queue.get(no_ack=False) for _ in range(number)]):
+            message.requeue()
+
+
 def size(bench: Bench) -> Any:
     """Count a queue with a claimed, two waiting and a scheduled message."""
     queue = bench.queue("size")
@@ -189,8 +233,8 @@ def in_an_hour() -> str:
 
 
 OPERATIONS: tuple[Callable[[Bench], Any], ...] = (
-    one_queue, two_queues, prefetch, requeued, rejected, size, purge, scheduled, undeclared,
-    deleted, broadcast, waiting,
+    one_queue, two_queues, prefetch, requeued, rejected, room, tried, tried_and_new, size, purge,
+    scheduled, undeclared, deleted, broadcast, waiting,
 )  # fmt: skip
 
 

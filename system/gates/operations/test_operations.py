@@ -21,6 +21,9 @@ EXPECTED: dict[str, Any] = {
     "prefetch": ["1", "2", "3"],
     "requeued": ["1", True, "2"],
     "rejected": ["2", None],
+    "room": ["1", "2"],
+    "tried": ["1"],
+    "tried_and_new": ["tried"],
     "size": 2,
     "purge": [3, "1", None],
     "scheduled": ["due", "now", None],
@@ -77,6 +80,33 @@ SINCE = """
 @falsified_by(
     source("rejected-comes-back", BROKER, "        if requeue:\n", "        if not requeue:\n"),
     expect=(RESULT, "rejected", "got 1"),
+)
+@falsified_by(
+    source(
+        "rejected-takes-room",
+        BROKER,
+        "        virtual.QoS.ack(self, delivery_tag)\n        if requeue:",
+        "        if requeue:",
+    ),
+    expect=(RESULT, "room", "got 1, expected"),
+)
+@falsified_by(
+    source(
+        "tried-all-at-once",
+        STATEMENTS,
+        "ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED",
+        "ORDER BY id FOR UPDATE SKIP LOCKED",
+    ),
+    expect=(RESULT, "tried", "got 1, 2, 3"),
+)
+@falsified_by(
+    source(
+        "new-before-tried",
+        STATEMENTS,
+        "SELECT id FROM suspect ORDER BY id LIMIT :count",
+        "SELECT id FROM suspect ORDER BY id DESC LIMIT :count",
+    ),
+    expect=(RESULT, "tried_and_new", "got new"),
 )
 @falsified_by(
     source("size-with-claimed", STATEMENTS, '" WHERE m.visible AND q.name', '" WHERE q.name'),
