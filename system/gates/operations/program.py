@@ -204,17 +204,29 @@ def deleted(bench: Bench) -> Any:
 
 
 def broadcast(bench: Bench) -> Any:
-    """Publish to a fanout exchange, of which the other connection has a queue of its own."""
-    exchange = Exchange(bench.name("fan"), type="fanout", durable=False)
+    """Publish to a fanout exchange that one of two queues is bound to, and that one twice."""
+    fan, other = (Exchange(bench.name(name), type="fanout", durable=False) for name in ("fan", "b"))
+    own = {"durable": False, "auto_delete": True, "exclusive": True}
+    queues = [Queue(bench.name("own"), fan, **own), Queue(bench.name("not own"), other, **own)]
     channel = bench.other.channel()
-    own = Queue(bench.name("own"), exchange, durable=False, auto_delete=True, exclusive=True)
-    bodies: list[str] = []
-    with Consumer(channel, [own], callbacks=[lambda body, _: bodies.append(body)], no_ack=True):
-        Producer(bench.one.channel(), exchange).publish("1", serializer="json", declare=[exchange])
-        with suppress(socket.timeout):
-            while not bodies:
+    came: list[str] = []
+
+    def note(body: str, message: Any) -> None:
+        came.append(f"{body} by {message.delivery_info['exchange'].removeprefix(bench.prefix)}")
+
+    with (
+        Consumer(channel, queues, callbacks=[note], no_ack=True) as consumer,
+        suppress(socket.timeout),
+    ):
+        consumer.queues[0].queue_bind()
+        for exchange in (fan, other, fan):
+            producer = Producer(bench.one.channel(), exchange)
+            producer.publish(str(len(came) + 1), serializer="json", declare=[exchange])
+            wanted = len(came) + 1
+            while len(came) < wanted:
                 bench.other.drain_events(timeout=COMES_S)
-    return bodies
+        bench.other.drain_events(timeout=QUIET_S)
+    return came
 
 
 def waiting(bench: Bench) -> Any:

@@ -29,7 +29,7 @@ EXPECTED: dict[str, Any] = {
     "scheduled": ["due", "now", None],
     "undeclared": "1",
     "deleted": None,
-    "broadcast": ["1"],
+    "broadcast": ["1 by .fan", "2 by .b", "3 by .fan"],
     "waiting": [2],
 }
 """The operations of the program, with their results."""
@@ -147,6 +147,15 @@ SINCE = """
         "",
     ),
     expect=(RESULT, "deleted", "got 1"),
+)
+@falsified_by(
+    source(
+        "broadcast-to-every-exchange",
+        STATEMENTS,
+        "    WHERE owner IS NOT NULL\n        AND bindings @> jsonb_build_array(",
+        "    WHERE owner IS NOT NULL\n        OR bindings @> jsonb_build_array(",
+    ),
+    expect=(RESULT, "broadcast", "got 1 by .fan, 1 by"),
 )
 @falsified_by(
     source(
