@@ -19,7 +19,7 @@ STATEMENTS = "system/transport/statements.py"
 
 ENDED_S, HELD_S = 10.0, 60.0
 DELAY_S = 2.0
-"""Long enough to lock the row of a message before it is due."""
+"""Longer than the pause between two heartbeats: a message that is due sooner waits for none."""
 TRIED_BEFORE = 2
 """After so many deliveries a message is claimed apart from the others."""
 LEFT_BEHIND = "visible = false, claimed_by = %s, lease_until = now() - interval '1 s'"
@@ -98,8 +98,10 @@ def test_locked_message_stops_no_other(own_stack: Stack, sut: Sut) -> None:
         worker.resume()
         if not all(_ends(stack, free, FREE, on) for on, (_, free) in pairs.items()):
             return
+        worker.pause()
         pairs[DUE] = [_publish(stack, sut, countdown=DELAY_S) for _ in range(2)]
         _lock(locking, pairs[DUE][0])
+        worker.resume()
         if not _ends(stack, pairs[DUE][1], FREE, DUE):
             return
         held = _publish(stack, sut, hold_s=HELD_S)
