@@ -46,9 +46,13 @@ def test_service_has_the_operations_of_the_contracts(own_stack: Stack, files: Fi
         claim("operations without a contract", got=sorted(served - promised), expected=[])
         for path in sorted({name.split()[1] for name in promised}):
             wanted = sorted(name.split()[0] for name in promised if name.split()[1] == path)
-            answer = own_stack.http.request("PROPFIND", service.url + path.replace("{}", "x" * 22))
+            url = service.url + path.replace("{}", "x" * 22)
+            answer = own_stack.http.request("PROPFIND", url)
             allowed = sorted(answer.headers.get("allow", "").replace(" ", "").split(","))
             claim("methods that the service allows", on=path, got=allowed, expected=wanted)
+            claim("name of the server", on=path, got=answer.headers.get("server"), expected=None)
+            beside = own_stack.http.request("PROPFIND", f"{url}/").status
+            claim("status with a slash at the end", on=path, got=beside, expected=404)
 
 
 def _names(document: Mapping[str, Any]) -> set[str]:
