@@ -42,7 +42,9 @@ from gateproof_evidence.model.text import one_line
 
 PASS, FAIL, UNUSABLE = "pass", "fail", "unusable"
 SHORTEST_S = 10.0
-"""The time that the last check of a mutant has at least."""
+"""The time that a check of a mutant has at least."""
+TIMES_USUAL = 5.0
+"""How many times the usual time a check may take although others are left without."""
 LONGEST_MESSAGE = 600
 
 
@@ -133,7 +135,8 @@ class Judge:
             if left_s <= 0:
                 left = tuple(self.candidates[one].criterion for one in ordered[number:])
                 return {"left": left, "why": f"{len(left)} checks had no time left"}
-            error = self._outcome_of(nodeid, copies, max(left_s, SHORTEST_S), tried)
+            limit_s = limit_of(left_s, self.order.usual_s(nodeid))
+            error = self._outcome_of(nodeid, copies, limit_s, tried)
             if error is None:
                 continue
             if tried[-1].outcome != FAIL:
@@ -217,6 +220,20 @@ class Judge:
 
     def _clean(self, message: str) -> str:
         return self.writer.recorder.clean(first_line(message), LONGEST_MESSAGE)
+
+
+def limit_of(left_s: float, usual_s: float) -> float:
+    """Return the overall limit of a check, in seconds.
+
+    With some mutants a check hangs. So it gets half of what is left, or more if it takes long
+    anyway, and the next check gets time too.
+
+    Args:
+        left_s: the time that the checks of the mutant have left.
+        usual_s: the time that the check takes without a mutant.
+
+    """
+    return max(left_s / 2, min(left_s, TIMES_USUAL * usual_s), SHORTEST_S)
 
 
 class MutantItem(pytest.Item):

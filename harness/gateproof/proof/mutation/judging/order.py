@@ -46,13 +46,17 @@ class Order:
         before = self.durations_s.get(nodeid, duration_s)
         self.durations_s[nodeid] = (before + duration_s) / 2
 
+    def usual_s(self, nodeid: str) -> float:
+        """Return the time that a check takes, as far as it is known."""
+        return max(self.durations_s.get(nodeid, USUAL_S), 0.02)
+
     def _cost(self, task: Task, nodeid: str, group: str) -> float:
         criterion = self.candidates[nodeid].criterion
         killed, tried = self._killed[group, criterion], self._tried[group, criterion]
         chance = given = task.checks[nodeid]
         if given < NEAR:  # A falsifier at the same place says more than the rest of the file does.
             chance = (killed + given) / (tried + 1)
-        return max(self.durations_s.get(nodeid, USUAL_S), 0.02) / chance
+        return self.usual_s(nodeid) / chance
 
     def _read_others(self) -> None:
         for outcome in self.store.outcomes():
