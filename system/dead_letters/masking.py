@@ -30,12 +30,11 @@ from system.connections.text import storable
 from system.identity import parameters_of
 
 MASK = "[masked]"
-# One word of a name. Longer words end with the last four: accesstoken, userpassword.
+# One word of a name, besides those that end with the four below: token, accesstoken, userpassword.
 SENSITIVE = frozenset(
     {
-        *("password", "passwords", "passwd", "passphrase", "passcode", "pwd", "token", "secret"),
-        *("secrets", "authorization", "credential", "credentials", "cookie", "cookies", "apikey"),
-        *("apikeys", "dsn", "jwt"),
+        *("passwords", "passwd", "passphrase", "passcode", "pwd", "secrets", "authorization"),
+        *("credential", "credentials", "cookie", "cookies", "dsn", "jwt"),
     }
 )
 _ENDINGS = ("password", "secret", "token", "apikey")

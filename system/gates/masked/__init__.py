@@ -1,0 +1,1 @@
+"""A table of values, each with what masking leaves of it."""
