@@ -1,0 +1,101 @@
+"""Gate broker: each statement of the transport leaves exactly the rows that a table says."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from gateproof import Stack, claim, criterion, falsified_by, premise, source
+
+TABLE = Path(__file__).with_name("table.yaml")
+PROGRAM = Path(__file__).with_name("program.py")
+STATEMENTS = "system/transport/statements.py"
+ASKED = ("statement", "given", "queues", "messages")
+
+RETURNED, MESSAGES, QUEUES = "result of the statement", "messages after it", "queues after it"
+"""Names of claims that falsifiers predict."""
+
+
+@criterion("BRK-11", needs=("database", "celery", "broker.kind=sqla", "worker.broker"))
+@falsified_by(
+    source(
+        "lease-over-a-moment-early",
+        STATEMENTS,
+        "claimed_by <> %(me)s AND lease_until < now()",
+        "claimed_by <> %(me)s AND lease_until <= now()",
+    ),
+    expect=(MESSAGES, "heartbeat"),
+)
+@falsified_by(
+    source(
+        "lease-kept-with-the-message",
+        STATEMENTS,
+        '"UPDATE kombu_message SET claimed_by = NULL, lease_until = NULL"',
+        '"UPDATE kombu_message SET claimed_by = NULL"',
+    ),
+    expect=(MESSAGES, "park a message"),
+)
+@falsified_by(
+    source(
+        "bindings-of-another-session-kept",
+        STATEMENTS,
+        "bindings = CASE WHEN kombu_queue.owner = excluded.owner THEN",
+        "bindings = CASE WHEN true THEN",
+    ),
+    expect=(QUEUES, "declare the own queue of another session"),
+)
+@falsified_by(
+    source(
+        "every-message-is-looked-at",
+        STATEMENTS,
+        "        ORDER BY id LIMIT 100\n",
+        "        ORDER BY id\n",
+    ),
+    expect=(RETURNED, "how long the next hundred wait", 'got ["q", "3600"]'),
+)
+@falsified_by(
+    source(
+        "claims-of-others-stop-it",
+        STATEMENTS,
+        "WHERE claimed_by = :me AND deliveries > :trusted\n",
+        "WHERE deliveries > :trusted\n",
+    ),
+    expect=(RETURNED, "claim one while another session has one that was tried more"),
+)
+def test_statements_leave_what_the_table_says(own_stack: Stack) -> None:
+    """What is returned, and every row that is left, is exact for each statement."""
+    stack, program = own_stack, PROGRAM.read_text(encoding="utf-8")
+    asked = json.dumps([{key: case[key] for key in ASKED if key in case} for case in cases()])
+    how = stack.sut.worker
+    url = f"postgresql+psycopg2://{stack.inner_dsn(how.role).partition('://')[2]}"
+    done = stack.process.run(
+        [stack.sut.interpreter, "-c", program, url, asked],
+        env=stack.worker_environment(),
+        folder=stack.sut.folder,
+    )
+    premise("exit status of the program", got=done.exit_status, expected=0)
+    results = json.loads(done.output.strip().splitlines()[-1])
+    premise("answers", got=len(results), expected=len(cases()))
+    for case, got in zip(cases(), results, strict=True):
+        on = case["case"]
+        claim(RETURNED, on=on, got=got["result"], expected=case["result"])
+        for name, kind in ((MESSAGES, "messages"), (QUEUES, "queues")):
+            expected = case.get(f"{kind}_after", case.get(kind, []))
+            if expected is not False:
+                claim(name, on=on, got=got.get(kind), expected=_sorted(expected))
+
+
+@cache
+def cases() -> list[dict[str, Any]]:
+    """Return the cases of the table, which is read once."""
+    found: list[dict[str, Any]] = YAML(typ="safe").load(TABLE)
+    return found
+
+
+def _sorted(lines: list[str]) -> list[str]:
+    """Return rows by their number or name, as the program has them."""
+    return sorted(lines, key=lambda line: (len(word := line.split()[0]), word))
