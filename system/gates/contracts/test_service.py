@@ -51,8 +51,8 @@ def test_service_has_the_operations_of_the_contracts(own_stack: Stack, files: Fi
             allowed = sorted(answer.headers.get("allow", "").replace(" ", "").split(","))
             claim("methods that the service allows", on=path, got=allowed, expected=wanted)
             claim("name of the server", on=path, got=answer.headers.get("server"), expected=None)
-            beside = own_stack.http.request("PROPFIND", f"{url}/").status
-            claim("status with a slash at the end", on=path, got=beside, expected=404)
+            slashed = own_stack.http.request("PROPFIND", f"{url}/").status
+            claim("status with a slash at the end", on=path, got=slashed, expected=404)
 
 
 def _names(document: Mapping[str, Any]) -> set[str]:

@@ -206,7 +206,7 @@ def deleted(bench: Bench) -> Any:
 def broadcast(bench: Bench) -> Any:
     """Publish to a fanout exchange that one of two queues is bound to, and that one twice."""
     fan, other = (Exchange(bench.name(name), type="fanout", durable=False) for name in ("fan", "b"))
-    own = {"durable": False, "auto_delete": True, "exclusive": True}
+    own: dict[str, Any] = {"durable": False, "auto_delete": True, "exclusive": True}
     queues = [Queue(bench.name("own"), fan, **own), Queue(bench.name("not own"), other, **own)]
     channel = bench.other.channel()
     came: list[str] = []

@@ -152,7 +152,7 @@ def ended(connection: Connection, case: dict[str, Any]) -> dict[str, Any]:
 
 
 def plainly(value: Any) -> Any:
-    """Return a value of a result; a time is rounded, because the clock went on."""
+    """Return a value of a result; a time is rounded, because the clock does not stand still."""
     is_time = isinstance(value, float | Decimal)
     return f"{round(float(value) / EXACT_S) * EXACT_S:g}" if is_time else value
 

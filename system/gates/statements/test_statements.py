@@ -67,7 +67,7 @@ RETURNED, MESSAGES, QUEUES = "result of the statement", "messages after it", "qu
     expect=(RETURNED, "claim one while another session has one that was tried more"),
 )
 def test_statements_leave_what_the_table_says(own_stack: Stack) -> None:
-    """What is returned, and every row that is left, is exact for each statement."""
+    """The result, and every row that is left, is exact for each statement."""
     stack, program = own_stack, PROGRAM.read_text(encoding="utf-8")
     asked = json.dumps([{key: case[key] for key in ASKED if key in case} for case in cases()])
     how = stack.sut.worker
