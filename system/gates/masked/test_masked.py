@@ -77,7 +77,7 @@ def test_masking_leaves_what_the_table_says(machine: ProcessProbe, sut: Sut) -> 
         [sut.interpreter, "-c", program, json.dumps(given)], env={}, folder=sut.folder
     )
     premise("exit status of the program", got=done.exit_status, expected=0)
-    results = json.loads(done.output.strip().splitlines()[-1])
+    results = json.loads(bytes.fromhex(done.output.strip().splitlines()[-1]))
     premise("answers", got=len(results), expected=len(given))
     for case, got in zip(cases(), results, strict=True):
         claim(LEFT, on=case["case"], got=got, expected=_left(case))
