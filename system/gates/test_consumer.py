@@ -30,6 +30,8 @@ BACKLOG, STATEMENTS = "system/observability/backlog.py", "system/transport/state
 SCAN, SCANNED = "app.tasks.maintenance.scan_for_pii_contamination", "attribution_events"
 ROUTE, MESSAGES = "app.tasks.llm.route", "kombu_message"
 CONSUMED, OTHER = "housekeeping", "llm"
+HEARTBEAT = "WITH alive AS"
+"""The beginning of the statement of a heartbeat, which a thread of its own sends."""
 
 NODE = "asked@gate"
 """The node name of the worker, so that a command waits for its answer only."""
@@ -57,7 +59,7 @@ SELECT count(*) FROM kombu_message m JOIN kombu_queue q ON q.id = m.queue_id WHE
 _BLOCKED = """
 SELECT count(*) FROM pg_stat_activity
  WHERE datname = current_database() AND usename = %s AND wait_event_type = 'Lock'
-   AND position(%s IN query) > 0
+   AND position(%s IN query) > 0 AND position(%s IN query) = 0
 """
 
 
@@ -193,6 +195,7 @@ def when_cancelled(stack: Stack, worker: Worker, tenant: Mapping[str, object]) -
 
 def when_blocked(stack: Stack, worker: Worker, tenant: Mapping[str, object]) -> bool:
     """Judge its health while its event loop waits, and after it."""
+    expect_no_message(stack)
     with loop_blocked(stack, tenant):
         failed = is_consumer_error(stack, worker, "event loop blocked")
     return failed and is_consumer_ok(stack, worker, "event loop turning again")
@@ -449,9 +452,12 @@ def control(stack: Stack, *words: str) -> Completed:
 
 
 def expect_session_blocked(stack: Stack, table: str) -> None:
-    """Wait for a session of the worker that waits for a lock on a table."""
+    """Wait for a session of the worker that waits for a lock on a table.
+
+    Not for one that waits with a heartbeat: the event loop would still turn, and run tasks.
+    """
     found = wait_until(
-        lambda: stack.sql.query(_BLOCKED, (stack.sut.worker.role, table)).scalar(),
+        lambda: stack.sql.query(_BLOCKED, (stack.sut.worker.role, table, HEARTBEAT)).scalar(),
         deadline_s=DEADLINE_S,
         interval_s=0.1,
     )
