@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from gateproof import source, sql
 from gateproof.faults.code.text import Addition, Body, Change, Part, Replacement
-from gateproof.proof.mutation.choosing.unit import unit_at, units_of
+from gateproof.proof.mutation.choosing.unit import unit_at, units_of, units_of_faults
 
 TEXT = """\
 import os
@@ -64,3 +67,19 @@ def test_unit_is_the_function_or_the_variable(at: str, unit: str) -> None:
 def test_change_concerns_the_units_of_its_place(change: Change, units: set[str]) -> None:
     """A replaced text concerns its first and its last line; a text that is not there nothing."""
     assert set(units_of(TEXT, change)) == units
+
+
+def test_faults_concern_the_units_of_the_files_that_they_change(tmp_path: Path) -> None:
+    """A file without the place, or that is no module, has no unit; only the source counts."""
+    (tmp_path / "a.py").write_text(TEXT)
+    (tmp_path / "b.py").write_text("def (")
+    faults = [
+        source("one", "a.py", "LIMIT 1", "LIMIT 2"),
+        source("two", "a.py", function="Queue.free", body="return 0"),
+        source("gone", "c.py", "a", "b"),
+        source("broken", "b.py", "def", "class"),
+        sql("three", "SELECT 1", landing="SELECT 1"),
+    ]
+    assert units_of_faults(faults, tmp_path) == {
+        ("a.py", "CLAIM"), ("a.py", "Queue.free"), ("b.py", ""), ("c.py", ""),
+    }  # fmt: skip

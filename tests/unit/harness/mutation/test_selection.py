@@ -184,6 +184,13 @@ def test_vain_tries_elsewhere_in_a_file_do_not_delay_a_check_with_a_falsifier_at
     ]
 
 
+def test_check_that_hung_with_a_mutant_keeps_its_usual_time(tmp_path: Path) -> None:
+    """Its limit with the next mutant follows from its time without one."""
+    order = new_order(tmp_path, [], {"test.py::A-01": 3.0})
+    order.note("test.py::A-01", 30.0)
+    assert order.usual_s("test.py::A-01") == 3.0
+
+
 def test_check_that_killed_such_mutants_runs_first(tmp_path: Path) -> None:
     """Kills of another process move a slow check to the front, for mutants of that group only."""
     mutants = [schema_mutant("drop", number) for number in range(4)]

@@ -7,9 +7,13 @@ everything that runs uses all of them.
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterable
 from functools import lru_cache
+from pathlib import Path
 
+from gateproof.faults.code.source import SourceFault
 from gateproof.faults.code.text import Body, Change, Part, Replacement
+from gateproof.faults.interface import Fault
 
 
 @lru_cache(maxsize=1 << 14)
@@ -28,6 +32,28 @@ def unit_at(text: str, start: int) -> str:
     """
     line = text.count("\n", 0, start) + 1
     return ".".join(_names(_statements(text), line))
+
+
+def units_of_faults(faults: Iterable[Fault], folder: Path) -> set[tuple[str, str]]:
+    """Return files and units of the system that faults change.
+
+    A file that is no module, or that lacks the place, has the empty unit.
+
+    Args:
+        faults: of any kind; only changes to the system's source count.
+        folder: the root of the system.
+
+    """
+    found: set[tuple[str, str]] = set()
+    for one in faults:
+        if not isinstance(one, SourceFault) or one.tree == "harness":
+            continue
+        try:
+            units = units_of((folder / one.file).read_text(encoding="utf-8"), one.change)
+        except (OSError, UnicodeDecodeError, SyntaxError):
+            units = ()
+        found |= {(one.file, unit) for unit in units or ("",)}
+    return found
 
 
 def units_of(text: str, change: Change) -> tuple[str, ...]:

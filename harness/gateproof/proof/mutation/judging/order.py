@@ -34,6 +34,7 @@ class Order:
     _killed: Counter[tuple[str, str]] = field(default_factory=Counter)
     _tried: Counter[tuple[str, str]] = field(default_factory=Counter)
     _read: set[str] = field(default_factory=set)
+    _without_s: dict[str, float] = field(init=False)
 
     def of(self, task: Task) -> list[str]:
         """Return the node ids of the checks in the order in which they run."""
@@ -46,9 +47,13 @@ class Order:
         before = self.durations_s.get(nodeid, duration_s)
         self.durations_s[nodeid] = (before + duration_s) / 2
 
+    def __post_init__(self) -> None:
+        """Keep the times without mutants: with some of them a check hangs."""
+        self._without_s = dict(self.durations_s)
+
     def usual_s(self, nodeid: str) -> float:
-        """Return the time that a check takes, as far as it is known."""
-        return max(self.durations_s.get(nodeid, USUAL_S), 0.02)
+        """Return the time that a check takes without a mutant, as far as it is known."""
+        return self._without_s.get(nodeid, USUAL_S)
 
     def _cost(self, task: Task, nodeid: str, group: str) -> float:
         criterion = self.candidates[nodeid].criterion
@@ -56,7 +61,7 @@ class Order:
         chance = given = task.checks[nodeid]
         if given < NEAR:  # A falsifier at the same place says more than the rest of the file does.
             chance = (killed + given) / (tried + 1)
-        return self.usual_s(nodeid) / chance
+        return max(self.durations_s.get(nodeid, USUAL_S), 0.02) / chance
 
     def _read_others(self) -> None:
         for outcome in self.store.outcomes():

@@ -16,8 +16,7 @@ from typing import Any, Literal
 import pytest
 
 from gateproof.base.errors import HarnessError
-from gateproof.faults.code.source import SourceFault
-from gateproof.proof.mutation.choosing.unit import units_of
+from gateproof.proof.mutation.choosing.unit import units_of_faults
 from gateproof.proof.mutation.choosing.words import words_of
 from gateproof.proof.mutation.judging.item import Judge, MutantItem
 from gateproof.proof.mutation.judging.order import Order
@@ -26,7 +25,7 @@ from gateproof.proof.mutation.schema.generation import schema_mutants
 from gateproof.proof.mutation.store import Plan, Store, Todo, write
 from gateproof.proof.proof import EMPTY_FIXTURE, STACK_FIXTURES, ProofItem
 from gateproof.run.binding import bound_files
-from gateproof.run.declaration import Declaration, read_declaration
+from gateproof.run.declaration import read_declaration
 from gateproof.run.writer import Writer
 from gateproof_evidence.judging.result import ENVIRONMENT
 
@@ -143,7 +142,7 @@ def _candidate(nodeid: str, item: pytest.Function, writer: Writer) -> Candidate 
         criterion=declaration.criterion,
         item=nodeid,
         stack=bool(used) and EMPTY_FIXTURE not in used,
-        units=tuple(sorted(_units_of(declaration, writer.options.sut.folder))),
+        units=tuple(sorted(units_of_faults(faults, writer.options.sut.folder))),
         words=words_of(
             criterion.statement,
             inspect.getsource(item.function),
@@ -152,21 +151,6 @@ def _candidate(nodeid: str, item: pytest.Function, writer: Writer) -> Candidate 
         faults=tuple(sorted({one.kind for one in faults})),
         basis=bool(criterion.basis_of),
     )
-
-
-def _units_of(declaration: Declaration, folder: Path) -> set[tuple[str, str]]:
-    """Return files and units of the system that falsifiers of a check change."""
-    found: set[tuple[str, str]] = set()
-    for one in declaration.falsifiers:
-        fault = one.fault
-        if not isinstance(fault, SourceFault) or fault.tree == "harness":
-            continue
-        try:
-            units = units_of((folder / fault.file).read_text(encoding="utf-8"), fault.change)
-        except (OSError, UnicodeDecodeError, SyntaxError):
-            units = ()
-        found |= {(fault.file, unit) for unit in units or ("",)}
-    return found
 
 
 def _passed(
