@@ -14,12 +14,16 @@ import base64
 import html
 import json
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, quote_plus, unquote_to_bytes
 
 from gateproof_evidence.errors import EvidenceError
+
+PIECE, OVERLAP = 1 << 20, 1 << 12
+"""How many bytes of a file are searched at once, since decoding takes several times as much memory,
+and how many of them again with the next; any encoding of a canary is shorter."""
 
 _CORE_BYTES = 12
 _URLSAFE = bytes.maketrans(b"-_", b"+/")
@@ -78,7 +82,7 @@ def search(files: Iterable[Path], canaries: Iterable[Canary]) -> None:
     """Search files for canaries.
 
     Args:
-        files: with any content, each small enough for memory; without canaries none is read.
+        files: with any content and of any size; without canaries none is read.
         canaries: the canaries that must be in none of them.
 
     Raises:
@@ -89,12 +93,25 @@ def search(files: Iterable[Path], canaries: Iterable[Canary]) -> None:
     if not cores:
         return
     for path in files:
-        how = _found(path.read_bytes(), cores)
+        how = next(filter(None, (_found(piece, cores) for piece in _pieces(path))), "")
         if how:
             raise CanaryError(
                 f"{path}: redaction: got a canary ({how}), expected it to be redacted; the "
                 "run's own secrets may be in the file too: inspect it, then delete it"
             )
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    """Yield a file in pieces, each with the end of the one before it.
+
+    Not found: an encoded core of which the parts are more than `OVERLAP` apart.
+    """
+    before = b""
+    with path.open("rb") as file:
+        while read := file.read(PIECE):
+            piece = before + read
+            yield piece
+            before = piece[-OVERLAP:]
 
 
 @dataclass(frozen=True, kw_only=True)

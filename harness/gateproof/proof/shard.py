@@ -50,7 +50,21 @@ def keep_shard(
     items[:] = [item for item in items if assigned[check_of(item)] == options.shard.number]
     if others:
         config.hook.pytest_deselected(items=others)
+        _release(config, others)
     return assigned
+
+
+def _release(config: pytest.Config, others: Sequence[pytest.Item]) -> None:
+    """Let the items of other shards be freed: of a large catalogue they take most of the memory.
+
+    The terminal keeps all deselected items, although it needs only their number.
+    """
+    terminal = config.pluginmanager.get_plugin("terminalreporter")
+    if terminal is not None:
+        gone = set(others)
+        terminal.stats["deselected"] = [
+            one.nodeid if one in gone else one for one in terminal.stats.get("deselected", ())
+        ]
 
 
 def check_of(item: pytest.Item) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateproof_evidence.model import Record
-from gateproof_evidence.redaction.canary import Canary, CanaryError, search
+from gateproof_evidence.redaction.canary import PIECE, Canary, CanaryError, search
 from gateproof_evidence.redaction.ledger import counted, format_ledger, observed
 from gateproof_evidence.redaction.redactor import Redactor
 
@@ -47,6 +47,21 @@ def test_search_finds_each_form_of_a_canary(canary: Canary, name: str, tmp_path:
         path.write_bytes(content)
         with pytest.raises(CanaryError, match=r"capture\.txt: redaction: got a canary"):
             search([path], [Canary.make(), canary])
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_search_finds_a_form_that_two_pieces_share(
+    canary: Canary, name: str, tmp_path: Path
+) -> None:
+    """A large file is searched in pieces; a form may begin in one and end in the next."""
+    form = canary.forms()[name].encode()
+    path = tmp_path / "journal.jsonl"
+    for inside in (1, len(form) // 2, len(form) - 1):
+        path.write_bytes(b"-" * (2 * PIECE - inside) + form + b"-" * PIECE)
+        with pytest.raises(CanaryError, match=r"journal\.jsonl: redaction: got a canary"):
+            search([path], [canary])
+    path.write_bytes(b"-" * (2 * PIECE))
+    search([path], [canary])
 
 
 def test_search_finds_a_canary_inside_encoded_text(canary: Canary, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -60,21 +61,42 @@ def test_item_without_a_duration_counts_as_the_median() -> None:
     assert weights_of(checks, recorded) == {"a": 40, "b": 500, "c": 90}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Named:
+    """An item, of which only the name matters."""
+
+    nodeid: str
+
+
 def test_kept_are_the_checks_of_the_shard_with_all_their_proofs() -> None:
-    """The others are reported as deselected, and every check has the number of its shard."""
+    """The others are reported as deselected, and every check has the number of its shard.
+
+    The terminal then has only the names of those, so that they are freed.
+    """
     options = cast(
         "Options",
         SimpleNamespace(shard=Shard(number=2, of=2, nonce="0" * 16), shard_durations=()),
     )
     names = ["t.py::test_a", "t.py::test_b", "t.py::test_c"]
-    every: list[Any] = [SimpleNamespace(nodeid=name) for name in names]
+    every: list[Any] = [Named(nodeid=name) for name in [*names, "t.py::test_before"]]
     deselected: list[Any] = []
-    hook = SimpleNamespace(pytest_deselected=lambda items: deselected.extend(items))
+    terminal = SimpleNamespace(stats={"deselected": [every.pop()]})
+
+    def deselect(items: list[Any]) -> None:
+        deselected.extend(items)
+        terminal.stats["deselected"].extend(items)
+
+    plugins = SimpleNamespace(get_plugin={"terminalreporter": terminal}.get)
+    config = SimpleNamespace(
+        hook=SimpleNamespace(pytest_deselected=deselect), pluginmanager=plugins
+    )
     items = [*every]
-    assigned = keep_shard(cast("pytest.Config", SimpleNamespace(hook=hook)), items, options)
+    assigned = keep_shard(cast("pytest.Config", config), items, options)
     assert assigned == {"t.py::test_a": 1, "t.py::test_b": 2, "t.py::test_c": 1}
     assert [one.nodeid for one in items] == ["t.py::test_b"]
     assert deselected == [every[0], every[2]]
+    kept = terminal.stats["deselected"]
+    assert kept == [Named(nodeid="t.py::test_before"), "t.py::test_a", "t.py::test_c"]
 
 
 def test_durations_of_several_files_are_read(tmp_path: Path) -> None:
