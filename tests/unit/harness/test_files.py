@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import stat
 import subprocess
 from pathlib import Path
 
@@ -70,6 +72,27 @@ def test_copy_leaves_out_unfinished_compiled_files(tmp_path: Path) -> None:
     copy_folders(tmp_path / "project", ["code"], tmp_path / "copy")
     copied = sorted(path.name for path in (tmp_path / "copy").rglob("*") if path.is_file())
     assert copied == ["a.cpython-311.pyc"]
+
+
+def test_copy_has_the_modes_and_times_of_the_files(tmp_path: Path) -> None:
+    """A program can be run in the copy, and Python sees that a compiled file belongs to its source.
+
+    A link is copied as what it leads to: a change to the copy changes nothing else.
+    """
+    folder = tmp_path / "project" / "code"
+    folder.mkdir(parents=True)
+    (folder / "run.sh").write_text("exit 0\n", encoding="utf-8")
+    (folder / "run.sh").chmod(0o750)
+    os.utime(folder / "run.sh", ns=(1_000_000_001, 2_000_000_003))
+    (folder / "linked.sh").symlink_to("run.sh")
+    folder.chmod(0o711)
+    copy_folders(tmp_path / "project", ["code"], tmp_path / "copy")
+    copied = tmp_path / "copy" / "code"
+    for name in ("run.sh", "linked.sh"):
+        found = (copied / name).lstat()
+        assert (stat.S_IFMT(found.st_mode), stat.S_IMODE(found.st_mode)) == (stat.S_IFREG, 0o750)
+        assert found.st_mtime_ns == 2_000_000_003
+    assert stat.S_IMODE(copied.stat().st_mode) == 0o711
 
 
 @pytest.mark.parametrize("gone", ["code/__pycache__/a.pyc", "code/b.py"])
