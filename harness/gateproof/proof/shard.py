@@ -15,6 +15,7 @@ import heapq
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from statistics import median_high
+from types import SimpleNamespace
 
 import pytest
 
@@ -57,13 +58,14 @@ def keep_shard(
 def _release(config: pytest.Config, others: Sequence[pytest.Item]) -> None:
     """Let the items of other shards be freed: of a large catalogue they take most of the memory.
 
-    The terminal keeps all deselected items, although it needs only their number.
+    The terminal keeps all deselected items, although it needs only their number; other plugins read
+    the attributes of what it keeps.
     """
     terminal = config.pluginmanager.get_plugin("terminalreporter")
     if terminal is not None:
-        gone = set(others)
+        gone, instead = set(others), SimpleNamespace()
         terminal.stats["deselected"] = [
-            one.nodeid if one in gone else one for one in terminal.stats.get("deselected", ())
+            instead if one in gone else one for one in terminal.stats.get("deselected", ())
         ]
 
 
