@@ -231,8 +231,18 @@ class Channel(virtual.Channel):
         exchanges: Any = self.state.exchanges
         return list(exchanges.get(exchange, {}).get("table", ()))
 
+    def basic_get(self, queue: str, no_ack: bool = False, **kwargs: Any) -> Any:
+        """Get the next message; without acknowledgement it is deleted at once."""
+        message = super().basic_get(queue, no_ack, **kwargs)
+        if no_ack and message is not None:
+            self.transport.acknowledge(str(message.delivery_tag))
+            self.transport.delete_acknowledged()
+        return message
+
     def _get(self, queue: str, timeout: float | None = None) -> dict[str, Any]:
         del timeout  # (a poll does not wait)
+        # Without a consumer, nothing else deletes what was acknowledged.
+        self.transport.delete_acknowledged()
         for _, envelope in self.transport.claim({queue}, 1):
             return envelope
         raise Empty
@@ -501,7 +511,8 @@ class Transport(virtual.Transport):
             self._uncertain = True
             raise
 
-    def _delete_acknowledged(self) -> None:
+    def delete_acknowledged(self) -> None:
+        """Delete the messages that were acknowledged since the last call; keep them on error."""
         ids, self._acknowledged = self._acknowledged, []
         if not ids or self._session is None:
             return
@@ -518,7 +529,7 @@ class Transport(virtual.Transport):
     def deliver(self) -> bool:
         """Delete acknowledged messages and deliver waiting ones; return whether there were any."""
         self._recover()
-        self._delete_acknowledged()
+        self.delete_acknowledged()
         delivered = False
         for channel in list(self.channels):
             taken = self._take(channel.taken)
@@ -668,7 +679,7 @@ class Transport(virtual.Transport):
         """Delete acknowledged messages, return the others, and end the session."""
         self._loop = None
         try:
-            self._delete_acknowledged()
+            self.delete_acknowledged()
             super().close_connection(connection)
             self._drop_own()
         finally:

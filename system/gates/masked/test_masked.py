@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-
 from gateproof import ProcessProbe, Sut, claim, criterion, falsified_by, premise, source
+from system.gates.tables.reading import cases_of
 
 TABLE = Path(__file__).with_name("table.yaml")
 PROGRAM = Path(__file__).with_name("program.py")
@@ -72,22 +70,16 @@ LEFT = "what masking leaves"
 )
 def test_masking_leaves_what_the_table_says(machine: ProcessProbe, sut: Sut) -> None:
     """Of each text and argument of the table exactly the secret is gone."""
-    program, given = PROGRAM.read_text(encoding="utf-8"), [_given(case) for case in cases()]
+    cases = cases_of(TABLE)
+    program, given = PROGRAM.read_text(encoding="utf-8"), [_given(case) for case in cases]
     done = machine.run(
         [sut.interpreter, "-c", program, json.dumps(given)], env={}, folder=sut.folder
     )
     premise("exit status of the program", got=done.exit_status, expected=0)
     results = json.loads(bytes.fromhex(done.output.strip().splitlines()[-1]))
     premise("answers", got=len(results), expected=len(given))
-    for case, got in zip(cases(), results, strict=True):
+    for case, got in zip(cases, results, strict=True):
         claim(LEFT, on=case["case"], got=got, expected=_left(case))
-
-
-@cache
-def cases() -> list[dict[str, Any]]:
-    """Return the cases of the table, which is read once."""
-    found: list[dict[str, Any]] = YAML(typ="safe").load(TABLE)
-    return found
 
 
 def _given(case: dict[str, Any]) -> dict[str, Any]:

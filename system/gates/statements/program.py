@@ -16,92 +16,9 @@ from typing import Any
 from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.pool import NullPool
 
-ALIVE = 2
-"""The key of a session that holds its lock."""
-FIRST = 100_000
-"""The id of the first queue: greater than those that sequences have reached."""
-OLD_S, NEW_S = 3600, 60
-"""How long a message has waited, in seconds, unless it is new, and how long a new one at most."""
-EXACT_S, FAR_S = 10, 1_000_000
-"""Times that are nearer to now are exact; others are rounded to this, or just far."""
+from system.gates.tables.rows import ALIVE, EXACT_S, Form, messages_of, prepare, queues_of
 
-_QUEUE = """
-    INSERT INTO kombu_queue (id, name, owner, lease_until, bindings) VALUES (:id, :name, :owner,
-        now() + make_interval(secs => :lease), CAST(:bindings AS jsonb))
-"""
-_MESSAGE = """
-    INSERT INTO kombu_message (id, queue_id, payload, visible, claimed_by, lease_until, deliveries,
-        available_at, waiting_since)
-    VALUES (:id, :queue, :payload, :visible, :claimed, now() + make_interval(secs => :lease),
-        :tried, now() + make_interval(secs => :due), now() - make_interval(secs => :waited))
-"""
-_QUEUES = """
-    SELECT name, owner, extract(epoch FROM lease_until - now())::float8 AS lease,
-        bindings::text AS bindings
-    FROM kombu_queue ORDER BY name
-"""
-_MESSAGES = """
-    SELECT m.id, m.payload, q.name AS queue, m.visible, m.claimed_by AS claimed,
-        extract(epoch FROM m.lease_until - now())::float8 AS lease, m.deliveries AS tried,
-        extract(epoch FROM m.available_at - now())::float8 AS due,
-        m.waiting_since > now() - make_interval(secs => :new) AS new
-    FROM kombu_message m JOIN kombu_queue q ON q.id = m.queue_id ORDER BY m.id
-"""
-
-
-def fields(line: str) -> tuple[list[str], dict[str, str]]:
-    """Return the words of a row, and what its words with = and its flags say."""
-    words = line.split()
-    plain = [word for word in words if "=" not in word]
-    return plain, dict(word.split("=", 1) for word in words if "=" in word)
-
-
-def number(value: str | None) -> float | None:
-    """Return a number; None for none."""
-    return None if value is None else float(value)
-
-
-def prepare(connection: Connection, case: dict[str, Any]) -> dict[str, int]:
-    """Put the rows of a case in place of all others; return the queues with their ids."""
-    connection.execute(text("DELETE FROM kombu_message"))
-    connection.execute(text("DELETE FROM kombu_queue"))
-    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ALIVE})
-    ids = {}
-    for place, line in enumerate(case["queues"], start=FIRST):
-        (name, *_), more = fields(line)
-        ids[name] = place
-        row = {"id": place, "name": name, "owner": more.get("owner")}
-        row |= {"lease": number(more.get("lease")), "bindings": more.get("bindings", "[]")}
-        connection.execute(text(_QUEUE), row)
-    for line in case.get("messages", ()):
-        (numbers, queue, *flags), more = fields(line)
-        first, _, last = numbers.partition("-")
-        for one in range(int(first), int(last or first) + 1):
-            row = {"id": one, "queue": ids[queue], "payload": f"p{one}"}
-            row |= {"visible": "waits" in flags, "claimed": more.get("claimed")}
-            row |= {"lease": number(more.get("lease")), "due": number(more.get("due"))}
-            row |= {"tried": int(more.get("tried", 0)), "waited": 0 if "new" in flags else OLD_S}
-            connection.execute(text(_MESSAGE), row)
-    return ids
-
-
-def shown(value: Any) -> str:
-    """Return a time of a row in seconds; a near one is exact."""
-    if abs(value) > FAR_S:
-        return "far"
-    return f"{value:g}" if abs(value) < EXACT_S else f"{round(value / EXACT_S) * EXACT_S:g}"
-
-
-def line_of(row: Any, plain: list[str], names: tuple[str, ...]) -> str:
-    """Return a row in the form of the table."""
-    found = []
-    for name in names:
-        value = row[name]
-        if value is None or (value in ("[]", 0) and name in {"bindings", "tried"}):
-            continue
-        kept = value if not isinstance(value, float) else shown(value)
-        found.append(f"{name}={str(kept).replace(' ', '')}")
-    return " ".join([*plain, *found])
+FORM = Form()
 
 
 def after(connection: Connection, case: dict[str, Any], ids: dict[str, int]) -> dict[str, Any]:
@@ -120,23 +37,7 @@ def after(connection: Connection, case: dict[str, Any], ids: dict[str, int]) -> 
         rows = sorted(
             ([names.get(value, plainly(value)) for value in row] for row in done), key=str
         )
-    messages = [
-        line_of(
-            row,
-            [
-                row["payload"] if row["payload"] != f"p{row['id']}" else str(row["id"]),
-                row["queue"],
-                *(["waits"] if row["visible"] else []),
-                *(["new"] if row["new"] else []),
-            ],
-            ("claimed", "lease", "tried", "due"),
-        )
-        for row in connection.execute(text(_MESSAGES), {"new": NEW_S}).mappings()
-    ]
-    queues = [
-        line_of(row, [row["name"]], ("owner", "lease", "bindings"))
-        for row in connection.execute(text(_QUEUES)).mappings()
-    ]
+    messages, queues = messages_of(connection, FORM), queues_of(connection, FORM)
     return {"result": rows, "messages": messages, "queues": queues}
 
 
@@ -144,7 +45,8 @@ def ended(connection: Connection, case: dict[str, Any]) -> dict[str, Any]:
     """Run a case; an error is its result."""
     transaction = connection.begin()
     try:
-        return after(connection, case, prepare(connection, case))
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ALIVE})
+        return after(connection, case, prepare(connection, case, FORM))
     except Exception as error:  # noqa: BLE001 (the result of the case, whatever it is)
         return {"result": f"{type(error).__name__}: {error}"[:300]}
     finally:

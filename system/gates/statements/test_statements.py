@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-from functools import cache
 from pathlib import Path
-from typing import Any
-
-from ruamel.yaml import YAML
 
 from gateproof import Stack, claim, criterion, falsified_by, premise, source
+from system.gates.tables.reading import ROWS, answer_of, cases_of, joined, sorted_lines
 
 TABLE = Path(__file__).with_name("table.yaml")
 PROGRAM = Path(__file__).with_name("program.py")
@@ -68,34 +65,14 @@ RETURNED, MESSAGES, QUEUES = "result of the statement", "messages after it", "qu
 )
 def test_statements_leave_what_the_table_says(own_stack: Stack) -> None:
     """The result, and every row that is left, is exact for each statement."""
-    stack, program = own_stack, PROGRAM.read_text(encoding="utf-8")
-    asked = json.dumps([{key: case[key] for key in ASKED if key in case} for case in cases()])
-    how = stack.sut.worker
-    url = f"postgresql+psycopg2://{stack.inner_dsn(how.role).partition('://')[2]}"
-    done = stack.process.run(
-        [stack.sut.interpreter, "-c", program, url, asked],
-        env=stack.worker_environment(),
-        folder=stack.sut.folder,
-    )
-    premise("exit status of the program", got=done.exit_status, expected=0)
-    results = json.loads(done.output.strip().splitlines()[-1])
-    premise("answers", got=len(results), expected=len(cases()))
-    for case, got in zip(cases(), results, strict=True):
+    cases = cases_of(TABLE)
+    asked = json.dumps([{key: case[key] for key in ASKED if key in case} for case in cases])
+    results = json.loads(answer_of(own_stack, joined(PROGRAM, ROWS), asked))
+    premise("answers", got=len(results), expected=len(cases))
+    for case, got in zip(cases, results, strict=True):
         on = case["case"]
         claim(RETURNED, on=on, got=got["result"], expected=case["result"])
         for name, kind in ((MESSAGES, "messages"), (QUEUES, "queues")):
             expected = case.get(f"{kind}_after", case.get(kind, []))
             if expected is not False:
-                claim(name, on=on, got=got.get(kind), expected=_sorted(expected))
-
-
-@cache
-def cases() -> list[dict[str, Any]]:
-    """Return the cases of the table, which is read once."""
-    found: list[dict[str, Any]] = YAML(typ="safe").load(TABLE)
-    return found
-
-
-def _sorted(lines: list[str]) -> list[str]:
-    """Return rows by their number or name, as the program has them."""
-    return sorted(lines, key=lambda line: (len(word := line.split()[0]), word))
+                claim(name, on=on, got=got.get(kind), expected=sorted_lines(expected))

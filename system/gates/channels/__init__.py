@@ -1,0 +1,1 @@
+"""Tables of the transport's channel, session and results: steps, each result, the rows after."""
