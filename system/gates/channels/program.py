@@ -2,7 +2,7 @@
 
 It runs in the interpreter of the system, without a worker. The arguments are the URL of the
 database and a JSON list of cases. It prints hexadecimal JSON. Connections, channels and backends
-are real. The clock goes on: the options make leases long and heartbeats rare, and rows are prepared.
+are real. The clock goes on: options make leases long and heartbeats rare, and rows are prepared.
 """
 
 from __future__ import annotations
