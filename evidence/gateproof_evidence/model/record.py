@@ -382,4 +382,5 @@ Record = Annotated[
     Field(discriminator="kind"),
 ]
 
-RECORD: TypeAdapter[Record] = TypeAdapter(Record)
+RECORD: TypeAdapter[Record] = TypeAdapter(Record, config=ConfigDict(defer_build=True))
+"""Reads a record of any kind; most processes of a run only write records."""

@@ -300,9 +300,7 @@ class Run(Value):
     merged: Merged | None = None
     """The shards that it was merged from; None if one machine judged it."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, populate_by_name=True
-    )
+    model_config = ConfigDict(populate_by_name=True)
 
     @property
     def content(self) -> bytes:

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from gateproof_evidence.model import Run
+from gateproof_evidence.model.docstring import described_schema
 
 
 def run_schema() -> bytes:
@@ -18,7 +19,7 @@ def run_schema() -> bytes:
     schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": "https://gateproof.dev/schema/run/v2",
-        **Run.model_json_schema(mode="serialization", by_alias=True),
+        **described_schema(Run, mode="serialization", by_alias=True),
     }
     return (json.dumps(schema, indent=2, ensure_ascii=False) + "\n").encode("utf-8")
 

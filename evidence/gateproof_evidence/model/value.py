@@ -79,6 +79,9 @@ class Result(StrEnum):
 
 
 class Value(BaseModel):
-    """A frozen value that refuses unknown fields."""
+    """A frozen value that refuses unknown fields.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    Its validator is built when it is first used: many processes use few of the models.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)

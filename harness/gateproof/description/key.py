@@ -16,6 +16,7 @@ from typing import Any, Union, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from gateproof.description.section import Section
+from gateproof_evidence.model.docstring import describe_fields
 
 ANY_NAME = "NAME"
 """Stands for a name that the file chooses, such as that of a task."""
@@ -101,6 +102,7 @@ def example_of(model: type[Section], key: str) -> str:
 
 def meaning_of(model: type[Section], key: str) -> str:
     """Return the first sentence about a key, for messages."""
+    describe_fields(model)
     field = find_field(model, key.split("."))
     if field is None:
         return ""

@@ -16,6 +16,7 @@ from typing import Any
 from gateproof.description.key import ANY_NAME, RENAMES, is_list, is_named, section_in, toml
 from gateproof.description.section import UNDESCRIBED, Section
 from gateproof.description.sut import Sut
+from gateproof_evidence.model.docstring import describe_fields, described_schema
 
 SCHEMA_ID = "https://gateproof.dev/schema/sut/v2"
 
@@ -57,6 +58,7 @@ schema: `python -m gateproof.description.reference docs/reference/sut.schema.jso
 
 def sut_reference() -> str:
     """Return the page: one table per section, one row per key, and the renamed keys."""
+    describe_fields(Sut)
     parts = [INTRODUCTION, *table("Top level", Sut)]
     parts += _sections(Sut, "")
     parts.append("## Names of version 1\n\n| old key | new key |\n| --- | --- |")
@@ -66,7 +68,7 @@ def sut_reference() -> str:
 
 def sut_schema() -> dict[str, Any]:
     """Return the JSON Schema of the file."""
-    schema = Sut.model_json_schema()
+    schema = described_schema(Sut)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": SCHEMA_ID,

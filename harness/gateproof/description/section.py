@@ -54,9 +54,8 @@ Problem = Callable[[str], BaseException]
 class Section(BaseModel):
     """A table of the file; unknown keys and wrong types are refused."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True
-    )
+    # The validators of all tables are built at once, when the first description is read.
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
 
     named_by_default: ClassVar[frozenset[str]] = frozenset()
     """The tables in which a name that is not there stands for itself."""

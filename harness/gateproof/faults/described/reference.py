@@ -13,6 +13,7 @@ from typing import Any
 
 from gateproof.description.reference import table
 from gateproof.faults.described.entry import KINDS, Content, Expected
+from gateproof_evidence.model.docstring import describe_fields, described_schema
 
 SCHEMA_ID = "https://gateproof.dev/schema/falsifiers/v1"
 
@@ -57,6 +58,7 @@ docs/reference/falsifiers.schema.json`.
 
 def falsifiers_reference() -> str:
     """Return the page: one table for each kind, and one for the prediction."""
+    describe_fields(Content)
     parts = [INTRODUCTION]
     for kind, model in KINDS.items():
         parts += table(f"Kind `{kind}`", model)
@@ -69,7 +71,7 @@ def falsifiers_schema() -> dict[str, Any]:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": SCHEMA_ID,
-        **Content.model_json_schema(),
+        **described_schema(Content),
         "title": "falsifiers.toml",
     }
 
