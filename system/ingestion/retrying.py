@@ -47,6 +47,7 @@ _CLAIM = text(
     SELECT id::text AS id, claim::text AS claim, tenant_id, vendor, event_type, event_id,
         occurred_at, payload::text AS payload, sealed, correlation_id, retry_count
     FROM claim_dead_events({SELECTED}, :only_due, :untried_since, :most, :lease)
+    ORDER BY failed_at, id
     """  # noqa: S608 (of constants)
 )
 _SETTLE = text(

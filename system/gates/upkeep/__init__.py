@@ -1,0 +1,1 @@
+"""What tasks, retries, receiving and monitoring do with each case of a table."""
