@@ -31,8 +31,8 @@ from sqlalchemy import Connection
 from system import errors, identity
 from system.api import receiving
 from system.connections import database
-from system.gates.upkeep import values
 from system.gates.upkeep.scene import EMPTY, Scene
+from system.gates.upkeep.values import NAMED, rows_of, shown
 from system.ingestion import contract, dead_event, listing, retrying
 from system.observability import consumer, health, monitoring
 from system.tasks import attribution, housekeeping, maintenance
@@ -70,7 +70,7 @@ NAMES: dict[str, Any] = {
 def ended(here: Scene, case: dict[str, Any]) -> dict[str, Any]:
     """Evaluate a case; an error is its value."""
     found: dict[str, Any] = {}
-    known = {**vars(values), **NAMES, "here": here}
+    known = {**NAMED, **NAMES, "here": here}
     known |= {name: getattr(here, name) for name in dir(Scene) if not name.startswith("_")}
     here.log.lines.clear()
     here.counted = []
@@ -80,12 +80,12 @@ def ended(here: Scene, case: dict[str, Any]) -> dict[str, Any]:
         except Exception as error:  # noqa: BLE001 (the value of the case, whatever it is)
             found["value"] = f"{type(error).__name__}: {error}"[:400]
         if "left" in case and connection is not None:
-            found["leaves"] = values.rows_of(connection, case["left"])
+            found["leaves"] = rows_of(connection, case["left"])
     if "logs" in case:
         found["logs"] = list(here.log.lines)
     if "counts" in case:
         found["counts"] = here.counted
-    return json.loads(json.dumps(found, default=values.shown)) if found else found
+    return json.loads(json.dumps(found, default=shown)) if found else found
 
 
 @contextmanager
@@ -96,12 +96,12 @@ def _prepared(here: Scene, case: dict[str, Any]) -> Iterator[Connection | None]:
             here.connection = connection
             connection.begin()
             for one in case.get("before", ()):
-                values.rows_of(connection, one)
+                rows_of(connection, one)
             yield connection
             connection.rollback()
     elif "before" in case or "left" in case:
         for one in (EMPTY, *case.get("before", ())):
-            values.rows_of(here.owning, one)
+            rows_of(here.owning, one)
         yield here.owning
     else:
         yield None

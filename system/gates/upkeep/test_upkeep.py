@@ -29,7 +29,7 @@ CLAIMS = ((RETURNED, "value"), (LEFT, "leaves"), (LOGGED, "logs"), (COUNTED, "co
         "WHERE occurred_at < now()",
         "WHERE occurred_at <= now()",
     ),
-    expect=(RETURNED, "events at the border of the retention"),
+    expect=(RETURNED, "events at the border of the retention stay, and older ones go"),
 )
 @falsified_by(
     source(
@@ -38,7 +38,7 @@ CLAIMS = ((RETURNED, "value"), (LEFT, "leaves"), (LOGGED, "logs"), (COUNTED, "co
         "    ORDER BY failed_at, id\n",
         "    ORDER BY failed_at DESC, id\n",
     ),
-    expect=(RETURNED, "as many as asked, the oldest first"),
+    expect=(RETURNED, "as many as asked, the oldest first, in more than one batch"),
 )
 @falsified_by(
     source(
@@ -55,7 +55,7 @@ CLAIMS = ((RETURNED, "value"), (LEFT, "leaves"), (LOGGED, "logs"), (COUNTED, "co
         "CREATE POLICY all_of_them ON attribution_events TO app_user USING (true)",
         landing="SELECT polname FROM pg_policy ORDER BY 1",
     ),
-    expect=(RETURNED, "events of exactly one day stay"),
+    expect=(RETURNED, "events of exactly one day stay at the least retention"),
 )
 @falsified_by(
     source(
@@ -82,7 +82,7 @@ CLAIMS = ((RETURNED, "value"), (LEFT, "leaves"), (LOGGED, "logs"), (COUNTED, "co
         "if is_joined and healthy is False:",
         "if False:",
     ),
-    expect=(RETURNED, "requests join a query that runs"),
+    expect=(RETURNED, "requests join a query that runs, and ask again after one that failed"),
 )
 @falsified_by(
     source(

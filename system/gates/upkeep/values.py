@@ -187,3 +187,7 @@ def shown(value: Any) -> Any:
     if isinstance(value, datetime | date):
         return value.isoformat()
     return sorted(value) if isinstance(value, set | frozenset) else str(value)
+
+
+NAMED = {name: value for name, value in globals().items() if not name.startswith("_")}
+"""What expressions name: all that is here."""
