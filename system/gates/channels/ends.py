@@ -14,7 +14,7 @@ from celery.canvas import Signature, group
 from celery.exceptions import TimeoutError  # noqa: A004 (what a caller knows)
 from sqlalchemy import Connection, text
 
-from system.gates.channels.scene import Scene, said
+from system.gates.channels.scene import Scene, stated
 
 RESULTS = (
     "SELECT task_id, status, result, traceback, name, queue FROM celery_taskmeta ORDER BY task_id"
@@ -27,7 +27,7 @@ def traced(traceback: str | None) -> str | None:
 
 
 class Written:
-    """What an observer writes: a queue with the name of the task."""
+    """The part that an observer writes: a queue with the name of the task."""
 
     def __init__(self, scene: Ends, task_id: str) -> None:
         self.scene, self.task_id = scene, task_id
@@ -197,7 +197,7 @@ class Ends(Scene):
         try:
             done = act(*args, **kwargs)
         except Exception as error:  # noqa: BLE001 (a part of the result)
-            done = said(error)
+            done = stated(error)
         return self._did(done)
 
     def _do_meta(self, task_id: str) -> str:
@@ -229,7 +229,7 @@ class Ends(Scene):
         try:
             found = self.backend.wait_for(task_id, on_interval=end, **given)
         except TimeoutError as error:
-            return f"{said(error)} after {len(seen)}"
+            return f"{stated(error)} after {len(seen)}"
         return f"{found['status']} {found['result']} after {len(seen)}"
 
     def _do_wait_plainly(self, task_id: str) -> str:

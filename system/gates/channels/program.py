@@ -2,7 +2,7 @@
 
 It runs in the interpreter of the system, without a worker. The arguments are the URL of the
 database and a JSON list of cases. It prints hexadecimal JSON. Connections, channels and backends
-are real. The clock goes on: options make leases long and heartbeats rare, and rows are prepared.
+are real. The clock runs: options make leases long and heartbeats rare, and rows are prepared.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.pool import NullPool
 
 from system.gates.channels.ends import Ends
-from system.gates.channels.scene import Scene, said
+from system.gates.channels.scene import Scene, stated
 from system.gates.tables.rows import ALIVE, prepare
 
 LOST = {"AdminShutdown", "OperationalError"}
 """Errors of a lost connection: which of them it is depends on when it was lost."""
 LOGGED: list[str] = []
-"""What the system logged in a case."""
+"""The lines that the system logged in a case."""
 
 
 def keep(_: Any, level: str, event: MutableMapping[str, Any]) -> str:
@@ -46,7 +46,7 @@ def ended(admin: Connection, url: str, case: dict[str, Any]) -> dict[str, Any]:
         found = [result_of(scene, step) for step in case["steps"]]
         return {"results": found, **scene.rows(), "log": list(LOGGED)}
     except Exception as error:  # noqa: BLE001 (the result of the case, whatever it is)
-        return {"results": [said(error)]}
+        return {"results": [stated(error)]}
     finally:
         scene.end()
 
@@ -56,7 +56,7 @@ def result_of(scene: Scene, step: str) -> str:
     try:
         return scene.run(step)
     except Exception as error:  # noqa: BLE001 (the result of the step, whatever it is)
-        return said(error)
+        return stated(error)
 
 
 def main() -> None:

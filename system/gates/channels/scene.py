@@ -1,6 +1,6 @@
 """Run steps of a case on connections and channels of the system's own transport.
 
-A step is `ACTOR: VERB WORDS FLAGS NAME=VALUE`. An actor is a letter, which is a connection, and a
+A step is `ACTOR: VERB WORDS FLAGS NAME=VALUE`. An actor is a capital, which is a connection, and a
 number for a further channel of it; without an actor it is A. A connection is made at first use.
 """
 
@@ -43,7 +43,7 @@ ZONE = timezone(timedelta(hours=5, minutes=30))
 ACTOR = re.compile(r"(?:([A-Z])(\d?): )?(.*)")
 
 
-def said(error: Exception) -> str:
+def stated(error: Exception) -> str:
     """Return an error as text: the system's own with its message."""
     own = type(error).__module__.startswith("system.")
     return f"{type(error).__name__}: {error}" if own else type(error).__name__

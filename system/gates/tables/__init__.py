@@ -1,1 +1,1 @@
-"""What tables of cases share: reading one, and the form of the rows of the transport."""
+"""Shared parts of tables of cases: reading one, and the form of the rows of the transport."""
