@@ -39,8 +39,8 @@ from gateproof_evidence.redaction.spelling import spellings
 SHORTEST_SECRET = 6
 """Characters; a shorter one would match inside ordinary words."""
 
-_SHORT, _REMEMBERED = 64, 4096
-"""The length and the number of the texts that are remembered as harmless."""
+_SHORT, _REMEMBERED = 256, 16_384
+"""The length and the number of the texts that are remembered as harmless: up to about 4 MB."""
 
 _SHORTEST_TEXT = 8
 """Characters; ``pwd=a1b2`` has 8, and most values of a journal have fewer."""
@@ -84,6 +84,14 @@ _HEADER_LINE = re.compile(
     rf"(?i)(?<![\w-])(?P<name>{_HEADER_NAMES})(?P<sep>[ \t]*:[ \t]*+){_NOT_DONE}"
     r"(?P<value>(?:=\"[^\"\r\n]*\"(?=[;,\s]|$)|(?!\\[nr]|&(?:amp;)?(?:quot|#34|#x27|#39);|</?[a-z])[^\r\n\"])+)"
 )
+
+
+def _anchors(forms: Sequence[Form]) -> tuple[str, ...]:
+    """Return the anchors of forms, each once: most texts have none of them."""
+    return tuple({anchor: None for form in forms for anchor in form.anchors})
+
+
+_BLOCK_ANCHORS, _FORM_ANCHORS = _anchors(BLOCKS), _anchors(FORMS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,13 +183,13 @@ class Redactor:
             return Redacted(text=text, redactions=())
         counts = _Counts(placeholders)
         text = self._without_secrets(text, counts)
-        text = _without_forms(text, BLOCKS, counts)
+        text = _without_forms(text, BLOCKS, _BLOCK_ANCHORS, counts)
         text = _without_passwords(text, counts)
         text = _without_headers(text, counts)
-        text = _without_forms(text, FORMS, counts)
+        text = _without_forms(text, FORMS, _FORM_ANCHORS, counts)
         text = _without_cells(text, counts)
-        if not counts and len(text) <= _SHORT and len(self._harmless) < _REMEMBERED:
-            self._harmless.add(text)
+        if not counts and len(text) <= _SHORT:
+            self._remember(text)
         return Redacted(text=text, redactions=self._count(counts, place))
 
     def redact_json(self, value: Any, *, place: str = "") -> tuple[Any, tuple[Redaction, ...]]:
@@ -245,17 +253,22 @@ class Redactor:
 
     # --- internals ---------------------------------------------------------------------------
 
+    def _remember(self, text: str) -> None:
+        if len(self._harmless) >= _REMEMBERED:  # texts of one check seldom come in the next one
+            self._harmless.clear()
+        self._harmless.add(text)
+
     def _without_secrets(self, text: str, counts: _Counts) -> str:
         # A search for each literal is fast, an alternation of hundreds is slow: the pattern
         # contains only those that occur.
-        present = frozenset(spelling for spelling in self._rules if spelling in text)
+        present = [spelling for spelling in self._rules if spelling in text]
         if not present:
             return text
 
         def replace(match: re.Match[str]) -> str:
             return counts.replace(self._rules[match[0]], match[0])
 
-        return _alternation(present).sub(replace, text)
+        return _alternation(frozenset(present)).sub(replace, text)
 
     def _clean(self, value: Any, counts: _Counts) -> Any:
         if isinstance(value, str):
@@ -294,6 +307,8 @@ class Redactor:
         return cleaned
 
     def _clean_text(self, text: str, counts: _Counts) -> str:
+        if not text or text in self._harmless:
+            return text
         done = self.redact(text)
         for redaction in done.redactions:
             counts[redaction.rule] += redaction.count
@@ -324,14 +339,21 @@ def _without_headers(text: str, counts: _Counts) -> str:
     return text
 
 
-def _without_forms(text: str, forms: Sequence[Form], counts: _Counts) -> str:
+def _without_forms(
+    text: str, forms: Sequence[Form], anchors: Sequence[str], counts: _Counts
+) -> str:
     if len(text) < _SHORTEST_TEXT:
         return text
     folded = text.lower()
+    present = [anchor for anchor in anchors if anchor in folded]
+    if not present:
+        return text
     for form in forms:
-        if any(anchor in folded for anchor in form.anchors):
+        if any(anchor in present for anchor in form.anchors):
             cut = _cut(text, spans(form, text, folded), form.rule, counts)
-            text, folded = (text, folded) if cut is text else (cut, cut.lower())
+            if cut is not text:
+                text, folded = cut, cut.lower()
+                present = [anchor for anchor in anchors if anchor in folded]
     return text
 
 

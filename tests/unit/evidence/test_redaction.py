@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from gateproof_evidence.errors import BadInputError, NotWritableError
 from gateproof_evidence.model import Redaction
 from gateproof_evidence.redaction.placeholder import Placeholders
-from gateproof_evidence.redaction.redactor import LedgerEntry, Redactor
+from gateproof_evidence.redaction.redactor import LedgerEntry, Redacted, Redactor
 
 SECRET = "s3cr/t p@ss+wörd?~"
 
@@ -286,6 +286,18 @@ def test_redact_forgets_harmless_texts_when_a_secret_is_added() -> None:
     assert redactor.redact("the word swordfish").text == "the word swordfish"
     redactor.add_secret("word", "swordfish")
     assert redactor.redact("the word swordfish").text == "the word [redacted:secret:word]"
+
+
+def test_redact_forgets_harmless_texts_when_it_remembers_too_many(
+    redactor: Redactor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither a remembered nor a forgotten text changes; a secret next to one is redacted."""
+    monkeypatch.setattr("gateproof_evidence.redaction.redactor._REMEMBERED", 2)
+    texts = [f"harmless text {number}" for number in range(5)]
+    for text in [*texts, *texts]:
+        assert redactor.redact(text) == Redacted(text=text, redactions=())
+        assert redactor.redact(f"{text} {SECRET}").text == f"{text} [redacted:secret:app_user]"
+    assert redactor.redact_json(texts) == (texts, ())
 
 
 def test_values_of_one_comparison_have_placeholders_of_their_own(redactor: Redactor) -> None:
