@@ -1,1 +1,1 @@
-"""What tasks, retries, receiving and monitoring do with each case of a table."""
+"""Tables of expressions about tasks, events, monitoring and health, and the check of them."""

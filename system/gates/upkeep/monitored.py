@@ -12,18 +12,21 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
+from importlib import import_module
 from types import SimpleNamespace as Some
 from typing import Any
 
 from sqlalchemy import Engine
 
 from system.gates.upkeep.values import eventually, refusals, rows_of, urls
-from system.observability import monitoring
-from system.observability.health import Check, Health, health_of, query
+
+health_module = import_module("system.observability.health")
+monitoring = import_module("system.observability.monitoring")
 
 
 class Monitored:
-    """What expressions ask."""
+    """Functions that expressions call about endpoints and health."""
 
     owner: Engine
     """Connects as the owner of the database."""
@@ -44,7 +47,8 @@ class Monitored:
 
     def health(self, *, limit_s: float = 1.0, **asked: Callable[[], object]) -> Any:
         """Return the health of dependencies that answer so."""
-        return Health(tuple(Check(name, ask) for name, ask in asked.items()), limit_s)
+        checks = tuple(health_module.Check(name, ask) for name, ask in asked.items())
+        return health_module.Health(checks, limit_s)
 
     def constants(self, call: Callable[[], Any], **changed: Any) -> Any:
         """Return the result of a call with other limits of the endpoints."""
@@ -71,7 +75,7 @@ class Monitored:
         server = monitoring.serve("127.0.0.1", 0, self.endpoints())
         clients, port = [_client(server, place + 1) for place in range(2)], server.port
         server.close()
-        over = [eventually(lambda one=one: _is_over(one)) for one in clients]
+        over = [eventually(partial(_is_over, one)) for one in clients]
         try:
             socket.create_connection(("127.0.0.1", port), timeout=5).close()
         except ConnectionRefusedError:
@@ -88,12 +92,12 @@ class Monitored:
 
     async def shared(self) -> list[list[int]]:
         """Return the results of metrics that are asked for at once, and again during the call."""
-        calls, goes_on = [], threading.Event()
+        calls, released = [], threading.Event()
 
         def count() -> bytes:
             calls.append(1)
             found = len(calls)
-            goes_on.wait(20)
+            released.wait(20)
             return str(found).encode()
 
         get = self.endpoints(rendered=count)["/metrics"]
@@ -102,22 +106,24 @@ class Monitored:
             await asyncio.sleep(0.001)
         second = [asyncio.ensure_future(get()) for _ in range(2)]
         await asyncio.sleep(0.01)
-        goes_on.set()
+        released.set()
         return [[int((await one).body) for one in group] for group in (first, second)]
 
     async def joined(self, outcomes: list[bool], count: int) -> list[Any]:
         """Return the answers of a check that is asked several times at once, and its queries."""
-        began = []
+        began, released = [], threading.Event()
 
         def ask() -> None:
             began.append(1)
-            time.sleep(0.02)
+            released.wait(20)
             if not outcomes[len(began) - 1]:
                 raise ValueError("no")
 
-        check, end = Check("a", ask), time.monotonic() + 20
-        found = await asyncio.gather(*(check.answers(end) for _ in range(count)))
-        return [found, len(began)]
+        check, end = health_module.Check("a", ask), time.monotonic() + 20
+        asked = [asyncio.ensure_future(check.answers(end)) for _ in range(count)]
+        await asyncio.sleep(0)  # (now each of them waits for a query)
+        released.set()
+        return [await asyncio.gather(*asked), len(began)]
 
     def again(self, outcomes: list[bool]) -> list[Any]:
         """Return the answers of a check that is asked several times in turn, and its queries."""
@@ -128,7 +134,7 @@ class Monitored:
             if not outcomes[len(began) - 1]:
                 raise ValueError("no")
 
-        check, end = Check("a", ask), time.monotonic() + 20
+        check, end = health_module.Check("a", ask), time.monotonic() + 20
         return [[asyncio.run(check.answers(end)) for _ in outcomes], len(began)]
 
     async def learning(self, broker: str | None, error: Exception | None) -> list[Any]:
@@ -141,7 +147,7 @@ class Monitored:
                 raise error
 
         known = urls(**({"broker_url": broker} if broker else {}))
-        health = health_of(known, 9.0, Some(expect_progress=expect_progress), 2)
+        health = health_module.health_of(known, 9.0, Some(expect_progress=expect_progress), 2)
         return [await health.ask(), seen]
 
     def gone(self) -> int:
@@ -156,7 +162,7 @@ class Monitored:
 
     def query(self, statement: str, limit_s: float = 5.0, values: Any = None) -> Any:
         """Query the database as health does."""
-        return query(os.environ["DATABASE_URL"], statement, limit_s, values)
+        return health_module.query(os.environ["DATABASE_URL"], statement, limit_s, values)
 
 
 def _asked(port: int, request: str, *, ends: bool) -> Any:

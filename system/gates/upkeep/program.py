@@ -19,24 +19,17 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta, timezone
+from importlib import import_module
 from types import SimpleNamespace as Some
 from typing import Any
 from uuid import UUID
 
-import celery.signals
-import kombu.exceptions
-import sqlalchemy.exc
 from sqlalchemy import Connection
 
-from system import errors, identity
-from system.api import receiving
-from system.connections import database
 from system.gates.upkeep.scene import EMPTY, Scene
 from system.gates.upkeep.values import NAMED, rows_of, shown
-from system.ingestion import contract, dead_event, listing, retrying
-from system.observability import consumer, health, monitoring
-from system.tasks import attribution, housekeeping, maintenance
 
+DATABASE = import_module("system.connections.database")
 NAMES: dict[str, Any] = {
     "asyncio": asyncio,
     "os": os,
@@ -47,24 +40,19 @@ NAMES: dict[str, Any] = {
     "datetime": datetime,
     "timedelta": timedelta,
     "timezone": timezone,
-    "signals": celery.signals,
-    "exceptions": kombu.exceptions,
-    "exc": sqlalchemy.exc,
-    "errors": errors,
-    "identity": identity,
-    "receiving": receiving,
-    "contract": contract,
-    "dead_event": dead_event,
-    "listing": listing,
-    "retrying": retrying,
-    "consumer": consumer,
-    "health_module": health,
-    "monitoring": monitoring,
-    "attribution": attribution,
-    "housekeeping": housekeeping,
-    "maintenance": maintenance,
+    "health_module": import_module("system.observability.health"),
+    **{
+        name.rpartition(".")[2]: import_module(name)
+        for name in (
+            *("system.tasks.maintenance", "system.tasks.housekeeping", "system.tasks.attribution"),
+            *("system.ingestion.contract", "system.ingestion.dead_event", "system.api.receiving"),
+            *("system.ingestion.listing", "system.ingestion.retrying", "system.identity"),
+            *("system.observability.consumer", "system.observability.monitoring"),
+            *("system.errors", "celery.signals", "kombu.exceptions", "sqlalchemy.exc"),
+        )
+    },
 }
-"""What expressions name, in addition to the functions of `values` and of the scene."""
+"""Names in expressions, in addition to the functions of `values` and of the scene."""
 
 
 def ended(here: Scene, case: dict[str, Any]) -> dict[str, Any]:
@@ -92,7 +80,7 @@ def ended(here: Scene, case: dict[str, Any]) -> dict[str, Any]:
 def _prepared(here: Scene, case: dict[str, Any]) -> Iterator[Connection | None]:
     """Put the rows of a case in place of all others; a frozen one is rolled back."""
     if case.get("frozen"):
-        with database.task_engine().connect() as connection:
+        with DATABASE.task_engine().connect() as connection:
             here.connection = connection
             connection.begin()
             for one in case.get("before", ()):

@@ -10,26 +10,25 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from uuid import UUID
 
 import structlog
-from celery._state import _task_stack
 from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.pool import NullPool
 
-from system.api import receiving
-from system.api.delivery import Delivery
-from system.api.vendors import vendors_with
-from system.app import app
-from system.connections.database import pooled_engine
 from system.gates.upkeep.monitored import Monitored
 from system.gates.upkeep.values import SECRET, TOKEN, A, page, raised, rows_of, signature
-from system.ingestion import contract, dead_event, retrying
-from system.ingestion.listing import Filter
+
+app: Any = import_module("system.app").app
+contract: Any = import_module("system.ingestion.contract")
+dead_event: Any = import_module("system.ingestion.dead_event")
+tasks: Any = vars(import_module("celery._state"))["_task_stack"]
+"""Which task runs, the innermost last."""
 
 EMPTY = """
 DELETE FROM attribution_events; DELETE FROM attribution_recompute_jobs; DELETE FROM dead_events;
@@ -68,7 +67,7 @@ class Keeping:
     def __init__(self) -> None:
         self.lines: list[dict[str, Any]] = []
 
-    def __call__(self, _: object, level: str, line: dict[str, Any]) -> None:
+    def __call__(self, _: object, level: str, line: MutableMapping[str, Any]) -> NoReturn:
         """Keep a line; a traceback is only that there is one."""
         kept = {key: value for key, value in line.items() if key != "exc_info"}
         self.lines.append({"level": level, **kept})
@@ -125,19 +124,21 @@ class Scene(Monitored):
 
     def pooled(self) -> Engine:
         """Return an engine of the role that receives events, with one connection."""
-        return pooled_engine(self.ingest, "table", size=1, wait_s=0.05)
+        pooled_engine = import_module("system.connections.database").pooled_engine
+        engine: Engine = pooled_engine(self.ingest, "table", size=1, wait_s=0.05)
+        return engine
 
     def during(self, name: str, *args: Any, **request: Any) -> Any:
         """Run a task as its worker would, with this request; the kwargs of the call are in it."""
         task = self.app.tasks[f"app.tasks.{name}"]
         known: dict[str, Any] = {"id": "id-1", "headers": {}, "called_directly": False}
-        _task_stack.push(task)
+        tasks.push(task)
         task.push_request(**known | {"args": args, "kwargs": {}} | request)
         try:
             return task.run(*args, **request.get("kwargs", {}))
         finally:
             task.pop_request()
-            _task_stack.pop()
+            tasks.pop()
 
     def run(self, name: str, *args: Any, **kwargs: Any) -> Any:
         """Run a task with these arguments."""
@@ -171,26 +172,27 @@ class Scene(Monitored):
 
     def retried(self, *, most: int = 9, only_due: bool = False, **which: Any) -> list[list[Any]]:
         """Retry dead events; return the id, whether it is stored, and the error of each."""
-        chosen = Filter(**which)
-        done = retrying.retry(self.app, chosen, most=most, only_due=only_due)
+        chosen = import_module("system.ingestion.listing").Filter(**which)
+        done = import_module("system.ingestion.retrying").retry(
+            self.app, chosen, most=most, only_due=only_due
+        )
         return [[one.event_id, one.event_row is not None, one.error] for one in done]
 
     def receive(self, value: Any, *, vendor: str = "stripe", **more: Any) -> list[Any]:
         """Take a delivery; return its status, whether it has a row, and the detail."""
         raw = value if isinstance(value, bytes) else json.dumps(value).encode()
-        known = {"vendor": vendor, "token": f"{TOKEN}-{vendor}", "raw": raw}
-        known |= {"correlation_id": "c-1", "headers": signature(vendor, raw)}
-        headers = known["headers"] | more.pop("headers", {})
-        with self.receiver(
-            **{key: more.pop(key) for key in ("held", "ended") if key in more}
-        ) as to:
-            answer = to.receive(Delivery(**known | {"headers": headers} | more))
+        headers = signature(vendor, raw) | more.pop("headers", {})
+        known = {"vendor": vendor, "token": f"{TOKEN}-{vendor}", "raw": raw, "headers": headers}
+        held, ended = more.pop("held", False), more.pop("ended", False)
+        delivery = import_module("system.api.delivery").Delivery
+        with self.receiver(held=held, ended=ended) as receiver:
+            answer = receiver.receive(delivery(**known | {"correlation_id": "c-1"} | more))
         return [int(answer.status), answer.event_row is not None, answer.detail]
 
     @contextmanager
     def receiver(self, *, held: bool = False, ended: bool = False) -> Iterator[Any]:
         """Return a receiver whose one connection is held by another thread, or has ended."""
-        vendors = vendors_with(self.folder)
+        vendors = import_module("system.api.vendors").vendors_with(self.folder)
         counts = Counts()
         self.counted = counts.counted
         if ended:
@@ -200,7 +202,7 @@ class Scene(Monitored):
                 other.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": pid})
         holds = self.ingesting.connect() if held else None
         try:
-            yield receiving.Receiver(
+            yield import_module("system.api.receiving").Receiver(
                 app=self.app,
                 engine=self.ingesting,
                 secrets=self.folder,
@@ -210,7 +212,8 @@ class Scene(Monitored):
         finally:
             if holds is not None:
                 holds.close()
-            self.left_open = self.ingesting.pool.checkedout()
+            pool: Any = self.ingesting.pool
+            self.left_open = pool.checkedout()
             if self.left_open:
                 self.ingesting = self.pooled()
 

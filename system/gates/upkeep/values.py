@@ -15,15 +15,17 @@ import random
 import time
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
+from importlib import import_module
 from types import SimpleNamespace as Some
 from typing import Any
 from uuid import UUID
 
-from celery import signals
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from system import identity, settings
+identity = import_module("system.identity")
+settings = import_module("system.settings")
+signals = import_module("celery.signals")
 
 A, B = UUID(int=0xA), UUID(int=0xB)
 """Two tenants."""
@@ -35,9 +37,9 @@ DOWN = "postgresql+psycopg2://app_user@127.0.0.1:1/none"
 
 def rows_of(connection: Connection, statement: str) -> list[Any]:
     """Run a statement as it is written, without parameters, and return its rows."""
-    with connection.connection.cursor() as cursor:
-        cursor.execute(statement)
-        return cursor.fetchall() if cursor.description else []
+    cursor = connection.connection.cursor()
+    cursor.execute(statement)
+    return list(cursor.fetchall()) if cursor.description else []
 
 
 def urls(**more: str) -> Any:
@@ -86,7 +88,7 @@ def raised(error: BaseException, cause: BaseException | None = None) -> BaseExce
 
 def driver(code: str | None, message: str = "m", *, lost: bool = False) -> Any:
     """Return an error of SQLAlchemy whose driver's error has this code, perhaps of a lost one."""
-    orig = Some(pgcode=code)
+    orig: Any = Some(pgcode=code)
     return DBAPIError(message, {}, orig, connection_invalidated=lost)
 
 
@@ -190,4 +192,4 @@ def shown(value: Any) -> Any:
 
 
 NAMED = {name: value for name, value in globals().items() if not name.startswith("_")}
-"""What expressions name: all that is here."""
+"""Names in expressions: everything in this module."""
