@@ -53,6 +53,7 @@ _CLAIM = text(
         CAST(:not_before AS timestamptz), CAST(:not_after AS timestamptz), :only_due,
         CAST(:untried_since AS timestamptz), :most, :lease
     )
+    ORDER BY failed_at, id
     """
 )
 

@@ -72,6 +72,12 @@ _INSERT = """
     expect=(ROWS, "list", "got e, "),
 )
 @falsified_by(
+    source(
+        "replayed-in-any-order", "system/dead_letters/replay.py", "    ORDER BY failed_at, id\n", ""
+    ),
+    expect=(ROWS, "replay two", "got c, a"),
+)
+@falsified_by(
     source("end-of-a-time-included", LISTING, "failed_at < :not_after", "failed_at <= :not_after"),
     expect=(ROWS, "until the second failed", "got a, b"),
 )
@@ -164,7 +170,10 @@ def test_commands_do_what_they_are_asked(own_stack: Stack, ids: Ids, tmp_path: P
 
 
 def _rows(stack: Stack, ids: Ids) -> dict[str, dict[str, Any]]:
-    """Insert rows, each a day after the one before, and the last an hour ago; return them."""
+    """Insert rows, each a day after the one before, and the last an hour ago; return them.
+
+    The newest is inserted first: no order of the rows in the table is that of the failures.
+    """
     stack.sql.query("DELETE FROM worker_failed_jobs")  # (those of an earlier run of this check)
     found = {}
     for number, (name, task, kind, status, sealed) in enumerate(
@@ -187,6 +196,7 @@ def _rows(stack: Stack, ids: Ids) -> dict[str, dict[str, Any]]:
             "sealed": sealed,
             "failed_at": datetime.now(UTC) - timedelta(hours=1) if name == "e" else FIRST + age,
         }
+    for name in reversed(found):
         stack.sql.query(_INSERT, found[name])
     return found
 
