@@ -31,7 +31,7 @@ READ_AT_START = ("PYTHON", "LC_", "LANG")
 """Prefixes of variables that an interpreter reads only when it starts."""
 HARNESS = (
     *("gateproof.plugin.hooks", "gateproof.plugin.fixtures", "gateproof_evidence.cli"),
-    "gateproof_evidence.reports.prepared",
+    *("gateproof_evidence.reports.prepared", "gateproof_evidence.sealing.seal"),
 )
 """Modules that a run of gates and the command `gateproof` import. A run on a changed harness starts
 cold, since its `PYTHONPATH` has another one."""

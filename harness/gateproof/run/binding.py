@@ -29,7 +29,6 @@ from gateproof.description.sut import Sut
 from gateproof_evidence.format.canonical import digest_of
 from gateproof_evidence.format.layout import ATTESTATION
 from gateproof_evidence.model import Bindings, Bound, Digest, Part
-from gateproof_evidence.reports.renderer import renderer_digest
 from gateproof_evidence.verification.source import LEFT_OUT, digest_of_path
 
 OWN = ("gateproof", "gateproof-evidence")
@@ -78,6 +77,9 @@ def bind(
 
     """
     commit = git(sut.folder, "rev-parse", "HEAD")
+    # Only the process that opens the run, and has imported sealing, comes here.
+    from gateproof_evidence.reports.renderer import renderer_digest
+
     attestation = previous / ATTESTATION
     return Bindings(
         commit=commit,

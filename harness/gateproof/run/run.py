@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import importlib
 import os
 import platform
 import shutil
@@ -68,7 +69,6 @@ from gateproof_evidence.redaction.canary import Canary, search
 from gateproof_evidence.redaction.ledger import counted, format_ledger, observed
 from gateproof_evidence.redaction.redactor import LedgerEntry, Redactor
 from gateproof_evidence.sealing.run_key import RunKey
-from gateproof_evidence.sealing.seal import seal
 from gateproof_evidence.sealing.staged_journal import read_staged_journal
 from gateproof_evidence.verification.baseline import read_baseline
 from gateproof_evidence.verification.earlier import Earlier
@@ -146,6 +146,9 @@ class GateRun:
             NotWritableError: the staging folder cannot be made; nothing of it is left.
 
         """
+        # Here, since an xdist worker seals nothing; and before any check, since a run is bound to
+        # the code that it has loaded.
+        importlib.import_module("gateproof_evidence.sealing.seal")
         catalogue = catalogue_of(options.sut, options.gates)
         if options.sut.left_out or options.sut.replaced:
             refuse_unknown_criteria(options.sut, {*catalogue.ids, *described_ids(options.sut)})
@@ -229,6 +232,8 @@ class GateRun:
         remove_unrecorded(self.staging / PAYLOAD, journal.records)
         _drop_empty(self.staging / PAYLOAD)
         context = self._context(journal.records)
+        from gateproof_evidence.sealing.seal import seal  # see `open`
+
         (self.staging / UNSEALED).unlink(missing_ok=True)
         began = time.monotonic()
         sealed = seal(
