@@ -75,12 +75,13 @@ class Monitored:
         server = monitoring.serve("127.0.0.1", 0, self.endpoints())
         clients, port = [_client(server, place + 1) for place in range(2)], server.port
         server.close()
+        threads = [one.name for one in threading.enumerate() if one.name == "monitoring"]
         over = [eventually(partial(_is_over, one)) for one in clients]
         try:
             socket.create_connection(("127.0.0.1", port), timeout=5).close()
         except ConnectionRefusedError:
-            return [*over, server.connections, "refused"]
-        return [*over, server.connections, "accepted"]
+            return [*over, server.connections, threads, "refused"]
+        return [*over, server.connections, threads, "accepted"]
 
     def in_use(self) -> list[str]:
         """Return how binding fails at a port in use, and at an address of another machine."""
