@@ -1,4 +1,4 @@
-"""What a process imports before it knows its part in a run."""
+"""The modules that a process imports before it knows its part in a run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NOT_NEEDED = (
     "gateproof_evidence.verification.bundle",
     *("jinja2", "gateproof.draft", "gateproof.proof.mutation.command"),
 )
-"""What seals, verifies and drafts; an xdist worker and a refused run do none of it."""
+"""They seal, verify and draft; an xdist worker and a refused run do none of it."""
 START = "import sys, json, gateproof.plugin.hooks, gateproof.plugin.fixtures"
 
 
