@@ -321,12 +321,19 @@ class Scene:
         self.admin.execute(text("SELECT pg_advisory_unlock(:key)"), key)
         return "no"
 
+    def _do_held(self) -> str:
+        """Return whether the session's lock is held, which a new connection takes soon after."""
+        return self._alive_at_last("yes")
+
     def _do_freed(self) -> str:
         """Return whether the session's lock is free, which the server does soon after the end."""
+        return "yes" if self._alive_at_last("no") == "no" else "no"
+
+    def _alive_at_last(self, expected: str) -> str:
         until = time.monotonic() + SOON_S
-        while self._do_alive() == "yes" and time.monotonic() < until:
+        while (found := self._do_alive()) != expected and time.monotonic() < until:
             time.sleep(0.001)
-        return "no" if self._do_alive() == "yes" else "yes"
+        return found
 
     def _do_options(self) -> str:
         found = self.transport.options
