@@ -11,6 +11,8 @@ from gateproof_evidence.model.docstring import describe_fields, described_schema
 
 
 class Base(BaseModel):
+    """A model that another one extends."""
+
     plain: int = 0
     """A whole
     number."""
@@ -20,16 +22,22 @@ class Base(BaseModel):
 
 
 class Inner(BaseModel):
+    """A model in another one."""
+
     deep: str = ""
     """Inside a table."""
 
 
 class Other(BaseModel):
+    """The other model in another one."""
+
     far: str = ""
     """Inside the other choice."""
 
 
 class Outer(Base):
+    """A model with models in it."""
+
     again: int = 1
     named: Annotated[int, Field(description="Its own.")] = 0
     """Not this."""
