@@ -230,3 +230,16 @@ def test_redact_changes_nothing_the_second_time(parts: list[str]) -> None:
     """Redacted text does not change when it is redacted again, with any combination of parts."""
     once = Redactor().redact("".join(parts)).text
     assert Redactor().redact(once).text == once
+
+
+@pytest.mark.parametrize("letter", ["\u0130", "\u0131", "\u017f", "\u212a"])
+def test_basic_credentials_before_a_letter_outside_ascii_are_redacted(letter: str) -> None:
+    """A letter that only resembles one of base64 belongs to no credentials, and is no error.
+
+    They are the dotted and the dotless I, the long S and the Kelvin sign: in another case each is
+    an ASCII letter.
+    """
+    encoded = "dXNlcjpwYXNzd29yZA=="
+    done = Redactor().redact(f"basic {encoded}{letter} basic {letter}{encoded}")
+    assert done.text == f"basic [redacted:basic-auth]{letter} basic {letter}{encoded}"
+    assert Redactor().redact(f"basic {letter * 9}").redactions == ()
