@@ -125,6 +125,12 @@ class ProofItem(pytest.Function):
         return EMPTY_FIXTURE not in self.fixturenames
 
     @property
+    def on_machine(self) -> bool:
+        """Whether the check runs the system's code on the machine of the harness alone."""
+        places = {"machine", "commands"} & set(self.fixturenames)
+        return places == {"machine"} and not self.needs_stack
+
+    @property
     def needs_own_server(self) -> bool:
         """Whether the copy needs its own server."""
         return self.falsifier.fault.scope == "server" or OWN_SERVER_FIXTURE in self.fixturenames
@@ -141,6 +147,7 @@ class ProofItem(pytest.Function):
             own_server=self.needs_own_server,
             needs_stack=self.needs_stack,
             migrated=self.needs_migrations,
+            on_machine=self.on_machine,
         )
 
     def close_copy(self, copy: Copy) -> None:

@@ -48,6 +48,8 @@ class Copy:
     """Whether the check works on a stack."""
     migrated: bool = True
     """Whether the database of the stack is migrated before the check."""
+    on_machine: bool = False
+    """Whether the check runs the system's code on the machine of the harness alone."""
     folders: tuple[Path, ...] = ()
     """The copied folders."""
     relay: Relay | None = None
@@ -63,6 +65,7 @@ class Copy:
         own_server: bool,
         needs_stack: bool,
         migrated: bool = True,
+        on_machine: bool = False,
     ) -> Copy:
         """Create a copy; its stack is started at its first use."""
         sut, harness = bring_up.sut, HARNESS
@@ -86,6 +89,7 @@ class Copy:
             own_server=own_server,
             needs_stack=needs_stack,
             migrated=migrated,
+            on_machine=on_machine,
             folders=(folder,) if tree else (),
         )
 
@@ -124,7 +128,10 @@ class Copy:
         return f"COMMENT ON DATABASE ... IS '{COMMENT}'"
 
     def run_python(self, code: str, *arguments: str, tree: Tree) -> Completed:
-        """Run Python code in the interpreter of the system or, for that tree, of the harness."""
+        """Run Python code in the interpreter of the system or, for that tree, of the harness.
+
+        The system's runs where the check runs its code: an image may lack what a tool needs.
+        """
         environment = self.bring_up.environment
         if tree == "harness":
             command = [sys.executable, "-c", code, *arguments]
@@ -138,7 +145,8 @@ class Copy:
             if self.needs_stack
             else self.bring_up.watches.open(self.sut.folder)
         )
-        launcher = watched(environment.warm, notes)
+        where = environment.warm_machine if self.on_machine else environment.warm
+        launcher = watched(where, notes)
         probe = ProcessProbe(self.bring_up.recorder, launcher, env=self.sut.env)
         return probe.run(command, env=env, folder=self.sut.folder)
 

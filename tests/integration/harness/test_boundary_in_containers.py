@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -67,6 +68,23 @@ def test_probe_tasks_run_in_containers(contained: BringUp) -> None:
             assert run(f"{PREFIX}retry").value["attempts"] == 2
             assert run(f"{PREFIX}query").value["current_user"] == stack.sut.worker.role
     stack.dispose()
+
+
+@pytest.mark.parametrize("on_machine", [True, False])
+def test_changed_code_is_imported_where_the_check_runs_it(
+    contained: BringUp, *, on_machine: bool
+) -> None:
+    """A tool of the developers, such as a command on contracts, is not imported in the image."""
+    copy = Copy.make(
+        contained, tree="system", own_server=False, needs_stack=False, on_machine=on_machine
+    )
+    code = "import pathlib, socket, system; print(socket.gethostname(), system.__file__)"
+    done = copy.run_python(code, tree="system")
+    assert done.exit_status == 0, done.output
+    host, file = done.output.split()
+    assert (host == socket.gethostname()) is on_machine
+    assert Path(file).parent == copy.sut.folder / "system"
+    copy.dispose()
 
 
 def shown_by(copy: Copy, worker: Worker) -> str:
