@@ -67,7 +67,7 @@ class GateRow:
     proven: int
     """Falsifiers that made their check fail with the predicted finding."""
     declared: int
-    """Falsifiers of the checks of selected criteria."""
+    """Falsifiers of the checks of selected criteria, and those that ran without their check."""
     unproven: int
     """Criteria that passed and have no falsifier at all."""
     result: Result
@@ -146,6 +146,12 @@ def is_open(verdict: Verdict) -> bool:
     return verdict.outcome not in (Outcome.NOTAPPLICABLE, Outcome.NOTSELECTED)
 
 
+def _declared(verdict: Verdict) -> int:
+    if verdict.outcome not in _NOT_JUDGED:
+        return verdict.falsifiers
+    return sum(proof.result is not Falsification.UNPROVEN for proof in verdict.proofs)
+
+
 def _row(gate: str, verdicts: tuple[Verdict, ...], asked: Extent) -> GateRow:
     counts = Counter(verdict.outcome for verdict in verdicts)
     proofs = [proof for verdict in verdicts for proof in verdict.proofs]
@@ -157,7 +163,7 @@ def _row(gate: str, verdicts: tuple[Verdict, ...], asked: Extent) -> GateRow:
         counts={outcome: counts[outcome] for outcome in ORDER},
         waived=sum(verdict.disposition is Disposition.WAIVED for verdict in verdicts),
         proven=sum(proof.result is Falsification.PROVEN for proof in proofs),
-        declared=sum(v.falsifiers for v in verdicts if v.outcome not in _NOT_JUDGED),
+        declared=sum(map(_declared, verdicts)),
         unproven=sum(v.outcome is Outcome.PASS and v.falsifiers == 0 for v in verdicts),
         result=roll_up(
             verdicts, falsify="all" if asked == "some" and ran else asked, whole=False

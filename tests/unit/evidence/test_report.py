@@ -360,6 +360,15 @@ def test_gate_that_was_not_selected_is_marked(run: Run) -> None:
     assert (second.verdict, second.selected, second.declared) == ("not selected", False, 0)
 
 
+def test_proof_that_ran_without_its_check_counts_on_both_sides(run: Run) -> None:
+    """A selection by name can leave out the check of a proof: the table has 1/1 then, not 1/0."""
+    proven = run.criteria[0]
+    left = proven.model_copy(update={"outcome": Outcome.NOTSELECTED, "falsifiers": 4})
+    row = gate_rows(run.model_copy(update={"criteria": (left,)}))[0]
+    assert [proof.result for proof in proven.proofs] == [Falsification.PROVEN], "premise"
+    assert (row.proven, row.declared) == (1, 1)
+
+
 def test_columns_are_those_with_counts(run: Run) -> None:
     """Pass, fail and error always have a column, another outcome only if it occurred."""
     always = (Outcome.PASS, Outcome.FAIL, Outcome.ERROR)
