@@ -254,7 +254,7 @@ FORMS: Sequence[Form] = (
     Form(
         rule="basic-auth",
         anchors=("basic ",),
-        # ASCII: without it, (?i) matches letters such as the Kelvin sign, which cannot be decoded.
+        # ASCII: without it, (?i) matches such as the Kelvin sign, which cannot be decoded.
         pattern=re.compile(r"(?ai)(?<![a-z0-9])basic +(?P<value>[A-Za-z0-9+/_-]{8,}={0,2})"),
         is_secret=_is_basic,
     ),

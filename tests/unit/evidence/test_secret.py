@@ -232,14 +232,14 @@ def test_redact_changes_nothing_the_second_time(parts: list[str]) -> None:
     assert Redactor().redact(once).text == once
 
 
-@pytest.mark.parametrize("letter", ["\u0130", "\u0131", "\u017f", "\u212a"])
-def test_basic_credentials_before_a_letter_outside_ascii_are_redacted(letter: str) -> None:
-    """A letter that only resembles one of base64 belongs to no credentials, and is no error.
+@pytest.mark.parametrize("character", ["\u0130", "\u0131", "\u017f", "\u212a"])
+def test_basic_credentials_before_a_character_outside_ascii_are_redacted(character: str) -> None:
+    """A character that only resembles one of base64 belongs to no credentials, and is no error.
 
     They are the dotted and the dotless I, the long S and the Kelvin sign: in another case each is
-    an ASCII letter.
+    an ASCII character.
     """
     encoded = "dXNlcjpwYXNzd29yZA=="
-    done = Redactor().redact(f"basic {encoded}{letter} basic {letter}{encoded}")
-    assert done.text == f"basic [redacted:basic-auth]{letter} basic {letter}{encoded}"
-    assert Redactor().redact(f"basic {letter * 9}").redactions == ()
+    done = Redactor().redact(f"basic {encoded}{character} basic {character}{encoded}")
+    assert done.text == f"basic [redacted:basic-auth]{character} basic {character}{encoded}"
+    assert Redactor().redact(f"basic {character * 9}").redactions == ()
