@@ -38,6 +38,10 @@ AT_ONCE_S = 0.1
 """A poll that is planned sooner than this, in seconds, is planned at once."""
 SOON_S = 10.0
 """How long to wait at most for what happens at once, in seconds."""
+HELD = """
+    SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1
+        AND (CAST(classid AS bigint) << 32) | CAST(objid AS bigint) = :key"""
+"""How many sessions hold a lock."""
 ZONE = timezone(timedelta(hours=5, minutes=30))
 """A time zone that is not UTC."""
 ACTOR = re.compile(r"(?:([A-Z])(\d?): )?(.*)")
@@ -313,13 +317,10 @@ class Scene:
         self.channels.pop(f"{self.actor}{self.place}").close()
 
     def _do_alive(self) -> str:
-        """Return whether the session's lock is held."""
+        """Return whether the session's lock is held; ask without taking it from the session."""
         self._keep_keys()
         key = {"key": next(key for key, name in self.keys.items() if name == self.actor)}
-        if not self.admin.execute(text("SELECT pg_try_advisory_lock(:key)"), key).scalar():
-            return "yes"
-        self.admin.execute(text("SELECT pg_advisory_unlock(:key)"), key)
-        return "no"
+        return "yes" if self.admin.execute(text(HELD), key).scalar() else "no"
 
     def _do_held(self) -> str:
         """Return whether the session's lock is held, which a new connection takes soon after."""
@@ -434,14 +435,15 @@ class Scene:
         return self._end("system-broker")
 
     def _end(self, name: str) -> int:
+        """End the connections of a name, and wait until they are gone: a session is soon back."""
         where = "datname = current_database() AND application_name = :name"
-        end = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {where}"
-        left = text(f"SELECT count(*) FROM pg_stat_activity WHERE {where}")
-        ended = len(self.admin.execute(text(end), {"name": name}).fetchall())
+        end = f"SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity WHERE {where}"
+        left = text("SELECT count(*) FROM pg_stat_activity WHERE pid = ANY(:ended)")
+        ended = [row.pid for row in self.admin.execute(text(end), {"name": name})]
         until = time.monotonic() + SOON_S
-        while self.admin.execute(left, {"name": name}).scalar() and time.monotonic() < until:
+        while self.admin.execute(left, {"ended": ended}).scalar() and time.monotonic() < until:
             time.sleep(0.001)
-        return ended
+        return len(ended)
 
     # Other actors
 
