@@ -28,8 +28,10 @@ INSTALL = -m pip install --quiet --disable-pip-version-check --no-deps --no-comp
 INSTALL_FAILED = { echo "make: the packages could not be installed; docs/how-to/install.md has the ways" \
     "behind a proxy, with another index, and without network" >&2; exit 1; }
 
-# The name of a stamp has the digest of the pins: a changed pin leads to a new installation.
-stamp = .gateproof-$(1)-$(shell { cat $(2) evidence/pyproject.toml harness/pyproject.toml; $(PYTHON) -V; echo $(PIP); } 2>&1 | sha256sum | cut -c1-16)
+# The name of a stamp has the digest of the pins: a changed pin leads to a new installation. Python is
+# started once for all stamps, since each `make` of the gates and tests waits for it.
+PYTHON_DIGEST := $(shell $(PYTHON) -V 2>&1 | sha256sum)
+stamp = .gateproof-$(1)-$(shell { cat $(2) evidence/pyproject.toml harness/pyproject.toml; echo '$(PYTHON_DIGEST)'; echo $(PIP); } 2>&1 | sha256sum | cut -c1-16)
 SETUP := $(VENV)/$(call stamp,gates,requirements.txt requirements-conformance.txt)
 DEV_SETUP := $(VENV)/$(call stamp,dev,requirements.txt requirements-dev.txt requirements-sdist.txt)
 # The mock servers of the reference system: Prism from npm, with Node of the PATH or of a wheel.
