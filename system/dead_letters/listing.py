@@ -42,7 +42,8 @@ _SHOW = text(
 _MOVE = text(
     f"""
     UPDATE worker_failed_jobs
-    SET status = :to, notes = concat_ws(E'\\n', notes, CAST(:note AS text)), replay_until = NULL,
+    SET status = :to, replay_until = NULL,
+        notes = nullif(concat_ws(E'\\n', notes, nullif(CAST(:note AS text), '')), ''),
         resolved_at = CASE WHEN :to = 'resolved' THEN now() ELSE resolved_at END,
         last_retry_at = CASE WHEN :to = 'abandoned' THEN now() ELSE last_retry_at END
     {_WHERE} AND status IN ('pending', 'in_progress')
@@ -81,7 +82,7 @@ def move(which: Filter, *, to: str, note: str | None) -> list[dict[str, Any]]:
     Args:
         which: selects among them.
         to: `resolved` or `abandoned`.
-        note: appended to the notes of each.
+        note: appended to the notes of each, in a line of its own; nothing if it is empty.
 
     """
     return _rows(_MOVE, which, to=to, note=note)

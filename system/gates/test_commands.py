@@ -30,14 +30,14 @@ FIRST = datetime(2026, 1, 1, tzinfo=UTC)
 LATER = "2026-02-01"
 
 AWAY = "database that is away"
-SENT = "rows that were sent"
-"""Names of an object and of a claim that falsifiers predict."""
+SENT, NOTES = "rows that were sent", "notes of the row"
+"""Names of an object and of claims that falsifiers predict."""
 
 _INSERT = """
-    INSERT INTO worker_failed_jobs (id, task_id, task_name, queue, tenant_id, args, kwargs,
-        status, error_kind, exception_class, error_message, traceback, sealed, failed_at, due_at)
+    INSERT INTO worker_failed_jobs (id, task_id, task_name, queue, tenant_id, args, kwargs, status,
+        error_kind, exception_class, error_message, traceback, sealed, notes, failed_at, due_at)
     VALUES (%(id)s, %(task_id)s, %(task_name)s, 'llm', %(tenant_id)s, '["é"]', '{"a": 1}',
-        %(status)s, %(error_kind)s, 'E', 'it failed', NULL, %(sealed)s, %(failed_at)s,
+        %(status)s, %(error_kind)s, 'E', 'it failed', NULL, %(sealed)s, %(notes)s, %(failed_at)s,
         '2026-01-01Z')
 """
 
@@ -144,6 +144,24 @@ _INSERT = """
     ),
     expect=(STATUS, "replay one without its key", "got 0"),
 )
+@falsified_by(
+    source(
+        "text-without-a-note",
+        LISTING,
+        "nullif(concat_ws(E'\\\\n', notes, nullif(CAST(:note AS text), '')), '')",
+        "concat_ws(E'\\\\n', notes, nullif(CAST(:note AS text), ''))",
+    ),
+    expect=(NOTES, "a", "got , expected null"),
+)
+@falsified_by(
+    source(
+        "earlier-note-lost",
+        LISTING,
+        "concat_ws(E'\\\\n', notes, nullif(CAST(:note AS text), ''))",
+        "CAST(:note AS text)",
+    ),
+    expect=(NOTES, "c", "got by hand"),
+)
 def test_commands_do_what_they_are_asked(own_stack: Stack, ids: Ids, tmp_path: Path) -> None:
     """Each command has its rows, its form of output, its message, and its published exit status."""
     rows = _rows(own_stack, ids)
@@ -160,6 +178,7 @@ def test_commands_do_what_they_are_asked(own_stack: Stack, ids: Ids, tmp_path: P
         claim(
             SENT, on="replay two", got=sent, expected=[[rows["a"]["task_id"], rows["c"]["task_id"]]]
         )
+        judge_notes(own_stack)
     refused = (
         'Error: database: connection to server at "127.0.0.1", port 1 failed: Connection refused'
     )
@@ -167,6 +186,14 @@ def test_commands_do_what_they_are_asked(own_stack: Stack, ids: Ids, tmp_path: P
         away = {AWAY: Step(words=["list"], status=DATABASE, message=refused, lines=[])}
         env = dict.fromkeys(own_stack.sut.worker.dsn, NOTHING_THERE)
         judge(away, operate(own_stack, module, tmp_path, away, env), {})
+
+
+def judge_notes(stack: Stack) -> None:
+    """Judge that a note comes after the earlier ones, and that without one nothing is written."""
+    found = dict(stack.sql.query("SELECT right(task_id, 1), notes FROM worker_failed_jobs").rows)
+    notes = {"a": None, "b": "by hand", "c": "failed twice\nby hand", "d": None, "e": None}
+    for name, expected in notes.items():
+        claim(NOTES, on=name, got=found.get(name, "no row"), expected=expected)
 
 
 def _rows(stack: Stack, ids: Ids) -> dict[str, dict[str, Any]]:
@@ -194,6 +221,7 @@ def _rows(stack: Stack, ids: Ids) -> dict[str, dict[str, Any]]:
             "status": status,
             "error_kind": kind,
             "sealed": sealed,
+            "notes": "failed twice" if name == "c" else None,
             "failed_at": datetime.now(UTC) - timedelta(hours=1) if name == "e" else FIRST + age,
         }
     for name in reversed(found):
