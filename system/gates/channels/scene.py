@@ -39,9 +39,10 @@ AT_ONCE_S = 0.1
 SOON_S = 10.0
 """How long to wait at most for what happens at once, in seconds."""
 HELD = """
-    SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1
+    SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1 AND granted
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
         AND (CAST(classid AS bigint) << 32) | CAST(objid AS bigint) = :key"""
-"""How many sessions hold a lock."""
+"""How many sessions of the database hold the lock of a key."""
 ZONE = timezone(timedelta(hours=5, minutes=30))
 """A time zone that is not UTC."""
 ACTOR = re.compile(r"(?:([A-Z])(\d?): )?(.*)")
