@@ -162,6 +162,10 @@ _INSERT = """
     ),
     expect=(NOTES, "c", "got by hand"),
 )
+@falsified_by(
+    source("line-for-an-empty-note", LISTING, "nullif(CAST(:note AS text), '')", ":note"),
+    expect=(NOTES, "e", "expected sealed"),
+)
 def test_commands_do_what_they_are_asked(own_stack: Stack, ids: Ids, tmp_path: Path) -> None:
     """Each command has its rows, its form of output, its message, and its published exit status."""
     rows = _rows(own_stack, ids)
@@ -189,9 +193,9 @@ def test_commands_do_what_they_are_asked(own_stack: Stack, ids: Ids, tmp_path: P
 
 
 def judge_notes(stack: Stack) -> None:
-    """Judge that a note comes after the earlier ones, and that without one nothing is written."""
+    """Judge that a note comes after earlier ones, and that no note or an empty one adds nothing."""
     found = dict(stack.sql.query("SELECT right(task_id, 1), notes FROM worker_failed_jobs").rows)
-    notes = {"a": None, "b": "by hand", "c": "failed twice\nby hand", "d": None, "e": None}
+    notes = {"a": None, "b": "by hand", "c": "failed twice\nby hand", "d": None, "e": "sealed"}
     for name, expected in notes.items():
         claim(NOTES, on=name, got=found.get(name, "no row"), expected=expected)
 
@@ -221,7 +225,7 @@ def _rows(stack: Stack, ids: Ids) -> dict[str, dict[str, Any]]:
             "status": status,
             "error_kind": kind,
             "sealed": sealed,
-            "notes": "failed twice" if name == "c" else None,
+            "notes": {"c": "failed twice", "e": "sealed"}.get(name),
             "failed_at": datetime.now(UTC) - timedelta(hours=1) if name == "e" else FIRST + age,
         }
     for name in reversed(found):
@@ -398,7 +402,9 @@ def _moves(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Step]:
             *("abandon", ids_["a"], "x"), status=NOT_DONE, rows=["a"], message=others
         ),
         "abandon by kind": _json(
-            "abandon", "--kind", "permanent", "--since", "2h", rows=["e"], message="1 abandoned"
+            *("abandon", "--kind", "permanent", "--since", "2h", "--note", ""),
+            rows=["e"],
+            message="1 abandoned",
         ),
         "abandon nothing": _json("abandon", "--kind", "permanent", rows=[], message="0 abandoned"),
         "list of the resolved": _json("list", "--status", "resolved", rows=list("bcd")),
